@@ -1,0 +1,51 @@
+//! The commands: one file each.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod demo;
+mod explain;
+mod migrate;
+mod plan;
+mod policy;
+mod run;
+mod set_image;
+mod update;
+
+/// Brings new container images to where they run.
+#[derive(Debug, Parser)]
+#[command(name = "supercargo", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Plan(plan::Args),
+    Update(update::Args),
+    Explain(explain::Args),
+    #[command(subcommand)]
+    Policy(policy::Command),
+    SetImage(set_image::Args),
+    Migrate(migrate::Args),
+    Demo(demo::Args),
+}
+
+impl Cli {
+    /// Runs the command. Its errors are for stderr and exit code 1, unless it answers with a code of its own.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Run(args) => args.run(),
+            Command::Plan(args) => args.run(),
+            Command::Update(args) => args.run(),
+            Command::Explain(args) => args.run(),
+            Command::Policy(command) => command.run(),
+            Command::SetImage(args) => args.run(),
+            Command::Migrate(args) => args.run(),
+            Command::Demo(args) => args.run(),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Values and decisions: no I/O, no clock, no async. Nothing here can fail because of the outside world.
+
+pub mod annotations;
+pub mod decide;
+pub mod gate;
+pub mod hint;
+pub mod image;
+pub mod keel;
+pub mod plan;
+pub mod policy;
+pub mod poll;
+pub mod reason;
+pub mod report;
+pub mod update;
+pub mod version;
+pub mod workload;

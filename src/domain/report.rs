@@ -1,0 +1,55 @@
+//! What is said about each container: the decision and the reasons, for `plan`, `explain`, logs and Events.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{image::Tag, reason::Reason, workload::WorkloadId};
+
+/// The outcome for one container in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// A newer image is chosen and may be written.
+    Update,
+    /// Nothing newer is eligible.
+    UpToDate,
+    /// A newer image is chosen; a gate opens later.
+    Waiting,
+    /// A newer image is chosen; something forbids it.
+    Blocked,
+    /// Nothing can be decided until somebody mends what the reasons name.
+    Problem,
+}
+
+/// One row of `plan`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Which workload.
+    pub workload: ReportWorkload,
+    /// Which container; empty when the workload as a whole has a problem.
+    pub container: Arc<str>,
+    /// The image as written now.
+    pub image: Arc<str>,
+    /// The policy as written.
+    pub policy: Arc<str>,
+    /// In one word.
+    pub decision: Verdict,
+    /// The tag to run.
+    pub to: Option<Tag>,
+    /// The full reference to write.
+    pub to_image: Option<String>,
+    /// Why, and why not.
+    pub reasons: Vec<Reason>,
+}
+
+/// A workload as it is shown: its id, and the file and line where it came from a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReportWorkload {
+    /// Kind, namespace and name.
+    #[serde(flatten)]
+    pub id: WorkloadId,
+    /// `cluster`, or `path/to/file.yaml:12`.
+    pub source: Arc<str>,
+}

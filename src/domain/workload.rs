@@ -1,0 +1,141 @@
+//! Workloads as supercargo sees them: who they are, what runs in them, and what people wrote on them.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of object a workload is, and where its pods are described.
+///
+/// One more kind is one more line in [`KINDS`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct KindSpec {
+    /// `Deployment`
+    pub kind: Kind,
+    /// API group, `apps`
+    pub group: &'static str,
+    /// API version within the group, `v1`
+    pub version: &'static str,
+    /// Name in URLs, `deployments`
+    pub plural: &'static str,
+    /// JSON pointer of the pod spec.
+    pub pod_spec: &'static str,
+}
+
+/// The kinds that are watched and edited.
+pub const KINDS: &[KindSpec] = &[
+    KindSpec::new("Deployment", "apps", "v1", "deployments", "/spec/template/spec"),
+    KindSpec::new("StatefulSet", "apps", "v1", "statefulsets", "/spec/template/spec"),
+    KindSpec::new("DaemonSet", "apps", "v1", "daemonsets", "/spec/template/spec"),
+    KindSpec::new("CronJob", "batch", "v1", "cronjobs", "/spec/jobTemplate/spec/template/spec"),
+];
+
+impl KindSpec {
+    const fn new(
+        kind: &'static str,
+        group: &'static str,
+        version: &'static str,
+        plural: &'static str,
+        pod_spec: &'static str,
+    ) -> Self {
+        Self { kind: Kind(Cow::Borrowed(kind)), group, version, plural, pod_spec }
+    }
+
+    /// `apps/v1`
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// Finds a kind by its name, plural or singular, letter case aside (`Deployment`, `deployments`, `deployment`).
+    pub fn find(name: &str) -> Option<&'static Self> {
+        KINDS.iter().find(|k| k.kind.as_str().eq_ignore_ascii_case(name) || k.plural.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The kind of a workload, as written in its manifest (`Deployment`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Kind(pub Cow<'static, str>);
+
+impl Kind {
+    /// The kind as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What is known about it.
+    pub fn spec(&self) -> Option<&'static KindSpec> {
+        KINDS.iter().find(|k| k.kind == *self)
+    }
+}
+
+/// Which object: the key of everything that is kept per workload.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WorkloadId {
+    /// `Deployment`
+    pub kind: Kind,
+    /// Empty in a manifest that names none.
+    pub namespace: Arc<str>,
+    /// `metadata.name`
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for WorkloadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.namespace.is_empty() {
+            write!(f, "{}/", self.namespace)?;
+        }
+        write!(f, "{}/{}", self.kind.as_str(), self.name)
+    }
+}
+
+/// One container of a workload's pod template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// `name`
+    pub name: Arc<str>,
+    /// `image` as written; it may not parse.
+    pub image: Arc<str>,
+    /// Whether it stands under `initContainers`.
+    pub init: bool,
+    /// Its place in its list, from 0.
+    pub index: usize,
+}
+
+/// A controller, other than people and plain Helm, that sets a workload's images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// Sets the images itself: what we write would be changed back. Text for people: `Argo CD application "web"`.
+    Elsewhere(String),
+    /// Plain Helm: updated with a warning, the next `helm upgrade` sets the chart's image.
+    Helm,
+}
+
+/// A workload, pruned to what a decision needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Which object.
+    pub id: WorkloadId,
+    /// `metadata.uid`; empty in a manifest.
+    pub uid: Arc<str>,
+    /// `metadata.resourceVersion`; empty in a manifest.
+    pub resource_version: Arc<str>,
+    /// The annotations that concern us: `supercargo.dev/*`, Keel's, and none else.
+    pub annotations: BTreeMap<String, String>,
+    /// Labels that concern us: Keel's.
+    pub labels: BTreeMap<String, String>,
+    /// Whether the object has an annotations map at all (a JSON Patch must know).
+    pub has_annotations: bool,
+    /// Containers, then init containers, in their order.
+    pub containers: Vec<Container>,
+    /// Who sets the image, where it is somebody else.
+    pub owner: Option<Owner>,
+    /// Names of `imagePullSecrets` in the pod template.
+    pub pull_secrets: Vec<Arc<str>>,
+}
+
+impl Workload {
+    /// The container of that name, regular ones first.
+    pub fn container(&self, name: &str) -> Option<&Container> {
+        self.containers.iter().find(|c| &*c.name == name)
+    }
+}

@@ -1,0 +1,19 @@
+//! The `supercargo` command: parse, run, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use supercargo::cli::Cli;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

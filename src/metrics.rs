@@ -1,0 +1,111 @@
+//! The metrics and their names: the one place where they are written. No label holds an unbounded value.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// Labels of `supercargo_registry_requests_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// The registry's host.
+    pub registry: String,
+    /// `tags`, `manifest`, `blob` or `token`.
+    pub class: &'static str,
+    /// The HTTP status, or `error`.
+    pub code: String,
+}
+
+/// Labels of `supercargo_hooks_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HookLabels {
+    /// The sender's name in the path.
+    pub sender: &'static str,
+    /// `queued`, `unwatched`, `ignored`, `invalid`, `unauthorized`, `too-large`, `too-many`, `unavailable`.
+    pub outcome: &'static str,
+}
+
+/// Labels of `supercargo_updates_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct UpdateLabels {
+    /// The workload's kind.
+    pub kind: String,
+    /// `applied`, `stale`, `gone`, `refused`, `failed`.
+    pub outcome: &'static str,
+}
+
+/// Labels of `supercargo_problems`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ProblemLabels {
+    /// A reason code.
+    pub category: &'static str,
+}
+
+/// Labels of `supercargo_detect_to_apply_seconds`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TriggerLabels {
+    /// `poll`, `webhook` or `change`.
+    pub trigger: &'static str,
+}
+
+/// Every metric of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests to registries and their token servers.
+    pub registry_requests: Family<RequestLabels, Counter>,
+    /// Webhooks received.
+    pub hooks: Family<HookLabels, Counter>,
+    /// Updates by what came of them.
+    pub updates: Family<UpdateLabels, Counter>,
+    /// Workloads and containers with a problem, now.
+    pub problems: Family<ProblemLabels, Gauge>,
+    /// Seconds from the hint to the written change.
+    pub detect_to_apply: Family<TriggerLabels, Histogram>,
+    /// Seconds by which the most overdue repository is late.
+    pub poll_overdue: Gauge<f64, AtomicU64>,
+    /// Workloads with a policy.
+    pub workloads: Gauge,
+    /// Repositories that are looked at.
+    pub repositories: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let seconds = || Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0]);
+        let mut metrics = Self {
+            registry: Registry::with_prefix("supercargo"),
+            registry_requests: Family::default(),
+            hooks: Family::default(),
+            updates: Family::default(),
+            problems: Family::default(),
+            detect_to_apply: Family::new_with_constructor(seconds),
+            poll_overdue: Gauge::default(),
+            workloads: Gauge::default(),
+            repositories: Gauge::default(),
+        };
+        let r = &mut metrics.registry;
+        r.register("registry_requests", "Requests to registries and token servers", metrics.registry_requests.clone());
+        r.register("hooks", "Webhooks received", metrics.hooks.clone());
+        r.register("updates", "Updates by outcome", metrics.updates.clone());
+        r.register("problems", "Workloads and containers with a problem", metrics.problems.clone());
+        r.register("detect_to_apply_seconds", "From the hint to the written change", metrics.detect_to_apply.clone());
+        r.register("poll_overdue_seconds", "Lateness of the most overdue repository", metrics.poll_overdue.clone());
+        r.register("workloads", "Workloads with a policy", metrics.workloads.clone());
+        r.register("repositories", "Repositories looked at", metrics.repositories.clone());
+        metrics
+    }
+}
+
+impl Metrics {
+    /// The text exposition format (OpenMetrics).
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

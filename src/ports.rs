@@ -1,0 +1,263 @@
+//! Every part of the outside world that the engine talks to, on one page.
+//!
+//! Adapters implement these traits; the engine and the commands know nothing else of them. Errors carry a
+//! public text (never a secret, never a registry's body) and a fixed category for metrics.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use crate::domain::{
+    hint::{Hint, Source},
+    image::{Digest, Tag},
+    plan::{Approved, Plan},
+    poll::Schedule,
+    reason::Code,
+    update::{Update, UpdateId},
+    workload::{Workload, WorkloadId},
+};
+
+/// Reads registries (OCI distribution-spec). Nothing is cached here but tokens and challenges.
+pub trait Registry: Send + Sync {
+    /// All tags of a repository, or an error: never a part of them.
+    fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Vec<Tag>, RegistryError>>;
+
+    /// The digest a tag points to now, by one HEAD.
+    fn digest<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>>;
+
+    /// The digest and the times of the image a tag points to now.
+    fn image<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>>;
+}
+
+/// When an image came to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageTimes {
+    /// What the tag points to.
+    pub digest: Digest,
+    /// When it was pushed, where the registry says so.
+    pub pushed: Option<Timestamp>,
+    /// `created` of the image's configuration.
+    pub created: Option<Timestamp>,
+}
+
+/// Why a look failed. The text is for the owner of the workload.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct RegistryError {
+    /// Which kind of failure.
+    pub kind: RegistryErrorKind,
+    /// What happened, to what, and what to do next.
+    pub message: String,
+}
+
+/// The kinds of failure of a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegistryErrorKind {
+    /// 401 or 403 after trying what we have.
+    Auth,
+    /// No such repository or tag.
+    NotFound,
+    /// 429 or 503 with or without Retry-After: not before this long.
+    Limited(Duration),
+    /// No connection, a timeout, a 5xx, or an answer that breaks the protocol or a limit.
+    Unavailable,
+    /// An address or a redirect that is not to be followed.
+    Refused,
+    /// A pull secret that could not be read.
+    Secret,
+}
+
+impl RegistryErrorKind {
+    /// The reason code that people see.
+    pub fn code(self) -> Code {
+        match self {
+            Self::Auth => Code::RegistryAuth,
+            Self::NotFound => Code::RegistryNotFound,
+            Self::Limited(_) => Code::RegistryLimited,
+            Self::Unavailable => Code::RegistryUnavailable,
+            Self::Refused => Code::RegistryRefused,
+            Self::Secret => Code::SecretUnreadable,
+        }
+    }
+}
+
+/// Reads pull secrets by name.
+pub trait Secrets: Send + Sync {
+    /// The text of `.dockerconfigjson` of that Secret (a `.dockercfg` is wrapped into the newer form); `None` where
+    /// there is no such Secret. Kept for ten minutes, unless `fresh` asks for a new reading (after a 401).
+    fn docker_config<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+        fresh: bool,
+    ) -> BoxFuture<'a, Result<Option<SecretString>, SecretError>>;
+}
+
+/// Why a Secret could not be read, and what to do about it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct SecretError(pub String);
+
+/// What the cluster tells about its workloads. Sent over a bounded channel, in order.
+#[derive(Debug, Clone)]
+pub enum ClusterChange {
+    /// A workload is there, new or changed.
+    Workload(Box<Workload>),
+    /// A workload is gone.
+    WorkloadGone(WorkloadId),
+    /// An object that could not be decoded; others go on.
+    Undecodable(WorkloadId, String),
+    /// A Namespace's annotations (ours and Keel's only).
+    Namespace(NamespaceDefaults),
+    /// A Namespace is gone.
+    NamespaceGone(String),
+    /// Every watch has delivered its first full list.
+    Synced,
+}
+
+/// A Namespace's annotations that are defaults for its workloads.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NamespaceDefaults {
+    /// `metadata.name`
+    pub name: String,
+    /// `supercargo.dev/*` only.
+    pub annotations: std::collections::BTreeMap<String, String>,
+}
+
+/// Reads single workloads.
+pub trait Workloads: Send + Sync {
+    /// The workload as it is now, by one GET, with the manager of each container's image; `None` if it is gone.
+    fn get<'a>(&'a self, id: &'a WorkloadId) -> BoxFuture<'a, Result<Option<Observed>, ClusterError>>;
+}
+
+/// A workload as just read.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The workload.
+    pub workload: Workload,
+    /// Per container name: the field manager that owns its image, and since when.
+    pub image_managers: Vec<ImageManager>,
+}
+
+/// Who set a container's image last, by managedFields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageManager {
+    /// The container.
+    pub container: String,
+    /// `kubectl-set`, `supercargo`, …
+    pub manager: String,
+    /// `Apply` or `Update`.
+    pub operation: String,
+    /// When, to the second.
+    pub time: Option<Timestamp>,
+}
+
+/// Why the API server did not answer as hoped.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct ClusterError(pub String);
+
+/// Writes approved plans to one target (a cluster, a Git branch, a folder).
+pub trait Sink: Send + Sync {
+    /// Writes each plan, whole or not at all, and says for each what came of it, in the same order.
+    fn apply<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Outcome>>;
+}
+
+/// What came of one plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Written. The images as the target answered them (an admission may rewrite them).
+    Applied,
+    /// What was tested no longer holds: decide again on what is there now.
+    Stale,
+    /// The workload is gone.
+    Gone,
+    /// An admission, a quota or a validation refused it, in its own words.
+    Refused(String),
+    /// It could not be tried or the answer was lost: try again later.
+    Failed(String),
+}
+
+/// What must be remembered about updates. One conformance suite serves every store.
+pub trait Records: Send + Sync {
+    /// Writes an update, new or further on.
+    fn put(&self, update: Update) -> BoxFuture<'_, Result<(), RecordError>>;
+
+    /// The update of that id.
+    fn get<'a>(&'a self, id: &'a UpdateId) -> BoxFuture<'a, Result<Option<Update>, RecordError>>;
+
+    /// A workload's updates, newest first.
+    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<Update>, RecordError>>;
+
+    /// Forgets a workload that is gone.
+    fn forget<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<(), RecordError>>;
+}
+
+/// Why a record could not be written or read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the record of updates is not available: {0}")]
+pub struct RecordError(pub String);
+
+/// Tells people on the workload itself (Kubernetes Events). Never waits, never fails the caller.
+pub trait Events: Send + Sync {
+    /// Queues a notice; the same one again within an hour is counted, not repeated.
+    fn publish(&self, notice: Notice);
+}
+
+/// One Event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// About which workload.
+    pub workload: WorkloadId,
+    /// Its uid, so that `kubectl describe` shows the Event.
+    pub uid: std::sync::Arc<str>,
+    /// `ImageUpdated`, `UpdateBlocked`, `PolicyProblem`, …
+    pub reason: &'static str,
+    /// Whether it is of type Warning.
+    pub warning: bool,
+    /// At most 1 KiB.
+    pub message: String,
+}
+
+/// Takes hints from webhooks. Never waits.
+pub trait Hints: Send + Sync {
+    /// Whether somebody watches that repository.
+    fn offer(&self, hint: Hint) -> Offer;
+}
+
+/// What became of a hint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// Will be looked at.
+    Queued,
+    /// No workload uses that repository.
+    Unwatched,
+    /// The queue is full: the sender should come again.
+    Full,
+    /// Stopping.
+    Closed,
+}
+
+/// Keeps the times at which repositories are due. Never waits.
+pub trait Polling: Send + Sync {
+    /// From now on look at `source` at whichever of these schedules comes first; none at all ends it.
+    fn set(&self, source: Source, schedules: Vec<Schedule>);
+}
+
+/// Whether this process may write.
+pub trait Leadership: Send + Sync {
+    /// True while it may.
+    fn is_leader(&self) -> bool;
+}
+
+/// The only clock, so that time can be simulated.
+pub trait Clock: Send + Sync {
+    /// Wall-clock time.
+    fn now(&self) -> Timestamp;
+    /// Time since some fixed point, never going back.
+    fn monotonic(&self) -> Duration;
+    /// Returns when `monotonic` has reached `at`.
+    fn sleep_until(&self, at: Duration) -> BoxFuture<'static, ()>;
+}
