@@ -1,1 +1,6 @@
 //! The integration tests, in one binary: each module is one area.
+
+mod support;
+
+mod process;
+mod registry;

@@ -1,0 +1,53 @@
+//! What the tests share: where the real servers are, how they are started, and how to wait.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::Duration,
+};
+
+pub(crate) mod process;
+pub(crate) mod registry;
+
+/// The cache folder of the real servers (`tests/stack/build`): `$SUPERCARGO_STACK`, else under the user's cache.
+#[expect(clippy::disallowed_methods, reason = "the tests' own environment, not the program's")]
+pub(crate) fn stack() -> PathBuf {
+    let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    var("SUPERCARGO_STACK").unwrap_or_else(|| {
+        let cache = var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")));
+        cache.expect("HOME is set").join("supercargo/stack")
+    })
+}
+
+/// A server's binary, built first if it is not there (the first time that takes minutes).
+pub(crate) fn bin(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let path = stack().join("bin").join(name);
+    if !path.exists() {
+        BUILT.get_or_init(|| {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stack/build");
+            let status = Command::new(script).status().expect("tests/stack/build starts");
+            assert!(status.success(), "tests/stack/build failed: {status}");
+        });
+    }
+    path
+}
+
+/// A loopback port that nobody listens on now. Another process may be quicker: start the server again then.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Asks until there is an answer; panics with `what` when there is none in 30 s.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..3000 {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited 30 s in vain: {what}")
+}

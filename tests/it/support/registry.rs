@@ -1,0 +1,1 @@
+//! A CNCF registry for tests.
