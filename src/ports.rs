@@ -168,8 +168,12 @@ pub trait Sink: Send + Sync {
 /// What came of one plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Written. The images as the target answered them (an admission may rewrite them).
-    Applied,
+    /// Written, at this `metadata.resourceVersion` (empty where there is none): what a watch says of an older version
+    /// is out of date.
+    Applied {
+        /// As the target answered.
+        resource_version: std::sync::Arc<str>,
+    },
     /// What was tested no longer holds: decide again on what is there now.
     Stale,
     /// The workload is gone.
