@@ -3,6 +3,7 @@
 pub mod annotations;
 pub mod decide;
 pub mod gate;
+pub mod guard;
 pub mod hint;
 pub mod image;
 pub mod keel;

@@ -1,0 +1,265 @@
+//! Guards: what no annotation can weaken (the `guards` of the configuration file).
+//!
+//! Each guard holds for the namespaces it names. Where several do, each of their lists must let a value through, and
+//! the longest of their intervals counts.
+
+use std::{fmt, time::Duration};
+
+use globset::{Glob, GlobMatcher};
+use serde::Deserialize;
+
+use super::{
+    image::Repository,
+    poll::{Schedule, parse_duration, show_duration},
+    reason::{Code, Reason},
+};
+
+/// The shortest interval that an annotation may ask for where no guard says otherwise. The operator's own interval
+/// counts instead if it is shorter.
+pub const MIN_INTERVAL: Duration = Duration::from_secs(60);
+
+/// One entry of `guards`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "Raw")]
+pub struct Guard {
+    namespaces: Patterns,
+    policies: Option<Patterns>,
+    registries: Option<Patterns>,
+    min_interval: Option<Duration>,
+}
+
+/// Globs on whole texts. A pattern is also met by the very same text, so that `regex:v[0-9]+` can be listed as it is.
+#[derive(Debug, Clone)]
+struct Patterns(Vec<GlobMatcher>);
+
+impl Guard {
+    /// Whether it holds in that namespace.
+    pub fn covers(&self, namespace: &str) -> bool {
+        self.namespaces.meet(namespace)
+    }
+}
+
+/// What forbids a policy (as it is written in the annotation) in that namespace.
+pub fn refuse_policy(guards: &[Guard], namespace: &str, policy: &str) -> Option<Reason> {
+    let (guard, allowed) = guards
+        .iter()
+        .filter(|guard| guard.covers(namespace))
+        .filter_map(|guard| Some((guard, guard.policies.as_ref()?)))
+        .find(|(_, allowed)| !allowed.meet(policy))?;
+    let message = format!("{guard} allows the policies {allowed} here, not `{}`", super::image::excerpt(policy));
+    Some(Reason::new(Code::GuardPolicy, message))
+}
+
+/// What forbids images of a repository in that namespace.
+pub fn refuse_registry(guards: &[Guard], namespace: &str, repository: &Repository) -> Option<Reason> {
+    let whole = repository.to_string();
+    // A pattern without a slash is about the host.
+    let meets = |glob: &GlobMatcher| {
+        glob.is_match(if glob.glob().glob().contains('/') { whole.as_str() } else { repository.host() })
+    };
+    let (guard, allowed) = guards
+        .iter()
+        .filter(|guard| guard.covers(namespace))
+        .filter_map(|guard| Some((guard, guard.registries.as_ref()?)))
+        .find(|(_, allowed)| !allowed.0.iter().any(meets))?;
+    Some(Reason::new(Code::GuardRegistry, format!("{guard} allows the registries {allowed} here, not {repository}")))
+}
+
+/// The schedule that an annotation asked for, made no shorter than the guards allow; with a reason if that changed it.
+pub fn floor_interval(
+    guards: &[Guard],
+    namespace: &str,
+    asked: Schedule,
+    operators: Duration,
+) -> (Schedule, Option<Reason>) {
+    let guard = guards
+        .iter()
+        .filter(|guard| guard.covers(namespace))
+        .filter_map(|guard| Some((guard.min_interval?, guard)))
+        .max_by_key(|(interval, _)| *interval);
+    let floor = guard.map_or(MIN_INTERVAL.min(operators), |(interval, _)| interval);
+    if asked.shortest_gap().is_none_or(|gap| gap >= floor) {
+        return (asked, None);
+    }
+    let by = guard.map_or_else(|| "the default minInterval".to_owned(), |(_, guard)| guard.to_string());
+    let message = format!("`{asked}` is more often than {by} allows: looked at every {} at most", show_duration(floor));
+    (asked.at_least(floor), Some(Reason::new(Code::GuardInterval, message)))
+}
+
+impl Patterns {
+    fn parse(key: &str, texts: &[String]) -> Result<Self, String> {
+        if texts.is_empty() {
+            return Err(format!("guards: `{key}` is an empty list; name at least one glob, or leave `{key}` out"));
+        }
+        let parse = |text: &String| match Glob::new(text) {
+            Ok(_) if text.is_empty() => Err(format!("guards: `{key}` holds an empty pattern")),
+            Ok(glob) => Ok(glob.compile_matcher()),
+            Err(error) => Err(format!("guards: `{key}` holds no glob: {error}")),
+        };
+        texts.iter().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn meet(&self, text: &str) -> bool {
+        self.0.iter().any(|glob| glob.is_match(text) || glob.glob().glob() == text)
+    }
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the guard of the namespaces {}", self.namespaces)
+    }
+}
+
+impl fmt::Display for Patterns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let globs: Vec<String> = self.0.iter().map(|glob| format!("`{}`", glob.glob())).collect();
+        f.write_str(&globs.join(", "))
+    }
+}
+
+/// A guard as written.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Raw {
+    namespaces: Vec<String>,
+    policies: Option<Vec<String>>,
+    registries: Option<Vec<String>>,
+    min_interval: Option<String>,
+    targets: Option<serde::de::IgnoredAny>,
+    channels: Option<serde::de::IgnoredAny>,
+    min_age: Option<serde::de::IgnoredAny>,
+    approvals: Option<serde::de::IgnoredAny>,
+    verify: Option<serde::de::IgnoredAny>,
+    freeze: Option<serde::de::IgnoredAny>,
+    max_in_flight: Option<serde::de::IgnoredAny>,
+}
+
+impl TryFrom<Raw> for Guard {
+    type Error = String;
+
+    fn try_from(raw: Raw) -> Result<Self, String> {
+        let later = [
+            ("targets", raw.targets.is_some()),
+            ("channels", raw.channels.is_some()),
+            ("minAge", raw.min_age.is_some()),
+            ("approvals", raw.approvals.is_some()),
+            ("verify", raw.verify.is_some()),
+            ("freeze", raw.freeze.is_some()),
+            ("maxInFlight", raw.max_in_flight.is_some()),
+        ];
+        if let Some((key, _)) = later.iter().find(|(_, given)| *given) {
+            return Err(format!("guards: `{key}` is not built yet: it would guard nothing; take it out"));
+        }
+        let interval = |text: &String| parse_duration(text).map_err(|error| format!("guards: `minInterval`: {error}"));
+        Ok(Self {
+            namespaces: Patterns::parse("namespaces", &raw.namespaces)?,
+            policies: raw.policies.map(|texts| Patterns::parse("policies", &texts)).transpose()?,
+            registries: raw.registries.map(|texts| Patterns::parse("registries", &texts)).transpose()?,
+            min_interval: raw.min_interval.as_ref().map(interval).transpose()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guards(json: &str) -> Vec<Guard> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn refused(json: &str) -> String {
+        serde_json::from_str::<Vec<Guard>>(json).unwrap_err().to_string()
+    }
+
+    #[rstest::rstest]
+    #[case("prod-eu", "minor", true)]
+    #[case("prod-eu", "semver:^1", true)]
+    #[case("prod-eu", "named:slow", true)]
+    #[case("prod-eu", "regex:v[0-9]+", true)]
+    #[case("prod-eu", "major", false)]
+    #[case("prod-eu", "glob:*", false)]
+    #[case("prod-eu", "named:fast", false)]
+    #[case("dev", "glob:*", true)]
+    fn only_listed_policies_are_allowed_where_a_guard_holds(
+        #[case] namespace: &str,
+        #[case] policy: &str,
+        #[case] allowed: bool,
+    ) {
+        let guards = guards(
+            r#"[{"namespaces": ["prod-*"], "policies": ["patch", "minor", "semver:*", "named:slow", "regex:v[0-9]+"]}]"#,
+        );
+        assert_eq!(refuse_policy(&guards, namespace, policy).is_none(), allowed);
+    }
+
+    #[rstest::rstest]
+    #[case("ghcr.io/team/web", true)]
+    #[case("ghcr.io/team/a/b", true)]
+    #[case("ghcr.io/other/web", false)]
+    #[case("docker.io/library/nginx", false)]
+    #[case("registry.example:5000/x", true)]
+    #[case("registry.example/x", false)]
+    #[case("eu.pkg.example/x", true)]
+    #[case("evil.example/eu.pkg.example/x", false)]
+    fn only_listed_registries_are_allowed_where_a_guard_holds(#[case] repository: &str, #[case] allowed: bool) {
+        let guards = guards(
+            r#"[{"namespaces": ["*"], "registries": ["ghcr.io/team/*", "registry.example:5000", "*.pkg.example"]}]"#,
+        );
+        let repository = Repository::parse(repository).unwrap();
+        assert_eq!(refuse_registry(&guards, "any", &repository).is_none(), allowed);
+    }
+
+    #[test]
+    fn every_guard_that_holds_must_let_a_policy_through() {
+        let guards = guards(
+            r#"[{"namespaces": ["*"], "policies": ["patch", "minor"]}, {"namespaces": ["prod"], "policies": ["patch"]}]"#,
+        );
+        assert_eq!(refuse_policy(&guards, "dev", "minor"), None);
+        let reason = refuse_policy(&guards, "prod", "minor").unwrap();
+        assert_eq!(reason.code, Code::GuardPolicy);
+        assert_eq!(reason.message, "the guard of the namespaces `prod` allows the policies `patch` here, not `minor`");
+    }
+
+    #[rstest::rstest]
+    #[case("dev", "every 30s", "every 1m", true)]
+    #[case("dev", "every 1m", "every 1m", false)]
+    #[case("prod", "every 5m", "every 10m", true)]
+    #[case("prod", "every 1h", "every 1h", false)]
+    #[case("prod", "never", "never", false)]
+    #[case("test", "every 5s", "every 5s", false)]
+    fn an_annotation_cannot_ask_more_often_than_its_guard_allows(
+        #[case] namespace: &str,
+        #[case] asked: &str,
+        #[case] got: &str,
+        #[case] said: bool,
+    ) {
+        let guards = guards(
+            r#"[{"namespaces": ["prod"], "minInterval": "5m"}, {"namespaces": ["prod"], "minInterval": "10m"},
+                {"namespaces": ["test"], "minInterval": "5s"}]"#,
+        );
+        let operators = Duration::from_secs(300);
+        let (schedule, reason) = floor_interval(&guards, namespace, asked.parse().unwrap(), operators);
+        assert_eq!(schedule.to_string(), got);
+        assert_eq!(reason.is_some(), said);
+    }
+
+    #[test]
+    fn an_operator_that_looks_more_often_than_the_default_floor_lowers_it() {
+        let (schedule, reason) = floor_interval(&[], "dev", "every 10s".parse().unwrap(), Duration::from_secs(10));
+        assert_eq!((schedule.to_string().as_str(), reason), ("every 10s", None));
+    }
+
+    #[rstest::rstest]
+    #[case(r#"[{"namespaces": ["a"], "minAge": "1d"}]"#, "`minAge` is not built yet")]
+    #[case(r#"[{"namespaces": ["a"], "approvals": 2}]"#, "`approvals` is not built yet")]
+    #[case(r#"[{"namespaces": ["a"], "targets": []}]"#, "`targets` is not built yet")]
+    #[case(r#"[{"namespaces": ["a"], "polices": ["minor"]}]"#, "unknown field `polices`")]
+    #[case(r#"[{"policies": ["minor"]}]"#, "missing field `namespaces`")]
+    #[case(r#"[{"namespaces": []}]"#, "empty list")]
+    #[case(r#"[{"namespaces": ["a["]}]"#, "holds no glob")]
+    #[case(r#"[{"namespaces": ["a"], "minInterval": "5"}]"#, "the unit is missing")]
+    fn a_guard_that_would_not_guard_is_refused(#[case] json: &str, #[case] says: &str) {
+        let error = refused(json);
+        assert!(error.contains(says), "{error}");
+    }
+}
