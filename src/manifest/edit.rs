@@ -1,0 +1,314 @@
+//! Exact edits: new values for the scalars named, and not one byte elsewhere.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::Range,
+};
+
+use granit_parser::ScalarStyle;
+
+use super::{
+    ManifestError, Place,
+    scalar::{Style, render},
+    tree::{Id, Kind, Node, Tree},
+};
+use crate::domain::image::excerpt;
+
+/// A new value for one scalar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Where it stands, as found in the same text.
+    pub place: Place,
+    /// The value that must be there.
+    pub old: String,
+    /// The value to write; always a string.
+    pub new: String,
+}
+
+/// Why nothing was edited. The caller adds the name of the file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct EditError {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong and what to do.
+    pub reason: String,
+}
+
+impl EditError {
+    fn new(line: usize, reason: impl Into<String>) -> Self {
+        Self { line, reason: reason.into() }
+    }
+}
+
+impl From<ManifestError> for EditError {
+    fn from(error: ManifestError) -> Self {
+        Self { line: error.line, reason: error.reason }
+    }
+}
+
+/// The text with all edits made, or an error and none of them.
+///
+/// A scalar that an alias stands for is edited at its anchor, if every place that has the value is edited to the same
+/// new one. The result was parsed again: the scalars named have their new values, and all else is equal.
+pub fn edit(text: &str, edits: &[Edit]) -> Result<String, EditError> {
+    let tree = Tree::parse(text)?;
+    refuse_sealed(&tree)?;
+    let targets = targets(&tree, edits)?;
+    refuse_shared(&tree, &targets)?;
+
+    let mut json = HashMap::new();
+    let mut changes = Vec::new();
+    for (&id, target) in &targets {
+        if tree.scalar(id) != Some(target.new) {
+            changes.push(change(&tree, id, target.new, &mut json)?);
+        }
+    }
+    changes.sort_by_key(|(bytes, _)| bytes.start);
+    let mut edited = String::with_capacity(text.len() + changes.iter().map(|(_, new)| new.len()).sum::<usize>());
+    let mut done = 0;
+    for (bytes, new) in &changes {
+        edited.push_str(&text[done..bytes.start]);
+        edited.push_str(new);
+        done = bytes.end;
+    }
+    edited.push_str(&text[done..]);
+    verify(&tree, &edited, &targets)?;
+    Ok(edited)
+}
+
+/// What a scalar is to become, and the places that asked for it.
+struct Target<'e> {
+    new: &'e str,
+    users: HashSet<Id>,
+}
+
+fn targets<'e>(tree: &Tree, edits: &'e [Edit]) -> Result<BTreeMap<Id, Target<'e>>, EditError> {
+    let mut targets: BTreeMap<Id, Target> = BTreeMap::new();
+    for Edit { place, old, new } in edits {
+        let there = (place.node as usize) < tree.nodes.len() && tree.place(place.node) == *place;
+        let value = if there { tree.scalar(place.node) } else { None };
+        if value != Some(old) {
+            let reason = format!("`{}` is no longer there: read the file again", excerpt(old));
+            return Err(EditError::new(place.line, reason));
+        }
+        let id = tree.resolve(place.node);
+        let target = targets.entry(id).or_insert_with(|| Target { new, users: HashSet::new() });
+        if target.new != new {
+            let reason = format!("`{}` and `{}` are both asked for here", excerpt(target.new), excerpt(new));
+            return Err(EditError::new(tree.line(id), reason));
+        }
+        target.users.insert(place.node);
+    }
+    Ok(targets)
+}
+
+/// SOPS signs all values of a file: an edit would make it unreadable.
+fn refuse_sealed(tree: &Tree) -> Result<(), EditError> {
+    for document in &tree.documents {
+        let sops = tree.entries_of(document.root).find(|(key, _)| tree.scalar(*key) == Some("sops"));
+        let Some((key, value)) = sops else { continue };
+        if tree.entries_of(tree.resolve(value)).any(|(key, _)| tree.scalar(key) == Some("mac")) {
+            let reason = "the file is encrypted by SOPS, whose MAC covers its values: edit it with `sops edit`";
+            return Err(EditError::new(tree.line(key), reason));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a value that stands elsewhere too, by an alias or a merge key, unless all those places are edited alike.
+fn refuse_shared(tree: &Tree, targets: &BTreeMap<Id, Target>) -> Result<(), EditError> {
+    for (index, node) in tree.nodes.iter().enumerate() {
+        let Kind::Alias(anchored) = node.kind else { continue };
+        let alias = index as Id;
+        let name = excerpt(tree.anchor(anchored).unwrap_or_default());
+        if tree.node(anchored).is_collection() {
+            if let Some((&id, _)) = targets.range(anchored..tree.node(anchored).next()).next() {
+                let reason = format!(
+                    "the value stands in what the anchor `&{name}` (line {}) names, which is used again on line {}: \
+                     write it out in one of the places",
+                    tree.line(anchored),
+                    node.line()
+                );
+                return Err(EditError::new(tree.line(id), reason));
+            }
+        } else if let Some(target) = targets.get(&anchored) {
+            // The anchor is a place of its own, besides its aliases.
+            let missing = [alias, anchored].into_iter().find(|id| !target.users.contains(id));
+            if let Some(missing) = missing {
+                let reason = format!(
+                    "the value of the anchor `&{name}` (line {}) is used on line {} by an alias, and line {} is not to \
+                     change: write it out in one of the places",
+                    tree.line(anchored),
+                    node.line(),
+                    tree.line(missing)
+                );
+                let line = tree.line(target.users.iter().copied().min().unwrap_or(anchored));
+                return Err(EditError::new(line, reason));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The bytes to replace, and by what.
+fn change(
+    tree: &Tree,
+    id: Id,
+    new: &str,
+    json: &mut HashMap<usize, bool>,
+) -> Result<(Range<usize>, String), EditError> {
+    let node = tree.node(id);
+    let refuse = |reason: String| Err(EditError::new(node.line(), reason));
+    let Kind::Scalar(old, written) = &node.kind else { return refuse("this is no scalar".into()) };
+    let typed = match &node.tag {
+        None => false,
+        Some(tag) => match tag.suffix_in_namespace("tag:yaml.org,2002:") {
+            Some(suffix) if suffix != "str" => {
+                return refuse(format!("the value has the tag `{}`: only text is written", excerpt(&tag.original())));
+            }
+            _ => true,
+        },
+    };
+    let style = match written {
+        ScalarStyle::Plain => {
+            let document = tree.document_of(id);
+            if node.in_flow && *json.entry(document).or_insert_with(|| is_json(tree, document)) {
+                Style::Double
+            } else {
+                Style::Plain { in_flow: node.in_flow, typed }
+            }
+        }
+        ScalarStyle::SingleQuoted => Style::Single,
+        ScalarStyle::DoubleQuoted => Style::Double,
+        _ => return block(tree, node, old, new),
+    };
+    if !node.bytes().is_empty() {
+        return Ok((node.bytes(), render(new, style)));
+    }
+    // No value is written. What comes next is the colon of its key, if that stands before it.
+    let at = node.bytes().start;
+    let after = &tree.text[at..];
+    let gap = after.len() - after.trim_start_matches([' ', '\t']).len();
+    let is_value = node.is_value;
+    let at = match after[gap..].starts_with(':') {
+        true if is_value => at + gap + 1,
+        false if is_value && node.tag.is_none() && tree.anchor(id).is_none() && !tree.text[..at].ends_with(':') => {
+            return refuse("a key without a colon and a value: write `key: value` first".into());
+        }
+        _ => at,
+    };
+    Ok((at..at, format!(" {}", render(new, style))))
+}
+
+/// A block scalar (`|`, `>`) of one line stays one.
+fn block(tree: &Tree, node: &Node, old: &str, new: &str) -> Result<(Range<usize>, String), EditError> {
+    let (old_line, new_line) = (old.trim_end_matches('\n'), new.trim_end_matches('\n'));
+    let one_line = |s: &str| !s.is_empty() && !s.starts_with([' ', '\t']) && !s.contains(['\n', '\r']);
+    let source = &tree.text[node.bytes()];
+    let same_end = old[old_line.len()..] == new[new_line.len()..];
+    let found = source.find(old_line).filter(|_| one_line(old_line) && one_line(new_line) && same_end);
+    match found {
+        Some(at) if !source[at + old_line.len()..].contains(|c: char| !c.is_whitespace()) => {
+            let start = node.bytes().start + at;
+            Ok((start..start + old_line.len(), new_line.to_owned()))
+        }
+        _ => {
+            let reason = "the value is a block scalar (`|` or `>`) of several lines: write it on one line";
+            Err(EditError::new(node.line(), reason))
+        }
+    }
+}
+
+/// Whether a document is JSON by its looks: flow style, double quotes around every key.
+fn is_json(tree: &Tree, document: usize) -> bool {
+    let root = tree.documents[document].root;
+    (root..tree.node(root).next()).all(|id| {
+        let node = tree.node(id);
+        let bare = node.tag.is_none() && tree.anchor(id).is_none() && (node.in_flow || id == root);
+        bare && match node.kind {
+            Kind::Mapping => {
+                let quoted = |key| matches!(tree.node(key).kind, Kind::Scalar(_, ScalarStyle::DoubleQuoted));
+                tree.entries(id).all(|(key, _)| quoted(key))
+            }
+            Kind::Sequence => true,
+            Kind::Scalar(_, style) => matches!(style, ScalarStyle::Plain | ScalarStyle::DoubleQuoted),
+            Kind::Alias(_) => false,
+        }
+    })
+}
+
+/// Parses the edited text and compares all of it with what was there and what was asked for.
+fn verify(old: &Tree, edited: &str, targets: &BTreeMap<Id, Target>) -> Result<(), EditError> {
+    let first = targets.keys().next().map_or(1, |id| old.line(*id));
+    let differs = |line, what: &str| EditError::new(line, format!("the edit would change more than the value: {what}"));
+    let new = Tree::parse(edited).map_err(|e| differs(first, &e.to_string()))?;
+    if old.nodes.len() != new.nodes.len() || old.documents != new.documents {
+        return Err(differs(first, "the structure of the documents"));
+    }
+    for (index, (was, is)) in old.nodes.iter().zip(&new.nodes).enumerate() {
+        let id = index as Id;
+        let same = match (targets.get(&id), &is.kind) {
+            (Some(target), Kind::Scalar(value, _)) => value == target.new,
+            (Some(_), _) => false,
+            (None, kind) => *kind == was.kind,
+        };
+        if !(same
+            && was.next() == is.next()
+            && was.tag == is.tag
+            && was.in_flow == is.in_flow
+            && old.anchor(id) == new.anchor(id))
+        {
+            return Err(differs(was.line(), "the value or its neighbour"));
+        }
+    }
+    let texts = |tree: &Tree| tree.comments.iter().map(|c| tree.text[c.clone()].to_owned()).collect::<Vec<_>>();
+    if texts(old) != texts(&new) {
+        return Err(differs(first, "a comment"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::find, *};
+
+    fn set(text: &str, path: &str, new: &str) -> Result<String, EditError> {
+        let found = find(text, &path.parse().unwrap(), None)?;
+        let edits: Vec<Edit> = found.into_iter().map(|(place, old)| Edit { place, old, new: new.to_owned() }).collect();
+        assert!(!edits.is_empty(), "nothing at {path}");
+        edit(text, &edits)
+    }
+
+    #[rstest::rstest]
+    #[case("a: 1.9 # c\n", "a: \"1.10\" # c\n")]
+    #[case("a: x", "a: \"1.10\"")]
+    #[case("a:\n", "a: \"1.10\"\n")]
+    #[case("a: # c\nb: 1\n", "a: \"1.10\" # c\nb: 1\n")]
+    #[case("a: !!str\nb: 1\n", "a: !!str 1.10\nb: 1\n")]
+    #[case("a: &x\nb: 1\n", "a: &x \"1.10\"\nb: 1\n")]
+    #[case("{a: , b: 1}\n", "{a: \"1.10\" , b: 1}\n")]
+    #[case("{\"a\": 3}\n", "{\"a\": \"1.10\"}\n")]
+    #[case("? a\n: b\n", "? a\n: \"1.10\"\n")]
+    #[case("? a\n:\n", "? a\n: \"1.10\"\n")]
+    #[case("\"a\" :\n", "\"a\" : \"1.10\"\n")]
+    #[case("a: 'x'\r\n", "a: '1.10'\r\n")]
+    #[case("a: x\n  y\n\n  z # c\n", "a: \"1.10\" # c\n")]
+    #[case("a: \"x\\\n  y\"\n", "a: \"1.10\"\n")]
+    #[case("a: >-\n  x\nb: 1\n", "a: >-\n  1.10\nb: 1\n")]
+    #[case("a: |-\n\n  x\n", "")]
+    #[case("a: |-\n  x\n  y\n", "")]
+    #[case("a: |\n  x\n", "")]
+    #[case("a: !!int 3\n", "")]
+    #[case("{a}\n", "")]
+    #[case("? a\n? b\n", "")]
+    fn a_value_is_written_where_it_stands(#[case] before: &str, #[case] after: &str) {
+        assert_eq!(set(before, "a", "1.10").unwrap_or_default(), after);
+    }
+
+    #[test]
+    fn items_without_a_value_get_one() {
+        assert_eq!(set("- \n-\n", "[1]", "x").unwrap(), "- \n- x\n");
+        assert_eq!(set("--- \n# c\n...\n-\n", "[0]", "x").unwrap(), "--- \n# c\n...\n- x\n");
+    }
+}

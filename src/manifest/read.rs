@@ -1,0 +1,202 @@
+//! Workloads and Namespaces in a text of manifests.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use super::{
+    ManifestError, Place,
+    tree::{Id, Kind, Tree},
+};
+use crate::domain::workload::{Container, KINDS, KindSpec, Workload, WorkloadId};
+
+/// What a text holds that concerns us.
+#[derive(Debug, Clone, Default)]
+pub struct Manifests {
+    /// The workloads of a supported kind, in the order of the text.
+    pub workloads: Vec<Found>,
+    /// The Namespaces.
+    pub namespaces: Vec<NamespaceFound>,
+    /// Workloads that could not be read, and why; the others are not touched by it.
+    pub problems: Vec<ManifestError>,
+}
+
+/// A workload and where its images stand.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The workload. A container without an `image` key is left out (a patch names it in passing).
+    pub workload: Workload,
+    /// The document in the stream, from 0.
+    pub document: usize,
+    /// The line on which the workload starts, from 1.
+    pub line: usize,
+    /// One place for each of `workload.containers`, in the same order.
+    pub images: Vec<ImagePlace>,
+}
+
+/// Where a container's image stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImagePlace {
+    /// The line, from 1.
+    pub line: usize,
+    /// For [`super::Edit`].
+    pub place: Place,
+}
+
+/// A Namespace and its defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespaceFound {
+    /// `metadata.name`
+    pub name: String,
+    /// The annotations that concern us.
+    pub annotations: BTreeMap<String, String>,
+    /// The line on which it starts, from 1.
+    pub line: usize,
+}
+
+/// Finds the workloads and Namespaces of a text: in its documents, and in the items of Lists.
+pub fn read(text: &str) -> Result<Manifests, ManifestError> {
+    let tree = Tree::parse(text)?;
+    let mut found = Manifests::default();
+    for document in &tree.documents {
+        // Lists may hold Lists. The next object to look at is the last here.
+        let mut objects = vec![Object { node: document.root, list: None }];
+        while let Some(object) = objects.pop() {
+            if let Err(problem) = visit(&tree, object, &mut objects, &mut found) {
+                found.problems.push(problem);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// An object in a text, and the kind and API version its list gives it.
+struct Object {
+    node: Id,
+    list: Option<(String, String)>,
+}
+
+fn visit(tree: &Tree, object: Object, objects: &mut Vec<Object>, found: &mut Manifests) -> Result<(), ManifestError> {
+    let node = object.node;
+    if tree.node(node).kind != Kind::Mapping {
+        return Ok(());
+    }
+    let (list_kind, list_version) = object.list.unwrap_or_default();
+    let kind = text(tree, node, "kind")?.map_or(Cow::Owned(list_kind), Cow::Borrowed);
+    let version = text(tree, node, "apiVersion")?.map_or(Cow::Owned(list_version), Cow::Borrowed);
+    let group = version.rsplit_once('/').map_or("", |(group, _)| group);
+    if let Some(item_kind) = kind.strip_suffix("List") {
+        let Some(items) = get(tree, node, "items", Kind::Sequence)? else { return Ok(()) };
+        let first = objects.len();
+        for item in tree.children(items) {
+            if let Kind::Alias(_) = tree.node(item).kind {
+                found.problems.push(ManifestError::new(tree.line(item), "an item that is an alias: write it out"));
+                continue;
+            }
+            let list = (!item_kind.is_empty()).then(|| (item_kind.to_owned(), version.clone().into_owned()));
+            objects.push(Object { node: item, list });
+        }
+        objects[first..].reverse();
+    } else if kind == "Namespace" && group.is_empty() {
+        let Some(metadata) = get(tree, node, "metadata", Kind::Mapping)? else { return Ok(()) };
+        let name = text(tree, metadata, "name")?.unwrap_or_default().to_owned();
+        let (annotations, _) = ours(tree, metadata, "annotations")?;
+        found.namespaces.push(NamespaceFound { name, annotations, line: tree.line(node) });
+    } else if let Some(spec) = KINDS.iter().find(|k| k.kind.as_str() == kind && k.group == group) {
+        found.workloads.push(workload(tree, node, spec)?);
+    }
+    Ok(())
+}
+
+fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestError> {
+    let metadata = get(tree, node, "metadata", Kind::Mapping)?;
+    let field = |key| metadata.map_or(Ok(None), |m| text(tree, m, key));
+    let Some(name) = field("name")?.filter(|n| !n.is_empty()) else {
+        let reason = format!("this {} has no metadata.name", spec.kind.as_str());
+        return Err(ManifestError::new(tree.line(node), reason));
+    };
+    let namespace = field("namespace")?.unwrap_or_default();
+    let (annotations, has_annotations) = metadata.map_or(Ok(Default::default()), |m| ours(tree, m, "annotations"))?;
+    let (labels, _) = metadata.map_or(Ok(Default::default()), |m| ours(tree, m, "labels"))?;
+
+    let mut pod = Some(node);
+    for key in spec.pod_spec.split('/').skip(1) {
+        pod = pod.map_or(Ok(None), |p| get(tree, p, key, Kind::Mapping))?;
+    }
+    let list = |key| pod.map_or(Ok(None), |p| get(tree, p, key, Kind::Sequence));
+    let (mut containers, mut images) = (Vec::new(), Vec::new());
+    for (key, init) in [("containers", false), ("initContainers", true)] {
+        let Some(list) = list(key)? else { continue };
+        for (index, item) in tree.children(list).enumerate() {
+            let item = tree.resolve(item);
+            if tree.node(item).kind != Kind::Mapping {
+                return Err(ManifestError::new(tree.line(item), format!("an item of `{key}` is no mapping")));
+            }
+            let name = text(tree, item, "name")?.unwrap_or_default();
+            let Some(image) = tree.get(item, "image")? else { continue };
+            let written = tree.scalar(image).ok_or_else(|| no(tree, image, "image", "no text"))?;
+            containers.push(Container { name: name.into(), image: written.into(), init, index });
+            images.push(ImagePlace { line: tree.line(image), place: tree.place(image) });
+        }
+    }
+    let mut pull_secrets: Vec<Arc<str>> = Vec::new();
+    if let Some(secrets) = list("imagePullSecrets")? {
+        for item in tree.children(secrets).map(|i| tree.resolve(i)).filter(|i| tree.node(*i).kind == Kind::Mapping) {
+            pull_secrets.extend(text(tree, item, "name")?.map(Arc::from));
+        }
+    }
+    let workload = Workload {
+        id: WorkloadId { kind: spec.kind.clone(), namespace: namespace.into(), name: name.into() },
+        uid: "".into(),
+        resource_version: "".into(),
+        annotations,
+        labels,
+        has_annotations,
+        containers,
+        owner: None,
+        pull_secrets,
+    };
+    Ok(Found { workload, document: tree.document_of(node), line: tree.line(node), images })
+}
+
+/// A collection under a key; none where the key is absent or has no value.
+fn get(tree: &Tree, mapping: Id, key: &str, kind: Kind) -> Result<Option<Id>, ManifestError> {
+    let Some(value) = tree.get(mapping, key)? else { return Ok(None) };
+    let value = tree.resolve(value);
+    if tree.node(value).kind == kind {
+        return Ok(Some(value));
+    }
+    match tree.scalar(value) {
+        Some("" | "~" | "null") => Ok(None),
+        _ => Err(no(tree, value, key, if kind == Kind::Mapping { "no mapping" } else { "no list" })),
+    }
+}
+
+/// A text under a key.
+fn text<'t>(tree: &'t Tree, mapping: Id, key: &str) -> Result<Option<&'t str>, ManifestError> {
+    let Some(value) = tree.get(mapping, key)? else { return Ok(None) };
+    tree.scalar(value).map(Some).ok_or_else(|| no(tree, value, key, "no text"))
+}
+
+/// The entries of `metadata.annotations` or `metadata.labels` that concern us, and whether there is such a map.
+fn ours(tree: &Tree, metadata: Id, key: &str) -> Result<(BTreeMap<String, String>, bool), ManifestError> {
+    let Some(map) = get(tree, metadata, key, Kind::Mapping)? else { return Ok(Default::default()) };
+    let mut entries = BTreeMap::new();
+    for (k, value) in tree.entries(map) {
+        match tree.scalar(k) {
+            Some("<<") => return Err(tree.merged(k, key)),
+            Some(name) if concerns_us(name) => {
+                let value = tree.scalar(value).ok_or_else(|| no(tree, value, name, "no text"))?;
+                entries.insert(name.to_owned(), value.to_owned());
+            }
+            _ => {}
+        }
+    }
+    Ok((entries, true))
+}
+
+fn concerns_us(key: &str) -> bool {
+    ["supercargo.dev/", "keel.sh/", "keel.observer/"].iter().any(|prefix| key.starts_with(prefix))
+}
+
+fn no(tree: &Tree, node: Id, key: &str, what: &str) -> ManifestError {
+    ManifestError::new(tree.line(node), format!("`{key}` is {what}"))
+}

@@ -1,0 +1,351 @@
+//! A stream of documents as one flat list of nodes in the order of the text, with their bytes.
+//!
+//! Nothing here recurses, so the depth of a document costs no stack; each step over the list is linear.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
+
+use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle, Tag};
+
+use super::{MAX_BYTES, ManifestError, Place};
+use crate::domain::image::excerpt;
+
+/// The index of a node in its tree.
+pub(super) type Id = u32;
+
+/// More nodes than this are refused: each costs memory, and no manifest that people keep has as many.
+const MAX_NODES: usize = 4_000_000;
+
+/// Every document of a text.
+pub(super) struct Tree<'a> {
+    /// What was parsed.
+    pub(super) text: &'a str,
+    /// Every node of every document; a collection is followed by what is in it (a mapping: key, value, key, value, …).
+    pub(super) nodes: Vec<Node<'a>>,
+    /// The documents, in order.
+    pub(super) documents: Vec<Document>,
+    /// The bytes of each comment, in order of the text.
+    pub(super) comments: Vec<Range<usize>>,
+}
+
+/// A document: its marker and its root.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Document {
+    /// Its root node.
+    pub(super) root: Id,
+    /// Whether it starts with `---`.
+    explicit: bool,
+    /// What `%YAML` says.
+    version: Option<(u32, u32)>,
+}
+
+/// One value or key.
+#[derive(Debug)]
+pub(super) struct Node<'a> {
+    pub(super) kind: Kind<'a>,
+    /// Bytes of a scalar or an alias; of a collection, those of its start.
+    start: u32,
+    end: u32,
+    /// From 1.
+    line: u32,
+    /// The first node after this one and all in it.
+    next: Id,
+    /// Whether it is the value of a key.
+    pub(super) is_value: bool,
+    /// `&name`: its bytes.
+    anchor: Option<(u32, u32)>,
+    /// The tag as written and as resolved.
+    pub(super) tag: Option<Box<Tag>>,
+    /// Whether a `[` or `{` is open around it.
+    pub(super) in_flow: bool,
+}
+
+/// What a node is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kind<'a> {
+    Scalar(Cow<'a, str>, ScalarStyle),
+    Sequence,
+    Mapping,
+    Alias(Id),
+}
+
+impl<'a> Tree<'a> {
+    /// Parses a text whole. Fails on what is not YAML and on a mapping that has a key twice.
+    pub(super) fn parse(text: &'a str) -> Result<Self, ManifestError> {
+        if text.len() > MAX_BYTES {
+            let reason = format!("{} bytes are more than the {MAX_BYTES} that are read: split the file", text.len());
+            return Err(ManifestError::new(1, reason));
+        }
+        let mut options = granit_parser::options! { emit_anchor_events: true };
+        options.max_buffered_comment_events = MAX_NODES;
+        let mut building = Building {
+            tree: Tree { text, nodes: Vec::new(), documents: Vec::new(), comments: Vec::new() },
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            flow: 0,
+        };
+        for event in Parser::new_from_str_with_options(text, options) {
+            let (event, span) = event.map_err(|e| {
+                let reason = format!("this is no valid YAML: {} (column {})", excerpt(&e.info()), e.marker().col() + 1);
+                ManifestError::new(e.marker().line(), reason)
+            })?;
+            building.event(event, span)?;
+        }
+        building.tree.comments.sort_unstable_by_key(|c| c.start);
+        Ok(building.tree)
+    }
+
+    pub(super) fn node(&self, id: Id) -> &Node<'a> {
+        &self.nodes[id as usize]
+    }
+
+    /// The node itself, or what an alias stands for.
+    pub(super) fn resolve(&self, id: Id) -> Id {
+        match self.node(id).kind {
+            Kind::Alias(target) => target,
+            _ => id,
+        }
+    }
+
+    /// The text of a scalar (through an alias, if it is one); empty where there is no value.
+    pub(super) fn scalar(&self, id: Id) -> Option<&str> {
+        match &self.node(self.resolve(id)).kind {
+            Kind::Scalar(value, _) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The nodes directly in a collection.
+    pub(super) fn children(&self, id: Id) -> impl Iterator<Item = Id> {
+        let end = self.node(id).next;
+        let mut at = id + 1;
+        std::iter::from_fn(move || {
+            let child = at;
+            (child < end).then(|| {
+                at = self.node(child).next;
+                child
+            })
+        })
+    }
+
+    /// The keys and values of a mapping.
+    pub(super) fn entries(&self, id: Id) -> impl Iterator<Item = (Id, Id)> {
+        let mut children = self.children(id);
+        std::iter::from_fn(move || Some((children.next()?, children.next()?)))
+    }
+
+    /// The keys and values of a node; none if it is no mapping.
+    pub(super) fn entries_of(&self, id: Id) -> impl Iterator<Item = (Id, Id)> {
+        let is_mapping = self.node(id).kind == Kind::Mapping;
+        is_mapping.then(|| self.entries(id)).into_iter().flatten()
+    }
+
+    /// The value of a key of a mapping; an error where a merge key may bring one.
+    pub(super) fn get(&self, mapping: Id, key: &str) -> Result<Option<Id>, ManifestError> {
+        let mut merge = None;
+        for (k, value) in self.entries(mapping) {
+            match self.scalar(k) {
+                Some(name) if name == key => return Ok(Some(value)),
+                Some("<<") => merge = Some(k),
+                _ => {}
+            }
+        }
+        match merge {
+            None => Ok(None),
+            Some(merge) => Err(self.merged(merge, key)),
+        }
+    }
+
+    /// The error for a value that a merge key may bring.
+    pub(super) fn merged(&self, merge: Id, key: &str) -> ManifestError {
+        let reason = format!("`{key}` may come through the merge key `<<` here: write it out where it is used");
+        ManifestError::new(self.node(merge).line(), reason)
+    }
+
+    /// The line of a node.
+    pub(super) fn line(&self, id: Id) -> usize {
+        self.node(id).line()
+    }
+
+    /// The name of a node's anchor.
+    pub(super) fn anchor(&self, id: Id) -> Option<&'a str> {
+        let (start, end) = self.node(id).anchor?;
+        self.text.get(start as usize + 1..end as usize)
+    }
+
+    /// The document that a node is in.
+    pub(super) fn document_of(&self, id: Id) -> usize {
+        self.documents.partition_point(|d| d.root <= id).saturating_sub(1)
+    }
+
+    /// A scalar's or an alias's place.
+    pub(super) fn place(&self, id: Id) -> Place {
+        let node = self.node(id);
+        Place { document: self.document_of(id), line: node.line(), bytes: node.bytes(), node: id }
+    }
+}
+
+impl Node<'_> {
+    pub(super) fn line(&self) -> usize {
+        self.line as usize
+    }
+
+    pub(super) fn bytes(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// The first node after this one and all in it.
+    pub(super) fn next(&self) -> Id {
+        self.next
+    }
+
+    pub(super) fn is_collection(&self) -> bool {
+        matches!(self.kind, Kind::Sequence | Kind::Mapping)
+    }
+}
+
+/// A tree in the making.
+struct Building<'a> {
+    tree: Tree<'a>,
+    /// The open collections.
+    open: Vec<Open>,
+    /// The parser's number of an anchor, and its node.
+    anchors: HashMap<usize, Id>,
+    /// How many of the open ones are in flow style.
+    flow: usize,
+}
+
+struct Open {
+    id: Id,
+    in_flow: bool,
+    /// Whether the next node in it is the value of a key.
+    value_next: bool,
+}
+
+impl<'a> Building<'a> {
+    fn event(&mut self, event: Event<'a>, span: Span) -> Result<(), ManifestError> {
+        // The parser gives byte ranges for every span of a text that is at hand.
+        let bytes = span.byte_range().unwrap_or_default();
+        match event {
+            Event::DocumentStart(explicit, version) => {
+                let version = version.map(|v| (v.major, v.minor));
+                self.tree.documents.push(Document { root: self.next_id(), explicit, version });
+            }
+            Event::Comment(..) => self.tree.comments.push(bytes),
+            Event::Scalar(value, style, anchor, tag) => {
+                // Where there is no value the parser says `~`; nothing is written there, so nothing is read.
+                let value = if bytes.is_empty() { Cow::Borrowed("") } else { value };
+                self.add(Kind::Scalar(value, style), span, bytes, anchor, tag)?;
+            }
+            Event::Alias(anchor) => {
+                let target = self.anchors.get(&anchor).copied();
+                let target =
+                    target.ok_or_else(|| ManifestError::new(span.start.line(), "an alias without an anchor"))?;
+                self.add(Kind::Alias(target), span, bytes, 0, None)?;
+            }
+            Event::SequenceStart(style, anchor, tag) => {
+                self.open(Kind::Sequence, style, span, bytes, anchor, tag)?;
+            }
+            Event::MappingStart(style, anchor, tag) => self.open(Kind::Mapping, style, span, bytes, anchor, tag)?,
+            Event::SequenceEnd => {
+                self.close();
+            }
+            Event::MappingEnd => {
+                if let Some(mapping) = self.close() {
+                    self.tree.refuse_repeated_keys(mapping)?;
+                }
+            }
+            Event::Anchor(anchor, _) => {
+                if let Some(node) = self.anchors.get(&anchor) {
+                    self.tree.nodes[*node as usize].anchor = Some((bytes.start as u32, bytes.end as u32));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn next_id(&self) -> Id {
+        self.tree.nodes.len() as Id
+    }
+
+    fn add(
+        &mut self,
+        kind: Kind<'a>,
+        span: Span,
+        bytes: Range<usize>,
+        anchor: usize,
+        tag: Option<Cow<'a, Tag>>,
+    ) -> Result<Id, ManifestError> {
+        let id = self.next_id();
+        if id as usize >= MAX_NODES {
+            let reason = format!("more than {MAX_NODES} values: split the file");
+            return Err(ManifestError::new(span.start.line(), reason));
+        }
+        if anchor != 0 {
+            self.anchors.insert(anchor, id);
+        }
+        let mut is_value = false;
+        if let Some(open) = self.open.last_mut()
+            && self.tree.nodes[open.id as usize].kind == Kind::Mapping
+        {
+            is_value = open.value_next;
+            open.value_next = !is_value;
+        }
+        self.tree.nodes.push(Node {
+            kind,
+            is_value,
+            start: bytes.start as u32,
+            end: bytes.end as u32,
+            line: span.start.line() as u32,
+            next: id + 1,
+            anchor: None,
+            tag: tag.map(|t| Box::new(t.into_owned())),
+            in_flow: self.flow > 0,
+        });
+        Ok(id)
+    }
+
+    fn open(
+        &mut self,
+        kind: Kind<'a>,
+        style: StructureStyle,
+        span: Span,
+        bytes: Range<usize>,
+        anchor: usize,
+        tag: Option<Cow<'a, Tag>>,
+    ) -> Result<(), ManifestError> {
+        let id = self.add(kind, span, bytes, anchor, tag)?;
+        let in_flow = style == StructureStyle::Flow;
+        self.flow += usize::from(in_flow);
+        self.open.push(Open { id, in_flow, value_next: false });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Option<Id> {
+        let Open { id, in_flow, .. } = self.open.pop()?;
+        self.flow -= usize::from(in_flow);
+        self.tree.nodes[id as usize].next = self.next_id();
+        Some(id)
+    }
+}
+
+impl Tree<'_> {
+    fn refuse_repeated_keys(&self, mapping: Id) -> Result<(), ManifestError> {
+        let repeated = {
+            let mut seen = HashSet::new();
+            self.entries(mapping).find(|(key, _)| self.scalar(*key).is_some_and(|name| !seen.insert(name)))
+        };
+        match repeated {
+            None => Ok(()),
+            Some((key, _)) => {
+                let name = excerpt(self.scalar(key).unwrap_or_default());
+                let reason = format!("the key `{name}` is given twice in one mapping: remove one of them");
+                Err(ManifestError::new(self.line(key), reason))
+            }
+        }
+    }
+}
