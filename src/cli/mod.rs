@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod demo;
 mod explain;
+mod files;
 mod migrate;
 mod plan;
 mod policy;

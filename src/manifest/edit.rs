@@ -187,7 +187,7 @@ fn change(
         return Ok((node.bytes(), render(new, style)));
     }
     // No value is written. What comes next is the colon of its key, if that stands before it.
-    let at = node.bytes().start;
+    let at = before_comment(tree, node.bytes().start);
     let after = &tree.text[at..];
     let gap = after.len() - after.trim_start_matches([' ', '\t']).len();
     let is_value = node.is_value;
@@ -199,6 +199,15 @@ fn change(
         _ => at,
     };
     Ok((at..at, format!(" {}", render(new, style))))
+}
+
+/// The parser sets an item without a value (`- # why`) at the end of its comment; it belongs before it.
+fn before_comment(tree: &Tree, at: usize) -> usize {
+    let comment = tree.comments.partition_point(|c| c.end < at);
+    match tree.comments.get(comment) {
+        Some(comment) if comment.end == at => tree.text[..comment.start].trim_end_matches([' ', '\t']).len(),
+        _ => at,
+    }
 }
 
 /// A block scalar (`|`, `>`) of one line stays one.
@@ -309,6 +318,7 @@ mod tests {
     #[test]
     fn items_without_a_value_get_one() {
         assert_eq!(set("- \n-\n", "[1]", "x").unwrap(), "- \n- x\n");
-        assert_eq!(set("--- \n# c\n...\n-\n", "[0]", "x").unwrap(), "--- \n# c\n...\n- x\n");
+        assert_eq!(set("--- \n# c\n...\n- # d\n", "[0]", "x").unwrap(), "--- \n# c\n...\n- x # d\n");
+        assert_eq!(set("- # d\n- # e\n", "[0]", "x").unwrap(), "- x # d\n- # e\n");
     }
 }

@@ -1,0 +1,250 @@
+//! Folders of manifests: find and read the files, write edited ones whole, show what changed.
+
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use crate::manifest::{MAX_BYTES, Manifests};
+
+/// A file that holds workloads or Namespaces.
+#[derive(Debug)]
+pub(super) struct ManifestFile {
+    /// Its path, beginning as the folder's was given.
+    pub(super) path: PathBuf,
+    /// Its text as read.
+    pub(super) text: String,
+    /// What is in it.
+    pub(super) manifests: Manifests,
+}
+
+/// A file, or a part of one, that was left alone, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// The file or folder.
+    pub(super) path: PathBuf,
+    /// The line, from 1, where it is about one.
+    pub(super) line: Option<usize>,
+    /// What happened and what to do.
+    pub(super) reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display().to_string().escape_debug())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+impl Problem {
+    fn new(path: &Path, reason: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), line: None, reason: reason.into() }
+    }
+}
+
+/// A new text for a file that was read.
+#[derive(Debug)]
+pub(super) struct NewText<'a> {
+    /// The file.
+    pub(super) path: &'a Path,
+    /// What was read from it, and must still be there.
+    pub(super) old: &'a str,
+    /// What is to be there.
+    pub(super) new: &'a str,
+}
+
+/// Reads every manifest of a folder (or one file), in the order of their paths. A file that cannot be read or parsed is
+/// reported; the others go on.
+pub(super) fn load(root: &Path) -> anyhow::Result<(Vec<ManifestFile>, Vec<Problem>)> {
+    let (paths, mut problems) = walk(root)?;
+    let mut files = Vec::new();
+    for path in paths {
+        match read(&path) {
+            Err(reason) => problems.push(Problem::new(&path, reason)),
+            Ok(text) => match crate::manifest::read(&text) {
+                Err(error) => problems.push(Problem { path, line: Some(error.line), reason: error.reason }),
+                Ok(manifests) => {
+                    problems.extend(manifests.problems.iter().map(|problem| Problem {
+                        path: path.clone(),
+                        line: Some(problem.line),
+                        reason: problem.reason.clone(),
+                    }));
+                    if !manifests.workloads.is_empty() || !manifests.namespaces.is_empty() {
+                        files.push(ManifestFile { path, text, manifests });
+                    }
+                }
+            },
+        }
+    }
+    problems.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
+    Ok((files, problems))
+}
+
+/// The YAML and JSON files under a folder, sorted. Dot files and folders, `node_modules` and symbolic links are not
+/// entered; a link that leads out of the folder is reported.
+pub(super) fn walk(root: &Path) -> anyhow::Result<(Vec<PathBuf>, Vec<Problem>)> {
+    let kind = fs::metadata(root).with_context(|| format!("{} cannot be read", root.display()))?;
+    if !kind.is_dir() {
+        return Ok((vec![root.to_owned()], Vec::new()));
+    }
+    let inside = fs::canonicalize(root).with_context(|| format!("{} cannot be read", root.display()))?;
+    let (mut files, mut problems) = (Vec::new(), Vec::new());
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                problems.push(Problem::new(&folder, format!("the folder cannot be read: {error}")));
+                continue;
+            }
+        };
+        for entry in entries {
+            let found = entry.and_then(|e| e.file_type().map(|kind| (e.path(), e.file_name(), kind)));
+            let (path, name, kind) = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    problems.push(Problem::new(&folder, format!("an entry of the folder cannot be read: {error}")));
+                    continue;
+                }
+            };
+            if name.as_encoded_bytes().starts_with(b".") || name == "node_modules" {
+                continue;
+            }
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_file() {
+                if is_manifest(&path) {
+                    files.push(path);
+                }
+            } else if kind.is_symlink() {
+                // What a link within the folder points to is found by its own path.
+                match fs::canonicalize(&path) {
+                    Ok(target) if target.starts_with(&inside) => {}
+                    Ok(target) if target.is_file() && !is_manifest(&path) => {}
+                    Ok(_) => problems.push(Problem::new(&path, "a symbolic link out of the folder: left alone")),
+                    Err(_) if !is_manifest(&path) => {}
+                    Err(error) => problems.push(Problem::new(&path, format!("a symbolic link to nowhere: {error}"))),
+                }
+            }
+        }
+    }
+    files.sort();
+    Ok((files, problems))
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e.eq_ignore_ascii_case(known)))
+}
+
+/// The text of a file, or why it is not read.
+pub(super) fn read(path: &Path) -> Result<String, String> {
+    if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+        return Err("it is no regular file".into());
+    }
+    let file = File::open(path).map_err(|error| format!("the file cannot be read: {error}"))?;
+    read_from(file)
+}
+
+/// The text of a stream, or why it is not read.
+pub(super) fn read_from(stream: impl io::Read) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let limit = MAX_BYTES as u64 + 1;
+    stream.take(limit).read_to_end(&mut bytes).map_err(|error| format!("the file cannot be read: {error}"))?;
+    if bytes.len() > MAX_BYTES {
+        return Err(format!("it has more than {} MiB: split it", MAX_BYTES >> 20));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|b| **b == b'\n').count() + 1;
+        format!("it is not UTF-8 (line {line}): save it as UTF-8")
+    })
+}
+
+/// Writes all of them, each whole: every new text lies complete beside its file before the first takes its place, and
+/// nothing is written where a file is no longer what was read.
+pub(super) fn write(files: &[NewText]) -> anyhow::Result<()> {
+    let mut staged = Vec::new();
+    for file in files {
+        staged.push(stage(file).with_context(|| format!("{}: nothing was written", file.path.display()))?);
+    }
+    let total = staged.len();
+    for (done, stage) in staged.into_iter().enumerate() {
+        let path = stage.path.clone();
+        stage.publish().with_context(|| format!("{}: {done} of {total} files were written", path.display()))?;
+    }
+    Ok(())
+}
+
+/// A complete new text beside its file; removed again unless it takes the file's place.
+struct Staged {
+    path: PathBuf,
+    temporary: PathBuf,
+    published: bool,
+}
+
+fn stage(file: &NewText) -> anyhow::Result<Staged> {
+    // Where the path itself is a link, the file it leads to is replaced, not the link.
+    let path = fs::canonicalize(file.path)?;
+    if read(&path).as_deref() != Ok(file.old) {
+        anyhow::bail!("the file was changed by somebody else meanwhile: run the command again");
+    }
+    let metadata = fs::metadata(&path)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut attempt = 0;
+    let (mut out, temporary) = loop {
+        let temporary = folder.join(format!(".supercargo-{}-{attempt}.tmp", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+            Ok(out) => break (out, temporary),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < 10_000 => attempt += 1,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let staged = Staged { path, temporary, published: false };
+    out.write_all(file.new.as_bytes())?;
+    keep_owner(&out, &metadata);
+    out.set_permissions(metadata.permissions())?;
+    out.sync_all()?;
+    Ok(staged)
+}
+
+/// As far as this process may; for most, the owner is who runs it.
+fn keep_owner(out: &File, metadata: &fs::Metadata) {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let _ = fchown(out, Some(metadata.uid()), Some(metadata.gid()));
+}
+
+impl Staged {
+    fn publish(mut self) -> io::Result<()> {
+        fs::rename(&self.temporary, &self.path)?;
+        self.published = true;
+        match self.path.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// What changes in a file, as a unified diff; empty if nothing does.
+pub(super) fn diff(path: &Path, old: &str, new: &str) -> String {
+    let name = path.display().to_string();
+    let name = name.strip_prefix("./").unwrap_or(&name).trim_start_matches('/').escape_debug().to_string();
+    similar::TextDiff::from_lines(old, new)
+        .unified_diff()
+        .header(&format!("a/{name}"), &format!("b/{name}"))
+        .to_string()
+}
