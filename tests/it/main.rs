@@ -3,5 +3,6 @@
 mod support;
 
 mod cluster;
+mod poll;
 mod process;
 mod registry;

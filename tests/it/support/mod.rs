@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) mod clock;
 pub(crate) mod control_plane;
 pub(crate) mod process;
 pub(crate) mod registry;
