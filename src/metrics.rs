@@ -57,6 +57,8 @@ pub struct Metrics {
     registry: Registry,
     /// Requests to registries and their token servers.
     pub registry_requests: Family<RequestLabels, Counter>,
+    /// Entries of tag lists that are no tags.
+    pub registry_tags_dropped: Counter,
     /// Webhooks received.
     pub hooks: Family<HookLabels, Counter>,
     /// Updates by what came of them.
@@ -79,6 +81,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("supercargo"),
             registry_requests: Family::default(),
+            registry_tags_dropped: Counter::default(),
             hooks: Family::default(),
             updates: Family::default(),
             problems: Family::default(),
@@ -89,6 +92,8 @@ impl Default for Metrics {
         };
         let r = &mut metrics.registry;
         r.register("registry_requests", "Requests to registries and token servers", metrics.registry_requests.clone());
+        let dropped = metrics.registry_tags_dropped.clone();
+        r.register("registry_tags_dropped", "Entries of tag lists that are no tags", dropped);
         r.register("hooks", "Webhooks received", metrics.hooks.clone());
         r.register("updates", "Updates by outcome", metrics.updates.clone());
         r.register("problems", "Workloads and containers with a problem", metrics.problems.clone());

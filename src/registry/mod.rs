@@ -1,1 +1,16 @@
-//! (being built)
+//! A thin OCI registry client: tag lists, digests and created times, and the credentials for them.
+//!
+//! [`client`] implements the port. A look goes `client` → `session` (as whom, and by which challenge) → `http` (one
+//! request: where it may go, how long it may take, how much it may say). Nothing is kept but challenges and tokens.
+
+mod address;
+mod client;
+mod hold;
+mod http;
+mod manifest;
+mod session;
+mod settings;
+mod tags;
+
+pub use client::Client;
+pub use settings::{HostSettings, Settings, SettingsError, Timeouts};

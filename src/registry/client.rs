@@ -1,0 +1,60 @@
+//! The port's implementation: each method is one look.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use super::{
+    http::Http,
+    manifest,
+    session::{Look, Sessions},
+    settings::{Settings, SettingsError},
+    tags,
+};
+use crate::{
+    domain::{
+        hint::Source,
+        image::{Digest, Tag},
+    },
+    metrics::Metrics,
+    ports::{Clock, ImageTimes, Registry, RegistryError, Secrets},
+};
+
+/// Reads registries.
+pub struct Client {
+    http: Http,
+    sessions: Sessions,
+}
+
+impl Client {
+    /// A client that connects to nothing yet.
+    pub fn new(
+        settings: Settings,
+        secrets: Arc<dyn Secrets>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, SettingsError> {
+        let http = Http::new(&settings, clock, metrics)?;
+        let sessions = Sessions::new(&settings, secrets);
+        Ok(Self { http, sessions })
+    }
+
+    fn look<'a>(&'a self, source: &'a Source) -> Result<Look<'a>, RegistryError> {
+        let registry = self.http.endpoint(source.repository.host())?;
+        Ok(Look { http: &self.http, sessions: &self.sessions, registry, source })
+    }
+}
+
+impl Registry for Client {
+    fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Vec<Tag>, RegistryError>> {
+        Box::pin(async move { tags::list(&self.look(source)?).await })
+    }
+
+    fn digest<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {
+        Box::pin(async move { manifest::digest(&self.look(source)?, tag).await })
+    }
+
+    fn image<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {
+        Box::pin(async move { manifest::image(&self.look(source)?, tag).await })
+    }
+}

@@ -1,0 +1,397 @@
+//! One request to a registry, its token server or wherever it redirects: where it may go, how long it may take,
+//! how much it may say, and that it is counted. Whose credentials it carries is decided above.
+
+use std::{
+    collections::{HashMap, HashSet},
+    error::Error,
+    sync::Arc,
+    time::Duration,
+};
+
+use reqwest::{
+    Certificate, ClientBuilder, Method, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER},
+};
+use url::Url;
+
+use super::{
+    address::{self, Forbidden, GuardedResolver},
+    hold::{Holds, retry_after},
+    settings::{HostSettings, Settings, SettingsError, Timeouts},
+};
+use crate::{
+    domain::image::{DOCKER_HUB, excerpt},
+    metrics::{Metrics, RequestLabels},
+    ports::{Clock, RegistryError, RegistryErrorKind},
+};
+
+/// Where images of `docker.io` really are.
+const DOCKER_HUB_ENDPOINT: &str = "registry-1.docker.io";
+const MAX_REDIRECTS: usize = 5;
+const USER_AGENT: &str = concat!("supercargo/", env!("CARGO_PKG_VERSION"));
+
+/// What a request is for, as metrics count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Tags,
+    Manifest,
+    Blob,
+    Token,
+}
+
+impl Class {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Tags => "tags",
+            Self::Manifest => "manifest",
+            Self::Blob => "blob",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// A registry's root.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    /// As images write it.
+    pub(super) host: Arc<str>,
+    /// `https://registry-1.docker.io/`
+    pub(super) url: Url,
+}
+
+impl Endpoint {
+    /// Whether plain HTTP is spoken to it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.url.scheme() == "http"
+    }
+}
+
+/// A request without credentials.
+#[derive(Debug, Clone)]
+pub(super) struct Ask<'a> {
+    pub(super) class: Class,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) accept: &'static str,
+    /// A form to post.
+    pub(super) form: Option<String>,
+    /// For messages: `the tags of ghcr.io/team/web`.
+    pub(super) what: &'a str,
+}
+
+/// An answer whose body has not been read yet.
+#[derive(Debug)]
+pub(super) struct Answer {
+    response: reqwest::Response,
+    /// Where it came from in the end.
+    pub(super) url: Url,
+    host: String,
+    what: String,
+}
+
+/// The connections, and what is known about hosts.
+pub(super) struct Http {
+    /// Hosts that the configuration does not name; guarded in a cluster.
+    others: reqwest::Client,
+    /// Hosts that it names.
+    named: reqwest::Client,
+    /// Hosts with certificates of their own.
+    own: HashMap<String, reqwest::Client>,
+    named_hosts: HashSet<String>,
+    plain_hosts: HashSet<String>,
+    in_cluster: bool,
+    timeouts: Timeouts,
+    holds: Holds,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Http {
+    pub(super) fn new(
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, SettingsError> {
+        let timeouts = settings.timeouts;
+        let named = client(builder(timeouts))?;
+        let others =
+            if settings.in_cluster { client(builder(timeouts).dns_resolver(GuardedResolver))? } else { named.clone() };
+        let mut own = HashMap::new();
+        let mut named_hosts = HashSet::new();
+        let mut plain_hosts = HashSet::new();
+        for host in &settings.hosts {
+            let authority = configured_authority(host)?;
+            if let Some(pem) = &host.ca {
+                let bad = || SettingsError::Ca(excerpt(&host.host));
+                let certificates = Certificate::from_pem_bundle(pem).map_err(|_| bad())?;
+                if certificates.is_empty() {
+                    return Err(bad());
+                }
+                let builder = builder(timeouts).tls_certs_merge(certificates);
+                own.insert(authority.clone(), builder.build().map_err(|_| bad())?);
+            }
+            if host.insecure {
+                plain_hosts.insert(authority.clone());
+            }
+            if !named_hosts.insert(authority) {
+                return Err(SettingsError::Twice(excerpt(&host.host)));
+            }
+        }
+        let holds = Holds::default();
+        let in_cluster = settings.in_cluster;
+        Ok(Self { others, named, own, named_hosts, plain_hosts, in_cluster, timeouts, holds, clock, metrics })
+    }
+
+    /// The root of a registry.
+    pub(super) fn endpoint(&self, host: &str) -> Result<Endpoint, RegistryError> {
+        let real = if host == DOCKER_HUB { DOCKER_HUB_ENDPOINT } else { host };
+        let parse = |scheme: &str| {
+            let bad = |_| fail(RegistryErrorKind::Refused, format!("`{}` is no host of a registry", excerpt(host)));
+            Url::parse(&format!("{scheme}://{real}/")).map_err(bad)
+        };
+        let plain = parse("http")?;
+        let url = if self.may_be_plain(&plain) { plain } else { parse("https")? };
+        Ok(Endpoint { host: host.into(), url })
+    }
+
+    /// Until when a listing that begins now must have ended.
+    pub(super) fn listing_deadline(&self) -> Duration {
+        self.clock.monotonic() + self.timeouts.listing
+    }
+
+    /// Sends `ask` to `registry` or, for a token, for it. The credentials are sent to the origin of `ask.url` only,
+    /// never to where it redirects. An answer is any status but 429, 503 and a redirect.
+    pub(super) async fn send(
+        &self,
+        registry: &Endpoint,
+        ask: &Ask<'_>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Answer, RegistryError> {
+        let mut url = ask.url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            // What stands before an `@` would be sent as credentials.
+            let _ = url.set_username("").and_then(|()| url.set_password(None));
+            url.set_fragment(None);
+            self.check(registry, ask, &url)?;
+            let authorization = authorization.filter(|_| url.origin() == ask.url.origin());
+            let response = self.send_once(registry, ask, &url, authorization).await?;
+            let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+            if !is_redirect {
+                let host = authority(&url);
+                return Ok(Answer { response, url, host, what: ask.what.to_owned() });
+            }
+            let target = response.headers().get(LOCATION).and_then(|l| l.to_str().ok()).and_then(|l| url.join(l).ok());
+            url = match target {
+                Some(target) if ask.form.is_none() => target,
+                Some(_) => {
+                    return Err(unavailable(&authority(&url), ask.what, "redirected a request that holds a credential"));
+                }
+                None => return Err(unavailable(&authority(&url), ask.what, "redirected to nowhere that can be read")),
+            };
+        }
+        Err(unavailable(&authority(&ask.url), ask.what, "redirected too many times"))
+    }
+
+    async fn send_once(
+        &self,
+        registry: &Endpoint,
+        ask: &Ask<'_>,
+        url: &Url,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<reqwest::Response, RegistryError> {
+        let host = authority(url);
+        if let Some(rest) = self.holds.remaining(&host, self.clock.monotonic()) {
+            return Err(limited(&host, rest));
+        }
+        let client = if let Some(own) = self.own.get(&host) {
+            own
+        } else if self.named_hosts.contains(&host) {
+            &self.named
+        } else {
+            &self.others
+        };
+        let mut request = client.request(ask.method.clone(), url.clone()).header(ACCEPT, ask.accept);
+        if let Some(value) = authorization {
+            request = request.header(AUTHORIZATION, value.clone());
+        }
+        if let Some(form) = &ask.form {
+            request = request.header("content-type", "application/x-www-form-urlencoded").body(form.clone());
+        }
+        let outcome = request.send().await;
+        let code = outcome.as_ref().map_or_else(|_| "error".to_owned(), |r| r.status().as_u16().to_string());
+        let labels = RequestLabels { registry: registry.host.to_string(), class: ask.class.as_str(), code };
+        self.metrics.registry_requests.get_or_create(&labels).inc();
+        let response = outcome.map_err(|error| broken(&host, ask.what, &error))?;
+        let now = self.clock.monotonic();
+        if matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            let header = response.headers().get(RETRY_AFTER).and_then(|h| h.to_str().ok());
+            let asked = header.and_then(|h| retry_after(h, self.clock.now()));
+            return Err(limited(&host, self.holds.hold(&host, asked, now)));
+        }
+        self.holds.release(&host, now);
+        Ok(response)
+    }
+
+    /// Whether a URL may be gone to at all.
+    fn check(&self, registry: &Endpoint, ask: &Ask<'_>, url: &Url) -> Result<(), RegistryError> {
+        let host = authority(url);
+        let refuse = |why: &str| {
+            let text = format!("{} leads to {}, {why}", ask.what, excerpt(&host));
+            Err(fail(RegistryErrorKind::Refused, text))
+        };
+        match url.scheme() {
+            "https" => {}
+            "http" if self.may_be_plain(url) || (ask.class == Class::Token && registry.is_plain()) => {}
+            "http" => {
+                return refuse(
+                    "which would be plain HTTP: only a host that the configuration names with `insecure: true` is \
+                     spoken to like that",
+                );
+            }
+            _ => return refuse("which is neither https nor http"),
+        }
+        if self.in_cluster && !self.named_hosts.contains(&host) && address::is_forbidden_literal(url) {
+            return refuse(&forbidden_text());
+        }
+        Ok(())
+    }
+
+    fn may_be_plain(&self, url: &Url) -> bool {
+        let host = authority(&with_scheme(url, "http"));
+        self.plain_hosts.contains(&host)
+            || (!self.in_cluster && address::is_loopback(url) && !self.own.contains_key(&authority(url)))
+    }
+}
+
+impl Answer {
+    pub(super) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// This answer as an error: a status that is not what was asked for.
+    pub(super) fn unexpected(&self) -> RegistryError {
+        let status = self.status();
+        let kind = match status.as_u16() {
+            401 | 403 => RegistryErrorKind::Auth,
+            404 => RegistryErrorKind::NotFound,
+            _ => RegistryErrorKind::Unavailable,
+        };
+        fail(kind, format!("{} answered {status} to the request for {}", self.host, self.what))
+    }
+
+    /// This answer as an error: it breaks the protocol.
+    pub(super) fn broken(&self, why: &str) -> RegistryError {
+        unavailable(&self.host, &self.what, why)
+    }
+
+    /// The whole body, at most `cap` bytes.
+    pub(super) async fn body(&mut self, cap: usize) -> Result<Vec<u8>, RegistryError> {
+        let too_big = |this: &Self| this.broken(&format!("sent more than {cap} bytes"));
+        let announced = self.response.content_length().unwrap_or(0);
+        if announced > cap as u64 {
+            return Err(too_big(self));
+        }
+        let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(64 * 1024));
+        loop {
+            match self.response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > cap => return Err(too_big(self)),
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => return Ok(body),
+                Err(error) => return Err(broken(&self.host, &self.what, &error)),
+            }
+        }
+    }
+}
+
+/// An error with its text.
+pub(super) fn fail(kind: RegistryErrorKind, message: impl Into<String>) -> RegistryError {
+    RegistryError { kind, message: message.into() }
+}
+
+/// `host[:port]`, without the scheme's own port.
+pub(super) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The authority under which a host of the configuration is met.
+fn configured_authority(host: &HostSettings) -> Result<String, SettingsError> {
+    let bad = || SettingsError::Host(excerpt(&host.host));
+    let name = match host.host.as_str() {
+        DOCKER_HUB | "index.docker.io" => DOCKER_HUB_ENDPOINT,
+        name => name,
+    };
+    if name.is_empty() || name.contains(['/', '@', '?', '#', '\\']) {
+        return Err(bad());
+    }
+    let scheme = if host.insecure { "http" } else { "https" };
+    Url::parse(&format!("{scheme}://{name}/")).map(|url| authority(&url)).map_err(|_| bad())
+}
+
+fn with_scheme(url: &Url, scheme: &str) -> Url {
+    let mut url = url.clone();
+    // Both schemes are of the same kind, so this always succeeds.
+    let _ = url.set_scheme(scheme);
+    url
+}
+
+fn builder(timeouts: Timeouts) -> ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(timeouts.connect)
+        .read_timeout(timeouts.read)
+        .timeout(timeouts.request)
+        .pool_max_idle_per_host(2)
+        .pool_idle_timeout(Duration::from_secs(90))
+}
+
+fn client(builder: ClientBuilder) -> Result<reqwest::Client, SettingsError> {
+    builder.build().map_err(|error| SettingsError::Tls(root_cause(&error)))
+}
+
+fn unavailable(host: &str, what: &str, why: &str) -> RegistryError {
+    fail(RegistryErrorKind::Unavailable, format!("{host} {why} (asked for {what})"))
+}
+
+fn limited(host: &str, wait: Duration) -> RegistryError {
+    let seconds = wait.as_secs().max(1);
+    fail(
+        RegistryErrorKind::Limited(wait),
+        format!("{host} asked for fewer requests; nothing is sent to it for another {seconds} s"),
+    )
+}
+
+fn forbidden_text() -> String {
+    format!("{Forbidden}: in a cluster such a host must be named in the configuration's `registries`")
+}
+
+/// A request or a body that failed on its way.
+fn broken(host: &str, what: &str, error: &reqwest::Error) -> RegistryError {
+    if chain(error).any(|e| e.is::<Forbidden>()) {
+        return fail(RegistryErrorKind::Refused, format!("{what} leads to {host}, {}", forbidden_text()));
+    }
+    let why = if error.is_timeout() {
+        "did not answer in time".to_owned()
+    } else if error.is_connect() {
+        format!("cannot be connected to: {}", root_cause(error))
+    } else {
+        "broke off its answer".to_owned()
+    };
+    unavailable(host, what, &why)
+}
+
+fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let first: &(dyn Error + 'static) = error;
+    std::iter::successors(Some(first), |e: &&(dyn Error + 'static)| (*e).source())
+}
+
+fn root_cause(error: &reqwest::Error) -> String {
+    excerpt(&chain(error).last().map(ToString::to_string).unwrap_or_default())
+}

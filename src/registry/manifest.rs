@@ -1,0 +1,183 @@
+//! Digests and created times: one HEAD, or the manifest and the image's configuration.
+
+use jiff::Timestamp;
+use reqwest::{
+    Method,
+    header::{CONTENT_TYPE, HeaderMap},
+};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256, Sha512};
+
+use super::{
+    http::{Answer, Ask, Class},
+    session::Look,
+};
+use crate::{
+    domain::image::{Digest, Tag},
+    ports::{ImageTimes, RegistryError},
+};
+
+const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+";
+const DIGEST_HEADER: &str = "docker-content-digest";
+const MAX_MANIFEST: usize = 4 * 1024 * 1024;
+const MAX_CONFIG: usize = 8 * 1024 * 1024;
+/// An index in an index in an index is followed no further.
+const MAX_DEPTH: usize = 3;
+
+/// An image manifest or an index: what we need of either.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest {
+    #[serde(default)]
+    manifests: Option<Vec<Descriptor>>,
+    #[serde(default)]
+    config: Option<Descriptor>,
+    #[serde(default)]
+    schema_version: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Descriptor {
+    digest: String,
+    #[serde(default)]
+    platform: Option<Platform>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Platform {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Config {
+    #[serde(default)]
+    created: Option<String>,
+}
+
+/// The digest a tag points to: one HEAD, and where its answer names no digest one GET.
+pub(super) async fn digest(look: &Look<'_>, tag: &Tag) -> Result<Digest, RegistryError> {
+    let what = format!("{}:{tag}", look.source.repository);
+    let answer = look.send(ask(look, Method::HEAD, tag.as_str(), &what)?).await?;
+    // Some registries and proxies do not know HEAD.
+    let knows_head = !matches!(answer.status().as_u16(), 405 | 501);
+    if knows_head {
+        if !answer.status().is_success() {
+            return Err(answer.unexpected());
+        }
+        refuse_schema_1(&answer)?;
+        if let Some(digest) = named_digest(answer.headers()) {
+            return Ok(digest);
+        }
+    }
+    drop(answer);
+    Ok(get(look, tag.as_str(), &what).await?.0)
+}
+
+/// The digest a tag points to and when that image was made.
+pub(super) async fn image(look: &Look<'_>, tag: &Tag) -> Result<ImageTimes, RegistryError> {
+    let what = format!("{}:{tag}", look.source.repository);
+    let (digest, mut manifest) = get(look, tag.as_str(), &what).await?;
+    for _ in 0..MAX_DEPTH {
+        let Some(children) = &manifest.manifests else { break };
+        let Some(child) = children.iter().find(|child| is_image(child)) else { break };
+        let Ok(child) = Digest::parse(&child.digest) else { break };
+        manifest = get_checked(look, &child, &what).await?;
+    }
+    let config = manifest.config.and_then(|config| Digest::parse(&config.digest).ok());
+    let created = match config {
+        Some(config) => created(look, &config, &what).await?,
+        None => None,
+    };
+    Ok(ImageTimes { digest, pushed: None, created })
+}
+
+/// Not an attestation, which stands in an index as a child for `unknown/unknown`.
+fn is_image(child: &Descriptor) -> bool {
+    child.platform.as_ref().is_none_or(|p| p.os != "unknown" && p.architecture != "unknown")
+}
+
+async fn created(look: &Look<'_>, config: &Digest, what: &str) -> Result<Option<Timestamp>, RegistryError> {
+    let path = format!("v2/{}/blobs/{config}", look.source.repository.path());
+    let url = look.url(&path)?;
+    let ask = Ask { class: Class::Blob, method: Method::GET, url, accept: "*/*", form: None, what };
+    let mut answer = look.send(ask).await?;
+    if !answer.status().is_success() {
+        return Err(answer.unexpected());
+    }
+    let body = answer.body(MAX_CONFIG).await?;
+    if !is_of(config, &body) {
+        return Err(answer.broken("sent a configuration that is not what its digest says"));
+    }
+    // What a chart or another artifact has in this place need not be JSON.
+    let created = serde_json::from_slice::<Config>(&body).ok().and_then(|config| config.created);
+    // Reproducible builds write the beginning of an era, which says nothing.
+    Ok(created.and_then(|text| text.parse::<Timestamp>().ok()).filter(|time| *time > Timestamp::UNIX_EPOCH))
+}
+
+async fn get_checked(look: &Look<'_>, digest: &Digest, what: &str) -> Result<Manifest, RegistryError> {
+    Ok(get(look, digest.as_str(), what).await?.1)
+}
+
+/// A manifest by tag or digest, and its digest, checked against its bytes.
+async fn get(look: &Look<'_>, reference: &str, what: &str) -> Result<(Digest, Manifest), RegistryError> {
+    let mut answer = look.send(ask(look, Method::GET, reference, what)?).await?;
+    if !answer.status().is_success() {
+        return Err(answer.unexpected());
+    }
+    refuse_schema_1(&answer)?;
+    let body = answer.body(MAX_MANIFEST).await?;
+    let named = Digest::parse(reference).ok().or_else(|| named_digest(answer.headers()));
+    if named.as_ref().is_some_and(|named| !is_of(named, &body)) {
+        return Err(answer.broken("sent a manifest that is not what its digest says"));
+    }
+    let manifest: Manifest = serde_json::from_slice(&body).map_err(|_| answer.broken("sent no manifest"))?;
+    if manifest.schema_version == Some(1) {
+        return Err(schema_1(&answer));
+    }
+    let digest = match named {
+        Some(named) => named,
+        None => Digest::parse(&format!("sha256:{}", hex(&Sha256::digest(&body))))
+            .map_err(|_| answer.broken("sent a manifest without a digest"))?,
+    };
+    Ok((digest, manifest))
+}
+
+fn ask<'a>(look: &Look<'_>, method: Method, reference: &str, what: &'a str) -> Result<Ask<'a>, RegistryError> {
+    let url = look.url(&format!("v2/{}/manifests/{reference}", look.source.repository.path()))?;
+    Ok(Ask { class: Class::Manifest, method, url, accept: ACCEPT, form: None, what })
+}
+
+fn named_digest(headers: &HeaderMap) -> Option<Digest> {
+    headers.get(DIGEST_HEADER).and_then(|value| value.to_str().ok()).and_then(|text| Digest::parse(text.trim()).ok())
+}
+
+fn refuse_schema_1(answer: &Answer) -> Result<(), RegistryError> {
+    let kind = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if kind.trim_start().starts_with(SCHEMA_1) { Err(schema_1(answer)) } else { Ok(()) }
+}
+
+fn schema_1(answer: &Answer) -> RegistryError {
+    answer.broken("holds it in Docker's old schema 1, which no current runtime can pull: push the image again")
+}
+
+fn is_of(digest: &Digest, body: &[u8]) -> bool {
+    match digest.as_str().split_once(':') {
+        Some(("sha256", expected)) => hex(&Sha256::digest(body)) == expected,
+        Some(("sha512", expected)) => hex(&Sha512::digest(body)) == expected,
+        _ => false,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
