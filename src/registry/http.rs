@@ -184,7 +184,11 @@ impl Http {
             url = match target {
                 Some(target) if ask.form.is_none() => target,
                 Some(_) => {
-                    return Err(unavailable(&authority(&url), ask.what, "redirected a request that holds a credential"));
+                    return Err(unavailable(
+                        &authority(&url),
+                        ask.what,
+                        "redirected a request that holds a credential",
+                    ));
                 }
                 None => return Err(unavailable(&authority(&url), ask.what, "redirected to nowhere that can be read")),
             };

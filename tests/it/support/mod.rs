@@ -12,6 +12,7 @@ pub(crate) mod clock;
 pub(crate) mod control_plane;
 pub(crate) mod process;
 pub(crate) mod registry;
+pub(crate) mod token_server;
 
 /// The cache folder of the real servers (`tests/stack/build`): `$SUPERCARGO_STACK`, else under the user's cache.
 #[expect(clippy::disallowed_methods, reason = "the tests' own environment, not the program's")]

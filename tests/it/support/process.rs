@@ -17,7 +17,7 @@ exec 3<&0 </dev/null
 "$@" 3<&- >>"$LOG_OF_CHILD" 2>&1 & p=$!
 { read -r _ <&3; kill -KILL $p; } >/dev/null 2>&1 & w=$!
 echo $p
-exec >/dev/null
+exec >/dev/null 2>&1
 wait $p; s=$?
 kill $w 2>/dev/null
 exit $s

@@ -171,7 +171,8 @@ impl Registry {
             "schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [],
             "config": {"mediaType": OCI_CONFIG, "digest": digest, "size": config.len()},
         });
-        let started = self.request(reqwest::Method::POST, path, "blobs/uploads/").send().await.expect("an upload starts");
+        let started =
+            self.request(reqwest::Method::POST, path, "blobs/uploads/").send().await.expect("an upload starts");
         assert_eq!(started.status(), 202, "POST {path}/blobs/uploads/");
         let location = started.headers()["location"].to_str().expect("a URL").to_owned();
         let mut url = started.url().join(&location).expect("a URL");
