@@ -1,1 +1,78 @@
-//! (being built)
+//! The cluster: watches that say what runs, the guarded patch, pull secrets, Events.
+//!
+//! [`connect`] makes the client; [`watch()`] tells the engine of workloads and Namespaces; [`Objects`] reads and
+//! patches single workloads; [`PullSecrets`] reads Secrets by name; [`EventWriter`] tells people.
+
+pub mod connect;
+//mod events;
+mod managed;
+mod object;
+mod owner;
+//mod patch;
+//mod secrets;
+//mod sink;
+mod watch;
+
+pub use connect::connect;
+//pub use events::EventWriter;
+//pub use secrets::PullSecrets;
+//pub use sink::Objects;
+pub use watch::{Scope, watch};
+
+use std::{sync::Arc, time::Duration};
+
+use crate::ports::Clock;
+
+/// Nothing asked of the API server may take longer (watches aside).
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The answer, or `None` when it has not come after [`TIMEOUT`].
+async fn in_time<T>(clock: &Arc<dyn Clock>, request: impl Future<Output = T>) -> Option<T> {
+    let deadline = clock.sleep_until(clock.monotonic() + TIMEOUT);
+    match futures::future::select(Box::pin(request), deadline).await {
+        futures::future::Either::Left((answer, _)) => Some(answer),
+        futures::future::Either::Right(_) => None,
+    }
+}
+
+/// Text of the API server or an admission, for people: one line, at most 1 KiB, control characters escaped.
+fn foreign(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(1024));
+    for c in text.chars() {
+        let c = if c == '\n' || c == '\t' { ' ' } else { c };
+        let escaped = if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        if out.len() + escaped.len() > 1020 {
+            out.push('…');
+            break;
+        }
+        out.push_str(&escaped);
+    }
+    out
+}
+
+/// What went wrong with a request, for people.
+fn failure(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => foreign(&format!("{} ({} {})", status.message, status.code, status.reason)),
+        // The outer texts of the others say little; the cause is at the end of the chain.
+        other => {
+            let mut source: &dyn std::error::Error = other;
+            while let Some(inner) = source.source() {
+                source = inner;
+            }
+            foreign(&format!("the API server did not answer: {source}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::foreign;
+
+    #[test]
+    fn foreign_text_is_one_capped_line_without_control_characters() {
+        assert_eq!(foreign("a\nb\u{1b}[31m"), "a b\\u{1b}[31m");
+        let long = foreign(&"ä".repeat(5000));
+        assert!(long.len() <= 1024 && long.ends_with('…'));
+    }
+}

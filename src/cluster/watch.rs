@@ -1,0 +1,344 @@
+//! What runs in the cluster, as a stream of changes.
+//!
+//! One watch for each kind (and for Namespaces' metadata): a list in pages, then a watch that resumes where it broke
+//! off. Only when the API server no longer knows that place is the list read again, and then only what differs is
+//! sent. Of each object no more than a hash is kept here.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, Resource,
+    core::PartialObjectMeta,
+    runtime::watcher::{self, Event, watcher},
+};
+use serde::de::DeserializeOwned;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{
+    failure, foreign,
+    object::{Object, is_ours, own},
+};
+use crate::{
+    domain::workload::{KINDS, KindSpec, Owner, Workload, WorkloadId},
+    ports::{Clock, ClusterChange, NamespaceDefaults},
+};
+
+/// Which namespaces are watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them.
+    Cluster,
+    /// These, each with watches of its own, so that no cluster-wide right is needed. Without the right to read a
+    /// Namespace itself, its annotations are no defaults.
+    Namespaces(Vec<String>),
+}
+
+/// After so many failures in a row the list is read anew: the API server may have gone back to an older state.
+const ANEW: u32 = 8;
+
+/// Watches all kinds and sends what changes, until the receiver is gone.
+pub async fn watch(client: Client, scope: Scope, clock: Arc<dyn Clock>, changes: mpsc::Sender<ClusterChange>) {
+    let namespaces: Vec<Option<String>> = match scope {
+        Scope::Cluster => vec![None],
+        Scope::Namespaces(names) => names.into_iter().map(Some).collect(),
+    };
+    let pending = Arc::new(AtomicUsize::new(namespaces.len() * (KINDS.len() + 1)));
+    let outlet = Outlet { changes, pending, clock };
+    let mut watches = JoinSet::new();
+    for namespace in &namespaces {
+        for kind in KINDS {
+            watches.spawn(workloads(client.clone(), kind, namespace.clone(), outlet.clone()));
+        }
+        watches.spawn(defaults(client.clone(), namespace.clone(), outlet.clone()));
+    }
+    drop(outlet);
+    while let Some(ended) = watches.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+/// Where changes go.
+#[derive(Clone)]
+struct Outlet {
+    changes: mpsc::Sender<ClusterChange>,
+    /// How many watches have not delivered their first list.
+    pending: Arc<AtomicUsize>,
+    clock: Arc<dyn Clock>,
+}
+
+/// The receiver is gone.
+struct Closed;
+
+impl Outlet {
+    async fn send(&self, change: ClusterChange) -> Result<(), Closed> {
+        self.changes.send(change).await.map_err(|_| Closed)
+    }
+
+    async fn delivered(&self) -> Result<(), Closed> {
+        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 { self.send(ClusterChange::Synced).await } else { Ok(()) }
+    }
+}
+
+async fn workloads(client: Client, kind: &'static KindSpec, namespace: Option<String>, outlet: Outlet) {
+    let api: Api<Object> = match &namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, &kind),
+        None => Api::all_with(client, &kind),
+    };
+    let what = match &namespace {
+        Some(namespace) => format!("{} in namespace {namespace}", kind.plural),
+        None => kind.plural.to_owned(),
+    };
+    let hashes = RandomState::new();
+    let mut texts = Texts::default();
+    let read = |object: Object| match object.workload(kind, |text| texts.share(text)) {
+        Ok(workload) => {
+            (workload.id.clone(), fingerprint(&hashes, &workload), ClusterChange::Workload(Box::new(workload)))
+        }
+        Err(reason) => {
+            let id = object.id(kind, |text| texts.share(text));
+            let hash = hashes.hash_one(&reason);
+            (id.clone(), hash, ClusterChange::Undecodable(id, reason))
+        }
+    };
+    let key = |object: &Object| object.id(kind, own);
+    let source = Source { api, config: watcher::Config::default(), what, optional: false };
+    let _: Result<(), Closed> = follow(source, read, key, ClusterChange::WorkloadGone, &outlet).await;
+}
+
+async fn defaults(client: Client, namespace: Option<String>, outlet: Outlet) {
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
+    let (config, what) = match &namespace {
+        Some(name) => {
+            (watcher::Config::default().fields(&format!("metadata.name={name}")), format!("namespace {name}"))
+        }
+        None => (watcher::Config::default(), "namespaces".to_owned()),
+    };
+    let hashes = RandomState::new();
+    let read = |object: PartialObjectMeta<Namespace>| {
+        let name = object.metadata.name.unwrap_or_default();
+        let annotations = object.metadata.annotations.unwrap_or_default();
+        let annotations = annotations.into_iter().filter(|(key, _)| is_ours(key)).collect();
+        let defaults = NamespaceDefaults { name: name.clone(), annotations };
+        (name, hashes.hash_one(&defaults.annotations), ClusterChange::Namespace(defaults))
+    };
+    let key = |object: &PartialObjectMeta<Namespace>| object.metadata.name.clone().unwrap_or_default();
+    let source = Source { api, config, what, optional: namespace.is_some() };
+    let _: Result<(), Closed> = follow(source, read, key, ClusterChange::NamespaceGone, &outlet).await;
+}
+
+/// What one watch watches.
+struct Source<K> {
+    api: Api<K>,
+    config: watcher::Config,
+    /// For messages.
+    what: String,
+    /// Whether one can do without the right to it.
+    optional: bool,
+}
+
+type Events<K> = Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send>>;
+
+impl<K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static> Source<K> {
+    fn start(&self) -> Events<K> {
+        Box::pin(watcher(self.api.clone(), self.config.clone()))
+    }
+}
+
+/// What is known of each object: a hash, and the last list that had it.
+struct Known<Key> {
+    entries: HashMap<Key, (u64, u32)>,
+    list: u32,
+}
+
+/// Follows one watch for ever. `read` makes an object's key, hash and change.
+async fn follow<K, Key>(
+    source: Source<K>,
+    mut read: impl FnMut(K) -> (Key, u64, ClusterChange),
+    key: impl Fn(&K) -> Key,
+    gone: impl Fn(Key) -> ClusterChange,
+    outlet: &Outlet,
+) -> Result<(), Closed>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+    Key: Hash + Eq + Clone,
+{
+    let mut known = Known { entries: HashMap::new(), list: 0 };
+    let mut delivered = false;
+    let mut failures = 0;
+    let mut events = source.start();
+    let mut delays = delays();
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                if source.optional && is(&error, 403) && !delivered {
+                    tracing::info!(what = source.what, "no right to read it: its annotations are no defaults");
+                    outlet.delivered().await?;
+                    return Ok(());
+                }
+                failures += 1;
+                let delay = delays.next().unwrap_or(MAX_DELAY);
+                tracing::warn!(what = source.what, error = words(&error), ?delay, "the watch broke off");
+                outlet.clock.sleep_until(outlet.clock.monotonic() + delay).await;
+                // The watcher would resume at a place that the API server has just called gone.
+                if matches!(&error, watcher::Error::WatchStartFailed(_)) && is(&error, 410) || failures % ANEW == 0 {
+                    events = source.start();
+                }
+                continue;
+            }
+        };
+        // That a list begins says nothing yet; only an answer ends a series of failures.
+        if failures > 0 && !matches!(event, Event::Init) {
+            failures = 0;
+            delays = self::delays();
+        }
+        match event {
+            Event::Init => known.list += 1,
+            Event::InitApply(object) | Event::Apply(object) => {
+                let (key, hash, change) = read(object);
+                if known.entries.insert(key, (hash, known.list)).is_none_or(|(before, _)| before != hash) {
+                    outlet.send(change).await?;
+                }
+            }
+            Event::Delete(object) => {
+                let key = key(&object);
+                if known.entries.remove(&key).is_some() {
+                    outlet.send(gone(key)).await?;
+                }
+            }
+            Event::InitDone => {
+                let list = known.list;
+                let missing: Vec<Key> =
+                    known.entries.extract_if(|_, (_, seen)| *seen != list).map(|(key, _)| key).collect();
+                for key in missing {
+                    outlet.send(gone(key)).await?;
+                }
+                if !std::mem::replace(&mut delivered, true) {
+                    outlet.delivered().await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+const MAX_DELAY: Duration = Duration::from_secs(30);
+
+fn delays() -> impl Iterator<Item = Duration> {
+    use backon::BackoffBuilder;
+    let builder = backon::ExponentialBuilder::default();
+    builder
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(MAX_DELAY)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+fn is(error: &watcher::Error, code: u16) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
+            matches!(e, kube::Error::Api(status) if status.code == code)
+        }
+        watcher::Error::WatchError(status) => status.code == code,
+        watcher::Error::NoResourceVersion => false,
+    }
+}
+
+fn words(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
+            failure(e)
+        }
+        other => foreign(&other.to_string()),
+    }
+}
+
+/// A hash of all that decisions see: equal ones need not be sent again.
+fn fingerprint(hashes: &RandomState, workload: &Workload) -> u64 {
+    let Workload {
+        id: WorkloadId { .. },
+        uid,
+        resource_version: _,
+        annotations,
+        labels,
+        has_annotations,
+        containers,
+        owner,
+        pull_secrets,
+    } = workload;
+    let mut hasher = hashes.build_hasher();
+    (uid, annotations, labels, has_annotations, pull_secrets).hash(&mut hasher);
+    for c in containers {
+        (&c.name, &c.image, c.init, c.index).hash(&mut hasher);
+    }
+    match owner {
+        None => 0.hash(&mut hasher),
+        Some(Owner::Helm) => 1.hash(&mut hasher),
+        Some(Owner::Elsewhere(who)) => who.hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+/// Equal texts, kept once: thousands of workloads share namespaces, container names and images.
+#[derive(Default)]
+struct Texts {
+    all: HashSet<Arc<str>>,
+    /// When this many are held, those that nobody else holds are dropped.
+    prune_at: usize,
+}
+
+impl Texts {
+    fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(shared) = self.all.get(text) {
+            return shared.clone();
+        }
+        if self.all.len() >= self.prune_at {
+            self.all.retain(|text| Arc::strong_count(text) > 1);
+            self.prune_at = (self.all.len() * 2).max(1024);
+        }
+        let shared: Arc<str> = text.into();
+        self.all.insert(shared.clone());
+        shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_texts_are_kept_once_and_forgotten_ones_are_dropped() {
+        let mut texts = Texts::default();
+        let kept = texts.share("kept");
+        assert!(Arc::ptr_eq(&kept, &texts.share("kept")));
+        for n in 0..10_000 {
+            texts.share(&format!("image:{n}"));
+        }
+        assert!(texts.all.len() <= 1025, "{}", texts.all.len());
+        assert!(Arc::ptr_eq(&kept, &texts.share("kept")));
+    }
+
+    #[test]
+    fn delays_grow_to_a_bound_and_never_end() {
+        let all: Vec<Duration> = delays().take(50).collect();
+        assert_eq!(all.len(), 50);
+        assert!(all[0] < Duration::from_millis(500) && all[49] >= MAX_DELAY);
+        assert!(all.iter().all(|d| *d <= 2 * MAX_DELAY), "{all:?}");
+    }
+}
