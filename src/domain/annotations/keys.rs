@@ -1,0 +1,375 @@
+//! The keys of `supercargo.dev/*`, and a raw map of them read into a [`Layer`].
+
+use std::{collections::BTreeMap, str::FromStr, sync::Arc};
+
+use globset::{Glob, GlobMatcher};
+
+use super::{InitContainers, Pin};
+use crate::domain::{
+    image::excerpt,
+    policy::{FlavourOption, NamedPolicies, Options, Order, Policy, PrereleaseOption},
+    reason::{Code, Reason},
+    workload::Workload,
+};
+
+/// The prefix of all our keys.
+pub const PREFIX: &str = "supercargo.dev/";
+
+/// The longest value that is read; `last-update`, which is ours, may be longer.
+const MAX_VALUE: usize = 1024;
+
+/// The longest regular expression.
+const MAX_REGEX: usize = 512;
+
+/// One key.
+struct Spec {
+    name: &'static str,
+    /// Whether `<key>.<container>` exists.
+    per_container: bool,
+    /// For a key that this version does not have yet: the values that ask for nothing.
+    later: Option<&'static [&'static str]>,
+}
+
+const fn spec(name: &'static str, per_container: bool, later: Option<&'static [&'static str]>) -> Spec {
+    Spec { name, per_container, later }
+}
+
+/// All keys (docs/annotations.md).
+const SPECS: &[Spec] = &[
+    spec("policy", true, None),
+    spec("containers", false, None),
+    spec("init-containers", false, None),
+    spec("prerelease", true, None),
+    spec("flavour", true, None),
+    spec("order", true, None),
+    spec("allow", true, None),
+    spec("ignore", true, None),
+    spec("allow-downgrade", true, None),
+    spec("poll", false, None),
+    spec("pin", true, None),
+    spec("suspend", false, None),
+    spec("write", false, None),
+    spec("last-update", false, None),
+    spec("platforms", true, Some(&["any"])),
+    spec("min-age", true, Some(&["0s"])),
+    spec("approvals", false, Some(&["0"])),
+    spec("approval-timeout", false, Some(&["24h"])),
+    spec("window", false, Some(&["always"])),
+    spec("freeze", false, Some(&["never"])),
+    spec("verify", true, Some(&["none"])),
+    spec("rollback", false, Some(&["never"])),
+    spec("hold", true, Some(&[])),
+    spec("group", false, Some(&[])),
+    spec("notify", false, Some(&[])),
+];
+
+/// Where a map stands. The order is that of precedence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Workload,
+    Namespace,
+}
+
+/// One value as given.
+#[derive(Debug, Clone)]
+pub(super) struct Given {
+    /// The key and the value for messages: `` `supercargo.dev/pin: tag` on the Namespace ``.
+    pub(super) shown: String,
+    pub(super) value: String,
+    /// What is wrong with it, where it counts only if it applies.
+    pub(super) wrong: Option<Reason>,
+}
+
+/// A raw map, read.
+#[derive(Debug, Default)]
+pub(super) struct Layer {
+    general: BTreeMap<&'static str, Given>,
+    of_container: BTreeMap<(&'static str, String), Given>,
+    /// Mistakes that count whatever applies.
+    pub(super) problems: Vec<Reason>,
+    /// Whether there is any key but `last-update`.
+    pub(super) any: bool,
+}
+
+impl Layer {
+    /// Reads what of a map is ours. On the workload every mistake counts; on the Namespace a wrong value counts only for
+    /// the workloads it applies to.
+    pub(super) fn read(
+        map: &BTreeMap<String, String>,
+        place: Place,
+        workload: &Workload,
+        named: &NamedPolicies,
+    ) -> Self {
+        let mut layer = Self::default();
+        for (key, value) in map.iter().filter(|(key, _)| key.starts_with(PREFIX)) {
+            let rest = &key[PREFIX.len()..];
+            if rest == "last-update" {
+                continue;
+            }
+            layer.any = true;
+            if let Err(problem) = layer.add(rest, key, value, place, workload, named) {
+                layer.problems.push(problem);
+            }
+        }
+        layer
+    }
+
+    fn add(
+        &mut self,
+        rest: &str,
+        key: &str,
+        value: &str,
+        place: Place,
+        workload: &Workload,
+        named: &NamedPolicies,
+    ) -> Result<(), Reason> {
+        let there = match place {
+            Place::Workload => "",
+            Place::Namespace => " on the Namespace",
+        };
+        let unknown = |why: String| Reason::new(Code::AnnotationUnknown, format!("`{}`{there}{why}", excerpt(key)));
+        let (name, container) = match rest.split_once('.') {
+            Some((name, container)) => (name, Some(container)),
+            None => (rest, None),
+        };
+        let Some(spec) = find(name) else {
+            let near = nearest(name, SPECS.iter().map(|spec| spec.name).chain(["flavor"]));
+            let hint = near.map_or_else(String::new, |near| format!("; is `{PREFIX}{near}` meant?"));
+            return Err(unknown(format!(" is no key of supercargo's{hint}")));
+        };
+        if let Some(container) = container {
+            if !spec.per_container {
+                let message = format!(": `{}` is for the whole workload: write `{PREFIX}{}`", spec.name, spec.name);
+                return Err(unknown(message));
+            }
+            if workload.container(container).is_none() {
+                if place == Place::Namespace {
+                    return Ok(());
+                }
+                let near = nearest(container, workload.containers.iter().map(|c| &*c.name));
+                let hint = near.map_or_else(String::new, |near| format!("; is `{near}` meant?"));
+                return Err(unknown(format!(": there is no container `{}`{hint}", excerpt(container))));
+            }
+        }
+        let value = value.trim();
+        let shown = format!("`{}: {}`{there}", excerpt(key), excerpt(value));
+        let wrong = check(spec, value, named).err().map(|(code, why)| Reason::new(code, format!("{shown}: {why}")));
+        let given = Given { shown, value: value.to_owned(), wrong };
+        let twice = match container {
+            Some(container) => self.of_container.insert((spec.name, container.to_owned()), given.clone()),
+            None => self.general.insert(spec.name, given.clone()),
+        };
+        if twice.is_some() {
+            return Err(unknown(": both `flavour` and `flavor` are given: write one of them".to_owned()));
+        }
+        match given.wrong {
+            // The default interval stands in for a bad `poll`; the caller says so.
+            Some(_) if spec.name == "poll" => Ok(()),
+            Some(wrong) if place == Place::Workload => Err(wrong),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds a value read from another tool's key, below what is there.
+    pub(super) fn add_below(&mut self, name: &str, value: &str, shown: String, named: &NamedPolicies) {
+        let Some(spec) = find(name) else { return };
+        if self.general.contains_key(spec.name) {
+            return;
+        }
+        let wrong = check(spec, value, named).err().map(|(code, why)| Reason::new(code, format!("{shown}: {why}")));
+        if spec.name != "poll" {
+            self.problems.extend(wrong.clone());
+        }
+        self.general.insert(spec.name, Given { shown, value: value.to_owned(), wrong });
+    }
+
+    /// The value for the whole workload.
+    pub(super) fn general(&self, name: &str) -> Option<&Given> {
+        self.general.get(name)
+    }
+
+    /// The value for one container by its own key.
+    pub(super) fn own(&self, name: &'static str, container: &str) -> Option<&Given> {
+        self.of_container.get(&(name, container.to_owned()))
+    }
+
+    /// The value for one container.
+    pub(super) fn of(&self, name: &'static str, container: &str) -> Option<&Given> {
+        self.own(name, container).or_else(|| self.general(name))
+    }
+
+    /// Every value with its key's name.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&'static str, &Given)> {
+        let general = self.general.iter().map(|(name, given)| (*name, given));
+        general.chain(self.of_container.iter().map(|((name, _), given)| (*name, given)))
+    }
+
+    /// Whether a policy stands here, for all or for one.
+    pub(super) fn has_policy(&self) -> bool {
+        self.values().any(|(name, _)| name == "policy")
+    }
+}
+
+fn find(name: &str) -> Option<&'static Spec> {
+    let name = if name == "flavor" { "flavour" } else { name };
+    SPECS.iter().find(|spec| spec.name == name)
+}
+
+/// Whether the key is one of a later part.
+pub(super) fn is_later(name: &str) -> bool {
+    find(name).is_some_and(|spec| spec.later.is_some())
+}
+
+/// Whether a value parses, on its own.
+fn check(spec: &Spec, value: &str, named: &NamedPolicies) -> Result<(), (Code, String)> {
+    let invalid = |why: String| (Code::AnnotationInvalid, why);
+    if value.len() > MAX_VALUE {
+        return Err(invalid(format!("more than {MAX_VALUE} bytes")));
+    }
+    if let Some(harmless) = spec.later {
+        if harmless.contains(&value) {
+            return Ok(());
+        }
+        return Err((Code::NotBuilt, format!("`{}` is not built yet: take it out to go on without it", spec.name)));
+    }
+    let policy_error = |error: crate::domain::policy::PolicyError| (Code::PolicyInvalid, error.to_string());
+    match spec.name {
+        "policy" => Policy::parse(value, &Options::default(), named).map(drop).map_err(policy_error),
+        "containers" => globs(value).map(drop).map_err(invalid),
+        "init-containers" => InitContainers::from_str(value).map(drop).map_err(invalid),
+        "prerelease" => PrereleaseOption::from_str(value).map(drop).map_err(policy_error),
+        "flavour" => FlavourOption::from_str(value).map(drop).map_err(policy_error),
+        "order" => Order::from_str(value).map(drop).map_err(policy_error),
+        "allow" => regex(value).map_err(invalid),
+        "ignore" => globs(value).map(drop).map_err(invalid),
+        "allow-downgrade" | "suspend" => boolean(value).map(drop).map_err(invalid),
+        "poll" => value
+            .parse::<crate::domain::poll::Schedule>()
+            .map(drop)
+            .map_err(|error| (Code::PollInvalid, format!("{error}; the default interval is used"))),
+        "pin" => Pin::from_str(value).map(drop).map_err(invalid),
+        "write" => match value {
+            "cluster" => Ok(()),
+            _ if value.starts_with("git:") || value.starts_with("pr:") => {
+                Err((Code::NotBuilt, "writing to Git is not built yet: `cluster` is all there is".to_owned()))
+            }
+            _ => Err(invalid("write `cluster`".to_owned())),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn regex(value: &str) -> Result<(), String> {
+    if value.len() > MAX_REGEX {
+        return Err(format!("a regular expression of more than {MAX_REGEX} bytes"));
+    }
+    match regex::RegexBuilder::new(value).size_limit(1 << 20).build() {
+        Ok(_) => Ok(()),
+        Err(regex::Error::CompiledTooBig(_)) => Err("a regular expression that is too large".to_owned()),
+        Err(_) => Err("no regular expression (there are no look-arounds and no back-references)".to_owned()),
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(value: &str) -> Result<bool, String> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("write `true` or `false`".to_owned()),
+    }
+}
+
+/// Globs, joined by commas; a comma inside `{}` or `[]` does not split.
+pub(super) fn globs(value: &str) -> Result<Vec<GlobMatcher>, String> {
+    list(value)
+        .iter()
+        .map(|glob| match glob.as_ref() {
+            "" => Err("an empty glob; write globs, joined by commas".to_owned()),
+            glob => Glob::new(glob).map(|g| g.compile_matcher()).map_err(|_| format!("`{}` is no glob", excerpt(glob))),
+        })
+        .collect()
+}
+
+/// The parts of a comma-separated list of globs.
+pub(super) fn list(value: &str) -> Vec<Arc<str>> {
+    let mut parts = vec![String::new()];
+    let (mut braces, mut brackets, mut escaped) = (0_usize, false, false);
+    for c in value.chars() {
+        match c {
+            ',' if braces == 0 && !brackets && !escaped => {
+                parts.push(String::new());
+                continue;
+            }
+            '{' if !escaped && !brackets => braces += 1,
+            '}' if !escaped && !brackets => braces = braces.saturating_sub(1),
+            '[' if !escaped => brackets = true,
+            ']' if !escaped => brackets = false,
+            _ => {}
+        }
+        escaped = c == '\\' && !escaped;
+        if let Some(last) = parts.last_mut() {
+            last.push(c);
+        }
+    }
+    parts.iter().map(|part| part.trim().into()).collect()
+}
+
+/// The candidate that differs from the text by the fewest letters, if that is near.
+pub(crate) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if text.len() > 64 {
+        return None;
+    }
+    let near =
+        |candidate: &'a str| Some((distance(text, candidate), candidate)).filter(|(d, c)| *d * 3 <= c.len().max(3));
+    candidates.filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
+}
+
+/// Letters to insert, remove, change or swap with the next.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("a,b", &["a", "b"])]
+    #[case(" a , b ", &["a", "b"])]
+    #[case("{a,b}-*,c", &["{a,b}-*", "c"])]
+    #[case("[,]x,y", &["[,]x", "y"])]
+    #[case("", &[""])]
+    #[case("a,", &["a", ""])]
+    #[case("}a,b", &["}a", "b"])]
+    fn a_comma_inside_braces_does_not_split(#[case] value: &str, #[case] parts: &[&str]) {
+        let list = list(value);
+        assert_eq!(list.iter().map(AsRef::as_ref).collect::<Vec<_>>(), parts);
+    }
+
+    #[rstest::rstest]
+    #[case("polcy", Some("policy"))]
+    #[case("plicy", Some("policy"))]
+    #[case("ploicy", Some("policy"))]
+    #[case("min_age", Some("min-age"))]
+    #[case("pre-release", Some("prerelease"))]
+    #[case("initContainers", Some("init-containers"))]
+    #[case("xyz", None)]
+    #[case("", None)]
+    fn a_misspelt_key_finds_the_nearest(#[case] text: &str, #[case] near: Option<&str>) {
+        assert_eq!(nearest(text, SPECS.iter().map(|spec| spec.name)), near);
+    }
+}

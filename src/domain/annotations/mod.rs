@@ -1,0 +1,426 @@
+//! From raw annotations to rules, or to every mistake in them.
+//!
+//! Mistakes close, never open: a key that does not exist or a value that does not parse is a problem, and nothing of the
+//! workload is changed until somebody mends it. Only a bad `poll` falls back, and says so. For one container the order
+//! is: the workload's `key.container`, its `key`, the Namespace's `key.container`, its `key`.
+
+use std::{collections::BTreeMap, str::FromStr, sync::Arc, time::Duration};
+
+use super::{
+    guard::{Guard, floor_interval, refuse_policy, refuse_registry},
+    image::{ImageRef, excerpt},
+    keel::{self, KeelMode},
+    policy::{NamedPolicies, Options, Policy},
+    poll::Schedule,
+    reason::{Code, Reason},
+    workload::{Container, Owner, Workload},
+};
+
+mod keys;
+#[cfg(test)]
+mod tests;
+
+pub use keys::PREFIX;
+pub(crate) use keys::nearest;
+use keys::{Given, Layer, Place};
+
+/// More reasons than this of one workload are counted only.
+const MAX_REASONS: usize = 20;
+
+/// What rules depend on besides annotations.
+#[derive(Debug, Clone, Copy)]
+pub struct RuleSettings<'a> {
+    /// The interval where nothing is asked for.
+    pub default_poll: Duration,
+    /// What `named:` can mean.
+    pub named: &'a NamedPolicies,
+    /// What is done with Keel's keys.
+    pub keel: KeelMode,
+    /// What no annotation can weaken.
+    pub guards: &'a [Guard],
+}
+
+/// What is to be done about a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadRule {
+    /// Whether a policy, also `never`, applies to any container. If not, there are no problems, only notes.
+    pub watched: bool,
+    /// Mistakes of the annotations. If there are any, nothing is changed.
+    pub problems: Vec<Reason>,
+    /// What is good to know and blocks nothing: a `poll` that fell back, Helm, Keel's keys, a longer interval.
+    pub notes: Vec<Reason>,
+    /// When to look.
+    pub schedule: Schedule,
+    /// Nothing is changed, all is reported.
+    pub suspend: bool,
+    /// `write: cluster` stands on the workload itself, so that it does not matter who else sets its images.
+    pub overrides_owner: bool,
+    /// One for each of the workload's containers, in the same order.
+    pub containers: Vec<ContainerRule>,
+}
+
+/// What is to be done about one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerRule {
+    /// Its name.
+    pub container: Arc<str>,
+    /// Whether it stands under `initContainers`.
+    pub init: bool,
+    /// The image as written.
+    pub image: Arc<str>,
+    /// The image as read.
+    pub parsed: Option<ImageRef>,
+    /// What to do.
+    pub state: Watch,
+}
+
+/// Whether and how one container is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Watch {
+    /// By this policy. `parsed` of the rule is there.
+    Watched {
+        /// What decides.
+        policy: Policy,
+        /// How the new image is written.
+        pin: Pin,
+    },
+    /// An init container that runs exactly the image of this watched container, and moves with it.
+    Follows(Arc<str>),
+    /// Not watched, and why.
+    Skipped(Reason),
+    /// Left alone until somebody mends these.
+    Problem(Vec<Reason>),
+}
+
+/// How a new image is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Pin {
+    /// With a digest if the image has one now.
+    #[default]
+    Keep,
+    /// By its tag alone.
+    Tag,
+    /// `repo:tag@sha256:…`
+    Digest,
+}
+
+/// Which init containers are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum InitContainers {
+    #[default]
+    Same,
+    All,
+    None,
+}
+
+/// The rules of a workload under its Namespace's defaults.
+pub fn rules(
+    workload: &Workload,
+    namespace: Option<&BTreeMap<String, String>>,
+    settings: &RuleSettings,
+) -> WorkloadRule {
+    let mut own = Layer::read(&workload.annotations, Place::Workload, workload, settings.named);
+    let none = BTreeMap::new();
+    let defaults = Layer::read(namespace.unwrap_or(&none), Place::Namespace, workload, settings.named);
+    let mut rule = WorkloadRule {
+        watched: false,
+        problems: Vec::new(),
+        notes: Vec::new(),
+        schedule: Schedule::Every(settings.default_poll),
+        suspend: false,
+        overrides_owner: false,
+        containers: Vec::new(),
+    };
+    read_keel(&mut own, &mut rule, workload, settings);
+    let mut reader = Reader { layers: [&own, &defaults], settings, workload, parsed: Vec::new(), wrong: Vec::new() };
+
+    rule.containers = reader.containers();
+    rule.watched = workload.containers.iter().any(|c| reader.find("policy", &c.name).is_some());
+    if !rule.watched {
+        unwatched(&mut rule, &own, &defaults);
+        return rule;
+    }
+    rule.suspend = reader.general("suspend").is_some_and(|given| given.value != "false");
+    rule.overrides_owner = own.general("write").is_some_and(|given| given.value == "cluster");
+    rule.problems.splice(0..0, own.problems.iter().chain(&defaults.problems).cloned());
+    // Only the workload's own word overrides, but a wrong one of the Namespace is one too.
+    reader.general("write");
+    reader.later();
+    for reason in std::mem::take(&mut reader.wrong) {
+        if !rule.problems.contains(&reason) {
+            rule.problems.push(reason);
+        }
+    }
+    if let Some(given) = reader.general("poll") {
+        match given.value.parse::<Schedule>() {
+            Ok(asked) => {
+                let namespace = &workload.id.namespace;
+                let (schedule, raised) = floor_interval(settings.guards, namespace, asked, settings.default_poll);
+                rule.schedule = schedule;
+                rule.notes.extend(raised);
+            }
+            Err(_) => rule.notes.extend(given.wrong.clone()),
+        }
+    }
+    if workload.owner == Some(Owner::Helm) && !rule.overrides_owner {
+        let message = "installed by Helm: the next `helm upgrade` sets the chart's image again; set the tag in the \
+                       chart's values too";
+        rule.notes.push(Reason::new(Code::HelmManaged, message));
+    }
+    cap(&mut rule.problems);
+    cap(&mut rule.notes);
+    rule
+}
+
+/// Keel's keys, as `--keel` says.
+fn read_keel(own: &mut Layer, rule: &mut WorkloadRule, workload: &Workload, settings: &RuleSettings) {
+    let has_keys = workload.annotations.keys().chain(workload.labels.keys()).any(|key| keel::is_keels(key));
+    if settings.keel == KeelMode::Ignore || !has_keys {
+        return;
+    }
+    let translation = keel::translate(workload);
+    if !translation.watched {
+        return;
+    }
+    let blocks: Vec<&Reason> = translation.items.iter().filter_map(|item| item.blocks.as_ref()).collect();
+    if own.has_policy() {
+        let message = "`keel.sh/policy` is not read, as `supercargo.dev/policy` is here: take it out, or Keel, while it \
+                       runs, acts too";
+        rule.notes.push(Reason::new(Code::KeelReported, message));
+        return;
+    }
+    if settings.keel == KeelMode::Report {
+        let would = match blocks.first() {
+            Some(reason) => format!("they would be a problem: {}", reason.message),
+            None => format!("they would be read as {}", translation.summary()),
+        };
+        let message = format!("Keel's keys are only reported; with `--keel apply` {would}");
+        rule.notes.push(Reason::new(Code::KeelReported, message));
+        return;
+    }
+    let policy = translation.items.iter().any(|item| item.becomes.iter().any(|(key, _)| *key == "policy"));
+    for item in &translation.items {
+        rule.notes.extend(item.note.clone());
+        for (key, value) in &item.becomes {
+            let shown = format!("`{}: {}`", excerpt(&item.key), excerpt(&item.value));
+            own.add_below(key, value, shown, settings.named);
+        }
+    }
+    if !policy {
+        // A policy that cannot be read closes: it must not leave the Namespace's default in force.
+        own.add_below("policy", "never", "`keel.sh/policy`".to_owned(), settings.named);
+    }
+    rule.problems.extend(blocks.into_iter().cloned());
+}
+
+/// What is said where no policy applies.
+fn unwatched(rule: &mut WorkloadRule, own: &Layer, defaults: &Layer) {
+    if own.any {
+        let message =
+            "there are `supercargo.dev/` annotations here, but no `supercargo.dev/policy`: nothing is watched";
+        rule.notes.push(Reason::new(Code::NotWatched, message));
+    }
+    let misspelt = own.problems.iter().chain(&defaults.problems);
+    rule.notes.extend(misspelt.filter(|reason| reason.code == Code::AnnotationUnknown).cloned());
+    cap(&mut rule.notes);
+}
+
+/// Looks values up and reads them for one workload.
+struct Reader<'a> {
+    /// In the order of precedence.
+    layers: [&'a Layer; 2],
+    settings: &'a RuleSettings<'a>,
+    workload: &'a Workload,
+    /// Policies that were read already: containers mostly share one.
+    parsed: Vec<(String, Options, Result<Policy, String>)>,
+    /// Values that apply and are wrong.
+    wrong: Vec<Reason>,
+}
+
+impl<'a> Reader<'a> {
+    fn find(&self, name: &'static str, container: &str) -> Option<&'a Given> {
+        self.layers.iter().find_map(|layer| layer.of(name, container))
+    }
+
+    /// The value for the whole workload that counts. A wrong one is remembered, but for `poll`, which falls back.
+    fn general(&mut self, name: &'static str) -> Option<&'a Given> {
+        let given = self.layers.iter().find_map(|layer| layer.general(name))?;
+        if name != "poll" {
+            self.wrong.extend(given.wrong.clone());
+        }
+        Some(given)
+    }
+
+    /// Keys of later parts are gates or promises, which a workload cannot take back: those of the Namespace count.
+    fn later(&mut self) {
+        let later = self.layers[1].values().filter(|(name, _)| keys::is_later(name));
+        self.wrong.extend(later.filter_map(|(_, given)| given.wrong.clone()));
+    }
+
+    fn containers(&mut self) -> Vec<ContainerRule> {
+        let init: InitContainers =
+            self.general("init-containers").and_then(|given| given.value.parse().ok()).unwrap_or_default();
+        // A list that does not parse selects nothing; its problem is noted.
+        let only = self.general("containers").map(|given| keys::globs(&given.value).unwrap_or_default());
+        let selected = |name: &str| only.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.is_match(name)));
+        let mut rules: Vec<ContainerRule> = Vec::with_capacity(self.workload.containers.len());
+        let mut own_policy = Vec::new();
+        for container in &self.workload.containers {
+            let parsed = ImageRef::parse(&container.image);
+            let by_name = self.layers.iter().any(|layer| layer.own("policy", &container.name).is_some());
+            let state = match self.find("policy", &container.name) {
+                None => skip(Code::NotWatched, "no policy applies to this container"),
+                Some(policy) if policy.value == "never" => skip(Code::PolicyNever, policy.shown.clone()),
+                Some(_) if container.init && !by_name && init == InitContainers::None => {
+                    skip(Code::NotSelected, "`init-containers: none`")
+                }
+                Some(_) if container.init && !by_name && init == InitContainers::Same => {
+                    skip(Code::NotSelected, "an init container that runs no watched container's image")
+                }
+                Some(_) if !selected(&container.name) => {
+                    skip(Code::NotSelected, "`containers` does not name this container")
+                }
+                Some(policy) => self.watch(policy, container, &parsed),
+            };
+            own_policy.push(by_name);
+            rules.push(ContainerRule {
+                container: container.name.clone(),
+                init: container.init,
+                image: container.image.clone(),
+                parsed: parsed.ok(),
+                state,
+            });
+        }
+        if init == InitContainers::Same {
+            follow(&mut rules, &own_policy);
+        }
+        rules
+    }
+
+    fn watch(
+        &mut self,
+        policy: &Given,
+        container: &Container,
+        parsed: &Result<ImageRef, super::image::ImageError>,
+    ) -> Watch {
+        let name = &container.name;
+        let mut problems = Vec::new();
+        let options = self.options(name, &mut problems);
+        let pin = self.value("pin", name, &mut problems).unwrap_or_default();
+        let read = match &policy.wrong {
+            Some(wrong) => {
+                problems.push(wrong.clone());
+                None
+            }
+            None => self.parse(&policy.value, options).map_or_else(
+                |error| {
+                    problems.push(Reason::new(Code::PolicyInvalid, format!("{}: {error}", policy.shown)));
+                    None
+                },
+                Some,
+            ),
+        };
+        // Only `digest` asks for the current tag's digest.
+        if pin == Pin::Tag && read.as_ref().is_some_and(|policy| policy.needs().digest_of_current) {
+            let message = format!("{} writes digests, and `pin: tag` forbids them: take one of them out", policy.shown);
+            problems.push(Reason::new(Code::PolicyInvalid, message));
+        }
+        // So far the annotations are at fault: the whole workload is blocked.
+        self.wrong.extend(problems.iter().cloned());
+
+        let (guards, namespace) = (self.settings.guards, &self.workload.id.namespace);
+        problems.extend(refuse_policy(guards, namespace, &policy.value));
+        match parsed {
+            Ok(image) => problems.extend(refuse_registry(guards, namespace, &image.repository)),
+            Err(error) => problems.push(Reason::new(Code::ImageInvalid, error.to_string())),
+        }
+        match read {
+            Some(policy) if problems.is_empty() => Watch::Watched { policy, pin },
+            _ => Watch::Problem(problems),
+        }
+    }
+
+    fn options(&self, container: &str, problems: &mut Vec<Reason>) -> Options {
+        let mut text = |name| self.find(name, container).filter(|given| ok(given, problems));
+        Options {
+            allow: text("allow").map(|given| given.value.as_str().into()),
+            ignore: text("ignore").map(|given| keys::list(&given.value)),
+            allow_downgrade: text("allow-downgrade").and_then(|given| keys::boolean(&given.value).ok()),
+            prerelease: self.value("prerelease", container, problems),
+            flavour: self.value("flavour", container, problems),
+            order: self.value("order", container, problems),
+        }
+    }
+
+    fn value<T: FromStr>(&self, name: &'static str, container: &str, problems: &mut Vec<Reason>) -> Option<T> {
+        self.find(name, container).filter(|given| ok(given, problems)).and_then(|given| given.value.parse().ok())
+    }
+
+    fn parse(&mut self, text: &str, options: Options) -> Result<Policy, String> {
+        if let Some((.., read)) = self.parsed.iter().find(|(t, o, _)| t == text && *o == options) {
+            return read.clone();
+        }
+        let read = Policy::parse(text, &options, self.settings.named).map_err(|error| error.to_string());
+        self.parsed.push((text.to_owned(), options, read.clone()));
+        read
+    }
+}
+
+/// Whether a value may be used; if not, its problem is noted.
+fn ok(given: &Given, problems: &mut Vec<Reason>) -> bool {
+    problems.extend(given.wrong.clone());
+    given.wrong.is_none()
+}
+
+fn skip(code: Code, message: impl Into<String>) -> Watch {
+    Watch::Skipped(Reason::new(code, message))
+}
+
+/// Init containers without a policy of their own that run exactly a watched container's image move with it.
+fn follow(rules: &mut [ContainerRule], own_policy: &[bool]) {
+    let watched: Vec<(Arc<str>, Arc<str>)> = rules
+        .iter()
+        .filter(|rule| !rule.init && matches!(rule.state, Watch::Watched { .. }))
+        .map(|rule| (rule.image.clone(), rule.container.clone()))
+        .collect();
+    for (rule, _) in rules.iter_mut().zip(own_policy).filter(|(rule, own)| rule.init && !**own) {
+        if let Some((_, leader)) = watched.iter().find(|(image, _)| *image == rule.image) {
+            rule.state = Watch::Follows(leader.clone());
+        }
+    }
+}
+
+fn cap(reasons: &mut Vec<Reason>) {
+    let more = reasons.len().saturating_sub(MAX_REASONS);
+    if more > 0 {
+        reasons.truncate(MAX_REASONS);
+        let code = reasons[MAX_REASONS - 1].code;
+        reasons.push(Reason::new(code, format!("and {more} more")));
+    }
+}
+
+impl FromStr for Pin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "keep" => Ok(Self::Keep),
+            "tag" => Ok(Self::Tag),
+            "digest" => Ok(Self::Digest),
+            _ => Err("write `keep`, `tag` or `digest`".to_owned()),
+        }
+    }
+}
+
+impl FromStr for InitContainers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "same" => Ok(Self::Same),
+            "all" => Ok(Self::All),
+            "none" => Ok(Self::None),
+            _ => Err("write `same`, `all` or `none`".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,597 @@
+//! Rules from annotations: every row, the order of precedence, mistakes, Keel's keys.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::workload::{Kind, WorkloadId};
+
+/// `name=image` or `init:name=image`.
+fn workload(annotations: &[(&str, &str)], containers: &[&str]) -> Workload {
+    let container = |(index, text): (usize, &&str)| {
+        let (init, text) = text.strip_prefix("init:").map_or((false, *text), |text| (true, text));
+        let (name, image) = text.split_once('=').unwrap();
+        Container { name: name.into(), image: image.into(), init, index }
+    };
+    Workload {
+        id: WorkloadId { kind: Kind("Deployment".into()), namespace: "prod".into(), name: "shop".into() },
+        uid: "".into(),
+        resource_version: "".into(),
+        annotations: map(annotations),
+        labels: BTreeMap::new(),
+        has_annotations: true,
+        containers: containers.iter().enumerate().map(container).collect(),
+        owner: None,
+        pull_secrets: vec!["regcred".into()],
+    }
+}
+
+/// Keys without a slash are ours.
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let whole = |key: &str| if key.contains('/') { key.to_owned() } else { format!("{PREFIX}{key}") };
+    pairs.iter().map(|(key, value)| (whole(key), (*value).to_owned())).collect()
+}
+
+struct Setting {
+    named: NamedPolicies,
+    guards: Vec<Guard>,
+    keel: KeelMode,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { named: NamedPolicies::default(), guards: Vec::new(), keel: KeelMode::Report }
+    }
+}
+
+impl Setting {
+    fn rules(&self, workload: &Workload, namespace: &[(&str, &str)]) -> WorkloadRule {
+        let settings = RuleSettings {
+            default_poll: Duration::from_secs(300),
+            named: &self.named,
+            keel: self.keel,
+            guards: &self.guards,
+        };
+        rules(workload, Some(&map(namespace)), &settings)
+    }
+}
+
+fn read(annotations: &[(&str, &str)], namespace: &[(&str, &str)]) -> WorkloadRule {
+    Setting::default().rules(&workload(annotations, &["web=ghcr.io/o/web:1.0.0", "log=ghcr.io/o/log:2.0.0"]), namespace)
+}
+
+/// One word a container: `minor`, `minor+digest`, `=web` for one that follows, `-code`, `!code`.
+fn states(rule: &WorkloadRule) -> Vec<String> {
+    let word = |rule: &ContainerRule| match &rule.state {
+        Watch::Watched { policy, pin: Pin::Keep } => policy.as_str().to_owned(),
+        Watch::Watched { policy, pin } => format!("{policy}+{pin:?}").to_lowercase(),
+        Watch::Follows(leader) => format!("={leader}"),
+        Watch::Skipped(reason) => format!("-{}", reason.code),
+        Watch::Problem(reasons) => format!("!{}", reasons[0].code),
+    };
+    rule.containers.iter().map(word).collect()
+}
+
+fn codes(reasons: &[Reason]) -> Vec<&'static str> {
+    reasons.iter().map(|reason| reason.code.as_str()).collect()
+}
+
+#[test]
+fn a_workload_without_a_policy_is_not_watched_and_says_nothing() {
+    let rule = read(&[], &[]);
+    assert!(!rule.watched && rule.problems.is_empty() && rule.notes.is_empty());
+    assert_eq!(states(&rule), ["-not-watched", "-not-watched"]);
+}
+
+#[test]
+fn stray_keys_without_a_policy_are_noted_and_block_nothing() {
+    let rule = read(&[("polcy", "minor"), ("pin", "digest"), ("hold", "all")], &[]);
+    assert!(!rule.watched && rule.problems.is_empty());
+    assert_eq!(codes(&rule.notes), ["not-watched", "annotation-unknown"]);
+    assert!(rule.notes[1].message.contains("is `supercargo.dev/policy` meant?"), "{:?}", rule.notes);
+}
+
+#[rstest::rstest]
+#[case(&[("policy", "minor")], &[], ["minor", "minor"])]
+#[case(&[], &[("policy", "patch")], ["patch", "patch"])]
+#[case(&[("policy", "minor")], &[("policy", "patch")], ["minor", "minor"])]
+#[case(&[("policy", "never")], &[("policy", "patch")], ["-policy-never", "-policy-never"])]
+#[case(&[("policy.web", "minor")], &[], ["minor", "-not-watched"])]
+#[case(&[("policy.web", "major"), ("policy", "minor")], &[], ["major", "minor"])]
+#[case(&[("policy.web", "never"), ("policy", "minor")], &[], ["-policy-never", "minor"])]
+#[case(&[("policy", "minor")], &[("policy.web", "patch")], ["minor", "minor"])]
+#[case(&[("policy.log", "minor")], &[("policy.web", "patch"), ("policy", "major")], ["patch", "minor"])]
+#[case(&[], &[("policy.web", "patch"), ("policy.elsewhere", "minor")], ["patch", "-not-watched"])]
+#[case(&[("pin", "digest"), ("pin.web", "tag")], &[("policy", "minor")], ["minor+tag", "minor+digest"])]
+#[case(&[("pin", "keep")], &[("policy", "minor"), ("pin.web", "digest")], ["minor", "minor"])]
+fn the_container_comes_before_the_whole_and_the_workload_before_its_namespace(
+    #[case] own: &[(&str, &str)],
+    #[case] namespace: &[(&str, &str)],
+    #[case] expected: [&str; 2],
+) {
+    let rule = read(own, namespace);
+    assert_eq!(states(&rule), expected);
+    assert_eq!(codes(&rule.problems), Vec::<&str>::new());
+    assert!(rule.watched);
+}
+
+#[rstest::rstest]
+#[case("web", ["minor", "-not-selected"])]
+#[case("w*, lo?", ["minor", "minor"])]
+#[case("{web,x}", ["minor", "-not-selected"])]
+#[case("nothing", ["-not-selected", "-not-selected"])]
+fn containers_selects_by_globs(#[case] globs: &str, #[case] expected: [&str; 2]) {
+    assert_eq!(states(&read(&[("policy", "minor"), ("containers", globs)], &[])), expected);
+}
+
+#[rstest::rstest]
+#[case(&[], ["minor", "minor", "=web", "-not-selected"])]
+#[case(&[("init-containers", "same")], ["minor", "minor", "=web", "-not-selected"])]
+#[case(&[("init-containers", "all")], ["minor", "minor", "minor", "minor"])]
+#[case(&[("init-containers", "none")], ["minor", "minor", "-not-selected", "-not-selected"])]
+#[case(&[("containers", "log")], ["-not-selected", "minor", "-not-selected", "-not-selected"])]
+#[case(&[("policy.other", "patch")], ["minor", "minor", "=web", "patch"])]
+#[case(&[("policy.web", "never")], ["-policy-never", "minor", "-not-selected", "-not-selected"])]
+fn init_containers_move_with_the_image_they_share(#[case] more: &[(&str, &str)], #[case] expected: [&str; 4]) {
+    let annotations = [&[("policy", "minor")], more].concat();
+    let workload =
+        workload(&annotations, &["web=o/web:1.0", "log=o/log:1.0", "init:migrate=o/web:1.0", "init:other=o/web:1.1"]);
+    let rule = Setting::default().rules(&workload, &[]);
+    assert_eq!(states(&rule), expected);
+}
+
+#[test]
+fn an_init_container_moves_with_a_container_that_is_watched_alone() {
+    let workload = workload(&[("policy.web", "minor")], &["web=o/web:1.0", "init:migrate=o/web:1.0"]);
+    assert_eq!(states(&Setting::default().rules(&workload, &[])), ["minor", "=web"]);
+    assert_eq!(states(&Setting::default().rules(&workload, &[("policy", "never")])), ["minor", "=web"]);
+    assert_eq!(
+        states(&Setting::default().rules(&workload, &[("policy.migrate", "never")])),
+        ["minor", "-policy-never"]
+    );
+}
+
+#[test]
+fn every_option_reaches_the_policy() {
+    let rule = read(
+        &[
+            ("policy", "semver:>=1"),
+            ("prerelease", "allow"),
+            ("flavor", "alpine"),
+            ("order", "numeric"),
+            ("allow", "v?[0-9.]+"),
+            ("ignore", "{a,b}-*, *-rc*"),
+            ("allow-downgrade", "true"),
+            ("flavour.log", "any"),
+            ("prerelease.log", "never"),
+        ],
+        &[],
+    );
+    assert_eq!(codes(&rule.problems), Vec::<&str>::new());
+    let of = |prerelease: &str, flavour: &str| Options {
+        prerelease: prerelease.parse().ok(),
+        flavour: flavour.parse().ok(),
+        order: "numeric".parse().ok(),
+        allow: Some("v?[0-9.]+".into()),
+        ignore: Some(vec!["{a,b}-*".into(), "*-rc*".into()]),
+        allow_downgrade: Some(true),
+    };
+    for (container, options) in rule.containers.iter().zip([of("allow", "alpine"), of("never", "any")]) {
+        let expected = Policy::parse("semver:>=1", &options, &NamedPolicies::default()).unwrap();
+        assert_eq!(container.state, Watch::Watched { policy: expected, pin: Pin::Keep });
+    }
+}
+
+#[rstest::rstest]
+#[case(&[], "every 5m", &[])]
+#[case(&[("poll", "every 10m")], "every 10m", &[])]
+#[case(&[("poll", "TZ=Europe/Berlin 0 9 * * Mon-Fri")], "TZ=Europe/Berlin 0 9 * * Mon-Fri", &[])]
+#[case(&[("poll", "never")], "never", &[])]
+#[case(&[("poll", "10m")], "every 5m", &["poll-invalid"])]
+#[case(&[("poll", "every 5s")], "every 1m", &["guard-interval"])]
+fn poll_is_read_and_a_bad_one_falls_back(#[case] own: &[(&str, &str)], #[case] schedule: &str, #[case] notes: &[&str]) {
+    let rule = read(&[&[("policy", "minor")], own].concat(), &[]);
+    assert_eq!((rule.schedule.to_string().as_str(), codes(&rule.notes).as_slice()), (schedule, notes));
+    assert!(rule.problems.is_empty());
+    assert_eq!(states(&rule), ["minor", "minor"]);
+    // The same as a default of the Namespace.
+    let rule = read(&[("policy", "minor")], own);
+    assert_eq!((rule.schedule.to_string().as_str(), codes(&rule.notes).as_slice()), (schedule, notes));
+}
+
+#[test]
+fn suspend_and_write_are_read() {
+    let rule = read(&[("policy", "minor"), ("suspend", "true"), ("write", "cluster")], &[]);
+    assert!(rule.suspend && rule.overrides_owner && rule.problems.is_empty());
+    let rule = read(&[("policy", "minor"), ("suspend", "false")], &[("suspend", "true"), ("write", "cluster")]);
+    assert!(!rule.suspend, "the workload's own word comes first");
+    assert!(!rule.overrides_owner, "only the workload itself can say so");
+    assert!(read(&[("policy", "minor")], &[("suspend", "true")]).suspend);
+}
+
+#[rstest::rstest]
+#[case("polcy", "minor", "annotation-unknown", "is `supercargo.dev/policy` meant?")]
+#[case("policy.wbe", "minor", "annotation-unknown", "there is no container `wbe`; is `web` meant?")]
+#[case("poll.web", "every 10m", "annotation-unknown", "write `supercargo.dev/poll`")]
+#[case("containers.web", "web", "annotation-unknown", "for the whole workload")]
+#[case("policy.web.x", "minor", "annotation-unknown", "there is no container `web.x`")]
+#[case("", "minor", "annotation-unknown", "is no key")]
+#[case("prerelease", "yes", "policy-invalid", "same, allow or never")]
+#[case("order", "reverse", "policy-invalid", "natural")]
+#[case("allow", "(", "annotation-invalid", "no regular expression")]
+#[case("allow", "(?=x)", "annotation-invalid", "look-arounds")]
+#[case("allow", "(\\w{90}){90}", "annotation-invalid", "too large")]
+#[case("ignore", "a[", "annotation-invalid", "`a[` is no glob")]
+#[case("ignore", "a,,b", "annotation-invalid", "an empty glob")]
+#[case("containers", "", "annotation-invalid", "an empty glob")]
+#[case("init-containers", "some", "annotation-invalid", "write `same`, `all` or `none`")]
+#[case("allow-downgrade", "yes", "annotation-invalid", "write `true` or `false`")]
+#[case("suspend", "True", "annotation-invalid", "write `true` or `false`")]
+#[case("pin", "sha", "annotation-invalid", "write `keep`, `tag` or `digest`")]
+#[case("write", "git:main", "not-built", "writing to Git")]
+#[case("write", "elsewhere", "annotation-invalid", "write `cluster`")]
+#[case("platforms", "linux/amd64", "not-built", "`platforms` is not built yet")]
+#[case("min-age", "3d", "not-built", "`min-age` is not built yet")]
+#[case("min-age.web", "3d", "not-built", "`min-age` is not built yet")]
+#[case("approvals", "1", "not-built", "`approvals`")]
+#[case("approval-timeout", "2h", "not-built", "`approval-timeout`")]
+#[case("window", "Mon-Fri 09:00-17:00", "not-built", "`window`")]
+#[case("freeze", "2026-12-20..2027-01-05", "not-built", "`freeze`")]
+#[case("verify", "cosign", "not-built", "`verify`")]
+#[case("rollback", "auto", "not-built", "`rollback`")]
+#[case("hold", "1.2.3", "not-built", "`hold`")]
+#[case("group", "a", "not-built", "`group`")]
+#[case("notify", "team", "not-built", "`notify`")]
+fn a_mistake_blocks_the_workload_and_says_what_to_do(
+    #[case] key: &str,
+    #[case] value: &str,
+    #[case] code: &str,
+    #[case] says: &str,
+) {
+    let rule = read(&[("policy", "minor"), (key, value)], &[]);
+    assert_eq!(codes(&rule.problems), [code]);
+    assert!(rule.problems[0].message.contains(says), "{}", rule.problems[0].message);
+    assert!(rule.watched);
+    // As a default of the Namespace too, which the message then names; containers there may be other workloads'.
+    let rule = read(&[("policy", "minor")], &[(key, value)]);
+    if key.starts_with("policy.") {
+        assert_eq!(codes(&rule.problems), Vec::<&str>::new());
+    } else {
+        assert_eq!(codes(&rule.problems), [code]);
+        assert!(rule.problems[0].message.contains("on the Namespace"), "{}", rule.problems[0].message);
+    }
+}
+
+#[test]
+fn a_wrong_default_of_the_namespace_does_not_block_those_who_say_otherwise() {
+    let namespace = [("pin", "sha"), ("order", "up")];
+    let rule = read(&[("policy", "minor"), ("pin", "tag"), ("order", "natural")], &namespace);
+    assert_eq!(codes(&rule.problems), Vec::<&str>::new());
+    let rule = read(&[("policy", "minor"), ("pin.web", "tag"), ("order", "natural")], &namespace);
+    assert_eq!(codes(&rule.problems), ["annotation-invalid"], "the other container still has it");
+    assert_eq!(states(&rule), ["minor+tag", "!annotation-invalid"]);
+}
+
+#[test]
+fn a_gate_of_the_namespace_is_not_taken_back_by_a_workload() {
+    let rule =
+        read(&[("policy", "minor"), ("min-age", "0s"), ("approvals", "0")], &[("min-age", "3d"), ("approvals", "2")]);
+    assert_eq!(codes(&rule.problems), ["not-built", "not-built"]);
+}
+
+#[test]
+fn values_of_later_parts_that_ask_for_nothing_are_taken() {
+    let rule = read(
+        &[
+            ("policy", "minor"),
+            ("platforms", "any"),
+            ("min-age", "0s"),
+            ("approvals", "0"),
+            ("approval-timeout", "24h"),
+            ("window", "always"),
+            ("freeze", "never"),
+            ("verify", "none"),
+            ("rollback", "never"),
+        ],
+        &[],
+    );
+    assert_eq!(codes(&rule.problems), Vec::<&str>::new());
+}
+
+#[test]
+fn a_wrong_option_is_a_problem_even_where_nothing_uses_it() {
+    let rule = read(&[("policy.web", "minor"), ("order", "up"), ("order.web", "natural")], &[]);
+    assert_eq!(codes(&rule.problems), ["policy-invalid"]);
+    assert_eq!(states(&rule), ["minor", "-not-watched"]);
+}
+
+#[test]
+fn both_spellings_at_once_are_a_problem() {
+    let rule = read(&[("policy", "minor"), ("flavor", "alpine"), ("flavour", "alpine")], &[]);
+    assert_eq!(codes(&rule.problems), ["annotation-unknown"]);
+    let rule = read(&[("policy", "minor"), ("flavor", "alpine"), ("flavour.web", "slim")], &[]);
+    assert_eq!(codes(&rule.problems), Vec::<&str>::new());
+}
+
+#[test]
+fn the_record_of_the_last_update_is_no_input() {
+    let rule = read(&[("policy", "minor"), ("last-update", "{ not json")], &[]);
+    assert!(rule.problems.is_empty() && rule.notes.is_empty());
+    assert!(read(&[("last-update", "{}")], &[]).notes.is_empty());
+}
+
+#[test]
+fn long_values_and_many_mistakes_stay_short() {
+    let long = "x".repeat(2000);
+    let rule = read(&[("policy", "minor"), ("flavour", &long)], &[]);
+    assert!(rule.problems[0].message.ends_with("more than 1024 bytes"), "{}", rule.problems[0].message);
+    assert!(rule.problems[0].message.len() < 400);
+    let keys: Vec<String> = (0..500).map(|n| format!("nonsense{n}")).collect();
+    let pairs: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "1")).chain([("policy", "minor")]).collect();
+    let rule = read(&pairs, &[]);
+    assert_eq!(rule.problems.len(), 21);
+    assert_eq!(rule.problems[20].message, "and 480 more");
+}
+
+#[test]
+fn control_characters_of_foreign_text_are_escaped() {
+    let rule = read(&[("policy", "minor"), ("pin", "a\u{1b}[31m\nb")], &[]);
+    assert!(!rule.problems[0].message.contains(['\u{1b}', '\n']), "{}", rule.problems[0].message);
+}
+
+#[test]
+fn an_image_that_does_not_parse_is_its_own_containers_problem() {
+    let workload = workload(&[("policy", "minor")], &["web=o/web:1.0", "log={{ .Values.image }}", "off=$(X)"]);
+    let mut workload = workload;
+    workload.annotations.extend(map(&[("policy.off", "never")]));
+    let rule = Setting::default().rules(&workload, &[]);
+    assert_eq!(states(&rule), ["minor", "!image-invalid", "-policy-never"]);
+    assert!(rule.problems.is_empty());
+    assert!(rule.containers[1].parsed.is_none());
+}
+
+#[test]
+fn a_guard_refuses_policies_and_registries_and_lengthens_intervals() {
+    let guards = serde_json::from_str(
+        r#"[{"namespaces": ["prod"], "policies": ["patch", "minor"], "registries": ["ghcr.io"], "minInterval": "1h"}]"#,
+    );
+    let setting = Setting { guards: guards.unwrap(), ..Setting::default() };
+    let workload = workload(
+        &[("policy", "minor"), ("policy.b", "major"), ("poll", "every 5m")],
+        &["a=ghcr.io/o/a:1.0", "b=ghcr.io/o/b:1.0", "c=nginx:1.0"],
+    );
+    let rule = setting.rules(&workload, &[]);
+    assert_eq!(states(&rule), ["minor", "!guard-policy", "!guard-registry"]);
+    assert_eq!(rule.schedule, "every 1h".parse().unwrap());
+    assert_eq!(codes(&rule.notes), ["guard-interval"]);
+    assert!(rule.notes[0].message.contains("the guard of the namespaces `prod`"), "{:?}", rule.notes);
+}
+
+#[test]
+fn helm_is_a_warning_unless_the_workload_says_that_the_cluster_is_right() {
+    let mut workload = workload(&[("policy", "minor")], &["web=o/web:1.0"]);
+    workload.owner = Some(Owner::Helm);
+    assert_eq!(codes(&Setting::default().rules(&workload, &[]).notes), ["helm-managed"]);
+    workload.annotations.extend(map(&[("write", "cluster")]));
+    assert!(Setting::default().rules(&workload, &[]).notes.is_empty());
+}
+
+fn keel(
+    mode: KeelMode,
+    annotations: &[(&str, &str)],
+    labels: &[(&str, &str)],
+    namespace: &[(&str, &str)],
+) -> WorkloadRule {
+    let mut workload = workload(annotations, &["web=o/web:1.0.0", "init:setup=o/web:1.0.0"]);
+    workload.labels = map(labels);
+    Setting { keel: mode, ..Setting::default() }.rules(&workload, namespace)
+}
+
+#[test]
+fn keels_keys_are_reported_by_default_and_change_nothing() {
+    let rule = keel(KeelMode::Report, &[("keel.sh/policy", "minor"), ("keel.sh/trigger", "poll")], &[], &[]);
+    assert!(!rule.watched);
+    assert_eq!(codes(&rule.notes), ["keel-reported"]);
+    assert!(
+        rule.notes[0]
+            .message
+            .ends_with("with `--keel apply` they would be read as policy: minor, init-containers: none"),
+        "{}",
+        rule.notes[0].message
+    );
+    let rule = keel(KeelMode::Report, &[("keel.sh/policy", "minor"), ("keel.sh/approvals", "2")], &[], &[]);
+    assert!(rule.notes[0].message.contains("they would be a problem: `keel.sh/approvals: 2`"), "{:?}", rule.notes);
+    let rule = keel(KeelMode::Ignore, &[("keel.sh/policy", "minor"), ("keel.sh/trigger", "poll")], &[], &[]);
+    assert!(!rule.watched && rule.notes.is_empty());
+}
+
+#[rstest::rstest]
+// Annotations.
+#[case(&[("keel.sh/policy", "minor"), ("keel.sh/trigger", "poll")], &[], "minor", "-not-selected", "every 5m")]
+#[case(&[("keel.sh/policy", "minor")], &[], "minor", "-not-selected", "never")]
+#[case(&[("keel.sh/policy", "minor"), ("keel.sh/trigger", "default")], &[], "minor", "-not-selected", "never")]
+#[case(&[("keel.sh/policy", "all"), ("keel.sh/pollSchedule", "@every 10m")], &[], "all", "-not-selected", "never")]
+#[case(&[("keel.sh/policy", "major"), ("keel.sh/trigger", "poll"), ("keel.sh/pollSchedule", "@every 10m")], &[],
+    "major", "-not-selected", "every 10m")]
+#[case(&[("keel.sh/policy", "patch"), ("keel.sh/trigger", "poll"), ("keel.sh/pollSchedule", "0 */30 * * * *")], &[],
+    "patch", "-not-selected", "*/30 * * * *")]
+#[case(&[("keel.sh/policy", "minor"), ("keel.sh/initContainers", "true")], &[], "minor", "minor", "never")]
+#[case(&[("keel.sh/policy", "force"), ("keel.sh/matchTag", "true")], &[], "digest", "-not-selected", "never")]
+#[case(&[("keel.sh/policy", "force"), ("keel.sh/match-tag", "true")], &[], "digest", "-not-selected", "never")]
+#[case(&[("keel.sh/policy", "glob:build-*")], &[], "glob:build-*", "-not-selected", "never")]
+#[case(&[("keel.sh/policy", "regexp:^v[0-9]+$")], &[], "regex:v[0-9]+", "-not-selected", "never")]
+#[case(&[("keel.sh/policy", "never")], &[], "-policy-never", "-policy-never", "every 5m")]
+#[case(&[("keel.sh/policy", "")], &[], "-policy-never", "-policy-never", "every 5m")]
+#[case(&[("keel.observer/policy", "minor")], &[], "minor", "-not-selected", "never")]
+// Labels; an annotation comes first.
+#[case(&[], &[("keel.sh/policy", "minor"), ("keel.sh/trigger", "poll")], "minor", "-not-selected", "every 5m")]
+#[case(&[], &[("keel.observer/policy", "patch")], "patch", "-not-selected", "never")]
+#[case(&[("keel.sh/policy", "patch")], &[("keel.sh/policy", "major")], "patch", "-not-selected", "never")]
+#[case(&[], &[("keel.sh/policy", "minor"), ("keel.sh/initContainers", "true")], "minor", "-not-selected", "never")]
+// Our own keys stay above.
+#[case(&[("keel.sh/policy", "minor"), ("poll", "every 7m")], &[], "minor", "-not-selected", "every 7m")]
+#[case(&[("keel.sh/policy", "minor"), ("policy", "patch")], &[], "patch", "=web", "every 5m")]
+fn keels_keys_are_applied_where_there_is_no_policy_of_ours(
+    #[case] annotations: &[(&str, &str)],
+    #[case] labels: &[(&str, &str)],
+    #[case] web: &str,
+    #[case] setup: &str,
+    #[case] schedule: &str,
+) {
+    let rule = keel(KeelMode::Apply, annotations, labels, &[]);
+    assert_eq!(codes(&rule.problems), Vec::<&str>::new());
+    assert_eq!(states(&rule), [web, setup]);
+    assert_eq!(rule.schedule.to_string(), schedule);
+    assert!(rule.watched);
+}
+
+#[test]
+fn keels_never_beats_a_namespace_default() {
+    let rule = keel(KeelMode::Apply, &[("keel.sh/policy", "never")], &[], &[("policy", "minor")]);
+    assert_eq!(states(&rule), ["-policy-never", "-policy-never"]);
+}
+
+#[test]
+fn without_a_policy_of_keels_the_namespace_default_applies() {
+    let rule = keel(KeelMode::Apply, &[("keel.sh/approvals", "2")], &[], &[("policy", "minor")]);
+    assert_eq!((states(&rule), codes(&rule.problems)), (vec!["minor".to_owned(), "=web".to_owned()], vec![]));
+}
+
+#[rstest::rstest]
+#[case("keel.sh/approvals", "1", "not-built")]
+#[case("keel.sh/notify", "team-a", "not-built")]
+#[case("keel.sh/imageVolumes", "true", "not-built")]
+#[case("keel.sh/imagePullSecret", "other", "keel-unsupported")]
+#[case("keel.sh/monitorContainers", "nobody", "keel-unsupported")]
+#[case("keel.sh/monitorContainers", "(", "keel-unsupported")]
+#[case("keel.sh/pollschedule", "@every 1m", "keel-unsupported")]
+#[case("keel.sh/polcy", "minor", "keel-unsupported")]
+fn a_key_of_keels_that_cannot_be_honoured_blocks(#[case] key: &str, #[case] value: &str, #[case] code: &str) {
+    let rule = keel(KeelMode::Apply, &[("keel.sh/policy", "minor"), (key, value)], &[], &[]);
+    assert_eq!(codes(&rule.problems), [code]);
+}
+
+#[test]
+fn a_policy_of_keels_that_cannot_be_read_blocks_and_lets_no_default_through() {
+    let rule = keel(KeelMode::Apply, &[("keel.sh/policy", "sometimes")], &[], &[("policy", "minor")]);
+    assert_eq!(codes(&rule.problems), ["keel-unsupported"]);
+    assert_eq!(states(&rule), ["-policy-never", "-policy-never"]);
+}
+
+#[rstest::rstest]
+#[case("keel.sh/approvals", "0")]
+#[case("keel.sh/approvalDeadline", "5")]
+#[case("keel.sh/notify", "")]
+#[case("keel.sh/imageVolumes", "false")]
+#[case("keel.sh/imagePullSecret", "regcred")]
+#[case("keel.sh/monitorContainers", ".*")]
+#[case("keel.sh/releaseNotes", "https://example.com")]
+#[case("keel.sh/digest", "sha256:1")]
+#[case("KEEL.SH/IMAGEVOLUMES", "true")]
+fn a_key_of_keels_that_asks_for_nothing_is_taken(#[case] key: &str, #[case] value: &str) {
+    let rule = keel(KeelMode::Apply, &[("keel.sh/policy", "minor"), (key, value)], &[], &[]);
+    assert_eq!((states(&rule)[0].as_str(), codes(&rule.problems)), ("minor", vec![]));
+}
+
+#[test]
+fn a_bad_schedule_of_keels_falls_back() {
+    let annotations = [("keel.sh/policy", "minor"), ("keel.sh/trigger", "poll"), ("keel.sh/pollSchedule", "@often")];
+    let rule = keel(KeelMode::Apply, &annotations, &[], &[]);
+    assert_eq!((codes(&rule.notes), rule.schedule.to_string()), (vec!["poll-invalid"], "every 5m".to_owned()));
+}
+
+#[test]
+fn containers_that_keel_monitors_are_named() {
+    let workload = workload(
+        &[("keel.sh/policy", "minor"), ("keel.sh/monitorcontainers", "^w")],
+        &["web=o/web:1.0", "worker=o/worker:1.0", "log=o/log:1.0"],
+    );
+    let rule = Setting { keel: KeelMode::Apply, ..Setting::default() }.rules(&workload, &[]);
+    assert_eq!(states(&rule), ["minor", "minor", "-not-selected"]);
+}
+
+fn key() -> impl Strategy<Value = String> {
+    let known = prop::sample::select(vec![
+        "policy",
+        "containers",
+        "init-containers",
+        "prerelease",
+        "flavour",
+        "flavor",
+        "order",
+        "allow",
+        "ignore",
+        "allow-downgrade",
+        "poll",
+        "pin",
+        "suspend",
+        "write",
+        "last-update",
+        "platforms",
+        "min-age",
+        "approvals",
+        "hold",
+    ]);
+    let suffix = prop::sample::select(vec!["", ".web", ".log", ".x", "."]);
+    prop_oneof![
+        8 => (known, suffix).prop_map(|(key, suffix)| format!("{PREFIX}{key}{suffix}")),
+        2 => "supercargo.dev/\\PC{0,12}",
+        2 => "keel.sh/(policy|trigger|matchTag|pollSchedule|monitorContainers|approvals|initContainers|[a-z]{0,6})",
+    ]
+}
+
+fn value() -> impl Strategy<Value = String> {
+    let known = prop::sample::select(vec![
+        "minor", "patch", "digest", "never", "all", "true", "false", "same", "any", "tag", "0", "0s", "every 5m",
+        "web", "glob:*", "force", "poll", "keep",
+    ]);
+    prop_oneof![4 => known.prop_map(str::to_owned), 1 => "\\PC{0,20}", 1 => "(regex|glob|semver|regexp|@every):?\\PC{0,10}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn no_annotations_panic_and_none_that_are_wrong_let_a_change_through(
+        own in prop::collection::btree_map(key(), value(), 0..6),
+        defaults in prop::collection::btree_map(key(), value(), 0..4),
+        apply: bool,
+    ) {
+        let mut workload = workload(&[], &["web=o/web:1.0.0", "log=o/log:2.0.0", "init:setup=o/web:1.0.0"]);
+        workload.annotations = own.clone();
+        let keel = if apply { KeelMode::Apply } else { KeelMode::Report };
+        let named = NamedPolicies::default();
+        let settings = RuleSettings { default_poll: Duration::from_secs(300), named: &named, keel, guards: &[] };
+        let rule = rules(&workload, Some(&defaults), &settings);
+        let watches = rule.containers.iter().any(|c| matches!(c.state, Watch::Watched { .. } | Watch::Follows(_)));
+        prop_assert_eq!(rule.containers.len(), 3);
+        for rule in &rule.containers {
+            let watched = matches!(rule.state, Watch::Watched { .. });
+            prop_assert!(!watched || rule.parsed.is_some());
+        }
+        // Whatever is written on the workload: alone, is it right?
+        for (key, value) in &own {
+            let Some(name) = key.strip_prefix(PREFIX) else { continue };
+            let (name, container) = name.split_once('.').map_or((name, None), |(n, c)| (n, Some(c)));
+            let options = Options::default();
+            let value = value.trim();
+            let right = match name {
+                "policy" => Policy::parse(value, &options, &named).is_ok(),
+                "pin" => value.parse::<Pin>().is_ok(),
+                "suspend" | "allow-downgrade" => matches!(value, "true" | "false"),
+                "prerelease" => matches!(value, "same" | "allow" | "never"),
+                "order" => value.parse::<crate::domain::policy::Order>().is_ok(),
+                "write" => value == "cluster",
+                "init-containers" => value.parse::<InitContainers>().is_ok(),
+                "min-age" => value == "0s",
+                "approvals" => value == "0",
+                "platforms" => value == "any",
+                "hold" => false,
+                "containers" | "ignore" | "allow" | "flavour" | "flavor" | "poll" | "last-update" => true,
+                _ => false,
+            } && container.is_none_or(|c| matches!(c, "web" | "log"));
+            if !right {
+                prop_assert!(!rule.problems.is_empty() || !watches, "{key}: {value}: {rule:?}");
+            }
+        }
+    }
+}
