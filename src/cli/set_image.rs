@@ -73,11 +73,11 @@ fn digest(text: &str) -> Result<DigestChoice, String> {
 }
 
 fn kind(text: &str) -> Result<&'static KindSpec, String> {
-    KindSpec::find(text).ok_or_else(|| format!("known kinds: {}", kinds(", ")))
+    KindSpec::find(text).ok_or_else(|| format!("known kinds: {}", kinds()))
 }
 
-fn kinds(separator: &str) -> String {
-    KINDS.iter().map(|k| k.kind.as_str()).collect::<Vec<_>>().join(separator)
+fn kinds() -> String {
+    KINDS.iter().map(|k| k.kind.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 impl Args {
@@ -167,9 +167,9 @@ impl Args {
         let narrowed = self.kind.is_some() || self.name.is_some() || self.container.is_some();
         let narrowing = if narrowed { " with that --kind, --name and --container" } else { "" };
         format!(
-            "no container of a {}{narrowing} runs an image of {repository} (other kinds, and the `images` of a \
+            "no container of a workload ({}){narrowing} runs an image of {repository} (other kinds, and the `images` of a \
              kustomization, are edited by --path)",
-            kinds(" or ")
+            kinds()
         )
     }
 }

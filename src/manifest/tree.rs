@@ -8,7 +8,7 @@ use std::{
     ops::Range,
 };
 
-use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle, Tag};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag};
 
 use super::{MAX_BYTES, ManifestError, Place};
 use crate::domain::image::excerpt;
@@ -88,10 +88,7 @@ impl<'a> Tree<'a> {
             flow: 0,
         };
         for event in Parser::new_from_str_with_options(text, options) {
-            let (event, span) = event.map_err(|e| {
-                let reason = format!("this is no valid YAML: {} (column {})", excerpt(&e.info()), e.marker().col() + 1);
-                ManifestError::new(e.marker().line(), reason)
-            })?;
+            let (event, span) = event.map_err(|e| invalid(text, &e))?;
             building.event(event, span)?;
         }
         building.tree.comments.sort_unstable_by_key(|c| c.start);
@@ -205,6 +202,16 @@ impl Node<'_> {
     pub(super) fn is_collection(&self) -> bool {
         matches!(self.kind, Kind::Sequence | Kind::Mapping)
     }
+}
+
+/// The error for what is not YAML.
+fn invalid(text: &str, error: &ScanError) -> ManifestError {
+    let (line, column) = (error.marker().line(), error.marker().col() + 1);
+    let info = error.info();
+    let info: String = info.chars().filter(|c| !c.is_control()).take(200).collect();
+    let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let hint = if source.contains("{{") { "; it looks like a template, which cannot be edited" } else { "" };
+    ManifestError::new(line, format!("this is no valid YAML: {info} (column {column}){hint}"))
 }
 
 /// A tree in the making.

@@ -4,5 +4,6 @@ mod support;
 
 mod cluster;
 mod poll;
+mod edits;
 mod process;
 mod registry;
