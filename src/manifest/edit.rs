@@ -60,7 +60,7 @@ pub fn edit(text: &str, edits: &[Edit]) -> Result<String, EditError> {
     let mut json = HashMap::new();
     let mut changes = Vec::new();
     for (&id, target) in &targets {
-        if tree.scalar(id) != Some(target.new) {
+        if !stands(&tree, id, target.new) {
             changes.push(change(&tree, id, target.new, &mut json)?);
         }
     }
@@ -151,6 +151,14 @@ fn refuse_shared(tree: &Tree, targets: &BTreeMap<Id, Target>) -> Result<(), Edit
     Ok(())
 }
 
+/// Whether a string stands there already, and reads as that string to everyone.
+fn stands(tree: &Tree, id: Id, new: &str) -> bool {
+    let node = tree.node(id);
+    let Kind::Scalar(value, style) = &node.kind else { return false };
+    let plain = *style == ScalarStyle::Plain && node.tag.is_none() && !tree.text[node.bytes()].contains(['\n', '\r']);
+    value == new && (!plain || render(new, Style::Plain { in_flow: node.in_flow, typed: false }) == new)
+}
+
 /// The bytes to replace, and by what.
 fn change(
     tree: &Tree,
@@ -187,7 +195,7 @@ fn change(
         return Ok((node.bytes(), render(new, style)));
     }
     // No value is written. What comes next is the colon of its key, if that stands before it.
-    let at = before_comment(tree, node.bytes().start);
+    let at = node.bytes().start;
     let after = &tree.text[at..];
     let gap = after.len() - after.trim_start_matches([' ', '\t']).len();
     let is_value = node.is_value;
@@ -199,15 +207,6 @@ fn change(
         _ => at,
     };
     Ok((at..at, format!(" {}", render(new, style))))
-}
-
-/// The parser sets an item without a value (`- # why`) at the end of its comment; it belongs before it.
-fn before_comment(tree: &Tree, at: usize) -> usize {
-    let comment = tree.comments.partition_point(|c| c.end < at);
-    match tree.comments.get(comment) {
-        Some(comment) if comment.end == at => tree.text[..comment.start].trim_end_matches([' ', '\t']).len(),
-        _ => at,
-    }
 }
 
 /// A block scalar (`|`, `>`) of one line stays one.

@@ -244,7 +244,8 @@ impl<'a> Building<'a> {
             Event::Comment(..) => self.tree.comments.push(bytes),
             Event::Scalar(value, style, anchor, tag) => {
                 // Where there is no value the parser says `~`; nothing is written there, so nothing is read.
-                let value = if bytes.is_empty() { Cow::Borrowed("") } else { value };
+                let (value, bytes) =
+                    if bytes.is_empty() { (Cow::Borrowed(""), self.before_comment(bytes)) } else { (value, bytes) };
                 self.add(Kind::Scalar(value, style), span, bytes, anchor, tag)?;
             }
             Event::Alias(anchor) => {
@@ -273,6 +274,17 @@ impl<'a> Building<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The parser sets an item without a value (`- # why`) at the end of its comment; it belongs before it.
+    fn before_comment(&self, bytes: Range<usize>) -> Range<usize> {
+        match self.tree.comments.last() {
+            Some(comment) if comment.end == bytes.start => {
+                let at = self.tree.text[..comment.start].trim_end_matches([' ', '\t']).len();
+                at..at
+            }
+            _ => bytes,
+        }
     }
 
     fn next_id(&self) -> Id {

@@ -53,3 +53,196 @@ fn set_image(folder: &Path, file: &str, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
     command.current_dir(folder).arg("set-image").arg(file).args(args).stdin(Stdio::null()).output().unwrap()
 }
+
+#[test]
+fn standard_input_is_edited_too() {
+    use std::io::Write as _;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_supercargo"))
+        .args(["set-image", "-", "--path", "a", "--value", "1.10"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"a: 1.9").unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "a: \"1.10\"");
+}
+
+#[rstest::rstest]
+#[case(&["missing.yaml", "--path", "a", "--value", "b"], "missing.yaml cannot be read")]
+#[case(&["crlf/before.yaml"], "required")]
+#[case(&["crlf/before.yaml", "--image", "nginx"], "--tag")]
+#[case(&["crlf/before.yaml", "--image", "nginx:1", "--tag", "2"], "is no repository")]
+#[case(&["crlf/before.yaml", "--image", "nginx", "--tag", "a b"], "is no tag")]
+#[case(&["crlf/before.yaml", "--image", "nginx", "--tag", "2", "--digest", "x"], "is no digest")]
+#[case(&["crlf/before.yaml", "--image", "nginx", "--tag", "2", "--kind", "Pod"], "known kinds: Deployment")]
+#[case(&["crlf/before.yaml", "--image", "nginx", "--tag", "2", "--path", "a", "--value", "b"], "cannot be used with")]
+#[case(&["crlf/before.yaml", "--path", "a"], "--value")]
+#[case(&["crlf/before.yaml", "--path", "a[", "--value", "b"], "is no path")]
+#[case(&["crlf/before.yaml", "--path", "a", "--value", "b", "--name", "web"], "--image <REPO>")]
+fn a_call_that_cannot_be_meant_ends_with_2(#[case] args: &[&str], #[case] message: &str) {
+    let out = set_image(Path::new(CASES), args[0], &args[1..]);
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains(message), "{stderr}");
+    assert!(out.stdout.is_empty());
+}
+
+mod properties {
+    use proptest::prelude::*;
+    use regex::Regex;
+    use serde_json::Value;
+    use supercargo::manifest::{self, Edit};
+
+    /// A value in some style, as it may stand in a file.
+    #[derive(Debug, Clone)]
+    enum Node {
+        Scalar(String),
+        Map(Vec<Node>),
+        List(Vec<Node>),
+    }
+
+    fn scalar() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[a-z][a-z0-9:/._-]{0,8}[a-z0-9]",
+            "[0-9]{1,3}(\\.[0-9]{1,3}){0,2}",
+            "'([ -&(-~é😀]|''){0,10}'",
+            "\"([ !#-\\[\\]-~é😀]|\\\\n|\\\\\\\\|\\\\\"|\\\\u00e9){0,10}\"",
+            Just("!!str x".to_owned()),
+            Just(">-\n{indent}  folded".to_owned()),
+            Just(String::new()),
+        ]
+    }
+
+    fn node() -> impl Strategy<Value = Node> {
+        scalar().prop_map(Node::Scalar).prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 1..5).prop_map(Node::Map),
+                prop::collection::vec(inner, 1..5).prop_map(Node::List),
+            ]
+        })
+    }
+
+    /// Writes a block collection and the path of each scalar in it.
+    fn render(node: &Node, indent: usize, path: &str, out: &mut String, paths: &mut Vec<String>) {
+        let (nodes, is_map) = match node {
+            Node::Map(nodes) => (nodes, true),
+            Node::List(nodes) => (nodes, false),
+            Node::Scalar(_) => return,
+        };
+        for (index, node) in nodes.iter().enumerate() {
+            let spaces = " ".repeat(indent);
+            if index % 3 == 1 {
+                out.push_str(&format!("{spaces}# comment {index}: 'x'\n\n"));
+            }
+            let (start, path) = match is_map {
+                true => (format!("k{index}:"), format!("{path}.k{index}")),
+                false => ("-".to_owned(), format!("{path}[{index}]")),
+            };
+            out.push_str(&format!("{spaces}{start}"));
+            match node {
+                Node::Scalar(text) => {
+                    let text = text.replace("{indent}", &spaces);
+                    let comment = if index % 2 == 0 && !text.starts_with('>') { " # right" } else { "" };
+                    out.push_str(&format!("{}{text}{comment}\n", if text.is_empty() { "" } else { " " }));
+                    paths.push(path);
+                }
+                node => {
+                    out.push('\n');
+                    render(node, indent + 2, &path, out, paths);
+                }
+            }
+        }
+    }
+
+    fn value() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[0-9]{1,3}(\\.[0-9]{1,3}){0,3}(-[a-z0-9]{1,8})?",
+            "[-+]?[0-9._:]{1,8}",
+            "[-+]?[0-9][0-9a-fxobe_.+-]{0,8}",
+            "[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].{0,5})?",
+            "(?i)(yes|no|on|off|true|false|null|~|y|n|\\.inf|-\\.inf|\\.nan|=|<<)",
+            "[-?:,\\[\\]{}#&*!|>'\"%@` a]{0,6}",
+            "[a-z:# ]{0,8}",
+            "\\PC{0,12}",
+            any::<String>(),
+        ]
+    }
+
+    /// What YAML 1.1 takes for something else than a string: yaml.org/type, with the digits of floats read as everyone
+    /// reads them.
+    fn yaml_11() -> Regex {
+        let patterns = [
+            r"~|null|Null|NULL|",
+            r"y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF",
+            r"[-+]?0b[0-1_]+|[-+]?0[0-7_]+|[-+]?(0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+|[-+]?[1-9][0-9_]*(:[0-5]?[0-9])+",
+            r"[-+]?([0-9][0-9_]*)?\.[0-9_]*([eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+\.[0-9_]*",
+            r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)|=|<<",
+            r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}.*",
+        ];
+        Regex::new(&format!("^({})$", patterns.join("|"))).unwrap()
+    }
+
+    fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
+        let pointer = path.replace('[', ".").replace(']', "").replace('.', "/");
+        value.pointer(&pointer).unwrap_or_else(|| panic!("{path} in {value}"))
+    }
+
+    proptest! {
+        #[test]
+        fn an_edit_changes_only_its_scalar_and_reads_back(
+            node in node(),
+            new in value(),
+            pick in any::<prop::sample::Index>(),
+            crlf in any::<bool>(),
+        ) {
+            let root = Node::Map(vec![Node::Scalar("first".into()), node]);
+            let (mut text, mut paths) = (String::new(), Vec::new());
+            render(&root, 0, "", &mut text, &mut paths);
+            if crlf {
+                text = text.replace('\n', "\r\n");
+            }
+            let path = pick.get(&paths);
+            let (place, old) = manifest::find(&text, &path[1..].parse().unwrap(), None).unwrap().remove(0);
+            let edit = Edit { place: place.clone(), old: old.clone(), new: new.clone() };
+            let source = &text[place.bytes.clone()];
+            let edited = match manifest::edit(&text, &[edit]) {
+                Ok(edited) => edited,
+                // A folded scalar holds one line only.
+                Err(_) if source.contains("folded") => return Ok(()),
+                Err(error) => panic!("{error}: {new:?} at {path} in\n{text}"),
+            };
+
+            // Only these bytes changed; a value that was not there may have got its place up to two bytes later.
+            let (start, end) = (place.bytes.start, place.bytes.end);
+            prop_assert!(edited.starts_with(&text[..start]), "{}\n{}", text, edited);
+            let room = if source.is_empty() { 2 } else { 0 };
+            let tail = (0..=room).find(|more| text.get(end + more..).is_some_and(|tail| edited.ends_with(tail)));
+            prop_assert!(tail.is_some(), "{}\n{}", text, edited);
+
+            // It reads back in YAML 1.2, and everything else reads as before.
+            let (was, is): (Value, Value) =
+                (serde_saphyr::from_str(&text).unwrap(), serde_saphyr::from_str(&edited).unwrap());
+            prop_assert_eq!(at(&is, path), &Value::String(new.clone()), "{}", edited);
+            for other in paths.iter().filter(|other| *other != path) {
+                prop_assert_eq!(at(&is, other), at(&was, other));
+            }
+
+            // And in YAML 1.1, where it stands plain without a tag.
+            let (place, read) = manifest::find(&edited, &path[1..].parse().unwrap(), None).unwrap().remove(0);
+            prop_assert_eq!(&read, &new);
+            let written = &edited[place.bytes.clone()];
+            let tagged = edited[..place.bytes.start].ends_with("!!str ");
+            if !tagged && !written.starts_with(['\'', '"']) && !source.contains("folded") {
+                prop_assert!(!yaml_11().is_match(written), "{} is something else in YAML 1.1", written);
+            }
+        }
+
+        #[test]
+        fn no_text_stops_the_reader(text in "([-?:,\\[\\]{}#&*!|>'\"%@` \\n\\ta-c<~.]|kind: |Deployment|apps/v1|image: ){0,60}") {
+            if let Ok(found) = manifest::read(&text) {
+                prop_assert!(found.workloads.len() <= text.len());
+            }
+        }
+    }
+}
