@@ -3,7 +3,7 @@
 mod support;
 
 mod cluster;
-mod poll;
 mod edits;
+mod poll;
 mod process;
 mod registry;
