@@ -4,19 +4,19 @@
 //! patches single workloads; [`PullSecrets`] reads Secrets by name; [`EventWriter`] tells people.
 
 pub mod connect;
-//mod events;
+mod events;
 mod managed;
 mod object;
 mod owner;
-//mod patch;
-//mod secrets;
-//mod sink;
+mod patch;
+mod secrets;
+mod sink;
 mod watch;
 
 pub use connect::connect;
-//pub use events::EventWriter;
-//pub use secrets::PullSecrets;
-//pub use sink::Objects;
+pub use events::EventWriter;
+pub use secrets::PullSecrets;
+pub use sink::Objects;
 pub use watch::{Scope, watch};
 
 use std::{sync::Arc, time::Duration};

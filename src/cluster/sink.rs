@@ -1,0 +1,248 @@
+//! Reads single workloads, and writes approved plans: one guarded JSON Patch each.
+//!
+//! The workload is read before every try, so a lost answer is found out and nothing is written twice.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use jiff::Timestamp;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::Value;
+
+use super::{
+    failure, foreign, in_time,
+    object::{Object, own},
+    patch::{Standing, is_unchanged, standing},
+};
+use crate::{
+    domain::{
+        plan::{Approved, Plan},
+        update::Update,
+        workload::{KindSpec, Workload, WorkloadId},
+    },
+    ports::{Clock, ClusterError, ImageManager, Observed, Outcome, Sink, Workloads},
+};
+
+/// The cluster's workloads, one by one.
+#[derive(Clone)]
+pub struct Objects {
+    client: Client,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Objects")
+    }
+}
+
+/// Who writes, in managedFields.
+const FIELD_MANAGER: &str = "supercargo";
+/// How many plans of one call are written at a time.
+const AT_ONCE: usize = 8;
+/// How often one plan is tried before it is given back.
+const TRIES: u32 = 4;
+
+impl Objects {
+    /// Makes no request yet.
+    pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
+        Self { client, clock }
+    }
+
+    fn api(&self, kind: &'static KindSpec, namespace: &str) -> Api<Object> {
+        Api::namespaced_with(self.client.clone(), namespace, &kind)
+    }
+
+    async fn read(&self, id: &WorkloadId) -> Result<Option<(Object, Workload)>, ClusterError> {
+        let kind = id.kind.spec().ok_or_else(|| ClusterError(format!("{id}: supercargo does not know this kind")))?;
+        let found = match in_time(&self.clock, self.api(kind, &id.namespace).get_opt(&id.name)).await {
+            Some(Ok(found)) => found,
+            Some(Err(error)) => return Err(ClusterError(format!("{id} could not be read: {}", failure(&error)))),
+            None => return Err(ClusterError(format!("{id} could not be read: the API server did not answer in time"))),
+        };
+        let Some(object) = found else { return Ok(None) };
+        match object.workload(kind, own) {
+            Ok(workload) => Ok(Some((object, workload))),
+            Err(reason) => Err(ClusterError(format!("{id} could not be decoded: {reason}"))),
+        }
+    }
+
+    async fn write(&self, update: &Update) -> Outcome {
+        let id = &update.workload;
+        let Some(kind) = id.kind.spec() else {
+            return Outcome::Failed(format!("{id}: supercargo does not know this kind"));
+        };
+        let at = to_the_second(self.clock.now());
+        let mut last = String::new();
+        // A 422 may be a failed test or a refusal: what was tried, and in what words it was answered.
+        let mut doubt: Option<(Vec<Value>, String)> = None;
+        for attempt in 0..TRIES {
+            if attempt > 0 && doubt.is_none() {
+                self.clock.sleep_until(self.clock.monotonic() + Duration::from_millis(200 << attempt)).await;
+            }
+            let workload = match self.read(id).await {
+                Ok(Some((_, workload))) => workload,
+                Ok(None) => return Outcome::Gone,
+                Err(error) => {
+                    last = error.0;
+                    continue;
+                }
+            };
+            let operations = match standing(update, kind, &workload, at) {
+                Standing::Ready(operations) => operations,
+                Standing::Done => return Outcome::Applied { resource_version: workload.resource_version },
+                Standing::Stale => return Outcome::Stale,
+            };
+            match doubt.take() {
+                Some((before, words)) if before == operations => return Outcome::Refused(words),
+                _ => {}
+            }
+            match self.patch(kind, update, &operations).await {
+                Answer::Written(outcome) => return outcome,
+                Answer::Doubt(words) => {
+                    last.clone_from(&words);
+                    doubt = Some((operations, words));
+                }
+                Answer::Again(words) => last = words,
+            }
+        }
+        Outcome::Failed(last)
+    }
+
+    async fn patch(&self, kind: &'static KindSpec, update: &Update, operations: &[Value]) -> Answer {
+        let id = &update.workload;
+        let patch = match serde_json::from_value(Value::Array(operations.to_vec())) {
+            Ok(patch) => Patch::Json::<()>(patch),
+            Err(error) => return Answer::Written(Outcome::Failed(format!("{id}: the patch is malformed: {error}"))),
+        };
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let api = self.api(kind, &id.namespace);
+        match in_time(&self.clock, api.patch(&id.name, &params, &patch)).await {
+            None => Answer::Again(format!("{id} could not be written: the API server did not answer in time")),
+            Some(Err(error)) => answer(id, &error),
+            Some(Ok(object)) => match object.workload(kind, own) {
+                Ok(workload) if is_unchanged(update, &workload) => Answer::Written(Outcome::Refused(
+                    "the change was accepted, but an admission put the images back as they were".to_owned(),
+                )),
+                Ok(workload) => Answer::Written(Outcome::Applied { resource_version: workload.resource_version }),
+                Err(reason) => Answer::Again(format!("{id}: the answer could not be decoded: {reason}")),
+            },
+        }
+    }
+}
+
+impl Sink for Objects {
+    fn apply<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Outcome>> {
+        let each = futures::stream::iter(plans).map(async move |plan| self.write(plan.update()).await);
+        each.buffered(AT_ONCE).collect().boxed()
+    }
+}
+
+impl Workloads for Objects {
+    fn get<'a>(&'a self, id: &'a WorkloadId) -> BoxFuture<'a, Result<Option<Observed>, ClusterError>> {
+        async move {
+            Ok(self.read(id).await?.map(|(object, workload)| {
+                let image_managers = image_managers(&object);
+                Observed { workload, image_managers }
+            }))
+        }
+        .boxed()
+    }
+}
+
+/// What an attempt to write came to.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    /// It ends with this.
+    Written(Outcome),
+    /// A test that failed, or a refusal: reading again tells.
+    Doubt(String),
+    /// Perhaps written, perhaps not: read, and try again.
+    Again(String),
+}
+
+fn answer(id: &WorkloadId, error: &kube::Error) -> Answer {
+    let kube::Error::Api(status) = error else {
+        return Answer::Again(format!("{id} could not be written: {}", failure(error)));
+    };
+    let words = foreign(&status.message);
+    let causes = status.details.as_ref().is_some_and(|details| !details.causes.is_empty());
+    match status.code {
+        404 => Answer::Written(Outcome::Gone),
+        422 if !causes => Answer::Doubt(words),
+        // Authorization and admission both answer 403; only the words differ.
+        403 if words.contains(" cannot patch resource ") => Answer::Written(Outcome::Failed(format!(
+            "supercargo has no right to change {id}: {words}; grant `patch` on it (see deploy/)"
+        ))),
+        401 => Answer::Written(Outcome::Failed(format!(
+            "the API server does not accept supercargo's credentials for {id}: {words}"
+        ))),
+        409 | 429 | 500.. => Answer::Again(format!("{id} could not be written: {}", failure(error))),
+        _ => Answer::Written(Outcome::Refused(words)),
+    }
+}
+
+fn image_managers(object: &Object) -> Vec<ImageManager> {
+    let entries = object.managed().iter().filter(|entry| entry.subresource.is_empty());
+    let managers = entries.flat_map(|entry| {
+        entry.images.0.iter().map(|container| ImageManager {
+            container: container.clone(),
+            manager: entry.manager.clone(),
+            operation: entry.operation.clone(),
+            time: entry.time,
+        })
+    });
+    managers.collect()
+}
+
+fn to_the_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn id() -> WorkloadId {
+        WorkloadId {
+            kind: crate::domain::workload::KINDS[0].kind.clone(),
+            namespace: "shop".into(),
+            name: "web".into(),
+        }
+    }
+
+    fn api(code: u16, message: &str, causes: usize) -> kube::Error {
+        let cause = serde_json::json!({"reason": "r", "message": "m", "field": "f"});
+        let details = serde_json::from_value(serde_json::json!({"causes": vec![cause; causes]})).unwrap();
+        kube::Error::Api(Status::failure(message, "R").with_code(code).with_details(details).boxed())
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_own_words_and_a_missing_right_says_what_to_grant() {
+        let refused = |text: &str| Answer::Written(Outcome::Refused(text.to_owned()));
+        assert_eq!(
+            answer(&id(), &api(403, "web is forbidden: no Fridays", 0)),
+            refused("web is forbidden: no Fridays")
+        );
+        assert_eq!(answer(&id(), &api(400, "denied the request", 0)), refused("denied the request"));
+        assert_eq!(answer(&id(), &api(422, "image is too long", 1)), refused("image is too long"));
+        assert_eq!(answer(&id(), &api(422, "the server rejected", 0)), Answer::Doubt("the server rejected".to_owned()));
+        let rbac = "deployments.apps \"web\" is forbidden: User \"x\" cannot patch resource \"deployments\"";
+        let Answer::Written(Outcome::Failed(words)) = answer(&id(), &api(403, rbac, 0)) else { panic!() };
+        assert!(words.contains("no right") && words.contains("grant `patch`"), "{words}");
+    }
+
+    #[rstest::rstest]
+    #[case(409)]
+    #[case(429)]
+    #[case(500)]
+    #[case(504)]
+    fn what_may_have_been_written_is_tried_again(#[case] code: u16) {
+        assert!(matches!(answer(&id(), &api(code, "x", 0)), Answer::Again(_)));
+    }
+}
