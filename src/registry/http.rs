@@ -87,6 +87,7 @@ pub(super) struct Answer {
     pub(super) url: Url,
     host: String,
     what: String,
+    class: Class,
 }
 
 /// The connections, and what is known about hosts.
@@ -178,7 +179,7 @@ impl Http {
             let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             if !is_redirect {
                 let host = authority(&url);
-                return Ok(Answer { response, url, host, what: ask.what.to_owned() });
+                return Ok(Answer { response, url, host, what: ask.what.to_owned(), class: ask.class });
             }
             let target = response.headers().get(LOCATION).and_then(|l| l.to_str().ok()).and_then(|l| url.join(l).ok());
             url = match target {
@@ -281,7 +282,7 @@ impl Answer {
         let status = self.status();
         let kind = match status.as_u16() {
             401 | 403 => RegistryErrorKind::Auth,
-            404 => RegistryErrorKind::NotFound,
+            404 if self.class != Class::Token => RegistryErrorKind::NotFound,
             _ => RegistryErrorKind::Unavailable,
         };
         fail(kind, format!("{} answered {status} to the request for {}", self.host, self.what))

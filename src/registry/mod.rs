@@ -4,7 +4,10 @@
 //! request: where it may go, how long it may take, how much it may say). Nothing is kept but challenges and tokens.
 
 mod address;
+mod auth;
+mod challenge;
 mod client;
+mod credentials;
 mod hold;
 mod http;
 mod manifest;

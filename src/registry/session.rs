@@ -1,10 +1,20 @@
-//! As whom a look is made.
+//! As whom a look is made: which challenge the registry poses for a repository, and which credential it takes.
+//!
+//! Both are remembered per source, so that an unchanged poll is one request. The source's credentials are part
+//! of the key, and a token's key holds whose it is: nothing that was got for one namespace serves another.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use url::Url;
 
 use super::{
+    auth::{self, Failure, Tokens},
+    challenge::{Challenge, challenge},
+    credentials::{Candidates, Credential, Identity, Owner, Store},
     http::{Answer, Ask, Endpoint, Http, fail},
     settings::Settings,
 };
@@ -13,40 +23,196 @@ use crate::{
     ports::{RegistryError, RegistryErrorKind, Secrets},
 };
 
+/// How many credentials are tried for one request.
+const MAX_TRIED: usize = 10;
+/// How long a source whose credentials were refused waits before its secrets are read afresh again.
+const READ_AGAIN: Duration = Duration::from_secs(60);
+/// When more sources than this are remembered, all are forgotten; each costs a request to learn again.
+const MANY: usize = 20_000;
+
 /// What is remembered between looks.
 pub(super) struct Sessions {
-    #[expect(dead_code, reason = "the next step reads them")]
-    secrets: Arc<dyn Secrets>,
+    known: Mutex<HashMap<Source, Session>>,
+    tokens: Tokens,
+    store: Store,
 }
 
-impl fmt::Debug for Sessions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sessions")
-    }
+#[derive(Clone, Default)]
+struct Session {
+    challenge: Option<Challenge>,
+    /// The credential that was taken last.
+    identity: Option<Identity>,
+    /// When its secrets were last read afresh.
+    read_again: Option<Duration>,
 }
 
 impl Sessions {
-    pub(super) fn new(_settings: &Settings, secrets: Arc<dyn Secrets>) -> Self {
-        Self { secrets }
+    pub(super) fn new(settings: &Settings, secrets: Arc<dyn Secrets>) -> Self {
+        Self { known: Mutex::default(), tokens: Tokens::new(), store: Store::new(settings, secrets) }
+    }
+
+    fn get(&self, source: &Source) -> Session {
+        let known = self.known.lock().unwrap_or_else(|e| e.into_inner());
+        known.get(source).cloned().unwrap_or_default()
+    }
+
+    fn put(&self, source: &Source, session: Session) {
+        let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
+        if known.len() >= MANY && !known.contains_key(source) {
+            known.clear();
+        }
+        known.insert(source.clone(), session);
     }
 }
 
 /// One look at one repository.
 pub(super) struct Look<'a> {
     pub(super) http: &'a Http,
-    #[expect(dead_code, reason = "the next step reads them")]
     pub(super) sessions: &'a Sessions,
     pub(super) registry: Endpoint,
     pub(super) source: &'a Source,
 }
 
 impl Look<'_> {
+    /// A URL of this registry.
     pub(super) fn url(&self, path: &str) -> Result<Url, RegistryError> {
         let bad = |_| fail(RegistryErrorKind::Refused, format!("{} has no URL", self.source.repository));
         self.registry.url.join(path).map_err(bad)
     }
 
+    /// Sends `ask` as whoever may see the repository. No answer is a 401 or 403.
     pub(super) async fn send(&self, ask: Ask<'_>) -> Result<Answer, RegistryError> {
-        self.http.send(&self.registry, &ask, None).await
+        let mut session = self.sessions.get(self.source);
+        let asked_bare = session.challenge.is_none();
+        let mut challenge = match session.challenge.take() {
+            Some(challenge) => challenge,
+            None => {
+                let answer = self.http.send(&self.registry, &ask, None).await?;
+                if !is_refusal(&answer) {
+                    return Ok(answer);
+                }
+                challenge(answer.headers()).ok_or_else(|| self.no_challenge(&answer, &ask))?
+            }
+        };
+        let mut tried: Vec<Credential> = vec![];
+        let mut candidates = Candidates::default();
+        for fresh in [false, true] {
+            if fresh && !self.may_read_again(&mut session) {
+                break;
+            }
+            candidates = self.sessions.store.candidates(self.source, fresh).await;
+            let mut list = std::mem::take(&mut candidates.list);
+            // The one that was taken last time comes first; else the order stays.
+            list.sort_by_key(|credential| Some(credential.identity()) != session.identity);
+            for credential in list {
+                let identity = credential.identity();
+                if tried.len() >= MAX_TRIED || tried.iter().any(|t| t.identity() == identity) {
+                    continue;
+                }
+                if let Some(answer) = self.attempt(&ask, &mut challenge, &credential, asked_bare).await? {
+                    session.challenge = Some(challenge);
+                    session.identity = Some(identity);
+                    self.sessions.put(self.source, session);
+                    return Ok(answer);
+                }
+                tried.push(credential);
+            }
+        }
+        self.sessions.put(self.source, Session { challenge: None, ..session });
+        Err(self.refused(&ask, &tried, candidates))
     }
+
+    /// Sends `ask` as `credential`; nothing if that is not taken. A token that was kept and is no longer taken is
+    /// replaced once, and a challenge that has changed is answered once.
+    async fn attempt(
+        &self,
+        ask: &Ask<'_>,
+        challenge: &mut Challenge,
+        credential: &Credential,
+        asked_bare: bool,
+    ) -> Result<Option<Answer>, RegistryError> {
+        let Self { http, sessions, registry, source } = self;
+        for last in [false, true] {
+            let began = http.clock.monotonic();
+            let mut token = None;
+            let authorization = match challenge {
+                Challenge::Basic => match auth::basic(credential) {
+                    Some(header) => Some(header),
+                    None if credential.owner == Owner::Nobody && !asked_bare => None,
+                    None => return Ok(None),
+                },
+                Challenge::Bearer(bearer) => {
+                    let key = auth::Key::new(bearer, &source.repository, credential);
+                    match sessions.tokens.get(http, registry, &source.repository, &key, credential).await {
+                        Ok(got) => {
+                            let header = got.header.clone();
+                            token = Some((key, got));
+                            Some(header)
+                        }
+                        Err(Failure::Refused) => return Ok(None),
+                        Err(Failure::Failed(error)) => return Err(error),
+                    }
+                }
+            };
+            let answer = http.send(registry, ask, authorization.as_ref()).await?;
+            if !is_refusal(&answer) {
+                return Ok(Some(answer));
+            }
+            let mut was_kept = false;
+            if let Some((key, token)) = &token {
+                was_kept = token.since < began;
+                sessions.tokens.reject(key, token).await;
+            }
+            let new = super::challenge::challenge(answer.headers()).filter(|new| new != challenge);
+            if last || answer.status() != 401 || (new.is_none() && !was_kept) {
+                return Ok(None);
+            }
+            if let Some(new) = new {
+                *challenge = new;
+            }
+        }
+        Ok(None)
+    }
+
+    fn may_read_again(&self, session: &mut Session) -> bool {
+        let now = self.http.clock.monotonic();
+        let recently = session.read_again.is_some_and(|at| now < at + READ_AGAIN);
+        if self.source.credentials.secrets.is_none() || recently {
+            return false;
+        }
+        session.read_again = Some(now);
+        true
+    }
+
+    fn no_challenge(&self, answer: &Answer, ask: &Ask<'_>) -> RegistryError {
+        let text = format!(
+            "{} answered {} to the request for {} without saying which credentials it wants",
+            self.registry.host,
+            answer.status(),
+            ask.what
+        );
+        fail(RegistryErrorKind::Auth, text)
+    }
+
+    fn refused(&self, ask: &Ask<'_>, tried: &[Credential], candidates: Candidates) -> RegistryError {
+        let host = &self.registry.host;
+        let names: Vec<String> = tried.iter().map(Credential::name).collect();
+        let mut text = format!("{host} gives no access to {} (tried {})", ask.what, names.join(", "));
+        for note in &candidates.notes {
+            text.push_str("; ");
+            text.push_str(note);
+        }
+        if candidates.notes.is_empty() {
+            let path = self.source.repository.path();
+            text.push_str(&format!(
+                "; check that {path} exists and that imagePullSecrets hold a credential for {host}"
+            ));
+        }
+        let kind = if candidates.unreadable { RegistryErrorKind::Secret } else { RegistryErrorKind::Auth };
+        fail(kind, text)
+    }
+}
+
+fn is_refusal(answer: &Answer) -> bool {
+    matches!(answer.status().as_u16(), 401 | 403)
 }
