@@ -8,6 +8,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod ingest;
+pub mod logging;
 pub mod manifest;
 pub mod metrics;
 pub mod ports;

@@ -24,7 +24,7 @@ pub struct RequestLabels {
 pub struct HookLabels {
     /// The sender's name in the path.
     pub sender: &'static str,
-    /// `queued`, `unwatched`, `ignored`, `invalid`, `unauthorized`, `too-large`, `too-many`, `unavailable`.
+    /// `queued`, `unwatched`, `ignored`, `invalid`, `unauthorized`, `off`, `too-large`, `too-many`, `unavailable`.
     pub outcome: &'static str,
 }
 

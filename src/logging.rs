@@ -1,0 +1,127 @@
+//! Logs: one line an event on stderr, as text for people or as JSON with stable fields for machines.
+//!
+//! In JSON each line has `timestamp` (RFC 3339, UTC), `level`, `target`, `message`, and the event's own fields beside
+//! them.
+
+use std::io::{self, IsTerminal};
+
+use tracing::Subscriber;
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+
+/// What is logged where nothing else is asked for.
+pub const DEFAULT_FILTER: &str = "info";
+
+/// How a line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Why logging cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The filter.
+    #[error("the log filter `{0}` does not parse: write a level such as `debug`, or `info,supercargo::registry=debug`")]
+    Filter(String),
+    /// Called twice.
+    #[error("logging has been set up already")]
+    Twice,
+}
+
+/// Logs to stderr from now on, for the whole process.
+pub fn init(format: Format, filter: &str) -> Result<(), LoggingError> {
+    let subscriber = subscriber(format, filter, io::stderr, io::stderr().is_terminal())?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::Twice)
+}
+
+/// What [`init`] installs, with another place to write to.
+pub fn subscriber<W>(
+    format: Format,
+    filter: &str,
+    writer: W,
+    colour: bool,
+) -> Result<Box<dyn Subscriber + Send + Sync>, LoggingError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let parsed = EnvFilter::builder().parse(filter).map_err(|_| LoggingError::Filter(filter.to_owned()))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(writer).with_ansi(colour);
+    Ok(match format {
+        Format::Text => Box::new(lines.finish()),
+        Format::Json => {
+            Box::new(lines.json().flatten_event(true).with_current_span(false).with_span_list(false).finish())
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: Format, filter: &str, log: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let to = lines.clone();
+        let subscriber = subscriber(format, filter, move || to.clone(), false).unwrap();
+        tracing::subscriber::with_default(subscriber, log);
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_line_of_json_has_stable_fields_and_those_of_the_event() {
+        let text = logged(Format::Json, "info", || tracing::warn!(workload = "shop/Deployment/web", "not\nupdated"));
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let keys: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(keys.len(), 5, "{text}");
+        assert_eq!(line["level"], "WARN");
+        assert_eq!(line["target"], "supercargo::logging::tests");
+        assert_eq!(line["message"], "not\nupdated");
+        assert_eq!(line["workload"], "shop/Deployment/web");
+        assert!(line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_filter_chooses_by_level_and_place() {
+        let log = || {
+            tracing::debug!("here");
+            tracing::debug!(target: "elsewhere", "there");
+        };
+        assert_eq!(logged(Format::Text, DEFAULT_FILTER, log), "");
+        let text = logged(Format::Text, "warn,supercargo=debug", log);
+        assert!(text.contains("here") && !text.contains("there"), "{text}");
+    }
+
+    #[test]
+    fn a_terminal_is_not_steered_by_what_is_logged() {
+        let text = logged(Format::Text, "info", || tracing::info!(tag = "\u{1b}[2J", "\u{1b}]0;x\u{7}"));
+        assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
+    }
+
+    #[test]
+    fn a_filter_that_does_not_parse_is_refused() {
+        let error = subscriber(Format::Text, "a=b=c", io::sink, false).err().unwrap();
+        assert!(error.to_string().contains("`a=b=c`"), "{error}");
+    }
+}

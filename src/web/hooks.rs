@@ -1,0 +1,295 @@
+//! `POST /hooks/<sender>`: who is it, what does it say, hand it on, answer.
+//!
+//! Of a request nothing is logged but the fact that it came and what became of it.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, RawQuery, State},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use futures::StreamExt;
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::reread::{Reread, RereadError};
+use crate::{
+    ingest::webhook::{self, MAX_BODY, PLANNED, SENDERS, Sender, auth},
+    metrics::{HookLabels, Metrics},
+    ports::{Clock, Hints, Offer},
+};
+
+/// How long a body may take.
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// What is refused is read up to here and thrown away: a client that is still writing would not see the answer.
+const MAX_DISCARDED: usize = 8 * MAX_BODY;
+/// At most one refusal in this time is told at level `warn`; all are counted.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// Which senders are heard, and what they must know. A sender that is not named is off.
+#[derive(Debug, Default)]
+pub struct HookSettings {
+    /// By the sender's name.
+    pub senders: BTreeMap<&'static str, SenderSettings>,
+}
+
+/// One sender's settings.
+#[derive(Debug, Default)]
+pub struct SenderSettings {
+    /// Secrets that the environment gave.
+    pub secrets: Vec<SecretString>,
+    /// Files of one secret each, read again when they change.
+    pub secret_files: Vec<PathBuf>,
+    /// Whether it is heard without a secret. Where there is a secret, it is wanted all the same.
+    pub allow_unsigned: bool,
+}
+
+/// The route. Fails if a file of a secret cannot be read, or a sender does not exist.
+pub async fn router(
+    settings: HookSettings,
+    hints: Arc<dyn Hints>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+) -> Result<Router, HookSettingsError> {
+    let mut senders = BTreeMap::new();
+    for (name, settings) in settings.senders {
+        let sender = Sender::find(name).ok_or(HookSettingsError::Unknown(name))?;
+        let unsigned = settings.secrets.is_empty() && settings.secret_files.is_empty();
+        if unsigned && !settings.allow_unsigned {
+            continue;
+        }
+        let given = settings.secrets;
+        let secrets = Reread::start(settings.secret_files, Arc::clone(&clock), move |files| {
+            files.iter().map(|file| secret(file)).chain(given.iter().cloned().map(Ok)).collect()
+        });
+        senders.insert(sender.name, Door { sender, secrets: secrets.await?, unsigned });
+    }
+    let state = Arc::new(Hooks { senders, hints, metrics, clock, next_warning: AtomicU64::new(0) });
+    Ok(Router::new().route("/hooks/{sender}", post(hook)).with_state(state))
+}
+
+/// Why the hooks cannot be served as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum HookSettingsError {
+    /// No such sender.
+    #[error("there is no webhook sender `{0}`")]
+    Unknown(&'static str),
+    /// A file of a secret.
+    #[error("a secret of a webhook sender cannot be used: {0}")]
+    Secret(#[from] RereadError),
+}
+
+struct Hooks {
+    senders: BTreeMap<&'static str, Door>,
+    hints: Arc<dyn Hints>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    /// Monotonic milliseconds.
+    next_warning: AtomicU64,
+}
+
+struct Door {
+    sender: &'static Sender,
+    secrets: Reread<Vec<SecretString>>,
+    unsigned: bool,
+}
+
+/// What a sender is told.
+#[derive(Debug)]
+enum Answer {
+    Queued,
+    Unwatched,
+    Ignored,
+    Invalid(String),
+    Slow,
+    Unauthorized,
+    NotFound(String),
+    TooLarge,
+    TooMany,
+    Unavailable,
+}
+
+async fn hook(
+    State(hooks): State<Arc<Hooks>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let door = hooks.door(&name, &headers, query.as_deref());
+    let keep = if door.is_ok() { MAX_BODY } else { 0 };
+    let read = tokio::select! {
+        read = read(body, keep) => read,
+        () = hooks.clock.sleep_until(hooks.clock.monotonic() + BODY_TIME) => Err(Answer::Slow),
+    };
+    let answer = match (door, read) {
+        (Err(refused), _) | (_, Err(refused)) => refused,
+        (Ok(door), Ok(body)) => hooks.take(door.sender, &headers, &body),
+    };
+    if let Some(sender) = Sender::find(&name) {
+        hooks.note(sender.name, answer.outcome());
+    }
+    answer
+}
+
+impl Hooks {
+    /// The sender, if it is there and knows the secret.
+    fn door(&self, name: &str, headers: &HeaderMap, query: Option<&str>) -> Result<&Door, Answer> {
+        let door = self.senders.get(name).ok_or_else(|| Answer::NotFound(not_found(name)))?;
+        if door.unsigned || auth::verify(door.sender.proof, headers, query, &door.secrets.get()) {
+            Ok(door)
+        } else {
+            Err(Answer::Unauthorized)
+        }
+    }
+
+    fn take(&self, sender: &Sender, headers: &HeaderMap, body: &[u8]) -> Answer {
+        let message = match webhook::read(sender, headers, body) {
+            Ok(message) => message,
+            Err(error) => return Answer::Invalid(error.to_string()),
+        };
+        if message.dropped > 0 {
+            let (sender, dropped) = (sender.name, message.dropped);
+            tracing::warn!(sender, dropped, "a webhook named more repositories and tags than are taken at once");
+        }
+        let mut answer = Answer::Ignored;
+        for hint in message.hints {
+            match self.hints.offer(hint) {
+                Offer::Queued => answer = Answer::Queued,
+                Offer::Unwatched if matches!(answer, Answer::Ignored) => answer = Answer::Unwatched,
+                Offer::Unwatched => {}
+                Offer::Full => return Answer::TooMany,
+                Offer::Closed => return Answer::Unavailable,
+            }
+        }
+        answer
+    }
+
+    fn note(&self, sender: &'static str, outcome: &'static str) {
+        self.metrics.hooks.get_or_create(&HookLabels { sender, outcome }).inc();
+        let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        let pause = WARN_EVERY.as_millis() as u64;
+        let due = |next: u64| (next <= now).then_some(now + pause);
+        let refused = !matches!(outcome, "queued" | "unwatched" | "ignored");
+        if refused && self.next_warning.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok() {
+            tracing::warn!(sender, outcome, "a webhook was refused");
+        } else {
+            tracing::debug!(sender, outcome, "a webhook came");
+        }
+    }
+}
+
+/// The whole body, if it is not too long; `keep` is how much of it is held in memory.
+async fn read(body: Body, keep: usize) -> Result<Vec<u8>, Answer> {
+    let mut chunks = body.into_data_stream();
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Answer::Invalid("the body broke off".to_owned()))?;
+        length += chunk.len();
+        if length > MAX_DISCARDED {
+            break;
+        }
+        if length <= keep {
+            bytes.extend_from_slice(&chunk);
+        } else {
+            bytes = Vec::new();
+        }
+    }
+    if length > MAX_BODY { Err(Answer::TooLarge) } else { Ok(bytes) }
+}
+
+fn secret(file: &[u8]) -> Result<SecretString, String> {
+    let text = std::str::from_utf8(file).map_err(|_| "the secret is not UTF-8".to_owned())?.trim();
+    if text.is_empty() { Err("the secret is empty".to_owned()) } else { Ok(text.into()) }
+}
+
+fn not_found(name: &str) -> String {
+    if let Some(sender) = Sender::find(name) {
+        let (name, variable) = (sender.name, sender.name.to_ascii_uppercase());
+        return format!(
+            "sender `{name}` is off: give it a secret (SUPERCARGO_HOOK_SECRET_{variable}, or files in the \
+             configuration), or allow it without one (--hooks-allow-unsigned {name})"
+        );
+    }
+    let there: Vec<_> = SENDERS.iter().map(|sender| sender.name).collect();
+    let there = there.join(", ");
+    match PLANNED.iter().find(|planned| **planned == name) {
+        Some(planned) => format!("sender `{planned}` is not built yet; there are: {there}"),
+        None => format!("there is no such sender; there are: {there}"),
+    }
+}
+
+impl Answer {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Queued | Self::Unwatched | Self::Ignored => StatusCode::ACCEPTED,
+            Self::Invalid(_) | Self::Slow => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// For the metric.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Unwatched => "unwatched",
+            Self::Ignored => "ignored",
+            Self::Invalid(_) | Self::Slow => "invalid",
+            Self::Unauthorized => "unauthorized",
+            Self::NotFound(_) => "off",
+            Self::TooLarge => "too-large",
+            Self::TooMany => "too-many",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    fn error(&self) -> Option<&str> {
+        match self {
+            Self::Queued | Self::Unwatched | Self::Ignored => None,
+            Self::Invalid(text) | Self::NotFound(text) => Some(text),
+            Self::Slow => Some("the body did not come within 10 s"),
+            Self::Unauthorized => Some("the secret is wrong or missing: put it into the header Authorization"),
+            Self::TooLarge => Some("the body is longer than 1 MiB"),
+            Self::TooMany => Some("too many webhooks are waiting: send it again later"),
+            Self::Unavailable => Some("stopping: send it again"),
+        }
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let body = match self.error() {
+            None => json!({"outcome": self.outcome()}),
+            Some(error) => json!({"error": error}),
+        };
+        let mut response = (self.status(), Json(body)).into_response();
+        let extra = match self {
+            Self::Unauthorized => Some((WWW_AUTHENTICATE, "Bearer")),
+            Self::TooMany | Self::Unavailable => Some((RETRY_AFTER, "1")),
+            // The rest of the body is still to come.
+            Self::Slow | Self::TooLarge => Some((CONNECTION, "close")),
+            _ => None,
+        };
+        response.headers_mut().extend(extra.map(|(name, value)| (name, http::HeaderValue::from_static(value))));
+        response
+    }
+}
