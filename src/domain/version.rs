@@ -1,1 +1,504 @@
-//! (being built)
+//! Tags read as versions, and their order (docs/policy.md §1).
+
+use std::{borrow::Cow, cmp::Ordering, fmt};
+
+use super::sortkey::{END, Key, push_lower, push_number};
+
+/// Words that make a segment a pre-release, with digits attached or not.
+const PRERELEASE_WORDS: &[&str] = &[
+    "alpha",
+    "beta",
+    "rc",
+    "cr",
+    "pre",
+    "preview",
+    "prerelease",
+    "dev",
+    "snapshot",
+    "nightly",
+    "canary",
+    "ea",
+    "milestone",
+    "next",
+    "edge",
+    "unstable",
+    "experimental",
+    "test",
+];
+
+/// Words before the digits of a revision.
+const REVISION_WORDS: &[&str] = &["r", "ls", "rev", "build", "p", "pl", "patch", "k3s", "rke2r"];
+
+/// In a key, after the core: what follows is a pre-release.
+pub(super) const PRERELEASE: u8 = 1;
+/// In a key, after the core: a release.
+pub(super) const RELEASE: u8 = 2;
+
+/// A tag read as a version. It compares as a version: flavour and spelling do not count, so that two different tags
+/// can be equal. It prints as the tag that it was read from.
+#[derive(Debug, Clone)]
+pub struct Version<'t> {
+    prefix: &'t str,
+    core: &'t str,
+    rest: &'t str,
+    numbers: u8,
+    flags: Flags,
+    flavour: Cow<'t, str>,
+    key: Key,
+}
+
+/// What a version is, beside its place in the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Flags {
+    /// Lower than the release of the same core.
+    pub(super) prerelease: bool,
+    /// With at least one revision.
+    pub(super) revision: bool,
+    /// Of a commit.
+    pub(super) commit: bool,
+    /// The first number is 1000 or more.
+    pub(super) calendar: bool,
+}
+
+/// Buffers that parsing needs and that can be used again.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    key: Vec<u8>,
+    revisions: Vec<u8>,
+}
+
+impl<'t> Version<'t> {
+    /// Reads a tag; `None` if it is no version.
+    pub fn parse(tag: &'t str) -> Option<Self> {
+        Self::parse_with(tag, &mut Scratch::default())
+    }
+
+    /// The same, without new buffers for each tag.
+    pub(super) fn parse_with(tag: &'t str, scratch: &mut Scratch) -> Option<Self> {
+        let bytes = tag.as_bytes();
+        let start = core_start(bytes)?;
+        let prefix = &tag[..start];
+        let mut end = start + digits(&bytes[start..]);
+        let mut numbers = 1;
+        while bytes.get(end) == Some(&b'.') && bytes.get(end + 1).is_some_and(u8::is_ascii_digit) {
+            end += 1 + digits(&bytes[end + 1..]);
+            numbers += 1;
+        }
+        if numbers == 1 && (end - start > 3 || !base_of(prefix).is_empty()) {
+            return None;
+        }
+        if is_commit(&bytes[..bytes.iter().position(|&b| is_separator(b)).unwrap_or(bytes.len())]) {
+            return None;
+        }
+        let (core, rest) = (&tag[start..end], &tag[end..]);
+
+        scratch.key.clear();
+        push_core(&mut scratch.key, core.split('.'));
+        let (flags, flavour) = read_rest(rest, scratch);
+        let calendar = core.bytes().take_while(|&b| b != b'.').skip_while(|&b| b == b'0').nth(3).is_some();
+        let flags = Flags { calendar, ..flags };
+        let numbers = u8::try_from(numbers).unwrap_or(u8::MAX);
+        Some(Self { prefix, core, rest, numbers, flags, flavour, key: Key::new(&scratch.key) })
+    }
+
+    /// What stands before the first number.
+    pub fn prefix(&self) -> &'t str {
+        self.prefix
+    }
+
+    /// The prefix without its last `v`.
+    pub fn base(&self) -> &'t str {
+        base_of(self.prefix)
+    }
+
+    /// The numbers with their dots.
+    pub fn core(&self) -> &'t str {
+        self.core
+    }
+
+    /// How many numbers there are.
+    pub fn precision(&self) -> usize {
+        self.numbers.into()
+    }
+
+    /// The flavour segments, joined by `-`; empty if there are none.
+    pub fn flavour(&self) -> &str {
+        &self.flavour
+    }
+
+    /// Whether it is lower than the release of its core.
+    pub fn is_prerelease(&self) -> bool {
+        self.flags.prerelease
+    }
+
+    /// Whether it names a commit.
+    pub fn is_commit_build(&self) -> bool {
+        self.flags.commit
+    }
+
+    /// Whether it has a revision (`-r5`, `-ls12`, `-3`).
+    pub fn has_revision(&self) -> bool {
+        self.flags.revision
+    }
+
+    pub(super) fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    pub(super) fn numbers(&self) -> u8 {
+        self.numbers
+    }
+
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    pub(super) fn into_key(self) -> Key {
+        self.key
+    }
+
+    /// With what the keys of all versions begin whose first numbers are these `count` (1 or 2).
+    pub(super) fn start_of(&self, count: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for number in self.core.split('.').chain(["0", "0"]).take(count.min(2)) {
+            push_number(&mut bytes, number.as_bytes());
+        }
+        bytes
+    }
+
+    /// With what the keys of all versions of this core begin.
+    pub(super) fn start_of_core(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        push_core(&mut bytes, self.core.split('.'));
+        bytes
+    }
+}
+
+impl fmt::Display for Version<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}{}", self.prefix, self.core, self.rest)
+    }
+}
+
+impl Ord for Version<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key.cmp(&other.key)
+    }
+}
+
+impl PartialOrd for Version<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Version<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Version<'_> {}
+
+/// The prefix without its last `v` or `V`.
+pub(super) fn base_of(prefix: &str) -> &str {
+    prefix.strip_suffix(['v', 'V']).unwrap_or(prefix)
+}
+
+/// Whether a tag is a signature, an attestation or a referrer: `sha256-`, 64 hexadecimal digits, and nothing or
+/// anything after a dot.
+pub(super) fn is_signature(tag: &str) -> bool {
+    tag.strip_prefix("sha256-")
+        .and_then(|rest| rest.as_bytes().split_at_checked(64))
+        .is_some_and(|(hex, after)| hex.iter().all(is_lower_hex) && matches!(after.first(), None | Some(b'.')))
+}
+
+/// Appends a core. Missing numbers are 0, so that zeros at the end do not count; the first two are always there.
+pub(super) fn push_core<'a>(out: &mut Vec<u8>, numbers: impl Iterator<Item = &'a str>) {
+    let (mut count, mut keep) = (0, out.len());
+    for number in numbers {
+        let before = out.len();
+        push_number(out, number.as_bytes());
+        count += 1;
+        // A zero is one byte.
+        if count <= 2 || out.len() > before + 1 {
+            keep = out.len();
+        }
+    }
+    out.truncate(keep);
+    if count == 1 {
+        push_number(out, b"0");
+    }
+    out.push(END);
+}
+
+/// Appends a part of a pre-release between dots: a number, a word and the number attached to it, or text.
+pub(super) fn push_identifier(out: &mut Vec<u8>, part: &str) {
+    let bytes = part.as_bytes();
+    if is_digits(bytes) {
+        return push_number(out, bytes);
+    }
+    match prerelease_word(bytes) {
+        Some((word, number)) if !number.is_empty() => {
+            push_lower(out, word);
+            push_number(out, number);
+        }
+        _ => push_lower(out, bytes),
+    }
+}
+
+/// Where the core begins, after the shortest prefix that fits.
+fn core_start(tag: &[u8]) -> Option<usize> {
+    let is_digit_at = |at: usize| tag.get(at).is_some_and(u8::is_ascii_digit);
+    let mut at = 0;
+    loop {
+        match tag.get(at)? {
+            b'0'..=b'9' => return Some(at),
+            b'v' | b'V' if is_digit_at(at + 1) => return Some(at + 1),
+            b if !b.is_ascii_alphabetic() => return None,
+            _ => {}
+        }
+        at += tag[at..].iter().take_while(|b| b.is_ascii_alphanumeric()).count();
+        if !matches!(tag.get(at)?, b'-' | b'_' | b'.') {
+            return None;
+        }
+        at += 1;
+    }
+}
+
+/// Reads what follows the core, and finishes the key.
+fn read_rest<'t>(rest: &'t str, scratch: &mut Scratch) -> (Flags, Cow<'t, str>) {
+    let mut flags = Flags::default();
+    let mut flavour = Flavour::default();
+    let marker = scratch.key.len();
+    scratch.key.push(RELEASE);
+    scratch.revisions.clear();
+
+    let whole = rest.strip_prefix(['-', '_', '+', '.']).unwrap_or(rest).trim_end_matches(['-', '_', '+']);
+    let (mut at, mut first, mut in_prerelease) = (0, true, false);
+    for segment in whole.split(['-', '_', '+']) {
+        let (start, end) = (at, at + segment.len());
+        at = end + 1;
+        if segment.is_empty() {
+            continue;
+        }
+        let bytes = segment.as_bytes();
+        if in_prerelease && is_digits(bytes) {
+            push_number(&mut scratch.key, bytes);
+            continue;
+        }
+        in_prerelease = false;
+        if segment.eq_ignore_ascii_case("dev") {
+            flavour.add(whole, start, end);
+        } else if starts_prerelease(bytes) {
+            in_prerelease = true;
+            flags.prerelease = true;
+            for part in segment.split('.').filter(|part| !part.is_empty()) {
+                if is_commit(part.as_bytes()) {
+                    flags.commit = true;
+                } else {
+                    push_identifier(&mut scratch.key, part);
+                }
+            }
+        } else if bytes.split(|&b| b == b'.').any(is_commit) {
+            flags.commit = true;
+        } else if let Some(number) = revision(bytes, first, end == whole.len()) {
+            flags.revision = true;
+            push_number(&mut scratch.revisions, number);
+        } else {
+            flavour.add(whole, start, end);
+        }
+        first = false;
+    }
+
+    if flags.prerelease {
+        scratch.key[marker] = PRERELEASE;
+        scratch.key.push(END);
+    }
+    scratch.key.extend_from_slice(&scratch.revisions);
+    scratch.key.push(END);
+    (flags, flavour.0)
+}
+
+/// Flavour segments, joined by `-`; borrowed while they stand so in the tag.
+#[derive(Default)]
+struct Flavour<'t>(Cow<'t, str>);
+
+impl<'t> Flavour<'t> {
+    fn add(&mut self, whole: &'t str, start: usize, end: usize) {
+        let segment = &whole[start..end];
+        match &mut self.0 {
+            joined if joined.is_empty() => *joined = Cow::Borrowed(segment),
+            Cow::Borrowed(joined) => {
+                let from = start.checked_sub(joined.len() + 1);
+                // The same text further left would do as well as the segments themselves.
+                match from.and_then(|from| whole.get(from..end)) {
+                    Some(run) if run.starts_with(*joined) && run.as_bytes()[joined.len()] == b'-' => {
+                        self.0 = Cow::Borrowed(run);
+                    }
+                    _ => self.0 = Cow::Owned(format!("{joined}-{segment}")),
+                }
+            }
+            Cow::Owned(joined) => {
+                joined.push('-');
+                joined.push_str(segment);
+            }
+        }
+    }
+}
+
+/// Whether a segment's first dot-part makes it a pre-release.
+fn starts_prerelease(segment: &[u8]) -> bool {
+    let first = segment.split(|&b| b == b'.').next().unwrap_or_default();
+    prerelease_word(first).is_some() && !is_commit(first)
+}
+
+/// A word of the list and the digits attached to it (for `m a b c` there must be some).
+fn prerelease_word(part: &[u8]) -> Option<(&[u8], &[u8])> {
+    let letters = part.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+    let (word, number) = part.split_at(letters);
+    let listed = match word {
+        [b'm' | b'a' | b'b' | b'c' | b'M' | b'A' | b'B' | b'C'] => !number.is_empty(),
+        [] | [_] => false,
+        _ => PRERELEASE_WORDS.iter().any(|listed| word.eq_ignore_ascii_case(listed.as_bytes())),
+    };
+    (listed && number.iter().all(u8::is_ascii_digit)).then_some((word, number))
+}
+
+/// `sha`, 7 to 40 lower-case hexadecimal digits with a letter and a decimal digit among them, or `g` and 7 to 40.
+fn is_commit(part: &[u8]) -> bool {
+    let is_hex = |part: &[u8]| (7..=40).contains(&part.len()) && part.iter().all(is_lower_hex);
+    match part {
+        [b'g' | b'G', rest @ ..] => is_hex(rest),
+        _ if part.len() < 7 => part.eq_ignore_ascii_case(b"sha"),
+        _ => is_hex(part) && part.iter().any(u8::is_ascii_digit) && part.iter().any(u8::is_ascii_lowercase),
+    }
+}
+
+/// The digits of a revision.
+fn revision(segment: &[u8], first: bool, last: bool) -> Option<&[u8]> {
+    if is_digits(segment) {
+        return (first || last && segment.len() >= 5).then_some(segment);
+    }
+    if let ([b'v' | b'V', number @ ..], true) = (segment, first)
+        && is_digits(number)
+    {
+        return Some(number);
+    }
+    if !(first || last) || !segment.last()?.is_ascii_digit() {
+        return None;
+    }
+    REVISION_WORDS.iter().find_map(|word| {
+        let (start, number) = segment.split_at_checked(word.len())?;
+        let number = number.strip_prefix(b".").unwrap_or(number);
+        (start.eq_ignore_ascii_case(word.as_bytes()) && is_digits(number)).then_some(number)
+    })
+}
+
+fn digits(text: &[u8]) -> usize {
+    text.iter().take_while(|b| b.is_ascii_digit()).count()
+}
+
+fn is_digits(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
+}
+
+fn is_lower_hex(b: &u8) -> bool {
+    b.is_ascii_digit() || (b'a'..=b'f').contains(b)
+}
+
+fn is_separator(b: u8) -> bool {
+    matches!(b, b'-' | b'_' | b'+' | b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn version(tag: &str) -> Version<'_> {
+        Version::parse(tag).unwrap_or_else(|| panic!("{tag} is a version"))
+    }
+
+    #[rstest::rstest]
+    #[case("1.27.3", "", "1.27.3", "")]
+    #[case("v7", "v", "7", "")]
+    #[case("release-1.2.3", "release-", "1.2.3", "")]
+    #[case("my_app.V1.2-alpine", "my_app.V", "1.2", "alpine")]
+    #[case("app1.2.3", "app1.", "2.3", "")]
+    #[case("1.2.3-debian-12-r5", "", "1.2.3", "debian-12")]
+    #[case("3.9.7-temurin-17", "", "3.9.7", "temurin-17")]
+    #[case("1.2.3-alpine3.18", "", "1.2.3", "alpine3.18")]
+    #[case("4.0.1-dev", "", "4.0.1", "dev")]
+    #[case("1.2.3-x_rc1-x-y", "", "1.2.3", "x-x-y")]
+    #[case("1.2.3-x-rc1-x-y", "", "1.2.3", "x-x-y")]
+    #[case("1.2.3--slim--bookworm-", "", "1.2.3", "slim-bookworm")]
+    #[case("1.2.3_a_b_c", "", "1.2.3", "a-b-c")]
+    fn a_version_is_taken_apart(#[case] tag: &str, #[case] prefix: &str, #[case] core: &str, #[case] flavour: &str) {
+        let version = version(tag);
+        assert_eq!((version.prefix(), version.core(), version.flavour()), (prefix, core, flavour));
+        assert_eq!(version.to_string(), tag);
+    }
+
+    #[rstest::rstest]
+    #[case("")]
+    #[case("v")]
+    #[case("latest")]
+    #[case("alpine3.18")]
+    #[case("build-9")]
+    #[case("2022")]
+    #[case("3b12345")]
+    #[case("7e1f2a3-alpine")]
+    #[case("abc1234-1.2.3")]
+    #[case("sha-1.2.3")]
+    #[case("-1.2")]
+    #[case("v2024-1.2.3")]
+    fn what_has_no_core_is_no_version(#[case] tag: &str) {
+        assert!(Version::parse(tag).is_none());
+    }
+
+    #[rstest::rstest]
+    #[case("1.2", "1.2.0.1")]
+    #[case("0.0", "0.0.1")]
+    #[case("1.2-rc1", "1.2")]
+    #[case("1.2", "1.2-1")]
+    #[case("1.2.3-rc9", "1.2.3-rc10")]
+    #[case("1.2.3-rc.9", "1.2.3-rc.x")]
+    #[case("1.2.3-rc", "1.2.3-rc1")]
+    #[case("1.2.3-alpha.beta9", "1.2.3-alpha.beta10")]
+    #[case("1.2.3-r9", "1.2.3-r10")]
+    #[case("1.2.3-1-x-r9", "1.2.3-2-x-r1")]
+    #[case("1.99999999999999999999", "1.100000000000000000000")]
+    fn versions_have_their_order(#[case] lower: &str, #[case] greater: &str) {
+        assert!(version(lower) < version(greater));
+    }
+
+    #[rstest::rstest]
+    #[case("1.2", "v1.2.0")]
+    #[case("0", "0.0.0")]
+    #[case("1.2-RC1", "1.2.0-rc.1")]
+    #[case("1.2-rc-1", "1.2.0-rc1-alpine")]
+    #[case("1.2.3-abc1234", "1.2.3-def5678")]
+    fn spelling_and_flavour_do_not_count(#[case] a: &str, #[case] b: &str) {
+        assert_eq!(version(a), version(b));
+    }
+
+    #[test]
+    fn signatures_are_told_from_tags() {
+        let hex = "0123456789abcdef".repeat(4);
+        assert!(is_signature(&format!("sha256-{hex}")));
+        assert!(is_signature(&format!("sha256-{hex}.sig")));
+        assert!(!is_signature(&format!("sha256-{hex}-x")));
+        assert!(!is_signature("sha256-0123"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic_and_prints_back(tag in any::<String>()) {
+            if let Some(version) = Version::parse(&tag) {
+                prop_assert_eq!(version.to_string(), tag);
+            }
+        }
+    }
+}

@@ -1,28 +1,93 @@
 //! Policies (docs/policy.md §2): one file a kind.
+//!
+//! A policy is parsed here; what it chooses, and why not, is asked of its kind through [`Judge`] by
+//! [`crate::domain::decide`].
 
+mod cases;
+mod digest;
+mod file;
+mod filters;
+mod level;
+mod named;
+mod newest;
 mod options;
+mod pattern;
+mod semver;
+mod versions;
 
+pub use cases::{Example, ExampleTag, Failure, Vector};
+pub use file::{PolicyFile, RawOptions};
+pub use named::NamedPolicies;
 pub use options::{FlavourOption, Options, Order, PrereleaseOption};
 
 use std::{
-    collections::BTreeMap,
     fmt,
     hash::{Hash, Hasher},
     sync::Arc,
 };
+
+use super::{
+    decide::Asked,
+    image::excerpt,
+    listing::{Entry, TagId},
+    reason::{Code, Reason},
+};
+use filters::Filters;
+use level::Level;
+use pattern::{Ordered, Pattern};
+use semver::Range;
+
+pub(super) use digest::decide as decide_digest;
+pub(super) use newest::candidates as newest_candidates;
+
+/// What an argument, a filter or a name may be long, in bytes.
+const MAX_TEXT: usize = 512;
 
 /// A policy and its options, parsed and compiled. Equal texts make equal policies, so that a decision can be shared
 /// by all workloads that ask the same. Cloning is cheap.
 #[derive(Clone)]
 pub struct Policy(Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     /// As written: `minor`, `semver:>=1.2`, `named:production`.
     text: Arc<str>,
     /// What the text stands for: the policy of the file for `named:`, else the text itself.
     resolved: Arc<str>,
     /// In force, those of the file included.
     options: Options,
+    kind: Kind,
+    filters: Filters,
+}
+
+/// The kinds of policy with their arguments.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// `major`, `minor`, `patch`, `all`
+    Level(Level),
+    /// `semver:<range>`
+    Semver(Range),
+    /// `glob:<pattern>` and `regex:<pattern>`
+    Ordered(Ordered),
+    /// `newest[:<glob>]`
+    Newest(Option<Pattern>),
+    /// `digest`
+    Digest,
+    /// `never`
+    Never,
+}
+
+/// What a kind that chooses among tags answers about one question.
+pub(super) trait Judge {
+    /// The best tags, best first: at most 20, none that is no update.
+    fn best(&self) -> Vec<TagId>;
+
+    /// Why a tag is not eligible, if it is not, filters aside. The entry is there if the tag is a version.
+    fn refusal(&self, tag: TagId, entry: Option<&Entry>) -> Option<(Code, String)>;
+
+    /// Why nothing can be eligible, where the tags are not the reason.
+    fn nothing(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What must be known before a policy can decide.
@@ -36,20 +101,36 @@ pub struct Needs {
     pub times: bool,
 }
 
-/// The policies that `named:` can mean.
-#[derive(Debug, Clone, Default)]
-pub struct NamedPolicies(BTreeMap<Arc<str>, ()>);
-
 /// Why a policy does not parse. The text names the value and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PolicyError(pub String);
 
 impl Policy {
-    /// Reads `<kind>[:<argument>]`.
+    /// Reads `<kind>[:<argument>]`. Options given here come before those of the file that `named:` means.
     pub fn parse(text: &str, options: &Options, named: &NamedPolicies) -> Result<Self, PolicyError> {
-        let _ = &named.0;
-        Ok(Self(Arc::new(Inner { text: text.into(), resolved: text.into(), options: options.clone() })))
+        named.parsed(text, options, || Self::compile(text, options, named)).map(Self)
+    }
+
+    fn compile(text: &str, options: &Options, named: &NamedPolicies) -> Result<Inner, PolicyError> {
+        if let Some(("named", name)) = text.split_once(':') {
+            let file = named.get(name)?;
+            let merged = options.over(&file.options);
+            return Ok(Inner {
+                text: text.into(),
+                resolved: file.policy.clone(),
+                kind: Kind::parse(&file.policy, &merged)?,
+                filters: Filters::new(&merged)?,
+                options: merged,
+            });
+        }
+        Ok(Inner {
+            text: text.into(),
+            resolved: text.into(),
+            kind: Kind::parse(text, options)?,
+            filters: Filters::new(options)?,
+            options: options.clone(),
+        })
     }
 
     /// As written.
@@ -57,9 +138,93 @@ impl Policy {
         &self.0.text
     }
 
+    /// The options in force, those of a policy file included.
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
     /// What must be known before it can decide.
     pub fn needs(&self) -> Needs {
-        Needs { listing: true, ..Needs::default() }
+        match self.0.kind {
+            Kind::Never => Needs::default(),
+            Kind::Digest => Needs { digest_of_current: true, ..Needs::default() },
+            Kind::Newest(_) => Needs { listing: true, times: true, ..Needs::default() },
+            _ => Needs { listing: true, ..Needs::default() },
+        }
+    }
+
+    pub(super) fn kind(&self) -> &Kind {
+        &self.0.kind
+    }
+
+    pub(super) fn filters(&self) -> &Filters {
+        &self.0.filters
+    }
+
+    /// Prepares the answers to one question; `None` for the kinds that choose among no tags.
+    pub(super) fn judge<'a>(&'a self, asked: &Asked<'a>) -> Option<Result<Box<dyn Judge + 'a>, Reason>> {
+        match self.kind() {
+            Kind::Level(level) => Some(level.judge(asked)),
+            Kind::Semver(range) => Some(Ok(range.judge(asked))),
+            Kind::Ordered(ordered) => Some(Ok(ordered.judge(asked))),
+            Kind::Newest(glob) => Some(newest::judge(glob.as_ref(), asked)),
+            Kind::Digest | Kind::Never => None,
+        }
+    }
+}
+
+impl Kind {
+    fn parse(text: &str, options: &Options) -> Result<Self, PolicyError> {
+        let (kind, argument) = match text.split_once(':') {
+            Some((kind, argument)) => (kind, Some(argument)),
+            None => (text, None),
+        };
+        let bad = |what: String| Err(PolicyError(what));
+        if argument.is_some_and(|argument| argument.len() > MAX_TEXT) {
+            return bad(format!("the argument of `{}` is longer than {MAX_TEXT} bytes: shorten it", excerpt(kind)));
+        }
+        let order = options.order.unwrap_or_default();
+        match (kind, argument) {
+            ("patch", None) => Ok(Self::Level(Level::Patch)),
+            ("minor", None) => Ok(Self::Level(Level::Minor)),
+            ("major", None) => Ok(Self::Level(Level::Major)),
+            ("all", None) => Ok(Self::Level(Level::All)),
+            ("digest", None) => Ok(Self::Digest),
+            ("never", None) => Ok(Self::Never),
+            ("newest", None) => Ok(Self::Newest(None)),
+            ("semver" | "glob" | "regex" | "newest", Some("")) => {
+                bad(format!("nothing follows `{kind}:`: write {}", example(kind)))
+            }
+            ("semver" | "glob" | "regex" | "named", None) => {
+                bad(format!("`{kind}` needs an argument: write {}", example(kind)))
+            }
+            ("semver", Some(range)) => Range::parse(range).map(Self::Semver),
+            ("glob", Some(glob)) => Ok(Self::Ordered(Ordered { pattern: Pattern::glob(glob)?, order })),
+            ("regex", Some(regex)) => Ok(Self::Ordered(Ordered { pattern: Pattern::regex(regex)?, order })),
+            ("newest", Some(glob)) => Pattern::glob(glob).map(Some).map(Self::Newest),
+            ("named", Some(name)) => bad(format!(
+                "a policy file cannot stand for another one: write the policy of `{}` itself",
+                excerpt(name)
+            )),
+            ("patch" | "minor" | "major" | "all" | "digest" | "never", Some(_)) => {
+                bad(format!("`{kind}` takes no argument: write {kind} alone"))
+            }
+            _ => bad(format!(
+                "`{}` is no policy: write patch, minor, major, all, semver:<range>, glob:<pattern>, \
+                 regex:<pattern>, newest[:<glob>], digest, never or named:<name>",
+                excerpt(text)
+            )),
+        }
+    }
+}
+
+fn example(kind: &str) -> &'static str {
+    match kind {
+        "semver" => "for example semver:>=1.2 <2",
+        "glob" => "for example glob:main-*",
+        "regex" => r"for example regex:main-(?P<order>\d+)",
+        "newest" => "newest, or for example newest:main-*",
+        _ => "named: and the name of a policy file",
     }
 }
 

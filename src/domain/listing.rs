@@ -1,0 +1,180 @@
+//! The tags of one look, parsed once.
+
+use std::{collections::HashMap, sync::OnceLock};
+
+use super::{
+    image::Tag,
+    sortkey::{Key, push_natural},
+    version::{Flags, Scratch, Version, base_of, is_signature},
+};
+
+/// For how many tags that lost a reason is given.
+pub(super) const EXPLAINED: usize = 20;
+
+/// The tags of one look, parsed when the first decision needs it and shared by every decision about it. Signatures,
+/// attestations and referrers are not among them.
+#[derive(Debug)]
+pub struct Listing {
+    tags: Vec<Tag>,
+    index: OnceLock<Index>,
+}
+
+/// What every decision about versions asks.
+#[derive(Debug)]
+pub(super) struct Index {
+    /// Every version, greatest first; of equal ones that with more numbers, then the greater tag by bytes.
+    pub(super) versions: Vec<Entry>,
+    /// The newest tags, a few more than are explained: the greatest versions, then other tags in natural order,
+    /// greatest first. With the place among `versions`.
+    pub(super) newest: Vec<(TagId, Option<u32>)>,
+    prefixes: Names,
+    flavours: Names,
+}
+
+/// One version of a listing. Names are numbers here, so that the search compares nothing longer.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: Key,
+    pub(super) tag: TagId,
+    pub(super) prefix: u32,
+    pub(super) flavour: u32,
+    pub(super) numbers: u8,
+    pub(super) flags: Flags,
+}
+
+/// A tag's place in its listing.
+pub(super) type TagId = u32;
+
+impl Listing {
+    /// Takes the tags in any order.
+    pub fn new(tags: &[Tag]) -> Self {
+        let tags = tags.iter().filter(|tag| !is_signature(tag.as_str())).cloned().collect();
+        Self { tags, index: OnceLock::new() }
+    }
+
+    /// How many tags policies can see.
+    pub fn len(&self) -> usize {
+        self.tags.len()
+    }
+
+    /// Whether policies can see none.
+    pub fn is_empty(&self) -> bool {
+        self.tags.is_empty()
+    }
+
+    pub(super) fn tag(&self, id: TagId) -> &Tag {
+        &self.tags[id as usize]
+    }
+
+    /// Every tag with its place.
+    pub(super) fn tags(&self) -> impl Iterator<Item = (TagId, &Tag)> {
+        (0..).zip(&self.tags)
+    }
+
+    pub(super) fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index::new(&self.tags))
+    }
+}
+
+impl Index {
+    fn new(tags: &[Tag]) -> Self {
+        let mut prefixes = Names::default();
+        let mut flavours = Names::default();
+        let mut versions = Vec::with_capacity(tags.len());
+        let mut others = Vec::new();
+        let mut scratch = Scratch::default();
+        for (id, tag) in (0..).zip(tags) {
+            let Some(version) = Version::parse_with(tag.as_str(), &mut scratch) else {
+                others.push(id);
+                continue;
+            };
+            versions.push(Entry {
+                tag: id,
+                prefix: prefixes.add(version.prefix()),
+                flavour: flavours.add(version.flavour()),
+                numbers: version.numbers(),
+                flags: version.flags(),
+                key: version.into_key(),
+            });
+        }
+        versions.sort_unstable_by(|a, b| {
+            let by_spelling = || (b.numbers, &tags[b.tag as usize]).cmp(&(a.numbers, &tags[a.tag as usize]));
+            b.key.cmp(&a.key).then_with(by_spelling)
+        });
+
+        // The chosen and the current tag may be among them, and a tag may be listed twice.
+        let wanted = EXPLAINED + 2;
+        let mut newest: Vec<_> = (0..).zip(&versions).map(|(place, entry)| (entry.tag, Some(place))).collect();
+        newest.dedup_by_key(|(id, _)| &tags[*id as usize]);
+        newest.truncate(wanted);
+        let natural = |id: TagId| {
+            let tag = tags[id as usize].as_str();
+            let mut bytes = Vec::new();
+            push_natural(&mut bytes, tag.as_bytes());
+            ((Key::new(&bytes), tag), id)
+        };
+        if newest.len() < wanted {
+            let others = greatest(wanted - newest.len(), others.into_iter().map(natural));
+            newest.extend(others.into_iter().map(|id| (id, None)));
+        }
+        Self { versions, newest, prefixes, flavours }
+    }
+
+    /// For each prefix of the listing, whether its base is this one.
+    pub(super) fn prefixes_of_base(&self, base: &str) -> Vec<bool> {
+        self.prefixes.names.iter().map(|prefix| base_of(prefix) == base).collect()
+    }
+
+    /// The number of a prefix, if any tag has it.
+    pub(super) fn prefix(&self, name: &str) -> Option<u32> {
+        self.prefixes.find(name)
+    }
+
+    /// The number of a flavour, if any tag has it.
+    pub(super) fn flavour(&self, name: &str) -> Option<u32> {
+        self.flavours.find(name)
+    }
+}
+
+/// The `count` greatest of some tags, greatest first, each key once.
+pub(super) fn greatest<K: Ord>(count: usize, tags: impl Iterator<Item = (K, TagId)>) -> Vec<TagId> {
+    let mut best: Vec<(K, TagId)> = Vec::with_capacity(count + 1);
+    for (key, id) in tags {
+        if best.len() == count && best.last().is_none_or(|(least, _)| key <= *least) {
+            continue;
+        }
+        if let Err(place) = best.binary_search_by(|(other, _)| key.cmp(other)) {
+            best.insert(place, (key, id));
+            best.truncate(count);
+        }
+    }
+    best.into_iter().map(|(_, id)| id).collect()
+}
+
+/// Names and their numbers.
+#[derive(Debug, Default)]
+struct Names {
+    names: Vec<Box<str>>,
+    numbers: HashMap<Box<str>, u32>,
+    /// The last one asked for: neighbours are often alike.
+    last: u32,
+}
+
+impl Names {
+    fn add(&mut self, name: &str) -> u32 {
+        if self.names.get(self.last as usize).is_some_and(|last| **last == *name) {
+            return self.last;
+        }
+        self.last = self.find(name).unwrap_or_else(|| {
+            let number = self.names.len() as u32;
+            self.names.push(name.into());
+            self.numbers.insert(name.into(), number);
+            number
+        });
+        self.last
+    }
+
+    fn find(&self, name: &str) -> Option<u32> {
+        self.numbers.get(name).copied()
+    }
+}

@@ -1,0 +1,53 @@
+//! `allow` and `ignore`, which remove tags before a policy sees them (docs/policy.md §2.4).
+
+use std::sync::Arc;
+
+use super::{MAX_TEXT, Options, PolicyError, pattern::Pattern};
+use crate::domain::{image::excerpt, reason::Code};
+
+/// How many globs `ignore` may hold.
+const MAX_GLOBS: usize = 64;
+
+/// Compiled filters.
+#[derive(Debug)]
+pub(in crate::domain) struct Filters {
+    allow: Option<(Arc<str>, Pattern)>,
+    ignore: Vec<(Arc<str>, Pattern)>,
+}
+
+impl Filters {
+    pub(super) fn new(options: &Options) -> Result<Self, PolicyError> {
+        let compile = |option: &str, text: &Arc<str>, pattern: fn(&str) -> Result<Pattern, PolicyError>| {
+            if text.len() > MAX_TEXT {
+                return Err(PolicyError(format!("{option}: longer than {MAX_TEXT} bytes: shorten it")));
+            }
+            let compiled = pattern(text).map_err(|error| PolicyError(format!("{option}: {error}")))?;
+            Ok((text.clone(), compiled))
+        };
+        let globs = options.ignore.as_deref().unwrap_or_default();
+        if globs.len() > MAX_GLOBS {
+            return Err(PolicyError(format!("ignore: more than {MAX_GLOBS} globs: join some with {{a,b}}")));
+        }
+        Ok(Self {
+            allow: options.allow.as_ref().map(|text| compile("allow", text, Pattern::regex)).transpose()?,
+            ignore: globs.iter().map(|text| compile("ignore", text, Pattern::glob)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether a tag stays.
+    pub(in crate::domain) fn pass(&self, tag: &str) -> bool {
+        self.allow.as_ref().is_none_or(|(_, allow)| allow.matches(tag))
+            && !self.ignore.iter().any(|(_, ignore)| ignore.matches(tag))
+    }
+
+    /// Why it does not.
+    pub(in crate::domain) fn refusal(&self, tag: &str) -> Option<(Code, String)> {
+        if let Some((text, allow)) = &self.allow
+            && !allow.matches(tag)
+        {
+            return Some((Code::NotAllowed, format!("does not match `allow`: {}", excerpt(text))));
+        }
+        let (text, _) = self.ignore.iter().find(|(_, ignore)| ignore.matches(tag))?;
+        Some((Code::Ignored, format!("matches `ignore`: {}", excerpt(text))))
+    }
+}

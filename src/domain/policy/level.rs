@@ -1,0 +1,103 @@
+//! `patch`, `minor`, `major`, `all` (docs/policy.md §2.1).
+
+use super::{
+    Judge,
+    versions::{Rules, Test},
+};
+use crate::domain::{
+    decide::Asked,
+    image::excerpt,
+    listing::Entry,
+    reason::{Code, Reason},
+    version::Version,
+};
+
+/// How far a newer version may be away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::domain) enum Level {
+    /// Equal first two numbers.
+    Patch,
+    /// An equal first number.
+    Minor,
+    /// Anything newer.
+    Major,
+    /// Pre-releases too.
+    All,
+}
+
+/// A level above one current version.
+#[derive(Debug)]
+pub(super) struct Above {
+    pub(super) level: Level,
+    /// With what keys of the level begin.
+    pub(super) start: Vec<u8>,
+    /// Whether the current version has numbers enough for the level.
+    pub(super) fits: bool,
+    numbers: u8,
+    revision: bool,
+}
+
+impl Level {
+    /// How many first numbers stay, and how many a current tag must have.
+    fn kept(self) -> (usize, usize) {
+        match self {
+            Self::Patch => (2, 3),
+            Self::Minor => (1, 2),
+            Self::Major | Self::All => (0, 1),
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Patch => "patch",
+            Self::Minor => "minor",
+            Self::Major => "major",
+            Self::All => "all",
+        }
+    }
+
+    pub(super) fn needed(self) -> usize {
+        self.kept().1
+    }
+
+    pub(super) fn judge<'a>(self, asked: &Asked<'a>) -> Result<Box<dyn Judge + 'a>, Reason> {
+        let Some(tag) = asked.current.tag else {
+            let message = format!("the image has no tag, and `{}` compares versions: give it one", asked.policy);
+            return Err(Reason::new(Code::CurrentNoTag, message));
+        };
+        let Some(current) = Version::parse(tag.as_str()) else {
+            let message = format!(
+                "`{}` is no version, and `{}` only goes from one version to another: set a version, or use semver:, \
+                 glob:, newest or digest",
+                excerpt(tag.as_str()),
+                asked.policy
+            );
+            return Err(Reason::new(Code::CurrentNotAVersion, message));
+        };
+        let (kept, needed) = self.kept();
+        let above = Above {
+            level: self,
+            start: current.start_of(kept),
+            fits: current.precision() >= needed,
+            numbers: current.numbers(),
+            revision: current.has_revision(),
+        };
+        Ok(Box::new(Rules::new(asked, Some(current), Test::Level(above))))
+    }
+}
+
+impl Above {
+    /// What keeps a version out, pre-releases aside.
+    #[inline]
+    pub(super) fn refusal(&self, entry: &Entry) -> Option<Code> {
+        if entry.numbers != self.numbers {
+            Some(Code::OtherPrecision)
+        } else if entry.flags.revision && !self.revision {
+            Some(Code::Revision)
+        } else if !self.fits || !entry.key.starts_with(&self.start) {
+            Some(Code::OutsideLevel)
+        } else {
+            None
+        }
+    }
+}
