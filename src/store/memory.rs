@@ -1,0 +1,61 @@
+//! Records in memory: gone with the process, so whatever depends on them is recovered from the workloads.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use futures::future::{BoxFuture, ready};
+
+use crate::{
+    domain::{
+        update::{Update, UpdateId},
+        workload::WorkloadId,
+    },
+    ports::{RecordError, Records},
+};
+
+/// How many updates are kept for each workload.
+const KEPT: usize = 10;
+
+/// Updates by workload, newest first.
+#[derive(Debug, Default)]
+pub struct Memory {
+    // A plain lock: it is held for a look-up or an insertion, never across an await.
+    updates: Mutex<HashMap<WorkloadId, Vec<Update>>>,
+}
+
+impl Memory {
+    fn with<T>(&self, f: impl FnOnce(&mut HashMap<WorkloadId, Vec<Update>>) -> T) -> T {
+        f(&mut self.updates.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Records for Memory {
+    fn put(&self, update: Update) -> BoxFuture<'_, Result<(), RecordError>> {
+        self.with(|all| {
+            let of = all.entry(update.workload.clone()).or_default();
+            match of.iter_mut().find(|known| known.id == update.id) {
+                Some(known) => *known = update,
+                None => of.insert(0, update),
+            }
+            of.truncate(KEPT);
+        });
+        Box::pin(ready(Ok(())))
+    }
+
+    fn get<'a>(&'a self, id: &'a UpdateId) -> BoxFuture<'a, Result<Option<Update>, RecordError>> {
+        let found = self.with(|all| all.values().flatten().find(|update| update.id == *id).cloned());
+        Box::pin(ready(Ok(found)))
+    }
+
+    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<Update>, RecordError>> {
+        let found = self.with(|all| all.get(workload).cloned().unwrap_or_default());
+        Box::pin(ready(Ok(found)))
+    }
+
+    fn forget<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<(), RecordError>> {
+        self.with(|all| all.remove(workload));
+        Box::pin(ready(Ok(())))
+    }
+}
