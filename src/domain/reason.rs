@@ -56,6 +56,7 @@ codes! {
     UpToDate "up-to-date" "Nothing newer is eligible.",
     NotWatched "not-watched" "No policy applies.",
     PolicyNever "policy-never" "The policy is `never`.",
+    Follows "follows" "An init container that moves with the container whose image it runs.",
     NotSelected "not-selected" "The container is not among those that `containers` names.",
     Suspended "suspended" "`suspend` is true: nothing is changed.",
     DryRun "dry-run" "The operator runs with --dry-run: nothing is changed.",

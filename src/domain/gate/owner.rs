@@ -1,0 +1,25 @@
+//! A workload whose image another controller sets would be changed back, so it is reported and not patched.
+
+use super::{Closed, Context};
+use crate::domain::{
+    reason::{Code, Reason},
+    report::Verdict,
+    update::Update,
+    workload::Owner,
+};
+
+pub(super) fn check(_: &Update, context: &Context<'_>) -> Option<Closed> {
+    match context.owner {
+        Some(Owner::Elsewhere(who)) if !context.owner_overridden => Some(Closed {
+            verdict: Verdict::Problem,
+            reason: Reason::new(
+                Code::OwnedElsewhere,
+                format!(
+                    "{who} sets this image and would change it back: update it at its source, or put \
+                     `supercargo.dev/write: cluster` on the workload itself to patch it all the same"
+                ),
+            ),
+        }),
+        _ => None,
+    }
+}

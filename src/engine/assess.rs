@@ -1,0 +1,298 @@
+//! From what is known of a workload to what is said about it, and to a plan if something is to be written.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{
+    look::Answer,
+    state::{Entry, Slot, State},
+};
+use crate::{
+    domain::{
+        annotations::{ContainerRule, Watch},
+        gate::{self, Context},
+        plan::{Approved, Plan},
+        reason::{Code, Reason},
+        report::{Report, ReportWorkload, Verdict},
+        update::{Change, Evidence, Phase, Update, UpdateId},
+        workload::{Owner, WorkloadId},
+    },
+    ports::{ImageManager, Observed},
+};
+
+/// Moved-back targets that are remembered for each workload.
+const KEPT: usize = 20;
+
+/// What is known of one workload.
+#[derive(Debug)]
+pub struct Assessment {
+    /// A row for each container that a policy applies to, or one for the workload.
+    pub reports: Vec<Report>,
+    /// What may be written now.
+    pub plan: Option<Plan<Approved>>,
+    /// A target was set before and is not there: the object must be read to tell who moved it back.
+    pub must_read: bool,
+}
+
+/// A container's change and where it comes from.
+struct Proposal {
+    row: usize,
+    change: Change,
+    policy: Arc<str>,
+    evidence: Evidence,
+}
+
+/// Assesses a workload; `None` if nothing applies to it. `source` says where it stands, for people.
+pub fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestamp) -> Option<Assessment> {
+    let entry = state.entries.get(id)?;
+    if !entry.rule.watched && entry.rule.problems.is_empty() && entry.rule.notes.is_empty() {
+        return None;
+    }
+    let shown = ReportWorkload { id: id.clone(), source: source.into() };
+    let mut reports = Vec::new();
+    let mut proposals: Vec<Proposal> = Vec::new();
+    for (container, slot) in entry.rule.containers.iter().zip(&entry.slots) {
+        let mut row = Report {
+            workload: shown.clone(),
+            container: container.container.clone(),
+            image: container.image.clone(),
+            policy: "".into(),
+            decision: Verdict::UpToDate,
+            to: None,
+            to_image: None,
+            reasons: Vec::new(),
+        };
+        let proposed = fill(&mut row, state, entry, container, slot, now);
+        if let Some((change, policy, evidence)) = proposed {
+            proposals.push(Proposal { row: reports.len(), change, policy, evidence });
+        }
+        reports.push(row);
+    }
+    if reports.is_empty() {
+        reports.push(Report {
+            workload: shown,
+            container: "".into(),
+            image: "".into(),
+            policy: "".into(),
+            decision: if entry.rule.problems.is_empty() { Verdict::UpToDate } else { Verdict::Problem },
+            to: None,
+            to_image: None,
+            reasons: entry.rule.problems.clone(),
+        });
+    }
+    for row in &mut reports {
+        row.reasons.extend(entry.rule.notes.iter().cloned());
+    }
+    let must_read = proposals.iter().any(|proposal| is_unconfirmed(entry, &proposal.change));
+    let plan = gated(state, entry, proposals, &mut reports, now);
+    Some(Assessment { reports, plan: plan.filter(|_| !must_read), must_read })
+}
+
+/// Takes in a fresh reading of a workload whose image is not what we set, and remembers who moved it back.
+pub fn confirm_reverted(state: &mut State, id: &WorkloadId, observed: &Observed) {
+    let Some(entry) = state.entries.get_mut(id) else { return };
+    for change in entry.applied.clone() {
+        let now = observed.workload.containers.iter().find(|c| c.name == change.container && c.init == change.init);
+        let Some(now) = now else { continue };
+        let to = change.to.to_string();
+        if *now.image == *to {
+            continue;
+        }
+        let manager = observed.image_managers.iter().find(|manager| manager.container == *change.container);
+        let text = format!(
+            "{} moved container {} from {to} back to {}; {to} is not set again, only a newer image will be",
+            manager.map_or_else(|| "another hand".to_owned(), describe),
+            change.container,
+            now.image,
+        );
+        entry.reverted.retain(|(image, _)| *image != to);
+        entry.reverted.push((to, text));
+        if entry.reverted.len() > KEPT {
+            entry.reverted.remove(0);
+        }
+    }
+}
+
+/// Fills one row, and says what the container would be changed to.
+fn fill(
+    row: &mut Report,
+    state: &State,
+    entry: &Entry,
+    container: &ContainerRule,
+    slot: &Slot,
+    now: Timestamp,
+) -> Option<(Change, Arc<str>, Evidence)> {
+    if !entry.rule.problems.is_empty() {
+        row.decision = Verdict::Problem;
+        row.reasons.clone_from(&entry.rule.problems);
+        return None;
+    }
+    let policy = match &container.state {
+        Watch::Watched { policy, .. } => policy,
+        Watch::Problem(problems) => {
+            row.decision = Verdict::Problem;
+            row.reasons.clone_from(problems);
+            return None;
+        }
+        Watch::Skipped(reason) => {
+            row.reasons.push(reason.clone());
+            return None;
+        }
+        Watch::Follows(leader) => {
+            let (change, policy, evidence) = follow(entry, container, leader, now)?;
+            row.policy.clone_from(&policy);
+            show(row, &change);
+            row.reasons.push(Reason::new(Code::Follows, format!("moves with container {leader}, whose image it runs")));
+            return Some((change, policy, evidence));
+        }
+    };
+    row.policy = policy.as_str().into();
+    let answer = match &slot.answer {
+        Some(Ok(answer)) => answer,
+        Some(Err(error)) => {
+            row.decision = Verdict::Blocked;
+            row.reasons.push(Reason::new(error.kind.code(), error.message.clone()));
+            return None;
+        }
+        None => {
+            row.decision = Verdict::Blocked;
+            row.reasons.push(match slot.source.as_ref().and_then(|source| state.failure(source)) {
+                Some(error) => Reason::new(error.kind.code(), error.message.clone()),
+                None => Reason::new(Code::NotLookedYet, "the repository has not been looked at yet"),
+            });
+            return None;
+        }
+    };
+    row.reasons.clone_from(&answer.decision.reasons);
+    if let Some(problem) = &answer.decision.problem {
+        row.decision = Verdict::Problem;
+        if !row.reasons.contains(problem) {
+            row.reasons.insert(0, problem.clone());
+        }
+        return None;
+    }
+    // What is known is old while the registry does not answer: that is not "up to date".
+    if let Some(error) = slot.source.as_ref().and_then(|source| state.failure(source)) {
+        row.decision = Verdict::Blocked;
+        row.reasons.insert(0, Reason::new(error.kind.code(), error.message.clone()));
+        return None;
+    }
+    let (change, evidence) = change(container, answer, now)?;
+    show(row, &change);
+    Some((change, policy.as_str().into(), evidence))
+}
+
+fn show(row: &mut Report, change: &Change) {
+    row.decision = Verdict::Update;
+    row.to.clone_from(&change.to.tag);
+    row.to_image = Some(change.to.to_string());
+}
+
+/// The change that an answer asks for; none if the image is already there.
+fn change(rule: &ContainerRule, answer: &Answer, now: Timestamp) -> Option<(Change, Evidence)> {
+    let from = rule.parsed.as_ref()?;
+    let target = answer.choice.as_ref()?;
+    let to = from.at(Some(target.tag.clone()), target.digest.clone());
+    let change = Change { container: rule.container.clone(), init: rule.init, from: from.clone(), to };
+    let evidence = Evidence { tag: target.tag.clone(), digest: target.digest.clone(), seen: now };
+    (change.from != change.to).then_some((change, evidence))
+}
+
+/// An init container that runs exactly the image of a watched container moves with it.
+fn follow(
+    entry: &Entry,
+    container: &ContainerRule,
+    leader: &str,
+    now: Timestamp,
+) -> Option<(Change, Arc<str>, Evidence)> {
+    let mut pairs = entry.rule.containers.iter().zip(&entry.slots);
+    let (rule, slot) = pairs.find(|(rule, _)| &*rule.container == leader)?;
+    let (Watch::Watched { policy, .. }, Some(Ok(answer))) = (&rule.state, &slot.answer) else { return None };
+    let (mut change, evidence) = change(rule, answer, now)?;
+    change.container.clone_from(&container.container);
+    change.init = container.init;
+    Some((change, policy.as_str().into(), evidence))
+}
+
+/// Puts all changes of a workload into one plan and lets it through the gates; what is closed goes into the rows.
+fn gated(
+    state: &State,
+    entry: &Entry,
+    proposals: Vec<Proposal>,
+    reports: &mut [Report],
+    now: Timestamp,
+) -> Option<Plan<Approved>> {
+    if proposals.is_empty() {
+        return None;
+    }
+    let rows: Vec<usize> = proposals.iter().map(|proposal| proposal.row).collect();
+    let context = Context {
+        suspended: entry.rule.suspend,
+        dry_run: state.settings.dry_run,
+        owner: entry.workload.owner.as_ref(),
+        owner_overridden: entry.rule.overrides_owner,
+    };
+    // A container that was moved back holds up itself, not the others.
+    let (mut changes, mut policies, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
+    for proposal in proposals {
+        let to = proposal.change.to.to_string();
+        if let Some((_, text)) = entry.reverted.iter().find(|(image, _)| *image == to) {
+            if let Some(row) = reports.get_mut(proposal.row) {
+                row.decision = Verdict::Problem;
+                row.reasons.insert(0, Reason::new(Code::Reverted, text.clone()));
+            }
+            continue;
+        }
+        changes.push(proposal.change);
+        policies.push(proposal.policy);
+        evidence.push(proposal.evidence);
+    }
+    if changes.is_empty() {
+        return None;
+    }
+    let workload = entry.workload.id.clone();
+    let id = UpdateId::of(&workload, &changes);
+    let update = Update { id, workload, changes, policies, evidence, phase: Phase::Proposed, proposed: now };
+    let result = gate::pass(Plan::propose(update), &context);
+    let touched = |reports: &mut [Report], f: &mut dyn FnMut(&mut Report)| {
+        for &row in &rows {
+            if let Some(row) = reports.get_mut(row).filter(|row| row.decision == Verdict::Update) {
+                f(row);
+            }
+        }
+    };
+    match result {
+        Ok(plan) => {
+            if matches!(entry.workload.owner, Some(Owner::Helm)) {
+                let note =
+                    "installed by Helm: the next `helm upgrade` sets the chart's image; set it in the values too";
+                touched(reports, &mut |row| row.reasons.push(Reason::new(Code::HelmManaged, note)));
+            }
+            Some(plan)
+        }
+        Err((_, closed)) => {
+            touched(reports, &mut |row| {
+                row.decision = closed.iter().map(|closed| closed.verdict).max().unwrap_or(Verdict::Blocked);
+                row.reasons.splice(0..0, closed.iter().map(|closed| closed.reason.clone()));
+            });
+            None
+        }
+    }
+}
+
+/// Whether we set this image before, it is not there now, and nobody has looked yet who moved it.
+fn is_unconfirmed(entry: &Entry, change: &Change) -> bool {
+    let to = change.to.to_string();
+    let set = entry.applied.iter().any(|applied| {
+        applied.container == change.container && applied.init == change.init && applied.to.to_string() == to
+    });
+    set && !entry.reverted.iter().any(|(image, _)| *image == to)
+}
+
+fn describe(manager: &ImageManager) -> String {
+    match manager.time {
+        Some(time) => format!("{} (at {time})", manager.manager),
+        None => manager.manager.clone(),
+    }
+}

@@ -1,0 +1,273 @@
+//! One look at one repository: what its workloads ask, answered from what the registry says now.
+//!
+//! A look serves every workload that uses the same repository with the same credentials, and a decision is made
+//! once for each distinct [`Question`]. What stays after it is a compact [`Snapshot`].
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        decide::{Current, Decision, Listing, TagFacts, Target, decide, timed_candidates},
+        hint::Source,
+        image::{Digest, Tag},
+        policy::Policy,
+    },
+    ports::{Clock, Registry, RegistryError, RegistryErrorKind},
+};
+
+/// Requests of one look that may be under way at once (for `newest`, which asks for each tag's time).
+const CONCURRENT: usize = 4;
+
+/// What a container asks of its repository. Containers that ask the same share the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// What may be chosen.
+    pub policy: Policy,
+    /// The tag that is written now.
+    pub tag: Option<Tag>,
+    /// The digest that is written now.
+    pub digest: Option<Digest>,
+    /// Whether the chosen tag is written with its digest.
+    pub pinned: bool,
+}
+
+/// What came of a question.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The decision with its reasons.
+    pub decision: Decision,
+    /// The best target, with its digest exactly if it is to be written with it.
+    pub choice: Option<Target>,
+}
+
+/// An answer, or why there is none for this question although the listing came.
+pub type Answered = Result<Answer, RegistryError>;
+
+/// What is kept of a repository between looks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The tags, sorted, a line each; `None` while nobody needed a listing.
+    tags: Option<Box<str>>,
+    /// Digests of tags that were asked for.
+    digests: HashMap<Tag, Digest>,
+    /// Times by digest, which never change.
+    times: HashMap<Digest, (Option<Timestamp>, Option<Timestamp>)>,
+}
+
+/// What a look is to find out.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Where, as whom.
+    pub source: Arc<Source>,
+    /// Tags that a webhook named. If there are any and a listing is known, they are all that is asked for.
+    pub hinted: BTreeSet<Tag>,
+    /// Every distinct question.
+    pub questions: HashSet<Question>,
+    /// What the last look left.
+    pub previous: Option<Arc<Snapshot>>,
+    /// Whether questions must be answered even if nothing changed in the repository.
+    pub ask_all: bool,
+}
+
+/// What a look brought.
+#[derive(Debug)]
+pub struct Looked {
+    /// Where.
+    pub source: Arc<Source>,
+    /// When.
+    pub at: Timestamp,
+    /// The new snapshot and the answers, which are none if nothing changed; or why nothing is known.
+    pub result: Result<(Arc<Snapshot>, Vec<(Question, Answered)>), RegistryError>,
+}
+
+/// Looks. A listing is used whole or not at all.
+pub async fn look(registry: &dyn Registry, clock: &dyn Clock, order: Order) -> Looked {
+    let at = clock.now();
+    let result = answer(registry, &order).await;
+    Looked { source: order.source, at, result }
+}
+
+async fn answer(
+    registry: &dyn Registry,
+    order: &Order,
+) -> Result<(Arc<Snapshot>, Vec<(Question, Answered)>), RegistryError> {
+    let source = &*order.source;
+    let previous = order.previous.clone().unwrap_or_default();
+    let needs_listing = order.questions.iter().any(|q| q.policy.needs().listing);
+    let narrow = !order.hinted.is_empty() && (previous.tags.is_some() || !needs_listing);
+
+    let mut snapshot = Snapshot { times: previous.times.clone(), ..Snapshot::default() };
+    let mut tags: Vec<Tag> = Vec::new();
+    // Tags whose digest was read in this very look: no other digest is ever written.
+    let mut fresh: HashSet<Tag> = HashSet::new();
+    if narrow {
+        snapshot.digests = previous.digests.clone();
+        tags = previous.tags();
+        let asked = |tag: &Tag| order.questions.iter().any(|question| question.tag.as_ref() == Some(tag));
+        for tag in order.hinted.iter().filter(|tag| needs_listing || asked(tag)) {
+            match registry.digest(source, tag).await {
+                Ok(digest) => {
+                    fresh.insert(tag.clone());
+                    snapshot.digests.insert(tag.clone(), digest);
+                    if needs_listing && !tags.contains(tag) {
+                        tags.push(tag.clone());
+                    }
+                }
+                // The hint was wrong, or early: the poll will tell.
+                Err(error) if error.kind == RegistryErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    } else if needs_listing {
+        tags = registry.tags(source).await?;
+    }
+
+    // Digests that `digest` policies compare: one HEAD of each distinct tag.
+    let mut heads = BTreeSet::new();
+    for question in &order.questions {
+        if let (true, Some(tag)) = (question.policy.needs().digest_of_current, &question.tag)
+            && !(narrow && snapshot.digests.contains_key(tag))
+        {
+            heads.insert(tag.clone());
+        }
+    }
+    let mut missing: HashMap<Tag, RegistryError> = HashMap::new();
+    for tag in heads {
+        match registry.digest(source, &tag).await {
+            Ok(digest) => {
+                fresh.insert(tag.clone());
+                snapshot.digests.insert(tag, digest);
+            }
+            Err(error) if error.kind == RegistryErrorKind::NotFound => {
+                missing.insert(tag, error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+
+    if needs_listing {
+        tags.sort_unstable();
+        tags.dedup();
+        snapshot.tags = Some(tags.iter().map(Tag::as_str).collect::<Vec<_>>().join("\n").into());
+    }
+    let timed = order.questions.iter().any(|q| q.policy.needs().times);
+    if !timed && !order.ask_all && order.previous.as_deref() == Some(&snapshot) {
+        return Ok((previous, Vec::new()));
+    }
+
+    let listing = Listing::new(&tags);
+    if timed {
+        fetch_times(registry, order, &listing, narrow, &mut snapshot).await?;
+    }
+    let facts = snapshot.facts();
+    let mut answers = Vec::with_capacity(order.questions.len());
+    // The digest of a chosen tag is asked for once, however many questions choose it.
+    let mut chosen: HashMap<Tag, Result<Digest, RegistryError>> = HashMap::new();
+    for question in &order.questions {
+        if let Some(error) = question.tag.as_ref().and_then(|tag| missing.get(tag)) {
+            answers.push((question.clone(), Err(error.clone())));
+            continue;
+        }
+        let current = Current { tag: question.tag.as_ref(), digest: question.digest.as_ref() };
+        let decision = decide(&question.policy, current, &listing, &facts);
+        let mut choice = decision.choice().cloned();
+        if let Some(target) = &mut choice
+            && !question.pinned
+            && !question.policy.needs().digest_of_current
+        {
+            target.digest = None;
+        } else if let Some(target) = &mut choice
+            && (target.digest.is_none() || !fresh.contains(&target.tag))
+        {
+            if !chosen.contains_key(&target.tag) {
+                chosen.insert(target.tag.clone(), registry.digest(source, &target.tag).await);
+            }
+            match &chosen[&target.tag] {
+                Ok(digest) => target.digest = Some(digest.clone()),
+                Err(error) => {
+                    answers.push((question.clone(), Err(error.clone())));
+                    continue;
+                }
+            }
+        }
+        answers.push((question.clone(), Ok(Answer { decision, choice })));
+    }
+    Ok((Arc::new(snapshot), answers))
+}
+
+/// The answer that the last look's snapshot gives, if it is that there is nothing to write. What is written is always
+/// looked at first.
+pub(super) fn answer_from(snapshot: &Snapshot, question: &Question) -> Option<Answered> {
+    let current = Current { tag: question.tag.as_ref(), digest: question.digest.as_ref() };
+    let decision = decide(&question.policy, current, &Listing::new(&snapshot.tags()), &snapshot.facts());
+    decision.choice().is_none().then_some(Ok(Answer { decision, choice: None }))
+}
+
+/// Asks for the digest of every tag that a `newest` policy must compare, and for the times of digests not yet known.
+async fn fetch_times(
+    registry: &dyn Registry,
+    order: &Order,
+    listing: &Listing,
+    narrow: bool,
+    snapshot: &mut Snapshot,
+) -> Result<(), RegistryError> {
+    let mut wanted = BTreeSet::new();
+    for question in order.questions.iter().filter(|q| q.policy.needs().times) {
+        let current = Current { tag: question.tag.as_ref(), digest: question.digest.as_ref() };
+        // Too many are a problem that `decide` reports.
+        wanted.extend(timed_candidates(&question.policy, current, listing).unwrap_or_default());
+    }
+    if narrow {
+        wanted.retain(|tag| !snapshot.digests.contains_key(tag) || order.hinted.contains(tag));
+    }
+    let known = &snapshot.times;
+    let source = &*order.source;
+    let found: Vec<_> = stream::iter(wanted)
+        .map(|tag| async move {
+            let digest = match registry.digest(source, &tag).await {
+                Ok(digest) => digest,
+                // Deleted since the listing.
+                Err(error) if error.kind == RegistryErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            if known.contains_key(&digest) {
+                return Ok(Some((tag, digest, None)));
+            }
+            let image = registry.image(source, &tag).await?;
+            Ok(Some((tag, image.digest, Some((image.pushed, image.created)))))
+        })
+        .buffer_unordered(CONCURRENT)
+        .try_collect()
+        .await?;
+    for (tag, digest, times) in found.into_iter().flatten() {
+        if let Some(times) = times {
+            snapshot.times.insert(digest.clone(), times);
+        }
+        snapshot.digests.insert(tag, digest);
+    }
+    // Times of images that no tag points to any more are not kept.
+    let live: HashSet<&Digest> = snapshot.digests.values().collect();
+    snapshot.times.retain(|digest, _| live.contains(digest));
+    Ok(())
+}
+
+impl Snapshot {
+    fn tags(&self) -> Vec<Tag> {
+        let lines = self.tags.as_deref().unwrap_or_default().lines();
+        lines.filter_map(|tag| Tag::parse(tag).ok()).collect()
+    }
+
+    fn facts(&self) -> HashMap<Tag, TagFacts> {
+        let fact = |(tag, digest): (&Tag, &Digest)| {
+            let (pushed, created) = self.times.get(digest).copied().unwrap_or_default();
+            (tag.clone(), TagFacts { digest: Some(digest.clone()), pushed, created })
+        };
+        self.digests.iter().map(fact).collect()
+    }
+}

@@ -1,0 +1,454 @@
+//! The operator's loop.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    assess::{Assessment, assess, confirm_reverted},
+    inbox::Inbox,
+    look::{Looked, look},
+    queue::Queue,
+    retry::Retries,
+    state::{Effect, Settings, State},
+};
+use crate::{
+    domain::{
+        hint::Source,
+        plan::{Approved, Plan},
+        reason::Code,
+        report::Verdict,
+        update::{Phase, Update, UpdateId},
+        workload::WorkloadId,
+    },
+    metrics::{Metrics, ProblemLabels, TriggerLabels, UpdateLabels},
+    ports::{
+        Clock, ClusterChange, ClusterError, Events, Leadership, Notice, Observed, Outcome, Polling, Records, Registry,
+        RegistryErrorKind, Sink, Workloads,
+    },
+};
+
+/// Patches under way at once.
+const WRITES: usize = 16;
+/// Changes of the cluster that are taken in before anything else gets its turn.
+const BURST: usize = 256;
+
+/// The outside world.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each field is the port of its name")]
+pub struct Ports {
+    pub registry: Arc<dyn Registry>,
+    pub workloads: Arc<dyn Workloads>,
+    pub sink: Arc<dyn Sink>,
+    pub records: Arc<dyn Records>,
+    pub events: Arc<dyn Events>,
+    pub polling: Arc<dyn Polling>,
+    pub leadership: Arc<dyn Leadership>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// What comes in.
+pub struct Inputs {
+    /// The cluster's changes, in order.
+    pub changes: mpsc::Receiver<ClusterChange>,
+    /// Sources whose time has come.
+    pub due: mpsc::Receiver<Source>,
+    /// Hints of webhooks.
+    pub inbox: Inbox,
+    /// Settings, whenever the configuration is read anew.
+    pub settings: watch::Receiver<Settings>,
+    /// Told when the cluster has told of everything.
+    pub ready: watch::Sender<bool>,
+}
+
+/// Runs until `stop` is ready, and then until the writes under way have ended.
+///
+/// Nothing is looked at or written before the cluster has told of all its workloads and namespaces.
+pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()>) {
+    let settings = inputs.settings.borrow_and_update().clone();
+    let mut engine = Engine {
+        ports: &ports,
+        state: State::new(settings),
+        queue: Queue::default(),
+        looks: FuturesUnordered::new(),
+        reads: FuturesUnordered::new(),
+        writes: FuturesUnordered::new(),
+        waiting: VecDeque::new(),
+        busy: HashMap::new(),
+        look_retries: Retries::default(),
+        write_retries: Retries::default(),
+        not_written: HashMap::new(),
+        said: HashMap::new(),
+        synced: false,
+        inbox: inputs.inbox.clone(),
+        ready: inputs.ready,
+    };
+    let mut stop = pin!(stop);
+    loop {
+        engine.advance();
+        let timer = engine.timer();
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            Some(written) = engine.writes.next(), if !engine.writes.is_empty() => engine.written(written).await,
+            Some((id, read)) = engine.reads.next(), if !engine.reads.is_empty() => engine.read(id, read),
+            hint = inputs.inbox.next() => engine.state.hint(hint, ports.clock.monotonic()),
+            Some(looked) = engine.looks.next(), if !engine.looks.is_empty() => engine.looked(looked),
+            change = inputs.changes.recv() => {
+                let Some(change) = change else { break };
+                engine.change(change);
+                for _ in 0..BURST {
+                    let Ok(change) = inputs.changes.try_recv() else { break };
+                    engine.change(change);
+                }
+            }
+            Some(source) = inputs.due.recv(), if engine.queue.has_room() => engine.state.due(&source, ports.clock.monotonic()),
+            Ok(()) = inputs.settings.changed() => {
+                let settings = inputs.settings.borrow_and_update().clone();
+                engine.state.settings_changed(settings, ports.clock.monotonic());
+            }
+            () = timer => engine.retry(),
+        }
+    }
+    inputs.inbox.close();
+    let left = engine.waiting.len();
+    engine.waiting.clear();
+    tracing::info!(writes = engine.writes.len(), left, "stopping: writes under way are ended first");
+    while let Some(written) = engine.writes.next().await {
+        engine.written(written).await;
+    }
+}
+
+type Written = (Update, Outcome);
+type Read = (WorkloadId, Result<Option<Observed>, ClusterError>);
+
+struct Engine<'p> {
+    ports: &'p Ports,
+    state: State,
+    queue: Queue,
+    looks: FuturesUnordered<BoxFuture<'p, Looked>>,
+    reads: FuturesUnordered<BoxFuture<'p, Read>>,
+    writes: FuturesUnordered<BoxFuture<'p, Written>>,
+    /// Plans that wait for their turn: at most one a workload.
+    waiting: VecDeque<Plan<Approved>>,
+    /// Workloads with a plan or a reading under way, and whether they are to be assessed again after it.
+    busy: HashMap<WorkloadId, bool>,
+    look_retries: Retries<Arc<Source>>,
+    /// Updates that were not written are tried again later; another update of that workload does not wait for it.
+    write_retries: Retries<WorkloadId>,
+    not_written: HashMap<WorkloadId, UpdateId>,
+    /// What was last said of a workload, so that it is said once, and counted.
+    said: HashMap<WorkloadId, Said>,
+    synced: bool,
+    inbox: Inbox,
+    ready: watch::Sender<bool>,
+}
+
+#[derive(Default, PartialEq)]
+struct Said {
+    codes: Vec<Code>,
+    notices: Vec<(&'static str, String)>,
+}
+
+impl<'p> Engine<'p> {
+    fn now(&self) -> Duration {
+        self.ports.clock.monotonic()
+    }
+
+    fn change(&mut self, change: ClusterChange) {
+        match &change {
+            ClusterChange::Synced => {
+                self.synced = true;
+                self.ready.send_replace(true);
+                self.state.assess_all();
+            }
+            ClusterChange::Undecodable(id, why) => tracing::warn!(workload = %id, why, "left out: it does not decode"),
+            _ => {}
+        }
+        self.state.change(change, self.now());
+    }
+
+    /// Carries out effects until there are none, then starts what may start.
+    fn advance(&mut self) {
+        let mut assess = Vec::new();
+        loop {
+            let effects = self.state.effects();
+            if effects.is_empty() {
+                break;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Look { source, urgent } => {
+                        self.look_retries.forget(&source);
+                        self.queue.push(&source, urgent);
+                    }
+                    Effect::Schedule { source, schedules } => self.ports.polling.set((*source).clone(), schedules),
+                    Effect::Watched { repository, watched } => self.inbox.watch(&repository, watched),
+                    Effect::Changed(id) => {
+                        self.write_retries.forget(&id);
+                        assess.push(id);
+                    }
+                    Effect::Assess(id) => assess.push(id),
+                    Effect::Forget(id) => self.forget(&id),
+                }
+            }
+        }
+        if !self.synced {
+            return;
+        }
+        let mut done = HashSet::new();
+        for id in assess {
+            if done.insert(id.clone()) {
+                self.assess(&id);
+            }
+        }
+        while let Some(source) = self.queue.start() {
+            match self.state.order(&source) {
+                Some(order) => {
+                    let Ports { registry, clock, .. } = self.ports;
+                    self.looks.push(look(&**registry, &**clock, order).boxed());
+                }
+                None => self.queue.ended(&source),
+            }
+        }
+        while self.writes.len() < WRITES && self.ports.leadership.is_leader() {
+            let Some(plan) = self.waiting.pop_front() else { break };
+            let sink = self.ports.sink.clone();
+            let update = plan.update().clone();
+            let write = async move { (update, sink.apply(vec![plan]).await.pop().unwrap_or(Outcome::Gone)) };
+            self.writes.push(write.boxed());
+        }
+        let metrics = &self.ports.metrics;
+        metrics.workloads.set(i64::try_from(self.state.watched()).unwrap_or(i64::MAX));
+        metrics.repositories.set(i64::try_from(self.state.source_count()).unwrap_or(i64::MAX));
+    }
+
+    fn timer(&self) -> BoxFuture<'static, ()> {
+        match self.look_retries.next().into_iter().chain(self.write_retries.next()).min() {
+            Some(at) => self.ports.clock.sleep_until(at),
+            None => futures::future::pending().boxed(),
+        }
+    }
+
+    fn retry(&mut self) {
+        let now = self.now();
+        while let Some(source) = self.look_retries.due(now) {
+            self.state.again_source(&source, now);
+        }
+        while let Some(id) = self.write_retries.due(now) {
+            self.state.again(&id, now);
+        }
+    }
+
+    fn looked(&mut self, looked: Looked) {
+        let (now, source) = (self.now(), looked.source.clone());
+        self.queue.ended(&source);
+        match self.state.looked(looked) {
+            Ok(()) => self.look_retries.forget(&source),
+            Err(error) => {
+                let least = if let RegistryErrorKind::Limited(wait) = error.kind { wait } else { Duration::ZERO };
+                let (first, longest) = (Duration::from_secs(5), Duration::from_secs(300));
+                self.look_retries.failed(source.clone(), now, first, longest, least);
+                tracing::warn!(repository = %source.repository, code = error.kind.code().as_str(), error = %error, "look failed");
+            }
+        }
+    }
+
+    fn forget(&mut self, id: &WorkloadId) {
+        self.write_retries.forget(id);
+        self.not_written.remove(id);
+        self.say(id, Said::default());
+        // A memory or a cluster forgets on its own; nothing waits for it.
+        let _ = self.ports.records.forget(id).now_or_never();
+    }
+
+    /// Says what is to be said of a workload, and plans what is to be written.
+    fn assess(&mut self, id: &WorkloadId) {
+        if let Some(again) = self.busy.get_mut(id) {
+            *again = true;
+            return;
+        }
+        let Some(assessment) = assess(&self.state, id, "cluster", self.ports.clock.now()) else {
+            self.say(id, Said::default());
+            return;
+        };
+        self.say(id, said(&assessment));
+        if assessment.must_read {
+            if !self.write_retries.waits(id, self.now()) {
+                self.read_again(id);
+            }
+        } else if let Some(plan) = assessment.plan {
+            // All changes of a workload go into one patch: its other looks are waited for.
+            let looking = self.state.sources_of(id).iter().any(|source| self.queue.holds(source));
+            let waits = self.write_retries.waits(id, self.now()) && self.not_written.get(id) == Some(&plan.update().id);
+            if !looking && !waits {
+                self.busy.insert(id.clone(), false);
+                self.waiting.push_back(plan);
+            }
+        }
+    }
+
+    fn read_again(&mut self, id: &WorkloadId) {
+        self.busy.insert(id.clone(), false);
+        let (workloads, id) = (self.ports.workloads.clone(), id.clone());
+        self.reads.push(
+            async move {
+                let read = workloads.get(&id).await;
+                (id, read)
+            }
+            .boxed(),
+        );
+    }
+
+    fn read(&mut self, id: WorkloadId, read: Result<Option<Observed>, ClusterError>) {
+        self.busy.remove(&id);
+        match read {
+            Ok(Some(observed)) => {
+                confirm_reverted(&mut self.state, &id, &observed);
+                self.state.change(ClusterChange::Workload(Box::new(observed.workload)), self.now());
+                self.state.assess_later(&id);
+            }
+            Ok(None) => self.state.change(ClusterChange::WorkloadGone(id), self.now()),
+            Err(error) => self.write_failed(&id, &error.to_string(), false),
+        }
+    }
+
+    fn write_failed(&mut self, id: &WorkloadId, why: &str, refused: bool) {
+        let seconds = Duration::from_secs;
+        let (first, longest) = if refused { (seconds(60), seconds(3600)) } else { (seconds(2), seconds(300)) };
+        self.write_retries.failed(id.clone(), self.now(), first, longest, Duration::ZERO);
+        tracing::warn!(workload = %id, why, "not written; tried again later");
+    }
+
+    /// What came of a write: record it, tell people, or try again.
+    async fn written(&mut self, (mut update, outcome): Written) {
+        let id = update.workload.clone();
+        let again = self.busy.remove(&id).unwrap_or_default();
+        let label = match &outcome {
+            Outcome::Applied { .. } => "applied",
+            Outcome::Stale => "stale",
+            Outcome::Gone => "gone",
+            Outcome::Refused(_) => "refused",
+            Outcome::Failed(_) => "failed",
+        };
+        let labels = UpdateLabels { kind: id.kind.as_str().to_owned(), outcome: label };
+        self.ports.metrics.updates.get_or_create(&labels).inc();
+        self.not_written.insert(id.clone(), update.id.clone());
+        match outcome {
+            Outcome::Applied { resource_version } => {
+                self.write_retries.forget(&id);
+                self.not_written.remove(&id);
+                if let Some((trigger, at)) = self.state.applied(&update, &resource_version, self.now()) {
+                    let seconds = self.now().saturating_sub(at).as_secs_f64();
+                    let labels = TriggerLabels { trigger: trigger.as_str() };
+                    self.ports.metrics.detect_to_apply.get_or_create(&labels).observe(seconds);
+                }
+                update.phase = Phase::Progressing;
+                self.tell_updated(&update);
+                if let Err(error) = self.ports.records.put(update).await {
+                    tracing::error!(workload = %id, %error, "updated, but not recorded");
+                }
+            }
+            Outcome::Stale => {
+                let (first, longest) = (Duration::from_millis(100), Duration::from_secs(60));
+                self.write_retries.failed(id.clone(), self.now(), first, longest, Duration::ZERO);
+                self.read_again(&id);
+            }
+            Outcome::Gone => {}
+            Outcome::Refused(why) => {
+                self.write_failed(&id, &why, true);
+                let message = format!("the API server refused {}: {why}", describe(&update));
+                self.notice(&id, "UpdateBlocked", true, message);
+                self.count(&id, Code::AdmissionRefused);
+            }
+            Outcome::Failed(why) => {
+                self.write_failed(&id, &why, false);
+                self.count(&id, Code::WriteFailed);
+            }
+        }
+        if again {
+            self.state.assess_later(&id);
+        }
+    }
+
+    fn tell_updated(&self, update: &Update) {
+        for (change, policy) in update.changes.iter().zip(&update.policies) {
+            tracing::info!(
+                workload = %update.workload, container = %change.container, from = %change.from, to = %change.to,
+                policy = %policy, update = %update.id, "updated"
+            );
+        }
+        self.notice(&update.workload, "ImageUpdated", false, describe(update));
+    }
+
+    fn notice(&self, id: &WorkloadId, reason: &'static str, warning: bool, message: String) {
+        let notice = Notice { workload: id.clone(), uid: self.state.uid(id), reason, warning, message };
+        self.ports.events.publish(notice);
+    }
+
+    /// Publishes what has not been said before, and keeps the gauge of problems.
+    fn say(&mut self, id: &WorkloadId, said: Said) {
+        let old = self.said.remove(id).unwrap_or_default();
+        let gauge = |code: Code| self.ports.metrics.problems.get_or_create(&ProblemLabels { category: code.as_str() });
+        for &code in &old.codes {
+            gauge(code).dec();
+        }
+        for &code in &said.codes {
+            gauge(code).inc();
+        }
+        for (reason, message) in said.notices.iter().filter(|notice| !old.notices.contains(notice)) {
+            tracing::warn!(workload = %id, reason, message, "not updated");
+            self.notice(id, reason, true, message.clone());
+        }
+        if said != Said::default() {
+            self.said.insert(id.clone(), said);
+        }
+    }
+
+    /// Counts a problem until the workload is assessed again.
+    fn count(&mut self, id: &WorkloadId, code: Code) {
+        self.ports.metrics.problems.get_or_create(&ProblemLabels { category: code.as_str() }).inc();
+        self.said.entry(id.clone()).or_default().codes.push(code);
+    }
+}
+
+/// What of an assessment is worth an Event or a place in the gauge.
+fn said(assessment: &Assessment) -> Said {
+    let mut said = Said::default();
+    for row in &assessment.reports {
+        let event = match row.decision {
+            Verdict::Problem => "PolicyProblem",
+            Verdict::Blocked => "UpdateBlocked",
+            Verdict::Update | Verdict::UpToDate | Verdict::Waiting => continue,
+        };
+        let Some(reason) = row.reasons.first() else { continue };
+        match reason.code {
+            Code::NotLookedYet | Code::Suspended | Code::DryRun => continue,
+            _ => said.codes.push(reason.code),
+        }
+        // A registry that is away for a while concerns its operator, not each workload.
+        if matches!(reason.code, Code::RegistryUnavailable | Code::RegistryLimited) {
+            continue;
+        }
+        let place = if row.container.is_empty() { String::new() } else { format!("container {}: ", row.container) };
+        let notice = (event, format!("{place}{} ({})", reason.message, reason.code));
+        if !said.notices.contains(&notice) {
+            said.notices.push(notice);
+        }
+    }
+    said
+}
+
+fn describe(update: &Update) -> String {
+    let lines = update.changes.iter().zip(&update.policies);
+    let lines: Vec<String> =
+        lines.map(|(c, policy)| format!("{}: {} to {} (policy {policy})", c.container, c.from, c.to)).collect();
+    lines.join(", ")
+}
