@@ -1,1 +1,396 @@
-//! (being built)
+//! Flags, file and environment become [`Config`]. Every problem is told at once; nothing is bound or started here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::domain::{
+    guard::Guard,
+    image::Repository,
+    keel::KeelMode,
+    policy::{NamedPolicies, PolicyFile},
+    poll::parse_duration,
+};
+
+/// The longest configuration or policy file that is read.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Policies that are always there; a file of the same name takes their place.
+const SHIPPED: &[(&str, &str)] = &[
+    ("branch-builds", include_str!("../policies/branch-builds.yaml")),
+    ("calver", include_str!("../policies/calver.yaml")),
+    ("digest", include_str!("../policies/digest.yaml")),
+    ("major", include_str!("../policies/major.yaml")),
+    ("minor", include_str!("../policies/minor.yaml")),
+    ("patch", include_str!("../policies/patch.yaml")),
+];
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which cluster.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ClusterArgs {
+    /// The kubeconfig file; without it $KUBECONFIG, ~/.kube/config, or the ServiceAccount of the pod
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+/// Which configuration.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct FileArgs {
+    /// The configuration file (YAML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A folder of policy files, for `named:` policies
+    #[arg(long, value_name = "DIR")]
+    pub policies: Option<PathBuf>,
+}
+
+/// The flags of `run`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented at its type")]
+    pub cluster: ClusterArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented at its type")]
+    pub files: FileArgs,
+    /// Watch this namespace only; may be given several times
+    #[arg(long = "namespace", short = 'n', value_name = "NAMESPACE")]
+    pub namespaces: Vec<String>,
+    /// How often to look where no annotation says otherwise
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = interval)]
+    pub poll_interval: Duration,
+    /// Where webhooks are received
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    pub hooks_listen: SocketAddr,
+    /// The certificate chain (PEM) for webhooks over TLS
+    #[arg(long, value_name = "FILE", requires = "hooks_tls_key")]
+    pub hooks_tls_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "hooks_tls_cert")]
+    pub hooks_tls_key: Option<PathBuf>,
+    /// Take webhooks of this sender without a secret; may be given several times
+    #[arg(long, value_name = "SENDER")]
+    pub hooks_allow_unsigned: Vec<String>,
+    /// Where /livez, /readyz and /metrics are served
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
+    pub listen: SocketAddr,
+    /// Change nothing, report everything
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What to do with keel.sh annotations
+    #[arg(long, value_name = "MODE", default_value = "report", value_parser = keel_mode)]
+    pub keel: KeelMode,
+    /// How logs are written
+    #[arg(long, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, or a filter such as `supercargo=debug,warn`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log_level: String,
+}
+
+/// What the configuration file and the policy files say.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// `registries`
+    pub registries: Vec<RegistryConfig>,
+    /// `guards`
+    pub guards: Arc<[Guard]>,
+    /// `hooks`, by sender.
+    pub hooks: BTreeMap<String, HookConfig>,
+    /// The shipped policies and those of `--policies`.
+    pub named: Arc<NamedPolicies>,
+}
+
+/// One entry of `registries`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RegistryConfig {
+    /// The host as images write it.
+    pub host: String,
+    /// Plain HTTP.
+    #[serde(default)]
+    pub insecure: bool,
+    /// A file of certificates (PEM) that are trusted for this host.
+    pub ca: Option<PathBuf>,
+    /// The operator's own credentials for it.
+    pub credentials: Option<CredentialsConfig>,
+    /// The namespaces whose workloads they serve.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
+}
+
+/// Where the operator's credentials for a registry are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CredentialsConfig {
+    /// A docker config file (`config.json`), read again when it changes.
+    pub file: PathBuf,
+}
+
+/// One sender of `hooks`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HookConfig {
+    /// Files with one secret each; two at a time, for rotation.
+    #[serde(default)]
+    pub secret_files: Vec<PathBuf>,
+    /// From the environment.
+    #[serde(skip)]
+    pub secrets: Vec<SecretString>,
+}
+
+/// All that is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has {} problem(s):\n  {}", .0.len(), .0.join("\n  "))]
+pub struct ConfigError(pub Vec<String>);
+
+/// The file as written. Keys of later parts are named so that they are refused in clear words.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Raw {
+    #[serde(default)]
+    registries: Vec<RegistryConfig>,
+    #[serde(default)]
+    guards: Vec<Guard>,
+    #[serde(default)]
+    hooks: BTreeMap<String, HookConfig>,
+    git: Option<serde::de::IgnoredAny>,
+    channels: Option<serde::de::IgnoredAny>,
+    slack: Option<serde::de::IgnoredAny>,
+    approvers: Option<serde::de::IgnoredAny>,
+    verifiers: Option<serde::de::IgnoredAny>,
+    kinds: Option<serde::de::IgnoredAny>,
+    shard: Option<serde::de::IgnoredAny>,
+}
+
+impl Config {
+    /// Reads the files and the environment. `senders` are the webhook senders that exist.
+    pub fn read(files: &FileArgs, senders: &[&str]) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let raw = files.config.as_deref().map_or_else(
+            || Ok(Raw::default()),
+            |path| {
+                let text = read_text(path)?;
+                let empty = text.lines().all(|line| line.trim().is_empty() || line.starts_with('#'));
+                let parsed = if empty { Ok(Raw::default()) } else { serde_saphyr::from_str(&text) };
+                parsed.map_err(|error| format!("{}: {error}", path.display()))
+            },
+        );
+        let raw = raw.unwrap_or_else(|problem| {
+            problems.push(problem);
+            Raw::default()
+        });
+        problems.extend(later(&raw));
+        for registry in &raw.registries {
+            problems.extend(registry.problems());
+        }
+        let mut hooks = raw.hooks;
+        for (sender, hook) in &hooks {
+            if !senders.contains(&sender.as_str()) {
+                problems.push(format!("hooks: no sender `{sender}`; there is {}", senders.join(", ")));
+            }
+            if hook.secret_files.len() > 2 {
+                problems.push(format!("hooks: {sender}: at most two secretFiles, the new one and the old one"));
+            }
+        }
+        for sender in senders {
+            let secrets = hook_secrets(sender);
+            if !secrets.is_empty() {
+                hooks.entry((*sender).to_owned()).or_default().secrets = secrets;
+            }
+        }
+        let named = named_policies(files.policies.as_deref(), &mut problems);
+        if !problems.is_empty() {
+            return Err(ConfigError(problems));
+        }
+        Ok(Self { registries: raw.registries, guards: raw.guards.into(), hooks, named: Arc::new(named) })
+    }
+
+    /// Whether the operator's own credentials for a repository's host may serve a namespace.
+    pub fn operator_serves(&self) -> impl Fn(&Repository, &str) -> bool + Send + Sync + 'static {
+        let hosts: BTreeMap<String, GlobSet> = self
+            .registries
+            .iter()
+            .filter(|registry| registry.credentials.is_some())
+            .filter_map(|registry| Some((host(&registry.host), globs(&registry.namespaces).ok()?)))
+            .collect();
+        move |repository, namespace| hosts.get(repository.host()).is_some_and(|globs| globs.is_match(namespace))
+    }
+
+    /// The files that are read again when they change.
+    pub fn fingerprint(files: &FileArgs) -> Vec<(PathBuf, String)> {
+        let listed = files.policies.as_deref().map(|dir| policy_files(dir).unwrap_or_default()).unwrap_or_default();
+        let paths = files.config.iter().cloned().chain(listed);
+        paths.map(|path| (path.clone(), std::fs::read_to_string(&path).unwrap_or_default())).collect()
+    }
+}
+
+impl RegistryConfig {
+    fn problems(&self) -> Vec<String> {
+        let host = &self.host;
+        let mut problems = Vec::new();
+        if Repository::parse(&format!("{host}/x")).map(|r| r.host() != self::host(host)).unwrap_or(true) {
+            problems.push(format!("registries: `{host}` is no host: write it as images do (registry.local:5000)"));
+        }
+        if self.credentials.is_some() && self.namespaces.is_empty() {
+            problems.push(format!(
+                "registries: {host}: `credentials` needs `namespaces`: the namespaces (globs) whose workloads they serve"
+            ));
+        }
+        if self.credentials.is_none() && !self.namespaces.is_empty() {
+            problems.push(format!("registries: {host}: `namespaces` belongs to `credentials`, and there are none"));
+        }
+        if let Err(error) = globs(&self.namespaces) {
+            problems.push(format!("registries: {host}: namespaces: {error}"));
+        }
+        if let Some(path) = &self.ca {
+            problems.extend(read_text(path).err().map(|error| format!("registries: {host}: ca: {error}")));
+        }
+        problems
+    }
+}
+
+/// Whether this process runs in a pod.
+pub fn in_cluster() -> bool {
+    variable("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+/// The user's docker config file, where there is one: `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`.
+pub fn docker_config() -> Option<PathBuf> {
+    let folder = variable("DOCKER_CONFIG").map(PathBuf::from);
+    let folder = folder.or_else(|| variable("HOME").map(|home| Path::new(&home).join(".docker")))?;
+    Some(folder.join("config.json")).filter(|path| path.is_file())
+}
+
+/// Reads a file of at most [`MAX_FILE`] bytes.
+pub fn read_text(path: &Path) -> Result<String, String> {
+    let say = |error: std::io::Error| format!("{}: {error}", path.display());
+    let size = std::fs::metadata(path).map_err(say)?.len();
+    if size > MAX_FILE {
+        return Err(format!("{}: {size} bytes; at most {MAX_FILE} are read", path.display()));
+    }
+    std::fs::read_to_string(path).map_err(say)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// `SUPERCARGO_HOOK_SECRET_<SENDER>`: one secret, or two on two lines.
+fn hook_secrets(sender: &str) -> Vec<SecretString> {
+    let value = variable(&format!("SUPERCARGO_HOOK_SECRET_{}", sender.to_ascii_uppercase())).unwrap_or_default();
+    value.lines().map(str::trim).filter(|line| !line.is_empty()).take(2).map(SecretString::from).collect()
+}
+
+fn later(raw: &Raw) -> impl Iterator<Item = String> {
+    let keys = [
+        ("git", raw.git.is_some()),
+        ("channels", raw.channels.is_some()),
+        ("slack", raw.slack.is_some()),
+        ("approvers", raw.approvers.is_some()),
+        ("verifiers", raw.verifiers.is_some()),
+        ("kinds", raw.kinds.is_some()),
+        ("shard", raw.shard.is_some()),
+    ];
+    keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| format!("`{key}` is not built yet: take it out"))
+}
+
+fn named_policies(dir: Option<&Path>, problems: &mut Vec<String>) -> NamedPolicies {
+    let mut files: BTreeMap<Arc<str>, PolicyFile> = BTreeMap::new();
+    for (name, text) in SHIPPED {
+        match serde_saphyr::from_str::<PolicyFile>(text) {
+            Ok(file) => _ = files.insert(file.name.clone(), file),
+            Err(error) => problems.push(format!("the shipped policy {name}: {error}")),
+        }
+    }
+    let mut own = BTreeSet::new();
+    let listed = dir.map_or_else(|| Ok(Vec::new()), policy_files);
+    for path in listed.unwrap_or_else(|problem| {
+        problems.push(problem);
+        Vec::new()
+    }) {
+        let parsed = read_text(&path).and_then(|text| {
+            serde_saphyr::from_str::<PolicyFile>(&text).map_err(|error| format!("{}: {error}", path.display()))
+        });
+        match parsed {
+            Ok(file) if !own.insert(file.name.clone()) => {
+                problems.push(format!("{}: another file has the policy `{}` too", path.display(), file.name));
+            }
+            Ok(file) => _ = files.insert(file.name.clone(), file),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    NamedPolicies::new(files.values()).unwrap_or_else(|error| {
+        problems.push(format!("policies: {error}"));
+        NamedPolicies::default()
+    })
+}
+
+/// The policy files of a folder, by name.
+fn policy_files(dir: &Path) -> Result<Vec<PathBuf>, String> {
+    let say = |error: std::io::Error| format!("{}: {error}", dir.display());
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(say)? {
+        let path = entry.map_err(say)?.path();
+        // A mounted ConfigMap has hidden folders beside its files.
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        let yaml = path.extension().is_some_and(|end| end == "yaml" || end == "yml");
+        if yaml && !hidden && path.is_file() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(Glob::new(pattern)?);
+    }
+    set.build()
+}
+
+/// The host in the spelling that [`Repository::host`] uses.
+fn host(text: &str) -> String {
+    match text.to_ascii_lowercase().as_str() {
+        "index.docker.io" | "registry-1.docker.io" => crate::domain::image::DOCKER_HUB.to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text).map_err(|error| error.to_string())?;
+    if interval < Duration::from_secs(1) { Err("at least 1s".to_owned()) } else { Ok(interval) }
+}
+
+/// Reads `--keel`.
+pub fn keel_mode(text: &str) -> Result<KeelMode, String> {
+    match text {
+        "report" => Ok(KeelMode::Report),
+        "apply" => Ok(KeelMode::Apply),
+        "ignore" => Ok(KeelMode::Ignore),
+        _ => Err("report, apply or ignore".to_owned()),
+    }
+}
