@@ -1,1 +1,224 @@
-//! (being built)
+//! The composition root: with the commands the only place that names adapters. Builds, spawns, supervises, drains.
+
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::SystemClock,
+    cluster,
+    config::{self, Config, RunArgs},
+    engine::{self, Inbox, Inputs, Ports, Settings},
+    ingest::{
+        self,
+        webhook::{self, Sender},
+    },
+    metrics::Metrics,
+    ports::{Clock, Leadership},
+    registry, store,
+    web::{
+        self,
+        hooks::{HookSettings, SenderSettings},
+    },
+};
+
+/// How long a stop may take.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often the configuration's files are compared with what was read.
+const RELOAD: Duration = Duration::from_secs(5);
+/// Changes of the cluster that may wait for the engine.
+const CHANGES: usize = 256;
+
+/// Runs the operator until SIGTERM or SIGINT; a second one ends it at once.
+pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::read(&args.files, &sender_names())?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let metrics = Arc::new(Metrics::default());
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+
+    // Bound first: a port that is taken is told before anything is watched.
+    let hooks_listener = listen(args.hooks_listen, "--hooks-listen").await?;
+    let private_listener = listen(args.listen, "--listen").await?;
+
+    let options = cluster::connect::Options {
+        kubeconfig: args.cluster.kubeconfig.clone(),
+        context: args.cluster.context.clone(),
+    };
+    let client = cluster::connect(&options).await?;
+    let secrets = Arc::new(cluster::PullSecrets::new(client.clone(), clock.clone()));
+    let registry = registry::Client::new(
+        registry_settings(&config, config::in_cluster())?,
+        secrets,
+        clock.clone(),
+        metrics.clone(),
+    )?;
+
+    let (due_sender, due) = mpsc::channel(1);
+    let (poll, polling) = ingest::poll::start(clock.clone(), metrics.clone(), due_sender);
+    let (events, publishing) = cluster::EventWriter::new(client.clone(), clock.clone());
+    let (change_sender, changes) = mpsc::channel(CHANGES);
+    let scope = match args.namespaces.as_slice() {
+        [] => cluster::Scope::Cluster,
+        names => cluster::Scope::Namespaces(names.to_vec()),
+    };
+    let watching = cluster::watch(client.clone(), scope, clock.clone(), change_sender);
+    tasks.spawn(named("the poll", polling));
+    tasks.spawn(named("the events", publishing));
+    tasks.spawn(named("the watches", watching));
+
+    let inbox = Inbox::default();
+    let (ready_sender, ready) = watch::channel(false);
+    let (settings_sender, settings) = watch::channel(engine_settings(&args, &config));
+    tasks.spawn(named("the configuration", reload(args.clone(), settings_sender, clock.clone())));
+
+    let senders = hook_settings(&args, &config)?;
+    let hooks = web::hooks::router(senders, Arc::new(inbox.clone()), metrics.clone(), clock.clone()).await?;
+    let tls = match args.hooks_tls_cert.clone().zip(args.hooks_tls_key.clone()) {
+        Some((certificate, key)) => Some(web::tls::Tls::start(certificate, key, clock.clone()).await?),
+        None => None,
+    };
+    let limits = web::serve::Limits::default();
+    let serving = web::serve::serve(hooks_listener, hooks, tls, limits, clock.clone(), stop.clone());
+    tasks.spawn(named("the webhooks", serving));
+    let private = web::health::router(ready, metrics.clone());
+    // Probes and metrics are answered until the end.
+    let serving = web::serve::serve(private_listener, private, None, limits, clock.clone(), CancellationToken::new());
+    tasks.spawn(named("the private listener", serving));
+
+    let objects = Arc::new(cluster::Objects::new(client, clock.clone()));
+    let ports = Ports {
+        registry: Arc::new(registry),
+        workloads: objects.clone(),
+        sink: objects,
+        records: Arc::new(store::Memory::default()),
+        events: Arc::new(events),
+        polling: Arc::new(poll),
+        leadership: Arc::new(Always),
+        clock: clock.clone(),
+        metrics,
+    };
+    let inputs = Inputs { changes, due, inbox, settings, ready: ready_sender };
+    let mut engine = tokio::spawn(engine::run(ports, inputs, stop.clone().cancelled_owned()));
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        Some(ended) = tasks.join_next() => {
+            let what = ended.unwrap_or_else(|error| if error.is_panic() { "a part that broke" } else { "a part" });
+            anyhow::bail!("{what} ended; the process ends so that it is started again");
+        }
+        ended = &mut engine => {
+            ended.context("the engine broke")?;
+            anyhow::bail!("the engine ended; the process ends so that it is started again");
+        }
+    }
+    stop.cancel();
+    tokio::select! {
+        ended = &mut engine => ended.context("the engine broke while stopping")?,
+        () = clock.sleep_until(clock.monotonic() + DRAIN) => tracing::warn!("stopped before all writes had ended"),
+        _ = terminate.recv() => return Ok(ExitCode::FAILURE),
+        _ = interrupt.recv() => return Ok(ExitCode::FAILURE),
+    }
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the configuration says of registries, for the client.
+pub fn registry_settings(config: &Config, in_cluster: bool) -> anyhow::Result<registry::Settings> {
+    let mut hosts = Vec::new();
+    for entry in &config.registries {
+        let ca = entry.ca.as_deref().map(|path| config::read_text(path).map(String::into_bytes));
+        hosts.push(registry::HostSettings {
+            host: entry.host.clone(),
+            insecure: entry.insecure,
+            ca: ca.transpose().map_err(anyhow::Error::msg)?,
+            credentials_file: entry.credentials.as_ref().map(|credentials| credentials.file.clone()),
+        });
+    }
+    Ok(registry::Settings { hosts, in_cluster, ..registry::Settings::default() })
+}
+
+fn engine_settings(args: &RunArgs, config: &Config) -> Settings {
+    Settings {
+        poll_interval: args.poll_interval,
+        named: config.named.clone(),
+        keel: args.keel,
+        guards: config.guards.clone(),
+        dry_run: args.dry_run,
+        operator_serves: Arc::new(config.operator_serves()),
+        await_namespaces: true,
+        keep_reasons: false,
+    }
+}
+
+fn hook_settings(args: &RunArgs, config: &Config) -> anyhow::Result<HookSettings> {
+    let mut senders = BTreeMap::new();
+    for name in &args.hooks_allow_unsigned {
+        let Some(sender) = Sender::find(name) else {
+            anyhow::bail!(
+                "--hooks-allow-unsigned: there is no sender `{name}`; there is {}",
+                sender_names().join(", ")
+            );
+        };
+        senders.insert(sender.name, SenderSettings { allow_unsigned: true, ..SenderSettings::default() });
+    }
+    for (name, hook) in &config.hooks {
+        let Some(sender) = Sender::find(name) else { continue };
+        let settings: &mut SenderSettings = senders.entry(sender.name).or_default();
+        settings.secrets.clone_from(&hook.secrets);
+        settings.secret_files.clone_from(&hook.secret_files);
+    }
+    Ok(HookSettings { senders })
+}
+
+fn sender_names() -> Vec<&'static str> {
+    webhook::SENDERS.iter().map(|sender| sender.name).collect()
+}
+
+/// Reads the configuration again when its files change; what cannot be read leaves the old one in force.
+async fn reload(args: RunArgs, settings: watch::Sender<Settings>, clock: Arc<dyn Clock>) {
+    let mut known = Config::fingerprint(&args.files);
+    loop {
+        clock.sleep_until(clock.monotonic() + RELOAD).await;
+        let found = Config::fingerprint(&args.files);
+        if found == known {
+            continue;
+        }
+        known = found;
+        match Config::read(&args.files, &sender_names()) {
+            Ok(config) => {
+                tracing::info!("the configuration was read again");
+                settings.send_replace(engine_settings(&args, &config));
+            }
+            Err(error) => tracing::error!(%error, "the configuration was not read again; the old one stays in force"),
+        }
+    }
+}
+
+async fn listen(address: std::net::SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{flag} {address}: cannot listen there"))
+}
+
+async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> &'static str {
+    task.await;
+    name
+}
+
+/// Until there is an election, the one process may write.
+struct Always;
+
+impl Leadership for Always {
+    fn is_leader(&self) -> bool {
+        true
+    }
+}

@@ -8,10 +8,12 @@ mod demo;
 mod explain;
 mod files;
 mod migrate;
+mod output;
 mod plan;
 mod policy;
 mod run;
 mod set_image;
+mod survey;
 mod update;
 
 /// Brings new container images to where they run.

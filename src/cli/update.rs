@@ -1,13 +1,90 @@
 //! `supercargo update PATH`: edit manifests in place.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+
+use super::{
+    files::{self, ManifestFile, NewText},
+    output::print,
+    survey::{self, Folder, block_on},
+};
+use crate::{
+    config::{Config, FileArgs},
+    domain::{keel::KeelMode, report::Verdict},
+    manifest::{self, Edit, EditError},
+};
 
 /// Edit the manifests of a folder in place and print the difference
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// A folder of manifests, or one file
+    path: PathBuf,
+    /// Print the difference only
+    #[arg(long)]
+    dry_run: bool,
+    /// What to do with keel.sh annotations
+    #[arg(long, value_name = "MODE", default_value = "report", value_parser = crate::config::keel_mode)]
+    keel: KeelMode,
+    #[command(flatten)]
+    files: FileArgs,
+}
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        anyhow::bail!("not built yet")
+        let config = Config::read(&self.files, &[])?;
+        let settings = survey::settings(&config, self.keel);
+        let registry = survey::local_registry(&config)?;
+        let folder = block_on(survey::folder(&self.path, &settings, &registry))?;
+        let mut failed = !folder.problems.is_empty();
+        for problem in &folder.problems {
+            eprintln!("{problem}");
+        }
+        for surveyed in &folder.surveyed {
+            for row in &surveyed.assessment.reports {
+                if matches!(row.decision, Verdict::Problem | Verdict::Blocked) {
+                    failed = true;
+                    let reason = row.reasons.first().map(|reason| reason.message.as_str()).unwrap_or_default();
+                    eprintln!("{} {} {}: not updated: {reason}", row.workload.source, row.workload.id, row.container);
+                }
+            }
+        }
+        let texts = edited(&folder)?;
+        let changed: Vec<NewText<'_>> = texts
+            .iter()
+            .map(|(&file, new)| NewText { path: &folder.files[file].path, old: &folder.files[file].text, new })
+            .collect();
+        if !self.dry_run {
+            files::write(&changed)?;
+        }
+        let diffs: String = changed.iter().map(|text| files::diff(text.path, text.old, text.new)).collect();
+        print(&diffs)?;
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
+}
+
+/// The new text of every file that changes. Where one edit cannot be made exactly, none is made anywhere.
+pub(super) fn edited(folder: &Folder) -> anyhow::Result<BTreeMap<usize, String>> {
+    let mut edits: BTreeMap<usize, Vec<Edit>> = BTreeMap::new();
+    for surveyed in &folder.surveyed {
+        let Some(plan) = &surveyed.assessment.plan else { continue };
+        let found = &folder.files[surveyed.file].manifests.workloads[surveyed.workload];
+        for change in &plan.update().changes {
+            let places = found.workload.containers.iter().zip(&found.images);
+            let places = places.filter(|(c, _)| c.name == change.container && c.init == change.init);
+            edits.entry(surveyed.file).or_default().extend(places.map(|(container, image)| Edit {
+                place: image.place.clone(),
+                old: container.image.to_string(),
+                new: change.to.to_string(),
+            }));
+        }
+    }
+    let mut texts = BTreeMap::new();
+    for (file, edits) in edits {
+        let ManifestFile { path, text, .. } = &folder.files[file];
+        let refused = |error: EditError| {
+            anyhow::anyhow!("{}:{}: {}; nothing was written", path.display(), error.line, error.reason)
+        };
+        let new = manifest::edit(text, &edits).map_err(refused)?;
+        texts.insert(file, new);
+    }
+    Ok(texts)
 }

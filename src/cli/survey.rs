@@ -1,0 +1,215 @@
+//! What `plan`, `update`, `explain` and `demo` share: read the workloads, look once at each repository, assess.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    future::Future,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+
+use super::files::{self, ManifestFile, Problem};
+use crate::{
+    clock::SystemClock,
+    cluster,
+    config::{self, ClusterArgs, Config},
+    domain::{
+        keel::KeelMode,
+        workload::{KindSpec, WorkloadId},
+    },
+    engine::{self, Settings, assess::Assessment},
+    metrics::Metrics,
+    ports::{Clock, ClusterChange, NamespaceDefaults, Registry, SecretError, Secrets},
+    registry,
+};
+
+/// How long a command waits where an annotation would say how often to look; nothing depends on it.
+const POLL: Duration = Duration::from_secs(300);
+
+/// How long the cluster may take to tell of all its workloads.
+const READ: Duration = Duration::from_secs(60);
+
+/// A workload of a folder, where it stands, and what is to be done.
+pub(super) struct Surveyed {
+    /// Index of the file.
+    pub(super) file: usize,
+    /// Index of the workload in the file.
+    pub(super) workload: usize,
+    /// What is said.
+    pub(super) assessment: Assessment,
+}
+
+/// A folder with what is to be done about each of its workloads.
+pub(super) struct Folder {
+    pub(super) files: Vec<ManifestFile>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) surveyed: Vec<Surveyed>,
+}
+
+/// What the engine is told by a command.
+pub(super) fn settings(config: &Config, keel: KeelMode) -> Settings {
+    Settings {
+        poll_interval: POLL,
+        named: config.named.clone(),
+        keel,
+        guards: config.guards.clone(),
+        dry_run: false,
+        operator_serves: Arc::new(|_, _| true),
+        await_namespaces: false,
+        keep_reasons: true,
+    }
+}
+
+/// The registries as the user of this machine reaches them: with the docker config file, and what `--config` says.
+pub(super) fn local_registry(config: &Config) -> anyhow::Result<registry::Client> {
+    registry_with(config, Arc::new(NoSecrets))
+}
+
+fn registry_with(config: &Config, secrets: Arc<dyn Secrets>) -> anyhow::Result<registry::Client> {
+    let settings =
+        registry::Settings { docker_config: config::docker_config(), ..crate::app::registry_settings(config, false)? };
+    let (clock, metrics) = (Arc::new(SystemClock::default()), Arc::new(Metrics::default()));
+    Ok(registry::Client::new(settings, secrets, clock, metrics)?)
+}
+
+/// Reads a folder and looks at every repository that its workloads use.
+pub(super) async fn folder(root: &Path, settings: &Settings, registry: &dyn Registry) -> anyhow::Result<Folder> {
+    let (files, problems) = files::load(root)?;
+    let clock = SystemClock::default();
+    let mut surveyed = Vec::new();
+    for round in rounds(&files) {
+        let mut changes = namespaces(&files);
+        let mut place = HashMap::new();
+        for &(file, index) in &round {
+            let mut workload = files[file].manifests.workloads[index].workload.clone();
+            // There is no cluster to read them from; the user's own credentials are used.
+            workload.pull_secrets.clear();
+            place.insert(workload.id.clone(), (file, index));
+            changes.push(ClusterChange::Workload(Box::new(workload)));
+        }
+        let source = |id: &WorkloadId| {
+            let (file, index) = place[id];
+            format!("{}:{}", files[file].path.display(), files[file].manifests.workloads[index].line)
+        };
+        for (id, assessment) in engine::survey(settings.clone(), changes, registry, None, &clock, source).await {
+            let (file, workload) = place[&id];
+            surveyed.push(Surveyed { file, workload, assessment });
+        }
+    }
+    surveyed.sort_by_key(|surveyed| (surveyed.file, surveyed.workload));
+    Ok(Folder { files, problems, surveyed })
+}
+
+/// Which workloads of a cluster.
+pub(super) struct Scope {
+    /// Of this namespace; without one, of the kubeconfig's.
+    pub(super) namespace: Option<String>,
+    /// Of all namespaces.
+    pub(super) all: bool,
+    /// This one only: kind and name.
+    pub(super) one: Option<(&'static KindSpec, String)>,
+}
+
+/// Reads a cluster as the kubeconfig's user and looks at every repository that its workloads use.
+pub(super) async fn cluster(
+    args: &ClusterArgs,
+    scope: Scope,
+    config: &Config,
+    settings: Settings,
+) -> anyhow::Result<Vec<(WorkloadId, Assessment)>> {
+    let options = cluster::connect::Options { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
+    let client = cluster::connect(&options).await?;
+    // A cluster that does not answer is told at once; the watches would wait for it.
+    client.apiserver_version().await.context("the cluster does not answer")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let watched = if scope.all {
+        cluster::Scope::Cluster
+    } else {
+        cluster::Scope::Namespaces(vec![scope.namespace.unwrap_or_else(|| client.default_namespace().to_owned())])
+    };
+    let mut changes = read(client.clone(), watched, clock.clone()).await?;
+    if let Some((kind, name)) = &scope.one {
+        changes.retain(|change| match change {
+            ClusterChange::Workload(workload) => workload.id.kind == kind.kind && *workload.id.name == **name,
+            _ => true,
+        });
+    }
+    let secrets = Arc::new(cluster::PullSecrets::new(client.clone(), clock.clone()));
+    let registry = registry_with(config, secrets)?;
+    let objects = cluster::Objects::new(client, clock.clone());
+    Ok(engine::survey(settings, changes, &registry, Some(&objects), &*clock, |_| "cluster".to_owned()).await)
+}
+
+/// Everything there is, once.
+async fn read(
+    client: kube::Client,
+    scope: cluster::Scope,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Vec<ClusterChange>> {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(256);
+    let watching = tokio::spawn(cluster::watch(client, scope, clock.clone(), sender));
+    let mut deadline = clock.sleep_until(clock.monotonic() + READ);
+    let mut changes = Vec::new();
+    loop {
+        tokio::select! {
+            change = receiver.recv() => match change {
+                None | Some(ClusterChange::Synced) => break,
+                Some(ClusterChange::Undecodable(id, why)) => eprintln!("{id}: left out: {why}"),
+                Some(change) => changes.push(change),
+            },
+            () = &mut deadline => anyhow::bail!(
+                "the cluster's workloads could not be read within {} s: may this user list and watch them? try \
+                 `kubectl auth can-i watch deployments`", READ.as_secs()
+            ),
+        }
+    }
+    watching.abort();
+    Ok(changes)
+}
+
+/// Overlays may hold workloads of the same kind, namespace and name. Each round holds one of each.
+fn rounds(files: &[ManifestFile]) -> Vec<Vec<(usize, usize)>> {
+    let mut rounds: Vec<(HashSet<&WorkloadId>, Vec<(usize, usize)>)> = Vec::new();
+    for (file, manifests) in files.iter().enumerate() {
+        for (index, found) in manifests.manifests.workloads.iter().enumerate() {
+            let id = &found.workload.id;
+            let free = rounds.iter().position(|(ids, _)| !ids.contains(id)).unwrap_or(rounds.len());
+            if free == rounds.len() {
+                rounds.push(Default::default());
+            }
+            rounds[free].0.insert(id);
+            rounds[free].1.push((file, index));
+        }
+    }
+    rounds.into_iter().map(|(_, places)| places).collect()
+}
+
+fn namespaces(files: &[ManifestFile]) -> Vec<ClusterChange> {
+    let all = files.iter().flat_map(|file| &file.manifests.namespaces);
+    // The last one of a name counts.
+    let by_name: BTreeMap<_, _> = all.map(|found| (found.name.clone(), found.annotations.clone())).collect();
+    let defaults = |(name, annotations)| ClusterChange::Namespace(NamespaceDefaults { name, annotations });
+    by_name.into_iter().map(defaults).collect()
+}
+
+/// Runs a command's future on a runtime of its own.
+pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.context("the runtime did not start")?.block_on(work)
+}
+
+/// Where there is no cluster there are no pull secrets.
+struct NoSecrets;
+
+impl Secrets for NoSecrets {
+    fn docker_config<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: bool,
+    ) -> futures::future::BoxFuture<'a, Result<Option<secrecy::SecretString>, SecretError>> {
+        Box::pin(futures::future::ready(Ok(None)))
+    }
+}
