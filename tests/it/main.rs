@@ -4,6 +4,7 @@ mod support;
 
 mod cluster;
 mod edits;
+mod operator;
 mod poll;
 mod process;
 mod registry;

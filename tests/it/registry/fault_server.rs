@@ -6,10 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{
-        Response,
-        header::{AUTHORIZATION, HOST},
-    },
+    http::{Response, header::AUTHORIZATION},
 };
 
 /// A request as it arrived.
@@ -17,8 +14,6 @@ use axum::{
 pub(super) struct Seen {
     /// `GET /v2/web/tags/list?n=1`
     pub(super) line: String,
-    /// The value of `Host`.
-    pub(super) host: String,
     /// The value of `Authorization`, or nothing.
     pub(super) authorization: String,
 }
@@ -29,7 +24,6 @@ pub(super) struct FaultServer {
     /// `127.0.0.1:PORT`
     pub(super) host: String,
     seen: Arc<Mutex<Vec<Seen>>>,
-    bodies: Arc<Mutex<Vec<String>>>,
 }
 
 impl FaultServer {
@@ -38,25 +32,19 @@ impl FaultServer {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let bodies = Arc::new(Mutex::new(Vec::new()));
-        let server = Self { host, seen: seen.clone(), bodies: bodies.clone() };
+        let server = Self { host, seen: seen.clone() };
         let answer = Arc::new(answer);
         let app = Router::new().fallback(move |request: Request| {
             let text = |name| request.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
             let line = format!("{} {}", request.method(), request.uri());
-            let one = Seen { line, host: text(HOST), authorization: text(AUTHORIZATION) };
+            let one = Seen { line, authorization: text(AUTHORIZATION) };
             let before = {
                 let mut seen = seen.lock().unwrap();
                 seen.push(one.clone());
                 seen.len() - 1
             };
             let answer = answer(&one, before);
-            let bodies = bodies.clone();
-            async move {
-                let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
-                bodies.lock().unwrap().push(String::from_utf8_lossy(&body).into_owned());
-                answer
-            }
+            async move { answer }
         });
         tokio::spawn(async move { axum::serve(listener, app).await });
         server
@@ -65,11 +53,6 @@ impl FaultServer {
     /// What came so far.
     pub(super) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
-    }
-
-    /// The bodies that came so far.
-    pub(super) fn bodies(&self) -> Vec<String> {
-        self.bodies.lock().unwrap().clone()
     }
 
     /// The lines of what came so far.

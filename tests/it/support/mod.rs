@@ -10,6 +10,7 @@ use std::{
 
 pub(crate) mod clock;
 pub(crate) mod control_plane;
+pub(crate) mod operator;
 pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod token_server;

@@ -53,7 +53,7 @@ pub(crate) struct Registry {
     pub(crate) access: Access,
     pub(crate) process: Process,
     http: reqwest::Client,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What to push: images that differ in any of these have different digests.
@@ -106,9 +106,20 @@ impl Registry {
             let host = format!("127.0.0.1:{}", free_port());
             if let Some(process) = spawn(&host, &options, folder.path()).await {
                 let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
-                return Self { host, access: options.access, process, http, _folder: folder };
+                return Self { host, access: options.access, process, http, folder: folder };
             }
         }
+    }
+
+    /// Kills it; what was pushed is gone.
+    pub(crate) async fn stop(&mut self) {
+        self.process.signal("KILL");
+        self.process.wait().await;
+    }
+
+    /// Starts it again at the same address, empty.
+    pub(crate) async fn restart(&mut self) {
+        self.process = serve(&self.host, self.folder.path()).await.expect("the port is still free");
     }
 
     /// `127.0.0.1:PORT/path`
@@ -240,9 +251,13 @@ async fn spawn(host: &str, options: &Options, folder: &Path) -> Option<Process> 
         }]});
     }
     // JSON is YAML.
-    let path = write("config.yml", &config.to_string());
+    write("config.yml", &config.to_string());
+    serve(host, folder).await
+}
+
+async fn serve(host: &str, folder: &Path) -> Option<Process> {
     let mut command = Command::new(bin("registry"));
-    command.arg("serve").arg(path).env("OTEL_TRACES_EXPORTER", "none");
+    command.arg("serve").arg(folder.join("config.yml")).env("OTEL_TRACES_EXPORTER", "none");
     let mut process = Process::spawn(&command, &folder.join("log"));
     for _ in 0..3000 {
         if tokio::net::TcpStream::connect(host).await.is_ok() {

@@ -1,0 +1,348 @@
+//! The main job on real parts: annotate a workload, push an image, see it updated.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    control_plane::{Namespace, shared},
+    eventually, free_port,
+    operator::{Operator, Setup},
+    registry::{Image, Options, Registry},
+};
+
+/// A Deployment `web` with one container `web`.
+fn deployment(image: &str, annotations: Value) -> String {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "annotations": annotations},
+        "spec": {
+            "replicas": 2, "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "web", "image": image}]},
+            },
+        },
+    })
+    .to_string()
+}
+
+fn policy(policy: &str) -> Value {
+    json!({"supercargo.dev/policy": policy})
+}
+
+async fn image_becomes(namespace: &Namespace<'_>, plural: &str, name: &str, image: &str) {
+    eventually(&format!("{plural}/{name} runs {image}"), async || {
+        namespace.images(plural, name).await.contains(&image.to_owned()).then_some(())
+    })
+    .await;
+}
+
+async fn event(namespace: &Namespace<'_>, reason: &str) -> String {
+    eventually(&format!("an Event {reason}"), async || {
+        let path = format!("/api/v1/namespaces/{}/events", namespace.name);
+        let events = namespace.plane.request(http::Method::GET, &path, None).await.ok()?;
+        let all = events["items"].as_array()?;
+        all.iter().find(|event| event["reason"] == reason).map(|event| event["message"].as_str().unwrap().to_owned())
+    })
+    .await
+}
+
+async fn rollout_ready(namespace: &Namespace<'_>, name: &str) {
+    eventually(&format!("the rollout of {name} is ready"), async || {
+        let object = namespace.get("deployments", name).await;
+        let (spec, status) = (&object["spec"], &object["status"]);
+        let done = status["observedGeneration"] == object["metadata"]["generation"]
+            && status["updatedReplicas"] == spec["replicas"]
+            && status["availableReplicas"] == spec["replicas"]
+            && status["replicas"] == spec["replicas"];
+        done.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pushed_image_is_found_by_the_poll_and_rolled_out() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("by-poll").await;
+    registry.push("team/web", "1.0.0", &Image::unique()).await;
+    let image = |tag: &str| format!("{}/team/web:{tag}", registry.host);
+    namespace.create(&deployment(&image("1.0.0"), policy("minor"))).await;
+    let operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1s")).await;
+
+    for tag in ["1.1.0-rc.1", "1.0.2-alpine", "2024.1.1", "2.0.0", "1.1.0"] {
+        registry.push("team/web", tag, &Image::unique()).await;
+    }
+
+    image_becomes(&namespace, "deployments", "web", &image("1.1.0")).await;
+    rollout_ready(&namespace, "web").await;
+    let message = event(&namespace, "ImageUpdated").await;
+    assert!(message.contains(&image("1.1.0")) && message.contains("policy minor"), "{message}");
+    let object = namespace.get("deployments", "web").await;
+    let last: Value =
+        serde_json::from_str(object["metadata"]["annotations"]["supercargo.dev/last-update"].as_str().unwrap())
+            .unwrap();
+    assert_eq!(last["changes"][0]["to"], image("1.1.0"));
+    assert_eq!(operator.metric("supercargo_updates_total", "applied").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pushed_image_is_found_by_the_webhook_at_once() {
+    let plane = shared().await;
+    let namespace = plane.namespace("by-hook").await;
+    let port = free_port();
+    let notify = Some((format!("http://127.0.0.1:{port}/hooks/distribution"), "Bearer geheim".to_owned()));
+    let registry = Registry::start_with(Options { notify, ..Options::default() }).await;
+    registry.push("team/web", "1.0.0", &Image::unique()).await;
+    let image = |tag: &str| format!("{}/team/web:{tag}", registry.host);
+    namespace
+        .create(&deployment(&image("1.0.0"), json!({"supercargo.dev/policy": "patch", "supercargo.dev/poll": "never"})))
+        .await;
+    let setup = Setup {
+        hook_secret: Some("geheim".to_owned()),
+        hooks_port: Some(port),
+        ..Setup::in_namespace(&namespace, "1h")
+    };
+    let operator = Operator::start(plane, &setup).await;
+    eventually("the first look", async || {
+        (operator.metric("supercargo_registry_requests_total", "tags").await >= 1.0).then_some(())
+    })
+    .await;
+
+    registry.push("team/web", "1.0.1", &Image::unique()).await;
+
+    image_becomes(&namespace, "deployments", "web", &image("1.0.1")).await;
+    assert_eq!(operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await, 1.0);
+    assert_eq!(operator.metric("supercargo_registry_requests_total", "class=\"manifest\"").await, 1.0);
+}
+
+/// A pod template and the rest of a workload of any kind.
+fn workload(kind: &str, name: &str, annotations: Value, labels: Value, pod: Value) -> String {
+    let template = json!({"metadata": {"labels": {"app": name}}, "spec": pod});
+    let selector = json!({"matchLabels": {"app": name}});
+    let spec = match kind {
+        "CronJob" => {
+            let mut template = template;
+            template["spec"]["restartPolicy"] = json!("Never");
+            json!({"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": template}}})
+        }
+        "StatefulSet" => json!({"serviceName": name, "selector": selector, "template": template}),
+        _ => json!({"selector": selector, "template": template}),
+    };
+    let version = if kind == "CronJob" { "batch/v1" } else { "apps/v1" };
+    let mut metadata = json!({"name": name, "labels": labels});
+    if annotations != Value::Null {
+        metadata["annotations"] = annotations;
+    }
+    json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}).to_string()
+}
+
+fn containers(list: &[(&str, &str)]) -> Value {
+    list.iter().map(|(name, image)| json!({"name": name, "image": image})).collect()
+}
+
+fn patches(plane: &crate::support::control_plane::ControlPlane, user: &str, workload: &str) -> Vec<Value> {
+    let all = plane.audit(user);
+    let of =
+        all.into_iter().filter(|request| request.verb == "patch" && request.uri.contains(&format!("/{workload}?")));
+    of.map(|request| request.body).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_shape_of_workload_is_updated_as_its_annotations_say() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace_with("shapes", json!({"supercargo.dev/policy": "minor"})).await;
+    registry.push_tags("a", ["1.0.0", "1.0.1", "1.1.0", "2.0.0"]).await;
+    registry.push_tags("b", ["3.0.0", "3.0.5", "3.1.0"]).await;
+    let pinned = registry.push("a", "1.1.0", &Image::unique()).await;
+    let latest = registry.push("a", "latest", &Image::unique()).await;
+    let image = |path: &str, tag: &str| format!("{}/{path}:{tag}", registry.host);
+    let one = |image: &str| json!({"containers": containers(&[("web", image)])});
+    let none = Value::Null;
+    let (a, b) = (image("a", "1.0.0"), image("b", "3.0.0"));
+
+    for object in [
+        workload("StatefulSet", "set", none.clone(), json!({}), one(&a)),
+        workload("DaemonSet", "daemon", policy("patch"), json!({}), one(&a)),
+        workload("CronJob", "cron", policy("major"), json!({}), one(&a)),
+        workload(
+            "Deployment",
+            "two",
+            json!({"supercargo.dev/policy": "patch", "supercargo.dev/policy.side": "minor"}),
+            json!({}),
+            json!({"containers": containers(&[("web", &a), ("side", &b)])}),
+        ),
+        workload(
+            "Deployment",
+            "init",
+            none.clone(),
+            json!({}),
+            json!({"containers": containers(&[("web", &a)]),
+                   "initContainers": containers(&[("migrate", &a), ("other", &b)])}),
+        ),
+        workload(
+            "Deployment",
+            "opted-out",
+            json!({"supercargo.dev/policy.side": "never"}),
+            json!({}),
+            json!({"containers": containers(&[("web", &a), ("side", &b)])}),
+        ),
+        workload(
+            "Deployment",
+            "twice",
+            json!({"supercargo.dev/policy.two": "never"}),
+            json!({}),
+            json!({"containers": containers(&[("one", &a), ("two", &image("a", "1.0.1"))])}),
+        ),
+        workload("Deployment", "pinned", none.clone(), json!({}), one(&format!("{a}@sha256:{}", "0".repeat(64)))),
+        workload("Deployment", "moving", policy("digest"), json!({}), one(&image("a", "latest"))),
+        workload("Deployment", "suspended", json!({"supercargo.dev/suspend": "true"}), json!({}), one(&a)),
+        workload("Deployment", "mistaken", json!({"supercargo.dev/polcy": "minor"}), json!({}), one(&a)),
+        workload("Deployment", "opted", policy("never"), json!({}), one(&a)),
+        workload(
+            "Deployment",
+            "flux",
+            none.clone(),
+            json!({"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux"}),
+            one(&a),
+        ),
+        workload("Deployment", "helm", none.clone(), json!({"app.kubernetes.io/managed-by": "Helm"}), one(&a)),
+        workload("Deployment", "bare", policy("minor"), json!({}), one(&image("a", "latest"))),
+    ] {
+        namespace.create(&object).await;
+    }
+    let operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1h")).await;
+
+    let newest = image("a", "1.1.0");
+    for (plural, name, images) in [
+        ("statefulsets", "set", vec![newest.clone()]),
+        ("daemonsets", "daemon", vec![image("a", "1.0.1")]),
+        ("cronjobs", "cron", vec![image("a", "2.0.0")]),
+        ("deployments", "two", vec![image("a", "1.0.1"), image("b", "3.1.0")]),
+        ("deployments", "init", vec![newest.clone(), newest.clone(), b.clone()]),
+        ("deployments", "opted-out", vec![newest.clone(), b.clone()]),
+        ("deployments", "twice", vec![newest.clone(), image("a", "1.0.1")]),
+        ("deployments", "pinned", vec![format!("{newest}@{pinned}")]),
+        ("deployments", "moving", vec![format!("{}@{latest}", image("a", "latest"))]),
+        ("deployments", "helm", vec![newest.clone()]),
+    ] {
+        eventually(&format!("{name} runs {images:?}"), async || {
+            (namespace.images(plural, name).await == images).then_some(())
+        })
+        .await;
+        assert_eq!(patches(plane, &operator.user, name).len(), 1, "one patch of {name}");
+    }
+    for name in ["suspended", "mistaken", "opted", "flux"] {
+        assert_eq!(namespace.images("deployments", name).await, [a.as_str()], "{name}");
+        assert!(patches(plane, &operator.user, name).is_empty(), "{name} was left alone");
+    }
+    let path = format!("/api/v1/namespaces/{}/events", namespace.name);
+    for (name, says) in
+        [("flux", "owned-elsewhere"), ("mistaken", "annotation-unknown"), ("bare", "current-not-a-version")]
+    {
+        eventually(&format!("an Event on {name} says {says}"), async || {
+            let events = plane.request(http::Method::GET, &path, None).await.ok()?;
+            let mut all = events["items"].as_array()?.iter();
+            all.find(|event| {
+                event["involvedObject"]["name"] == name
+                    && event["reason"] == "PolicyProblem"
+                    && event["message"].as_str().is_some_and(|message| message.contains(says))
+            })?;
+            Some(())
+        })
+        .await;
+    }
+    // Everything was looked at once: listings of two repositories, and the digests that pins need.
+    assert_eq!(operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await, 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_moved_back_by_another_hand_is_not_set_again_but_a_newer_one_is() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("reverted").await;
+    registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    namespace.create(&deployment(&image("1.0.0"), policy("patch"))).await;
+    let operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1s")).await;
+    image_becomes(&namespace, "deployments", "web", &image("1.0.1")).await;
+
+    let out = plane.kubectl(&["-n", &namespace.name, "rollout", "undo", "deployment/web"]);
+    assert!(out.contains("rolled back"), "{out}");
+
+    let message = event(&namespace, "PolicyProblem").await;
+    assert!(message.contains("kubectl") && message.contains("(reverted)"), "{message}");
+    let looks = operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+    eventually("two more looks", async || {
+        let now = operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+        (now >= looks + 2.0).then_some(())
+    })
+    .await;
+    assert_eq!(namespace.images("deployments", "web").await, [image("1.0.0")]);
+    assert_eq!(patches(plane, &operator.user, "web").len(), 1);
+
+    registry.push("web", "1.0.2", &Image::unique()).await;
+    image_becomes(&namespace, "deployments", "web", &image("1.0.2")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_by_admission_is_told_in_its_own_words_and_retried_when_something_changes() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("refused").await;
+    registry.push_tags("web", ["1.0.0"]).await;
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    plane
+        .create(
+            &include_str!("../data/refuse-image.yaml").replace("NAMESPACE", &namespace.name).replace("TAG", "1.0.1"),
+        )
+        .await;
+    namespace.create(&deployment(&image("1.0.0"), policy("patch"))).await;
+    let deployment = format!("/apis/apps/v1/namespaces/{}/deployments/web", namespace.name);
+    eventually("the policy is in force", async || {
+        let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image("1.0.1")}]}}}});
+        let path = format!("{deployment}?dryRun=All");
+        plane.request(http::Method::PATCH, &path, Some(&patch)).await.err()
+    })
+    .await;
+    let operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1s")).await;
+    registry.push_tags("web", ["1.0.1"]).await;
+
+    let message = event(&namespace, "UpdateBlocked").await;
+    assert!(message.contains("release 1.0.1 is withdrawn"), "{message}");
+    let looks = operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+    eventually("two more looks", async || {
+        let now = operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+        (now >= looks + 2.0).then_some(())
+    })
+    .await;
+    assert_eq!(patches(plane, &operator.user, "web").len(), 1, "polls do not try a refused patch again");
+
+    registry.push_tags("web", ["1.0.2"]).await;
+    image_becomes(&namespace, "deployments", "web", &image("1.0.2")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_away_is_never_up_to_date_and_all_is_caught_up() {
+    let plane = shared().await;
+    let namespace = plane.namespace("away").await;
+    let mut registry = Registry::start().await;
+    registry.push_tags("web", ["1.0.0"]).await;
+    let image = format!("{}/web", registry.host);
+    namespace.create(&deployment(&format!("{image}:1.0.0"), policy("patch"))).await;
+    let operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1s")).await;
+    eventually("the first look", async || {
+        (operator.metric("supercargo_registry_requests_total", "tags").await >= 1.0).then_some(())
+    })
+    .await;
+
+    registry.stop().await;
+    eventually("the problem is counted", async || {
+        (operator.metric("supercargo_problems", "registry-unavailable").await >= 1.0).then_some(())
+    })
+    .await;
+    registry.restart().await;
+    registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
+
+    image_becomes(&namespace, "deployments", "web", &format!("{image}:1.0.1")).await;
+    eventually("no problem is left", async || {
+        (operator.metric("supercargo_problems", "registry-unavailable").await == 0.0).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,109 @@
+//! The program itself, as `supercargo run`, beside a real control plane.
+
+use std::{path::Path, process::Command};
+
+use tempfile::TempDir;
+
+use super::{
+    control_plane::{ControlPlane, Namespace, audited_user},
+    eventually, free_port,
+    process::Process,
+};
+
+/// A running operator. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Operator {
+    pub(crate) process: Process,
+    /// Whose requests the audit log shows.
+    pub(crate) user: String,
+    /// `http://127.0.0.1:PORT` of the hooks.
+    pub(crate) hooks: String,
+    private: String,
+    _folder: TempDir,
+}
+
+/// How to start one.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    /// Arguments after `run`.
+    pub(crate) args: Vec<String>,
+    /// `SUPERCARGO_HOOK_SECRET_DISTRIBUTION`
+    pub(crate) hook_secret: Option<String>,
+    /// The port for hooks, where a registry must know it before.
+    pub(crate) hooks_port: Option<u16>,
+    /// A kubeconfig instead of an audited administrator's.
+    pub(crate) kubeconfig: Option<std::path::PathBuf>,
+}
+
+impl Setup {
+    /// For one namespace, with this poll interval.
+    pub(crate) fn in_namespace(namespace: &Namespace<'_>, interval: &str) -> Self {
+        let args = ["-n", &namespace.name, "--poll-interval", interval].map(str::to_owned);
+        Self { args: args.to_vec(), hook_secret: None, hooks_port: None, kubeconfig: None }
+    }
+
+    /// With more arguments.
+    pub(crate) fn with(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|&arg| arg.to_owned()));
+        self
+    }
+}
+
+impl Operator {
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start(plane: &ControlPlane, setup: &Setup) -> Self {
+        let operator = Self::spawn(plane, setup);
+        operator.ready().await;
+        operator
+    }
+
+    /// Starts it.
+    pub(crate) fn spawn(plane: &ControlPlane, setup: &Setup) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let user = audited_user();
+        let kubeconfig = setup.kubeconfig.clone().unwrap_or_else(|| plane.kubeconfig(&user));
+        let (hooks, private) = (setup.hooks_port.unwrap_or_else(free_port), free_port());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
+        command
+            .arg("run")
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .arg(format!("--hooks-listen=127.0.0.1:{hooks}"))
+            .arg(format!("--listen=127.0.0.1:{private}"))
+            .args(["--log-format=json", "--log-level=supercargo=debug,info"])
+            .args(&setup.args)
+            .env_remove("KUBERNETES_SERVICE_HOST");
+        if let Some(secret) = &setup.hook_secret {
+            command.env("SUPERCARGO_HOOK_SECRET_DISTRIBUTION", secret);
+        }
+        let process = Process::spawn(&command, &folder.path().join("log"));
+        let url = |port| format!("http://127.0.0.1:{port}");
+        Self { process, user, hooks: url(hooks), private: url(private), _folder: folder }
+    }
+
+    /// Waits until `/readyz` says so.
+    pub(crate) async fn ready(&self) {
+        let url = format!("{}/readyz", self.private);
+        eventually(&format!("the operator is ready; it said:\n{}", self.process.output()), async || {
+            reqwest::get(&url).await.ok().filter(|answer| answer.status() == 200)
+        })
+        .await;
+    }
+
+    /// The text of `/metrics`.
+    pub(crate) async fn metrics(&self) -> String {
+        reqwest::get(format!("{}/metrics", self.private)).await.unwrap().text().await.unwrap()
+    }
+
+    /// The sum of all lines of a metric whose labels hold `label`.
+    pub(crate) async fn metric(&self, name: &str, label: &str) -> f64 {
+        let text = self.metrics().await;
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}
+
+/// Runs another command of the program to its end.
+pub(crate) fn supercargo(args: &[&str], folder: &Path) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_supercargo")).args(args).current_dir(folder).output().unwrap()
+}
