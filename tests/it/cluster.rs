@@ -1,61 +1,58 @@
-//! The cluster adapter on a real API server.
+//! The cluster adapter on a real API server: patches, watches, Secrets, Events.
 
-use serde_json::json;
+use std::sync::Arc;
 
-use crate::support::{
-    control_plane::{self, ADMIN, PLAIN, audited_user, request},
-    eventually,
+use serde_json::{Value, json};
+use supercargo::{
+    clock::SystemClock,
+    domain::workload::{KindSpec, WorkloadId},
+    ports::Clock,
 };
 
-const WEB: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec: {containers: [{name: web, image: 'registry.test/web:1.0.0'}]}
-";
+use crate::support::control_plane::Namespace;
 
-#[tokio::test]
-async fn the_control_plane_rolls_out_and_shows_a_broken_image() {
-    let plane = control_plane::shared().await;
-    let ns = plane.namespace("rollout").await;
-    ns.create(WEB).await;
-    eventually("both pods are ready", async || {
-        (ns.get("deployments", "web").await["status"]["readyReplicas"] == 2).then_some(())
-    })
-    .await;
+mod events;
+mod secrets;
+mod watch;
 
-    ns.merge("deployments", "web", json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "registry.test/web:2-broken"}]}}}})).await;
-    eventually("a pod of the broken image crashes", async || {
-        let pods = plane.kubectl(&["-n", &ns.name, "get", "pods", "-o", "json"]);
-        pods.contains("CrashLoopBackOff").then_some(())
-    })
-    .await;
-    assert_eq!(ns.images("deployments", "web").await, ["registry.test/web:2-broken"]);
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::default())
 }
 
-#[tokio::test]
-async fn the_audit_log_tells_users_apart() {
-    let plane = control_plane::shared().await;
-    let ns = plane.namespace("audit").await;
-    let (one, other) = (audited_user(), audited_user());
-    let path = format!("/api/v1/namespaces/{}/configmaps", ns.name);
-    request(&plane.client(&one).await, http::Method::GET, &path, None).await.unwrap();
-    let seen: Vec<_> = plane.audit(&one).into_iter().map(|a| (a.verb, a.uri, a.code)).collect();
-    assert_eq!(seen, [("list".to_owned(), path.clone(), 200)]);
-    assert!(plane.audit(&other).is_empty());
+fn id(kind: &str, namespace: &str, name: &str) -> WorkloadId {
+    WorkloadId { kind: KindSpec::find(kind).unwrap().kind.clone(), namespace: namespace.into(), name: name.into() }
+}
 
-    let denied = plane.kubectl_as(&plane.kubeconfig(PLAIN[0]), &["-n", &ns.name, "get", "secrets"]);
-    assert!(!denied.status.success());
-    assert!(plane.audit(PLAIN[0]).iter().any(|a| a.code == 403 && a.uri.contains(&ns.name)));
-    assert!(plane.audit(ADMIN).is_empty());
+/// A workload that starts no pods, with these containers (`init/NAME` for init ones).
+fn manifest(kind: &str, name: &str, containers: &[(&str, &str)]) -> Value {
+    let list = |init: bool| -> Vec<Value> {
+        let chosen = containers.iter().filter(|(name, _)| name.starts_with("init/") == init);
+        chosen.map(|(name, image)| json!({"name": name.trim_start_matches("init/"), "image": image})).collect()
+    };
+    let spec = KindSpec::find(kind).unwrap();
+    let labels = json!({"app": name});
+    let mut pod = json!({"containers": list(false), "initContainers": list(true)});
+    let template = json!({"metadata": {"labels": labels}, "spec": pod});
+    let body = match kind {
+        "Deployment" => {
+            json!({"replicas": 0, "paused": true, "selector": {"matchLabels": labels}, "template": template})
+        }
+        "StatefulSet" => json!({"replicas": 0, "selector": {"matchLabels": labels}, "template": template}),
+        "DaemonSet" => {
+            let mut template = template;
+            template["spec"]["nodeSelector"] = json!({"no": "node"});
+            json!({"selector": {"matchLabels": labels}, "template": template})
+        }
+        _ => {
+            pod["restartPolicy"] = json!("Never");
+            json!({"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": {"spec": pod}}}})
+        }
+    };
+    json!({"apiVersion": spec.api_version(), "kind": kind, "metadata": {"name": name}, "spec": body})
+}
 
-    ns.create("{apiVersion: v1, kind: ServiceAccount, metadata: {name: robot}}").await;
-    let client = plane.client_with_token(&ns.token("robot").await).await;
-    request(&client, http::Method::GET, &path, None).await.unwrap_err();
-    assert_eq!(plane.audit(&format!("system:serviceaccount:{}:robot", ns.name)).len(), 1);
+/// Creates one and returns its id.
+async fn create(ns: &Namespace<'_>, kind: &str, name: &str, containers: &[(&str, &str)]) -> WorkloadId {
+    ns.create(&manifest(kind, name, containers).to_string()).await;
+    id(kind, &ns.name, name)
 }

@@ -187,6 +187,13 @@ impl ControlPlane {
         Client::try_from(config).unwrap()
     }
 
+    /// A client of a user that reaches the API server by another address, such as a proxy's.
+    pub(crate) async fn client_at(&self, user: &str, url: &str) -> Client {
+        let text = self.kubeconfig_text(&format!("{user}-token"), "default").replace(&self.url(), url);
+        let config = Config::from_custom_kubeconfig(Kubeconfig::from_yaml(&text).unwrap(), &Default::default()).await;
+        Client::try_from(config.unwrap()).unwrap()
+    }
+
     /// A kubeconfig file of one of the users of this module.
     pub(crate) fn kubeconfig(&self, user: &str) -> PathBuf {
         self.kubeconfig_with_token(&format!("{user}-token"), "default")
