@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::{Config, FileArgs},
-    domain::{keel::KeelMode, report::Verdict},
+    domain::{keel::KeelMode, reason::Code, report::Verdict},
     manifest::{self, Edit, EditError},
 };
 
@@ -40,7 +40,8 @@ impl Args {
         }
         for surveyed in &folder.surveyed {
             for row in &surveyed.assessment.reports {
-                if matches!(row.decision, Verdict::Problem | Verdict::Blocked) {
+                let suspended = row.reasons.first().is_some_and(|reason| reason.code == Code::Suspended);
+                if matches!(row.decision, Verdict::Problem | Verdict::Blocked) && !suspended {
                     failed = true;
                     let reason = row.reasons.first().map(|reason| reason.message.as_str()).unwrap_or_default();
                     eprintln!("{} {} {}: not updated: {reason}", row.workload.source, row.workload.id, row.container);

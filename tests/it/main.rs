@@ -3,6 +3,7 @@
 mod support;
 
 mod cluster;
+mod commands;
 mod control_plane;
 mod edits;
 mod operator;

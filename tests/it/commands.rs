@@ -1,0 +1,162 @@
+//! The commands on a folder and on a cluster, with a real registry.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{control_plane::shared, operator::supercargo, registry::Registry};
+
+const WEB: &str = "\
+# front end
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+  annotations: {supercargo.dev/policy: minor}
+spec:
+  template:
+    spec:
+      containers:
+      - name: web
+        image: HOST/team/web:1.0.0   # the tag alone changes
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata:
+  name: nightly
+  namespace: jobs
+spec:
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          containers:
+          - {name: job, image: 'HOST/team/job:2.0.0'}
+---
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: jobs
+  annotations:
+    supercargo.dev/policy: patch
+";
+
+async fn folder() -> (Registry, tempfile::TempDir, String) {
+    let registry = Registry::start().await;
+    registry.push_tags("team/web", ["1.0.0", "1.1.0", "1.2.0-rc1", "2.0.0"]).await;
+    registry.push_tags("team/job", ["2.0.0", "2.0.7", "2.1.0"]).await;
+    let text = WEB.replace("HOST", &registry.host);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("web.yaml"), &text).unwrap();
+    (registry, folder, text)
+}
+
+fn run(args: &[&str], folder: &Path) -> (i32, String, String) {
+    let output = supercargo(args, folder);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn plan(args: &[&str], folder: &Path) -> Vec<Value> {
+    let args: Vec<&str> = ["plan", "-o", "json"].iter().chain(args).copied().collect();
+    let (code, out, err) = run(&args, folder);
+    assert_eq!(code, 0, "{err}");
+    serde_json::from_str(&out).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_says_for_a_folder_what_would_change_and_why_not() {
+    let (registry, folder, text) = folder().await;
+
+    let rows = plan(&["."], folder.path());
+
+    assert_eq!(rows.len(), 2);
+    let job = rows.iter().find(|row| row["container"] == "job").unwrap();
+    assert_eq!(
+        job["workload"],
+        json!({"kind": "CronJob", "namespace": "jobs", "name": "nightly", "source": "./web.yaml:14"})
+    );
+    assert_eq!((&job["decision"], &job["to"], &job["policy"]), (&json!("update"), &json!("2.0.7"), &json!("patch")));
+    assert_eq!(job["toImage"], format!("{}/team/job:2.0.7", registry.host));
+    let web = rows.iter().find(|row| row["container"] == "web").unwrap();
+    let reasons = web["reasons"].as_array().unwrap();
+    let code = |tag: &str| &reasons.iter().find(|reason| reason["tag"] == tag).unwrap()["code"];
+    assert_eq!((code("1.2.0-rc1"), code("2.0.0")), (&json!("pre-release"), &json!("outside-level")));
+    assert_eq!(std::fs::read_to_string(folder.path().join("web.yaml")).unwrap(), text);
+    assert_eq!(run(&["plan", ".", "--exit-code"], folder.path()).0, 10);
+    let (code, table, _) = run(&["plan", "."], folder.path());
+    assert_eq!(code, 0);
+    assert!(table.starts_with("WORKLOAD") && table.contains("jobs/CronJob/nightly"), "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn update_edits_a_folder_in_place_and_prints_the_difference() {
+    let (_registry, folder, text) = folder().await;
+    let path = folder.path().join("web.yaml");
+    let new = text.replace("web:1.0.0", "web:1.1.0").replace("job:2.0.0", "job:2.0.7");
+
+    let (code, dry, err) = run(&["update", ".", "--dry-run"], folder.path());
+    assert_eq!((code, std::fs::read_to_string(&path).unwrap()), (0, text), "{err}");
+    let (code, diff, err) = run(&["update", "."], folder.path());
+
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), new);
+    assert_eq!(diff, dry);
+    assert!(diff.starts_with("--- a/web.yaml\n+++ b/web.yaml\n"), "{diff}");
+    assert_eq!(run(&["update", "."], folder.path()), (0, String::new(), String::new()));
+    assert_eq!(run(&["plan", ".", "--exit-code"], folder.path()).0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_does_not_answer_is_said_and_the_rest_is_updated() {
+    let (registry, folder, text) = folder().await;
+    let dead = text.replace(&format!("{}/team/job", registry.host), "127.0.0.1:1/team/job");
+    std::fs::write(folder.path().join("web.yaml"), &dead).unwrap();
+
+    let (code, _, err) = run(&["update", "."], folder.path());
+
+    assert_eq!(code, 1);
+    assert!(err.contains("jobs/CronJob/nightly") && err.contains("127.0.0.1:1"), "{err}");
+    let text = std::fs::read_to_string(folder.path().join("web.yaml")).unwrap();
+    assert_eq!(text, dead.replace("web:1.0.0", "web:1.1.0"));
+}
+
+#[test]
+fn the_demonstration_finds_decides_and_edits() {
+    let (code, out, err) = run(&["demo"], Path::new("."));
+    assert_eq!((code, err.as_str()), (0, ""));
+    for line in ["+          image: \"", "/shop/web:1.0.1\"", "calendar-jump", "pre-release", "other-flavour"] {
+        assert!(out.contains(line), "{line}\n{out}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_says_for_a_cluster_what_would_change() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("plan").await;
+    registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
+    namespace
+        .create(
+            &json!({
+                "apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {"name": "web", "annotations": {"supercargo.dev/policy": "patch"}},
+                "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {
+                    "metadata": {"labels": {"app": "web"}},
+                    "spec": {"containers": [{"name": "web", "image": format!("{}/web:1.0.0", registry.host)}]},
+                }},
+            })
+            .to_string(),
+        )
+        .await;
+    let kubeconfig = plane.kubeconfig(crate::support::control_plane::ADMIN);
+
+    let rows = plan(&["--kubeconfig", kubeconfig.to_str().unwrap(), "-n", &namespace.name], Path::new("."));
+
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        rows[0]["workload"],
+        json!({"kind": "Deployment", "namespace": namespace.name, "name": "web", "source": "cluster"})
+    );
+    assert_eq!((&rows[0]["decision"], &rows[0]["to"]), (&json!("update"), &json!("1.0.1")));
+    assert_eq!(namespace.images("deployments", "web").await, [format!("{}/web:1.0.0", registry.host)]);
+}
