@@ -30,6 +30,7 @@ pub struct Found {
     pub line: usize,
     /// One place for each of `workload.containers`, in the same order.
     pub images: Vec<ImagePlace>,
+    pub(super) node: Id,
 }
 
 /// Where a container's image stands.
@@ -154,11 +155,11 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
         owner: None,
         pull_secrets,
     };
-    Ok(Found { workload, document: tree.document_of(node), line: tree.line(node), images })
+    Ok(Found { workload, document: tree.document_of(node), line: tree.line(node), images, node })
 }
 
 /// A collection under a key; none where the key is absent or has no value.
-fn get(tree: &Tree, mapping: Id, key: &str, kind: Kind) -> Result<Option<Id>, ManifestError> {
+pub(super) fn get(tree: &Tree, mapping: Id, key: &str, kind: Kind) -> Result<Option<Id>, ManifestError> {
     let Some(value) = tree.get(mapping, key)? else { return Ok(None) };
     let value = tree.resolve(value);
     if tree.node(value).kind == kind {

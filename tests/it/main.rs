@@ -6,6 +6,7 @@ mod cluster;
 mod commands;
 mod control_plane;
 mod edits;
+mod migrate;
 mod operator;
 mod poll;
 mod process;

@@ -77,6 +77,21 @@ impl Translation {
     }
 }
 
+/// What to write in place of each item, in the same order: annotations with their whole keys. What is there already stays
+/// and is not written again.
+pub fn replacements(workload: &Workload, translation: &Translation) -> Vec<Vec<(String, String)>> {
+    let prefix = super::annotations::PREFIX;
+    let policy = format!("{prefix}policy");
+    let ours = workload.annotations.keys().any(|key| *key == policy || key.starts_with(&format!("{policy}.")));
+    let mut there: std::collections::BTreeSet<String> = workload.annotations.keys().cloned().collect();
+    let mut puts = |item: &Item| -> Vec<(String, String)> {
+        let each = item.becomes.iter().filter(|_| !ours);
+        let whole = each.map(|(key, value)| (format!("{prefix}{key}"), value.clone()));
+        whole.filter(|(key, _)| there.insert(key.clone())).collect()
+    };
+    translation.items.iter().map(&mut puts).collect()
+}
+
 /// From which of the two maps Keel takes a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum From {
@@ -256,6 +271,8 @@ fn item(given: &Given, index: usize, key: &Key, workload: &Workload) -> Item {
                      at the operator's `--poll-interval`"
                         .into(),
                 );
+            } else {
+                item.differs.push("polling is the default: take it out".into());
             }
         }
         "keel.sh/trigger" => item.becomes.push(("poll", "never".into())),
@@ -275,8 +292,13 @@ fn item(given: &Given, index: usize, key: &Key, workload: &Workload) -> Item {
         "keel.sh/matchTag" | "keel.sh/match-tag" => {
             item.differs.push("read together with the policy: take it out".into());
         }
-        "keel.sh/matchPreRelease" if key.value != "true" => item.becomes.push(("prerelease", "allow".into())),
-        "keel.sh/matchPreRelease" => {}
+        "keel.sh/matchPreRelease" if key.value == "true" => {
+            item.differs.push("this is the default: take it out".into());
+        }
+        "keel.sh/matchPreRelease" => match given.value("keel.sh/policy") {
+            Some("major" | "minor" | "patch") => item.becomes.push(("prerelease", "allow".into())),
+            _ => item.differs.push("Keel does not use it with this policy: take it out".into()),
+        },
         "keel.sh/initContainers" => {
             let asked = if key.value == "true" { "all" } else { "none" };
             item.becomes.push(("init-containers", asked.into()));

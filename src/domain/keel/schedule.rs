@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use crate::domain::poll::{Schedule, show_duration};
+use crate::domain::{
+    guard::MIN_INTERVAL,
+    image::excerpt,
+    poll::{Schedule, show_duration},
+};
 
 /// What it is in our grammar, and where that differs. Fails on what Keel cannot read either.
 pub(super) fn read(text: &str) -> Result<(String, Vec<String>), String> {
     if let Some(rest) = text.strip_prefix("@every ") {
-        let interval = go_duration(rest)
-            .ok_or_else(|| format!("`{rest}` is no duration", rest = crate::domain::image::excerpt(rest)))?;
+        let interval = go_duration(rest).ok_or_else(|| format!("`{}` is no duration", excerpt(rest)))?;
         return checked(format!("every {}", show_duration(interval)), Vec::new());
     }
     let zone = "Keel counts in the time zone of its own container; supercargo in UTC, unless `TZ=Area/City ` stands before the line";
@@ -30,7 +33,7 @@ pub(super) fn read(text: &str) -> Result<(String, Vec<String>), String> {
             differs.push(format!(
                 "Keel reads the first of five fields as seconds, and this says the same; if minutes were meant, write \
                  `poll: {}`",
-                crate::domain::image::excerpt(text)
+                excerpt(text)
             ));
             fields.push("*");
         }
@@ -63,8 +66,11 @@ pub(super) fn read(text: &str) -> Result<(String, Vec<String>), String> {
     checked(rest.join(" "), differs)
 }
 
-fn checked(poll: String, differs: Vec<String>) -> Result<(String, Vec<String>), String> {
-    poll.parse::<Schedule>().map_err(|error| error.to_string())?;
+fn checked(poll: String, mut differs: Vec<String>) -> Result<(String, Vec<String>), String> {
+    let schedule = poll.parse::<Schedule>().map_err(|error| error.to_string())?;
+    if schedule.shortest_gap().is_some_and(|gap| gap < MIN_INTERVAL) {
+        differs.push("more often than every minute is done only where a guard's `minInterval` allows it".into());
+    }
     Ok((poll, differs))
 }
 

@@ -1,0 +1,127 @@
+//! `supercargo migrate` on real files: what it says, what it writes, and that both mean the same.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Duration,
+};
+
+use supercargo::{
+    domain::{
+        annotations::{RuleSettings, WorkloadRule, rules},
+        keel::KeelMode,
+        policy::NamedPolicies,
+        workload::{Workload, WorkloadId},
+    },
+    manifest,
+};
+
+fn migrate(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_supercargo"))
+        .arg("migrate")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("supercargo starts")
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/keel")
+}
+
+/// A copy of the fixtures.
+fn copy() -> tempfile::TempDir {
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    copy(&fixtures(), folder.path());
+    folder
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// The workloads of all files, by their ids.
+fn workloads(folder: &Path) -> BTreeMap<WorkloadId, Workload> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let texts = files.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap());
+    let found = texts.flat_map(|text| manifest::read(&text).unwrap().workloads);
+    found.map(|found| (found.workload.id.clone(), found.workload)).collect()
+}
+
+fn rule(workload: &Workload, keel: KeelMode) -> WorkloadRule {
+    let named = NamedPolicies::default();
+    rules(workload, None, &RuleSettings { default_poll: Duration::from_secs(300), named: &named, keel, guards: &[] })
+}
+
+#[test]
+fn every_key_of_keels_is_answered_line_by_line() {
+    let output = migrate(&fixtures(), &["."]);
+    assert!(output.status.success());
+    insta::assert_snapshot!("migrate_report", text(&output.stdout));
+    insta::assert_snapshot!("migrate_errors", text(&output.stderr));
+}
+
+#[test]
+fn write_edits_the_lines_of_keels_keys_and_nothing_else() {
+    let folder = copy();
+    let output = migrate(folder.path(), &[".", "--write"]);
+    assert_eq!(output.status.code(), Some(1), "something was left to people");
+    for file in ["web.yaml", "force.yaml", "patterns.yaml", "blocked.yaml"] {
+        let (old, new) =
+            (fs::read_to_string(fixtures().join(file)).unwrap(), fs::read_to_string(folder.path().join(file)).unwrap());
+        let diff = similar::TextDiff::from_lines(&old, &new).unified_diff().context_radius(1).to_string();
+        insta::assert_snapshot!(format!("migrate_write_{file}"), diff);
+    }
+    for file in ["plain.yaml", "chart/values.yaml", "chart/templates/deployment.yaml"] {
+        assert_eq!(fs::read(fixtures().join(file)).unwrap(), fs::read(folder.path().join(file)).unwrap(), "{file}");
+    }
+    let again = migrate(folder.path(), &[".", "--write"]);
+    let report = text(&again.stdout);
+    assert!(report.ends_with("0 workloads moved; 4 places left to you.\n"), "{report}");
+}
+
+#[test]
+fn what_is_written_is_what_keel_apply_reads() {
+    let folder = copy();
+    migrate(folder.path(), &[".", "--write"]);
+    let (before, after) = (workloads(&fixtures()), workloads(folder.path()));
+    assert_eq!(before.len(), after.len());
+    let mut moved = 0;
+    for (id, old) in &before {
+        let (old_rule, new_rule) = (rule(old, KeelMode::Apply), rule(&after[id], KeelMode::Ignore));
+        if old == &after[id] {
+            continue;
+        }
+        moved += 1;
+        assert!(new_rule.problems.is_empty(), "{id}: {:?}", new_rule.problems);
+        assert_eq!(old_rule.schedule, new_rule.schedule, "{id}");
+        assert_eq!(old_rule.containers, new_rule.containers, "{id}");
+    }
+    assert_eq!(moved, 8);
+}
+
+#[test]
+fn without_a_folder_it_says_what_to_give() {
+    let output = migrate(&fixtures(), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("supercargo migrate PATH"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn where_there_is_nothing_of_keels_it_says_so() {
+    let output = migrate(&fixtures(), &["plain.yaml", "--write"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "Nothing of Keel's was found.\n".to_owned()));
+}
