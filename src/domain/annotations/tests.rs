@@ -339,6 +339,26 @@ fn control_characters_of_foreign_text_are_escaped() {
 }
 
 #[test]
+fn policy_digest_cannot_be_pinned_to_a_tag() {
+    let rule = read(&[("policy", "minor"), ("policy.web", "digest"), ("pin", "tag")], &[]);
+    assert_eq!(codes(&rule.problems), ["policy-invalid"]);
+    assert_eq!(states(&rule), ["!policy-invalid", "minor+tag"]);
+}
+
+#[rstest::rstest]
+#[case("minro")]
+#[case("semver:>=>=")]
+#[case("minor:1")]
+#[case("named:nobody")]
+#[case("glob:[a-")]
+#[case("")]
+fn a_policy_that_does_not_parse_is_a_problem(#[case] policy: &str) {
+    let rule = read(&[("policy", policy)], &[]);
+    assert_eq!(codes(&rule.problems), ["policy-invalid"]);
+    assert_eq!(states(&rule), ["!policy-invalid", "!policy-invalid"]);
+}
+
+#[test]
 fn an_image_that_does_not_parse_is_its_own_containers_problem() {
     let workload = workload(&[("policy", "minor")], &["web=o/web:1.0", "log={{ .Values.image }}", "off=$(X)"]);
     let mut workload = workload;

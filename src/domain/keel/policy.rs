@@ -141,3 +141,59 @@ fn regexp(pattern: &str) -> (String, bool) {
     };
     (whole, ordered)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::{
+        decide::{Current, Listing, decide},
+        image::Tag,
+        policy::{NamedPolicies, Options, Order, Policy},
+    };
+
+    /// Whether our policy takes that tag alone.
+    fn takes(policy: &str, tag: &Tag) -> bool {
+        let options = Options { order: Some(Order::Alphabetical), ..Options::default() };
+        let policy = Policy::parse(policy, &options, &NamedPolicies::default()).unwrap();
+        let current = Current { tag: None, digest: None };
+        decide(&policy, current, &Listing::new(std::slice::from_ref(tag)), &HashMap::new()).choice().is_some()
+    }
+
+    #[rstest::rstest]
+    #[case("^v[0-9]+$", "regex:v[0-9]+", false)]
+    #[case("v[0-9]+", "regex:.*(?:v[0-9]+).*", false)]
+    #[case("^a|b$", "regex:.*(?:^a|b$).*", false)]
+    #[case("^a\\$", "regex:.*(?:^a\\$).*", false)]
+    #[case("^(?P<compare>[0-9]+)-.*$", "regex:(?P<order>[0-9]+)-.*", true)]
+    fn a_regexp_is_made_to_match_the_whole_tag(#[case] keels: &str, #[case] ours: &str, #[case] ordered: bool) {
+        assert_eq!(regexp(keels), (ours.to_owned(), ordered));
+    }
+
+    proptest! {
+        #[test]
+        fn a_glob_of_keels_matches_what_it_matched(
+            pattern in "[a-c*?\\[\\]{}!^.\\\\-]{1,8}",
+            tag in "[a-c][a-c.-]{0,8}",
+        ) {
+            let parts: Vec<String> = pattern.split('*').map(regex::escape).collect();
+            let keels = regex::Regex::new(&format!("^(?s:{})$", parts.join(".*"))).unwrap();
+            let ours = format!("glob:{}", glob(&pattern));
+            prop_assert_eq!(takes(&ours, &Tag::parse(&tag).unwrap()), keels.is_match(&tag), "{} {}", ours, tag);
+        }
+
+        #[test]
+        fn a_regexp_of_keels_matches_what_it_matched(
+            pattern in "\\^?(a|b|[ab]|c\\*|\\(a\\|b\\)|\\||\\.){1,5}\\$?",
+            tag in "[a-c][a-c.-]{0,8}",
+        ) {
+            if let Ok(keels) = regex::Regex::new(&pattern) {
+                let (ours, _) = regexp(&pattern);
+                prop_assert_eq!(takes(&ours, &Tag::parse(&tag).unwrap()), keels.is_match(&tag), "{} {}", ours, tag);
+            }
+        }
+    }
+}
