@@ -14,6 +14,7 @@ use crate::support::control_plane::Namespace;
 mod events;
 mod secrets;
 mod watch;
+mod write;
 
 fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::default())

@@ -112,7 +112,7 @@ async fn changes_and_deletions_are_told_and_what_does_not_matter_is_not() {
     ns.merge("deployments", "web", json!({"spec": {"minReadySeconds": 5}})).await;
     ns.merge("deployments", "web", json!({"metadata": {"labels": {"irrelevant": "1"}}})).await;
     ns.merge("deployments", "web", json!({"metadata": {"annotations": {"supercargo.dev/policy": "patch"}}})).await;
-    let next = watching.next("the policy", |change| Some(change)).await;
+    let next = watching.next("the policy", Some).await;
     let ClusterChange::Workload(told) = &next else { panic!("{next:?}") };
     // At most the first annotation of the controller came between: that the map is there matters to a patch.
     let told = if told.annotations.is_empty() { &watching.workload(&ns.name, "web").await } else { told };
