@@ -11,3 +11,4 @@ mod operator;
 mod poll;
 mod process;
 mod registry;
+mod webhook;

@@ -247,7 +247,6 @@ async fn spawn(host: &str, options: &Options, folder: &Path) -> Option<Process> 
         config["notifications"] = json!({"endpoints": [{
             "name": "sink", "url": url, "headers": {"Authorization": [authorization]},
             "timeout": "1s", "threshold": 3, "backoff": "1s",
-            "ignore": {"actions": ["pull"], "mediatypes": ["application/octet-stream"]},
         }]});
     }
     // JSON is YAML.
