@@ -1,8 +1,14 @@
 //! The composition root: with the commands the only place that names adapters. Builds, spawns, supervises, drains.
 
-use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    process::ExitCode,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
+use futures::future::BoxFuture;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -14,14 +20,19 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::SystemClock,
     cluster,
-    config::{self, Config, RunArgs},
+    config::{self, Config, FileArgs, RunArgs},
+    domain::{
+        hint::Source,
+        image::{Digest, Tag},
+    },
     engine::{self, Inbox, Inputs, Ports, Settings},
     ingest::{
         self,
         webhook::{self, Sender},
     },
+    logging,
     metrics::Metrics,
-    ports::{Clock, Leadership},
+    ports::{Clock, ImageTimes, Leadership, Registry, RegistryError},
     registry, store,
     web::{
         self,
@@ -38,6 +49,7 @@ const CHANGES: usize = 256;
 
 /// Runs the operator until SIGTERM or SIGINT; a second one ends it at once.
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    logging::init(args.log_format, &args.log_level)?;
     let config = Config::read(&args.files, &sender_names())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let metrics = Arc::new(Metrics::default());
@@ -54,12 +66,14 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     let client = cluster::connect(&options).await?;
     let secrets = Arc::new(cluster::PullSecrets::new(client.clone(), clock.clone()));
-    let registry = registry::Client::new(
-        registry_settings(&config, config::in_cluster())?,
-        secrets,
-        clock.clone(),
-        metrics.clone(),
-    )?;
+    let make_registry = {
+        let (clock, metrics) = (clock.clone(), metrics.clone());
+        move |config: &Config| -> anyhow::Result<registry::Client> {
+            let settings = registry_settings(config, config::in_cluster())?;
+            Ok(registry::Client::new(settings, secrets.clone(), clock.clone(), metrics.clone())?)
+        }
+    };
+    let registry = Arc::new(Replaceable::new(make_registry(&config)?));
 
     let (due_sender, due) = mpsc::channel(1);
     let (poll, polling) = ingest::poll::start(clock.clone(), metrics.clone(), due_sender);
@@ -77,7 +91,19 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let inbox = Inbox::default();
     let (ready_sender, ready) = watch::channel(false);
     let (settings_sender, settings) = watch::channel(engine_settings(&args, &config));
-    tasks.spawn(named("the configuration", reload(args.clone(), settings_sender, clock.clone())));
+    let apply = {
+        let (args, registry, first) = (args.clone(), registry.clone(), config.registries.clone());
+        let mut registries = first;
+        move |config: &Config| -> anyhow::Result<()> {
+            if config.registries != registries {
+                registry.replace(make_registry(config)?);
+                registries.clone_from(&config.registries);
+            }
+            settings_sender.send_replace(engine_settings(&args, config));
+            Ok(())
+        }
+    };
+    tasks.spawn(named("the configuration", reload(args.files.clone(), apply, clock.clone())));
 
     let senders = hook_settings(&args, &config)?;
     let hooks = web::hooks::router(senders, Arc::new(inbox.clone()), metrics.clone(), clock.clone()).await?;
@@ -95,7 +121,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 
     let objects = Arc::new(cluster::Objects::new(client, clock.clone()));
     let ports = Ports {
-        registry: Arc::new(registry),
+        registry,
         workloads: objects.clone(),
         sink: objects,
         records: Arc::new(store::Memory::default()),
@@ -186,21 +212,24 @@ fn sender_names() -> Vec<&'static str> {
 }
 
 /// Reads the configuration again when its files change; what cannot be read leaves the old one in force.
-async fn reload(args: RunArgs, settings: watch::Sender<Settings>, clock: Arc<dyn Clock>) {
-    let mut known = Config::fingerprint(&args.files);
+async fn reload(files: FileArgs, mut apply: impl FnMut(&Config) -> anyhow::Result<()>, clock: Arc<dyn Clock>) {
+    let mut known = Config::fingerprint(&files);
     loop {
         clock.sleep_until(clock.monotonic() + RELOAD).await;
-        let found = Config::fingerprint(&args.files);
+        let found = Config::fingerprint(&files);
         if found == known {
             continue;
         }
         known = found;
-        match Config::read(&args.files, &sender_names()) {
-            Ok(config) => {
-                tracing::info!("the configuration was read again");
-                settings.send_replace(engine_settings(&args, &config));
+        let read = Config::read(&files, &sender_names()).map_err(anyhow::Error::from);
+        match read.and_then(|config| apply(&config)) {
+            Ok(()) => tracing::info!("the configuration was read again"),
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the configuration was not read again; the old one stays in force"
+                );
             }
-            Err(error) => tracing::error!(%error, "the configuration was not read again; the old one stays in force"),
         }
     }
 }
@@ -212,6 +241,40 @@ async fn listen(address: std::net::SocketAddr, flag: &str) -> anyhow::Result<Tcp
 async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> &'static str {
     task.await;
     name
+}
+
+/// A registry client that is replaced when the configuration of registries changes. Looks under way keep the old one.
+struct Replaceable(RwLock<Arc<registry::Client>>);
+
+impl Replaceable {
+    fn new(client: registry::Client) -> Self {
+        Self(RwLock::new(Arc::new(client)))
+    }
+
+    fn replace(&self, client: registry::Client) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(client);
+    }
+
+    fn get(&self) -> Arc<registry::Client> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Registry for Replaceable {
+    fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Vec<Tag>, RegistryError>> {
+        let client = self.get();
+        Box::pin(async move { client.tags(source).await })
+    }
+
+    fn digest<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {
+        let client = self.get();
+        Box::pin(async move { client.digest(source, tag).await })
+    }
+
+    fn image<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {
+        let client = self.get();
+        Box::pin(async move { client.image(source, tag).await })
+    }
 }
 
 /// Until there is an election, the one process may write.

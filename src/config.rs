@@ -12,12 +12,15 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::domain::{
-    guard::Guard,
-    image::Repository,
-    keel::KeelMode,
-    policy::{NamedPolicies, PolicyFile},
-    poll::parse_duration,
+use crate::{
+    domain::{
+        guard::Guard,
+        image::Repository,
+        keel::KeelMode,
+        policy::{NamedPolicies, PolicyFile},
+        poll::parse_duration,
+    },
+    logging,
 };
 
 /// The longest configuration or policy file that is read.
@@ -32,15 +35,6 @@ const SHIPPED: &[(&str, &str)] = &[
     ("minor", include_str!("../policies/minor.yaml")),
     ("patch", include_str!("../policies/patch.yaml")),
 ];
-
-/// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// Which cluster.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -102,9 +96,9 @@ pub struct RunArgs {
     pub keel: KeelMode,
     /// How logs are written
     #[arg(long, value_enum, default_value = "text")]
-    pub log_format: LogFormat,
+    pub log_format: logging::Format,
     /// What is logged: error, warn, info, debug, or a filter such as `supercargo=debug,warn`
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    #[arg(long, value_name = "FILTER", default_value = logging::DEFAULT_FILTER)]
     pub log_level: String,
 }
 
