@@ -145,9 +145,6 @@ fn is_manifest(path: &Path) -> bool {
 
 /// The text of a file, or why it is not read.
 pub(super) fn read(path: &Path) -> Result<String, String> {
-    if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
-        return Err("it is no regular file".into());
-    }
     let file = File::open(path).map_err(|error| format!("the file cannot be read: {error}"))?;
     read_from(file)
 }
@@ -192,10 +189,11 @@ struct Staged {
 fn stage(file: &NewText) -> anyhow::Result<Staged> {
     // Where the path itself is a link, the file it leads to is replaced, not the link.
     let path = fs::canonicalize(file.path)?;
+    let metadata = fs::metadata(&path)?;
+    anyhow::ensure!(metadata.is_file(), "it is no regular file");
     if read(&path).as_deref() != Ok(file.old) {
         anyhow::bail!("the file was changed by somebody else meanwhile: run the command again");
     }
-    let metadata = fs::metadata(&path)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut attempt = 0;
     let (mut out, temporary) = loop {
@@ -247,4 +245,139 @@ pub(super) fn diff(path: &Path, old: &str, new: &str) -> String {
         .unified_diff()
         .header(&format!("a/{name}"), &format!("b/{name}"))
         .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    const DEPLOYMENT: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n";
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        folder
+    }
+
+    fn names(root: &Path, paths: impl IntoIterator<Item = PathBuf>) -> Vec<String> {
+        paths.into_iter().map(|p| p.strip_prefix(root).unwrap().display().to_string()).collect()
+    }
+
+    #[test]
+    fn a_folder_is_read_in_order_without_what_is_hidden() {
+        let yaml = DEPLOYMENT.as_bytes();
+        let folder = folder(&[
+            ("b.yml", yaml),
+            ("a/z.yaml", yaml),
+            ("a.json", b"{\"kind\": \"Namespace\", \"apiVersion\": \"v1\", \"metadata\": {\"name\": \"n\"}}"),
+            ("c.YAML", yaml),
+            ("notes.txt", yaml),
+            ("values.yaml", b"image: {tag: 1}"),
+            (".hidden.yaml", yaml),
+            (".git/x.yaml", yaml),
+            ("node_modules/x/y.yaml", yaml),
+        ]);
+        let (files, problems) = load(folder.path()).unwrap();
+        assert_eq!(names(folder.path(), files.into_iter().map(|f| f.path)), ["a/z.yaml", "a.json", "b.yml", "c.YAML"]);
+        assert_eq!(problems, []);
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_reported_and_others_go_on() {
+        let folder = folder(&[
+            ("bad.yaml", b"a: 1\nb: [\n"),
+            ("binary.yaml", b"a: 1\n\xff"),
+            ("good.yaml", DEPLOYMENT.as_bytes()),
+            ("huge.yaml", b""),
+            ("part.yaml", format!("{DEPLOYMENT}---\n{}", DEPLOYMENT.replace("name", "labels")).as_bytes()),
+        ]);
+        let huge = OpenOptions::new().write(true).open(folder.path().join("huge.yaml")).unwrap();
+        huge.set_len(MAX_BYTES as u64 + 1).unwrap();
+        let (files, problems) = load(folder.path()).unwrap();
+        assert_eq!(names(folder.path(), files.into_iter().map(|f| f.path)), ["good.yaml", "part.yaml"]);
+        let shown: Vec<String> = problems.iter().map(|p| p.to_string()).collect();
+        let expected = [
+            "bad.yaml:",
+            "binary.yaml: it is not UTF-8 (line 2)",
+            "huge.yaml: it has more than 32 MiB",
+            "part.yaml:5: this Deployment has no metadata.name",
+        ];
+        assert_eq!(shown.len(), expected.len(), "{shown:?}");
+        for (shown, expected) in shown.iter().zip(expected) {
+            assert!(shown.contains(expected), "{shown} should say {expected}");
+        }
+    }
+
+    #[test]
+    fn links_are_not_followed_out_of_the_folder() {
+        let outside = folder(&[("secret.yaml", DEPLOYMENT.as_bytes())]);
+        let folder = folder(&[("a.yaml", DEPLOYMENT.as_bytes())]);
+        symlink(outside.path(), folder.path().join("out")).unwrap();
+        symlink(outside.path().join("secret.yaml"), folder.path().join("out.yaml")).unwrap();
+        symlink(folder.path(), folder.path().join("round")).unwrap();
+        symlink("a.yaml", folder.path().join("same.yaml")).unwrap();
+        symlink("nowhere", folder.path().join("gone.yaml")).unwrap();
+        let (files, problems) = walk(folder.path()).unwrap();
+        assert_eq!(names(folder.path(), files), ["a.yaml"]);
+        let mut reported = names(folder.path(), problems.into_iter().map(|p| p.path));
+        reported.sort();
+        assert_eq!(reported, ["gone.yaml", "out", "out.yaml"]);
+    }
+
+    #[test]
+    fn a_file_of_any_name_is_read_when_it_is_the_path() {
+        let folder = folder(&[("deploy.tpl", DEPLOYMENT.as_bytes())]);
+        let (files, _) = load(&folder.path().join("deploy.tpl")).unwrap();
+        assert_eq!(files.len(), 1);
+        assert!(load(&folder.path().join("missing")).is_err());
+    }
+
+    #[test]
+    fn files_are_written_whole_with_their_permissions() {
+        let folder = folder(&[("a.yaml", b"a"), ("b.yaml", b"b")]);
+        let path = |name: &str| folder.path().join(name);
+        fs::set_permissions(path("a.yaml"), fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("b.yaml", path("link.yaml")).unwrap();
+        write(&[
+            NewText { path: &path("a.yaml"), old: "a", new: "A" },
+            NewText { path: &path("link.yaml"), old: "b", new: "B" },
+        ])
+        .unwrap();
+        assert_eq!(fs::read_to_string(path("a.yaml")).unwrap(), "A");
+        assert_eq!(fs::metadata(path("a.yaml")).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_to_string(path("b.yaml")).unwrap(), "B");
+        assert!(fs::symlink_metadata(path("link.yaml")).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn nothing_is_written_when_one_file_was_changed_meanwhile() {
+        let folder = folder(&[("a.yaml", b"a"), ("b.yaml", b"changed")]);
+        let path = |name: &str| folder.path().join(name);
+        let written = write(&[
+            NewText { path: &path("a.yaml"), old: "a", new: "A" },
+            NewText { path: &path("b.yaml"), old: "b", new: "B" },
+        ]);
+        let message = format!("{:#}", written.unwrap_err());
+        assert!(message.contains("b.yaml: nothing was written: the file was changed"), "{message}");
+        assert_eq!(fs::read_to_string(path("a.yaml")).unwrap(), "a");
+        assert_eq!(fs::read_to_string(path("b.yaml")).unwrap(), "changed");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_difference_is_a_unified_diff() {
+        let shown = diff(Path::new("./k8s/web.yaml"), "a: 1\nb: 2", "a: 1\nb: 3");
+        assert_eq!(
+            shown,
+            "--- a/k8s/web.yaml\n+++ b/k8s/web.yaml\n@@ -1,2 +1,2 @@\n a: 1\n-b: 2\n\\ No newline at end of file\n\
+             +b: 3\n\\ No newline at end of file\n"
+        );
+    }
 }

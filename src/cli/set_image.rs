@@ -1,6 +1,7 @@
 //! `supercargo set-image`: one exact edit.
 
 use std::{
+    fs::File,
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -84,10 +85,14 @@ impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let stdin = self.file == Path::new("-");
         let name = if stdin { "standard input".to_owned() } else { self.file.display().to_string() };
-        if !stdin && let Err(error) = std::fs::File::open(&self.file) {
-            return Ok(usage(&format!("{name} cannot be read: {error}")));
-        }
-        let text = if stdin { files::read_from(io::stdin().lock()) } else { files::read(&self.file) };
+        let text = if stdin {
+            files::read_from(io::stdin().lock())
+        } else {
+            match File::open(&self.file) {
+                Ok(file) => files::read_from(file),
+                Err(error) => return Ok(usage(&format!("{name} cannot be read: {error}"))),
+            }
+        };
         let text = text.map_err(|reason| anyhow!("{name}: {reason}"))?;
         let edits = match (&self.image, &self.path) {
             (Some(repository), _) => self.images(&name, &text, repository)?,

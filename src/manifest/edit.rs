@@ -228,7 +228,11 @@ fn block(tree: &Tree, node: &Node, old: &str, new: &str) -> Result<(Range<usize>
     }
 }
 
-/// Whether a document is JSON by its looks: flow style, double quotes around every key.
+fn is_json_literal(text: &str) -> bool {
+    matches!(text, "true" | "false" | "null") || text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+}
+
+/// Whether a document is JSON by its looks: flow style, double quotes around every key and text.
 fn is_json(tree: &Tree, document: usize) -> bool {
     let root = tree.documents[document].root;
     (root..tree.node(root).next()).all(|id| {
@@ -240,7 +244,9 @@ fn is_json(tree: &Tree, document: usize) -> bool {
                 tree.entries(id).all(|(key, _)| quoted(key))
             }
             Kind::Sequence => true,
-            Kind::Scalar(_, style) => matches!(style, ScalarStyle::Plain | ScalarStyle::DoubleQuoted),
+            Kind::Scalar(_, ScalarStyle::DoubleQuoted) => true,
+            Kind::Scalar(ref value, ScalarStyle::Plain) => is_json_literal(value),
+            Kind::Scalar(..) => false,
             Kind::Alias(_) => false,
         }
     })

@@ -68,6 +68,28 @@ fn standard_input_is_edited_too() {
     assert_eq!(String::from_utf8_lossy(&out.stdout), "a: \"1.10\"");
 }
 
+#[test]
+fn a_file_of_20000_documents_is_edited_in_one_go() {
+    let document = |n: usize| match n % 50 {
+        0 => format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: w{n}}}\nspec:\n  template:\n    spec:\n      containers:\n      - name: a\n        image: &i nginx:1.26 # {n}\n      - {{name: b, image: *i}}\n"
+        ),
+        _ => format!("kind: ConfigMap\ndata: {{n: {n}}}\n"),
+    };
+    let text = (0..20_000).map(document).collect::<Vec<_>>().join("---\n");
+    let found = supercargo::manifest::read(&text).unwrap();
+    assert_eq!(found.workloads.len(), 400);
+    let mut edits = Vec::new();
+    for found in found.workloads {
+        for (container, image) in found.workload.containers.iter().zip(found.images) {
+            let (old, new) = (container.image.to_string(), "nginx:1.27".to_owned());
+            edits.push(supercargo::manifest::Edit { place: image.place, old, new });
+        }
+    }
+    assert_eq!(edits.len(), 800);
+    assert_eq!(supercargo::manifest::edit(&text, &edits).unwrap(), text.replace("nginx:1.26", "nginx:1.27"));
+}
+
 #[rstest::rstest]
 #[case(&["missing.yaml", "--path", "a", "--value", "b"], "missing.yaml cannot be read")]
 #[case(&["crlf/before.yaml"], "required")]
