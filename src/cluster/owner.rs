@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::managed::Entry;
-use crate::domain::workload::Owner;
+use crate::domain::{image::excerpt, workload::Owner};
 
 /// What of an object's metadata tells its owner.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +88,7 @@ fn marked(key: &str, value: &str) -> Option<Owner> {
     if marker.tool == "Argo CD"
         && let Some((application, _)) = value.split_once(':')
     {
-        return Some(Owner::Elsewhere(format!("Argo CD application {application:?}")));
+        return Some(Owner::Elsewhere(format!("Argo CD application \"{}\"", excerpt(application))));
     }
     Some(Owner::Elsewhere(format!("{} ({key})", marker.tool)))
 }

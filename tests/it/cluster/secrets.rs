@@ -87,9 +87,9 @@ async fn the_command_that_an_error_prints_grants_the_right() {
     let secrets = PullSecrets::new(client, clock());
     let error = secrets.docker_config(&ns.name, "pull", false).await.unwrap_err().0;
 
-    // The component's ClusterRole, under the name that the command uses.
-    let role = ["create", "clusterrole", "supercargo-pull-secrets", "--verb=get", "--resource=secrets"];
-    plane.kubectl(&role);
+    // The command refers to the ClusterRole that is shipped.
+    let role = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/components/pull-secrets/clusterrole.yaml");
+    plane.kubectl(&["apply", "-f", role]);
     let (_, command) = error.split_once("kubectl ").unwrap();
     let (command, _) = command.split_once(" (").unwrap();
     plane.kubectl(&command.split(' ').collect::<Vec<_>>());
