@@ -3,18 +3,20 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::bail;
-
-use super::files::{self, ManifestFile, NewText};
+use super::{
+    files::{self, ManifestFile, NewText},
+    output::print,
+    survey::{self, Scope, block_on},
+};
 use crate::{
+    config::ClusterArgs,
     domain::{
         image::excerpt,
-        keel::{self, Item},
+        keel::{self, Item, Translation},
         workload::{Kind, Workload, WorkloadId},
     },
     manifest::{self, Replace, Rewrite, Values},
@@ -23,18 +25,30 @@ use crate::{
 /// Say what to write instead of Keel's annotations and labels, line by line, and what will differ
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A folder of manifests, or one file
+    /// A folder of manifests, or one file; without it the cluster is read
     path: Option<PathBuf>,
 
     /// Edit the files; a workload with a key that cannot be moved yet is left as it is
     #[arg(long, requires = "path")]
     write: bool,
+
+    /// Workloads of this namespace (default: the kubeconfig's)
+    #[arg(long, short = 'n', conflicts_with_all = ["path", "all_namespaces"])]
+    namespace: Option<String>,
+    /// Workloads of all namespaces
+    #[arg(long, short = 'A', conflicts_with = "path")]
+    all_namespaces: bool,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Some(root) = &self.path else {
-            bail!("reading a cluster is not built yet: give a folder of manifests, `supercargo migrate PATH`");
+            let scope = Scope { namespace: self.namespace.clone(), all: self.all_namespaces, one: None };
+            let workloads = block_on(survey::workloads(&self.cluster, &scope))?;
+            print(&cluster(&workloads))?;
+            return Ok(ExitCode::SUCCESS);
         };
         let (files, problems) = files::load(root)?;
         let mut tally = Tally::default();
@@ -55,7 +69,7 @@ impl Args {
             files::write(&edits)?;
         }
         let _ = writeln!(report, "{}", tally.summary(self.write));
-        io::stdout().write_all(report.as_bytes())?;
+        print(&report)?;
         Ok(if self.write && tally.left > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
@@ -95,18 +109,9 @@ fn workloads(file: &ManifestFile, report: &mut String, tally: &mut Tally) -> Opt
         let by = keel::replacements(&found.workload, &translation);
         let _ = writeln!(report, "{}:{} {}", shown(&file.path), found.line, found.workload.id);
         let line = |item: &Item| lines.get(index).and_then(|l| l.get(&(item.label, item.key.clone()))).copied();
-        let mut items: Vec<(Option<usize>, &Item, &[(String, String)])> =
-            translation.items.iter().zip(&by).map(|(item, by)| (line(item), item, by.as_slice())).collect();
-        items.sort_by_key(|(line, ..)| *line);
-        for (line, item, by) in items {
-            item_lines(report, line, item, by);
-        }
-        if by.iter().all(Vec::is_empty) && translation.watched {
-            let _ = writeln!(report, "  `supercargo.dev/policy` is here already: only Keel's keys are taken out");
-        }
-        if translation.items.iter().any(|item| item.blocks.is_some()) {
+        let blocked = items(report, &translation, &by, line);
+        if blocked {
             tally.left += 1;
-            let _ = writeln!(report, "  left as it is, until the lines marked `blocked` are settled");
             continue;
         }
         let replace = |(item, by): (&Item, Vec<_>)| Replace { label: item.label, key: item.key.clone(), by };
@@ -135,6 +140,53 @@ fn workloads(file: &ManifestFile, report: &mut String, tally: &mut Tally) -> Opt
             None
         }
     }
+}
+
+/// Reports the workloads of a cluster.
+fn cluster(workloads: &[Workload]) -> String {
+    let (mut report, mut tally) = (String::new(), Tally::default());
+    for workload in workloads {
+        let translation = keel::translate(workload);
+        if translation.items.is_empty() {
+            continue;
+        }
+        let _ = writeln!(report, "{}", workload.id);
+        let by = keel::replacements(workload, &translation);
+        if items(&mut report, &translation, &by, |_| None) {
+            tally.left += 1;
+        } else {
+            tally.moved += 1;
+        }
+    }
+    let summary = match (tally.moved, tally.left) {
+        (0, 0) => tally.summary(false),
+        (ready, blocked) => format!(
+            "{ready} ready to be moved, {blocked} blocked. Write the annotations where the workloads come from (`supercargo \
+             migrate PATH --write` edits manifests)."
+        ),
+    };
+    let _ = writeln!(report, "{summary}");
+    report
+}
+
+/// What becomes of all keys of a workload; whether any of them blocks.
+fn items(
+    report: &mut String,
+    translation: &Translation,
+    by: &[Vec<(String, String)>],
+    line: impl Fn(&Item) -> Option<usize>,
+) -> bool {
+    let mut order: Vec<usize> = (0..translation.items.len()).collect();
+    order.sort_by_key(|index| line(&translation.items[*index]));
+    for index in order {
+        let item = &translation.items[index];
+        item_lines(report, line(item), item, &by[index]);
+    }
+    let blocked = translation.items.iter().any(|item| item.blocks.is_some());
+    if blocked {
+        let _ = writeln!(report, "  left as it is, until the lines marked `blocked` are settled");
+    }
+    blocked
 }
 
 /// What becomes of one key.

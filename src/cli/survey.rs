@@ -17,7 +17,7 @@ use crate::{
     config::{self, ClusterArgs, Config},
     domain::{
         keel::KeelMode,
-        workload::{KindSpec, WorkloadId},
+        workload::{KindSpec, Workload, WorkloadId},
     },
     engine::{self, Settings, assess::Assessment},
     metrics::Metrics,
@@ -119,17 +119,8 @@ pub(super) async fn cluster(
     config: &Config,
     settings: Settings,
 ) -> anyhow::Result<Vec<(WorkloadId, Assessment)>> {
-    let options = cluster::connect::Options { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
-    let client = cluster::connect(&options).await?;
-    // A cluster that does not answer is told at once; the watches would wait for it.
-    client.apiserver_version().await.context("the cluster does not answer")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let watched = if scope.all {
-        cluster::Scope::Cluster
-    } else {
-        cluster::Scope::Namespaces(vec![scope.namespace.unwrap_or_else(|| client.default_namespace().to_owned())])
-    };
-    let mut changes = read(client.clone(), watched, clock.clone()).await?;
+    let (client, mut changes) = connect(args, &scope, clock.clone()).await?;
     if let Some((kind, name)) = &scope.one {
         changes.retain(|change| match change {
             ClusterChange::Workload(workload) => workload.id.kind == kind.kind && *workload.id.name == **name,
@@ -140,6 +131,37 @@ pub(super) async fn cluster(
     let registry = registry_with(config, secrets)?;
     let objects = cluster::Objects::new(client, clock.clone());
     Ok(engine::survey(settings, changes, &registry, Some(&objects), &*clock, |_| "cluster".to_owned()).await)
+}
+
+/// Reads the workloads of a cluster as the kubeconfig's user, and asks no registry.
+pub(super) async fn workloads(args: &ClusterArgs, scope: &Scope) -> anyhow::Result<Vec<Workload>> {
+    let (_, changes) = connect(args, scope, Arc::new(SystemClock::default())).await?;
+    let workload = |change| match change {
+        ClusterChange::Workload(workload) => Some(*workload),
+        _ => None,
+    };
+    let mut workloads: Vec<Workload> = changes.into_iter().filter_map(workload).collect();
+    workloads.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(workloads)
+}
+
+async fn connect(
+    args: &ClusterArgs,
+    scope: &Scope,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<(kube::Client, Vec<ClusterChange>)> {
+    let options = cluster::connect::Options { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
+    let client = cluster::connect(&options).await?;
+    // A cluster that does not answer is told at once; the watches would wait for it.
+    client.apiserver_version().await.context("the cluster does not answer")?;
+    let watched = if scope.all {
+        cluster::Scope::Cluster
+    } else {
+        let namespace = scope.namespace.clone();
+        cluster::Scope::Namespaces(vec![namespace.unwrap_or_else(|| client.default_namespace().to_owned())])
+    };
+    let changes = read(client.clone(), watched, clock).await?;
+    Ok((client, changes))
 }
 
 /// Everything there is, once.

@@ -46,8 +46,11 @@ pub struct Values {
     pub images: Vec<(String, String)>,
 }
 
-/// The lines of each workload's annotations and labels, by (whether it is a label, key).
-pub fn key_lines(text: &str, found: &[Found]) -> Result<Vec<BTreeMap<(bool, String), usize>>, ManifestError> {
+/// The lines of a workload's annotations and labels, by (whether it is a label, key).
+pub type KeyLines = BTreeMap<(bool, String), usize>;
+
+/// The lines of each workload's annotations and labels.
+pub fn key_lines(text: &str, found: &[Found]) -> Result<Vec<KeyLines>, ManifestError> {
     let tree = Tree::parse(text)?;
     let lines = |found: &Found| {
         let mut lines = BTreeMap::new();

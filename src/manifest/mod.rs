@@ -14,7 +14,7 @@ mod scalar;
 mod tree;
 
 pub use edit::{Edit, EditError, edit};
-pub use metadata::{Replace, Rewrite, Values, entry, keel_values, key_lines, rewrite};
+pub use metadata::{KeyLines, Replace, Rewrite, Values, entry, keel_values, key_lines, rewrite};
 pub use path::{Path, PathError, find};
 pub use read::{Found, ImagePlace, Manifests, NamespaceFound, read};
 

@@ -18,6 +18,8 @@ use supercargo::{
     manifest,
 };
 
+use crate::support::control_plane::shared;
+
 fn migrate(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_supercargo"))
         .arg("migrate")
@@ -113,11 +115,28 @@ fn what_is_written_is_what_keel_apply_reads() {
     assert_eq!(moved, 8);
 }
 
-#[test]
-fn without_a_folder_it_says_what_to_give() {
-    let output = migrate(&fixtures(), &[]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("supercargo migrate PATH"), "{}", text(&output.stderr));
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_folder_the_cluster_is_read() {
+    let plane = shared().await;
+    let namespace = plane.namespace("keel").await;
+    let deployment = |name: &str, keys: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\n{keys}spec:\n  replicas: 0\n  selector: \
+             {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n    spec:\n      \
+             containers:\n      - {{name: app, image: 'registry.invalid/app:1.0.0'}}\n"
+        )
+    };
+    namespace.create(&deployment("web", "  annotations: {keel.sh/policy: minor, keel.sh/trigger: poll}\n")).await;
+    namespace.create(&deployment("old", "  labels: {keel.observer/policy: patch}\n")).await;
+    namespace.create(&deployment("bank", "  annotations: {keel.sh/policy: minor, keel.sh/approvals: '2'}\n")).await;
+    namespace.create(&deployment("plain", "")).await;
+
+    let kubeconfig = plane.kubeconfig("admin");
+    let arguments = ["--kubeconfig", kubeconfig.to_str().unwrap(), "-n", &namespace.name];
+    let output = tokio::task::block_in_place(|| migrate(&fixtures(), &arguments));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report = text(&output.stdout).replace(&*namespace.name, "NAMESPACE");
+    insta::assert_snapshot!("migrate_cluster", report);
 }
 
 #[test]

@@ -81,12 +81,9 @@ impl Translation {
 /// and is not written again.
 pub fn replacements(workload: &Workload, translation: &Translation) -> Vec<Vec<(String, String)>> {
     let prefix = super::annotations::PREFIX;
-    let policy = format!("{prefix}policy");
-    let ours = workload.annotations.keys().any(|key| *key == policy || key.starts_with(&format!("{policy}.")));
     let mut there: std::collections::BTreeSet<String> = workload.annotations.keys().cloned().collect();
     let mut puts = |item: &Item| -> Vec<(String, String)> {
-        let each = item.becomes.iter().filter(|_| !ours);
-        let whole = each.map(|(key, value)| (format!("{prefix}{key}"), value.clone()));
+        let whole = item.becomes.iter().map(|(key, value)| (format!("{prefix}{key}"), value.clone()));
         whole.filter(|(key, _)| there.insert(key.clone())).collect()
     };
     translation.items.iter().map(&mut puts).collect()
@@ -152,6 +149,8 @@ struct Given<'a> {
     all: Vec<Key<'a>>,
     /// Index of the policy.
     policy: Option<usize>,
+    /// Whether a policy of ours is on the workload, which is read instead.
+    ours: bool,
 }
 
 impl<'a> Given<'a> {
@@ -169,7 +168,9 @@ impl<'a> Given<'a> {
         let policy = [(false, KEYS[0].0), (false, KEYS[1].0), (true, KEYS[0].0), (true, KEYS[1].0)]
             .into_iter()
             .find_map(|(label, name)| find(label, name));
-        Self { all, policy }
+        let own = format!("{}policy", super::annotations::PREFIX);
+        let is_own = |key: &String| key.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        Self { all, policy, ours: workload.annotations.keys().any(is_own) }
     }
 
     /// The index of the key that counts, of one name.
@@ -223,6 +224,10 @@ fn item(given: &Given, index: usize, key: &Key, workload: &Workload) -> Item {
         ));
         return item;
     };
+    if given.ours {
+        item.differs.push("not read, as `supercargo.dev/policy` is here: take it out".into());
+        return item;
+    }
     if given.policy.is_none() {
         item.differs.push("Keel does nothing here, as `keel.sh/policy` is missing: take it out".into());
         return item;
