@@ -256,7 +256,9 @@ async fn read(path: &Path) -> std::io::Result<String> {
 
 /// What a docker config has for a repository. The error says nothing, as the text is secret.
 fn find(text: &str, repository: &Repository) -> Result<Found, ()> {
-    let config: DockerConfig = serde_json::from_str(text).map_err(|_| ())?;
+    // An array would be read as a struct's fields in their order.
+    let object = text.trim_start().starts_with('{');
+    let config: DockerConfig = serde_json::from_str(text).ok().filter(|_| object).ok_or(())?;
     let proofs = config.auths.into_iter().flatten().filter_map(|(key, entry)| {
         let rank = rank(&key, repository)?;
         Some((rank, proof(entry)?))

@@ -114,9 +114,11 @@ impl Http {
         metrics: Arc<Metrics>,
     ) -> Result<Self, SettingsError> {
         let timeouts = settings.timeouts;
-        let named = client(builder(timeouts))?;
-        let others =
-            if settings.in_cluster { client(builder(timeouts).dns_resolver(GuardedResolver))? } else { named.clone() };
+        // Each client holds the system's certificates, so there are no more of them than needed.
+        let guarded = |b: ClientBuilder| if settings.in_cluster { b.dns_resolver(GuardedResolver) } else { b };
+        let others = client(|| guarded(builder(timeouts)))?;
+        let has_named = settings.in_cluster && !settings.hosts.is_empty();
+        let named = if has_named { client(|| builder(timeouts))? } else { others.clone() };
         let mut own = HashMap::new();
         let mut named_hosts = HashSet::new();
         let mut plain_hosts = HashSet::new();
@@ -357,8 +359,12 @@ fn builder(timeouts: Timeouts) -> ClientBuilder {
         .pool_idle_timeout(Duration::from_secs(90))
 }
 
-fn client(builder: ClientBuilder) -> Result<reqwest::Client, SettingsError> {
-    builder.build().map_err(|error| SettingsError::Tls(root_cause(&error)))
+/// A machine without a trust store can still speak to registries whose `ca` is configured, and over plain HTTP.
+fn client(builder: impl Fn() -> ClientBuilder) -> Result<reqwest::Client, SettingsError> {
+    builder().build().or_else(|error| {
+        tracing::warn!(error = root_cause(&error), "no https registry is trusted but those with a `ca`");
+        builder().tls_certs_only([]).build().map_err(|error| SettingsError::Tls(root_cause(&error)))
+    })
 }
 
 fn unavailable(host: &str, what: &str, why: &str) -> RegistryError {

@@ -136,8 +136,10 @@ async fn get(look: &Look<'_>, reference: &str, what: &str) -> Result<(Digest, Ma
         return Err(answer.broken("sent a manifest that is not what its digest says"));
     }
     let manifest: Manifest = serde_json::from_slice(&body).map_err(|_| answer.broken("sent no manifest"))?;
-    if manifest.schema_version == Some(1) {
-        return Err(schema_1(&answer));
+    match manifest.schema_version {
+        Some(2) => {}
+        Some(1) => return Err(schema_1(&answer)),
+        _ => return Err(answer.broken("sent no manifest")),
     }
     let digest = match named {
         Some(named) => named,

@@ -89,7 +89,7 @@ fn next_link<'a>(headers: impl Iterator<Item = &'a str>) -> Result<Option<String
         let mut rest = header.trim();
         while !rest.is_empty() {
             let (target, after) = rest.strip_prefix('<').and_then(|r| r.split_once('>')).ok_or(())?;
-            let end = end_of_parameters(after);
+            let end = find_unquoted(after, b',');
             if is_next(&after[..end]) {
                 return if target.len() > MAX_LINK { Err(()) } else { Ok(Some(target.to_owned())) };
             }
@@ -99,21 +99,28 @@ fn next_link<'a>(headers: impl Iterator<Item = &'a str>) -> Result<Option<String
     Ok(None)
 }
 
-/// Where the comma is that ends a link's parameters.
-fn end_of_parameters(text: &str) -> usize {
+/// Where the first `separator` is that stands in no quotes, or the end.
+fn find_unquoted(text: &str, separator: u8) -> usize {
     let mut quoted = false;
-    let end = text.bytes().position(|b| {
+    let found = text.bytes().position(|b| {
         quoted ^= b == b'"';
-        b == b',' && !quoted
+        b == separator && !quoted
     });
-    end.unwrap_or(text.len())
+    found.unwrap_or(text.len())
 }
 
-fn is_next(parameters: &str) -> bool {
-    parameters.split(';').filter_map(|p| p.split_once('=')).any(|(name, value)| {
+/// Whether a link's parameters (`; rel="next"; title=x`) have the relation `next`.
+fn is_next(mut parameters: &str) -> bool {
+    while let Some(rest) = parameters.trim_start().strip_prefix(';') {
+        let (parameter, after) = rest.split_at(find_unquoted(rest, b';'));
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = value.trim().trim_matches('"');
-        name.trim().eq_ignore_ascii_case("rel") && value.split_whitespace().any(|v| v.eq_ignore_ascii_case("next"))
-    })
+        if name.trim().eq_ignore_ascii_case("rel") && value.split_whitespace().any(|v| v.eq_ignore_ascii_case("next")) {
+            return true;
+        }
+        parameters = after;
+    }
+    false
 }
 
 /// What has been read of a listing.
@@ -219,5 +226,50 @@ impl Visitor<'_> for Entry<'_> {
             Err(_) => self.0.dropped += 1,
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[rstest::rstest]
+    #[case(&[], Ok(None))]
+    #[case(&[""], Ok(None))]
+    #[case(&[r#"</x>; rel="prev""#], Ok(None))]
+    #[case(&[r#"</x>; rel="nextish""#], Ok(None))]
+    #[case(&[r#"</x>; title="; rel=next""#], Ok(None))]
+    #[case(&["</x>; rel=prev", "</y>; rel=next"], Ok(Some("/y")))]
+    #[case(&["</a,b;c>;rel=\"last next\""], Ok(Some("/a,b;c")))]
+    #[case(&["/x; rel=next"], Err(()))]
+    #[case(&["</x; rel=next"], Err(()))]
+    #[case(&["\u{fffd}"], Err(()))]
+    fn the_next_link_is_found(#[case] headers: &[&str], #[case] expected: Result<Option<&str>, ()>) {
+        assert_eq!(next_link(headers.iter().copied()), expected.map(|link| link.map(str::to_owned)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_link_panics_or_hangs(text in r#"([<>;,="é ]|rel|next|/v2){0,30}"#) {
+            let _ = next_link([text.as_str()].into_iter());
+        }
+
+        #[test]
+        fn no_body_panics(text in r#"([\[\]{}:,"]|"tags"|"a"|null|1|é|\\u00){0,30}"#) {
+            let mut page = Page::default();
+            let _ = page.read(text.as_bytes());
+        }
+
+        #[test]
+        fn every_tag_is_kept_and_nothing_else(texts: Vec<String>) {
+            let mut page = Page::default();
+            page.read(serde_json::json!({"tags": texts}).to_string().as_bytes()).unwrap();
+            let tags: Vec<Tag> = texts.iter().filter_map(|text| Tag::parse(text).ok()).collect();
+            prop_assert_eq!(page.count, texts.len());
+            prop_assert_eq!(page.dropped as usize, texts.len() - tags.len());
+            prop_assert_eq!(page.tags, tags);
+        }
     }
 }

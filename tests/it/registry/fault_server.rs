@@ -1,19 +1,45 @@
 //! A server whose every answer is written by the test, and which keeps what it was asked.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{Response, header::AUTHORIZATION},
+    http::{
+        Response,
+        header::{AUTHORIZATION, HOST},
+    },
+    serve::Listener,
 };
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+/// A file of `tests/data/registry-tls`.
+macro_rules! data {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/registry-tls/", $name)).as_slice()
+    };
+}
+
+/// The CA that the TLS servers' certificate is of.
+pub(super) const CA: &[u8] = data!("ca.pem");
 
 /// A request as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
     /// `GET /v2/web/tags/list?n=1`
     pub(super) line: String,
+    /// The value of `Host`.
+    pub(super) host: String,
     /// The value of `Authorization`, or nothing.
     pub(super) authorization: String,
 }
@@ -24,27 +50,55 @@ pub(super) struct FaultServer {
     /// `127.0.0.1:PORT`
     pub(super) host: String,
     seen: Arc<Mutex<Vec<Seen>>>,
+    bodies: Arc<Mutex<Vec<String>>>,
 }
 
 impl FaultServer {
     /// Answers each request by `answer`, which is told the request and how many came before it.
     pub(super) async fn start(answer: impl Fn(&Seen, usize) -> Response<Body> + Send + Sync + 'static) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let host = listener.local_addr().unwrap().to_string();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve(listener.local_addr().unwrap(), listener, answer)
+    }
+
+    /// The same over TLS, with the certificate of `tests/data/registry-tls`.
+    pub(super) async fn start_tls(answer: impl Fn(&Seen, usize) -> Response<Body> + Send + Sync + 'static) -> Self {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let certificates = CertificateDer::pem_slice_iter(data!("server.pem")).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(data!("server.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(certificates, key).unwrap();
+        let address = tcp.local_addr().unwrap();
+        Self::serve(address, TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) }, answer)
+    }
+
+    fn serve<L: Listener<Addr = SocketAddr>>(
+        address: SocketAddr,
+        listener: L,
+        answer: impl Fn(&Seen, usize) -> Response<Body> + Send + Sync + 'static,
+    ) -> Self {
+        let host = address.to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let server = Self { host, seen: seen.clone() };
+        let bodies = Arc::new(Mutex::new(Vec::new()));
+        let server = Self { host, seen: seen.clone(), bodies: bodies.clone() };
         let answer = Arc::new(answer);
         let app = Router::new().fallback(move |request: Request| {
             let text = |name| request.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
             let line = format!("{} {}", request.method(), request.uri());
-            let one = Seen { line, authorization: text(AUTHORIZATION) };
+            let one = Seen { line, host: text(HOST), authorization: text(AUTHORIZATION) };
             let before = {
                 let mut seen = seen.lock().unwrap();
                 seen.push(one.clone());
                 seen.len() - 1
             };
             let answer = answer(&one, before);
-            async move { answer }
+            let bodies = bodies.clone();
+            async move {
+                let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+                bodies.lock().unwrap().push(String::from_utf8_lossy(&body).into_owned());
+                answer
+            }
         });
         tokio::spawn(async move { axum::serve(listener, app).await });
         server
@@ -55,10 +109,78 @@ impl FaultServer {
         self.seen.lock().unwrap().clone()
     }
 
+    /// The bodies that came so far.
+    pub(super) fn bodies(&self) -> Vec<String> {
+        self.bodies.lock().unwrap().clone()
+    }
+
     /// The lines of what came so far.
     pub(super) fn lines(&self) -> Vec<String> {
         self.seen().into_iter().map(|seen| seen.line).collect()
     }
+}
+
+/// Accepts TLS connections, one handshake after the other.
+struct TlsListener {
+    tcp: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.tcp.accept().await.unwrap();
+            // Whoever speaks no TLS, or does not trust us, goes away.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// What a server does after it has sent its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Then {
+    /// Keeps the connection open and says nothing more.
+    Silence,
+    /// Sends a byte every 20 ms for ever.
+    Drip,
+    /// Resets the connection.
+    Reset,
+}
+
+/// A server that answers each connection with these bytes, whatever it is asked. Returns `127.0.0.1:PORT`.
+pub(super) async fn raw_server(bytes: &'static [u8], then: Then) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                // Of a request that is to be reset one byte is read: the unread rest makes the close a reset.
+                let wanted = if matches!(then, Then::Reset) { 1 } else { 4096 };
+                let _ = stream.read(&mut vec![0; wanted]).await.unwrap();
+                stream.write_all(bytes).await.unwrap();
+                match then {
+                    Then::Silence => std::future::pending().await,
+                    Then::Drip => {
+                        while stream.write_all(b" ").await.is_ok() {
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                    }
+                    Then::Reset => drop(stream),
+                }
+            });
+        }
+    });
+    host
 }
 
 /// An answer with these headers and this body.

@@ -1,1 +1,445 @@
-//! x
+//! What real registries do not do to us in a test: wait, refuse, lead astray, break off.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use futures::StreamExt as _;
+use proptest::prelude::*;
+use supercargo::{
+    ports::{Registry as _, RegistryErrorKind},
+    registry::{HostSettings, Settings, Timeouts},
+};
+
+use super::{
+    Bench, anonymous, failed,
+    fault_server::{CA, FaultServer, Then, answer, page, raw_server},
+    repository, tag, with_secrets,
+};
+use crate::support::registry::{OCI_MANIFEST, digest_of, docker_config};
+
+fn source(server: &FaultServer) -> supercargo::domain::hint::Source {
+    anonymous(repository(&format!("{}/web", server.host)))
+}
+
+/// `in_cluster`, with these servers named in the configuration as insecure.
+fn cluster(named: &[&FaultServer]) -> Settings {
+    let host = |server: &&FaultServer| HostSettings { host: server.host.clone(), insecure: true, ..Default::default() };
+    Settings { in_cluster: true, hosts: named.iter().map(host).collect(), ..Settings::default() }
+}
+
+#[rstest::rstest]
+#[case::seconds(429, Some("120"), 120)]
+#[case::date(429, Some("Sun, 01 Mar 2026 12:02:00 GMT"), 120)]
+#[case::absent(429, None, 5)]
+#[case::unreadable(429, Some("soon"), 5)]
+#[case::past(429, Some("Sun, 01 Mar 2020 12:02:00 GMT"), 1)]
+#[case::for_ever(429, Some("99999999999"), 3600)]
+#[case::unavailable(503, Some("7"), 7)]
+#[tokio::test]
+async fn a_host_that_asks_to_wait_is_left_alone_until_then(
+    #[case] status: u16,
+    #[case] header: Option<&'static str>,
+    #[case] seconds: u64,
+) {
+    let server = FaultServer::start(move |_, before| {
+        let headers: Vec<_> = header.iter().map(|value| ("retry-after", *value)).collect();
+        if before == 0 { answer(status, &headers, "slow down") } else { page(&["1"], None) }
+    })
+    .await;
+    let other = FaultServer::start(|_, _| page(&["2"], None)).await;
+    let bench = Bench::new(Settings::default());
+    let limited = |seconds| RegistryErrorKind::Limited(Duration::from_secs(seconds));
+    assert_eq!(failed(bench.client.tags(&source(&server)).await, "fewer requests"), limited(seconds));
+    // Any other request to it is not even sent.
+    assert_eq!(failed(bench.client.digest(&source(&server), &tag("1")).await, &server.host), limited(seconds));
+    assert_eq!(server.seen().len(), 1);
+    assert_eq!(bench.client.tags(&source(&other)).await.unwrap(), [tag("2")]);
+    bench.clock.advance(Duration::from_millis(seconds * 1000 - 1)).await;
+    assert_eq!(
+        failed(bench.client.tags(&source(&server)).await, "another 1 s"),
+        RegistryErrorKind::Limited(Duration::from_millis(1))
+    );
+    assert_eq!(server.seen().len(), 1);
+    bench.clock.advance(Duration::from_millis(1)).await;
+    assert_eq!(bench.client.tags(&source(&server)).await.unwrap(), [tag("1")]);
+}
+
+#[tokio::test]
+async fn a_token_server_that_asks_to_wait_is_left_alone_too() {
+    let tokens = FaultServer::start(|_, _| answer(429, &[("retry-after", "30")], "")).await;
+    let challenge = format!(r#"Bearer realm="http://{}/token""#, tokens.host);
+    let server = FaultServer::start(move |_, _| answer(401, &[("www-authenticate", challenge.as_str())], "")).await;
+    let bench = Bench::new(Settings::default());
+    for _ in 0..3 {
+        let kind = failed(bench.client.tags(&source(&server)).await, &tokens.host);
+        assert_eq!(kind, RegistryErrorKind::Limited(Duration::from_secs(30)));
+    }
+    assert_eq!(tokens.seen().len(), 1);
+}
+
+#[rstest::rstest]
+#[case::unauthorized(401, RegistryErrorKind::Auth)]
+#[case::forbidden(403, RegistryErrorKind::Auth)]
+#[case::not_found(404, RegistryErrorKind::NotFound)]
+#[case::method(405, RegistryErrorKind::Unavailable)]
+#[case::teapot(418, RegistryErrorKind::Unavailable)]
+#[case::internal(500, RegistryErrorKind::Unavailable)]
+#[case::gateway(502, RegistryErrorKind::Unavailable)]
+#[case::unknown(799, RegistryErrorKind::Unavailable)]
+#[tokio::test]
+async fn a_status_becomes_a_kind_and_no_body_is_quoted(#[case] status: u16, #[case] kind: RegistryErrorKind) {
+    let server = FaultServer::start(move |_, _| answer(status, &[], "<html>hunter2</html>")).await;
+    let bench = Bench::new(Settings::default());
+    for error in [
+        bench.client.tags(&source(&server)).await.unwrap_err(),
+        bench.client.digest(&source(&server), &tag("1")).await.unwrap_err(),
+        bench.client.image(&source(&server), &tag("1")).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind, kind);
+        assert!(error.message.contains(&status.to_string()), "{}", error.message);
+        assert!(error.message.contains(&server.host) && !error.message.contains("hunter2"), "{}", error.message);
+    }
+}
+
+#[rstest::rstest]
+#[case::silence(b"", Then::Silence, "in time")]
+#[case::half_a_head(b"HTTP/1.1 200 OK\r\nContent-", Then::Silence, "in time")]
+#[case::half_a_body(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", Then::Silence, "in time")]
+#[case::drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{", Then::Drip, "in time")]
+#[case::reset(b"", Then::Reset, "broke off")]
+#[case::reset_in_the_body(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"tags\":[", Then::Reset, "broke off")]
+#[case::no_http(b"SSH-2.0-OpenSSH\r\n", Then::Silence, "broke off")]
+#[tokio::test]
+async fn what_does_not_end_or_breaks_off_is_unavailable(
+    #[case] bytes: &'static [u8],
+    #[case] then: Then,
+    #[case] words: &str,
+) {
+    let host = raw_server(bytes, then).await;
+    let timeouts =
+        Timeouts { read: Duration::from_millis(300), request: Duration::from_millis(800), ..Timeouts::default() };
+    let bench = Bench::new(Settings { timeouts, ..Settings::default() });
+    let source = anonymous(repository(&format!("{host}/web")));
+    assert_eq!(failed(bench.client.tags(&source).await, words), RegistryErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn bodies_have_their_limits() {
+    // Chunked, so that no length is announced.
+    let endless = || {
+        let chunk = axum::body::Bytes::from(vec![b' '; 64 * 1024]);
+        Body::from_stream(futures::stream::repeat(chunk).map(Ok::<_, std::io::Error>))
+    };
+    let server = FaultServer::start(move |seen, _| match seen.line.as_str() {
+        "GET /v2/web/manifests/config" => {
+            let config = digest_of(b"?");
+            answer(200, &[], format!(r#"{{"schemaVersion":2,"config":{{"digest":"{config}"}}}}"#))
+        }
+        "GET /v2/secret/tags/list" => answer(
+            401,
+            &[("www-authenticate", format!(r#"Bearer realm="http://{}/token""#, seen.host).as_str())],
+            endless(),
+        ),
+        _ => answer(200, &[], endless()),
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    let secret = anonymous(repository(&format!("{}/secret", server.host)));
+    let web = source(&server);
+    for (error, bytes) in [
+        (bench.client.image(&web, &tag("manifest")).await.unwrap_err(), 4 << 20),
+        (bench.client.digest(&web, &tag("manifest")).await.unwrap_err(), 4 << 20),
+        (bench.client.image(&web, &tag("config")).await.unwrap_err(), 8 << 20),
+        (bench.client.tags(&web).await.unwrap_err(), 64 << 20),
+        (bench.client.tags(&secret).await.unwrap_err(), 1 << 20),
+    ] {
+        assert_eq!(error.kind, RegistryErrorKind::Unavailable);
+        assert!(error.message.contains(&format!("sent more than {bytes} bytes")), "{}", error.message);
+    }
+}
+
+#[rstest::rstest]
+#[case::no_header(200, &[])]
+#[case::no_digest(200, &[("docker-content-digest", "sha256:xyz")])]
+#[case::no_head(405, &[])]
+#[case::head_not_built(501, &[])]
+#[tokio::test]
+async fn a_digest_that_is_not_named_is_computed(
+    #[case] status: u16,
+    #[case] headers: &'static [(&'static str, &'static str)],
+) {
+    const MANIFEST: &str = r#"{"schemaVersion": 2, "config": {"digest": "x"}}"#;
+    let server = FaultServer::start(move |seen, _| match seen.line.split_once(' ').unwrap().0 {
+        "HEAD" => answer(status, headers, ""),
+        _ => answer(200, &[("content-type", OCI_MANIFEST)], MANIFEST),
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    let digest = bench.client.digest(&source(&server), &tag("1")).await.unwrap();
+    assert_eq!(digest, digest_of(MANIFEST.as_bytes()));
+    assert_eq!(server.lines(), ["HEAD /v2/web/manifests/1", "GET /v2/web/manifests/1"]);
+}
+
+#[rstest::rstest]
+#[case::schema_1("application/vnd.docker.distribution.manifest.v1+prettyjws", "{}", "schema 1")]
+#[case::schema_1_by_its_body("application/json", r#"{"schemaVersion": 1, "tag": "1"}"#, "schema 1")]
+#[case::html("text/html", "<html>", "no manifest")]
+#[case::array("application/json", "[]", "no manifest")]
+#[case::empty("application/json", "", "no manifest")]
+#[tokio::test]
+async fn what_is_no_manifest_is_an_error(#[case] kind: &'static str, #[case] body: &'static str, #[case] words: &str) {
+    let server = FaultServer::start(move |_, _| answer(200, &[("content-type", kind)], body)).await;
+    let bench = Bench::new(Settings::default());
+    let digest = bench.client.digest(&source(&server), &tag("1")).await;
+    assert_eq!(failed(digest, words), RegistryErrorKind::Unavailable);
+    let image = bench.client.image(&source(&server), &tag("1")).await;
+    assert_eq!(failed(image, words), RegistryErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_what_their_digest_says_are_an_error() {
+    let server = FaultServer::start(|seen, _| {
+        let manifest = format!(r#"{{"schemaVersion": 2, "config": {{"digest": "{}"}}}}"#, digest_of(b"right"));
+        let wrong = digest_of(b"something else");
+        match seen.line.as_str() {
+            "GET /v2/web/manifests/wrong" => answer(200, &[("docker-content-digest", wrong.as_str())], manifest),
+            "GET /v2/web/manifests/right" => answer(200, &[], manifest),
+            _ => answer(200, &[], r#"{"created": "2026-01-01T00:00:00Z"}"#),
+        }
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    for name in ["wrong", "right"] {
+        let image = bench.client.image(&source(&server), &tag(name)).await;
+        assert_eq!(failed(image, "not what its digest says"), RegistryErrorKind::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn a_token_without_any_lifetime_is_used_for_a_minute_at_most() {
+    let server = FaultServer::start(|seen, _| match (seen.line.as_str(), seen.authorization.as_str()) {
+        ("GET /token?scope=repository%3Aweb%3Apull", _) => answer(200, &[], r#"{"token": "opaque"}"#),
+        (_, "Bearer opaque") => page(&["1"], None),
+        _ => answer(401, &[("www-authenticate", format!(r#"Bearer realm="http://{}/token""#, seen.host).as_str())], ""),
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    for (wait, tokens) in [(0, 1), (53, 1), (1, 2)] {
+        bench.clock.advance(Duration::from_secs(wait)).await;
+        bench.client.tags(&source(&server)).await.unwrap();
+        assert_eq!(bench.requests("token"), tokens);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_taken_back_is_replaced_once() {
+    let server = FaultServer::start(|seen, before| {
+        let challenge = format!(r#"Bearer realm="http://{}/token""#, seen.host);
+        if seen.line.starts_with("GET /token") {
+            return answer(200, &[], format!(r#"{{"access_token": "t{before}", "expires_in": 300}}"#));
+        }
+        match seen.authorization.as_str() {
+            "Bearer t1" if before == 2 => page(&["1"], None),
+            "Bearer t4" => page(&["2"], None),
+            _ => answer(401, &[("www-authenticate", challenge.as_str())], ""),
+        }
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    assert_eq!(bench.client.tags(&source(&server)).await.unwrap(), [tag("1")]);
+    bench.clock.advance(Duration::from_secs(10)).await;
+    assert_eq!(bench.client.tags(&source(&server)).await.unwrap(), [tag("2")]);
+    let sent: Vec<String> = server.seen().into_iter().map(|seen| seen.authorization).collect();
+    assert_eq!(sent, ["", "", "Bearer t1", "Bearer t1", "", "Bearer t4"]);
+}
+
+#[tokio::test]
+async fn a_registry_that_takes_no_token_is_not_asked_in_a_circle() {
+    let server = FaultServer::start(|seen, before| {
+        // Another challenge each time.
+        let challenge = format!(r#"Bearer realm="http://{}/token",service="{before}""#, seen.host);
+        match seen.line.starts_with("GET /token") {
+            true => answer(200, &[], r#"{"token": "t"}"#),
+            false => answer(401, &[("www-authenticate", challenge.as_str())], ""),
+        }
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    assert_eq!(failed(bench.client.tags(&source(&server)).await, "no access"), RegistryErrorKind::Auth);
+    // The question, then twice a token and the question with it.
+    assert_eq!(server.seen().len(), 5);
+}
+
+#[rstest::rstest]
+#[case(500, "<html>hunter2", "answered 500")]
+#[case(404, "hunter2", "answered 404")]
+#[case(200, "hunter2", "sent no token")]
+#[case(200, r#"{"token": "a\nb"}"#, "sent no token")]
+#[case(200, r#"{"token": "", "expires_in": 3}"#, "sent no token")]
+#[tokio::test]
+async fn a_token_server_that_fails_makes_the_look_fail(
+    #[case] status: u16,
+    #[case] body: &'static str,
+    #[case] words: &str,
+) {
+    let server = FaultServer::start(move |seen, _| match seen.line.starts_with("GET /token") {
+        true => answer(status, &[], body),
+        false => {
+            answer(401, &[("www-authenticate", format!(r#"Bearer realm="http://{}/token""#, seen.host).as_str())], "")
+        }
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    let error = bench.client.tags(&source(&server)).await.unwrap_err();
+    assert_eq!(error.kind, RegistryErrorKind::Unavailable);
+    assert!(error.message.contains(words) && !error.message.contains("hunter2"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_registry_with_a_private_ca_is_trusted_where_the_configuration_says_so() {
+    let server = FaultServer::start_tls(|_, _| page(&["1"], None)).await;
+    let named = |ca| vec![HostSettings { host: server.host.clone(), ca, ..HostSettings::default() }];
+    let bench = Bench::new(Settings { hosts: named(Some(CA.to_vec())), in_cluster: true, ..Settings::default() });
+    assert_eq!(bench.client.tags(&source(&server)).await.unwrap(), [tag("1")]);
+    let bench = Bench::new(Settings { hosts: named(None), in_cluster: true, ..Settings::default() });
+    assert_eq!(failed(bench.client.tags(&source(&server)).await, "certificate"), RegistryErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn no_credential_of_an_https_registry_goes_to_a_realm_over_http() {
+    let tokens = FaultServer::start(|_, _| answer(200, &[], r#"{"token": "t"}"#)).await;
+    let realm = format!(r#"Bearer realm="http://{}/token""#, tokens.host);
+    let server = FaultServer::start_tls(move |_, _| answer(401, &[("www-authenticate", realm.as_str())], "")).await;
+    let host = HostSettings { host: server.host.clone(), ca: Some(CA.to_vec()), ..HostSettings::default() };
+    let bench = Bench::new(Settings { hosts: vec![host], in_cluster: true, ..Settings::default() });
+    bench.secrets.set("a/pull", docker_config(&server.host, "u", "p"));
+    let source = with_secrets(repository(&format!("{}/web", server.host)), "a", &["pull"]);
+    assert_eq!(failed(bench.client.tags(&source).await, "plain HTTP"), RegistryErrorKind::Refused);
+    assert_eq!(tokens.seen(), []);
+}
+
+/// Where a tenant's registry would like to lead us; `{HOST}` is a server that must not be reached.
+const FORBIDDEN: &[&str] = &[
+    "http://169.254.169.254/latest/meta-data",
+    "https://169.254.169.254/latest/meta-data",
+    "https://[fd00:ec2::254]/latest",
+    "https://[::ffff:169.254.169.254]/latest",
+    "https://2852039166/latest",
+    "https://0xa9.254.43518/latest",
+    "https://[fe80::1]/",
+    "https://0.0.0.0:1/",
+    "https://{HOST}/",
+    "https://localhost:{PORT}/",
+    "https://LOCALHOST:{PORT}/",
+    "http://{HOST}/",
+];
+
+#[tokio::test]
+async fn in_a_cluster_no_redirect_and_no_realm_leads_to_this_machine_or_to_metadata() {
+    let victim = FaultServer::start(|_, _| page(&["1"], None)).await;
+    let port = victim.host.split_once(':').unwrap().1.to_owned();
+    for target in FORBIDDEN {
+        let target = target.replace("{HOST}", &victim.host).replace("{PORT}", &port);
+        let location = target.clone();
+        let challenge = format!(r#"Bearer realm="{target}""#);
+        let server = FaultServer::start(move |seen, _| match seen.line.contains("/redirect/") {
+            true => answer(302, &[("location", location.as_str())], ""),
+            false => answer(401, &[("www-authenticate", challenge.as_str())], ""),
+        })
+        .await;
+        let bench = Bench::new(cluster(&[&server]));
+        for path in ["redirect", "realm"] {
+            let source = anonymous(repository(&format!("{}/{path}/web", server.host)));
+            let error = bench.client.tags(&source).await.unwrap_err();
+            assert_eq!(error.kind, RegistryErrorKind::Refused, "{path} to {target}: {}", error.message);
+        }
+    }
+    assert_eq!(victim.seen(), []);
+}
+
+#[tokio::test]
+async fn in_a_cluster_no_image_leads_to_this_machine_or_to_metadata() {
+    let bench = Bench::new(Settings { in_cluster: true, ..Settings::default() });
+    for host in ["localhost", "localhost:5000", "127.0.0.1:5000", "169.254.169.254", "[::1]:5000", "0.0.0.0:80"] {
+        let source = anonymous(repository(&format!("{host}/web")));
+        let kind = failed(bench.client.tags(&source).await, "registries");
+        assert_eq!(kind, RegistryErrorKind::Refused, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn in_a_cluster_a_realm_that_the_configuration_names_is_asked() {
+    let tokens = FaultServer::start(|_, _| answer(200, &[], r#"{"token": "t"}"#)).await;
+    let challenge = format!(r#"Bearer realm="http://{}/token""#, tokens.host);
+    let server = FaultServer::start(move |seen, _| match seen.authorization.as_str() {
+        "Bearer t" => page(&["1"], None),
+        _ => answer(401, &[("www-authenticate", challenge.as_str())], ""),
+    })
+    .await;
+    let bench = Bench::new(cluster(&[&server, &tokens]));
+    assert_eq!(bench.client.tags(&source(&server)).await.unwrap(), [tag("1")]);
+    // Its port counts too: what is named is a server, not a machine.
+    let bench = Bench::new(cluster(&[&server]));
+    assert_eq!(failed(bench.client.tags(&source(&server)).await, "registries"), RegistryErrorKind::Refused);
+}
+
+#[rstest::rstest]
+#[case::in_a_ring("/v2/web/tags/list", "too many times", RegistryErrorKind::Unavailable)]
+#[case::to_a_file("file:///etc/passwd", "neither https nor http", RegistryErrorKind::Refused)]
+#[case::to_nowhere("http://[", "nowhere", RegistryErrorKind::Unavailable)]
+#[tokio::test]
+async fn a_redirect_that_leads_nowhere_is_an_error(
+    #[case] location: &'static str,
+    #[case] words: &str,
+    #[case] kind: RegistryErrorKind,
+) {
+    let server = FaultServer::start(move |_, _| answer(301, &[("location", location)], "")).await;
+    let bench = Bench::new(Settings::default());
+    assert_eq!(failed(bench.client.tags(&source(&server)).await, words), kind);
+}
+
+#[test]
+fn no_answer_panics() {
+    type Given = (u16, Vec<(&'static str, String)>, String);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let given = std::sync::Arc::new(std::sync::Mutex::new(Given::default()));
+    let shared = given.clone();
+    let server = runtime.block_on(FaultServer::start(move |_, _| {
+        let (status, headers, body) = shared.lock().unwrap().clone();
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        answer(status, &headers, body)
+    }));
+    let statuses = prop::sample::select(vec![200, 201, 204, 206, 301, 304, 307, 400, 401, 403, 404, 429, 500, 503]);
+    let words = "(Bearer|Basic|realm|service|scope|rel|next|HOST|/v2/web/tags/list|http://HOST|sha256:|[<>;,=\":/ \\[\\]{}]|[ -~]{0,5}|Sun, 01 Mar 2026 12:00:00 GMT|[0-9]{1,30})";
+    let headers = prop::collection::vec(
+        (
+            prop::sample::select(vec![
+                "www-authenticate",
+                "link",
+                "location",
+                "docker-content-digest",
+                "retry-after",
+                "content-type",
+            ]),
+            prop::string::string_regex(&format!("{words}{{0,8}}"))
+                .unwrap()
+                .prop_filter("no edge spaces", |text| text.trim() == text),
+        ),
+        0..5,
+    );
+    let bodies = r#"([\[\]{}:,]|"tags"|"schemaVersion"|"manifests"|"config"|"digest"|"token"|"expires_in"|2|"sha256:a"|null|é){0,12}"#;
+    let host = server.host.clone();
+    // In a cluster, so that nothing leads elsewhere.
+    let bench = Bench::new(cluster(&[&server]));
+    proptest!(ProptestConfig::with_cases(300), |(status in statuses, headers in headers, body in bodies)| {
+        let headers = headers.into_iter().map(|(name, value)| (name, value.replace("HOST", &host))).collect();
+        *given.lock().unwrap() = (status, headers, body);
+        runtime.block_on(async {
+            // The host may have asked to wait.
+            bench.clock.advance(Duration::from_secs(3600)).await;
+            let _ = bench.client.tags(&source(&server)).await;
+            let _ = bench.client.digest(&source(&server), &tag("1")).await;
+            let _ = bench.client.image(&source(&server), &tag("1")).await;
+        });
+    });
+}
