@@ -372,4 +372,19 @@ mod tests {
     fn a_misspelt_key_finds_the_nearest(#[case] text: &str, #[case] near: Option<&str>) {
         assert_eq!(nearest(text, SPECS.iter().map(|spec| spec.name)), near);
     }
+
+    #[test]
+    fn the_page_of_annotations_names_every_key_and_every_value_of_later_parts_that_is_taken() {
+        let page = include_str!("../../../docs/annotations.md");
+        for spec in SPECS {
+            assert!(page.contains(&format!("`{}`", spec.name)), "{}", spec.name);
+            for value in spec.later.unwrap_or_default() {
+                assert!(page.contains(&format!("| `{}` | `{value}` |", spec.name)), "{}: {value}", spec.name);
+            }
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{}`", spec.name)));
+            if let (Some(row), None) = (row, spec.later) {
+                assert_eq!(row.ends_with("| yes |"), spec.per_container, "{row}");
+            }
+        }
+    }
 }
