@@ -1,7 +1,7 @@
 //! What `plan`, `update`, `explain` and `demo` share: read the workloads, look once at each repository, assess.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     future::Future,
     path::Path,
     sync::Arc,
@@ -193,19 +193,19 @@ async fn read(
 
 /// Overlays may hold workloads of the same kind, namespace and name. Each round holds one of each.
 fn rounds(files: &[ManifestFile]) -> Vec<Vec<(usize, usize)>> {
-    let mut rounds: Vec<(HashSet<&WorkloadId>, Vec<(usize, usize)>)> = Vec::new();
+    let mut seen: HashMap<&WorkloadId, usize> = HashMap::new();
+    let mut rounds: Vec<Vec<(usize, usize)>> = Vec::new();
     for (file, manifests) in files.iter().enumerate() {
         for (index, found) in manifests.manifests.workloads.iter().enumerate() {
-            let id = &found.workload.id;
-            let free = rounds.iter().position(|(ids, _)| !ids.contains(id)).unwrap_or(rounds.len());
-            if free == rounds.len() {
-                rounds.push(Default::default());
+            let before = seen.entry(&found.workload.id).or_default();
+            if *before == rounds.len() {
+                rounds.push(Vec::new());
             }
-            rounds[free].0.insert(id);
-            rounds[free].1.push((file, index));
+            rounds[*before].push((file, index));
+            *before += 1;
         }
     }
-    rounds.into_iter().map(|(_, places)| places).collect()
+    rounds
 }
 
 fn namespaces(files: &[ManifestFile]) -> Vec<ClusterChange> {

@@ -271,7 +271,7 @@ fn gated(
             }
             Some(plan)
         }
-        Err((_, closed)) => {
+        Err(closed) => {
             touched(reports, &mut |row| {
                 row.decision = closed.iter().map(|closed| closed.verdict).max().unwrap_or(Verdict::Blocked);
                 row.reasons.splice(0..0, closed.iter().map(|closed| closed.reason.clone()));

@@ -75,6 +75,9 @@ pub struct Order {
     pub ask_all: bool,
 }
 
+/// The new snapshot, and the answers, which are none if nothing changed.
+pub type Brought = (Arc<Snapshot>, Vec<(Question, Answered)>);
+
 /// What a look brought.
 #[derive(Debug)]
 pub struct Looked {
@@ -82,8 +85,8 @@ pub struct Looked {
     pub source: Arc<Source>,
     /// When.
     pub at: Timestamp,
-    /// The new snapshot and the answers, which are none if nothing changed; or why nothing is known.
-    pub result: Result<(Arc<Snapshot>, Vec<(Question, Answered)>), RegistryError>,
+    /// Or why nothing is known.
+    pub result: Result<Brought, RegistryError>,
 }
 
 /// Looks. A listing is used whole or not at all.
@@ -93,10 +96,7 @@ pub async fn look(registry: &dyn Registry, clock: &dyn Clock, order: Order) -> L
     Looked { source: order.source, at, result }
 }
 
-async fn answer(
-    registry: &dyn Registry,
-    order: &Order,
-) -> Result<(Arc<Snapshot>, Vec<(Question, Answered)>), RegistryError> {
+async fn answer(registry: &dyn Registry, order: &Order) -> Result<Brought, RegistryError> {
     let source = &*order.source;
     let previous = order.previous.clone().unwrap_or_default();
     let needs_listing = order.questions.iter().any(|q| q.policy.needs().listing);

@@ -25,7 +25,10 @@ use crate::{
     ports::{ClusterChange, RegistryError},
 };
 
-/// What the engine is told once, at the start.
+/// Whether the operator's own credentials for a repository's host may serve a namespace.
+pub type OperatorServes = Arc<dyn Fn(&Repository, &str) -> bool + Send + Sync>;
+
+/// What the engine is told at the start, and whenever the configuration is read anew.
 #[derive(Clone)]
 pub struct Settings {
     /// How often to look where an annotation does not say.
@@ -38,8 +41,8 @@ pub struct Settings {
     pub guards: Arc<[Guard]>,
     /// Nothing is changed.
     pub dry_run: bool,
-    /// Whether the operator's own credentials for a host may serve a namespace.
-    pub operator_serves: Arc<dyn Fn(&Repository, &str) -> bool + Send + Sync>,
+    /// See [`OperatorServes`].
+    pub operator_serves: OperatorServes,
     /// Whether a workload is left alone until its Namespace's defaults are known.
     pub await_namespaces: bool,
     /// Whether the reasons for single tags are kept (a command shows them, the operator does not).
@@ -411,7 +414,8 @@ impl State {
         let known = &entry.workload;
         // Resource versions of one kind compare as numbers (Kubernetes API concepts, "Resource versions").
         let version = |text: &str| text.parse::<u64>().ok();
-        let older = version(&workload.resource_version) < version(&entry.written);
+        let read = version(&workload.resource_version);
+        let older = known.uid == workload.uid && read.is_some() && read < version(&entry.written);
         let same = known.uid == workload.uid
             && known.annotations == workload.annotations
             && known.labels == workload.labels
@@ -419,7 +423,7 @@ impl State {
             && known.containers == workload.containers
             && known.owner == workload.owner
             && known.pull_secrets == workload.pull_secrets;
-        !same && !(older && known.uid == workload.uid && version(&workload.resource_version).is_some())
+        !same && !older
     }
 
     fn rule(&self, workload: &Workload) -> WorkloadRule {

@@ -39,8 +39,8 @@ type Gate = fn(&Update, &Context<'_>) -> Option<Closed>;
 /// Every gate, the most telling first.
 const GATES: &[Gate] = &[owner::check, suspend::check];
 
-/// Lets a plan through when every gate is open; otherwise gives it back with each gate that is closed.
-pub fn pass(plan: Plan<Proposed>, context: &Context<'_>) -> Result<Plan<Approved>, (Plan<Proposed>, Vec<Closed>)> {
+/// Lets a plan through when every gate is open; otherwise says each gate that is closed.
+pub fn pass(plan: Plan<Proposed>, context: &Context<'_>) -> Result<Plan<Approved>, Vec<Closed>> {
     let closed: Vec<Closed> = GATES.iter().filter_map(|gate| gate(plan.update(), context)).collect();
-    if closed.is_empty() { Ok(plan.approve()) } else { Err((plan, closed)) }
+    if closed.is_empty() { Ok(plan.approve()) } else { Err(closed) }
 }

@@ -106,7 +106,7 @@ impl Registry {
             let host = format!("127.0.0.1:{}", free_port());
             if let Some(process) = spawn(&host, &options, folder.path()).await {
                 let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
-                return Self { host, access: options.access, process, http, folder: folder };
+                return Self { host, access: options.access, process, http, folder };
             }
         }
     }
