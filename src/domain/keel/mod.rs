@@ -215,6 +215,10 @@ fn item(given: &Given, index: usize, key: &Key, workload: &Workload) -> Item {
         note: None,
         blocks: None,
     };
+    if given.ours {
+        item.differs.push("not read, as `supercargo.dev/policy` is here: take it out".into());
+        return item;
+    }
     let Some(name) = key.known else {
         let near = super::annotations::nearest(key.key, KEYS.iter().map(|(name, _)| *name));
         let hint = near.map_or_else(String::new, |near| format!(" (Keel knows `{near}`)"));
@@ -224,10 +228,6 @@ fn item(given: &Given, index: usize, key: &Key, workload: &Workload) -> Item {
         ));
         return item;
     };
-    if given.ours {
-        item.differs.push("not read, as `supercargo.dev/policy` is here: take it out".into());
-        return item;
-    }
     if given.policy.is_none() {
         item.differs.push("Keel does nothing here, as `keel.sh/policy` is missing: take it out".into());
         return item;
