@@ -1,4 +1,81 @@
 //! supercargo: an image auto-updater for Kubernetes.
+//!
+//! It reads update policies from annotations, learns of new images from registries (by polling and from webhooks),
+//! decides, and patches the workload. Without a cluster the same decision edits a folder of manifests. This page is
+//! the map of the code; `tests/it/architecture.rs` reads the table of imports below and holds every file against it.
+//!
+//! # The flow
+//!
+//! ```text
+//!  webhook ─┐                                                  ┌─ cluster: one guarded JSON Patch
+//!           ├─► hint: repository ─► refresh ─► decide ─► gate ─┤                            ├─► settle: record, tell
+//!  poll  ───┘   (nothing else       one        per      may it └─ folder: exact edits (update)
+//!  change ──┘    is believed)       look,      container now?
+//!                                   shared
+//! ```
+//!
+//! - *Level-triggered.* A hint only says "look at this repository now". What is in the registry and the cluster is read
+//!   again before anything is written, so that a lost webhook, a missed event or a crash costs time, never correctness.
+//! - *One look per source.* Workloads that use one repository with the same credentials share a listing
+//!   ([`domain::hint::Source`]). A hint that names a tag costs one HEAD, one without a listing.
+//! - *Plan, then act.* `decide` returns a value and changes nothing. Only a [`domain::plan::Plan`] that a gate has
+//!   approved can be written; its type says so.
+//! - *The unit of work* is an [`domain::update::Update`]: all changes of one workload, in one patch and one rollout.
+//!
+//! # The modules
+//!
+//! | | |
+//! |---|---|
+//! | [`domain`] | values and decisions; pure |
+//! | [`manifest`] | YAML: finds images, edits exact bytes; pure |
+//! | [`ports`] | every trait of the outside world, on one page |
+//! | [`engine`] | the flow, stage by stage, over ports |
+//! | [`ingest`] | the queue of due times; webhooks: bytes in, hints out |
+//! | [`registry`] | the OCI client: pages, tokens, limits, where requests may lead |
+//! | [`cluster`] | watches, the guarded patch, pull secrets, Events |
+//! | [`store`] | what must be remembered of updates |
+//! | [`web`] | the listeners: hooks, probes, metrics |
+//! | [`config`] | flags, file and environment, read into settings |
+//! | [`clock`], [`logging`], [`metrics`] | the system's clock; lines on stderr; names of metrics |
+//! | [`cli`], [`app`] | the commands; the composition root of `run` |
+//!
+//! # Invariants
+//!
+//! Nothing in `domain` can fail because of the outside world. Nothing in a cluster is written except from an approved
+//! plan. No decision, also "no", is without a reason that a person can read. No annotation that does not parse lets a
+//! change through. No webhook content is believed. No queue is unbounded. No effect is done twice. No listing is half
+//! used, and no registry error reads as "up to date". No secret is in a log, an error, a `Debug` or an argument list. No
+//! credential goes to a host, or serves a namespace, that it is not for. No environment variable is read outside
+//! `config.rs`, no clock outside `clock.rs`. No handler works: it checks, enqueues, answers. No foreign text is passed
+//! on raw: it is capped, and escaped for where it goes.
+//!
+//! # Who may use whom
+//!
+//! A name stands for all below it. What a row does not name may not be used; unit tests are free.
+//!
+//! | module | of this crate | other crates | not of `std` |
+//! |---|---|---|---|
+//! | `domain` | | `serde` `serde_json` `serde_saphyr` `semver` `regex` `globset` `croner` `sha2` `jiff` `thiserror` | `env` `fs` `net::TcpListener` `net::TcpStream` `net::ToSocketAddrs` `net::UdpSocket` `process` `thread` `time::Instant` `time::SystemTime` |
+//! | `manifest` | `domain` | `granit_parser` `thiserror` | `env` `fs` `net` `process` `thread` `time` |
+//! | `ports` | `domain` | `futures` `secrecy` `thiserror` `jiff` | `env` `fs` `net` `process` `thread` |
+//! | `metrics` | | `prometheus_client` | `env` `fs` `net` `process` `thread` |
+//! | `engine` | `domain` `manifest` `ports` `metrics` | `futures` `jiff` `serde_json` `thiserror` `tracing` `tokio::sync` `tokio::select` | `env` `fs` `net` `process` `thread` `time::Instant` `time::SystemTime` |
+//! | `ingest` | `domain` `ports` `metrics` | `base64` `http` `jiff` `secrecy` `serde` `serde_json` `sha2` `subtle` `thiserror` `tokio::sync` `tokio::select` `url` | `env` `fs` `net` `process` `thread` |
+//! | `registry` | `domain` `ports` `metrics` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
+//! | `cluster` | `domain` `manifest` `ports` `metrics` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `moka` `secrecy` `serde` `serde_json` `thiserror` `tokio` `tracing` | `env` `process` |
+//! | `store` | `domain` `ports` | `futures` | `env` `fs` `net` `process` |
+//! | `web` | `domain` `ports` `metrics` `ingest::webhook` | `axum` `futures` `http` `hyper` `hyper_util` `rustls` `secrecy` `serde_json` `sha2` `thiserror` `tokio` `tokio_rustls` `tokio_util` `tracing` | `env` `process` |
+//! | `config` | `domain` `logging` | `clap` `globset` `jiff` `regex` `secrecy` `serde` `serde_saphyr` `sha2` `thiserror` | `process` |
+//! | `clock` | `ports` | `futures` `jiff` `tokio::time` | `env` `fs` `net` `process` |
+//! | `logging` | | `clap` `thiserror` `tracing` `tracing_subscriber` | `env` `fs` `net` `process` |
+//! | `cli` | everything | | |
+//! | `app` | everything | | |
+//!
+//! # One more of something
+//!
+//! One file and one visible line: a webhook sender in `ingest/webhook/` and its table [`ingest::webhook::SENDERS`]; a
+//! policy kind in `domain/policy/`; a gate in `domain/gate/`; a command in `cli/`. A workload kind is one line of
+//! [`domain::workload::KINDS`], a reason one of [`domain::reason::Code`], a metric one of [`metrics::Metrics`].
 
 pub mod app;
 pub mod cli;

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod architecture;
 mod cluster;
 mod commands;
 mod control_plane;

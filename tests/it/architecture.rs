@@ -1,0 +1,315 @@
+//! The rules of the map in `src/lib.rs`, read from it and held against every file of `src/`.
+//!
+//! Files are read as words, not as Rust: paths with `::`, and the trees of `use`. A file's unit tests, which stand at
+//! its end under `#[cfg(test)]` or in a file `tests.rs`, may use what they like.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+
+use regex::Regex;
+
+const MAX_LINES: usize = 400;
+/// Files that may be longer, each with its reason.
+const LONG: &[(&str, &str)] = &[
+    ("domain/version.rs", "the grammar and the order of tags are one idea"),
+    ("engine/run.rs", "the one loop and its arms"),
+    ("engine/state.rs", "the one state, behind which its maps stay in step"),
+    ("registry/http.rs", "one request, with all that it must refuse"),
+];
+
+/// One file of `src/`, without comments, texts and unit tests.
+struct Source {
+    /// Below `src/`.
+    path: String,
+    /// `["ingest", "webhook", "auth"]`
+    module: Vec<String>,
+    lines: usize,
+    words: Vec<String>,
+}
+
+/// A row of the import table: what a module may use, as path prefixes.
+struct Row {
+    inside: BTreeSet<String>,
+    outside: BTreeSet<String>,
+    not_std: BTreeSet<String>,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
+    let src = root().join("src");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    let read = |path: &PathBuf| {
+        let relative = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        let module: Vec<_> = relative.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
+        let module = module.strip_suffix(&["mod".to_owned()]).unwrap_or(&module).to_vec();
+        let text = fs::read_to_string(path).unwrap();
+        let own = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
+        Source { path: relative, module, lines: own.lines().count(), words: words(&blank(own)) }
+    };
+    let sources: Vec<_> = files.iter().filter(|path| !path.ends_with("tests.rs")).map(read).collect();
+    assert!(sources.len() > 20, "src/ was not found");
+    sources
+});
+
+/// The text with comments dropped and with nothing left of what stands in quotes.
+fn blank(text: &str) -> String {
+    static QUOTED: LazyLock<Regex> = LazyLock::new(|| {
+        let quoted = r##"//[^\n]*|r#"(?s:.*?)"#|b?"(?:[^"\\]|\\(?s:.))*"|'(?:[^'\\]|\\[^u]|\\u\{[^}]*\})'"##;
+        Regex::new(quoted).unwrap()
+    });
+    QUOTED.replace_all(text, "\"\"").into_owned()
+}
+
+fn words(text: &str) -> Vec<String> {
+    static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"[A-Za-z_][A-Za-z0-9_]*|::|[^\sA-Za-z0-9_]").unwrap());
+    WORD.find_iter(text).map(|word| word.as_str().to_owned()).collect()
+}
+
+/// Every path of two or more parts, `use` trees spelt out: `["crate", "ports", "Clock"]`. A path that begins with a
+/// name that the file imports is not among them: its import is.
+fn paths(words: &[String]) -> Vec<Vec<String>> {
+    let (mut imports, mut found) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while at < words.len() {
+        // Not `impl Trait + use<…>`.
+        if words[at] == "use" && words.get(at + 1).is_some_and(|word| word != "<") {
+            at = tree(words, at + 1, &[], &mut imports);
+            continue;
+        }
+        let mut path = vec![words[at].clone()];
+        let follows = at > 0 && (words[at - 1] == "::" || words[at - 1] == ".");
+        while is_name(&words[at]) && words.get(at + 1).is_some_and(|word| word == "::") {
+            let Some(next) = words.get(at + 2).filter(|next| is_name(next)) else { break };
+            path.push(next.clone());
+            at += 2;
+        }
+        if path.len() > 1 && !follows {
+            found.push(path);
+        }
+        at += 1;
+    }
+    let names: BTreeSet<_> = imports.iter().filter(|path| path.len() > 1).filter_map(|path| path.last()).collect();
+    found.retain(|path| !names.contains(&path[0]));
+    imports.extend(found);
+    imports
+}
+
+/// Reads one tree of `use`, and returns where it ends.
+fn tree(words: &[String], mut at: usize, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
+    let mut path = prefix.to_vec();
+    while let Some(word) = words.get(at) {
+        match word.as_str() {
+            "{" => {
+                at += 1;
+                while words.get(at).is_some_and(|word| word != "}") {
+                    let next = tree(words, at, &path, found);
+                    assert!(next > at, "not a tree of `use`: {}", words[at.saturating_sub(20)..=at].join(" "));
+                    at = next + usize::from(words.get(next).is_some_and(|word| word == ","));
+                }
+                return at + 1;
+            }
+            "," | "}" | ";" => break,
+            "as" => at += 1,
+            "::" => {}
+            name => path.push(name.to_owned()),
+        }
+        at += 1;
+    }
+    found.push(path);
+    at
+}
+
+fn is_name(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+}
+
+/// A path from the crate's root (`["crate", …]`), from `std`, or from another crate.
+fn resolve(module: &[String], path: &[String]) -> Vec<String> {
+    let mut base = module.to_vec();
+    let mut rest = path;
+    match rest[0].as_str() {
+        "super" => {
+            while let [first, more @ ..] = rest
+                && first == "super"
+            {
+                base.pop();
+                rest = more;
+            }
+        }
+        "self" => rest = &rest[1..],
+        _ => return path.to_vec(),
+    }
+    [&["crate".to_owned()], &*base, rest].concat()
+}
+
+fn starts_with(path: &[String], prefix: &str) -> bool {
+    prefix == "everything" || prefix.split("::").enumerate().all(|(n, part)| path.get(n).is_some_and(|p| p == part))
+}
+
+/// The table under "May use" in the docs of `src/lib.rs`.
+fn table() -> BTreeMap<String, Row> {
+    let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let cell = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("//! | `")).map(|line| {
+        let cells: Vec<_> = line.split('|').collect();
+        let [module, inside, outside, not_std, ..] = &cells[..] else { panic!("a short row: {line}") };
+        let mut inside = cell(inside);
+        if cells[1].trim() == "everything" {
+            inside.insert("everything".to_owned());
+        }
+        let module = module.trim().trim_end_matches('`').to_owned();
+        (module, Row { inside, outside: cell(outside), not_std: cell(not_std) })
+    });
+    rows.collect()
+}
+
+/// Names of the crates in `[dependencies]`, as Rust writes them.
+fn dependencies() -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let section = text.split("\n[dependencies]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    section.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.replace('-', "_")).collect()
+}
+
+fn assert_none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_module_stands_in_the_import_table() {
+    let modules: BTreeSet<_> = SOURCES.iter().filter_map(|source| source.module.first()).collect();
+    let table = table();
+    let rows: BTreeSet<_> = table.keys().collect();
+    assert_eq!(rows, modules.into_iter().filter(|module| !matches!(module.as_str(), "lib" | "main")).collect());
+}
+
+#[test]
+fn nothing_is_used_but_what_the_import_table_allows() {
+    let (table, crates) = (table(), dependencies());
+    let mut wrong = Vec::new();
+    for source in &*SOURCES {
+        let Some(row) = source.module.first().and_then(|module| table.get(module)) else { continue };
+        for path in paths(&source.words) {
+            let path = resolve(&source.module, &path);
+            let allowed = match path[0].as_str() {
+                "crate" => {
+                    path[1] == source.module[0] || row.inside.iter().any(|prefix| starts_with(&path[1..], prefix))
+                }
+                "std" => !row.not_std.iter().any(|prefix| starts_with(&path[1..], prefix)),
+                name if crates.contains(name) => {
+                    row.inside.contains("everything") || row.outside.iter().any(|prefix| starts_with(&path, prefix))
+                }
+                _ => true,
+            };
+            if !allowed {
+                wrong.push(format!("src/{}: {}", source.path, path.join("::")));
+            }
+        }
+    }
+    wrong.dedup();
+    assert_none("not allowed by the import table of src/lib.rs", &wrong);
+}
+
+#[test]
+fn the_clock_and_the_environment_are_read_in_one_place_each() {
+    let clocks = ["Instant", "SystemTime", "Timestamp", "Zoned"];
+    let mut wrong = Vec::new();
+    for source in &*SOURCES {
+        for path in paths(&source.words) {
+            let [.., kind, name] = &path[..] else { continue };
+            let clock = clocks.contains(&kind.as_str()) && name == "now" && source.path != "clock.rs";
+            let environment = kind == "env" && name.starts_with("var") && source.path != "config.rs";
+            if clock || environment {
+                wrong.push(format!("src/{}: {}", source.path, path.join("::")));
+            }
+        }
+        // What clap would read by itself.
+        let clap = source.words.windows(2).any(|pair| pair[0] == "env" && (pair[1] == "=" || pair[1] == ","));
+        if clap && source.path != "config.rs" {
+            wrong.push(format!("src/{}: an `env` of clap", source.path));
+        }
+    }
+    assert_none("time comes through ports::Clock, the environment through config.rs", &wrong);
+}
+
+#[test]
+fn files_say_what_they_are_and_stay_short() {
+    let mut wrong = Vec::new();
+    for source in &*SOURCES {
+        let text = fs::read_to_string(root().join("src").join(&source.path)).unwrap();
+        if !text.starts_with("//! ") {
+            wrong.push(format!("src/{}: no module documentation", source.path));
+        }
+        if source.lines > MAX_LINES && !LONG.iter().any(|(path, _)| *path == source.path) {
+            wrong.push(format!("src/{}: {} lines without its tests", source.path, source.lines));
+        }
+    }
+    assert_none("split it by idea, or name it in LONG with a reason", &wrong);
+}
+
+#[test]
+fn no_lint_is_switched_off_and_no_test_left_out() {
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "benches"].map(|folder| root().join(folder)) {
+        if folder.exists() {
+            rust_files(&folder, &mut files);
+        }
+    }
+    let mut wrong = Vec::new();
+    for path in files {
+        let words = words(&blank(&fs::read_to_string(&path).unwrap()));
+        let attribute = |at: usize| {
+            let before = words[..at].iter().rev().take(3).map(String::as_str).collect::<Vec<_>>();
+            matches!(&before[..], ["[", "#", ..] | ["[", "!", "#"])
+        };
+        for (at, word) in words.iter().enumerate() {
+            if (word == "allow" || word == "ignore") && attribute(at) {
+                wrong.push(format!("{}: #[{word}]", path.display()));
+            }
+        }
+    }
+    assert_none("write #[expect(lint, reason = …)], and let every test run", &wrong);
+}
+
+#[test]
+fn paths_and_trees_are_read_as_rust_reads_them() {
+    let text = r#"
+        use crate::{domain::{self, hint::{Hint as H, Source}}, ports::*}; // use crate::engine;
+        pub(crate) use super::super::web::serve;
+        use regex::bytes;
+        fn f(_: bytes::Regex, _: impl Copy + use<>) -> std::io::Result<()> { tokio::select! { x = a.b::<c::D>() => {} } "crate::no"; 'x'; }
+    "#;
+    let module = ["ingest", "webhook", "auth"].map(str::to_owned);
+    let found: Vec<_> = paths(&words(&blank(text))).iter().map(|path| resolve(&module, path).join("::")).collect();
+    let want = [
+        "crate::domain::self",
+        "crate::domain::hint::Hint",
+        "crate::domain::hint::Source",
+        "crate::ports::*",
+        "crate::ingest::web::serve",
+        "regex::bytes",
+        "std::io::Result",
+        "tokio::select",
+        "c::D",
+    ];
+    assert_eq!(found, want);
+}
