@@ -37,19 +37,17 @@ fn steps(path: &str) -> Result<Vec<Step>, &'static str> {
     let mut rest = path;
     while !rest.is_empty() {
         if let Some(inner) = rest.strip_prefix('[') {
-            let after;
-            if inner.starts_with(['"', '\'']) {
+            rest = if inner.starts_with(['"', '\'']) {
                 let (key, tail) = quoted(inner)?;
                 steps.push(Step::Key(key));
-                after = tail.strip_prefix(']').ok_or("a `[` is not closed")?;
+                tail.strip_prefix(']').ok_or("a `[` is not closed")?
             } else {
                 let (index, tail) = inner.split_once(']').ok_or("a `[` is not closed")?;
                 let digits = !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit());
                 let index = index.parse().ok().filter(|_| digits).ok_or("between `[` and `]` stands no number")?;
                 steps.push(Step::Index(index));
-                after = tail;
-            }
-            rest = after;
+                tail
+            };
             continue;
         }
         if !steps.is_empty() {

@@ -64,7 +64,8 @@ fn is_plain(value: &str, in_flow: bool) -> bool {
     let (Some(first), Some(last)) = (value.chars().next(), value.chars().last()) else { return false };
     // Some of these may start a plain text if the next character is right; quoting them is never wrong.
     let indicator = "-?:,[]{}#&*!|>'\"%@`".contains(first);
-    let inner = |c: char| c != '\t' && is_printable(c) && !(in_flow && ",[]{}".contains(c));
+    // libyaml and PyYAML end a plain text in flow style at a `?` too.
+    let inner = |c: char| c != '\t' && is_printable(c) && !(in_flow && ",[]{}?".contains(c));
     !indicator
         && !first.is_whitespace()
         && !last.is_whitespace()
@@ -158,6 +159,8 @@ mod tests {
     #[rstest::rstest]
     #[case("a,b", FLOW, "\"a,b\"")]
     #[case("a}", FLOW, "\"a}\"")]
+    #[case("a?b", FLOW, "\"a?b\"")]
+    #[case("a?b", BLOCK, "a?b")]
     #[case("nginx:1.27", FLOW, "nginx:1.27")]
     #[case("a,b", BLOCK, "a,b")]
     #[case("1.10", Style::Plain { in_flow: false, typed: true }, "1.10")]
