@@ -14,7 +14,8 @@ use url::{Url, form_urlencoded};
 
 use super::{
     challenge::Bearer,
-    credentials::{Credential, Identity, Proof},
+    credentials::{Credential, Identity},
+    docker_config::Proof,
     http::{Ask, Class, Endpoint, Http},
 };
 use crate::{domain::image::Repository, ports::RegistryError};
@@ -48,9 +49,10 @@ pub(super) enum Failure {
     Failed(RegistryError),
 }
 
-/// Whose token, from where, for what.
+/// Whose token, for which registry, from where, for what.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
+    host: Arc<str>,
     realm: Url,
     service: Option<String>,
     scope: String,
@@ -76,9 +78,15 @@ struct Claims {
 
 impl Key {
     /// Where the registry names no scope, it is to pull the repository.
-    pub(super) fn new(bearer: &Bearer, repository: &Repository, credential: &Credential) -> Self {
+    pub(super) fn new(registry: &Endpoint, bearer: &Bearer, repository: &Repository, credential: &Credential) -> Self {
         let scope = bearer.scope.clone().unwrap_or_else(|| format!("repository:{}:pull", repository.path()));
-        Self { realm: bearer.realm.clone(), service: bearer.service.clone(), scope, identity: credential.identity() }
+        Self {
+            host: registry.host.clone(),
+            realm: bearer.realm.clone(),
+            service: bearer.service.clone(),
+            scope,
+            identity: credential.identity(),
+        }
     }
 }
 

@@ -36,15 +36,15 @@ impl Holds {
         if holds.len() >= MANY {
             holds.retain(|_, hold| hold.until > now);
         }
-        let times = holds.get(host).map_or(0, |hold| hold.times);
-        let guess = FIRST.saturating_mul(1 << times.min(10)).min(LONGEST_GUESS);
+        let hold = holds.entry(host.to_owned()).or_insert(Hold { until: Duration::ZERO, times: 0 });
+        // Answers to requests that were on their way together are one refusal, and none shortens the wait.
+        let is_new = hold.until <= now;
+        let guess =
+            if is_new { FIRST.saturating_mul(1 << hold.times.min(10)).min(LONGEST_GUESS) } else { Duration::ZERO };
         let wait = asked.unwrap_or(guess).clamp(Duration::from_secs(1), LONGEST);
-        let until = now + wait;
-        // An answer to a request sent earlier does not shorten the wait.
-        let entry = holds.entry(host.to_owned()).or_insert(Hold { until, times });
-        entry.until = entry.until.max(until);
-        entry.times = times.saturating_add(1);
-        wait
+        hold.until = hold.until.max(now + wait);
+        hold.times = hold.times.saturating_add(u32::from(is_new));
+        hold.until - now
     }
 
     /// The host answered as usual.
@@ -103,6 +103,17 @@ mod tests {
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
         holds.release("a", now);
         assert_eq!(holds.hold("a", None, now), secs(5));
+    }
+
+    #[test]
+    fn refusals_of_requests_that_were_on_their_way_together_are_one() {
+        let holds = Holds::default();
+        for _ in 0..50 {
+            assert_eq!(holds.hold("a", None, secs(0)), secs(5));
+        }
+        assert_eq!(holds.hold("a", Some(secs(9)), secs(0)), secs(9));
+        assert_eq!(holds.hold("a", Some(secs(2)), secs(0)), secs(9));
+        assert_eq!(holds.hold("a", None, secs(9)), secs(10));
     }
 
     #[test]

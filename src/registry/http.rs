@@ -3,19 +3,19 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    error::Error,
     sync::Arc,
     time::Duration,
 };
 
 use reqwest::{
     Certificate, ClientBuilder, Method, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER},
+    header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, RETRY_AFTER},
 };
 use url::Url;
 
 use super::{
-    address::{self, Forbidden, GuardedResolver},
+    address::{self, GuardedResolver},
+    answer::{Answer, broken, fail, forbidden_text, limited, root_cause, unavailable},
     hold::{Holds, retry_after},
     settings::{HostSettings, Settings, SettingsError, Timeouts},
 };
@@ -77,17 +77,6 @@ pub(super) struct Ask<'a> {
     pub(super) form: Option<String>,
     /// For messages: `the tags of ghcr.io/team/web`.
     pub(super) what: &'a str,
-}
-
-/// An answer whose body has not been read yet.
-#[derive(Debug)]
-pub(super) struct Answer {
-    response: reqwest::Response,
-    /// Where it came from in the end.
-    pub(super) url: Url,
-    host: String,
-    what: String,
-    class: Class,
 }
 
 /// The connections, and what is known about hosts.
@@ -270,55 +259,6 @@ impl Http {
     }
 }
 
-impl Answer {
-    pub(super) fn status(&self) -> StatusCode {
-        self.response.status()
-    }
-
-    pub(super) fn headers(&self) -> &HeaderMap {
-        self.response.headers()
-    }
-
-    /// This answer as an error: a status that is not what was asked for.
-    pub(super) fn unexpected(&self) -> RegistryError {
-        let status = self.status();
-        let kind = match status.as_u16() {
-            401 | 403 => RegistryErrorKind::Auth,
-            404 if self.class != Class::Token => RegistryErrorKind::NotFound,
-            _ => RegistryErrorKind::Unavailable,
-        };
-        fail(kind, format!("{} answered {status} to the request for {}", self.host, self.what))
-    }
-
-    /// This answer as an error: it breaks the protocol.
-    pub(super) fn broken(&self, why: &str) -> RegistryError {
-        unavailable(&self.host, &self.what, why)
-    }
-
-    /// The whole body, at most `cap` bytes.
-    pub(super) async fn body(&mut self, cap: usize) -> Result<Vec<u8>, RegistryError> {
-        let too_big = |this: &Self| this.broken(&format!("sent more than {cap} bytes"));
-        let announced = self.response.content_length().unwrap_or(0);
-        if announced > cap as u64 {
-            return Err(too_big(self));
-        }
-        let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(64 * 1024));
-        loop {
-            match self.response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > cap => return Err(too_big(self)),
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Ok(body),
-                Err(error) => return Err(broken(&self.host, &self.what, &error)),
-            }
-        }
-    }
-}
-
-/// An error with its text.
-pub(super) fn fail(kind: RegistryErrorKind, message: impl Into<String>) -> RegistryError {
-    RegistryError { kind, message: message.into() }
-}
-
 /// `host[:port]`, without the scheme's own port.
 pub(super) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
@@ -365,44 +305,4 @@ fn client(builder: impl Fn() -> ClientBuilder) -> Result<reqwest::Client, Settin
         tracing::warn!(error = root_cause(&error), "no https registry is trusted but those with a `ca`");
         builder().tls_certs_only([]).build().map_err(|error| SettingsError::Tls(root_cause(&error)))
     })
-}
-
-fn unavailable(host: &str, what: &str, why: &str) -> RegistryError {
-    fail(RegistryErrorKind::Unavailable, format!("{host} {why} (asked for {what})"))
-}
-
-fn limited(host: &str, wait: Duration) -> RegistryError {
-    let seconds = wait.as_secs().max(1);
-    fail(
-        RegistryErrorKind::Limited(wait),
-        format!("{host} asked for fewer requests; nothing is sent to it for another {seconds} s"),
-    )
-}
-
-fn forbidden_text() -> String {
-    format!("{Forbidden}: in a cluster such a host must be named in the configuration's `registries`")
-}
-
-/// A request or a body that failed on its way.
-fn broken(host: &str, what: &str, error: &reqwest::Error) -> RegistryError {
-    if chain(error).any(|e| e.is::<Forbidden>()) {
-        return fail(RegistryErrorKind::Refused, format!("{what} leads to {host}, {}", forbidden_text()));
-    }
-    let why = if error.is_timeout() {
-        "did not answer in time".to_owned()
-    } else if error.is_connect() {
-        format!("cannot be connected to: {}", root_cause(error))
-    } else {
-        "broke off its answer".to_owned()
-    };
-    unavailable(host, what, &why)
-}
-
-fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    let first: &(dyn Error + 'static) = error;
-    std::iter::successors(Some(first), |e: &&(dyn Error + 'static)| (*e).source())
-}
-
-fn root_cause(error: &reqwest::Error) -> String {
-    excerpt(&chain(error).last().map(ToString::to_string).unwrap_or_default())
 }

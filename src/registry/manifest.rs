@@ -9,7 +9,8 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::{
-    http::{Answer, Ask, Class},
+    answer::Answer,
+    http::{Ask, Class},
     session::Look,
 };
 use crate::{

@@ -4,10 +4,12 @@
 //! request: where it may go, how long it may take, how much it may say). Nothing is kept but challenges and tokens.
 
 mod address;
+mod answer;
 mod auth;
 mod challenge;
 mod client;
 mod credentials;
+mod docker_config;
 mod hold;
 mod http;
 mod manifest;

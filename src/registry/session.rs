@@ -12,10 +12,11 @@ use std::{
 use url::Url;
 
 use super::{
+    answer::{Answer, fail},
     auth::{self, Failure, Tokens},
     challenge::{Challenge, challenge},
     credentials::{Candidates, Credential, Identity, Owner, Store},
-    http::{Answer, Ask, Endpoint, Http, fail},
+    http::{Ask, Endpoint, Http},
     settings::Settings,
 };
 use crate::{
@@ -142,7 +143,7 @@ impl Look<'_> {
                     None => return Ok(None),
                 },
                 Challenge::Bearer(bearer) => {
-                    let key = auth::Key::new(bearer, &source.repository, credential);
+                    let key = auth::Key::new(registry, bearer, &source.repository, credential);
                     match sessions.tokens.get(http, registry, &source.repository, &key, credential).await {
                         Ok(got) => {
                             let header = got.header.clone();

@@ -9,7 +9,8 @@ use reqwest::{Method, header::LINK};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{
-    http::{Ask, Class, fail},
+    answer::fail,
+    http::{Ask, Class},
     session::Look,
 };
 use crate::{
