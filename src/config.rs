@@ -310,6 +310,13 @@ fn later(raw: &Raw) -> impl Iterator<Item = String> {
     keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| format!("`{key}` is not built yet: take it out"))
 }
 
+/// The shipped policies and those of a folder.
+pub fn policies(dir: Option<&Path>) -> Result<NamedPolicies, ConfigError> {
+    let mut problems = Vec::new();
+    let named = named_policies(dir, &mut problems);
+    if problems.is_empty() { Ok(named) } else { Err(ConfigError(problems)) }
+}
+
 fn named_policies(dir: Option<&Path>, problems: &mut Vec<String>) -> NamedPolicies {
     let mut files: BTreeMap<Arc<str>, PolicyFile> = BTreeMap::new();
     for (name, text) in SHIPPED {
@@ -342,7 +349,7 @@ fn named_policies(dir: Option<&Path>, problems: &mut Vec<String>) -> NamedPolici
 }
 
 /// The policy files of a folder, by name.
-fn policy_files(dir: &Path) -> Result<Vec<PathBuf>, String> {
+pub fn policy_files(dir: &Path) -> Result<Vec<PathBuf>, String> {
     let say = |error: std::io::Error| format!("{}: {error}", dir.display());
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(say)? {

@@ -2,7 +2,6 @@
 
 use std::{
     fmt::{self, Write as _},
-    fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -12,7 +11,11 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor, value},
 };
 
-use crate::domain::policy::{Failure, NamedPolicies, Policy, PolicyFile, Vector};
+use super::output::print;
+use crate::{
+    config::{policy_files, read_text},
+    domain::policy::{Failure, NamedPolicies, Policy, PolicyFile, Vector},
+};
 
 /// Work with policies
 #[derive(Debug, clap::Subcommand)]
@@ -36,15 +39,14 @@ impl Command {
             }
         };
         let summary = run(&cases);
-        print!("{}", summary.text);
-        println!("{} passed, {} failed", summary.passed, summary.failed);
+        print(&format!("{}{} passed, {} failed\n", summary.text, summary.passed, summary.failed))?;
         Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
 /// A document of a case file.
 #[derive(Debug)]
-pub(super) enum Document {
+enum Document {
     Vectors(Vec<Vector>),
     Policy(Box<PolicyFile>),
 }
@@ -59,16 +61,15 @@ struct Summary {
 }
 
 /// Reads files, and the YAML files right in folders.
-pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Document)>, String> {
+fn read(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Document)>, String> {
     let mut documents = Vec::new();
     for path in paths {
-        let failed = |error: io::Error| format!("{}: {error}", path.display());
-        let files = if path.is_dir() { yaml_files(path).map_err(failed)? } else { vec![path.clone()] };
+        let files = if path.is_dir() { policy_files(path)? } else { vec![path.clone()] };
         if files.is_empty() {
             return Err(format!("{}: the folder holds no .yaml file", path.display()));
         }
         for file in files {
-            let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+            let text = read_text(&file)?;
             let read: Vec<Document> =
                 serde_saphyr::from_multiple(&text).map_err(|error| format!("{}: {error}", file.display()))?;
             if read.is_empty() {
@@ -78,13 +79,6 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Document)>, String
         }
     }
     Ok(documents)
-}
-
-fn yaml_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    files.retain(|path| path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml"));
-    files.sort();
-    Ok(files)
 }
 
 fn run(documents: &[(PathBuf, Document)]) -> Summary {
@@ -134,7 +128,7 @@ impl Summary {
 }
 
 impl Document {
-    pub(super) fn policy(&self) -> Option<&PolicyFile> {
+    fn policy(&self) -> Option<&PolicyFile> {
         match self {
             Self::Vectors(_) => None,
             Self::Policy(file) => Some(file),

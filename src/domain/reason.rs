@@ -126,3 +126,17 @@ impl Serialize for Code {
         serializer.serialize_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_reasons_holds_every_code() {
+        let head = "# Reasons\n\nEvery decision names its reasons: `code` in JSON and YAML, in logs and in `explain`. \
+                    The list is closed.\n\n| code | meaning |\n|---|---|\n";
+        let rows = Code::ALL.iter().map(|code| format!("| `{code}` | {} |\n", code.meaning()));
+        let page: String = std::iter::once(head.to_owned()).chain(rows).collect();
+        assert_eq!(include_str!("../../docs/reasons.md"), page, "docs/reasons.md must read:\n{page}");
+    }
+}

@@ -501,4 +501,80 @@ mod tests {
             }
         }
     }
+    #[test]
+    fn a_million_generated_tags_are_read_and_print_back() {
+        const PARTS: &[&str] = &[
+            "1",
+            "2",
+            "9",
+            "10",
+            "0",
+            "00",
+            "07",
+            "16",
+            "999",
+            "1000",
+            "2024",
+            "20240115",
+            "18446744073709551616",
+            ".",
+            ".",
+            ".",
+            ".",
+            "-",
+            "-",
+            "_",
+            "+",
+            "v",
+            "V",
+            "rc",
+            "RC",
+            "rc1",
+            "beta",
+            "b1",
+            "m",
+            "dev",
+            "sha",
+            "abc1234",
+            "gabc1234",
+            "3b12345",
+            "r5",
+            "ls12",
+            "build",
+            "p1",
+            "k3s1",
+            "alpine",
+            "alpine3.18",
+            "12",
+            "app",
+            "x",
+            "é",
+        ];
+        let (mut scratch, mut text, mut versions) = (Scratch::default(), String::new(), 0);
+        for seed in 0..1_000_000 {
+            generated(seed, PARTS, &mut text);
+            if let Some(version) = Version::parse_with(&text, &mut scratch) {
+                versions += 1;
+                let printed = [version.prefix, version.core, version.rest];
+                assert!(printed.iter().try_fold(&*text, |text, part| text.strip_prefix(part)) == Some(""), "{text}");
+            }
+        }
+        assert!(versions > 100_000, "{versions} of the tags are versions");
+    }
+}
+
+/// A text of one to eight parts, the same for the same seed.
+#[cfg(test)]
+pub(super) fn generated(seed: u64, parts: &[&str], out: &mut String) {
+    // splitmix64
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut random = |below: u64| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        ((mixed ^ (mixed >> 27)) >> 11) % below
+    };
+    out.clear();
+    for _ in 0..=random(8) {
+        out.push_str(parts[random(parts.len() as u64) as usize]);
+    }
 }

@@ -9,6 +9,7 @@ mod control_plane;
 mod edits;
 mod migrate;
 mod operator;
+mod policy;
 mod poll;
 mod process;
 mod registry;

@@ -291,7 +291,7 @@ pub(super) fn globs(value: &str) -> Result<Vec<GlobMatcher>, String> {
 }
 
 /// The parts of a comma-separated list of globs.
-pub(super) fn list(value: &str) -> Vec<Arc<str>> {
+pub(crate) fn list(value: &str) -> Vec<Arc<str>> {
     let mut parts = vec![String::new()];
     let (mut braces, mut brackets, mut escaped) = (0_usize, false, false);
     for c in value.chars() {

@@ -21,8 +21,8 @@ mod keys;
 mod tests;
 
 pub use keys::PREFIX;
-pub(crate) use keys::nearest;
 use keys::{Given, Layer, Place};
+pub(crate) use keys::{list as globs, nearest};
 
 /// More reasons than this of one workload are counted only.
 const MAX_REASONS: usize = 20;

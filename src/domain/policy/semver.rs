@@ -290,7 +290,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::version::Version;
+    use crate::domain::version::{Version, generated};
 
     /// With pre-releases allowed, unless `release` is asked for.
     fn inside(range: &str, version: &str, allow: bool) -> bool {
@@ -369,5 +369,23 @@ mod tests {
         fn numbers_are_counted_up(number in 0_u64..100_000) {
             prop_assert_eq!(next(&[&number.to_string()]), vec![(number + 1).to_string()]);
         }
+    }
+    #[test]
+    fn a_million_generated_ranges_are_read_or_refused() {
+        const PARTS: &[&str] = &[
+            ">=", "<=", "=>", "!=", "~>", "=", ">", "<", "~", "^", "||", " ", " ", " ", ",", " - ", "*", "x", "1", "2",
+            "2.3", "1.2.3", "1.2.3", "0", "-rc1", "-0", "+b", ".", "v", "é",
+        ];
+        let version = Version::parse("1.2.3-rc1-r5").unwrap();
+        let (mut text, mut ranges) = (String::new(), 0);
+        for seed in 0..1_000_000 {
+            generated(seed, PARTS, &mut text);
+            if let Ok(range) = Range::parse(&text) {
+                ranges += 1;
+                let standing = range.standing(version.key(), true, true);
+                assert_ne!(standing, Standing::Prerelease, "{text}");
+            }
+        }
+        assert!(ranges > 50_000, "{ranges} of the texts are ranges");
     }
 }
