@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::domain::hint::Source;
@@ -13,6 +14,8 @@ const PER_HOST: usize = 8;
 const IN_ALL: usize = 512;
 
 /// Sources that are to be looked at. Each stands in it at most once, so it is bounded by what is watched.
+///
+/// A slow host keeps its own sources waiting, in its own line, and no other's.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     hosts: HashMap<Arc<str>, Host>,
@@ -24,30 +27,40 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct Host {
-    urgent: VecDeque<Arc<Source>>,
-    ordinary: VecDeque<Arc<Source>>,
+    urgent: Line,
+    ordinary: Line,
     running: usize,
     in_turn: bool,
 }
 
+/// Sources and since when each waits.
+type Line = VecDeque<(Arc<Source>, Duration)>;
+
 impl Queue {
     /// Asks for a look. While one is under way the next one waits for its end.
-    pub(super) fn push(&mut self, source: &Arc<Source>, urgent: bool) {
+    pub(super) fn push(&mut self, source: &Arc<Source>, urgent: bool, now: Duration) {
         if !self.queued.insert(source.clone()) {
             return;
         }
         let name: Arc<str> = source.repository.host().into();
         let host = self.hosts.entry(name.clone()).or_default();
-        if urgent { &mut host.urgent } else { &mut host.ordinary }.push_back(source.clone());
+        if urgent { &mut host.urgent } else { &mut host.ordinary }.push_back((source.clone(), now));
         if !host.in_turn {
             host.in_turn = true;
             self.turn.push_back(name);
         }
     }
 
-    /// Whether more may be taken of what is only due: what is late is told by the poll, so it must not pile up here.
+    /// Whether more may be taken of what is only due: what is late is told by the poll. Sources that wait for a slow
+    /// host are no reason to stop, as that would make all others wait for it too.
     pub(super) fn has_room(&self) -> bool {
-        self.queued.len() < IN_ALL
+        self.running.len() < IN_ALL
+    }
+
+    /// How long the one that waits longest for its host has waited.
+    pub(super) fn longest_wait(&self, now: Duration) -> Duration {
+        let lines = self.hosts.values().flat_map(|host| [&host.urgent, &host.ordinary]);
+        lines.filter_map(|line| line.front()).map(|(_, since)| now.saturating_sub(*since)).max().unwrap_or_default()
     }
 
     /// Whether a look at it is asked for or under way.
@@ -98,9 +111,9 @@ impl Queue {
 impl Host {
     /// The first that is not under way; those that are wait.
     fn take(&mut self, running: &HashSet<Arc<Source>>) -> Option<Arc<Source>> {
-        for queue in [&mut self.urgent, &mut self.ordinary] {
-            if let Some(at) = queue.iter().position(|source| !running.contains(source)) {
-                return queue.remove(at);
+        for line in [&mut self.urgent, &mut self.ordinary] {
+            if let Some(at) = line.iter().position(|(source, _)| !running.contains(source)) {
+                return line.remove(at).map(|(source, _)| source);
             }
         }
         None
@@ -120,12 +133,12 @@ mod tests {
     fn a_source_is_looked_at_once_at_a_time_and_hints_go_first() {
         let mut queue = Queue::default();
         let (a, b) = (source("r.io/a"), source("r.io/b"));
-        queue.push(&a, false);
-        queue.push(&a, true);
-        queue.push(&b, true);
+        queue.push(&a, false, Duration::ZERO);
+        queue.push(&a, true, Duration::ZERO);
+        queue.push(&b, true, Duration::ZERO);
         assert_eq!(queue.start(), Some(b.clone()));
         assert_eq!(queue.start(), Some(a.clone()));
-        queue.push(&a, true);
+        queue.push(&a, true, Duration::ZERO);
         assert_eq!(queue.start(), None, "a look at a is under way");
         assert!(queue.holds(&a));
         queue.ended(&a);
@@ -138,13 +151,15 @@ mod tests {
     #[test]
     fn a_slow_host_does_not_hold_up_another() {
         let mut queue = Queue::default();
-        for n in 0..100 {
-            queue.push(&source(&format!("slow.io/r{n}")), false);
+        for n in 0..2 * IN_ALL {
+            queue.push(&source(&format!("slow.io/r{n}")), false, Duration::ZERO);
         }
         while queue.start().is_some() {}
         assert_eq!(queue.running.len(), PER_HOST);
+        assert!(queue.has_room(), "what is due elsewhere is taken all the same");
+        assert_eq!(queue.longest_wait(Duration::from_secs(7)), Duration::from_secs(7));
         let other = source("quick.io/a");
-        queue.push(&other, false);
+        queue.push(&other, false, Duration::ZERO);
         assert_eq!(queue.start(), Some(other));
     }
 }

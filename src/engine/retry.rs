@@ -9,9 +9,17 @@ use std::{
 /// Keys with the time (monotonic) at which each is tried again: one time a key.
 #[derive(Debug)]
 pub(super) struct Retries<K> {
-    at: HashMap<K, (Duration, u32)>,
+    at: HashMap<K, Waiting>,
+    /// A line for each key whose time has not been taken yet.
     order: BTreeMap<(Duration, u64), K>,
     serial: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    /// Its line in the order.
+    line: (Duration, u64),
+    failures: u32,
 }
 
 impl<K> Default for Retries<K> {
@@ -24,22 +32,25 @@ impl<K: Clone + Eq + Hash> Retries<K> {
     /// Tries `key` again after `first`, doubled for each time it failed before, at most `longest`; but not before
     /// `least`, which somebody asked for.
     pub(super) fn failed(&mut self, key: K, now: Duration, first: Duration, longest: Duration, least: Duration) {
-        let failures = self.at.get(&key).map_or(0, |(_, failures)| failures.saturating_add(1));
+        let failures = self.at.get(&key).map_or(0, |waiting| waiting.failures.saturating_add(1));
+        self.forget(&key);
         let delay = first.saturating_mul(2u32.saturating_pow(failures.min(20))).min(longest).max(least);
-        let at = now + delay;
         self.serial += 1;
-        self.order.insert((at, self.serial), key.clone());
-        self.at.insert(key, (at, failures));
+        let line = (now + delay, self.serial);
+        self.order.insert(line, key.clone());
+        self.at.insert(key, Waiting { line, failures });
     }
 
     /// It went well, or does not matter any more.
     pub(super) fn forget(&mut self, key: &K) {
-        self.at.remove(key);
+        if let Some(waiting) = self.at.remove(key) {
+            self.order.remove(&waiting.line);
+        }
     }
 
     /// Whether its time has not come yet.
     pub(super) fn waits(&self, key: &K, now: Duration) -> bool {
-        self.at.get(key).is_some_and(|(at, _)| *at > now)
+        self.at.get(key).is_some_and(|waiting| waiting.line.0 > now)
     }
 
     /// When the next one is due.
@@ -49,18 +60,8 @@ impl<K: Clone + Eq + Hash> Retries<K> {
 
     /// Takes one whose time has come. How often it failed is remembered.
     pub(super) fn due(&mut self, now: Duration) -> Option<K> {
-        while let Some(entry) = self.order.first_entry() {
-            let at = entry.key().0;
-            if at > now {
-                return None;
-            }
-            let key = entry.remove();
-            // Forgotten ones and those that were put off have left an old line behind.
-            if self.at.get(&key).is_some_and(|(current, _)| *current == at) {
-                return Some(key);
-            }
-        }
-        None
+        let entry = self.order.first_entry()?;
+        (entry.key().0 <= now).then(|| entry.remove())
     }
 }
 
@@ -90,5 +91,16 @@ mod tests {
         retries.forget(&"a");
         assert_eq!(retries.due(now + 60 * S), None);
         assert_eq!(retries.next(), None);
+    }
+
+    #[test]
+    fn a_key_that_fails_again_and_again_stands_in_line_once() {
+        let mut retries = Retries::default();
+        for _ in 0..1000 {
+            retries.failed("a", Duration::ZERO, S, 300 * S, Duration::ZERO);
+        }
+        assert_eq!((retries.order.len(), retries.at.len()), (1, 1));
+        retries.forget(&"a");
+        assert_eq!((retries.order.len(), retries.at.len()), (0, 0));
     }
 }

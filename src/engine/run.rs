@@ -185,11 +185,13 @@ impl<'p> Engine<'p> {
             }
             for effect in effects {
                 match effect {
-                    Effect::Look { source, urgent } => {
-                        self.look_retries.forget(&source);
-                        self.queue.push(&source, urgent);
+                    Effect::Look { source, urgent } => self.queue.push(&source, urgent, self.now()),
+                    Effect::Schedule { source, schedules } => {
+                        if schedules.is_empty() {
+                            self.look_retries.forget(&source);
+                        }
+                        self.ports.polling.set((*source).clone(), schedules);
                     }
-                    Effect::Schedule { source, schedules } => self.ports.polling.set((*source).clone(), schedules),
                     Effect::Watched { repository, watched } => self.inbox.watch(&repository, watched),
                     Effect::Changed(id) => {
                         self.write_retries.forget(&id);
@@ -228,6 +230,7 @@ impl<'p> Engine<'p> {
         let metrics = &self.ports.metrics;
         metrics.workloads.set(i64::try_from(self.state.watched()).unwrap_or(i64::MAX));
         metrics.repositories.set(i64::try_from(self.state.source_count()).unwrap_or(i64::MAX));
+        metrics.look_wait.set(self.queue.longest_wait(self.now()).as_secs_f64());
     }
 
     fn timer(&self) -> BoxFuture<'static, ()> {
@@ -361,7 +364,7 @@ impl<'p> Engine<'p> {
                 self.write_retries.failed(id.clone(), self.now(), first, longest, Duration::ZERO);
                 self.read_again(&id);
             }
-            Outcome::Gone => {}
+            Outcome::Gone => _ = self.not_written.remove(&id),
             Outcome::Refused(why) => {
                 self.write_failed(&id, &why, true);
                 let message = format!("the API server refused {}: {why}", describe(&update));
@@ -423,6 +426,13 @@ impl<'p> Engine<'p> {
 fn said(assessment: &Assessment) -> Said {
     let mut said = Said::default();
     for row in &assessment.reports {
+        // What blocks nothing and still is no update's own business, such as a `poll` that is not what was asked for.
+        for note in row.reasons.iter().filter(|reason| is_note(reason.code)) {
+            let notice = ("PolicyProblem", format!("{} ({})", note.message, note.code));
+            if !said.notices.contains(&notice) {
+                said.notices.push(notice);
+            }
+        }
         let event = match row.decision {
             Verdict::Problem => "PolicyProblem",
             Verdict::Blocked => "UpdateBlocked",
@@ -444,6 +454,10 @@ fn said(assessment: &Assessment) -> Said {
         }
     }
     said
+}
+
+fn is_note(code: Code) -> bool {
+    matches!(code, Code::PollInvalid | Code::GuardInterval | Code::KeelReported)
 }
 
 fn describe(update: &Update) -> String {

@@ -10,6 +10,9 @@ use std::{
 
 pub(crate) mod clock;
 pub(crate) mod control_plane;
+pub(crate) mod front;
+pub(crate) mod kills;
+pub(crate) mod objects;
 pub(crate) mod operator;
 pub(crate) mod process;
 pub(crate) mod registry;

@@ -33,13 +33,15 @@ pub(crate) struct Setup {
     pub(crate) hooks_port: Option<u16>,
     /// A kubeconfig instead of an audited administrator's.
     pub(crate) kubeconfig: Option<std::path::PathBuf>,
+    /// Whose kubeconfig; without one, a new [`audited_user`].
+    pub(crate) user: Option<String>,
 }
 
 impl Setup {
     /// For one namespace, with this poll interval.
     pub(crate) fn in_namespace(namespace: &Namespace<'_>, interval: &str) -> Self {
         let args = ["-n", &namespace.name, "--poll-interval", interval].map(str::to_owned);
-        Self { args: args.to_vec(), hook_secret: None, hooks_port: None, kubeconfig: None }
+        Self { args: args.to_vec(), hook_secret: None, hooks_port: None, kubeconfig: None, user: None }
     }
 
     /// With more arguments.
@@ -60,7 +62,7 @@ impl Operator {
     /// Starts it.
     pub(crate) fn spawn(plane: &ControlPlane, setup: &Setup) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let user = audited_user();
+        let user = setup.user.clone().unwrap_or_else(audited_user);
         let kubeconfig = setup.kubeconfig.clone().unwrap_or_else(|| plane.kubeconfig(&user));
         let (hooks, private) = (setup.hooks_port.unwrap_or_else(free_port), free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
@@ -88,6 +90,13 @@ impl Operator {
             reqwest::get(&url).await.ok().filter(|answer| answer.status() == 200)
         })
         .await;
+    }
+
+    /// Resident memory, in MB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
     /// The text of `/metrics`.

@@ -1,0 +1,103 @@
+//! A front door before a real registry: passes requests on, keeps when each came, and hangs or says nonsense where the
+//! test wants that.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{Response, StatusCode},
+};
+
+use super::registry::Registry;
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// The registry answers.
+    Pass,
+    /// Nobody ever answers.
+    Hang,
+    /// This status and body.
+    Say(u16, Vec<u8>),
+}
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Came {
+    pub(crate) at: Instant,
+    /// `GET /v2/web/tags/list?n=1000`
+    pub(crate) line: String,
+}
+
+/// Runs on the runtime of its test.
+#[derive(Debug)]
+pub(crate) struct Front {
+    /// `127.0.0.1:PORT`, as images write it.
+    pub(crate) host: String,
+    came: Arc<Mutex<Vec<Came>>>,
+}
+
+impl Front {
+    /// Passes everything on.
+    pub(crate) async fn start(registry: &Registry) -> Self {
+        Self::start_with(registry, |_| Way::Pass).await
+    }
+
+    /// Does with each path as `way` says.
+    pub(crate) async fn start_with(registry: &Registry, way: impl Fn(&str) -> Way + Send + Sync + 'static) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let came = Arc::new(Mutex::new(Vec::new()));
+        let front = Self { host, came: came.clone() };
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let (behind, way) = (registry.host.clone(), Arc::new(way));
+        let app = Router::new().fallback(move |request: Request| {
+            let path = request.uri().path_and_query().unwrap().to_string();
+            came.lock().unwrap().push(Came { at: now(), line: format!("{} {path}", request.method()) });
+            let (way, http, url) = (way(&path), http.clone(), format!("http://{behind}{path}"));
+            async move {
+                match way {
+                    Way::Pass => pass(&http, request, url).await,
+                    Way::Hang => std::future::pending().await,
+                    Way::Say(status, body) => Response::builder().status(status).body(Body::from(body)).unwrap(),
+                }
+            }
+        });
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        front
+    }
+
+    /// What came so far.
+    pub(crate) fn came(&self) -> Vec<Came> {
+        self.came.lock().unwrap().clone()
+    }
+
+    /// How many requests for this repository came so far.
+    pub(crate) fn count(&self, repository: &str) -> usize {
+        let part = format!(" /v2/{repository}/");
+        self.came.lock().unwrap().iter().filter(|came| came.line.contains(&part)).count()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a server's own clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+async fn pass(http: &reqwest::Client, request: Request, url: String) -> Response<Body> {
+    let mut headers = request.headers().clone();
+    headers.remove("host");
+    let Ok(answer) = http.request(request.method().clone(), url).headers(headers).send().await else {
+        return Response::builder().status(StatusCode::BAD_GATEWAY).body(Body::empty()).unwrap();
+    };
+    let mut response = Response::builder().status(answer.status());
+    for (name, value) in answer.headers().iter().filter(|(name, _)| *name != "transfer-encoding") {
+        response = response.header(name, value);
+    }
+    response.body(Body::from(answer.bytes().await.unwrap_or_default())).unwrap()
+}

@@ -1,0 +1,14 @@
+//! The long counts, run by hand: `cargo test --test soak -- --nocapture`. Results stand in docs/soak.md.
+
+#[path = "../it/support/mod.rs"]
+#[expect(dead_code, reason = "shared with the other tests, which use more of it")]
+mod support;
+
+use support::kills;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_kills_lose_no_update_and_make_none_twice() {
+    let outcome = kills::kill(200, kills::seed()).await;
+    println!("{outcome:?}");
+    assert!(outcome.updates >= 200, "{outcome:?}");
+}
