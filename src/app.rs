@@ -207,7 +207,8 @@ fn hook_settings(args: &RunArgs, config: &Config) -> anyhow::Result<HookSettings
     Ok(HookSettings { senders })
 }
 
-fn sender_names() -> Vec<&'static str> {
+/// The webhook senders that there are.
+pub fn sender_names() -> Vec<&'static str> {
     webhook::SENDERS.iter().map(|sender| sender.name).collect()
 }
 

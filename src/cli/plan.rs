@@ -42,7 +42,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = Config::read(&self.files, &[])?;
+        let config = Config::read(&self.files, &crate::app::sender_names())?;
         let (reports, failed) = block_on(self.reports(&config))?;
         let text = structured(self.output, &reports)?;
         print(&text.unwrap_or_else(|| plan_table(&reports)))?;

@@ -30,7 +30,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = Config::read(&self.files, &[])?;
+        let config = Config::read(&self.files, &crate::app::sender_names())?;
         let settings = survey::settings(&config, self.keel);
         let registry = survey::local_registry(&config)?;
         let folder = block_on(survey::folder(&self.path, &settings, &registry))?;

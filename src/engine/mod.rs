@@ -16,6 +16,8 @@
 pub mod assess;
 pub mod inbox;
 pub mod look;
+#[cfg(test)]
+mod model;
 mod queue;
 mod retry;
 pub mod run;
