@@ -48,6 +48,11 @@ impl<K: Clone + Eq + Hash> Retries<K> {
         }
     }
 
+    /// Whether it has a time, come or not.
+    pub(super) fn knows(&self, key: &K) -> bool {
+        self.at.contains_key(key)
+    }
+
     /// Whether its time has not come yet.
     pub(super) fn waits(&self, key: &K, now: Duration) -> bool {
         self.at.get(key).is_some_and(|waiting| waiting.line.0 > now)

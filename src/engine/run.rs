@@ -36,6 +36,8 @@ use crate::{
 
 /// Patches under way at once.
 const WRITES: usize = 16;
+/// How long a plan waits for the other looks of its workload: a repository that hangs must not hold up the rest.
+const HELD: Duration = Duration::from_secs(10);
 /// Changes of the cluster that are taken in before anything else gets its turn.
 const BURST: usize = 256;
 
@@ -85,6 +87,8 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
         look_retries: Retries::default(),
         write_retries: Retries::default(),
         not_written: HashMap::new(),
+        held: Retries::default(),
+        held_by: HashMap::new(),
         said: HashMap::new(),
         synced: false,
         inbox: inputs.inbox.clone(),
@@ -144,6 +148,10 @@ struct Engine<'p> {
     /// Updates that were not written are tried again later; another update of that workload does not wait for it.
     write_retries: Retries<WorkloadId>,
     not_written: HashMap<WorkloadId, UpdateId>,
+    /// Workloads whose plan waits for another look, and until when.
+    held: Retries<WorkloadId>,
+    /// For the end of which look each of them waits.
+    held_by: HashMap<Arc<Source>, HashSet<WorkloadId>>,
     /// What was last said of a workload, so that it is said once, and counted.
     said: HashMap<WorkloadId, Said>,
     synced: bool,
@@ -169,7 +177,11 @@ impl<'p> Engine<'p> {
                 self.ready.send_replace(true);
                 self.state.assess_all();
             }
-            ClusterChange::Undecodable(id, why) => tracing::warn!(workload = %id, why, "left out: it does not decode"),
+            ClusterChange::Undecodable(id, why) => {
+                tracing::warn!(workload = %id, why, "left out: it does not decode");
+                let message = format!("left alone, as it cannot be read: {why} ({})", Code::Undecodable);
+                self.notice(id, "PolicyProblem", true, message);
+            }
             _ => {}
         }
         self.state.change(change, self.now());
@@ -217,7 +229,7 @@ impl<'p> Engine<'p> {
                     let Ports { registry, clock, .. } = self.ports;
                     self.looks.push(look(&**registry, &**clock, order).boxed());
                 }
-                None => self.queue.ended(&source),
+                None => self.ended(&source),
             }
         }
         while self.writes.len() < WRITES && self.ports.leadership.is_leader() {
@@ -234,7 +246,7 @@ impl<'p> Engine<'p> {
     }
 
     fn timer(&self) -> BoxFuture<'static, ()> {
-        match self.look_retries.next().into_iter().chain(self.write_retries.next()).min() {
+        match [self.look_retries.next(), self.write_retries.next(), self.held.next()].into_iter().flatten().min() {
             Some(at) => self.ports.clock.sleep_until(at),
             None => futures::future::pending().boxed(),
         }
@@ -248,23 +260,41 @@ impl<'p> Engine<'p> {
         while let Some(id) = self.write_retries.due(now) {
             self.state.again(&id, now);
         }
+        while let Some(id) = self.held.due(now) {
+            self.state.assess_later(&id);
+        }
+    }
+
+    /// A look has ended: plans that waited for it are thought of again, also if it brought nothing new.
+    fn ended(&mut self, source: &Arc<Source>) {
+        self.queue.ended(source);
+        for id in self.held_by.remove(source).unwrap_or_default() {
+            self.state.assess_later(&id);
+        }
     }
 
     fn looked(&mut self, looked: Looked) {
         let (now, source) = (self.now(), looked.source.clone());
-        self.queue.ended(&source);
+        let known = self.state.failure(&source).map(|error| error.kind);
+        self.ended(&source);
         match self.state.looked(looked) {
             Ok(()) => self.look_retries.forget(&source),
             Err(error) => {
                 let least = if let RegistryErrorKind::Limited(wait) = error.kind { wait } else { Duration::ZERO };
                 let (first, longest) = (Duration::from_secs(5), Duration::from_secs(300));
                 self.look_retries.failed(source.clone(), now, first, longest, least);
-                tracing::warn!(repository = %source.repository, code = error.kind.code().as_str(), error = %error, "look failed");
+                let (repository, code) = (&source.repository, error.kind.code().as_str());
+                if known.is_some_and(|kind| kind.code() == error.kind.code()) {
+                    tracing::debug!(%repository, code, %error, "look failed again");
+                } else {
+                    tracing::warn!(%repository, code, %error, "look failed");
+                }
             }
         }
     }
 
     fn forget(&mut self, id: &WorkloadId) {
+        self.held.forget(id);
         self.write_retries.forget(id);
         self.not_written.remove(id);
         self.say(id, Said::default());
@@ -289,12 +319,24 @@ impl<'p> Engine<'p> {
             }
         } else if let Some(plan) = assessment.plan {
             // All changes of a workload go into one patch: its other looks are waited for.
-            let looking = self.state.sources_of(id).iter().any(|source| self.queue.holds(source));
+            let looking = self.state.sources_of(id).into_iter().find(|source| self.queue.holds(source));
+            if let Some(source) = looking {
+                if !self.held.knows(id) {
+                    self.held.failed(id.clone(), self.now(), HELD, HELD, Duration::ZERO);
+                }
+                if self.held.waits(id, self.now()) {
+                    self.held_by.entry(source).or_default().insert(id.clone());
+                    return;
+                }
+            }
+            self.held.forget(id);
             let waits = self.write_retries.waits(id, self.now()) && self.not_written.get(id) == Some(&plan.update().id);
-            if !looking && !waits {
+            if !waits {
                 self.busy.insert(id.clone(), false);
                 self.waiting.push_back(plan);
             }
+        } else {
+            self.held.forget(id);
         }
     }
 

@@ -178,7 +178,8 @@ impl State {
                     self.workload(*workload, now);
                 }
             }
-            ClusterChange::WorkloadGone(id) => self.gone(&id),
+            // What cannot be read any more must not be judged by what it said before.
+            ClusterChange::WorkloadGone(id) | ClusterChange::Undecodable(id, _) => self.gone(&id),
             ClusterChange::Namespace(namespace) => {
                 let changed = self.namespaces.get(&namespace.name).is_none_or(|old| **old != namespace.annotations);
                 if changed {
@@ -191,7 +192,7 @@ impl State {
                     self.rule_again(&name, now);
                 }
             }
-            ClusterChange::Undecodable(..) | ClusterChange::Synced => {}
+            ClusterChange::Synced => {}
         }
     }
 

@@ -122,7 +122,7 @@ async fn a_changed_configuration_takes_effect_and_a_broken_one_leaves_the_old_in
     event_says(&two, "web", "guard-policy").await;
 
     // One guard less, and a policy more.
-    std::fs::write(named.join("ours.yaml"), "name: ours\npolicy: minor\nexamples: []\n").unwrap();
+    std::fs::write(named.join("ours.yaml"), "name: ours\ndescription: Ours.\npolicy: minor\nexamples: []\n").unwrap();
     write(&file, &format!("guards:\n{}", guard(&two.name)));
     runs(&one, "web", &[&image("1.1.0")]).await;
     runs(&one, "own", &[&image("1.1.0")]).await;

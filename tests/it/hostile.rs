@@ -154,9 +154,29 @@ async fn nonsense_on_a_workload_or_from_a_registry_stops_nobody_else() {
     })
     .await;
     event_says(&namespace, "keys", "annotation-unknown").await;
-    for n in [0, 1, 4, 5, 7] {
-        event_says(&namespace, &format!("policy-{n}"), "policy-invalid").await;
+    for (name, annotations) in absurd.iter().filter(|(name, _)| name.starts_with("policy-")) {
+        // This one is a regular expression like another, and matches no tag.
+        if annotations["supercargo.dev/policy"] == "regex:(a*)*(a*)*(a*)*$" {
+            continue;
+        }
+        let all = ["policy-invalid", "annotation-invalid", "undecodable"];
+        eventually(&format!("an Event tells what is wrong with {name}"), async || {
+            let told = events(&namespace, name).await;
+            told.iter().any(|(_, message)| all.iter().any(|code| message.contains(code))).then_some(())
+        })
+        .await;
     }
+    // What could be read once and cannot be any more is left alone too.
+    let too_long = json!({"metadata": {"annotations": {"supercargo.dev/ignore": "x".repeat(20_000)}}});
+    namespace.merge("deployments", "good", too_long).await;
+    event_says(&namespace, "good", "undecodable").await;
+    registry.push("good", "1.0.4", &Image::unique()).await;
+    eventually("the others are updated", async || {
+        let images = namespace.images("deployments", "many").await;
+        (images.iter().filter(|text| **text == image("good", "1.0.4")).count() == 99).then_some(())
+    })
+    .await;
+    runs(&namespace, "good", &[&image("good", "1.0.3")]).await;
     for n in 0..garbage.len() + long.len() {
         let name = format!("image-{n}");
         // Some do read as images of hosts that are not there.

@@ -110,7 +110,8 @@ async fn a_pushed_image_is_found_by_the_webhook_at_once() {
     registry.push("team/web", "1.0.1", &Image::unique()).await;
 
     image_becomes(&namespace, "deployments", "web", &image("1.0.1")).await;
-    assert_eq!(operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await, 1.0);
+    let lists = operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+    assert_eq!(lists, 1.0, "{}", operator.process.output());
     assert_eq!(operator.metric("supercargo_registry_requests_total", "class=\"manifest\"").await, 1.0);
 }
 
