@@ -112,7 +112,9 @@ async fn a_pushed_image_is_found_by_the_webhook_at_once() {
     image_becomes(&namespace, "deployments", "web", &image("1.0.1")).await;
     let lists = operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
     assert_eq!(lists, 1.0, "{}", operator.process.output());
-    assert_eq!(operator.metric("supercargo_registry_requests_total", "class=\"manifest\"").await, 1.0);
+    // One HEAD for what was pushed now; the registry may tell of the first push again, as nobody heard it then.
+    let heads = operator.metric("supercargo_registry_requests_total", "class=\"manifest\"").await;
+    assert!((1.0..=2.0).contains(&heads), "{heads}: {}", operator.process.output());
 }
 
 /// A pod template and the rest of a workload of any kind.
