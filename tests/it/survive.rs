@@ -15,7 +15,7 @@ use crate::support::{
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_kills_at_random_points_lose_no_update_and_make_none_twice() {
     let outcome = kills::kill(20, kills::seed()).await;
-    println!("{outcome:?}");
+    println!("{outcome:?}, {} images written just before a kill", outcome.untold);
     assert!(outcome.pushes >= 40 && outcome.updates >= 20, "{outcome:?}");
 }
 

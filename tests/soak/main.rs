@@ -11,4 +11,5 @@ async fn two_hundred_kills_lose_no_update_and_make_none_twice() {
     let outcome = kills::kill(200, kills::seed()).await;
     println!("{outcome:?}");
     assert!(outcome.updates >= 200, "{outcome:?}");
+    assert!(outcome.untold > 0, "no kill came between a write and the word of it: {outcome:?}");
 }

@@ -49,7 +49,7 @@ pub(crate) fn seed() -> u64 {
 pub(crate) struct Outcome {
     pub(crate) pushes: usize,
     pub(crate) updates: usize,
-    /// Kills between a patch that the API server took and the operator's word of it.
+    /// Images that the API server took and whose operator was killed before it could say so.
     pub(crate) untold: usize,
 }
 
