@@ -11,16 +11,21 @@ use std::{
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::output::{Output, print, structured, table, verdict};
+use super::{
+    output::{Output, print, structured, table, verdict},
+    survey::{self, block_on},
+};
 use crate::{
-    config,
+    config::{self, ClusterArgs, Config, FileArgs},
     domain::{
         annotations::globs,
         decide::{Current, Decision, Listing, decide},
         image::Tag,
-        policy::{FlavourOption, Options, Order, Policy, PolicyError, PrereleaseOption},
+        keel::KeelMode,
+        policy::{FlavourOption, NamedPolicies, Options, Order, Policy, PolicyError, PrereleaseOption},
         reason::Reason,
-        report::Verdict,
+        report::{Report, Verdict},
+        workload::KindSpec,
     },
 };
 
@@ -33,6 +38,16 @@ pub(super) struct Args {
     /// The workload
     #[arg(value_name = "[NS/]KIND/NAME", required_unless_present = "policy", conflicts_with = "policy")]
     workload: Option<String>,
+    /// Its namespace, where it does not stand before the kind (default: the kubeconfig's)
+    #[arg(long, short = 'n', requires = "workload")]
+    namespace: Option<String>,
+    /// What to do with keel.sh annotations
+    #[arg(long, value_name = "MODE", default_value = "report", value_parser = config::keel_mode)]
+    keel: KeelMode,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    files: FileArgs,
     #[command(flatten)]
     offline: Offline,
     /// How it is printed
@@ -70,19 +85,15 @@ struct Offline {
     /// Take a lower version if it is the best
     #[arg(long, requires = "policy", help_heading = "Without a cluster")]
     allow_downgrade: bool,
-    /// A folder of policy files, for `named:` policies
-    #[arg(long, value_name = "DIR", requires = "policy", help_heading = "Without a cluster")]
-    policies: Option<PathBuf>,
 }
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        if let Some(workload) = self.workload {
-            anyhow::bail!(
-                "`{workload}`: workloads of a cluster cannot be explained yet; use --policy, --current and --tags"
-            );
+        let config = Config::read(&self.files, &[])?;
+        if let Some(workload) = &self.workload {
+            return block_on(self.of_cluster(workload, &config));
         }
-        match self.offline.explain()? {
+        match self.offline.explain(&config.named)? {
             Ok(explanation) => {
                 let text = structured(self.output, &explanation)?.unwrap_or_else(|| explanation.to_text());
                 print(&text)?;
@@ -94,6 +105,61 @@ impl Args {
             }
         }
     }
+
+    /// Each container of one workload as the cluster has it, with one look at its repositories.
+    async fn of_cluster(&self, workload: &str, config: &Config) -> anyhow::Result<ExitCode> {
+        let Some((namespace, kind, name)) = parse_workload(workload) else {
+            eprintln!("error: `{workload}` is no workload: write [NAMESPACE/]KIND/NAME, such as shop/deployment/web");
+            return Ok(ExitCode::from(2));
+        };
+        let namespace = namespace.map(str::to_owned).or_else(|| self.namespace.clone());
+        let scope = survey::Scope { namespace, all: false, one: Some((kind, name.to_owned())) };
+        let surveyed = survey::cluster(&self.cluster, scope, config, survey::settings(config, self.keel)).await?;
+        let reports: Vec<Report> = surveyed.into_iter().flat_map(|(_, assessment)| assessment.reports).collect();
+        if reports.is_empty() {
+            anyhow::bail!(
+                "{workload}: there is no such workload, or no policy applies to it: put supercargo.dev/policy on it \
+                 or on its Namespace"
+            );
+        }
+        let text = structured(self.output, &reports)?;
+        print(&text.unwrap_or_else(|| reports.iter().map(report_text).collect::<Vec<_>>().join("\n")))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// `[NAMESPACE/]KIND/NAME`
+fn parse_workload(text: &str) -> Option<(Option<&str>, &'static KindSpec, &str)> {
+    let parts: Vec<&str> = text.split('/').collect();
+    match parts.as_slice() {
+        [kind, name] => Some((None, KindSpec::find(kind)?, name)),
+        [namespace, kind, name] => Some((Some(namespace), KindSpec::find(kind)?, name)),
+        _ => None,
+    }
+}
+
+/// One container: a head of a few lines, then its reasons.
+fn report_text(report: &Report) -> String {
+    let line = |name: &str, value: String| [name.to_owned(), value];
+    let head = [
+        line("workload", report.workload.id.to_string()),
+        line("container", report.container.to_string()),
+        line("image", report.image.to_string()),
+        line("policy", report.policy.to_string()),
+        line("decision", verdict(report.decision).to_owned()),
+        line("to", report.to_image.clone().unwrap_or_else(|| "-".to_owned())),
+    ];
+    format!("{}\n{}", table(head.into_iter()), reasons_table(&report.reasons))
+}
+
+fn reasons_table(reasons: &[Reason]) -> String {
+    let head = ["TAG", "CODE", "MESSAGE"].map(str::to_owned);
+    let row = |reason: &Reason| [or_dash(reason.tag.as_ref()), reason.code.to_string(), reason.message.clone()];
+    table(std::iter::once(head).chain(reasons.iter().map(row)))
+}
+
+fn or_dash(tag: Option<&Tag>) -> String {
+    tag.map_or_else(|| "-".to_owned(), Tag::to_string)
 }
 
 /// What is printed.
@@ -109,7 +175,7 @@ struct Explanation {
 
 impl Offline {
     /// The decision, or what is wrong with the policy.
-    fn explain(self) -> anyhow::Result<Result<Explanation, PolicyError>> {
+    fn explain(self, named: &NamedPolicies) -> anyhow::Result<Result<Explanation, PolicyError>> {
         let options = Options {
             prerelease: self.prerelease,
             flavour: self.flavour,
@@ -118,8 +184,7 @@ impl Offline {
             ignore: self.ignore.as_deref().map(globs),
             allow_downgrade: self.allow_downgrade.then_some(true),
         };
-        let named = config::policies(self.policies.as_deref())?;
-        let policy = match Policy::parse(&self.policy.unwrap_or_default(), &options, &named) {
+        let policy = match Policy::parse(&self.policy.unwrap_or_default(), &options, named) {
             Ok(policy) => policy,
             Err(error) => return Ok(Err(error)),
         };
@@ -143,20 +208,17 @@ impl Explanation {
 
     /// A head of a few lines, then a line for each tag, the choice first.
     fn to_text(&self) -> String {
-        let or_dash = |tag: &Option<Tag>| tag.as_ref().map_or_else(|| "-".to_owned(), Tag::to_string);
         let mut text = table(
             [
                 ["policy".to_owned(), self.policy.to_string()],
-                ["current".to_owned(), or_dash(&self.current)],
+                ["current".to_owned(), or_dash(self.current.as_ref())],
                 ["decision".to_owned(), verdict(self.decision).to_owned()],
-                ["to".to_owned(), or_dash(&self.to)],
+                ["to".to_owned(), or_dash(self.to.as_ref())],
             ]
             .into_iter(),
         );
         text.push('\n');
-        let head = ["TAG", "CODE", "MESSAGE"].map(str::to_owned);
-        let row = |reason: &Reason| [or_dash(&reason.tag), reason.code.to_string(), reason.message.clone()];
-        text.push_str(&table(std::iter::once(head).chain(self.reasons.iter().map(row))));
+        text.push_str(&reasons_table(&self.reasons));
         text
     }
 }

@@ -158,5 +158,12 @@ async fn plan_says_for_a_cluster_what_would_change() {
         json!({"kind": "Deployment", "namespace": namespace.name, "name": "web", "source": "cluster"})
     );
     assert_eq!((&rows[0]["decision"], &rows[0]["to"]), (&json!("update"), &json!("1.0.1")));
+    let workload = format!("{}/deployment/web", namespace.name);
+    let (code, text, err) = run(&["explain", "--kubeconfig", kubeconfig.to_str().unwrap(), &workload], Path::new("."));
+    assert_eq!((code, err.as_str()), (0, ""));
+    let chosen = text.lines().find(|line| line.starts_with("1.0.1")).unwrap();
+    assert!(chosen.contains("chosen") && text.contains("decision   update"), "{text}");
+    let missing = run(&["explain", "--kubeconfig", kubeconfig.to_str().unwrap(), "sts/x/y/z"], Path::new("."));
+    assert_eq!(missing.0, 2);
     assert_eq!(namespace.images("deployments", "web").await, [format!("{}/web:1.0.0", registry.host)]);
 }
