@@ -313,8 +313,13 @@ impl State {
                 if let Some(answer) = answers.get(question) {
                     news = true;
                     slot.answer = Some(if self.settings.keep_reasons { answer.clone() } else { slim(answer) });
-                } else if slot.answer.is_none() && outcome.is_ok() {
-                    unasked = true;
+                } else if outcome.is_ok() && (slot.answer.is_none() || !answers.is_empty()) {
+                    // The question came up while the look was under way, most often by our own update.
+                    let snapshot = self.sources.get(&looked.source).and_then(|known| known.snapshot.as_ref());
+                    match snapshot.and_then(|snapshot| answer_from(snapshot, question)) {
+                        Some(answer) => (news, slot.answer) = (true, Some(answer)),
+                        None => unasked = true,
+                    }
                 }
             }
             if news {
@@ -323,7 +328,6 @@ impl State {
             }
         }
         if unasked {
-            // A question came up while the look was under way.
             let source = looked.source;
             self.want(&source, Trigger::Change, None, detected.map_or(Duration::ZERO, |(_, at)| at));
             if let Some(known) = self.sources.get_mut(&source) {
