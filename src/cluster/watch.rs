@@ -5,7 +5,7 @@
 //! sent. Of each object no more than a hash is kept here.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     hash::{BuildHasher, Hash, Hasher, RandomState},
     pin::Pin,
     sync::{
@@ -116,7 +116,7 @@ async fn workloads(client: Client, kind: &'static KindSpec, namespace: Option<St
         }
     };
     let key = |object: &Object| object.id(kind, own);
-    let source = Source { api, config: watcher::Config::default(), what, optional: false };
+    let source = Source { api, config: watcher::Config::default(), what, without: None };
     let _: Result<(), Closed> = follow(source, read, key, ClusterChange::WorkloadGone, &outlet).await;
 }
 
@@ -137,7 +137,10 @@ async fn defaults(client: Client, namespace: Option<String>, outlet: Outlet) {
         (name, hashes.hash_one(&defaults.annotations), ClusterChange::Namespace(defaults))
     };
     let key = |object: &PartialObjectMeta<Namespace>| object.metadata.name.clone().unwrap_or_default();
-    let source = Source { api, config, what, optional: namespace.is_some() };
+    // Workloads wait for their Namespace: where it may not be read, it is one without annotations.
+    let without =
+        namespace.map(|name| ClusterChange::Namespace(NamespaceDefaults { name, annotations: BTreeMap::new() }));
+    let source = Source { api, config, what, without };
     let _: Result<(), Closed> = follow(source, read, key, ClusterChange::NamespaceGone, &outlet).await;
 }
 
@@ -147,8 +150,8 @@ struct Source<K> {
     config: watcher::Config,
     /// For messages.
     what: String,
-    /// Whether one can do without the right to it.
-    optional: bool,
+    /// Where one can do without the right to it: what is told instead.
+    without: Option<ClusterChange>,
 }
 
 type Events<K> = Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send>>;
@@ -186,8 +189,9 @@ where
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                if source.optional && is(&error, 403) && !delivered {
+                if let Some(instead) = source.without.as_ref().filter(|_| is(&error, 403) && !delivered) {
                     tracing::info!(what = source.what, "no right to read it: its annotations are no defaults");
+                    outlet.send(instead.clone()).await?;
                     outlet.delivered().await?;
                     return Ok(());
                 }

@@ -4,7 +4,7 @@ use serde_json::json;
 use supercargo::{
     cluster::{Scope, watch},
     domain::workload::{Owner, Workload},
-    ports::ClusterChange,
+    ports::{ClusterChange, NamespaceDefaults},
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -168,7 +168,11 @@ rules:
     let client = plane.client_with_token(&ns.token("supercargo").await).await;
     let mut watching = Watching::start(client, Scope::Namespaces(vec![ns.name.clone()])).await;
     let before = watching.synced().await;
-    assert!(matches!(&before[..], [ClusterChange::Workload(_)]), "{before:?}");
+    assert_eq!(before.len(), 2, "{before:?}");
+    assert!(before.iter().any(|change| matches!(change, ClusterChange::Workload(_))));
+    // Workloads wait for their Namespace: it counts as one without annotations.
+    let bare = |n: &NamespaceDefaults| n.name == ns.name && n.annotations.is_empty();
+    assert!(before.iter().any(|change| matches!(change, ClusterChange::Namespace(n) if bare(n))), "{before:?}");
 }
 
 #[tokio::test]
