@@ -40,7 +40,7 @@ struct Read {
 /// How long an answer is kept.
 const KEEP: Duration = Duration::from_secs(600);
 /// How long an error is kept: somebody may be mending it.
-const KEEP_ERROR: Duration = Duration::from_secs(60);
+const KEEP_ERROR: Duration = Duration::from_secs(10);
 /// How many Secrets are kept, and how long a text (a docker configuration is a few hundred bytes).
 const MAX_SLOTS: usize = 1000;
 const MAX_TEXT: usize = 64 * 1024;
@@ -149,7 +149,8 @@ impl Secret {
     }
 }
 
-/// What to do about a missing right: the exact command. The 403's words name our ServiceAccount.
+/// What to do about a missing right: the exact command, for this one Secret and no other. It needs nothing that is not
+/// in the cluster yet. The 403's words name our ServiceAccount.
 fn grant(namespace: &str, name: &str, forbidden: &str) -> String {
     let account = forbidden
         .split_once("system:serviceaccount:")
@@ -157,10 +158,11 @@ fn grant(namespace: &str, name: &str, forbidden: &str) -> String {
         .map(|(account, _)| account)
         .filter(|account| account.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:".contains(&b)))
         .unwrap_or("supercargo:supercargo");
+    let role = format!("supercargo-pull-secret-{name}");
     format!(
         "supercargo has no right to read the Secret {namespace}/{name}; grant it with: kubectl -n {namespace} create \
-         rolebinding supercargo-pull-secrets --clusterrole=supercargo-pull-secrets --serviceaccount={account} (the \
-         ClusterRole is in deploy/, component pull-secrets)"
+         role {role} --verb=get --resource=secrets --resource-name={name} && kubectl -n {namespace} create \
+         rolebinding {role} --role={role} --serviceaccount={account} (for all Secrets: deploy/components/pull-secrets)"
     )
 }
 
@@ -194,7 +196,7 @@ mod tests {
     #[test]
     fn a_missing_right_is_answered_with_the_command_that_grants_it() {
         let command =
-            "kubectl -n shop create rolebinding supercargo-pull-secrets --clusterrole=supercargo-pull-secrets";
+            "kubectl -n shop create rolebinding supercargo-pull-secret-pull --role=supercargo-pull-secret-pull";
         let words = grant("shop", "pull", r#"User "system:serviceaccount:ops:robot" cannot get resource "secrets""#);
         assert!(words.contains(&format!("{command} --serviceaccount=ops:robot ")), "{words}");
         let words = grant("shop", "pull", r#"User "alice" cannot get resource "secrets""#);

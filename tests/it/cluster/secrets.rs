@@ -87,12 +87,11 @@ async fn the_command_that_an_error_prints_grants_the_right() {
     let secrets = PullSecrets::new(client, clock());
     let error = secrets.docker_config(&ns.name, "pull", false).await.unwrap_err().0;
 
-    // The command refers to the ClusterRole that is shipped.
-    let role = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/components/pull-secrets/clusterrole.yaml");
-    plane.kubectl(&["apply", "-f", role]);
-    let (_, command) = error.split_once("kubectl ").unwrap();
-    let (command, _) = command.split_once(" (").unwrap();
-    plane.kubectl(&command.split(' ').collect::<Vec<_>>());
+    let (_, commands) = error.split_once("kubectl ").unwrap();
+    let (commands, _) = commands.split_once(" (").unwrap();
+    for command in commands.split(" && kubectl ") {
+        plane.kubectl(&command.split(' ').collect::<Vec<_>>());
+    }
     // RBAC takes a moment to be seen.
     crate::support::eventually("the right is there", async || {
         secrets.docker_config(&ns.name, "pull", true).await.ok().flatten()
