@@ -7,6 +7,7 @@ mod cluster;
 mod commands;
 mod control_plane;
 mod cost;
+mod deploy;
 mod edits;
 mod guards;
 mod hostile;

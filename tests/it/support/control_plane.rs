@@ -269,6 +269,9 @@ impl ControlPlane {
         let mut requests: BTreeMap<String, usize> = BTreeMap::new();
         let mut found: Vec<Audited> = Vec::new();
         for line in text.lines() {
+            if !line.contains(user) {
+                continue;
+            }
             // The last line may be half written.
             let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
             if event["user"]["username"] != user {

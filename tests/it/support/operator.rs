@@ -18,7 +18,8 @@ pub(crate) struct Operator {
     pub(crate) user: String,
     /// `http://127.0.0.1:PORT` of the hooks.
     pub(crate) hooks: String,
-    private: String,
+    /// `http://127.0.0.1:PORT` of probes and metrics.
+    pub(crate) private: String,
     _folder: TempDir,
 }
 
@@ -35,13 +36,22 @@ pub(crate) struct Setup {
     pub(crate) kubeconfig: Option<std::path::PathBuf>,
     /// Whose kubeconfig; without one, a new [`audited_user`].
     pub(crate) user: Option<String>,
+    /// A program and its arguments that start it; empty: it is started as it is.
+    pub(crate) through: Vec<String>,
 }
 
 impl Setup {
     /// For one namespace, with this poll interval.
     pub(crate) fn in_namespace(namespace: &Namespace<'_>, interval: &str) -> Self {
         let args = ["-n", &namespace.name, "--poll-interval", interval].map(str::to_owned);
-        Self { args: args.to_vec(), hook_secret: None, hooks_port: None, kubeconfig: None, user: None }
+        Self {
+            args: args.to_vec(),
+            hook_secret: None,
+            hooks_port: None,
+            kubeconfig: None,
+            user: None,
+            through: Vec::new(),
+        }
     }
 
     /// With more arguments.
@@ -65,8 +75,10 @@ impl Operator {
         let user = setup.user.clone().unwrap_or_else(audited_user);
         let kubeconfig = setup.kubeconfig.clone().unwrap_or_else(|| plane.kubeconfig(&user));
         let (hooks, private) = (setup.hooks_port.unwrap_or_else(free_port), free_port());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
+        let mut words = setup.through.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_supercargo")]);
+        let mut command = Command::new(words.next().unwrap_or_default());
         command
+            .args(words)
             .arg("run")
             .arg("--kubeconfig")
             .arg(kubeconfig)

@@ -1,0 +1,246 @@
+//! The rights: enough for the whole job, and not one too many.
+
+use std::collections::BTreeSet;
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use super::{
+    EVERYWHERE, Right, account, as_deployed, asked, has_right,
+    job::{DEFAULTS, EVENTS, Job, KINDS, PRIVATE, Part, READY, Registries, SERIES},
+    of_kind, plane, rendered, rights, said, shell,
+};
+use crate::support::{
+    control_plane::{ControlPlane, Namespace},
+    eventually,
+    operator::{Operator, Setup},
+};
+
+fn right(group: &str, resource: &str, verb: &str) -> Right {
+    (group.to_owned(), resource.to_owned(), verb.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_base_does_the_whole_job_and_tells_by_which_command_a_pull_secret_may_be_read() {
+    let _alone = EVERYWHERE.write().await;
+    let (plane, registries) = (plane().await, Registries::start().await);
+    let objects = rendered("base");
+    let granted = rights(&objects);
+    assert!(granted.iter().all(|(_, resource, _)| resource != "secrets"));
+    shell(plane, "kubectl apply -k deploy/base");
+    // The other installation may have been here before.
+    shell(plane, "kubectl delete clusterrolebinding supercargo-pull-secrets --ignore-not-found");
+    let namespace = plane.namespace("base").await;
+    let account = account("supercargo");
+    has_right(&namespace, &account, &right("", "secrets", "get"), false).await;
+    has_right(&namespace, &account, &right("events.k8s.io", "events", "patch"), true).await;
+    let before = asked(plane, &account).0.contains(&right("", "secrets", "get"));
+
+    let operator = Operator::spawn(plane, &as_deployed(plane, &objects).await);
+    let job = Job::new(namespace, &registries, &[DEFAULTS]).await;
+    job.done(&operator).await;
+    let (mut used, forbidden) = asked(plane, &account);
+    if before {
+        used.remove(&right("", "secrets", "get"));
+    }
+    assert_eq!(used, granted, "what is granted is what is used");
+    assert!(forbidden.is_empty(), "{forbidden:?}");
+
+    job.create_private().await;
+    let command = command_of(&job.why_not_private().await);
+    assert!(command.contains("--serviceaccount=supercargo:supercargo"), "{command}");
+    shell(plane, &command);
+    private_is_updated(&job).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_component_pull_secrets_are_read_everywhere() {
+    let _alone = EVERYWHERE.write().await;
+    let (plane, registries) = (plane().await, Registries::start().await);
+    let objects = rendered("overlays/pull-secrets");
+    let secrets = right("", "secrets", "get");
+    let difference: Vec<Right> = rights(&objects).difference(&rights(&rendered("base"))).cloned().collect();
+    assert!(difference.iter().eq([&secrets]), "{difference:?}");
+    shell(plane, "kubectl apply -k deploy/overlays/pull-secrets");
+    let namespace = plane.namespace("component").await;
+    has_right(&namespace, &account("supercargo"), &secrets, true).await;
+
+    let operator = Operator::spawn(plane, &as_deployed(plane, &objects).await);
+    Job::new(namespace, &registries, &[DEFAULTS, PRIVATE]).await.done(&operator).await;
+    assert!(asked(plane, &account("supercargo")).0.contains(&secrets));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_namespace_needs_no_right_outside_it() {
+    let _others = EVERYWHERE.read().await;
+    let (plane, registries) = (plane().await, Registries::start().await);
+    let objects = rendered("overlays/namespaced");
+    assert!(objects.iter().all(|object| object["metadata"]["namespace"] == "apps"));
+    let all: Vec<&Value> = of_kind(&objects, "ClusterRole").chain(of_kind(&objects, "ClusterRoleBinding")).collect();
+    assert!(all.is_empty(), "{all:?}");
+    shell(plane, "kubectl create namespace apps");
+    shell(plane, "kubectl apply -k deploy/overlays/namespaced");
+    let namespace = Namespace { plane, name: "apps".to_owned() };
+    has_right(&namespace, &account("apps"), &right("events.k8s.io", "events", "patch"), true).await;
+
+    let operator = Operator::spawn(plane, &as_deployed(plane, &objects).await);
+    let job = Job::new(namespace, &registries, &[]).await;
+    job.done(&operator).await;
+    let (used, forbidden) = asked(plane, &account("apps"));
+    assert_eq!(used, rights(&objects), "what is granted is what is used");
+    assert_eq!(forbidden, BTreeSet::from([right("", "namespaces", "list")]), "which it does without");
+
+    job.create_private().await;
+    let command = command_of(&job.why_not_private().await);
+    assert!(command.contains("--serviceaccount=apps:supercargo"), "{command}");
+    shell(plane, &command);
+    private_is_updated(&job).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_one_right_of_the_cluster_wide_installation_a_part_of_the_job_fails() {
+    let (plane, registries) = (plane().await, Registries::start().await);
+    let all = rights(&rendered("overlays/pull-secrets"));
+    assert!(rights(&rendered("base")).is_subset(&all));
+    let less = |taken: Right| Less { all: all.clone(), taken, cluster_wide: true, parts: &[DEFAULTS, PRIVATE] };
+    // Namespaces matter where none is named, and then the operator acts everywhere.
+    let (everywhere, within): (Vec<Right>, Vec<Right>) =
+        all.iter().cloned().partition(|(_, resource, _)| resource == "namespaces");
+    {
+        let _others = EVERYWHERE.read().await;
+        let runs = within.into_iter().map(|taken| less(taken).fails(plane, &registries, true));
+        futures::stream::iter(runs).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+    }
+    let _alone = EVERYWHERE.write().await;
+    for taken in everywhere {
+        less(taken).fails(plane, &registries, false).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_one_right_of_the_installation_in_one_namespace_a_part_of_the_job_fails() {
+    let _others = EVERYWHERE.read().await;
+    let (plane, registries) = (plane().await, Registries::start().await);
+    let all = rights(&rendered("overlays/namespaced"));
+    let less = |taken: &Right| Less { all: all.clone(), taken: taken.clone(), cluster_wide: false, parts: &[] };
+    let runs = all.iter().map(|taken| less(taken).fails(plane, &registries, true));
+    futures::stream::iter(runs).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+}
+
+/// How many operators run at a time.
+const AT_ONCE: usize = 6;
+
+/// An installation that lacks one right.
+struct Less {
+    all: BTreeSet<Right>,
+    taken: Right,
+    cluster_wide: bool,
+    /// Beside what every installation can do.
+    parts: &'static [Part],
+}
+
+impl Less {
+    /// Runs the operator with what is left, and waits until all is done but what needs the right, and the operator has
+    /// said which right that is.
+    async fn fails(self, plane: &'static ControlPlane, registries: &Registries, named: bool) {
+        let (_, resource, verb) = &self.taken;
+        let namespace = plane.namespace("less").await;
+        let user = account(&namespace.name);
+        self.grant(&namespace).await;
+        let kept = self.all.iter().rfind(|right| **right != self.taken).unwrap();
+        has_right(&namespace, &user, kept, true).await;
+        has_right(&namespace, &user, &self.taken, false).await;
+
+        let token = namespace.token("supercargo").await;
+        let mut setup = Setup::in_namespace(&namespace, "1s");
+        if !named {
+            setup.args.drain(..2);
+        }
+        setup.kubeconfig = Some(plane.kubeconfig_with_token(&token, &namespace.name));
+        let job = Job::new(namespace, registries, self.parts).await;
+        let operator = Operator::spawn(plane, &setup);
+        let says = match resource.as_str() {
+            "secrets" => "supercargo has no right to read the Secret".to_owned(),
+            _ => format!("cannot {verb} resource \"{resource}\""),
+        };
+        let told = || said(&operator).contains(&says);
+        eventually("it is ready, or says why not", async || {
+            (told() || !job.missing(&operator).await.contains(READY)).then_some(())
+        })
+        .await;
+        let expected = self.expected();
+        tokio::select! {
+            never = job.give(&operator) => match never {},
+            () = async {
+                eventually(&format!("it says `{says}`"), async || told().then_some(())).await;
+                job.comes_to(&operator, &expected).await;
+            } => {}
+        }
+        let (_, mut forbidden) = asked(plane, &user);
+        if !self.cluster_wide {
+            forbidden.remove(&right("", "namespaces", "list"));
+        }
+        assert_eq!(forbidden, BTreeSet::from([self.taken.clone()]), "nothing else is refused");
+    }
+
+    /// The parts that cannot be done.
+    fn expected(&self) -> BTreeSet<Part> {
+        let (_, resource, verb) = &self.taken;
+        let all: BTreeSet<Part> =
+            [READY, EVENTS, SERIES, DEFAULTS, PRIVATE].into_iter().chain(KINDS.map(|k| k.0)).collect();
+        let kind = KINDS.iter().find(|(_, plural)| plural == resource).map(|(kind, _)| *kind);
+        let expected = match (verb.as_str(), resource.as_str()) {
+            ("list", _) => all,
+            ("watch", "deployments") => BTreeSet::from(["Deployment", DEFAULTS, PRIVATE, SERIES]),
+            (_, "deployments") => BTreeSet::from(["Deployment", DEFAULTS, PRIVATE]),
+            ("create", "events") => BTreeSet::from([EVENTS, SERIES]),
+            ("patch", "events") => BTreeSet::from([SERIES]),
+            ("watch", "namespaces") => BTreeSet::from([DEFAULTS]),
+            ("get", "secrets") => BTreeSet::from([PRIVATE]),
+            (_, _) => kind.into_iter().collect(),
+        };
+        assert!(!expected.is_empty(), "no part of the job is known to need {:?}", self.taken);
+        let has = |part: &Part| ![DEFAULTS, PRIVATE].contains(part) || self.parts.contains(part);
+        expected.into_iter().filter(has).collect()
+    }
+
+    /// A ServiceAccount `supercargo` with what is left.
+    async fn grant(&self, namespace: &Namespace<'_>) {
+        let name = &namespace.name;
+        let left = self.all.iter().filter(|right| **right != self.taken);
+        let rules: Vec<Value> = left
+            .map(|(group, resource, verb)| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]}))
+            .collect();
+        let (role, binding) =
+            if self.cluster_wide { ("ClusterRole", "ClusterRoleBinding") } else { ("Role", "RoleBinding") };
+        let api = "rbac.authorization.k8s.io";
+        let mut objects = [
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "supercargo", "namespace": name}}),
+            json!({"apiVersion": format!("{api}/v1"), "kind": role, "metadata": {"name": name}, "rules": rules}),
+            json!({
+                "apiVersion": format!("{api}/v1"), "kind": binding, "metadata": {"name": name},
+                "roleRef": {"apiGroup": api, "kind": role, "name": name},
+                "subjects": [{"kind": "ServiceAccount", "name": "supercargo", "namespace": name}],
+            }),
+        ];
+        for object in &mut objects {
+            if !self.cluster_wide {
+                object["metadata"]["namespace"] = json!(name);
+            }
+            namespace.plane.create(&object.to_string()).await;
+        }
+    }
+}
+
+/// The command line in a text that ends in a remark in brackets.
+fn command_of(text: &str) -> String {
+    let (_, rest) = text.split_once("grant it with: ").unwrap_or_else(|| panic!("{text}"));
+    rest.split_once(" (").unwrap_or_else(|| panic!("{text}")).0.to_owned()
+}
+
+async fn private_is_updated(job: &Job<'_>) {
+    eventually("the private one is updated", async || {
+        job.namespace.images("deployments", "private").await[0].ends_with(":1.1.0").then_some(())
+    })
+    .await;
+}
