@@ -182,3 +182,164 @@ impl fmt::Display for Decision {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::policy::{NamedPolicies, Options};
+
+    fn tag(text: &str) -> Tag {
+        Tag::parse(text).unwrap()
+    }
+
+    fn tags(texts: &[&str]) -> Vec<Tag> {
+        texts.iter().map(|text| tag(text)).collect()
+    }
+
+    fn digest(letter: &str) -> Digest {
+        Digest::parse(&format!("sha256:{}", letter.repeat(64))).unwrap()
+    }
+
+    fn policy(text: &str, options: &Options) -> Policy {
+        Policy::parse(text, options, &NamedPolicies::default()).unwrap()
+    }
+
+    fn ask(policy: &Policy, current: Option<&str>, listed: &[Tag]) -> Decision {
+        let current = current.map(tag);
+        let current = Current { tag: current.as_ref(), digest: None };
+        decide(policy, current, &Listing::new(listed), &HashMap::new())
+    }
+
+    fn eligible(decision: &Decision) -> Vec<&str> {
+        decision.eligible.iter().map(|target| target.tag.as_str()).collect()
+    }
+
+    #[test]
+    fn the_best_twenty_are_eligible_best_first() {
+        let listed: Vec<Tag> = (0..50).map(|minor| tag(&format!("1.{minor}.0"))).collect();
+        let decision = ask(&policy("minor", &Options::default()), Some("1.0.0"), &listed);
+        let expected: Vec<String> = (30..50).rev().map(|minor| format!("1.{minor}.0")).collect();
+        assert_eq!(eligible(&decision), expected);
+        // The choice, and the newest 20 that lost.
+        assert_eq!(decision.reasons.len(), 21);
+        assert_eq!(decision.reasons[20].tag.as_ref().unwrap().as_str(), "1.29.0");
+    }
+
+    #[test]
+    fn the_best_of_many_equal_versions_is_found_wherever_it_stands() {
+        let mut listed: Vec<Tag> = (10..50).map(|number| tag(&format!("1.1.0-x{number}"))).collect();
+        listed.push(tag("1.1.0-alpine"));
+        let options = Options { flavour: Some("any".parse().unwrap()), ..Options::default() };
+        let decision = ask(&policy("minor", &options), Some("1.0.0-alpine"), &listed);
+        assert_eq!(eligible(&decision)[..2], ["1.1.0-alpine", "1.1.0-x49"]);
+        assert_eq!(decision.eligible.len(), 20);
+    }
+
+    #[test]
+    fn a_tag_listed_twice_is_one() {
+        for text in ["minor", "glob:*", "semver:*"] {
+            let decision = ask(&policy(text, &Options::default()), Some("1.0.0"), &tags(&["1.1.0", "1.1.0", "1.0.0"]));
+            assert_eq!(eligible(&decision), ["1.1.0"]);
+            assert_eq!(decision.reasons.len(), 1, "{decision}");
+        }
+    }
+
+    #[test]
+    fn a_downgrade_comes_after_everything_newer_and_never_past_an_eligible_current_tag() {
+        let options = Options { allow_downgrade: Some(true), ..Options::default() };
+        let range = policy("semver:<2 || >=3", &options);
+        let listed = tags(&["1.8.0", "1.9.0", "2.1.0", "3.0.0"]);
+        assert_eq!(eligible(&ask(&range, Some("2.1.0"), &listed)), ["3.0.0", "1.9.0", "1.8.0"]);
+        assert_eq!(eligible(&ask(&range, Some("1.9.0"), &listed)), ["3.0.0"]);
+    }
+
+    #[test]
+    fn an_image_without_a_tag_is_a_problem_for_levels_and_digest_only() {
+        let listed = tags(&["1.0.0", "2.0.0"]);
+        for text in ["patch", "minor", "major", "all", "digest"] {
+            let problem = ask(&policy(text, &Options::default()), None, &listed).problem.unwrap();
+            assert_eq!(problem.code, Code::CurrentNoTag);
+        }
+        assert_eq!(eligible(&ask(&policy("semver:^1", &Options::default()), None, &listed)), ["1.0.0"]);
+        assert_eq!(eligible(&ask(&policy("glob:*", &Options::default()), None, &listed))[0], "2.0.0");
+        assert_eq!(ask(&policy("never", &Options::default()), None, &listed).reasons[0].code, Code::PolicyNever);
+    }
+
+    #[test]
+    fn a_level_that_the_current_tag_is_too_short_for_says_so() {
+        let decision = ask(&policy("patch", &Options::default()), Some("1.4"), &tags(&["1.5", "1.4.1"]));
+        assert_eq!(decision.reasons[0].code, Code::UpToDate);
+        assert_eq!(decision.reasons[0].message, "`patch` needs a tag with at least 3 numbers, and `1.4` has 2");
+    }
+
+    #[test]
+    fn digest_follows_the_current_tag_and_obeys_filters() {
+        let current_tag = tag("latest");
+        let facts =
+            HashMap::from([(current_tag.clone(), TagFacts { digest: Some(digest("b")), ..TagFacts::default() })]);
+        let asked = |policy: &Policy, digest: Option<&Digest>, facts: &HashMap<Tag, TagFacts>| {
+            decide(policy, Current { tag: Some(&current_tag), digest }, &Listing::new(&[]), facts)
+        };
+        let follow = policy("digest", &Options::default());
+        assert_eq!(asked(&follow, Some(&digest("a")), &facts).choice().unwrap().digest, Some(digest("b")));
+        assert_eq!(asked(&follow, None, &facts).choice().unwrap().digest, Some(digest("b")));
+        assert_eq!(asked(&follow, Some(&digest("b")), &facts).reasons[0].code, Code::UpToDate);
+        // What is not known never reads as up to date.
+        assert_eq!(asked(&follow, None, &HashMap::new()).problem.unwrap().code, Code::NotLookedYet);
+        let ignoring = Options { ignore: Some(vec!["lat*".into()]), ..Options::default() };
+        assert_eq!(asked(&policy("digest", &ignoring), None, &facts).reasons[0].code, Code::Ignored);
+    }
+
+    #[test]
+    fn newest_asks_for_the_times_of_what_passes_and_of_the_current_tag() {
+        let options = Options { ignore: Some(vec!["*-old".into()]), ..Options::default() };
+        let newest = policy("newest:main-*", &options);
+        assert!(newest.needs().times && newest.needs().listing);
+        let listing = Listing::new(&tags(&["main-1", "main-2", "main-2", "main-3-old", "pr-4"]));
+        let current = tag("latest");
+        let current = Current { tag: Some(&current), digest: None };
+        assert_eq!(timed_candidates(&newest, current, &listing).unwrap(), tags(&["main-1", "main-2", "latest"]));
+        assert_eq!(timed_candidates(&policy("minor", &options), current, &listing).unwrap(), []);
+    }
+
+    #[test]
+    fn newest_among_too_many_tags_is_a_problem_unless_all_have_times() {
+        let listed: Vec<Tag> = (0..201).map(|number| tag(&format!("main-{number}"))).collect();
+        let listing = Listing::new(&listed);
+        let current = tag("main-0");
+        let current = Current { tag: Some(&current), digest: None };
+        let newest = policy("newest", &Options::default());
+        assert_eq!(timed_candidates(&newest, current, &listing).unwrap_err().code, Code::TooManyTags);
+        let problem = decide(&newest, current, &listing, &HashMap::new()).problem.unwrap();
+        assert_eq!(problem.code, Code::TooManyTags);
+
+        let time = |number: usize| Some(Timestamp::from_second(number as i64).unwrap());
+        let facts = (0..)
+            .zip(&listed)
+            .map(|(number, tag)| (tag.clone(), TagFacts { pushed: time(number), ..TagFacts::default() }));
+        let decision = decide(&newest, current, &listing, &facts.collect());
+        assert_eq!(eligible(&decision)[0], "main-200");
+        let narrowed = timed_candidates(&policy("newest:main-1*", &Options::default()), current, &listing).unwrap();
+        assert_eq!(narrowed.len(), 112);
+    }
+
+    #[test]
+    fn the_newest_tags_that_lost_are_versions_first_and_then_names_in_natural_order() {
+        let listed = tags(&["main-9", "main-10", "1.9.0", "1.10.0", "1.10.0-rc1"]);
+        let decision = ask(&policy("glob:none", &Options::default()), Some("x"), &listed);
+        let named: Vec<&str> =
+            decision.reasons.iter().filter_map(|reason| reason.tag.as_ref()).map(Tag::as_str).collect();
+        assert_eq!(named, ["1.10.0", "1.10.0-rc1", "1.9.0", "main-10", "main-9"]);
+    }
+
+    #[test]
+    fn equal_questions_share_one_compiled_policy() {
+        let named = NamedPolicies::default();
+        let parse = |options: &Options| Policy::parse("glob:main-*", options, &named).unwrap();
+        let (a, b) = (parse(&Options::default()), parse(&Options::default()));
+        assert!(std::ptr::eq(a.filters(), b.filters()));
+        let other = parse(&Options { allow_downgrade: Some(true), ..Options::default() });
+        assert_eq!(a, b);
+        assert_ne!(a, other);
+    }
+}
