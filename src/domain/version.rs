@@ -411,6 +411,22 @@ fn is_separator(b: u8) -> bool {
     matches!(b, b'-' | b'_' | b'+' | b'.')
 }
 
+/// A text of one to eight parts, the same for the same seed.
+#[cfg(test)]
+pub(super) fn generated(seed: u64, parts: &[&str], out: &mut String) {
+    // splitmix64
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut random = |below: u64| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        ((mixed ^ (mixed >> 27)) >> 11) % below
+    };
+    out.clear();
+    for _ in 0..=random(8) {
+        out.push_str(parts[random(parts.len() as u64) as usize]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -560,21 +576,5 @@ mod tests {
             }
         }
         assert!(versions > 100_000, "{versions} of the tags are versions");
-    }
-}
-
-/// A text of one to eight parts, the same for the same seed.
-#[cfg(test)]
-pub(super) fn generated(seed: u64, parts: &[&str], out: &mut String) {
-    // splitmix64
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut random = |below: u64| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        ((mixed ^ (mixed >> 27)) >> 11) % below
-    };
-    out.clear();
-    for _ in 0..=random(8) {
-        out.push_str(parts[random(parts.len() as u64) as usize]);
     }
 }

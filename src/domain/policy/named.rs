@@ -19,8 +19,11 @@ pub struct NamedPolicies(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     files: BTreeMap<Arc<str>, Named>,
-    parsed: Mutex<HashMap<(Arc<str>, Options), Weak<Inner>>>,
+    parsed: Mutex<Parsed>,
 }
+
+/// Policies in use, by text and options.
+type Parsed = HashMap<(Arc<str>, Options), Weak<Inner>>;
 
 /// What a name stands for.
 pub(super) struct Named {

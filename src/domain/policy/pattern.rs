@@ -70,19 +70,19 @@ impl Pattern {
         match self {
             Self::Regex(regex) if regex.capture_names().flatten().any(|name| name == "order") => {
                 match regex.captures(tag) {
-                    None => Part::NoMatch,
-                    Some(captures) => captures.name("order").map_or(Part::NoPart, |part| Part::Of(part.as_str())),
+                    None => Part::Unmatched,
+                    Some(captures) => captures.name("order").map_or(Part::Absent, |part| Part::Of(part.as_str())),
                 }
             }
             _ if self.matches(tag) => Part::Of(tag),
-            _ => Part::NoMatch,
+            _ => Part::Unmatched,
         }
     }
 }
 
 enum Part<'t> {
-    NoMatch,
-    NoPart,
+    Unmatched,
+    Absent,
     Of(&'t str),
 }
 
@@ -104,8 +104,8 @@ impl Ordered {
     /// The place of a tag in the order.
     pub(super) fn key(&self, tag: &str) -> Result<Key, Unordered> {
         match self.pattern.part(tag) {
-            Part::NoMatch => Err(Unordered::NoMatch),
-            Part::NoPart => Err(Unordered::NoKey),
+            Part::Unmatched => Err(Unordered::NoMatch),
+            Part::Absent => Err(Unordered::NoKey),
             Part::Of(part) => self.key_of(part).ok_or(Unordered::NoKey),
         }
     }
