@@ -8,6 +8,7 @@
 //! | one look: refresh and decide | [`look`] |
 //! | what is said, gate, plan | [`assess`] |
 //! | the operator's loop, write and settle | [`run`](mod@run) |
+//! | what people are told | `tell` |
 //! | the same once, for a command | [`survey`](mod@survey) |
 //!
 //! The engine knows ports and no adapter. It is one future: looks, writes and reads are polled by it, so nothing
@@ -23,6 +24,7 @@ mod retry;
 pub mod run;
 pub mod state;
 pub mod survey;
+mod tell;
 
 pub use inbox::Inbox;
 pub use run::{Inputs, Ports, run};

@@ -11,25 +11,25 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    assess::{Assessment, assess, confirm_reverted},
+    assess::{assess, confirm_reverted},
     inbox::Inbox,
     look::{Looked, look},
     queue::Queue,
     retry::Retries,
     state::{Effect, Settings, State},
+    tell::Told,
 };
 use crate::{
     domain::{
         hint::Source,
         plan::{Approved, Plan},
         reason::Code,
-        report::Verdict,
         update::{Phase, Update, UpdateId},
         workload::WorkloadId,
     },
-    metrics::{Metrics, ProblemLabels, TriggerLabels, UpdateLabels},
+    metrics::{Metrics, TriggerLabels, UpdateLabels},
     ports::{
-        Clock, ClusterChange, ClusterError, Events, Leadership, Notice, Observed, Outcome, Polling, Records, Registry,
+        Clock, ClusterChange, ClusterError, Events, Leadership, Observed, Outcome, Polling, Records, Registry,
         RegistryErrorKind, Sink, Workloads,
     },
 };
@@ -89,7 +89,7 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
         not_written: HashMap::new(),
         held: Retries::default(),
         held_by: HashMap::new(),
-        said: HashMap::new(),
+        told: Told::new(&*ports.events, &ports.metrics),
         synced: false,
         inbox: inputs.inbox.clone(),
         ready: inputs.ready,
@@ -152,17 +152,10 @@ struct Engine<'p> {
     held: Retries<WorkloadId>,
     /// For the end of which look each of them waits.
     held_by: HashMap<Arc<Source>, HashSet<WorkloadId>>,
-    /// What was last said of a workload, so that it is said once, and counted.
-    said: HashMap<WorkloadId, Said>,
+    told: Told<'p>,
     synced: bool,
     inbox: Inbox,
     ready: watch::Sender<bool>,
-}
-
-#[derive(Default, PartialEq)]
-struct Said {
-    codes: Vec<Code>,
-    notices: Vec<(&'static str, String)>,
 }
 
 impl<'p> Engine<'p> {
@@ -178,9 +171,7 @@ impl<'p> Engine<'p> {
                 self.state.assess_all();
             }
             ClusterChange::Undecodable(id, why) => {
-                tracing::warn!(workload = %id, why, "left out: it does not decode");
-                let message = format!("left alone, as it cannot be read: {why} ({})", Code::Undecodable);
-                self.notice(id, "PolicyProblem", true, message);
+                self.told.undecodable(id, &self.state.uid(id), why);
             }
             _ => {}
         }
@@ -297,7 +288,7 @@ impl<'p> Engine<'p> {
         self.held.forget(id);
         self.write_retries.forget(id);
         self.not_written.remove(id);
-        self.say(id, Said::default());
+        self.told.assessed(id, &Arc::default(), None);
         // A memory or a cluster forgets on its own; nothing waits for it.
         let _ = self.ports.records.forget(id).now_or_never();
     }
@@ -309,10 +300,10 @@ impl<'p> Engine<'p> {
             return;
         }
         let Some(assessment) = assess(&self.state, id, "cluster", self.ports.clock.now()) else {
-            self.say(id, Said::default());
+            self.told.assessed(id, &Arc::default(), None);
             return;
         };
-        self.say(id, said(&assessment));
+        self.told.assessed(id, &self.state.uid(id), Some(&assessment));
         if assessment.must_read {
             if !self.write_retries.waits(id, self.now()) {
                 self.read_again(id);
@@ -396,7 +387,7 @@ impl<'p> Engine<'p> {
                     self.ports.metrics.detect_to_apply.get_or_create(&labels).observe(seconds);
                 }
                 update.phase = Phase::Progressing;
-                self.tell_updated(&update);
+                self.told.updated(&update, &self.state.uid(&id));
                 if let Err(error) = self.ports.records.put(update).await {
                     tracing::error!(workload = %id, %error, "updated, but not recorded");
                 }
@@ -409,102 +400,15 @@ impl<'p> Engine<'p> {
             Outcome::Gone => _ = self.not_written.remove(&id),
             Outcome::Refused(why) => {
                 self.write_failed(&id, &why, true);
-                let message = format!("the API server refused {}: {why}", describe(&update));
-                self.notice(&id, "UpdateBlocked", true, message);
-                self.count(&id, Code::AdmissionRefused);
+                self.told.refused(&update, &self.state.uid(&id), &why);
             }
             Outcome::Failed(why) => {
                 self.write_failed(&id, &why, false);
-                self.count(&id, Code::WriteFailed);
+                self.told.count(&id, Code::WriteFailed);
             }
         }
         if again {
             self.state.assess_later(&id);
         }
     }
-
-    fn tell_updated(&self, update: &Update) {
-        for (change, policy) in update.changes.iter().zip(&update.policies) {
-            tracing::info!(
-                workload = %update.workload, container = %change.container, from = %change.from, to = %change.to,
-                policy = %policy, update = %update.id, "updated"
-            );
-        }
-        self.notice(&update.workload, "ImageUpdated", false, describe(update));
-    }
-
-    fn notice(&self, id: &WorkloadId, reason: &'static str, warning: bool, message: String) {
-        let notice = Notice { workload: id.clone(), uid: self.state.uid(id), reason, warning, message };
-        self.ports.events.publish(notice);
-    }
-
-    /// Publishes what has not been said before, and keeps the gauge of problems.
-    fn say(&mut self, id: &WorkloadId, said: Said) {
-        let old = self.said.remove(id).unwrap_or_default();
-        let gauge = |code: Code| self.ports.metrics.problems.get_or_create(&ProblemLabels { category: code.as_str() });
-        for &code in &old.codes {
-            gauge(code).dec();
-        }
-        for &code in &said.codes {
-            gauge(code).inc();
-        }
-        for (reason, message) in said.notices.iter().filter(|notice| !old.notices.contains(notice)) {
-            tracing::warn!(workload = %id, reason, message, "not updated");
-            self.notice(id, reason, true, message.clone());
-        }
-        if said != Said::default() {
-            self.said.insert(id.clone(), said);
-        }
-    }
-
-    /// Counts a problem until the workload is assessed again.
-    fn count(&mut self, id: &WorkloadId, code: Code) {
-        self.ports.metrics.problems.get_or_create(&ProblemLabels { category: code.as_str() }).inc();
-        self.said.entry(id.clone()).or_default().codes.push(code);
-    }
-}
-
-/// What of an assessment is worth an Event or a place in the gauge.
-fn said(assessment: &Assessment) -> Said {
-    let mut said = Said::default();
-    for row in &assessment.reports {
-        // What blocks nothing and still is no update's own business, such as a `poll` that is not what was asked for.
-        for note in row.reasons.iter().filter(|reason| is_note(reason.code)) {
-            let notice = ("PolicyProblem", format!("{} ({})", note.message, note.code));
-            if !said.notices.contains(&notice) {
-                said.notices.push(notice);
-            }
-        }
-        let event = match row.decision {
-            Verdict::Problem => "PolicyProblem",
-            Verdict::Blocked => "UpdateBlocked",
-            Verdict::Update | Verdict::UpToDate | Verdict::Waiting => continue,
-        };
-        let Some(reason) = row.reasons.first() else { continue };
-        match reason.code {
-            Code::NotLookedYet | Code::Suspended | Code::DryRun => continue,
-            _ => said.codes.push(reason.code),
-        }
-        // A registry that is away for a while concerns its operator, not each workload.
-        if matches!(reason.code, Code::RegistryUnavailable | Code::RegistryLimited) {
-            continue;
-        }
-        let place = if row.container.is_empty() { String::new() } else { format!("container {}: ", row.container) };
-        let notice = (event, format!("{place}{} ({})", reason.message, reason.code));
-        if !said.notices.contains(&notice) {
-            said.notices.push(notice);
-        }
-    }
-    said
-}
-
-fn is_note(code: Code) -> bool {
-    matches!(code, Code::PollInvalid | Code::GuardInterval | Code::KeelReported)
-}
-
-fn describe(update: &Update) -> String {
-    let lines = update.changes.iter().zip(&update.policies);
-    let lines: Vec<String> =
-        lines.map(|(c, policy)| format!("{}: {} to {} (policy {policy})", c.container, c.from, c.to)).collect();
-    lines.join(", ")
 }

@@ -1,0 +1,130 @@
+//! What people are told, each thing once: Events on the workload, lines in the log, the gauge of problems.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::assess::Assessment;
+use crate::{
+    domain::{reason::Code, report::Verdict, update::Update, workload::WorkloadId},
+    metrics::{Metrics, ProblemLabels},
+    ports::{Events, Notice},
+};
+
+/// What was last said of each workload.
+pub(super) struct Told<'p> {
+    events: &'p dyn Events,
+    metrics: &'p Metrics,
+    said: HashMap<WorkloadId, Said>,
+}
+
+#[derive(Default, PartialEq)]
+struct Said {
+    codes: Vec<Code>,
+    notices: Vec<(&'static str, String)>,
+}
+
+impl<'p> Told<'p> {
+    /// Nothing has been said.
+    pub(super) fn new(events: &'p dyn Events, metrics: &'p Metrics) -> Self {
+        Self { events, metrics, said: HashMap::new() }
+    }
+
+    /// Says what an assessment brought that has not been said before, and keeps the gauge.
+    pub(super) fn assessed(&mut self, id: &WorkloadId, uid: &Arc<str>, assessment: Option<&Assessment>) {
+        let said = assessment.map(worth_saying).unwrap_or_default();
+        let old = self.said.remove(id).unwrap_or_default();
+        let gauge = |code: Code| self.metrics.problems.get_or_create(&ProblemLabels { category: code.as_str() });
+        for &code in &old.codes {
+            gauge(code).dec();
+        }
+        for &code in &said.codes {
+            gauge(code).inc();
+        }
+        for (reason, message) in said.notices.iter().filter(|notice| !old.notices.contains(notice)) {
+            tracing::warn!(workload = %id, reason, message, "not updated");
+            self.notice(id, uid, reason, true, message.clone());
+        }
+        if said != Said::default() {
+            self.said.insert(id.clone(), said);
+        }
+    }
+
+    /// Says that an update was written.
+    pub(super) fn updated(&self, update: &Update, uid: &Arc<str>) {
+        for (change, policy) in update.changes.iter().zip(&update.policies) {
+            tracing::info!(
+                workload = %update.workload, container = %change.container, from = %change.from, to = %change.to,
+                policy = %policy, update = %update.id, "updated"
+            );
+        }
+        self.notice(&update.workload, uid, "ImageUpdated", false, describe(update));
+    }
+
+    /// Says that an admission refused an update, in its words.
+    pub(super) fn refused(&mut self, update: &Update, uid: &Arc<str>, why: &str) {
+        let message = format!("the API server refused {}: {why}", describe(update));
+        self.notice(&update.workload, uid, "UpdateBlocked", true, message);
+        self.count(&update.workload, Code::AdmissionRefused);
+    }
+
+    /// Says that a workload is left alone because it does not decode.
+    pub(super) fn undecodable(&self, id: &WorkloadId, uid: &Arc<str>, why: &str) {
+        tracing::warn!(workload = %id, why, "left out: it does not decode");
+        let message = format!("left alone, as it cannot be read: {why} ({})", Code::Undecodable);
+        self.notice(id, uid, "PolicyProblem", true, message);
+    }
+
+    /// Counts a problem until the workload is assessed again.
+    pub(super) fn count(&mut self, id: &WorkloadId, code: Code) {
+        self.metrics.problems.get_or_create(&ProblemLabels { category: code.as_str() }).inc();
+        self.said.entry(id.clone()).or_default().codes.push(code);
+    }
+
+    fn notice(&self, id: &WorkloadId, uid: &Arc<str>, reason: &'static str, warning: bool, message: String) {
+        self.events.publish(Notice { workload: id.clone(), uid: uid.clone(), reason, warning, message });
+    }
+}
+
+/// What of an assessment is worth an Event or a place in the gauge.
+fn worth_saying(assessment: &Assessment) -> Said {
+    let mut said = Said::default();
+    for row in &assessment.reports {
+        // What blocks nothing and still is no update's own business, such as a `poll` that is not what was asked for.
+        for note in row.reasons.iter().filter(|reason| is_note(reason.code)) {
+            let notice = ("PolicyProblem", format!("{} ({})", note.message, note.code));
+            if !said.notices.contains(&notice) {
+                said.notices.push(notice);
+            }
+        }
+        let event = match row.decision {
+            Verdict::Problem => "PolicyProblem",
+            Verdict::Blocked => "UpdateBlocked",
+            Verdict::Update | Verdict::UpToDate | Verdict::Waiting => continue,
+        };
+        let Some(reason) = row.reasons.first() else { continue };
+        match reason.code {
+            Code::NotLookedYet | Code::Suspended | Code::DryRun => continue,
+            _ => said.codes.push(reason.code),
+        }
+        // A registry that is away for a while concerns its operator, not each workload.
+        if matches!(reason.code, Code::RegistryUnavailable | Code::RegistryLimited) {
+            continue;
+        }
+        let place = if row.container.is_empty() { String::new() } else { format!("container {}: ", row.container) };
+        let notice = (event, format!("{place}{} ({})", reason.message, reason.code));
+        if !said.notices.contains(&notice) {
+            said.notices.push(notice);
+        }
+    }
+    said
+}
+
+fn is_note(code: Code) -> bool {
+    matches!(code, Code::PollInvalid | Code::GuardInterval | Code::KeelReported)
+}
+
+fn describe(update: &Update) -> String {
+    let lines = update.changes.iter().zip(&update.policies);
+    let lines: Vec<String> =
+        lines.map(|(c, policy)| format!("{}: {} to {} (policy {policy})", c.container, c.from, c.to)).collect();
+    lines.join(", ")
+}
