@@ -89,7 +89,7 @@ fn worth_saying(assessment: &Assessment) -> Said {
     let mut said = Said::default();
     for row in &assessment.reports {
         // What blocks nothing and still is no update's own business, such as a `poll` that is not what was asked for.
-        for note in row.reasons.iter().filter(|reason| is_note(reason.code)) {
+        for note in row.reasons.iter().filter(|reason| is_note(row.decision, reason.code)) {
             let notice = ("PolicyProblem", format!("{} ({})", note.message, note.code));
             if !said.notices.contains(&notice) {
                 said.notices.push(notice);
@@ -118,8 +118,13 @@ fn worth_saying(assessment: &Assessment) -> Said {
     said
 }
 
-fn is_note(code: Code) -> bool {
-    matches!(code, Code::PollInvalid | Code::GuardInterval | Code::KeelReported)
+fn is_note(decision: Verdict, code: Code) -> bool {
+    match code {
+        Code::PollInvalid | Code::GuardInterval | Code::KeelReported => true,
+        // Where a policy applies it is a problem; where none does, the key that was meant may be the policy's.
+        Code::AnnotationUnknown => decision != Verdict::Problem,
+        _ => false,
+    }
 }
 
 fn describe(update: &Update) -> String {

@@ -66,6 +66,8 @@ async fn a_pushed_image_is_found_by_the_poll_and_rolled_out() {
     registry.push("team/web", "1.0.0", &Image::unique()).await;
     let image = |tag: &str| format!("{}/team/web:{tag}", registry.host);
     namespace.create(&deployment(&image("1.0.0"), policy("minor"))).await;
+    let misspelt = deployment(&image("1.0.0"), json!({"supercargo.dev/polcy": "minor"}));
+    namespace.create(&misspelt.replace("\"web\"", "\"typo\"")).await;
     let operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1s")).await;
 
     for tag in ["1.1.0-rc.1", "1.0.2-alpine", "2024.1.1", "2.0.0", "1.1.0"] {
@@ -76,6 +78,8 @@ async fn a_pushed_image_is_found_by_the_poll_and_rolled_out() {
     rollout_ready(&namespace, "web").await;
     let message = event(&namespace, "ImageUpdated").await;
     assert!(message.contains(&image("1.1.0")) && message.contains("policy minor"), "{message}");
+    let message = event(&namespace, "PolicyProblem").await;
+    assert!(message.contains("polcy") && message.contains("policy"), "{message}");
     let object = namespace.get("deployments", "web").await;
     let last: Value =
         serde_json::from_str(object["metadata"]["annotations"]["supercargo.dev/last-update"].as_str().unwrap())
