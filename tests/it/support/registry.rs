@@ -43,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) access: Access,
     /// Where it sends notifications, and the value of their `Authorization` header.
     pub(crate) notify: Option<(String, String)>,
+    /// Keys of its configuration that take the place of ours.
+    pub(crate) overrides: Value,
 }
 
 /// A running registry of its own, in memory. Ends when dropped.
@@ -248,6 +250,9 @@ async fn spawn(host: &str, options: &Options, folder: &Path) -> Option<Process> 
             "name": "sink", "url": url, "headers": {"Authorization": [authorization]},
             "timeout": "1s", "threshold": 3, "backoff": "1s",
         }]});
+    }
+    for (key, value) in options.overrides.as_object().into_iter().flatten() {
+        config[key] = value.clone();
     }
     // JSON is YAML.
     write("config.yml", &config.to_string());

@@ -1,0 +1,106 @@
+//! The system benchmark: the program itself beside a real API server and a real registry.
+//!
+//!     cargo bench --bench system -- latency | scale | start        (all three without an argument)
+//!
+//! Every figure with a bound is a ratio of two things measured in turn in the same run, or a size, so that it
+//! means the same on any machine. The bounds and the last results stand in docs/benchmarks.md.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+
+mod fleet;
+mod latency;
+mod program;
+mod scale;
+mod start;
+#[expect(dead_code, reason = "the tests use the rest")]
+#[path = "../../tests/it/support/mod.rs"]
+mod support;
+
+use std::{process::ExitCode, time::Duration};
+
+use fleet::Fleet;
+
+/// How many workloads there are where there are many.
+const MANY: usize = 10_000;
+/// How many where there are few.
+const FEW: usize = 100;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let all = ["latency", "scale", "start"];
+    if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
+        eprintln!("error: there is no part `{unknown}`: write {}, or nothing for all", all.join(", "));
+        return ExitCode::from(2);
+    }
+    let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let mut table = Table::default();
+    let mut fleet = Fleet::start().await;
+    if runs("latency") {
+        fleet.grow(FEW).await;
+        latency::run(&fleet, &mut table).await;
+    }
+    fleet.grow(MANY).await;
+    if runs("latency") {
+        latency::run(&fleet, &mut table).await;
+    }
+    if runs("scale") {
+        scale::run(&fleet, &mut table).await;
+    }
+    if runs("start") {
+        start::run(&fleet, &mut table).await;
+    }
+    table.print();
+    if table.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What was measured, and how it stands to its bound.
+#[derive(Default)]
+struct Table(Vec<Row>);
+
+struct Row {
+    what: String,
+    measured: String,
+    bound: String,
+    holds: Option<bool>,
+}
+
+impl Table {
+    /// A figure at most as large as its bound.
+    fn bounded(&mut self, what: impl Into<String>, value: f64, bound: f64, unit: &str) {
+        let (measured, limit) = (format!("{value:.2}{unit}"), format!("at most {bound}{unit}"));
+        self.push(what.into(), measured, limit, Some(value <= bound));
+    }
+
+    /// A figure without a bound.
+    fn noted(&mut self, what: impl Into<String>, measured: impl Into<String>) {
+        self.push(what.into(), measured.into(), String::new(), None);
+    }
+
+    fn push(&mut self, what: String, measured: String, bound: String, holds: Option<bool>) {
+        eprintln!("{what}: {measured} {bound}");
+        self.0.push(Row { what, measured, bound, holds });
+    }
+
+    fn print(&self) {
+        println!("| what | measured | bound | holds |\n|---|---|---|---|");
+        for Row { what, measured, bound, holds } in &self.0 {
+            let holds = holds.map_or("", |holds| if holds { "yes" } else { "NO" });
+            println!("| {what} | {measured} | {bound} | {holds} |");
+        }
+    }
+
+    fn holds(&self) -> bool {
+        self.0.iter().all(|row| row.holds != Some(false))
+    }
+}
+
+/// The middle one.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
