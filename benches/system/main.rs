@@ -27,7 +27,12 @@ const FEW: usize = 100;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let (flags, wanted): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
+    // `cargo bench` says --bench; `cargo test --all-targets` starts every bench without it.
+    if wanted.is_empty() && !flags.iter().any(|flag| flag == "--bench") {
+        println!("nothing is measured: run `cargo bench --bench system`");
+        return ExitCode::SUCCESS;
+    }
     let all = ["latency", "scale", "start"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         eprintln!("error: there is no part `{unknown}`: write {}, or nothing for all", all.join(", "));

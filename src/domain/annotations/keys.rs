@@ -279,13 +279,36 @@ pub(super) fn boolean(value: &str) -> Result<bool, String> {
     }
 }
 
+/// One glob of a list.
+#[derive(Debug)]
+pub(super) enum NameGlob {
+    /// A plain name, as most are: compiling each as a pattern was a third of the time that a start took.
+    Name(Arc<str>),
+    /// With anything that stands for more than itself.
+    Pattern(GlobMatcher),
+}
+
+impl NameGlob {
+    pub(super) fn is_match(&self, text: &str) -> bool {
+        match self {
+            Self::Name(name) => **name == *text,
+            Self::Pattern(glob) => glob.is_match(text),
+        }
+    }
+}
+
 /// Globs, joined by commas; a comma inside `{}` or `[]` does not split.
-pub(super) fn globs(value: &str) -> Result<Vec<GlobMatcher>, String> {
+pub(super) fn globs(value: &str) -> Result<Vec<NameGlob>, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     list(value)
-        .iter()
-        .map(|glob| match glob.as_ref() {
+        .into_iter()
+        .map(|glob| match &*glob {
             "" => Err("an empty glob; write globs, joined by commas".to_owned()),
-            glob => Glob::new(glob).map(|g| g.compile_matcher()).map_err(|_| format!("`{}` is no glob", excerpt(glob))),
+            plain if plain.chars().all(is_plain) => Ok(NameGlob::Name(glob)),
+            pattern => match Glob::new(pattern) {
+                Ok(pattern) => Ok(NameGlob::Pattern(pattern.compile_matcher())),
+                Err(_) => Err(format!("`{}` is no glob", excerpt(pattern))),
+            },
         })
         .collect()
 }
