@@ -18,6 +18,10 @@ use supercargo::domain::{
     policy::{NamedPolicies, Options, Policy},
 };
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const TAGS: usize = 100_000;
 
 /// Parsing and the first decision, over sorting the strings.
@@ -44,23 +48,31 @@ fn main() {
         .map(|text| Policy::parse(text, &Options::default(), &NamedPolicies::default()).expect("a policy"))
         .collect();
 
-    let sorting = median(rounds, || {
+    let sort = || {
         let mut strings: Vec<&str> = tags.iter().map(Tag::as_str).collect();
         timed(|| strings.sort_unstable())
-    });
-    println!("{TAGS} tags in random order, median of {rounds}: sort_unstable {sorting:.2?}");
+    };
+    println!("{TAGS} tags in random order; medians of {rounds} rounds, each sorting and deciding in turn");
     let listing = Listing::new(&tags);
     let mut worst = (0.0_f64, 0.0_f64);
     for policy in &policies {
-        let first = median(rounds, || timed(|| ask(policy, &current, &Listing::new(&tags))));
-        let further = median(rounds, || timed(|| ask(policy, &current, &listing)));
-        let ratio = |time: Duration| time.as_secs_f64() / sorting.as_secs_f64();
-        worst = (worst.0.max(ratio(first)), worst.1.max(ratio(further)));
+        let rounds = (0..rounds).map(|_| {
+            let sorting = sort();
+            let first = timed(|| ask(policy, &current, &Listing::new(&tags)));
+            let further = timed(|| ask(policy, &current, &listing));
+            [sorting, first, further].map(|time| time.as_secs_f64())
+        });
+        let rounds: Vec<[f64; 3]> = rounds.collect();
+        let of = |what: fn(&[f64; 3]) -> f64| median(rounds.iter().map(what).collect());
+        let (first, further) =
+            (of(|[sorting, first, _]| first / sorting), of(|[sorting, _, further]| further / sorting));
+        worst = (worst.0.max(first), worst.1.max(further));
         println!(
-            "{:44} parse and decide {first:.2?}, ratio {:.2}; a further decision {further:.2?}, ratio {:.4}",
+            "{:44} sort {:5.1} ms, parse and decide {:5.1} ms: ratio {first:.2}; a further decision {:6.3} ms: ratio {further:.4}",
             policy.as_str(),
-            ratio(first),
-            ratio(further)
+            of(|[sorting, ..]| sorting * 1e3),
+            of(|[_, first, _]| first * 1e3),
+            of(|[.., further]| further * 1e3),
         );
     }
     println!("RATIO parse and decide {:.2} (at most {FIRST}), further {:.4} (at most {FURTHER})", worst.0, worst.1);
@@ -69,7 +81,7 @@ fn main() {
     }
     assert!(worst.0 <= FIRST && worst.1 <= FURTHER, "out of bounds");
 
-    let mut criterion = Criterion::default().configure_from_args();
+    let mut criterion = Criterion::default().sample_size(20).configure_from_args();
     criterion.bench_function("sort 100,000 strings", |b| {
         let strings = || tags.iter().map(Tag::as_str).collect::<Vec<_>>();
         b.iter_batched(strings, |mut strings| strings.sort_unstable(), BatchSize::LargeInput);
@@ -91,10 +103,9 @@ fn timed<T>(work: impl FnOnce() -> T) -> Duration {
     start.elapsed()
 }
 
-fn median(rounds: usize, mut round: impl FnMut() -> Duration) -> Duration {
-    let mut times: Vec<Duration> = (0..rounds).map(|_| round()).collect();
-    times.sort_unstable();
-    times[rounds / 2]
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// A repository as they are: releases in several spellings and flavours, candidates, revisions, builds of commits,

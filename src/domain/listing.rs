@@ -97,21 +97,24 @@ impl Index {
                 key: version.into_key(),
             });
         }
-        versions.sort_unstable_by(|a, b| {
-            let by_spelling = || (b.numbers, &tags[b.tag as usize]).cmp(&(a.numbers, &tags[a.tag as usize]));
-            b.key.cmp(&a.key).then_with(by_spelling)
-        });
+        let versions = sorted(versions, tags);
 
         // The chosen and the current tag may be among them, and a tag may be listed twice.
         let wanted = EXPLAINED + 2;
-        let mut newest: Vec<_> = (0..).zip(&versions).map(|(place, entry)| (entry.tag, Some(place))).collect();
-        newest.dedup_by_key(|(id, _)| &tags[*id as usize]);
-        newest.truncate(wanted);
+        let mut newest: Vec<(TagId, Option<u32>)> = Vec::with_capacity(wanted);
+        for (place, entry) in (0..).zip(&versions) {
+            let is_known = |(id, _): &(TagId, _)| tags[*id as usize] == tags[entry.tag as usize];
+            if newest.len() == wanted {
+                break;
+            } else if !newest.last().is_some_and(is_known) {
+                newest.push((entry.tag, Some(place)));
+            }
+        }
         let natural = |id: TagId| {
             let tag = tags[id as usize].as_str();
             let mut bytes = Vec::new();
             push_natural(&mut bytes, tag.as_bytes());
-            ((Key::new(&bytes), tag), id)
+            ((Key::new(bytes), tag), id)
         };
         if newest.len() < wanted {
             let others = greatest(wanted - newest.len(), others.into_iter().map(natural));
@@ -136,6 +139,19 @@ impl Index {
     }
 }
 
+/// Sorts versions as the index has them. What decides most often, the head of the key, is sorted by itself, as moving
+/// whole entries about costs more than comparing them.
+fn sorted(versions: Vec<Entry>, tags: &[Tag]) -> Vec<Entry> {
+    let mut places: Vec<(u128, u32)> = versions.iter().map(|entry| entry.key.head()).zip(0..).collect();
+    let mut versions: Vec<Option<Entry>> = versions.into_iter().map(Some).collect();
+    let rest = |place: u32| {
+        let entry = versions[place as usize].as_ref()?;
+        Some((&entry.key, entry.numbers, &tags[entry.tag as usize]))
+    };
+    places.sort_unstable_by(|(a, a_place), (b, b_place)| b.cmp(a).then_with(|| rest(*b_place).cmp(&rest(*a_place))));
+    places.iter().filter_map(|(_, place)| versions[*place as usize].take()).collect()
+}
+
 /// The `count` greatest of some tags, greatest first, each key once.
 pub(super) fn greatest<K: Ord>(count: usize, tags: impl Iterator<Item = (K, TagId)>) -> Vec<TagId> {
     let mut best: Vec<(K, TagId)> = Vec::with_capacity(count + 1);
@@ -158,6 +174,8 @@ struct Names {
     numbers: HashMap<Box<str>, u32>,
     /// The last one asked for: neighbours are often alike.
     last: u32,
+    /// The most frequent name of all.
+    empty: Option<u32>,
 }
 
 impl Names {
@@ -165,12 +183,20 @@ impl Names {
         if self.names.get(self.last as usize).is_some_and(|last| **last == *name) {
             return self.last;
         }
+        if name.is_empty()
+            && let Some(empty) = self.empty
+        {
+            return empty;
+        }
         self.last = self.find(name).unwrap_or_else(|| {
             let number = self.names.len() as u32;
             self.names.push(name.into());
             self.numbers.insert(name.into(), number);
             number
         });
+        if name.is_empty() {
+            self.empty = Some(self.last);
+        }
         self.last
     }
 

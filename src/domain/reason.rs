@@ -32,7 +32,6 @@ macro_rules! codes {
 codes! {
     // A tag, and why it was or was not taken.
     Chosen "chosen" "The best tag that the policy allows.",
-    Current "current" "The tag that runs now.",
     NotBest "not-best" "Eligible, but another eligible tag is better.",
     NotAVersion "not-a-version" "The tag is no version, and the policy compares versions.",
     CommitBuild "commit-build" "The tag names a commit; such builds are taken only if the current tag is one.",

@@ -27,18 +27,24 @@ pub(super) struct Key {
 
 impl Key {
     /// Takes the bytes of one whole list.
-    pub(super) fn new(bytes: &[u8]) -> Self {
+    pub(super) fn new(mut bytes: Vec<u8>) -> Self {
+        Self::take(&mut bytes)
+    }
+
+    /// The same; what is left in the buffer means nothing.
+    pub(super) fn take(bytes: &mut Vec<u8>) -> Self {
+        let length = bytes.len();
+        // Sizes that the compiler knows: most keys are short, and there are many.
+        bytes.extend_from_slice(&[0; 16]);
         let mut head = [0; 16];
-        match bytes.split_at_checked(16) {
-            None => {
-                head[..bytes.len()].copy_from_slice(bytes);
-                Self { head, tail: Box::default() }
-            }
-            Some((first, rest)) => {
-                head.copy_from_slice(first);
-                Self { head, tail: rest.into() }
-            }
-        }
+        head.copy_from_slice(&bytes[..16]);
+        Self { head, tail: if length > 16 { bytes[16..length].into() } else { Box::default() } }
+    }
+
+    /// The first 16 bytes as a number, which decides between most keys.
+    #[inline]
+    pub(super) fn head(&self) -> u128 {
+        u128::from_be_bytes(self.head)
     }
 
     /// Compares only as far as `bytes` goes: `Equal` if the key starts with it.
@@ -61,8 +67,7 @@ impl Key {
 impl Ord for Key {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        let head = |key: &Self| u128::from_be_bytes(key.head);
-        head(self).cmp(&head(other)).then_with(|| self.tail.cmp(&other.tail))
+        self.head().cmp(&other.head()).then_with(|| self.tail.cmp(&other.tail))
     }
 }
 
@@ -79,6 +84,12 @@ pub(super) fn push_number(out: &mut Vec<u8>, digits: &[u8]) {
     let digits = &digits[zeros..];
     if digits.len() < 20 {
         let value = digits.iter().fold(0_u64, |value, digit| value * 10 + u64::from(digit - b'0'));
+        match value {
+            0 => return out.push(1),
+            1..0x100 => return out.extend_from_slice(&[2, value as u8]),
+            0x100..0x1_0000 => return out.extend_from_slice(&[3, (value >> 8) as u8, value as u8]),
+            _ => {}
+        }
         let bytes = 8 - value.leading_zeros() as usize / 8;
         out.push(1 + bytes as u8);
         out.extend_from_slice(&value.to_be_bytes()[8 - bytes..]);
@@ -120,7 +131,7 @@ mod tests {
     fn natural(text: &str) -> Key {
         let mut bytes = Vec::new();
         push_natural(&mut bytes, text.as_bytes());
-        Key::new(&bytes)
+        Key::new(bytes)
     }
 
     #[rstest::rstest]

@@ -2,32 +2,12 @@
 
 use std::{borrow::Cow, cmp::Ordering, fmt};
 
-use super::sortkey::{END, Key, push_lower, push_number};
+use super::sortkey::{END, Key, push_number};
 
-/// Words that make a segment a pre-release, with digits attached or not.
-const PRERELEASE_WORDS: &[&str] = &[
-    "alpha",
-    "beta",
-    "rc",
-    "cr",
-    "pre",
-    "preview",
-    "prerelease",
-    "dev",
-    "snapshot",
-    "nightly",
-    "canary",
-    "ea",
-    "milestone",
-    "next",
-    "edge",
-    "unstable",
-    "experimental",
-    "test",
-];
+mod segments;
 
-/// Words before the digits of a revision.
-const REVISION_WORDS: &[&str] = &["r", "ls", "rev", "build", "p", "pl", "patch", "k3s", "rke2r"];
+pub(super) use segments::push_identifier;
+use segments::{is_commit, read_rest};
 
 /// In a key, after the core: what follows is a pre-release.
 pub(super) const PRERELEASE: u8 = 1;
@@ -87,18 +67,20 @@ impl<'t> Version<'t> {
         if numbers == 1 && (end - start > 3 || !base_of(prefix).is_empty()) {
             return None;
         }
-        if is_commit(&bytes[..bytes.iter().position(|&b| is_separator(b)).unwrap_or(bytes.len())]) {
+        // Of more numbers after no word, what comes before the first separator is the first of them.
+        let may_be_commit = numbers == 1 || start > 1;
+        if may_be_commit && is_commit(bytes.split(|&b| is_separator(b)).next().unwrap_or_default()) {
             return None;
         }
         let (core, rest) = (&tag[start..end], &tag[end..]);
 
         scratch.key.clear();
-        push_core(&mut scratch.key, core.split('.'));
+        push_core(&mut scratch.key, core.as_bytes().split(|&b| b == b'.'));
         let (flags, flavour) = read_rest(rest, scratch);
         let calendar = core.bytes().take_while(|&b| b != b'.').skip_while(|&b| b == b'0').nth(3).is_some();
         let flags = Flags { calendar, ..flags };
         let numbers = u8::try_from(numbers).unwrap_or(u8::MAX);
-        Some(Self { prefix, core, rest, numbers, flags, flavour, key: Key::new(&scratch.key) })
+        Some(Self { prefix, core, rest, numbers, flags, flavour, key: Key::take(&mut scratch.key) })
     }
 
     /// What stands before the first number.
@@ -169,7 +151,7 @@ impl<'t> Version<'t> {
     /// With what the keys of all versions of this core begin.
     pub(super) fn start_of_core(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        push_core(&mut bytes, self.core.split('.'));
+        push_core(&mut bytes, self.core.as_bytes().split(|&b| b == b'.'));
         bytes
     }
 }
@@ -214,11 +196,11 @@ pub(super) fn is_signature(tag: &str) -> bool {
 }
 
 /// Appends a core. Missing numbers are 0, so that zeros at the end do not count; the first two are always there.
-pub(super) fn push_core<'a>(out: &mut Vec<u8>, numbers: impl Iterator<Item = &'a str>) {
+pub(super) fn push_core<'a>(out: &mut Vec<u8>, numbers: impl Iterator<Item = &'a [u8]>) {
     let (mut count, mut keep) = (0, out.len());
     for number in numbers {
         let before = out.len();
-        push_number(out, number.as_bytes());
+        push_number(out, number);
         count += 1;
         // A zero is one byte.
         if count <= 2 || out.len() > before + 1 {
@@ -230,21 +212,6 @@ pub(super) fn push_core<'a>(out: &mut Vec<u8>, numbers: impl Iterator<Item = &'a
         push_number(out, b"0");
     }
     out.push(END);
-}
-
-/// Appends a part of a pre-release between dots: a number, a word and the number attached to it, or text.
-pub(super) fn push_identifier(out: &mut Vec<u8>, part: &str) {
-    let bytes = part.as_bytes();
-    if is_digits(bytes) {
-        return push_number(out, bytes);
-    }
-    match prerelease_word(bytes) {
-        Some((word, number)) if !number.is_empty() => {
-            push_lower(out, word);
-            push_number(out, number);
-        }
-        _ => push_lower(out, bytes),
-    }
 }
 
 /// Where the core begins, after the shortest prefix that fits.
@@ -266,141 +233,8 @@ fn core_start(tag: &[u8]) -> Option<usize> {
     }
 }
 
-/// Reads what follows the core, and finishes the key.
-fn read_rest<'t>(rest: &'t str, scratch: &mut Scratch) -> (Flags, Cow<'t, str>) {
-    let mut flags = Flags::default();
-    let mut flavour = Flavour::default();
-    let marker = scratch.key.len();
-    scratch.key.push(RELEASE);
-    scratch.revisions.clear();
-
-    let whole = rest.strip_prefix(['-', '_', '+', '.']).unwrap_or(rest).trim_end_matches(['-', '_', '+']);
-    let (mut at, mut first, mut in_prerelease) = (0, true, false);
-    for segment in whole.split(['-', '_', '+']) {
-        let (start, end) = (at, at + segment.len());
-        at = end + 1;
-        if segment.is_empty() {
-            continue;
-        }
-        let bytes = segment.as_bytes();
-        if in_prerelease && is_digits(bytes) {
-            push_number(&mut scratch.key, bytes);
-            continue;
-        }
-        in_prerelease = false;
-        if segment.eq_ignore_ascii_case("dev") {
-            flavour.add(whole, start, end);
-        } else if starts_prerelease(bytes) {
-            in_prerelease = true;
-            flags.prerelease = true;
-            for part in segment.split('.').filter(|part| !part.is_empty()) {
-                if is_commit(part.as_bytes()) {
-                    flags.commit = true;
-                } else {
-                    push_identifier(&mut scratch.key, part);
-                }
-            }
-        } else if bytes.split(|&b| b == b'.').any(is_commit) {
-            flags.commit = true;
-        } else if let Some(number) = revision(bytes, first, end == whole.len()) {
-            flags.revision = true;
-            push_number(&mut scratch.revisions, number);
-        } else {
-            flavour.add(whole, start, end);
-        }
-        first = false;
-    }
-
-    if flags.prerelease {
-        scratch.key[marker] = PRERELEASE;
-        scratch.key.push(END);
-    }
-    scratch.key.extend_from_slice(&scratch.revisions);
-    scratch.key.push(END);
-    (flags, flavour.0)
-}
-
-/// Flavour segments, joined by `-`; borrowed while they stand so in the tag.
-#[derive(Default)]
-struct Flavour<'t>(Cow<'t, str>);
-
-impl<'t> Flavour<'t> {
-    fn add(&mut self, whole: &'t str, start: usize, end: usize) {
-        let segment = &whole[start..end];
-        match &mut self.0 {
-            joined if joined.is_empty() => *joined = Cow::Borrowed(segment),
-            Cow::Borrowed(joined) => {
-                let from = start.checked_sub(joined.len() + 1);
-                // The same text further left would do as well as the segments themselves.
-                match from.and_then(|from| whole.get(from..end)) {
-                    Some(run) if run.starts_with(*joined) && run.as_bytes()[joined.len()] == b'-' => {
-                        self.0 = Cow::Borrowed(run);
-                    }
-                    _ => self.0 = Cow::Owned(format!("{joined}-{segment}")),
-                }
-            }
-            Cow::Owned(joined) => {
-                joined.push('-');
-                joined.push_str(segment);
-            }
-        }
-    }
-}
-
-/// Whether a segment's first dot-part makes it a pre-release.
-fn starts_prerelease(segment: &[u8]) -> bool {
-    let first = segment.split(|&b| b == b'.').next().unwrap_or_default();
-    prerelease_word(first).is_some() && !is_commit(first)
-}
-
-/// A word of the list and the digits attached to it (for `m a b c` there must be some).
-fn prerelease_word(part: &[u8]) -> Option<(&[u8], &[u8])> {
-    let letters = part.iter().take_while(|b| b.is_ascii_alphabetic()).count();
-    let (word, number) = part.split_at(letters);
-    let listed = match word {
-        [b'm' | b'a' | b'b' | b'c' | b'M' | b'A' | b'B' | b'C'] => !number.is_empty(),
-        [] | [_] => false,
-        _ => PRERELEASE_WORDS.iter().any(|listed| word.eq_ignore_ascii_case(listed.as_bytes())),
-    };
-    (listed && number.iter().all(u8::is_ascii_digit)).then_some((word, number))
-}
-
-/// `sha`, 7 to 40 lower-case hexadecimal digits with a letter and a decimal digit among them, or `g` and 7 to 40.
-fn is_commit(part: &[u8]) -> bool {
-    let is_hex = |part: &[u8]| (7..=40).contains(&part.len()) && part.iter().all(is_lower_hex);
-    match part {
-        [b'g' | b'G', rest @ ..] => is_hex(rest),
-        _ if part.len() < 7 => part.eq_ignore_ascii_case(b"sha"),
-        _ => is_hex(part) && part.iter().any(u8::is_ascii_digit) && part.iter().any(u8::is_ascii_lowercase),
-    }
-}
-
-/// The digits of a revision.
-fn revision(segment: &[u8], first: bool, last: bool) -> Option<&[u8]> {
-    if is_digits(segment) {
-        return (first || last && segment.len() >= 5).then_some(segment);
-    }
-    if let ([b'v' | b'V', number @ ..], true) = (segment, first)
-        && is_digits(number)
-    {
-        return Some(number);
-    }
-    if !(first || last) || !segment.last()?.is_ascii_digit() {
-        return None;
-    }
-    REVISION_WORDS.iter().find_map(|word| {
-        let (start, number) = segment.split_at_checked(word.len())?;
-        let number = number.strip_prefix(b".").unwrap_or(number);
-        (start.eq_ignore_ascii_case(word.as_bytes()) && is_digits(number)).then_some(number)
-    })
-}
-
 fn digits(text: &[u8]) -> usize {
     text.iter().take_while(|b| b.is_ascii_digit()).count()
-}
-
-fn is_digits(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
 }
 
 fn is_lower_hex(b: &u8) -> bool {

@@ -5,7 +5,7 @@ use regex::{Regex, RegexBuilder, bytes};
 use super::{Judge, Order, PolicyError};
 use crate::domain::{
     decide::Asked,
-    image::{Tag, excerpt},
+    image::excerpt,
     listing::{EXPLAINED, Entry, TagId, greatest},
     reason::Code,
     sortkey::{Key, push_natural, push_number, push_text},
@@ -121,7 +121,7 @@ impl Ordered {
             Order::Numeric => return None,
             Order::Semver => return Some(Version::parse(part)?.into_key()),
         }
-        Some(Key::new(&bytes))
+        Some(Key::new(bytes))
     }
 }
 
@@ -142,12 +142,12 @@ impl Ordered {
 impl Judge for Matching<'_> {
     fn best(&self) -> Vec<TagId> {
         let filters = self.asked.policy.filters();
-        let greater = |(id, tag): (TagId, &'_ Tag)| {
+        let greater = self.asked.listing.tags().filter_map(|(id, tag)| {
             let key = self.ordered.key(tag.as_str()).ok()?;
             let newer = self.current.as_ref().is_none_or(|current| key > *current);
-            (newer && filters.pass(tag.as_str())).then(|| ((key, tag.clone()), id))
-        };
-        greatest(EXPLAINED, self.asked.listing.tags().filter_map(greater))
+            (newer && filters.pass(tag.as_str())).then_some(((key, tag), id))
+        });
+        greatest(EXPLAINED, greater)
     }
 
     fn refusal(&self, tag: TagId, _: Option<&Entry>) -> Option<(Code, String)> {

@@ -148,7 +148,7 @@ impl Partial<'_> {
             Some(text) => {
                 bytes.push(PRERELEASE);
                 for part in text.split(['.', '-']).filter(|part| !part.is_empty()) {
-                    push_identifier(&mut bytes, part);
+                    push_identifier(&mut bytes, part.as_bytes());
                 }
                 bytes.push(END);
                 bytes
@@ -159,7 +159,7 @@ impl Partial<'_> {
 
 fn core<T: AsRef<str>>(numbers: &[T]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    push_core(&mut bytes, numbers.iter().map(AsRef::as_ref));
+    push_core(&mut bytes, numbers.iter().map(|number| number.as_ref().as_bytes()));
     bytes
 }
 
