@@ -139,17 +139,24 @@ impl Index {
     }
 }
 
-/// Sorts versions as the index has them. What decides most often, the head of the key, is sorted by itself, as moving
-/// whole entries about costs more than comparing them.
+/// Sorts versions as the index has them. First by the beginnings of their keys, with the place of each in one number,
+/// as moving and comparing whole entries costs far more; then what begins alike.
 fn sorted(versions: Vec<Entry>, tags: &[Tag]) -> Vec<Entry> {
-    let mut places: Vec<(u128, u32)> = versions.iter().map(|entry| entry.key.head()).zip(0..).collect();
-    let mut versions: Vec<Option<Entry>> = versions.into_iter().map(Some).collect();
-    let rest = |place: u32| {
-        let entry = versions[place as usize].as_ref()?;
-        Some((&entry.key, entry.numbers, &tags[entry.tag as usize]))
+    // The complement of the key, as the greatest comes first.
+    let numbered = |(entry, place): (&Entry, u32)| ((!entry.key.head() >> 32) << 32) | u128::from(place);
+    let mut order: Vec<u128> = versions.iter().zip(0..).map(numbered).collect();
+    order.sort_unstable();
+    let whole = |number: u128| {
+        let entry = &versions[number as u32 as usize];
+        (&entry.key, entry.numbers, &tags[entry.tag as usize])
     };
-    places.sort_unstable_by(|(a, a_place), (b, b_place)| b.cmp(a).then_with(|| rest(*b_place).cmp(&rest(*a_place))));
-    places.iter().filter_map(|(_, place)| versions[*place as usize].take()).collect()
+    for alike in order.chunk_by_mut(|a, b| a >> 32 == b >> 32).filter(|alike| alike.len() > 1) {
+        alike.sort_unstable_by(|a, b| whole(*b).cmp(&whole(*a)));
+    }
+    let mut versions: Vec<Option<Entry>> = versions.into_iter().map(Some).collect();
+    let mut sorted = Vec::with_capacity(versions.len());
+    sorted.extend(order.iter().filter_map(|number| versions[*number as u32 as usize].take()));
+    sorted
 }
 
 /// The `count` greatest of some tags, greatest first, each key once.
