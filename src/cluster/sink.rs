@@ -1,6 +1,7 @@
 //! Reads single workloads, and writes approved plans: one guarded JSON Patch each.
 //!
-//! The workload is read before every try, so a lost answer is found out and nothing is written twice.
+//! The first try needs no reading: the patch tests what was decided on. Before every further try the workload is read,
+//! so a lost answer is found out and nothing is written twice.
 
 use std::{sync::Arc, time::Duration};
 
@@ -70,7 +71,8 @@ impl Objects {
         }
     }
 
-    async fn write(&self, update: &Update) -> Outcome {
+    async fn write(&self, plan: &Plan<Approved>) -> Outcome {
+        let update = plan.update();
         let id = &update.workload;
         let Some(kind) = id.kind.spec() else {
             return Outcome::Failed(format!("{id}: supercargo does not know this kind"));
@@ -83,17 +85,20 @@ impl Objects {
             if attempt > 0 && doubt.is_none() {
                 self.clock.sleep_until(self.clock.monotonic() + Duration::from_millis(200 << attempt)).await;
             }
-            let workload = match self.read(id).await {
-                Ok(Some((_, workload))) => workload,
-                Ok(None) => return Outcome::Gone,
-                Err(error) => {
-                    last = error.0;
-                    continue;
-                }
+            let workload = match plan.decided_on().filter(|_| attempt == 0) {
+                Some(workload) => workload.clone(),
+                None => match self.read(id).await {
+                    Ok(Some((_, workload))) => Arc::new(workload),
+                    Ok(None) => return Outcome::Gone,
+                    Err(error) => {
+                        last = error.0;
+                        continue;
+                    }
+                },
             };
             let operations = match standing(update, kind, &workload, at) {
                 Standing::Ready(operations) => operations,
-                Standing::Done => return Outcome::Applied { resource_version: workload.resource_version },
+                Standing::Done => return Outcome::Applied { resource_version: workload.resource_version.clone() },
                 Standing::Stale => return Outcome::Stale,
             };
             match doubt.take() {
@@ -136,7 +141,7 @@ impl Objects {
 
 impl Sink for Objects {
     fn apply<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Outcome>> {
-        let each = futures::stream::iter(plans).map(async move |plan| self.write(plan.update()).await);
+        let each = futures::stream::iter(plans).map(async move |plan| self.write(&plan).await);
         each.buffered(AT_ONCE).collect().boxed()
     }
 }

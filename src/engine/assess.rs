@@ -254,7 +254,7 @@ fn gated(
     let workload = entry.workload.id.clone();
     let id = UpdateId::of(&workload, &changes);
     let update = Update { id, workload, changes, policies, evidence, phase: Phase::Proposed, proposed: now };
-    let result = gate::pass(Plan::propose(update), &context);
+    let result = gate::pass(Plan::propose(update).on(entry.workload.clone()), &context);
     let touched = |reports: &mut [Report], f: &mut dyn FnMut(&mut Report)| {
         for &row in &rows {
             if let Some(row) = reports.get_mut(row).filter(|row| row.decision == Verdict::Update) {

@@ -94,7 +94,7 @@ pub struct State {
 
 /// A workload that has a rule.
 pub(super) struct Entry {
-    pub(super) workload: Workload,
+    pub(super) workload: Arc<Workload>,
     pub(super) rule: WorkloadRule,
     /// Beside `rule.containers`.
     pub(super) slots: Vec<Slot>,
@@ -175,7 +175,7 @@ impl State {
         match change {
             ClusterChange::Workload(workload) => {
                 if self.is_news(&workload) {
-                    self.workload(*workload, now);
+                    self.workload(Arc::new(*workload), now);
                 }
             }
             // What cannot be read any more must not be judged by what it said before.
@@ -199,7 +199,7 @@ impl State {
     /// Reads the rules of every workload again, after the settings changed.
     pub fn settings_changed(&mut self, settings: Settings, now: Duration) {
         self.settings = settings;
-        let workloads: Vec<Workload> = self.entries.values().map(|entry| entry.workload.clone()).collect();
+        let workloads: Vec<Arc<Workload>> = self.entries.values().map(|entry| entry.workload.clone()).collect();
         for workload in workloads {
             self.workload(workload, now);
         }
@@ -268,7 +268,7 @@ impl State {
     pub fn applied(&mut self, update: &Update, version: &Arc<str>, now: Duration) -> Option<(Trigger, Duration)> {
         let entry = self.entries.get_mut(&update.workload)?;
         let detected = entry.detected;
-        let mut workload = entry.workload.clone();
+        let mut workload = (*entry.workload).clone();
         workload.has_annotations = true;
         for change in &update.changes {
             let same = |c: &&mut Container| c.name == change.container && c.init == change.init;
@@ -279,7 +279,7 @@ impl State {
             entry.applied.push(change.clone());
         }
         entry.written.clone_from(version);
-        self.workload(workload, now);
+        self.workload(Arc::new(workload), now);
         detected
     }
 
@@ -350,14 +350,15 @@ impl State {
 
     fn rule_again(&mut self, namespace: &str, now: Duration) {
         let of = |entry: &&Entry| &*entry.workload.id.namespace == namespace;
-        let workloads: Vec<Workload> = self.entries.values().filter(of).map(|entry| entry.workload.clone()).collect();
+        let workloads: Vec<Arc<Workload>> =
+            self.entries.values().filter(of).map(|entry| entry.workload.clone()).collect();
         for workload in workloads {
             self.workload(workload, now);
         }
     }
 
     /// A workload is new or has changed, or what applies to it has.
-    fn workload(&mut self, workload: Workload, now: Duration) {
+    fn workload(&mut self, workload: Arc<Workload>, now: Duration) {
         let id = workload.id.clone();
         let old = self.entries.remove(&id);
         let same_object = old.as_ref().is_some_and(|old| old.workload.uid == workload.uid);

@@ -12,7 +12,7 @@ use supercargo::{
     domain::{
         gate,
         image::ImageRef,
-        plan::{Approved, Plan},
+        plan::{Approved, Plan, Proposed},
         update::{Change, LastUpdate, Phase, Update, UpdateId},
         workload::WorkloadId,
     },
@@ -32,7 +32,7 @@ use crate::support::{
 const NOTE: &str = "supercargo.dev/last-update";
 
 /// An approved plan of these changes: `("web", "web:1", "web:2")`; a container written `init/setup` is an init one.
-fn plan(workload: &WorkloadId, changes: &[(&str, &str, &str)]) -> Plan<Approved> {
+fn propose(workload: &WorkloadId, changes: &[(&str, &str, &str)]) -> Plan<Proposed> {
     let image = |text: &str| ImageRef::parse(text).unwrap();
     let change = |&(container, from, to): &(&str, &str, &str)| Change {
         init: container.starts_with("init/"),
@@ -50,7 +50,15 @@ fn plan(workload: &WorkloadId, changes: &[(&str, &str, &str)]) -> Plan<Approved>
         proposed: "2026-01-01T00:00:00Z".parse().unwrap(),
         changes,
     };
-    gate::pass(Plan::propose(update), &gate::Context::default()).expect("every gate is open")
+    Plan::propose(update)
+}
+
+fn approve(plan: Plan<Proposed>) -> Plan<Approved> {
+    gate::pass(plan, &gate::Context::default()).expect("every gate is open")
+}
+
+fn plan(workload: &WorkloadId, changes: &[(&str, &str, &str)]) -> Plan<Approved> {
+    approve(propose(workload, changes))
 }
 
 /// Applies one plan as this user.
@@ -116,6 +124,35 @@ async fn a_thousand_racing_edits_of_other_fields_survive_a_hundred_updates() {
         assert_eq!(after.pointer(&field(n)), Some(&json!("10")), "{}", field(n));
     }
     assert_eq!(ns.images("deployments", "web").await, ["r.test/web:1.0.100"]);
+}
+
+#[tokio::test]
+async fn what_was_decided_on_is_patched_without_reading_it_and_read_again_only_if_it_has_changed() {
+    let plane = control_plane::shared().await;
+    let ns = plane.namespace("decided-on").await;
+    let (a, b) = (("a", "r.test/web:1"), ("b", "r.test/web:1"));
+    ns.create(&manifest("Deployment", "web", &[a, b]).to_string()).await;
+    let web = id("Deployment", &ns.name, "web");
+    let decided_on =
+        Arc::new(Objects::new(plane.client(ADMIN).await, clock()).get(&web).await.unwrap().unwrap().workload);
+    let change = |container, to| approve(propose(&web, &[(container, "r.test/web:1", to)]).on(decided_on.clone()));
+    let (user, objects) = user_and_objects(plane).await;
+
+    assert!(is_applied(&objects.apply(vec![change("b", "r.test/web:2")]).await[0]));
+    assert_eq!(ns.images("deployments", "web").await, ["r.test/web:1", "r.test/web:2"]);
+    let verbs = || plane.audit(&user).into_iter().map(|request| request.verb).collect::<Vec<_>>();
+    assert_eq!(verbs(), ["patch"]);
+
+    assert_eq!(objects.apply(vec![change("b", "r.test/web:3")]).await, [Outcome::Stale]);
+    assert_eq!(verbs(), ["patch", "patch", "get"]);
+
+    // A container in front of it: its place is found again.
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", ns.name);
+    let first = json!([{"op": "add", "path": "/spec/template/spec/containers/0", "value": {"name": "c", "image": "r.test/c:1"}}]);
+    plane.request(Method::PATCH, &path, Some(&first)).await.unwrap();
+    assert!(is_applied(&objects.apply(vec![change("a", "r.test/web:4")]).await[0]));
+    assert_eq!(ns.images("deployments", "web").await, ["r.test/c:1", "r.test/web:4", "r.test/web:2"]);
+    assert_eq!(verbs()[3..], ["patch", "get", "patch"]);
 }
 
 #[tokio::test]
