@@ -148,7 +148,7 @@ fn fill(
         }
     };
     row.policy = policy.as_str().into();
-    let answer = match &slot.answer {
+    let answer = match slot.answer.as_deref() {
         Some(Ok(answer)) => answer,
         Some(Err(error)) => {
             row.decision = Verdict::Blocked;
@@ -208,7 +208,7 @@ fn follow(
 ) -> Option<(Change, Arc<str>, Evidence)> {
     let mut pairs = entry.rule.containers.iter().zip(&entry.slots);
     let (rule, slot) = pairs.find(|(rule, _)| &*rule.container == leader)?;
-    let (Watch::Watched { policy, .. }, Some(Ok(answer))) = (&rule.state, &slot.answer) else { return None };
+    let (Watch::Watched { policy, .. }, Some(Ok(answer))) = (&rule.state, slot.answer.as_deref()) else { return None };
     let (mut change, evidence) = change(rule, answer, now)?;
     change.container.clone_from(&container.container);
     change.init = container.init;

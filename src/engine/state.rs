@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::look::{Answered, Looked, Order, Question, Snapshot, answer_from};
+use super::look::{Answer, Answered, Looked, Order, Question, Snapshot, answer_from};
 use crate::{
     domain::{
         annotations::{Pin, RuleSettings, Watch, WorkloadRule, rules},
@@ -85,7 +85,8 @@ pub enum Effect {
 pub struct State {
     pub(super) settings: Settings,
     namespaces: HashMap<String, Arc<BTreeMap<String, String>>>,
-    pub(super) entries: HashMap<WorkloadId, Entry>,
+    // Boxed: a third of such a table's places is empty.
+    pub(super) entries: HashMap<WorkloadId, Box<Entry>>,
     watched: usize,
     sources: HashMap<Arc<Source>, Known>,
     by_repository: HashMap<Repository, Vec<Arc<Source>>>,
@@ -113,7 +114,8 @@ pub(super) struct Entry {
 pub(super) struct Slot {
     pub(super) source: Option<Arc<Source>>,
     pub(super) question: Option<Question>,
-    pub(super) answer: Option<Answered>,
+    /// Shared by all that ask the same.
+    pub(super) answer: Option<Arc<Answered>>,
 }
 
 /// A source that somebody uses.
@@ -303,7 +305,9 @@ impl State {
             }
         };
         let users: Vec<WorkloadId> = known.users.iter().cloned().collect();
-        let answers: HashMap<Question, Answered> = answers.into_iter().collect();
+        let keep_reasons = self.settings.keep_reasons;
+        let answers: HashMap<Question, Arc<Answered>> =
+            answers.into_iter().map(|(question, answer)| (question, kept(answer, keep_reasons))).collect();
         let mut unasked = false;
         for id in users {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
@@ -312,12 +316,12 @@ impl State {
                 let Some(question) = &slot.question else { continue };
                 if let Some(answer) = answers.get(question) {
                     news = true;
-                    slot.answer = Some(if self.settings.keep_reasons { answer.clone() } else { slim(answer) });
+                    slot.answer = Some(answer.clone());
                 } else if outcome.is_ok() && (slot.answer.is_none() || !answers.is_empty()) {
                     // The question came up while the look was under way, most often by our own update.
                     let snapshot = self.sources.get(&looked.source).and_then(|known| known.snapshot.as_ref());
                     match snapshot.and_then(|snapshot| answer_from(snapshot, question)) {
-                        Some(answer) => (news, slot.answer) = (true, Some(answer)),
+                        Some(answer) => (news, slot.answer) = (true, Some(kept(answer, keep_reasons))),
                         None => unasked = true,
                     }
                 }
@@ -349,7 +353,7 @@ impl State {
     }
 
     fn rule_again(&mut self, namespace: &str, now: Duration) {
-        let of = |entry: &&Entry| &*entry.workload.id.namespace == namespace;
+        let of = |entry: &&Box<Entry>| &*entry.workload.id.namespace == namespace;
         let workloads: Vec<Arc<Workload>> =
             self.entries.values().filter(of).map(|entry| entry.workload.clone()).collect();
         for workload in workloads {
@@ -363,7 +367,7 @@ impl State {
         let old = self.entries.remove(&id);
         let same_object = old.as_ref().is_some_and(|old| old.workload.uid == workload.uid);
         let rule = self.rule(&workload);
-        let mut entry = Entry {
+        let mut entry = Box::new(Entry {
             slots: rule.containers.iter().map(|_| Slot::default()).collect(),
             applied: last_update(&workload),
             reverted: Vec::new(),
@@ -371,7 +375,7 @@ impl State {
             detected: None,
             workload,
             rule,
-        };
+        });
         if let Some(old) = &old
             && same_object
         {
@@ -383,8 +387,8 @@ impl State {
             entry.written.clone_from(&old.written);
             entry.detected = old.detected;
         }
-        self.ask(&mut entry, old.as_ref());
-        let before = old.as_ref().map(sources).unwrap_or_default();
+        self.ask(&mut entry, old.as_deref());
+        let before = old.as_deref().map(sources).unwrap_or_default();
         let after = sources(&entry);
         let schedule_changed = old.as_ref().map(|old| &old.rule.schedule) != Some(&entry.rule.schedule);
         let open: BTreeSet<Arc<Source>> = entry
@@ -451,6 +455,7 @@ impl State {
         if !entry.rule.problems.is_empty() {
             return;
         }
+        let keep = |answer| kept(answer, self.settings.keep_reasons);
         for (container, slot) in entry.rule.containers.iter().zip(&mut entry.slots) {
             let (Watch::Watched { policy, pin }, Some(image)) = (&container.state, &container.parsed) else { continue };
             let pinned = match pin {
@@ -463,7 +468,7 @@ impl State {
             let needs = policy.needs();
             if !needs.listing && !needs.digest_of_current {
                 // `never` asks nothing of a registry.
-                slot.answer = answer_from(&Snapshot::default(), &question);
+                slot.answer = answer_from(&Snapshot::default(), &question).map(keep);
                 slot.question = Some(question);
                 continue;
             }
@@ -477,7 +482,7 @@ impl State {
                     // Only the image changed, most often by our own hand: what the last look brought will do,
                     // unless there would be something to write.
                     let snapshot = self.sources.get(&source).and_then(|known| known.snapshot.as_ref());
-                    slot.answer = snapshot.and_then(|snapshot| answer_from(snapshot, &question));
+                    slot.answer = snapshot.and_then(|snapshot| answer_from(snapshot, &question)).map(keep);
                 }
             }
             slot.source = Some(source);
@@ -585,14 +590,17 @@ fn sources(entry: &Entry) -> BTreeSet<Arc<Source>> {
     entry.slots.iter().filter_map(|slot| slot.source.clone()).collect()
 }
 
-/// The answer without the reasons for single tags, which only commands show.
-fn slim(answer: &Answered) -> Answered {
-    let mut answer = answer.clone()?;
-    answer.decision.reasons.retain(|reason| reason.tag.is_none());
-    answer.decision.reasons.shrink_to_fit();
-    answer.decision.eligible.truncate(1);
-    answer.decision.eligible.shrink_to_fit();
-    Ok(answer)
+/// The answer as it is kept: without the reasons for single tags, unless a command shows them.
+fn kept(mut answer: Answered, reasons: bool) -> Arc<Answered> {
+    if let Ok(Answer { decision, .. }) = &mut answer
+        && !reasons
+    {
+        decision.reasons.retain(|reason| reason.tag.is_none());
+        decision.reasons.shrink_to_fit();
+        decision.eligible.truncate(1);
+        decision.eligible.shrink_to_fit();
+    }
+    Arc::new(answer)
 }
 
 /// What the annotation `last-update` says we set, if it reads.
