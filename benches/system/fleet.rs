@@ -81,8 +81,6 @@ impl Fleet {
         self.registry.push(repository, tag, &Image::unique()).await;
         let image = format!("{}/{repository}:{tag}", self.registry.host);
         let path = collection(&namespace(0));
-        // A run before this one may have left it.
-        let _ = self.plane.request(Method::DELETE, &format!("{path}/{name}"), None).await;
         self.plane.request(Method::POST, &path, Some(&deployment(name, &image))).await.expect("it is created");
         format!("{path}/{name}")
     }

@@ -79,6 +79,9 @@ pub(crate) async fn run(fleet: &Fleet, table: &mut Table) {
     let image = fleet.plane.request(Method::GET, &hooked, None).await.unwrap();
     let image = &image["spec"]["template"]["spec"]["containers"][0]["image"];
     assert_eq!(image, &json!(format!("{}/{repository}:1.0.{}", fleet.registry.host, WARM_UP + ROUNDS)));
+    for path in [&hooked, &bare] {
+        fleet.plane.request(Method::DELETE, path, None).await.unwrap();
+    }
     let what = format!("webhook → patched, {} workloads", fleet.size);
     let (latency, patch, head) = (median(latencies), median(patches), median(heads));
     table.noted(

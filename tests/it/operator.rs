@@ -235,7 +235,12 @@ async fn every_shape_of_workload_is_updated_as_its_annotations_say() {
             (namespace.images(plural, name).await == images).then_some(())
         })
         .await;
-        assert_eq!(patches(plane, &operator.user, name).len(), 1, "one patch of {name}");
+        // The object shows the change a moment before the patch is answered, and only then is it in the audit log.
+        let what = format!("a patch of {name} in the audit log");
+        let patches = eventually(&what, async || {
+            Some(patches(plane, &operator.user, name)).filter(|patches| !patches.is_empty())
+        });
+        assert_eq!(patches.await.len(), 1, "one patch of {name}");
     }
     for name in ["suspended", "mistaken", "opted", "flux"] {
         assert_eq!(namespace.images("deployments", name).await, [a.as_str()], "{name}");
