@@ -353,9 +353,8 @@ impl State {
     }
 
     fn rule_again(&mut self, namespace: &str, now: Duration) {
-        let of = |entry: &&Box<Entry>| &*entry.workload.id.namespace == namespace;
-        let workloads: Vec<Arc<Workload>> =
-            self.entries.values().filter(of).map(|entry| entry.workload.clone()).collect();
+        let all = self.entries.values().map(|entry| &entry.workload);
+        let workloads: Vec<Arc<Workload>> = all.filter(|one| *one.id.namespace == *namespace).cloned().collect();
         for workload in workloads {
             self.workload(workload, now);
         }
