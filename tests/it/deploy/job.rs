@@ -34,6 +34,9 @@ pub(super) const SERIES: Part = "series";
 pub(super) const DEFAULTS: Part = "defaults";
 /// An image of a registry that wants the workload's pull secret is found.
 pub(super) const PRIVATE: Part = "private";
+/// Of each kind, as [`KINDS`]: a workload whose image another hand moved back is left alone, and told whose.
+pub(super) const MOVED_BACK: [Part; 4] =
+    ["Deployment moved back", "StatefulSet moved back", "DaemonSet moved back", "CronJob moved back"];
 
 /// The registries that the job is about.
 pub(super) struct Registries {
@@ -65,7 +68,7 @@ impl<'a> Job<'a> {
     /// With or without the parts that not every installation can do.
     pub(super) async fn new(namespace: Namespace<'a>, registries: &'a Registries, more: &[Part]) -> Self {
         let kinds = KINDS.iter().map(|(kind, _)| *kind);
-        let parts = kinds.chain([READY, EVENTS, SERIES]).chain(more.iter().copied()).collect();
+        let parts = kinds.chain(MOVED_BACK).chain([READY, EVENTS, SERIES]).chain(more.iter().copied()).collect();
         let client = namespace.plane.client(ADMIN).await;
         Self { namespace, registries, parts, client }
     }
@@ -73,7 +76,9 @@ impl<'a> Job<'a> {
     /// Gives the operator, which is ready or never will be, all there is to do, and does not end.
     pub(super) async fn give(&self, operator: &Operator) -> std::convert::Infallible {
         for (kind, _) in KINDS {
-            self.create(workload(kind, "web", policy("minor"), &[("web", &self.image("1.0.0"))])).await;
+            for (name, annotations) in [("web", policy("minor")), ("back", self.set_before())] {
+                self.create(workload(kind, name, annotations, &[("web", &self.image("1.0.0"))])).await;
+            }
         }
         if self.parts.contains(DEFAULTS) {
             self.create(deployment("bare", &self.image("1.0.0"), Value::Null)).await;
@@ -126,8 +131,18 @@ impl<'a> Job<'a> {
                 e["reason"] == "ImageUpdated" && e["regarding"]["kind"] == kind && e["regarding"]["name"] == "web"
             })
         };
+        let back = |kind: &str| {
+            events.iter().any(|e| {
+                e["regarding"]["kind"] == kind
+                    && e["regarding"]["name"] == "back"
+                    && e["note"].as_str().is_some_and(|note| note.contains("(reverted)"))
+            })
+        };
         let mut updated = BTreeSet::new();
-        for (kind, plural) in KINDS {
+        for ((kind, plural), moved_back) in KINDS.into_iter().zip(MOVED_BACK) {
+            if back(kind) {
+                missing.remove(moved_back);
+            }
             let api = if kind == "CronJob" { "/apis/batch/v1" } else { "/apis/apps/v1" };
             let workloads = self.read(api, plural).await;
             let runs = |name: &str, image: &str| {
@@ -187,6 +202,13 @@ impl<'a> Job<'a> {
     /// Waits for the Event that says why the private one is not updated.
     pub(super) async fn why_not_private(&self) -> String {
         event_says(&self.namespace, "private", "(secret-unreadable)").await
+    }
+
+    /// The annotations of a workload that was updated, before its image was moved back.
+    fn set_before(&self) -> Value {
+        let change = json!({"container": "web", "from": self.image("1.0.0"), "to": self.image("1.1.0")});
+        let note = json!({"id": "0123456789abcdef", "at": "2026-01-02T03:04:05Z", "changes": [change]});
+        json!({"supercargo.dev/policy": "minor", "supercargo.dev/last-update": note.to_string()})
     }
 
     fn image(&self, tag: &str) -> String {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     EVERYWHERE, Right, account, as_deployed, asked, has_right,
-    job::{DEFAULTS, EVENTS, Job, KINDS, PRIVATE, Part, READY, Registries, SERIES},
+    job::{DEFAULTS, EVENTS, Job, KINDS, MOVED_BACK, PRIVATE, Part, READY, Registries, SERIES},
     of_kind, plane, rendered, rights, said, shell,
 };
 use crate::support::{
@@ -186,19 +186,28 @@ impl Less {
     /// The parts that cannot be done.
     fn expected(&self) -> BTreeSet<Part> {
         let (_, resource, verb) = &self.taken;
-        let all: BTreeSet<Part> =
-            [READY, EVENTS, SERIES, DEFAULTS, PRIVATE].into_iter().chain(KINDS.map(|k| k.0)).collect();
-        let kind = KINDS.iter().find(|(_, plural)| plural == resource).map(|(kind, _)| *kind);
-        let expected = match (verb.as_str(), resource.as_str()) {
-            ("list", _) => all,
-            ("watch", "deployments") => BTreeSet::from(["Deployment", DEFAULTS, PRIVATE, SERIES]),
-            (_, "deployments") => BTreeSet::from(["Deployment", DEFAULTS, PRIVATE]),
-            ("create", "events") => BTreeSet::from([EVENTS, SERIES]),
+        let kinds = KINDS.into_iter().zip(MOVED_BACK);
+        let kind_and_back =
+            kinds.clone().find(|((_, plural), _)| plural == resource).map(|((kind, _), back)| (kind, back));
+        let all = || {
+            kinds.clone().flat_map(|((kind, _), back)| [kind, back]).chain([READY, EVENTS, SERIES, DEFAULTS, PRIVATE])
+        };
+        let mut expected: BTreeSet<Part> = match (verb.as_str(), resource.as_str()) {
+            ("list", _) => all().collect(),
+            ("create", "events") => MOVED_BACK.into_iter().chain([EVENTS, SERIES]).collect(),
             ("patch", "events") => BTreeSet::from([SERIES]),
             ("watch", "namespaces") => BTreeSet::from([DEFAULTS]),
             ("get", "secrets") => BTreeSet::from([PRIVATE]),
-            (_, _) => kind.into_iter().collect(),
+            ("get", _) => kind_and_back.into_iter().map(|(_, back)| back).collect(),
+            ("watch", _) => kind_and_back.into_iter().flat_map(|(kind, back)| [kind, back]).collect(),
+            (_, _) => kind_and_back.into_iter().map(|(kind, _)| kind).collect(),
         };
+        // Deployments are more than one.
+        match (verb.as_str(), resource.as_str()) {
+            ("watch", "deployments") => expected.extend([DEFAULTS, PRIVATE, SERIES]),
+            ("patch", "deployments") => expected.extend([DEFAULTS, PRIVATE]),
+            _ => {}
+        }
         assert!(!expected.is_empty(), "no part of the job is known to need {:?}", self.taken);
         let has = |part: &Part| ![DEFAULTS, PRIVATE].contains(part) || self.parts.contains(part);
         expected.into_iter().filter(has).collect()
