@@ -5,24 +5,19 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
+    entry::{Entry, Slot},
     look::Answer,
-    state::{Entry, Slot, State},
+    state::State,
 };
-use crate::{
-    domain::{
-        annotations::{ContainerRule, Watch},
-        gate::{self, Context},
-        plan::{Approved, Plan},
-        reason::{Code, Reason},
-        report::{Report, ReportWorkload, Verdict},
-        update::{Change, Evidence, Phase, Update, UpdateId},
-        workload::{Owner, WorkloadId},
-    },
-    ports::{ImageManager, Observed},
+use crate::domain::{
+    annotations::{ContainerRule, Watch},
+    gate::{self, Context},
+    plan::{Approved, Plan},
+    reason::{Code, Reason},
+    report::{Report, ReportWorkload, Verdict},
+    update::{Change, Evidence, Phase, Update, UpdateId},
+    workload::{Owner, WorkloadId},
 };
-
-/// Moved-back targets that are remembered for each workload.
-const KEPT: usize = 20;
 
 /// What is known of one workload.
 #[derive(Debug)]
@@ -45,7 +40,7 @@ struct Proposal {
 
 /// Assesses a workload; `None` if nothing applies to it. `source` says where it stands, for people.
 pub fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestamp) -> Option<Assessment> {
-    let entry = state.entries.get(id)?;
+    let entry = state.entry(id)?;
     if !entry.rule.watched && entry.rule.problems.is_empty() && entry.rule.notes.is_empty() {
         return None;
     }
@@ -84,34 +79,9 @@ pub fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestamp) -> O
     for row in &mut reports {
         row.reasons.extend(entry.rule.notes.iter().cloned());
     }
-    let must_read = proposals.iter().any(|proposal| is_unconfirmed(entry, &proposal.change));
+    let must_read = proposals.iter().any(|proposal| entry.is_unconfirmed(&proposal.change));
     let plan = gated(state, entry, proposals, &mut reports, now);
     Some(Assessment { reports, plan: plan.filter(|_| !must_read), must_read })
-}
-
-/// Takes in a fresh reading of a workload whose image is not what we set, and remembers who moved it back.
-pub fn confirm_reverted(state: &mut State, id: &WorkloadId, observed: &Observed) {
-    let Some(entry) = state.entries.get_mut(id) else { return };
-    for change in entry.applied.clone() {
-        let now = observed.workload.containers.iter().find(|c| c.name == change.container && c.init == change.init);
-        let Some(now) = now else { continue };
-        let to = change.to.to_string();
-        if *now.image == *to {
-            continue;
-        }
-        let manager = observed.image_managers.iter().find(|manager| manager.container == *change.container);
-        let text = format!(
-            "{} moved container {} from {to} back to {}; {to} is not set again, only a newer image will be",
-            manager.map_or_else(|| "another hand".to_owned(), describe),
-            change.container,
-            now.image,
-        );
-        entry.reverted.retain(|(image, _)| *image != to);
-        entry.reverted.push((to, text));
-        if entry.reverted.len() > KEPT {
-            entry.reverted.remove(0);
-        }
-    }
 }
 
 /// Fills one row, and says what the container would be changed to.
@@ -237,10 +207,10 @@ fn gated(
     let (mut changes, mut policies, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
     for proposal in proposals {
         let to = proposal.change.to.to_string();
-        if let Some((_, text)) = entry.reverted.iter().find(|(image, _)| *image == to) {
+        if let Some(text) = entry.why_not_again(&to) {
             if let Some(row) = reports.get_mut(proposal.row) {
                 row.decision = Verdict::Problem;
-                row.reasons.insert(0, Reason::new(Code::Reverted, text.clone()));
+                row.reasons.insert(0, Reason::new(Code::Reverted, text));
             }
             continue;
         }
@@ -278,21 +248,5 @@ fn gated(
             });
             None
         }
-    }
-}
-
-/// Whether we set this image before, it is not there now, and nobody has looked yet who moved it.
-fn is_unconfirmed(entry: &Entry, change: &Change) -> bool {
-    let to = change.to.to_string();
-    let set = entry.applied.iter().any(|applied| {
-        applied.container == change.container && applied.init == change.init && applied.to.to_string() == to
-    });
-    set && !entry.reverted.iter().any(|(image, _)| *image == to)
-}
-
-fn describe(manager: &ImageManager) -> String {
-    match manager.time {
-        Some(time) => format!("{} (at {time})", manager.manager),
-        None => manager.manager.clone(),
     }
 }

@@ -3,11 +3,14 @@
 //! | stage | where |
 //! |---|---|
 //! | hints wait, each once | [`inbox`] |
-//! | who uses what, and what is to be done about a change | [`state`] |
+//! | every workload, and what is to be done about a change | [`state`] |
+//! | one workload: what it asks, what was answered, what we wrote | `entry` |
+//! | which workloads use which source, how often, what for | `sources` |
 //! | which look is next | `queue` |
 //! | one look: refresh and decide | [`look`] |
 //! | what is said, gate, plan | [`assess`] |
-//! | the operator's loop, write and settle | [`run`](mod@run) |
+//! | the operator's loop | [`run`](mod@run) |
+//! | write and settle | `settle` |
 //! | what people are told | `tell` |
 //! | the same once, for a command | [`survey`](mod@survey) |
 //!
@@ -15,6 +18,7 @@
 //! outlives it and no lock is held across an await.
 
 pub mod assess;
+mod entry;
 pub mod inbox;
 pub mod look;
 #[cfg(test)]
@@ -22,6 +26,8 @@ mod model;
 mod queue;
 mod retry;
 pub mod run;
+mod settle;
+mod sources;
 pub mod state;
 pub mod survey;
 mod tell;

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::{
-    assess::{assess, confirm_reverted},
+    assess::assess,
     look::{Looked, look},
     state::{Effect, Settings, State},
 };
@@ -325,7 +325,7 @@ impl World {
             match self.cluster.get(id).cloned() {
                 Some(workload) => {
                     let observed = Observed { workload: workload.clone(), image_managers: Vec::new() };
-                    confirm_reverted(&mut self.state, id, &observed);
+                    self.state.moved_back(&observed);
                     self.state.change(ClusterChange::Workload(Box::new(workload)), Duration::ZERO);
                 }
                 None => self.state.change(ClusterChange::WorkloadGone(id.clone()), Duration::ZERO),
@@ -337,7 +337,7 @@ impl World {
         }
         let Some(plan) = assessment.plan else { return false };
         let update = plan.update().clone();
-        let entry = &self.state.entries[id];
+        let entry = self.state.entry(id).unwrap();
         for (change, policy) in update.changes.iter().zip(&update.policies) {
             // What is proposed answers what is asked now, of the image that is there now.
             let container = entry.workload.containers.iter().find(|c| c.name == change.container).unwrap();

@@ -1,4 +1,5 @@
-//! The operator's loop.
+//! The operator's loop: what comes in, what is started, and when. What came of a write or a reading is taken in by
+//! [`super::settle`].
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -11,11 +12,12 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    assess::{assess, confirm_reverted},
+    assess::assess,
     inbox::Inbox,
     look::{Looked, look},
     queue::Queue,
     retry::Retries,
+    settle::{Read, Written, write},
     state::{Effect, Settings, State},
     tell::Told,
 };
@@ -23,15 +25,11 @@ use crate::{
     domain::{
         hint::Source,
         plan::{Approved, Plan},
-        reason::Code,
-        update::{Phase, Update, UpdateId},
+        update::UpdateId,
         workload::WorkloadId,
     },
-    metrics::{Metrics, TriggerLabels, UpdateLabels},
-    ports::{
-        Clock, ClusterChange, ClusterError, Events, Leadership, Observed, Outcome, Polling, Records, Registry,
-        RegistryErrorKind, Sink, Workloads,
-    },
+    metrics::Metrics,
+    ports::{Clock, ClusterChange, Events, Leadership, Polling, Records, Registry, RegistryErrorKind, Sink, Workloads},
 };
 
 /// Patches under way at once.
@@ -101,8 +99,8 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
         tokio::select! {
             biased;
             () = &mut stop => break,
-            Some(written) = engine.writes.next(), if !engine.writes.is_empty() => engine.written(written).await,
-            Some((id, read)) = engine.reads.next(), if !engine.reads.is_empty() => engine.read(id, read),
+            Some(written) = engine.writes.next(), if !engine.writes.is_empty() => engine.written(written),
+            Some(read) = engine.reads.next(), if !engine.reads.is_empty() => engine.read(read),
             hint = inputs.inbox.next() => engine.state.hint(hint, ports.clock.monotonic()),
             Some(looked) = engine.looks.next(), if !engine.looks.is_empty() => engine.looked(looked),
             change = inputs.changes.recv() => {
@@ -126,40 +124,37 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
     engine.waiting.clear();
     tracing::info!(writes = engine.writes.len(), left, "stopping: writes under way are ended first");
     while let Some(written) = engine.writes.next().await {
-        engine.written(written).await;
+        engine.written(written);
     }
 }
 
-type Written = (Update, Outcome);
-type Read = (WorkloadId, Result<Option<Observed>, ClusterError>);
-
-struct Engine<'p> {
-    ports: &'p Ports,
-    state: State,
+pub(super) struct Engine<'p> {
+    pub(super) ports: &'p Ports,
+    pub(super) state: State,
     queue: Queue,
     looks: FuturesUnordered<BoxFuture<'p, Looked>>,
-    reads: FuturesUnordered<BoxFuture<'p, Read>>,
+    pub(super) reads: FuturesUnordered<BoxFuture<'p, Read>>,
     writes: FuturesUnordered<BoxFuture<'p, Written>>,
-    /// Plans that wait for their turn: at most one a workload.
-    waiting: VecDeque<Plan<Approved>>,
-    /// Workloads with a plan or a reading under way, and whether they are to be assessed again after it.
-    busy: HashMap<WorkloadId, bool>,
+    /// Workloads that wait for their turn to be written.
+    waiting: VecDeque<WorkloadId>,
+    /// Workloads that wait, or with a write or a reading under way, and whether they are to be assessed again after it.
+    pub(super) busy: HashMap<WorkloadId, bool>,
     look_retries: Retries<Arc<Source>>,
     /// Updates that were not written are tried again later; another update of that workload does not wait for it.
-    write_retries: Retries<WorkloadId>,
-    not_written: HashMap<WorkloadId, UpdateId>,
+    pub(super) write_retries: Retries<WorkloadId>,
+    pub(super) not_written: HashMap<WorkloadId, UpdateId>,
     /// Workloads whose plan waits for another look, and until when.
     held: Retries<WorkloadId>,
     /// For the end of which look each of them waits.
     held_by: HashMap<Arc<Source>, HashSet<WorkloadId>>,
-    told: Told<'p>,
+    pub(super) told: Told<'p>,
     synced: bool,
     inbox: Inbox,
     ready: watch::Sender<bool>,
 }
 
 impl<'p> Engine<'p> {
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.ports.clock.monotonic()
     }
 
@@ -224,11 +219,13 @@ impl<'p> Engine<'p> {
             }
         }
         while self.writes.len() < WRITES && self.ports.leadership.is_leader() {
-            let Some(plan) = self.waiting.pop_front() else { break };
-            let sink = self.ports.sink.clone();
-            let update = plan.update().clone();
-            let write = async move { (update, sink.apply(vec![plan]).await.pop().unwrap_or(Outcome::Gone)) };
-            self.writes.push(write.boxed());
+            let Some(id) = self.waiting.pop_front() else { break };
+            self.busy.remove(&id);
+            // Decided again: what was asked for may have changed while it waited.
+            if let Some(plan) = self.plan(&id) {
+                self.busy.insert(id, false);
+                self.writes.push(write(self.ports, plan).boxed());
+            }
         }
         let metrics = &self.ports.metrics;
         metrics.workloads.set(i64::try_from(self.state.watched()).unwrap_or(i64::MAX));
@@ -293,122 +290,43 @@ impl<'p> Engine<'p> {
         let _ = self.ports.records.forget(id).now_or_never();
     }
 
-    /// Says what is to be said of a workload, and plans what is to be written.
+    /// Says what is to be said of a workload, and lines it up if something is to be written.
     fn assess(&mut self, id: &WorkloadId) {
         if let Some(again) = self.busy.get_mut(id) {
             *again = true;
-            return;
-        }
-        let Some(assessment) = assess(&self.state, id, "cluster", self.ports.clock.now()) else {
-            self.told.assessed(id, &Arc::default(), None);
-            return;
-        };
-        self.told.assessed(id, &self.state.uid(id), Some(&assessment));
-        if assessment.must_read {
-            if !self.write_retries.waits(id, self.now()) {
-                self.read_again(id);
-            }
-        } else if let Some(plan) = assessment.plan {
-            // All changes of a workload go into one patch: its other looks are waited for.
-            let looking = self.state.sources_of(id).into_iter().find(|source| self.queue.holds(source));
-            if let Some(source) = looking {
-                if !self.held.knows(id) {
-                    self.held.failed(id.clone(), self.now(), HELD, HELD, Duration::ZERO);
-                }
-                if self.held.waits(id, self.now()) {
-                    self.held_by.entry(source).or_default().insert(id.clone());
-                    return;
-                }
-            }
+        } else if self.plan(id).is_none() {
             self.held.forget(id);
-            let waits = self.write_retries.waits(id, self.now()) && self.not_written.get(id) == Some(&plan.update().id);
-            if !waits {
-                self.busy.insert(id.clone(), false);
-                self.waiting.push_back(plan);
-            }
-        } else {
-            self.held.forget(id);
+        } else if !self.is_held(id) {
+            self.busy.insert(id.clone(), false);
+            self.waiting.push_back(id.clone());
         }
     }
 
-    fn read_again(&mut self, id: &WorkloadId) {
-        self.busy.insert(id.clone(), false);
-        let (workloads, id) = (self.ports.workloads.clone(), id.clone());
-        self.reads.push(
-            async move {
-                let read = workloads.get(&id).await;
-                (id, read)
-            }
-            .boxed(),
-        );
+    /// Says what is to be said of a workload; its plan, if it may be written now.
+    fn plan(&mut self, id: &WorkloadId) -> Option<Plan<Approved>> {
+        let assessment = assess(&self.state, id, "cluster", self.ports.clock.now());
+        self.told.assessed(id, &self.state.uid(id), assessment.as_ref());
+        let assessment = assessment?;
+        let waits = self.write_retries.waits(id, self.now());
+        if assessment.must_read && !waits {
+            self.read_again(id);
+        }
+        // Another update than the one that failed need not wait.
+        assessment.plan.filter(|plan| !waits || self.not_written.get(id) != Some(&plan.update().id))
     }
 
-    fn read(&mut self, id: WorkloadId, read: Result<Option<Observed>, ClusterError>) {
-        self.busy.remove(&id);
-        match read {
-            Ok(Some(observed)) => {
-                confirm_reverted(&mut self.state, &id, &observed);
-                self.state.change(ClusterChange::Workload(Box::new(observed.workload)), self.now());
-                self.state.assess_later(&id);
+    /// Whether a workload's plan waits for its other looks: all changes of a workload go into one patch.
+    fn is_held(&mut self, id: &WorkloadId) -> bool {
+        if let Some(source) = self.state.sources_of(id).into_iter().find(|source| self.queue.holds(source)) {
+            if !self.held.knows(id) {
+                self.held.failed(id.clone(), self.now(), HELD, HELD, Duration::ZERO);
             }
-            Ok(None) => self.state.change(ClusterChange::WorkloadGone(id), self.now()),
-            Err(error) => self.write_failed(&id, &error.to_string(), false),
-        }
-    }
-
-    fn write_failed(&mut self, id: &WorkloadId, why: &str, refused: bool) {
-        let seconds = Duration::from_secs;
-        let (first, longest) = if refused { (seconds(60), seconds(3600)) } else { (seconds(2), seconds(300)) };
-        self.write_retries.failed(id.clone(), self.now(), first, longest, Duration::ZERO);
-        tracing::warn!(workload = %id, why, "not written; tried again later");
-    }
-
-    /// What came of a write: record it, tell people, or try again.
-    async fn written(&mut self, (mut update, outcome): Written) {
-        let id = update.workload.clone();
-        let again = self.busy.remove(&id).unwrap_or_default();
-        let label = match &outcome {
-            Outcome::Applied { .. } => "applied",
-            Outcome::Stale => "stale",
-            Outcome::Gone => "gone",
-            Outcome::Refused(_) => "refused",
-            Outcome::Failed(_) => "failed",
-        };
-        let labels = UpdateLabels { kind: id.kind.as_str().to_owned(), outcome: label };
-        self.ports.metrics.updates.get_or_create(&labels).inc();
-        self.not_written.insert(id.clone(), update.id.clone());
-        match outcome {
-            Outcome::Applied { resource_version } => {
-                self.write_retries.forget(&id);
-                self.not_written.remove(&id);
-                if let Some((trigger, at)) = self.state.applied(&update, &resource_version, self.now()) {
-                    let seconds = self.now().saturating_sub(at).as_secs_f64();
-                    let labels = TriggerLabels { trigger: trigger.as_str() };
-                    self.ports.metrics.detect_to_apply.get_or_create(&labels).observe(seconds);
-                }
-                update.phase = Phase::Progressing;
-                self.told.updated(&update, &self.state.uid(&id));
-                if let Err(error) = self.ports.records.put(update).await {
-                    tracing::error!(workload = %id, %error, "updated, but not recorded");
-                }
-            }
-            Outcome::Stale => {
-                let (first, longest) = (Duration::from_millis(100), Duration::from_secs(60));
-                self.write_retries.failed(id.clone(), self.now(), first, longest, Duration::ZERO);
-                self.read_again(&id);
-            }
-            Outcome::Gone => _ = self.not_written.remove(&id),
-            Outcome::Refused(why) => {
-                self.write_failed(&id, &why, true);
-                self.told.refused(&update, &self.state.uid(&id), &why);
-            }
-            Outcome::Failed(why) => {
-                self.write_failed(&id, &why, false);
-                self.told.count(&id, Code::WriteFailed);
+            if self.held.waits(id, self.now()) {
+                self.held_by.entry(source).or_default().insert(id.clone());
+                return true;
             }
         }
-        if again {
-            self.state.assess_later(&id);
-        }
+        self.held.forget(id);
+        false
     }
 }

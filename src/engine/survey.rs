@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 
 use super::{
-    assess::{Assessment, assess, confirm_reverted},
+    assess::{Assessment, assess},
     look::look,
     state::{Effect, Settings, State},
 };
@@ -56,7 +56,7 @@ pub async fn survey(
             && let Some(workloads) = workloads
             && let Ok(Some(observed)) = workloads.get(&id).await
         {
-            confirm_reverted(&mut state, &id, &observed);
+            state.moved_back(&observed);
             if let Some(again) = assess(&state, &id, &source(&id), clock.now()) {
                 assessment = again;
             }

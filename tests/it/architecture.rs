@@ -17,8 +17,6 @@ const MAX_LINES: usize = 400;
 const LONG: &[(&str, &str)] = &[
     ("domain/version.rs", "the grammar and the order of tags are one idea"),
     ("engine/model.rs", "a test: random histories against the state"),
-    ("engine/run.rs", "the one loop and its arms"),
-    ("engine/state.rs", "the one state, behind which its maps stay in step"),
     ("registry/http.rs", "one request, with all that it must refuse"),
 ];
 
