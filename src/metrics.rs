@@ -1,6 +1,9 @@
 //! The metrics and their names: the one place where they are written. No label holds an unbounded value.
 
-use std::sync::atomic::AtomicU64;
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError, atomic::AtomicU64},
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -10,13 +13,11 @@ use prometheus_client::{
 
 /// Labels of `supercargo_registry_requests_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RequestLabels {
-    /// The registry's host.
-    pub registry: String,
+struct RequestLabels {
+    registry: String,
     /// `tags`, `manifest`, `blob` or `token`.
-    pub class: &'static str,
-    /// The HTTP status, or `error`.
-    pub code: String,
+    class: &'static str,
+    code: String,
 }
 
 /// Labels of `supercargo_hooks_total`.
@@ -55,8 +56,9 @@ pub struct TriggerLabels {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Requests to registries and their token servers.
-    pub registry_requests: Family<RequestLabels, Counter>,
+    registry_requests: Family<RequestLabels, Counter>,
+    /// Registries that have a label of their own.
+    hosts: Mutex<HashSet<Box<str>>>,
     /// Entries of tag lists that are no tags.
     pub registry_tags_dropped: Counter,
     /// Webhooks received.
@@ -83,6 +85,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("supercargo"),
             registry_requests: Family::default(),
+            hosts: Mutex::default(),
             registry_tags_dropped: Counter::default(),
             hooks: Family::default(),
             updates: Family::default(),
@@ -109,12 +112,54 @@ impl Default for Metrics {
     }
 }
 
+/// Images name hosts without end: more registries than this are counted together.
+const MAX_HOSTS: usize = 256;
+const OTHER: &str = "other";
+
 impl Metrics {
+    /// Counts a request to a registry, or for it to its token server. `status` is `None` where no answer came.
+    pub fn count_request(&self, registry: &str, class: &'static str, status: Option<u16>) {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if hosts.len() < MAX_HOSTS && !hosts.contains(registry) {
+            hosts.insert(registry.into());
+        }
+        let registry = if hosts.contains(registry) { registry } else { OTHER };
+        let code = match status {
+            None => "error".to_owned(),
+            Some(known @ (200 | 301..=303 | 307 | 308 | 400 | 401 | 403..=406 | 429 | 500 | 502..=504)) => {
+                known.to_string()
+            }
+            Some(_) => OTHER.to_owned(),
+        };
+        let labels = RequestLabels { registry: registry.to_owned(), class, code };
+        self.registry_requests.get_or_create(&labels).inc();
+    }
+
     /// The text exposition format (OpenMetrics).
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_statuses_without_end_are_counted_together() {
+        let metrics = Metrics::default();
+        for n in 0..10_000 {
+            metrics.count_request(&format!("r{n}.example"), "tags", Some(100 + n % 900));
+            metrics.count_request("r0.example", "tags", Some(200));
+        }
+        let text = metrics.encode();
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("supercargo_registry_requests_")).collect();
+        assert!(lines.len() < 2 * MAX_HOSTS, "{} lines", lines.len());
+        assert!(lines.iter().any(|line| line.contains(r#"registry="r0.example",class="tags",code="200"} 1000"#)));
+        let sum: u64 = lines.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+        assert_eq!(sum, 20_000);
     }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     domain::image::{DOCKER_HUB, excerpt},
-    metrics::{Metrics, RequestLabels},
+    metrics::Metrics,
     ports::{Clock, RegistryError, RegistryErrorKind},
 };
 
@@ -214,9 +214,8 @@ impl Http {
             request = request.header("content-type", "application/x-www-form-urlencoded").body(form.clone());
         }
         let outcome = request.send().await;
-        let code = outcome.as_ref().map_or_else(|_| "error".to_owned(), |r| r.status().as_u16().to_string());
-        let labels = RequestLabels { registry: registry.host.to_string(), class: ask.class.as_str(), code };
-        self.metrics.registry_requests.get_or_create(&labels).inc();
+        let status = outcome.as_ref().ok().map(|response| response.status().as_u16());
+        self.metrics.count_request(&registry.host, ask.class.as_str(), status);
         let response = outcome.map_err(|error| broken(&host, ask.what, &error))?;
         let now = self.clock.monotonic();
         if matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
