@@ -19,7 +19,7 @@ use crate::{
         keel::KeelMode,
         workload::{KindSpec, Workload, WorkloadId},
     },
-    engine::{self, Settings, assess::Assessment},
+    engine::{self, Assessment, Settings},
     metrics::Metrics,
     ports::{Clock, ClusterChange, NamespaceDefaults, Registry, SecretError, Secrets},
     registry,

@@ -39,7 +39,7 @@ struct Proposal {
 }
 
 /// Assesses a workload; `None` if nothing applies to it. `source` says where it stands, for people.
-pub fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestamp) -> Option<Assessment> {
+pub(super) fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestamp) -> Option<Assessment> {
     let entry = state.entry(id)?;
     if !entry.rule.watched && entry.rule.problems.is_empty() && entry.rule.notes.is_empty() {
         return None;

@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     look::{Answer, Answered, Question, Snapshot, answer_from},
+    settings::OperatorServes,
     sources::{Cause, Sources},
-    state::OperatorServes,
 };
 use crate::{
     domain::{

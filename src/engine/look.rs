@@ -18,7 +18,7 @@ use crate::{
         image::{Digest, Tag},
         policy::Policy,
     },
-    ports::{Clock, Registry, RegistryError, RegistryErrorKind},
+    ports::{Registry, RegistryError, RegistryErrorKind},
 };
 
 /// Requests of one look that may be under way at once (for `newest`, which asks for each tag's time).
@@ -26,32 +26,32 @@ const CONCURRENT: usize = 4;
 
 /// What a container asks of its repository. Containers that ask the same share the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Question {
+pub(super) struct Question {
     /// What may be chosen.
-    pub policy: Policy,
+    pub(super) policy: Policy,
     /// The tag that is written now.
-    pub tag: Option<Tag>,
+    pub(super) tag: Option<Tag>,
     /// The digest that is written now.
-    pub digest: Option<Digest>,
+    pub(super) digest: Option<Digest>,
     /// Whether the chosen tag is written with its digest.
-    pub pinned: bool,
+    pub(super) pinned: bool,
 }
 
 /// What came of a question.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(super) struct Answer {
     /// The decision with its reasons.
-    pub decision: Decision,
+    pub(super) decision: Decision,
     /// The best target, with its digest exactly if it is to be written with it.
-    pub choice: Option<Target>,
+    pub(super) choice: Option<Target>,
 }
 
 /// An answer, or why there is none for this question although the listing came.
-pub type Answered = Result<Answer, RegistryError>;
+pub(super) type Answered = Result<Answer, RegistryError>;
 
 /// What is kept of a repository between looks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Snapshot {
+pub(super) struct Snapshot {
     /// The tags, sorted, a line each; `None` while nobody needed a listing.
     tags: Option<Box<str>>,
     /// Digests of tags that were asked for.
@@ -62,38 +62,35 @@ pub struct Snapshot {
 
 /// What a look is to find out.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub(super) struct Order {
     /// Where, as whom.
-    pub source: Arc<Source>,
+    pub(super) source: Arc<Source>,
     /// Tags that a webhook named. If there are any and a listing is known, they are all that is asked for.
-    pub hinted: BTreeSet<Tag>,
+    pub(super) hinted: BTreeSet<Tag>,
     /// Every distinct question.
-    pub questions: HashSet<Question>,
+    pub(super) questions: HashSet<Question>,
     /// What the last look left.
-    pub previous: Option<Arc<Snapshot>>,
+    pub(super) previous: Option<Arc<Snapshot>>,
     /// Whether questions must be answered even if nothing changed in the repository.
-    pub ask_all: bool,
+    pub(super) ask_all: bool,
 }
 
 /// The new snapshot, and the answers, which are none if nothing changed.
-pub type Brought = (Arc<Snapshot>, Vec<(Question, Answered)>);
+pub(super) type Brought = (Arc<Snapshot>, Vec<(Question, Answered)>);
 
 /// What a look brought.
 #[derive(Debug)]
-pub struct Looked {
+pub(super) struct Looked {
     /// Where.
-    pub source: Arc<Source>,
-    /// When.
-    pub at: Timestamp,
+    pub(super) source: Arc<Source>,
     /// Or why nothing is known.
-    pub result: Result<Brought, RegistryError>,
+    pub(super) result: Result<Brought, RegistryError>,
 }
 
 /// Looks. A listing is used whole or not at all.
-pub async fn look(registry: &dyn Registry, clock: &dyn Clock, order: Order) -> Looked {
-    let at = clock.now();
+pub(super) async fn look(registry: &dyn Registry, order: Order) -> Looked {
     let result = answer(registry, &order).await;
-    Looked { source: order.source, at, result }
+    Looked { source: order.source, result }
 }
 
 async fn answer(registry: &dyn Registry, order: &Order) -> Result<Brought, RegistryError> {

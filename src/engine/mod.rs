@@ -2,37 +2,40 @@
 //!
 //! | stage | where |
 //! |---|---|
-//! | hints wait, each once | [`inbox`] |
-//! | every workload, and what is to be done about a change | [`state`] |
+//! | hints wait, each once | `inbox` |
+//! | every workload, and what is to be done (`effect`) about a change | `state` |
 //! | one workload: what it asks, what was answered, what we wrote | `entry` |
 //! | which workloads use which source, how often, what for | `sources` |
 //! | which look is next | `queue` |
-//! | one look: refresh and decide | [`look`] |
-//! | what is said, gate, plan | [`assess`] |
-//! | the operator's loop | [`run`](mod@run) |
+//! | one look: refresh and decide | `look` |
+//! | what is said, gate, plan | `assess` |
+//! | the operator's loop | `run` |
 //! | write and settle | `settle` |
 //! | what people are told | `tell` |
-//! | the same once, for a command | [`survey`](mod@survey) |
+//! | the same once, for a command | `survey` |
 //!
 //! The engine knows ports and no adapter. It is one future: looks, writes and reads are polled by it, so nothing
 //! outlives it and no lock is held across an await.
 
-pub mod assess;
+mod assess;
+mod effect;
 mod entry;
-pub mod inbox;
-pub mod look;
+mod inbox;
+mod look;
 #[cfg(test)]
 mod model;
 mod queue;
 mod retry;
-pub mod run;
+mod run;
+mod settings;
 mod settle;
 mod sources;
-pub mod state;
-pub mod survey;
+mod state;
+mod survey;
 mod tell;
 
+pub use assess::Assessment;
 pub use inbox::Inbox;
 pub use run::{Inputs, Ports, run};
-pub use state::Settings;
+pub use settings::{OperatorServes, Settings};
 pub use survey::survey;

@@ -13,8 +13,10 @@ use proptest::prelude::*;
 
 use super::{
     assess::assess,
+    effect::Effect,
     look::{Looked, look},
-    state::{Effect, Settings, State},
+    settings::Settings,
+    state::State,
 };
 use crate::{
     domain::{
@@ -263,7 +265,7 @@ impl World {
                         self.wanted.push_back(source);
                     } else if let Some(order) = self.state.order(&source) {
                         // The registry is read now; what it said arrives later.
-                        self.running.push(look(&self.tags, &self.clock, order).now_or_never().unwrap());
+                        self.running.push(look(&self.tags, order).now_or_never().unwrap());
                     }
                 }
             }

@@ -13,12 +13,14 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     assess::assess,
+    effect::Effect,
     inbox::Inbox,
     look::{Looked, look},
     queue::Queue,
     retry::Retries,
+    settings::Settings,
     settle::{Read, Written, write},
-    state::{Effect, Settings, State},
+    state::State,
     tell::Told,
 };
 use crate::{
@@ -211,10 +213,7 @@ impl<'p> Engine<'p> {
         }
         while let Some(source) = self.queue.start() {
             match self.state.order(&source) {
-                Some(order) => {
-                    let Ports { registry, clock, .. } = self.ports;
-                    self.looks.push(look(&**registry, &**clock, order).boxed());
-                }
+                Some(order) => self.looks.push(look(&*self.ports.registry, order).boxed()),
                 None => self.ended(&source),
             }
         }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
+    effect::Effect,
     look::{Answered, Brought, Order, Question, Snapshot},
-    state::Effect,
 };
 use crate::{
     domain::{

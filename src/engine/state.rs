@@ -10,18 +10,16 @@ use std::{
 };
 
 use super::{
+    effect::Effect,
     entry::{Entry, kept},
     look::{Answered, Looked, Order, Question},
+    settings::Settings,
     sources::{Cause, Sources},
 };
 use crate::{
     domain::{
         annotations::{RuleSettings, WorkloadRule, rules},
-        guard::Guard,
         hint::{Hint, Source, Trigger},
-        image::Repository,
-        keel::KeelMode,
-        policy::NamedPolicies,
         poll::Schedule,
         update::Update,
         workload::{Workload, WorkloadId},
@@ -29,64 +27,8 @@ use crate::{
     ports::{ClusterChange, NamespaceDefaults, Observed, RegistryError},
 };
 
-/// Whether the operator's own credentials for a repository's host may serve a namespace.
-pub type OperatorServes = Arc<dyn Fn(&Repository, &str) -> bool + Send + Sync>;
-
-/// What the engine is told at the start, and whenever the configuration is read anew.
-#[derive(Clone)]
-pub struct Settings {
-    /// How often to look where an annotation does not say.
-    pub poll_interval: Duration,
-    /// The policy files.
-    pub named: Arc<NamedPolicies>,
-    /// What to do with Keel's annotations.
-    pub keel: KeelMode,
-    /// Floors under all annotations.
-    pub guards: Arc<[Guard]>,
-    /// Nothing is changed.
-    pub dry_run: bool,
-    /// See [`OperatorServes`].
-    pub operator_serves: OperatorServes,
-    /// Whether a workload is left alone until its Namespace's defaults are known.
-    pub await_namespaces: bool,
-    /// Whether the reasons for single tags are kept (a command shows them, the operator does not).
-    pub keep_reasons: bool,
-}
-
-/// What is to be done about a change.
-#[derive(Debug)]
-pub enum Effect {
-    /// Look at this source, soon if urgent.
-    Look {
-        /// Which.
-        source: Arc<Source>,
-        /// Before what is only due.
-        urgent: bool,
-    },
-    /// The source's schedules are these now.
-    Schedule {
-        /// Which.
-        source: Arc<Source>,
-        /// None if nobody uses it any more.
-        schedules: Vec<Schedule>,
-    },
-    /// This repository is watched from now on, or is not.
-    Watched {
-        /// Which.
-        repository: Repository,
-        /// Whether it is.
-        watched: bool,
-    },
-    /// A look or a reading brought something for this workload: assess it.
-    Assess(WorkloadId),
-    /// The workload itself or its rule has changed: assess it, and do not wait for what was refused before.
-    Changed(WorkloadId),
-    /// A workload is gone.
-    Forget(WorkloadId),
-}
-
 /// Everything the engine knows.
-pub struct State {
+pub(super) struct State {
     pub(super) settings: Settings,
     namespaces: HashMap<Arc<str>, Namespace>,
     sources: Sources,
@@ -106,32 +48,32 @@ struct Namespace {
 
 impl State {
     /// Knows nothing yet.
-    pub fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self { settings, namespaces: HashMap::new(), sources: Sources::default(), watched: 0, effects: Vec::new() }
     }
 
     /// What is to be done since this was last called.
-    pub fn effects(&mut self) -> Vec<Effect> {
+    pub(super) fn effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
     /// Every workload that is known.
-    pub fn workloads(&self) -> impl Iterator<Item = &WorkloadId> {
+    pub(super) fn workloads(&self) -> impl Iterator<Item = &WorkloadId> {
         self.namespaces.values().flat_map(|namespace| namespace.workloads.keys())
     }
 
     /// How many workloads a policy applies to.
-    pub fn watched(&self) -> usize {
+    pub(super) fn watched(&self) -> usize {
         self.watched
     }
 
     /// A workload's uid; empty if it is not known.
-    pub fn uid(&self, id: &WorkloadId) -> Arc<str> {
+    pub(super) fn uid(&self, id: &WorkloadId) -> Arc<str> {
         self.entry(id).map(|entry| entry.workload.uid.clone()).unwrap_or_default()
     }
 
     /// How many sources are in use.
-    pub fn source_count(&self) -> usize {
+    pub(super) fn source_count(&self) -> usize {
         self.sources.len()
     }
 
@@ -144,7 +86,7 @@ impl State {
     }
 
     /// Takes in what the cluster (or a folder) says. `now` is monotonic.
-    pub fn change(&mut self, change: ClusterChange, now: Duration) {
+    pub(super) fn change(&mut self, change: ClusterChange, now: Duration) {
         match change {
             ClusterChange::Workload(workload) => {
                 if self.entry(&workload.id).is_none_or(|entry| entry.is_outdated_by(&workload)) {
@@ -172,7 +114,7 @@ impl State {
     }
 
     /// Reads the rules of every workload again, after the settings changed.
-    pub fn settings_changed(&mut self, settings: Settings, now: Duration) {
+    pub(super) fn settings_changed(&mut self, settings: Settings, now: Duration) {
         self.settings = settings;
         let names: Vec<Arc<str>> = self.namespaces.keys().cloned().collect();
         for name in names {
@@ -181,51 +123,51 @@ impl State {
     }
 
     /// A webhook says: look.
-    pub fn hint(&mut self, hint: Hint, now: Duration) {
+    pub(super) fn hint(&mut self, hint: Hint, now: Duration) {
         for source in self.sources.of(&hint.repository) {
             self.sources.want(&source, Trigger::Webhook, hint.tag.clone(), now, &mut self.effects);
         }
     }
 
     /// It is time to look.
-    pub fn due(&mut self, source: &Source, now: Duration) {
+    pub(super) fn due(&mut self, source: &Source, now: Duration) {
         if let Some(source) = self.sources.find(source).cloned() {
             self.sources.want(&source, Trigger::Poll, None, now, &mut self.effects);
         }
     }
 
     /// Look again although nothing new is known, because something could not be done before.
-    pub fn again(&mut self, id: &WorkloadId, now: Duration) {
+    pub(super) fn again(&mut self, id: &WorkloadId, now: Duration) {
         for source in self.sources_of(id) {
             self.again_source(&source, now);
         }
     }
 
     /// Looks again at a source that could not be read.
-    pub fn again_source(&mut self, source: &Arc<Source>, now: Duration) {
+    pub(super) fn again_source(&mut self, source: &Arc<Source>, now: Duration) {
         self.sources.want_all(source, now, &mut self.effects);
     }
 
     /// Asks for one more assessment.
-    pub fn assess_later(&mut self, id: &WorkloadId) {
+    pub(super) fn assess_later(&mut self, id: &WorkloadId) {
         self.effects.push(Effect::Assess(id.clone()));
     }
 
     /// Asks for an assessment of every workload.
-    pub fn assess_all(&mut self) {
+    pub(super) fn assess_all(&mut self) {
         let all = self.namespaces.values().flat_map(|namespace| namespace.workloads.keys());
         self.effects.extend(all.cloned().map(Effect::Assess));
     }
 
     /// What the look that starts now is to find out; `None` if nobody uses the source any more.
-    pub fn order(&mut self, source: &Arc<Source>) -> Option<Order> {
+    pub(super) fn order(&mut self, source: &Arc<Source>) -> Option<Order> {
         let users = self.sources.users(source).filter_map(|id| self.entry(id));
         let questions = users.flat_map(|entry| entry.questions(source)).cloned().collect();
         self.sources.order(source, questions)
     }
 
     /// Takes in that an update was written, without waiting for the watch; says what made us look for it.
-    pub fn applied(&mut self, update: &Update, version: &Arc<str>, now: Duration) -> Option<Cause> {
+    pub(super) fn applied(&mut self, update: &Update, version: &Arc<str>, now: Duration) -> Option<Cause> {
         let entry = self.entry_mut(&update.workload)?;
         let (detected, workload) = (entry.detected, entry.wrote(update, version));
         self.workload(Arc::new(workload), now);
@@ -233,14 +175,14 @@ impl State {
     }
 
     /// Takes in a fresh reading of a workload whose image is not what we set: who moved it back is remembered.
-    pub fn moved_back(&mut self, observed: &Observed) {
+    pub(super) fn moved_back(&mut self, observed: &Observed) {
         if let Some(entry) = self.entry_mut(&observed.workload.id) {
             entry.moved_back(observed);
         }
     }
 
     /// Takes in what a look brought.
-    pub fn looked(&mut self, looked: Looked) -> Result<(), RegistryError> {
+    pub(super) fn looked(&mut self, looked: Looked) -> Result<(), RegistryError> {
         let source = looked.source;
         let Some(heard) = self.sources.looked(&source, looked.result) else { return Ok(()) };
         let reasons = self.settings.keep_reasons;
@@ -271,7 +213,7 @@ impl State {
     }
 
     /// The sources that a workload uses.
-    pub fn sources_of(&self, id: &WorkloadId) -> BTreeSet<Arc<Source>> {
+    pub(super) fn sources_of(&self, id: &WorkloadId) -> BTreeSet<Arc<Source>> {
         self.entry(id).map(Entry::sources).unwrap_or_default()
     }
 

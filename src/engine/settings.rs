@@ -1,0 +1,29 @@
+//! What the engine is told by the command line and the configuration.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::domain::{guard::Guard, image::Repository, keel::KeelMode, policy::NamedPolicies};
+
+/// Whether the operator's own credentials for a repository's host may serve a namespace.
+pub type OperatorServes = Arc<dyn Fn(&Repository, &str) -> bool + Send + Sync>;
+
+/// What the engine is told at the start, and whenever the configuration is read anew.
+#[derive(Clone)]
+pub struct Settings {
+    /// How often to look where an annotation does not say.
+    pub poll_interval: Duration,
+    /// The policy files.
+    pub named: Arc<NamedPolicies>,
+    /// What to do with Keel's annotations.
+    pub keel: KeelMode,
+    /// Floors under all annotations.
+    pub guards: Arc<[Guard]>,
+    /// Nothing is changed.
+    pub dry_run: bool,
+    /// See [`OperatorServes`].
+    pub operator_serves: OperatorServes,
+    /// Whether a workload is left alone until its Namespace's defaults are known.
+    pub await_namespaces: bool,
+    /// Whether the reasons for single tags are kept (a command shows them, the operator does not).
+    pub keep_reasons: bool,
+}
