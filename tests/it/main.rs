@@ -8,6 +8,7 @@ mod commands;
 mod control_plane;
 mod cost;
 mod deploy;
+mod docs;
 mod edits;
 mod guards;
 mod hostile;
