@@ -39,6 +39,8 @@ use crate::support::{
     registry::{self, Image, Registry},
 };
 
+mod tls;
+
 const SECRET: &str = "correct horse battery staple";
 
 /// Takes hints and keeps them; answers as the test says.
@@ -532,64 +534,6 @@ async fn nothing_of_a_request_is_in_the_log_but_the_fact() {
     assert!(text.contains(r#""outcome":"unauthorized""#) && text.contains(r#""outcome":"queued""#), "{text}");
     let warnings = text.lines().filter(|line| line.contains(r#""level":"WARN""#)).count();
     assert_eq!(warnings, 1, "the first refusal of ten seconds: {text}");
-}
-
-#[tokio::test]
-async fn tls_serves_the_certificate_of_the_files_also_after_a_rotation() {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls");
-    let folder = tempfile::tempdir().unwrap();
-    let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
-    let install = |n: u8, part: &str, to: &Path| {
-        fs::copy(data.join(format!("server-{n}.{part}")), to).unwrap();
-    };
-    install(1, "crt", &certificate);
-    install(1, "key", &key);
-    let clock = SimClock::at("2026-03-01T12:00:00Z");
-    let tls = Tls::start(certificate.clone(), key.clone(), Arc::new(clock.clone())).await.unwrap();
-    let router = hooks::router(settings(&[SECRET]), Inbox::new(Offer::Queued), Arc::default(), Arc::new(clock.clone()));
-    let served = Served::start(router.await.unwrap(), Some(tls), Limits::default(), Arc::new(clock.clone())).await;
-    let trusts = async |n: u8| {
-        let pem = fs::read(data.join(format!("server-{n}.crt"))).unwrap();
-        let root = reqwest::Certificate::from_pem(&pem).unwrap();
-        let client = Client::builder().no_proxy().tls_certs_only([root]).build().unwrap();
-        let url = format!("https://{}/hooks/distribution", served.address);
-        client.post(url).bearer_auth(SECRET).body(envelope(&[])).send().await.is_ok_and(|r| r.status() == 202)
-    };
-    assert!(trusts(1).await && !trusts(2).await);
-
-    // Half a change serves nobody: the old pair stays until the new one is whole.
-    install(2, "crt", &certificate);
-    clock.advance(Duration::from_secs(60)).await;
-    assert!(trusts(1).await);
-    install(2, "key", &key);
-    eventually("the new certificate is served", async || {
-        clock.advance(Duration::from_secs(1)).await;
-        trusts(2).await.then_some(())
-    })
-    .await;
-    assert!(!trusts(1).await);
-
-    // A client that begins no handshake does not stay.
-    let mut silent = TcpStream::connect(&served.address).await.unwrap();
-    let reading = tokio::spawn(async move { silent.read(&mut [0; 1]).await });
-    eventually("the server hangs up", async || {
-        clock.advance(Duration::from_secs(1)).await;
-        reading.is_finished().then_some(())
-    })
-    .await;
-}
-
-#[rstest]
-#[case("server-1.crt", "server-2.key", "do not serve")]
-#[case("server-1.key", "server-1.key", "no certificate|do not serve")]
-#[case("server-1.crt", "server-1.crt", "no private key in PEM")]
-#[case("server-1.crt", "missing", "missing: ")]
-#[tokio::test]
-async fn a_certificate_that_cannot_serve_is_said_at_once(#[case] crt: &str, #[case] key: &str, #[case] text: &str) {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls");
-    let error = Tls::start(data.join(crt), data.join(key), Arc::new(SystemClock::default())).await.err().unwrap();
-    let error = error.to_string();
-    assert!(text.split('|').any(|text| error.contains(text)), "{error}");
 }
 
 #[tokio::test]

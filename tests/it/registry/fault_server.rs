@@ -23,15 +23,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// A file of `tests/data/registry-tls`.
-macro_rules! data {
-    ($name:literal) => {
-        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/registry-tls/", $name)).as_slice()
-    };
-}
-
-/// The CA that the TLS servers' certificate is of.
-pub(super) const CA: &[u8] = data!("ca.pem");
+use crate::support::keys::{self, Certified};
 
 /// A request as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,17 +52,21 @@ impl FaultServer {
         Self::serve(listener.local_addr().unwrap(), listener, answer)
     }
 
-    /// The same over TLS, with the certificate of `tests/data/registry-tls`.
-    pub(super) async fn start_tls(answer: impl Fn(&Seen, usize) -> Response<Body> + Send + Sync + 'static) -> Self {
+    /// The same over TLS, and the certificate of its CA.
+    pub(super) async fn start_tls(
+        answer: impl Fn(&Seen, usize) -> Response<Body> + Send + Sync + 'static,
+    ) -> (Self, Vec<u8>) {
+        let (ca, Certified { certificate, key }) = keys::signed();
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let certificates = CertificateDer::pem_slice_iter(data!("server.pem")).map(Result::unwrap).collect();
-        let key = PrivateKeyDer::from_pem_slice(data!("server.key")).unwrap();
+        let certificates = CertificateDer::pem_slice_iter(certificate.as_bytes()).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config =
             rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let config = config.with_no_client_auth().with_single_cert(certificates, key).unwrap();
         let address = tcp.local_addr().unwrap();
-        Self::serve(address, TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) }, answer)
+        let server = Self::serve(address, TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) }, answer);
+        (server, ca.into_bytes())
     }
 
     fn serve<L: Listener<Addr = SocketAddr>>(

@@ -12,7 +12,7 @@ use supercargo::{
 
 use super::{
     Bench, anonymous, failed,
-    fault_server::{CA, FaultServer, Then, answer, page, raw_server},
+    fault_server::{FaultServer, Then, answer, page, raw_server},
     repository, tag, with_secrets,
 };
 use crate::support::registry::{OCI_MANIFEST, digest_of, docker_config};
@@ -297,9 +297,9 @@ async fn a_token_server_that_fails_makes_the_look_fail(
 
 #[tokio::test]
 async fn a_registry_with_a_private_ca_is_trusted_where_the_configuration_says_so() {
-    let server = FaultServer::start_tls(|_, _| page(&["1"], None)).await;
+    let (server, ca) = FaultServer::start_tls(|_, _| page(&["1"], None)).await;
     let named = |ca| vec![HostSettings { host: server.host.clone(), ca, ..HostSettings::default() }];
-    let bench = Bench::new(Settings { hosts: named(Some(CA.to_vec())), in_cluster: true, ..Settings::default() });
+    let bench = Bench::new(Settings { hosts: named(Some(ca)), in_cluster: true, ..Settings::default() });
     assert_eq!(bench.client.tags(&source(&server)).await.unwrap(), [tag("1")]);
     let bench = Bench::new(Settings { hosts: named(None), in_cluster: true, ..Settings::default() });
     assert_eq!(failed(bench.client.tags(&source(&server)).await, "certificate"), RegistryErrorKind::Unavailable);
@@ -309,8 +309,9 @@ async fn a_registry_with_a_private_ca_is_trusted_where_the_configuration_says_so
 async fn no_credential_of_an_https_registry_goes_to_a_realm_over_http() {
     let tokens = FaultServer::start(|_, _| answer(200, &[], r#"{"token": "t"}"#)).await;
     let realm = format!(r#"Bearer realm="http://{}/token""#, tokens.host);
-    let server = FaultServer::start_tls(move |_, _| answer(401, &[("www-authenticate", realm.as_str())], "")).await;
-    let host = HostSettings { host: server.host.clone(), ca: Some(CA.to_vec()), ..HostSettings::default() };
+    let (server, ca) =
+        FaultServer::start_tls(move |_, _| answer(401, &[("www-authenticate", realm.as_str())], "")).await;
+    let host = HostSettings { host: server.host.clone(), ca: Some(ca), ..HostSettings::default() };
     let bench = Bench::new(Settings { hosts: vec![host], in_cluster: true, ..Settings::default() });
     bench.secrets.set("a/pull", docker_config(&server.host, "u", "p"));
     let source = with_secrets(repository(&format!("{}/web", server.host)), "a", &["pull"]);

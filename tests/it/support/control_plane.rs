@@ -20,7 +20,7 @@ use kube::{Client, Config, config::Kubeconfig};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::{bin, eventually, free_port, process::Process, stack};
+use super::{bin, eventually, free_port, keys, process::Process, stack};
 
 /// How much of a control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -437,10 +437,9 @@ impl Folder {
 }
 
 fn write_files(folder: &Folder) {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/control-plane");
-    for name in ["sa.key", "sa.pub"] {
-        fs::copy(data.join(name), folder.join(name)).unwrap();
-    }
+    let (private, public) = keys::key_pair();
+    fs::write(folder.join("sa.key"), private).unwrap();
+    fs::write(folder.join("sa.pub"), public).unwrap();
     let mut tokens = String::new();
     for user in [ADMIN, "kube-controller-manager", "kube-scheduler", "kwok"] {
         tokens += &format!("{user}-token,{user},{user},system:masters\n");
