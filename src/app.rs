@@ -36,7 +36,7 @@ use crate::{
     registry, store,
     web::{
         self,
-        hooks::{HookSettings, SenderSettings},
+        hooks::{Doors, HookSettings, Hooks, SenderSettings},
     },
 };
 
@@ -68,12 +68,12 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let secrets = Arc::new(cluster::PullSecrets::new(client.clone(), clock.clone()));
     let make_registry = {
         let (clock, metrics) = (clock.clone(), metrics.clone());
-        move |config: &Config| -> anyhow::Result<registry::Client> {
-            let settings = registry_settings(config, config::in_cluster())?;
-            Ok(registry::Client::new(settings, secrets.clone(), clock.clone(), metrics.clone())?)
+        move |settings: &registry::Settings| {
+            registry::Client::new(settings.clone(), secrets.clone(), clock.clone(), metrics.clone())
         }
     };
-    let registry = Arc::new(Replaceable::new(make_registry(&config)?));
+    let mut registries = registry_settings(&config, config::in_cluster())?;
+    let registry = Arc::new(Replaceable::new(make_registry(&registries)?));
 
     let (due_sender, due) = mpsc::channel(1);
     let (poll, polling) = ingest::poll::start(clock.clone(), metrics.clone(), due_sender);
@@ -91,28 +91,32 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let inbox = Inbox::default();
     let (ready_sender, ready) = watch::channel(false);
     let (settings_sender, settings) = watch::channel(engine_settings(&args, &config));
+    let doors = Doors::open(hook_settings(&args, &config)?, &clock).await?;
+    let hooks = Hooks::new(doors, Arc::new(inbox.clone()), metrics.clone(), clock.clone());
     let apply = {
-        let (args, registry, first) = (args.clone(), registry.clone(), config.registries.clone());
-        let mut registries = first;
-        move |config: &Config| -> anyhow::Result<()> {
-            if config.registries != registries {
-                registry.replace(make_registry(config)?);
-                registries.clone_from(&config.registries);
+        let (args, clock, registry, hooks) = (args.clone(), clock.clone(), registry.clone(), hooks.clone());
+        async move |config: &Config| -> anyhow::Result<()> {
+            // What may fail comes first, so that a change takes effect as a whole.
+            let changed = registry_settings(config, config::in_cluster())?;
+            let client = (changed != registries).then(|| make_registry(&changed)).transpose()?;
+            let doors = Doors::open(hook_settings(&args, config)?, &clock).await?;
+            if let Some(client) = client {
+                registry.replace(client);
+                registries = changed;
             }
+            hooks.hear(doors);
             settings_sender.send_replace(engine_settings(&args, config));
             Ok(())
         }
     };
-    tasks.spawn(named("the configuration", reload(args.files.clone(), apply, clock.clone())));
+    tasks.spawn(named("the configuration", reload(args.files.clone(), config, apply, clock.clone())));
 
-    let senders = hook_settings(&args, &config)?;
-    let hooks = web::hooks::router(senders, Arc::new(inbox.clone()), metrics.clone(), clock.clone()).await?;
     let tls = match args.hooks_tls_cert.clone().zip(args.hooks_tls_key.clone()) {
         Some((certificate, key)) => Some(web::tls::Tls::start(certificate, key, clock.clone()).await?),
         None => None,
     };
     let limits = web::serve::Limits::default();
-    let serving = web::serve::serve(hooks_listener, hooks, tls, limits, clock.clone(), stop.clone());
+    let serving = web::serve::serve(hooks_listener, hooks.router(), tls, limits, clock.clone(), stop.clone());
     tasks.spawn(named("the webhooks", serving));
     let private = web::health::router(ready, metrics.clone());
     // Probes and metrics are answered until the end.
@@ -213,18 +217,29 @@ pub fn sender_names() -> Vec<&'static str> {
 }
 
 /// Reads the configuration again when its files change; what cannot be read leaves the old one in force.
-async fn reload(files: FileArgs, mut apply: impl FnMut(&Config) -> anyhow::Result<()>, clock: Arc<dyn Clock>) {
-    let mut known = Config::fingerprint(&files);
+async fn reload(
+    files: FileArgs,
+    mut config: Config,
+    mut apply: impl AsyncFnMut(&Config) -> anyhow::Result<()>,
+    clock: Arc<dyn Clock>,
+) {
+    let mut known = config.fingerprint(&files);
     loop {
         clock.sleep_until(clock.monotonic() + RELOAD).await;
-        let found = Config::fingerprint(&files);
+        let found = config.fingerprint(&files);
         if found == known {
             continue;
         }
         known = found;
-        let read = Config::read(&files, &sender_names()).map_err(anyhow::Error::from);
-        match read.and_then(|config| apply(&config)) {
-            Ok(()) => tracing::info!("the configuration was read again"),
+        let applied = match Config::read(&files, &sender_names()) {
+            Ok(read) => apply(&read).await.map(|()| read),
+            Err(error) => Err(error.into()),
+        };
+        match applied {
+            Ok(read) => {
+                config = read;
+                tracing::info!("the configuration was read again");
+            }
             Err(error) => {
                 tracing::error!(
                     error = format!("{error:#}"),

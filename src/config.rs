@@ -231,10 +231,11 @@ impl Config {
         move |repository, namespace| hosts.get(repository.host()).is_some_and(|globs| globs.is_match(namespace))
     }
 
-    /// The files that are read again when they change.
-    pub fn fingerprint(files: &FileArgs) -> Vec<(PathBuf, String)> {
+    /// What the files say now that were read for this configuration: when it differs, they are read again.
+    pub fn fingerprint(&self, files: &FileArgs) -> Vec<(PathBuf, String)> {
         let listed = files.policies.as_deref().map(|dir| policy_files(dir).unwrap_or_default()).unwrap_or_default();
-        let paths = files.config.iter().cloned().chain(listed);
+        let certificates = self.registries.iter().filter_map(|registry| registry.ca.clone());
+        let paths = files.config.iter().cloned().chain(listed).chain(certificates);
         paths.map(|path| (path.clone(), std::fs::read_to_string(&path).unwrap_or_default())).collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 /// Everything that a [`Client`](super::Client) is told when it is made.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The registries that the configuration names.
     pub hosts: Vec<HostSettings>,

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -59,28 +59,49 @@ pub struct SenderSettings {
     pub allow_unsigned: bool,
 }
 
-/// The route. Fails if a file of a secret cannot be read, or a sender does not exist.
-pub async fn router(
-    settings: HookSettings,
-    hints: Arc<dyn Hints>,
-    metrics: Arc<Metrics>,
-    clock: Arc<dyn Clock>,
-) -> Result<Router, HookSettingsError> {
-    let mut senders = BTreeMap::new();
-    for (name, settings) in settings.senders {
-        let sender = Sender::find(name).ok_or(HookSettingsError::Unknown(name))?;
-        let unsigned = settings.secrets.is_empty() && settings.secret_files.is_empty();
-        if unsigned && !settings.allow_unsigned {
-            continue;
+/// The senders that are heard, each with its secrets.
+#[derive(Default)]
+pub struct Doors(BTreeMap<&'static str, Door>);
+
+impl Doors {
+    /// Reads the secrets. Fails if a file of one cannot be read, or a sender does not exist.
+    pub async fn open(settings: HookSettings, clock: &Arc<dyn Clock>) -> Result<Self, HookSettingsError> {
+        let mut doors = BTreeMap::new();
+        for (name, settings) in settings.senders {
+            let sender = Sender::find(name).ok_or(HookSettingsError::Unknown(name))?;
+            let unsigned = settings.secrets.is_empty() && settings.secret_files.is_empty();
+            if unsigned && !settings.allow_unsigned {
+                continue;
+            }
+            let given = settings.secrets;
+            let secrets = Reread::start(settings.secret_files, Arc::clone(clock), move |files| {
+                files.iter().map(|file| secret(file)).chain(given.iter().cloned().map(Ok)).collect()
+            });
+            doors.insert(sender.name, Door { sender, secrets: secrets.await?, unsigned });
         }
-        let given = settings.secrets;
-        let secrets = Reread::start(settings.secret_files, Arc::clone(&clock), move |files| {
-            files.iter().map(|file| secret(file)).chain(given.iter().cloned().map(Ok)).collect()
-        });
-        senders.insert(sender.name, Door { sender, secrets: secrets.await?, unsigned });
+        Ok(Self(doors))
     }
-    let state = Arc::new(Hooks { senders, hints, metrics, clock, next_warning: AtomicU64::new(0) });
-    Ok(Router::new().route("/hooks/{sender}", post(hook)).with_state(state))
+}
+
+/// The hooks. Clones are the same; who is heard may change while they are served.
+#[derive(Clone)]
+pub struct Hooks(Arc<Shared>);
+
+impl Hooks {
+    /// Hears these senders.
+    pub fn new(doors: Doors, hints: Arc<dyn Hints>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Shared { doors: RwLock::new(doors), hints, metrics, clock, next_warning: AtomicU64::new(0) }))
+    }
+
+    /// From now on hears these senders, and no others.
+    pub fn hear(&self, doors: Doors) {
+        *self.0.doors.write().unwrap_or_else(PoisonError::into_inner) = doors;
+    }
+
+    /// The route.
+    pub fn router(&self) -> Router {
+        Router::new().route("/hooks/{sender}", post(hook)).with_state(self.clone())
+    }
 }
 
 /// Why the hooks cannot be served as configured.
@@ -94,8 +115,9 @@ pub enum HookSettingsError {
     Secret(#[from] RereadError),
 }
 
-struct Hooks {
-    senders: BTreeMap<&'static str, Door>,
+struct Shared {
+    // Held for a look-up, never across an await.
+    doors: RwLock<Doors>,
     hints: Arc<dyn Hints>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -125,21 +147,21 @@ enum Answer {
 }
 
 async fn hook(
-    State(hooks): State<Arc<Hooks>>,
+    State(Hooks(hooks)): State<Hooks>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let door = hooks.door(&name, &headers, query.as_deref());
-    let keep = if door.is_ok() { MAX_BODY } else { 0 };
+    let sender = hooks.admit(&name, &headers, query.as_deref());
+    let keep = if sender.is_ok() { MAX_BODY } else { 0 };
     let read = tokio::select! {
         read = read(body, keep) => read,
         () = hooks.clock.sleep_until(hooks.clock.monotonic() + BODY_TIME) => Err(Answer::Slow),
     };
-    let answer = match (door, read) {
+    let answer = match (sender, read) {
         (Err(refused), _) | (_, Err(refused)) => refused,
-        (Ok(door), Ok(body)) => hooks.take(door.sender, &headers, &body),
+        (Ok(sender), Ok(body)) => hooks.take(sender, &headers, &body),
     };
     if let Some(sender) = Sender::find(&name) {
         hooks.note(sender.name, answer.outcome());
@@ -147,12 +169,13 @@ async fn hook(
     answer
 }
 
-impl Hooks {
+impl Shared {
     /// The sender, if it is there and knows the secret.
-    fn door(&self, name: &str, headers: &HeaderMap, query: Option<&str>) -> Result<&Door, Answer> {
-        let door = self.senders.get(name).ok_or_else(|| Answer::NotFound(not_found(name)))?;
+    fn admit(&self, name: &str, headers: &HeaderMap, query: Option<&str>) -> Result<&'static Sender, Answer> {
+        let doors = self.doors.read().unwrap_or_else(PoisonError::into_inner);
+        let door = doors.0.get(name).ok_or_else(|| Answer::NotFound(not_found(name)))?;
         if door.unsigned || auth::verify(door.sender.proof, headers, query, &door.secrets.get()) {
-            Ok(door)
+            Ok(door.sender)
         } else {
             Err(Answer::Unauthorized)
         }

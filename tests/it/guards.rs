@@ -121,11 +121,20 @@ async fn a_changed_configuration_takes_effect_and_a_broken_one_leaves_the_old_in
     event_says(&one, "web", "guard-policy").await;
     event_says(&two, "web", "guard-policy").await;
 
-    // One guard less, and a policy more.
+    // One guard less, a policy more, and a sender that is heard.
+    let post = async || {
+        let request = reqwest::Client::new().post(format!("{}/hooks/distribution", operator.hooks));
+        request.bearer_auth("word").body(r#"{"events": []}"#).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(post().await, 404);
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "word").unwrap();
+    let hooks = format!("hooks: {{distribution: {{secretFiles: [{}]}}}}\n", secret.display());
     std::fs::write(named.join("ours.yaml"), "name: ours\ndescription: Ours.\npolicy: minor\nexamples: []\n").unwrap();
-    write(&file, &format!("guards:\n{}", guard(&two.name)));
+    write(&file, &format!("{hooks}guards:\n{}", guard(&two.name)));
     runs(&one, "web", &[&image("1.1.0")]).await;
     runs(&one, "own", &[&image("1.1.0")]).await;
+    assert_eq!(post().await, 202);
 
     // Broken: were it read as if it said nothing, the guard would be gone.
     write(&file, "guards:\n- {namespaces: ['*'], polices: [patch]}\n");

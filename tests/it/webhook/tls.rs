@@ -6,8 +6,12 @@ use reqwest::Client;
 use rstest::rstest;
 use supercargo::{
     clock::SystemClock,
-    ports::Offer,
-    web::{hooks, serve::Limits, tls::Tls},
+    ports::{Clock, Offer},
+    web::{
+        hooks::{Doors, Hooks},
+        serve::Limits,
+        tls::Tls,
+    },
 };
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
@@ -27,8 +31,10 @@ async fn the_certificate_of_the_files_is_served_also_after_a_rotation() {
     fs::write(&key, &one.key).unwrap();
     let clock = SimClock::at("2026-03-01T12:00:00Z");
     let tls = Tls::start(certificate.clone(), key.clone(), Arc::new(clock.clone())).await.unwrap();
-    let router = hooks::router(settings(&[SECRET]), Inbox::new(Offer::Queued), Arc::default(), Arc::new(clock.clone()));
-    let served = Served::start(router.await.unwrap(), Some(tls), Limits::default(), Arc::new(clock.clone())).await;
+    let system: Arc<dyn Clock> = Arc::new(clock.clone());
+    let doors = Doors::open(settings(&[SECRET]), &system).await.unwrap();
+    let hooks = Hooks::new(doors, Inbox::new(Offer::Queued), Arc::default(), system.clone());
+    let served = Served::start(hooks.router(), Some(tls), Limits::default(), system).await;
     let trusts = async |pair: &Certified| {
         let root = reqwest::Certificate::from_pem(pair.certificate.as_bytes()).unwrap();
         let client = Client::builder().no_proxy().tls_certs_only([root]).build().unwrap();
