@@ -16,7 +16,7 @@ use crate::domain::{
     poll::Schedule,
     reason::Code,
     update::{Update, UpdateId},
-    workload::{Workload, WorkloadId},
+    workload::{ApplicationId, Workload, WorkloadId},
 };
 
 /// Reads registries (OCI distribution-spec). Nothing is cached here but tokens and challenges.
@@ -113,6 +113,10 @@ pub enum ClusterChange {
     Namespace(NamespaceDefaults),
     /// A Namespace is gone.
     NamespaceGone(String),
+    /// Argo CD has this Application.
+    Application(ApplicationId),
+    /// It has it no more.
+    ApplicationGone(ApplicationId),
     /// Every watch has delivered its first full list.
     Synced,
 }

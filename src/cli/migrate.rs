@@ -254,6 +254,7 @@ fn pretended(block: &Values) -> Workload {
         has_annotations: true,
         containers: Vec::new(),
         owner: None,
+        instance: None,
         pull_secrets: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 //! [`connect`] makes the client; [`watch()`] tells the engine of workloads and Namespaces; [`Objects`] reads and
 //! patches single workloads; [`PullSecrets`] reads Secrets by name; [`EventWriter`] tells people.
 
+mod applications;
 pub mod connect;
 mod events;
 mod managed;

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::{
     foreign,
     managed::Entry,
-    owner::{Evidence, Reference, is_marker, owner},
+    owner::{Evidence, INSTANCE, Reference, is_marker, owner},
 };
 use crate::domain::workload::{Container, KindSpec, Workload, WorkloadId};
 
@@ -143,6 +143,7 @@ impl Object {
                 references: &meta.owner_references,
                 managed: &meta.managed_fields,
             }),
+            instance: meta.labels.kept.get(INSTANCE).map(|instance| text(instance)),
             pull_secrets: secrets.iter().filter(|s| !s.name.is_empty()).map(|s| text(&s.name)).collect(),
         })
     }

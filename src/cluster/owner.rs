@@ -1,7 +1,7 @@
 //! Who, other than people, sets a workload's images: what we write there would be changed back.
 //!
-//! Argo CD's instance label alone says nothing here: it counts only where an Application of that name exists, and
-//! supercargo has no right to read those. Argo CD's own tracking annotation does count.
+//! Argo CD's tracking annotation is a proof; its instance label counts only where an Application of that name exists
+//! (see [`super::applications`]).
 
 use std::collections::BTreeMap;
 
@@ -48,10 +48,12 @@ const MARKERS: &[Marker] = &[
 ];
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// What Argo CD tracks by, where it does not by its annotation. Helm charts set it too, so it is no proof by itself.
+pub(super) const INSTANCE: &str = "app.kubernetes.io/instance";
 
 /// Whether [`owner`] wants to see the annotation or label of that key.
 pub(super) fn is_marker(key: &str) -> bool {
-    key == MANAGED_BY || MARKERS.iter().any(|m| m.is(key))
+    key == MANAGED_BY || key == INSTANCE || MARKERS.iter().any(|m| m.is(key))
 }
 
 /// Who sets the images, where it is not people (or supercargo).

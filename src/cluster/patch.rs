@@ -117,6 +117,7 @@ mod tests {
             has_annotations: true,
             containers: containers.collect(),
             owner: None,
+            instance: None,
             pull_secrets: Vec::new(),
         }
     }

@@ -2,12 +2,11 @@
 //!
 //! One watch for each kind (and for Namespaces' metadata): a list in pages, then a watch that resumes where it broke
 //! off. Only when the API server no longer knows that place is the list read again, and then only what differs is
-//! sent. Of each object no more than a hash is kept here.
+//! sent. Of each object no more than a hash is kept here. Argo CD's Applications are watched too, where it is installed.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::{BuildHasher, Hash, Hasher, RandomState},
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, StreamExt};
+use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource,
@@ -26,7 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
-    failure, foreign,
+    applications, failure, foreign,
     object::{Object, is_ours, own},
 };
 use crate::{
@@ -53,7 +52,7 @@ pub async fn watch(client: Client, scope: Scope, clock: Arc<dyn Clock>, changes:
         Scope::Cluster => vec![None],
         Scope::Namespaces(names) => names.into_iter().map(Some).collect(),
     };
-    let pending = Arc::new(AtomicUsize::new(namespaces.len() * (KINDS.len() + 1)));
+    let pending = Arc::new(AtomicUsize::new(namespaces.len() * (KINDS.len() + 1) + 1));
     let outlet = Outlet { changes, pending, clock };
     let mut watches = JoinSet::new();
     for namespace in &namespaces {
@@ -62,7 +61,7 @@ pub async fn watch(client: Client, scope: Scope, clock: Arc<dyn Clock>, changes:
         }
         watches.spawn(defaults(client.clone(), namespace.clone(), outlet.clone()));
     }
-    drop(outlet);
+    watches.spawn(applications::watch(client, outlet));
     while let Some(ended) = watches.join_next().await {
         if let Err(error) = ended
             && error.is_panic()
@@ -74,22 +73,22 @@ pub async fn watch(client: Client, scope: Scope, clock: Arc<dyn Clock>, changes:
 
 /// Where changes go.
 #[derive(Clone)]
-struct Outlet {
+pub(super) struct Outlet {
     changes: mpsc::Sender<ClusterChange>,
     /// How many watches have not delivered their first list.
     pending: Arc<AtomicUsize>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// The receiver is gone.
-struct Closed;
+pub(super) struct Closed;
 
 impl Outlet {
     async fn send(&self, change: ClusterChange) -> Result<(), Closed> {
         self.changes.send(change).await.map_err(|_| Closed)
     }
 
-    async fn delivered(&self) -> Result<(), Closed> {
+    pub(super) async fn delivered(&self) -> Result<(), Closed> {
         if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 { self.send(ClusterChange::Synced).await } else { Ok(()) }
     }
 }
@@ -138,28 +137,34 @@ async fn defaults(client: Client, namespace: Option<String>, outlet: Outlet) {
     };
     let key = |object: &PartialObjectMeta<Namespace>| object.metadata.name.clone().unwrap_or_default();
     // Workloads wait for their Namespace: where it may not be read, it is one without annotations.
-    let without =
-        namespace.map(|name| ClusterChange::Namespace(NamespaceDefaults { name, annotations: BTreeMap::new() }));
+    let without = namespace.map(|name| Without {
+        note: "its annotations are no defaults",
+        change: Some(ClusterChange::Namespace(NamespaceDefaults { name, annotations: BTreeMap::new() })),
+    });
     let source = Source { api, config, what, without };
     let _: Result<(), Closed> = follow(source, read, key, ClusterChange::NamespaceGone, &outlet).await;
 }
 
 /// What one watch watches.
-struct Source<K> {
-    api: Api<K>,
-    config: watcher::Config,
+pub(super) struct Source<K> {
+    pub(super) api: Api<K>,
+    pub(super) config: watcher::Config,
     /// For messages.
-    what: String,
+    pub(super) what: String,
     /// Where one can do without the right to it: what is told instead.
-    without: Option<ClusterChange>,
+    pub(super) without: Option<Without>,
 }
 
-type Events<K> = Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send>>;
-
 impl<K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static> Source<K> {
-    fn start(&self) -> Events<K> {
-        Box::pin(watcher(self.api.clone(), self.config.clone()))
+    fn start(&self) -> BoxStream<'static, watcher::Result<Event<K>>> {
+        watcher(self.api.clone(), self.config.clone()).boxed()
     }
+}
+
+/// What is told of a watch that there is no right to.
+pub(super) struct Without {
+    pub(super) note: &'static str,
+    pub(super) change: Option<ClusterChange>,
 }
 
 /// What is known of each object: a hash, and the last list that had it.
@@ -169,7 +174,7 @@ struct Known<Key> {
 }
 
 /// Follows one watch for ever. `read` makes an object's key, hash and change.
-async fn follow<K, Key>(
+pub(super) async fn follow<K, Key>(
     source: Source<K>,
     mut read: impl FnMut(K) -> (Key, u64, ClusterChange),
     key: impl Fn(&K) -> Key,
@@ -189,11 +194,12 @@ where
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                if let Some(instead) = source.without.as_ref().filter(|_| is(&error, 403) && !delivered) {
-                    tracing::info!(what = source.what, "no right to read it: its annotations are no defaults");
-                    outlet.send(instead.clone()).await?;
-                    outlet.delivered().await?;
-                    return Ok(());
+                if let Some(without) = source.without.as_ref().filter(|_| is(&error, 403) && !delivered) {
+                    tracing::info!(what = source.what, "no right to read it: {}", without.note);
+                    if let Some(change) = &without.change {
+                        outlet.send(change.clone()).await?;
+                    }
+                    return outlet.delivered().await;
                 }
                 failures += 1;
                 let delay = delays.next().unwrap_or(MAX_DELAY);
@@ -241,9 +247,9 @@ where
     Ok(())
 }
 
-const MAX_DELAY: Duration = Duration::from_secs(30);
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(30);
 
-fn delays() -> impl Iterator<Item = Duration> {
+pub(super) fn delays() -> impl Iterator<Item = Duration> {
     use backon::BackoffBuilder;
     let builder = backon::ExponentialBuilder::default();
     builder
@@ -284,10 +290,11 @@ fn fingerprint(hashes: &RandomState, workload: &Workload) -> u64 {
         has_annotations,
         containers,
         owner,
+        instance,
         pull_secrets,
     } = workload;
     let mut hasher = hashes.build_hasher();
-    (uid, annotations, labels, has_annotations, pull_secrets).hash(&mut hasher);
+    (uid, annotations, labels, has_annotations, instance, pull_secrets).hash(&mut hasher);
     for c in containers {
         (&c.name, &c.image, c.init, c.index).hash(&mut hasher);
     }

@@ -110,6 +110,23 @@ pub enum Owner {
     Helm,
 }
 
+/// An Application of Argo CD.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ApplicationId {
+    /// Where it stands.
+    pub namespace: String,
+    /// `metadata.name`
+    pub name: String,
+}
+
+impl ApplicationId {
+    /// What the label `app.kubernetes.io/instance` of its objects may be: Argo CD puts the namespace before the name
+    /// where that is not its own one.
+    pub fn labels(&self) -> [String; 2] {
+        [self.name.clone(), format!("{}_{}", self.namespace, self.name)]
+    }
+}
+
 /// A workload, pruned to what a decision needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
@@ -129,11 +146,19 @@ pub struct Workload {
     pub containers: Vec<Container>,
     /// Who sets the image, where it is somebody else.
     pub owner: Option<Owner>,
+    /// The label `app.kubernetes.io/instance`: Argo CD's claim, if it has an Application of that name.
+    pub instance: Option<Arc<str>>,
     /// Names of `imagePullSecrets` in the pod template.
     pub pull_secrets: Vec<Arc<str>>,
 }
 
 impl Workload {
+    /// Who sets the image, where Argo CD claims it by the instance label.
+    pub fn claimed(&self) -> Option<Owner> {
+        let name = self.instance.as_deref()?;
+        Some(Owner::Elsewhere(format!("Argo CD's Application {name:?} (by the label app.kubernetes.io/instance)")))
+    }
+
     /// The container of that name, regular ones first.
     pub fn container(&self, name: &str) -> Option<&Container> {
         self.containers.iter().find(|c| &*c.name == name)

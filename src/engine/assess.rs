@@ -197,10 +197,11 @@ fn gated(
         return None;
     }
     let rows: Vec<usize> = proposals.iter().map(|proposal| proposal.row).collect();
+    let owner = state.owner(&entry.workload);
     let context = Context {
         suspended: entry.rule.suspend,
         dry_run: state.settings.dry_run,
-        owner: entry.workload.owner.as_ref(),
+        owner: owner.as_ref(),
         owner_overridden: entry.rule.overrides_owner,
     };
     // A container that was moved back holds up itself, not the others.
@@ -234,7 +235,7 @@ fn gated(
     };
     match result {
         Ok(plan) => {
-            if matches!(entry.workload.owner, Some(Owner::Helm)) {
+            if matches!(owner, Some(Owner::Helm)) {
                 let note =
                     "installed by Helm: the next `helm upgrade` sets the chart's image; set it in the values too";
                 touched(reports, &mut |row| row.reasons.push(Reason::new(Code::HelmManaged, note)));

@@ -178,6 +178,7 @@ impl Entry {
             && known.has_annotations == read.has_annotations
             && known.containers == read.containers
             && known.owner == read.owner
+            && known.instance == read.instance
             && known.pull_secrets == read.pull_secrets;
         !same && !older
     }

@@ -225,6 +225,7 @@ impl World {
                     has_annotations: true,
                     containers: containers.collect(),
                     owner: None,
+                    instance: None,
                     pull_secrets: if secret { vec!["pull".into()] } else { Vec::new() },
                 };
                 self.write(workload);

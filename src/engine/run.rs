@@ -165,7 +165,6 @@ impl<'p> Engine<'p> {
             ClusterChange::Synced => {
                 self.synced = true;
                 self.ready.send_replace(true);
-                self.state.assess_all();
             }
             ClusterChange::Undecodable(id, why) => {
                 self.told.undecodable(id, &self.state.uid(id), why);

@@ -22,7 +22,7 @@ use crate::{
         hint::{Hint, Source, Trigger},
         poll::Schedule,
         update::Update,
-        workload::{Workload, WorkloadId},
+        workload::{ApplicationId, Owner, Workload, WorkloadId},
     },
     ports::{ClusterChange, NamespaceDefaults, Observed, RegistryError},
 };
@@ -31,6 +31,10 @@ use crate::{
 pub(super) struct State {
     pub(super) settings: Settings,
     namespaces: HashMap<Arc<str>, Namespace>,
+    /// Instance labels that mean an Application of Argo CD, and how many Applications each may mean.
+    claims: HashMap<String, usize>,
+    /// Whether the cluster has told of everything.
+    synced: bool,
     sources: Sources,
     /// Workloads that a policy applies to.
     watched: usize,
@@ -49,7 +53,15 @@ struct Namespace {
 impl State {
     /// Knows nothing yet.
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, namespaces: HashMap::new(), sources: Sources::default(), watched: 0, effects: Vec::new() }
+        Self {
+            settings,
+            namespaces: HashMap::new(),
+            claims: HashMap::new(),
+            synced: false,
+            sources: Sources::default(),
+            watched: 0,
+            effects: Vec::new(),
+        }
     }
 
     /// What is to be done since this was last called.
@@ -109,7 +121,12 @@ impl State {
                     self.forget_namespace(&name);
                 }
             }
-            ClusterChange::Synced => {}
+            ClusterChange::Application(application) => self.claim(&application, true),
+            ClusterChange::ApplicationGone(application) => self.claim(&application, false),
+            ClusterChange::Synced => {
+                self.synced = true;
+                self.assess_all();
+            }
         }
     }
 
@@ -153,8 +170,33 @@ impl State {
         self.effects.push(Effect::Assess(id.clone()));
     }
 
+    /// Who sets a workload's images, where it is somebody else.
+    pub(super) fn owner(&self, workload: &Workload) -> Option<Owner> {
+        let elsewhere = matches!(workload.owner, Some(Owner::Elsewhere(_)));
+        let claimed = workload.instance.as_deref().is_some_and(|instance| self.claims.contains_key(instance));
+        if claimed && !elsewhere { workload.claimed() } else { workload.owner.clone() }
+    }
+
+    /// An Application of Argo CD comes or goes. Before the cluster has told of everything nothing is assessed.
+    fn claim(&mut self, application: &ApplicationId, comes: bool) {
+        let labels = application.labels();
+        for label in &labels {
+            let count = self.claims.entry(label.clone()).or_default();
+            *count = if comes { *count + 1 } else { count.saturating_sub(1) };
+            if *count == 0 {
+                self.claims.remove(label);
+            }
+        }
+        if self.synced {
+            let all = self.namespaces.values().flat_map(|namespace| namespace.workloads.values());
+            let workloads = all.map(|entry| &entry.workload);
+            let named = |workload: &&Arc<Workload>| labels.iter().any(|l| workload.instance.as_deref() == Some(l));
+            self.effects.extend(workloads.filter(named).map(|workload| Effect::Changed(workload.id.clone())));
+        }
+    }
+
     /// Asks for an assessment of every workload.
-    pub(super) fn assess_all(&mut self) {
+    fn assess_all(&mut self) {
         let all = self.namespaces.values().flat_map(|namespace| namespace.workloads.keys());
         self.effects.extend(all.cloned().map(Effect::Assess));
     }

@@ -153,6 +153,7 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
         has_annotations,
         containers,
         owner: None,
+        instance: None,
         pull_secrets,
     };
     Ok(Found { workload, document: tree.document_of(node), line: tree.line(node), images, node })

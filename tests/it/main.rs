@@ -3,6 +3,7 @@
 mod support;
 
 mod architecture;
+mod argocd;
 mod cluster;
 mod commands;
 mod control_plane;

@@ -21,6 +21,7 @@ fn workload(annotations: &[(&str, &str)], containers: &[&str]) -> Workload {
         has_annotations: true,
         containers: containers.iter().enumerate().map(container).collect(),
         owner: None,
+        instance: None,
         pull_secrets: vec!["regcred".into()],
     }
 }

@@ -1,0 +1,114 @@
+//! Beside Argo CD, on a control plane that has its Applications: what is its, by the instance label, is left to it.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{
+    control_plane::{ADMIN, ControlPlane, Namespace, Parts},
+    eventually,
+    objects::{deployment, event_says, policy, runs},
+    operator::{Operator, Setup},
+    registry::Registry,
+};
+
+/// As much of the definition as the API server needs.
+const DEFINITION: &str = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: applications.argoproj.io}
+spec:
+  group: argoproj.io
+  scope: Namespaced
+  names: {kind: Application, plural: applications, singular: application}
+  versions:
+    - name: v1alpha1
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+"#;
+
+async fn application(plane: &ControlPlane, method: Method, namespace: &str, name: &str) {
+    let metadata = json!({"name": name, "namespace": namespace});
+    let object = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": metadata});
+    let collection = format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/applications");
+    let (path, body) = match method {
+        Method::POST => (collection, Some(&object)),
+        _ => (format!("{collection}/{name}"), None),
+    };
+    plane.request(method, &path, body).await.unwrap();
+}
+
+fn labelled(name: &str, image: &str, instance: &str) -> Value {
+    let mut object = deployment(name, image, policy("minor"));
+    object["metadata"]["labels"] = json!({"app.kubernetes.io/instance": instance});
+    object
+}
+
+/// The operator with the token of the ServiceAccount `supercargo` in that namespace.
+async fn operator(namespace: &Namespace<'_>) -> Operator {
+    let token = namespace.token("supercargo").await;
+    let mut setup = Setup::in_namespace(namespace, "1s");
+    // As the base is deployed: for every namespace.
+    setup.args.drain(..2);
+    setup.kubeconfig = Some(namespace.plane.kubeconfig_with_token(&token, &namespace.name));
+    Operator::start(namespace.plane, &setup).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_whose_instance_label_names_an_application_is_left_to_argo_cd() {
+    let (plane, registry) = (ControlPlane::start(Parts::Api).await, Registry::start().await);
+    registry.push_tags("web", ["1.0.0", "1.1.0"]).await;
+    let (old, new) = (format!("{}/web:1.0.0", registry.host), format!("{}/web:1.1.0", registry.host));
+    plane.create(DEFINITION).await;
+    eventually("Applications are served", async || {
+        plane.request(Method::GET, "/apis/argoproj.io/v1alpha1/applications", None).await.ok()
+    })
+    .await;
+    plane.kubectl(&["apply", "-k", concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base")]);
+    let home = Namespace { plane: &plane, name: "supercargo".to_owned() };
+    let namespace = plane.namespace_with("argocd", json!({})).await;
+    application(&plane, Method::POST, &namespace.name, "shop").await;
+
+    // Without the right the label says nothing, and that is told.
+    let without = operator(&home).await;
+    namespace.create(&labelled("unknown", &old, "shop").to_string()).await;
+    runs(&namespace, "unknown", &[&new]).await;
+    let said = without.process.output();
+    assert!(said.contains("an instance label does not tell that Argo CD sets an image"), "{said}");
+    drop(without);
+
+    // As docs/install.md says it, in a folder of one's own.
+    let folder = tempfile::tempdir().unwrap();
+    let up = "../".repeat(folder.path().components().count() - 1);
+    let deploy = format!("{up}{}/deploy", env!("CARGO_MANIFEST_DIR").trim_start_matches('/'));
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": [format!("{deploy}/base")], "components": [format!("{deploy}/components/argocd")],
+    });
+    std::fs::write(folder.path().join("kustomization.yaml"), kustomization.to_string()).unwrap();
+    plane.kubectl(&["apply", "-k", folder.path().to_str().unwrap()]);
+    eventually("the right is known", async || {
+        let user = "system:serviceaccount:supercargo:supercargo";
+        let may = ["auth", "can-i", "list", "applications.argoproj.io", "-A", "--as", user];
+        (plane.kubectl_as(&plane.kubeconfig(ADMIN), &may).stdout == b"yes\n").then_some(())
+    })
+    .await;
+    let _operator = operator(&home).await;
+    let other_namespace = format!("{}_shop", namespace.name);
+    for (name, instance) in [("web", "shop"), ("elsewhere", &*other_namespace), ("helms", "other")] {
+        namespace.create(&labelled(name, &old, instance).to_string()).await;
+    }
+    runs(&namespace, "helms", &[&new]).await;
+    event_says(&namespace, "web", "Argo CD's Application \"shop\"").await;
+    event_says(&namespace, "elsewhere", "(owned-elsewhere)").await;
+    runs(&namespace, "web", &[&old]).await;
+
+    // What comes later counts, and what goes.
+    application(&plane, Method::POST, &namespace.name, "late").await;
+    namespace.create(&labelled("late", &old, "late").to_string()).await;
+    event_says(&namespace, "late", "Argo CD's Application \"late\"").await;
+    application(&plane, Method::DELETE, &namespace.name, "shop").await;
+    runs(&namespace, "web", &[&new]).await;
+    runs(&namespace, "elsewhere", &[&new]).await;
+    runs(&namespace, "late", &[&old]).await;
+}
