@@ -83,7 +83,7 @@ impl Entry {
     }
 
     /// Fills the slots: what each container asks, and the answer where the same was asked before.
-    pub(super) fn ask(&mut self, old: Option<&Self>, sources: &Sources, serves: &OperatorServes, reasons: bool) {
+    pub(super) fn ask(&mut self, old: Option<&Self>, sources: &mut Sources, serves: &OperatorServes, reasons: bool) {
         if !self.rule.problems.is_empty() {
             return;
         }
@@ -96,11 +96,10 @@ impl Entry {
             };
             let question =
                 Question { policy: policy.clone(), tag: image.tag.clone(), digest: image.digest.clone(), pinned };
-            let answer = |snapshot: &Snapshot| answer_from(snapshot, &question).map(|answer| kept(answer, reasons));
             let needs = policy.needs();
             if !needs.listing && !needs.digest_of_current {
                 // `never` asks nothing of a registry.
-                slot.answer = answer(&Snapshot::default());
+                slot.answer = answer_from(&Snapshot::default(), &question).map(|answer| kept(answer, reasons));
                 slot.question = Some(question);
                 continue;
             }
@@ -113,7 +112,7 @@ impl Entry {
                 } else if before.question.as_ref().is_some_and(|before| before.policy == question.policy) {
                     // Only the image changed, most often by our own hand: what the last look brought will do,
                     // unless there would be something to write.
-                    slot.answer = sources.snapshot(&source).and_then(answer);
+                    slot.answer = sources.answer(&source, &question, reasons);
                 }
             }
             slot.source = Some(source);
@@ -138,12 +137,12 @@ impl Entry {
         slots.filter_map(|slot| slot.question.as_ref())
     }
 
-    /// Takes in what a look at a source brought: the answers, and where it succeeded the snapshot.
+    /// Takes in what a look at a source brought: the answers, and, if it succeeded, what it left in `sources`.
     pub(super) fn heed(
         &mut self,
         source: &Arc<Source>,
         answers: &HashMap<Question, Arc<Answered>>,
-        snapshot: Option<&Snapshot>,
+        mut sources: Option<&mut Sources>,
         reasons: bool,
     ) -> Heed {
         let mut heed = Heed::default();
@@ -152,12 +151,12 @@ impl Entry {
             if let Some(answer) = answers.get(question) {
                 heed.news = true;
                 slot.answer = Some(answer.clone());
-            } else if let Some(snapshot) = snapshot
+            } else if let Some(sources) = &mut sources
                 && (slot.answer.is_none() || !answers.is_empty())
             {
                 // The question came up while the look was under way, most often by our own update.
-                match answer_from(snapshot, question) {
-                    Some(answer) => (heed.news, slot.answer) = (true, Some(kept(answer, reasons))),
+                match sources.answer(source, question, reasons) {
+                    Some(answer) => (heed.news, slot.answer) = (true, Some(answer)),
                     None => heed.unasked = true,
                 }
             }

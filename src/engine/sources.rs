@@ -9,7 +9,8 @@ use std::{
 
 use super::{
     effect::Effect,
-    look::{Answered, Brought, Order, Question, Snapshot},
+    entry::kept,
+    look::{Answered, Brought, Order, Question, Snapshot, answer_from},
 };
 use crate::{
     domain::{
@@ -37,6 +38,8 @@ struct Known {
     /// The schedules of the users, each once, and how many of them have it. Mostly there is one.
     schedules: Vec<(Schedule, usize)>,
     snapshot: Option<Arc<Snapshot>>,
+    /// What the snapshot answered since the last look: many workloads ask the same after an update.
+    answered: HashMap<Question, Option<Arc<Answered>>>,
     hinted: BTreeSet<Tag>,
     listing_wanted: bool,
     /// A question was not answered yet, or a look failed.
@@ -75,9 +78,21 @@ impl Sources {
         self.known.get(source).into_iter().flat_map(|known| known.users.keys())
     }
 
-    /// What the last look left.
-    pub(super) fn snapshot(&self, source: &Source) -> Option<&Snapshot> {
-        self.known.get(source)?.snapshot.as_deref()
+    /// The answer that what the last look left gives, if it is that there is nothing to write.
+    pub(super) fn answer(&mut self, source: &Source, question: &Question, reasons: bool) -> Option<Arc<Answered>> {
+        /// More distinct questions than this between two looks are not remembered.
+        const MANY: usize = 64;
+        let known = self.known.get_mut(source)?;
+        let snapshot = known.snapshot.as_deref()?;
+        if let Some(answer) = known.answered.get(question) {
+            return answer.clone();
+        }
+        let answer = answer_from(snapshot, question).map(|answer| kept(answer, reasons));
+        if known.answered.len() >= MANY {
+            known.answered.clear();
+        }
+        known.answered.insert(question.clone(), answer.clone());
+        answer
     }
 
     /// Why it could not be read, if it could not.
@@ -181,6 +196,7 @@ impl Sources {
         let (answers, outcome) = match result {
             Ok((snapshot, answers)) => {
                 known.snapshot = Some(snapshot);
+                known.answered = HashMap::new();
                 known.failure = None;
                 let unanswered = answers.iter().find_map(|(_, answer)| answer.as_ref().err().cloned());
                 (answers, unanswered.map_or(Ok(()), Err))

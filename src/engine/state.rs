@@ -230,16 +230,17 @@ impl State {
         let reasons = self.settings.keep_reasons;
         let answers: HashMap<Question, Arc<Answered>> =
             heard.answers.into_iter().map(|(question, answer)| (question, kept(answer, reasons))).collect();
-        let snapshot = self.sources.snapshot(&source).filter(|_| heard.outcome.is_ok());
         let mut unasked = false;
-        for id in self.sources.users(&source) {
+        let users: Vec<WorkloadId> = self.sources.users(&source).cloned().collect();
+        for id in users {
             let namespace = self.namespaces.get_mut(&id.namespace);
-            let Some(entry) = namespace.and_then(|namespace| namespace.workloads.get_mut(id)) else { continue };
-            let heed = entry.heed(&source, &answers, snapshot, reasons);
+            let Some(entry) = namespace.and_then(|namespace| namespace.workloads.get_mut(&id)) else { continue };
+            let sources = heard.outcome.is_ok().then_some(&mut self.sources);
+            let heed = entry.heed(&source, &answers, sources, reasons);
             unasked |= heed.unasked;
             if heed.news || heard.had_failed || heard.outcome.is_err() {
                 entry.detected = heard.cause.or(entry.detected);
-                self.effects.push(Effect::Assess(id.clone()));
+                self.effects.push(Effect::Assess(id));
             }
         }
         if unasked {
@@ -274,7 +275,7 @@ impl State {
         let rule = rule(&workload, namespace.annotations.as_deref(), &self.settings);
         let old = namespace.workloads.remove(&id);
         let mut entry = Box::new(Entry::new(workload, rule, old.as_deref()));
-        entry.ask(old.as_deref(), &self.sources, &self.settings.operator_serves, self.settings.keep_reasons);
+        entry.ask(old.as_deref(), &mut self.sources, &self.settings.operator_serves, self.settings.keep_reasons);
 
         let (before, after) = (old.as_deref().map(Entry::sources).unwrap_or_default(), entry.sources());
         for source in before.difference(&after) {
