@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::SystemClock,
     cluster,
-    config::{self, Config, FileArgs, RunArgs},
+    config::{self, Config, ConfigError, FileArgs, RunArgs},
     domain::{
         hint::Source,
         image::{Digest, Tag},
@@ -51,6 +51,7 @@ const CHANGES: usize = 256;
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     logging::init(args.log_format, &args.log_level)?;
     let config = Config::read(&args.files, &sender_names())?;
+    let senders = hook_settings(&args, &config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let metrics = Arc::new(Metrics::default());
     let stop = CancellationToken::new();
@@ -64,7 +65,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         kubeconfig: args.cluster.kubeconfig.clone(),
         context: args.cluster.context.clone(),
     };
-    let client = cluster::connect(&options).await?;
+    let client = cluster::connect(&options).await.map_err(|error| ConfigError::one(error.to_string()))?;
     let secrets = Arc::new(cluster::PullSecrets::new(client.clone(), clock.clone()));
     let make_registry = {
         let (clock, metrics) = (clock.clone(), metrics.clone());
@@ -91,7 +92,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let inbox = Inbox::default();
     let (ready_sender, ready) = watch::channel(false);
     let (settings_sender, settings) = watch::channel(engine_settings(&args, &config));
-    let doors = Doors::open(hook_settings(&args, &config)?, &clock).await?;
+    let doors = Doors::open(senders, &clock).await?;
     let hooks = Hooks::new(doors, Arc::new(inbox.clone()), metrics.clone(), clock.clone());
     let apply = {
         let (args, clock, registry, hooks) = (args.clone(), clock.clone(), registry.clone(), hooks.clone());
@@ -195,9 +196,9 @@ fn hook_settings(args: &RunArgs, config: &Config) -> anyhow::Result<HookSettings
     let mut senders = BTreeMap::new();
     for name in &args.hooks_allow_unsigned {
         let Some(sender) = Sender::find(name) else {
-            anyhow::bail!(
-                "--hooks-allow-unsigned: there is no sender `{name}`; there is {}",
-                sender_names().join(", ")
+            let there = sender_names().join(", ");
+            return Err(
+                ConfigError::one(format!("--hooks-allow-unsigned: no sender `{name}`; there is {there}")).into()
             );
         };
         senders.insert(sender.name, SenderSettings { allow_unsigned: true, ..SenderSettings::default() });

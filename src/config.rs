@@ -1,7 +1,7 @@
 //! Flags, file and environment become [`Config`]. Every problem is told at once; nothing is bound or started here.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,31 +10,20 @@ use std::{
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    domain::{
-        guard::Guard,
-        image::Repository,
-        keel::KeelMode,
-        policy::{NamedPolicies, PolicyFile},
-        poll::parse_duration,
-    },
+    domain::{guard::Guard, image::Repository, keel::KeelMode, policy::NamedPolicies, poll::parse_duration},
     logging,
 };
 
+mod policies;
+
+use policies::named_policies;
+pub use policies::{policies, policy_files};
+
 /// The longest configuration or policy file that is read.
 const MAX_FILE: u64 = 1 << 20;
-
-/// Policies that are always there; a file of the same name takes their place.
-const SHIPPED: &[(&str, &str)] = &[
-    ("branch-builds", include_str!("../policies/branch-builds.yaml")),
-    ("calver", include_str!("../policies/calver.yaml")),
-    ("digest", include_str!("../policies/digest.yaml")),
-    ("major", include_str!("../policies/major.yaml")),
-    ("minor", include_str!("../policies/minor.yaml")),
-    ("patch", include_str!("../policies/patch.yaml")),
-];
 
 /// Which cluster.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -153,10 +142,20 @@ pub struct HookConfig {
     pub secrets: Vec<SecretString>,
 }
 
-/// All that is wrong with the configuration.
+/// All that is wrong with the configuration, or with a flag.
 #[derive(Debug, thiserror::Error)]
-#[error("the configuration has {} problem(s):\n  {}", .0.len(), .0.join("\n  "))]
+#[error("{}", match &self.0[..] {
+    [one] => one.clone(),
+    all => format!("{} problems:\n  {}", all.len(), all.join("\n  ")),
+})]
 pub struct ConfigError(pub Vec<String>);
+
+impl ConfigError {
+    /// One thing is wrong.
+    pub fn one(problem: impl Into<String>) -> Self {
+        Self(vec![problem.into()])
+    }
+}
 
 /// The file as written. Keys of later parts are named so that they are refused in clear words.
 #[derive(Default, Deserialize)]
@@ -186,8 +185,7 @@ impl Config {
             |path| {
                 let text = read_text(path)?;
                 let empty = text.lines().all(|line| line.trim().is_empty() || line.starts_with('#'));
-                let parsed = if empty { Ok(Raw::default()) } else { serde_saphyr::from_str(&text) };
-                parsed.map_err(|error| format!("{}: {error}", path.display()))
+                if empty { Ok(Raw::default()) } else { parse(path, &text) }
             },
         );
         let raw = raw.unwrap_or_else(|problem| {
@@ -277,6 +275,12 @@ pub fn docker_config() -> Option<PathBuf> {
     Some(folder.join("config.json")).filter(|path| path.is_file())
 }
 
+/// Reads YAML; what is wrong with it is told in one line.
+pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, String> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| format!("{}: {error}", path.display()))
+}
+
 /// Reads a file of at most [`MAX_FILE`] bytes.
 pub fn read_text(path: &Path) -> Result<String, String> {
     let say = |error: std::io::Error| format!("{}: {error}", path.display());
@@ -309,61 +313,6 @@ fn later(raw: &Raw) -> impl Iterator<Item = String> {
         ("shard", raw.shard.is_some()),
     ];
     keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| format!("`{key}` is not built yet: take it out"))
-}
-
-/// The shipped policies and those of a folder.
-pub fn policies(dir: Option<&Path>) -> Result<NamedPolicies, ConfigError> {
-    let mut problems = Vec::new();
-    let named = named_policies(dir, &mut problems);
-    if problems.is_empty() { Ok(named) } else { Err(ConfigError(problems)) }
-}
-
-fn named_policies(dir: Option<&Path>, problems: &mut Vec<String>) -> NamedPolicies {
-    let mut files: BTreeMap<Arc<str>, PolicyFile> = BTreeMap::new();
-    for (name, text) in SHIPPED {
-        match serde_saphyr::from_str::<PolicyFile>(text) {
-            Ok(file) => _ = files.insert(file.name.clone(), file),
-            Err(error) => problems.push(format!("the shipped policy {name}: {error}")),
-        }
-    }
-    let mut own = BTreeSet::new();
-    let listed = dir.map_or_else(|| Ok(Vec::new()), policy_files);
-    for path in listed.unwrap_or_else(|problem| {
-        problems.push(problem);
-        Vec::new()
-    }) {
-        let parsed = read_text(&path).and_then(|text| {
-            serde_saphyr::from_str::<PolicyFile>(&text).map_err(|error| format!("{}: {error}", path.display()))
-        });
-        match parsed {
-            Ok(file) if !own.insert(file.name.clone()) => {
-                problems.push(format!("{}: another file has the policy `{}` too", path.display(), file.name));
-            }
-            Ok(file) => _ = files.insert(file.name.clone(), file),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    NamedPolicies::new(files.values()).unwrap_or_else(|error| {
-        problems.push(format!("policies: {error}"));
-        NamedPolicies::default()
-    })
-}
-
-/// The policy files of a folder, by name.
-pub fn policy_files(dir: &Path) -> Result<Vec<PathBuf>, String> {
-    let say = |error: std::io::Error| format!("{}: {error}", dir.display());
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(say)? {
-        let path = entry.map_err(say)?.path();
-        // A mounted ConfigMap has hidden folders beside its files.
-        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        let yaml = path.extension().is_some_and(|end| end == "yaml" || end == "yml");
-        if yaml && !hidden && path.is_file() {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {

@@ -16,7 +16,7 @@ use super::{
     survey::{self, block_on},
 };
 use crate::{
-    config::{self, ClusterArgs, Config, FileArgs},
+    config::{self, ClusterArgs, Config, ConfigError, FileArgs},
     domain::{
         annotations::globs,
         decide::{Current, Decision, Listing, decide},
@@ -34,6 +34,8 @@ const MAX_TAGS: u64 = 64 << 20;
 
 /// Explain the decision for one workload, or for a list of tags
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "supercargo explain [OPTIONS] [NS/]KIND/NAME\n       \
+                            supercargo explain [OPTIONS] --policy POLICY [--current TAG] --tags FILE")]
 pub(super) struct Args {
     /// The workload
     #[arg(value_name = "[NS/]KIND/NAME", required_unless_present = "policy", conflicts_with = "policy")]
@@ -109,8 +111,9 @@ impl Args {
     /// Each container of one workload as the cluster has it, with one look at its repositories.
     async fn of_cluster(&self, workload: &str, config: &Config) -> anyhow::Result<ExitCode> {
         let Some((namespace, kind, name)) = parse_workload(workload) else {
-            eprintln!("error: `{workload}` is no workload: write [NAMESPACE/]KIND/NAME, such as shop/deployment/web");
-            return Ok(ExitCode::from(2));
+            let kinds = KindSpec::all();
+            let message = format!("`{workload}` is no workload: write [NAMESPACE/]KIND/NAME; the kinds are {kinds}");
+            return Err(ConfigError::one(message).into());
         };
         let namespace = namespace.map(str::to_owned).or_else(|| self.namespace.clone());
         let scope = survey::Scope { namespace, all: false, one: Some((kind, name.to_owned())) };
@@ -118,8 +121,8 @@ impl Args {
         let reports: Vec<Report> = surveyed.into_iter().flat_map(|(_, assessment)| assessment.reports).collect();
         if reports.is_empty() {
             anyhow::bail!(
-                "{workload}: there is no such workload, or no policy applies to it: put supercargo.dev/policy on it \
-                 or on its Namespace"
+                "{workload}: there is no such workload, it could not be read (see above), or no policy applies to it: \
+                 put supercargo.dev/policy on it or on its Namespace"
             );
         }
         let text = structured(self.output, &reports)?;
@@ -147,7 +150,8 @@ fn report_text(report: &Report) -> String {
         line("image", report.image.to_string()),
         line("policy", report.policy.to_string()),
         line("decision", verdict(report.decision).to_owned()),
-        line("to", report.to_image.clone().unwrap_or_else(|| "-".to_owned())),
+        line("to", or_dash(report.to.as_ref())),
+        line("to image", report.to_image.clone().unwrap_or_else(|| "-".to_owned())),
     ];
     format!("{}\n{}", table(head.into_iter()), reasons_table(&report.reasons))
 }
@@ -184,10 +188,18 @@ impl Offline {
             ignore: self.ignore.as_deref().map(globs),
             allow_downgrade: self.allow_downgrade.then_some(true),
         };
-        let policy = match Policy::parse(&self.policy.unwrap_or_default(), &options, named) {
+        // Trimmed, as the annotation is.
+        let policy = match Policy::parse(self.policy.unwrap_or_default().trim(), &options, named) {
             Ok(policy) => policy,
             Err(error) => return Ok(Err(error)),
         };
+        let needs = policy.needs();
+        if needs.times || needs.digest_of_current {
+            let what = if needs.times { "when tags were pushed" } else { "what a tag points to" };
+            let message =
+                format!("`{policy}` asks the registry {what}, and a list of tags does not say: explain a workload");
+            return Ok(Err(PolicyError(message)));
+        }
         let tags = read_tags(self.tags.as_deref().unwrap_or(Path::new("-")))?;
         let current = Current { tag: self.current.as_ref(), digest: None };
         let decision = decide(&policy, current, &Listing::new(&tags), &HashMap::new());
@@ -229,7 +241,8 @@ fn read_tags(path: &Path) -> anyhow::Result<Vec<Tag>> {
     let source: Box<dyn std::io::Read> = if path == Path::new("-") {
         Box::new(stdin())
     } else {
-        Box::new(std::fs::File::open(path).with_context(|| path.display().to_string())?)
+        let cannot = |error| ConfigError::one(format!("{} cannot be read: {error}", path.display()));
+        Box::new(std::fs::File::open(path).map_err(cannot)?)
     };
     source.take(MAX_TAGS).read_to_string(&mut text).with_context(|| path.display().to_string())?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

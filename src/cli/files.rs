@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::manifest::{MAX_BYTES, Manifests};
+use crate::{
+    config::ConfigError,
+    manifest::{MAX_BYTES, Manifests},
+};
 
 /// A file that holds workloads or Namespaces.
 #[derive(Debug)]
@@ -90,11 +93,12 @@ pub(super) fn load(root: &Path) -> anyhow::Result<(Vec<ManifestFile>, Vec<Proble
 /// The YAML and JSON files under a folder, sorted. Dot files and folders, `node_modules` and symbolic links are not
 /// entered; a link that leads out of the folder is reported.
 pub(super) fn walk(root: &Path) -> anyhow::Result<(Vec<PathBuf>, Vec<Problem>)> {
-    let kind = fs::metadata(root).with_context(|| format!("{} cannot be read", root.display()))?;
+    let cannot = |error: io::Error| ConfigError::one(format!("{} cannot be read: {error}", root.display()));
+    let kind = fs::metadata(root).map_err(cannot)?;
     if !kind.is_dir() {
         return Ok((vec![root.to_owned()], Vec::new()));
     }
-    let inside = fs::canonicalize(root).with_context(|| format!("{} cannot be read", root.display()))?;
+    let inside = fs::canonicalize(root).map_err(cannot)?;
     let (mut files, mut problems) = (Vec::new(), Vec::new());
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -191,6 +195,7 @@ fn stage(file: &NewText) -> anyhow::Result<Staged> {
     let path = fs::canonicalize(file.path)?;
     let metadata = fs::metadata(&path)?;
     anyhow::ensure!(metadata.is_file(), "it is no regular file");
+    anyhow::ensure!(!metadata.permissions().readonly(), "it is read-only: allow writing (chmod u+w) first");
     if read(&path).as_deref() != Ok(file.old) {
         anyhow::bail!("the file was changed by somebody else meanwhile: run the command again");
     }
@@ -201,7 +206,10 @@ fn stage(file: &NewText) -> anyhow::Result<Staged> {
         match OpenOptions::new().write(true).create_new(true).open(&temporary) {
             Ok(out) => break (out, temporary),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < 10_000 => attempt += 1,
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let folder = format!("the new text is first written into the folder {}", folder.display());
+                return Err(anyhow::Error::from(error).context(folder));
+            }
         }
     };
     let staged = Staged { path, temporary, published: false };
@@ -241,7 +249,13 @@ impl Drop for Staged {
 pub(super) fn diff(path: &Path, old: &str, new: &str) -> String {
     let name = path.display().to_string();
     let name = name.strip_prefix("./").unwrap_or(&name).trim_start_matches('/').escape_debug().to_string();
-    similar::TextDiff::from_lines(old, new)
+    // By line feeds only, as `patch` and git have it: a carriage return alone ends no line to them.
+    fn lines(text: &str) -> Vec<&str> {
+        text.split_inclusive('\n').collect()
+    }
+    similar::TextDiff::configure()
+        .newline_terminated(true)
+        .diff_slices(&lines(old), &lines(new))
         .unified_diff()
         .header(&format!("a/{name}"), &format!("b/{name}"))
         .to_string()

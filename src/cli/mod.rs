@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::{config::ConfigError, logging::LoggingError};
+
 mod demo;
 mod explain;
 mod files;
@@ -15,6 +17,12 @@ mod run;
 mod set_image;
 mod survey;
 mod update;
+
+/// The exit code of an error: 2 where what was given cannot be used, else 1.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let of_input = |cause: &(dyn std::error::Error + 'static)| cause.is::<ConfigError>() || cause.is::<LoggingError>();
+    if error.chain().any(of_input) { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
 
 /// Brings new container images to where they run.
 #[derive(Debug, Parser)]

@@ -5,7 +5,10 @@ use std::io::Write;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::domain::report::{Report, Verdict};
+use crate::domain::{
+    reason::Code,
+    report::{Report, Verdict},
+};
 
 /// `-o`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -37,14 +40,18 @@ pub(super) fn structured<T: Serialize>(output: Output, value: &T) -> anyhow::Res
 pub(super) fn plan_table(reports: &[Report]) -> String {
     let head = ["WORKLOAD", "CONTAINER", "IMAGE", "DECISION", "TO", "REASON"].map(str::to_owned);
     let rows = reports.iter().map(|row| {
-        let reason = row.reasons.iter().find(|reason| reason.tag.is_none() || row.decision == Verdict::Update);
+        let first = row.reasons.iter().find(|reason| reason.tag.is_none() || row.decision == Verdict::Update);
+        let watched = !first.is_some_and(|reason| matches!(reason.code, Code::NotWatched | Code::NotSelected));
+        // What concerns the workload as a whole follows the reason for the decision.
+        let notes = row.reasons.iter().filter(|reason| reason.tag.is_none() && Some(*reason) != first);
+        let why: Vec<&str> = first.into_iter().chain(notes).map(|reason| reason.message.as_str()).collect();
         [
             row.workload.id.to_string(),
             dash(&row.container),
-            dash(&row.image),
-            verdict(row.decision).to_owned(),
+            dash(&short(&row.image)),
+            if watched { verdict(row.decision) } else { "not watched" }.to_owned(),
             row.to.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
-            reason.map_or_else(|| "-".to_owned(), |reason| reason.message.clone()),
+            dash(&why.join("; ")),
         ]
     });
     table(std::iter::once(head).chain(rows))
@@ -83,11 +90,25 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
+/// An image may be written as long as an object may be.
+fn short(image: &str) -> String {
+    const LONGEST: usize = 256;
+    match image.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &image[..end]),
+        None => image.to_owned(),
+    }
+}
+
 fn dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
 /// Control characters would let foreign text forge lines or colours.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The same, of a text of several lines.
+pub(super) fn lines(text: &str) -> String {
+    text.lines().map(one_line).collect::<Vec<_>>().join("\n")
 }

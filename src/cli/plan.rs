@@ -44,6 +44,9 @@ impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = Config::read(&self.files, &crate::app::sender_names())?;
         let (reports, failed) = block_on(self.reports(&config))?;
+        if reports.is_empty() {
+            eprintln!("no workload that a policy applies to was found");
+        }
         let text = structured(self.output, &reports)?;
         print(&text.unwrap_or_else(|| plan_table(&reports)))?;
         let changes = reports.iter().any(|report| report.decision == Verdict::Update);

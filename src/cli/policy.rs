@@ -11,7 +11,7 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor, value},
 };
 
-use super::output::print;
+use super::output::{lines, one_line, print};
 use crate::{
     config::{policy_files, read_text},
     domain::policy::{Failure, NamedPolicies, Policy, PolicyFile, Vector},
@@ -31,16 +31,17 @@ pub(super) enum Command {
 impl Command {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self::Test { files } = self;
-        let cases = match read(&files) {
-            Ok(cases) => cases,
-            Err(error) => {
-                eprintln!("error: {error}");
-                return Ok(ExitCode::from(2));
-            }
-        };
-        let summary = run(&cases);
+        let (documents, unreadable) = read(&files);
+        for error in &unreadable {
+            eprintln!("error: {error}");
+        }
+        let summary = run(&documents);
         print(&format!("{}{} passed, {} failed\n", summary.text, summary.passed, summary.failed))?;
-        Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(match (unreadable.len(), summary.failed) {
+            (0, 0) => ExitCode::SUCCESS,
+            (0, _) => ExitCode::FAILURE,
+            _ => ExitCode::from(2),
+        })
     }
 }
 
@@ -60,25 +61,38 @@ struct Summary {
     text: String,
 }
 
-/// Reads files, and the YAML files right in folders.
-fn read(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Document)>, String> {
-    let mut documents = Vec::new();
+/// Reads files, and the YAML files right in folders; and what cannot be read.
+fn read(paths: &[PathBuf]) -> (Vec<(PathBuf, Document)>, Vec<String>) {
+    let (mut documents, mut unreadable) = (Vec::new(), Vec::new());
     for path in paths {
-        let files = if path.is_dir() { policy_files(path)? } else { vec![path.clone()] };
-        if files.is_empty() {
-            return Err(format!("{}: the folder holds no .yaml file", path.display()));
-        }
-        for file in files {
-            let text = read_text(&file)?;
-            let read: Vec<Document> =
-                serde_saphyr::from_multiple(&text).map_err(|error| format!("{}: {error}", file.display()))?;
-            if read.is_empty() {
-                return Err(format!("{}: neither a list of cases nor a policy file", file.display()));
+        let files = if path.is_dir() { policy_files(path) } else { Ok(vec![path.clone()]) };
+        match files {
+            Ok(files) if files.is_empty() => {
+                unreadable.push(format!("{}: the folder holds no .yaml file", path.display()));
             }
-            documents.extend(read.into_iter().map(|document| (file.clone(), document)));
+            Ok(files) => {
+                for file in files {
+                    match read_file(&file) {
+                        Ok(read) => documents.extend(read.into_iter().map(|document| (file.clone(), document))),
+                        Err(error) => unreadable.push(error),
+                    }
+                }
+            }
+            Err(error) => unreadable.push(error),
         }
     }
-    Ok(documents)
+    (documents, unreadable)
+}
+
+fn read_file(file: &Path) -> Result<Vec<Document>, String> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    let read: Vec<Document> = serde_saphyr::from_multiple_with_options(&read_text(file)?, options)
+        .map_err(|error| format!("{}: {error}", file.display()))?;
+    if read.is_empty() {
+        Err(format!("{}: neither a list of cases nor a policy file", file.display()))
+    } else {
+        Ok(read)
+    }
 }
 
 fn run(documents: &[(PathBuf, Document)]) -> Summary {
@@ -123,7 +137,7 @@ impl Summary {
     fn fail(&mut self, path: &Path, name: &str, what: &str) {
         self.failed += 1;
         // Writing to a String cannot fail.
-        let _ = writeln!(self.text, "FAILED {}: {name}\n  {what}\n", path.display());
+        let _ = writeln!(self.text, "FAILED {}: {}\n  {}\n", path.display(), one_line(name), lines(what));
     }
 }
 

@@ -13,7 +13,7 @@ use super::files;
 use crate::{
     domain::{
         image::{Digest, ImageRef, Repository, Tag},
-        workload::{KINDS, KindSpec},
+        workload::KindSpec,
     },
     manifest::{self, Edit},
 };
@@ -49,7 +49,7 @@ pub(super) struct Args {
     container: Option<String>,
 
     /// Set the scalar at this path: `a.b[0].c`; a key with other characters in quotes: `a."b.c"`
-    #[arg(long, requires = "value")]
+    #[arg(long, requires = "value", conflicts_with_all = ["tag", "digest", "kind", "name", "container"])]
     path: Option<manifest::Path>,
     /// The text to write at --path; quoted where it would not be read as this text
     #[arg(long, requires = "path", allow_hyphen_values = true)]
@@ -74,11 +74,7 @@ fn digest(text: &str) -> Result<DigestChoice, String> {
 }
 
 fn kind(text: &str) -> Result<&'static KindSpec, String> {
-    KindSpec::find(text).ok_or_else(|| format!("known kinds: {}", kinds()))
-}
-
-fn kinds() -> String {
-    KINDS.iter().map(|k| k.kind.as_str()).collect::<Vec<_>>().join(", ")
+    KindSpec::find(text).ok_or_else(|| format!("known kinds: {}", KindSpec::all()))
 }
 
 impl Args {
@@ -89,6 +85,9 @@ impl Args {
             files::read_from(io::stdin().lock())
         } else {
             match File::open(&self.file) {
+                Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_dir()) => {
+                    return Ok(usage(&format!("{name} is a folder: name a file")));
+                }
                 Ok(file) => files::read_from(file),
                 Err(error) => return Ok(usage(&format!("{name} cannot be read: {error}"))),
             }
@@ -174,7 +173,7 @@ impl Args {
         format!(
             "no container of a workload ({}){narrowing} runs an image of {repository} (other kinds, and the `images` of a \
              kustomization, are edited by --path)",
-            kinds()
+            KindSpec::all()
         )
     }
 }

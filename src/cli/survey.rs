@@ -14,7 +14,7 @@ use super::files::{self, ManifestFile, Problem};
 use crate::{
     clock::SystemClock,
     cluster,
-    config::{self, ClusterArgs, Config},
+    config::{self, ClusterArgs, Config, ConfigError},
     domain::{
         keel::KeelMode,
         workload::{KindSpec, Workload, WorkloadId},
@@ -56,7 +56,7 @@ pub(super) fn settings(config: &Config, keel: KeelMode) -> Settings {
         keel,
         guards: config.guards.clone(),
         dry_run: false,
-        operator_serves: Arc::new(|_, _| true),
+        operator_serves: Arc::new(config.operator_serves()),
         await_namespaces: false,
         keep_reasons: true,
     }
@@ -64,12 +64,12 @@ pub(super) fn settings(config: &Config, keel: KeelMode) -> Settings {
 
 /// The registries as the user of this machine reaches them: with the docker config file, and what `--config` says.
 pub(super) fn local_registry(config: &Config) -> anyhow::Result<registry::Client> {
-    registry_with(config, Arc::new(NoSecrets))
+    let settings = crate::app::registry_settings(config, false)?;
+    let settings = registry::Settings { docker_config: config::docker_config(), ..settings };
+    registry_with(settings, Arc::new(NoSecrets))
 }
 
-fn registry_with(config: &Config, secrets: Arc<dyn Secrets>) -> anyhow::Result<registry::Client> {
-    let settings =
-        registry::Settings { docker_config: config::docker_config(), ..crate::app::registry_settings(config, false)? };
+fn registry_with(settings: registry::Settings, secrets: Arc<dyn Secrets>) -> anyhow::Result<registry::Client> {
     let (clock, metrics) = (Arc::new(SystemClock::default()), Arc::new(Metrics::default()));
     Ok(registry::Client::new(settings, secrets, clock, metrics)?)
 }
@@ -78,6 +78,7 @@ fn registry_with(config: &Config, secrets: Arc<dyn Secrets>) -> anyhow::Result<r
 pub(super) async fn folder(root: &Path, settings: &Settings, registry: &dyn Registry) -> anyhow::Result<Folder> {
     let (files, problems) = files::load(root)?;
     let clock = SystemClock::default();
+    let settings = Settings { operator_serves: Arc::new(|_, _| true), ..settings.clone() };
     let mut surveyed = Vec::new();
     for round in rounds(&files) {
         let mut changes = namespaces(&files);
@@ -128,7 +129,8 @@ pub(super) async fn cluster(
         });
     }
     let secrets = Arc::new(cluster::PullSecrets::new(client.clone(), clock.clone()));
-    let registry = registry_with(config, secrets)?;
+    // As the operator would with this configuration: the user's own docker login says nothing about it.
+    let registry = registry_with(crate::app::registry_settings(config, false)?, secrets)?;
     let objects = cluster::Objects::new(client, clock.clone());
     Ok(engine::survey(settings, changes, &registry, Some(&objects), &*clock, |_| "cluster".to_owned()).await)
 }
@@ -151,9 +153,9 @@ async fn connect(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(kube::Client, Vec<ClusterChange>)> {
     let options = cluster::connect::Options { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
-    let client = cluster::connect(&options).await?;
+    let client = cluster::connect(&options).await.map_err(|error| ConfigError::one(error.to_string()))?;
     // A cluster that does not answer is told at once; the watches would wait for it.
-    client.apiserver_version().await.context("the cluster does not answer")?;
+    cluster::reach(&client).await?;
     let watched = if scope.all {
         cluster::Scope::Cluster
     } else {

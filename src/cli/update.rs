@@ -35,6 +35,9 @@ impl Args {
         let registry = survey::local_registry(&config)?;
         let folder = block_on(survey::folder(&self.path, &settings, &registry))?;
         let mut failed = !folder.problems.is_empty();
+        if folder.surveyed.is_empty() {
+            eprintln!("no workload that a policy applies to was found");
+        }
         for problem in &folder.problems {
             eprintln!("{problem}");
         }
@@ -48,7 +51,11 @@ impl Args {
                 }
             }
         }
-        let texts = edited(&folder)?;
+        let (texts, refused) = edited(&folder);
+        for error in &refused {
+            failed = true;
+            eprintln!("{error}");
+        }
         let changed: Vec<NewText<'_>> = texts
             .iter()
             .map(|(&file, new)| NewText { path: &folder.files[file].path, old: &folder.files[file].text, new })
@@ -62,8 +69,9 @@ impl Args {
     }
 }
 
-/// The new text of every file that changes. Where one edit cannot be made exactly, none is made anywhere.
-pub(super) fn edited(folder: &Folder) -> anyhow::Result<BTreeMap<usize, String>> {
+/// The new text of every file that changes, and the files that are left as they are, because an edit of them cannot be
+/// made exactly.
+pub(super) fn edited(folder: &Folder) -> (BTreeMap<usize, String>, Vec<String>) {
     let mut edits: BTreeMap<usize, Vec<Edit>> = BTreeMap::new();
     for surveyed in &folder.surveyed {
         let Some(plan) = &surveyed.assessment.plan else { continue };
@@ -78,14 +86,16 @@ pub(super) fn edited(folder: &Folder) -> anyhow::Result<BTreeMap<usize, String>>
             }));
         }
     }
-    let mut texts = BTreeMap::new();
+    let (mut texts, mut refused) = (BTreeMap::new(), Vec::new());
     for (file, edits) in edits {
         let ManifestFile { path, text, .. } = &folder.files[file];
-        let refused = |error: EditError| {
-            anyhow::anyhow!("{}:{}: {}; nothing was written", path.display(), error.line, error.reason)
-        };
-        let new = manifest::edit(text, &edits).map_err(refused)?;
-        texts.insert(file, new);
+        match manifest::edit(text, &edits) {
+            Ok(new) => _ = texts.insert(file, new),
+            Err(EditError { line, reason, .. }) => {
+                let path = path.display().to_string();
+                refused.push(format!("{}:{line}: {reason}; the file is left as it is", path.escape_debug()));
+            }
+        }
     }
-    Ok(texts)
+    (texts, refused)
 }

@@ -8,6 +8,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
+use super::failure;
 use crate::ports::ClusterError;
 
 /// What a person said about which cluster is meant.
@@ -26,6 +27,19 @@ pub async fn connect(options: &Options) -> Result<Client, ClusterError> {
     let mut config = config(options).await?;
     config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("supercargo/", env!("CARGO_PKG_VERSION")))));
     Client::try_from(config).map_err(|e| ClusterError(format!("the connection to the cluster cannot be set up: {e}")))
+}
+
+/// Asks the API server for its version, to tell at once if it cannot be spoken to.
+pub async fn reach(client: &Client) -> Result<(), ClusterError> {
+    let says = |why: &str, what_next: &str| Err(ClusterError(format!("{why}; {what_next}")));
+    match client.apiserver_version().await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 401 => says(
+            "the API server does not accept the credentials of the kubeconfig",
+            "log in again, or choose another one by --kubeconfig or --context",
+        ),
+        Err(error) => says(&failure(&error), "is it the cluster that is meant? see --kubeconfig and --context"),
+    }
 }
 
 async fn config(options: &Options) -> Result<Config, ClusterError> {

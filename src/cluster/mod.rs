@@ -14,7 +14,7 @@ mod secrets;
 mod sink;
 mod watch;
 
-pub use connect::connect;
+pub use connect::{connect, reach};
 pub use events::EventWriter;
 pub use secrets::PullSecrets;
 pub use sink::Objects;

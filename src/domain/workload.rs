@@ -17,16 +17,18 @@ pub struct KindSpec {
     pub version: &'static str,
     /// Name in URLs, `deployments`
     pub plural: &'static str,
+    /// kubectl's short name, `deploy`
+    pub short: &'static str,
     /// JSON pointer of the pod spec.
     pub pod_spec: &'static str,
 }
 
 /// The kinds that are watched and edited.
 pub const KINDS: &[KindSpec] = &[
-    KindSpec::new("Deployment", "apps", "v1", "deployments", "/spec/template/spec"),
-    KindSpec::new("StatefulSet", "apps", "v1", "statefulsets", "/spec/template/spec"),
-    KindSpec::new("DaemonSet", "apps", "v1", "daemonsets", "/spec/template/spec"),
-    KindSpec::new("CronJob", "batch", "v1", "cronjobs", "/spec/jobTemplate/spec/template/spec"),
+    KindSpec::new("Deployment", "apps", "v1", ["deployments", "deploy"], "/spec/template/spec"),
+    KindSpec::new("StatefulSet", "apps", "v1", ["statefulsets", "sts"], "/spec/template/spec"),
+    KindSpec::new("DaemonSet", "apps", "v1", ["daemonsets", "ds"], "/spec/template/spec"),
+    KindSpec::new("CronJob", "batch", "v1", ["cronjobs", "cj"], "/spec/jobTemplate/spec/template/spec"),
 ];
 
 impl KindSpec {
@@ -34,10 +36,10 @@ impl KindSpec {
         kind: &'static str,
         group: &'static str,
         version: &'static str,
-        plural: &'static str,
+        [plural, short]: [&'static str; 2],
         pod_spec: &'static str,
     ) -> Self {
-        Self { kind: Kind(Cow::Borrowed(kind)), group, version, plural, pod_spec }
+        Self { kind: Kind(Cow::Borrowed(kind)), group, version, plural, short, pod_spec }
     }
 
     /// `apps/v1`
@@ -45,9 +47,14 @@ impl KindSpec {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
     }
 
-    /// Finds a kind by its name, plural or singular, letter case aside (`Deployment`, `deployments`, `deployment`).
+    /// Finds a kind by any of its names, letter case aside (`Deployment`, `deployments`, `deploy`).
     pub fn find(name: &str) -> Option<&'static Self> {
-        KINDS.iter().find(|k| k.kind.as_str().eq_ignore_ascii_case(name) || k.plural.eq_ignore_ascii_case(name))
+        KINDS.iter().find(|k| [k.kind.as_str(), k.plural, k.short].iter().any(|known| known.eq_ignore_ascii_case(name)))
+    }
+
+    /// All kinds, for messages.
+    pub fn all() -> String {
+        KINDS.iter().map(|k| k.kind.as_str()).collect::<Vec<_>>().join(", ")
     }
 }
 

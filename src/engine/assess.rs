@@ -64,6 +64,7 @@ pub(super) fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestam
         }
         reports.push(row);
     }
+    explain_followers(entry, &mut reports);
     if reports.is_empty() {
         reports.push(Report {
             workload: shown,
@@ -110,10 +111,10 @@ fn fill(
             return None;
         }
         Watch::Follows(leader) => {
+            row.reasons.push(Reason::new(Code::Follows, format!("moves with container {leader}, whose image it runs")));
             let (change, policy, evidence) = follow(entry, container, leader, now)?;
             row.policy.clone_from(&policy);
             show(row, &change);
-            row.reasons.push(Reason::new(Code::Follows, format!("moves with container {leader}, whose image it runs")));
             return Some((change, policy, evidence));
         }
     };
@@ -183,6 +184,22 @@ fn follow(
     change.container.clone_from(&container.container);
     change.init = container.init;
     Some((change, policy.as_str().into(), evidence))
+}
+
+/// What holds up a container holds up those that follow it.
+fn explain_followers(entry: &Entry, reports: &mut [Report]) {
+    for (index, container) in entry.rule.containers.iter().enumerate() {
+        let Watch::Follows(leader) = &container.state else { continue };
+        let place = entry.rule.containers.iter().position(|other| other.container == *leader);
+        let Some(leader) = place.and_then(|place| reports.get(place)) else { continue };
+        let (policy, decision, why) = (leader.policy.clone(), leader.decision, leader.reasons.first().cloned());
+        if let Some(row) = reports.get_mut(index).filter(|row| row.decision != Verdict::Update)
+            && matches!(decision, Verdict::Problem | Verdict::Blocked)
+        {
+            (row.policy, row.decision) = (policy, decision);
+            row.reasons.splice(0..0, why);
+        }
+    }
 }
 
 /// Puts all changes of a workload into one plan and lets it through the gates; what is closed goes into the rows.

@@ -19,7 +19,26 @@ pub(super) struct Told<'p> {
 #[derive(Default, PartialEq)]
 struct Said {
     codes: Vec<Code>,
-    notices: Vec<(&'static str, String)>,
+    lines: Vec<Line>,
+}
+
+/// Something to be told.
+#[derive(PartialEq)]
+struct Line {
+    /// The Event's reason.
+    event: &'static str,
+    tone: Tone,
+    text: String,
+}
+
+#[derive(PartialEq)]
+enum Tone {
+    /// Somebody must do something.
+    Problem,
+    /// It would be updated, but is not to be.
+    Held,
+    /// Good to know.
+    Note,
 }
 
 impl<'p> Told<'p> {
@@ -39,9 +58,13 @@ impl<'p> Told<'p> {
         for &code in &said.codes {
             gauge(code).inc();
         }
-        for (reason, message) in said.notices.iter().filter(|notice| !old.notices.contains(notice)) {
-            tracing::warn!(workload = %id, reason, message, "not updated");
-            self.notice(id, uid, reason, true, message.clone());
+        for Line { event, tone, text } in said.lines.iter().filter(|line| !old.lines.contains(line)) {
+            match tone {
+                Tone::Problem => tracing::warn!(workload = %id, reason = event, why = text, "not updated"),
+                Tone::Held => tracing::info!(workload = %id, why = text, "would be updated"),
+                Tone::Note => tracing::info!(workload = %id, why = text, "noted"),
+            }
+            self.notice(id, uid, event, *tone == Tone::Problem, text.clone());
         }
         if said != Said::default() {
             self.said.insert(id.clone(), said);
@@ -90,10 +113,7 @@ fn worth_saying(assessment: &Assessment) -> Said {
     for row in &assessment.reports {
         // What blocks nothing and still is no update's own business, such as a `poll` that is not what was asked for.
         for note in row.reasons.iter().filter(|reason| is_note(row.decision, reason.code)) {
-            let notice = ("PolicyProblem", format!("{} ({})", note.message, note.code));
-            if !said.notices.contains(&notice) {
-                said.notices.push(notice);
-            }
+            said.add("PolicyProblem", Tone::Note, format!("{} ({})", note.message, note.code));
         }
         let event = match row.decision {
             Verdict::Problem => "PolicyProblem",
@@ -101,21 +121,32 @@ fn worth_saying(assessment: &Assessment) -> Said {
             Verdict::Update | Verdict::UpToDate | Verdict::Waiting => continue,
         };
         let Some(reason) = row.reasons.first() else { continue };
-        match reason.code {
-            Code::NotLookedYet | Code::Suspended | Code::DryRun => continue,
-            _ => said.codes.push(reason.code),
-        }
-        // A registry that is away for a while concerns its operator, not each workload.
-        if matches!(reason.code, Code::RegistryUnavailable | Code::RegistryLimited) {
-            continue;
-        }
         let place = if row.container.is_empty() { String::new() } else { format!("container {}: ", row.container) };
-        let notice = (event, format!("{place}{} ({})", reason.message, reason.code));
-        if !said.notices.contains(&notice) {
-            said.notices.push(notice);
+        match (reason.code, &row.to_image) {
+            (Code::NotLookedYet, _) => {}
+            (Code::Suspended | Code::DryRun, Some(to)) => {
+                let text = format!("{place}{to} by policy {}, but {} ({})", row.policy, reason.message, reason.code);
+                said.add(event, Tone::Held, text);
+            }
+            (code, _) => {
+                said.codes.push(code);
+                // A registry that is away for a while concerns its operator, not each workload.
+                if !matches!(code, Code::RegistryUnavailable | Code::RegistryLimited) {
+                    said.add(event, Tone::Problem, format!("{place}{} ({code})", reason.message));
+                }
+            }
         }
     }
     said
+}
+
+impl Said {
+    fn add(&mut self, event: &'static str, tone: Tone, text: String) {
+        let line = Line { event, tone, text };
+        if !self.lines.contains(&line) {
+            self.lines.push(line);
+        }
+    }
 }
 
 fn is_note(decision: Verdict, code: Code) -> bool {

@@ -172,10 +172,16 @@ pub(super) fn get(tree: &Tree, mapping: Id, key: &str, kind: Kind) -> Result<Opt
     }
 }
 
-/// A text under a key.
+/// A text under a key. Names are printed: one that would be more than a name to a terminal is no name.
 fn text<'t>(tree: &'t Tree, mapping: Id, key: &str) -> Result<Option<&'t str>, ManifestError> {
     let Some(value) = tree.get(mapping, key)? else { return Ok(None) };
-    tree.scalar(value).map(Some).ok_or_else(|| no(tree, value, key, "no text"))
+    match tree.scalar(value) {
+        None => Err(no(tree, value, key, "no text")),
+        Some(text) if text.contains(char::is_control) => {
+            Err(no(tree, value, key, "no name: it holds control characters"))
+        }
+        some => Ok(some),
+    }
 }
 
 /// The entries of `metadata.annotations` or `metadata.labels` that concern us, and whether there is such a map.

@@ -243,7 +243,11 @@ impl Http {
                      spoken to like that",
                 );
             }
-            _ => return refuse("which is neither https nor http"),
+            other => {
+                let text =
+                    format!("{} leads to a `{}:` address: only https and http are followed", ask.what, excerpt(other));
+                return Err(fail(RegistryErrorKind::Refused, text));
+            }
         }
         if self.in_cluster && !self.named_hosts.contains(&host) && address::is_forbidden_literal(url) {
             return refuse(&forbidden_text());

@@ -197,7 +197,11 @@ impl Look<'_> {
 
     fn refused(&self, ask: &Ask<'_>, tried: &[Credential], candidates: Candidates) -> RegistryError {
         let host = &self.registry.host;
-        let names: Vec<String> = tried.iter().map(Credential::name).collect();
+        let (nobody, named): (Vec<_>, Vec<_>) = tried.iter().partition(|credential| credential.owner == Owner::Nobody);
+        let mut names: Vec<String> = named.into_iter().map(Credential::name).collect();
+        if !nobody.is_empty() {
+            names.push(if names.is_empty() { "no credentials" } else { "then none" }.to_owned());
+        }
         let mut text = format!("{host} gives no access to {} (tried {})", ask.what, names.join(", "));
         for note in &candidates.notes {
             text.push_str("; ");

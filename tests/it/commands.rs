@@ -1,10 +1,15 @@
 //! The commands on a folder and on a cluster, with a real registry.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::support::{control_plane::shared, operator::supercargo, registry::Registry};
+use crate::support::{
+    control_plane::{ADMIN, shared},
+    objects::{deployment, policy},
+    operator::supercargo,
+    registry::{Access, Options, PASSWORD, Registry, USER, docker_config},
+};
 
 const WEB: &str = "\
 # front end
@@ -121,6 +126,94 @@ async fn a_registry_that_does_not_answer_is_said_and_the_rest_is_updated() {
     assert_eq!(text, dead.replace("web:1.0.0", "web:1.1.0"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_edited_exactly_is_left_and_the_rest_is_updated() {
+    let (_registry, folder, text) = folder().await;
+    let aliased = |text: &str| {
+        text.replacen("        image: ", "        image: &image ", 1).replacen(
+            "---\n",
+            "        env: [{name: IMAGE, value: *image}]\n---\n",
+            1,
+        )
+    };
+    for name in ["a.yaml", "b.yaml"] {
+        std::fs::write(folder.path().join(name), aliased(&text)).unwrap();
+    }
+
+    let (code, diff, err) = run(&["update", "."], folder.path());
+
+    assert_eq!(code, 1);
+    for name in ["a.yaml", "b.yaml"] {
+        assert!(err.contains(&format!("./{name}:12: ")) && err.contains("the file is left as it is"), "{err}");
+        assert_eq!(std::fs::read_to_string(folder.path().join(name)).unwrap(), aliased(&text));
+    }
+    assert!(diff.contains("+++ b/web.yaml") && !diff.contains("a.yaml"), "{diff}");
+    assert_ne!(std::fs::read_to_string(folder.path().join("web.yaml")).unwrap(), text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_holds_up_a_container_holds_up_those_that_follow_it() {
+    let (_registry, folder, text) = folder().await;
+    let (first, _) = text.split_once("---\n").unwrap();
+    let init = "      initContainers:\n      - {name: init, image: 127.0.0.1:1/team/web:1.0.0}\n";
+    let host = first.split("image: ").nth(1).unwrap().split("/team").next().unwrap();
+    let text = format!("{}{init}", first.replace(host, "127.0.0.1:1"));
+    std::fs::write(folder.path().join("web.yaml"), text).unwrap();
+
+    let rows = plan(&["."], folder.path());
+
+    let codes = |row: &Value| -> Vec<String> {
+        row["reasons"].as_array().unwrap().iter().map(|reason| reason["code"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((&rows[1]["container"], &rows[1]["decision"]), (&json!("init"), &json!("blocked")));
+    assert_eq!(codes(&rows[1]), ["registry-unavailable", "follows"]);
+}
+
+#[rstest::rstest]
+#[case(&["plan", "nowhere"])]
+#[case(&["update", "nowhere"])]
+#[case(&["migrate", "nowhere"])]
+#[case(&["explain", "--policy", "minor", "--tags", "nowhere"])]
+#[case(&["explain", "--policy", "digest", "--tags", "file"])]
+#[case(&["explain", "pod/web"])]
+#[case(&["plan", ".", "--config", "nowhere"])]
+#[case(&["plan", ".", "--config", "file"])]
+#[case(&["plan", ".", "--policies", "nowhere"])]
+#[case(&["plan", "--kubeconfig", "nowhere"])]
+#[case(&["set-image", ".", "--path", "a", "--value", "b"])]
+#[case(&["set-image", "file", "--path", "a", "--value", "b", "--tag", "c"])]
+#[case(&["run", "--log-level", "a=b=c"])]
+#[case(&["run", "--hooks-allow-unsigned", "nobody"])]
+fn what_cannot_be_used_ends_with_2(#[case] args: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "a: 1\n").unwrap();
+    let (code, out, err) = run(args, folder.path());
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(err.starts_with("error: "), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_cluster_plan_says_what_the_operator_would_and_not_what_the_users_login_may() {
+    let plane = shared().await;
+    let registry = Registry::start_with(Options { access: Access::Password, ..Options::default() }).await;
+    registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
+    let namespace = plane.namespace("login").await;
+    let object = deployment("web", &format!("{}/web:1.0.0", registry.host), policy("patch"));
+    namespace.create(&object.to_string()).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), docker_config(&registry.host, USER, PASSWORD)).unwrap();
+    std::fs::write(folder.path().join("web.json"), object.to_string()).unwrap();
+    let decision = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
+        command.args(["plan", "-o", "json"]).args(args).env("DOCKER_CONFIG", folder.path()).current_dir(&folder);
+        let rows: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+        rows[0]["decision"].as_str().unwrap().to_owned()
+    };
+    let kubeconfig = plane.kubeconfig(ADMIN);
+    assert_eq!(decision(&["web.json"]), "update");
+    assert_eq!(decision(&["--kubeconfig", kubeconfig.to_str().unwrap(), "-n", &namespace.name]), "blocked");
+}
+
 #[test]
 fn the_demonstration_finds_decides_and_edits() {
     let (code, out, err) = run(&["demo"], Path::new("."));
@@ -148,7 +241,7 @@ async fn plan_says_for_a_cluster_what_would_change() {
             .to_string(),
         )
         .await;
-    let kubeconfig = plane.kubeconfig(crate::support::control_plane::ADMIN);
+    let kubeconfig = plane.kubeconfig(ADMIN);
 
     let rows = plan(&["--kubeconfig", kubeconfig.to_str().unwrap(), "-n", &namespace.name], Path::new("."));
 

@@ -76,7 +76,7 @@ async fn the_first_deployment_of_the_readme_is_updated_and_tells_of_it() {
     let lines: Vec<&str> = blocks(section, "sh")[0].lines().collect();
     // That the base does the whole job is shown for itself.
     let [base, annotate, push, get, describe] = lines[..] else { panic!("{lines:?}") };
-    assert!(base.starts_with("kubectl apply -k deploy/base"));
+    assert!(base.starts_with("kubectl apply -k my-cluster"));
     let kubectl = |line| shell(line, Path::new("."), Some(&kubeconfig));
 
     kubectl(annotate);

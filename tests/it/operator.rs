@@ -358,3 +358,32 @@ async fn a_registry_that_is_away_is_never_up_to_date_and_all_is_caught_up() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_to_be_changed_is_still_reported() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    registry.push_tags("web", ["1.0.0", "1.1.0"]).await;
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    let (suspended, dry) = (plane.namespace("suspended").await, plane.namespace("dry-run").await);
+    let annotations = json!({"supercargo.dev/policy": "minor", "supercargo.dev/suspend": "true"});
+    suspended.create(&deployment(&image("1.0.0"), annotations)).await;
+    dry.create(&deployment(&image("1.0.0"), policy("minor"))).await;
+
+    let one = Operator::start(plane, &Setup::in_namespace(&suspended, "1s")).await;
+    let two = Operator::start(plane, &Setup::in_namespace(&dry, "1s").with(&["--dry-run"])).await;
+
+    for (namespace, operator, code) in [(&suspended, &one, "(suspended)"), (&dry, &two, "(dry-run)")] {
+        let message = event(namespace, "UpdateBlocked").await;
+        assert!(message.contains(&image("1.1.0")) && message.contains(code), "{message}");
+        assert_eq!(namespace.images("deployments", "web").await, [image("1.0.0")]);
+        let log = operator.process.output();
+        assert!(log.contains("would be updated"), "{log}");
+        // One key of a name in each line.
+        assert!(log.lines().all(|line| line.matches("\"message\":").count() == 1), "{log}");
+    }
+
+    suspended
+        .merge("deployments", "web", json!({"metadata": {"annotations": {"supercargo.dev/suspend": "false"}}}))
+        .await;
+    image_becomes(&suspended, "deployments", "web", &image("1.1.0")).await;
+}

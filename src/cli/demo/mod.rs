@@ -46,7 +46,7 @@ async fn demonstrate() -> anyhow::Result<()> {
     say(&format!("A registry listens on {}. It holds {REPOSITORY}:1.0.0.", registry.address))?;
     say("A folder holds web.yaml, a Deployment of that image with the annotation supercargo.dev/policy: minor.")?;
     let before = survey::folder(folder.path(), &settings, &*client).await?;
-    ensure!(edited(&before)?.is_empty(), "there was something to update before the push");
+    ensure!(edited(&before).0.is_empty(), "there was something to update before the push");
     say("supercargo looks: nothing to update.\n")?;
 
     for tag in PUSHED {
@@ -60,7 +60,7 @@ async fn demonstrate() -> anyhow::Result<()> {
     });
     print(&table(reasons))?;
 
-    let texts = edited(&after)?;
+    let (texts, _) = edited(&after);
     ensure!(texts.len() == 1, "the push was not found");
     for (&file, new) in &texts {
         let found = &after.files[file];
@@ -70,7 +70,7 @@ async fn demonstrate() -> anyhow::Result<()> {
         print(&files::diff(shown, &found.text, &std::fs::read_to_string(&found.path)?))?;
     }
     say("\nNext, with a cluster:\n  \
-           kubectl apply -k deploy/base\n  \
+           kubectl apply -k my-cluster       # deploy/base with the name of your image: docs/install.md\n  \
            kubectl annotate deployment web supercargo.dev/policy=minor\n  \
            supercargo plan")
 }

@@ -146,14 +146,17 @@ impl Layer {
                 if place == Place::Namespace {
                     return Ok(());
                 }
-                let near = nearest(container, workload.containers.iter().map(|c| &*c.name));
-                let hint = near.map_or_else(String::new, |near| format!("; is `{near}` meant?"));
-                return Err(unknown(format!(": there is no container `{}`{hint}", excerpt(container))));
+                return Err(unknown(format!(": {}", no_container(container, workload))));
             }
         }
         let value = value.trim();
         let shown = format!("`{}: {}`{there}", excerpt(key), excerpt(value));
-        let wrong = check(spec, value, named).err().map(|(code, why)| Reason::new(code, format!("{shown}: {why}")));
+        let names_nobody = || match (spec.name, place) {
+            ("containers", Place::Workload) => nobody(value, workload),
+            _ => None,
+        };
+        let wrong = check(spec, value, named).err().or_else(|| Some((Code::AnnotationInvalid, names_nobody()?)));
+        let wrong = wrong.map(|(code, why)| Reason::new(code, format!("{shown}: {why}")));
         let given = Given { shown, value: value.to_owned(), wrong };
         let twice = match container {
             Some(container) => self.of_container.insert((spec.name, container.to_owned()), given.clone()),
@@ -257,6 +260,23 @@ fn check(spec: &Spec, value: &str, named: &NamedPolicies) -> Result<(), (Code, S
         },
         _ => Ok(()),
     }
+}
+
+/// What is wrong with a list of containers that names one which is not there, or none at all.
+fn nobody(value: &str, workload: &Workload) -> Option<String> {
+    let globs = globs(value).ok()?;
+    let is_there = |glob: &NameGlob| workload.containers.iter().any(|container| glob.is_match(&container.name));
+    let missing = globs.iter().find_map(|glob| match glob {
+        NameGlob::Name(name) if !is_there(glob) => Some(no_container(name, workload)),
+        _ => None,
+    });
+    missing.or_else(|| (!globs.iter().any(is_there)).then(|| "it fits no container".to_owned()))
+}
+
+fn no_container(name: &str, workload: &Workload) -> String {
+    let near = nearest(name, workload.containers.iter().map(|container| &*container.name));
+    let hint = near.map_or_else(String::new, |near| format!("; is `{near}` meant?"));
+    format!("there is no container `{}`{hint}", excerpt(name))
 }
 
 fn regex(value: &str) -> Result<(), String> {

@@ -262,6 +262,21 @@ fn a_mistake_blocks_the_workload_and_says_what_to_do(
     }
 }
 
+#[rstest::rstest]
+#[case("wbe", "there is no container `wbe`; is `web` meant?")]
+#[case("web,wbe", "there is no container `wbe`")]
+#[case("x*", "it fits no container")]
+fn containers_that_are_not_there_are_a_mistake_of_the_workload_not_of_its_namespace(
+    #[case] value: &str,
+    #[case] says: &str,
+) {
+    let rule = read(&[("policy", "minor"), ("containers", value)], &[]);
+    assert_eq!(codes(&rule.problems), ["annotation-invalid"]);
+    assert!(rule.problems[0].message.contains(says), "{}", rule.problems[0].message);
+    let rule = read(&[("policy", "minor")], &[("containers", value)]);
+    assert_eq!(codes(&rule.problems), Vec::<&str>::new());
+}
+
 #[test]
 fn a_wrong_default_of_the_namespace_does_not_block_those_who_say_otherwise() {
     let namespace = [("pin", "sha"), ("order", "up")];

@@ -13,6 +13,7 @@ pub struct PolicyFile {
     /// What stands after `named:`.
     pub name: Arc<str>,
     /// For people.
+    #[serde(default)]
     pub description: String,
     /// `<kind>[:<argument>]`
     pub policy: Arc<str>,

@@ -386,7 +386,7 @@ async fn in_a_cluster_a_realm_that_the_configuration_names_is_asked() {
 
 #[rstest::rstest]
 #[case::in_a_ring("/v2/web/tags/list", "too many times", RegistryErrorKind::Unavailable)]
-#[case::to_a_file("file:///etc/passwd", "neither https nor http", RegistryErrorKind::Refused)]
+#[case::to_a_file("file:///etc/passwd", "only https and http are followed", RegistryErrorKind::Refused)]
 #[case::to_nowhere("http://[", "nowhere", RegistryErrorKind::Unavailable)]
 #[tokio::test]
 async fn a_redirect_that_leads_nowhere_is_an_error(
