@@ -1,10 +1,12 @@
 //! The keys of `supercargo.dev/*`, and a raw map of them read into a [`Layer`].
 
-use std::{collections::BTreeMap, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, str::FromStr};
 
-use globset::{Glob, GlobMatcher};
-
-use super::{InitContainers, Pin};
+use super::{
+    InitContainers, Pin,
+    globs::{NameGlob, globs},
+    nearest::nearest,
+};
 use crate::domain::{
     image::excerpt,
     policy::{FlavourOption, NamedPolicies, Options, Order, Policy, PrereleaseOption},
@@ -299,122 +301,9 @@ pub(super) fn boolean(value: &str) -> Result<bool, String> {
     }
 }
 
-/// One glob of a list.
-#[derive(Debug)]
-pub(super) enum NameGlob {
-    /// A plain name, as most are: compiling each as a pattern was a third of the time that a start took.
-    Name(Arc<str>),
-    /// With anything that stands for more than itself.
-    Pattern(GlobMatcher),
-}
-
-impl NameGlob {
-    pub(super) fn is_match(&self, text: &str) -> bool {
-        match self {
-            Self::Name(name) => **name == *text,
-            Self::Pattern(glob) => glob.is_match(text),
-        }
-    }
-}
-
-/// Globs, joined by commas; a comma inside `{}` or `[]` does not split.
-pub(super) fn globs(value: &str) -> Result<Vec<NameGlob>, String> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    list(value)
-        .into_iter()
-        .map(|glob| match &*glob {
-            "" => Err("an empty glob; write globs, joined by commas".to_owned()),
-            plain if plain.chars().all(is_plain) => Ok(NameGlob::Name(glob)),
-            pattern => match Glob::new(pattern) {
-                Ok(pattern) => Ok(NameGlob::Pattern(pattern.compile_matcher())),
-                Err(_) => Err(format!("`{}` is no glob", excerpt(pattern))),
-            },
-        })
-        .collect()
-}
-
-/// The parts of a comma-separated list of globs.
-pub(crate) fn list(value: &str) -> Vec<Arc<str>> {
-    let mut parts = vec![String::new()];
-    let (mut braces, mut brackets, mut escaped) = (0_usize, false, false);
-    for c in value.chars() {
-        match c {
-            ',' if braces == 0 && !brackets && !escaped => {
-                parts.push(String::new());
-                continue;
-            }
-            '{' if !escaped && !brackets => braces += 1,
-            '}' if !escaped && !brackets => braces = braces.saturating_sub(1),
-            '[' if !escaped => brackets = true,
-            ']' if !escaped => brackets = false,
-            _ => {}
-        }
-        escaped = c == '\\' && !escaped;
-        if let Some(last) = parts.last_mut() {
-            last.push(c);
-        }
-    }
-    parts.iter().map(|part| part.trim().into()).collect()
-}
-
-/// The candidate that differs from the text by the fewest letters, if that is near.
-pub(crate) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    if text.len() > 64 {
-        return None;
-    }
-    let near =
-        |candidate: &'a str| Some((distance(text, candidate), candidate)).filter(|(d, c)| *d * 3 <= c.len().max(3));
-    candidates.filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
-}
-
-/// Letters to insert, remove, change or swap with the next.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[rstest::rstest]
-    #[case("a,b", &["a", "b"])]
-    #[case(" a , b ", &["a", "b"])]
-    #[case("{a,b}-*,c", &["{a,b}-*", "c"])]
-    #[case("[,]x,y", &["[,]x", "y"])]
-    #[case("", &[""])]
-    #[case("a,", &["a", ""])]
-    #[case("}a,b", &["}a", "b"])]
-    fn a_comma_inside_braces_does_not_split(#[case] value: &str, #[case] parts: &[&str]) {
-        let list = list(value);
-        assert_eq!(list.iter().map(AsRef::as_ref).collect::<Vec<_>>(), parts);
-    }
-
-    #[rstest::rstest]
-    #[case("polcy", Some("policy"))]
-    #[case("plicy", Some("policy"))]
-    #[case("ploicy", Some("policy"))]
-    #[case("min_age", Some("min-age"))]
-    #[case("pre-release", Some("prerelease"))]
-    #[case("initContainers", Some("init-containers"))]
-    #[case("xyz", None)]
-    #[case("", None)]
-    fn a_misspelt_key_finds_the_nearest(#[case] text: &str, #[case] near: Option<&str>) {
-        assert_eq!(nearest(text, SPECS.iter().map(|spec| spec.name)), near);
-    }
 
     #[test]
     fn the_page_of_annotations_names_every_key_and_every_value_of_later_parts_that_is_taken() {

@@ -16,13 +16,16 @@ use super::{
     workload::{Container, Owner, Workload},
 };
 
+mod globs;
 mod keys;
+mod nearest;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use globs::list as globs;
 pub use keys::PREFIX;
 use keys::{Given, Layer, Place};
-pub(crate) use keys::{list as globs, nearest};
+pub(crate) use nearest::nearest;
 
 /// More reasons than this of one workload are counted only.
 const MAX_REASONS: usize = 20;
@@ -261,7 +264,7 @@ impl<'a> Reader<'a> {
         let init: InitContainers =
             self.general("init-containers").and_then(|given| given.value.parse().ok()).unwrap_or_default();
         // A list that does not parse selects nothing; its problem is noted.
-        let only = self.general("containers").map(|given| keys::globs(&given.value).unwrap_or_default());
+        let only = self.general("containers").map(|given| globs::globs(&given.value).unwrap_or_default());
         let selected = |name: &str| only.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.is_match(name)));
         let mut rules: Vec<ContainerRule> = Vec::with_capacity(self.workload.containers.len());
         let mut own_policy = Vec::new();
@@ -344,7 +347,7 @@ impl<'a> Reader<'a> {
         let mut text = |name| self.find(name, container).filter(|given| ok(given, problems));
         Options {
             allow: text("allow").map(|given| given.value.as_str().into()),
-            ignore: text("ignore").map(|given| keys::list(&given.value)),
+            ignore: text("ignore").map(|given| globs::list(&given.value)),
             allow_downgrade: text("allow-downgrade").and_then(|given| keys::boolean(&given.value).ok()),
             prerelease: self.value("prerelease", container, problems),
             flavour: self.value("flavour", container, problems),

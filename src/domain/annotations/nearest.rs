@@ -1,0 +1,50 @@
+//! What was meant by a misspelt name.
+
+/// The candidate that differs from the text by the fewest letters, if that is near.
+pub(crate) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if text.len() > 64 {
+        return None;
+    }
+    let near =
+        |candidate: &'a str| Some((distance(text, candidate), candidate)).filter(|(d, c)| *d * 3 <= c.len().max(3));
+    candidates.filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
+}
+
+/// Letters to insert, remove, change or swap with the next.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: [&str; 5] = ["policy", "min-age", "prerelease", "init-containers", "pin"];
+
+    #[rstest::rstest]
+    #[case("polcy", Some("policy"))]
+    #[case("plicy", Some("policy"))]
+    #[case("ploicy", Some("policy"))]
+    #[case("min_age", Some("min-age"))]
+    #[case("pre-release", Some("prerelease"))]
+    #[case("initContainers", Some("init-containers"))]
+    #[case("xyz", None)]
+    #[case("", None)]
+    fn a_misspelt_key_finds_the_nearest(#[case] text: &str, #[case] near: Option<&str>) {
+        assert_eq!(nearest(text, KEYS.into_iter()), near);
+    }
+}
