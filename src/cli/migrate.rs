@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use super::{
@@ -245,11 +246,12 @@ fn values(root: &Path, report: &mut String, tally: &mut Tally) -> anyhow::Result
 fn pretended(block: &Values) -> Workload {
     let key = |(name, value): (&String, &String)| (format!("{}{name}", keel::PREFIX), value.clone());
     let known = ["policy", "trigger", "pollSchedule", "matchTag", "matchPreRelease", "approvals", "approvalDeadline"];
+    let annotations = block.scalars.iter().filter(|(name, _)| known.contains(&name.as_str()));
     Workload {
         id: WorkloadId { kind: Kind("Deployment".into()), namespace: "".into(), name: "".into() },
         uid: "".into(),
         resource_version: "".into(),
-        annotations: block.scalars.iter().filter(|(name, _)| known.contains(&name.as_str())).map(key).collect(),
+        annotations: Arc::new(annotations.map(key).collect()),
         labels: BTreeMap::new(),
         has_annotations: true,
         containers: Vec::new(),

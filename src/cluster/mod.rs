@@ -11,6 +11,7 @@ mod object;
 mod owner;
 mod patch;
 mod secrets;
+mod shared;
 mod sink;
 mod watch;
 

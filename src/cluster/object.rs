@@ -17,6 +17,7 @@ use super::{
     foreign,
     managed::Entry,
     owner::{Evidence, INSTANCE, Reference, is_marker, owner},
+    shared::Shared,
 };
 use crate::domain::workload::{Container, KindSpec, Workload, WorkloadId};
 
@@ -108,12 +109,8 @@ struct Pruned {
 }
 
 impl Object {
-    /// The workload, with its texts made by `text` (so that equal ones can be shared).
-    pub(super) fn workload(
-        &self,
-        kind: &'static KindSpec,
-        mut text: impl FnMut(&str) -> Arc<str>,
-    ) -> Result<Workload, String> {
+    /// The workload; what it has in common with others it shares with them.
+    pub(super) fn workload(&self, kind: &'static KindSpec, shared: &mut Shared) -> Result<Workload, String> {
         let body = self.body.as_ref().map_err(Clone::clone)?;
         let meta = &body.metadata;
         let pod = body.spec.pod().ok_or("it has no pod template")?;
@@ -121,6 +118,8 @@ impl Object {
         if let Some((key, value)) = long {
             return Err(format!("the annotation {} is {} bytes long; at most {MAX_VALUE}", foreign(key), value.len()));
         }
+        let annotations = shared.annotations.share(meta.annotations.ours());
+        let mut text = |text: &str| shared.texts.share(text);
         let mut containers = Vec::with_capacity(pod.containers.len());
         let lists = [(&pod.containers[..], false), (pod.init_containers.as_deref().unwrap_or_default(), true)];
         for (list, init) in lists {
@@ -133,7 +132,7 @@ impl Object {
             id: self.id(kind, &mut text),
             uid: meta.uid.as_str().into(),
             resource_version: meta.resource_version.as_str().into(),
-            annotations: meta.annotations.ours(),
+            annotations,
             labels: meta.labels.ours(),
             has_annotations: meta.annotations.present,
             containers,
@@ -297,7 +296,7 @@ mod tests {
     }
 
     fn read(kind_name: &str, text: &str) -> Result<Workload, String> {
-        serde_json::from_str::<Object>(text).unwrap().workload(kind(kind_name), own)
+        serde_json::from_str::<Object>(text).unwrap().workload(kind(kind_name), &mut Shared::default())
     }
 
     #[test]
@@ -356,7 +355,7 @@ mod tests {
         );
         let list: ObjectList<Object> = serde_json::from_str(&list).unwrap();
         let spec = kind("Deployment");
-        let results: Vec<_> = list.items.iter().map(|o| o.workload(spec, own)).collect();
+        let results: Vec<_> = list.items.iter().map(|o| o.workload(spec, &mut Shared::default())).collect();
         assert!(results[0].is_err() && results[1].is_ok(), "{results:?}");
         assert_eq!(&*list.items[0].id(spec, own).name, "odd");
         assert_eq!(list.items[0].meta().resource_version.as_deref(), Some("5"));
@@ -368,7 +367,7 @@ mod tests {
             r#"{"type": "MODIFIED", "object": {"metadata": {"name": "odd", "resourceVersion": "5"}, "spec": 1}}"#;
         let event: kube::core::WatchEvent<Object> = serde_json::from_str(text).unwrap();
         let kube::core::WatchEvent::Modified(object) = event else { panic!("{event:?}") };
-        assert!(object.workload(kind("Deployment"), own).is_err());
+        assert!(object.workload(kind("Deployment"), &mut Shared::default()).is_err());
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn note(update: &Update, workload: &Workload, at: Timestamp) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, sync::Arc};
 
     use super::*;
     use crate::domain::{
@@ -112,7 +112,7 @@ mod tests {
             id,
             uid: "u".into(),
             resource_version: "7".into(),
-            annotations: BTreeMap::new(),
+            annotations: Arc::default(),
             labels: BTreeMap::new(),
             has_annotations: true,
             containers: containers.collect(),
@@ -214,7 +214,7 @@ mod tests {
         w.containers[0].image = "web:2".into();
         assert_eq!(stand(&update, &w), Standing::Stale);
         let note = LastUpdate { id: update.id.clone(), at: at(), changes: update.changes.clone() };
-        w.annotations.insert(LAST_UPDATE.to_owned(), serde_json::to_string(&note).unwrap());
+        Arc::make_mut(&mut w.annotations).insert(LAST_UPDATE.to_owned(), serde_json::to_string(&note).unwrap());
         assert_eq!(stand(&update, &w), Standing::Done);
     }
 }

@@ -15,8 +15,9 @@ use serde_json::Value;
 
 use super::{
     failure, foreign, in_time,
-    object::{Object, own},
+    object::Object,
     patch::{Standing, is_unchanged, standing},
+    shared::Shared,
 };
 use crate::{
     domain::{
@@ -65,7 +66,7 @@ impl Objects {
             None => return Err(ClusterError(format!("{id} could not be read: the API server did not answer in time"))),
         };
         let Some(object) = found else { return Ok(None) };
-        match object.workload(kind, own) {
+        match object.workload(kind, &mut Shared::default()) {
             Ok(workload) => Ok(Some((object, workload))),
             Err(reason) => Err(ClusterError(format!("{id} could not be decoded: {reason}"))),
         }
@@ -128,7 +129,7 @@ impl Objects {
         match in_time(&self.clock, api.patch(&id.name, &params, &patch)).await {
             None => Answer::Again(format!("{id} could not be written: the API server did not answer in time")),
             Some(Err(error)) => answer(id, &error),
-            Some(Ok(object)) => match object.workload(kind, own) {
+            Some(Ok(object)) => match object.workload(kind, &mut Shared::default()) {
                 Ok(workload) if is_unchanged(update, &workload) => Answer::Written(Outcome::Refused(
                     "the change was accepted, but an admission put the images back as they were".to_owned(),
                 )),

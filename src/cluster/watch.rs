@@ -5,7 +5,7 @@
 //! sent. Of each object no more than a hash is kept here. Argo CD's Applications are watched too, where it is installed.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     hash::{BuildHasher, Hash, Hasher, RandomState},
     sync::{
         Arc,
@@ -27,6 +27,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{
     applications, failure, foreign,
     object::{Object, is_ours, own},
+    shared::Shared,
 };
 use crate::{
     domain::workload::{KINDS, KindSpec, Owner, Workload, WorkloadId},
@@ -103,13 +104,13 @@ async fn workloads(client: Client, kind: &'static KindSpec, namespace: Option<St
         None => kind.plural.to_owned(),
     };
     let hashes = RandomState::new();
-    let mut texts = Texts::default();
-    let read = |object: Object| match object.workload(kind, |text| texts.share(text)) {
+    let mut shared = Shared::default();
+    let read = |object: Object| match object.workload(kind, &mut shared) {
         Ok(workload) => {
             (workload.id.clone(), fingerprint(&hashes, &workload), ClusterChange::Workload(Box::new(workload)))
         }
         Err(reason) => {
-            let id = object.id(kind, |text| texts.share(text));
+            let id = object.id(kind, |text| shared.texts.share(text));
             let hash = hashes.hash_one(&reason);
             (id.clone(), hash, ClusterChange::Undecodable(id, reason))
         }
@@ -304,52 +305,4 @@ fn fingerprint(hashes: &RandomState, workload: &Workload) -> u64 {
         Some(Owner::Elsewhere(who)) => who.hash(&mut hasher),
     }
     hasher.finish()
-}
-
-/// Equal texts, kept once: thousands of workloads share namespaces, container names and images.
-#[derive(Default)]
-struct Texts {
-    all: HashSet<Arc<str>>,
-    /// When this many are held, those that nobody else holds are dropped.
-    prune_at: usize,
-}
-
-impl Texts {
-    fn share(&mut self, text: &str) -> Arc<str> {
-        if let Some(shared) = self.all.get(text) {
-            return shared.clone();
-        }
-        if self.all.len() >= self.prune_at {
-            self.all.retain(|text| Arc::strong_count(text) > 1);
-            self.prune_at = (self.all.len() * 2).max(1024);
-        }
-        let shared: Arc<str> = text.into();
-        self.all.insert(shared.clone());
-        shared
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_texts_are_kept_once_and_forgotten_ones_are_dropped() {
-        let mut texts = Texts::default();
-        let kept = texts.share("kept");
-        assert!(Arc::ptr_eq(&kept, &texts.share("kept")));
-        for n in 0..10_000 {
-            texts.share(&format!("image:{n}"));
-        }
-        assert!(texts.all.len() <= 1025, "{}", texts.all.len());
-        assert!(Arc::ptr_eq(&kept, &texts.share("kept")));
-    }
-
-    #[test]
-    fn delays_grow_to_a_bound_and_never_end() {
-        let all: Vec<Duration> = delays().take(50).collect();
-        assert_eq!(all.len(), 50);
-        assert!(all[0] < Duration::from_millis(500) && all[49] >= MAX_DELAY);
-        assert!(all.iter().all(|d| *d <= 2 * MAX_DELAY), "{all:?}");
-    }
 }

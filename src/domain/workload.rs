@@ -144,7 +144,7 @@ pub struct Workload {
     /// `metadata.resourceVersion`; empty in a manifest.
     pub resource_version: Arc<str>,
     /// The annotations that concern us: `supercargo.dev/*`, Keel's, and none else.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Arc<BTreeMap<String, String>>,
     /// Labels that concern us: Keel's.
     pub labels: BTreeMap<String, String>,
     /// Whether the object has an annotations map at all (a JSON Patch must know).

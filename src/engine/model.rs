@@ -220,7 +220,7 @@ impl World {
                     id: id.clone(),
                     uid: uid.unwrap_or_else(|| format!("u{}", self.version).into()),
                     resource_version: self.version.to_string().into(),
-                    annotations: annotations(policy),
+                    annotations: annotations(policy).into(),
                     labels: BTreeMap::new(),
                     has_annotations: true,
                     containers: containers.collect(),

@@ -148,7 +148,7 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
         id: WorkloadId { kind: spec.kind.clone(), namespace: namespace.into(), name: name.into() },
         uid: "".into(),
         resource_version: "".into(),
-        annotations,
+        annotations: annotations.into(),
         labels,
         has_annotations,
         containers,

@@ -16,7 +16,7 @@ fn workload(annotations: &[(&str, &str)], containers: &[&str]) -> Workload {
         id: WorkloadId { kind: Kind("Deployment".into()), namespace: "prod".into(), name: "shop".into() },
         uid: "".into(),
         resource_version: "".into(),
-        annotations: map(annotations),
+        annotations: map(annotations).into(),
         labels: BTreeMap::new(),
         has_annotations: true,
         containers: containers.iter().enumerate().map(container).collect(),
@@ -378,7 +378,7 @@ fn a_policy_that_does_not_parse_is_a_problem(#[case] policy: &str) {
 fn an_image_that_does_not_parse_is_its_own_containers_problem() {
     let workload = workload(&[("policy", "minor")], &["web=o/web:1.0", "log={{ .Values.image }}", "off=$(X)"]);
     let mut workload = workload;
-    workload.annotations.extend(map(&[("policy.off", "never")]));
+    Arc::make_mut(&mut workload.annotations).extend(map(&[("policy.off", "never")]));
     let rule = Setting::default().rules(&workload, &[]);
     assert_eq!(states(&rule), ["minor", "!image-invalid", "-policy-never"]);
     assert!(rule.problems.is_empty());
@@ -407,7 +407,7 @@ fn helm_is_a_warning_unless_the_workload_says_that_the_cluster_is_right() {
     let mut workload = workload(&[("policy", "minor")], &["web=o/web:1.0"]);
     workload.owner = Some(Owner::Helm);
     assert_eq!(codes(&Setting::default().rules(&workload, &[]).notes), ["helm-managed"]);
-    workload.annotations.extend(map(&[("write", "cluster")]));
+    Arc::make_mut(&mut workload.annotations).extend(map(&[("write", "cluster")]));
     assert!(Setting::default().rules(&workload, &[]).notes.is_empty());
 }
 
@@ -593,7 +593,7 @@ proptest! {
         apply: bool,
     ) {
         let mut workload = workload(&[], &["web=o/web:1.0.0", "log=o/log:2.0.0", "init:setup=o/web:1.0.0"]);
-        workload.annotations = own.clone();
+        workload.annotations = own.clone().into();
         let keel = if apply { KeelMode::Apply } else { KeelMode::Report };
         let named = NamedPolicies::default();
         let settings = RuleSettings { default_poll: Duration::from_secs(300), named: &named, keel, guards: &[] };
