@@ -11,6 +11,7 @@ use std::{
 pub(crate) mod clock;
 pub(crate) mod control_plane;
 pub(crate) mod front;
+pub(crate) mod git_server;
 pub(crate) mod keys;
 pub(crate) mod kills;
 pub(crate) mod objects;
