@@ -12,6 +12,7 @@ mod deploy;
 mod docs;
 mod edits;
 mod git_server;
+mod gitea;
 mod guards;
 mod hostile;
 mod keel;

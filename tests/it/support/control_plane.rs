@@ -6,9 +6,8 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::{
         Mutex,
         atomic::{AtomicU32, Ordering},
@@ -20,7 +19,11 @@ use kube::{Client, Config, config::Kubeconfig};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::{bin, eventually, free_port, keys, process::Process, stack};
+use super::{
+    bin, eventually, free_port, keys,
+    process::{Folder, Process},
+    stack,
+};
 
 /// How much of a control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -411,29 +414,6 @@ pub(crate) async fn request(client: &Client, method: Method, path: &str, body: O
     let bytes = body.map(|b| b.to_string().into_bytes()).unwrap_or_default();
     let request = Request::builder().method(method).uri(path).header("content-type", content_type).body(bytes);
     client.request(request.unwrap()).await
-}
-
-/// A temporary folder that goes with the test process, also when that is killed.
-#[derive(Debug)]
-struct Folder {
-    path: PathBuf,
-    /// Removes the folder when its stdin closes, once the servers in it have ended too.
-    _remover: Child,
-}
-
-impl Folder {
-    fn new() -> Self {
-        let path = tempfile::Builder::new().prefix("supercargo-it-").tempdir().unwrap().keep();
-        let script = r#"read -r _; rm -rf -- "$0" || { sleep 2; rm -rf -- "$0"; }"#;
-        let mut remover = Command::new("sh");
-        remover.args(["-c", script]).arg(&path).process_group(0).stdin(Stdio::piped());
-        remover.stdout(Stdio::null()).stderr(Stdio::null());
-        Self { _remover: remover.spawn().unwrap(), path }
-    }
-
-    fn join(&self, name: &str) -> PathBuf {
-        self.path.join(name)
-    }
 }
 
 fn write_files(folder: &Folder) {

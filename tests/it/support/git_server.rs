@@ -414,6 +414,12 @@ impl BareRepo {
         self.git(&["cat-file", "blob", &format!("{}:{path}", self.reference())])
     }
 
+    /// The object id of the file at `path`.
+    pub(crate) fn blob(&self, path: &str) -> String {
+        let id = self.git(&["rev-parse", &format!("{}:{path}", self.reference())]);
+        String::from_utf8(id).unwrap().trim().to_owned()
+    }
+
     /// The paths of the branch's newest commit, sorted.
     pub(crate) fn files(&self) -> Vec<String> {
         lines(&self.git(&["ls-tree", "-r", "-z", "--name-only", &self.reference()]), '\0')

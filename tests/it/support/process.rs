@@ -6,6 +6,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
 };
@@ -87,5 +88,28 @@ impl Drop for Process {
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
         let _ = self.shell.wait();
+    }
+}
+
+/// A temporary folder that goes with the test process, also when that is killed.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// Removes the folder when its stdin closes, once the servers in it have ended too.
+    _remover: Child,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        let path = tempfile::Builder::new().prefix("supercargo-it-").tempdir().unwrap().keep();
+        let script = r#"read -r _; rm -rf -- "$0" || { sleep 2; rm -rf -- "$0"; }"#;
+        let mut remover = Command::new("sh");
+        remover.args(["-c", script]).arg(&path).process_group(0).stdin(Stdio::piped());
+        remover.stdout(Stdio::null()).stderr(Stdio::null());
+        Self { _remover: remover.spawn().unwrap(), path }
+    }
+
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
     }
 }
