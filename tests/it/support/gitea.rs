@@ -6,7 +6,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -232,9 +235,12 @@ fn unique(hint: &str) -> String {
     format!("{hint}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A client of the calling test's runtime.
-fn http() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().expect("an HTTP client")
+/// One client for all tests. It keeps no connection, as each belongs to the runtime of the test that opened it.
+fn http() -> &'static reqwest::Client {
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().expect("an HTTP client")
+    });
+    &CLIENT
 }
 
 /// Makes the database and the administrator.
@@ -302,6 +308,10 @@ SECRET_KEY = k
 PASSWORD_HASH_ALGO = pbkdf2$1000$10
 [service]
 DISABLE_REGISTRATION = true
+[oauth2]
+ENABLED = false
+[indexer]
+ISSUE_INDEXER_TYPE = db
 [actions]
 ENABLED = false
 [webhook]
