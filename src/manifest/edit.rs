@@ -1,6 +1,7 @@
 //! Exact edits: new values for the scalars named, and not one byte elsewhere.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
     ops::Range,
 };
@@ -36,7 +37,7 @@ pub struct EditError {
 }
 
 impl EditError {
-    fn new(line: usize, reason: impl Into<String>) -> Self {
+    pub(super) fn new(line: usize, reason: impl Into<String>) -> Self {
         Self { line, reason: reason.into() }
     }
 }
@@ -56,14 +57,29 @@ pub fn edit(text: &str, edits: &[Edit]) -> Result<String, EditError> {
     refuse_sealed(&tree)?;
     let targets = targets(&tree, edits)?;
     refuse_shared(&tree, &targets)?;
+    let edited = splice(text, changes(&tree, &targets)?);
+    verify(&tree, &edited, &targets, &[])?;
+    Ok(edited)
+}
 
+/// The bytes to replace, and by what, in their order.
+pub(super) type Changes = Vec<(Range<usize>, String)>;
+
+/// The changes that give the scalars their new values.
+pub(super) fn changes(tree: &Tree, targets: &Targets) -> Result<Changes, EditError> {
     let mut json = HashMap::new();
     let mut changes = Vec::new();
-    for (&id, target) in &targets {
-        if !stands(&tree, id, target.new) {
-            changes.push(change(&tree, id, target.new, &mut json)?);
+    for (&id, target) in targets {
+        if !stands(tree, id, &target.new) {
+            changes.push(change(tree, id, &target.new, &mut json)?);
         }
     }
+    changes.sort_by_key(|(bytes, _)| bytes.start);
+    Ok(changes)
+}
+
+/// The text with changes made that do not overlap.
+pub(super) fn splice(text: &str, mut changes: Changes) -> String {
     changes.sort_by_key(|(bytes, _)| bytes.start);
     let mut edited = String::with_capacity(text.len() + changes.iter().map(|(_, new)| new.len()).sum::<usize>());
     let mut done = 0;
@@ -73,29 +89,45 @@ pub fn edit(text: &str, edits: &[Edit]) -> Result<String, EditError> {
         done = bytes.end;
     }
     edited.push_str(&text[done..]);
-    verify(&tree, &edited, &targets)?;
-    Ok(edited)
+    edited
 }
 
 /// What a scalar is to become, and the places that asked for it.
-struct Target<'e> {
-    new: &'e str,
-    users: HashSet<Id>,
+pub(super) struct Target<'e> {
+    pub(super) new: Cow<'e, str>,
+    pub(super) users: HashSet<Id>,
 }
 
-fn targets<'e>(tree: &Tree, edits: &'e [Edit]) -> Result<BTreeMap<Id, Target<'e>>, EditError> {
-    let mut targets: BTreeMap<Id, Target> = BTreeMap::new();
+/// By scalar.
+pub(super) type Targets<'e> = BTreeMap<Id, Target<'e>>;
+
+/// Nodes that come to those of a text.
+pub(super) struct Inserted {
+    /// The node before which they stand, in the old text.
+    pub(super) before: Id,
+    /// The collection that they are in, in the old text.
+    pub(super) parent: Id,
+    /// Each scalar's value; none for a collection.
+    pub(super) nodes: Vec<Option<String>>,
+}
+
+/// Whether the place is one of this text.
+pub(super) fn is_there(tree: &Tree, place: &Place) -> bool {
+    (place.node as usize) < tree.nodes.len() && tree.place(place.node) == *place
+}
+
+pub(super) fn targets<'e>(tree: &Tree, edits: &'e [Edit]) -> Result<Targets<'e>, EditError> {
+    let mut targets: Targets = BTreeMap::new();
     for Edit { place, old, new } in edits {
-        let there = (place.node as usize) < tree.nodes.len() && tree.place(place.node) == *place;
-        let value = if there { tree.scalar(place.node) } else { None };
+        let value = if is_there(tree, place) { tree.scalar(place.node) } else { None };
         if value != Some(old) {
             let reason = format!("`{}` is no longer there: read the file again", excerpt(old));
             return Err(EditError::new(place.line, reason));
         }
         let id = tree.resolve(place.node);
-        let target = targets.entry(id).or_insert_with(|| Target { new, users: HashSet::new() });
-        if target.new != new {
-            let reason = format!("`{}` and `{}` are both asked for here", excerpt(target.new), excerpt(new));
+        let target = targets.entry(id).or_insert_with(|| Target { new: new.into(), users: HashSet::new() });
+        if target.new != *new {
+            let reason = format!("`{}` and `{}` are both asked for here", excerpt(&target.new), excerpt(new));
             return Err(EditError::new(tree.line(id), reason));
         }
         target.users.insert(place.node);
@@ -104,20 +136,22 @@ fn targets<'e>(tree: &Tree, edits: &'e [Edit]) -> Result<BTreeMap<Id, Target<'e>
 }
 
 /// SOPS signs all values of a file: an edit would make it unreadable.
-fn refuse_sealed(tree: &Tree) -> Result<(), EditError> {
-    for document in &tree.documents {
-        let sops = tree.entries_of(document.root).find(|(key, _)| tree.scalar(*key) == Some("sops"));
-        let Some((key, value)) = sops else { continue };
-        if tree.entries_of(tree.resolve(value)).any(|(key, _)| tree.scalar(key) == Some("mac")) {
-            let reason = "the file is encrypted by SOPS, whose MAC covers its values: edit it with `sops edit`";
-            return Err(EditError::new(tree.line(key), reason));
-        }
-    }
-    Ok(())
+pub(super) fn refuse_sealed(tree: &Tree) -> Result<(), EditError> {
+    let reason = "the file is encrypted by SOPS, whose MAC covers its values: edit it with `sops edit`";
+    sealed(tree).map_or(Ok(()), |key| Err(EditError::new(tree.line(key), reason)))
+}
+
+/// The key under which SOPS's signature stands.
+pub(super) fn sealed(tree: &Tree) -> Option<Id> {
+    tree.documents.iter().find_map(|document| {
+        let (key, value) = tree.entries_of(document.root).find(|(key, _)| tree.scalar(*key) == Some("sops"))?;
+        let signed = tree.entries_of(tree.resolve(value)).any(|(key, _)| tree.scalar(key) == Some("mac"));
+        signed.then_some(key)
+    })
 }
 
 /// Refuses a value that stands elsewhere too, by an alias or a merge key, unless all those places are edited alike.
-fn refuse_shared(tree: &Tree, targets: &BTreeMap<Id, Target>) -> Result<(), EditError> {
+pub(super) fn refuse_shared(tree: &Tree, targets: &Targets) -> Result<(), EditError> {
     for (index, node) in tree.nodes.iter().enumerate() {
         let Kind::Alias(anchored) = node.kind else { continue };
         let alias = index as Id;
@@ -253,34 +287,76 @@ fn is_json(tree: &Tree, document: usize) -> bool {
 }
 
 /// Parses the edited text and compares all of it with what was there and what was asked for.
-fn verify(old: &Tree, edited: &str, targets: &BTreeMap<Id, Target>) -> Result<(), EditError> {
-    let first = targets.keys().next().map_or(1, |id| old.line(*id));
+pub(super) fn verify(old: &Tree, edited: &str, targets: &Targets, inserted: &[Inserted]) -> Result<(), EditError> {
+    let first = targets.keys().next().copied().or(inserted.first().map(|inserted| inserted.parent));
+    let first = first.map_or(1, |id| old.line(id));
     let differs = |line, what: &str| EditError::new(line, format!("the edit would change more than the value: {what}"));
     let new = Tree::parse(edited).map_err(|e| differs(first, &e.to_string()))?;
-    if old.nodes.len() != new.nodes.len() || old.documents != new.documents {
+    let more: usize = inserted.iter().map(|inserted| inserted.nodes.len()).sum();
+    let documents = old.documents == new.documents && (inserted.is_empty() || old.documents.len() == 1);
+    if old.nodes.len() + more != new.nodes.len() || !documents {
         return Err(differs(first, "the structure of the documents"));
     }
-    for (index, (was, is)) in old.nodes.iter().zip(&new.nodes).enumerate() {
+    let (parents_then, parents_now) = (old.parents(), new.parents());
+    // Which node of the old text each of the new one is; none for those inserted.
+    let mut origins: Vec<Option<Id>> = Vec::with_capacity(new.nodes.len());
+    let mut inserted = inserted.iter().peekable();
+    for (index, was) in old.nodes.iter().enumerate() {
         let id = index as Id;
+        while let Some(insert) = inserted.next_if(|insert| insert.before == id) {
+            check_inserted(&new, &parents_now, insert, &mut origins).ok_or_else(|| differs(first, "what was added"))?;
+        }
+        let now = origins.len() as Id;
+        let is = new.node(now);
         let same = match (targets.get(&id), &is.kind) {
-            (Some(target), Kind::Scalar(value, _)) => value == target.new,
+            (Some(target), Kind::Scalar(value, _)) => *value == target.new,
             (Some(_), _) => false,
+            (None, Kind::Alias(anchored)) => {
+                let anchored = origins.get(*anchored as usize).copied().flatten();
+                matches!(was.kind, Kind::Alias(then) if anchored == Some(then))
+            }
             (None, kind) => *kind == was.kind,
         };
+        let parent = |now: Option<Id>| now.map(|now| origins[now as usize]);
         if !(same
-            && was.next() == is.next()
+            && parent(parents_now[now as usize]) == parents_then[index].map(Some)
+            && was.is_value == is.is_value
             && was.tag == is.tag
             && was.in_flow == is.in_flow
-            && old.anchor(id) == new.anchor(id))
+            && old.anchor(id) == new.anchor(now))
         {
             return Err(differs(was.line(), "the value or its neighbour"));
         }
+        origins.push(Some(id));
+    }
+    for insert in inserted {
+        check_inserted(&new, &parents_now, insert, &mut origins).ok_or_else(|| differs(first, "what was added"))?;
     }
     let texts = |tree: &Tree| tree.comments.iter().map(|c| tree.text[c.clone()].to_owned()).collect::<Vec<_>>();
     if texts(old) != texts(&new) {
         return Err(differs(first, "a comment"));
     }
     Ok(())
+}
+
+/// Whether the nodes that come next are those to insert, each in its parent or in one another.
+fn check_inserted(new: &Tree, parents: &[Option<Id>], insert: &Inserted, origins: &mut Vec<Option<Id>>) -> Option<()> {
+    let first = origins.len();
+    for value in &insert.nodes {
+        let now = origins.len();
+        let is_same = match (value, &new.nodes.get(now)?.kind) {
+            (Some(value), Kind::Scalar(is, _)) => value == is,
+            (None, Kind::Mapping | Kind::Sequence) => true,
+            _ => false,
+        };
+        let parent = parents[now]? as usize;
+        let fits = parent >= first || origins[parent] == Some(insert.parent);
+        if !is_same || !fits {
+            return None;
+        }
+        origins.push(None);
+    }
+    Some(())
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 //! [`read`] finds workloads and the place of each image; [`edit`] takes places back, with the value expected there and the
 //! new one, and returns the whole text with nothing else in it changed, or an error. Both are pure. The text is parsed
 //! again after an edit and compared with what it was, value by value: what cannot be shown to be exact is refused.
+//! [`places`] finds where a whole repository defines an image.
 
 use std::ops::Range;
 
 mod edit;
 mod metadata;
 mod path;
+pub mod places;
 mod read;
 mod scalar;
 mod tree;
@@ -16,6 +18,7 @@ mod tree;
 pub use edit::{Edit, EditError, edit};
 pub use metadata::{KeyLines, Replace, Rewrite, Values, entry, keel_values, key_lines, rewrite};
 pub use path::{Path, PathError, find};
+pub use places::{Facts, Files, Index, Options, Rendered, Spot, SpotEdit, Wanted, apply, locate, rendered};
 pub use read::{Found, ImagePlace, Manifests, NamespaceFound, read};
 
 /// The largest text that is read, in bytes.

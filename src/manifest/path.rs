@@ -16,6 +16,22 @@ enum Step {
     Index(usize),
 }
 
+impl Path {
+    /// The same text for the same path, however it was written.
+    pub(super) fn key(&self) -> String {
+        let step = |step: &Step| match step {
+            Step::Key(key) => key_step(key),
+            Step::Index(index) => format!("[{index}]"),
+        };
+        self.0.iter().map(step).collect()
+    }
+}
+
+/// A step of [`Path::key`].
+pub(super) fn key_step(key: &str) -> String {
+    format!(".{}", key.replace('\\', "\\\\").replace('.', "\\.").replace('[', "\\["))
+}
+
 /// Why a text is no path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{path}` is no path ({reason}): write it like a.b[0].c, and a key with other characters like a.\"b.c\"")]

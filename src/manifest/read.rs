@@ -57,51 +57,86 @@ pub struct NamespaceFound {
 pub fn read(text: &str) -> Result<Manifests, ManifestError> {
     let tree = Tree::parse(text)?;
     let mut found = Manifests::default();
-    for document in &tree.documents {
-        // Lists may hold Lists. The next object to look at is the last here.
-        let mut objects = vec![Object { node: document.root, list: None }];
-        while let Some(object) = objects.pop() {
-            if let Err(problem) = visit(&tree, object, &mut objects, &mut found) {
-                found.problems.push(problem);
-            }
-        }
-    }
+    each_object(&tree, |object| match object.and_then(|object| manifest(&tree, &object, &mut found)) {
+        Ok(()) => {}
+        Err(problem) => found.problems.push(problem),
+    });
     Ok(found)
 }
 
-/// An object in a text, and the kind and API version its list gives it.
-struct Object {
+/// An object of Kubernetes in a text.
+pub(super) struct Object<'t> {
+    /// Its mapping.
+    pub(super) node: Id,
+    pub(super) kind: Cow<'t, str>,
+    /// Empty for the core group.
+    pub(super) group: Cow<'t, str>,
+}
+
+/// Calls for each object: of the documents, and in the items of Lists; and for each that cannot be read.
+pub(super) fn each_object<'t>(tree: &'t Tree, mut call: impl FnMut(Result<Object<'t>, ManifestError>)) {
+    for document in &tree.documents {
+        // Lists may hold Lists. The next object to look at is the last here.
+        let mut items = vec![Item { node: document.root, list: None }];
+        while let Some(item) = items.pop() {
+            match visit(tree, item, &mut items, &mut call) {
+                Ok(None) => {}
+                Ok(Some(object)) => call(Ok(object)),
+                Err(problem) => call(Err(problem)),
+            }
+        }
+    }
+}
+
+/// An object, and the kind and API version its list gives it.
+struct Item {
     node: Id,
     list: Option<(String, String)>,
 }
 
-fn visit(tree: &Tree, object: Object, objects: &mut Vec<Object>, found: &mut Manifests) -> Result<(), ManifestError> {
-    let node = object.node;
+fn visit<'t>(
+    tree: &'t Tree,
+    item: Item,
+    items_left: &mut Vec<Item>,
+    call: &mut impl FnMut(Result<Object<'t>, ManifestError>),
+) -> Result<Option<Object<'t>>, ManifestError> {
+    let node = item.node;
     if tree.node(node).kind != Kind::Mapping {
-        return Ok(());
+        return Ok(None);
     }
-    let (list_kind, list_version) = object.list.unwrap_or_default();
+    let (list_kind, list_version) = item.list.unwrap_or_default();
     let kind = text(tree, node, "kind")?.map_or(Cow::Owned(list_kind), Cow::Borrowed);
     let version = text(tree, node, "apiVersion")?.map_or(Cow::Owned(list_version), Cow::Borrowed);
-    let group = version.rsplit_once('/').map_or("", |(group, _)| group);
     if let Some(item_kind) = kind.strip_suffix("List") {
-        let Some(items) = get(tree, node, "items", Kind::Sequence)? else { return Ok(()) };
-        let first = objects.len();
+        let Some(items) = get(tree, node, "items", Kind::Sequence)? else { return Ok(None) };
+        let first = items_left.len();
         for item in tree.children(items) {
             if let Kind::Alias(_) = tree.node(item).kind {
-                found.problems.push(ManifestError::new(tree.line(item), "an item that is an alias: write it out"));
+                call(Err(ManifestError::new(tree.line(item), "an item that is an alias: write it out")));
                 continue;
             }
             let list = (!item_kind.is_empty()).then(|| (item_kind.to_owned(), version.clone().into_owned()));
-            objects.push(Object { node: item, list });
+            items_left.push(Item { node: item, list });
         }
-        objects[first..].reverse();
-    } else if kind == "Namespace" && group.is_empty() {
+        items_left[first..].reverse();
+        return Ok(None);
+    }
+    let group = match version {
+        Cow::Borrowed(version) => Cow::Borrowed(version.rsplit_once('/').map_or("", |(group, _)| group)),
+        Cow::Owned(version) => Cow::Owned(version.rsplit_once('/').map_or("", |(group, _)| group).to_owned()),
+    };
+    Ok(Some(Object { node, kind, group }))
+}
+
+/// Keeps a workload or a Namespace.
+pub(super) fn manifest(tree: &Tree, object: &Object, found: &mut Manifests) -> Result<(), ManifestError> {
+    let node = object.node;
+    if object.kind == "Namespace" && object.group.is_empty() {
         let Some(metadata) = get(tree, node, "metadata", Kind::Mapping)? else { return Ok(()) };
         let name = text(tree, metadata, "name")?.unwrap_or_default().to_owned();
         let (annotations, _) = ours(tree, metadata, "annotations")?;
         found.namespaces.push(NamespaceFound { name, annotations, line: tree.line(node) });
-    } else if let Some(spec) = KINDS.iter().find(|k| k.kind.as_str() == kind && k.group == group) {
+    } else if let Some(spec) = KINDS.iter().find(|k| k.kind.as_str() == object.kind && k.group == object.group) {
         found.workloads.push(workload(tree, node, spec)?);
     }
     Ok(())
@@ -173,7 +208,7 @@ pub(super) fn get(tree: &Tree, mapping: Id, key: &str, kind: Kind) -> Result<Opt
 }
 
 /// A text under a key. Names are printed: one that would be more than a name to a terminal is no name.
-fn text<'t>(tree: &'t Tree, mapping: Id, key: &str) -> Result<Option<&'t str>, ManifestError> {
+pub(super) fn text<'t>(tree: &'t Tree, mapping: Id, key: &str) -> Result<Option<&'t str>, ManifestError> {
     let Some(value) = tree.get(mapping, key)? else { return Ok(None) };
     match tree.scalar(value) {
         None => Err(no(tree, value, key, "no text")),

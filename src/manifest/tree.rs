@@ -128,6 +128,22 @@ impl<'a> Tree<'a> {
         })
     }
 
+    /// The collection that each node is directly in.
+    pub(super) fn parents(&self) -> Vec<Option<Id>> {
+        let mut open: Vec<Id> = Vec::new();
+        let mut parents = Vec::with_capacity(self.nodes.len());
+        for (index, node) in self.nodes.iter().enumerate() {
+            while open.last().is_some_and(|last| self.node(*last).next <= index as Id) {
+                open.pop();
+            }
+            parents.push(open.last().copied());
+            if node.is_collection() {
+                open.push(index as Id);
+            }
+        }
+        parents
+    }
+
     /// The keys and values of a mapping.
     pub(super) fn entries(&self, id: Id) -> impl Iterator<Item = (Id, Id)> {
         let mut children = self.children(id);

@@ -18,6 +18,7 @@ mod hostile;
 mod keel;
 mod migrate;
 mod operator;
+mod places;
 mod policy;
 mod poll;
 mod process;

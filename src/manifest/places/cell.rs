@@ -1,0 +1,259 @@
+//! The scalars that make an image, wherever they stand, and the edits that make another one of them.
+
+use std::ops::Range;
+
+use super::super::{
+    Place,
+    tree::{Id, Tree},
+};
+use crate::domain::image::{ImageError, ImageRef, excerpt};
+
+/// A value that is kept is at most as long; what is longer is no part of an image.
+const MAX_VALUE: usize = 1024;
+
+/// How to find a scalar again in the same text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum At {
+    /// A scalar of the file.
+    Scalar(Place),
+    /// A scalar of the YAML text that the block scalar `outer` holds.
+    Inner { outer: Place, inner: Place },
+    /// A value on a line of a text that is not read as YAML.
+    Line(Range<usize>),
+    /// A key that is not there yet, beside the scalar named.
+    Key { beside: Place, key: &'static str },
+    /// An entry of `images` that a kustomization does not have yet.
+    Entry { name: Box<str> },
+}
+
+/// A scalar: where it stands and what it holds.
+#[derive(Debug, Clone)]
+pub(super) struct Cell {
+    pub(super) line: usize,
+    pub(super) at: At,
+    pub(super) value: Box<str>,
+}
+
+/// A tree, and the scalar that holds its text where it is not the file's own.
+pub(super) struct Source<'t> {
+    pub(super) tree: &'t Tree<'t>,
+    outer: Option<Place>,
+    lines_before: usize,
+}
+
+impl<'t> Source<'t> {
+    /// A file.
+    pub(super) fn file(tree: &'t Tree<'t>) -> Self {
+        Self { tree, outer: None, lines_before: 0 }
+    }
+
+    /// The text of a scalar.
+    pub(super) fn inner(tree: &'t Tree<'t>, outer: Place) -> Self {
+        // The parser gives the line of a block scalar's first line that is not empty.
+        let empty = tree.text.len() - tree.text.trim_start_matches('\n').len();
+        Self { tree, lines_before: outer.line.saturating_sub(empty + 1), outer: Some(outer) }
+    }
+
+    /// The scalar of the file that this is the text of.
+    pub(super) fn outer(&self) -> Option<Id> {
+        self.outer.as_ref().map(|outer| outer.node)
+    }
+
+    /// The line in the file of a line of the text.
+    pub(super) fn file_line(&self, line: usize) -> usize {
+        line + self.lines_before
+    }
+
+    /// The line in the file.
+    pub(super) fn line(&self, id: Id) -> usize {
+        self.file_line(self.tree.line(id))
+    }
+
+    /// The scalar, if it is one and may be part of an image.
+    pub(super) fn cell(&self, id: Id) -> Option<Cell> {
+        let value = self.tree.scalar(id).filter(|value| value.len() <= MAX_VALUE)?;
+        let place = self.tree.place(id);
+        let at = match &self.outer {
+            None => At::Scalar(place),
+            Some(outer) => At::Inner { outer: outer.clone(), inner: place },
+        };
+        Some(Cell { line: self.line(id), at, value: value.into() })
+    }
+}
+
+/// What makes an image.
+#[derive(Debug, Clone)]
+pub(super) enum Maker {
+    /// One scalar, after what else it holds (`name=` in an Application's `kustomize.images`).
+    Whole { prefix: Box<str>, cell: Cell },
+    /// Several, each with a part.
+    Parts(Box<Parts>),
+}
+
+/// The scalars that each hold a part of an image.
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    pub(super) registry: Option<Cell>,
+    pub(super) name: Name,
+    pub(super) tag: Option<Cell>,
+    pub(super) digest: Option<Cell>,
+}
+
+/// The repository of an image that is made of parts.
+#[derive(Debug, Clone)]
+pub(super) enum Name {
+    Cell(Cell),
+    /// It is known from elsewhere.
+    Known(Box<str>),
+}
+
+/// One scalar and its new value.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SpotEdit {
+    /// The line, from 1.
+    pub line: usize,
+    /// What must be there.
+    pub old: String,
+    /// What is to be there.
+    pub new: String,
+    pub(super) at: At,
+}
+
+impl Maker {
+    pub(super) fn whole(cell: Cell) -> Self {
+        Self::Whole { prefix: "".into(), cell }
+    }
+
+    pub(super) fn parts(registry: Option<Cell>, name: Name, tag: Option<Cell>, digest: Option<Cell>) -> Self {
+        Self::Parts(Box::new(Parts { registry, name, tag, digest }))
+    }
+
+    /// An entry of `images` that is not there yet, for the image of this name.
+    pub(super) fn added(name: &str) -> Self {
+        let cell = Cell { line: 1, at: At::Entry { name: name.into() }, value: "".into() };
+        Self::parts(None, Name::Known(name.into()), Some(cell), None)
+    }
+
+    /// The image that is made now.
+    pub(super) fn holds(&self) -> Result<ImageRef, ImageError> {
+        match self {
+            Self::Whole { prefix, cell } => ImageRef::parse(cell.value.get(prefix.len()..).unwrap_or_default()),
+            Self::Parts(parts) => parts.holds(),
+        }
+    }
+
+    /// The scalar that tells one place from another.
+    pub(super) fn main(&self) -> Option<&Cell> {
+        match self {
+            Self::Whole { cell, .. } => Some(cell),
+            Self::Parts(parts) => parts.tag.as_ref().or(parts.digest.as_ref()),
+        }
+    }
+
+    /// The edits after which `to` is made, where `holds` is made now; or why there are none.
+    pub(super) fn edits(&self, holds: &ImageRef, to: &ImageRef) -> Result<Vec<SpotEdit>, String> {
+        let mut edits = Vec::new();
+        match self {
+            Self::Whole { prefix, cell } => {
+                // The name here is not the one that runs where a kustomization gives it another.
+                let own = split(cell.value.get(prefix.len()..).unwrap_or_default()).0;
+                let moves = holds.repository != to.repository;
+                if moves && own != holds.name() {
+                    return Err(format!("`{}` is named elsewhere, which cannot say `{}`", excerpt(own), to.repository));
+                }
+                let image = if moves { to.to_string() } else { suffixed(own, to) };
+                set(&mut edits, cell, format!("{prefix}{image}"));
+            }
+            Self::Parts(parts) => parts.edits(holds, to, &mut edits)?,
+        }
+        Ok(edits)
+    }
+}
+
+fn set(edits: &mut Vec<SpotEdit>, cell: &Cell, new: String) {
+    if *cell.value != *new {
+        edits.push(SpotEdit { line: cell.line, old: cell.value.to_string(), new, at: cell.at.clone() });
+    }
+}
+
+impl Parts {
+    fn holds(&self) -> Result<ImageRef, ImageError> {
+        let value = |cell: &Option<Cell>| cell.as_ref().map(|c| c.value.clone()).filter(|v| !is_unset(v));
+        let name = self.name.value();
+        let mut text = match value(&self.registry) {
+            Some(registry) => format!("{}/{name}", registry.trim_end_matches('/')),
+            None => name.to_owned(),
+        };
+        for (sign, part) in [(':', value(&self.tag)), ('@', value(&self.digest))] {
+            if let Some(part) = part {
+                text.push(sign);
+                text.push_str(&part);
+            }
+        }
+        ImageRef::parse(&text)
+    }
+
+    fn edits(&self, holds: &ImageRef, to: &ImageRef, edits: &mut Vec<SpotEdit>) -> Result<(), String> {
+        if holds.repository != to.repository {
+            let Name::Cell(name) = &self.name else {
+                return Err(format!("no key here holds the repository, which would be `{}`", to.repository));
+            };
+            match &self.registry {
+                Some(registry) if !is_unset(&registry.value) => {
+                    set(edits, registry, to.repository.host().to_owned());
+                    set(edits, name, to.repository.path().to_owned());
+                }
+                _ => set(edits, name, to.name().to_owned()),
+            }
+        }
+        let tag = to.tag.as_ref().map(ToString::to_string);
+        let digest = to.digest.as_ref().map(ToString::to_string);
+        match (&self.tag, &self.digest) {
+            // Charts and people write both into the tag where there is no key for the digest.
+            (Some(cell), None) => match (tag, digest) {
+                (Some(tag), None) => set(edits, cell, tag),
+                (Some(tag), Some(digest)) => set(edits, cell, format!("{tag}@{digest}")),
+                (None, _) => return Err(format!("the tag here cannot be left out, as `{to}` would have it")),
+            },
+            (Some(tag_cell), Some(digest_cell)) => {
+                set(edits, tag_cell, tag.unwrap_or_default());
+                set(edits, digest_cell, digest.unwrap_or_default());
+            }
+            (None, Some(cell)) => match digest {
+                Some(digest) if tag.is_none() => set(edits, cell, digest),
+                _ => return Err(format!("only a digest is written here, which cannot say `{to}`: add a tag")),
+            },
+            (None, None) => return Err("no key here holds a tag or a digest".into()),
+        }
+        Ok(())
+    }
+}
+
+impl Name {
+    pub(super) fn value(&self) -> &str {
+        match self {
+            Self::Cell(cell) => &cell.value,
+            Self::Known(name) => name,
+        }
+    }
+}
+
+/// An image's name, tag and digest, as Kustomize parts them: nothing is checked.
+pub(super) fn split(image: &str) -> (&str, Option<&str>, Option<&str>) {
+    let (rest, digest) = image.split_once('@').map_or((image, None), |(rest, digest)| (rest, Some(digest)));
+    match rest.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, Some(tag), digest),
+        _ => (rest, None, digest),
+    }
+}
+
+fn suffixed(name: &str, image: &ImageRef) -> String {
+    let tag = image.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+    let digest = image.digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
+    format!("{name}{tag}{digest}")
+}
+
+/// Whether a value is none, to YAML's readers.
+pub(super) fn is_unset(value: &str) -> bool {
+    matches!(value, "" | "~" | "null")
+}

@@ -1,0 +1,183 @@
+//! What one file holds that can name an image.
+
+use super::{
+    super::{
+        MAX_BYTES, ManifestError, Manifests,
+        edit::sealed,
+        read::{each_object, manifest},
+        tree::{Kind, Tree},
+    },
+    cell::{Cell, Maker, Source},
+    kustomization::{self, Kustomization},
+    listed::{self, Listed},
+    marker::{self, Marker},
+    names::{self, FileKind},
+    release::{self, Release},
+    values,
+};
+
+/// What one file holds that can name an image, without its text. It depends on nothing but what kind of file its path
+/// makes it, and the text.
+#[derive(Debug, Default)]
+pub struct Facts {
+    pub(super) manifests: Manifests,
+    pub(super) kustomization: Option<Box<Kustomization>>,
+    pub(super) releases: Vec<Release>,
+    /// Images of a values file by convention.
+    pub(super) values: Vec<Maker>,
+    /// The scalars of a file that holds no object, by their paths.
+    pub(super) flat: Vec<(Box<str>, Cell)>,
+    pub(super) markers: Vec<Marker>,
+    /// The entries of `supercargo.yaml`.
+    pub(super) listed: Vec<Listed>,
+    pub(super) is_chart: bool,
+    /// The line on which SOPS's seal stands: no value may change.
+    pub(super) sealed: Option<usize>,
+    problems: Vec<ManifestError>,
+}
+
+/// Words without one of which a file is not parsed.
+const WORDS: [&str; 12] = [
+    "mage",
+    "IMAGE",
+    "supercargo",
+    "keel",
+    "tag",
+    "Tag",
+    "TAG",
+    " version:",
+    "\nversion:",
+    "Version:",
+    "VERSION",
+    "igest",
+];
+
+impl Facts {
+    /// Whether a file of this path may hold anything, by its name only.
+    pub fn is_wanted(path: &str) -> bool {
+        names::kind(path) != FileKind::Never
+    }
+
+    /// Reads a file. What cannot be read of it is among the problems, and is never edited.
+    pub fn read(path: &str, bytes: &[u8]) -> Self {
+        let mut facts = Self::default();
+        let kind = names::kind(path);
+        if kind == FileKind::Chart {
+            facts.is_chart = true;
+            return facts;
+        }
+        if kind == FileKind::Never || bytes.contains(&0) && kind == FileKind::Text {
+            return facts;
+        }
+        if bytes.len() > MAX_BYTES {
+            let reason = format!("{} bytes are more than the {MAX_BYTES} that are read: split the file", bytes.len());
+            facts.problems.push(ManifestError::new(1, reason));
+            return facts;
+        }
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let line = 1 + bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count();
+                if kind != FileKind::Text {
+                    facts.problems.push(ManifestError::new(line, "this is no UTF-8: the file is left alone"));
+                }
+                return facts;
+            }
+        };
+        let has_marker = text.contains("supercargo:") || text.contains("$imagepolicy");
+        if kind == FileKind::Text {
+            if has_marker {
+                marker::of_lines(text, &mut facts.markers, &mut facts.problems);
+            }
+            return facts;
+        }
+        let always = kind == FileKind::Kustomization || path == listed::FILE;
+        if !always && !WORDS.iter().any(|word| text.contains(word)) {
+            return facts;
+        }
+        match Tree::parse(text) {
+            Ok(tree) => facts.of_tree(path, kind, &tree, has_marker),
+            Err(error) => {
+                // The templates of a chart are no YAML, and need not be.
+                if !(text.contains("{{") && path.split('/').any(|folder| folder == "templates")) {
+                    facts.problems.push(error);
+                }
+                if has_marker {
+                    marker::of_lines(text, &mut facts.markers, &mut facts.problems);
+                }
+            }
+        }
+        facts
+    }
+
+    fn of_tree(&mut self, path: &str, kind: FileKind, tree: &Tree, has_marker: bool) {
+        let source = Source::file(tree);
+        self.sealed = sealed(tree).map(|key| tree.line(key));
+        if kind == FileKind::Kustomization {
+            self.kustomization = kustomization::read(&source, &mut self.problems).map(Box::new);
+        }
+        if path == listed::FILE {
+            listed::read(tree, &mut self.listed, &mut self.problems);
+        }
+        let mut manifests = Manifests::default();
+        each_object(tree, |object| {
+            let read = object.and_then(|object| {
+                manifest(tree, &object, &mut manifests)?;
+                self.releases.extend(release::read(&source, &object, &mut self.problems)?);
+                Ok(())
+            });
+            self.problems.extend(read.err());
+        });
+        manifests.workloads.retain(|found| !found.images.is_empty());
+        manifests.namespaces.retain(|namespace| !namespace.annotations.is_empty());
+        self.manifests = manifests;
+        for release in &mut self.releases {
+            self.markers.append(&mut release.markers);
+        }
+        if has_marker {
+            marker::of_tree(&source, &mut self.markers, &mut self.problems);
+        }
+        if kind != FileKind::Kustomization && path != listed::FILE {
+            self.plain_values(path, kind, &source);
+        }
+    }
+
+    /// Values of a file that is no stream of Kubernetes objects.
+    fn plain_values(&mut self, path: &str, kind: FileKind, source: &Source) {
+        let tree = source.tree;
+        let [document] = tree.documents.as_slice() else { return };
+        let root = document.root;
+        let is_object = |key| tree.entries_of(root).any(|(k, _)| tree.scalar(k) == Some(key));
+        if tree.node(root).kind != Kind::Mapping || is_object("apiVersion") && is_object("kind") {
+            return;
+        }
+        if kind == FileKind::Values {
+            self.values = values::images(source, root);
+        }
+        // Dashboards and the like are JSON, and large.
+        if kind == FileKind::Values || !path.ends_with(".json") {
+            self.flat = values::flat(source, root, "").unwrap_or_default();
+        }
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        let Self { manifests, kustomization, releases, values, flat, markers, listed, is_chart, sealed: _, problems } =
+            self;
+        manifests.workloads.is_empty()
+            && manifests.namespaces.is_empty()
+            && kustomization.is_none()
+            && releases.is_empty()
+            && values.is_empty()
+            && flat.is_empty()
+            && markers.is_empty()
+            && listed.is_empty()
+            && !is_chart
+            && problems.is_empty()
+    }
+
+    /// What could not be read, and why.
+    pub fn problems(&self) -> &[ManifestError] {
+        &self.problems
+    }
+}

@@ -1,0 +1,185 @@
+//! A kustomization as it is written: what it renders, and what it does to images.
+
+use super::{
+    super::{
+        ManifestError,
+        read::{Manifests, each_object, get, manifest, text},
+        tree::{Id, Kind, Tree},
+    },
+    cell::{At, Cell, Source, is_unset},
+};
+use crate::domain::workload::Workload;
+
+/// What a kustomization says that concerns an image.
+#[derive(Debug, Default)]
+pub(super) struct Kustomization {
+    /// `kind: Component`
+    pub(super) is_component: bool,
+    /// `resources` and `bases`
+    pub(super) resources: Vec<Box<str>>,
+    pub(super) components: Vec<Box<str>>,
+    pub(super) namespace: Option<Box<str>>,
+    pub(super) prefix: Box<str>,
+    pub(super) suffix: Box<str>,
+    pub(super) patches: Vec<Patch>,
+    pub(super) images: Vec<Entry>,
+}
+
+/// A patch, in a file or written inline.
+#[derive(Debug)]
+pub(super) struct Patch {
+    pub(super) file: Option<Box<str>>,
+    pub(super) inline: Vec<Patched>,
+    pub(super) target: Option<Target>,
+}
+
+/// What a patch is for; all of them where nothing is given.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) kind: Option<Box<str>>,
+    pub(super) name: Option<Box<str>>,
+}
+
+/// A workload of an inline patch, and the cell of each of its containers' images.
+#[derive(Debug)]
+pub(super) struct Patched {
+    pub(super) workload: Workload,
+    pub(super) images: Vec<Cell>,
+}
+
+/// An entry of `images`.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: Box<str>,
+    pub(super) new_name: Option<Cell>,
+    /// Where the tag stands, or would stand.
+    pub(super) new_tag: Cell,
+    pub(super) digest: Cell,
+}
+
+impl Entry {
+    /// Whether there is a key for the tag or the digest, if also without a value.
+    pub(super) fn has_version(&self) -> bool {
+        [&self.new_tag, &self.digest].iter().any(|cell| !matches!(cell.at, At::Key { .. }))
+    }
+}
+
+/// Reads the one document of a file; none where it is no kustomization of Kustomize's.
+pub(super) fn read(source: &Source, problems: &mut Vec<ManifestError>) -> Option<Kustomization> {
+    let tree = source.tree;
+    let root = tree.documents.first()?.root;
+    if tree.node(root).kind != Kind::Mapping {
+        return None;
+    }
+    match kustomization(source, root, problems) {
+        Ok(found) => found,
+        Err(problem) => {
+            problems.push(problem);
+            None
+        }
+    }
+}
+
+fn kustomization(
+    source: &Source,
+    root: Id,
+    problems: &mut Vec<ManifestError>,
+) -> Result<Option<Kustomization>, ManifestError> {
+    let tree = source.tree;
+    if text(tree, root, "apiVersion")?.is_some_and(|version| !version.starts_with("kustomize.config.k8s.io/")) {
+        return Ok(None);
+    }
+    let word = |key| Ok::<_, ManifestError>(text(tree, root, key)?.filter(|w| !is_unset(w)));
+    let mut found = Kustomization {
+        is_component: word("kind")? == Some("Component"),
+        namespace: word("namespace")?.map(Box::from),
+        prefix: word("namePrefix")?.unwrap_or_default().into(),
+        suffix: word("nameSuffix")?.unwrap_or_default().into(),
+        ..Kustomization::default()
+    };
+    for (key, list) in [("resources", &mut found.resources), ("components", &mut found.components)] {
+        list.extend(words(tree, root, key)?);
+    }
+    found.resources.extend(words(tree, root, "bases")?);
+    for patch in words(tree, root, "patchesStrategicMerge")? {
+        found.patches.push(Patch { file: Some(patch), inline: Vec::new(), target: None });
+    }
+    if let Some(list) = get(tree, root, "patchesStrategicMerge", Kind::Sequence)? {
+        let inline = tree.children(list).filter(|item| tree.scalar(*item).is_some_and(|text| text.contains('\n')));
+        for item in inline {
+            found.patches.push(Patch { file: None, inline: inline_patch(tree, item), target: None });
+        }
+    }
+    if let Some(list) = get(tree, root, "patches", Kind::Sequence)? {
+        for item in mappings(tree, list) {
+            found.patches.push(patch(tree, item)?);
+        }
+    }
+    if let Some(list) = get(tree, root, "images", Kind::Sequence)? {
+        for item in mappings(tree, list) {
+            match entry(source, item) {
+                Ok(entry) => found.images.extend(entry),
+                Err(problem) => problems.push(problem),
+            }
+        }
+    }
+    Ok(Some(found))
+}
+
+/// The texts of a list, without those of several lines.
+fn words(tree: &Tree, root: Id, key: &str) -> Result<Vec<Box<str>>, ManifestError> {
+    let Some(list) = get(tree, root, key, Kind::Sequence)? else { return Ok(Vec::new()) };
+    let words = tree.children(list).filter_map(|item| tree.scalar(item));
+    Ok(words.filter(|word| !word.is_empty() && !word.contains('\n')).map(Box::from).collect())
+}
+
+pub(super) fn mappings(tree: &Tree, list: Id) -> impl Iterator<Item = Id> {
+    tree.children(list).map(|item| tree.resolve(item)).filter(|item| tree.node(*item).kind == Kind::Mapping)
+}
+
+fn patch(tree: &Tree, item: Id) -> Result<Patch, ManifestError> {
+    let target = match get(tree, item, "target", Kind::Mapping)? {
+        None => None,
+        Some(target) => {
+            let word = |key| Ok::<_, ManifestError>(text(tree, target, key)?.map(Box::from));
+            Some(Target { kind: word("kind")?, name: word("name")? })
+        }
+    };
+    let inline = tree.get(item, "patch")?.map(|node| inline_patch(tree, node)).unwrap_or_default();
+    Ok(Patch { file: text(tree, item, "path")?.map(Box::from), inline, target })
+}
+
+/// The workloads of a patch that is a text in the file; what cannot be read there changes no image that we know of.
+fn inline_patch(tree: &Tree, node: Id) -> Vec<Patched> {
+    let Some(text) = tree.scalar(node).filter(|text| text.contains("image")) else { return Vec::new() };
+    let Ok(inner) = Tree::parse(text) else { return Vec::new() };
+    let source = Source::inner(&inner, tree.place(tree.resolve(node)));
+    let mut found = Manifests::default();
+    each_object(&inner, |object| {
+        let _ = object.and_then(|object| manifest(&inner, &object, &mut found));
+    });
+    let patched = found.workloads.into_iter().map(|found| Patched {
+        images: found.images.iter().filter_map(|image| source.cell(image.place.node)).collect(),
+        workload: found.workload,
+    });
+    patched.filter(|patched| patched.images.len() == patched.workload.containers.len()).collect()
+}
+
+fn entry(source: &Source, item: Id) -> Result<Option<Entry>, ManifestError> {
+    let tree = source.tree;
+    let Some(name) = tree.get(item, "name")?.and_then(|node| source.cell(node)) else { return Ok(None) };
+    let cell = |key| Ok::<_, ManifestError>(tree.get(item, key)?.and_then(|node| source.cell(node)));
+    let (new_name, new_tag, digest) = (cell("newName")?, cell("newTag")?, cell("digest")?);
+    let last = [&new_tag, &new_name].into_iter().flatten().next().unwrap_or(&name);
+    let beside = |key| {
+        let At::Scalar(place) = last.at.clone() else { return None };
+        Some(Cell { line: last.line, at: At::Key { beside: place, key }, value: "".into() })
+    };
+    let (Some(add_tag), Some(add_digest)) = (beside("newTag"), beside("digest")) else { return Ok(None) };
+    Ok(Some(Entry {
+        new_tag: new_tag.unwrap_or(add_tag),
+        digest: digest.unwrap_or(add_digest),
+        new_name: new_name.filter(|name| !is_unset(&name.value)),
+        name: name.value,
+    }))
+}

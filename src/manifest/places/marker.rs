@@ -1,0 +1,300 @@
+//! Comments that mark a value: `# supercargo: minor image=ghcr.io/team/web part=tag`, and Flux's
+//! `# {"$imagepolicy": "ns:name:tag"}`.
+
+use std::collections::HashMap;
+
+use super::{
+    super::{
+        ManifestError,
+        tree::{Id, Kind, Tree},
+    },
+    cell::{At, Cell, Maker, Name, Source, is_unset, split},
+};
+use crate::domain::image::{Repository, excerpt};
+
+/// What of an image a marked value holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Image,
+    Name,
+    Tag,
+    Digest,
+}
+
+/// Who the marker speaks to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Says {
+    /// A policy, in our words.
+    Policy(Box<str>),
+    /// The name of a policy of Flux: `ns:name`.
+    Flux(Box<str>),
+}
+
+/// A marked value.
+#[derive(Debug)]
+pub(super) struct Marker {
+    pub(super) says: Says,
+    pub(super) part: Part,
+    /// Named by the marker, or by the keys beside the value.
+    pub(super) repository: Option<Repository>,
+    pub(super) cell: Cell,
+    /// The mapping that the value is in: marked parts of one image stand together.
+    mapping: Option<Mapping>,
+}
+
+/// A mapping of the file, or of the text of a scalar of it.
+type Mapping = (Option<Id>, Id);
+
+/// An image made by marked values, its repository and what the marker says.
+type Marked<'m> = (&'m Says, Repository, Maker);
+
+/// The images that marked values make.
+pub(super) fn makers(markers: &[Marker], repository_of: impl Fn(&Says) -> Option<Repository>) -> Vec<Marked<'_>> {
+    let mut found: Vec<Marked> = Vec::new();
+    let mut mappings: HashMap<(Mapping, &Repository), usize> = HashMap::new();
+    let known: Vec<_> = markers.iter().map(|m| repository_of(&m.says).or_else(|| m.repository.clone())).collect();
+    for (marker, repository) in markers.iter().zip(&known) {
+        let cell = marker.cell.clone();
+        if marker.part == Part::Image {
+            let own = Repository::parse(split(&cell.value).0).ok();
+            found.extend(repository.clone().or(own).map(|repository| (&marker.says, repository, Maker::whole(cell))));
+            continue;
+        }
+        let Some(repository) = repository else { continue };
+        let together = marker.mapping.map(|mapping| (mapping, repository));
+        let at = together.and_then(|together| mappings.get(&together).copied()).unwrap_or_else(|| {
+            let name = Name::Known(repository.to_string().into());
+            found.push((&marker.says, repository.clone(), Maker::parts(None, name, None, None)));
+            found.len() - 1
+        });
+        if let Some(together) = together {
+            mappings.insert(together, at);
+        }
+        if let Maker::Parts(parts) = &mut found[at].2 {
+            match marker.part {
+                Part::Digest => parts.digest = Some(cell),
+                Part::Name if Repository::parse(&cell.value).as_ref() == Ok(repository) => {
+                    parts.name = Name::Cell(cell)
+                }
+                Part::Name => {}
+                _ => parts.tag = Some(cell),
+            }
+        }
+    }
+    // A name alone says nothing of a version.
+    found.retain(|(.., maker)| maker.main().is_some());
+    found
+}
+
+/// A marker as it is written.
+struct Written<'t> {
+    says: Says,
+    part: Option<&'t str>,
+    image: Option<&'t str>,
+}
+
+/// Reads a comment, without what stands before its `#`; none if it is no marker.
+fn written(comment: &str) -> Option<Result<Written<'_>, String>> {
+    let text = comment.trim_start_matches('#').trim();
+    if let Some(rest) = text.strip_prefix("supercargo:") {
+        let (mut policy, mut part, mut image) = (Vec::new(), None, None);
+        for word in rest.split_whitespace() {
+            match word.split_once('=') {
+                Some(("image", value)) => image = Some(value),
+                Some(("part", value)) => part = Some(value),
+                _ => policy.push(word),
+            }
+        }
+        if policy.is_empty() {
+            return Some(Err("the marker names no policy: write for example `# supercargo: minor`".into()));
+        }
+        return Some(Ok(Written { says: Says::Policy(policy.join(" ").into()), part, image }));
+    }
+    let value = text.strip_prefix('{')?.trim_start().strip_prefix("\"$imagepolicy\"")?;
+    let value = value.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    let (policy, _) = value.split_once('"')?;
+    let mut parts = policy.split(':');
+    let (namespace, name, part) = (parts.next()?, parts.next(), parts.next());
+    let Some(name) = name.filter(|name| !name.is_empty() && parts.next().is_none()) else {
+        return Some(Err(format!("`{}` is no `namespace:name` or `namespace:name:tag`", excerpt(policy))));
+    };
+    let says = Says::Flux(format!("{namespace}:{name}").into());
+    Some(Ok(Written { says, part: Some(part.unwrap_or("image")), image: None }))
+}
+
+fn marker(
+    written: &Written,
+    key: &str,
+    cell: Cell,
+    beside: Option<Repository>,
+    mapping: Option<Mapping>,
+) -> Result<Marker, String> {
+    let named = written.image.map(|image| Repository::parse(image).map_err(|e| e.to_string())).transpose()?;
+    let part = match written.part {
+        Some("image") => Part::Image,
+        Some("tag") => Part::Tag,
+        Some("name") => Part::Name,
+        Some("digest") => Part::Digest,
+        Some(other) => return Err(format!("`{}` is no part: write image, tag, name or digest", excerpt(other))),
+        None => usual_part(key, &cell.value),
+    };
+    let repository = match part {
+        Part::Name => named.or(beside).or_else(|| Repository::parse(&cell.value).ok()),
+        Part::Image => named,
+        Part::Tag | Part::Digest => named.or(beside),
+    };
+    if repository.is_none() && part != Part::Image && matches!(written.says, Says::Policy(_)) {
+        return Err("the marker must say whose tag this is: add image=<repository>".into());
+    }
+    Ok(Marker { says: written.says.clone(), part, repository, cell, mapping })
+}
+
+fn usual_part(key: &str, value: &str) -> Part {
+    let key = key.to_ascii_lowercase();
+    let (_, tag, digest) = split(value);
+    if value.contains('/') || (tag.is_some() || digest.is_some()) && !value.starts_with("sha256:") {
+        return if tag.is_some() || digest.is_some() { Part::Image } else { Part::Name };
+    }
+    match &*key {
+        "repository" | "newname" | "name" => Part::Name,
+        key if key.ends_with("digest") || value.starts_with("sha256:") => Part::Digest,
+        key if key.ends_with("image") => Part::Image,
+        _ => Part::Tag,
+    }
+}
+
+/// The marked values of a YAML text.
+pub(super) fn of_tree(source: &Source, found: &mut Vec<Marker>, problems: &mut Vec<ManifestError>) {
+    let tree = source.tree;
+    let mut marked: Vec<(usize, Result<Written, String>)> = Vec::new();
+    let (mut line, mut at) = (1, 0);
+    for comment in &tree.comments {
+        let Some(written) = written(&tree.text[comment.clone()]) else { continue };
+        line += tree.text[at..comment.start].matches('\n').count();
+        at = comment.start;
+        marked.push((line, written));
+    }
+    if marked.is_empty() {
+        return;
+    }
+    let on_line = values_on(tree, marked.iter().map(|(line, _)| *line).collect());
+    for (line, written) in marked {
+        let read = written.and_then(|written| match on_line.get(&line).map_or(&[][..], Vec::as_slice) {
+            [(value, mapping)] => {
+                let key = if mapping.is_some() { tree.scalar(value.saturating_sub(1)) } else { None };
+                let cell = source.cell(*value).ok_or("the marked value is too long")?;
+                let beside = mapping.and_then(|mapping| repository_beside(tree, mapping));
+                marker(
+                    &written,
+                    key.unwrap_or_default(),
+                    cell,
+                    beside,
+                    mapping.map(|mapping| (source.outer(), mapping)),
+                )
+            }
+            [] => Err("the marker stands on a line without a value: put it behind the value".to_owned()),
+            _ => Err("the marker stands behind several values: write each on a line of its own".to_owned()),
+        });
+        match read {
+            Ok(marker) => found.push(marker),
+            Err(reason) => problems.push(ManifestError::new(source.file_line(line), reason)),
+        }
+    }
+}
+
+/// The values, no keys, that start on these lines, each with the mapping that it is in.
+fn values_on(tree: &Tree, lines: std::collections::HashSet<usize>) -> HashMap<usize, Vec<(Id, Option<Id>)>> {
+    let mut found: HashMap<usize, Vec<(Id, Option<Id>)>> = HashMap::new();
+    for (index, (node, parent)) in tree.nodes.iter().zip(tree.parents()).enumerate() {
+        let mapping = parent.filter(|parent| tree.node(*parent).kind == Kind::Mapping);
+        if !node.is_collection() && (node.is_value || mapping.is_none()) && lines.contains(&node.line()) {
+            found.entry(node.line()).or_default().push((index as Id, mapping));
+        }
+    }
+    found
+}
+
+/// The repository that the keys beside a value name.
+fn repository_beside(tree: &Tree, mapping: Id) -> Option<Repository> {
+    let get = |name: &str| {
+        let value = tree.entries(mapping).find(|(key, _)| tree.scalar(*key) == Some(name))?.1;
+        tree.scalar(value).filter(|value| !is_unset(value))
+    };
+    let name = ["repository", "newName", "name", "image"].into_iter().find_map(get)?;
+    match get("registry") {
+        Some(registry) => Repository::parse(&format!("{}/{name}", registry.trim_end_matches('/'))).ok(),
+        None => Repository::parse(name).ok(),
+    }
+}
+
+/// The marked values of a text, line by line: `KEY=value # …`, `key: value # …`.
+pub(super) fn of_lines(text: &str, found: &mut Vec<Marker>, problems: &mut Vec<ManifestError>) {
+    let mut start = 0;
+    for (index, whole) in text.split('\n').enumerate() {
+        let (number, at) = (index + 1, start);
+        start += whole.len() + 1;
+        let line = whole.strip_suffix('\r').unwrap_or(whole);
+        let line = if index == 0 { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
+        let at = at + (whole.len() - whole.strip_suffix('\r').map_or(0, |_| 1) - line.len());
+        if let Some(read) = of_line(line, at, number) {
+            match read {
+                Ok(marker) => found.push(marker),
+                Err(reason) => problems.push(ManifestError::new(number, reason)),
+            }
+        }
+    }
+}
+
+fn of_line(line: &str, at: usize, number: usize) -> Option<Result<Marker, String>> {
+    let word = line.find("supercargo:").or_else(|| line.find("$imagepolicy"))?;
+    let hash = line[..word].rfind('#')?;
+    let written = written(&line[hash..])?;
+    let before = &line[..hash];
+    if before.trim_start().starts_with(['#', ';']) || before.trim_start().starts_with("//") {
+        return None;
+    }
+    Some(written.and_then(|written| {
+        let one = "exactly one value must stand before the marker, as in `KEY=value # …` or `key: value # …`";
+        let (key, value) = value_of(before).ok_or(one)?;
+        let cell =
+            Cell { line: number, at: At::Line(at + value.0..at + value.1), value: before[value.0..value.1].into() };
+        marker(&written, key, cell, None, None)
+    }))
+}
+
+/// The key and the bytes of the value of a line.
+fn value_of(line: &str) -> Option<(&str, (usize, usize))> {
+    if !line.ends_with([' ', '\t']) {
+        return None;
+    }
+    let line = line.trim_end();
+    let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'');
+    let end_of_key = line.find(['=', ':']);
+    let (key, rest) = match end_of_key {
+        Some(end) if line[..end].trim_end().ends_with(is_key) => {
+            let sign = &line[end..=end];
+            let rest = &line[end + 1..];
+            if sign == ":" && !rest.starts_with([' ', '\t']) {
+                (None, line)
+            } else {
+                (line[..end].split_whitespace().next_back(), rest)
+            }
+        }
+        _ => (None, line),
+    };
+    // A bare item of a list, `- value`, has no key.
+    let rest = match key {
+        Some(_) => rest,
+        None => line.trim_start().strip_prefix("- ")?,
+    };
+    let key = key.unwrap_or_default().trim_matches(['"', '\'']);
+    let value = rest.trim_start();
+    let value = ['"', '\''].iter().find_map(|q| value.strip_prefix(*q)?.strip_suffix(*q)).unwrap_or(value);
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);
+    if value.is_empty() || !value.chars().all(is_part) {
+        return None;
+    }
+    let quoted = usize::from(line.ends_with(['"', '\'']));
+    let end = line.len() - quoted;
+    Some((key, (end - value.len(), end)))
+}

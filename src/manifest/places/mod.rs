@@ -1,0 +1,158 @@
+//! Where in a repository the image of a workload is defined, and the exact edits that change it.
+//!
+//! [`Facts::read`] takes from one file what can name an image; an [`Index`] of many knows what they render together, and
+//! [`Index::locate`] finds the places of one image. They are looked for in classes, and the first that has any counts:
+//! manifests, with the kustomizations that render them; HelmReleases and Applications; marked values; values files by
+//! convention. What the target's configuration names counts besides. [`apply`] then edits the bytes of those places.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use globset::GlobMatcher;
+
+use super::{ManifestError, NamespaceFound, Path};
+use crate::domain::{
+    image::{ImageRef, Repository, excerpt},
+    workload::{Workload, WorkloadId},
+};
+
+mod apply;
+mod cell;
+mod facts;
+mod insert;
+mod kustomization;
+mod listed;
+mod locate;
+mod marker;
+mod names;
+mod release;
+mod render;
+mod rendered;
+mod values;
+
+pub use apply::apply;
+pub use cell::SpotEdit;
+pub use facts::Facts;
+pub use locate::Index;
+
+/// The files of a repository by path: relative to its root, with `/` between folders.
+pub type Files = BTreeMap<Arc<str>, Arc<Facts>>;
+
+/// The kind of what [`rendered`] makes a workload of that is none: marked values, and entries of `supercargo.yaml`.
+pub const FILE_KIND: &str = "File";
+
+/// A change of one container's image.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The workload.
+    pub workload: WorkloadId,
+    /// Its label `app.kubernetes.io/instance`.
+    pub instance: Option<Arc<str>>,
+    /// The container's name.
+    pub container: Arc<str>,
+    /// Whether it stands under `initContainers`.
+    pub init: bool,
+    /// The image that runs.
+    pub from: ImageRef,
+    /// The image to run.
+    pub to: ImageRef,
+}
+
+/// What a target's configuration says.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The namespace of manifests that name none.
+    pub default_namespace: Option<String>,
+    /// Where values of charts hold images.
+    pub values: Vec<ValuesRule>,
+    /// The folder of the kustomization that gets an entry of `images` where none applies.
+    pub overlay: Option<String>,
+    /// Flux's image policies, as `namespace:name`, and the repository each is about.
+    pub image_policies: BTreeMap<String, Repository>,
+}
+
+/// Where in some files values hold an image: whole, or in parts.
+#[derive(Debug, Clone)]
+pub struct ValuesRule {
+    /// The files.
+    pub files: GlobMatcher,
+    /// The whole image.
+    pub image: Option<Path>,
+    /// The registry.
+    pub registry: Option<Path>,
+    /// The repository.
+    pub repository: Option<Path>,
+    /// The tag.
+    pub tag: Option<Path>,
+    /// The digest.
+    pub digest: Option<Path>,
+    /// The repository where no path names it.
+    pub for_image: Option<Repository>,
+}
+
+/// A place that makes the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spot {
+    /// The file.
+    pub path: Arc<str>,
+    /// The line, from 1.
+    pub line: usize,
+    /// The image that is made here now.
+    pub holds: ImageRef,
+    /// What makes it the wanted one; none if it already is.
+    pub edits: Vec<SpotEdit>,
+}
+
+/// Why an image cannot be changed in a repository.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// Nothing defines it.
+    #[error("{0}")]
+    Nowhere(String),
+    /// Several places define it differently.
+    #[error("the places disagree on the image: {}", .0.iter().map(Disagreeing::to_string).collect::<Vec<_>>().join(", "))]
+    Conflict(Vec<Disagreeing>),
+    /// A place was found that cannot be changed.
+    #[error("{}:{line}: {reason}", excerpt(path))]
+    Refused {
+        /// The file.
+        path: Arc<str>,
+        /// The line, from 1.
+        line: usize,
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// One of the places that disagree.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line} has {holds}", excerpt(path))]
+pub struct Disagreeing {
+    /// The file.
+    pub path: Arc<str>,
+    /// The line, from 1.
+    pub line: usize,
+    /// The image that is made here now.
+    pub holds: ImageRef,
+}
+
+/// What a repository renders.
+#[derive(Debug, Clone, Default)]
+pub struct Rendered {
+    /// The workloads, each with the file and the line that define it.
+    pub workloads: Vec<(Workload, Arc<str>, usize)>,
+    /// The Namespaces that have defaults.
+    pub namespaces: Vec<NamespaceFound>,
+    /// What could not be read, by file.
+    pub problems: Vec<(Arc<str>, ManifestError)>,
+}
+
+/// All places of a change, or why there is none. For many changes make one [`Index`].
+pub fn locate(files: &Files, wanted: &Wanted, options: &Options) -> Result<Vec<Spot>, Misfit> {
+    Index::new(files, options).locate(wanted)
+}
+
+/// The workloads of a repository as it renders them; marked values that name a policy, and the entries of its
+/// `supercargo.yaml`, as workloads of the kind [`FILE_KIND`].
+pub fn rendered(files: &Files, options: &Options) -> Rendered {
+    Index::new(files, options).rendered()
+}

@@ -1,0 +1,142 @@
+//! What a file may hold, by its path.
+
+/// How a file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileKind {
+    /// YAML or JSON.
+    Yaml,
+    /// A kustomization.
+    Kustomization,
+    /// `Chart.yaml`: what is in `templates/` beside it is a template.
+    Chart,
+    /// Values by their name (`values.yaml`, `values-prod.yaml`, `prod.values.yaml`).
+    Values,
+    /// Other text with `#` comments: markers only.
+    Text,
+    /// Never read.
+    Never,
+}
+
+/// Definitions of pipelines that are no dot files, in lower case.
+const PIPELINES: [&str; 10] = [
+    "azure-pipelines",
+    "bitbucket-pipelines",
+    "cloudbuild",
+    "buildspec",
+    "appveyor",
+    "codefresh",
+    "wercker",
+    "screwdriver",
+    "semaphore",
+    "jenkinsfile",
+];
+
+/// Endings of texts that have `#` comments.
+const TEXTS: [&str; 16] = [
+    "env",
+    "tpl",
+    "gotmpl",
+    "tmpl",
+    "txt",
+    "toml",
+    "conf",
+    "cfg",
+    "ini",
+    "properties",
+    "sh",
+    "bash",
+    "mk",
+    "tf",
+    "tfvars",
+    "hcl",
+];
+
+pub(super) fn kind(path: &str) -> FileKind {
+    let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
+    if folders.split('/').any(|folder| folder.starts_with('.') || folder == "node_modules") {
+        return FileKind::Never;
+    }
+    // `.env` is the one dot file that people keep images in; only its markers count.
+    if name == ".env" || name.starts_with(".env.") {
+        return FileKind::Text;
+    }
+    let lower = name.to_ascii_lowercase();
+    if name.is_empty() || name.starts_with('.') || PIPELINES.iter().any(|pipeline| lower.starts_with(pipeline)) {
+        return FileKind::Never;
+    }
+    match name {
+        "kustomization.yaml" | "kustomization.yml" | "Kustomization" => return FileKind::Kustomization,
+        "Chart.yaml" => return FileKind::Chart,
+        _ => {}
+    }
+    let (stem, ending) = lower.rsplit_once('.').unwrap_or((&lower, ""));
+    let is_docker = |word: &str| stem == word || ending == word || lower.starts_with(word);
+    match ending {
+        "yaml" | "yml" | "json" if stem.starts_with("values") || stem.ends_with("values") => FileKind::Values,
+        "yaml" | "yml" | "json" => FileKind::Yaml,
+        _ if TEXTS.contains(&ending) => FileKind::Text,
+        _ if is_docker("dockerfile") || is_docker("containerfile") || lower == "makefile" => FileKind::Text,
+        _ => FileKind::Never,
+    }
+}
+
+/// The path that `relative` means in a folder; none if it leads out of the root or is no path.
+pub(super) fn join(folder: &str, relative: &str) -> Option<String> {
+    if relative.starts_with('/') || relative.contains("://") {
+        return None;
+    }
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in relative.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => _ = parts.pop()?,
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// The folder of a file; empty for the root.
+pub(super) fn folder(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("apps/web.yaml", FileKind::Yaml)]
+    #[case("apps/kustomization.yml", FileKind::Kustomization)]
+    #[case("Kustomization", FileKind::Kustomization)]
+    #[case("chart/values-prod.yaml", FileKind::Values)]
+    #[case("prod.values.yml", FileKind::Values)]
+    #[case(".env", FileKind::Text)]
+    #[case("a/.env.prod", FileKind::Text)]
+    #[case("a/Dockerfile", FileKind::Text)]
+    #[case("a/web.Dockerfile", FileKind::Text)]
+    #[case(".github/workflows/a.yaml", FileKind::Never)]
+    #[case("a/.hidden/b.yaml", FileKind::Never)]
+    #[case(".gitlab-ci.yml", FileKind::Never)]
+    #[case("Jenkinsfile", FileKind::Never)]
+    #[case("ci/azure-pipelines-release.yml", FileKind::Never)]
+    #[case("cloudbuild.yaml", FileKind::Never)]
+    #[case("README.md", FileKind::Never)]
+    #[case("logo.png", FileKind::Never)]
+    #[case("a/", FileKind::Never)]
+    fn a_name_says_how_a_file_is_read(#[case] path: &str, #[case] expected: FileKind) {
+        assert_eq!(kind(path), expected);
+    }
+
+    #[rstest::rstest]
+    #[case("a/b", "../c", Some("a/c"))]
+    #[case("a", "./x/../y.yaml", Some("a/y.yaml"))]
+    #[case("a", "..", Some(""))]
+    #[case("a", "../..", None)]
+    #[case("", "../x", None)]
+    #[case("a", "https://github.com/x/y", None)]
+    #[case("a", "/etc", None)]
+    fn a_path_never_leaves_the_root(#[case] folder: &str, #[case] relative: &str, #[case] expected: Option<&str>) {
+        assert_eq!(join(folder, relative).as_deref(), expected);
+    }
+}

@@ -1,0 +1,151 @@
+//! HelmReleases of Flux and Applications of Argo CD: the values they give to a chart, and the images to Kustomize.
+
+use super::{
+    super::{
+        ManifestError,
+        read::{Object, get, text},
+        tree::{Id, Kind, Tree},
+    },
+    cell::{Cell, Maker, Source, is_unset},
+    kustomization::mappings,
+    marker::{self, Marker},
+    values,
+};
+
+/// An object that sets images of what it deploys.
+#[derive(Debug)]
+pub(super) struct Release {
+    /// What the label `app.kubernetes.io/instance` of its workloads may be.
+    pub(super) instances: Vec<Box<str>>,
+    /// Where its workloads go, if it says so.
+    pub(super) target: Option<Box<str>>,
+    /// Where it stands itself; empty if it does not say so.
+    pub(super) namespace: Box<str>,
+    /// Whether it deploys to its own namespace where it has no target.
+    pub(super) is_flux: bool,
+    /// Images in values and parameters.
+    pub(super) values: Vec<Maker>,
+    /// `kustomize.images`
+    pub(super) images: Vec<Maker>,
+    /// Every scalar of its values by its path.
+    pub(super) flat: Vec<(Box<str>, Cell)>,
+    /// Marked values in an inline text.
+    pub(super) markers: Vec<Marker>,
+}
+
+/// Reads an object, if it is one of these.
+pub(super) fn read(
+    source: &Source,
+    object: &Object,
+    problems: &mut Vec<ManifestError>,
+) -> Result<Option<Release>, ManifestError> {
+    match (&*object.kind, &*object.group) {
+        ("HelmRelease", "helm.toolkit.fluxcd.io") => helm_release(source, object.node).map(Some),
+        ("Application", "argoproj.io") => application(source, object.node, problems).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn word<'t>(tree: &'t Tree, mapping: Option<Id>, key: &str) -> Result<Option<&'t str>, ManifestError> {
+    let Some(mapping) = mapping else { return Ok(None) };
+    Ok(text(tree, mapping, key)?.filter(|word| !is_unset(word)))
+}
+
+fn child(tree: &Tree, mapping: Option<Id>, key: &str) -> Result<Option<Id>, ManifestError> {
+    mapping.map_or(Ok(None), |mapping| get(tree, mapping, key, Kind::Mapping))
+}
+
+fn helm_release(source: &Source, node: Id) -> Result<Release, ManifestError> {
+    let tree = source.tree;
+    let (metadata, spec) = (child(tree, Some(node), "metadata")?, child(tree, Some(node), "spec")?);
+    let name = word(tree, metadata, "name")?.unwrap_or_default();
+    let target = word(tree, spec, "targetNamespace")?;
+    let instance = match (word(tree, spec, "releaseName")?, target) {
+        (Some(name), _) => name.to_owned(),
+        (None, Some(target)) => format!("{target}-{name}"),
+        (None, None) => name.to_owned(),
+    };
+    let values = child(tree, spec, "values")?;
+    Ok(Release {
+        instances: vec![instance.into()],
+        target: target.map(Box::from),
+        namespace: word(tree, metadata, "namespace")?.unwrap_or_default().into(),
+        is_flux: true,
+        values: values.map(|values| values::images(source, values)).unwrap_or_default(),
+        images: Vec::new(),
+        flat: values.and_then(|values| values::flat(source, values, ".spec.values")).unwrap_or_default(),
+        markers: Vec::new(),
+    })
+}
+
+fn application(source: &Source, node: Id, problems: &mut Vec<ManifestError>) -> Result<Release, ManifestError> {
+    let tree = source.tree;
+    let (metadata, spec) = (child(tree, Some(node), "metadata")?, child(tree, Some(node), "spec")?);
+    let name = word(tree, metadata, "name")?.unwrap_or_default();
+    let namespace = word(tree, metadata, "namespace")?.unwrap_or_default();
+    let mut release = Release {
+        // Argo CD's own label may have the Application's namespace before its name.
+        instances: vec![name.into(), format!("{namespace}_{name}").into()],
+        target: word(tree, child(tree, spec, "destination")?, "namespace")?.map(Box::from),
+        namespace: namespace.into(),
+        is_flux: false,
+        values: Vec::new(),
+        images: Vec::new(),
+        flat: Vec::new(),
+        markers: Vec::new(),
+    };
+    let mut sources = Vec::new();
+    sources.extend(child(tree, spec, "source")?.map(|source| (source, ".spec.source".to_owned())));
+    if let Some(list) = spec.map_or(Ok(None), |spec| get(tree, spec, "sources", Kind::Sequence))? {
+        let each = mappings(tree, list).enumerate();
+        sources.extend(each.map(|(index, source)| (source, format!(".spec.sources[{index}]"))));
+    }
+    for (each, path) in sources {
+        if let Some(helm) = child(tree, Some(each), "helm")? {
+            release.instances.extend(word(tree, Some(helm), "releaseName")?.map(Box::from));
+            helm_values(source, helm, &format!("{path}.helm"), &mut release, problems)?;
+        }
+        let kustomize = child(tree, Some(each), "kustomize")?;
+        let images = kustomize.map_or(Ok(None), |k| get(tree, k, "images", Kind::Sequence))?;
+        let cells = images.into_iter().flat_map(|list| tree.children(list)).filter_map(|item| source.cell(item));
+        release.images.extend(cells.map(|cell| {
+            let prefix = cell.value.split_once('=').map_or("", |(name, _)| &cell.value[..=name.len()]);
+            Maker::Whole { prefix: prefix.into(), cell }
+        }));
+    }
+    Ok(release)
+}
+
+fn helm_values(
+    source: &Source,
+    helm: Id,
+    path: &str,
+    release: &mut Release,
+    problems: &mut Vec<ManifestError>,
+) -> Result<(), ManifestError> {
+    let tree = source.tree;
+    if let Some(object) = child(tree, Some(helm), "valuesObject")? {
+        release.values.extend(values::images(source, object));
+        release.flat.extend(values::flat(source, object, &format!("{path}.valuesObject")).unwrap_or_default());
+    }
+    if let Some(list) = get(tree, helm, "parameters", Kind::Sequence)? {
+        release.values.extend(values::parameters(source, list));
+        release.flat.extend(values::flat(source, list, &format!("{path}.parameters")).unwrap_or_default());
+    }
+    let Some(node) = tree.get(helm, "values")? else { return Ok(()) };
+    let Some(text) = tree.scalar(node) else { return Ok(()) };
+    match Tree::parse(text) {
+        Ok(inner) => {
+            let inner_source = Source::inner(&inner, tree.place(tree.resolve(node)));
+            let Some(root) = inner.documents.first().map(|document| document.root) else { return Ok(()) };
+            marker::of_tree(&inner_source, &mut release.markers, problems);
+            release.values.extend(values::images(&inner_source, root));
+            release.flat.extend(values::flat(&inner_source, root, &format!("{path}.values")).unwrap_or_default());
+        }
+        Err(error) => {
+            let reason = format!("in the text of `values`: {}", error.reason);
+            problems.push(ManifestError::new(source.line(node) + error.line - 1, reason));
+        }
+    }
+    Ok(())
+}

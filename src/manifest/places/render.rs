@@ -1,0 +1,341 @@
+//! What the kustomizations of a repository render: each way from a manifest to a kustomization that nothing includes.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    super::{Found, ImagePlace},
+    Files,
+    cell::{At, Cell, Maker, Name, is_unset, split},
+    kustomization::{Entry, Kustomization, Patch, Target},
+    names::{folder, join},
+};
+use crate::domain::{
+    image::{ImageError, ImageRef},
+    workload::{Container, WorkloadId},
+};
+
+/// More ways than this through the kustomizations are not followed.
+const MAX_CHAINS: usize = 200_000;
+
+/// A way through more kustomizations is not followed.
+const MAX_DEPTH: usize = 50;
+
+/// The kustomizations of a repository, and which includes which.
+pub(super) struct Kustomizations<'f> {
+    all: Vec<One<'f>>,
+    /// The kustomizations that have a file among their resources.
+    of_file: HashMap<String, Vec<usize>>,
+    /// Files that are patches, and no manifests of their own.
+    patches: HashSet<String>,
+    /// Whether there were more ways than are followed.
+    pub(super) too_many: bool,
+    chains: usize,
+}
+
+struct One<'f> {
+    path: &'f Arc<str>,
+    facts: &'f Kustomization,
+    /// The kustomizations that include this one, and whether as a component.
+    parents: Vec<(usize, bool)>,
+    components: Vec<usize>,
+}
+
+/// One way from a file to an outer kustomization: the layers that act on it, the inner ones first.
+#[derive(Debug, Clone)]
+pub(super) struct Chain {
+    pub(super) layers: Arc<[usize]>,
+    /// Whether nothing includes the last one.
+    pub(super) is_root: bool,
+}
+
+/// A workload as it is rendered.
+pub(super) struct Rendering<'f> {
+    pub(super) path: &'f Arc<str>,
+    pub(super) found: &'f Found,
+    pub(super) chain: Chain,
+    pub(super) id: WorkloadId,
+}
+
+/// What makes a container's image.
+pub(super) struct Made<'f> {
+    pub(super) path: &'f Arc<str>,
+    pub(super) line: usize,
+    pub(super) maker: Maker,
+    /// As rendered.
+    pub(super) image: String,
+    pub(super) holds: Result<ImageRef, ImageError>,
+}
+
+impl<'f> Kustomizations<'f> {
+    pub(super) fn new(files: &'f Files) -> Self {
+        let mut all: Vec<One> = Vec::new();
+        let mut by_folder: HashMap<&str, usize> = HashMap::new();
+        for (path, facts) in files {
+            if let Some(facts) = &facts.kustomization
+                && !by_folder.contains_key(folder(path))
+            {
+                by_folder.insert(folder(path), all.len());
+                all.push(One { path, facts, parents: Vec::new(), components: Vec::new() });
+            }
+        }
+        let mut found = Self { all, of_file: HashMap::new(), patches: HashSet::new(), too_many: false, chains: 0 };
+        for outer in 0..found.all.len() {
+            let One { path, facts, .. } = found.all[outer];
+            for (list, is_component) in [(&facts.resources, false), (&facts.components, true)] {
+                let targets: HashSet<String> = list.iter().filter_map(|item| join(folder(path), item)).collect();
+                for target in targets {
+                    match by_folder.get(&*target) {
+                        Some(&inner) if inner != outer => {
+                            found.all[inner].parents.push((outer, is_component));
+                        }
+                        None if files.contains_key(&*target) && !is_component => {
+                            found.of_file.entry(target).or_default().push(outer);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            let components = facts.components.iter().filter_map(|item| join(folder(path), item));
+            found.all[outer].components = components.filter_map(|folder| by_folder.get(&*folder).copied()).collect();
+            let patches = facts.patches.iter().filter_map(|patch| join(folder(path), patch.file.as_ref()?));
+            found.patches.extend(patches);
+        }
+        for one in &mut found.all {
+            one.parents.sort_unstable();
+        }
+        found
+    }
+
+    /// Every way from a file outwards. A file that is in no kustomization has one way, without a layer; one that is a
+    /// patch only has none.
+    pub(super) fn chains(&mut self, path: &str) -> Vec<Chain> {
+        let plain = Chain { layers: [].into(), is_root: true };
+        let Some(outer) = self.of_file.get(path) else {
+            return if self.patches.contains(path) { Vec::new() } else { vec![plain] };
+        };
+        let mut found = vec![Chain { is_root: false, ..plain }];
+        let mut open: Vec<(usize, Vec<usize>, Vec<usize>)> = Vec::new();
+        for &one in outer {
+            open.push((one, vec![one], self.layers(one, None)));
+        }
+        while let Some((one, way, layers)) = open.pop() {
+            let parents = self.all[one].parents.clone();
+            let parents = parents.iter().filter(|(parent, _)| !way.contains(parent));
+            let mut is_root = !self.all[one].facts.is_component;
+            for &(parent, as_component) in parents {
+                is_root = false;
+                if way.len() >= MAX_DEPTH || layers.len() > 4 * MAX_DEPTH || open.len() + self.chains > MAX_CHAINS {
+                    self.too_many = true;
+                    break;
+                }
+                let (mut way, mut layers) = (way.clone(), layers.clone());
+                layers.extend(self.layers(parent, as_component.then_some(one)));
+                way.push(parent);
+                open.push((parent, way, layers));
+            }
+            self.chains += 1;
+            found.push(Chain { layers: layers.into(), is_root });
+        }
+        found
+    }
+
+    /// What acts in a kustomization on what comes from one of its resources, or from its component `after`: the (further)
+    /// components in their order, and itself.
+    fn layers(&self, one: usize, after: Option<usize>) -> Vec<usize> {
+        let mut found = Vec::new();
+        let mut way = vec![one];
+        self.own_layers(one, after, &mut way, &mut found);
+        found
+    }
+
+    fn own_layers(&self, one: usize, after: Option<usize>, way: &mut Vec<usize>, found: &mut Vec<usize>) {
+        let components = &self.all[one].components;
+        let skipped = after.and_then(|after| components.iter().position(|c| *c == after)).map_or(0, |at| at + 1);
+        for &component in &components[skipped..] {
+            if !way.contains(&component) && way.len() < MAX_DEPTH && found.len() < 4 * MAX_DEPTH {
+                way.push(component);
+                self.own_layers(component, None, way, found);
+                way.pop();
+            }
+        }
+        found.push(one);
+    }
+
+    /// Namespace and name of an object after a chain.
+    pub(super) fn renamed(&self, chain: &Chain, namespace: &Arc<str>, name: &Arc<str>) -> (Arc<str>, Arc<str>) {
+        let (mut namespace, mut name) = (namespace.clone(), name.clone());
+        for layer in chain.layers.iter().map(|layer| self.all[*layer].facts) {
+            if let Some(own) = &layer.namespace {
+                namespace = (&**own).into();
+            }
+            if !layer.prefix.is_empty() || !layer.suffix.is_empty() {
+                name = format!("{}{name}{}", layer.prefix, layer.suffix).into();
+            }
+        }
+        (namespace, name)
+    }
+
+    /// What makes the image of a container: the manifest, a patch, or the outermost entry of `images` that applies.
+    pub(super) fn made(
+        &self,
+        files: &'f Files,
+        rendering: &Rendering<'f>,
+        (container, place): (&Container, &ImagePlace),
+        overlay: Option<&str>,
+    ) -> Made<'f> {
+        let id = &rendering.found.workload.id;
+        let mut path = rendering.path;
+        let mut cell =
+            Cell { line: place.line, at: At::Scalar(place.place.clone()), value: (&*container.image).into() };
+        let mut image = Image::of(&container.image);
+        let mut entry: Option<(&'f Arc<str>, &'f Entry)> = None;
+        let mut new_name: Option<(&'f Arc<str>, &'f Cell)> = None;
+        let mut beside: Option<(&'f Arc<str>, Maker)> = None;
+        let mut name = id.name.clone();
+        for layer in chain_layers(&self.all, &rendering.chain) {
+            for patch in &layer.facts.patches {
+                let named = |workload: &WorkloadId| patch_is_for(patch, workload, id, &name);
+                if let Some((at, patched)) = patched(files, layer, patch, named, container) {
+                    (path, cell) = (at, patched);
+                    image = Image::of(&cell.value);
+                    (entry, new_name) = (None, None);
+                }
+            }
+            name = format!("{}{name}{}", layer.facts.prefix, layer.facts.suffix).into();
+            let is_overlay = overlay.is_some_and(|overlay| overlay == folder(layer.path));
+            if is_overlay {
+                beside = Some((layer.path, Maker::added(&image.name)));
+            }
+            for each in layer.facts.images.iter().filter(|entry| *entry.name == *image.name).collect::<Vec<_>>() {
+                if *each.name != *image.name {
+                    continue;
+                }
+                if let Some(cell) = &each.new_name {
+                    image.name = cell.value.to_string();
+                    new_name = Some((layer.path, cell));
+                }
+                if each.has_version() {
+                    entry = Some((layer.path, each));
+                }
+                let set = |cell: &Cell| Some(cell.value.to_string()).filter(|v| !is_unset(v));
+                let (tag, digest) = (set(&each.new_tag), set(&each.digest));
+                if tag.is_some() || digest.is_some() {
+                    (image.tag, image.digest) = (tag, digest);
+                }
+                if is_overlay {
+                    beside = Some((layer.path, of_entry(layer.path, each, new_name, &image.name)));
+                }
+            }
+        }
+        let text = image.text();
+        let holds = ImageRef::parse(&text);
+        let (path, maker) = match (entry, beside) {
+            (Some((path, entry)), _) => (path, of_entry(path, entry, new_name, &image.name)),
+            (None, Some(beside)) => beside,
+            (None, None) => (path, Maker::whole(cell)),
+        };
+        Made { path, line: maker.main().map_or(1, |cell| cell.line), maker, image: text, holds }
+    }
+}
+
+fn of_entry(path: &Arc<str>, entry: &Entry, new_name: Option<(&Arc<str>, &Cell)>, name: &str) -> Maker {
+    // One that another file gives is not this entry's to change.
+    let own = new_name.filter(|(at, _)| *at == path).map(|(_, cell)| Name::Cell(cell.clone()));
+    let name = own.unwrap_or_else(|| Name::Known(name.into()));
+    Maker::parts(None, name, Some(entry.new_tag.clone()), Some(entry.digest.clone()))
+}
+
+fn chain_layers<'a, 'f>(all: &'a [One<'f>], chain: &'a Chain) -> impl Iterator<Item = &'a One<'f>> {
+    chain.layers.iter().map(|layer| &all[*layer])
+}
+
+/// An image as Kustomize parts it.
+struct Image {
+    name: String,
+    tag: Option<String>,
+    digest: Option<String>,
+}
+
+impl Image {
+    fn of(text: &str) -> Self {
+        let (name, tag, digest) = split(text);
+        Self { name: name.to_owned(), tag: tag.map(str::to_owned), digest: digest.map(str::to_owned) }
+    }
+
+    fn text(&self) -> String {
+        let tag = self.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+        let digest = self.digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
+        format!("{}{tag}{digest}", self.name)
+    }
+}
+
+/// Whether a patch's workload, or its target, means the workload that is called `now` at this point.
+fn patch_is_for(patch: &Patch, own: &WorkloadId, id: &WorkloadId, now: &str) -> bool {
+    let is_name = |name: &str| name == &*id.name || name == now;
+    match &patch.target {
+        None => own.kind == id.kind && is_name(&own.name),
+        Some(Target { kind, name }) => {
+            kind.as_ref().is_none_or(|kind| **kind == *id.kind.as_str())
+                && name.as_ref().is_none_or(|name| is_name(name))
+                && own.kind == id.kind
+        }
+    }
+}
+
+/// The image that a patch gives to a container.
+fn patched<'f>(
+    files: &'f Files,
+    layer: &One<'f>,
+    patch: &'f Patch,
+    is_for: impl Fn(&WorkloadId) -> bool,
+    container: &Container,
+) -> Option<(&'f Arc<str>, Cell)> {
+    let is_it = |c: &Container| c.name == container.name && c.init == container.init;
+    for each in &patch.inline {
+        if is_for(&each.workload.id)
+            && let Some(index) = each.workload.containers.iter().position(is_it)
+        {
+            return Some((layer.path, each.images[index].clone()));
+        }
+    }
+    let path = join(folder(layer.path), patch.file.as_ref()?)?;
+    let (path, facts) = files.get_key_value(&*path)?;
+    for found in facts.manifests.workloads.iter().filter(|found| is_for(&found.workload.id)) {
+        if let Some(index) = found.workload.containers.iter().position(is_it) {
+            let (image, place) = (&found.workload.containers[index].image, &found.images[index]);
+            let at = At::Scalar(place.place.clone());
+            return Some((path, Cell { line: place.line, at, value: (&**image).into() }));
+        }
+    }
+    None
+}
+
+/// The workloads of every file as they are rendered, and the namespaces that the objects of other files end in.
+pub(super) fn renderings<'f>(
+    files: &'f Files,
+    kustomizations: &mut Kustomizations<'f>,
+    is_template: impl Fn(&str) -> bool,
+) -> (Vec<Rendering<'f>>, BTreeMap<&'f Arc<str>, Vec<Chain>>) {
+    let (mut found, mut of_releases) = (Vec::new(), BTreeMap::new());
+    for (path, facts) in files {
+        if facts.manifests.workloads.is_empty() && facts.releases.is_empty() || is_template(path) {
+            continue;
+        }
+        let chains = kustomizations.chains(path);
+        for workload in &facts.manifests.workloads {
+            for chain in &chains {
+                let own = &workload.workload.id;
+                let (namespace, name) = kustomizations.renamed(chain, &own.namespace, &own.name);
+                let id = WorkloadId { kind: own.kind.clone(), namespace, name };
+                found.push(Rendering { path, found: workload, chain: chain.clone(), id });
+            }
+        }
+        if !facts.releases.is_empty() {
+            of_releases.insert(path, chains);
+        }
+    }
+    (found, of_releases)
+}

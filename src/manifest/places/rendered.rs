@@ -1,0 +1,134 @@
+//! The workloads of a repository, for running without a cluster.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    FILE_KIND, Index, Misfit, Rendered, Wanted,
+    listed::{self, Listed},
+    marker::Says,
+};
+use crate::{
+    domain::{
+        image::{ImageRef, Repository},
+        workload::{Container, Kind, Workload, WorkloadId},
+    },
+    manifest::ManifestError,
+};
+
+/// A policy, the image it is for, and the line.
+type Marked<'i> = (&'i str, &'i ImageRef, usize);
+
+impl Index<'_> {
+    /// The workloads that the repository renders; marked values that name a policy, one workload for each file; and the
+    /// entries of `supercargo.yaml`.
+    pub fn rendered(&self) -> Rendered {
+        let mut rendered = Rendered::default();
+        for (path, facts) in self.files {
+            rendered.problems.extend(facts.problems().iter().map(|problem| (path.clone(), problem.clone())));
+            rendered.namespaces.extend(facts.manifests.namespaces.iter().cloned());
+        }
+        self.manifests_of(&mut rendered);
+        self.marked_of(&mut rendered);
+        let listed = self.files.get_key_value(listed::FILE);
+        for (path, each) in listed.iter().flat_map(|(path, facts)| facts.listed.iter().map(move |each| (*path, each))) {
+            match self.listed_workload(each) {
+                Ok(workload) => rendered.workloads.push((workload, path.clone(), each.line)),
+                Err(reason) => rendered.problems.push((path.clone(), ManifestError::new(each.line, reason))),
+            }
+        }
+        rendered
+    }
+
+    fn manifests_of(&self, rendered: &mut Rendered) {
+        let mut seen = BTreeSet::new();
+        for rendering in self.renderings.iter().filter(|rendering| rendering.chain.is_root) {
+            let mut id = rendering.id.clone();
+            if let Some(default) = self.options.default_namespace.as_deref().filter(|_| id.namespace.is_empty()) {
+                id.namespace = default.into();
+            }
+            // Rendered twice, it is one workload; `locate` says if the images differ.
+            if !seen.insert(id.clone()) {
+                continue;
+            }
+            let found = rendering.found;
+            let mut workload = Workload { id, ..found.workload.clone() };
+            for (container, place) in workload.containers.iter_mut().zip(&found.images) {
+                container.image =
+                    self.kustomizations.made(self.files, rendering, (container, place), None).image.into();
+            }
+            rendered.workloads.push((workload, rendering.path.clone(), found.line));
+        }
+    }
+
+    fn marked_of(&self, rendered: &mut Rendered) {
+        let mut files: BTreeMap<&Arc<str>, BTreeMap<&Repository, Marked>> = BTreeMap::new();
+        for (path, says, draft) in &self.markers {
+            let Says::Policy(policy) = says else { continue };
+            let images = files.entry(path).or_default();
+            let (first, ..) = images.entry(&draft.holds.repository).or_insert((&**policy, &draft.holds, draft.line));
+            if *first != &**policy {
+                let reason =
+                    format!("`{}` has another policy above in this file: write the same", draft.holds.repository);
+                rendered.problems.push(((*path).clone(), ManifestError::new(draft.line, reason)));
+            }
+        }
+        for (path, images) in files {
+            let line = images.values().map(|(.., line)| *line).min().unwrap_or(1);
+            let policy = |(repository, (policy, ..)): (&&Repository, &Marked)| {
+                (format!("supercargo.dev/policy.{repository}"), (*policy).to_owned())
+            };
+            let annotations = images.iter().map(policy).collect();
+            let images = images.iter().map(|(repository, (_, image, _))| (repository.to_string(), image.to_string()));
+            rendered.workloads.push((pseudo(path.clone(), annotations, images), path.clone(), line));
+        }
+    }
+
+    fn listed_workload(&self, listed: &Listed) -> Result<Workload, String> {
+        let name: Arc<str> = format!("{}:{}", listed::FILE, listed.name).into();
+        let image = ImageRef::parse(&listed.repository.to_string()).map_err(|error| error.to_string())?;
+        let container = listed.repository.to_string();
+        let wanted = Wanted {
+            workload: WorkloadId { kind: Kind(FILE_KIND.into()), namespace: "".into(), name: name.clone() },
+            instance: None,
+            container: container.as_str().into(),
+            init: false,
+            from: image.clone(),
+            to: image,
+        };
+        let drafts = self.everywhere(&wanted, listed).map_err(|misfit: Misfit| misfit.to_string())?;
+        let versioned = drafts.iter().find(|draft| draft.holds.tag.is_some() || draft.holds.digest.is_some());
+        let Some(draft) = versioned.or(drafts.first()) else {
+            return Err(format!("no file that this covers holds the image {}", listed.repository));
+        };
+        Ok(pseudo(name, listed.annotations.clone(), [(container, draft.holds.to_string())]))
+    }
+}
+
+/// A workload made of a file.
+fn pseudo(
+    name: Arc<str>,
+    annotations: BTreeMap<String, String>,
+    images: impl IntoIterator<Item = (String, String)>,
+) -> Workload {
+    let containers = images.into_iter().enumerate().map(|(index, (name, image))| Container {
+        name: name.into(),
+        image: image.into(),
+        init: false,
+        index,
+    });
+    Workload {
+        id: WorkloadId { kind: Kind(FILE_KIND.into()), namespace: "".into(), name },
+        uid: "".into(),
+        resource_version: "".into(),
+        annotations: annotations.into(),
+        labels: BTreeMap::new(),
+        has_annotations: true,
+        containers: containers.collect(),
+        owner: None,
+        instance: None,
+        pull_secrets: Vec::new(),
+    }
+}

@@ -1,0 +1,136 @@
+//! Images in the values of a chart: by the conventions that charts follow, and every scalar by its path.
+
+use super::{
+    super::tree::{Id, Kind, Tree},
+    cell::{Cell, Maker, Name, Source, is_unset, split},
+};
+
+/// Deeper values are not read.
+const MAX_DEPTH: usize = 64;
+
+/// More scalars than this are not kept by their paths.
+pub(super) const MAX_FLAT: usize = 2_000;
+
+/// The images below a node: `image: repository:tag`; `repository` and `tag` (with `registry` and `digest`) in one
+/// mapping; `name` and `tag` under a key that ends in `image`.
+pub(super) fn images(source: &Source, root: Id) -> Vec<Maker> {
+    let tree = source.tree;
+    let mut found = Vec::new();
+    let mut open = vec![(root, "", 0)];
+    while let Some((node, key, depth)) = open.pop() {
+        match tree.node(node).kind {
+            Kind::Mapping => {
+                found.extend(of_mapping(source, node, key));
+                let inner = tree.entries(node).map(|(k, value)| (value, tree.scalar(k).unwrap_or_default(), depth + 1));
+                open.extend(inner.filter(|(value, ..)| tree.node(*value).is_collection() && depth < MAX_DEPTH));
+            }
+            Kind::Sequence => {
+                let inner = tree.children(node).filter(|item| tree.node(*item).is_collection() && depth < MAX_DEPTH);
+                open.extend(inner.map(|item| (item, key, depth + 1)));
+            }
+            _ => {}
+        }
+    }
+    found.sort_by_key(|maker| maker.main().map(|cell| cell.line));
+    found
+}
+
+fn of_mapping(source: &Source, mapping: Id, key: &str) -> Vec<Maker> {
+    let tree = source.tree;
+    let get = |name: &str| {
+        let (_, value) = tree.entries(mapping).find(|(key, _)| tree.scalar(*key) == Some(name))?;
+        source.cell(value)
+    };
+    let filled = |name: &str| get(name).filter(|cell| !is_unset(&cell.value));
+    let mut found = Vec::new();
+    let images = tree.entries(mapping).filter(|(key, _)| tree.scalar(*key).is_some_and(is_image_key));
+    for cell in images.filter_map(|(_, value)| source.cell(value)) {
+        let (_, tag, digest) = split(&cell.value);
+        if tag.is_some() || digest.is_some() {
+            found.push(Maker::whole(cell));
+        }
+    }
+    let (tag, digest) = (get("tag"), get("digest"));
+    if tag.is_some() || digest.is_some() {
+        let untagged = |cell: &Cell| split(&cell.value).1.is_none();
+        let name = filled("repository").or_else(|| filled("image").filter(untagged));
+        let name = name.or_else(|| if is_image_key(key) { filled("name") } else { None });
+        if let Some(name) = name {
+            found.push(Maker::parts(get("registry"), Name::Cell(name), tag, digest));
+        }
+    }
+    found
+}
+
+fn is_image_key(key: &str) -> bool {
+    let start = key.len().saturating_sub("image".len());
+    key.get(start..).is_some_and(|end| end.eq_ignore_ascii_case("image"))
+}
+
+/// `helm.parameters`, whose names are paths: those of one image share what stands before the last dot.
+pub(super) fn parameters(source: &Source, list: Id) -> Vec<Maker> {
+    let tree = source.tree;
+    let named: Vec<(&str, Cell)> = super::kustomization::mappings(tree, list)
+        .filter_map(|item| {
+            let name = tree.get(item, "name").ok()??;
+            Some((tree.scalar(name)?, source.cell(tree.get(item, "value").ok()??)?))
+        })
+        .collect();
+    let mut found = Vec::new();
+    for (index, (name, cell)) in named.iter().enumerate() {
+        let (base, last) = name.rsplit_once('.').unwrap_or(("", name));
+        let (_, tag, digest) = split(&cell.value);
+        if is_image_key(last) && (tag.is_some() || digest.is_some()) {
+            found.push(Maker::whole(cell.clone()));
+        }
+        // The last of two of the same name counts, to Helm and here.
+        let get = |key: &str| {
+            let fits = |(name, _): &&(&str, Cell)| name.rsplit_once('.').unwrap_or(("", name)) == (base, key);
+            named.iter().rev().find(fits).map(|(_, cell)| cell.clone())
+        };
+        let is_last = !named[index + 1..].iter().any(|(other, _)| other == name);
+        if last != "repository" || !is_last {
+            continue;
+        }
+        let (tag, digest) = (get("tag"), get("digest"));
+        if tag.is_some() || digest.is_some() {
+            found.push(Maker::parts(get("registry"), Name::Cell(cell.clone()), tag, digest));
+        }
+    }
+    found
+}
+
+/// Every scalar below a node that may be part of an image, by its path ([`super::super::Path::key`]); none if they are
+/// too many.
+pub(super) fn flat(source: &Source, root: Id, prefix: &str) -> Option<Vec<(Box<str>, Cell)>> {
+    let tree: &Tree = source.tree;
+    let mut found = Vec::new();
+    let mut open = vec![(root, prefix.to_owned(), 0)];
+    while let Some((node, path, depth)) = open.pop() {
+        let is_deep = depth >= MAX_DEPTH || path.len() > 512;
+        match tree.node(node).kind {
+            Kind::Mapping if !is_deep => {
+                for (key, value) in tree.entries(node) {
+                    let Some(key) = tree.scalar(key) else { continue };
+                    open.push((value, path.clone() + &super::super::path::key_step(key), depth + 1));
+                }
+            }
+            Kind::Sequence if !is_deep => {
+                for (index, item) in tree.children(node).enumerate() {
+                    open.push((item, format!("{path}[{index}]"), depth + 1));
+                }
+            }
+            Kind::Mapping | Kind::Sequence => {}
+            _ => {
+                let is_part = |cell: &Cell| cell.value.len() <= 256 && !cell.value.contains(char::is_whitespace);
+                if let Some(cell) = source.cell(node).filter(is_part) {
+                    found.push((path.into(), cell));
+                }
+            }
+        }
+        if found.len() > MAX_FLAT || open.len() > MAX_FLAT {
+            return None;
+        }
+    }
+    Some(found)
+}
