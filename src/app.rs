@@ -40,6 +40,10 @@ use crate::{
     },
 };
 
+mod targets;
+
+use targets::{Sinks, git_targets};
+
 /// How long a stop may take.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often the configuration's files are compared with what was read.
@@ -89,6 +93,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     tasks.spawn(named("the events", publishing));
     tasks.spawn(named("the watches", watching));
 
+    let objects = Arc::new(cluster::Objects::new(client, clock.clone()));
+    let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
+    let sinks = Arc::new(Sinks::new(objects.clone(), git_targets(&config, &cache, &clock)?));
+
     let inbox = Inbox::default();
     let (ready_sender, ready) = watch::channel(false);
     let (settings_sender, settings) = watch::channel(engine_settings(&args, &config));
@@ -96,11 +104,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let hooks = Hooks::new(doors, Arc::new(inbox.clone()), metrics.clone(), clock.clone());
     let apply = {
         let (args, clock, registry, hooks) = (args.clone(), clock.clone(), registry.clone(), hooks.clone());
+        let sinks = sinks.clone();
         async move |config: &Config| -> anyhow::Result<()> {
             // What may fail comes first, so that a change takes effect as a whole.
             let changed = registry_settings(config, config::in_cluster())?;
             let client = (changed != registries).then(|| make_registry(&changed)).transpose()?;
             let doors = Doors::open(hook_settings(&args, config)?, &clock).await?;
+            sinks.replace(git_targets(config, &cache, &clock)?);
             if let Some(client) = client {
                 registry.replace(client);
                 registries = changed;
@@ -124,11 +134,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let serving = web::serve::serve(private_listener, private, None, limits, clock.clone(), CancellationToken::new());
     tasks.spawn(named("the private listener", serving));
 
-    let objects = Arc::new(cluster::Objects::new(client, clock.clone()));
     let ports = Ports {
         registry,
-        workloads: objects.clone(),
-        sink: objects,
+        workloads: objects,
+        sink: sinks,
         records: Arc::new(store::Memory::default()),
         events: Arc::new(events),
         polling: Arc::new(poll),
@@ -185,6 +194,7 @@ fn engine_settings(args: &RunArgs, config: &Config) -> Settings {
         named: config.named.clone(),
         keel: args.keel,
         guards: config.guards.clone(),
+        targets: config.targets.clone(),
         dry_run: args.dry_run,
         operator_serves: Arc::new(config.operator_serves()),
         await_namespaces: true,

@@ -13,12 +13,16 @@ use secrecy::SecretString;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    domain::{guard::Guard, image::Repository, keel::KeelMode, policy::NamedPolicies, poll::parse_duration},
+    domain::{
+        guard::Guard, image::Repository, keel::KeelMode, policy::NamedPolicies, poll::parse_duration, target::Targets,
+    },
     logging,
 };
 
+mod git;
 mod policies;
 
+pub use git::{Author, GitConfig, GitCredentials, ValuesConfig};
 use policies::named_policies;
 pub use policies::{policies, policy_files};
 
@@ -77,6 +81,9 @@ pub struct RunArgs {
     /// Where /livez, /readyz and /metrics are served
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
     pub listen: SocketAddr,
+    /// Where clones of Git targets are kept; they may vanish at any time
+    #[arg(long, value_name = "DIR")]
+    pub git_cache: Option<PathBuf>,
     /// Change nothing, report everything
     #[arg(long)]
     pub dry_run: bool,
@@ -100,6 +107,10 @@ pub struct Config {
     pub guards: Arc<[Guard]>,
     /// `hooks`, by sender.
     pub hooks: BTreeMap<String, HookConfig>,
+    /// `git`
+    pub git: Vec<GitConfig>,
+    /// What decisions need of them.
+    pub targets: Arc<Targets>,
     /// The shipped policies and those of `--policies`.
     pub named: Arc<NamedPolicies>,
 }
@@ -167,7 +178,8 @@ struct Raw {
     guards: Vec<Guard>,
     #[serde(default)]
     hooks: BTreeMap<String, HookConfig>,
-    git: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    git: Vec<GitConfig>,
     channels: Option<serde::de::IgnoredAny>,
     slack: Option<serde::de::IgnoredAny>,
     approvers: Option<serde::de::IgnoredAny>,
@@ -196,6 +208,14 @@ impl Config {
         for registry in &raw.registries {
             problems.extend(registry.problems());
         }
+        let mut git = raw.git;
+        let mut names = std::collections::BTreeSet::new();
+        for target in &mut git {
+            problems.extend(target.check());
+            if !names.insert(target.name.clone()) {
+                problems.push(format!("git: `{}` is there twice", target.name));
+            }
+        }
         let mut hooks = raw.hooks;
         for (sender, hook) in &hooks {
             if !senders.contains(&sender.as_str()) {
@@ -215,7 +235,9 @@ impl Config {
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }
-        Ok(Self { registries: raw.registries, guards: raw.guards.into(), hooks, named: Arc::new(named) })
+        let targets = Arc::new(git::targets(&git));
+        let guards = raw.guards.into();
+        Ok(Self { registries: raw.registries, guards, hooks, git, targets, named: Arc::new(named) })
     }
 
     /// Whether the operator's own credentials for a repository's host may serve a namespace.
@@ -233,6 +255,7 @@ impl Config {
     pub fn fingerprint(&self, files: &FileArgs) -> Vec<(PathBuf, String)> {
         let listed = files.policies.as_deref().map(|dir| policy_files(dir).unwrap_or_default()).unwrap_or_default();
         let certificates = self.registries.iter().filter_map(|registry| registry.ca.clone());
+        let certificates = certificates.chain(self.git.iter().filter_map(|target| target.ca.clone()));
         let paths = files.config.iter().cloned().chain(listed).chain(certificates);
         paths.map(|path| (path.clone(), std::fs::read_to_string(&path).unwrap_or_default())).collect()
     }
@@ -296,6 +319,19 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// What git gets of this process's environment.
+pub fn git_environment() -> Vec<(String, String)> {
+    let names = ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "TMPDIR"];
+    names.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect()
+}
+
+/// Where clones are kept if nothing is said: below the user's cache folder, else in the folder for temporary files.
+pub fn cache_folder() -> PathBuf {
+    let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || variable("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    cache.or_else(home).unwrap_or_else(std::env::temp_dir).join("supercargo/git")
+}
+
 /// `SUPERCARGO_HOOK_SECRET_<SENDER>`: one secret, or two on two lines.
 fn hook_secrets(sender: &str) -> Vec<SecretString> {
     let value = variable(&format!("SUPERCARGO_HOOK_SECRET_{}", sender.to_ascii_uppercase())).unwrap_or_default();
@@ -304,7 +340,6 @@ fn hook_secrets(sender: &str) -> Vec<SecretString> {
 
 fn later(raw: &Raw) -> impl Iterator<Item = String> {
     let keys = [
-        ("git", raw.git.is_some()),
         ("channels", raw.channels.is_some()),
         ("slack", raw.slack.is_some()),
         ("approvers", raw.approvers.is_some()),

@@ -33,6 +33,7 @@
 //! | [`ingest`] | the queue of due times; webhooks: bytes in, hints out |
 //! | [`registry`] | the OCI client: pages, tokens, limits, where requests may lead |
 //! | [`cluster`] | watches, the guarded patch, pull secrets, Events |
+//! | [`git`] | targets: find the image, edit, commit, push |
 //! | [`store`] | what must be remembered of updates |
 //! | [`web`] | the listeners: hooks, probes, metrics |
 //! | [`config`] | flags, file and environment, read into settings |
@@ -63,6 +64,7 @@
 //! | `ingest` | `domain` `ports` `metrics` | `base64` `http` `jiff` `secrecy` `serde` `serde_json` `sha2` `subtle` `thiserror` `tokio::sync` `tokio::select` `url` | `env` `fs` `net` `process` `thread` |
 //! | `registry` | `domain` `ports` `metrics` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
 //! | `cluster` | `domain` `manifest` `ports` `metrics` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `moka` `secrecy` `serde` `serde_json` `thiserror` `tokio` `tracing` | `env` `process` |
+//! | `git` | `domain` `manifest` `ports` | `base64` `futures` `globset` `minijinja` `secrecy` `tempfile` `thiserror` `tokio` `tracing` | `env` |
 //! | `store` | `domain` `ports` | `futures` | `env` `fs` `net` `process` |
 //! | `web` | `domain` `ports` `metrics` `ingest::webhook` | `axum` `futures` `http` `hyper` `hyper_util` `rustls` `secrecy` `serde_json` `sha2` `thiserror` `tokio` `tokio_rustls` `tokio_util` `tracing` | `env` `process` |
 //! | `config` | `domain` `logging` | `clap` `globset` `jiff` `regex` `secrecy` `serde` `serde_saphyr` `sha2` `thiserror` | `process` |
@@ -84,6 +86,7 @@ pub mod cluster;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod git;
 pub mod ingest;
 pub mod logging;
 pub mod manifest;

@@ -14,7 +14,7 @@ use crate::domain::{
     image::{Digest, Tag},
     plan::{Approved, Plan},
     poll::Schedule,
-    reason::Code,
+    reason::{Code, Reason},
     update::{Update, UpdateId},
     workload::{ApplicationId, Workload, WorkloadId},
 };
@@ -178,11 +178,15 @@ pub enum Outcome {
         /// As the target answered.
         resource_version: std::sync::Arc<str>,
     },
+    /// In Git, from where a deployer brings it to the cluster: the commit or the pull request.
+    Committed(Reason),
+    /// Not written, and not before something changes: who moved it back, who closed the request, what is in the way.
+    Blocked(Reason),
     /// What was tested no longer holds: decide again on what is there now.
     Stale,
     /// The workload is gone.
     Gone,
-    /// An admission, a quota or a validation refused it, in its own words.
+    /// An admission, a quota, a validation or a Git server's rule refused it, in its own words.
     Refused(String),
     /// It could not be tried or the answer was lost: try again later.
     Failed(String),

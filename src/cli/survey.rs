@@ -17,6 +17,7 @@ use crate::{
     config::{self, ClusterArgs, Config, ConfigError},
     domain::{
         keel::KeelMode,
+        target::Targets,
         workload::{KindSpec, Workload, WorkloadId},
     },
     engine::{self, Assessment, Settings},
@@ -55,6 +56,7 @@ pub(super) fn settings(config: &Config, keel: KeelMode) -> Settings {
         named: config.named.clone(),
         keel,
         guards: config.guards.clone(),
+        targets: config.targets.clone(),
         dry_run: false,
         operator_serves: Arc::new(config.operator_serves()),
         await_namespaces: false,
@@ -78,7 +80,8 @@ fn registry_with(settings: registry::Settings, secrets: Arc<dyn Secrets>) -> any
 pub(super) async fn folder(root: &Path, settings: &Settings, registry: &dyn Registry) -> anyhow::Result<Folder> {
     let (files, problems) = files::load(root)?;
     let clock = SystemClock::default();
-    let settings = Settings { operator_serves: Arc::new(|_, _| true), ..settings.clone() };
+    let targets = Arc::new(Targets::any());
+    let settings = Settings { operator_serves: Arc::new(|_, _| true), targets, ..settings.clone() };
     let mut surveyed = Vec::new();
     for round in rounds(&files) {
         let mut changes = namespaces(&files);

@@ -138,6 +138,8 @@ mod tests {
             changes,
             policies: vec!["minor".into()],
             evidence: Vec::new(),
+            write: Default::default(),
+            group: None,
             phase: Phase::Applying,
             proposed: at(),
         }

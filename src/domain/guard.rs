@@ -12,6 +12,7 @@ use super::{
     image::Repository,
     poll::{Schedule, parse_duration, show_duration},
     reason::{Code, Reason},
+    target::Write,
 };
 
 /// The shortest interval that an annotation may ask for where no guard says otherwise. The operator's own interval
@@ -26,6 +27,7 @@ pub struct Guard {
     policies: Option<Patterns>,
     registries: Option<Patterns>,
     min_interval: Option<Duration>,
+    targets: Option<Patterns>,
 }
 
 /// Globs on whole texts. A pattern is also met by the very same text, so that `regex:v[0-9]+` can be listed as it is.
@@ -63,6 +65,17 @@ pub fn refuse_registry(guards: &[Guard], namespace: &str, repository: &Repositor
         .filter_map(|guard| Some((guard, guard.registries.as_ref()?)))
         .find(|(_, allowed)| !allowed.0.iter().any(meets))?;
     Some(Reason::new(Code::GuardRegistry, format!("{guard} allows the registries {allowed} here, not {repository}")))
+}
+
+/// What forbids to write to a Git target in that namespace. The cluster is none.
+pub fn refuse_target(guards: &[Guard], namespace: &str, write: &Write) -> Option<Reason> {
+    let name = write.target()?;
+    let (guard, allowed) = guards
+        .iter()
+        .filter(|guard| guard.covers(namespace))
+        .filter_map(|guard| Some((guard, guard.targets.as_ref()?)))
+        .find(|(_, allowed)| !allowed.meet(name))?;
+    Some(Reason::new(Code::GuardTarget, format!("{guard} allows the targets {allowed} here, not `{name}`")))
 }
 
 /// The schedule that an annotation asked for, made no shorter than the guards allow; with a reason if that changed it.
@@ -125,7 +138,7 @@ struct Raw {
     policies: Option<Vec<String>>,
     registries: Option<Vec<String>>,
     min_interval: Option<String>,
-    targets: Option<serde::de::IgnoredAny>,
+    targets: Option<Vec<String>>,
     channels: Option<serde::de::IgnoredAny>,
     min_age: Option<serde::de::IgnoredAny>,
     approvals: Option<serde::de::IgnoredAny>,
@@ -139,7 +152,6 @@ impl TryFrom<Raw> for Guard {
 
     fn try_from(raw: Raw) -> Result<Self, String> {
         let later = [
-            ("targets", raw.targets.is_some()),
             ("channels", raw.channels.is_some()),
             ("minAge", raw.min_age.is_some()),
             ("approvals", raw.approvals.is_some()),
@@ -156,6 +168,7 @@ impl TryFrom<Raw> for Guard {
             policies: raw.policies.map(|texts| Patterns::parse("policies", &texts)).transpose()?,
             registries: raw.registries.map(|texts| Patterns::parse("registries", &texts)).transpose()?,
             min_interval: raw.min_interval.as_ref().map(interval).transpose()?,
+            targets: raw.targets.map(|texts| Patterns::parse("targets", &texts)).transpose()?,
         })
     }
 }
@@ -252,7 +265,7 @@ mod tests {
     #[rstest::rstest]
     #[case(r#"[{"namespaces": ["a"], "minAge": "1d"}]"#, "`minAge` is not built yet")]
     #[case(r#"[{"namespaces": ["a"], "approvals": 2}]"#, "`approvals` is not built yet")]
-    #[case(r#"[{"namespaces": ["a"], "targets": []}]"#, "`targets` is not built yet")]
+    #[case(r#"[{"namespaces": ["a"], "targets": []}]"#, "`targets` is an empty list")]
     #[case(r#"[{"namespaces": ["a"], "polices": ["minor"]}]"#, "unknown field `polices`")]
     #[case(r#"[{"policies": ["minor"]}]"#, "missing field `namespaces`")]
     #[case(r#"[{"namespaces": []}]"#, "empty list")]

@@ -14,6 +14,7 @@ pub mod poll;
 pub mod reason;
 pub mod report;
 mod sortkey;
+pub mod target;
 pub mod update;
 pub mod version;
 pub mod workload;

@@ -66,6 +66,7 @@ codes! {
     Reverted "reverted" "Another hand moved the image back; that target is not set again.",
     GuardPolicy "guard-policy" "A guard of the configuration does not allow this policy here.",
     GuardRegistry "guard-registry" "A guard of the configuration does not allow this registry here.",
+    GuardTarget "guard-target" "A guard of the configuration does not allow this Git target here.",
     GuardInterval "guard-interval" "A guard of the configuration sets a longer poll interval.",
     // Problems: the workload is left alone until somebody mends them.
     AnnotationUnknown "annotation-unknown" "An annotation key that does not exist.",
@@ -88,6 +89,14 @@ codes! {
     SecretUnreadable "secret-unreadable" "A pull secret could not be read.",
     NotLookedYet "not-looked-yet" "The repository has not been looked at yet.",
     WriteFailed "write-failed" "The change could not be written.",
+    // Writing to Git.
+    TargetUnknown "target-unknown" "The configuration has no such Git target.",
+    TargetRefused "target-refused" "The Git target does not serve this namespace.",
+    Committed "committed" "The change is in Git; the cluster does not run it yet.",
+    GitRefused "git-refused" "The Git server refused the change.",
+    GitNoPlace "git-no-place" "No file of the Git target says which image this container runs.",
+    GitConflict "git-conflict" "The files of the Git target disagree, or cannot be edited exactly.",
+    GitDiffers "git-differs" "Git has another image than the workload runs; nothing is changed until they agree.",
 }
 
 /// One line of an explanation.

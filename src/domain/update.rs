@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     image::{Digest, ImageRef, Tag},
+    target::Write,
     workload::WorkloadId,
 };
 
@@ -80,6 +81,12 @@ pub struct Update {
     pub policies: Vec<Arc<str>>,
     /// What each change was chosen from.
     pub evidence: Vec<Evidence>,
+    /// Where it is written.
+    #[serde(default)]
+    pub write: Write,
+    /// Whose pull request it shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Arc<str>>,
     /// How far it has come.
     pub phase: Phase,
     /// When it was proposed.

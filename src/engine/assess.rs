@@ -15,6 +15,7 @@ use crate::domain::{
     plan::{Approved, Plan},
     reason::{Code, Reason},
     report::{Report, ReportWorkload, Verdict},
+    target::Write,
     update::{Change, Evidence, Phase, Update, UpdateId},
     workload::{Owner, WorkloadId},
 };
@@ -218,7 +219,7 @@ fn gated(
     let context = Context {
         suspended: entry.rule.suspend,
         dry_run: state.settings.dry_run,
-        owner: owner.as_ref(),
+        owner: owner.as_ref().filter(|_| entry.rule.write == Write::Cluster),
         owner_overridden: entry.rule.overrides_owner,
     };
     // A container that was moved back holds up itself, not the others.
@@ -241,7 +242,9 @@ fn gated(
     }
     let workload = entry.workload.id.clone();
     let id = UpdateId::of(&workload, &changes);
-    let update = Update { id, workload, changes, policies, evidence, phase: Phase::Proposed, proposed: now };
+    let (write, group) = (entry.rule.write.clone(), entry.rule.group.clone());
+    let phase = Phase::Proposed;
+    let update = Update { id, workload, changes, policies, evidence, write, group, phase, proposed: now };
     let result = gate::pass(Plan::propose(update).on(entry.workload.clone()), &context);
     let touched = |reports: &mut [Report], f: &mut dyn FnMut(&mut Report)| {
         for &row in &rows {
@@ -252,7 +255,13 @@ fn gated(
     };
     match result {
         Ok(plan) => {
-            if matches!(owner, Some(Owner::Helm)) {
+            if let Some(in_git) = entry.in_git.as_ref().filter(|in_git| in_git.update.id == plan.update().id) {
+                touched(reports, &mut |row| {
+                    row.decision = in_git.verdict;
+                    row.reasons.insert(0, in_git.said.clone());
+                });
+            }
+            if matches!(owner, Some(Owner::Helm)) && entry.rule.write == Write::Cluster {
                 let note =
                     "installed by Helm: the next `helm upgrade` sets the chart's image; set it in the values too";
                 touched(reports, &mut |row| row.reasons.push(Reason::new(Code::HelmManaged, note)));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{hint::Source, image::Repository, poll::Schedule, workload::WorkloadId};
+use crate::domain::{hint::Source, image::Repository, poll::Schedule, update::Update, workload::WorkloadId};
 
 /// What is to be done about a change.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(super) enum Effect {
     Assess(WorkloadId),
     /// The workload itself or its rule has changed: assess it, and do not wait for what was refused before.
     Changed(WorkloadId),
+    /// The cluster runs what was written to Git.
+    Arrived(Update),
     /// A workload is gone.
     Forget(WorkloadId),
 }

@@ -15,6 +15,8 @@ use crate::{
         annotations::{Pin, Watch, WorkloadRule},
         hint::{Credentials, PullSecrets, Source},
         image::ImageRef,
+        reason::Reason,
+        report::Verdict,
         update::{Change, LastUpdate, Update},
         workload::{Container, Workload},
     },
@@ -36,8 +38,18 @@ pub(super) struct Entry {
     reverted: Vec<(String, String)>,
     /// The version of our own last write.
     written: Arc<str>,
+    /// What was asked of Git last.
+    pub(super) in_git: Option<InGit>,
     /// What made us look last.
     pub(super) detected: Option<Cause>,
+}
+
+/// An update that was brought to Git, and what came of it.
+pub(super) struct InGit {
+    pub(super) update: Update,
+    pub(super) said: Reason,
+    /// Waiting for the cluster to run it, or blocked.
+    pub(super) verdict: Verdict,
 }
 
 /// What is asked for one container, and what is known.
@@ -59,13 +71,28 @@ pub(super) struct Heed {
 }
 
 impl Entry {
+    /// The update in Git that the workload runs now, once.
+    pub(super) fn arrived(&mut self) -> Option<Update> {
+        let runs = |change: &Change| {
+            let image = change.to.to_string();
+            self.workload
+                .containers
+                .iter()
+                .any(|c| c.name == change.container && c.init == change.init && *c.image == *image)
+        };
+        let arrived = self.in_git.as_ref()?.update.changes.iter().all(runs);
+        let InGit { update, verdict, .. } = self.in_git.take_if(|_| arrived)?;
+        (verdict == Verdict::Waiting).then_some(update)
+    }
+
     /// A workload that is new, or that is known as `old` and has changed, or what applies to it has.
-    pub(super) fn new(workload: Arc<Workload>, rule: WorkloadRule, old: Option<&Self>) -> Self {
+    pub(super) fn new(workload: Arc<Workload>, rule: WorkloadRule, old: Option<&mut Self>) -> Self {
         let mut entry = Self {
             slots: rule.containers.iter().map(|_| Slot::default()).collect(),
             applied: last_update(&workload),
             reverted: Vec::new(),
             written: "".into(),
+            in_git: None,
             detected: None,
             workload,
             rule,
@@ -78,6 +105,7 @@ impl Entry {
             entry.reverted.clone_from(&old.reverted);
             entry.written.clone_from(&old.written);
             entry.detected = old.detected;
+            entry.in_git = old.in_git.take();
         }
         entry
     }

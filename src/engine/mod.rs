@@ -7,6 +7,7 @@
 //! | one workload: what it asks, what was answered, what we wrote | `entry` |
 //! | which workloads use which source, how often, what for | `sources` |
 //! | which look is next | `queue` |
+//! | who is written next, and where | `lines` |
 //! | one look: refresh and decide | `look` |
 //! | what is said, gate, plan | `assess` |
 //! | the operator's loop | `run` |
@@ -21,6 +22,7 @@ mod assess;
 mod effect;
 mod entry;
 mod inbox;
+mod lines;
 mod look;
 #[cfg(test)]
 mod model;

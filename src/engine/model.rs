@@ -178,6 +178,7 @@ fn settings(keel: KeelMode) -> Settings {
         named: Arc::default(),
         keel,
         guards: Arc::default(),
+        targets: Arc::default(),
         dry_run: false,
         operator_serves: Arc::new(|_, _| false),
         await_namespaces: true,
@@ -312,7 +313,7 @@ impl World {
                 Effect::Schedule { source, .. } => _ = self.scheduled.insert(source),
                 Effect::Watched { repository, watched: true } => assert!(self.watched.insert(repository), "twice"),
                 Effect::Watched { repository, watched: false } => assert!(self.watched.remove(&repository), "unknown"),
-                Effect::Assess(_) | Effect::Changed(_) | Effect::Forget(_) => {}
+                Effect::Assess(_) | Effect::Changed(_) | Effect::Arrived(_) | Effect::Forget(_) => {}
             }
         }
         assert_eq!(self.scheduled.len(), self.state.source_count());

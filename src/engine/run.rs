@@ -2,7 +2,7 @@
 //! [`super::settle`].
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -15,6 +15,7 @@ use super::{
     assess::assess,
     effect::Effect,
     inbox::Inbox,
+    lines::Lines,
     look::{Looked, look},
     queue::Queue,
     retry::Retries,
@@ -82,13 +83,16 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
         looks: FuturesUnordered::new(),
         reads: FuturesUnordered::new(),
         writes: FuturesUnordered::new(),
-        waiting: VecDeque::new(),
+        records: FuturesUnordered::new(),
+        patches: 0,
+        lines: Lines::default(),
         busy: HashMap::new(),
         look_retries: Retries::default(),
         write_retries: Retries::default(),
         not_written: HashMap::new(),
         held: Retries::default(),
         held_by: HashMap::new(),
+        checks: Retries::default(),
         told: Told::new(&*ports.events, &ports.metrics),
         synced: false,
         inbox: inputs.inbox.clone(),
@@ -102,6 +106,7 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
             biased;
             () = &mut stop => break,
             Some(written) = engine.writes.next(), if !engine.writes.is_empty() => engine.written(written),
+            Some(()) = engine.records.next(), if !engine.records.is_empty() => {}
             Some(read) = engine.reads.next(), if !engine.reads.is_empty() => engine.read(read),
             hint = inputs.inbox.next() => engine.state.hint(hint, ports.clock.monotonic()),
             Some(looked) = engine.looks.next(), if !engine.looks.is_empty() => engine.looked(looked),
@@ -122,12 +127,12 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
         }
     }
     inputs.inbox.close();
-    let left = engine.waiting.len();
-    engine.waiting.clear();
+    let left = engine.lines.clear();
     tracing::info!(writes = engine.writes.len(), left, "stopping: writes under way are ended first");
     while let Some(written) = engine.writes.next().await {
         engine.written(written);
     }
+    while let Some(()) = engine.records.next().await {}
 }
 
 pub(super) struct Engine<'p> {
@@ -137,8 +142,12 @@ pub(super) struct Engine<'p> {
     looks: FuturesUnordered<BoxFuture<'p, Looked>>,
     pub(super) reads: FuturesUnordered<BoxFuture<'p, Read>>,
     writes: FuturesUnordered<BoxFuture<'p, Written>>,
+    /// How many of them go to the cluster.
+    patches: usize,
+    /// Records that are being written besides.
+    pub(super) records: FuturesUnordered<BoxFuture<'p, ()>>,
     /// Workloads that wait for their turn to be written.
-    waiting: VecDeque<WorkloadId>,
+    lines: Lines,
     /// Workloads that wait, or with a write or a reading under way, and whether they are to be assessed again after it.
     pub(super) busy: HashMap<WorkloadId, bool>,
     look_retries: Retries<Arc<Source>>,
@@ -149,6 +158,8 @@ pub(super) struct Engine<'p> {
     held: Retries<WorkloadId>,
     /// For the end of which look each of them waits.
     held_by: HashMap<Arc<Source>, HashSet<WorkloadId>>,
+    /// Workloads whose update stands in Git: when it is next seen to.
+    pub(super) checks: Retries<WorkloadId>,
     pub(super) told: Told<'p>,
     synced: bool,
     inbox: Inbox,
@@ -197,6 +208,7 @@ impl<'p> Engine<'p> {
                         assess.push(id);
                     }
                     Effect::Assess(id) => assess.push(id),
+                    Effect::Arrived(update) => self.arrived(update),
                     Effect::Forget(id) => self.forget(&id),
                 }
             }
@@ -216,14 +228,8 @@ impl<'p> Engine<'p> {
                 None => self.ended(&source),
             }
         }
-        while self.writes.len() < WRITES && self.ports.leadership.is_leader() {
-            let Some(id) = self.waiting.pop_front() else { break };
-            self.busy.remove(&id);
-            // Decided again: what was asked for may have changed while it waited.
-            if let Some(plan) = self.plan(&id) {
-                self.busy.insert(id, false);
-                self.writes.push(write(self.ports, plan).boxed());
-            }
+        if self.ports.leadership.is_leader() {
+            self.write();
         }
         let metrics = &self.ports.metrics;
         metrics.workloads.set(i64::try_from(self.state.watched()).unwrap_or(i64::MAX));
@@ -231,8 +237,52 @@ impl<'p> Engine<'p> {
         metrics.look_wait.set(self.queue.longest_wait(self.now()).as_secs_f64());
     }
 
+    /// Starts the writes whose turn it is. Each is decided again: what was asked for may have changed while it waited.
+    fn write(&mut self) {
+        while self.patches < WRITES {
+            let Some(id) = self.lines.next() else { break };
+            if let Some(plan) = self.ready(&id, None) {
+                self.patches += 1;
+                self.writes.push(write(self.ports, None, vec![plan]).boxed());
+            }
+        }
+        let targets = self.state.settings.targets.clone();
+        while let Some((target, ids)) = self.lines.ready(self.now(), |name| targets.settle(name)) {
+            let plans: Vec<_> = ids.iter().filter_map(|id| self.ready(id, Some(&target))).collect();
+            if plans.is_empty() {
+                self.lines.ended(&target);
+            } else {
+                self.writes.push(write(self.ports, Some(target), plans).boxed());
+            }
+        }
+    }
+
+    /// The plan of a workload whose turn has come, if it is still to be written there.
+    fn ready(&mut self, id: &WorkloadId, target: Option<&Arc<str>>) -> Option<Plan<Approved>> {
+        self.busy.remove(id);
+        let plan = self.plan(id)?;
+        self.busy.insert(id.clone(), false);
+        let now_at = plan.update().write.target();
+        if now_at == target {
+            return Some(plan);
+        }
+        self.lines.push(now_at, id.clone(), self.ports.clock.monotonic());
+        None
+    }
+
+    /// A write has ended: its line goes on.
+    pub(super) fn line_ended(&mut self, target: Option<&Arc<str>>) {
+        match target {
+            None => self.patches -= 1,
+            Some(target) => self.lines.ended(target),
+        }
+    }
+
     fn timer(&self) -> BoxFuture<'static, ()> {
-        match [self.look_retries.next(), self.write_retries.next(), self.held.next()].into_iter().flatten().min() {
+        let targets = &self.state.settings.targets;
+        let window = self.lines.opens(|name| targets.settle(name));
+        let retries = [self.look_retries.next(), self.write_retries.next(), self.held.next(), self.checks.next()];
+        match retries.into_iter().chain([window]).flatten().min() {
             Some(at) => self.ports.clock.sleep_until(at),
             None => futures::future::pending().boxed(),
         }
@@ -245,6 +295,9 @@ impl<'p> Engine<'p> {
         }
         while let Some(id) = self.write_retries.due(now) {
             self.state.again(&id, now);
+        }
+        while let Some(id) = self.checks.due(now) {
+            self.state.assess_later(&id);
         }
         while let Some(id) = self.held.due(now) {
             self.state.assess_later(&id);
@@ -281,6 +334,7 @@ impl<'p> Engine<'p> {
 
     fn forget(&mut self, id: &WorkloadId) {
         self.held.forget(id);
+        self.checks.forget(id);
         self.write_retries.forget(id);
         self.not_written.remove(id);
         self.told.assessed(id, &Arc::default(), None);
@@ -292,11 +346,12 @@ impl<'p> Engine<'p> {
     fn assess(&mut self, id: &WorkloadId) {
         if let Some(again) = self.busy.get_mut(id) {
             *again = true;
-        } else if self.plan(id).is_none() {
-            self.held.forget(id);
-        } else if !self.is_held(id) {
+            return;
+        }
+        let Some(plan) = self.plan(id) else { return self.held.forget(id) };
+        if !self.is_held(id) {
             self.busy.insert(id.clone(), false);
-            self.waiting.push_back(id.clone());
+            self.lines.push(plan.update().write.target(), id.clone(), self.now());
         }
     }
 
@@ -305,7 +360,7 @@ impl<'p> Engine<'p> {
         let assessment = assess(&self.state, id, "cluster", self.ports.clock.now());
         self.told.assessed(id, &self.state.uid(id), assessment.as_ref());
         let assessment = assessment?;
-        let waits = self.write_retries.waits(id, self.now());
+        let waits = self.write_retries.waits(id, self.now()) || self.checks.waits(id, self.now());
         if assessment.must_read && !waits {
             self.read_again(id);
         }

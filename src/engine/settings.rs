@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::domain::{guard::Guard, image::Repository, keel::KeelMode, policy::NamedPolicies};
+use crate::domain::{guard::Guard, image::Repository, keel::KeelMode, policy::NamedPolicies, target::Targets};
 
 /// Whether the operator's own credentials for a repository's host may serve a namespace.
 pub type OperatorServes = Arc<dyn Fn(&Repository, &str) -> bool + Send + Sync>;
@@ -18,6 +18,8 @@ pub struct Settings {
     pub keel: KeelMode,
     /// Floors under all annotations.
     pub guards: Arc<[Guard]>,
+    /// The Git targets.
+    pub targets: Arc<Targets>,
     /// Nothing is changed.
     pub dry_run: bool,
     /// See [`OperatorServes`].

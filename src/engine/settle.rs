@@ -1,14 +1,16 @@
 //! What came of a write or a reading: record it, tell people, or try again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
 
 use super::run::{Engine, Ports};
 use crate::{
     domain::{
+        hint::Trigger,
         plan::{Approved, Plan},
         reason::Code,
+        report::Verdict,
         update::{Phase, Update},
         workload::WorkloadId,
     },
@@ -16,22 +18,34 @@ use crate::{
     ports::{ClusterChange, ClusterError, Observed, Outcome},
 };
 
-/// An update, and what came of writing it.
-pub(super) type Written = (Update, Outcome);
+/// The Git target (or the cluster), each update, and what came of writing it.
+pub(super) type Written = (Option<Arc<str>>, Vec<(Update, Outcome)>);
 /// A workload, and what a reading of it brought.
 pub(super) type Read = (WorkloadId, Result<Option<Observed>, ClusterError>);
 
-/// Writes a plan, and records it if that went well.
-pub(super) async fn write(ports: &Ports, plan: Plan<Approved>) -> Written {
-    let mut update = plan.update().clone();
-    let outcome = ports.sink.apply(vec![plan]).await.pop().unwrap_or(Outcome::Gone);
-    if let Outcome::Applied { .. } = outcome {
-        update.phase = Phase::Progressing;
-        if let Err(error) = ports.records.put(update.clone()).await {
-            tracing::error!(workload = %update.workload, %error, "updated, but not recorded");
+/// Writes plans to one target, and records each that went well.
+pub(super) async fn write(ports: &Ports, target: Option<Arc<str>>, plans: Vec<Plan<Approved>>) -> Written {
+    let updates: Vec<Update> = plans.iter().map(|plan| plan.update().clone()).collect();
+    let outcomes = ports.sink.apply(plans).await;
+    let mut written = Vec::with_capacity(updates.len());
+    for (mut update, outcome) in updates.into_iter().zip(outcomes) {
+        update.phase = match outcome {
+            Outcome::Applied { .. } => Phase::Progressing,
+            Outcome::Committed(_) => Phase::Applying,
+            _ => Phase::Proposed,
+        };
+        if update.phase != Phase::Proposed {
+            record(ports, &update).await;
         }
+        written.push((update, outcome));
     }
-    (update, outcome)
+    (target, written)
+}
+
+async fn record(ports: &Ports, update: &Update) {
+    if let Err(error) = ports.records.put(update.clone()).await {
+        tracing::error!(workload = %update.workload, %error, "updated, but not recorded");
+    }
 }
 
 impl Engine<'_> {
@@ -61,12 +75,22 @@ impl Engine<'_> {
         }
     }
 
+    /// A write has ended.
+    pub(super) fn written(&mut self, (target, written): Written) {
+        self.line_ended(target.as_ref());
+        for (update, outcome) in written {
+            self.settle(update, outcome);
+        }
+    }
+
     /// Records what came of a write, tells people, or lets it be tried again.
-    pub(super) fn written(&mut self, (update, outcome): Written) {
+    fn settle(&mut self, update: Update, outcome: Outcome) {
         let id = update.workload.clone();
         let again = self.busy.remove(&id).unwrap_or_default();
         let label = match &outcome {
             Outcome::Applied { .. } => "applied",
+            Outcome::Committed(_) => "committed",
+            Outcome::Blocked(_) => "blocked",
             Outcome::Stale => "stale",
             Outcome::Gone => "gone",
             Outcome::Refused(_) => "refused",
@@ -74,17 +98,34 @@ impl Engine<'_> {
         };
         let labels = UpdateLabels { kind: id.kind.as_str().to_owned(), outcome: label };
         self.ports.metrics.updates.get_or_create(&labels).inc();
-        self.not_written.insert(id.clone(), update.id.clone());
+        let again_as_before = self.not_written.insert(id.clone(), update.id.clone()).as_ref() == Some(&update.id);
+        if !again_as_before {
+            self.checks.forget(&id);
+        }
         match outcome {
             Outcome::Applied { resource_version } => {
                 self.write_retries.forget(&id);
                 self.not_written.remove(&id);
-                if let Some((trigger, at)) = self.state.applied(&update, &resource_version, self.now()) {
-                    let seconds = self.now().saturating_sub(at).as_secs_f64();
-                    let labels = TriggerLabels { trigger: trigger.as_str() };
-                    self.ports.metrics.detect_to_apply.get_or_create(&labels).observe(seconds);
-                }
+                let cause = self.state.applied(&update, &resource_version, self.now());
+                self.observe(cause);
                 self.told.updated(&update, &self.state.uid(&id));
+            }
+            Outcome::Committed(said) => {
+                self.write_retries.forget(&id);
+                let before = self.state.in_git_as(&update.id, &id).map(|in_git| in_git.said.code);
+                let cause = self.state.in_git(&update, &said, Verdict::Waiting);
+                if before != Some(said.code) {
+                    self.observe(cause.filter(|_| before.is_none()));
+                    self.told.committed(&update, &self.state.uid(&id), &said);
+                }
+                self.check_later(&id);
+                self.state.assess_later(&id);
+            }
+            Outcome::Blocked(said) => {
+                self.write_retries.forget(&id);
+                self.state.in_git(&update, &said, Verdict::Blocked);
+                self.check_later(&id);
+                self.state.assess_later(&id);
             }
             Outcome::Stale => {
                 let (first, longest) = (Duration::from_millis(100), Duration::from_secs(60));
@@ -104,6 +145,30 @@ impl Engine<'_> {
         if again {
             self.state.assess_later(&id);
         }
+    }
+
+    /// The cluster runs what was written to Git.
+    pub(super) fn arrived(&mut self, mut update: Update) {
+        self.checks.forget(&update.workload);
+        self.not_written.remove(&update.workload);
+        update.phase = Phase::Progressing;
+        self.told.updated(&update, &self.state.uid(&update.workload));
+        let ports = self.ports;
+        self.records.push(async move { record(ports, &update).await }.boxed());
+    }
+
+    fn observe(&self, cause: Option<(Trigger, Duration)>) {
+        if let Some((trigger, at)) = cause {
+            let seconds = self.now().saturating_sub(at).as_secs_f64();
+            let labels = TriggerLabels { trigger: trigger.as_str() };
+            self.ports.metrics.detect_to_apply.get_or_create(&labels).observe(seconds);
+        }
+    }
+
+    /// What stands in Git is seen to again: whether it was moved back, its request merged or closed.
+    fn check_later(&mut self, id: &WorkloadId) {
+        let seconds = Duration::from_secs;
+        self.checks.failed(id.clone(), self.now(), seconds(30), seconds(600), Duration::ZERO);
     }
 
     fn write_failed(&mut self, id: &WorkloadId, why: &str, refused: bool) {

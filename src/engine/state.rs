@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     effect::Effect,
-    entry::{Entry, kept},
+    entry::{Entry, InGit, kept},
     look::{Answered, Looked, Order, Question},
     settings::Settings,
     sources::{Cause, Sources},
@@ -21,7 +21,10 @@ use crate::{
         annotations::{RuleSettings, WorkloadRule, rules},
         hint::{Hint, Source, Trigger},
         poll::Schedule,
-        update::Update,
+        reason::Reason,
+        report::Verdict,
+        target::Write,
+        update::{Update, UpdateId},
         workload::{ApplicationId, Owner, Workload, WorkloadId},
     },
     ports::{ClusterChange, NamespaceDefaults, Observed, RegistryError},
@@ -216,6 +219,18 @@ impl State {
         detected
     }
 
+    /// What Git said of this very update.
+    pub(super) fn in_git_as(&self, update: &UpdateId, id: &WorkloadId) -> Option<&InGit> {
+        self.entry(id)?.in_git.as_ref().filter(|in_git| in_git.update.id == *update)
+    }
+
+    /// Takes in what Git said of an update; says what made us look for it.
+    pub(super) fn in_git(&mut self, update: &Update, said: &Reason, verdict: Verdict) -> Option<Cause> {
+        let entry = self.entry_mut(&update.workload)?;
+        entry.in_git = Some(InGit { update: update.clone(), said: said.clone(), verdict });
+        entry.detected
+    }
+
     /// Takes in a fresh reading of a workload whose image is not what we set: who moved it back is remembered.
     pub(super) fn moved_back(&mut self, observed: &Observed) {
         if let Some(entry) = self.entry_mut(&observed.workload.id) {
@@ -273,8 +288,8 @@ impl State {
         let id = workload.id.clone();
         let namespace = self.namespaces.entry(id.namespace.clone()).or_default();
         let rule = rule(&workload, namespace.annotations.as_deref(), &self.settings);
-        let old = namespace.workloads.remove(&id);
-        let mut entry = Box::new(Entry::new(workload, rule, old.as_deref()));
+        let mut old = namespace.workloads.remove(&id);
+        let mut entry = Box::new(Entry::new(workload, rule, old.as_deref_mut()));
         entry.ask(old.as_deref(), &mut self.sources, &self.settings.operator_serves, self.settings.keep_reasons);
 
         let (before, after) = (old.as_deref().map(Entry::sources).unwrap_or_default(), entry.sources());
@@ -289,6 +304,7 @@ impl State {
         }
         self.watched += usize::from(entry.rule.watched);
         self.watched -= usize::from(old.is_some_and(|old| old.rule.watched));
+        self.effects.extend(entry.arrived().map(Effect::Arrived));
         namespace.workloads.insert(id.clone(), entry);
         self.effects.push(Effect::Changed(id));
     }
@@ -321,6 +337,7 @@ fn rule(workload: &Workload, namespace: Option<&BTreeMap<String, String>>, setti
         named: &settings.named,
         keel: settings.keel,
         guards: &settings.guards,
+        targets: &settings.targets,
     };
     rules(workload, namespace, &settings)
 }
@@ -334,6 +351,8 @@ fn unwatched() -> WorkloadRule {
         schedule: Schedule::Never,
         suspend: false,
         overrides_owner: false,
+        write: Write::Cluster,
+        group: None,
         containers: Vec::new(),
     }
 }

@@ -4,7 +4,13 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::assess::Assessment;
 use crate::{
-    domain::{reason::Code, report::Verdict, update::Update, workload::WorkloadId},
+    domain::{
+        reason::{Code, Reason},
+        report::Verdict,
+        target::Write,
+        update::Update,
+        workload::WorkloadId,
+    },
     metrics::{Metrics, ProblemLabels},
     ports::{Events, Notice},
 };
@@ -82,11 +88,27 @@ impl<'p> Told<'p> {
         self.notice(&update.workload, uid, "ImageUpdated", false, describe(update));
     }
 
+    /// Says that an update is in Git.
+    pub(super) fn committed(&self, update: &Update, uid: &Arc<str>, said: &Reason) {
+        for (change, policy) in update.changes.iter().zip(&update.policies) {
+            tracing::info!(
+                workload = %update.workload, container = %change.container, from = %change.from, to = %change.to,
+                policy = %policy, update = %update.id, write = %update.write, why = said.message, "committed"
+            );
+        }
+        let message = format!("{}: {} ({})", describe(update), said.message, said.code);
+        self.notice(&update.workload, uid, "UpdateCommitted", false, message);
+    }
+
     /// Says that an admission refused an update, in its words.
     pub(super) fn refused(&mut self, update: &Update, uid: &Arc<str>, why: &str) {
-        let message = format!("the API server refused {}: {why}", describe(update));
+        let (who, code) = match update.write {
+            Write::Cluster => ("the API server", Code::AdmissionRefused),
+            _ => ("the Git server", Code::GitRefused),
+        };
+        let message = format!("{who} refused {}: {why}", describe(update));
         self.notice(&update.workload, uid, "UpdateBlocked", true, message);
-        self.count(&update.workload, Code::AdmissionRefused);
+        self.count(&update.workload, code);
     }
 
     /// Says that a workload is left alone because it does not decode.

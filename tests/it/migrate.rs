@@ -65,7 +65,9 @@ fn workloads(folder: &Path) -> BTreeMap<WorkloadId, Workload> {
 
 fn rule(workload: &Workload, keel: KeelMode) -> WorkloadRule {
     let named = NamedPolicies::default();
-    rules(workload, None, &RuleSettings { default_poll: Duration::from_secs(300), named: &named, keel, guards: &[] })
+    let targets = supercargo::domain::target::Targets::default();
+    let default_poll = Duration::from_secs(300);
+    rules(workload, None, &RuleSettings { default_poll, named: &named, keel, guards: &[], targets: &targets })
 }
 
 #[test]

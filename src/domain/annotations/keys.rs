@@ -11,6 +11,7 @@ use crate::domain::{
     image::excerpt,
     policy::{FlavourOption, NamedPolicies, Options, Order, Policy, PrereleaseOption},
     reason::{Code, Reason},
+    target::{Write, is_name},
     workload::Workload,
 };
 
@@ -61,7 +62,7 @@ const SPECS: &[Spec] = &[
     spec("verify", true, Some(&["none"])),
     spec("rollback", false, Some(&["never"])),
     spec("hold", true, Some(&[])),
-    spec("group", false, Some(&[])),
+    spec("group", false, None),
     spec("notify", false, Some(&[])),
 ];
 
@@ -253,13 +254,8 @@ fn check(spec: &Spec, value: &str, named: &NamedPolicies) -> Result<(), (Code, S
             .map(drop)
             .map_err(|error| (Code::PollInvalid, format!("{error}; the default interval is used"))),
         "pin" => Pin::from_str(value).map(drop).map_err(invalid),
-        "write" => match value {
-            "cluster" => Ok(()),
-            _ if value.starts_with("git:") || value.starts_with("pr:") => {
-                Err((Code::NotBuilt, "writing to Git is not built yet: `cluster` is all there is".to_owned()))
-            }
-            _ => Err(invalid("write `cluster`".to_owned())),
-        },
+        "write" => Write::from_str(value).map(drop).map_err(invalid),
+        "group" if !is_name(value) => Err(invalid("write a name of letters, digits, `-`, `_` and `.`".to_owned())),
         _ => Ok(()),
     }
 }

@@ -7,12 +7,13 @@
 use std::{collections::BTreeMap, str::FromStr, sync::Arc, time::Duration};
 
 use super::{
-    guard::{Guard, floor_interval, refuse_policy, refuse_registry},
+    guard::{Guard, floor_interval, refuse_policy, refuse_registry, refuse_target},
     image::{ImageRef, excerpt},
     keel::{self, KeelMode},
     policy::{NamedPolicies, Options, Policy},
     poll::Schedule,
     reason::{Code, Reason},
+    target::{Targets, Write},
     workload::{Container, Owner, Workload},
 };
 
@@ -41,6 +42,8 @@ pub struct RuleSettings<'a> {
     pub keel: KeelMode,
     /// What no annotation can weaken.
     pub guards: &'a [Guard],
+    /// Where `write` may lead besides the cluster.
+    pub targets: &'a Targets,
 }
 
 /// What is to be done about a workload.
@@ -58,6 +61,10 @@ pub struct WorkloadRule {
     pub suspend: bool,
     /// `write: cluster` stands on the workload itself, so that it does not matter who else sets its images.
     pub overrides_owner: bool,
+    /// Where updates are written.
+    pub write: Write,
+    /// Whose pull request they share.
+    pub group: Option<Arc<str>>,
     /// One for each of the workload's containers, in the same order.
     pub containers: Vec<ContainerRule>,
 }
@@ -132,6 +139,8 @@ pub fn rules(
         schedule: Schedule::Every(settings.default_poll),
         suspend: false,
         overrides_owner: false,
+        write: Write::Cluster,
+        group: None,
         containers: Vec::new(),
     };
     read_keel(&mut own, &mut rule, workload, settings);
@@ -147,8 +156,15 @@ pub fn rules(
     rule.overrides_owner = own.general("write").is_some_and(|given| given.value == "cluster");
     rule.problems.splice(0..0, own.problems.iter().chain(&defaults.problems).cloned());
     // Only the workload's own word overrides, but a wrong one of the Namespace is one too.
-    reader.general("write");
+    let write = reader.general("write");
+    rule.write = write.and_then(|given| given.value.parse().ok()).unwrap_or_default();
+    rule.group = reader.group(&rule.write);
     reader.later();
+    let namespace = &workload.id.namespace;
+    let refused = settings.targets.refuse(&rule.write, namespace);
+    let refused = refused.or_else(|| refuse_target(settings.guards, namespace, &rule.write));
+    let shown = write.map(|given| given.shown.as_str()).unwrap_or_default();
+    rule.problems.extend(refused.map(|Reason { code, message, .. }| Reason::new(code, format!("{shown}: {message}"))));
     for reason in std::mem::take(&mut reader.wrong) {
         if !rule.problems.contains(&reason) {
             rule.problems.push(reason);
@@ -157,7 +173,6 @@ pub fn rules(
     if let Some(given) = reader.general("poll") {
         match given.value.parse::<Schedule>() {
             Ok(asked) => {
-                let namespace = &workload.id.namespace;
                 let (schedule, raised) = floor_interval(settings.guards, namespace, asked, settings.default_poll);
                 rule.schedule = schedule;
                 rule.notes.extend(raised);
@@ -165,7 +180,7 @@ pub fn rules(
             Err(_) => rule.notes.extend(given.wrong.clone()),
         }
     }
-    if workload.owner == Some(Owner::Helm) && !rule.overrides_owner {
+    if workload.owner == Some(Owner::Helm) && !rule.overrides_owner && rule.write == Write::Cluster {
         let message = "installed by Helm: the next `helm upgrade` sets the chart's image again; set the tag in the \
                        chart's values too";
         rule.notes.push(Reason::new(Code::HelmManaged, message));
@@ -252,6 +267,20 @@ impl<'a> Reader<'a> {
             self.wrong.extend(given.wrong.clone());
         }
         Some(given)
+    }
+
+    /// Whose pull request updates share; a promise about rollouts, which is a later part, where there is none.
+    fn group(&mut self, write: &Write) -> Option<Arc<str>> {
+        let given = self.general("group").filter(|given| given.wrong.is_none())?;
+        if !matches!(write, Write::Request(_)) {
+            let message = format!(
+                "{}: a group shares a pull request, so it needs `write: pr:<target>`; groups of rollouts are not \
+                 built yet",
+                given.shown
+            );
+            self.wrong.push(Reason::new(Code::NotBuilt, message));
+        }
+        Some(given.value.as_str().into())
     }
 
     /// Keys of later parts are gates or promises, which a workload cannot take back: those of the Namespace count.

@@ -51,6 +51,7 @@ impl Setting {
             named: &self.named,
             keel: self.keel,
             guards: &self.guards,
+            targets: &Targets::default(),
         };
         rules(workload, Some(&map(namespace)), &settings)
     }
@@ -228,7 +229,8 @@ fn suspend_and_write_are_read() {
 #[case("allow-downgrade", "yes", "annotation-invalid", "write `true` or `false`")]
 #[case("suspend", "True", "annotation-invalid", "write `true` or `false`")]
 #[case("pin", "sha", "annotation-invalid", "write `keep`, `tag` or `digest`")]
-#[case("write", "git:main", "not-built", "writing to Git")]
+#[case("write", "git:main", "target-unknown", "no Git target `main`")]
+#[case("write", "git:../x", "annotation-invalid", "`git:<target>`")]
 #[case("write", "elsewhere", "annotation-invalid", "write `cluster`")]
 #[case("platforms", "linux/amd64", "not-built", "`platforms` is not built yet")]
 #[case("min-age", "3d", "not-built", "`min-age` is not built yet")]
@@ -240,7 +242,8 @@ fn suspend_and_write_are_read() {
 #[case("verify", "cosign", "not-built", "`verify`")]
 #[case("rollback", "auto", "not-built", "`rollback`")]
 #[case("hold", "1.2.3", "not-built", "`hold`")]
-#[case("group", "a", "not-built", "`group`")]
+#[case("group", "a", "not-built", "group: a")]
+#[case("group", "a/b", "annotation-invalid", "write a name")]
 #[case("notify", "team", "not-built", "`notify`")]
 fn a_mistake_blocks_the_workload_and_says_what_to_do(
     #[case] key: &str,
@@ -596,7 +599,7 @@ proptest! {
         workload.annotations = own.clone().into();
         let keel = if apply { KeelMode::Apply } else { KeelMode::Report };
         let named = NamedPolicies::default();
-        let settings = RuleSettings { default_poll: Duration::from_secs(300), named: &named, keel, guards: &[] };
+        let settings = RuleSettings { default_poll: Duration::from_secs(300), named: &named, keel, guards: &[], targets: &Targets::default() };
         let rule = rules(&workload, Some(&defaults), &settings);
         let watches = rule.containers.iter().any(|c| matches!(c.state, Watch::Watched { .. } | Watch::Follows(_)));
         prop_assert_eq!(rule.containers.len(), 3);

@@ -46,6 +46,8 @@ fn propose(workload: &WorkloadId, changes: &[(&str, &str, &str)]) -> Plan<Propos
         workload: workload.clone(),
         policies: vec!["minor".into(); changes.len()],
         evidence: Vec::new(),
+        write: Default::default(),
+        group: None,
         phase: Phase::Applying,
         proposed: "2026-01-01T00:00:00Z".parse().unwrap(),
         changes,

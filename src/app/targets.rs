@@ -1,0 +1,146 @@
+//! Where plans go: to the cluster, or to the Git target that they name.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use futures::future::{BoxFuture, join_all};
+
+use crate::{
+    config::{self, Config, ConfigError, GitConfig},
+    domain::plan::{Approved, Plan},
+    git::{self, Credentials, Secret},
+    manifest::{self, places},
+    ports::{Clock, Outcome, Sink},
+};
+
+type Known = HashMap<Arc<str>, (String, Arc<git::Target>)>;
+
+/// Brings each plan to where its update is written.
+pub(super) struct Sinks {
+    cluster: Arc<dyn Sink>,
+    targets: RwLock<Known>,
+}
+
+impl Sinks {
+    pub(super) fn new(cluster: Arc<dyn Sink>, targets: Known) -> Self {
+        Self { cluster, targets: RwLock::new(targets) }
+    }
+
+    /// Takes the targets of a configuration that was read anew; what did not change keeps its clone.
+    pub(super) fn replace(&self, new: Known) {
+        let mut targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
+        let kept = |(name, (settings, target)): (Arc<str>, (String, _))| match targets.get(&name) {
+            Some((before, old)) if *before == settings => (name, (settings, old.clone())),
+            _ => (name, (settings, target)),
+        };
+        *targets = new.into_iter().map(kept).collect();
+    }
+
+    fn of(&self, name: Option<&Arc<str>>) -> Option<Arc<dyn Sink>> {
+        let Some(name) = name else { return Some(self.cluster.clone()) };
+        let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
+        targets.get(name).map(|(_, target)| target.clone() as Arc<dyn Sink>)
+    }
+}
+
+impl Sink for Sinks {
+    fn apply<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Outcome>> {
+        Box::pin(async move {
+            let mut by_target: HashMap<_, Vec<_>> = HashMap::new();
+            let count = plans.len();
+            for (index, plan) in plans.into_iter().enumerate() {
+                by_target.entry(plan.update().write.target().cloned()).or_default().push((index, plan));
+            }
+            let mut outcomes = vec![Outcome::Gone; count];
+            let parts = by_target.into_iter().map(async |(target, plans)| {
+                let (places, plans): (Vec<usize>, Vec<_>) = plans.into_iter().unzip();
+                let outcomes = match self.of(target.as_ref()) {
+                    Some(sink) => sink.apply(plans).await,
+                    None => vec![
+                        Outcome::Failed("the configuration has no such Git target any more".to_owned());
+                        plans.len()
+                    ],
+                };
+                (places, outcomes)
+            });
+            for (places, part) in join_all(parts).await {
+                for (place, outcome) in places.into_iter().zip(part) {
+                    outcomes[place] = outcome;
+                }
+            }
+            outcomes
+        })
+    }
+}
+
+/// The targets of a configuration. Their clones stand below `cache`.
+pub(super) fn git_targets(config: &Config, cache: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Known> {
+    let mut targets = Known::new();
+    for entry in &config.git {
+        let settings = settings(entry, cache)?;
+        // The environment's token is no part of what is compared: it does not change while the process lives.
+        let shown = format!("{settings:?}");
+        let name = settings.name.clone();
+        let target = git::Target::new(settings, clock.clone(), config::git_environment());
+        targets.insert(name, (shown, Arc::new(target)));
+    }
+    Ok(targets)
+}
+
+fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
+    let wrong =
+        |what: &str, why: &dyn std::fmt::Display| ConfigError::one(format!("git: {}: {what}: {why}", entry.name));
+    let credentials = &entry.credentials;
+    let token = match (&credentials.token_file, &credentials.token) {
+        (Some(file), _) => Some(Secret::File(file.clone())),
+        (None, Some(token)) => Some(Secret::Value(token.clone())),
+        (None, None) => None,
+    };
+    let username = credentials.username.clone().unwrap_or_else(|| "x-access-token".to_owned());
+    let credentials = match (token, &credentials.ssh_key_file, &credentials.known_hosts_file) {
+        (Some(secret), ..) => Credentials::Token { username, secret },
+        (None, Some(key), Some(known_hosts)) => Credentials::Ssh { key: key.clone(), known_hosts: known_hosts.clone() },
+        _ => Credentials::None,
+    };
+    let path = |text: &Option<String>| -> anyhow::Result<Option<manifest::Path>> {
+        text.as_ref().map(|text| text.parse()).transpose().map_err(|error| wrong("values", &error).into())
+    };
+    let mut values = Vec::new();
+    for rule in &entry.values {
+        let files = globset::Glob::new(&rule.files).map_err(|error| wrong("values", &error))?.compile_matcher();
+        values.push(places::ValuesRule {
+            files,
+            image: path(&rule.image)?,
+            registry: path(&rule.registry)?,
+            repository: path(&rule.repository)?,
+            tag: path(&rule.tag)?,
+            digest: path(&rule.digest)?,
+            for_image: rule.for_image.clone(),
+        });
+    }
+    let message = match &entry.message {
+        None => git::Template::default(),
+        Some(text) => git::Template::parse(text).map_err(|error| wrong("message", &error))?,
+    };
+    Ok(git::Settings {
+        name: entry.name.as_str().into(),
+        url: entry.url.clone(),
+        branch: entry.branch.clone(),
+        paths: entry.path_globs().map_err(|error| wrong("paths", &error))?,
+        credentials,
+        ca: entry.ca.clone(),
+        proxy: entry.proxy.clone(),
+        author: (entry.author.name.clone(), entry.author.email.clone()),
+        message,
+        options: places::Options {
+            default_namespace: entry.default_namespace.clone(),
+            values,
+            overlay: entry.overlay.clone(),
+            image_policies: entry.image_policies.clone(),
+        },
+        folder: cache.join(format!("{}.git", entry.name)),
+    })
+}

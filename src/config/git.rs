@@ -1,0 +1,310 @@
+//! `git`: the targets that updates are written to.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use globset::GlobSet;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::{globs, read_text, variable};
+use crate::domain::{
+    image::{Repository, excerpt},
+    poll::parse_duration,
+    target::{Target, Targets, is_name},
+};
+
+/// How long updates are gathered for one commit, and at most.
+const SETTLE: Duration = Duration::from_secs(10);
+const LONGEST_SETTLE: Duration = Duration::from_secs(60);
+
+/// One entry of `git`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GitConfig {
+    /// What annotations call it.
+    pub name: String,
+    /// `https://…`, `ssh://…`, `user@host:path`, `file:///…` or an absolute path; never with a password in it.
+    pub url: String,
+    /// The branch that is read and written.
+    pub branch: String,
+    /// Folders or globs of files; everything if empty.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// The namespaces (globs) whose workloads it serves.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
+    /// What it is read and written with.
+    #[serde(default)]
+    pub credentials: GitCredentials,
+    /// A file of certificates (PEM) that are trusted for its host.
+    pub ca: Option<PathBuf>,
+    /// The HTTP proxy that leads to it.
+    pub proxy: Option<String>,
+    /// Who commits.
+    #[serde(default)]
+    pub author: Author,
+    /// The commit message, a minijinja template.
+    pub message: Option<String>,
+    /// How long updates are gathered for one commit: 10s if absent, at most 60s.
+    pub settle: Option<String>,
+    /// The namespace of manifests that name none.
+    pub default_namespace: Option<String>,
+    /// Where values of charts hold images.
+    #[serde(default)]
+    pub values: Vec<ValuesConfig>,
+    /// The folder of the kustomization that gets an entry of `images` where none applies.
+    pub overlay: Option<String>,
+    /// Flux's image policies (`namespace:name`) and the repository of each.
+    #[serde(default)]
+    pub image_policies: BTreeMap<String, Repository>,
+    forge: Option<serde::de::IgnoredAny>,
+    signing: Option<serde::de::IgnoredAny>,
+}
+
+/// The credentials of a target: a token for HTTPS, or a key for SSH.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GitCredentials {
+    /// The user of the token; most forges take any.
+    pub username: Option<String>,
+    /// A file that holds the token or password, read again whenever it is used.
+    pub token_file: Option<PathBuf>,
+    /// The environment variable that holds it.
+    pub token_env: Option<String>,
+    /// The private key for SSH.
+    pub ssh_key_file: Option<PathBuf>,
+    /// The keys of the SSH server.
+    pub known_hosts_file: Option<PathBuf>,
+    github_app: Option<serde::de::IgnoredAny>,
+    /// What `tokenEnv` names.
+    #[serde(skip)]
+    pub token: Option<SecretString>,
+}
+
+/// Who commits.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Author {
+    /// Without `<`, `>` and line breaks.
+    pub name: String,
+    /// Likewise.
+    pub email: String,
+}
+
+/// Where in some files values hold an image.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ValuesConfig {
+    /// A glob of paths.
+    pub files: String,
+    /// The path of a whole image, like `web.image`.
+    pub image: Option<String>,
+    /// The path of the registry.
+    pub registry: Option<String>,
+    /// The path of the repository.
+    pub repository: Option<String>,
+    /// The path of the tag.
+    pub tag: Option<String>,
+    /// The path of the digest.
+    pub digest: Option<String>,
+    /// The repository, where no path names it.
+    pub for_image: Option<Repository>,
+}
+
+impl Default for Author {
+    fn default() -> Self {
+        Self { name: "supercargo".to_owned(), email: "supercargo@localhost".to_owned() }
+    }
+}
+
+impl GitConfig {
+    /// Everything that is wrong with it. Takes in what the environment holds for it.
+    pub(super) fn check(&mut self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut wrong = |why: String| problems.push(format!("git: {}: {why}", excerpt(&self.name)));
+        if !is_name(&self.name) {
+            wrong("this is no name: write letters, digits, `-`, `_` and `.`".to_owned());
+        }
+        match url_of(&self.url) {
+            Ok(_) => {}
+            Err(why) => wrong(format!("url: {why}")),
+        }
+        if !is_branch(&self.branch) {
+            wrong(format!("`{}` is no name of a branch", excerpt(&self.branch)));
+        }
+        for (key, given) in [("forge", self.forge.is_some()), ("signing", self.signing.is_some())] {
+            if given {
+                wrong(format!("`{key}` is not built yet: take it out"));
+            }
+        }
+        if let Err(error) = globs(&self.namespaces) {
+            wrong(format!("namespaces: {error}"));
+        }
+        if let Err(error) = self.path_globs() {
+            wrong(format!("paths: {error}"));
+        }
+        if let Err(why) = self.settle() {
+            wrong(format!("settle: {why}"));
+        }
+        let is_plain = |text: &str| !text.trim().is_empty() && !text.contains(['<', '>', '\n', '\r', '\0']);
+        if !is_plain(&self.author.name) || !is_plain(&self.author.email) {
+            wrong("author: `name` and `email` are texts without `<`, `>` and line breaks".to_owned());
+        }
+        if let Some(Err(error)) = self.ca.as_deref().map(read_text) {
+            wrong(format!("ca: {error}"));
+        }
+        problems.extend(self.credentials.check(&self.name, &self.url));
+        problems
+    }
+
+    /// The paths as globs; none if everything is meant.
+    pub fn path_globs(&self) -> Result<Option<GlobSet>, globset::Error> {
+        let within = |path: &String| {
+            let path = path.trim_start_matches("./").trim_end_matches('/').to_owned();
+            [path.clone(), format!("{path}/**")]
+        };
+        let everything = self.paths.is_empty() || self.paths.iter().any(|path| matches!(path.as_str(), "." | "./"));
+        if everything {
+            return Ok(None);
+        }
+        globs(&self.paths.iter().flat_map(within).collect::<Vec<_>>()).map(Some)
+    }
+
+    fn settle(&self) -> Result<Duration, String> {
+        let Some(text) = &self.settle else { return Ok(SETTLE) };
+        match parse_duration(text) {
+            _ if text == "0s" => Ok(Duration::ZERO),
+            Ok(settle) if settle <= LONGEST_SETTLE => Ok(settle),
+            Ok(_) => Err("at most 60s".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl GitCredentials {
+    fn check(&mut self, name: &str, url: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut wrong = |why: &str| problems.push(format!("git: {}: credentials: {why}", excerpt(name)));
+        if self.github_app.is_some() {
+            wrong("`githubApp` is not built yet: use a token");
+        }
+        let tokens = usize::from(self.token_file.is_some()) + usize::from(self.token_env.is_some());
+        if tokens > 1 {
+            wrong("both `tokenFile` and `tokenEnv` are given: take one of them out");
+        }
+        if tokens > 0 && !url.starts_with("https://") && !is_loopback(url) {
+            wrong("a token is only sent over https://");
+        }
+        if self.username.is_some() && tokens == 0 {
+            wrong("`username` belongs to `tokenFile` or `tokenEnv`");
+        }
+        let ssh = url_of(url).is_ok_and(|kind| kind == UrlKind::Ssh);
+        if ssh != self.ssh_key_file.is_some() || ssh != self.known_hosts_file.is_some() {
+            wrong(
+                "SSH needs `sshKeyFile` and `knownHostsFile` (from `ssh-keyscan`, compared with what the forge prints)",
+            );
+        }
+        if let Some(variable_name) = &self.token_env {
+            self.token = variable(variable_name).map(|value| SecretString::from(value.trim().to_owned()));
+            if self.token.is_none() {
+                wrong(&format!("the environment has no `{}`", excerpt(variable_name)));
+            }
+        }
+        problems
+    }
+}
+
+/// What decisions need of the targets.
+pub(super) fn targets(git: &[GitConfig]) -> Targets {
+    let target = |config: &GitConfig| {
+        let namespaces = globs(&config.namespaces).ok()?;
+        let settle = config.settle().ok()?;
+        Some((Arc::from(config.name.as_str()), Target { namespaces, requests: false, settle }))
+    };
+    git.iter().filter_map(target).collect()
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum UrlKind {
+    Http,
+    Ssh,
+    File,
+}
+
+fn url_of(url: &str) -> Result<UrlKind, String> {
+    if url.chars().any(|c| c.is_whitespace() || c.is_control()) || url.starts_with('-') {
+        return Err("it holds blanks or begins with `-`".to_owned());
+    }
+    let kind = match url.split_once("://") {
+        Some(("https", _)) => UrlKind::Http,
+        Some(("http", _)) if is_loopback(url) => UrlKind::Http,
+        Some(("http", _)) => return Err("plain HTTP is only spoken to this machine: write https://".to_owned()),
+        Some(("ssh", _)) => UrlKind::Ssh,
+        Some(("file", path)) if path.starts_with('/') => UrlKind::File,
+        None if url.starts_with('/') => UrlKind::File,
+        None if url.split_once(':').is_some_and(|(host, _)| !host.is_empty() && !host.contains('/')) => UrlKind::Ssh,
+        _ => return Err("write https://…, ssh://…, user@host:path, file:///… or an absolute path".to_owned()),
+    };
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    if user.is_some_and(|user| user.contains(':') || kind == UrlKind::Http) {
+        return Err("it holds credentials: put them into `credentials`".to_owned());
+    }
+    Ok(kind)
+}
+
+fn is_loopback(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    matches!(host, "127.0.0.1" | "localhost" | "[::1]")
+}
+
+/// As `git check-ref-format --branch` has it, nearly.
+fn is_branch(name: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    let bad = |c: char| c.is_control() || c.is_whitespace() || "~^:?*[\\".contains(c);
+    !name.starts_with('-')
+        && !name.ends_with('.')
+        && !name.contains("..")
+        && !name.contains("@{")
+        && name != "@"
+        && !name.contains(bad)
+        && name.split('/').all(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("https://git.example.com/team/deploy.git", true)]
+    #[case("http://127.0.0.1:3000/a/b.git", true)]
+    #[case("http://git.example.com/a.git", false)]
+    #[case("ssh://git@git.example.com/a.git", true)]
+    #[case("git@git.example.com:team/a.git", true)]
+    #[case("file:///srv/a.git", true)]
+    #[case("/srv/a.git", true)]
+    #[case("a.git", false)]
+    #[case("https://user:secret@git.example.com/a.git", false)]
+    #[case("https://token@git.example.com/a.git", false)]
+    #[case("ssh://git:secret@git.example.com/a.git", false)]
+    #[case("--upload-pack=x", false)]
+    #[case("ext::sh -c x", false)]
+    fn addresses_are_checked(#[case] url: &str, #[case] good: bool) {
+        assert_eq!(url_of(url).is_ok(), good, "{:?}", url_of(url));
+    }
+
+    #[rstest::rstest]
+    #[case("main", true)]
+    #[case("release/1.x", true)]
+    #[case("-x", false)]
+    #[case("a..b", false)]
+    #[case("a b", false)]
+    #[case("a/", false)]
+    #[case("a.lock", false)]
+    #[case("", false)]
+    fn branches_are_checked(#[case] name: &str, #[case] good: bool) {
+        assert_eq!(is_branch(name), good);
+    }
+}

@@ -1,0 +1,165 @@
+//! Where an update is written: the cluster, or a Git target of the configuration.
+
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
+
+use globset::GlobSet;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    image::excerpt,
+    reason::{Code, Reason},
+};
+
+/// What `write` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Write {
+    /// `cluster`: the workload is patched.
+    #[default]
+    Cluster,
+    /// `git:<target>`: a commit to the target's branch.
+    Commit(Arc<str>),
+    /// `pr:<target>`: a pull request to it.
+    Request(Arc<str>),
+}
+
+/// One entry of `git` in the configuration, as far as decisions need it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The namespaces that it serves.
+    pub namespaces: GlobSet,
+    /// Whether pull requests can be made: its forge is known.
+    pub requests: bool,
+    /// How long updates are gathered for one commit.
+    pub settle: Duration,
+}
+
+/// The Git targets by name.
+#[derive(Debug, Clone, Default)]
+pub struct Targets {
+    known: BTreeMap<Arc<str>, Target>,
+    /// Whether any name will do: a folder is edited wherever `write` leads.
+    any: bool,
+}
+
+impl Write {
+    /// The Git target's name.
+    pub fn target(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Cluster => None,
+            Self::Commit(name) | Self::Request(name) => Some(name),
+        }
+    }
+}
+
+impl FromIterator<(Arc<str>, Target)> for Targets {
+    fn from_iter<T: IntoIterator<Item = (Arc<str>, Target)>>(targets: T) -> Self {
+        Self { known: targets.into_iter().collect(), any: false }
+    }
+}
+
+impl Targets {
+    /// For who writes nowhere but into the files at hand.
+    pub fn any() -> Self {
+        Self { known: BTreeMap::new(), any: true }
+    }
+
+    /// What forbids a workload of that namespace to be written there.
+    pub fn refuse(&self, write: &Write, namespace: &str) -> Option<Reason> {
+        let name = write.target().filter(|_| !self.any)?;
+        let Some(target) = self.known.get(name) else {
+            let message = format!("the configuration has no Git target `{}`: add it to `git`", excerpt(name));
+            return Some(Reason::new(Code::TargetUnknown, message));
+        };
+        if !target.namespaces.is_match(namespace) {
+            let message = format!(
+                "the Git target `{name}` does not serve the namespace {namespace}: whoever runs supercargo adds it to \
+                 the target's `namespaces`"
+            );
+            return Some(Reason::new(Code::TargetRefused, message));
+        }
+        if matches!(write, Write::Request(_)) && !target.requests {
+            let message =
+                format!("pull requests are not built yet: write `git:{name}`, which commits to the target's branch");
+            return Some(Reason::new(Code::NotBuilt, message));
+        }
+        None
+    }
+
+    /// How long updates for it are gathered.
+    pub fn settle(&self, name: &str) -> Duration {
+        self.known.get(name).map_or(Duration::ZERO, |target| target.settle)
+    }
+}
+
+/// Whether a text is the name of a target or a group: at most 63 letters, digits, `-`, `_` and `.`.
+pub fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    text.len() <= 63
+        && text.chars().all(allowed)
+        && ends(text.chars().next())
+        && ends(text.chars().last())
+        && !text.contains("..")
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster => f.write_str("cluster"),
+            Self::Commit(name) => write!(f, "git:{name}"),
+            Self::Request(name) => write!(f, "pr:{name}"),
+        }
+    }
+}
+
+impl FromStr for Write {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = |name: &str| is_name(name).then(|| name.into());
+        let parsed = match text.split_once(':') {
+            None if text == "cluster" => Some(Self::Cluster),
+            Some(("git", name)) => named(name).map(Self::Commit),
+            Some(("pr", name)) => named(name).map(Self::Request),
+            _ => None,
+        };
+        parsed.ok_or_else(|| "write `cluster`, `git:<target>` or `pr:<target>`".to_owned())
+    }
+}
+
+impl TryFrom<String> for Write {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Write> for String {
+    fn from(write: Write) -> Self {
+        write.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("cluster", Some(Write::Cluster))]
+    #[case("git:prod", Some(Write::Commit("prod".into())))]
+    #[case("pr:team.a-1", Some(Write::Request("team.a-1".into())))]
+    #[case("git:", None)]
+    #[case("git:../x", None)]
+    #[case("git:a..b", None)]
+    #[case("git:a/b", None)]
+    #[case("pr:-x", None)]
+    #[case("Cluster", None)]
+    #[case("", None)]
+    fn write_is_read_and_shown(#[case] text: &str, #[case] expected: Option<Write>) {
+        let read = text.parse::<Write>().ok();
+        assert_eq!(read, expected);
+        assert!(read.is_none_or(|write| write.to_string() == text));
+    }
+}

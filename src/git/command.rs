@@ -1,0 +1,237 @@
+//! Git's command line.
+//!
+//! Nothing of the user's or the system's settings takes part: the environment is scrubbed, and what is set is set by
+//! environment variables, also credentials, so that neither an argument nor the clone's configuration holds one.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use secrecy::ExposeSecret as _;
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+use super::settings::{Credentials, Settings};
+use crate::{domain::image::excerpt, ports::Clock};
+
+/// How long a command without a server may take, and one with.
+const LOCAL: Duration = Duration::from_secs(120);
+const REMOTE: Duration = Duration::from_secs(300);
+
+/// Git in one folder.
+pub(super) struct Git {
+    settings: Arc<Settings>,
+    clock: Arc<dyn Clock>,
+    /// `PATH` and, where it is set, where certificates are.
+    inherited: Vec<(String, String)>,
+}
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GitError {
+    /// It could not be started, was killed, or took too long.
+    #[error("{0}")]
+    Broken(String),
+    /// It said no.
+    #[error("{words}")]
+    Failed {
+        /// What it printed.
+        stdout: String,
+        /// The server's words where there are some, else git's own.
+        words: String,
+    },
+}
+
+impl Git {
+    pub(super) fn new(settings: Arc<Settings>, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
+        Self { settings, clock, inherited }
+    }
+
+    /// Runs a command that asks no server.
+    pub(super) async fn local(&self, args: &[&str], input: &[u8]) -> Result<Vec<u8>, GitError> {
+        self.run(args, input, LOCAL, Vec::new()).await.map(|(stdout, _)| stdout)
+    }
+
+    /// Runs a command that asks the server; what it printed on both outputs.
+    pub(super) async fn remote(&self, args: &[&str], input: &[u8]) -> Result<(Vec<u8>, String), GitError> {
+        let access = self.access().map_err(GitError::Broken)?;
+        self.run(args, input, REMOTE, access).await
+    }
+
+    async fn run(
+        &self,
+        args: &[&str],
+        input: &[u8],
+        limit: Duration,
+        access: Vec<(String, String)>,
+    ) -> Result<(Vec<u8>, String), GitError> {
+        let what = args.first().copied().unwrap_or_default();
+        let broken = |why: String| GitError::Broken(format!("git {what}: {why}"));
+        let mut command = Command::new("git");
+        command.args(args).current_dir(&self.settings.folder).env_clear().envs(self.environment(access));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| broken(format!("cannot be started: {error}")))?;
+        let stdin = child.stdin.take();
+        let feed = async {
+            if let Some(mut stdin) = stdin {
+                // A command that ends early does not read all; its exit code says why.
+                let _ = stdin.write_all(input).await;
+            }
+        };
+        let ended = async { futures::join!(feed, child.wait_with_output()).1 };
+        let output = tokio::select! {
+            output = ended => output.map_err(|error| broken(error.to_string()))?,
+            () = self.clock.sleep_until(self.clock.monotonic() + limit) => {
+                return Err(broken(format!("no end after {} s", limit.as_secs())));
+            }
+        };
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() {
+            return Ok((output.stdout, stderr));
+        }
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        match output.status.code() {
+            Some(code) => {
+                let words = words(&stderr);
+                let words = if words.is_empty() { format!("git {what} ended with {code}") } else { words };
+                Err(GitError::Failed { stdout, words })
+            }
+            None => Err(broken("it was killed".to_owned())),
+        }
+    }
+
+    fn environment(&self, access: Vec<(String, String)>) -> Vec<(String, String)> {
+        let folder = self.settings.folder.display().to_string();
+        let config = [
+            ("core.hooksPath", "/dev/null"),
+            // The clone is a cache: what is lost is fetched again.
+            ("core.fsync", "none"),
+            ("gc.auto", "0"),
+            ("maintenance.auto", "false"),
+            ("protocol.allow", "never"),
+            ("protocol.https.allow", "always"),
+            ("protocol.http.allow", "always"),
+            ("protocol.ssh.allow", "always"),
+            ("protocol.file.allow", "always"),
+            ("http.lowSpeedLimit", "1000"),
+            ("http.lowSpeedTime", "60"),
+            ("credential.helper", ""),
+        ];
+        let mut config: Vec<(String, String)> = config.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let mut variables = vec![
+            ("HOME".to_owned(), folder.clone()),
+            ("GIT_DIR".to_owned(), folder),
+            ("GIT_CONFIG_NOSYSTEM".to_owned(), "1".to_owned()),
+            ("GIT_CONFIG_GLOBAL".to_owned(), "/dev/null".to_owned()),
+            ("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned()),
+            ("GIT_ASKPASS".to_owned(), "true".to_owned()),
+            ("GIT_NO_LAZY_FETCH".to_owned(), "1".to_owned()),
+            ("LC_ALL".to_owned(), "C".to_owned()),
+        ];
+        for (key, value) in access {
+            // What is no variable is a setting.
+            if key.contains('.') { config.push((key, value)) } else { variables.push((key, value)) }
+        }
+        variables.push(("GIT_CONFIG_COUNT".to_owned(), config.len().to_string()));
+        for (index, (key, value)) in config.into_iter().enumerate() {
+            variables.push((format!("GIT_CONFIG_KEY_{index}"), key));
+            variables.push((format!("GIT_CONFIG_VALUE_{index}"), value));
+        }
+        variables.extend(self.inherited.iter().cloned());
+        variables
+    }
+
+    /// Settings (`http.…`) and variables that let git in.
+    fn access(&self) -> Result<Vec<(String, String)>, String> {
+        let settings = &self.settings;
+        let mut access = Vec::new();
+        if let Some(ca) = &settings.ca {
+            access.push(("http.sslCAInfo".to_owned(), ca.display().to_string()));
+        }
+        access.push(("http.proxy".to_owned(), settings.proxy.clone().unwrap_or_default()));
+        match &settings.credentials {
+            Credentials::None => {}
+            Credentials::Token { username, secret } => {
+                let secret = secret.read().map_err(|why| format!("the token cannot be read: {why}"))?;
+                let basic = STANDARD.encode(format!("{username}:{}", secret.expose_secret()));
+                let origin = origin(&settings.url);
+                access.push((format!("http.{origin}/.extraHeader"), format!("Authorization: Basic {basic}")));
+            }
+            Credentials::Ssh { key, known_hosts } => {
+                let key = private_copy(key, &settings.folder)?;
+                let ssh = format!(
+                    "ssh -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes -o \
+                     ConnectTimeout=15 -o GlobalKnownHostsFile=/dev/null -o UserKnownHostsFile={} -i {}",
+                    quoted(known_hosts),
+                    quoted(&key)
+                );
+                access.push(("GIT_SSH_COMMAND".to_owned(), ssh));
+            }
+        }
+        Ok(access)
+    }
+}
+
+/// `https://host:port` of a URL.
+fn origin(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    format!("{scheme}://{}", rest.split('/').next().unwrap_or_default())
+}
+
+/// ssh refuses a key that others may read, as a mounted Secret often is.
+fn private_copy(key: &Path, folder: &Path) -> Result<PathBuf, String> {
+    let say = |error: std::io::Error| format!("the SSH key {} cannot be used: {error}", key.display());
+    let text = fs::read(key).map_err(say)?;
+    let copy = folder.join("ssh-key");
+    let mut file = fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(&copy).map_err(say)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(say)?;
+    file.write_all(&text).map_err(say)?;
+    if !text.ends_with(b"\n") {
+        file.write_all(b"\n").map_err(say)?;
+    }
+    Ok(copy)
+}
+
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+}
+
+/// What the server said (`remote: …`), else what git says of errors; one line, capped.
+fn words(stderr: &str) -> String {
+    let remote: Vec<&str> = stderr.lines().filter_map(|line| line.strip_prefix("remote: ")).collect();
+    let own = stderr.lines().filter_map(|line| line.strip_prefix("fatal: ").or_else(|| line.strip_prefix("error: ")));
+    let chosen: Vec<&str> = if remote.is_empty() { own.collect() } else { remote };
+    let lines = if chosen.is_empty() { stderr.lines().collect() } else { chosen };
+    let line = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    let line: String = line.chars().take(1024).collect();
+    let said = line.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"");
+    match said.contains("terminal prompts disabled") || said.contains("Authentication failed") {
+        true => format!("the Git server wants credentials, or refuses these: {}", excerpt(&said)),
+        false => said,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_words_come_first() {
+        let stderr =
+            "To http://x\nremote: Not allowed to push to protected branch main        \nerror: failed to push\n";
+        assert_eq!(words(stderr), "Not allowed to push to protected branch main");
+        assert_eq!(words("fatal: repository 'x' not found\n"), "repository 'x' not found");
+        assert_eq!(words("remote: \u{1b}[31mred\n"), "\\u{1b}[31mred");
+    }
+
+    #[test]
+    fn a_header_is_for_one_origin() {
+        assert_eq!(origin("https://git.example.com:8443/team/a.git"), "https://git.example.com:8443");
+    }
+}

@@ -1,0 +1,84 @@
+//! What the files of a commit hold. A blob that is known is neither fetched nor parsed again.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{
+    command::GitError,
+    mirror::{Mirror, TreeEntry},
+    settings::Settings,
+};
+use crate::manifest::places::{Facts, Files};
+
+/// The files of the commit that was looked at last.
+#[derive(Default)]
+pub(super) struct Snapshot {
+    pub(super) commit: String,
+    pub(super) files: Arc<Files>,
+    pub(super) entries: Arc<BTreeMap<Arc<str>, TreeEntry>>,
+    /// By blob, and by what kind of file it is: a values file is read otherwise than a manifest.
+    facts: HashMap<(String, Arc<str>), Arc<Facts>>,
+}
+
+impl Snapshot {
+    /// Reads what is new in a commit.
+    pub(super) async fn update(
+        &mut self,
+        mirror: &mut Mirror,
+        settings: &Settings,
+        commit: &str,
+    ) -> Result<(), GitError> {
+        if self.commit == commit {
+            return Ok(());
+        }
+        let within = |path: &str| settings.paths.as_ref().is_none_or(|globs| globs.is_match(path));
+        let entries: BTreeMap<Arc<str>, TreeEntry> = mirror
+            .tree(commit)
+            .await?
+            .into_iter()
+            .filter(|entry| within(&entry.path) && Facts::is_wanted(&entry.path))
+            .map(|entry| (entry.path.clone(), entry))
+            .collect();
+        let mut known = HashMap::with_capacity(entries.len());
+        let mut unread: HashMap<String, Vec<Arc<str>>> = HashMap::new();
+        for entry in entries.values() {
+            let key = (entry.blob.clone(), entry.path.clone());
+            match self.facts.get(&key) {
+                Some(facts) => _ = known.insert(key, facts.clone()),
+                None => unread.entry(entry.blob.clone()).or_default().push(entry.path.clone()),
+            }
+        }
+        let blobs: Vec<String> = unread.keys().cloned().collect();
+        if !blobs.is_empty() {
+            let unread = Arc::new(unread);
+            for batch in mirror.batches(&blobs).await? {
+                let (unread, contents) = (unread.clone(), mirror.contents(&batch).await?);
+                let parsed = tokio::task::spawn_blocking(move || parse(contents, &unread)).await;
+                known.extend(parsed.unwrap_or_default());
+            }
+        }
+        let facts = |entry: &TreeEntry| known.get(&(entry.blob.clone(), entry.path.clone())).cloned();
+        let files = entries.values().filter_map(|entry| Some((entry.path.clone(), facts(entry)?)));
+        self.files = Arc::new(files.filter(|(_, facts)| !facts.is_empty() || !facts.problems().is_empty()).collect());
+        (self.facts, self.entries, self.commit) = (known, Arc::new(entries), commit.to_owned());
+        Ok(())
+    }
+}
+
+type Parsed = Vec<((String, Arc<str>), Arc<Facts>)>;
+
+fn parse(batch: Vec<(String, Vec<u8>)>, unread: &HashMap<String, Vec<Arc<str>>>) -> Parsed {
+    let mut parsed = Vec::new();
+    // A file that holds nothing costs one facts for all.
+    let nothing = Arc::new(Facts::default());
+    for (blob, bytes) in batch {
+        for path in unread.get(&blob).into_iter().flatten() {
+            let facts = Facts::read(path, &bytes);
+            let kept = if facts.is_empty() && facts.problems().is_empty() { nothing.clone() } else { Arc::new(facts) };
+            parsed.push(((blob.clone(), path.clone()), kept));
+        }
+    }
+    parsed
+}

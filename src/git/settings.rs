@@ -1,0 +1,82 @@
+//! What a target is told by the configuration.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use globset::GlobSet;
+use secrecy::SecretString;
+
+use super::message::Template;
+use crate::manifest::places::Options;
+
+/// One target.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What annotations call it.
+    pub name: Arc<str>,
+    /// The repository, without credentials.
+    pub url: String,
+    /// The branch that is read and written.
+    pub branch: String,
+    /// Where in the repository edits may be made; everywhere if none.
+    pub paths: Option<GlobSet>,
+    /// What it is read and written with.
+    pub credentials: Credentials,
+    /// Certificates (PEM) that are trusted for its host.
+    pub ca: Option<PathBuf>,
+    /// The HTTP proxy that leads to it.
+    pub proxy: Option<String>,
+    /// Name and address of who commits.
+    pub author: (String, String),
+    /// The commit message.
+    pub message: Template,
+    /// Where images are looked for.
+    pub options: Options,
+    /// The folder of its clone, made if it is not there.
+    pub folder: PathBuf,
+}
+
+/// What a repository is read and written with.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// Nothing.
+    None,
+    /// A token or password, over HTTPS.
+    Token {
+        /// Most forges take any.
+        username: String,
+        /// The token.
+        secret: Secret,
+    },
+    /// A key, over SSH.
+    Ssh {
+        /// The private key's file.
+        key: PathBuf,
+        /// The server's keys.
+        known_hosts: PathBuf,
+    },
+}
+
+/// A secret, or the file that holds it.
+#[derive(Debug, Clone)]
+pub enum Secret {
+    /// Read again whenever it is used.
+    File(PathBuf),
+    /// From the environment.
+    Value(SecretString),
+}
+
+impl Secret {
+    /// The secret now, without blanks around it.
+    pub(super) fn read(&self) -> Result<SecretString, String> {
+        match self {
+            Self::Value(secret) => Ok(secret.clone()),
+            Self::File(path) => {
+                let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                match text.trim() {
+                    "" => Err(format!("{}: the file is empty", path.display())),
+                    secret => Ok(SecretString::from(secret.to_owned())),
+                }
+            }
+        }
+    }
+}

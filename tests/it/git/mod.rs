@@ -1,0 +1,4 @@
+//! Writing to Git: the target on its own against a real Git server, and the whole program beside a real cluster.
+
+mod operator;
+mod target;

@@ -1,0 +1,120 @@
+//! `write: git:<target>` from the push of an image to the commit, and on until the cluster runs it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::support::{
+    control_plane::{Namespace, shared},
+    eventually,
+    git_server::{BareRepo, GitServer, Options},
+    objects::{deployment, event_says, runs},
+    operator::{Operator, Setup},
+    registry::{Image, Registry},
+};
+
+/// A manifest as people write it, with things that must stay.
+fn manifest(namespace: &Namespace<'_>, image: &str) -> String {
+    format!(
+        "# the shop's front\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, namespace: {}}}\nspec:\n  \
+         template:\n    spec:\n      containers:\n      - name: web\n        image: \"{image}\"   # kept\n",
+        namespace.name
+    )
+}
+
+fn annotations() -> serde_json::Value {
+    json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": "git:prod"})
+}
+
+fn config(folder: &Path, namespaces: &str, url: &str) -> PathBuf {
+    let path = folder.join("config.yaml");
+    let token = folder.join("token");
+    std::fs::write(&token, "geheim-4711\n").unwrap();
+    let text = format!(
+        "git:\n- name: prod\n  url: {url}\n  branch: main\n  paths: [apps]\n  namespaces: [{namespaces}]\n  settle: 0s\n  \
+         credentials: {{username: bot, tokenFile: {}}}\n",
+        token.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+async fn commits(repo: &BareRepo, count: usize) {
+    eventually(&format!("{count} commits"), async || (repo.log().len() == count).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pushed_image_is_committed_and_followed_until_the_cluster_runs_it() {
+    let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
+    let password = Some(("bot".to_owned(), "geheim-4711".to_owned()));
+    let server = GitServer::start_with(Options { password, ..Options::default() }).await;
+    let namespace = plane.namespace("git").await;
+    let image = |tag: &str| format!("{}/team/web:{tag}", registry.host);
+    let before = manifest(&namespace, &image("1.0.0"));
+    let repo = server.create("deploy", &[("apps/web.yaml", before.as_bytes()), ("other/web.yaml", before.as_bytes())]);
+    registry.push("team/web", "1.0.0", &Image::unique()).await;
+    namespace.create(&deployment("web", &image("1.0.0"), annotations()).to_string()).await;
+    let config = config(folder.path(), &namespace.name, &server.url("deploy"));
+    let cache = folder.path().join("cache");
+    let setup = Setup::in_namespace(&namespace, "1s").with(&[
+        "--config",
+        config.to_str().unwrap(),
+        "--git-cache",
+        cache.to_str().unwrap(),
+    ]);
+    let operator = Operator::start(plane, &setup).await;
+
+    registry.push("team/web", "1.1.0", &Image::unique()).await;
+    commits(&repo, 2).await;
+    assert_eq!(String::from_utf8(repo.read("apps/web.yaml")).unwrap(), before.replace("1.0.0", "1.1.0"));
+    assert_eq!(repo.read("other/web.yaml"), before.as_bytes(), "outside the target's paths");
+    let log = repo.log();
+    assert!(log[0].message.contains("1.0.0 to 1.1.0") && log[0].message.contains("Supercargo-Update: "), "{log:?}");
+    assert_eq!(log[0].author, "supercargo <supercargo@localhost>");
+    let message = event_says(&namespace, "web", &log[0].id[..12]).await;
+    assert!(message.contains("apps/web.yaml:10"), "{message}");
+
+    // The cluster still runs the old one: nothing is committed twice, nothing is patched.
+    let looks = operator.metric("supercargo_registry_requests_total", "tags").await;
+    eventually("two more looks", async || {
+        (operator.metric("supercargo_registry_requests_total", "tags").await >= looks + 2.0).then_some(())
+    })
+    .await;
+    assert_eq!(repo.log().len(), 2);
+    runs(&namespace, "web", &[&image("1.0.0")]).await;
+
+    // The deployer does its part.
+    let containers = json!([{"name": "web", "image": image("1.1.0")}]);
+    namespace.merge("deployments", "web", json!({"spec": {"template": {"spec": {"containers": containers}}}})).await;
+    eventually("the operator says that it runs", async || {
+        let said = operator.process.output();
+        said.lines().any(|line| line.contains("\"updated\"") && line.contains("1.1.0")).then_some(())
+    })
+    .await;
+    registry.push("team/web", "1.2.0", &Image::unique()).await;
+    commits(&repo, 3).await;
+    assert_eq!(String::from_utf8(repo.read("apps/web.yaml")).unwrap(), before.replace("1.0.0", "1.2.0"));
+    assert_eq!(operator.metric("supercargo_updates_total", "committed").await, 2.0);
+
+    let said = operator.process.output();
+    assert!(!said.contains("geheim") && !said.contains("Z2VoZWlt"), "{said}");
+    let settings = std::fs::read_to_string(cache.join("prod.git/config")).unwrap();
+    assert!(!settings.contains("geheim") && !settings.to_lowercase().contains("authorization"), "{settings}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_serves_only_the_namespaces_it_names() {
+    let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
+    let server = GitServer::start().await;
+    let namespace = plane.namespace("git-stranger").await;
+    let image = format!("{}/team/web:1.0.0", registry.host);
+    let repo = server.create("deploy", &[("apps/web.yaml", manifest(&namespace, &image).as_bytes())]);
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    namespace.create(&deployment("web", &image, annotations()).to_string()).await;
+    let config = config(folder.path(), "somebody-else", &server.url("deploy"));
+    let setup = Setup::in_namespace(&namespace, "1s").with(&["--config", config.to_str().unwrap()]);
+    let _operator = Operator::start(plane, &setup).await;
+    let message = event_says(&namespace, "web", "target-refused").await;
+    assert!(message.contains("does not serve the namespace"), "{message}");
+    assert_eq!((repo.log().len(), server.requests().len()), (1, 0));
+}

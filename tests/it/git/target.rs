@@ -1,0 +1,254 @@
+//! One target against a real Git server over smart HTTP.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use secrecy::SecretString;
+use supercargo::{
+    clock::SystemClock,
+    domain::{
+        gate,
+        image::ImageRef,
+        plan::{Approved, Plan},
+        reason::Code,
+        target::Write,
+        update::{Change, Phase, Update, UpdateId},
+        workload::{KINDS, WorkloadId},
+    },
+    git::{Credentials, Secret, Settings, Target, Template},
+    manifest::places,
+    ports::{Outcome, Sink},
+};
+
+use crate::support::git_server::{BareRepo, GitServer, Options, PERSON, Put};
+
+fn settings(url: &str, folder: &Path) -> Settings {
+    Settings {
+        name: "prod".into(),
+        url: url.to_owned(),
+        branch: "main".to_owned(),
+        paths: None,
+        credentials: Credentials::None,
+        ca: None,
+        proxy: None,
+        author: ("supercargo".to_owned(), "supercargo@example.test".to_owned()),
+        message: Template::default(),
+        options: places::Options::default(),
+        folder: folder.join("prod.git"),
+    }
+}
+
+fn target(settings: Settings) -> Target {
+    Target::new(settings, Arc::new(SystemClock::default()), supercargo::config::git_environment())
+}
+
+fn manifest(name: &str, tag: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{template: {{spec: \
+         {{containers: [{{name: app, image: 'r.example/{name}:{tag}'}}]}}}}}}\n"
+    )
+}
+
+fn plan(name: &str, from: &str, to: &str) -> Plan<Approved> {
+    let workload = WorkloadId { kind: KINDS[0].kind.clone(), namespace: "shop".into(), name: name.into() };
+    let image = |tag: &str| ImageRef::parse(&format!("r.example/{name}:{tag}")).unwrap();
+    let changes = vec![Change { container: "app".into(), init: false, from: image(from), to: image(to) }];
+    let update = Update {
+        id: UpdateId::of(&workload, &changes),
+        workload,
+        changes,
+        policies: vec!["minor".into()],
+        evidence: Vec::new(),
+        write: Write::Commit("prod".into()),
+        group: None,
+        phase: Phase::Proposed,
+        proposed: "2026-01-01T00:00:00Z".parse().unwrap(),
+    };
+    gate::pass(Plan::propose(update), &gate::Context::default()).unwrap()
+}
+
+async fn one(target: &Target, plan: Plan<Approved>) -> Outcome {
+    target.apply(vec![plan]).await.pop().unwrap()
+}
+
+fn code(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Committed(reason) | Outcome::Blocked(reason) => reason.code.as_str(),
+        Outcome::Refused(_) => "refused",
+        Outcome::Failed(_) => "failed",
+        _ => "other",
+    }
+}
+
+fn text(repo: &BareRepo, path: &str) -> String {
+    String::from_utf8(repo.read(path)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_updates_are_one_commit_of_nothing_but_their_tags() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let files: Vec<(String, String)> =
+        (0..30).map(|n| (format!("apps/a{n}.yaml"), manifest(&format!("a{n}"), "1.0.0"))).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (path.as_str(), text.as_bytes())).collect();
+    let repo = server.create("deploy", &files);
+    let target = target(settings(&server.url("deploy"), folder.path()));
+    let plans = (0..20).map(|n| plan(&format!("a{n}"), "1.0.0", "1.1.0")).collect();
+    let outcomes = target.apply(plans).await;
+    assert!(outcomes.iter().all(|outcome| code(outcome) == "committed"), "{outcomes:?}");
+    assert_eq!(repo.log().len(), 2);
+    for n in 0..30 {
+        let tag = if n < 20 { "1.1.0" } else { "1.0.0" };
+        assert_eq!(text(&repo, &format!("apps/a{n}.yaml")), manifest(&format!("a{n}"), tag));
+    }
+
+    // The same again changes nothing, and costs one `ls-remote`.
+    let before = server.requests().len();
+    let again = one(&target, plan("a1", "1.0.0", "1.1.0")).await;
+    assert_eq!((code(&again), repo.log().len()), ("committed", 2));
+    let requests = &server.requests()[before..];
+    assert!(requests.len() <= 2 && requests.iter().all(|r| !r.is_push()), "{requests:?}");
+    // A newer one goes on from what we set, though the cluster is behind.
+    assert_eq!(code(&one(&target, plan("a1", "1.0.0", "1.2.0")).await), "committed");
+    assert_eq!(text(&repo, "apps/a1.yaml"), manifest("a1", "1.2.0"));
+    // A lower one does not.
+    assert_eq!(code(&one(&target, plan("a1", "1.0.0", "1.0.5")).await), "git-differs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_moves_a_tag_is_heard() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let repo = server.create("deploy", &[("web.yaml", manifest("web", "1.0.0").as_bytes())]);
+    let first = target(settings(&server.url("deploy"), folder.path()));
+    assert_eq!(code(&one(&first, plan("web", "1.0.0", "1.1.0")).await), "committed");
+    repo.commit(&[("web.yaml", Some(manifest("web", "1.0.0").as_bytes()))], "Revert", PERSON);
+    let outcome = one(&first, plan("web", "1.0.0", "1.1.0")).await;
+    let Outcome::Blocked(reason) = &outcome else { panic!("{outcome:?}") };
+    assert!(reason.code == Code::Reverted && reason.message.contains(&repo.log()[1].id[..12]), "{reason:?}");
+    drop(first);
+
+    // Also by a process that knows of nothing, with a clone that is gone.
+    std::fs::remove_dir_all(folder.path().join("prod.git")).unwrap();
+    let second = target(settings(&server.url("deploy"), folder.path()));
+    assert_eq!(code(&one(&second, plan("web", "1.0.0", "1.1.0")).await), "reverted");
+    assert_eq!(code(&one(&second, plan("web", "1.0.0", "1.2.0")).await), "committed");
+    repo.commit(&[("web.yaml", Some(manifest("web", "3.0.0").as_bytes()))], "By hand", PERSON);
+    assert_eq!(code(&one(&second, plan("web", "1.0.0", "1.3.0")).await), "git-differs");
+    assert_eq!(text(&repo, "web.yaml"), manifest("web", "3.0.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_told_in_the_servers_words_and_a_lost_answer_is_found_out() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let repo = server.create("deploy", &[("web.yaml", manifest("web", "1.0.0").as_bytes())]);
+    let target = target(settings(&server.url("deploy"), folder.path()));
+    repo.hook("pre-receive", "#!/bin/sh\necho 'no pushes on Fridays' >&2\nexit 1\n");
+    let outcome = one(&target, plan("web", "1.0.0", "1.1.0")).await;
+    assert_eq!(outcome, Outcome::Refused("no pushes on Fridays".to_owned()));
+    repo.hook("pre-receive", "#!/bin/sh\nexit 0\n");
+    server.lose_next_push(1);
+    let outcome = one(&target, plan("web", "1.0.0", "1.1.0")).await;
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.1.0")).await), "committed");
+    assert_eq!((repo.log().len(), text(&repo, "web.yaml")), (2, manifest("web", "1.1.0")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_without_filters_and_with_passwords_work() {
+    let password = Some(("bot".to_owned(), "geheim".to_owned()));
+    let server = GitServer::start_with(Options { filters: false, password, ..Options::default() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let repo = server.create("deploy", &[("web.yaml", manifest("web", "1.0.0").as_bytes())]);
+    let with = |password: &str| Settings {
+        credentials: Credentials::Token {
+            username: "bot".to_owned(),
+            secret: Secret::Value(SecretString::from(password.to_owned())),
+        },
+        ..settings(&server.url("deploy"), folder.path())
+    };
+    let wrong = target(with("falsch"));
+    let Outcome::Failed(why) = one(&wrong, plan("web", "1.0.0", "1.1.0")).await else { panic!() };
+    assert!(why.contains("credentials") && !why.contains("falsch"), "{why}");
+    drop(wrong);
+    let right = target(with("geheim"));
+    assert_eq!(code(&one(&right, plan("web", "1.0.0", "1.1.0")).await), "committed");
+    assert_eq!(text(&repo, "web.yaml"), manifest("web", "1.1.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_of_the_tree_is_left_alone() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let repo = server.create("deploy", &[("real.yaml", manifest("web", "1.0.0").as_bytes())]);
+    let puts = [
+        ("link.yaml", Put::Link("/etc/passwd")),
+        ("apps.yaml", Put::Link("../../outside.yaml")),
+        ("latin.yaml", Put::File(b"a: \xe4\nimage: r.example/web:1.0.0\n")),
+        (".github/web.yaml", Put::File(b"image: r.example/web:1.0.0 # supercargo: minor\n")),
+    ];
+    repo.put(&puts, "Odd things", PERSON);
+    let target = target(settings(&server.url("deploy"), folder.path()));
+    assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.1.0")).await), "committed");
+    assert_eq!(text(&repo, "real.yaml"), manifest("web", "1.1.0"));
+    assert_eq!(repo.read("latin.yaml"), b"a: \xe4\nimage: r.example/web:1.0.0\n");
+    assert_eq!(code(&one(&target, plan("api", "1.0.0", "1.1.0")).await), "git-no-place");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobodys_commit_is_lost_while_twenty_people_push() {
+    const PEOPLE: usize = 20;
+    const UPDATES: usize = 200;
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let files: Vec<(String, String)> =
+        (0..UPDATES).map(|n| (format!("apps/a{n}.yaml"), manifest(&format!("a{n}"), "1.0.0"))).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (path.as_str(), text.as_bytes())).collect();
+    let repo = server.create("deploy", &files);
+    let url = server.url("deploy");
+    let people: Vec<_> = (0..PEOPLE)
+        .map(|person| {
+            let (url, folder) = (url.clone(), folder.path().join(format!("person-{person}")));
+            tokio::task::spawn_blocking(move || push_as_a_person(&url, &folder, person))
+        })
+        .collect();
+    let target = target(settings(&url, folder.path()));
+    let mut left: BTreeSet<usize> = (0..UPDATES).collect();
+    while !left.is_empty() {
+        let batch: Vec<usize> = left.iter().copied().take(10).collect();
+        let plans = batch.iter().map(|n| plan(&format!("a{n}"), "1.0.0", "1.1.0")).collect();
+        for (n, outcome) in batch.iter().zip(target.apply(plans).await) {
+            match outcome {
+                Outcome::Committed(_) => _ = left.remove(n),
+                // Others pushed too often: the engine tries again, and so does this.
+                Outcome::Failed(why) => assert!(why.contains("others pushed"), "{why}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    for person in people {
+        person.await.unwrap();
+    }
+    let log = repo.log();
+    for n in 0..UPDATES {
+        assert_eq!(text(&repo, &format!("apps/a{n}.yaml")), manifest(&format!("a{n}"), "1.1.0"));
+        let trailer = format!("Supercargo-Change: shop/Deployment/a{n} app ");
+        assert_eq!(log.iter().filter(|commit| commit.message.contains(&trailer)).count(), 1, "{trailer}");
+    }
+    for person in 0..PEOPLE {
+        assert_eq!(text(&repo, &format!("people/{person}.txt")), format!("{person}\n"));
+    }
+}
+
+/// Clones, commits a file of one's own, and pushes until it is there.
+fn push_as_a_person(url: &str, folder: &Path, person: usize) {
+    use crate::support::git_server::{git, run, try_run};
+    let at = |args: &[&str]| {
+        let mut command = git();
+        command.arg("-C").arg(folder).args(args);
+        command
+    };
+    run(git().args(["clone", "-q", url]).arg(folder), b"");
+    std::fs::create_dir_all(folder.join("people")).unwrap();
+    std::fs::write(folder.join(format!("people/{person}.txt")), format!("{person}\n")).unwrap();
+    run(&mut at(&["add", "."]), b"");
+    run(&mut at(&["commit", "-q", "-m", "Mine"]), b"");
+    while !try_run(&mut at(&["push", "-q", "origin", "HEAD:main"]), b"").status.success() {
+        run(&mut at(&["pull", "-q", "--rebase", "origin", "main"]), b"");
+    }
+}
