@@ -12,8 +12,14 @@ use std::{
 
 use serde::Deserialize;
 use supercargo::{
-    domain::workload::{Kind, WorkloadId},
-    manifest::places::{self, Facts, Files, Index, Options, SpotEdit, ValuesRule, Wanted},
+    domain::{
+        image::ImageRef,
+        workload::{Kind, Workload, WorkloadId},
+    },
+    manifest::{
+        self,
+        places::{self, Facts, Files, Index, Options, SpotEdit, ValuesRule, Wanted},
+    },
 };
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/places");
@@ -201,4 +207,135 @@ fn every_place_is_found_and_nothing_else_changes() {
     assert!(cases.len() >= 80, "only {} cases in {CASES}", cases.len());
     let failures: Vec<String> = cases.iter().filter_map(|case| check(case).err()).collect();
     assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), cases.len(), failures.join("\n"));
+}
+
+fn repository(files: &[(&str, &str)]) -> Files {
+    let texts = files.iter().map(|(path, text)| (Arc::from(*path), text.as_bytes().to_vec())).collect();
+    facts(&texts)
+}
+
+/// Each workload as `path:line kind namespace/name container=image… annotations`.
+fn shown(files: &Files, options: &Options) -> (Vec<String>, Vec<String>) {
+    let rendered = places::rendered(files, options);
+    let workload = |(workload, path, line): &(Workload, Arc<str>, usize)| {
+        let images: Vec<String> = workload.containers.iter().map(|c| format!("{}={}", c.name, c.image)).collect();
+        let id = &workload.id;
+        let annotations: Vec<String> =
+            workload.annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let words = [format!("{path}:{line} {id}"), images.join(","), annotations.join(",")];
+        words.join(" ").trim_end().to_owned()
+    };
+    let problem = |(path, error): &(Arc<str>, manifest::ManifestError)| format!("{path}: {error}");
+    (rendered.workloads.iter().map(workload).collect(), rendered.problems.iter().map(problem).collect())
+}
+
+const WEB: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, annotations: {supercargo.dev/policy: minor}}
+spec: {template: {spec: {containers: [{name: web, image: 'nginx:1.26'}]}}}
+";
+
+#[test]
+fn a_repository_renders_its_workloads() {
+    let files = repository(&[
+        ("base/kustomization.yaml", "resources: [web.yaml]\n"),
+        ("base/web.yaml", WEB),
+        (
+            "prod/kustomization.yaml",
+            "namespace: prod\nnamePrefix: a-\nresources: [../base]\nimages: [{name: nginx, newTag: '1.27'}]\n",
+        ),
+        ("test/kustomization.yaml", "namespace: test\nresources: [../base]\n"),
+        ("plain.yaml", WEB),
+        (
+            "namespace.yaml",
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: prod, annotations: {supercargo.dev/poll: every 1h}}\n",
+        ),
+    ]);
+    let options = Options { default_namespace: Some("apps".into()), ..Options::default() };
+    let (workloads, problems) = shown(&files, &options);
+    assert_eq!(
+        workloads,
+        [
+            "base/web.yaml:1 test/Deployment/web web=nginx:1.26 supercargo.dev/policy=minor",
+            "base/web.yaml:1 prod/Deployment/a-web web=nginx:1.27 supercargo.dev/policy=minor",
+            "plain.yaml:1 apps/Deployment/web web=nginx:1.26 supercargo.dev/policy=minor",
+        ]
+    );
+    assert!(problems.is_empty(), "{problems:?}");
+    let namespaces = places::rendered(&files, &options).namespaces;
+    assert_eq!(namespaces.len(), 1);
+    assert_eq!((&*namespaces[0].name, namespaces[0].annotations.len()), ("prod", 1));
+}
+
+#[test]
+fn marked_values_and_listed_images_are_workloads_that_can_be_changed() {
+    let files = repository(&[
+        (
+            "a.env",
+            "A=nginx:1.26 # supercargo: minor\nB=2.4 # supercargo: semver:>=2 <3 image=httpd\nC=nginx:1.26 # supercargo: minor\n",
+        ),
+        ("values.yaml", "redis:\n  repository: ghcr.io/o/redis\n  tag: 7.0.1\n"),
+        (
+            "supercargo.yaml",
+            "images:\n- image: ghcr.io/o/redis\n  policy: patch\n  poll: every 1h\n- {image: none, policy: minor}\n- {image: x}\nother: 1\n",
+        ),
+        ("c.yaml", "a: nginx:1.26 # supercargo: minor\nb: nginx:1.26 # supercargo: patch\nc: 1 # supercargo: minor\n"),
+    ]);
+    let options = Options::default();
+    let (workloads, problems) = shown(&files, &options);
+    assert_eq!(
+        workloads,
+        [
+            "a.env:1 File/a.env docker.io/library/httpd=docker.io/library/httpd:2.4,docker.io/library/nginx=nginx:1.26 \
+             supercargo.dev/policy.docker.io/library/httpd=semver:>=2 <3,supercargo.dev/policy.docker.io/library/nginx=minor",
+            "c.yaml:1 File/c.yaml docker.io/library/nginx=nginx:1.26 supercargo.dev/policy.docker.io/library/nginx=minor",
+            "supercargo.yaml:2 File/supercargo.yaml:ghcr.io/o/redis ghcr.io/o/redis=ghcr.io/o/redis:7.0.1 \
+             supercargo.dev/policy=patch,supercargo.dev/poll=every 1h",
+        ]
+    );
+    assert_eq!(
+        problems,
+        [
+            "c.yaml: line 3: the marker must say whose tag this is: add image=<repository>",
+            "supercargo.yaml: line 7: `other` is no key of this file: `images` is",
+            "supercargo.yaml: line 6: `policy` is missing: write for example `policy: minor`",
+            "c.yaml: line 2: `docker.io/library/nginx` has another policy above in this file: write the same",
+            "supercargo.yaml: line 5: no file that this covers holds the image docker.io/library/none",
+        ]
+    );
+    for (workload, ..) in places::rendered(&files, &options).workloads {
+        for container in &workload.containers {
+            let from: ImageRef = container.image.parse().unwrap();
+            let to = from.at(Some("99".parse().unwrap()), None);
+            let (workload, container) = (workload.id.clone(), container.name.clone());
+            let wanted = Wanted { workload, instance: None, container, init: false, from: from.clone(), to };
+            let spots = places::locate(&files, &wanted, &options).unwrap();
+            assert!(spots.iter().all(|spot| spot.edits.len() == 1 && spot.holds.tag == from.tag), "{spots:?}");
+        }
+    }
+}
+
+/// The problems of a file's facts.
+#[rstest::rstest]
+#[case("a.yaml", b"image: \xff\n", &["line 1: this is no UTF-8: the file is left alone"])]
+#[case("a.txt", b"image: \xff # supercargo: minor\n", &[])]
+#[case("a.yaml", b"image: [\n# supercargo: minor\n", &["line 3: this is no valid YAML: while parsing a node, did not find expected node content (column 1)", "line 2: exactly one value must stand before the marker, as in `KEY=value # …` or `key: value # …`"])]
+#[case("a.yaml", b"a:\n  # supercargo: minor\n  image: x:1\n", &["line 2: the marker stands on a line without a value: put it behind the value"])]
+#[case("a.yaml", b"a: x:1 # supercargo:\n", &["line 1: the marker names no policy: write for example `# supercargo: minor`"])]
+#[case("a.yaml", b"a: x:1 # supercargo: minor part=all\n", &["line 1: `all` is no part: write image, tag, name or digest"])]
+#[case("a.yaml", b"a: x:1 # supercargo: minor image=X//\n", &["line 1: `X//` is no repository: write [host[:port]/]path in lower case"])]
+#[case("a.yaml", b"a: x:1 # {\"$imagepolicy\": \"web\"}\n", &["line 1: `web` is no `namespace:name` or `namespace:name:tag`"])]
+#[case("a.env", b"A=x:1 y # supercargo: minor\n", &["line 1: exactly one value must stand before the marker, as in `KEY=value # …` or `key: value # …`"])]
+#[case("c/templates/a.yaml", b"image: {{ .x }}\n{{ if }}", &[])]
+#[case("kustomization.yaml", b"images: {}\n", &["line 1: `images` is no list"])]
+fn what_cannot_be_read_is_said(#[case] path: &str, #[case] bytes: &[u8], #[case] expected: &[&str]) {
+    let problems: Vec<String> = Facts::read(path, bytes).problems().iter().map(ToString::to_string).collect();
+    assert_eq!(problems, expected);
+}
+
+#[test]
+fn a_file_that_is_too_large_is_left_alone() {
+    let text = vec![b' '; manifest::MAX_BYTES + 1];
+    assert!(Facts::read("a.yaml", &text).problems()[0].reason.contains("split the file"));
 }

@@ -94,6 +94,15 @@ impl<'f> Index<'f> {
 
     /// All places of a change, or why there is none. Those that are found agree on the image that they make now.
     pub fn locate(&self, wanted: &Wanted) -> Result<Vec<Spot>, Misfit> {
+        let found = self.places(wanted);
+        if matches!(found, Err(Misfit::Nowhere(_))) && wanted.from.repository != wanted.to.repository {
+            // It may have moved already.
+            return self.places(&Wanted { from: wanted.to.clone(), ..wanted.clone() }).or(found);
+        }
+        found
+    }
+
+    fn places(&self, wanted: &Wanted) -> Result<Vec<Spot>, Misfit> {
         if self.kustomizations.too_many {
             let reason = "the kustomizations include one another in more ways than are followed";
             return Err(Misfit::Nowhere(reason.into()));
