@@ -36,21 +36,29 @@ pub struct Facts {
     problems: Vec<ManifestError>,
 }
 
-/// Words without one of which a file is not parsed.
-const WORDS: [&str; 12] = [
-    "mage",
-    "IMAGE",
-    "supercargo",
-    "keel",
-    "tag",
-    "Tag",
-    "TAG",
-    " version:",
-    "\nversion:",
-    "Version:",
-    "VERSION",
-    "igest",
-];
+/// More of one kind than this are not kept from one file.
+const MAX_KEPT: usize = 10_000;
+
+/// Whether a text may hold anything: `image`, `tag`, `version` or `digest` as a word or the end of one, or our own words
+/// and Keel's. In one pass, as most files of a repository hold none.
+fn is_promising(text: &[u8]) -> bool {
+    text.windows(4).enumerate().any(|(at, word)| match word {
+        b"mage" | b"MAGE" | b"iges" | b"IGES" | b"supe" | b"keel" => true,
+        [b't' | b'T', b'a', b'g', _] | b"_TAG" | b"-TAG" | b"VERS" => true,
+        // Every object has an `apiVersion`.
+        b"Vers" => !text[..at].ends_with(b"api"),
+        b"vers" => at == 0 || !text[at - 1].is_ascii_alphanumeric(),
+        _ => false,
+    })
+}
+
+/// Cuts a list, and says by how much.
+fn limit<T>(list: &mut Vec<T>) -> usize {
+    let more = list.len().saturating_sub(MAX_KEPT);
+    list.truncate(MAX_KEPT);
+    list.shrink_to_fit();
+    more
+}
 
 impl Facts {
     /// Whether a file of this path may hold anything, by its name only.
@@ -84,15 +92,15 @@ impl Facts {
                 return facts;
             }
         };
+        if kind != FileKind::Kustomization && path != listed::FILE && !is_promising(bytes) {
+            return facts;
+        }
         let has_marker = text.contains("supercargo:") || text.contains("$imagepolicy");
         if kind == FileKind::Text {
             if has_marker {
                 marker::of_lines(text, &mut facts.markers, &mut facts.problems);
             }
-            return facts;
-        }
-        let always = kind == FileKind::Kustomization || path == listed::FILE;
-        if !always && !WORDS.iter().any(|word| text.contains(word)) {
+            facts.limit();
             return facts;
         }
         match Tree::parse(text) {
@@ -107,7 +115,20 @@ impl Facts {
                 }
             }
         }
+        facts.limit();
         facts
+    }
+
+    /// Keeps no more of one file than its share of memory.
+    fn limit(&mut self) {
+        let images = self.kustomization.as_mut().map_or(0, |kustomization| limit(&mut kustomization.images));
+        let releases = self.releases.iter_mut().map(|release| limit(&mut release.values) + limit(&mut release.images));
+        let more = images + releases.sum::<usize>() + limit(&mut self.values) + limit(&mut self.markers);
+        let more = more + limit(&mut self.listed) + limit(&mut self.problems);
+        if more > 0 {
+            let reason = format!("of the images here {more} are left out, as more than {MAX_KEPT} are: split the file");
+            self.problems.push(ManifestError::new(1, reason));
+        }
     }
 
     fn of_tree(&mut self, path: &str, kind: FileKind, tree: &Tree, has_marker: bool) {

@@ -18,6 +18,7 @@ use crate::domain::{
 mod apply;
 mod cell;
 mod facts;
+mod index;
 mod insert;
 mod kustomization;
 mod listed;
@@ -32,7 +33,7 @@ mod values;
 pub use apply::apply;
 pub use cell::SpotEdit;
 pub use facts::Facts;
-pub use locate::Index;
+pub use index::Index;
 
 /// The files of a repository by path: relative to its root, with `/` between folders.
 pub type Files = BTreeMap<Arc<str>, Arc<Facts>>;
