@@ -365,7 +365,8 @@ fn kustomize_renders_the_edited_trees_with_other_images_only() {
             let after = kustomize(&edited.path().join(&folder)).unwrap_or_else(|| panic!("{case:?}: {folder}"));
             assert_eq!(before.lines().count(), after.lines().count(), "{case:?}: {folder}");
             for (before, after) in before.lines().zip(after.lines()).filter(|(before, after)| before != after) {
-                assert!(before.contains("image: ") && after.contains("image: "), "{case:?}: {before} {after}");
+                let is_image = |line: &str| line.contains("image: ") || line.contains("tag: ");
+                assert!(is_image(before) && is_image(after), "{case:?}: {before} {after}");
                 changed += 1;
             }
         }
@@ -576,5 +577,9 @@ mod properties {
         "supercargo:",
         "policy: minor\n",
         "- image: x\n",
+        "patches: [{path: a.yaml, target: {kind: Deployment}}]\n",
+        "patches:\n- target: {name: web}\n  patch: |\n    - {op: replace, path: /spec/values/image/tag, value: 1}\n",
+        "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: web}\nspec:\n  values:\n    image: {repository: x, tag: '1'}\n",
+        "- {op: add, path: /spec/values/image/tag, value: '2'}\n",
     ];
 }

@@ -12,6 +12,7 @@ use super::{
     listed::{self, Listed},
     marker::{self, Marker},
     names::{self, FileKind},
+    patch::{self, Operation},
     release::{self, Release},
     values,
 };
@@ -23,6 +24,8 @@ pub struct Facts {
     pub(super) manifests: Manifests,
     pub(super) kustomization: Option<Box<Kustomization>>,
     pub(super) releases: Vec<Release>,
+    /// The operations of a patch.
+    pub(super) operations: Vec<Operation>,
     /// Images of a values file by convention.
     pub(super) values: Vec<Maker>,
     /// The scalars of a file that holds no object, by their paths.
@@ -124,7 +127,7 @@ impl Facts {
         let images = self.kustomization.as_mut().map_or(0, |kustomization| limit(&mut kustomization.images));
         let releases = self.releases.iter_mut().map(|release| limit(&mut release.values) + limit(&mut release.images));
         let more = images + releases.sum::<usize>() + limit(&mut self.values) + limit(&mut self.markers);
-        let more = more + limit(&mut self.listed) + limit(&mut self.problems);
+        let more = more + limit(&mut self.listed) + limit(&mut self.operations) + limit(&mut self.problems);
         if more > 0 {
             let reason = format!("of the images here {more} are left out, as more than {MAX_KEPT} are: split the file");
             self.problems.push(ManifestError::new(1, reason));
@@ -168,6 +171,9 @@ impl Facts {
         let tree = source.tree;
         let [document] = tree.documents.as_slice() else { return };
         let root = document.root;
+        if tree.node(root).kind == Kind::Sequence {
+            self.operations = patch::operations(source, root);
+        }
         let is_object = |key| tree.entries_of(root).any(|(k, _)| tree.scalar(k) == Some(key));
         if tree.node(root).kind != Kind::Mapping || is_object("apiVersion") && is_object("kind") {
             return;
@@ -183,12 +189,24 @@ impl Facts {
 
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
-        let Self { manifests, kustomization, releases, values, flat, markers, listed, is_chart, sealed: _, problems } =
-            self;
+        let Self {
+            manifests,
+            kustomization,
+            releases,
+            operations,
+            values,
+            flat,
+            markers,
+            listed,
+            is_chart,
+            sealed: _,
+            problems,
+        } = self;
         manifests.workloads.is_empty()
             && manifests.namespaces.is_empty()
             && kustomization.is_none()
             && releases.is_empty()
+            && operations.is_empty()
             && values.is_empty()
             && flat.is_empty()
             && markers.is_empty()

@@ -1,7 +1,7 @@
 //! What the files of a repository say together.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -11,6 +11,7 @@ use super::{
     marker::{self, Says},
     names::folder,
     release::Release,
+    release_patch,
     render::{Chain, Kustomizations, Rendering, renderings},
 };
 use crate::domain::image::{ImageRef, Repository};
@@ -22,7 +23,8 @@ pub struct Index<'f> {
     pub(super) kustomizations: Kustomizations<'f>,
     pub(super) renderings: Vec<Rendering<'f>>,
     pub(super) by_name: HashMap<(&'f str, Arc<str>), Vec<usize>>,
-    pub(super) releases: Vec<Deployed<'f>>,
+    /// The namespace that each release's workloads go to, by one way outwards each; none if it is not known.
+    pub(super) releases: Vec<Option<Arc<str>>>,
     /// The images of releases, by repository; of which release; and whether in its `kustomize.images`.
     pub(super) released: HashMap<Repository, Vec<(usize, bool, Draft<'f>)>>,
     pub(super) by_instance: HashMap<&'f str, Vec<usize>>,
@@ -32,9 +34,6 @@ pub struct Index<'f> {
     pub(super) values: HashMap<Repository, Vec<Draft<'f>>>,
     pub(super) configured: HashMap<Repository, Vec<Draft<'f>>>,
 }
-
-/// A release, and the namespaces that its workloads go to; none if they are not known.
-pub(super) type Deployed<'f> = (&'f Release, Option<BTreeSet<Arc<str>>>);
 
 /// A file, what a marker in it says, and the place.
 pub(super) type Marked<'f> = (&'f Arc<str>, &'f Says, Draft<'f>);
@@ -77,6 +76,9 @@ impl<'f> Index<'f> {
         let mut markers: HashMap<_, Vec<Marked>> = HashMap::new();
         let mut released: HashMap<_, Vec<(usize, bool, Draft)>> = HashMap::new();
         let mut by_instance: HashMap<&str, Vec<usize>> = HashMap::new();
+        let not_patches = files.iter().filter(|(path, _)| !kustomizations.is_patch(path));
+        let bases = not_patches.flat_map(|(_, facts)| facts.releases.iter().map(|r| (r.kind(), &*r.name)));
+        let bases: HashSet<(&str, &str)> = bases.collect();
         for (path, facts) in files {
             let repository_of = |says: &Says| match says {
                 Says::Policy(_) => None,
@@ -95,19 +97,28 @@ impl<'f> Index<'f> {
             if is_template(path) {
                 continue;
             }
+            let chains = of_releases.get(path).map_or(&[][..], Vec::as_slice);
             for release in &facts.releases {
-                let chains = of_releases.get(path).map_or(&[][..], Vec::as_slice);
-                let index = releases.len();
-                for (makers, is_last) in [(&release.values, false), (&release.images, true)] {
-                    for draft in makers.iter().filter_map(|maker| Draft::new(path, maker.clone())) {
+                // A patch counts with what it patches, if that is here.
+                if kustomizations.is_patch(path) && bases.contains(&(release.kind(), &*release.name)) {
+                    continue;
+                }
+                let roots: Vec<&Chain> = chains.iter().filter(|chain| chain.is_root).collect();
+                let unknown = Chain { layers: [].into(), is_root: true };
+                for chain in if roots.is_empty() { vec![&unknown] } else { roots } {
+                    let index = releases.len();
+                    let last = release.images.iter().filter_map(|maker| Draft::new(path, maker.clone()));
+                    let values = release_patch::values(files, &kustomizations, path, release, chain);
+                    let drafts = values.into_iter().map(|draft| (false, draft)).chain(last.map(|draft| (true, draft)));
+                    for (is_last, draft) in drafts {
                         let of_repository = released.entry(draft.holds.repository.clone()).or_default();
                         of_repository.push((index, is_last, draft));
                     }
+                    for instance in &release.instances {
+                        by_instance.entry(instance).or_default().push(index);
+                    }
+                    releases.push(target(&kustomizations, release, chain, options));
                 }
-                for instance in &release.instances {
-                    by_instance.entry(instance).or_default().push(index);
-                }
-                releases.push((release, targets(&kustomizations, release, chains, options)));
             }
             add(&mut values, facts.values.iter().filter_map(|maker| Draft::new(path, maker.clone())));
         }
@@ -145,29 +156,17 @@ pub(super) fn add<'f>(map: &mut HashMap<Repository, Vec<Draft<'f>>>, drafts: imp
     }
 }
 
-/// The namespaces that a release's workloads go to; none if they are not known.
-fn targets(
-    kustomizations: &Kustomizations,
-    release: &Release,
-    chains: &[Chain],
-    options: &Options,
-) -> Option<BTreeSet<Arc<str>>> {
-    if let Some(target) = &release.target {
-        return Some([(&**target).into()].into());
-    }
-    if !release.is_flux {
-        return None;
+/// The namespace that a release's workloads go to; none if it is not known.
+fn target(kustomizations: &Kustomizations, release: &Release, chain: &Chain, options: &Options) -> Option<Arc<str>> {
+    if release.target.is_some() || !release.is_flux {
+        return release.target.as_deref().map(Arc::from);
     }
     let own: Arc<str> = (&*release.namespace).into();
-    let roots = chains.iter().filter(|chain| chain.is_root);
-    let found = roots.map(|chain| kustomizations.renamed(chain, &own, &own).0);
-    let default = |namespace: Arc<str>| match &options.default_namespace {
-        Some(default) if namespace.is_empty() => default.as_str().into(),
-        _ => namespace,
-    };
-    let found: BTreeSet<Arc<str>> = found.map(default).collect();
-    let known = !found.is_empty() && found.iter().all(|namespace| !namespace.is_empty());
-    known.then_some(found)
+    let (namespace, _) = kustomizations.renamed(chain, &own, &own);
+    match &options.default_namespace {
+        Some(default) if namespace.is_empty() => Some(default.as_str().into()),
+        _ => Some(namespace).filter(|namespace| !namespace.is_empty()),
+    }
 }
 
 /// The images at the paths that the configuration gives.

@@ -151,7 +151,7 @@ impl<'f> Index<'f> {
     /// The images in the values of the releases that the workload may be of, and those in `kustomize.images`.
     fn released(&self, wanted: &Wanted) -> (Vec<Draft<'f>>, Vec<Draft<'f>>) {
         let namespace = &*wanted.workload.namespace;
-        let fits = |index: &usize| self.releases[*index].1.as_ref().is_none_or(|targets| targets.contains(namespace));
+        let fits = |index: &usize| self.releases[*index].as_deref().is_none_or(|target| target == namespace);
         let own = wanted.instance.as_ref().and_then(|instance| self.by_instance.get(&**instance));
         let own: Option<Vec<usize>> = own.map(|own| own.iter().copied().filter(fits).collect());
         let own = own.filter(|own| !own.is_empty());
