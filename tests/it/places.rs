@@ -12,8 +12,14 @@ use std::{
 
 use serde::Deserialize;
 use supercargo::{
-    domain::workload::{Kind, WorkloadId},
-    manifest::places::{self, Facts, Files, Index, Options, SpotEdit, ValuesRule, Wanted},
+    domain::{
+        image::ImageRef,
+        workload::{Kind, Workload, WorkloadId},
+    },
+    manifest::{
+        self,
+        places::{self, Facts, Files, Index, Options, SpotEdit, ValuesRule, Wanted},
+    },
 };
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/places");
@@ -201,4 +207,379 @@ fn every_place_is_found_and_nothing_else_changes() {
     assert!(cases.len() >= 80, "only {} cases in {CASES}", cases.len());
     let failures: Vec<String> = cases.iter().filter_map(|case| check(case).err()).collect();
     assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), cases.len(), failures.join("\n"));
+}
+
+fn repository(files: &[(&str, &str)]) -> Files {
+    let texts = files.iter().map(|(path, text)| (Arc::from(*path), text.as_bytes().to_vec())).collect();
+    facts(&texts)
+}
+
+/// Each workload as `path:line kind namespace/name container=image… annotations`.
+fn shown(files: &Files, options: &Options) -> (Vec<String>, Vec<String>) {
+    let rendered = places::rendered(files, options);
+    let workload = |(workload, path, line): &(Workload, Arc<str>, usize)| {
+        let images: Vec<String> = workload.containers.iter().map(|c| format!("{}={}", c.name, c.image)).collect();
+        let id = &workload.id;
+        let annotations: Vec<String> =
+            workload.annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let words = [format!("{path}:{line} {id}"), images.join(","), annotations.join(",")];
+        words.join(" ").trim_end().to_owned()
+    };
+    let problem = |(path, error): &(Arc<str>, manifest::ManifestError)| format!("{path}: {error}");
+    (rendered.workloads.iter().map(workload).collect(), rendered.problems.iter().map(problem).collect())
+}
+
+const WEB: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, annotations: {supercargo.dev/policy: minor}}
+spec: {template: {spec: {containers: [{name: web, image: 'nginx:1.26'}]}}}
+";
+
+#[test]
+fn a_repository_renders_its_workloads() {
+    let files = repository(&[
+        ("base/kustomization.yaml", "resources: [web.yaml]\n"),
+        ("base/web.yaml", WEB),
+        (
+            "prod/kustomization.yaml",
+            "namespace: prod\nnamePrefix: a-\nresources: [../base]\nimages: [{name: nginx, newTag: '1.27'}]\n",
+        ),
+        ("test/kustomization.yaml", "namespace: test\nresources: [../base]\n"),
+        ("plain.yaml", WEB),
+        (
+            "namespace.yaml",
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: prod, annotations: {supercargo.dev/poll: every 1h}}\n",
+        ),
+    ]);
+    let options = Options { default_namespace: Some("apps".into()), ..Options::default() };
+    let (workloads, problems) = shown(&files, &options);
+    assert_eq!(
+        workloads,
+        [
+            "base/web.yaml:1 test/Deployment/web web=nginx:1.26 supercargo.dev/policy=minor",
+            "base/web.yaml:1 prod/Deployment/a-web web=nginx:1.27 supercargo.dev/policy=minor",
+            "plain.yaml:1 apps/Deployment/web web=nginx:1.26 supercargo.dev/policy=minor",
+        ]
+    );
+    assert!(problems.is_empty(), "{problems:?}");
+    let namespaces = places::rendered(&files, &options).namespaces;
+    assert_eq!(namespaces.len(), 1);
+    assert_eq!((&*namespaces[0].name, namespaces[0].annotations.len()), ("prod", 1));
+}
+
+#[test]
+fn marked_values_and_listed_images_are_workloads_that_can_be_changed() {
+    let files = repository(&[
+        (
+            "a.env",
+            "A=nginx:1.26 # supercargo: minor\nB=2.4 # supercargo: semver:>=2 <3 image=httpd\nC=nginx:1.26 # supercargo: minor\n",
+        ),
+        ("values.yaml", "redis:\n  repository: ghcr.io/o/redis\n  tag: 7.0.1\n"),
+        (
+            "supercargo.yaml",
+            "images:\n- image: ghcr.io/o/redis\n  policy: patch\n  poll: every 1h\n- {image: none, policy: minor}\n- {image: x}\nother: 1\n",
+        ),
+        ("c.yaml", "a: nginx:1.26 # supercargo: minor\nb: nginx:1.26 # supercargo: patch\nc: 1 # supercargo: minor\n"),
+    ]);
+    let options = Options::default();
+    let (workloads, problems) = shown(&files, &options);
+    assert_eq!(
+        workloads,
+        [
+            "a.env:1 File/a.env docker.io/library/httpd=docker.io/library/httpd:2.4,docker.io/library/nginx=nginx:1.26 \
+             supercargo.dev/policy.docker.io/library/httpd=semver:>=2 <3,supercargo.dev/policy.docker.io/library/nginx=minor",
+            "c.yaml:1 File/c.yaml docker.io/library/nginx=nginx:1.26 supercargo.dev/policy.docker.io/library/nginx=minor",
+            "supercargo.yaml:2 File/supercargo.yaml:ghcr.io/o/redis ghcr.io/o/redis=ghcr.io/o/redis:7.0.1 \
+             supercargo.dev/policy=patch,supercargo.dev/poll=every 1h",
+        ]
+    );
+    assert_eq!(
+        problems,
+        [
+            "c.yaml: line 3: the marker must say whose tag this is: add image=<repository>",
+            "supercargo.yaml: line 7: `other` is no key of this file: `images` is",
+            "supercargo.yaml: line 6: `policy` is missing: write for example `policy: minor`",
+            "c.yaml: line 2: `docker.io/library/nginx` has another policy above in this file: write the same",
+            "supercargo.yaml: line 5: no file that this covers holds the image docker.io/library/none",
+        ]
+    );
+    for (workload, ..) in places::rendered(&files, &options).workloads {
+        for container in &workload.containers {
+            let from: ImageRef = container.image.parse().unwrap();
+            let to = from.at(Some("99".parse().unwrap()), None);
+            let (workload, container) = (workload.id.clone(), container.name.clone());
+            let wanted = Wanted { workload, instance: None, container, init: false, from: from.clone(), to };
+            let spots = places::locate(&files, &wanted, &options).unwrap();
+            assert!(spots.iter().all(|spot| spot.edits.len() == 1 && spot.holds.tag == from.tag), "{spots:?}");
+        }
+    }
+}
+
+/// The problems of a file's facts.
+#[rstest::rstest]
+#[case("a.yaml", b"image: \xff\n", &["line 1: this is no UTF-8: the file is left alone"])]
+#[case("a.txt", b"image: \xff # supercargo: minor\n", &[])]
+#[case("a.yaml", b"image: [\n# supercargo: minor\n", &["line 1: this is no valid YAML: unclosed bracket '[' (column 8)", "line 2: exactly one value must stand before the marker, as in `KEY=value # …` or `key: value # …`"])]
+#[case("a.yaml", b"a:\n  # supercargo: minor\n  image: x:1\n", &["line 2: the marker stands on a line without a value: put it behind the value"])]
+#[case("a.yaml", b"a: x:1 # supercargo:\n", &["line 1: the marker names no policy: write for example `# supercargo: minor`"])]
+#[case("a.yaml", b"a: x:1 # supercargo: minor part=all\n", &["line 1: `all` is no part: write image, tag, name or digest"])]
+#[case("a.yaml", b"a: x:1 # supercargo: minor image=X//\n", &["line 1: `X//` is no repository: write [host[:port]/]path in lower case"])]
+#[case("a.yaml", b"a: x:1 # {\"$imagepolicy\": \"web\"}\n", &["line 1: `web` is no `namespace:name` or `namespace:name:tag`"])]
+#[case("a.env", b"A=x:1 y # supercargo: minor\n", &["line 1: exactly one value must stand before the marker, as in `KEY=value # …` or `key: value # …`"])]
+#[case("c/templates/a.yaml", b"image: {{ .x }}\n{{ if }}", &[])]
+#[case("kustomization.yaml", b"images: {}\n", &["line 1: `images` is no list"])]
+fn what_cannot_be_read_is_said(#[case] path: &str, #[case] bytes: &[u8], #[case] expected: &[&str]) {
+    let problems: Vec<String> = Facts::read(path, bytes).problems().iter().map(ToString::to_string).collect();
+    assert_eq!(problems, expected);
+}
+
+#[test]
+fn a_file_that_is_too_large_is_left_alone() {
+    let text = vec![b' '; manifest::MAX_BYTES + 1];
+    assert!(Facts::read("a.yaml", &text).problems()[0].reason.contains("split the file"));
+}
+
+/// Kustomize itself renders the edited cases, and only images differ.
+#[test]
+fn kustomize_renders_the_edited_trees_with_other_images_only() {
+    let mut changed = 0;
+    for case in fs::read_dir(CASES).unwrap().map(|entry| entry.unwrap().path()).filter(|c| c.join("after").exists()) {
+        let is_kustomization = |path: &str| path.to_lowercase().contains("kustomization");
+        let mut after = texts(&case.join("before"));
+        let folders: Vec<String> = after
+            .keys()
+            .filter(|p| is_kustomization(p))
+            .filter_map(|p| Some(p.rsplit_once('/')?.0.to_owned()))
+            .collect();
+        after.extend(texts(&case.join("after")));
+        let edited = tempfile::tempdir().unwrap();
+        for (path, text) in &after {
+            let path = edited.path().join(&**path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        for folder in folders {
+            // One may be no more than a part of others, in a circle, or have resources elsewhere.
+            let Some(before) = kustomize(&case.join("before").join(&folder)) else { continue };
+            let after = kustomize(&edited.path().join(&folder)).unwrap_or_else(|| panic!("{case:?}: {folder}"));
+            assert_eq!(before.lines().count(), after.lines().count(), "{case:?}: {folder}");
+            for (before, after) in before.lines().zip(after.lines()).filter(|(before, after)| before != after) {
+                let is_image = |line: &str| line.contains("image: ") || line.contains("tag: ");
+                assert!(is_image(before) && is_image(after), "{case:?}: {before} {after}");
+                changed += 1;
+            }
+        }
+    }
+    assert!(changed >= 30, "{changed}");
+}
+
+fn kustomize(folder: &Path) -> Option<String> {
+    // Nothing is fetched: a remote resource is one that cannot be had.
+    let proxy = "http://127.0.0.1:1";
+    let mut command = std::process::Command::new(crate::support::bin("kubectl"));
+    let output = command.arg("kustomize").arg(folder).env("HTTPS_PROXY", proxy).env("PATH", "").output().unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+}
+
+mod properties {
+    use proptest::prelude::*;
+    use supercargo::manifest::{
+        self,
+        places::{self, Facts, Options, SpotEdit},
+    };
+
+    use super::{Change, repository};
+
+    /// A mapping that holds the image of a chart, written in some way, and whether a tag or the whole image.
+    fn image() -> impl Strategy<Value = String> {
+        let tag = "[0-9][a-z0-9._-]{0,6}";
+        let quote = prop_oneof![Just(""), Just("'"), Just("\"")];
+        let space = prop_oneof![Just(" "), Just("   ")];
+        let comment = prop_oneof![Just(""), Just(" # c: 'd'"), Just("\t#\tx: [")];
+        let anchor = prop_oneof![Just(""), Just("&Z "), Just("!!str ")];
+        (tag, quote, space, comment, anchor, 0..4usize).prop_map(|(tag, quote, space, comment, anchor, style)| {
+            let tag = format!("{anchor}{quote}{tag}{quote}");
+            match style {
+                0 => format!("image:{space}{{repository: nginx, tag:{space}{tag} }}{comment}\n"),
+                1 => format!("image:\n  repository: nginx{comment}\n  tag:{space}{tag}{comment}\n"),
+                2 => format!("image: [{{image: {{\"repository\": nginx,\n  tag:{space}{tag} }} }}]{comment}\n"),
+                _ => format!("image:\n- tag:{space}{tag}{comment}\n\n  # between\n  repository: 'nginx'\n"),
+            }
+        })
+    }
+
+    fn other() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("text: |\n  image: nginx:1\n\n".to_owned()),
+            Just("# image: nginx:1\n".to_owned()),
+            Just("list: [a, {b: c},   'd' ]   # e\n".to_owned()),
+            Just("empty:\n".to_owned()),
+            "[a-z]{1,5}: [a-z0-9]{0,9}\n",
+        ]
+    }
+
+    /// Lays lines under a key of their own, so that keys are not given twice.
+    fn under(key: usize, text: &str) -> String {
+        let lines = text.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("  {line}\n") });
+        format!("k{key}:\n{}", lines.collect::<String>())
+    }
+
+    proptest! {
+        #[test]
+        fn an_edit_of_a_place_changes_only_its_bytes(
+            before in prop::collection::vec(other(), 0..4),
+            image in image(),
+            after in prop::collection::vec(other(), 0..4),
+            to in "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,9}",
+            crlf in any::<bool>(),
+            inline in any::<bool>(),
+            cut in any::<bool>(),
+        ) {
+            let parts = before.iter().chain([&image]).chain(&after).enumerate();
+            let mut text: String = parts.map(|(key, text)| under(key, text)).collect();
+            if inline {
+                let lines = text.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("        {line}\n") });
+                let head = "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: web}\nspec:\n  source:\n    helm:\n      values: |\n";
+                text = format!("{head}{}", lines.collect::<String>());
+            }
+            if cut {
+                text.truncate(text.trim_end().len());
+            }
+            if crlf {
+                text = text.replace('\n', "\r\n");
+            }
+            let files = repository(&[("values.yaml", &text)]);
+            let change = Change {
+                kind: None,
+                namespace: "prod".into(),
+                name: "web".into(),
+                container: None,
+                init: false,
+                instance: None,
+                from: "nginx:0".into(),
+                to: format!("nginx:{to}"),
+            };
+            let spots = places::locate(&files, &change.wanted(), &Options::default()).unwrap();
+            prop_assert_eq!(spots.len(), 1);
+            let spot = &spots[0];
+            let line = text.lines().nth(spot.line - 1).unwrap();
+            prop_assert!(line.contains("tag:") && line.contains(spot.holds.tag.as_ref().unwrap().as_str()), "{} {:?}", text, spot);
+            let edits: Vec<&SpotEdit> = spot.edits.iter().collect();
+            let edited = String::from_utf8(places::apply("values.yaml", text.as_bytes(), &edits).unwrap()).unwrap();
+
+            // All lines but that of the tag are the same, and in it all but the value.
+            let lines = |text: &str| text.split('\n').map(str::to_owned).collect::<Vec<_>>();
+            let (was, is) = (lines(&text), lines(&edited));
+            prop_assert_eq!(was.len(), is.len());
+            for (index, (was, is)) in was.iter().zip(&is).enumerate() {
+                if index + 1 != spot.line {
+                    prop_assert_eq!(was, is);
+                    continue;
+                }
+                let old = spot.holds.tag.as_ref().unwrap().as_str();
+                let value = was.find("tag:").map(|at| at + 4 + was[at + 4..].find(old).unwrap()).unwrap();
+                let head = was[..value].trim_end_matches(['\'', '"']);
+                let tail = was[value + old.len()..].trim_start_matches(['\'', '"']);
+                prop_assert!(is.starts_with(head) && is.ends_with(tail), "{} {}", was, is);
+                let new = is[head.len()..is.len() - tail.len()].trim_matches(['\'', '"']);
+                prop_assert_eq!(new, &to);
+            }
+            let again = repository(&[("values.yaml", &edited)]);
+            let spots = places::locate(&again, &change.wanted(), &Options::default()).unwrap();
+            prop_assert_eq!(spots[0].holds.to_string(), change.to);
+            prop_assert!(spots[0].edits.is_empty());
+        }
+
+        #[test]
+        fn no_bytes_stop_the_reader(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            name in prop::sample::select(vec!["a.yaml", "kustomization.yaml", "values.yaml", "supercargo.yaml", "a.env", "Chart.yaml"]),
+        ) {
+            let text = Facts::read(name, &bytes);
+            prop_assert!(text.problems().len() <= bytes.len() + 1);
+        }
+
+        #[test]
+        fn no_text_stops_the_reader_or_an_edit(
+            parts in prop::collection::vec(prop::sample::select(WORDS.to_vec()), 0..40),
+            name in prop::sample::select(vec!["a.yaml", "kustomization.yaml", "values.yaml", "supercargo.yaml", "a.env"]),
+            other in any::<prop::sample::Index>(),
+        ) {
+            let text = parts.concat();
+            let files = repository(&[(name, &text), ("b/kustomization.yaml", "resources: [.., ../a.yaml]\nimages: [{name: x, newTag: '1'}]\n")]);
+            let options = Options { overlay: Some("b".into()), ..Options::default() };
+            let index = manifest::Index::new(&files, &options);
+            for (workload, path, _) in index.rendered().workloads {
+                for container in workload.containers {
+                    let Ok(from) = container.image.parse::<super::ImageRef>() else { continue };
+                    let to = from.at(Some("99".parse().unwrap()), None);
+                    let wanted = places::Wanted {
+                        workload: workload.id.clone(), instance: None, container: container.name, init: container.init, from, to,
+                    };
+                    for spot in index.locate(&wanted).unwrap_or_default() {
+                        let edits: Vec<&SpotEdit> = spot.edits.iter().collect();
+                        if *spot.path != *name {
+                            continue;
+                        }
+                        let _ = places::apply(&path, text.as_bytes(), &edits);
+                        // Also of another text than it was found in.
+                        let mut at = other.index(text.len() + 1);
+                        while !text.is_char_boundary(at) {
+                            at -= 1;
+                        }
+                        let _ = places::apply(&path, &text.as_bytes()[..at], &edits);
+                        let _ = places::apply(&path, &text.as_bytes()[at..], &edits);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What manifests are made of, in no order.
+    const WORDS: &[&str] = &[
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {containers: [{name: web, image: 'x:1'}]}}}\n",
+        "apiVersion: argoproj.io/v1alpha1\nkind: Application\nspec:\n  source:\n    helm:\n      values: |\n        image: x:1 # supercargo: minor\n",
+        "---\n",
+        "...\n",
+        "images:\n",
+        "- name: x\n",
+        "  newTag: 1\n",
+        "  newTag:\n",
+        "resources: [a.yaml]\n",
+        "resources: [.]\n",
+        "components: [b]\n",
+        "namespace: n\n",
+        "image: x:1",
+        " # supercargo: minor\n",
+        " # {\"$imagepolicy\": \"a:b:tag\"}\n",
+        "tag: &a 1",
+        "x: *a\n",
+        "\n",
+        "\r\n",
+        "\t",
+        "|\n",
+        "'",
+        "\"",
+        "{",
+        "}",
+        "[",
+        "]",
+        ": ",
+        "- ",
+        "#",
+        "é",
+        "\u{feff}",
+        "  ",
+        "A=",
+        "<<: ",
+        "image:\n  repository: x\n  tag: '1' # supercargo: minor image=x\n",
+        "supercargo:",
+        "policy: minor\n",
+        "- image: x\n",
+        "patches: [{path: a.yaml, target: {kind: Deployment}}]\n",
+        "patches:\n- target: {name: web}\n  patch: |\n    - {op: replace, path: /spec/values/image/tag, value: 1}\n",
+        "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: web}\nspec:\n  values:\n    image: {repository: x, tag: '1'}\n",
+        "- {op: add, path: /spec/values/image/tag, value: '2'}\n",
+    ];
 }

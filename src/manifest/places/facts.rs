@@ -12,6 +12,7 @@ use super::{
     listed::{self, Listed},
     marker::{self, Marker},
     names::{self, FileKind},
+    patch::{self, Operation},
     release::{self, Release},
     values,
 };
@@ -23,6 +24,8 @@ pub struct Facts {
     pub(super) manifests: Manifests,
     pub(super) kustomization: Option<Box<Kustomization>>,
     pub(super) releases: Vec<Release>,
+    /// The operations of a patch.
+    pub(super) operations: Vec<Operation>,
     /// Images of a values file by convention.
     pub(super) values: Vec<Maker>,
     /// The scalars of a file that holds no object, by their paths.
@@ -36,21 +39,29 @@ pub struct Facts {
     problems: Vec<ManifestError>,
 }
 
-/// Words without one of which a file is not parsed.
-const WORDS: [&str; 12] = [
-    "mage",
-    "IMAGE",
-    "supercargo",
-    "keel",
-    "tag",
-    "Tag",
-    "TAG",
-    " version:",
-    "\nversion:",
-    "Version:",
-    "VERSION",
-    "igest",
-];
+/// More of one kind than this are not kept from one file.
+const MAX_KEPT: usize = 10_000;
+
+/// Whether a text may hold anything: `image`, `tag`, `version` or `digest` as a word or the end of one, or our own words
+/// and Keel's. In one pass, as most files of a repository hold none.
+fn is_promising(text: &[u8]) -> bool {
+    text.windows(4).enumerate().any(|(at, word)| match word {
+        b"mage" | b"MAGE" | b"iges" | b"IGES" | b"supe" | b"keel" => true,
+        [b't' | b'T', b'a', b'g', _] | b"_TAG" | b"-TAG" | b"VERS" => true,
+        // Every object has an `apiVersion`.
+        b"Vers" => !text[..at].ends_with(b"api"),
+        b"vers" => at == 0 || !text[at - 1].is_ascii_alphanumeric(),
+        _ => false,
+    })
+}
+
+/// Cuts a list, and says by how much.
+fn limit<T>(list: &mut Vec<T>) -> usize {
+    let more = list.len().saturating_sub(MAX_KEPT);
+    list.truncate(MAX_KEPT);
+    list.shrink_to_fit();
+    more
+}
 
 impl Facts {
     /// Whether a file of this path may hold anything, by its name only.
@@ -84,15 +95,15 @@ impl Facts {
                 return facts;
             }
         };
+        if kind != FileKind::Kustomization && path != listed::FILE && !is_promising(bytes) {
+            return facts;
+        }
         let has_marker = text.contains("supercargo:") || text.contains("$imagepolicy");
         if kind == FileKind::Text {
             if has_marker {
                 marker::of_lines(text, &mut facts.markers, &mut facts.problems);
             }
-            return facts;
-        }
-        let always = kind == FileKind::Kustomization || path == listed::FILE;
-        if !always && !WORDS.iter().any(|word| text.contains(word)) {
+            facts.limit();
             return facts;
         }
         match Tree::parse(text) {
@@ -107,7 +118,20 @@ impl Facts {
                 }
             }
         }
+        facts.limit();
         facts
+    }
+
+    /// Keeps no more of one file than its share of memory.
+    fn limit(&mut self) {
+        let images = self.kustomization.as_mut().map_or(0, |kustomization| limit(&mut kustomization.images));
+        let releases = self.releases.iter_mut().map(|release| limit(&mut release.values) + limit(&mut release.images));
+        let more = images + releases.sum::<usize>() + limit(&mut self.values) + limit(&mut self.markers);
+        let more = more + limit(&mut self.listed) + limit(&mut self.operations) + limit(&mut self.problems);
+        if more > 0 {
+            let reason = format!("of the images here {more} are left out, as more than {MAX_KEPT} are: split the file");
+            self.problems.push(ManifestError::new(1, reason));
+        }
     }
 
     fn of_tree(&mut self, path: &str, kind: FileKind, tree: &Tree, has_marker: bool) {
@@ -147,6 +171,9 @@ impl Facts {
         let tree = source.tree;
         let [document] = tree.documents.as_slice() else { return };
         let root = document.root;
+        if tree.node(root).kind == Kind::Sequence {
+            self.operations = patch::operations(source, root);
+        }
         let is_object = |key| tree.entries_of(root).any(|(k, _)| tree.scalar(k) == Some(key));
         if tree.node(root).kind != Kind::Mapping || is_object("apiVersion") && is_object("kind") {
             return;
@@ -162,12 +189,24 @@ impl Facts {
 
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
-        let Self { manifests, kustomization, releases, values, flat, markers, listed, is_chart, sealed: _, problems } =
-            self;
+        let Self {
+            manifests,
+            kustomization,
+            releases,
+            operations,
+            values,
+            flat,
+            markers,
+            listed,
+            is_chart,
+            sealed: _,
+            problems,
+        } = self;
         manifests.workloads.is_empty()
             && manifests.namespaces.is_empty()
             && kustomization.is_none()
             && releases.is_empty()
+            && operations.is_empty()
             && values.is_empty()
             && flat.is_empty()
             && markers.is_empty()

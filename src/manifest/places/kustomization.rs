@@ -3,12 +3,12 @@
 use super::{
     super::{
         ManifestError,
-        read::{Manifests, each_object, get, manifest, text},
+        read::{get, text},
         tree::{Id, Kind, Tree},
     },
     cell::{At, Cell, Source, is_unset},
+    patch::Patch,
 };
-use crate::domain::workload::Workload;
 
 /// What a kustomization says that concerns an image.
 #[derive(Debug, Default)]
@@ -23,28 +23,6 @@ pub(super) struct Kustomization {
     pub(super) suffix: Box<str>,
     pub(super) patches: Vec<Patch>,
     pub(super) images: Vec<Entry>,
-}
-
-/// A patch, in a file or written inline.
-#[derive(Debug)]
-pub(super) struct Patch {
-    pub(super) file: Option<Box<str>>,
-    pub(super) inline: Vec<Patched>,
-    pub(super) target: Option<Target>,
-}
-
-/// What a patch is for; all of them where nothing is given.
-#[derive(Debug)]
-pub(super) struct Target {
-    pub(super) kind: Option<Box<str>>,
-    pub(super) name: Option<Box<str>>,
-}
-
-/// A workload of an inline patch, and the cell of each of its containers' images.
-#[derive(Debug)]
-pub(super) struct Patched {
-    pub(super) workload: Workload,
-    pub(super) images: Vec<Cell>,
 }
 
 /// An entry of `images`.
@@ -102,17 +80,17 @@ fn kustomization(
     }
     found.resources.extend(words(tree, root, "bases")?);
     for patch in words(tree, root, "patchesStrategicMerge")? {
-        found.patches.push(Patch { file: Some(patch), inline: Vec::new(), target: None });
+        found.patches.push(Patch::file(patch));
     }
     if let Some(list) = get(tree, root, "patchesStrategicMerge", Kind::Sequence)? {
         let inline = tree.children(list).filter(|item| tree.scalar(*item).is_some_and(|text| text.contains('\n')));
         for item in inline {
-            found.patches.push(Patch { file: None, inline: inline_patch(tree, item), target: None });
+            found.patches.push(Patch::text(tree, item));
         }
     }
-    if let Some(list) = get(tree, root, "patches", Kind::Sequence)? {
-        for item in mappings(tree, list) {
-            found.patches.push(patch(tree, item)?);
+    for key in ["patches", "patchesJson6902"] {
+        for item in get(tree, root, key, Kind::Sequence)?.into_iter().flat_map(|list| mappings(tree, list)) {
+            found.patches.push(Patch::read(tree, item)?);
         }
     }
     if let Some(list) = get(tree, root, "images", Kind::Sequence)? {
@@ -135,34 +113,6 @@ fn words(tree: &Tree, root: Id, key: &str) -> Result<Vec<Box<str>>, ManifestErro
 
 pub(super) fn mappings(tree: &Tree, list: Id) -> impl Iterator<Item = Id> {
     tree.children(list).map(|item| tree.resolve(item)).filter(|item| tree.node(*item).kind == Kind::Mapping)
-}
-
-fn patch(tree: &Tree, item: Id) -> Result<Patch, ManifestError> {
-    let target = match get(tree, item, "target", Kind::Mapping)? {
-        None => None,
-        Some(target) => {
-            let word = |key| Ok::<_, ManifestError>(text(tree, target, key)?.map(Box::from));
-            Some(Target { kind: word("kind")?, name: word("name")? })
-        }
-    };
-    let inline = tree.get(item, "patch")?.map(|node| inline_patch(tree, node)).unwrap_or_default();
-    Ok(Patch { file: text(tree, item, "path")?.map(Box::from), inline, target })
-}
-
-/// The workloads of a patch that is a text in the file; what cannot be read there changes no image that we know of.
-fn inline_patch(tree: &Tree, node: Id) -> Vec<Patched> {
-    let Some(text) = tree.scalar(node).filter(|text| text.contains("image")) else { return Vec::new() };
-    let Ok(inner) = Tree::parse(text) else { return Vec::new() };
-    let source = Source::inner(&inner, tree.place(tree.resolve(node)));
-    let mut found = Manifests::default();
-    each_object(&inner, |object| {
-        let _ = object.and_then(|object| manifest(&inner, &object, &mut found));
-    });
-    let patched = found.workloads.into_iter().map(|found| Patched {
-        images: found.images.iter().filter_map(|image| source.cell(image.place.node)).collect(),
-        workload: found.workload,
-    });
-    patched.filter(|patched| patched.images.len() == patched.workload.containers.len()).collect()
 }
 
 fn entry(source: &Source, item: Id) -> Result<Option<Entry>, ManifestError> {

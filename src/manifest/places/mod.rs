@@ -18,13 +18,16 @@ use crate::domain::{
 mod apply;
 mod cell;
 mod facts;
+mod index;
 mod insert;
 mod kustomization;
 mod listed;
 mod locate;
 mod marker;
 mod names;
+mod patch;
 mod release;
+mod release_patch;
 mod render;
 mod rendered;
 mod values;
@@ -32,7 +35,7 @@ mod values;
 pub use apply::apply;
 pub use cell::SpotEdit;
 pub use facts::Facts;
-pub use locate::Index;
+pub use index::Index;
 
 /// The files of a repository by path: relative to its root, with `/` between folders.
 pub type Files = BTreeMap<Arc<str>, Arc<Facts>>;

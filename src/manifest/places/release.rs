@@ -15,6 +15,8 @@ use super::{
 /// An object that sets images of what it deploys.
 #[derive(Debug)]
 pub(super) struct Release {
+    /// `metadata.name`
+    pub(super) name: Box<str>,
     /// What the label `app.kubernetes.io/instance` of its workloads may be.
     pub(super) instances: Vec<Box<str>>,
     /// Where its workloads go, if it says so.
@@ -31,6 +33,13 @@ pub(super) struct Release {
     pub(super) flat: Vec<(Box<str>, Cell)>,
     /// Marked values in an inline text.
     pub(super) markers: Vec<Marker>,
+}
+
+impl Release {
+    /// Its kind of object.
+    pub(super) fn kind(&self) -> &'static str {
+        if self.is_flux { "HelmRelease" } else { "Application" }
+    }
 }
 
 /// Reads an object, if it is one of these.
@@ -67,6 +76,7 @@ fn helm_release(source: &Source, node: Id) -> Result<Release, ManifestError> {
     };
     let values = child(tree, spec, "values")?;
     Ok(Release {
+        name: name.into(),
         instances: vec![instance.into()],
         target: target.map(Box::from),
         namespace: word(tree, metadata, "namespace")?.unwrap_or_default().into(),
@@ -84,6 +94,7 @@ fn application(source: &Source, node: Id, problems: &mut Vec<ManifestError>) -> 
     let name = word(tree, metadata, "name")?.unwrap_or_default();
     let namespace = word(tree, metadata, "namespace")?.unwrap_or_default();
     let mut release = Release {
+        name: name.into(),
         // Argo CD's own label may have the Application's namespace before its name.
         instances: vec![name.into(), format!("{namespace}_{name}").into()],
         target: word(tree, child(tree, spec, "destination")?, "namespace")?.map(Box::from),
@@ -132,7 +143,8 @@ fn helm_values(
         release.values.extend(values::parameters(source, list));
         release.flat.extend(values::flat(source, list, &format!("{path}.parameters")).unwrap_or_default());
     }
-    let Some(node) = tree.get(helm, "values")? else { return Ok(()) };
+    // In a patch that is a text itself, a text is too deep.
+    let Some(node) = tree.get(helm, "values")?.filter(|_| source.outer().is_none()) else { return Ok(()) };
     let Some(text) = tree.scalar(node) else { return Ok(()) };
     match Tree::parse(text) {
         Ok(inner) => {

@@ -9,12 +9,14 @@ use super::{
     super::{Found, ImagePlace},
     Files,
     cell::{At, Cell, Maker, Name, is_unset, split},
-    kustomization::{Entry, Kustomization, Patch, Target},
+    kustomization::{Entry, Kustomization},
     names::{folder, join},
+    patch::{Operation, Patch, Subject},
+    release::Release,
 };
 use crate::domain::{
     image::{ImageError, ImageRef},
-    workload::{Container, WorkloadId},
+    workload::{Container, KindSpec, Workload, WorkloadId},
 };
 
 /// More ways than this through the kustomizations are not followed.
@@ -178,6 +180,36 @@ impl<'f> Kustomizations<'f> {
         (namespace, name)
     }
 
+    /// Calls for each patch of a release, the inner ones first: with the partial release, or the operation.
+    pub(super) fn patches_of(
+        &self,
+        files: &'f Files,
+        release: &Release,
+        chain: &Chain,
+        mut call: impl FnMut(&'f Arc<str>, Result<&'f Release, &'f Operation>),
+    ) {
+        let mut name = release.name.to_string();
+        for layer in chain_layers(&self.all, chain) {
+            for patch in &layer.facts.patches {
+                let subject = Subject { kind: release.kind(), names: [&release.name, &name] };
+                let file = patch.file.as_ref().and_then(|file| files.get_key_value(&*join(folder(layer.path), file)?));
+                let inline = (layer.path, &patch.inline.releases[..], &patch.inline.operations[..]);
+                let parts = file.map(|(path, facts)| (path, &facts.releases[..], &facts.operations[..]));
+                for (path, releases, operations) in parts.into_iter().chain([inline]) {
+                    let is_for = |part: &&Release| patch.has_for(part.kind(), &part.name, &subject);
+                    releases.iter().filter(is_for).for_each(|part| call(path, Ok(part)));
+                    patch.only(operations, &subject).for_each(|operation| call(path, Err(operation)));
+                }
+            }
+            name = format!("{}{name}{}", layer.facts.prefix, layer.facts.suffix);
+        }
+    }
+
+    /// Whether a file is nothing but a patch.
+    pub(super) fn is_patch(&self, path: &str) -> bool {
+        self.patches.contains(path) && !self.of_file.contains_key(path)
+    }
+
     /// What makes the image of a container: the manifest, a patch, or the outermost entry of `images` that applies.
     pub(super) fn made(
         &self,
@@ -197,11 +229,11 @@ impl<'f> Kustomizations<'f> {
         let mut name = id.name.clone();
         for layer in chain_layers(&self.all, &rendering.chain) {
             for patch in &layer.facts.patches {
-                let named = |workload: &WorkloadId| patch_is_for(patch, workload, id, &name);
-                if let Some((at, patched)) = patched(files, layer, patch, named, container) {
+                let subject = Subject { kind: id.kind.as_str(), names: [&id.name, &name] };
+                if let Some((at, patched)) = patched(files, layer, patch, &subject, container) {
                     (path, cell) = (at, patched);
                     image = Image::of(&cell.value);
-                    (entry, new_name) = (None, None);
+                    (entry, new_name, beside) = (None, None, None);
                 }
             }
             name = format!("{}{name}{}", layer.facts.prefix, layer.facts.suffix).into();
@@ -209,7 +241,7 @@ impl<'f> Kustomizations<'f> {
             if is_overlay {
                 beside = Some((layer.path, Maker::added(&image.name)));
             }
-            for each in layer.facts.images.iter().filter(|entry| *entry.name == *image.name).collect::<Vec<_>>() {
+            for each in &layer.facts.images {
                 if *each.name != *image.name {
                     continue;
                 }
@@ -272,45 +304,37 @@ impl Image {
     }
 }
 
-/// Whether a patch's workload, or its target, means the workload that is called `now` at this point.
-fn patch_is_for(patch: &Patch, own: &WorkloadId, id: &WorkloadId, now: &str) -> bool {
-    let is_name = |name: &str| name == &*id.name || name == now;
-    match &patch.target {
-        None => own.kind == id.kind && is_name(&own.name),
-        Some(Target { kind, name }) => {
-            kind.as_ref().is_none_or(|kind| **kind == *id.kind.as_str())
-                && name.as_ref().is_none_or(|name| is_name(name))
-                && own.kind == id.kind
-        }
-    }
-}
-
 /// The image that a patch gives to a container.
 fn patched<'f>(
     files: &'f Files,
     layer: &One<'f>,
     patch: &'f Patch,
-    is_for: impl Fn(&WorkloadId) -> bool,
+    subject: &Subject,
     container: &Container,
 ) -> Option<(&'f Arc<str>, Cell)> {
     let is_it = |c: &Container| c.name == container.name && c.init == container.init;
-    for each in &patch.inline {
-        if is_for(&each.workload.id)
-            && let Some(index) = each.workload.containers.iter().position(is_it)
-        {
+    let is_for = |workload: &Workload| patch.has_for(workload.id.kind.as_str(), &workload.id.name, subject);
+    for each in patch.inline.workloads.iter().filter(|each| is_for(&each.workload)) {
+        if let Some(index) = each.workload.containers.iter().position(is_it) {
             return Some((layer.path, each.images[index].clone()));
         }
     }
-    let path = join(folder(layer.path), patch.file.as_ref()?)?;
-    let (path, facts) = files.get_key_value(&*path)?;
-    for found in facts.manifests.workloads.iter().filter(|found| is_for(&found.workload.id)) {
+    let spec = KindSpec::find(subject.kind)?;
+    let file = patch.file.as_ref().and_then(|file| files.get_key_value(&*join(folder(layer.path), file)?));
+    let Some((path, facts)) = file else {
+        let mut operations = patch.only(&patch.inline.operations, subject);
+        let operation = operations.find(|operation| operation.sets(spec, container))?;
+        return Some((layer.path, operation.cell.clone()));
+    };
+    for found in facts.manifests.workloads.iter().filter(|found| is_for(&found.workload)) {
         if let Some(index) = found.workload.containers.iter().position(is_it) {
             let (image, place) = (&found.workload.containers[index].image, &found.images[index]);
             let at = At::Scalar(place.place.clone());
             return Some((path, Cell { line: place.line, at, value: (&**image).into() }));
         }
     }
-    None
+    let mut operations = patch.only(&facts.operations, subject);
+    operations.find(|operation| operation.sets(spec, container)).map(|operation| (path, operation.cell.clone()))
 }
 
 /// The workloads of every file as they are rendered, and the namespaces that the objects of other files end in.

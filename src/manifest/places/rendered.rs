@@ -65,7 +65,9 @@ impl Index<'_> {
 
     fn marked_of(&self, rendered: &mut Rendered) {
         let mut files: BTreeMap<&Arc<str>, BTreeMap<&Repository, Marked>> = BTreeMap::new();
-        for (path, says, draft) in &self.markers {
+        let mut marked: Vec<_> = self.markers.values().flatten().collect();
+        marked.sort_by_key(|(path, _, draft)| (*path, draft.line));
+        for (path, says, draft) in marked {
             let Says::Policy(policy) = says else { continue };
             let images = files.entry(path).or_default();
             let (first, ..) = images.entry(&draft.holds.repository).or_insert((&**policy, &draft.holds, draft.line));

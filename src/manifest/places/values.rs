@@ -1,5 +1,7 @@
 //! Images in the values of a chart: by the conventions that charts follow, and every scalar by its path.
 
+use std::collections::HashMap;
+
 use super::{
     super::tree::{Id, Kind, Tree},
     cell::{Cell, Maker, Name, Source, is_unset, split},
@@ -76,27 +78,22 @@ pub(super) fn parameters(source: &Source, list: Id) -> Vec<Maker> {
             Some((tree.scalar(name)?, source.cell(tree.get(item, "value").ok()??)?))
         })
         .collect();
+    let paths = named.iter().map(|(name, cell)| (name.rsplit_once('.').unwrap_or(("", name)), cell));
+    // The last of two of the same name counts, to Helm and here.
+    let by_path: HashMap<(&str, &str), &Cell> = paths.collect();
     let mut found = Vec::new();
-    for (index, (name, cell)) in named.iter().enumerate() {
-        let (base, last) = name.rsplit_once('.').unwrap_or(("", name));
+    for (&(base, last), &cell) in &by_path {
         let (_, tag, digest) = split(&cell.value);
         if is_image_key(last) && (tag.is_some() || digest.is_some()) {
             found.push(Maker::whole(cell.clone()));
         }
-        // The last of two of the same name counts, to Helm and here.
-        let get = |key: &str| {
-            let fits = |(name, _): &&(&str, Cell)| name.rsplit_once('.').unwrap_or(("", name)) == (base, key);
-            named.iter().rev().find(fits).map(|(_, cell)| cell.clone())
-        };
-        let is_last = !named[index + 1..].iter().any(|(other, _)| other == name);
-        if last != "repository" || !is_last {
-            continue;
-        }
+        let get = |key| by_path.get(&(base, key)).map(|cell| (*cell).clone());
         let (tag, digest) = (get("tag"), get("digest"));
-        if tag.is_some() || digest.is_some() {
+        if last == "repository" && (tag.is_some() || digest.is_some()) {
             found.push(Maker::parts(get("registry"), Name::Cell(cell.clone()), tag, digest));
         }
     }
+    found.sort_by_key(|maker| maker.main().map(|cell| cell.line));
     found
 }
 

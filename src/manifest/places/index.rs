@@ -1,0 +1,194 @@
+//! What the files of a repository say together.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, OnceLock},
+};
+
+use super::{
+    Files, Options, Path,
+    cell::{Cell, Maker, Name, split},
+    marker::{self, Says},
+    names::folder,
+    release::Release,
+    release_patch,
+    render::{Chain, Kustomizations, Rendering, renderings},
+};
+use crate::domain::image::{ImageRef, Repository};
+
+/// What the files of a repository render together, for many questions.
+pub struct Index<'f> {
+    pub(super) files: &'f Files,
+    pub(super) options: &'f Options,
+    pub(super) kustomizations: Kustomizations<'f>,
+    pub(super) renderings: Vec<Rendering<'f>>,
+    pub(super) by_name: HashMap<(&'f str, Arc<str>), Vec<usize>>,
+    /// The namespace that each release's workloads go to, by one way outwards each; none if it is not known.
+    pub(super) releases: Vec<Option<Arc<str>>>,
+    /// The images of releases, by repository; of which release; and whether in its `kustomize.images`.
+    pub(super) released: HashMap<Repository, Vec<(usize, bool, Draft<'f>)>>,
+    pub(super) by_instance: HashMap<&'f str, Vec<usize>>,
+    pub(super) markers: HashMap<Repository, Vec<Marked<'f>>>,
+    /// Every image that is rendered, once somebody asks.
+    pub(super) images: OnceLock<HashMap<Repository, Vec<Draft<'f>>>>,
+    pub(super) values: HashMap<Repository, Vec<Draft<'f>>>,
+    pub(super) configured: HashMap<Repository, Vec<Draft<'f>>>,
+}
+
+/// A file, what a marker in it says, and the place.
+pub(super) type Marked<'f> = (&'f Arc<str>, &'f Says, Draft<'f>);
+
+/// A place and the image that it makes.
+#[derive(Debug, Clone)]
+pub(super) struct Draft<'f> {
+    pub(super) path: &'f Arc<str>,
+    pub(super) line: usize,
+    pub(super) maker: Maker,
+    pub(super) holds: ImageRef,
+}
+
+impl<'f> Draft<'f> {
+    pub(super) fn new(path: &'f Arc<str>, maker: Maker) -> Option<Self> {
+        let holds = maker.holds().ok()?;
+        Some(Self { path, line: maker.main().map_or(1, |cell| cell.line), maker, holds })
+    }
+}
+
+impl std::fmt::Debug for Index<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").field("files", &self.files.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'f> Index<'f> {
+    /// Reads what the files say together.
+    pub fn new(files: &'f Files, options: &'f Options) -> Self {
+        let charts: HashSet<&str> = files.iter().filter(|(_, f)| f.is_chart).map(|(path, _)| folder(path)).collect();
+        let is_template = |path: &str| is_template(&charts, path);
+        let mut kustomizations = Kustomizations::new(files);
+        let (renderings, of_releases) = renderings(files, &mut kustomizations, is_template);
+        let mut by_name: HashMap<_, Vec<usize>> = HashMap::new();
+        for (index, rendering) in renderings.iter().enumerate() {
+            let kind = rendering.found.workload.id.kind.as_str();
+            by_name.entry((kind, rendering.id.name.clone())).or_default().push(index);
+        }
+        let (mut releases, mut values) = (Vec::new(), HashMap::new());
+        let mut markers: HashMap<_, Vec<Marked>> = HashMap::new();
+        let mut released: HashMap<_, Vec<(usize, bool, Draft)>> = HashMap::new();
+        let mut by_instance: HashMap<&str, Vec<usize>> = HashMap::new();
+        let not_patches = files.iter().filter(|(path, _)| !kustomizations.is_patch(path));
+        let bases = not_patches.flat_map(|(_, facts)| facts.releases.iter().map(|r| (r.kind(), &*r.name)));
+        let bases: HashSet<(&str, &str)> = bases.collect();
+        for (path, facts) in files {
+            let repository_of = |says: &Says| match says {
+                Says::Policy(_) => None,
+                Says::Flux(name) => options.image_policies.get(&**name).cloned(),
+            };
+            let is_ours =
+                |says: &Says| !matches!(says, Says::Flux(name) if !options.image_policies.contains_key(&**name));
+            for (says, repository, maker) in marker::makers(&facts.markers, repository_of) {
+                if let Some(draft) = Draft::new(path, maker)
+                    && draft.holds.repository == repository
+                    && is_ours(says)
+                {
+                    markers.entry(repository).or_default().push((path, says, draft));
+                }
+            }
+            if is_template(path) {
+                continue;
+            }
+            let chains = of_releases.get(path).map_or(&[][..], Vec::as_slice);
+            for release in &facts.releases {
+                // A patch counts with what it patches, if that is here.
+                if kustomizations.is_patch(path) && bases.contains(&(release.kind(), &*release.name)) {
+                    continue;
+                }
+                let roots: Vec<&Chain> = chains.iter().filter(|chain| chain.is_root).collect();
+                let unknown = Chain { layers: [].into(), is_root: true };
+                for chain in if roots.is_empty() { vec![&unknown] } else { roots } {
+                    let index = releases.len();
+                    let last = release.images.iter().filter_map(|maker| Draft::new(path, maker.clone()));
+                    let values = release_patch::values(files, &kustomizations, path, release, chain);
+                    let drafts = values.into_iter().map(|draft| (false, draft)).chain(last.map(|draft| (true, draft)));
+                    for (is_last, draft) in drafts {
+                        let of_repository = released.entry(draft.holds.repository.clone()).or_default();
+                        of_repository.push((index, is_last, draft));
+                    }
+                    for instance in &release.instances {
+                        by_instance.entry(instance).or_default().push(index);
+                    }
+                    releases.push(target(&kustomizations, release, chain, options));
+                }
+            }
+            add(&mut values, facts.values.iter().filter_map(|maker| Draft::new(path, maker.clone())));
+        }
+        let mut configured = HashMap::new();
+        add(&mut configured, by_rules(files, options));
+        let images = OnceLock::new();
+        Self {
+            files,
+            options,
+            kustomizations,
+            renderings,
+            by_name,
+            releases,
+            released,
+            by_instance,
+            markers,
+            images,
+            values,
+            configured,
+        }
+    }
+}
+
+/// Whether a file is a template of a chart.
+fn is_template(charts: &HashSet<&str>, path: &str) -> bool {
+    path.match_indices("templates/").any(|(at, _)| match path[..at].strip_suffix('/') {
+        Some(chart) => charts.contains(chart),
+        None => at == 0 && charts.contains(""),
+    })
+}
+
+pub(super) fn add<'f>(map: &mut HashMap<Repository, Vec<Draft<'f>>>, drafts: impl IntoIterator<Item = Draft<'f>>) {
+    for draft in drafts {
+        map.entry(draft.holds.repository.clone()).or_default().push(draft);
+    }
+}
+
+/// The namespace that a release's workloads go to; none if it is not known.
+fn target(kustomizations: &Kustomizations, release: &Release, chain: &Chain, options: &Options) -> Option<Arc<str>> {
+    if release.target.is_some() || !release.is_flux {
+        return release.target.as_deref().map(Arc::from);
+    }
+    let own: Arc<str> = (&*release.namespace).into();
+    let (namespace, _) = kustomizations.renamed(chain, &own, &own);
+    match &options.default_namespace {
+        Some(default) if namespace.is_empty() => Some(default.as_str().into()),
+        _ => Some(namespace).filter(|namespace| !namespace.is_empty()),
+    }
+}
+
+/// The images at the paths that the configuration gives.
+fn by_rules<'f>(files: &'f Files, options: &Options) -> Vec<Draft<'f>> {
+    let mut found = Vec::new();
+    for rule in &options.values {
+        for (path, facts) in files.iter().filter(|(path, _)| rule.files.is_match(&***path)) {
+            let flats = facts.releases.iter().map(|release| &release.flat).chain([&facts.flat]);
+            for flat in flats.filter(|flat| !flat.is_empty()) {
+                let cells: BTreeMap<&str, &Cell> = flat.iter().map(|(path, cell)| (&**path, cell)).collect();
+                let cell = |path: &Option<Path>| path.as_ref().and_then(|p| cells.get(&*p.key())).copied().cloned();
+                if let Some(cell) = cell(&rule.image) {
+                    found.extend(Draft::new(path, Maker::whole(cell)));
+                }
+                let (tag, digest) = (cell(&rule.tag), cell(&rule.digest));
+                let named = rule.for_image.as_ref().map(|repository| Name::Known(repository.to_string().into()));
+                let name = cell(&rule.repository).filter(|cell| split(&cell.value).1.is_none()).map(Name::Cell);
+                if let Some(name) = name.or(named).filter(|_| tag.is_some() || digest.is_some()) {
+                    found.extend(Draft::new(path, Maker::parts(cell(&rule.registry), name, tag, digest)));
+                }
+            }
+        }
+    }
+    found
+}

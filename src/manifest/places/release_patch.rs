@@ -1,0 +1,90 @@
+//! A release as kustomizations deploy it: patches may set some of its values.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{
+    Files,
+    cell::{At, Cell, Maker, Name, Parts, is_unset},
+    index::Draft,
+    release::Release,
+    render::{Chain, Kustomizations},
+};
+
+/// The value that a patch sets, by its path, and the file of the patch.
+type Set<'f> = BTreeMap<String, (&'f Arc<str>, &'f Cell)>;
+
+/// The images in a release's values after the patches on one way outwards.
+pub(super) fn values<'f>(
+    files: &'f Files,
+    kustomizations: &Kustomizations<'f>,
+    path: &'f Arc<str>,
+    release: &'f Release,
+    chain: &Chain,
+) -> Vec<Draft<'f>> {
+    let mut set = Set::new();
+    let mut added = Vec::new();
+    kustomizations.patches_of(files, release, chain, |file, patch| match patch {
+        Ok(patch) => {
+            set.extend(patch.flat.iter().map(|(key, cell)| (key.to_string(), (file, cell))));
+            added.extend(patch.values.iter().map(|maker| (file, maker)));
+        }
+        Err(operation) => _ = set.insert(operation.key(), (file, &operation.cell)),
+    });
+    if set.is_empty() {
+        return release.values.iter().filter_map(|maker| Draft::new(path, maker.clone())).collect();
+    }
+    let keys: HashMap<&At, &str> = release.flat.iter().map(|(key, cell)| (&cell.at, &**key)).collect();
+    let find = |cell: &Cell| set.get(*keys.get(&cell.at)?).copied();
+    let mut drafts: Vec<Draft> = Vec::new();
+    for maker in &release.values {
+        let (file, maker) = match maker {
+            Maker::Whole { prefix, cell } => match find(cell) {
+                Some((file, cell)) => (file, Maker::Whole { prefix: prefix.clone(), cell: cell.clone() }),
+                None => (path, maker.clone()),
+            },
+            Maker::Parts(parts) => match after(path, parts, find) {
+                Some(after) => after,
+                // Its tag and digest stand in two files.
+                None => continue,
+            },
+        };
+        drafts.extend(Draft::new(file, maker));
+    }
+    // Images that only a patch has.
+    for (file, maker) in added {
+        let is_there = |draft: &Draft| draft.maker.main().map(|cell| &cell.at) == maker.main().map(|cell| &cell.at);
+        if !drafts.iter().any(|draft| draft.path == file && is_there(draft)) {
+            drafts.extend(Draft::new(file, maker.clone()));
+        }
+    }
+    drafts
+}
+
+fn after<'f>(
+    path: &'f Arc<str>,
+    parts: &Parts,
+    find: impl Fn(&Cell) -> Option<(&'f Arc<str>, &'f Cell)>,
+) -> Option<(&'f Arc<str>, Maker)> {
+    let own = |cell: &Option<Cell>| {
+        cell.as_ref().map(|cell| find(cell).map_or((path, cell.clone()), |(file, cell)| (file, cell.clone())))
+    };
+    let (tag, digest, registry) = (own(&parts.tag), own(&parts.digest), own(&parts.registry));
+    let (name_file, name) = match &parts.name {
+        Name::Cell(cell) => find(cell).map_or((path, parts.name.value()), |(file, cell)| (file, &*cell.value)),
+        Name::Known(name) => (path, &**name),
+    };
+    let mut files: Vec<&Arc<str>> = tag.iter().chain(&digest).map(|(file, _)| *file).collect();
+    files.dedup();
+    let [file] = files.as_slice() else { return None };
+    let is_all_here = *file == path && name_file == path && registry.as_ref().is_none_or(|(file, _)| *file == path);
+    let (tag, digest) = (tag.map(|(_, cell)| cell), digest.map(|(_, cell)| cell));
+    if is_all_here {
+        return Some((file, Maker::Parts(Box::new(parts.clone()))));
+    }
+    let registry = registry.map(|(_, cell)| cell.value).filter(|registry| !is_unset(registry));
+    let name = registry.map_or(name.to_owned(), |registry| format!("{}/{name}", registry.trim_end_matches('/')));
+    Some((file, Maker::parts(None, Name::Known(name.into()), tag, digest)))
+}
