@@ -207,7 +207,14 @@ fn words(stderr: &str) -> String {
     let remote: Vec<&str> = stderr.lines().filter_map(|line| line.strip_prefix("remote: ")).collect();
     let own = stderr.lines().filter_map(|line| line.strip_prefix("fatal: ").or_else(|| line.strip_prefix("error: ")));
     let chosen: Vec<&str> = if remote.is_empty() { own.collect() } else { remote };
-    let lines = if chosen.is_empty() { stderr.lines().collect() } else { chosen };
+    // Of a connection that fails, ssh says why, and git only that.
+    let by_ssh = chosen.iter().any(|line| line.contains("Could not read from remote repository"));
+    let is_gits =
+        |line: &str| ["fatal: ", "Please make sure", "and the repository exists"].iter().any(|p| line.starts_with(p));
+    let lines: Vec<&str> = match chosen.is_empty() || by_ssh {
+        true => stderr.lines().filter(|line| !by_ssh || !is_gits(line)).collect(),
+        false => chosen,
+    };
     let line = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
     let line: String = line.chars().take(1024).collect();
     let said = line.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"");
@@ -227,6 +234,9 @@ mod tests {
             "To http://x\nremote: Not allowed to push to protected branch main        \nerror: failed to push\n";
         assert_eq!(words(stderr), "Not allowed to push to protected branch main");
         assert_eq!(words("fatal: repository 'x' not found\n"), "repository 'x' not found");
+        let ssh = "Host key verification failed.\nfatal: Could not read from remote repository.\n\nPlease make sure you have \
+                   the correct access rights\nand the repository exists.\n";
+        assert_eq!(words(ssh), "Host key verification failed.");
         assert_eq!(words("remote: \u{1b}[31mred\n"), "\\u{1b}[31mred");
     }
 

@@ -19,7 +19,7 @@ mod rights;
 mod stop;
 
 /// What a person applies.
-const WHOLE: [&str; 3] = ["base", "overlays/pull-secrets", "overlays/namespaced"];
+const WHOLE: [&str; 4] = ["base", "overlays/pull-secrets", "overlays/namespaced", "overlays/git"];
 
 /// Held for writing by a test whose operator acts on every namespace, for reading by one that minds its own.
 static EVERYWHERE: RwLock<()> = RwLock::const_new(());

@@ -1,4 +1,5 @@
 //! Writing to Git: the target on its own against a real Git server, and the whole program beside a real cluster.
 
+mod forge;
 mod operator;
 mod target;

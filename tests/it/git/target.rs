@@ -21,7 +21,7 @@ use supercargo::{
 
 use crate::support::git_server::{BareRepo, GitServer, Options, PERSON, Put};
 
-fn settings(url: &str, folder: &Path) -> Settings {
+pub(super) fn settings(url: &str, folder: &Path) -> Settings {
     Settings {
         name: "prod".into(),
         url: url.to_owned(),
@@ -37,18 +37,18 @@ fn settings(url: &str, folder: &Path) -> Settings {
     }
 }
 
-fn target(settings: Settings) -> Target {
+pub(super) fn target(settings: Settings) -> Target {
     Target::new(settings, Arc::new(SystemClock::default()), supercargo::config::git_environment())
 }
 
-fn manifest(name: &str, tag: &str) -> String {
+pub(super) fn manifest(name: &str, tag: &str) -> String {
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{template: {{spec: \
          {{containers: [{{name: app, image: 'r.example/{name}:{tag}'}}]}}}}}}\n"
     )
 }
 
-fn plan(name: &str, from: &str, to: &str) -> Plan<Approved> {
+pub(super) fn plan(name: &str, from: &str, to: &str) -> Plan<Approved> {
     let workload = WorkloadId { kind: KINDS[0].kind.clone(), namespace: "shop".into(), name: name.into() };
     let image = |tag: &str| ImageRef::parse(&format!("r.example/{name}:{tag}")).unwrap();
     let changes = vec![Change { container: "app".into(), init: false, from: image(from), to: image(to) }];
@@ -66,11 +66,11 @@ fn plan(name: &str, from: &str, to: &str) -> Plan<Approved> {
     gate::pass(Plan::propose(update), &gate::Context::default()).unwrap()
 }
 
-async fn one(target: &Target, plan: Plan<Approved>) -> Outcome {
+pub(super) async fn one(target: &Target, plan: Plan<Approved>) -> Outcome {
     target.apply(vec![plan]).await.pop().unwrap()
 }
 
-fn code(outcome: &Outcome) -> &'static str {
+pub(super) fn code(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Committed(reason) | Outcome::Blocked(reason) => reason.code.as_str(),
         Outcome::Refused(_) => "refused",
