@@ -42,7 +42,8 @@ use crate::{
 
 mod targets;
 
-use targets::{Sinks, git_targets};
+use targets::Sinks;
+pub use targets::git_targets;
 
 /// How long a stop may take.
 const DRAIN: Duration = Duration::from_secs(10);

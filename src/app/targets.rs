@@ -16,6 +16,7 @@ use crate::{
     ports::{Clock, Outcome, Sink},
 };
 
+/// Targets by name, each with its settings as text.
 type Known = HashMap<Arc<str>, (String, Arc<git::Target>)>;
 
 /// Brings each plan to where its update is written.
@@ -77,7 +78,7 @@ impl Sink for Sinks {
 }
 
 /// The targets of a configuration. Their clones stand below `cache`.
-pub(super) fn git_targets(config: &Config, cache: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Known> {
+pub fn git_targets(config: &Config, cache: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Known> {
     let mut targets = Known::new();
     for entry in &config.git {
         let settings = settings(entry, cache)?;

@@ -1,17 +1,21 @@
 //! `supercargo plan`: what would change, and why not.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
 
 use super::{
     output::{Output, plan_table, print, structured},
     survey::{self, block_on},
 };
 use crate::{
+    clock::SystemClock,
     config::{ClusterArgs, Config, FileArgs},
     domain::{
         keel::KeelMode,
+        reason::{Code, Reason},
         report::{Report, Verdict},
     },
+    engine::Assessment,
+    ports::Clock,
 };
 
 /// Show what would change and why not, for a cluster or a folder of manifests
@@ -62,7 +66,9 @@ impl Args {
         let Some(path) = &self.path else {
             let scope = survey::Scope { namespace: self.namespace.clone(), all: self.all_namespaces, one: None };
             let surveyed = survey::cluster(&self.cluster, scope, config, settings).await?;
-            return Ok((surveyed.into_iter().flat_map(|(_, assessment)| assessment.reports).collect(), false));
+            let mut assessments: Vec<Assessment> = surveyed.into_iter().map(|(_, assessment)| assessment).collect();
+            let failed = places(config, &mut assessments).await?;
+            return Ok((assessments.into_iter().flat_map(|assessment| assessment.reports).collect(), failed));
         };
         let registry = survey::local_registry(config)?;
         let folder = survey::folder(path, &settings, &registry).await?;
@@ -71,5 +77,53 @@ impl Args {
         }
         let reports = folder.surveyed.into_iter().flat_map(|surveyed| surveyed.assessment.reports).collect();
         Ok((reports, !folder.problems.is_empty()))
+    }
+}
+
+/// Says for what would be written to Git where that would be. Whether a target could not be read.
+async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Result<bool> {
+    let mut by_target: BTreeMap<Arc<str>, Vec<usize>> = BTreeMap::new();
+    for (index, assessment) in assessments.iter().enumerate() {
+        let target = assessment.plan.as_ref().and_then(|plan| plan.update().write.target());
+        if let Some(target) = target {
+            by_target.entry(target.clone()).or_default().push(index);
+        }
+    }
+    if by_target.is_empty() {
+        return Ok(false);
+    }
+    let (folder, clock) = (tempfile::tempdir()?, Arc::new(SystemClock::default()) as Arc<dyn Clock>);
+    let targets = crate::app::git_targets(config, folder.path(), &clock)?;
+    let mut failed = false;
+    for (name, indices) in by_target {
+        let Some((_, target)) = targets.get(&name) else { continue };
+        let plans = indices.iter().filter_map(|&index| assessments[index].plan.clone()).collect();
+        match target.preview(plans).await {
+            Ok(found) => {
+                for (index, found) in indices.into_iter().zip(found) {
+                    show(&mut assessments[index].reports, &name, &found);
+                }
+            }
+            Err(why) => {
+                eprintln!("{why}");
+                failed = true;
+            }
+        }
+    }
+    Ok(failed)
+}
+
+fn show(rows: &mut [Report], target: &str, found: &Result<Vec<String>, Reason>) {
+    for row in rows.iter_mut().filter(|row| row.decision == Verdict::Update) {
+        match found {
+            Ok(places) => {
+                let message = format!("in the Git target {target}: {}", places.join(", "));
+                row.reasons.insert(0, Reason::new(Code::GitEdit, message));
+            }
+            Err(reason) => {
+                row.decision = Verdict::Blocked;
+                row.reasons.insert(0, reason.clone());
+            }
+        }
     }
 }

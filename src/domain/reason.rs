@@ -93,6 +93,7 @@ codes! {
     TargetUnknown "target-unknown" "The configuration has no such Git target.",
     TargetRefused "target-refused" "The Git target does not serve this namespace.",
     Committed "committed" "The change is in Git; the cluster does not run it yet.",
+    GitEdit "git-edit" "A line of a file in Git that would be edited.",
     GitRefused "git-refused" "The Git server refused the change.",
     GitNoPlace "git-no-place" "No file of the Git target says which image this container runs.",
     GitConflict "git-conflict" "The files of the Git target disagree, or cannot be edited exactly.",

@@ -53,9 +53,13 @@ impl Git {
         Self { settings, clock, inherited }
     }
 
-    /// Runs a command that asks no server.
+    /// Runs a command that asks no server. If it fails, the clone is not what it should be.
     pub(super) async fn local(&self, args: &[&str], input: &[u8]) -> Result<Vec<u8>, GitError> {
-        self.run(args, input, LOCAL, Vec::new()).await.map(|(stdout, _)| stdout)
+        match self.run(args, input, LOCAL, Vec::new()).await {
+            Ok((stdout, _)) => Ok(stdout),
+            Err(GitError::Failed { words, .. }) => Err(GitError::Broken(words)),
+            Err(broken) => Err(broken),
+        }
     }
 
     /// Runs a command that asks the server; what it printed on both outputs.

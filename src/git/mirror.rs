@@ -78,8 +78,8 @@ impl Mirror {
         let branch = format!("refs/heads/{}", self.settings.branch);
         if let Some(head) = &self.head {
             let (listed, _) = self.git.remote(&["ls-remote", "origin", &branch], b"").await?;
-            let there = String::from_utf8_lossy(&listed).split_whitespace().next().map(str::to_owned);
-            if there.as_deref() == Some(head) {
+            let is_there = |line: &str| line.split_once('\t') == Some((head, &branch));
+            if String::from_utf8_lossy(&listed).lines().any(is_there) {
                 return Ok(head.clone());
             }
         }

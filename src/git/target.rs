@@ -69,6 +69,18 @@ impl Target {
         Self { settings, clock, work: Mutex::new(Work { mirror, snapshot: Snapshot::default() }) }
     }
 
+    /// Where each plan would be written, as `file:line`, or why it would not be. Nothing is changed.
+    pub async fn preview(&self, plans: Vec<Plan<Approved>>) -> Result<Vec<Result<Vec<String>, Reason>>, String> {
+        let mut work = self.work.lock().await;
+        let found = self.look(&mut work, &Arc::new(plans)).await;
+        let (_, findings) = found.map_err(|error| format!("{}: {error}", self.place()))?;
+        let shown = |finding| match finding {
+            Finding::There(places) | Finding::Edits(_, places) => Ok(places),
+            Finding::Blocked(reason) => Err(reason),
+        };
+        Ok(findings.into_iter().map(shown).collect())
+    }
+
     async fn write(&self, plans: Vec<Plan<Approved>>) -> Vec<Outcome> {
         let mut work = self.work.lock().await;
         let plans = Arc::new(plans);
@@ -100,8 +112,12 @@ impl Target {
         }
     }
 
-    /// What happens to each plan; none if somebody pushed meanwhile.
-    async fn round(&self, work: &mut Work, plans: &Arc<Vec<Plan<Approved>>>) -> Result<Option<Vec<Outcome>>, GitError> {
+    /// The branch's commit, and where each plan stands in it.
+    async fn look(
+        &self,
+        work: &mut Work,
+        plans: &Arc<Vec<Plan<Approved>>>,
+    ) -> Result<(String, Vec<Finding>), GitError> {
         let head = work.mirror.sync().await?;
         work.snapshot.update(&mut work.mirror, &self.settings, &head).await?;
         let history = Arc::new(work.mirror.history(&head).await?);
@@ -110,6 +126,12 @@ impl Target {
             let found = tokio::task::spawn_blocking(move || find(&plans, &files, &settings, &history)).await;
             found.map_err(|_| GitError::Broken("the search for the images broke".to_owned()))?
         };
+        Ok((head, findings))
+    }
+
+    /// What happens to each plan; none if somebody pushed meanwhile.
+    async fn round(&self, work: &mut Work, plans: &Arc<Vec<Plan<Approved>>>) -> Result<Option<Vec<Outcome>>, GitError> {
+        let (head, findings) = self.look(work, plans).await?;
         let entries = work.snapshot.entries.clone();
         let mut blobs: Vec<String> =
             paths(&findings).filter_map(|path| Some(entries.get(path)?.blob.clone())).collect();

@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::support::{
-    control_plane::{Namespace, shared},
+    control_plane::{ADMIN, Namespace, shared},
     eventually,
     git_server::{BareRepo, GitServer, Options},
     objects::{deployment, event_says, runs},
-    operator::{Operator, Setup},
+    operator::{Operator, Setup, supercargo},
     registry::{Image, Registry},
 };
 
 /// A manifest as people write it, with things that must stay.
-fn manifest(namespace: &Namespace<'_>, image: &str) -> String {
+pub(super) fn manifest(namespace: &Namespace<'_>, name: &str, image: &str) -> String {
     format!(
-        "# the shop's front\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, namespace: {}}}\nspec:\n  \
+        "# the shop's front\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: {}}}\nspec:\n  \
          template:\n    spec:\n      containers:\n      - name: web\n        image: \"{image}\"   # kept\n",
         namespace.name
     )
@@ -26,7 +26,7 @@ fn annotations() -> serde_json::Value {
     json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": "git:prod"})
 }
 
-fn config(folder: &Path, namespaces: &str, url: &str) -> PathBuf {
+pub(super) fn config(folder: &Path, namespaces: &str, url: &str) -> PathBuf {
     let path = folder.join("config.yaml");
     let token = folder.join("token");
     std::fs::write(&token, "geheim-4711\n").unwrap();
@@ -50,7 +50,7 @@ async fn a_pushed_image_is_committed_and_followed_until_the_cluster_runs_it() {
     let server = GitServer::start_with(Options { password, ..Options::default() }).await;
     let namespace = plane.namespace("git").await;
     let image = |tag: &str| format!("{}/team/web:{tag}", registry.host);
-    let before = manifest(&namespace, &image("1.0.0"));
+    let before = manifest(&namespace, "web", &image("1.0.0"));
     let repo = server.create("deploy", &[("apps/web.yaml", before.as_bytes()), ("other/web.yaml", before.as_bytes())]);
     registry.push("team/web", "1.0.0", &Image::unique()).await;
     namespace.create(&deployment("web", &image("1.0.0"), annotations()).to_string()).await;
@@ -62,9 +62,21 @@ async fn a_pushed_image_is_committed_and_followed_until_the_cluster_runs_it() {
         "--git-cache",
         cache.to_str().unwrap(),
     ]);
-    let operator = Operator::start(plane, &setup).await;
-
     registry.push("team/web", "1.1.0", &Image::unique()).await;
+
+    // `plan` says where, and changes nothing.
+    let kubeconfig = plane.kubeconfig(ADMIN);
+    let args = ["plan", "-n", &namespace.name, "-o", "json", "--kubeconfig", kubeconfig.to_str().unwrap()];
+    let planned = supercargo(&[&args[..], &["--config", config.to_str().unwrap()]].concat(), folder.path());
+    let said = String::from_utf8(planned.stdout).unwrap();
+    assert!(
+        said.contains("git-edit") && said.contains("apps/web.yaml:10"),
+        "{said} {}",
+        String::from_utf8_lossy(&planned.stderr)
+    );
+    assert_eq!(repo.log().len(), 1);
+
+    let operator = Operator::start(plane, &setup).await;
     commits(&repo, 2).await;
     assert_eq!(String::from_utf8(repo.read("apps/web.yaml")).unwrap(), before.replace("1.0.0", "1.1.0"));
     assert_eq!(repo.read("other/web.yaml"), before.as_bytes(), "outside the target's paths");
@@ -108,7 +120,7 @@ async fn a_target_serves_only_the_namespaces_it_names() {
     let server = GitServer::start().await;
     let namespace = plane.namespace("git-stranger").await;
     let image = format!("{}/team/web:1.0.0", registry.host);
-    let repo = server.create("deploy", &[("apps/web.yaml", manifest(&namespace, &image).as_bytes())]);
+    let repo = server.create("deploy", &[("apps/web.yaml", manifest(&namespace, "web", &image).as_bytes())]);
     registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
     namespace.create(&deployment("web", &image, annotations()).to_string()).await;
     let config = config(folder.path(), "somebody-else", &server.url("deploy"));

@@ -174,6 +174,24 @@ async fn servers_without_filters_and_with_passwords_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_return_to_what_is_older_than_the_clone_is_understood() {
+    let password = Some(("bot".to_owned(), "geheim".to_owned()));
+    let server = GitServer::start_with(Options { password, ..Options::default() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let repo = server.create("deploy", &[("a/b/web.yaml", manifest("web", "1.0.0").as_bytes())]);
+    repo.commit(&[("a/b/web.yaml", Some(manifest("web", "1.0.5").as_bytes()))], "By hand", PERSON);
+    let secret = Secret::Value(SecretString::from("geheim".to_owned()));
+    let credentials = Credentials::Token { username: "bot".to_owned(), secret };
+    let target = target(Settings { credentials, ..settings(&server.url("deploy"), folder.path()) });
+    assert_eq!(code(&one(&target, plan("web", "1.0.5", "1.1.0")).await), "committed");
+    // The very trees of the first commit, of which the clone has the commit and nothing else.
+    repo.commit(&[("a/b/web.yaml", Some(manifest("web", "1.0.0").as_bytes()))], "Go back", PERSON);
+    assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.1.0")).await), "reverted");
+    assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.2.0")).await), "committed");
+    assert_eq!(text(&repo, "a/b/web.yaml"), manifest("web", "1.2.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_file_of_the_tree_is_left_alone() {
     let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
     let repo = server.create("deploy", &[("real.yaml", manifest("web", "1.0.0").as_bytes())]);

@@ -24,6 +24,11 @@ use super::{
 pub(crate) struct Random(u64);
 
 impl Random {
+    /// From a seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// One that is below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -70,7 +75,7 @@ const SECRET: &str = "said-by-the-registry";
 /// was written to each container at most once and never an older one after a newer one.
 pub(crate) async fn kill(kills: usize, seed: u64) -> Outcome {
     println!("SUPERCARGO_SEED={seed}, {kills} kills");
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let (plane, registry) = (ControlPlane::start(Parts::Api).await, Arc::new(Registry::start().await));
     let namespace = plane.namespace_with("killed", json!({})).await;
     let image = |repository: u64, n: usize| format!("{}/r{repository}:1.0.{n}", registry.host);
