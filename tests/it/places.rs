@@ -335,6 +335,59 @@ fn what_cannot_be_read_is_said(#[case] path: &str, #[case] bytes: &[u8], #[case]
 }
 
 #[test]
+fn a_file_of_20000_documents_is_edited_in_one_go() {
+    let document = |n: usize| match n % 50 {
+        0 => WEB.replacen("name: web,", &format!("name: w{n}, namespace: prod,"), 1),
+        _ => format!("kind: ConfigMap\ndata: {{n: {n}}}\n"),
+    };
+    let text = (0..20_000).map(document).collect::<Vec<_>>().join("---\n");
+    let files = repository(&[("all.yaml", &text)]);
+    let options = Options::default();
+    let index = Index::new(&files, &options);
+    let workloads = index.rendered().workloads;
+    assert_eq!(workloads.len(), 400);
+    let wanted = |workload: Workload| Wanted {
+        workload: workload.id,
+        instance: None,
+        container: "web".into(),
+        init: false,
+        from: "nginx:1.26".parse().unwrap(),
+        to: "nginx:1.27".parse().unwrap(),
+    };
+    let spots = workloads.into_iter().flat_map(|(workload, ..)| index.locate(&wanted(workload)).unwrap());
+    let edits: Vec<SpotEdit> = spots.flat_map(|spot| spot.edits).collect();
+    let edited = places::apply("all.yaml", text.as_bytes(), &edits.iter().collect::<Vec<_>>()).unwrap();
+    assert!(String::from_utf8(edited).unwrap() == text.replace("nginx:1.26", "nginx:1.27"));
+}
+
+/// An edit is for the text that it was found in, and for no other.
+#[test]
+fn an_edit_of_a_text_that_has_changed_is_refused() {
+    let files = repository(&[
+        ("values.yaml", "image:\n  repository: nginx\n  tag: v1\n"),
+        ("a.env", "A=x:v1 # supercargo: minor\n"),
+    ]);
+    for (name, image, path, changed) in [
+        ("values", "nginx", "values.yaml", "image:\n  repository: nginx\n  tag: v2\n"),
+        ("values", "nginx", "values.yaml", "a: b\nimage:\n  repository: nginx\n  tag: v1\n"),
+        ("values", "nginx", "values.yaml", ""),
+        ("values", "nginx", "values.yaml", "image: [\n"),
+        ("env", "x", "a.env", "A=x:v2 # supercargo: minor\n"),
+        ("env", "x", "a.env", "B=y\nA=x:v1 # supercargo: minor\n"),
+        ("env", "x", "a.env", ""),
+    ] {
+        let (from, to) = (format!("{image}:v1"), format!("{image}:v3"));
+        let (kind, namespace) = (None, "prod".into());
+        let change =
+            Change { kind, namespace, name: name.into(), container: None, init: false, instance: None, from, to };
+        let spots = places::locate(&files, &change.wanted(), &Options::default()).unwrap();
+        let edits: Vec<&SpotEdit> = spots[0].edits.iter().collect();
+        assert_eq!(&*spots[0].path, path);
+        assert!(places::apply(path, changed.as_bytes(), &edits).is_err(), "{changed:?}");
+    }
+}
+
+#[test]
 fn a_file_that_is_too_large_is_left_alone() {
     let text = vec![b' '; manifest::MAX_BYTES + 1];
     assert!(Facts::read("a.yaml", &text).problems()[0].reason.contains("split the file"));
