@@ -393,46 +393,66 @@ fn a_file_that_is_too_large_is_left_alone() {
     assert!(Facts::read("a.yaml", &text).problems()[0].reason.contains("split the file"));
 }
 
-/// Kustomize itself renders the edited cases, and only images differ.
+/// The folders of a case in which a file of that name is, before and after the edit.
+fn edited_folders(name: impl Fn(&str) -> bool) -> Vec<(PathBuf, PathBuf, tempfile::TempDir)> {
+    let mut found = Vec::new();
+    for case in fs::read_dir(CASES).unwrap().map(|entry| entry.unwrap().path()).filter(|c| c.join("after").exists()) {
+        let mut after = texts(&case.join("before"));
+        let of_name = after.keys().filter_map(|path| path.rsplit_once('/')).filter(|(_, file)| name(file));
+        let folders: Vec<String> = of_name.map(|(folder, _)| folder.to_owned()).collect();
+        after.extend(texts(&case.join("after")));
+        for folder in folders {
+            let edited = tempfile::tempdir().unwrap();
+            for (path, text) in &after {
+                let path = edited.path().join(&**path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            found.push((case.join("before").join(&folder), edited.path().join(&folder), edited));
+        }
+    }
+    found
+}
+
+/// How many lines differ, all of them of images.
+fn other_images(folder: &Path, before: &str, after: &str) -> usize {
+    assert_eq!(before.lines().count(), after.lines().count(), "{folder:?}");
+    let is_image = |line: &str| line.contains("image: ") || line.contains("tag: ");
+    let differing = before.lines().zip(after.lines()).filter(|(before, after)| before != after);
+    let each =
+        differing.map(|(before, after)| assert!(is_image(before) && is_image(after), "{folder:?}: {before} {after}"));
+    each.count()
+}
+
+fn output(program: &str, args: &[&str], folder: &Path) -> Option<String> {
+    // Nothing is fetched: a remote resource is one that cannot be had.
+    let mut command = std::process::Command::new(crate::support::bin(program));
+    command.args(args).arg(folder).env("HTTPS_PROXY", "http://127.0.0.1:1").env("PATH", "");
+    let output = command.output().unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+}
+
 #[test]
 fn kustomize_renders_the_edited_trees_with_other_images_only() {
     let mut changed = 0;
-    for case in fs::read_dir(CASES).unwrap().map(|entry| entry.unwrap().path()).filter(|c| c.join("after").exists()) {
-        let is_kustomization = |path: &str| path.to_lowercase().contains("kustomization");
-        let mut after = texts(&case.join("before"));
-        let folders: Vec<String> = after
-            .keys()
-            .filter(|p| is_kustomization(p))
-            .filter_map(|p| Some(p.rsplit_once('/')?.0.to_owned()))
-            .collect();
-        after.extend(texts(&case.join("after")));
-        let edited = tempfile::tempdir().unwrap();
-        for (path, text) in &after {
-            let path = edited.path().join(&**path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        for folder in folders {
-            // One may be no more than a part of others, in a circle, or have resources elsewhere.
-            let Some(before) = kustomize(&case.join("before").join(&folder)) else { continue };
-            let after = kustomize(&edited.path().join(&folder)).unwrap_or_else(|| panic!("{case:?}: {folder}"));
-            assert_eq!(before.lines().count(), after.lines().count(), "{case:?}: {folder}");
-            for (before, after) in before.lines().zip(after.lines()).filter(|(before, after)| before != after) {
-                let is_image = |line: &str| line.contains("image: ") || line.contains("tag: ");
-                assert!(is_image(before) && is_image(after), "{case:?}: {before} {after}");
-                changed += 1;
-            }
-        }
+    for (before, after, _edited) in edited_folders(|name| name.to_lowercase().contains("kustomization")) {
+        // One may be no more than a part of others, in a circle, or have resources elsewhere.
+        let Some(was) = output("kubectl", &["kustomize"], &before) else { continue };
+        let is = output("kubectl", &["kustomize"], &after).unwrap_or_else(|| panic!("{before:?}"));
+        changed += other_images(&before, &was, &is);
     }
     assert!(changed >= 30, "{changed}");
 }
 
-fn kustomize(folder: &Path) -> Option<String> {
-    // Nothing is fetched: a remote resource is one that cannot be had.
-    let proxy = "http://127.0.0.1:1";
-    let mut command = std::process::Command::new(crate::support::bin("kubectl"));
-    let output = command.arg("kustomize").arg(folder).env("HTTPS_PROXY", proxy).env("PATH", "").output().unwrap();
-    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+#[test]
+fn helm_renders_the_edited_charts_with_other_images_only() {
+    let mut changed = 0;
+    for (before, after, _edited) in edited_folders(|name| name == "Chart.yaml") {
+        let Some(was) = output("helm", &["template", "web"], &before) else { continue };
+        let is = output("helm", &["template", "web"], &after).unwrap_or_else(|| panic!("{before:?}"));
+        changed += other_images(&before, &was, &is);
+    }
+    assert!(changed >= 4, "{changed}");
 }
 
 mod properties {

@@ -124,12 +124,16 @@ impl Facts {
 
     /// Keeps no more of one file than its share of memory.
     fn limit(&mut self) {
-        let images = self.kustomization.as_mut().map_or(0, |kustomization| limit(&mut kustomization.images));
+        let images = self.kustomization.as_mut().map_or(0, |kustomization| {
+            let included = limit(&mut kustomization.resources) + limit(&mut kustomization.components);
+            included + limit(&mut kustomization.images) + limit(&mut kustomization.patches)
+        });
         let releases = self.releases.iter_mut().map(|release| limit(&mut release.values) + limit(&mut release.images));
         let more = images + releases.sum::<usize>() + limit(&mut self.values) + limit(&mut self.markers);
         let more = more + limit(&mut self.listed) + limit(&mut self.operations) + limit(&mut self.problems);
         if more > 0 {
-            let reason = format!("of the images here {more} are left out, as more than {MAX_KEPT} are: split the file");
+            let reason =
+                format!("{more} values here are left out: no more than {MAX_KEPT} of a kind are kept; split the file");
             self.problems.push(ManifestError::new(1, reason));
         }
     }
