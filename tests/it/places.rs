@@ -360,6 +360,22 @@ fn a_file_of_20000_documents_is_edited_in_one_go() {
     assert!(String::from_utf8(edited).unwrap() == text.replace("nginx:1.26", "nginx:1.27"));
 }
 
+#[test]
+fn kustomizations_that_include_one_another_in_very_many_ways_are_refused() {
+    let one = |n: usize| format!("resources: [../k{n}-0, ../k{n}-1]\n");
+    let each = |n: usize| (0..2).map(move |side| (format!("k{n}-{side}/kustomization.yaml"), n));
+    let texts: Vec<(String, String)> = (0..40)
+        .flat_map(each)
+        .map(|(path, n)| (path, if n == 39 { "resources: [../web.yaml]\n".to_owned() } else { one(n + 1) }))
+        .chain([("web.yaml".to_owned(), WEB.to_owned())])
+        .collect();
+    let files = repository(&texts.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect::<Vec<_>>());
+    let options = Options { default_namespace: Some("prod".into()), ..Options::default() };
+    let (_, problems) = shown(&files, &options);
+    let expected = "web.yaml: line 1: kustomizations include it in more ways than are followed: simplify them";
+    assert_eq!(problems, [expected]);
+}
+
 /// An edit is for the text that it was found in, and for no other.
 #[test]
 fn an_edit_of_a_text_that_has_changed_is_refused() {
