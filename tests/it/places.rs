@@ -335,51 +335,140 @@ fn what_cannot_be_read_is_said(#[case] path: &str, #[case] bytes: &[u8], #[case]
 }
 
 #[test]
+fn a_file_of_20000_documents_is_edited_in_one_go() {
+    let document = |n: usize| match n % 50 {
+        0 => WEB.replacen("name: web,", &format!("name: w{n}, namespace: prod,"), 1),
+        _ => format!("kind: ConfigMap\ndata: {{n: {n}}}\n"),
+    };
+    let text = (0..20_000).map(document).collect::<Vec<_>>().join("---\n");
+    let files = repository(&[("all.yaml", &text)]);
+    let options = Options::default();
+    let index = Index::new(&files, &options);
+    let workloads = index.rendered().workloads;
+    assert_eq!(workloads.len(), 400);
+    let wanted = |workload: Workload| Wanted {
+        workload: workload.id,
+        instance: None,
+        container: "web".into(),
+        init: false,
+        from: "nginx:1.26".parse().unwrap(),
+        to: "nginx:1.27".parse().unwrap(),
+    };
+    let spots = workloads.into_iter().flat_map(|(workload, ..)| index.locate(&wanted(workload)).unwrap());
+    let edits: Vec<SpotEdit> = spots.flat_map(|spot| spot.edits).collect();
+    let edited = places::apply("all.yaml", text.as_bytes(), &edits.iter().collect::<Vec<_>>()).unwrap();
+    assert!(String::from_utf8(edited).unwrap() == text.replace("nginx:1.26", "nginx:1.27"));
+}
+
+#[test]
+fn kustomizations_that_include_one_another_in_very_many_ways_are_refused() {
+    let one = |n: usize| format!("resources: [../k{n}-0, ../k{n}-1]\n");
+    let each = |n: usize| (0..2).map(move |side| (format!("k{n}-{side}/kustomization.yaml"), n));
+    let texts: Vec<(String, String)> = (0..40)
+        .flat_map(each)
+        .map(|(path, n)| (path, if n == 39 { "resources: [../web.yaml]\n".to_owned() } else { one(n + 1) }))
+        .chain([("web.yaml".to_owned(), WEB.to_owned())])
+        .collect();
+    let files = repository(&texts.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect::<Vec<_>>());
+    let options = Options { default_namespace: Some("prod".into()), ..Options::default() };
+    let (_, problems) = shown(&files, &options);
+    let expected = "web.yaml: line 1: kustomizations include it in more ways than are followed: simplify them";
+    assert_eq!(problems, [expected]);
+}
+
+/// An edit is for the text that it was found in, and for no other.
+#[test]
+fn an_edit_of_a_text_that_has_changed_is_refused() {
+    let files = repository(&[
+        ("values.yaml", "image:\n  repository: nginx\n  tag: v1\n"),
+        ("a.env", "A=x:v1 # supercargo: minor\n"),
+    ]);
+    for (name, image, path, changed) in [
+        ("values", "nginx", "values.yaml", "image:\n  repository: nginx\n  tag: v2\n"),
+        ("values", "nginx", "values.yaml", "a: b\nimage:\n  repository: nginx\n  tag: v1\n"),
+        ("values", "nginx", "values.yaml", ""),
+        ("values", "nginx", "values.yaml", "image: [\n"),
+        ("env", "x", "a.env", "A=x:v2 # supercargo: minor\n"),
+        ("env", "x", "a.env", "B=y\nA=x:v1 # supercargo: minor\n"),
+        ("env", "x", "a.env", ""),
+    ] {
+        let (from, to) = (format!("{image}:v1"), format!("{image}:v3"));
+        let (kind, namespace) = (None, "prod".into());
+        let change =
+            Change { kind, namespace, name: name.into(), container: None, init: false, instance: None, from, to };
+        let spots = places::locate(&files, &change.wanted(), &Options::default()).unwrap();
+        let edits: Vec<&SpotEdit> = spots[0].edits.iter().collect();
+        assert_eq!(&*spots[0].path, path);
+        assert!(places::apply(path, changed.as_bytes(), &edits).is_err(), "{changed:?}");
+    }
+}
+
+#[test]
 fn a_file_that_is_too_large_is_left_alone() {
     let text = vec![b' '; manifest::MAX_BYTES + 1];
     assert!(Facts::read("a.yaml", &text).problems()[0].reason.contains("split the file"));
 }
 
-/// Kustomize itself renders the edited cases, and only images differ.
+/// The folders of a case in which a file of that name is, before and after the edit.
+fn edited_folders(name: impl Fn(&str) -> bool) -> Vec<(PathBuf, PathBuf, tempfile::TempDir)> {
+    let mut found = Vec::new();
+    for case in fs::read_dir(CASES).unwrap().map(|entry| entry.unwrap().path()).filter(|c| c.join("after").exists()) {
+        let mut after = texts(&case.join("before"));
+        let of_name = after.keys().filter_map(|path| path.rsplit_once('/')).filter(|(_, file)| name(file));
+        let folders: Vec<String> = of_name.map(|(folder, _)| folder.to_owned()).collect();
+        after.extend(texts(&case.join("after")));
+        for folder in folders {
+            let edited = tempfile::tempdir().unwrap();
+            for (path, text) in &after {
+                let path = edited.path().join(&**path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            found.push((case.join("before").join(&folder), edited.path().join(&folder), edited));
+        }
+    }
+    found
+}
+
+/// How many lines differ, all of them of images.
+fn other_images(folder: &Path, before: &str, after: &str) -> usize {
+    assert_eq!(before.lines().count(), after.lines().count(), "{folder:?}");
+    let is_image = |line: &str| line.contains("image: ") || line.contains("tag: ");
+    let differing = before.lines().zip(after.lines()).filter(|(before, after)| before != after);
+    let each =
+        differing.map(|(before, after)| assert!(is_image(before) && is_image(after), "{folder:?}: {before} {after}"));
+    each.count()
+}
+
+fn output(program: &str, args: &[&str], folder: &Path) -> Option<String> {
+    // Nothing is fetched: a remote resource is one that cannot be had.
+    let mut command = std::process::Command::new(crate::support::bin(program));
+    command.args(args).arg(folder).env("HTTPS_PROXY", "http://127.0.0.1:1").env("PATH", "");
+    let output = command.output().unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+}
+
 #[test]
 fn kustomize_renders_the_edited_trees_with_other_images_only() {
     let mut changed = 0;
-    for case in fs::read_dir(CASES).unwrap().map(|entry| entry.unwrap().path()).filter(|c| c.join("after").exists()) {
-        let is_kustomization = |path: &str| path.to_lowercase().contains("kustomization");
-        let mut after = texts(&case.join("before"));
-        let folders: Vec<String> = after
-            .keys()
-            .filter(|p| is_kustomization(p))
-            .filter_map(|p| Some(p.rsplit_once('/')?.0.to_owned()))
-            .collect();
-        after.extend(texts(&case.join("after")));
-        let edited = tempfile::tempdir().unwrap();
-        for (path, text) in &after {
-            let path = edited.path().join(&**path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        for folder in folders {
-            // One may be no more than a part of others, in a circle, or have resources elsewhere.
-            let Some(before) = kustomize(&case.join("before").join(&folder)) else { continue };
-            let after = kustomize(&edited.path().join(&folder)).unwrap_or_else(|| panic!("{case:?}: {folder}"));
-            assert_eq!(before.lines().count(), after.lines().count(), "{case:?}: {folder}");
-            for (before, after) in before.lines().zip(after.lines()).filter(|(before, after)| before != after) {
-                let is_image = |line: &str| line.contains("image: ") || line.contains("tag: ");
-                assert!(is_image(before) && is_image(after), "{case:?}: {before} {after}");
-                changed += 1;
-            }
-        }
+    for (before, after, _edited) in edited_folders(|name| name.to_lowercase().contains("kustomization")) {
+        // One may be no more than a part of others, in a circle, or have resources elsewhere.
+        let Some(was) = output("kubectl", &["kustomize"], &before) else { continue };
+        let is = output("kubectl", &["kustomize"], &after).unwrap_or_else(|| panic!("{before:?}"));
+        changed += other_images(&before, &was, &is);
     }
     assert!(changed >= 30, "{changed}");
 }
 
-fn kustomize(folder: &Path) -> Option<String> {
-    // Nothing is fetched: a remote resource is one that cannot be had.
-    let proxy = "http://127.0.0.1:1";
-    let mut command = std::process::Command::new(crate::support::bin("kubectl"));
-    let output = command.arg("kustomize").arg(folder).env("HTTPS_PROXY", proxy).env("PATH", "").output().unwrap();
-    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+#[test]
+fn helm_renders_the_edited_charts_with_other_images_only() {
+    let mut changed = 0;
+    for (before, after, _edited) in edited_folders(|name| name == "Chart.yaml") {
+        let Some(was) = output("helm", &["template", "web"], &before) else { continue };
+        let is = output("helm", &["template", "web"], &after).unwrap_or_else(|| panic!("{before:?}"));
+        changed += other_images(&before, &was, &is);
+    }
+    assert!(changed >= 4, "{changed}");
 }
 
 mod properties {

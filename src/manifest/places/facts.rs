@@ -11,14 +11,14 @@ use super::{
     kustomization::{self, Kustomization},
     listed::{self, Listed},
     marker::{self, Marker},
-    names::{self, FileKind},
+    names::FileKind,
     patch::{self, Operation},
     release::{self, Release},
     values,
 };
 
-/// What one file holds that can name an image, without its text. It depends on nothing but what kind of file its path
-/// makes it, and the text.
+/// What one file holds that can name an image, without its text. It depends on nothing but the [`FileKind`] of its path,
+/// and the text.
 #[derive(Debug, Default)]
 pub struct Facts {
     pub(super) manifests: Manifests,
@@ -66,13 +66,13 @@ fn limit<T>(list: &mut Vec<T>) -> usize {
 impl Facts {
     /// Whether a file of this path may hold anything, by its name only.
     pub fn is_wanted(path: &str) -> bool {
-        names::kind(path) != FileKind::Never
+        FileKind::of(path) != FileKind::Never
     }
 
     /// Reads a file. What cannot be read of it is among the problems, and is never edited.
     pub fn read(path: &str, bytes: &[u8]) -> Self {
         let mut facts = Self::default();
-        let kind = names::kind(path);
+        let kind = FileKind::of(path);
         if kind == FileKind::Chart {
             facts.is_chart = true;
             return facts;
@@ -95,7 +95,7 @@ impl Facts {
                 return facts;
             }
         };
-        if kind != FileKind::Kustomization && path != listed::FILE && !is_promising(bytes) {
+        if !matches!(kind, FileKind::Kustomization | FileKind::Listed) && !is_promising(bytes) {
             return facts;
         }
         let has_marker = text.contains("supercargo:") || text.contains("$imagepolicy");
@@ -107,10 +107,10 @@ impl Facts {
             return facts;
         }
         match Tree::parse(text) {
-            Ok(tree) => facts.of_tree(path, kind, &tree, has_marker),
+            Ok(tree) => facts.of_tree(kind, &tree, has_marker),
             Err(error) => {
                 // The templates of a chart are no YAML, and need not be.
-                if !(text.contains("{{") && path.split('/').any(|folder| folder == "templates")) {
+                if !(kind == FileKind::Template && text.contains("{{")) {
                     facts.problems.push(error);
                 }
                 if has_marker {
@@ -124,23 +124,27 @@ impl Facts {
 
     /// Keeps no more of one file than its share of memory.
     fn limit(&mut self) {
-        let images = self.kustomization.as_mut().map_or(0, |kustomization| limit(&mut kustomization.images));
+        let images = self.kustomization.as_mut().map_or(0, |kustomization| {
+            let included = limit(&mut kustomization.resources) + limit(&mut kustomization.components);
+            included + limit(&mut kustomization.images) + limit(&mut kustomization.patches)
+        });
         let releases = self.releases.iter_mut().map(|release| limit(&mut release.values) + limit(&mut release.images));
         let more = images + releases.sum::<usize>() + limit(&mut self.values) + limit(&mut self.markers);
         let more = more + limit(&mut self.listed) + limit(&mut self.operations) + limit(&mut self.problems);
         if more > 0 {
-            let reason = format!("of the images here {more} are left out, as more than {MAX_KEPT} are: split the file");
+            let reason =
+                format!("{more} values here are left out: no more than {MAX_KEPT} of a kind are kept; split the file");
             self.problems.push(ManifestError::new(1, reason));
         }
     }
 
-    fn of_tree(&mut self, path: &str, kind: FileKind, tree: &Tree, has_marker: bool) {
+    fn of_tree(&mut self, kind: FileKind, tree: &Tree, has_marker: bool) {
         let source = Source::file(tree);
         self.sealed = sealed(tree).map(|key| tree.line(key));
         if kind == FileKind::Kustomization {
             self.kustomization = kustomization::read(&source, &mut self.problems).map(Box::new);
         }
-        if path == listed::FILE {
+        if kind == FileKind::Listed {
             listed::read(tree, &mut self.listed, &mut self.problems);
         }
         let mut manifests = Manifests::default();
@@ -161,13 +165,13 @@ impl Facts {
         if has_marker {
             marker::of_tree(&source, &mut self.markers, &mut self.problems);
         }
-        if kind != FileKind::Kustomization && path != listed::FILE {
-            self.plain_values(path, kind, &source);
+        if !matches!(kind, FileKind::Kustomization | FileKind::Listed) {
+            self.plain_values(kind, &source);
         }
     }
 
     /// Values of a file that is no stream of Kubernetes objects.
-    fn plain_values(&mut self, path: &str, kind: FileKind, source: &Source) {
+    fn plain_values(&mut self, kind: FileKind, source: &Source) {
         let tree = source.tree;
         let [document] = tree.documents.as_slice() else { return };
         let root = document.root;
@@ -182,7 +186,7 @@ impl Facts {
             self.values = values::images(source, root);
         }
         // Dashboards and the like are JSON, and large.
-        if kind == FileKind::Values || !path.ends_with(".json") {
+        if kind != FileKind::Json {
             self.flat = values::flat(source, root, "").unwrap_or_default();
         }
     }

@@ -17,6 +17,9 @@ use crate::domain::{
     workload::Container,
 };
 
+/// Why nothing is said of a repository.
+pub(super) const TOO_MANY: &str = "kustomizations include it in more ways than are followed: simplify them";
+
 impl<'f> Index<'f> {
     /// All places of a change, or why there is none. Those that are found agree on the image that they make now.
     pub fn locate(&self, wanted: &Wanted) -> Result<Vec<Spot>, Misfit> {
@@ -29,9 +32,8 @@ impl<'f> Index<'f> {
     }
 
     fn places(&self, wanted: &Wanted) -> Result<Vec<Spot>, Misfit> {
-        if self.kustomizations.too_many {
-            let reason = "the kustomizations include one another in more ways than are followed";
-            return Err(Misfit::Nowhere(reason.into()));
+        if let Some(path) = &self.kustomizations.too_many {
+            return Err(Misfit::Nowhere(format!("{}: {TOO_MANY}", excerpt(path))));
         }
         let (listed, of_file) = match wanted.workload.kind.as_str() == FILE_KIND {
             true => (self.listed(&wanted.workload.name), Some(&*wanted.workload.name)),

@@ -36,6 +36,7 @@ pub use apply::apply;
 pub use cell::SpotEdit;
 pub use facts::Facts;
 pub use index::Index;
+pub use names::FileKind;
 
 /// The files of a repository by path: relative to its root, with `/` between folders.
 pub type Files = BTreeMap<Arc<str>, Arc<Facts>>;

@@ -1,16 +1,24 @@
 //! What a file may hold, by its path.
 
-/// How a file is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FileKind {
-    /// YAML or JSON.
+use super::listed;
+
+/// How a file is read, which its path alone decides: equal texts of the same kind have equal [`super::Facts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileKind {
+    /// YAML.
     Yaml,
+    /// JSON.
+    Json,
     /// A kustomization.
     Kustomization,
     /// `Chart.yaml`: what is in `templates/` beside it is a template.
     Chart,
+    /// YAML in a folder `templates`, which may be none.
+    Template,
     /// Values by their name (`values.yaml`, `values-prod.yaml`, `prod.values.yaml`).
     Values,
+    /// `supercargo.yaml` at the root.
+    Listed,
     /// Other text with `#` comments: markers only.
     Text,
     /// Never read.
@@ -51,32 +59,38 @@ const TEXTS: [&str; 16] = [
     "hcl",
 ];
 
-pub(super) fn kind(path: &str) -> FileKind {
-    let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
-    if folders.split('/').any(|folder| folder.starts_with('.') || folder == "node_modules") {
-        return FileKind::Never;
-    }
-    // `.env` is the one dot file that people keep images in; only its markers count.
-    if name == ".env" || name.starts_with(".env.") {
-        return FileKind::Text;
-    }
-    let lower = name.to_ascii_lowercase();
-    if name.is_empty() || name.starts_with('.') || PIPELINES.iter().any(|pipeline| lower.starts_with(pipeline)) {
-        return FileKind::Never;
-    }
-    match name {
-        "kustomization.yaml" | "kustomization.yml" | "Kustomization" => return FileKind::Kustomization,
-        "Chart.yaml" => return FileKind::Chart,
-        _ => {}
-    }
-    let (stem, ending) = lower.rsplit_once('.').unwrap_or((&lower, ""));
-    let is_docker = |word: &str| stem == word || ending == word || lower.starts_with(word);
-    match ending {
-        "yaml" | "yml" | "json" if stem.starts_with("values") || stem.ends_with("values") => FileKind::Values,
-        "yaml" | "yml" | "json" => FileKind::Yaml,
-        _ if TEXTS.contains(&ending) => FileKind::Text,
-        _ if is_docker("dockerfile") || is_docker("containerfile") || lower == "makefile" => FileKind::Text,
-        _ => FileKind::Never,
+impl FileKind {
+    /// The kind of a file, by its path from the root of the repository.
+    pub fn of(path: &str) -> Self {
+        let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if folders.split('/').any(|folder| folder.starts_with('.') || folder == "node_modules") {
+            return Self::Never;
+        }
+        // `.env` is the one dot file that people keep images in; only its markers count.
+        if name == ".env" || name.starts_with(".env.") {
+            return Self::Text;
+        }
+        let lower = name.to_ascii_lowercase();
+        if name.is_empty() || name.starts_with('.') || PIPELINES.iter().any(|pipeline| lower.starts_with(pipeline)) {
+            return Self::Never;
+        }
+        match name {
+            "kustomization.yaml" | "kustomization.yml" | "Kustomization" => return Self::Kustomization,
+            "Chart.yaml" => return Self::Chart,
+            _ if path == listed::FILE => return Self::Listed,
+            _ => {}
+        }
+        let (stem, ending) = lower.rsplit_once('.').unwrap_or((&lower, ""));
+        let is_docker = |word: &str| stem == word || ending == word || lower.starts_with(word);
+        match ending {
+            "yaml" | "yml" if folders.split('/').any(|folder| folder == "templates") => Self::Template,
+            "yaml" | "yml" | "json" if stem.starts_with("values") || stem.ends_with("values") => Self::Values,
+            "yaml" | "yml" => Self::Yaml,
+            "json" => Self::Json,
+            _ if TEXTS.contains(&ending) => Self::Text,
+            _ if is_docker("dockerfile") || is_docker("containerfile") || lower == "makefile" => Self::Text,
+            _ => Self::Never,
+        }
     }
 }
 
@@ -111,6 +125,10 @@ mod tests {
     #[case("Kustomization", FileKind::Kustomization)]
     #[case("chart/values-prod.yaml", FileKind::Values)]
     #[case("prod.values.yml", FileKind::Values)]
+    #[case("chart/templates/a/values.yaml", FileKind::Template)]
+    #[case("a.json", FileKind::Json)]
+    #[case("supercargo.yaml", FileKind::Listed)]
+    #[case("a/supercargo.yaml", FileKind::Yaml)]
     #[case(".env", FileKind::Text)]
     #[case("a/.env.prod", FileKind::Text)]
     #[case("a/Dockerfile", FileKind::Text)]
@@ -125,7 +143,7 @@ mod tests {
     #[case("logo.png", FileKind::Never)]
     #[case("a/", FileKind::Never)]
     fn a_name_says_how_a_file_is_read(#[case] path: &str, #[case] expected: FileKind) {
-        assert_eq!(kind(path), expected);
+        assert_eq!(FileKind::of(path), expected);
     }
 
     #[rstest::rstest]

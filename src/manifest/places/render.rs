@@ -32,8 +32,8 @@ pub(super) struct Kustomizations<'f> {
     of_file: HashMap<String, Vec<usize>>,
     /// Files that are patches, and no manifests of their own.
     patches: HashSet<String>,
-    /// Whether there were more ways than are followed.
-    pub(super) too_many: bool,
+    /// The file from which there were more ways outwards than are followed.
+    pub(super) too_many: Option<String>,
     chains: usize,
 }
 
@@ -83,7 +83,7 @@ impl<'f> Kustomizations<'f> {
                 all.push(One { path, facts, parents: Vec::new(), components: Vec::new() });
             }
         }
-        let mut found = Self { all, of_file: HashMap::new(), patches: HashSet::new(), too_many: false, chains: 0 };
+        let mut found = Self { all, of_file: HashMap::new(), patches: HashSet::new(), too_many: None, chains: 0 };
         for outer in 0..found.all.len() {
             let One { path, facts, .. } = found.all[outer];
             for (list, is_component) in [(&facts.resources, false), (&facts.components, true)] {
@@ -130,7 +130,7 @@ impl<'f> Kustomizations<'f> {
             for &(parent, as_component) in parents {
                 is_root = false;
                 if way.len() >= MAX_DEPTH || layers.len() > 4 * MAX_DEPTH || open.len() + self.chains > MAX_CHAINS {
-                    self.too_many = true;
+                    self.too_many = Some(path.to_owned());
                     break;
                 }
                 let (mut way, mut layers) = (way.clone(), layers.clone());

@@ -8,6 +8,7 @@ use std::{
 use super::{
     FILE_KIND, Index, Misfit, Rendered, Wanted,
     listed::{self, Listed},
+    locate::TOO_MANY,
     marker::Says,
 };
 use crate::{
@@ -29,6 +30,9 @@ impl Index<'_> {
         for (path, facts) in self.files {
             rendered.problems.extend(facts.problems().iter().map(|problem| (path.clone(), problem.clone())));
             rendered.namespaces.extend(facts.manifests.namespaces.iter().cloned());
+        }
+        if let Some(path) = &self.kustomizations.too_many {
+            rendered.problems.push((path.as_str().into(), ManifestError::new(1, TOO_MANY)));
         }
         self.manifests_of(&mut rendered);
         self.marked_of(&mut rendered);
