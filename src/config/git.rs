@@ -143,6 +143,14 @@ impl GitConfig {
         if let Err(error) = self.path_globs() {
             wrong(format!("paths: {error}"));
         }
+        for rule in &self.values {
+            let parts = [&rule.registry, &rule.repository, &rule.tag, &rule.digest];
+            if rule.image.is_some() == parts.iter().any(|part| part.is_some()) {
+                wrong("values: name either `image`, or `repository` and `tag` and the like".to_owned());
+            } else if rule.image.is_none() && rule.repository.is_none() && rule.for_image.is_none() {
+                wrong("values: without `repository` nothing says which image it is: add `forImage`".to_owned());
+            }
+        }
         if let Err(why) = self.settle() {
             wrong(format!("settle: {why}"));
         }
@@ -276,6 +284,28 @@ fn is_branch(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[rstest::rstest]
+    #[case("", "")]
+    #[case("settle: 2m", "at most 60s")]
+    #[case("settle: 0s", "")]
+    #[case("forge: gitea", "`forge` is not built yet")]
+    #[case("signing: {format: ssh}", "`signing` is not built yet")]
+    #[case("credentials: {githubApp: {}}", "`githubApp` is not built yet")]
+    #[case("credentials: {sshKeyFile: /k}", "SSH needs")]
+    #[case("credentials: {username: bot}", "belongs to")]
+    #[case("credentials: {tokenEnv: SUPERCARGO_TEST_NOT_SET}", "has no `SUPERCARGO_TEST_NOT_SET`")]
+    #[case("author: {name: \"a<b\", email: a@b}", "author:")]
+    #[case("namespaces: ['a[']", "namespaces:")]
+    #[case("values: [{files: v.yaml, tag: a.b}]", "add `forImage`")]
+    #[case("values: [{files: v.yaml}]", "name either")]
+    #[case("values: [{files: v.yaml, image: a.b}]", "")]
+    fn a_target_that_would_not_do_what_it_says_is_refused(#[case] more: &str, #[case] says: &str) {
+        let text = format!("name: prod\nurl: https://git.example.com/a.git\nbranch: main\n{more}\n");
+        let mut config: GitConfig = serde_saphyr::from_str(&text).unwrap();
+        let problems = config.check().join("; ");
+        assert!(problems.contains(says) && problems.is_empty() == says.is_empty(), "{problems}");
+    }
 
     #[rstest::rstest]
     #[case("https://git.example.com/team/deploy.git", true)]

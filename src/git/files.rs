@@ -10,7 +10,10 @@ use super::{
     mirror::{Mirror, TreeEntry},
     settings::Settings,
 };
-use crate::manifest::places::{Facts, Files};
+use crate::manifest::places::{Facts, FileKind, Files};
+
+/// A blob, and what kind of file it is: a values file is read otherwise than a manifest.
+type Key = (String, FileKind);
 
 /// The files of the commit that was looked at last.
 #[derive(Default)]
@@ -18,8 +21,7 @@ pub(super) struct Snapshot {
     pub(super) commit: String,
     pub(super) files: Arc<Files>,
     pub(super) entries: Arc<BTreeMap<Arc<str>, TreeEntry>>,
-    /// By blob, and by what kind of file it is: a values file is read otherwise than a manifest.
-    facts: HashMap<(String, Arc<str>), Arc<Facts>>,
+    facts: HashMap<Key, Arc<Facts>>,
 }
 
 impl Snapshot {
@@ -44,7 +46,7 @@ impl Snapshot {
         let mut known = HashMap::with_capacity(entries.len());
         let mut unread: HashMap<String, Vec<Arc<str>>> = HashMap::new();
         for entry in entries.values() {
-            let key = (entry.blob.clone(), entry.path.clone());
+            let key = key(entry);
             match self.facts.get(&key) {
                 Some(facts) => _ = known.insert(key, facts.clone()),
                 None => unread.entry(entry.blob.clone()).or_default().push(entry.path.clone()),
@@ -59,7 +61,7 @@ impl Snapshot {
                 known.extend(parsed.unwrap_or_default());
             }
         }
-        let facts = |entry: &TreeEntry| known.get(&(entry.blob.clone(), entry.path.clone())).cloned();
+        let facts = |entry: &TreeEntry| known.get(&key(entry)).cloned();
         let files = entries.values().filter_map(|entry| Some((entry.path.clone(), facts(entry)?)));
         self.files = Arc::new(files.filter(|(_, facts)| !facts.is_empty() || !facts.problems().is_empty()).collect());
         (self.facts, self.entries, self.commit) = (known, Arc::new(entries), commit.to_owned());
@@ -67,7 +69,11 @@ impl Snapshot {
     }
 }
 
-type Parsed = Vec<((String, Arc<str>), Arc<Facts>)>;
+fn key(entry: &TreeEntry) -> Key {
+    (entry.blob.clone(), FileKind::of(&entry.path))
+}
+
+type Parsed = Vec<(Key, Arc<Facts>)>;
 
 fn parse(batch: Vec<(String, Vec<u8>)>, unread: &HashMap<String, Vec<Arc<str>>>) -> Parsed {
     let mut parsed = Vec::new();
@@ -77,7 +83,7 @@ fn parse(batch: Vec<(String, Vec<u8>)>, unread: &HashMap<String, Vec<Arc<str>>>)
         for path in unread.get(&blob).into_iter().flatten() {
             let facts = Facts::read(path, &bytes);
             let kept = if facts.is_empty() && facts.problems().is_empty() { nothing.clone() } else { Arc::new(facts) };
-            parsed.push(((blob.clone(), path.clone()), kept));
+            parsed.push(((blob.clone(), FileKind::of(path)), kept));
         }
     }
     parsed
