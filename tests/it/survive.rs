@@ -49,7 +49,9 @@ async fn an_api_server_that_is_killed_and_comes_back_is_followed_without_a_storm
     }
     // What changes by another hand is seen too.
     namespace
-        .merge("deployments", "other", json!({"metadata": {"annotations": {"supercargo.dev/policy": "never"}}}))
+        .merge("deployments", "other", json!({"metadata": {"annotations": {"supercargo.dev/policy": null}}}))
+        .await;
+    eventually("the change is seen", async || (operator.metric("supercargo_workloads", "").await == 1.0).then_some(()))
         .await;
     registry.push("web", "1.0.9", &Image::unique()).await;
     runs(&namespace, "web", &[&image(9)]).await;
