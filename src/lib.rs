@@ -65,7 +65,7 @@
 //! | `registry` | `domain` `ports` `metrics` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
 //! | `cluster` | `domain` `manifest` `ports` `metrics` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `moka` `secrecy` `serde` `serde_json` `thiserror` `tokio` `tracing` | `env` `process` |
 //! | `git` | `domain` `manifest` `ports` | `base64` `futures` `globset` `minijinja` `secrecy` `tempfile` `thiserror` `tokio` `tracing` | `env` |
-//! | `store` | `domain` `ports` | `futures` | `env` `fs` `net` `process` |
+//! | `store` | `domain` `ports` | `futures` `rusqlite` `serde_json` `tokio::task` | `env` `net` `process` |
 //! | `web` | `domain` `ports` `metrics` `ingest::webhook` | `axum` `futures` `http` `hyper` `hyper_util` `rustls` `secrecy` `serde_json` `sha2` `thiserror` `tokio` `tokio_rustls` `tokio_util` `tracing` | `env` `process` |
 //! | `config` | `domain` `logging` | `clap` `globset` `jiff` `regex` `secrecy` `serde` `serde_saphyr` `sha2` `thiserror` | `process` |
 //! | `clock` | `ports` | `futures` `jiff` `tokio::time` | `env` `fs` `net` `process` |

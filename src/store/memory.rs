@@ -7,6 +7,7 @@ use std::{
 
 use futures::future::{BoxFuture, ready};
 
+use super::KEPT;
 use crate::{
     domain::{
         update::{Update, UpdateId},
@@ -14,9 +15,6 @@ use crate::{
     },
     ports::{RecordError, Records},
 };
-
-/// How many updates are kept for each workload.
-const KEPT: usize = 10;
 
 /// Updates by workload, newest first.
 #[derive(Debug, Default)]

@@ -1,5 +1,10 @@
-//! Where updates are remembered: in memory. (Custom resources and SQLite follow the same port.)
+//! Where updates are remembered: in memory, or in a file of SQLite. (Custom resources follow the same port.)
 
 mod memory;
+mod sqlite;
 
 pub use memory::Memory;
+pub use sqlite::Sqlite;
+
+/// How many updates are kept for each workload.
+const KEPT: usize = 10;

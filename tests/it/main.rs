@@ -25,5 +25,6 @@ mod poll;
 mod process;
 mod pull_secrets;
 mod registry;
+mod store;
 mod survive;
 mod webhook;
