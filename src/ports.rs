@@ -165,7 +165,7 @@ pub struct ClusterError(pub String);
 
 /// Writes approved plans to one target (a cluster, a Git branch, a folder).
 pub trait Sink: Send + Sync {
-    /// Writes each plan, whole or not at all, and says for each what came of it, in the same order.
+    /// Writes each plan, all of them to one target, whole or not at all, and says for each what came of it, in the same order.
     fn apply<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Outcome>>;
 }
 

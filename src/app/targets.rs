@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
 
 use crate::{
     config::{self, Config, ConfigError, GitConfig},
@@ -19,7 +19,7 @@ use crate::{
 /// Targets by name, each with its settings as text.
 type Known = HashMap<Arc<str>, (String, Arc<git::Target>)>;
 
-/// Brings each plan to where its update is written.
+/// Brings plans to where their updates are written: all of one call to the same target.
 pub(super) struct Sinks {
     cluster: Arc<dyn Sink>,
     targets: RwLock<Known>,
@@ -50,29 +50,14 @@ impl Sinks {
 impl Sink for Sinks {
     fn apply<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Outcome>> {
         Box::pin(async move {
-            let mut by_target: HashMap<_, Vec<_>> = HashMap::new();
-            let count = plans.len();
-            for (index, plan) in plans.into_iter().enumerate() {
-                by_target.entry(plan.update().write.target().cloned()).or_default().push((index, plan));
-            }
-            let mut outcomes = vec![Outcome::Gone; count];
-            let parts = by_target.into_iter().map(async |(target, plans)| {
-                let (places, plans): (Vec<usize>, Vec<_>) = plans.into_iter().unzip();
-                let outcomes = match self.of(target.as_ref()) {
-                    Some(sink) => sink.apply(plans).await,
-                    None => vec![
-                        Outcome::Failed("the configuration has no such Git target any more".to_owned());
-                        plans.len()
-                    ],
-                };
-                (places, outcomes)
-            });
-            for (places, part) in join_all(parts).await {
-                for (place, outcome) in places.into_iter().zip(part) {
-                    outcomes[place] = outcome;
+            let target = plans.first().and_then(|plan| plan.update().write.target());
+            match self.of(target) {
+                Some(sink) => sink.apply(plans).await,
+                None => {
+                    let gone = Outcome::Failed("the configuration has no such Git target any more".to_owned());
+                    vec![gone; plans.len()]
                 }
             }
-            outcomes
         })
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Entry {
     /// The version of our own last write.
     written: Arc<str>,
     /// What was asked of Git last.
-    pub(super) in_git: Option<InGit>,
+    pub(super) in_git: Option<Box<InGit>>,
     /// What made us look last.
     pub(super) detected: Option<Cause>,
 }
@@ -81,7 +81,7 @@ impl Entry {
                 .any(|c| c.name == change.container && c.init == change.init && *c.image == *image)
         };
         let arrived = self.in_git.as_ref()?.update.changes.iter().all(runs);
-        let InGit { update, verdict, .. } = self.in_git.take_if(|_| arrived)?;
+        let InGit { update, verdict, .. } = *self.in_git.take_if(|_| arrived)?;
         (verdict == Verdict::Waiting).then_some(update)
     }
 

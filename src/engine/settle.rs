@@ -98,8 +98,7 @@ impl Engine<'_> {
         };
         let labels = UpdateLabels { kind: id.kind.as_str().to_owned(), outcome: label };
         self.ports.metrics.updates.get_or_create(&labels).inc();
-        let again_as_before = self.not_written.insert(id.clone(), update.id.clone()).as_ref() == Some(&update.id);
-        if !again_as_before {
+        if self.not_written.insert(id.clone(), update.id.clone()).as_ref() != Some(&update.id) {
             self.checks.forget(&id);
         }
         match outcome {
@@ -112,10 +111,11 @@ impl Engine<'_> {
             }
             Outcome::Committed(said) => {
                 self.write_retries.forget(&id);
-                let before = self.state.in_git_as(&update.id, &id).map(|in_git| in_git.said.code);
+                let before = self.state.in_git_as(&update.id, &id);
+                let known = before.is_some_and(|in_git| in_git.verdict == Verdict::Waiting);
                 let cause = self.state.in_git(&update, &said, Verdict::Waiting);
-                if before != Some(said.code) {
-                    self.observe(cause.filter(|_| before.is_none()));
+                if !known {
+                    self.observe(cause);
                     self.told.committed(&update, &self.state.uid(&id), &said);
                 }
                 self.check_later(&id);

@@ -221,13 +221,13 @@ impl State {
 
     /// What Git said of this very update.
     pub(super) fn in_git_as(&self, update: &UpdateId, id: &WorkloadId) -> Option<&InGit> {
-        self.entry(id)?.in_git.as_ref().filter(|in_git| in_git.update.id == *update)
+        self.entry(id)?.in_git.as_deref().filter(|in_git| in_git.update.id == *update)
     }
 
     /// Takes in what Git said of an update; says what made us look for it.
     pub(super) fn in_git(&mut self, update: &Update, said: &Reason, verdict: Verdict) -> Option<Cause> {
         let entry = self.entry_mut(&update.workload)?;
-        entry.in_git = Some(InGit { update: update.clone(), said: said.clone(), verdict });
+        entry.in_git = Some(Box::new(InGit { update: update.clone(), said: said.clone(), verdict }));
         entry.detected
     }
 

@@ -58,7 +58,7 @@ impl Snapshot {
             for batch in mirror.batches(&blobs).await? {
                 let (unread, contents) = (unread.clone(), mirror.contents(&batch).await?);
                 let parsed = tokio::task::spawn_blocking(move || parse(contents, &unread)).await;
-                known.extend(parsed.unwrap_or_default());
+                known.extend(parsed.map_err(|_| GitError::Broken("the reading of the files broke".to_owned()))?);
             }
         }
         let facts = |entry: &TreeEntry| known.get(&key(entry)).cloned();

@@ -160,7 +160,7 @@ impl Mirror {
         self.blobs.extend(blobs.iter().cloned());
         let ids: String = blobs.iter().flat_map(|id| [id.as_str(), "\n"]).collect();
         let sizes = self.git.local(&["cat-file", "--batch-check=%(objectname) %(objectsize)"], ids.as_bytes()).await?;
-        let (mut batches, mut bytes) = (vec![Vec::new()], 0);
+        let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
         for line in String::from_utf8_lossy(&sizes).lines() {
             let (id, size) = line.split_once(' ').unwrap_or((line, "0"));
             let size: u64 = size.parse().map_err(|_| GitError::Broken(format!("a blob is not there: {line}")))?;
@@ -168,12 +168,13 @@ impl Mirror {
                 continue;
             }
             if bytes + size > BATCH {
-                batches.push(Vec::new());
+                batches.push(std::mem::take(&mut batch));
                 bytes = 0;
             }
             bytes += size;
-            batches.last_mut().into_iter().for_each(|batch: &mut Vec<String>| batch.push(id.to_owned()));
+            batch.push(id.to_owned());
         }
+        batches.push(batch);
         Ok(batches)
     }
 
@@ -214,7 +215,7 @@ impl Mirror {
 
     /// A commit on top of `parent` with these files in place of what was there. Nothing is checked out.
     pub(super) async fn commit(
-        &self,
+        &mut self,
         parent: &str,
         files: &[(TreeEntry, Vec<u8>)],
         message: &str,
@@ -230,6 +231,7 @@ impl Mirror {
         }
         let hashed =
             text(self.git.local(&["hash-object", "-w", "--no-filters", "--stdin-paths"], paths.as_bytes()).await?);
+        self.blobs.extend(hashed.lines().map(str::to_owned));
         self.git.local(&["read-tree", parent], b"").await?;
         let mut index = String::new();
         for ((entry, _), blob) in files.iter().zip(hashed.lines()) {

@@ -197,10 +197,11 @@ impl Sink for Target {
 }
 
 fn paths(findings: &[Finding]) -> impl Iterator<Item = &str> {
-    findings.iter().flat_map(|finding| match finding {
-        Finding::Edits(edits, _) => edits.iter().map(|(path, _)| &**path).collect::<Vec<_>>(),
-        _ => Vec::new(),
-    })
+    let edits = findings.iter().filter_map(|finding| match finding {
+        Finding::Edits(edits, _) => Some(edits),
+        _ => None,
+    });
+    edits.flatten().map(|(path, _)| &**path)
 }
 
 fn find(

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::operator::{config, manifest};
+use super::operator::{manifest, setup};
 use crate::support::{
     control_plane::shared,
     eventually,
     git_server::GitServer,
     kills::{Random, seed},
     objects::deployment,
-    operator::{Operator, Setup},
+    operator::Operator,
     registry::Registry,
 };
 
@@ -39,14 +39,7 @@ pub(crate) async fn kill(kills: usize, seed: u64) {
     }
     let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (path.as_str(), text.as_bytes())).collect();
     let repo = server.create("deploy", &files);
-    let config = config(folder.path(), &namespace.name, &server.url("deploy"));
-    let cache = folder.path().join("cache");
-    let setup = Setup::in_namespace(&namespace, "1s").with(&[
-        "--config",
-        config.to_str().unwrap(),
-        "--git-cache",
-        cache.to_str().unwrap(),
-    ]);
+    let setup = setup(&namespace, folder.path(), &server.url("deploy"));
     let mut newest = [0; WORKLOADS];
     for _ in 0..kills {
         let operator = Operator::start(plane, &setup).await;

@@ -26,7 +26,7 @@ fn annotations() -> serde_json::Value {
     json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": "git:prod"})
 }
 
-pub(super) fn config(folder: &Path, namespaces: &str, url: &str) -> PathBuf {
+fn config(folder: &Path, namespaces: &str, url: &str) -> PathBuf {
     let path = folder.join("config.yaml");
     let token = folder.join("token");
     std::fs::write(&token, "geheim-4711\n").unwrap();
@@ -37,6 +37,18 @@ pub(super) fn config(folder: &Path, namespaces: &str, url: &str) -> PathBuf {
     );
     std::fs::write(&path, text).unwrap();
     path
+}
+
+/// An operator for one namespace that writes to `prod` at that address, with its clone in `folder`.
+pub(super) fn setup(namespace: &Namespace<'_>, folder: &Path, url: &str) -> Setup {
+    let config = config(folder, &namespace.name, url);
+    let cache = folder.join("cache");
+    Setup::in_namespace(namespace, "1s").with(&[
+        "--config",
+        config.to_str().unwrap(),
+        "--git-cache",
+        cache.to_str().unwrap(),
+    ])
 }
 
 async fn commits(repo: &BareRepo, count: usize) {
@@ -54,20 +66,13 @@ async fn a_pushed_image_is_committed_and_followed_until_the_cluster_runs_it() {
     let repo = server.create("deploy", &[("apps/web.yaml", before.as_bytes()), ("other/web.yaml", before.as_bytes())]);
     registry.push("team/web", "1.0.0", &Image::unique()).await;
     namespace.create(&deployment("web", &image("1.0.0"), annotations()).to_string()).await;
-    let config = config(folder.path(), &namespace.name, &server.url("deploy"));
-    let cache = folder.path().join("cache");
-    let setup = Setup::in_namespace(&namespace, "1s").with(&[
-        "--config",
-        config.to_str().unwrap(),
-        "--git-cache",
-        cache.to_str().unwrap(),
-    ]);
+    let setup = setup(&namespace, folder.path(), &server.url("deploy"));
     registry.push("team/web", "1.1.0", &Image::unique()).await;
 
     // `plan` says where, and changes nothing.
     let kubeconfig = plane.kubeconfig(ADMIN);
     let args = ["plan", "-n", &namespace.name, "-o", "json", "--kubeconfig", kubeconfig.to_str().unwrap()];
-    let planned = supercargo(&[&args[..], &["--config", config.to_str().unwrap()]].concat(), folder.path());
+    let planned = supercargo(&[&args[..], &["--config", "config.yaml"]].concat(), folder.path());
     let said = String::from_utf8(planned.stdout).unwrap();
     assert!(
         said.contains("git-edit") && said.contains("apps/web.yaml:10"),
@@ -110,7 +115,7 @@ async fn a_pushed_image_is_committed_and_followed_until_the_cluster_runs_it() {
 
     let said = operator.process.output();
     assert!(!said.contains("geheim") && !said.contains("Z2VoZWlt"), "{said}");
-    let settings = std::fs::read_to_string(cache.join("prod.git/config")).unwrap();
+    let settings = std::fs::read_to_string(folder.path().join("cache/prod.git/config")).unwrap();
     assert!(!settings.contains("geheim") && !settings.to_lowercase().contains("authorization"), "{settings}");
 }
 
