@@ -19,8 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::SystemClock,
-    cluster,
-    config::{self, Config, ConfigError, FileArgs, RunArgs},
+    config::{self, Config, ConfigError, RunArgs},
     domain::{
         hint::Source,
         image::{Digest, Tag},
@@ -33,7 +32,7 @@ use crate::{
     logging,
     metrics::Metrics,
     ports::{Clock, ImageTimes, Leadership, Registry, RegistryError},
-    registry, store,
+    registry,
     web::{
         self,
         hooks::{Doors, HookSettings, Hooks, SenderSettings},
@@ -41,8 +40,8 @@ use crate::{
 };
 
 mod targets;
+mod world;
 
-use targets::Sinks;
 pub use targets::git_targets;
 
 /// How long a stop may take.
@@ -55,7 +54,7 @@ const CHANGES: usize = 256;
 /// Runs the operator until SIGTERM or SIGINT; a second one ends it at once.
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     logging::init(args.log_format, &args.log_level)?;
-    let config = Config::read(&args.files, &sender_names())?;
+    let config = read(&args)?;
     let senders = hook_settings(&args, &config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let metrics = Arc::new(Metrics::default());
@@ -66,16 +65,18 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let hooks_listener = listen(args.hooks_listen, "--hooks-listen").await?;
     let private_listener = listen(args.listen, "--listen").await?;
 
-    let options = cluster::connect::Options {
-        kubeconfig: args.cluster.kubeconfig.clone(),
-        context: args.cluster.context.clone(),
+    let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
+    let targets = git_targets(&config, &cache, &clock)?;
+    let (change_sender, changes) = mpsc::channel(CHANGES);
+    let world = match &args.repository.git {
+        None => world::cluster(&args, targets, &clock, change_sender).await?,
+        Some(_) => world::repository(&args, &config, targets, &clock, change_sender)?,
     };
-    let client = cluster::connect(&options).await.map_err(|error| ConfigError::one(error.to_string()))?;
-    let secrets = Arc::new(cluster::PullSecrets::new(client.clone(), clock.clone()));
     let make_registry = {
-        let (clock, metrics) = (clock.clone(), metrics.clone());
+        let (clock, metrics, secrets) = (clock.clone(), metrics.clone(), world.secrets);
         move |settings: &registry::Settings| {
-            registry::Client::new(settings.clone(), secrets.clone(), clock.clone(), metrics.clone())
+            let settings = registry::Settings { docker_config: world.docker_config.clone(), ..settings.clone() };
+            registry::Client::new(settings, secrets.clone(), clock.clone(), metrics.clone())
         }
     };
     let mut registries = registry_settings(&config, config::in_cluster())?;
@@ -83,20 +84,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 
     let (due_sender, due) = mpsc::channel(1);
     let (poll, polling) = ingest::poll::start(clock.clone(), metrics.clone(), due_sender);
-    let (events, publishing) = cluster::EventWriter::new(client.clone(), clock.clone());
-    let (change_sender, changes) = mpsc::channel(CHANGES);
-    let scope = match args.namespaces.as_slice() {
-        [] => cluster::Scope::Cluster,
-        names => cluster::Scope::Namespaces(names.to_vec()),
-    };
-    let watching = cluster::watch(client.clone(), scope, clock.clone(), change_sender);
     tasks.spawn(named("the poll", polling));
-    tasks.spawn(named("the events", publishing));
-    tasks.spawn(named("the watches", watching));
-
-    let objects = Arc::new(cluster::Objects::new(client, clock.clone()));
-    let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
-    let sinks = Arc::new(Sinks::new(objects.clone(), git_targets(&config, &cache, &clock)?));
+    for task in world.tasks {
+        tasks.spawn(task);
+    }
 
     let inbox = Inbox::default();
     let (ready_sender, ready) = watch::channel(false);
@@ -105,7 +96,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let hooks = Hooks::new(doors, Arc::new(inbox.clone()), metrics.clone(), clock.clone());
     let apply = {
         let (args, clock, registry, hooks) = (args.clone(), clock.clone(), registry.clone(), hooks.clone());
-        let sinks = sinks.clone();
+        let sinks = world.sinks.clone();
         async move |config: &Config| -> anyhow::Result<()> {
             // What may fail comes first, so that a change takes effect as a whole.
             let changed = registry_settings(config, config::in_cluster())?;
@@ -121,7 +112,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             Ok(())
         }
     };
-    tasks.spawn(named("the configuration", reload(args.files.clone(), config, apply, clock.clone())));
+    tasks.spawn(named("the configuration", reload(args.clone(), config, apply, clock.clone())));
 
     let tls = match args.hooks_tls_cert.clone().zip(args.hooks_tls_key.clone()) {
         Some((certificate, key)) => Some(web::tls::Tls::start(certificate, key, clock.clone()).await?),
@@ -137,10 +128,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 
     let ports = Ports {
         registry,
-        workloads: objects,
-        sink: sinks,
-        records: Arc::new(store::Memory::default()),
-        events: Arc::new(events),
+        workloads: world.workloads,
+        sink: world.sinks,
+        records: world.records,
+        events: world.events,
         polling: Arc::new(poll),
         leadership: Arc::new(Always),
         clock: clock.clone(),
@@ -174,6 +165,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The configuration that these flags name.
+pub fn read(args: &RunArgs) -> Result<Config, ConfigError> {
+    args.repository.narrow(Config::read(&args.files, &sender_names())?)
+}
+
 /// What the configuration says of registries, for the client.
 pub fn registry_settings(config: &Config, in_cluster: bool) -> anyhow::Result<registry::Settings> {
     let mut hosts = Vec::new();
@@ -197,8 +193,12 @@ fn engine_settings(args: &RunArgs, config: &Config) -> Settings {
         guards: config.guards.clone(),
         targets: config.targets.clone(),
         dry_run: args.dry_run,
-        operator_serves: Arc::new(config.operator_serves()),
-        await_namespaces: true,
+        // Without a cluster there are no tenants.
+        operator_serves: match args.repository.git {
+            None => Arc::new(config.operator_serves()),
+            Some(_) => Arc::new(|_, _| true),
+        },
+        await_namespaces: args.repository.git.is_none(),
         keep_reasons: false,
     }
 }
@@ -230,20 +230,20 @@ pub fn sender_names() -> Vec<&'static str> {
 
 /// Reads the configuration again when its files change; what cannot be read leaves the old one in force.
 async fn reload(
-    files: FileArgs,
+    args: RunArgs,
     mut config: Config,
     mut apply: impl AsyncFnMut(&Config) -> anyhow::Result<()>,
     clock: Arc<dyn Clock>,
 ) {
-    let mut known = config.fingerprint(&files);
+    let mut known = config.fingerprint(&args.files);
     loop {
         clock.sleep_until(clock.monotonic() + RELOAD).await;
-        let found = config.fingerprint(&files);
+        let found = config.fingerprint(&args.files);
         if found == known {
             continue;
         }
         known = found;
-        let applied = match Config::read(&files, &sender_names()) {
+        let applied = match read(&args) {
             Ok(read) => apply(&read).await.map(|()| read),
             Err(error) => Err(error.into()),
         };

@@ -21,10 +21,12 @@ use crate::{
 
 mod git;
 mod policies;
+mod repository;
 
 pub use git::{Author, GitConfig, GitCredentials, ValuesConfig};
 use policies::named_policies;
 pub use policies::{policies, policy_files};
+pub use repository::RepositoryArgs;
 
 /// The longest configuration or policy file that is read.
 const MAX_FILE: u64 = 1 << 20;
@@ -60,6 +62,9 @@ pub struct RunArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "documented at its type")]
     pub files: FileArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented at its type")]
+    pub repository: RepositoryArgs,
     /// Watch this namespace only; may be given several times
     #[arg(long = "namespace", short = 'n', value_name = "NAMESPACE")]
     pub namespaces: Vec<String>,

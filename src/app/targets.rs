@@ -17,16 +17,17 @@ use crate::{
 };
 
 /// Targets by name, each with its settings as text.
-type Known = HashMap<Arc<str>, (String, Arc<git::Target>)>;
+pub(super) type Known = HashMap<Arc<str>, (String, Arc<git::Target>)>;
 
 /// Brings plans to where their updates are written: all of one call to the same target.
 pub(super) struct Sinks {
-    cluster: Arc<dyn Sink>,
+    /// None where there is no cluster.
+    cluster: Option<Arc<dyn Sink>>,
     targets: RwLock<Known>,
 }
 
 impl Sinks {
-    pub(super) fn new(cluster: Arc<dyn Sink>, targets: Known) -> Self {
+    pub(super) fn new(cluster: Option<Arc<dyn Sink>>, targets: Known) -> Self {
         Self { cluster, targets: RwLock::new(targets) }
     }
 
@@ -41,9 +42,14 @@ impl Sinks {
     }
 
     fn of(&self, name: Option<&Arc<str>>) -> Option<Arc<dyn Sink>> {
-        let Some(name) = name else { return Some(self.cluster.clone()) };
+        let Some(name) = name else { return self.cluster.clone() };
+        self.target(name).map(|target| target as Arc<dyn Sink>)
+    }
+
+    /// The target of that name.
+    pub(super) fn target(&self, name: &str) -> Option<Arc<git::Target>> {
         let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
-        targets.get(name).map(|(_, target)| target.clone() as Arc<dyn Sink>)
+        targets.get(name).map(|(_, target)| target.clone())
     }
 }
 
@@ -127,6 +133,6 @@ fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
             overlay: entry.overlay.clone(),
             image_policies: entry.image_policies.clone(),
         },
-        folder: cache.join(format!("{}.git", entry.name)),
+        folder: cache.join(format!("{}.git", entry.slug())),
     })
 }

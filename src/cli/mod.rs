@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 mod files;
 mod migrate;
+mod once;
 mod output;
 mod plan;
 mod policy;

@@ -101,7 +101,7 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
         match target.preview(plans).await {
             Ok(found) => {
                 for (index, found) in indices.into_iter().zip(found) {
-                    show(&mut assessments[index].reports, &name, &found);
+                    assessments[index].reports.iter_mut().for_each(|row| show(row, &name, &found));
                 }
             }
             Err(why) => {
@@ -113,17 +113,19 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
     Ok(failed)
 }
 
-fn show(rows: &mut [Report], target: &str, found: &Result<Vec<String>, Reason>) {
-    for row in rows.iter_mut().filter(|row| row.decision == Verdict::Update) {
-        match found {
-            Ok(places) => {
-                let message = format!("in the Git target {target}: {}", places.join(", "));
-                row.reasons.insert(0, Reason::new(Code::GitEdit, message));
-            }
-            Err(reason) => {
-                row.decision = Verdict::Blocked;
-                row.reasons.insert(0, reason.clone());
-            }
+/// Says in the row of an update where in a target it would be made, or why it would not be.
+pub(super) fn show(row: &mut Report, target: &str, found: &Result<Vec<String>, Reason>) {
+    if row.decision != Verdict::Update {
+        return;
+    }
+    match found {
+        Ok(places) => {
+            let message = format!("in the Git target {target}: {}", places.join(", "));
+            row.reasons.insert(0, Reason::new(Code::GitEdit, message));
+        }
+        Err(reason) => {
+            row.decision = Verdict::Blocked;
+            row.reasons.insert(0, reason.clone());
         }
     }
 }

@@ -1,11 +1,11 @@
-//! `supercargo run`: the operator.
+//! `supercargo run`: the operator, in or for a cluster, or on a repository alone.
 
 use std::process::ExitCode;
 
-use super::survey::block_on;
+use super::{once::once, survey::block_on};
 use crate::{app, config::RunArgs};
 
-/// Run the operator in or for a cluster
+/// Run the operator in or for a cluster, or with --git on a repository alone
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -14,6 +14,6 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        block_on(app::run(self.run))
+        if self.run.repository.once { block_on(once(&self.run)) } else { block_on(app::run(self.run)) }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     },
     engine::{self, Assessment, Settings},
     metrics::Metrics,
-    ports::{Clock, ClusterChange, NamespaceDefaults, Registry, SecretError, Secrets},
+    ports::{Clock, ClusterChange, NamespaceDefaults, Registry, Secrets},
     registry,
 };
 
@@ -68,7 +68,7 @@ pub(super) fn settings(config: &Config, keel: KeelMode) -> Settings {
 pub(super) fn local_registry(config: &Config) -> anyhow::Result<registry::Client> {
     let settings = crate::app::registry_settings(config, false)?;
     let settings = registry::Settings { docker_config: config::docker_config(), ..settings };
-    registry_with(settings, Arc::new(NoSecrets))
+    registry_with(settings, Arc::new(registry::NoSecrets))
 }
 
 fn registry_with(settings: registry::Settings, secrets: Arc<dyn Secrets>) -> anyhow::Result<registry::Client> {
@@ -225,18 +225,4 @@ fn namespaces(files: &[ManifestFile]) -> Vec<ClusterChange> {
 pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.context("the runtime did not start")?.block_on(work)
-}
-
-/// Where there is no cluster there are no pull secrets.
-struct NoSecrets;
-
-impl Secrets for NoSecrets {
-    fn docker_config<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-        _: bool,
-    ) -> futures::future::BoxFuture<'a, Result<Option<secrecy::SecretString>, SecretError>> {
-        Box::pin(futures::future::ready(Ok(None)))
-    }
 }

@@ -1,10 +1,11 @@
 //! `git`: the targets that updates are written to.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use globset::GlobSet;
 use secrecy::SecretString;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use super::{globs, read_text, variable};
 use crate::domain::{
@@ -18,7 +19,7 @@ const SETTLE: Duration = Duration::from_secs(10);
 const LONGEST_SETTLE: Duration = Duration::from_secs(60);
 
 /// One entry of `git`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GitConfig {
     /// What annotations call it.
@@ -118,6 +119,11 @@ impl Default for Author {
 }
 
 impl GitConfig {
+    /// A target that says no more than this.
+    pub(super) fn at(name: &str, url: String, branch: &str) -> Self {
+        Self { name: name.to_owned(), url, branch: branch.to_owned(), ..Self::default() }
+    }
+
     /// Everything that is wrong with it. Takes in what the environment holds for it.
     pub(super) fn check(&mut self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -178,6 +184,19 @@ impl GitConfig {
         globs(&self.paths.iter().flat_map(within).collect::<Vec<_>>()).map(Some)
     }
 
+    /// What decisions need of it.
+    pub(super) fn target(&self) -> Result<Target, String> {
+        let namespaces = globs(&self.namespaces).map_err(|error| error.to_string())?;
+        Ok(Target { namespaces, requests: false, settle: self.settle()? })
+    }
+
+    /// A name for files that are about this branch of this repository only.
+    pub fn slug(&self) -> String {
+        let hash = Sha256::digest(format!("{}\n{}", self.url, self.branch));
+        let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        format!("{}-{hash}", self.name)
+    }
+
     fn settle(&self) -> Result<Duration, String> {
         let Some(text) = &self.settle else { return Ok(SETTLE) };
         match parse_duration(text) {
@@ -224,12 +243,7 @@ impl GitCredentials {
 
 /// What decisions need of the targets.
 pub(super) fn targets(git: &[GitConfig]) -> Targets {
-    let target = |config: &GitConfig| {
-        let namespaces = globs(&config.namespaces).ok()?;
-        let settle = config.settle().ok()?;
-        Some((Arc::from(config.name.as_str()), Target { namespaces, requests: false, settle }))
-    };
-    git.iter().filter_map(target).collect()
+    git.iter().filter_map(|config| Some((config.name.as_str().into(), config.target().ok()?))).collect()
 }
 
 #[derive(Debug, PartialEq, Eq)]

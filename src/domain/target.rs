@@ -40,6 +40,8 @@ pub struct Targets {
     known: BTreeMap<Arc<str>, Target>,
     /// Whether any name will do: a folder is edited wherever `write` leads.
     any: bool,
+    /// Where everything goes, whatever `write` says: there is no cluster.
+    only: Option<Arc<str>>,
 }
 
 impl Write {
@@ -54,14 +56,28 @@ impl Write {
 
 impl FromIterator<(Arc<str>, Target)> for Targets {
     fn from_iter<T: IntoIterator<Item = (Arc<str>, Target)>>(targets: T) -> Self {
-        Self { known: targets.into_iter().collect(), any: false }
+        Self { known: targets.into_iter().collect(), ..Self::default() }
     }
 }
 
 impl Targets {
     /// For who writes nowhere but into the files at hand.
     pub fn any() -> Self {
-        Self { known: BTreeMap::new(), any: true }
+        Self { any: true, ..Self::default() }
+    }
+
+    /// For who knows no cluster and no other repository than this.
+    pub fn only(name: Arc<str>, target: Target) -> Self {
+        Self { known: BTreeMap::from([(name.clone(), target)]), any: false, only: Some(name) }
+    }
+
+    /// Where what `write` says leads to here.
+    pub fn route(&self, write: Write) -> Write {
+        match (&self.only, write) {
+            (None, write) => write,
+            (Some(only), Write::Cluster | Write::Commit(_)) => Write::Commit(only.clone()),
+            (Some(only), Write::Request(_)) => Write::Request(only.clone()),
+        }
     }
 
     /// What forbids a workload of that namespace to be written there.
@@ -145,6 +161,16 @@ impl From<Write> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[rstest::rstest]
+    #[case("cluster", "git:here")]
+    #[case("git:prod", "git:here")]
+    #[case("pr:prod", "pr:here")]
+    fn without_a_cluster_all_ways_lead_to_the_one_repository(#[case] write: Write, #[case] expected: &str) {
+        let target = Target { namespaces: GlobSet::empty(), requests: true, settle: Duration::ZERO };
+        assert_eq!(Targets::only("here".into(), target).route(write.clone()).to_string(), expected);
+        assert_eq!(Targets::default().route(write.clone()), write);
+    }
 
     #[rstest::rstest]
     #[case("cluster", Some(Write::Cluster))]

@@ -258,7 +258,7 @@ fn gated(
             if let Some(in_git) = entry.in_git.as_ref().filter(|in_git| in_git.update.id == plan.update().id) {
                 touched(reports, &mut |row| {
                     row.decision = in_git.verdict;
-                    row.reasons.insert(0, in_git.said.clone());
+                    row.reasons.insert(0, in_git.said());
                 });
             }
             if matches!(owner, Some(Owner::Helm)) && entry.rule.write == Write::Cluster {

@@ -70,6 +70,17 @@ pub(super) struct Heed {
     pub(super) unasked: bool,
 }
 
+impl InGit {
+    /// What is said of it to people.
+    pub(super) fn said(&self) -> Reason {
+        let mut said = self.said.clone();
+        if self.verdict == Verdict::Waiting {
+            said.message.push_str("; it does not run yet");
+        }
+        said
+    }
+}
+
 impl Entry {
     /// The update in Git that the workload runs now, once.
     pub(super) fn arrived(&mut self) -> Option<Update> {

@@ -18,6 +18,10 @@ const FETCH: [&str; 3] = ["--no-tags", "--no-write-fetch-head", "--recurse-submo
 /// More packs than this make the clone slow: it is made anew.
 const PACKS: usize = 100;
 
+/// How often, and after which pause, a lock is asked for that somebody else holds.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
 /// A file of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TreeEntry {
@@ -33,6 +37,7 @@ pub(super) struct TreeEntry {
 pub(super) struct Mirror {
     git: Git,
     settings: Arc<Settings>,
+    clock: Arc<dyn Clock>,
     /// Held while this process lives, so that no other one uses the folder.
     lock: Option<fs::File>,
     /// The branch's commit that was fetched last.
@@ -57,8 +62,8 @@ pub(super) enum Pushed {
 
 impl Mirror {
     pub(super) fn new(settings: Arc<Settings>, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
-        let git = Git::new(settings.clone(), clock, inherited);
-        Self { git, settings, lock: None, head: None, blobs: HashSet::new(), whole: false, deepened: false }
+        let git = Git::new(settings.clone(), clock.clone(), inherited);
+        Self { git, settings, clock, lock: None, head: None, blobs: HashSet::new(), whole: false, deepened: false }
     }
 
     /// Forgets the clone, so that the next use makes it anew.
@@ -103,11 +108,20 @@ impl Mirror {
         if self.lock.is_none() {
             let path = folder.with_extension("lock");
             let lock = fs::File::options().create(true).truncate(false).write(true).open(path).map_err(broken)?;
-            lock.try_lock().map_err(|_| {
-                let why =
-                    format!("another process uses the clone in {}: give it a folder of its own", folder.display());
-                GitError::Broken(why)
-            })?;
+            // A process that is being started holds what we hold for a moment; and a target that the configuration
+            // replaced may still have to end a write.
+            let clock = self.clock.clone();
+            for tries in 0.. {
+                match lock.try_lock() {
+                    Ok(()) => break,
+                    Err(_) if tries < LOCK_TRIES => clock.sleep_until(clock.monotonic() + LOCK_PAUSE).await,
+                    Err(_) => {
+                        let folder = folder.display();
+                        let why = format!("another process uses the clone in {folder}: give it a folder of its own");
+                        return Err(GitError::Broken(why));
+                    }
+                }
+            }
             self.lock = Some(lock);
         }
         fs::remove_dir_all(folder).map_err(broken)?;

@@ -7,6 +7,7 @@
 //! | `files` | what the files of a commit hold, each blob parsed once |
 //! | `history` | what our own commits set, by their trailers |
 //! | `message` | the message of a commit |
+//! | `repository` | where there is no cluster: the workloads of the branch |
 //! | `target` | plans in, one commit out: locate, edit, push, and again if somebody was quicker |
 
 mod command;
@@ -14,9 +15,11 @@ mod files;
 mod history;
 mod message;
 mod mirror;
+mod repository;
 mod settings;
 mod target;
 
 pub use message::Template;
+pub use repository::{Repository, changes};
 pub use settings::{Credentials, Secret, Settings};
 pub use target::Target;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use super::{
     command::GitError,
@@ -26,7 +26,7 @@ use crate::{
         update::Update,
         version::Version,
     },
-    manifest::places::{Index, Misfit, SpotEdit, Wanted, apply},
+    manifest::places::{Index, Misfit, Rendered, SpotEdit, Wanted, apply, rendered},
     ports::{Clock, Outcome, Sink},
 };
 
@@ -37,12 +37,15 @@ const ROUNDS: u32 = 10;
 pub struct Target {
     settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
+    pushed: Notify,
     work: Mutex<Work>,
 }
 
 struct Work {
     mirror: Mirror,
     snapshot: Snapshot,
+    /// What a commit renders, where somebody has asked.
+    rendered: Option<(String, Arc<Rendered>)>,
 }
 
 /// Where an update stands in the files.
@@ -66,7 +69,40 @@ impl Target {
     pub fn new(settings: Settings, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
         let settings = Arc::new(settings);
         let mirror = Mirror::new(settings.clone(), clock.clone(), inherited);
-        Self { settings, clock, work: Mutex::new(Work { mirror, snapshot: Snapshot::default() }) }
+        let work = Work { mirror, snapshot: Snapshot::default(), rendered: None };
+        Self { settings, clock, pushed: Notify::new(), work: Mutex::new(work) }
+    }
+
+    /// The workloads that the branch renders now.
+    pub async fn workloads(&self) -> Result<Arc<Rendered>, String> {
+        let mut work = self.work.lock().await;
+        let found = self.render(&mut work).await;
+        found.map_err(|error| {
+            work.mirror.reset();
+            format!("{}: {error}", self.place())
+        })
+    }
+
+    async fn render(&self, work: &mut Work) -> Result<Arc<Rendered>, GitError> {
+        let head = self.read(work).await?;
+        if let Some((_, known)) = work.rendered.as_ref().filter(|(commit, _)| *commit == head) {
+            return Ok(known.clone());
+        }
+        let (files, settings) = (work.snapshot.files.clone(), self.settings.clone());
+        let found = tokio::task::spawn_blocking(move || rendered(&files, &settings.options)).await;
+        let mut found = found.map_err(|_| GitError::Broken("the reading of the workloads broke".to_owned()))?;
+        for (workload, ..) in &mut found.workloads {
+            // There is no cluster to read them from; the user's own credentials are used.
+            workload.pull_secrets.clear();
+        }
+        let found = Arc::new(found);
+        work.rendered = Some((head, found.clone()));
+        Ok(found)
+    }
+
+    /// Ready when a push has gone through since this was last awaited.
+    pub async fn pushed(&self) {
+        self.pushed.notified().await;
     }
 
     /// Where each plan would be written, as `file:line`, or why it would not be. Nothing is changed.
@@ -118,8 +154,7 @@ impl Target {
         work: &mut Work,
         plans: &Arc<Vec<Plan<Approved>>>,
     ) -> Result<(String, Vec<Finding>), GitError> {
-        let head = work.mirror.sync().await?;
-        work.snapshot.update(&mut work.mirror, &self.settings, &head).await?;
+        let head = self.read(work).await?;
         let history = Arc::new(work.mirror.history(&head).await?);
         let findings = {
             let (plans, files, settings) = (plans.clone(), work.snapshot.files.clone(), self.settings.clone());
@@ -127,6 +162,13 @@ impl Target {
             found.map_err(|_| GitError::Broken("the search for the images broke".to_owned()))?
         };
         Ok((head, findings))
+    }
+
+    /// The branch's commit; its files are in the snapshot.
+    async fn read(&self, work: &mut Work) -> Result<String, GitError> {
+        let head = work.mirror.sync().await?;
+        work.snapshot.update(&mut work.mirror, &self.settings, &head).await?;
+        Ok(head)
     }
 
     /// What happens to each plan; none if somebody pushed meanwhile.
@@ -153,7 +195,10 @@ impl Target {
             let updates: Vec<&Update> = committed.iter().map(|index| plans[*index].update()).collect();
             let commit = work.mirror.commit(&head, &edited, &self.settings.message.message(&updates)).await?;
             match work.mirror.push(&commit).await? {
-                Pushed::Done => commit,
+                Pushed::Done => {
+                    self.pushed.notify_one();
+                    commit
+                }
                 Pushed::Overtaken => return Ok(None),
                 Pushed::Refused(words) => {
                     let mut outcomes = self.outcomes(findings, refused, "");
@@ -173,12 +218,11 @@ impl Target {
             (_, Some(why)) => Outcome::Blocked(Reason::new(Code::GitConflict, format!("{}: {why}", self.place()))),
             (Finding::Blocked(reason), _) => Outcome::Blocked(reason),
             (Finding::There(places), _) => {
-                let message = format!("{} has it ({}); it does not run yet", self.place(), places.join(", "));
+                let message = format!("{} has it ({})", self.place(), places.join(", "));
                 Outcome::Committed(Reason::new(Code::Committed, message))
             }
             (Finding::Edits(_, places), _) => {
-                let message =
-                    format!("commit {short} to {} ({}); it does not run yet", self.place(), places.join(", "));
+                let message = format!("commit {short} to {} ({})", self.place(), places.join(", "));
                 Outcome::Committed(Reason::new(Code::Committed, message))
             }
         };

@@ -13,9 +13,11 @@ mod docker_config;
 mod hold;
 mod http;
 mod manifest;
+mod no_secrets;
 mod session;
 mod settings;
 mod tags;
 
 pub use client::Client;
+pub use no_secrets::NoSecrets;
 pub use settings::{HostSettings, Settings, SettingsError, Timeouts};

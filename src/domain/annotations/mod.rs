@@ -157,7 +157,7 @@ pub fn rules(
     rule.problems.splice(0..0, own.problems.iter().chain(&defaults.problems).cloned());
     // Only the workload's own word overrides, but a wrong one of the Namespace is one too.
     let write = reader.general("write");
-    rule.write = write.and_then(|given| given.value.parse().ok()).unwrap_or_default();
+    rule.write = settings.targets.route(write.and_then(|given| given.value.parse().ok()).unwrap_or_default());
     rule.group = reader.group(&rule.write);
     reader.later();
     let namespace = &workload.id.namespace;

@@ -1,0 +1,97 @@
+//! What is watched and written to: a cluster, or a Git repository alone.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use futures::{FutureExt as _, future::BoxFuture};
+use tokio::sync::mpsc;
+
+use super::{
+    named,
+    targets::{Known, Sinks},
+};
+use crate::{
+    cluster,
+    config::{self, Config, ConfigError, RunArgs},
+    git::Repository,
+    ports::{Clock, ClusterChange, Events, Notice, Records, Secrets, Workloads},
+    registry, store,
+};
+
+/// How long a commit of somebody else may go unseen at most.
+const REPOSITORY: Duration = Duration::from_secs(60);
+
+/// The adapters that differ.
+pub(super) struct World {
+    pub(super) secrets: Arc<dyn Secrets>,
+    /// The user's docker config file, where the user's credentials count.
+    pub(super) docker_config: Option<PathBuf>,
+    pub(super) workloads: Arc<dyn Workloads>,
+    pub(super) events: Arc<dyn Events>,
+    pub(super) records: Arc<dyn Records>,
+    pub(super) sinks: Arc<Sinks>,
+    pub(super) tasks: Vec<BoxFuture<'static, &'static str>>,
+}
+
+/// A cluster.
+pub(super) async fn cluster(
+    args: &RunArgs,
+    targets: Known,
+    clock: &Arc<dyn Clock>,
+    changes: mpsc::Sender<ClusterChange>,
+) -> anyhow::Result<World> {
+    let options = cluster::connect::Options {
+        kubeconfig: args.cluster.kubeconfig.clone(),
+        context: args.cluster.context.clone(),
+    };
+    let client = cluster::connect(&options).await.map_err(|error| ConfigError::one(error.to_string()))?;
+    let scope = match args.namespaces.as_slice() {
+        [] => cluster::Scope::Cluster,
+        names => cluster::Scope::Namespaces(names.to_vec()),
+    };
+    let (events, publishing) = cluster::EventWriter::new(client.clone(), clock.clone());
+    let watching = cluster::watch(client.clone(), scope, clock.clone(), changes);
+    let objects = Arc::new(cluster::Objects::new(client.clone(), clock.clone()));
+    Ok(World {
+        secrets: Arc::new(cluster::PullSecrets::new(client, clock.clone())),
+        docker_config: None,
+        workloads: objects.clone(),
+        events: Arc::new(events),
+        records: Arc::new(store::Memory::default()),
+        sinks: Arc::new(Sinks::new(Some(objects), targets)),
+        tasks: vec![named("the events", publishing).boxed(), named("the watches", watching).boxed()],
+    })
+}
+
+/// The one repository of the configuration.
+pub(super) fn repository(
+    args: &RunArgs,
+    config: &Config,
+    targets: Known,
+    clock: &Arc<dyn Clock>,
+    changes: mpsc::Sender<ClusterChange>,
+) -> anyhow::Result<World> {
+    let entry = config.git.first().context("no repository")?;
+    let records = store::Sqlite::open(&args.repository.state(entry))?;
+    let sinks = Arc::new(Sinks::new(None, targets));
+    let (name, known) = (entry.name.clone(), sinks.clone());
+    let target = move || known.target(&name).ok_or_else(|| format!("the configuration has no Git target {name}"));
+    let repository = Arc::new(Repository::new(target, clock.clone()));
+    let watching = repository.clone().watch(args.poll_interval.min(REPOSITORY), changes);
+    Ok(World {
+        secrets: Arc::new(registry::NoSecrets),
+        docker_config: config::docker_config(),
+        workloads: repository,
+        events: Arc::new(Unheard),
+        records: Arc::new(records),
+        sinks,
+        tasks: vec![named("the watch of the repository", watching).boxed()],
+    })
+}
+
+/// Where there is no object to hang an Event on; the log says the same.
+struct Unheard;
+
+impl Events for Unheard {
+    fn publish(&self, _: Notice) {}
+}

@@ -1,0 +1,128 @@
+//! A repository as the place where workloads are defined, for running without a cluster.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use super::Target;
+use crate::{
+    domain::workload::{Workload, WorkloadId},
+    manifest::places::Rendered,
+    ports::{Clock, ClusterChange, ClusterError, NamespaceDefaults, Observed, Workloads},
+};
+
+/// Tells of the workloads of a target's branch.
+pub struct Repository {
+    /// The target, as the configuration has it now.
+    target: Box<dyn Fn() -> Result<Arc<Target>, String> + Send + Sync>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Repository {
+    /// Asks nothing yet.
+    pub fn new(
+        target: impl Fn() -> Result<Arc<Target>, String> + Send + Sync + 'static,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { target: Box::new(target), clock }
+    }
+
+    /// Tells of every workload, and then of what changes: after each push of ours, and where others may have pushed
+    /// whenever `interval` is over. That costs one `ls-remote` if nobody has.
+    pub async fn watch(self: Arc<Self>, interval: Duration, changes: mpsc::Sender<ClusterChange>) {
+        let (mut known, mut trouble, mut synced) = (BTreeMap::new(), HashSet::new(), false);
+        loop {
+            let pushed = match self.look().await {
+                Ok((target, rendered)) => {
+                    let said = rendered.problems.iter().map(|(path, problem)| format!("{path}: {problem}"));
+                    report(&mut trouble, said.collect());
+                    for change in differences(&mut known, &rendered) {
+                        if changes.send(change).await.is_err() {
+                            return;
+                        }
+                    }
+                    if !std::mem::replace(&mut synced, true) {
+                        tracing::info!(workloads = known.len(), "the repository is read");
+                        if changes.send(ClusterChange::Synced).await.is_err() {
+                            return;
+                        }
+                    }
+                    Some(target)
+                }
+                Err(why) => {
+                    report(&mut trouble, HashSet::from([why]));
+                    None
+                }
+            };
+            let over = self.clock.sleep_until(self.clock.monotonic() + interval);
+            match pushed {
+                Some(target) => _ = tokio::select! { () = over => {}, () = target.pushed() => {} },
+                None => over.await,
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<(Arc<Target>, Arc<Rendered>), String> {
+        let target = (self.target)()?;
+        let rendered = target.workloads().await?;
+        Ok((target, rendered))
+    }
+}
+
+impl Workloads for Repository {
+    fn get<'a>(&'a self, id: &'a WorkloadId) -> BoxFuture<'a, Result<Option<Observed>, ClusterError>> {
+        Box::pin(async move {
+            let (_, rendered) = self.look().await.map_err(ClusterError)?;
+            let found = rendered.workloads.iter().find(|(workload, ..)| workload.id == *id);
+            Ok(found.map(|(workload, ..)| Observed { workload: workload.clone(), image_managers: Vec::new() }))
+        })
+    }
+}
+
+/// Everything of a repository, once.
+pub fn changes(rendered: &Rendered) -> Vec<ClusterChange> {
+    differences(&mut BTreeMap::new(), rendered)
+}
+
+/// What has changed since `known`, which is brought up to date.
+fn differences(known: &mut BTreeMap<WorkloadId, Workload>, rendered: &Rendered) -> Vec<ClusterChange> {
+    // The last one of a name counts.
+    let defaults: BTreeMap<_, _> =
+        rendered.namespaces.iter().map(|n| (n.name.clone(), n.annotations.clone())).collect();
+    let found: BTreeMap<&WorkloadId, &Workload> = rendered.workloads.iter().map(|(w, ..)| (&w.id, w)).collect();
+    let mut changes = Vec::new();
+    let empty: HashSet<_> = known.keys().map(|id| id.namespace.clone()).collect();
+    for name in empty.into_iter().filter(|name| !defaults.contains_key(&**name)) {
+        changes.push(ClusterChange::NamespaceGone(name.to_string()));
+    }
+    for (name, annotations) in defaults {
+        changes.push(ClusterChange::Namespace(NamespaceDefaults { name, annotations }));
+    }
+    known.retain(|id, _| {
+        let stays = found.contains_key(id);
+        if !stays {
+            changes.push(ClusterChange::WorkloadGone(id.clone()));
+        }
+        stays
+    });
+    for (id, workload) in found {
+        if known.get(id) != Some(workload) {
+            known.insert(id.clone(), workload.clone());
+            changes.push(ClusterChange::Workload(Box::new(workload.clone())));
+        }
+    }
+    changes
+}
+
+/// Says what has not been said before.
+fn report(said: &mut HashSet<String>, trouble: HashSet<String>) {
+    for why in trouble.difference(said) {
+        tracing::warn!(why = why.escape_debug().take(1024).collect::<String>(), "left alone in the repository");
+    }
+    *said = trouble;
+}
