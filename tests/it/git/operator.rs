@@ -115,7 +115,9 @@ async fn a_pushed_image_is_committed_and_followed_until_the_cluster_runs_it() {
 
     let said = operator.process.output();
     assert!(!said.contains("geheim") && !said.contains("Z2VoZWlt"), "{said}");
-    let settings = std::fs::read_to_string(folder.path().join("cache/prod.git/config")).unwrap();
+    let mut clones = std::fs::read_dir(folder.path().join("cache")).unwrap().map(|entry| entry.unwrap().path());
+    let clone = clones.find(|path| path.is_dir()).unwrap();
+    let settings = std::fs::read_to_string(clone.join("config")).unwrap();
     assert!(!settings.contains("geheim") && !settings.to_lowercase().contains("authorization"), "{settings}");
 }
 

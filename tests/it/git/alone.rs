@@ -1,0 +1,195 @@
+//! `run --git`: no cluster, only a repository and a registry.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use crate::support::{
+    eventually, free_port,
+    git_server::{BareRepo, GitServer, Options},
+    process::Process,
+    registry::Registry,
+};
+
+const PERSON: &str = "Pat <pat@example.com>";
+
+fn command(folder: &Path, url: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
+    command.arg("run").arg("--git").arg(url).args(args).current_dir(folder);
+    command.arg("--git-cache").arg(folder.join("cache"));
+    command.env("XDG_STATE_HOME", folder.join("state")).env_remove("KUBERNETES_SERVICE_HOST");
+    command.env("KUBECONFIG", "/dev/null");
+    command
+}
+
+/// The exit code, stdout and stderr of one round.
+fn once(folder: &Path, url: &str, args: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command(folder, url, &[args, &["--once"]].concat()).output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+fn deployment(name: &str, image: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\n  annotations: {{supercargo.dev/policy: \
+         minor}}\nspec:\n  template:\n    spec:\n      containers:\n      - {{name: web, image: '{image}'}} # kept\n"
+    )
+}
+
+fn text(repo: &BareRepo, path: &str) -> String {
+    String::from_utf8(repo.read(path)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_round_commits_what_is_newer_and_the_next_finds_nothing_to_do() {
+    let (registry, folder) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let password = Some(("bot".to_owned(), "geheim-4711".to_owned()));
+    let server = GitServer::start_with(Options { password, ..Options::default() }).await;
+    let image = |tag: &str| format!("{}/team/web:{tag}", registry.host);
+    let (web, api) = (deployment("web", &image("1.0.0")), deployment("api", &image("1.0.0")));
+    let files = [("prod/web.yaml", web.as_bytes()), ("prod/api.yaml", api.as_bytes()), ("test/web.yaml", b"a: [")];
+    let repo = server.create("deploy", &files);
+    registry.push_tags("team/web", ["1.0.0", "1.1.0", "1.2.0-rc.1", "2.0.0"]).await;
+    let (folder, url) = (folder.path(), server.url("deploy"));
+
+    let (code, _, said) = once(folder, &url, &["--path", "prod"]);
+    assert!(code == 1 && said.contains("credentials"), "{code} {said}");
+    let with_token = |args: &[&str]| {
+        let mut command = command(folder, &url, &[&["--once", "--path", "prod"], args].concat());
+        command.env("SUPERCARGO_GIT_USERNAME", "bot").env("SUPERCARGO_GIT_TOKEN", "geheim-4711\n");
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let said = String::from_utf8(stderr).unwrap();
+        assert!(!said.contains("geheim"), "{said}");
+        (status.code().unwrap(), String::from_utf8(stdout).unwrap(), said)
+    };
+    let (code, table, said) = with_token(&["--dry-run"]);
+    assert!(code == 0 && table.contains("prod/web.yaml:10") && repo.log().len() == 1, "{code} {table} {said}");
+    let (code, table, said) = with_token(&[]);
+    assert!(code == 0 && table.matches(" update ").count() == 2, "{code} {table} {said}");
+    let log = repo.log();
+    assert_eq!(log.len(), 2, "one commit for both");
+    assert!(table.contains(&log[0].id[..12]), "{table}");
+    assert_eq!(text(&repo, "prod/web.yaml"), web.replace("1.0.0", "1.1.0"));
+    assert_eq!(text(&repo, "prod/api.yaml"), api.replace("1.0.0", "1.1.0"));
+
+    let (code, table, said) = with_token(&[]);
+    assert!(code == 0 && table.matches(" up-to-date ").count() == 2, "{code} {table} {said}");
+    assert_eq!(repo.log().len(), 2);
+    let state: Vec<_> = std::fs::read_dir(folder.join("state/supercargo")).unwrap().flatten().collect();
+    assert!(state.iter().any(|file| file.path().extension().is_some_and(|e| e == "sqlite")), "{state:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_moved_back_is_not_set_again_by_a_later_round() {
+    let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
+    let web = deployment("web", &format!("{}/team/web:1.0.0", registry.host));
+    let repo = server.create("deploy", &[("web.yaml", web.as_bytes())]);
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    let url = server.url("deploy");
+    assert_eq!(once(folder.path(), &url, &[]).0, 0);
+    repo.commit(&[("web.yaml", Some(web.as_bytes()))], "1.1.0 loses orders", PERSON);
+    let (code, table, said) = once(folder.path(), &url, &[]);
+    assert!(code == 1 && table.contains("moved it back"), "{code} {table} {said}");
+    registry.push_tags("team/web", ["1.2.0"]).await;
+    assert_eq!(once(folder.path(), &url, &[]).0, 0);
+    assert_eq!(text(&repo, "web.yaml"), web.replace("1.0.0", "1.2.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_of_flux_keeps_its_format() {
+    let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
+    let host = &registry.host;
+    // As `flux bootstrap` and `flux create image update` lay it out, with the habits of different hands.
+    let release = format!(
+        "---\n# The shop, by Helm\napiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata:\n    name: shop\n    \
+         namespace: shop\nspec:\n    chart: {{spec: {{chart: ./charts/shop, sourceRef: {{kind: GitRepository, name: \
+         flux-system}}}}}}\n    values:\n        image:\n            repository: {host}/team/web # {{\"$imagepolicy\": \
+         \"flux-system:web:name\"}}\n            tag:   '1.0.0'   # {{\"$imagepolicy\": \"flux-system:web:tag\"}}\n"
+    );
+    let worker = format!(
+        "apiVersion: apps/v1\r\nkind: Deployment\r\nmetadata: {{name: worker, namespace: shop}}\r\nspec:\r\n  template:\r\n    \
+         spec:\r\n      containers:\r\n      - name: worker\r\n        image: \"{host}/team/worker:2.0.0\"  # \
+         {{\"$imagepolicy\": \"flux-system:worker\"}}\r\n"
+    );
+    let kustomization =
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- release.yaml\n- worker.yaml\n";
+    let listed = format!(
+        "images:\n- {{image: {host}/team/web, policy: minor}}\n- {{image: {host}/team/worker, policy: patch}}\n"
+    );
+    let files = [
+        ("apps/shop/release.yaml", release.as_bytes()),
+        ("apps/shop/worker.yaml", worker.as_bytes()),
+        ("apps/shop/kustomization.yaml", kustomization.as_bytes()),
+        ("clusters/prod/flux-system/gotk-sync.yaml", b"# left alone\n"),
+        ("supercargo.yaml", listed.as_bytes()),
+    ];
+    let repo = server.create("fleet", &files);
+    registry.push_tags("team/web", ["1.0.0", "1.3.0", "2.0.0"]).await;
+    registry.push_tags("team/worker", ["2.0.0", "2.0.7", "2.1.0"]).await;
+    let config = format!(
+        "git:\n- name: fleet\n  url: {}\n  branch: main\n  message: 'ci: bump {{{{ changes | length }}}} images'\n  \
+         imagePolicies: {{\"flux-system:web\": {host}/team/web, \"flux-system:worker\": {host}/team/worker}}\n",
+        server.url("fleet")
+    );
+    std::fs::write(folder.path().join("config.yaml"), config).unwrap();
+
+    let (code, table, said) = once(folder.path(), "fleet", &["--config", "config.yaml"]);
+    assert_eq!(code, 0, "{table} {said}");
+    assert_eq!(text(&repo, "apps/shop/release.yaml"), release.replace("'1.0.0'", "'1.3.0'"));
+    assert_eq!(text(&repo, "apps/shop/worker.yaml"), worker.replace("worker:2.0.0", "worker:2.0.7"));
+    assert_eq!(text(&repo, "apps/shop/kustomization.yaml"), kustomization);
+    assert_eq!(repo.log()[0].message.lines().next(), Some("ci: bump 2 images"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_follows_the_registry_and_the_repository_until_it_is_stopped() {
+    let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
+    let image = |name: &str, tag: &str| format!("{}/team/{name}:{tag}", registry.host);
+    let web = deployment("web", &image("web", "1.0.0"));
+    let marked = format!("WEB={} # supercargo: minor\n", image("web", "1.0.0"));
+    let repo = server.create("deploy", &[("web.yaml", web.as_bytes()), ("compose.conf", marked.as_bytes())]);
+    registry.push_tags("team/web", ["1.0.0"]).await;
+    registry.push_tags("team/late", ["3.0.0", "3.1.0"]).await;
+    let listen = [format!("--listen=127.0.0.1:{}", free_port()), format!("--hooks-listen=127.0.0.1:{}", free_port())];
+    let config = format!("git:\n- {{name: deploy, url: '{}', branch: main, settle: 1s}}\n", server.url("deploy"));
+    std::fs::write(folder.path().join("config.yaml"), config).unwrap();
+    let args = ["--config", "config.yaml", "--poll-interval", "1s", &listen[0], &listen[1]];
+    let start = || Process::spawn(&command(folder.path(), &server.url("deploy"), &args), &folder.path().join("log"));
+
+    let mut process = start();
+    registry.push_tags("team/web", ["1.1.0"]).await;
+    let updated = web.replace("1.0.0", "1.1.0");
+    eventually("both places of the image are edited", async || {
+        let both =
+            text(&repo, "web.yaml") == updated && text(&repo, "compose.conf") == marked.replace("1.0.0", "1.1.0");
+        both.then_some(())
+    })
+    .await;
+    // What a person adds is taken up.
+    let late = deployment("late", &image("late", "3.0.0"));
+    repo.commit(&[("late.yaml", Some(late.as_bytes()))], "One more", PERSON);
+    eventually("the new one is updated", async || {
+        (text(&repo, "late.yaml") == late.replace("3.0.0", "3.1.0")).then_some(())
+    })
+    .await;
+    // A person's return to the old version stands, also for the next process.
+    repo.commit(&[("web.yaml", Some(web.as_bytes()))], "1.1.0 loses orders", PERSON);
+    eventually("it says who moved it back", async || process.output().contains("back").then_some(())).await;
+    process.signal("TERM");
+    assert!(process.wait().await.success(), "{}", process.output());
+    let commits = repo.log().len();
+    let process = start();
+    eventually("the next process says so too", async || process.output().contains("moved it back").then_some(())).await;
+    assert_eq!((repo.log().len(), text(&repo, "web.yaml")), (commits, web));
+}
+
+#[test]
+fn what_cannot_be_run_on_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, _, said) = once(folder.path(), "no-such-folder", &[]);
+    assert!(code == 2 && said.contains("no such folder, no target of the configuration, and no address"), "{said}");
+    let (code, _, said) = once(folder.path(), "https://bot:geheim@git.example.com/a.git", &[]);
+    assert!(code == 2 && said.contains("it holds credentials") && !said.contains("geheim"), "{said}");
+    let (code, _, said) = once(folder.path(), "/", &["-n", "shop"]);
+    assert!(code == 2 && said.contains("--namespace"), "{said}");
+}
