@@ -9,9 +9,9 @@ use std::{
 use futures::future::BoxFuture;
 
 use crate::{
-    config::{self, Config, ConfigError, GitConfig},
+    config::{self, Config, ConfigError, GitConfig, SigningFormat},
     domain::plan::{Approved, Plan},
-    git::{self, Credentials, Secret},
+    git::{self, Credentials, Secret, Signing},
     manifest::{self, places},
     ports::{Clock, Outcome, Sink},
 };
@@ -121,6 +121,12 @@ fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
         proxy: entry.proxy.clone(),
         author: (entry.author.name.clone(), entry.author.email.clone()),
         message,
+        signing: entry.signing.as_ref().map(|signing| match signing.format {
+            SigningFormat::Ssh => Signing::Ssh { key: signing.key_file.clone() },
+            SigningFormat::OpenPgp => {
+                Signing::OpenPgp { key: signing.key_file.clone(), passphrase: signing.passphrase_file.clone() }
+            }
+        }),
         options: places::Options {
             default_namespace: entry.default_namespace.clone(),
             values,

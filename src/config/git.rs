@@ -57,8 +57,9 @@ pub struct GitConfig {
     /// Flux's image policies (`namespace:name`) and the repository of each.
     #[serde(default)]
     pub image_policies: BTreeMap<String, Repository>,
+    /// What commits are signed with.
+    pub signing: Option<SigningConfig>,
     forge: Option<serde::de::IgnoredAny>,
-    signing: Option<serde::de::IgnoredAny>,
 }
 
 /// The credentials of a target: a token for HTTPS, or a key for SSH.
@@ -79,6 +80,27 @@ pub struct GitCredentials {
     /// What `tokenEnv` names.
     #[serde(skip)]
     pub token: Option<SecretString>,
+}
+
+/// What commits are signed with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SigningConfig {
+    /// Of which kind the key is.
+    pub format: SigningFormat,
+    /// The private key, read again at each commit.
+    pub key_file: PathBuf,
+    /// The file whose first line is its passphrase; for OpenPGP only.
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// Git's `gpg.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum SigningFormat {
+    Ssh,
+    OpenPgp,
 }
 
 /// Who commits.
@@ -132,10 +154,14 @@ impl GitConfig {
         if !is_branch(&self.branch) {
             wrong(format!("`{}` is no name of a branch", excerpt(&self.branch)));
         }
-        for (key, given) in [("forge", self.forge.is_some()), ("signing", self.signing.is_some())] {
-            if given {
-                wrong(format!("`{key}` is not built yet: take it out"));
-            }
+        if self.forge.is_some() {
+            wrong("`forge` is not built yet: take it out".to_owned());
+        }
+        if self.signing.as_ref().is_some_and(|s| s.format == SigningFormat::Ssh && s.passphrase_file.is_some()) {
+            wrong(
+                "signing: an SSH key with a passphrase cannot be used: take one without, and no `passphraseFile`"
+                    .to_owned(),
+            );
         }
         if let Err(error) = globs(&self.namespaces) {
             wrong(format!("namespaces: {error}"));
@@ -290,7 +316,9 @@ mod tests {
     #[case("settle: 2m", "at most 60s")]
     #[case("settle: 0s", "")]
     #[case("forge: gitea", "`forge` is not built yet")]
-    #[case("signing: {format: ssh}", "`signing` is not built yet")]
+    #[case("signing: {format: ssh, keyFile: /k}", "")]
+    #[case("signing: {format: openpgp, keyFile: /k, passphraseFile: /p}", "")]
+    #[case("signing: {format: ssh, keyFile: /k, passphraseFile: /p}", "with a passphrase cannot be used")]
     #[case("credentials: {githubApp: {}}", "`githubApp` is not built yet")]
     #[case("credentials: {sshKeyFile: /k}", "SSH needs")]
     #[case("credentials: {username: bot}", "belongs to")]

@@ -7,6 +7,7 @@
 //! | `files` | what the files of a commit hold, each blob parsed once |
 //! | `history` | what our own commits set, by their trailers |
 //! | `message` | the message of a commit |
+//! | `signing` | signatures of commits, by ssh-keygen and gpg |
 //! | `target` | plans in, one commit out: locate, edit, push, and again if somebody was quicker |
 
 mod command;
@@ -15,8 +16,9 @@ mod history;
 mod message;
 mod mirror;
 mod settings;
+mod signing;
 mod target;
 
 pub use message::Template;
-pub use settings::{Credentials, Secret, Settings};
+pub use settings::{Credentials, Secret, Settings, Signing};
 pub use target::Target;

@@ -29,6 +29,8 @@ pub struct Settings {
     pub author: (String, String),
     /// The commit message.
     pub message: Template,
+    /// What commits are signed with.
+    pub signing: Option<Signing>,
     /// Where images are looked for.
     pub options: Options,
     /// The folder of its clone, made if it is not there.
@@ -53,6 +55,23 @@ pub enum Credentials {
         key: PathBuf,
         /// The server's keys.
         known_hosts: PathBuf,
+    },
+}
+
+/// What commits are signed with. Files are read again at each commit.
+#[derive(Debug, Clone)]
+pub enum Signing {
+    /// A private key of OpenSSH, without a passphrase.
+    Ssh {
+        /// Its file.
+        key: PathBuf,
+    },
+    /// An armoured private key.
+    OpenPgp {
+        /// Its file.
+        key: PathBuf,
+        /// The file whose first line is its passphrase.
+        passphrase: Option<PathBuf>,
     },
 }
 

@@ -3,4 +3,5 @@
 mod crash;
 mod forge;
 mod operator;
+mod signing;
 mod target;

@@ -32,6 +32,7 @@ pub(super) fn settings(url: &str, folder: &Path) -> Settings {
         proxy: None,
         author: ("supercargo".to_owned(), "supercargo@example.test".to_owned()),
         message: Template::default(),
+        signing: None,
         options: places::Options::default(),
         folder: folder.join("prod.git"),
     }
