@@ -22,7 +22,7 @@ use crate::{
 mod git;
 mod policies;
 
-pub use git::{Author, GitConfig, GitCredentials, SigningConfig, SigningFormat, ValuesConfig};
+pub use git::{Author, Commits, GitConfig, GitCredentials, SigningConfig, SigningFormat, ValuesConfig};
 use policies::named_policies;
 pub use policies::{policies, policy_files};
 

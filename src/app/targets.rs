@@ -9,7 +9,7 @@ use std::{
 use futures::future::BoxFuture;
 
 use crate::{
-    config::{self, Config, ConfigError, GitConfig, SigningFormat},
+    config::{self, Commits, Config, ConfigError, GitConfig, SigningFormat},
     domain::plan::{Approved, Plan},
     git::{self, Credentials, Secret, Signing},
     manifest::{self, places},
@@ -120,6 +120,7 @@ fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
         ca: entry.ca.clone(),
         proxy: entry.proxy.clone(),
         author: (entry.author.name.clone(), entry.author.email.clone()),
+        one_each: entry.commits == Commits::Workload,
         message,
         signing: entry.signing.as_ref().map(|signing| match signing.format {
             SigningFormat::Ssh => Signing::Ssh { key: signing.key_file.clone() },

@@ -57,6 +57,9 @@ pub struct GitConfig {
     /// Flux's image policies (`namespace:name`) and the repository of each.
     #[serde(default)]
     pub image_policies: BTreeMap<String, Repository>,
+    /// Which updates share a commit.
+    #[serde(default)]
+    pub commits: Commits,
     /// What commits are signed with.
     pub signing: Option<SigningConfig>,
     forge: Option<serde::de::IgnoredAny>,
@@ -80,6 +83,17 @@ pub struct GitCredentials {
     /// What `tokenEnv` names.
     #[serde(skip)]
     pub token: Option<SecretString>,
+}
+
+/// Which updates share a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Commits {
+    /// All of one push.
+    #[default]
+    Batch,
+    /// Those of one workload.
+    Workload,
 }
 
 /// What commits are signed with.
@@ -316,6 +330,7 @@ mod tests {
     #[case("settle: 2m", "at most 60s")]
     #[case("settle: 0s", "")]
     #[case("forge: gitea", "`forge` is not built yet")]
+    #[case("commits: workload", "")]
     #[case("signing: {format: ssh, keyFile: /k}", "")]
     #[case("signing: {format: openpgp, keyFile: /k, passphraseFile: /p}", "")]
     #[case("signing: {format: ssh, keyFile: /k, passphraseFile: /p}", "with a passphrase cannot be used")]

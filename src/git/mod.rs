@@ -6,10 +6,12 @@
 //! | `mirror` | a bare, shallow, partial clone: a cache that may vanish at any time |
 //! | `files` | what the files of a commit hold, each blob parsed once |
 //! | `history` | what our own commits set, by their trailers |
+//! | `chain` | the commits of one push: one for all updates, or one for each |
 //! | `message` | the message of a commit |
 //! | `signing` | signatures of commits, by ssh-keygen and gpg |
 //! | `target` | plans in, one commit out: locate, edit, push, and again if somebody was quicker |
 
+mod chain;
 mod command;
 mod files;
 mod history;

@@ -27,6 +27,8 @@ pub struct Settings {
     pub proxy: Option<String>,
     /// Name and address of who commits.
     pub author: (String, String),
+    /// Whether each update of a push is a commit of its own.
+    pub one_each: bool,
     /// The commit message.
     pub message: Template,
     /// What commits are signed with.
