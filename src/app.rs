@@ -32,7 +32,7 @@ use crate::{
     },
     logging,
     metrics::Metrics,
-    ports::{Clock, ImageTimes, Leadership, Registry, RegistryError},
+    ports::{Clock, ImageTimes, Leadership, Refresh, Registry, RegistryError},
     registry, store,
     web::{
         self,
@@ -94,9 +94,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     tasks.spawn(named("the events", publishing));
     tasks.spawn(named("the watches", watching));
 
+    let refresh: Arc<dyn Refresh> = Arc::new(cluster::Applications::new(client.clone(), clock.clone()));
     let objects = Arc::new(cluster::Objects::new(client, clock.clone()));
     let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
-    let sinks = Arc::new(Sinks::new(objects.clone(), git_targets(&config, &cache, &clock)?));
+    let sinks = Arc::new(Sinks::new(objects.clone(), git_targets(&config, &cache, &clock, Some(&refresh))?));
 
     let inbox = Inbox::default();
     let (ready_sender, ready) = watch::channel(false);
@@ -111,7 +112,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             let changed = registry_settings(config, config::in_cluster())?;
             let client = (changed != registries).then(|| make_registry(&changed)).transpose()?;
             let doors = Doors::open(hook_settings(&args, config)?, &clock).await?;
-            sinks.replace(git_targets(config, &cache, &clock)?);
+            sinks.replace(git_targets(config, &cache, &clock, Some(&refresh))?);
             if let Some(client) = client {
                 registry.replace(client);
                 registries = changed;

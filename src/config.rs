@@ -20,9 +20,11 @@ use crate::{
 };
 
 mod git;
+mod poke;
 mod policies;
 
 pub use git::{Author, Commits, GitConfig, GitCredentials, SigningConfig, SigningFormat, ValuesConfig};
+pub use poke::{PokeConfig, ReceiverConfig, RefreshConfig};
 use policies::named_policies;
 pub use policies::{policies, policy_files};
 

@@ -6,7 +6,7 @@ use globset::GlobSet;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{globs, read_text, variable};
+use super::{PokeConfig, globs, read_text, variable};
 use crate::domain::{
     image::{Repository, excerpt},
     poll::parse_duration,
@@ -57,6 +57,9 @@ pub struct GitConfig {
     /// Flux's image policies (`namespace:name`) and the repository of each.
     #[serde(default)]
     pub image_policies: BTreeMap<String, Repository>,
+    /// Who is told of a push.
+    #[serde(default)]
+    pub poke: Vec<PokeConfig>,
     /// Which updates share a commit.
     #[serde(default)]
     pub commits: Commits,
@@ -202,6 +205,9 @@ impl GitConfig {
             wrong(format!("ca: {error}"));
         }
         problems.extend(self.credentials.check(&self.name, &self.url));
+        let has_page = url_of(&self.url).is_ok_and(|kind| kind != UrlKind::File);
+        let pokes = self.poke.iter_mut().flat_map(|poke| poke.check(has_page));
+        problems.extend(pokes.map(|why| format!("git: {}: poke: {why}", excerpt(&self.name))));
         problems
     }
 
@@ -331,6 +337,19 @@ mod tests {
     #[case("settle: 0s", "")]
     #[case("forge: gitea", "`forge` is not built yet")]
     #[case("commits: workload", "")]
+    #[case("poke: [{fluxReceiver: {url: 'http://receiver.flux-system/hook/a', secretFile: /s}}]", "")]
+    #[case("poke: [{fluxReceiver: {url: 'http://receiver.flux-system/hook/a'}}]", "the URL is the secret")]
+    #[case("poke: [{fluxReceiver: {urlFile: /u}}, {argocdWebhook: {url: 'https://argocd/api/webhook'}}]", "")]
+    #[case("poke: [{fluxReceiver: {secretFile: /s}}]", "either `url` or `urlFile`")]
+    #[case("poke: [{argocdWebhook: {url: 'ftp://argocd'}}]", "write https://")]
+    #[case("poke: [{argocdWebhook: {url: 'https://a:b@argocd'}}]", "write https://")]
+    #[case(
+        "poke: [{argocdWebhook: {url: 'https://argocd', secretEnv: SUPERCARGO_TEST_NOT_SET}}]",
+        "has no `SUPERCARGO"
+    )]
+    #[case("poke: [{argocdRefresh: {namespace: argocd, applications: [shop, 'team-*']}}]", "")]
+    #[case("poke: [{argocdRefresh: {namespace: argocd, applications: []}}]", "names no Application")]
+    #[case("poke: [{argocdRefresh: {namespace: argocd, applications: ['a[']}}]", "argocdRefresh: applications:")]
     #[case("signing: {format: ssh, keyFile: /k}", "")]
     #[case("signing: {format: openpgp, keyFile: /k, passphraseFile: /p}", "")]
     #[case("signing: {format: ssh, keyFile: /k, passphraseFile: /p}", "with a passphrase cannot be used")]

@@ -8,6 +8,7 @@
 //! | `history` | what our own commits set, by their trailers |
 //! | `chain` | the commits of one push: one for all updates, or one for each |
 //! | `message` | the message of a commit |
+//! | `poke` | tells deployers of a push |
 //! | `signing` | signatures of commits, by ssh-keygen and gpg |
 //! | `target` | plans in, one commit out: locate, edit, push, and again if somebody was quicker |
 
@@ -17,10 +18,12 @@ mod files;
 mod history;
 mod message;
 mod mirror;
+mod poke;
 mod settings;
 mod signing;
 mod target;
 
 pub use message::Template;
+pub use poke::{Address, Poke, Receiver};
 pub use settings::{Credentials, Secret, Settings, Signing};
 pub use target::Target;

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 use globset::GlobSet;
 use secrecy::SecretString;
 
-use super::message::Template;
+use super::{message::Template, poke::Poke};
 use crate::manifest::places::Options;
 
 /// One target.
@@ -33,6 +33,8 @@ pub struct Settings {
     pub message: Template,
     /// What commits are signed with.
     pub signing: Option<Signing>,
+    /// Who is told of a push.
+    pub pokes: Vec<Poke>,
     /// Where images are looked for.
     pub options: Options,
     /// The folder of its clone, made if it is not there.

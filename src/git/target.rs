@@ -17,6 +17,7 @@ use super::{
     files::Snapshot,
     history::History,
     mirror::{Mirror, Pushed, TreeEntry},
+    poke::{self, Push},
     settings::Settings,
 };
 use crate::{
@@ -151,14 +152,16 @@ impl Target {
         let mut commits = BTreeMap::new();
         if !edited.is_empty() {
             let steps = self.steps(&findings, &committed, edited, &entries, &texts);
-            let mut tip = head;
+            let mut tip = head.clone();
+            let mut push = Push { before: head, commits: Vec::new() };
             for step in &steps {
                 let updates: Vec<&Update> = step.updates.iter().map(|index| plans[*index].update()).collect();
                 tip = work.mirror.commit(&tip, &step.files, &self.settings.message.message(&updates)).await?;
+                push.commits.push((tip.clone(), step.files.iter().map(|(entry, _)| entry.path.clone()).collect()));
                 commits.extend(step.updates.iter().map(|index| (*index, tip.clone())));
             }
             match work.mirror.push(&tip).await? {
-                Pushed::Done => {}
+                Pushed::Done => poke::tell(&self.settings, &self.clock, &push),
                 Pushed::Overtaken => return Ok(None),
                 Pushed::Refused(words) => {
                     let mut outcomes = self.outcomes(findings, refused, &commits);

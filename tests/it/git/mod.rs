@@ -3,5 +3,6 @@
 mod crash;
 mod forge;
 mod operator;
+mod poke;
 mod signing;
 mod target;

@@ -34,6 +34,7 @@ pub(super) fn settings(url: &str, folder: &Path) -> Settings {
         one_each: false,
         message: Template::default(),
         signing: None,
+        pokes: Vec::new(),
         options: places::Options::default(),
         folder: folder.join("prod.git"),
     }
