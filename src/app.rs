@@ -66,11 +66,16 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let private_listener = listen(args.listen, "--listen").await?;
 
     let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
-    let targets = git_targets(&config, &cache, &clock)?;
     let (change_sender, changes) = mpsc::channel(CHANGES);
     let world = match &args.repository.git {
-        None => world::cluster(&args, targets, &clock, change_sender).await?,
-        Some(_) => world::repository(&args, &config, targets, &clock, change_sender)?,
+        None => {
+            let targets = |refresh: Option<&_>| git_targets(&config, &cache, &clock, refresh);
+            world::cluster(&args, targets, &clock, change_sender).await?
+        }
+        Some(_) => {
+            let targets = git_targets(&config, &cache, &clock, None)?;
+            world::repository(&args, &config, targets, &clock, change_sender)?
+        }
     };
     let make_registry = {
         let (clock, metrics, secrets) = (clock.clone(), metrics.clone(), world.secrets);
@@ -96,13 +101,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let hooks = Hooks::new(doors, Arc::new(inbox.clone()), metrics.clone(), clock.clone());
     let apply = {
         let (args, clock, registry, hooks) = (args.clone(), clock.clone(), registry.clone(), hooks.clone());
-        let sinks = world.sinks.clone();
+        let (sinks, refresh) = (world.sinks.clone(), world.refresh);
         async move |config: &Config| -> anyhow::Result<()> {
             // What may fail comes first, so that a change takes effect as a whole.
             let changed = registry_settings(config, config::in_cluster())?;
             let client = (changed != registries).then(|| make_registry(&changed)).transpose()?;
             let doors = Doors::open(hook_settings(&args, config)?, &clock).await?;
-            sinks.replace(git_targets(config, &cache, &clock)?);
+            sinks.replace(git_targets(config, &cache, &clock, refresh.as_ref())?);
             if let Some(client) = client {
                 registry.replace(client);
                 registries = changed;

@@ -20,10 +20,12 @@ use crate::{
 };
 
 mod git;
+mod poke;
 mod policies;
 mod repository;
 
-pub use git::{Author, GitConfig, GitCredentials, ValuesConfig};
+pub use git::{Author, Commits, GitConfig, GitCredentials, SigningConfig, SigningFormat, ValuesConfig};
+pub use poke::{PokeConfig, ReceiverConfig, RefreshConfig};
 use policies::named_policies;
 pub use policies::{policies, policy_files};
 pub use repository::RepositoryArgs;

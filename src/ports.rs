@@ -169,6 +169,16 @@ pub trait Sink: Send + Sync {
     fn apply<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Outcome>>;
 }
 
+/// Has a deployer in the cluster look at Git now.
+pub trait Refresh: Send + Sync + std::fmt::Debug {
+    /// Asks Argo CD for it, for each Application of a namespace whose name is wanted. Returns how many there are.
+    fn refresh<'a>(
+        &'a self,
+        namespace: &'a str,
+        wanted: &'a (dyn Fn(&str) -> bool + Send + Sync),
+    ) -> BoxFuture<'a, Result<usize, ClusterError>>;
+}
+
 /// What came of one plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

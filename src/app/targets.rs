@@ -9,11 +9,11 @@ use std::{
 use futures::future::BoxFuture;
 
 use crate::{
-    config::{self, Config, ConfigError, GitConfig},
+    config::{self, Commits, Config, ConfigError, GitConfig, PokeConfig, ReceiverConfig, SigningFormat},
     domain::plan::{Approved, Plan},
-    git::{self, Credentials, Secret},
+    git::{self, Address, Credentials, Poke, Receiver, Secret, Signing},
     manifest::{self, places},
-    ports::{Clock, Outcome, Sink},
+    ports::{Clock, Outcome, Refresh, Sink},
 };
 
 /// Targets by name, each with its settings as text.
@@ -68,11 +68,20 @@ impl Sink for Sinks {
     }
 }
 
-/// The targets of a configuration. Their clones stand below `cache`.
-pub fn git_targets(config: &Config, cache: &Path, clock: &Arc<dyn Clock>) -> anyhow::Result<Known> {
+/// The targets of a configuration. Their clones stand below `cache`; `refresh` is for deployers in the cluster.
+pub fn git_targets(
+    config: &Config,
+    cache: &Path,
+    clock: &Arc<dyn Clock>,
+    refresh: Option<&Arc<dyn Refresh>>,
+) -> anyhow::Result<Known> {
     let mut targets = Known::new();
     for entry in &config.git {
-        let settings = settings(entry, cache)?;
+        let mut settings = settings(entry, cache)?;
+        for poke in &entry.poke {
+            let poke = self::poke(poke, refresh);
+            settings.pokes.extend(poke.map_err(|why| ConfigError::one(format!("git: {}: {why}", entry.name)))?);
+        }
         // The environment's token is no part of what is compared: it does not change while the process lives.
         let shown = format!("{settings:?}");
         let name = settings.name.clone();
@@ -126,7 +135,15 @@ fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
         ca: entry.ca.clone(),
         proxy: entry.proxy.clone(),
         author: (entry.author.name.clone(), entry.author.email.clone()),
+        one_each: entry.commits == Commits::Workload,
         message,
+        signing: entry.signing.as_ref().map(|signing| match signing.format {
+            SigningFormat::Ssh => Signing::Ssh { key: signing.key_file.clone() },
+            SigningFormat::OpenPgp => {
+                Signing::OpenPgp { key: signing.key_file.clone(), passphrase: signing.passphrase_file.clone() }
+            }
+        }),
+        pokes: Vec::new(),
         options: places::Options {
             default_namespace: entry.default_namespace.clone(),
             values,
@@ -135,4 +152,21 @@ fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
         },
         folder: cache.join(format!("{}.git", entry.slug())),
     })
+}
+
+fn poke(config: &PokeConfig, refresh: Option<&Arc<dyn Refresh>>) -> Result<Option<Poke>, globset::Error> {
+    Ok(match config {
+        PokeConfig::FluxReceiver(config) => receiver(config).map(Poke::FluxReceiver),
+        PokeConfig::ArgocdWebhook(config) => receiver(config).map(Poke::ArgocdWebhook),
+        PokeConfig::ArgocdRefresh(config) => {
+            let (namespace, applications) = (config.namespace.clone(), config.globs()?);
+            refresh.map(|by| Poke::ArgocdRefresh { namespace, applications, by: by.clone() })
+        }
+    })
+}
+
+fn receiver(config: &ReceiverConfig) -> Option<Receiver> {
+    let address = config.url.clone().map(Address::Url).or_else(|| config.url_file.clone().map(Address::File))?;
+    let secret = config.secret_file.clone().map(Secret::File).or_else(|| config.secret.clone().map(Secret::Value));
+    Some(Receiver { address, secret, ca: config.ca.clone() })
 }

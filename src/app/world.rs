@@ -14,7 +14,7 @@ use crate::{
     cluster,
     config::{self, Config, ConfigError, RunArgs},
     git::Repository,
-    ports::{Clock, ClusterChange, Events, Notice, Records, Secrets, Workloads},
+    ports::{Clock, ClusterChange, Events, Notice, Records, Refresh, Secrets, Workloads},
     registry, store,
 };
 
@@ -30,13 +30,15 @@ pub(super) struct World {
     pub(super) events: Arc<dyn Events>,
     pub(super) records: Arc<dyn Records>,
     pub(super) sinks: Arc<Sinks>,
+    /// Of Argo CD's Applications, where there is a cluster.
+    pub(super) refresh: Option<Arc<dyn Refresh>>,
     pub(super) tasks: Vec<BoxFuture<'static, &'static str>>,
 }
 
 /// A cluster.
 pub(super) async fn cluster(
     args: &RunArgs,
-    targets: Known,
+    targets: impl FnOnce(Option<&Arc<dyn Refresh>>) -> anyhow::Result<Known>,
     clock: &Arc<dyn Clock>,
     changes: mpsc::Sender<ClusterChange>,
 ) -> anyhow::Result<World> {
@@ -52,6 +54,8 @@ pub(super) async fn cluster(
     let (events, publishing) = cluster::EventWriter::new(client.clone(), clock.clone());
     let watching = cluster::watch(client.clone(), scope, clock.clone(), changes);
     let objects = Arc::new(cluster::Objects::new(client.clone(), clock.clone()));
+    let refresh: Arc<dyn Refresh> = Arc::new(cluster::Applications::new(client.clone(), clock.clone()));
+    let targets = targets(Some(&refresh))?;
     Ok(World {
         secrets: Arc::new(cluster::PullSecrets::new(client, clock.clone())),
         docker_config: None,
@@ -59,6 +63,7 @@ pub(super) async fn cluster(
         events: Arc::new(events),
         records: Arc::new(store::Memory::default()),
         sinks: Arc::new(Sinks::new(Some(objects), targets)),
+        refresh: Some(refresh),
         tasks: vec![named("the events", publishing).boxed(), named("the watches", watching).boxed()],
     })
 }
@@ -85,6 +90,7 @@ pub(super) fn repository(
         events: Arc::new(Unheard),
         records: Arc::new(records),
         sinks,
+        refresh: None,
         tasks: vec![named("the watch of the repository", watching).boxed()],
     })
 }

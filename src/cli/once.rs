@@ -36,7 +36,7 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let records = store::Sqlite::open(&args.repository.state(entry))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
-    let targets = app::git_targets(&config, &cache, &clock)?;
+    let targets = app::git_targets(&config, &cache, &clock, None)?;
     let (_, target) = targets.into_values().next().context("no repository")?;
     let registry = survey::local_registry(&config)?;
     let settings = Settings { dry_run: false, ..survey::settings(&config, args.keel) };

@@ -1,7 +1,7 @@
 //! The cluster: watches that say what runs, the guarded patch, pull secrets, Events.
 //!
 //! [`connect`] makes the client; [`watch()`] tells the engine of workloads and Namespaces; [`Objects`] reads and
-//! patches single workloads; [`PullSecrets`] reads Secrets by name; [`EventWriter`] tells people.
+//! patches single workloads; [`Applications`] has Argo CD look at Git; [`PullSecrets`] reads Secrets by name; [`EventWriter`] tells people.
 
 mod applications;
 pub mod connect;
@@ -15,6 +15,7 @@ mod shared;
 mod sink;
 mod watch;
 
+pub use applications::Applications;
 pub use connect::{connect, reach};
 pub use events::EventWriter;
 pub use secrets::PullSecrets;

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{globs, read_text, variable};
+use super::{PokeConfig, globs, read_text, variable};
 use crate::domain::{
     image::{Repository, excerpt},
     poll::parse_duration,
@@ -58,8 +58,15 @@ pub struct GitConfig {
     /// Flux's image policies (`namespace:name`) and the repository of each.
     #[serde(default)]
     pub image_policies: BTreeMap<String, Repository>,
+    /// Who is told of a push.
+    #[serde(default)]
+    pub poke: Vec<PokeConfig>,
+    /// Which updates share a commit.
+    #[serde(default)]
+    pub commits: Commits,
+    /// What commits are signed with.
+    pub signing: Option<SigningConfig>,
     forge: Option<serde::de::IgnoredAny>,
-    signing: Option<serde::de::IgnoredAny>,
 }
 
 /// The credentials of a target: a token for HTTPS, or a key for SSH.
@@ -80,6 +87,38 @@ pub struct GitCredentials {
     /// What `tokenEnv` names.
     #[serde(skip)]
     pub token: Option<SecretString>,
+}
+
+/// Which updates share a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Commits {
+    /// All of one push.
+    #[default]
+    Batch,
+    /// Those of one workload.
+    Workload,
+}
+
+/// What commits are signed with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SigningConfig {
+    /// Of which kind the key is.
+    pub format: SigningFormat,
+    /// The private key, read again at each commit.
+    pub key_file: PathBuf,
+    /// The file whose first line is its passphrase; for OpenPGP only.
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// Git's `gpg.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum SigningFormat {
+    Ssh,
+    OpenPgp,
 }
 
 /// Who commits.
@@ -138,10 +177,14 @@ impl GitConfig {
         if !is_branch(&self.branch) {
             wrong(format!("`{}` is no name of a branch", excerpt(&self.branch)));
         }
-        for (key, given) in [("forge", self.forge.is_some()), ("signing", self.signing.is_some())] {
-            if given {
-                wrong(format!("`{key}` is not built yet: take it out"));
-            }
+        if self.forge.is_some() {
+            wrong("`forge` is not built yet: take it out".to_owned());
+        }
+        if self.signing.as_ref().is_some_and(|s| s.format == SigningFormat::Ssh && s.passphrase_file.is_some()) {
+            wrong(
+                "signing: an SSH key with a passphrase cannot be used: take one without, and no `passphraseFile`"
+                    .to_owned(),
+            );
         }
         if let Err(error) = globs(&self.namespaces) {
             wrong(format!("namespaces: {error}"));
@@ -168,6 +211,9 @@ impl GitConfig {
             wrong(format!("ca: {error}"));
         }
         problems.extend(self.credentials.check(&self.name, &self.url));
+        let has_page = url_of(&self.url).is_ok_and(|kind| kind != UrlKind::File);
+        let pokes = self.poke.iter_mut().flat_map(|poke| poke.check(has_page));
+        problems.extend(pokes.map(|why| format!("git: {}: poke: {why}", excerpt(&self.name))));
         problems
     }
 
@@ -304,7 +350,23 @@ mod tests {
     #[case("settle: 2m", "at most 60s")]
     #[case("settle: 0s", "")]
     #[case("forge: gitea", "`forge` is not built yet")]
-    #[case("signing: {format: ssh}", "`signing` is not built yet")]
+    #[case("commits: workload", "")]
+    #[case("poke: [{fluxReceiver: {url: 'http://receiver.flux-system/hook/a', secretFile: /s}}]", "")]
+    #[case("poke: [{fluxReceiver: {url: 'http://receiver.flux-system/hook/a'}}]", "the URL is the secret")]
+    #[case("poke: [{fluxReceiver: {urlFile: /u}}, {argocdWebhook: {url: 'https://argocd/api/webhook'}}]", "")]
+    #[case("poke: [{fluxReceiver: {secretFile: /s}}]", "either `url` or `urlFile`")]
+    #[case("poke: [{argocdWebhook: {url: 'ftp://argocd'}}]", "write https://")]
+    #[case("poke: [{argocdWebhook: {url: 'https://a:b@argocd'}}]", "write https://")]
+    #[case(
+        "poke: [{argocdWebhook: {url: 'https://argocd', secretEnv: SUPERCARGO_TEST_NOT_SET}}]",
+        "has no `SUPERCARGO"
+    )]
+    #[case("poke: [{argocdRefresh: {namespace: argocd, applications: [shop, 'team-*']}}]", "")]
+    #[case("poke: [{argocdRefresh: {namespace: argocd, applications: []}}]", "names no Application")]
+    #[case("poke: [{argocdRefresh: {namespace: argocd, applications: ['a[']}}]", "argocdRefresh: applications:")]
+    #[case("signing: {format: ssh, keyFile: /k}", "")]
+    #[case("signing: {format: openpgp, keyFile: /k, passphraseFile: /p}", "")]
+    #[case("signing: {format: ssh, keyFile: /k, passphraseFile: /p}", "with a passphrase cannot be used")]
     #[case("credentials: {githubApp: {}}", "`githubApp` is not built yet")]
     #[case("credentials: {sshKeyFile: /k}", "SSH needs")]
     #[case("credentials: {username: bot}", "belongs to")]

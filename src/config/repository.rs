@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use globset::{Glob, GlobSet};
 
-use super::{Config, ConfigError, GitConfig, variable};
+use super::{Config, ConfigError, GitConfig, PokeConfig, variable};
 use crate::domain::target::Targets;
 
 /// The user and the token for an address that the configuration does not name.
@@ -47,7 +47,10 @@ impl RepositoryArgs {
         if !self.paths.is_empty() {
             target.paths.clone_from(&self.paths);
         }
-        let problems = target.check();
+        let mut problems = target.check();
+        if target.poke.iter().any(|poke| matches!(poke, PokeConfig::ArgocdRefresh(_))) {
+            problems.push("git: `argocdRefresh` needs a cluster: use `argocdWebhook` with --git".to_owned());
+        }
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }

@@ -55,30 +55,38 @@ impl Git {
 
     /// Runs a command that asks no server. If it fails, the clone is not what it should be.
     pub(super) async fn local(&self, args: &[&str], input: &[u8]) -> Result<Vec<u8>, GitError> {
-        match self.run(args, input, LOCAL, Vec::new()).await {
-            Ok((stdout, _)) => Ok(stdout),
-            Err(GitError::Failed { words, .. }) => Err(GitError::Broken(words)),
-            Err(broken) => Err(broken),
-        }
+        self.tool("git", args, input, Vec::new()).await.map_err(|error| GitError::Broken(error.to_string()))
+    }
+
+    /// Runs git or one of its helpers, with these settings and variables.
+    pub(super) async fn tool(
+        &self,
+        program: &str,
+        args: &[&str],
+        input: &[u8],
+        more: Vec<(String, String)>,
+    ) -> Result<Vec<u8>, GitError> {
+        self.run(program, args, input, LOCAL, more).await.map(|(stdout, _)| stdout)
     }
 
     /// Runs a command that asks the server; what it printed on both outputs.
     pub(super) async fn remote(&self, args: &[&str], input: &[u8]) -> Result<(Vec<u8>, String), GitError> {
         let access = self.access().map_err(GitError::Broken)?;
-        self.run(args, input, REMOTE, access).await
+        self.run("git", args, input, REMOTE, access).await
     }
 
     async fn run(
         &self,
+        program: &str,
         args: &[&str],
         input: &[u8],
         limit: Duration,
-        access: Vec<(String, String)>,
+        more: Vec<(String, String)>,
     ) -> Result<(Vec<u8>, String), GitError> {
         let what = args.first().copied().unwrap_or_default();
-        let broken = |why: String| GitError::Broken(format!("git {what}: {why}"));
-        let mut command = Command::new("git");
-        command.args(args).current_dir(&self.settings.folder).env_clear().envs(self.environment(access));
+        let broken = |why: String| GitError::Broken(format!("{program} {what}: {why}"));
+        let mut command = Command::new(program);
+        command.args(args).current_dir(&self.settings.folder).env_clear().envs(self.environment(more));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| broken(format!("cannot be started: {error}")))?;
         let stdin = child.stdin.take();
@@ -103,14 +111,14 @@ impl Git {
         match output.status.code() {
             Some(code) => {
                 let words = words(&stderr);
-                let words = if words.is_empty() { format!("git {what} ended with {code}") } else { words };
+                let words = if words.is_empty() { format!("{program} {what} ended with {code}") } else { words };
                 Err(GitError::Failed { stdout, words })
             }
             None => Err(broken("it was killed".to_owned())),
         }
     }
 
-    fn environment(&self, access: Vec<(String, String)>) -> Vec<(String, String)> {
+    fn environment(&self, more: Vec<(String, String)>) -> Vec<(String, String)> {
         let folder = self.settings.folder.display().to_string();
         let config = [
             ("core.hooksPath", "/dev/null"),
@@ -130,6 +138,7 @@ impl Git {
         let mut config: Vec<(String, String)> = config.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         let mut variables = vec![
             ("HOME".to_owned(), folder.clone()),
+            ("TMPDIR".to_owned(), folder.clone()),
             ("GIT_DIR".to_owned(), folder),
             ("GIT_CONFIG_NOSYSTEM".to_owned(), "1".to_owned()),
             ("GIT_CONFIG_GLOBAL".to_owned(), "/dev/null".to_owned()),
@@ -138,7 +147,7 @@ impl Git {
             ("GIT_NO_LAZY_FETCH".to_owned(), "1".to_owned()),
             ("LC_ALL".to_owned(), "C".to_owned()),
         ];
-        for (key, value) in access {
+        for (key, value) in more {
             // What is no variable is a setting.
             if key.contains('.') { config.push((key, value)) } else { variables.push((key, value)) }
         }
@@ -168,7 +177,7 @@ impl Git {
                 access.push((format!("http.{origin}/.extraHeader"), format!("Authorization: Basic {basic}")));
             }
             Credentials::Ssh { key, known_hosts } => {
-                let key = private_copy(key, &settings.folder)?;
+                let key = private_copy(key, &settings.folder.join("ssh-key"))?;
                 let ssh = format!(
                     "ssh -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes -o \
                      ConnectTimeout=15 -o GlobalKnownHostsFile=/dev/null -o UserKnownHostsFile={} -i {}",
@@ -189,17 +198,16 @@ fn origin(url: &str) -> String {
 }
 
 /// ssh refuses a key that others may read, as a mounted Secret often is.
-fn private_copy(key: &Path, folder: &Path) -> Result<PathBuf, String> {
+pub(super) fn private_copy(key: &Path, copy: &Path) -> Result<PathBuf, String> {
     let say = |error: std::io::Error| format!("the SSH key {} cannot be used: {error}", key.display());
     let text = fs::read(key).map_err(say)?;
-    let copy = folder.join("ssh-key");
-    let mut file = fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(&copy).map_err(say)?;
+    let mut file = fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(copy).map_err(say)?;
     file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(say)?;
     file.write_all(&text).map_err(say)?;
     if !text.ends_with(b"\n") {
         file.write_all(b"\n").map_err(say)?;
     }
-    Ok(copy)
+    Ok(copy.to_owned())
 }
 
 fn quoted(path: &Path) -> String {

@@ -6,6 +6,7 @@ use super::{
     command::{Git, GitError},
     history::{CHANGE, History},
     settings::Settings,
+    signing::sign,
 };
 use crate::{manifest::MAX_BYTES, ports::Clock};
 
@@ -256,7 +257,11 @@ impl Mirror {
         let (name, email) = &self.settings.author;
         let (name, email) = (format!("user.name={name}"), format!("user.email={email}"));
         let args = ["-c", &name, "-c", &email, "commit-tree", &tree, "-p", parent, "-F", "-"];
-        Ok(text(self.git.local(&args, message.as_bytes()).await?))
+        let commit = match &self.settings.signing {
+            None => self.git.local(&args, message.as_bytes()).await?,
+            Some(signing) => sign(&self.git, signing, &self.settings.folder, &args, message.as_bytes()).await?,
+        };
+        Ok(text(commit))
     }
 
     /// Brings a commit to the branch, never by force.

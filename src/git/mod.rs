@@ -6,20 +6,27 @@
 //! | `mirror` | a bare, shallow, partial clone: a cache that may vanish at any time |
 //! | `files` | what the files of a commit hold, each blob parsed once |
 //! | `history` | what our own commits set, by their trailers |
+//! | `chain` | the commits of one push: one for all updates, or one for each |
 //! | `message` | the message of a commit |
+//! | `poke` | tells deployers of a push |
+//! | `signing` | signatures of commits, by ssh-keygen and gpg |
 //! | `repository` | where there is no cluster: the workloads of the branch |
 //! | `target` | plans in, one commit out: locate, edit, push, and again if somebody was quicker |
 
+mod chain;
 mod command;
 mod files;
 mod history;
 mod message;
 mod mirror;
+mod poke;
 mod repository;
 mod settings;
+mod signing;
 mod target;
 
 pub use message::Template;
+pub use poke::{Address, Poke, Receiver};
 pub use repository::{Repository, changes};
-pub use settings::{Credentials, Secret, Settings};
+pub use settings::{Credentials, Secret, Settings, Signing};
 pub use target::Target;

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 use globset::GlobSet;
 use secrecy::SecretString;
 
-use super::message::Template;
+use super::{message::Template, poke::Poke};
 use crate::manifest::places::Options;
 
 /// One target.
@@ -27,8 +27,14 @@ pub struct Settings {
     pub proxy: Option<String>,
     /// Name and address of who commits.
     pub author: (String, String),
+    /// Whether each update of a push is a commit of its own.
+    pub one_each: bool,
     /// The commit message.
     pub message: Template,
+    /// What commits are signed with.
+    pub signing: Option<Signing>,
+    /// Who is told of a push.
+    pub pokes: Vec<Poke>,
     /// Where images are looked for.
     pub options: Options,
     /// The folder of its clone, made if it is not there.
@@ -53,6 +59,23 @@ pub enum Credentials {
         key: PathBuf,
         /// The server's keys.
         known_hosts: PathBuf,
+    },
+}
+
+/// What commits are signed with. Files are read again at each commit.
+#[derive(Debug, Clone)]
+pub enum Signing {
+    /// A private key of OpenSSH, without a passphrase.
+    Ssh {
+        /// Its file.
+        key: PathBuf,
+    },
+    /// An armoured private key.
+    OpenPgp {
+        /// Its file.
+        key: PathBuf,
+        /// The file whose first line is its passphrase.
+        passphrase: Option<PathBuf>,
     },
 }
 

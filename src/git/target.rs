@@ -1,4 +1,4 @@
-//! One target: plans in, one commit out.
+//! One target: plans in, one push out.
 //!
 //! Every round reads the branch anew, finds the places, edits, commits and pushes; a round that somebody overtook is
 //! done again on what is there then. Nothing is remembered between rounds that cannot be read again.
@@ -12,10 +12,12 @@ use futures::future::BoxFuture;
 use tokio::sync::{Mutex, Notify};
 
 use super::{
+    chain::{Edited, FileEdit, Step, chain},
     command::GitError,
     files::Snapshot,
     history::History,
     mirror::{Mirror, Pushed, TreeEntry},
+    poke::{self, Push},
     settings::Settings,
 };
 use crate::{
@@ -53,7 +55,7 @@ enum Finding {
     /// Every place has it.
     There(Vec<String>),
     /// These edits bring it.
-    Edits(Vec<(Arc<str>, SpotEdit)>, Vec<String>),
+    Edits(Vec<FileEdit>, Vec<String>),
     /// It cannot or must not be brought.
     Blocked(Reason),
 }
@@ -189,31 +191,61 @@ impl Target {
         let committed: Vec<usize> = (0..findings.len())
             .filter(|index| matches!(findings[*index], Finding::Edits(..)) && !refused.contains_key(index))
             .collect();
-        let commit = if edited.is_empty() {
-            head
-        } else {
-            let updates: Vec<&Update> = committed.iter().map(|index| plans[*index].update()).collect();
-            let commit = work.mirror.commit(&head, &edited, &self.settings.message.message(&updates)).await?;
-            match work.mirror.push(&commit).await? {
+        let mut commits = BTreeMap::new();
+        if !edited.is_empty() {
+            let steps = self.steps(&findings, &committed, edited, &entries, &texts);
+            let mut tip = head.clone();
+            let mut push = Push { before: head, commits: Vec::new() };
+            for step in &steps {
+                let updates: Vec<&Update> = step.updates.iter().map(|index| plans[*index].update()).collect();
+                tip = work.mirror.commit(&tip, &step.files, &self.settings.message.message(&updates)).await?;
+                push.commits.push((tip.clone(), step.files.iter().map(|(entry, _)| entry.path.clone()).collect()));
+                commits.extend(step.updates.iter().map(|index| (*index, tip.clone())));
+            }
+            match work.mirror.push(&tip).await? {
                 Pushed::Done => {
                     self.pushed.notify_one();
-                    commit
+                    poke::tell(&self.settings, &self.clock, &push);
                 }
                 Pushed::Overtaken => return Ok(None),
                 Pushed::Refused(words) => {
-                    let mut outcomes = self.outcomes(findings, refused, "");
+                    let mut outcomes = self.outcomes(findings, refused, &commits);
                     for index in committed {
                         outcomes[index] = Outcome::Refused(words.clone());
                     }
                     return Ok(Some(outcomes));
                 }
             }
-        };
-        Ok(Some(self.outcomes(findings, refused, &commit)))
+        }
+        Ok(Some(self.outcomes(findings, refused, &commits)))
     }
 
-    fn outcomes(&self, findings: Vec<Finding>, mut refused: BTreeMap<usize, String>, commit: &str) -> Vec<Outcome> {
-        let short: String = commit.chars().take(12).collect();
+    /// The commits of a push, in their order.
+    fn steps(
+        &self,
+        findings: &[Finding],
+        committed: &[usize],
+        edited: Edited,
+        entries: &BTreeMap<Arc<str>, TreeEntry>,
+        texts: &BTreeMap<String, Vec<u8>>,
+    ) -> Vec<Step> {
+        let edits = |index: &usize| match &findings[*index] {
+            Finding::Edits(edits, _) => Some((*index, &edits[..])),
+            _ => None,
+        };
+        let updates: Vec<(usize, &[FileEdit])> = committed.iter().filter_map(edits).collect();
+        let each = self.settings.one_each.then(|| chain(&updates, &edited, entries, texts)).flatten();
+        each.unwrap_or_else(|| vec![Step { updates: committed.to_vec(), files: edited }])
+    }
+
+    fn outcomes(
+        &self,
+        findings: Vec<Finding>,
+        mut refused: BTreeMap<usize, String>,
+        commits: &BTreeMap<usize, String>,
+    ) -> Vec<Outcome> {
+        let short =
+            |index| commits.get(&index).map(|commit| commit.chars().take(12).collect::<String>()).unwrap_or_default();
         let outcome = |(index, finding)| match (finding, refused.remove(&index)) {
             (_, Some(why)) => Outcome::Blocked(Reason::new(Code::GitConflict, format!("{}: {why}", self.place()))),
             (Finding::Blocked(reason), _) => Outcome::Blocked(reason),
@@ -222,7 +254,7 @@ impl Target {
                 Outcome::Committed(Reason::new(Code::Committed, message))
             }
             (Finding::Edits(_, places), _) => {
-                let message = format!("commit {short} to {} ({})", self.place(), places.join(", "));
+                let message = format!("commit {} to {} ({})", short(index), self.place(), places.join(", "));
                 Outcome::Committed(Reason::new(Code::Committed, message))
             }
         };
@@ -321,8 +353,6 @@ fn is_lower(a: &ImageRef, b: &ImageRef) -> bool {
     }
     read(a).zip(read(b)).is_some_and(|(a, b)| a < b)
 }
-
-type Edited = Vec<(TreeEntry, Vec<u8>)>;
 
 /// The new texts, and the updates whose files cannot be edited exactly: an update is made in all its files or in none.
 fn edit(

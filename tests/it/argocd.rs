@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::support::{
     control_plane::{ADMIN, ControlPlane, Namespace, Parts},
-    eventually,
+    eventually, free_port,
+    git_server::GitServer,
     objects::{deployment, event_says, policy, runs},
     operator::{Operator, Setup},
     registry::Registry,
@@ -44,10 +45,29 @@ fn labelled(name: &str, image: &str, instance: &str) -> Value {
     object
 }
 
+/// The base and a component, as docs/install.md says it: in a folder of one's own.
+async fn with_component(plane: &ControlPlane, component: &str, verb: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let up = "../".repeat(folder.path().components().count() - 1);
+    let deploy = format!("{up}{}/deploy", env!("CARGO_MANIFEST_DIR").trim_start_matches('/'));
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": [format!("{deploy}/base")], "components": [format!("{deploy}/components/{component}")],
+    });
+    std::fs::write(folder.path().join("kustomization.yaml"), kustomization.to_string()).unwrap();
+    plane.kubectl(&["apply", "-k", folder.path().to_str().unwrap()]);
+    eventually("the right is known", async || {
+        let user = "system:serviceaccount:supercargo:supercargo";
+        let may = ["auth", "can-i", verb, "applications.argoproj.io", "-n", "argocd", "--as", user];
+        (plane.kubectl_as(&plane.kubeconfig(ADMIN), &may).stdout == b"yes\n").then_some(())
+    })
+    .await;
+}
+
 /// The operator with the token of the ServiceAccount `supercargo` in that namespace.
-async fn operator(namespace: &Namespace<'_>) -> Operator {
+async fn operator(namespace: &Namespace<'_>, more: &[&str]) -> Operator {
     let token = namespace.token("supercargo").await;
-    let mut setup = Setup::in_namespace(namespace, "1s");
+    let mut setup = Setup::in_namespace(namespace, "1s").with(more);
     // As the base is deployed: for every namespace.
     setup.args.drain(..2);
     setup.kubeconfig = Some(namespace.plane.kubeconfig_with_token(&token, &namespace.name));
@@ -70,30 +90,15 @@ async fn a_workload_whose_instance_label_names_an_application_is_left_to_argo_cd
     application(&plane, Method::POST, &namespace.name, "shop").await;
 
     // Without the right the label says nothing, and that is told.
-    let without = operator(&home).await;
+    let without = operator(&home, &[]).await;
     namespace.create(&labelled("unknown", &old, "shop").to_string()).await;
     runs(&namespace, "unknown", &[&new]).await;
     let said = without.process.output();
     assert!(said.contains("an instance label does not tell that Argo CD sets an image"), "{said}");
     drop(without);
 
-    // As docs/install.md says it, in a folder of one's own.
-    let folder = tempfile::tempdir().unwrap();
-    let up = "../".repeat(folder.path().components().count() - 1);
-    let deploy = format!("{up}{}/deploy", env!("CARGO_MANIFEST_DIR").trim_start_matches('/'));
-    let kustomization = json!({
-        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-        "resources": [format!("{deploy}/base")], "components": [format!("{deploy}/components/argocd")],
-    });
-    std::fs::write(folder.path().join("kustomization.yaml"), kustomization.to_string()).unwrap();
-    plane.kubectl(&["apply", "-k", folder.path().to_str().unwrap()]);
-    eventually("the right is known", async || {
-        let user = "system:serviceaccount:supercargo:supercargo";
-        let may = ["auth", "can-i", "list", "applications.argoproj.io", "-A", "--as", user];
-        (plane.kubectl_as(&plane.kubeconfig(ADMIN), &may).stdout == b"yes\n").then_some(())
-    })
-    .await;
-    let _operator = operator(&home).await;
+    with_component(&plane, "argocd", "list").await;
+    let _operator = operator(&home, &[]).await;
     let other_namespace = format!("{}_shop", namespace.name);
     for (name, instance) in [("web", "shop"), ("elsewhere", &*other_namespace), ("helms", "other")] {
         namespace.create(&labelled(name, &old, instance).to_string()).await;
@@ -111,4 +116,73 @@ async fn a_workload_whose_instance_label_names_an_application_is_left_to_argo_cd
     runs(&namespace, "web", &[&new]).await;
     runs(&namespace, "elsewhere", &[&new]).await;
     runs(&namespace, "late", &[&old]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_push_the_applications_that_are_named_are_refreshed() {
+    let (plane, registry) = (ControlPlane::start(Parts::Api).await, Registry::start().await);
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    registry.push_tags("web", ["1.0.0", "1.1.0"]).await;
+    let old = format!("{}/web:1.0.0", registry.host);
+    plane.create(DEFINITION).await;
+    eventually("Applications are served", async || {
+        plane.request(Method::GET, "/apis/argoproj.io/v1alpha1/applications", None).await.ok()
+    })
+    .await;
+    plane.create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "argocd"}}).to_string()).await;
+    for name in ["shop-web", "shop-api", "other"] {
+        application(&plane, Method::POST, "argocd", name).await;
+    }
+    plane.kubectl(&["apply", "-k", concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base")]);
+    let home = Namespace { plane: &plane, name: "supercargo".to_owned() };
+    let namespace = plane.namespace_with("refresh", json!({})).await;
+    let manifest = |image: &str| {
+        let mut object = deployment("web", image, json!({}));
+        object["metadata"]["namespace"] = json!(namespace.name);
+        object.to_string()
+    };
+    let repo = server.create("deploy", &[("web.yaml", manifest(&old).as_bytes())]);
+    let config = folder.path().join("config.yaml");
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "geheim-4711").unwrap();
+    let gone = format!("http://127.0.0.1:{}/hook/geheim-path", free_port());
+    let text = json!({"git": [{
+        "name": "prod", "url": server.url("deploy"), "branch": "main", "namespaces": [namespace.name], "settle": "0s",
+        "poke": [
+            {"fluxReceiver": {"url": gone, "secretFile": secret}},
+            {"argocdRefresh": {"namespace": "argocd", "applications": ["shop-*", "none"]}},
+        ],
+    }]});
+    std::fs::write(&config, text.to_string()).unwrap();
+    let cache = folder.path().join("cache");
+    let flags = ["--config", config.to_str().unwrap(), "--git-cache", cache.to_str().unwrap()];
+    let annotation = async |name: &str| {
+        let path = format!("/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/{name}");
+        let object = plane.request(Method::GET, &path, None).await.unwrap();
+        object["metadata"]["annotations"]["argocd.argoproj.io/refresh"].as_str().map(str::to_owned)
+    };
+
+    // Without the right the push is made, and it is told what to grant.
+    let without = operator(&home, &flags).await;
+    let annotations = json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": "git:prod"});
+    namespace.create(&deployment("web", &old, annotations).to_string()).await;
+    let says = async |operator: &Operator, words: &str| {
+        eventually(&format!("it says `{words}`"), async || operator.process.output().contains(words).then_some(()))
+            .await;
+    };
+    says(&without, "see deploy/components/argocd-refresh").await;
+    assert_eq!((repo.log().len(), annotation("shop-web").await), (2, None));
+    let said = without.process.output();
+    assert!(said.contains("a deployer was not told of the push") && !said.contains("geheim"), "{said}");
+    drop(without);
+
+    with_component(&plane, "argocd-refresh", "patch").await;
+    let _operator = operator(&home, &flags).await;
+    registry.push_tags("web", ["1.2.0"]).await;
+    eventually("both are refreshed", async || {
+        let both = [annotation("shop-web").await, annotation("shop-api").await];
+        both.iter().all(|value| value.as_deref() == Some("normal")).then_some(())
+    })
+    .await;
+    assert_eq!((repo.log().len(), annotation("other").await), (3, None));
 }

@@ -4,4 +4,6 @@ mod alone;
 mod crash;
 mod forge;
 mod operator;
+mod poke;
+mod signing;
 mod target;

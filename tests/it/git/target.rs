@@ -31,7 +31,10 @@ pub(super) fn settings(url: &str, folder: &Path) -> Settings {
         ca: None,
         proxy: None,
         author: ("supercargo".to_owned(), "supercargo@example.test".to_owned()),
+        one_each: false,
         message: Template::default(),
+        signing: None,
+        pokes: Vec::new(),
         options: places::Options::default(),
         folder: folder.join("prod.git"),
     }
@@ -49,7 +52,10 @@ pub(super) fn manifest(name: &str, tag: &str) -> String {
 }
 
 pub(super) fn plan(name: &str, from: &str, to: &str) -> Plan<Approved> {
-    let workload = WorkloadId { kind: KINDS[0].kind.clone(), namespace: "shop".into(), name: name.into() };
+    plan_of(WorkloadId { kind: KINDS[0].kind.clone(), namespace: "shop".into(), name: name.into() }, name, from, to)
+}
+
+fn plan_of(workload: WorkloadId, name: &str, from: &str, to: &str) -> Plan<Approved> {
     let image = |tag: &str| ImageRef::parse(&format!("r.example/{name}:{tag}")).unwrap();
     let changes = vec![Change { container: "app".into(), init: false, from: image(from), to: image(to) }];
     let update = Update {
@@ -111,6 +117,60 @@ async fn many_updates_are_one_commit_of_nothing_but_their_tags() {
     assert_eq!(text(&repo, "apps/a1.yaml"), manifest("a1", "1.2.0"));
     // A lower one does not.
     assert_eq!(code(&one(&target, plan("a1", "1.0.0", "1.0.5")).await), "git-differs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_workload_gets_a_commit_of_its_own_lines_in_one_push() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let both = |tag: &str, other: &str| format!("{}---\n{}", manifest("web", tag), manifest("api", other));
+    let images = |tag: &str| format!("resources: [job.yaml]\nimages:\n- {{name: r.example/job, newTag: {tag}}}\n");
+    let twin = |kind: &str| manifest("job", "0.0.0").replace("Deployment", kind);
+    let repo = server.create(
+        "deploy",
+        &[
+            ("both.yaml", both("1.0.0", "1.0.0").as_bytes()),
+            ("job/kustomization.yaml", images("1.0.0").as_bytes()),
+            ("job/job.yaml", format!("{}---\n{}", twin("Deployment"), twin("StatefulSet")).as_bytes()),
+        ],
+    );
+    let first = repo.head();
+    let url = server.url("deploy");
+    let target = target(Settings { one_each: true, ..settings(&url, folder.path()) });
+    // Two workloads of which one entry of a kustomization sets the image.
+    let sets = WorkloadId { kind: KINDS[1].kind.clone(), namespace: "shop".into(), name: "job".into() };
+    let plans = vec![
+        plan("web", "1.0.0", "1.1.0"),
+        plan("job", "1.0.0", "1.1.0"),
+        plan("api", "1.0.0", "1.1.0"),
+        plan_of(sets, "job", "1.0.0", "1.1.0"),
+    ];
+    let outcomes = target.apply(plans).await;
+    let log = repo.log();
+    assert_eq!((log.len(), server.requests().iter().filter(|request| request.is_push()).count()), (4, 1));
+    let at = |n: usize, path: &str| {
+        String::from_utf8(repo.git(&["cat-file", "blob", &format!("{}:{path}", log[n].id)])).unwrap()
+    };
+    assert_eq!(at(2, "both.yaml"), both("1.1.0", "1.0.0"));
+    assert_eq!(at(2, "job/kustomization.yaml"), images("1.0.0"));
+    assert_eq!(at(1, "both.yaml"), both("1.1.0", "1.0.0"));
+    assert_eq!(at(1, "job/kustomization.yaml"), images("1.1.0"));
+    assert_eq!(at(0, "both.yaml"), both("1.1.0", "1.1.0"));
+    assert_eq!(at(0, "job/kustomization.yaml"), images("1.1.0"));
+    let trailers = |n: usize| log[n].message.matches("Supercargo-Change: ").count();
+    assert_eq!([trailers(2), trailers(1), trailers(0)], [1, 2, 1]);
+    for (outcome, commit) in outcomes.iter().zip([2, 1, 0, 1]) {
+        let Outcome::Committed(reason) = outcome else { panic!("{outcome:?}") };
+        assert!(reason.message.contains(&log[commit].id[..12]), "{outcome:?}");
+    }
+
+    // What was pushed at once is known one by one.
+    let back = [("both.yaml", Some(both("1.0.0", "1.1.0"))), ("job/kustomization.yaml", Some(images("1.0.0")))];
+    let back = back.each_ref().map(|(path, text)| (*path, text.as_ref().map(String::as_bytes)));
+    repo.commit(&back, "Go back", PERSON);
+    assert_ne!(repo.head(), first);
+    let sets = WorkloadId { kind: KINDS[1].kind.clone(), namespace: "shop".into(), name: "job".into() };
+    assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.1.0")).await), "reverted");
+    assert_eq!(code(&one(&target, plan_of(sets, "job", "1.0.0", "1.1.0")).await), "reverted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
