@@ -61,7 +61,7 @@ impl Repository {
             };
             let over = self.clock.sleep_until(self.clock.monotonic() + interval);
             match pushed {
-                Some(target) => _ = tokio::select! { () = over => {}, () = target.pushed() => {} },
+                Some(target) => tokio::select! { () = over => {}, () = target.pushed() => {} },
                 None => over.await,
             }
         }
