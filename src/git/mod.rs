@@ -7,10 +7,12 @@
 //! | `files` | what the files of a commit hold, each blob parsed once |
 //! | `history` | what our own commits set, by their trailers |
 //! | `message` | the message of a commit |
+//! | [`forges`] | requests to merge, at GitHub, GitLab, Gitea and Forgejo |
 //! | `target` | plans in, one commit out: locate, edit, push, and again if somebody was quicker |
 
 mod command;
 mod files;
+pub mod forges;
 mod history;
 mod message;
 mod mirror;
