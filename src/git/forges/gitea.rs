@@ -119,15 +119,17 @@ impl Gitea {
             return Ok(None);
         }
         let any: Option<Pull> = Some(answer.json()?).filter(|pull: &Pull| pull.is_own(branch, &http.base));
-        if any.as_ref().is_some_and(|pull| pull.state == "open") {
-            return Ok(any.map(Pull::request));
+        let any = any.map(Pull::request);
+        if any.as_ref().is_some_and(|any| any.state == RequestState::Open) {
+            return Ok(any);
         }
         for state in ["open", "closed"] {
             if let Some(found) = self.list(branch, state).await? {
-                return Ok(Some(found));
+                // A list does not tell who merged.
+                return Ok(any.filter(|any| any.number == found.number).or(Some(found)));
             }
         }
-        Ok(any.map(Pull::request))
+        Ok(any)
     }
 
     /// The newest of a branch in that state, if it is among the newest thousand of all.

@@ -113,7 +113,7 @@ pub struct Request {
     pub head_commit: String,
     /// The commit that brought it into the base branch, where the forge tells.
     pub merge_commit: Option<String>,
-    /// Who closed or merged it: GitLab tells, Gitea of merged ones, GitHub not.
+    /// Who closed or merged it: GitLab tells, Gitea sometimes of merged ones, GitHub not.
     pub closed_by: Option<String>,
     /// Whether it is to be merged by itself. Gitea does not tell.
     pub auto_merge: bool,
