@@ -254,8 +254,10 @@ impl Answer {
         if !self.status.is_success() {
             return Err(self.error());
         }
-        serde_json::from_slice(&self.body)
-            .map_err(|error| ForgeError::Unavailable(format!("{}, but not as documented: {error}", self.said)))
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let why = excerpt(&error.to_string());
+            ForgeError::Unavailable(format!("{}, but not as documented: {why}", self.said))
+        })
     }
 
     /// A success, whatever it says.

@@ -30,7 +30,7 @@ mod http;
 mod settings;
 pub mod text;
 
-use http::{Dialect, Http};
+use self::http::{Dialect, Http};
 
 pub use error::ForgeError;
 pub use github_app::{AppSettings, GithubApp};

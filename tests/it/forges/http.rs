@@ -166,3 +166,34 @@ async fn a_token_that_was_replaced_is_tried_once_more() {
     failed(forge.close(1).await, "bad");
     assert_eq!(server.came().len(), 2 + 1 + 2);
 }
+
+#[tokio::test]
+async fn a_proxy_is_used_and_silence_ends() {
+    let proxy = Server::start(|came| reply(200, json!([came.line()]))).await;
+    let mut through = settings("github", "https://ghes.invalid/o/r.git", Some("http://ghes.invalid/api/v3"));
+    through.proxy = Some(proxy.url.clone());
+    failed(connect(&through, held(TOKEN)).find("b").await, "not as documented");
+    assert_eq!(proxy.came()[0].header("host"), "ghes.invalid");
+
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut slow = settings("gitea", &format!("http://{}/o/r.git", silent.local_addr().unwrap()), None);
+    slow.timeouts.request = Duration::from_millis(200);
+    let error = failed(connect(&slow, held(TOKEN)).find("b").await, "did not answer in time");
+    assert!(matches!(error, ForgeError::Unavailable(_)));
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused_at_once() {
+    let refused = |settings: &Settings, says: &str| {
+        let error = forges::connect(settings, held(TOKEN), Arc::new(clock())).err().expect("an error");
+        assert!(matches!(&error, ForgeError::Refused(words) if words.contains(says)), "{error}");
+    };
+    let mut settings = settings("gitea", "https://g.example/o/r.git", None);
+    settings.ca = Some("/nowhere/ca.pem".into());
+    refused(&settings, "/nowhere/ca.pem: No such file");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    settings.ca = Some(file.path().to_owned());
+    refused(&settings, "holds no PEM certificate");
+    settings = Settings { ca: None, proxy: Some("http://user:secret@".to_owned()), ..settings };
+    refused(&settings, "the proxy's address cannot be read");
+}
