@@ -64,7 +64,7 @@
 //! | `ingest` | `domain` `ports` `metrics` | `base64` `http` `jiff` `secrecy` `serde` `serde_json` `sha2` `subtle` `thiserror` `tokio::sync` `tokio::select` `url` | `env` `fs` `net` `process` `thread` |
 //! | `registry` | `domain` `ports` `metrics` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
 //! | `cluster` | `domain` `manifest` `ports` `metrics` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `moka` `secrecy` `serde` `serde_json` `thiserror` `tokio` `tracing` | `env` `process` |
-//! | `git` | `domain` `manifest` `ports` | `base64` `futures` `globset` `hmac` `minijinja` `reqwest` `secrecy` `serde_json` `sha2` `tempfile` `thiserror` `tokio` `tracing` `url` | `env` |
+//! | `git` | `domain` `manifest` `ports` | `base64` `futures` `globset` `hmac` `jiff` `minijinja` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `tempfile` `thiserror` `tokio` `tracing` `url` | `env` |
 //! | `store` | `domain` `ports` | `futures` `rusqlite` `serde_json` `tokio::task` | `env` `net` `process` |
 //! | `web` | `domain` `ports` `metrics` `ingest::webhook` | `axum` `futures` `http` `hyper` `hyper_util` `rustls` `secrecy` `serde_json` `sha2` `thiserror` `tokio` `tokio_rustls` `tokio_util` `tracing` | `env` `process` |
 //! | `config` | `domain` `logging` | `clap` `globset` `jiff` `regex` `secrecy` `serde` `serde_saphyr` `sha2` `thiserror` | `process` |
@@ -76,8 +76,9 @@
 //! # One more of something
 //!
 //! One file and one visible line: a webhook sender in `ingest/webhook/` and its table [`ingest::webhook::SENDERS`]; a
-//! policy kind in `domain/policy/`; a gate in `domain/gate/`; a command in `cli/`. A workload kind is one line of
-//! [`domain::workload::KINDS`], a reason one of [`domain::reason::Code`], a metric one of [`metrics::Metrics`].
+//! forge in `git/forges/` and its table [`git::forges::FORGES`]; a policy kind in `domain/policy/`; a gate in
+//! `domain/gate/`; a command in `cli/`. A workload kind is one line of [`domain::workload::KINDS`], a reason one of
+//! [`domain::reason::Code`], a metric one of [`metrics::Metrics`].
 
 pub mod app;
 pub mod cli;

@@ -8,6 +8,7 @@
 //! | `history` | what our own commits set, by their trailers |
 //! | `chain` | the commits of one push: one for all updates, or one for each |
 //! | `message` | the message of a commit |
+//! | [`forges`] | requests to merge, at GitHub, GitLab, Gitea and Forgejo |
 //! | `poke` | tells deployers of a push |
 //! | `signing` | signatures of commits, by ssh-keygen and gpg |
 //! | `repository` | where there is no cluster: the workloads of the branch |
@@ -16,6 +17,7 @@
 mod chain;
 mod command;
 mod files;
+pub mod forges;
 mod history;
 mod message;
 mod mirror;

@@ -11,6 +11,7 @@ mod cost;
 mod deploy;
 mod docs;
 mod edits;
+mod forges;
 mod git;
 mod git_server;
 mod gitea;

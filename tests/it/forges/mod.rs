@@ -1,0 +1,157 @@
+//! Forges: the real Gitea, and local servers that speak the documented APIs of GitHub and GitLab.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::Request,
+    http::{HeaderMap, Response},
+};
+use secrecy::SecretString;
+use serde_json::Value;
+use supercargo::git::{
+    Secret,
+    forges::{self, AnyToken, Forge, ForgeError, NewRequest, Settings, Timeouts, named, place},
+};
+use url::{Url, form_urlencoded};
+
+use crate::support::clock::SimClock;
+
+mod gitea;
+mod github;
+mod github_app;
+mod gitlab;
+mod http;
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+struct Came {
+    method: String,
+    /// Still encoded.
+    path: String,
+    query: HashMap<String, String>,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Came {
+    fn line(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// Status, headers, body.
+type Reply = (u16, Vec<(&'static str, String)>, Value);
+
+fn reply(status: u16, body: Value) -> Reply {
+    (status, Vec::new(), body)
+}
+
+/// Runs on the runtime of its test.
+struct Server {
+    /// `http://127.0.0.1:PORT`
+    url: String,
+    came: Arc<Mutex<Vec<Came>>>,
+}
+
+impl Server {
+    async fn start(answer: impl FnMut(&Came) -> Reply + Send + 'static) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let came = Arc::new(Mutex::new(Vec::new()));
+        let server = Self { url, came: came.clone() };
+        let answer = Arc::new(Mutex::new(answer));
+        let app = Router::new().fallback(move |request: Request| {
+            let (came, answer) = (came.clone(), answer.clone());
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = to_bytes(body, 1 << 20).await.unwrap();
+                let query = parts.uri.query().unwrap_or_default();
+                let new = Came {
+                    method: parts.method.to_string(),
+                    path: parts.uri.path().to_owned(),
+                    query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+                    headers: parts.headers,
+                    body: serde_json::from_slice(&body).unwrap_or_default(),
+                };
+                let (status, headers, body) = answer.lock().unwrap()(&new);
+                came.lock().unwrap().push(new);
+                let mut response = Response::builder().status(status).header("content-type", "application/json");
+                for (name, value) in headers {
+                    response = response.header(name, value);
+                }
+                response.body(Body::from(body.to_string())).unwrap()
+            }
+        });
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        server
+    }
+
+    fn came(&self) -> Vec<Came> {
+        self.came.lock().unwrap().clone()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.came().iter().map(Came::line).collect()
+    }
+}
+
+const TOKEN: &str = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+
+fn held(token: &str) -> AnyToken {
+    Arc::new(Secret::Value(SecretString::from(token.to_owned())))
+}
+
+fn clock() -> SimClock {
+    SimClock::at("2026-03-01T12:00:00Z")
+}
+
+/// The settings of that repository, whose API may be elsewhere than its address says.
+fn settings(kind: &str, git: &str, api: Option<&str>) -> Settings {
+    let kind = named(kind).unwrap();
+    let place = place(kind, git, api.map(|api| Url::parse(api).unwrap()).as_ref()).unwrap();
+    Settings {
+        kind,
+        api: place.api,
+        repository: place.repository,
+        base: "main".to_owned(),
+        ca: None,
+        proxy: None,
+        timeouts: Timeouts::default(),
+    }
+}
+
+fn connect(settings: &Settings, token: AnyToken) -> Arc<dyn Forge> {
+    forges::connect(settings, token, Arc::new(clock())).unwrap()
+}
+
+fn new(head: &str) -> NewRequest {
+    NewRequest {
+        title: "Update web to 1.1.0".to_owned(),
+        body: body("1.1.0"),
+        head: head.to_owned(),
+        ..Default::default()
+    }
+}
+
+fn body(version: &str) -> String {
+    format!("| workload | to |\n|---|---|\n| `web` | {version} |\n")
+}
+
+/// As [`ForgeError`], with what its text holds.
+#[track_caller]
+fn failed<T: std::fmt::Debug>(result: Result<T, ForgeError>, says: &str) -> ForgeError {
+    let error = result.expect_err("an error");
+    let text = format!("{error} {error:?}");
+    assert!(text.contains(says), "{text}");
+    assert!(!text.contains(TOKEN), "{text}");
+    error
+}
