@@ -8,6 +8,7 @@
 //! | `history` | what our own commits set, by their trailers |
 //! | `chain` | the commits of one push: one for all updates, or one for each |
 //! | `message` | the message of a commit |
+//! | `find` | where updates stand in the files, and the new texts |
 //! | [`forges`] | requests to merge, at GitHub, GitLab, Gitea and Forgejo |
 //! | `poke` | tells deployers of a push |
 //! | `signing` | signatures of commits, by ssh-keygen and gpg |
@@ -17,6 +18,7 @@
 mod chain;
 mod command;
 mod files;
+mod find;
 pub mod forges;
 mod history;
 mod message;

@@ -1,0 +1,169 @@
+//! Where updates stand in the files of a commit, and the new texts that bring them. Pure.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    chain::{Edited, FileEdit},
+    history::History,
+    mirror::TreeEntry,
+    settings::Settings,
+};
+use crate::{
+    domain::{
+        image::ImageRef,
+        plan::{Approved, Plan},
+        reason::{Code, Reason},
+        update::Update,
+        version::Version,
+    },
+    manifest::places::{Files, Index, Misfit, SpotEdit, Wanted, apply},
+};
+
+/// An update, and what of its workload tells where it is defined.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub(super) update: Update,
+    /// The label `app.kubernetes.io/instance`.
+    pub(super) instance: Option<Arc<str>>,
+}
+
+impl From<&Plan<Approved>> for Asked {
+    fn from(plan: &Plan<Approved>) -> Self {
+        let instance = plan.decided_on().and_then(|workload| workload.instance.clone());
+        Self { update: plan.update().clone(), instance }
+    }
+}
+
+/// Where an update stands in the files.
+#[derive(Debug)]
+pub(super) enum Finding {
+    /// Every place has it.
+    There(Vec<String>),
+    /// These edits bring it.
+    Edits(Vec<FileEdit>, Vec<String>),
+    /// It cannot or must not be brought.
+    Blocked(Reason),
+}
+
+/// The files that would be edited.
+pub(super) fn paths(findings: &[Finding]) -> impl Iterator<Item = &str> {
+    let edits = findings.iter().filter_map(|finding| match finding {
+        Finding::Edits(edits, _) => Some(edits),
+        _ => None,
+    });
+    edits.flatten().map(|(path, _)| &**path)
+}
+
+/// Where each of the updates stands in the files.
+pub(super) fn find(asked: &[Asked], files: &Files, settings: &Settings, history: &History) -> Vec<Finding> {
+    let index = Index::new(files, &settings.options);
+    asked.iter().map(|asked| finding(asked, &index, settings, history)).collect()
+}
+
+/// All changes of an update, or none.
+fn finding(asked: &Asked, index: &Index<'_>, settings: &Settings, history: &History) -> Finding {
+    let Asked { update, instance } = asked;
+    let (mut edits, mut places) = (Vec::new(), Vec::new());
+    for change in &update.changes {
+        let wanted = Wanted {
+            workload: update.workload.clone(),
+            instance: instance.clone(),
+            container: change.container.clone(),
+            init: change.init,
+            from: change.from.clone(),
+            to: change.to.clone(),
+        };
+        let spots = match index.locate(&wanted) {
+            Ok(spots) => spots,
+            Err(misfit) => {
+                let code = if matches!(misfit, Misfit::Nowhere(_)) { Code::GitNoPlace } else { Code::GitConflict };
+                return Finding::Blocked(Reason::new(code, format!("Git target {}: {misfit}", settings.name)));
+            }
+        };
+        for spot in spots {
+            let place = format!("{}:{}", spot.path.escape_debug(), spot.line);
+            if !spot.edits.is_empty() {
+                let last = history.last(&update.workload, change);
+                if let Some(last) = last.filter(|last| same(&last.to, &change.to)) {
+                    let commit: String = last.commit.chars().take(12).collect();
+                    let message = format!(
+                        "commit {commit} set {} and somebody moved it back ({place} has {}); it is not set again, only \
+                         a newer image will be",
+                        change.to, spot.holds
+                    );
+                    return Finding::Blocked(Reason::new(Code::Reverted, message));
+                }
+                let ours = last.is_some_and(|last| same(&last.to, &spot.holds)) && !is_lower(&change.to, &spot.holds);
+                if !same(&spot.holds, &change.from) && !ours {
+                    let message = format!(
+                        "{place} of the Git target {} has {}, and the workload runs {}: nothing is changed until they \
+                         agree",
+                        settings.name, spot.holds, change.from
+                    );
+                    return Finding::Blocked(Reason::new(Code::GitDiffers, message));
+                }
+            }
+            places.push(place);
+            edits.extend(spot.edits.into_iter().map(|edit| (spot.path.clone(), edit)));
+        }
+    }
+    places.dedup();
+    if edits.is_empty() { Finding::There(places) } else { Finding::Edits(edits, places) }
+}
+
+/// Tags and digests alike; the repository may be spelt otherwise.
+fn same(a: &ImageRef, b: &ImageRef) -> bool {
+    (&a.repository, &a.tag, &a.digest) == (&b.repository, &b.tag, &b.digest)
+}
+
+fn is_lower(a: &ImageRef, b: &ImageRef) -> bool {
+    fn read(image: &ImageRef) -> Option<Version<'_>> {
+        image.tag.as_ref().and_then(|tag| Version::parse(tag.as_str()))
+    }
+    read(a).zip(read(b)).is_some_and(|(a, b)| a < b)
+}
+
+/// The new texts, and the updates whose files cannot be edited exactly: an update is made in all its files or in none.
+pub(super) fn edit(
+    findings: &[Finding],
+    entries: &BTreeMap<Arc<str>, TreeEntry>,
+    texts: &BTreeMap<String, Vec<u8>>,
+) -> (Edited, BTreeMap<usize, String>) {
+    let mut refused: BTreeMap<usize, String> = BTreeMap::new();
+    loop {
+        let mut by_file: BTreeMap<&Arc<str>, (Vec<&SpotEdit>, HashSet<usize>)> = BTreeMap::new();
+        for (index, finding) in findings.iter().enumerate().filter(|(index, _)| !refused.contains_key(index)) {
+            let Finding::Edits(edits, _) = finding else { continue };
+            for (path, edit) in edits {
+                let (of_file, users) = by_file.entry(path).or_default();
+                of_file.push(edit);
+                users.insert(index);
+            }
+        }
+        let (mut edited, mut wrong) = (Vec::new(), Vec::new());
+        for (path, (edits, users)) in by_file {
+            let found = entries.get(path).and_then(|entry| Some((entry, texts.get(&entry.blob)?)));
+            let made = match found {
+                Some((entry, bytes)) => match apply(path, bytes, &edits) {
+                    Ok(new) if new != *bytes => {
+                        edited.push((entry.clone(), new));
+                        Ok(())
+                    }
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(error.to_string()),
+                },
+                None => Err("the file cannot be read".to_owned()),
+            };
+            if let Err(why) = made {
+                wrong.extend(users.into_iter().map(|user| (user, format!("{}: {why}", path.escape_debug()))));
+            }
+        }
+        if wrong.is_empty() {
+            return (edited, refused);
+        }
+        refused.extend(wrong);
+    }
+}
