@@ -97,6 +97,8 @@ codes! {
     GitRefused "git-refused" "The Git server refused the change.",
     GitNoPlace "git-no-place" "No file of the Git target says which image this container runs.",
     GitConflict "git-conflict" "The files of the Git target disagree, or cannot be edited exactly.",
+    RequestOpen "request-open" "A pull request holds the update; it waits to be merged.",
+    RequestClosed "request-closed" "A person closed the pull request unmerged; only a newer image is proposed again.",
     GitDiffers "git-differs" "Git has another image than the workload runs; nothing is changed until they agree.",
 }
 

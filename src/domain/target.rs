@@ -117,6 +117,8 @@ pub fn is_name(text: &str) -> bool {
         && ends(text.chars().next())
         && ends(text.chars().last())
         && !text.contains("..")
+        // Git takes no part of a branch's name that ends so.
+        && !text.ends_with(".lock")
 }
 
 impl fmt::Display for Write {
@@ -180,6 +182,7 @@ mod tests {
     #[case("git:../x", None)]
     #[case("git:a..b", None)]
     #[case("git:a/b", None)]
+    #[case("git:a.lock", None)]
     #[case("pr:-x", None)]
     #[case("Cluster", None)]
     #[case("", None)]

@@ -1,6 +1,6 @@
 //! Workloads as supercargo sees them: who they are, what runs in them, and what people wrote on them.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +95,24 @@ impl fmt::Display for WorkloadId {
     }
 }
 
+impl FromStr for WorkloadId {
+    type Err = ();
+
+    /// Reads what is displayed. A kind begins with a capital, a namespace never does (RFC 1123), and the name of a file
+    /// may hold slashes.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (first, rest) = text.split_once('/').ok_or(())?;
+        let is_kind = |text: &str| text.starts_with(|c: char| c.is_ascii_uppercase());
+        let (namespace, kind, name) = match is_kind(first) {
+            true => ("", first, rest),
+            false => rest.split_once('/').map(|(kind, name)| (first, kind, name)).ok_or(())?,
+        };
+        let is_whole = is_kind(kind) && !name.is_empty();
+        let id = || Self { kind: Kind(kind.to_owned().into()), namespace: namespace.into(), name: name.into() };
+        is_whole.then(id).ok_or(())
+    }
+}
+
 /// One container of a workload's pod template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
@@ -169,5 +187,23 @@ impl Workload {
     /// The container of that name, regular ones first.
     pub fn container(&self, name: &str) -> Option<&Container> {
         self.containers.iter().find(|c| &*c.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("shop/Deployment/web", Some(("shop", "Deployment", "web")))]
+    #[case("Deployment/web", Some(("", "Deployment", "web")))]
+    #[case("File/apps/web.yaml", Some(("", "File", "apps/web.yaml")))]
+    #[case("shop/web", None)]
+    #[case("web", None)]
+    #[case("Deployment/", None)]
+    fn an_id_is_read_as_it_is_shown(#[case] text: &str, #[case] expected: Option<(&str, &str, &str)>) {
+        let read = text.parse::<WorkloadId>().ok();
+        assert_eq!(read.as_ref().map(|id| (&*id.namespace, id.kind.as_str(), &*id.name)), expected);
+        assert!(read.is_none_or(|id| id.to_string() == text));
     }
 }

@@ -1,13 +1,23 @@
 //! What our own commits set: trailers tell, so that nothing is set again that a person moved back.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use crate::domain::{image::ImageRef, update::Change, workload::WorkloadId};
+use jiff::Timestamp;
+
+use super::find::Asked;
+use crate::domain::{
+    image::ImageRef,
+    target::Write,
+    update::{Change, Phase, Update, UpdateId},
+    workload::WorkloadId,
+};
 
 /// The trailer that names an update.
 pub(super) const UPDATE: &str = "Supercargo-Update";
 /// The trailer of one change: workload, container, old image, new image.
 pub(super) const CHANGE: &str = "Supercargo-Change";
+/// The trailer of a workload's label `app.kubernetes.io/instance`, on branches of requests.
+pub(super) const INSTANCE: &str = "Supercargo-Instance";
 
 /// The newest change of ours for each container, and its commit.
 #[derive(Debug, Default)]
@@ -54,10 +64,77 @@ impl History {
     }
 }
 
+/// What a commit of ours on a request's branch brings, by its message; nothing if it is not ours.
+pub(super) fn brought(message: &str, write: &Write, group: Option<&Arc<str>>, now: Timestamp) -> Vec<Asked> {
+    let mut instances: HashMap<WorkloadId, Arc<str>> = HashMap::new();
+    let mut changes: Vec<(WorkloadId, Vec<Change>)> = Vec::new();
+    for line in message.lines() {
+        if let Some(rest) = line.strip_prefix(INSTANCE).and_then(|rest| rest.strip_prefix(": "))
+            && let Some((workload, instance)) = rest.trim().rsplit_once(' ')
+            && let Ok(workload) = workload.parse()
+        {
+            instances.insert(workload, instance.into());
+        }
+        let Some(rest) = line.strip_prefix(CHANGE).and_then(|rest| rest.strip_prefix(": ")) else { continue };
+        let Some((workload, change)) = read(rest.trim()) else { continue };
+        match changes.iter_mut().find(|(id, _)| *id == workload) {
+            Some((_, of)) => of.push(change),
+            None => changes.push((workload, vec![change])),
+        }
+    }
+    let asked = |(workload, changes): (WorkloadId, Vec<Change>)| {
+        let policies = changes.iter().map(|_| Arc::from("")).collect();
+        let update = Update {
+            id: UpdateId::of(&workload, &changes),
+            policies,
+            evidence: Vec::new(),
+            write: write.clone(),
+            group: group.cloned(),
+            phase: Phase::Applying,
+            proposed: now,
+            changes,
+            workload,
+        };
+        let instance = instances.get(&update.workload).cloned();
+        Asked { update, instance }
+    };
+    changes.into_iter().map(asked).collect()
+}
+
+/// Reads what [`trailer`] writes.
+fn read(text: &str) -> Option<(WorkloadId, Change)> {
+    let mut parts = text.rsplitn(4, ' ');
+    let (to, from, container, workload) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (init, container) = container.strip_prefix("init:").map_or((false, container), |name| (true, name));
+    let change =
+        Change { container: container.into(), init, from: ImageRef::parse(from).ok()?, to: ImageRef::parse(to).ok()? };
+    Some((workload.parse().ok()?, change))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::workload::KINDS;
+
+    #[test]
+    fn a_requests_branch_tells_what_it_brings() {
+        let image = |tag: &str| ImageRef::parse(&format!("r.io/web:{tag}")).unwrap();
+        let change = |container: &str, init: bool| Change {
+            container: container.into(),
+            init,
+            from: image("1"),
+            to: image("2"),
+        };
+        let workload: WorkloadId = "shop/Deployment/web".parse().unwrap();
+        let changes = vec![change("web", false), change("migrate", true)];
+        let lines: String = changes.iter().map(|c| format!("{CHANGE}: {}\n", trailer(&workload, c))).collect();
+        let message = format!("Update\n\n{lines}{INSTANCE}: {workload} shop_web\n");
+        let found = brought(&message, &Write::Request("prod".into()), None, Timestamp::UNIX_EPOCH);
+        assert_eq!(found.len(), 1);
+        assert_eq!((&found[0].update.changes, found[0].instance.as_deref()), (&changes, Some("shop_web")));
+        assert_eq!(found[0].update.id, UpdateId::of(&workload, &changes));
+        assert!(brought("Fix a typo", &Write::Cluster, None, Timestamp::UNIX_EPOCH).is_empty());
+    }
 
     #[test]
     fn the_newest_change_counts_and_names_with_blanks_are_kept() {

@@ -15,7 +15,7 @@ const HISTORY: &str = "500";
 /// Blobs are read in batches of about so many bytes.
 const BATCH: u64 = 16 << 20;
 /// Nothing but what is asked for.
-const FETCH: [&str; 3] = ["--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"];
+pub(super) const FETCH: [&str; 3] = ["--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"];
 /// More packs than this make the clone slow: it is made anew.
 const PACKS: usize = 100;
 
@@ -36,7 +36,7 @@ pub(super) struct TreeEntry {
 
 /// The clone of one target.
 pub(super) struct Mirror {
-    git: Git,
+    pub(super) git: Git,
     settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
     /// Held while this process lives, so that no other one uses the folder.
@@ -228,14 +228,8 @@ impl Mirror {
         Ok(History::parse(&String::from_utf8_lossy(&log)))
     }
 
-    /// A commit on top of `parent` with these files in place of what was there. Nothing is checked out.
-    pub(super) async fn commit(
-        &mut self,
-        parent: &str,
-        files: &[(TreeEntry, Vec<u8>)],
-        message: &str,
-    ) -> Result<String, GitError> {
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
+    /// Keeps new texts; their blobs, in the same order.
+    pub(super) async fn hash(&self, files: &[(TreeEntry, Vec<u8>)]) -> Result<Vec<String>, GitError> {
         let broken = |error: io::Error| GitError::Broken(format!("a new text cannot be written: {error}"));
         let staged = tempfile::tempdir_in(&self.settings.folder).map_err(broken)?;
         let mut paths = String::new();
@@ -244,12 +238,23 @@ impl Mirror {
             fs::write(&path, bytes).map_err(broken)?;
             paths.push_str(&format!("{}\n", path.display()));
         }
-        let hashed =
-            text(self.git.local(&["hash-object", "-w", "--no-filters", "--stdin-paths"], paths.as_bytes()).await?);
-        self.blobs.extend(hashed.lines().map(str::to_owned));
+        let hashed = self.git.local(&["hash-object", "-w", "--no-filters", "--stdin-paths"], paths.as_bytes()).await?;
+        Ok(String::from_utf8_lossy(&hashed).lines().map(str::to_owned).collect())
+    }
+
+    /// A commit on top of `parent` with these files in place of what was there. Nothing is checked out.
+    pub(super) async fn commit(
+        &mut self,
+        parent: &str,
+        files: &[(TreeEntry, Vec<u8>)],
+        message: &str,
+    ) -> Result<String, GitError> {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
+        let hashed = self.hash(files).await?;
+        self.blobs.extend(hashed.iter().cloned());
         self.git.local(&["read-tree", parent], b"").await?;
         let mut index = String::new();
-        for ((entry, _), blob) in files.iter().zip(hashed.lines()) {
+        for ((entry, _), blob) in files.iter().zip(&hashed) {
             index.push_str(&format!("{} {blob}\t{}\0", entry.mode, entry.path));
         }
         self.git.local(&["update-index", "-z", "--index-info"], index.as_bytes()).await?;
@@ -267,12 +272,19 @@ impl Mirror {
     /// Brings a commit to the branch, never by force.
     pub(super) async fn push(&mut self, commit: &str) -> Result<Pushed, GitError> {
         let refspec = format!("{commit}:refs/heads/{}", self.settings.branch);
-        match self.git.remote(&["push", "--porcelain", "--no-verify", "origin", &refspec], b"").await {
-            Ok(_) => {
-                self.git.local(&["update-ref", "refs/remotes/origin/tip", commit], b"").await?;
-                self.head = Some(commit.to_owned());
-                Ok(Pushed::Done)
-            }
+        let pushed = self.push_as(&[], &refspec).await?;
+        if matches!(pushed, Pushed::Done) {
+            self.git.local(&["update-ref", "refs/remotes/origin/tip", commit], b"").await?;
+            self.head = Some(commit.to_owned());
+        }
+        Ok(pushed)
+    }
+
+    /// Pushes, and tells a race from a refusal.
+    pub(super) async fn push_as(&self, options: &[&str], refspec: &str) -> Result<Pushed, GitError> {
+        let args = [&["push", "--porcelain", "--no-verify"], options, &["origin", refspec]].concat();
+        match self.git.remote(&args, b"").await {
+            Ok(_) => Ok(Pushed::Done),
             Err(GitError::Failed { stdout, words }) => match rejection(&stdout) {
                 Some(Rejection::Overtaken) => Ok(Pushed::Overtaken),
                 Some(Rejection::Remote(summary)) if words.starts_with("failed to push") => Ok(Pushed::Refused(summary)),

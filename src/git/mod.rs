@@ -6,15 +6,19 @@
 //! | `mirror` | a bare, shallow, partial clone: a cache that may vanish at any time |
 //! | `files` | what the files of a commit hold, each blob parsed once |
 //! | `history` | what our own commits set, by their trailers |
+//! | `branch` | the branches of requests: read, and replaced with a lease |
 //! | `chain` | the commits of one push: one for all updates, or one for each |
 //! | `message` | the message of a commit |
 //! | `find` | where updates stand in the files, and the new texts |
 //! | [`forges`] | requests to merge, at GitHub, GitLab, Gitea and Forgejo |
 //! | `poke` | tells deployers of a push |
 //! | `signing` | signatures of commits, by ssh-keygen and gpg |
+//! | `proposal` | what a request says, and what it notes for us |
+//! | `request` | one request for a target and a group |
 //! | `repository` | where there is no cluster: the workloads of the branch |
 //! | `target` | plans in, one commit out: locate, edit, push, and again if somebody was quicker |
 
+mod branch;
 mod chain;
 mod command;
 mod files;
@@ -24,7 +28,9 @@ mod history;
 mod message;
 mod mirror;
 mod poke;
+mod proposal;
 mod repository;
+mod request;
 mod settings;
 mod signing;
 mod target;
@@ -32,5 +38,6 @@ mod target;
 pub use message::Template;
 pub use poke::{Address, Poke, Receiver};
 pub use repository::{Repository, changes};
-pub use settings::{Credentials, Secret, Settings, Signing};
+pub use request::Requests;
+pub use settings::{Credentials, RequestSettings, Secret, Settings, Signing};
 pub use target::Target;

@@ -103,3 +103,18 @@ impl Secret {
         }
     }
 }
+
+/// What a request is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestSettings {
+    /// Labels by name.
+    pub labels: Vec<String>,
+    /// Users, or teams as `org/team`.
+    pub reviewers: Vec<String>,
+    /// Users.
+    pub assignees: Vec<String>,
+    /// Whether it is opened as a draft.
+    pub draft: bool,
+    /// Whether it is merged as soon as the forge's rules allow that.
+    pub auto_merge: bool,
+}

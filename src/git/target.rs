@@ -15,6 +15,7 @@ use super::{
     find::{Asked, Finding, edit, find, paths},
     mirror::{Mirror, Pushed, TreeEntry},
     poke::{self, Push},
+    request::{self, Requests, Trouble},
     settings::Settings,
 };
 use crate::{
@@ -32,15 +33,16 @@ const ROUNDS: u32 = 10;
 
 /// A Git target of the configuration.
 pub struct Target {
-    settings: Arc<Settings>,
-    clock: Arc<dyn Clock>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) clock: Arc<dyn Clock>,
+    requests: Option<Requests>,
     pushed: Notify,
     work: Mutex<Work>,
 }
 
-struct Work {
-    mirror: Mirror,
-    snapshot: Snapshot,
+pub(super) struct Work {
+    pub(super) mirror: Mirror,
+    pub(super) snapshot: Snapshot,
     /// What a commit renders, where somebody has asked.
     rendered: Option<(String, Arc<Rendered>)>,
 }
@@ -57,7 +59,13 @@ impl Target {
         let settings = Arc::new(settings);
         let mirror = Mirror::new(settings.clone(), clock.clone(), inherited);
         let work = Work { mirror, snapshot: Snapshot::default(), rendered: None };
-        Self { settings, clock, pushed: Notify::new(), work: Mutex::new(work) }
+        Self { settings, clock, requests: None, pushed: Notify::new(), work: Mutex::new(work) }
+    }
+
+    /// A target that makes requests too.
+    #[must_use]
+    pub fn with_requests(self, requests: Requests) -> Self {
+        Self { requests: Some(requests), ..self }
     }
 
     /// The workloads that the branch renders now.
@@ -106,11 +114,32 @@ impl Target {
 
     async fn write(&self, plans: Vec<Plan<Approved>>) -> Vec<Outcome> {
         let mut work = self.work.lock().await;
-        let asked: Arc<Vec<Asked>> = Arc::new(plans.iter().map(Asked::from).collect());
+        let asked: Vec<Asked> = plans.iter().map(Asked::from).collect();
+        let mut outcomes = vec![Outcome::Stale; asked.len()];
+        for (way, indices) in request::ways(&asked) {
+            let asked: Arc<Vec<Asked>> = Arc::new(indices.iter().map(|&index| asked[index].clone()).collect());
+            let written = self.write_way(&mut work, &asked, way.is_some()).await;
+            for (index, outcome) in indices.into_iter().zip(written) {
+                outcomes[index] = outcome;
+            }
+        }
+        outcomes
+    }
+
+    /// Writes what goes to the branch, or what goes into one request, and again where somebody was quicker.
+    async fn write_way(&self, work: &mut Work, asked: &Arc<Vec<Asked>>, by_request: bool) -> Vec<Outcome> {
         let mut again = true;
         let mut round = 0;
         loop {
-            match self.round(&mut work, &asked).await {
+            let ended = match (by_request, &self.requests) {
+                (false, _) => self.round(work, asked).await.map_err(Trouble::from),
+                (true, Some(requests)) => request::round(self, requests, work, asked).await,
+                (true, None) => {
+                    let why = format!("the Git target {} makes no requests: give it a forge", self.settings.name);
+                    return vec![Outcome::Failed(why); asked.len()];
+                }
+            };
+            match ended {
                 Ok(Some(outcomes)) => return outcomes,
                 Ok(None) if round < ROUNDS => {
                     let wait = Mirror::jitter(round, &self.settings.name);
@@ -122,15 +151,16 @@ impl Target {
                     return vec![Outcome::Failed(why); asked.len()];
                 }
                 // The clone itself may be at fault: it is made anew once.
-                Err(GitError::Broken(why)) if again => {
+                Err(Trouble::Git(GitError::Broken(why))) if again => {
                     tracing::warn!(target_name = %self.settings.name, why, "the clone is made anew");
                     work.mirror.reset();
                     again = false;
                 }
-                Err(error) => {
+                Err(Trouble::Git(error)) => {
                     work.mirror.reset();
                     return vec![Outcome::Failed(format!("{}: {error}", self.place())); asked.len()];
                 }
+                Err(Trouble::Forge(error)) => return vec![request::failed(&error, &self.place()); asked.len()],
             }
         }
     }
@@ -138,17 +168,44 @@ impl Target {
     /// The branch's commit, and where each plan stands in it.
     async fn look(&self, work: &mut Work, asked: &Arc<Vec<Asked>>) -> Result<(String, Vec<Finding>), GitError> {
         let head = self.read(work).await?;
-        let history = Arc::new(work.mirror.history(&head).await?);
-        let findings = {
-            let (asked, files, settings) = (asked.clone(), work.snapshot.files.clone(), self.settings.clone());
-            let found = tokio::task::spawn_blocking(move || find(&asked, &files, &settings, &history)).await;
-            found.map_err(|_| GitError::Broken("the search for the images broke".to_owned()))?
-        };
+        let findings = self.locate(work, &head, asked).await?;
         Ok((head, findings))
     }
 
+    /// Where each stands in the commit that was read last.
+    pub(super) async fn locate(
+        &self,
+        work: &mut Work,
+        head: &str,
+        asked: &Arc<Vec<Asked>>,
+    ) -> Result<Vec<Finding>, GitError> {
+        let history = Arc::new(work.mirror.history(head).await?);
+        let (asked, files, settings) = (asked.clone(), work.snapshot.files.clone(), self.settings.clone());
+        let found = tokio::task::spawn_blocking(move || find(&asked, &files, &settings, &history)).await;
+        found.map_err(|_| GitError::Broken("the search for the images broke".to_owned()))
+    }
+
+    /// The texts of the files that would be edited, by their blobs.
+    pub(super) async fn texts(
+        &self,
+        work: &mut Work,
+        findings: &[Finding],
+    ) -> Result<BTreeMap<String, Vec<u8>>, GitError> {
+        let entries = work.snapshot.entries.clone();
+        let mut blobs: Vec<String> = paths(findings).filter_map(|path| Some(entries.get(path)?.blob.clone())).collect();
+        blobs.sort_unstable();
+        blobs.dedup();
+        let mut texts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        if !blobs.is_empty() {
+            for batch in work.mirror.batches(&blobs).await? {
+                texts.extend(work.mirror.contents(&batch).await?);
+            }
+        }
+        Ok(texts)
+    }
+
     /// The branch's commit; its files are in the snapshot.
-    async fn read(&self, work: &mut Work) -> Result<String, GitError> {
+    pub(super) async fn read(&self, work: &mut Work) -> Result<String, GitError> {
         let head = work.mirror.sync().await?;
         work.snapshot.update(&mut work.mirror, &self.settings, &head).await?;
         Ok(head)
@@ -158,16 +215,7 @@ impl Target {
     async fn round(&self, work: &mut Work, asked: &Arc<Vec<Asked>>) -> Result<Option<Vec<Outcome>>, GitError> {
         let (head, findings) = self.look(work, asked).await?;
         let entries = work.snapshot.entries.clone();
-        let mut blobs: Vec<String> =
-            paths(&findings).filter_map(|path| Some(entries.get(path)?.blob.clone())).collect();
-        blobs.sort_unstable();
-        blobs.dedup();
-        let mut texts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        if !blobs.is_empty() {
-            for batch in work.mirror.batches(&blobs).await? {
-                texts.extend(work.mirror.contents(&batch).await?);
-            }
-        }
+        let texts = self.texts(work, &findings).await?;
         let (edited, refused) = edit(&findings, &entries, &texts);
         let committed: Vec<usize> = (0..findings.len())
             .filter(|index| matches!(findings[*index], Finding::Edits(..)) && !refused.contains_key(index))
@@ -242,7 +290,7 @@ impl Target {
         findings.into_iter().enumerate().map(outcome).collect()
     }
 
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         format!("the branch {} of the Git target {}", self.settings.branch, self.settings.name)
     }
 }

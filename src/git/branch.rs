@@ -1,0 +1,59 @@
+//! The branches of requests: ours alone, so they are replaced, but never what somebody else has put there.
+
+use std::collections::HashMap;
+
+use super::{
+    chain::Edited,
+    command::GitError,
+    mirror::{FETCH, Mirror, Pushed},
+};
+
+/// The end of a request's branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tip {
+    /// The commit.
+    pub(super) commit: String,
+    /// Its whole message.
+    pub(super) message: String,
+}
+
+impl Mirror {
+    /// The branch's end, if there is such a branch.
+    pub(super) async fn tip(&mut self, branch: &str) -> Result<Option<Tip>, GitError> {
+        let branch = format!("refs/heads/{branch}");
+        let (listed, _) = self.git.remote(&["ls-remote", "origin", &branch], b"").await?;
+        let listed = String::from_utf8_lossy(&listed).into_owned();
+        let is_it = |line: &&str| line.split_once('\t').is_some_and(|(_, name)| name == branch);
+        let Some((commit, _)) = listed.lines().find(is_it).and_then(|line| line.split_once('\t')) else {
+            return Ok(None);
+        };
+        if !self.has(commit).await {
+            let refspec = format!("+{branch}:refs/remotes/origin/request");
+            let args = [&["fetch", "--quiet", "--filter=blob:none", "--depth=1"], &FETCH[..], &["origin", &refspec]];
+            self.git.remote(&args.concat(), b"").await?;
+            if !self.has(commit).await {
+                // It has moved in between; the lease of the next push is about what was seen.
+                return Err(GitError::Broken("the branch of the request moves".to_owned()));
+            }
+        }
+        let message = self.git.local(&["log", "-1", "--format=%B", commit], b"").await?;
+        Ok(Some(Tip { commit: commit.to_owned(), message: String::from_utf8_lossy(&message).into_owned() }))
+    }
+
+    async fn has(&self, commit: &str) -> bool {
+        self.git.local(&["rev-parse", "--verify", "--quiet", &format!("{commit}^{{tree}}")], b"").await.is_ok()
+    }
+
+    /// Puts a commit at the branch's end, if that is still at `seen` (nothing: if there is no such branch).
+    pub(super) async fn replace(&self, branch: &str, seen: Option<&str>, commit: &str) -> Result<Pushed, GitError> {
+        let lease = format!("--force-with-lease=refs/heads/{branch}:{}", seen.unwrap_or_default());
+        self.push_as(&[&lease], &format!("{commit}:refs/heads/{branch}")).await
+    }
+
+    /// Whether the files of a commit are these.
+    pub(super) async fn holds(&self, commit: &str, files: &Edited) -> Result<bool, GitError> {
+        let blobs = self.hash(files).await?;
+        let there: HashMap<_, _> = self.tree(commit).await?.into_iter().map(|entry| (entry.path, entry.blob)).collect();
+        Ok(files.iter().zip(&blobs).all(|((entry, _), blob)| there.get(&entry.path) == Some(blob)))
+    }
+}

@@ -1,0 +1,176 @@
+//! What a pull request says: title, body, and in the body a comment that only we read.
+//!
+//! The comment names the changes that the request holds and those that people refused before, each by a hash. So a
+//! closed request tells what is not wanted, whatever became of its branch.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    find::Asked,
+    forges::text::{self, MAX_BODY},
+};
+use crate::domain::{update::Change, workload::WorkloadId};
+
+/// Names of changes.
+pub(super) type Marks = BTreeSet<String>;
+
+/// Refused changes that are remembered at most.
+const MAX_REFUSED: usize = 1000;
+const BEGIN: &str = "<!-- supercargo";
+
+/// What a request holds, and what was refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Memo {
+    pub(super) holds: Marks,
+    pub(super) refused: Marks,
+}
+
+/// The name of a change: what runs now is no part of it.
+pub(super) fn mark(workload: &WorkloadId, change: &Change) -> String {
+    let hash = Sha256::digest(format!("{workload}\n{} {}\n{}", change.container, change.init, change.to));
+    hash.iter().take(6).fold(String::new(), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The names of all changes of these updates.
+pub(super) fn marks<'a>(asked: impl IntoIterator<Item = &'a Asked>) -> Marks {
+    let of = |asked: &'a Asked| asked.update.changes.iter().map(|change| mark(&asked.update.workload, change));
+    asked.into_iter().flat_map(of).collect()
+}
+
+impl Memo {
+    /// Reads the comment of a body; nothing if there is none.
+    pub(super) fn read(body: &str) -> Self {
+        let mut memo = Self::default();
+        let Some((comment, _)) = body.rsplit_once(BEGIN).and_then(|(_, rest)| rest.split_once("-->")) else {
+            return memo;
+        };
+        let is_mark = |word: &&str| word.len() == 12 && word.chars().all(|c| c.is_ascii_hexdigit());
+        for part in comment.split_whitespace() {
+            let Some((key, names)) = part.split_once('=') else { continue };
+            let names = names.split(',').filter(is_mark).map(str::to_owned);
+            match key {
+                "holds" => memo.holds.extend(names),
+                "refused" => memo.refused.extend(names.take(MAX_REFUSED)),
+                _ => {}
+            }
+        }
+        memo
+    }
+
+    fn comment(&self) -> String {
+        let list = |names: &Marks| names.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+        let refused: Marks = self.refused.iter().take(MAX_REFUSED).cloned().collect();
+        format!("{BEGIN} holds={} refused={} -->\n", list(&self.holds), list(&refused))
+    }
+}
+
+/// The body of a request. `origins` are links to what changed in the sources, one for each change, empty where nothing
+/// is known of them.
+pub(super) fn body(
+    asked: &[Asked],
+    origins: &[Vec<String>],
+    places: &[Vec<String>],
+    branch: &str,
+    memo: &Memo,
+) -> String {
+    let mut body = format!("Merging this brings these images to {}:\n\n", text::code(branch));
+    body.push_str("| workload | container | from | to | chosen by | changes |\n|---|---|---|---|---|---|\n");
+    for (asked, origins) in asked.iter().zip(origins) {
+        let update = &asked.update;
+        for (index, change) in update.changes.iter().enumerate() {
+            let policy = update.policies.get(index).filter(|policy| !policy.is_empty());
+            let chosen = policy.map(|policy| format!("policy {}", text::code(policy))).unwrap_or_default();
+            let cells = [
+                text::code(&update.workload.to_string()),
+                text::code(&change.container),
+                text::code(&change.from.to_string()),
+                text::code(&change.to.to_string()),
+                chosen,
+                origins.get(index).cloned().unwrap_or_default(),
+            ];
+            body.push_str(&format!("| {} |\n", cells.join(" | ")));
+        }
+    }
+    body.push_str("\nEdited, and nothing else in these files:\n\n");
+    let places: BTreeSet<&String> = places.iter().flatten().collect();
+    for place in places {
+        body.push_str(&format!("- {}\n", text::code(place)));
+    }
+    body.push_str(
+        "\nNewer images are added here while it is open. Closing it unmerged refuses these versions; only newer ones are \
+         proposed then.\n\n",
+    );
+    let comment = memo.comment();
+    let shown = match body.len() + comment.len() > MAX_BODY {
+        false => body,
+        true => cut(&body, MAX_BODY.saturating_sub(comment.len())),
+    };
+    shown + &comment
+}
+
+/// The lines that fit, and a word about the rest.
+fn cut(body: &str, room: usize) -> String {
+    const CUT: &str = "\n\n… (cut)\n\n";
+    let end = body.floor_char_boundary(room.saturating_sub(CUT.len()));
+    let end = body[..end].rfind('\n').unwrap_or(0);
+    format!("{}{CUT}", &body[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::git::history::brought;
+
+    fn asked(lines: &str) -> Vec<Asked> {
+        let trailers: String = lines.lines().map(|line| format!("Supercargo-Change: {line}\n")).collect();
+        brought(&trailers, &crate::domain::target::Write::Request("prod".into()), None, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_body_is_read_back_and_names_nobody() {
+        let mut asked =
+            asked("shop/Deployment/web app r.io/web:1 r.io/web:2\nshop/Deployment/api app r.io/api:1 r.io/api:2");
+        asked[0].update.policies = vec!["glob:@alice|*".into()];
+        let memo = Memo { holds: marks(&asked), refused: Marks::from(["0123456789ab".to_owned()]) };
+        let places = [vec!["apps/web.yaml:3".to_owned()], vec!["apps/web.yaml:3".to_owned()]];
+        let body = body(&asked, &[vec![], vec![]], &places, "main", &memo);
+        assert_eq!((Memo::read(&body), memo.holds.len()), (memo, 2));
+        assert!(body.contains("| `shop/Deployment/web` | `app` | `r.io/web:1` | `r.io/web:2` |"), "{body}");
+        assert!(!body.contains("@alice") && body.matches("apps/web.yaml:3").count() == 1, "{body}");
+    }
+
+    #[test]
+    fn what_runs_now_is_no_part_of_a_name() {
+        let first = marks(&asked("shop/Deployment/web app r.io/web:1 r.io/web:3"));
+        assert_eq!(first, marks(&asked("shop/Deployment/web app r.io/web:2 r.io/web:3")));
+        assert_ne!(first, marks(&asked("shop/Deployment/web app r.io/web:1 r.io/web:4")));
+        assert_ne!(first, marks(&asked("shop/Deployment/web init:app r.io/web:1 r.io/web:3")));
+    }
+
+    #[test]
+    fn a_body_that_is_too_long_is_cut_before_the_comment() {
+        let lines: String = (0..2000).map(|n| format!("shop/Deployment/w{n} app r.io/web:1 r.io/web:2\n")).collect();
+        let asked = asked(&lines);
+        let memo = Memo { holds: marks(&asked), refused: Marks::new() };
+        let body = body(&asked, &vec![vec![]; 2000], &[], "main", &memo);
+        assert!(body.len() <= MAX_BODY && body.contains("(cut)"), "{}", body.len());
+        assert_eq!(Memo::read(&body), memo);
+    }
+
+    #[rstest::rstest]
+    #[case("")]
+    #[case("<!-- supercargo holds=abc -->")]
+    #[case("<!-- supercargo holds=0123456789ab")]
+    #[case("<!-- supercargo nonsense=0123456789ab -->")]
+    fn what_is_no_comment_of_ours_says_nothing(#[case] body: &str) {
+        assert_eq!(Memo::read(body), Memo::default());
+    }
+}

@@ -1,0 +1,343 @@
+//! One request for each target and group: opened, kept up to date in place, and heard when people close it.
+//!
+//! The end of its branch names what it brings (trailers), and its body what was refused ([`super::proposal`]), so that
+//! a process that knows nothing of it goes on where another stopped. Its branch is one commit on top of the base.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{
+    branch::Tip,
+    command::GitError,
+    find::{Asked, Finding, edit},
+    forges::{Forge, ForgeError, NewRequest, Request, RequestState, text},
+    history::{INSTANCE, brought},
+    mirror::Pushed,
+    proposal::{Marks, Memo, body, mark, marks},
+    settings::RequestSettings,
+    target::{Target, Work},
+};
+use crate::{
+    domain::{
+        reason::{Code, Reason},
+        update::Update,
+    },
+    ports::Outcome,
+};
+
+/// How often a forge that is not ready yet is asked for the merge, and how long is waited in between.
+const MERGE_TRIES: u32 = 5;
+const MERGE_PAUSE: Duration = Duration::from_secs(2);
+
+/// What requests are made with.
+pub struct Requests {
+    /// Where they are made.
+    pub forge: Arc<dyn Forge>,
+    /// What they are given.
+    pub settings: RequestSettings,
+}
+
+/// Why a round could not end.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Git(GitError),
+    Forge(ForgeError),
+}
+
+impl From<GitError> for Trouble {
+    fn from(error: GitError) -> Self {
+        Self::Git(error)
+    }
+}
+
+impl From<ForgeError> for Trouble {
+    fn from(error: ForgeError) -> Self {
+        Self::Forge(error)
+    }
+}
+
+/// The branch of a group's request.
+fn branch_of(target: &str, group: Option<&Arc<str>>) -> String {
+    match group {
+        // A name of git's cannot be a folder of others too.
+        None => format!("supercargo/{target}/updates"),
+        Some(group) => format!("supercargo/{target}/group/{group}"),
+    }
+}
+
+/// What the forge tells of the request before anything is done.
+struct Known {
+    open: Option<Request>,
+    /// The newest one, whatever became of it.
+    url: String,
+    /// Changes that people refused by closing.
+    refused: Marks,
+    /// Changes that people merged.
+    merged: Marks,
+}
+
+impl Known {
+    fn new(newest: Option<Request>) -> Self {
+        let Memo { holds, mut refused } = newest.as_ref().map(|request| Memo::read(&request.body)).unwrap_or_default();
+        let url = newest.as_ref().map(|request| request.url.clone()).unwrap_or_default();
+        let (mut open, mut merged) = (None, Marks::new());
+        match newest.as_ref().map(|request| request.state) {
+            Some(RequestState::Closed) => refused.extend(holds),
+            Some(RequestState::Merged) => merged = holds,
+            Some(RequestState::Open) => open = newest,
+            None => {}
+        }
+        Self { open, url, refused, merged }
+    }
+}
+
+/// What happens to each update of one group; none if somebody moved the branch meanwhile.
+pub(super) async fn round(
+    target: &Target,
+    requests: &Requests,
+    work: &mut Work,
+    asked: &[Asked],
+) -> Result<Option<Vec<Outcome>>, Trouble> {
+    let Some(first) = asked.first() else { return Ok(Some(Vec::new())) };
+    let (write, group) = (first.update.write.clone(), first.update.group.clone());
+    let branch = branch_of(&target.settings.name, group.as_ref());
+    // Before the base branch is read, so that what was merged is there.
+    let known = Known::new(requests.forge.find(&branch).await?);
+    let head = target.read(work).await?;
+    let tip = work.mirror.tip(&branch).await?;
+    let held = tip.as_ref().map(|tip| brought(&tip.message, &write, group.as_ref(), target.clock.now()));
+    let held = held.unwrap_or_default();
+
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; asked.len()];
+    // Who asked, if anybody did just now, and what.
+    let mut all: Vec<(Option<usize>, Asked)> = Vec::new();
+    for (index, one) in asked.iter().enumerate() {
+        match wanted(one, &known.refused) {
+            Some(one) => all.push((Some(index), one)),
+            None => outcomes[index] = Some(refused(&known.url, &one.update)),
+        }
+    }
+    if known.open.is_some() {
+        let is_asked = |held: &Asked| asked.iter().any(|asked| asked.update.workload == held.update.workload);
+        all.extend(held.iter().filter(|held| !is_asked(held)).map(|held| (None, held.clone())));
+    }
+    let found = target.locate(work, &head, &Arc::new(all.iter().map(|(_, one)| one.clone()).collect())).await?;
+    let findings: Vec<Finding> =
+        found.into_iter().zip(&all).map(|(finding, (_, one))| unless_merged(finding, one, &known)).collect();
+    let texts = target.texts(work, &findings).await?;
+    let (edited, wrong) = edit(&findings, &work.snapshot.entries, &texts);
+
+    let (mut wanted, mut places): (Vec<Asked>, Vec<Vec<String>>) = (Vec::new(), Vec::new());
+    for (at, ((_, one), finding)) in all.iter().zip(&findings).enumerate() {
+        if let Finding::Edits(_, found) = finding
+            && !wrong.contains_key(&at)
+        {
+            wanted.push(one.clone());
+            places.push(found.clone());
+        }
+    }
+    let brought = if wanted.is_empty() {
+        if let Some(open) = &known.open
+            && findings.iter().all(|finding| matches!(finding, Finding::There(_)))
+        {
+            // The base branch has all of it.
+            requests.forge.close(open.number).await?;
+        }
+        Brought::Nothing
+    } else {
+        let proposed = Proposed { branch: &branch, head: &head, wanted: &wanted, places: &places, edited: &edited };
+        propose(target, requests, work, &known, tip.as_ref(), &held, proposed).await?
+    };
+    for (at, ((index, _), finding)) in all.iter().zip(findings).enumerate() {
+        let Some(index) = index else { continue };
+        let outcome = match (finding, wrong.get(&at), &brought) {
+            (_, _, Brought::Overtaken) => return Ok(None),
+            (_, Some(why), _) => Outcome::Blocked(Reason::new(Code::GitConflict, format!("{}: {why}", target.place()))),
+            (Finding::Blocked(reason), ..) => Outcome::Blocked(reason),
+            (Finding::There(places), ..) => {
+                let message = format!("{} has it ({})", target.place(), places.join(", "));
+                Outcome::Committed(Reason::new(Code::Committed, message))
+            }
+            (Finding::Edits(_, places), _, Brought::Request(url)) => {
+                let message = format!("request {url} ({})", places.join(", "));
+                Outcome::Committed(Reason::new(Code::RequestOpen, message))
+            }
+            (Finding::Edits(..), _, Brought::Refused(words)) => Outcome::Refused(words.clone()),
+            (Finding::Edits(..), _, Brought::InTheWay(reason)) => Outcome::Blocked(reason.clone()),
+            (Finding::Edits(..), _, Brought::Nothing) => Outcome::Stale,
+        };
+        outcomes[*index] = Some(outcome);
+    }
+    Ok(Some(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Stale)).collect()))
+}
+
+/// What came of a proposal.
+enum Brought {
+    /// There was nothing to propose.
+    Nothing,
+    /// The request at this address has it.
+    Request(String),
+    /// The Git server said no.
+    Refused(String),
+    /// Somebody else uses the branch.
+    InTheWay(Reason),
+    /// The branch has moved meanwhile.
+    Overtaken,
+}
+
+struct Proposed<'a> {
+    branch: &'a str,
+    head: &'a str,
+    wanted: &'a [Asked],
+    places: &'a [Vec<String>],
+    edited: &'a super::chain::Edited,
+}
+
+/// Brings the branch and the request to what is wanted; nothing is sent where they are there.
+async fn propose(
+    target: &Target,
+    requests: &Requests,
+    work: &mut Work,
+    known: &Known,
+    tip: Option<&Tip>,
+    held: &[Asked],
+    proposed: Proposed<'_>,
+) -> Result<Brought, Trouble> {
+    let Proposed { branch, head, wanted, places, edited } = proposed;
+    let memo = Memo { holds: marks(wanted), refused: known.refused.clone() };
+    let mut is_there = false;
+    if let Some(tip) = tip.filter(|_| known.open.is_some() && marks(held) == memo.holds) {
+        is_there = work.mirror.holds(&tip.commit, edited).await?;
+    }
+    let updates: Vec<&Update> = wanted.iter().map(|one| &one.update).collect();
+    let mut message = target.settings.message.message(&updates);
+    if !is_there {
+        if let Some(tip) = tip.filter(|_| held.is_empty()) {
+            let short: String = tip.commit.chars().take(12).collect();
+            let why = format!(
+                "the branch {branch} ends in commit {short} of somebody else, which is left alone: merge or delete it"
+            );
+            return Ok(Brought::InTheWay(Reason::new(Code::GitConflict, why)));
+        }
+        for one in wanted {
+            if let Some(instance) = &one.instance {
+                message.push_str(&format!("{INSTANCE}: {} {instance}\n", one.update.workload));
+            }
+        }
+        let commit = work.mirror.commit(head, edited, &message).await?;
+        match work.mirror.replace(branch, tip.map(|tip| &*tip.commit), &commit).await? {
+            Pushed::Done => {}
+            Pushed::Overtaken => return Ok(Brought::Overtaken),
+            Pushed::Refused(words) => return Ok(Brought::Refused(words)),
+        }
+    }
+    let title = text::plain(message.lines().next().unwrap_or_default());
+    let origins = vec![Vec::new(); wanted.len()];
+    let body = body(wanted, &origins, places, &target.settings.branch, &memo);
+    let (request, is_new) = match &known.open {
+        Some(open) => {
+            if !is_there || Memo::read(&open.body) != memo {
+                requests.forge.update(open, &title, &body).await?;
+            }
+            (open.clone(), false)
+        }
+        None => {
+            let RequestSettings { labels, reviewers, assignees, draft, .. } = requests.settings.clone();
+            let new = NewRequest { title, body, head: branch.to_owned(), labels, reviewers, assignees, draft };
+            let opened = requests.forge.open(&new).await?;
+            for note in &opened.notes {
+                tracing::warn!(target_name = %target.settings.name, request = opened.request.url, note, "not as asked");
+            }
+            (opened.request, true)
+        }
+    };
+    if requests.settings.auto_merge && (is_new || !is_there) {
+        auto_merge(target, requests, branch).await;
+    }
+    Ok(Brought::Request(request.url))
+}
+
+/// Asks for the merge; a forge that will not is told of, as people can merge too.
+async fn auto_merge(target: &Target, requests: &Requests, branch: &str) {
+    for tries in 1.. {
+        let asked = match requests.forge.find(branch).await {
+            Ok(Some(request)) if request.state == RequestState::Open => requests.forge.auto_merge(&request).await,
+            Ok(_) => return,
+            Err(error) => Err(error),
+        };
+        match asked {
+            Ok(()) => return,
+            Err(ForgeError::Unavailable(_)) if tries < MERGE_TRIES => {
+                target.clock.sleep_until(target.clock.monotonic() + MERGE_PAUSE).await;
+            }
+            Err(error) => {
+                let name = &target.settings.name;
+                tracing::warn!(target_name = %name, branch, error = %error, "the request is not merged by itself");
+                return;
+            }
+        }
+    }
+}
+
+/// An update without what people refused; none if nothing is left.
+fn wanted(asked: &Asked, refused: &Marks) -> Option<Asked> {
+    let Asked { update, instance } = asked;
+    let is_refused: Vec<bool> =
+        update.changes.iter().map(|change| refused.contains(&mark(&update.workload, change))).collect();
+    let mut left = update.clone();
+    let keep = |index: usize| !is_refused.get(index).copied().unwrap_or_default();
+    left.changes = retained(&update.changes, keep);
+    left.policies = retained(&update.policies, keep);
+    left.evidence = retained(&update.evidence, keep);
+    (!left.changes.is_empty()).then(|| Asked { update: left, instance: instance.clone() })
+}
+
+fn retained<T: Clone>(all: &[T], keep: impl Fn(usize) -> bool) -> Vec<T> {
+    all.iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, one)| one.clone()).collect()
+}
+
+fn refused(url: &str, update: &Update) -> Outcome {
+    let images: Vec<String> = update.changes.iter().map(|change| change.to.to_string()).collect();
+    let message = format!(
+        "the request {url} was closed unmerged: {} is not proposed again, only a newer image will be",
+        images.join(", ")
+    );
+    Outcome::Blocked(Reason::new(Code::RequestClosed, message))
+}
+
+/// What was merged and is not there any more was moved back by somebody.
+fn unless_merged(finding: Finding, asked: &Asked, known: &Known) -> Finding {
+    let update = &asked.update;
+    let merged = update.changes.iter().find(|change| known.merged.contains(&mark(&update.workload, change)));
+    match (finding, merged) {
+        (Finding::Edits(_, places), Some(change)) => {
+            let message = format!(
+                "{} was merged with {} and somebody moved it back ({}); it is not proposed again, only a newer image \
+                 will be",
+                change.to,
+                known.url,
+                places.join(", ")
+            );
+            Finding::Blocked(Reason::new(Code::Reverted, message))
+        }
+        (finding, _) => finding,
+    }
+}
+
+/// Splits what goes to the branch itself from what goes into requests, each group for itself; by their numbers.
+pub(super) fn ways(asked: &[Asked]) -> BTreeMap<Option<Option<Arc<str>>>, Vec<usize>> {
+    use crate::domain::target::Write;
+    let mut ways: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (index, Asked { update, .. }) in asked.iter().enumerate() {
+        let way = matches!(update.write, Write::Request(_)).then(|| update.group.clone());
+        ways.entry(way).or_default().push(index);
+    }
+    ways
+}
+
+/// What became of updates that a forge stood in the way of.
+pub(super) fn failed(error: &ForgeError, place: &str) -> Outcome {
+    match error {
+        ForgeError::Limited { .. } | ForgeError::Unavailable(_) => Outcome::Failed(format!("{place}: {error}")),
+        ForgeError::Refused(_) | ForgeError::Auth(_) | ForgeError::NotFound(_) => Outcome::Refused(error.to_string()),
+    }
+}
