@@ -39,6 +39,7 @@ use crate::{
     },
 };
 
+mod forge;
 mod targets;
 mod world;
 

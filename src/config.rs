@@ -19,11 +19,13 @@ use crate::{
     logging,
 };
 
+mod forge;
 mod git;
 mod poke;
 mod policies;
 mod repository;
 
+pub use forge::{AppConfig, RequestConfig};
 pub use git::{Author, Commits, GitConfig, GitCredentials, SigningConfig, SigningFormat, ValuesConfig};
 pub use poke::{PokeConfig, ReceiverConfig, RefreshConfig};
 use policies::named_policies;

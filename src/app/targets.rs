@@ -8,6 +8,7 @@ use std::{
 
 use futures::future::BoxFuture;
 
+use super::forge::{forge, secret};
 use crate::{
     config::{self, Commits, Config, ConfigError, GitConfig, PokeConfig, ReceiverConfig, SigningFormat},
     domain::plan::{Approved, Plan},
@@ -78,14 +79,26 @@ pub fn git_targets(
     let mut targets = Known::new();
     for entry in &config.git {
         let mut settings = settings(entry, cache)?;
+        let forge = forge(entry, clock)?;
+        let mut shown = String::new();
+        if let Some(forge) = &forge {
+            shown.push_str(&forge.shown);
+            if let Some(app) = &forge.app {
+                settings.credentials = Credentials::App(app.clone());
+            }
+        }
         for poke in &entry.poke {
             let poke = self::poke(poke, refresh);
             settings.pokes.extend(poke.map_err(|why| ConfigError::one(format!("git: {}: {why}", entry.name)))?);
         }
         // The environment's token is no part of what is compared: it does not change while the process lives.
-        let shown = format!("{settings:?}");
+        shown.push_str(&format!("{settings:?}"));
         let name = settings.name.clone();
         let target = git::Target::new(settings, clock.clone(), config::git_environment());
+        let target = match forge.and_then(|forge| forge.requests) {
+            None => target,
+            Some(requests) => target.with_requests(requests),
+        };
         targets.insert(name, (shown, Arc::new(target)));
     }
     Ok(targets)
@@ -95,11 +108,7 @@ fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
     let wrong =
         |what: &str, why: &dyn std::fmt::Display| ConfigError::one(format!("git: {}: {what}: {why}", entry.name));
     let credentials = &entry.credentials;
-    let token = match (&credentials.token_file, &credentials.token) {
-        (Some(file), _) => Some(Secret::File(file.clone())),
-        (None, Some(token)) => Some(Secret::Value(token.clone())),
-        (None, None) => None,
-    };
+    let token = secret(credentials.token_file.as_ref(), credentials.token.as_ref());
     let username = credentials.username.clone().unwrap_or_else(|| "x-access-token".to_owned());
     let credentials = match (token, &credentials.ssh_key_file, &credentials.known_hosts_file) {
         (Some(secret), ..) => Credentials::Token { username, secret },

@@ -7,7 +7,11 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{PokeConfig, globs, read_text, variable};
+use super::{
+    PokeConfig,
+    forge::{AppConfig, RequestConfig},
+    globs, read_text, variable,
+};
 use crate::domain::{
     image::{Repository, excerpt},
     poll::parse_duration,
@@ -66,7 +70,12 @@ pub struct GitConfig {
     pub commits: Commits,
     /// What commits are signed with.
     pub signing: Option<SigningConfig>,
-    forge: Option<serde::de::IgnoredAny>,
+    /// The kind of forge that pull requests are made at.
+    pub forge: Option<String>,
+    /// Where its API is, where that does not follow from `url`.
+    pub api: Option<String>,
+    /// What pull requests are given.
+    pub request: Option<RequestConfig>,
 }
 
 /// The credentials of a target: a token for HTTPS, or a key for SSH.
@@ -83,7 +92,8 @@ pub struct GitCredentials {
     pub ssh_key_file: Option<PathBuf>,
     /// The keys of the SSH server.
     pub known_hosts_file: Option<PathBuf>,
-    github_app: Option<serde::de::IgnoredAny>,
+    /// A GitHub App instead of a token.
+    pub github_app: Option<AppConfig>,
     /// What `tokenEnv` names.
     #[serde(skip)]
     pub token: Option<SecretString>,
@@ -177,8 +187,18 @@ impl GitConfig {
         if !is_branch(&self.branch) {
             wrong(format!("`{}` is no name of a branch", excerpt(&self.branch)));
         }
-        if self.forge.is_some() {
-            wrong("`forge` is not built yet: take it out".to_owned());
+        let has_token = self.credentials.has_token() || self.request.as_ref().is_some_and(RequestConfig::has_token);
+        if self.forge.is_some() && !has_token {
+            wrong("forge: it needs a token: one over HTTPS in `credentials`, or `tokenFile` in `request`".to_owned());
+        }
+        if self.forge.is_none() && self.api.is_some() {
+            wrong("`api` belongs to `forge`".to_owned());
+        }
+        if self.forge.is_none() && self.request.is_some() {
+            wrong("`request` belongs to `forge`".to_owned());
+        }
+        for why in self.request.iter_mut().flat_map(RequestConfig::check) {
+            wrong(why);
         }
         if self.signing.as_ref().is_some_and(|s| s.format == SigningFormat::Ssh && s.passphrase_file.is_some()) {
             wrong(
@@ -233,7 +253,7 @@ impl GitConfig {
     /// What decisions need of it.
     pub(super) fn target(&self) -> Result<Target, String> {
         let namespaces = globs(&self.namespaces).map_err(|error| error.to_string())?;
-        Ok(Target { namespaces, requests: false, settle: self.settle()? })
+        Ok(Target { namespaces, requests: self.forge.is_some(), settle: self.settle()? })
     }
 
     /// A name for files that are about this branch of this repository only.
@@ -255,20 +275,22 @@ impl GitConfig {
 }
 
 impl GitCredentials {
+    fn has_token(&self) -> bool {
+        self.token_file.is_some() || self.token_env.is_some() || self.github_app.is_some()
+    }
+
     fn check(&mut self, name: &str, url: &str) -> Vec<String> {
         let mut problems = Vec::new();
         let mut wrong = |why: &str| problems.push(format!("git: {}: credentials: {why}", excerpt(name)));
-        if self.github_app.is_some() {
-            wrong("`githubApp` is not built yet: use a token");
-        }
-        let tokens = usize::from(self.token_file.is_some()) + usize::from(self.token_env.is_some());
+        let given = [self.token_file.is_some(), self.token_env.is_some(), self.github_app.is_some()];
+        let tokens = given.into_iter().filter(|given| *given).count();
         if tokens > 1 {
-            wrong("both `tokenFile` and `tokenEnv` are given: take one of them out");
+            wrong("only one of `tokenFile`, `tokenEnv` and `githubApp` is used: take the others out");
         }
         if tokens > 0 && !url.starts_with("https://") && !is_loopback(url) {
             wrong("a token is only sent over https://");
         }
-        if self.username.is_some() && tokens == 0 {
+        if self.username.is_some() && (tokens == 0 || self.github_app.is_some()) {
             wrong("`username` belongs to `tokenFile` or `tokenEnv`");
         }
         let ssh = url_of(url).is_ok_and(|kind| kind == UrlKind::Ssh);
@@ -349,7 +371,14 @@ mod tests {
     #[case("", "")]
     #[case("settle: 2m", "at most 60s")]
     #[case("settle: 0s", "")]
-    #[case("forge: gitea", "`forge` is not built yet")]
+    #[case("forge: gitea", "forge: it needs a token")]
+    #[case("forge: gitea\ncredentials: {tokenFile: /t}\nrequest: {labels: [bot], autoMerge: true}", "")]
+    #[case("forge: gitea\nrequest: {tokenFile: /t, tokenEnv: X}", "request: both")]
+    #[case("forge: gitea\nrequest: {tokenEnv: SUPERCARGO_TEST_NOT_SET}", "request: the environment has no")]
+    #[case("request: {draft: true}", "`request` belongs to `forge`")]
+    #[case("api: https://git.example.com/api/v1", "`api` belongs to `forge`")]
+    #[case("credentials: {githubApp: {appId: 7, keyFile: /k}, tokenFile: /t}", "only one of")]
+    #[case("credentials: {githubApp: {appId: Iv1.a, installationId: 8, keyFile: /k}}", "")]
     #[case("commits: workload", "")]
     #[case("poke: [{fluxReceiver: {url: 'http://receiver.flux-system/hook/a', secretFile: /s}}]", "")]
     #[case("poke: [{fluxReceiver: {url: 'http://receiver.flux-system/hook/a'}}]", "the URL is the secret")]
@@ -367,7 +396,6 @@ mod tests {
     #[case("signing: {format: ssh, keyFile: /k}", "")]
     #[case("signing: {format: openpgp, keyFile: /k, passphraseFile: /p}", "")]
     #[case("signing: {format: ssh, keyFile: /k, passphraseFile: /p}", "with a passphrase cannot be used")]
-    #[case("credentials: {githubApp: {}}", "`githubApp` is not built yet")]
     #[case("credentials: {sshKeyFile: /k}", "SSH needs")]
     #[case("credentials: {username: bot}", "belongs to")]
     #[case("credentials: {tokenEnv: SUPERCARGO_TEST_NOT_SET}", "has no `SUPERCARGO_TEST_NOT_SET`")]

@@ -95,9 +95,11 @@ impl Targets {
             return Some(Reason::new(Code::TargetRefused, message));
         }
         if matches!(write, Write::Request(_)) && !target.requests {
-            let message =
-                format!("pull requests are not built yet: write `git:{name}`, which commits to the target's branch");
-            return Some(Reason::new(Code::NotBuilt, message));
+            let message = format!(
+                "the Git target `{name}` makes no pull requests: whoever runs supercargo gives it a `forge`, or write \
+                 `git:{name}`, which commits to its branch"
+            );
+            return Some(Reason::new(Code::TargetRefused, message));
         }
         None
     }

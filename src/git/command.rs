@@ -14,10 +14,13 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use super::settings::{Credentials, Settings};
+use super::{
+    forges::GithubApp,
+    settings::{Credentials, Settings},
+};
 use crate::{domain::image::excerpt, ports::Clock};
 
 /// How long a command without a server may take, and one with.
@@ -71,7 +74,7 @@ impl Git {
 
     /// Runs a command that asks the server; what it printed on both outputs.
     pub(super) async fn remote(&self, args: &[&str], input: &[u8]) -> Result<(Vec<u8>, String), GitError> {
-        let access = self.access().map_err(GitError::Broken)?;
+        let access = self.access().await.map_err(GitError::Broken)?;
         self.run("git", args, input, REMOTE, access).await
     }
 
@@ -161,7 +164,7 @@ impl Git {
     }
 
     /// Settings (`http.…`) and variables that let git in.
-    fn access(&self) -> Result<Vec<(String, String)>, String> {
+    async fn access(&self) -> Result<Vec<(String, String)>, String> {
         let settings = &self.settings;
         let mut access = Vec::new();
         if let Some(ca) = &settings.ca {
@@ -172,9 +175,11 @@ impl Git {
             Credentials::None => {}
             Credentials::Token { username, secret } => {
                 let secret = secret.read().map_err(|why| format!("the token cannot be read: {why}"))?;
-                let basic = STANDARD.encode(format!("{username}:{}", secret.expose_secret()));
-                let origin = origin(&settings.url);
-                access.push((format!("http.{origin}/.extraHeader"), format!("Authorization: Basic {basic}")));
+                access.push(authorization(&settings.url, username, &secret));
+            }
+            Credentials::App(app) => {
+                let token = app.token().await.map_err(|error| error.to_string())?;
+                access.push(authorization(&settings.url, GithubApp::USERNAME, &token));
             }
             Credentials::Ssh { key, known_hosts } => {
                 let key = private_copy(key, &settings.folder.join("ssh-key"))?;
@@ -189,6 +194,12 @@ impl Git {
         }
         Ok(access)
     }
+}
+
+/// The setting that sends user and password to the server of that URL, and to no other.
+fn authorization(url: &str, username: &str, password: &SecretString) -> (String, String) {
+    let basic = STANDARD.encode(format!("{username}:{}", password.expose_secret()));
+    (format!("http.{}/.extraHeader", origin(url)), format!("Authorization: Basic {basic}"))
 }
 
 /// `https://host:port` of a URL.

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 use globset::GlobSet;
 use secrecy::SecretString;
 
-use super::{message::Template, poke::Poke};
+use super::{forges::GithubApp, message::Template, poke::Poke};
 use crate::manifest::places::Options;
 
 /// One target.
@@ -53,6 +53,8 @@ pub enum Credentials {
         /// The token.
         secret: Secret,
     },
+    /// The tokens of a GitHub App, over HTTPS.
+    App(Arc<GithubApp>),
     /// A key, over SSH.
     Ssh {
         /// The private key's file.

@@ -79,6 +79,12 @@ struct AsApp {
     clock: Arc<dyn Clock>,
 }
 
+impl std::fmt::Debug for GithubApp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GithubApp").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
 impl GithubApp {
     /// The user of an installation token where it is a Git password.
     pub const USERNAME: &str = "x-access-token";
