@@ -282,7 +282,9 @@ impl Mirror {
 
     /// Pushes, and tells a race from a refusal.
     pub(super) async fn push_as(&self, options: &[&str], refspec: &str) -> Result<Pushed, GitError> {
-        let args = [&["push", "--porcelain", "--no-verify"], options, &["origin", refspec]].concat();
+        // Deltas would be made against all that the server has, also against files that were never fetched.
+        let no_deltas = ["-c", "pack.window=0"];
+        let args = [&no_deltas[..], &["push", "--porcelain", "--no-verify"], options, &["origin", refspec]].concat();
         match self.git.remote(&args, b"").await {
             Ok(_) => Ok(Pushed::Done),
             Err(GitError::Failed { stdout, words }) => match rejection(&stdout) {

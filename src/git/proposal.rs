@@ -63,6 +63,12 @@ impl Memo {
         memo
     }
 
+    /// A body of ours that names this instead of what it named.
+    pub(super) fn written_over(&self, body: &str) -> String {
+        let shown = body.rsplit_once(BEGIN).map_or(body, |(shown, _)| shown);
+        format!("{}\n\n{}", shown.trim_end(), self.comment())
+    }
+
     fn comment(&self) -> String {
         let list = |names: &Marks| names.iter().map(String::as_str).collect::<Vec<_>>().join(",");
         let refused: Marks = self.refused.iter().take(MAX_REFUSED).cloned().collect();
@@ -143,6 +149,8 @@ mod tests {
         let places = [vec!["apps/web.yaml:3".to_owned()], vec!["apps/web.yaml:3".to_owned()]];
         let body = body(&asked, &[vec![], vec![]], &places, "main", &memo);
         assert_eq!((Memo::read(&body), memo.holds.len()), (memo, 2));
+        let fewer = Memo { holds: Marks::new(), refused: Marks::from(["ba9876543210".to_owned()]) };
+        assert_eq!(Memo::read(&fewer.written_over(&body)), fewer);
         assert!(body.contains("| `shop/Deployment/web` | `app` | `r.io/web:1` | `r.io/web:2` |"), "{body}");
         assert!(!body.contains("@alice") && body.matches("apps/web.yaml:3").count() == 1, "{body}");
     }

@@ -107,27 +107,20 @@ pub(super) async fn round(
     let held = tip.as_ref().map(|tip| brought(&tip.message, &write, group.as_ref(), target.clock.now()));
     let held = held.unwrap_or_default();
 
-    let mut outcomes: Vec<Option<Outcome>> = vec![None; asked.len()];
-    // Who asked, if anybody did just now, and what.
-    let mut all: Vec<(Option<usize>, Asked)> = Vec::new();
-    for (index, one) in asked.iter().enumerate() {
-        match wanted(one, &known.refused) {
-            Some(one) => all.push((Some(index), one)),
-            None => outcomes[index] = Some(refused(&known.url, &one.update)),
-        }
-    }
+    let mut all: Vec<Asked> = asked.iter().map(|one| without_refused(one, &known.refused)).collect();
     if known.open.is_some() {
         let is_asked = |held: &Asked| asked.iter().any(|asked| asked.update.workload == held.update.workload);
-        all.extend(held.iter().filter(|held| !is_asked(held)).map(|held| (None, held.clone())));
+        all.extend(held.iter().filter(|held| !is_asked(held)).cloned());
     }
-    let found = target.locate(work, &head, &Arc::new(all.iter().map(|(_, one)| one.clone()).collect())).await?;
+    let all = Arc::new(all);
+    let found = target.locate(work, &head, &all).await?;
     let findings: Vec<Finding> =
-        found.into_iter().zip(&all).map(|(finding, (_, one))| unless_merged(finding, one, &known)).collect();
+        found.into_iter().zip(&*all).map(|(finding, one)| unless_decided(finding, one, &known)).collect();
     let texts = target.texts(work, &findings).await?;
     let (edited, wrong) = edit(&findings, &work.snapshot.entries, &texts);
 
     let (mut wanted, mut places): (Vec<Asked>, Vec<Vec<String>>) = (Vec::new(), Vec::new());
-    for (at, ((_, one), finding)) in all.iter().zip(&findings).enumerate() {
+    for (at, (one, finding)) in all.iter().zip(&findings).enumerate() {
         if let Finding::Edits(_, found) = finding
             && !wrong.contains_key(&at)
         {
@@ -139,7 +132,9 @@ pub(super) async fn round(
         if let Some(open) = &known.open
             && findings.iter().all(|finding| matches!(finding, Finding::There(_)))
         {
-            // The base branch has all of it.
+            // The base branch has all of it. What we close ourselves refuses nothing.
+            let memo = Memo { holds: Marks::new(), refused: known.refused.clone() };
+            requests.forge.update(open, &open.title, &memo.written_over(&open.body)).await?;
             requests.forge.close(open.number).await?;
         }
         Brought::Nothing
@@ -147,8 +142,8 @@ pub(super) async fn round(
         let proposed = Proposed { branch: &branch, head: &head, wanted: &wanted, places: &places, edited: &edited };
         propose(target, requests, work, &known, tip.as_ref(), &held, proposed).await?
     };
-    for (at, ((index, _), finding)) in all.iter().zip(findings).enumerate() {
-        let Some(index) = index else { continue };
+    let mut outcomes = Vec::new();
+    for (at, finding) in findings.into_iter().enumerate().take(asked.len()) {
         let outcome = match (finding, wrong.get(&at), &brought) {
             (_, _, Brought::Overtaken) => return Ok(None),
             (_, Some(why), _) => Outcome::Blocked(Reason::new(Code::GitConflict, format!("{}: {why}", target.place()))),
@@ -165,9 +160,9 @@ pub(super) async fn round(
             (Finding::Edits(..), _, Brought::InTheWay(reason)) => Outcome::Blocked(reason.clone()),
             (Finding::Edits(..), _, Brought::Nothing) => Outcome::Stale,
         };
-        outcomes[*index] = Some(outcome);
+        outcomes.push(outcome);
     }
-    Ok(Some(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Stale)).collect()))
+    Ok(Some(outcomes))
 }
 
 /// What came of a proposal.
@@ -278,49 +273,47 @@ async fn auto_merge(target: &Target, requests: &Requests, branch: &str) {
     }
 }
 
-/// An update without what people refused; none if nothing is left.
-fn wanted(asked: &Asked, refused: &Marks) -> Option<Asked> {
+/// An update without what people refused; as it is where they refused all of it.
+fn without_refused(asked: &Asked, refused: &Marks) -> Asked {
     let Asked { update, instance } = asked;
     let is_refused: Vec<bool> =
         update.changes.iter().map(|change| refused.contains(&mark(&update.workload, change))).collect();
+    if is_refused.iter().all(|refused| *refused) {
+        return asked.clone();
+    }
     let mut left = update.clone();
     let keep = |index: usize| !is_refused.get(index).copied().unwrap_or_default();
     left.changes = retained(&update.changes, keep);
     left.policies = retained(&update.policies, keep);
     left.evidence = retained(&update.evidence, keep);
-    (!left.changes.is_empty()).then(|| Asked { update: left, instance: instance.clone() })
+    Asked { update: left, instance: instance.clone() }
 }
 
 fn retained<T: Clone>(all: &[T], keep: impl Fn(usize) -> bool) -> Vec<T> {
     all.iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, one)| one.clone()).collect()
 }
 
-fn refused(url: &str, update: &Update) -> Outcome {
-    let images: Vec<String> = update.changes.iter().map(|change| change.to.to_string()).collect();
-    let message = format!(
-        "the request {url} was closed unmerged: {} is not proposed again, only a newer image will be",
-        images.join(", ")
-    );
-    Outcome::Blocked(Reason::new(Code::RequestClosed, message))
-}
-
-/// What was merged and is not there any more was moved back by somebody.
-fn unless_merged(finding: Finding, asked: &Asked, known: &Known) -> Finding {
-    let update = &asked.update;
-    let merged = update.changes.iter().find(|change| known.merged.contains(&mark(&update.workload, change)));
-    match (finding, merged) {
-        (Finding::Edits(_, places), Some(change)) => {
-            let message = format!(
-                "{} was merged with {} and somebody moved it back ({}); it is not proposed again, only a newer image \
-                 will be",
-                change.to,
-                known.url,
-                places.join(", ")
-            );
-            Finding::Blocked(Reason::new(Code::Reverted, message))
-        }
-        (finding, _) => finding,
+/// What people refused, and what they merged and somebody moved back, is not proposed again.
+fn unless_decided(finding: Finding, asked: &Asked, known: &Known) -> Finding {
+    let (update, url) = (&asked.update, &known.url);
+    let Finding::Edits(_, places) = &finding else { return finding };
+    let first = |marks: &Marks| {
+        update.changes.iter().find(|change| marks.contains(&mark(&update.workload, change))).map(|change| &change.to)
+    };
+    if let Some(image) = first(&known.refused) {
+        let message =
+            format!("the request {url} was closed unmerged: {image} is not proposed again, only a newer image will be");
+        return Finding::Blocked(Reason::new(Code::RequestClosed, message));
     }
+    if let Some(image) = first(&known.merged) {
+        let message = format!(
+            "{image} was merged with {url} and somebody moved it back ({}); it is not proposed again, only a newer \
+             image will be",
+            places.join(", ")
+        );
+        return Finding::Blocked(Reason::new(Code::Reverted, message));
+    }
+    finding
 }
 
 /// Splits what goes to the branch itself from what goes into requests, each group for itself; by their numbers.

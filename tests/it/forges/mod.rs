@@ -106,7 +106,7 @@ impl Server {
 
 const TOKEN: &str = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
 
-fn held(token: &str) -> AnyToken {
+pub(crate) fn held(token: &str) -> AnyToken {
     Arc::new(Secret::Value(SecretString::from(token.to_owned())))
 }
 
@@ -115,7 +115,7 @@ fn clock() -> SimClock {
 }
 
 /// The settings of that repository, whose API may be elsewhere than its address says.
-fn settings(kind: &str, git: &str, api: Option<&str>) -> Settings {
+pub(crate) fn settings(kind: &str, git: &str, api: Option<&str>) -> Settings {
     let kind = named(kind).unwrap();
     let place = place(kind, git, api.map(|api| Url::parse(api).unwrap()).as_ref()).unwrap();
     Settings {
@@ -129,7 +129,7 @@ fn settings(kind: &str, git: &str, api: Option<&str>) -> Settings {
     }
 }
 
-fn connect(settings: &Settings, token: AnyToken) -> Arc<dyn Forge> {
+pub(crate) fn connect(settings: &Settings, token: AnyToken) -> Arc<dyn Forge> {
     forges::connect(settings, token, Arc::new(clock())).unwrap()
 }
 

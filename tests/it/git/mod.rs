@@ -5,5 +5,6 @@ mod crash;
 mod forge;
 mod operator;
 mod poke;
+mod requests;
 mod signing;
 mod target;

@@ -52,13 +52,25 @@ pub(super) fn manifest(name: &str, tag: &str) -> String {
 }
 
 pub(super) fn plan(name: &str, from: &str, to: &str) -> Plan<Approved> {
-    plan_of(WorkloadId { kind: KINDS[0].kind.clone(), namespace: "shop".into(), name: name.into() }, name, from, to)
+    approved(update(name, from, to))
 }
 
 fn plan_of(workload: WorkloadId, name: &str, from: &str, to: &str) -> Plan<Approved> {
+    approved(update_of(workload, name, from, to))
+}
+
+pub(super) fn approved(update: Update) -> Plan<Approved> {
+    gate::pass(Plan::propose(update), &gate::Context::default()).unwrap()
+}
+
+pub(super) fn update(name: &str, from: &str, to: &str) -> Update {
+    update_of(WorkloadId { kind: KINDS[0].kind.clone(), namespace: "shop".into(), name: name.into() }, name, from, to)
+}
+
+fn update_of(workload: WorkloadId, name: &str, from: &str, to: &str) -> Update {
     let image = |tag: &str| ImageRef::parse(&format!("r.example/{name}:{tag}")).unwrap();
     let changes = vec![Change { container: "app".into(), init: false, from: image(from), to: image(to) }];
-    let update = Update {
+    Update {
         id: UpdateId::of(&workload, &changes),
         workload,
         changes,
@@ -68,8 +80,7 @@ fn plan_of(workload: WorkloadId, name: &str, from: &str, to: &str) -> Plan<Appro
         group: None,
         phase: Phase::Proposed,
         proposed: "2026-01-01T00:00:00Z".parse().unwrap(),
-    };
-    gate::pass(Plan::propose(update), &gate::Context::default()).unwrap()
+    }
 }
 
 pub(super) async fn one(target: &Target, plan: Plan<Approved>) -> Outcome {
@@ -85,7 +96,7 @@ pub(super) fn code(outcome: &Outcome) -> &'static str {
     }
 }
 
-fn text(repo: &BareRepo, path: &str) -> String {
+pub(super) fn text(repo: &BareRepo, path: &str) -> String {
     String::from_utf8(repo.read(path)).unwrap()
 }
 

@@ -103,13 +103,18 @@ impl Gitea {
 
     /// A new user with a token of [`BOT_SCOPES`].
     pub(crate) async fn bot(&self) -> User {
+        self.bot_with(BOT_SCOPES).await
+    }
+
+    /// A new user with a token of these scopes.
+    pub(crate) async fn bot_with(&self, scopes: &[&str]) -> User {
         let (name, password) = (unique("bot"), "botpw12345");
         let user = json!({
             "username": name, "password": password, "email": format!("{name}@example.test"),
             "must_change_password": false,
         });
         self.done(Method::POST, "/admin/users", &user).await;
-        let token = self.new_token(&name, password, BOT_SCOPES).await;
+        let token = self.new_token(&name, password, scopes).await;
         User { name, token }
     }
 

@@ -1,0 +1,257 @@
+//! `write: pr:<target>` at a real Gitea: opened, kept up to date in place, and heard when people merge or close.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use supercargo::{
+    clock::SystemClock,
+    domain::{target::Write, update::Update},
+    git::{Credentials, RequestSettings, Requests, Secret, Settings, Target, forges},
+    ports::{Outcome, Sink as _},
+};
+use tempfile::TempDir;
+
+use super::target::{approved, code, manifest, settings, target, text, update};
+use crate::{
+    forges::{held, settings as forge_settings},
+    support::{
+        eventually,
+        git_server::BareRepo,
+        gitea::{self, BOT_SCOPES, Repo, User},
+    },
+};
+
+const BRANCH: &str = "supercargo/prod/updates";
+
+struct Bench {
+    repo: Repo,
+    bot: User,
+    target: Target,
+    folder: TempDir,
+    settings: RequestSettings,
+}
+
+/// A repository with `web` and `api`, and a bot that proposes changes to it.
+async fn bench(hint: &str) -> Bench {
+    bench_with(hint, RequestSettings::default()).await
+}
+
+async fn bench_with(hint: &str, settings: RequestSettings) -> Bench {
+    let (web, api) = (manifest("web", "1.0.0"), manifest("api", "1.0.0"));
+    let (gitea, folder) = (gitea::shared().await, tempfile::tempdir().unwrap());
+    let repo = gitea.repository(hint, &[("web.yaml", web.as_bytes()), ("api.yaml", api.as_bytes())]).await;
+    let bot = gitea.bot_with(&[BOT_SCOPES, &["write:issue"]].concat()).await;
+    repo.invite(&bot).await;
+    let target = proposer(&repo, &bot, &bot.token, folder.path(), settings.clone());
+    Bench { repo, bot, target, folder, settings }
+}
+
+/// A target as a process that begins anew has it.
+fn proposer(repo: &Repo, bot: &User, api: &str, folder: &std::path::Path, requests: RequestSettings) -> Target {
+    let secret = Secret::Value(SecretString::from(bot.token.clone()));
+    let credentials = Credentials::Token { username: bot.name.clone(), secret };
+    let target = target(Settings { credentials, ..settings(&repo.url(), folder) });
+    let place = forge_settings("gitea", &repo.url(), None);
+    let forge = forges::connect(&place, held(api), Arc::new(SystemClock::default())).unwrap();
+    target.with_requests(Requests { forge, settings: requests })
+}
+
+/// `name` to that tag by a request, from what the cluster runs all the time.
+fn wish(name: &str, to: &str) -> Update {
+    Update { write: Write::Request("prod".into()), ..update(name, "1.0.0", to) }
+}
+
+impl Bench {
+    async fn ask(&self, wishes: impl IntoIterator<Item = Update>) -> Vec<Outcome> {
+        self.target.apply(wishes.into_iter().map(approved).collect()).await
+    }
+
+    async fn codes(&self, wishes: impl IntoIterator<Item = Update>) -> Vec<&'static str> {
+        let outcomes = self.ask(wishes).await;
+        let failed = outcomes.iter().find(|outcome| matches!(outcome, Outcome::Failed(_) | Outcome::Refused(_)));
+        assert!(failed.is_none(), "{failed:?}");
+        outcomes.iter().map(code).collect()
+    }
+
+    fn main(&self) -> BareRepo {
+        self.repo.bare("main")
+    }
+
+    fn branch(&self) -> BareRepo {
+        self.repo.bare(BRANCH)
+    }
+
+    /// The only request there is.
+    async fn request(&self) -> Value {
+        let mut all = self.repo.pulls().await;
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    }
+
+    fn restart(&mut self) {
+        let folder = tempfile::tempdir().unwrap();
+        self.target = proposer(&self.repo, &self.bot, &self.bot.token, folder.path(), self.settings.clone());
+        self.folder = folder;
+    }
+}
+
+fn number(request: &Value) -> u64 {
+    request["number"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_opened_kept_up_to_date_in_place_and_followed_when_it_is_merged() {
+    let label = json!({"name": "images", "color": "#00aabb"});
+    let mut bench =
+        bench_with("pr", RequestSettings { labels: vec!["images".to_owned()], ..RequestSettings::default() }).await;
+    bench.repo.api(reqwest::Method::POST, "/labels", &label).await;
+    let outcomes = bench.ask([wish("web", "1.1.0"), wish("api", "1.1.0")]).await;
+    let opened = bench.request().await;
+    for (outcome, file) in outcomes.iter().zip(["web.yaml", "api.yaml"]) {
+        let Outcome::Committed(reason) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(reason.code.as_str(), "request-open");
+        assert!(reason.message.contains(opened["html_url"].as_str().unwrap()), "{}", reason.message);
+        assert!(reason.message.contains(file), "{}", reason.message);
+    }
+    assert_eq!((opened["head"]["ref"].as_str(), opened["base"]["ref"].as_str()), (Some(BRANCH), Some("main")));
+    assert_eq!(opened["labels"][0]["name"], "images");
+    assert_eq!(opened["title"], "Update 2 images of 2 workloads");
+    let body = opened["body"].as_str().unwrap();
+    let row = "| `shop/Deployment/web` | `app` | `r.example/web:1.0.0` | `r.example/web:1.1.0` | policy `minor` |";
+    assert!(body.contains(row) && body.contains("- `web.yaml:"), "{body}");
+    assert_eq!(text(&bench.branch(), "web.yaml"), manifest("web", "1.1.0"));
+    assert_eq!((bench.branch().log().len(), bench.main().log().len()), (2, 1));
+
+    // The same again, also after a restart: nothing is touched.
+    bench.restart();
+    assert_eq!(bench.codes([wish("web", "1.1.0")]).await, ["request-open"]);
+    assert_eq!(bench.request().await["updated_at"], opened["updated_at"]);
+
+    // A newer one takes the place of its older one; what nobody asked for just now stays.
+    assert_eq!(bench.codes([wish("web", "1.2.0")]).await, ["request-open"]);
+    let updated = bench.request().await;
+    assert_eq!(number(&updated), number(&opened));
+    let body = updated["body"].as_str().unwrap();
+    assert!(body.contains("web:1.2.0") && !body.contains("web:1.1.0") && body.contains("api:1.1.0"), "{body}");
+    let branch = bench.branch();
+    assert_eq!(text(&branch, "web.yaml"), manifest("web", "1.2.0"));
+    assert_eq!((text(&branch, "api.yaml"), branch.log().len()), (manifest("api", "1.1.0"), 2));
+
+    bench.repo.merge(number(&opened), "squash").await;
+    assert_eq!(bench.codes([wish("web", "1.2.0"), wish("api", "1.1.0")]).await, ["committed", "committed"]);
+    assert_eq!(text(&bench.main(), "web.yaml"), manifest("web", "1.2.0"));
+    assert_eq!(number(&bench.request().await), number(&opened));
+
+    // What is moved back after that is not proposed again; a newer one is, in a request of its own.
+    bench.repo.commit(&[("web.yaml", Some(manifest("web", "1.0.0").as_bytes()))], "Back").await;
+    assert_eq!(bench.codes([wish("web", "1.2.0")]).await, ["reverted"]);
+    assert_eq!(bench.codes([wish("web", "1.3.0")]).await, ["request-open"]);
+    assert_eq!(bench.repo.pulls().await.len(), 2);
+    assert_eq!(text(&bench.branch(), "api.yaml"), manifest("api", "1.1.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_closed_unmerged_refuses_its_versions_until_newer_ones_come() {
+    let mut bench = bench("pr-no").await;
+    bench.codes([wish("web", "1.1.0")]).await;
+    bench.repo.close(number(&bench.request().await)).await;
+    let outcome = bench.ask([wish("web", "1.1.0")]).await.remove(0);
+    let Outcome::Blocked(reason) = &outcome else { panic!("{outcome:?}") };
+    assert!(reason.message.contains("was closed unmerged: r.example/web:1.1.0"), "{}", reason.message);
+    bench.restart();
+    assert_eq!(bench.codes([wish("web", "1.1.0"), wish("api", "1.1.0")]).await, ["request-closed", "request-open"]);
+    assert_eq!(bench.codes([wish("web", "1.2.0")]).await, ["request-open"]);
+    assert_eq!(bench.repo.pulls().await.len(), 2);
+    assert_eq!(text(&bench.branch(), "web.yaml"), manifest("web", "1.2.0"));
+
+    // Every no is remembered, not the last one only; but not against what Git has.
+    bench.repo.close(number(&bench.repo.pulls().await[0])).await;
+    bench.restart();
+    let wishes = [wish("web", "1.1.0"), wish("api", "1.1.0")];
+    assert_eq!(bench.codes(wishes).await, ["request-closed", "request-closed"]);
+    bench.repo.commit(&[("web.yaml", Some(manifest("web", "1.2.0").as_bytes()))], "By hand").await;
+    assert_eq!(bench.codes([wish("web", "1.2.0")]).await, ["committed"]);
+    assert_eq!(bench.repo.pulls().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_the_base_has_overtaken_follows_it_and_is_closed_when_nothing_is_left() {
+    let bench = bench("pr-base").await;
+    bench.codes([wish("web", "1.1.0"), wish("api", "1.1.0")]).await;
+    let noted = |tag: &str| format!("# by hand\n{}", manifest("web", tag));
+    bench.repo.commit(&[("web.yaml", Some(noted("1.0.0").as_bytes()))], "Note").await;
+    assert_eq!(bench.codes([wish("web", "1.1.0")]).await, ["request-open"]);
+    assert_eq!(text(&bench.branch(), "web.yaml"), noted("1.1.0"));
+    assert_eq!(bench.branch().log().len(), 3);
+
+    let api = manifest("api", "1.1.0");
+    let files = [("web.yaml", Some(noted("1.1.0"))), ("api.yaml", Some(api))];
+    let files: Vec<_> = files.iter().map(|(path, text)| (*path, text.as_deref().map(str::as_bytes))).collect();
+    bench.repo.commit(&files, "By hand").await;
+    assert_eq!(bench.codes([wish("web", "1.1.0")]).await, ["committed"]);
+    assert_eq!(bench.request().await["state"], "closed");
+    // That refused nothing.
+    bench.repo.commit(&[("web.yaml", Some(noted("1.0.0").as_bytes()))], "Back").await;
+    assert_eq!(bench.codes([wish("web", "1.1.0")]).await, ["request-open"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_has_a_request_of_its_own() {
+    let bench = bench("pr-group").await;
+    let shop = |name: &str| Update { group: Some("shop".into()), ..wish(name, "1.1.0") };
+    assert_eq!(bench.codes([shop("web"), wish("api", "1.1.0")]).await, ["request-open", "request-open"]);
+    assert_eq!(bench.codes([shop("web")]).await, ["request-open"]);
+    let mut heads: Vec<String> =
+        bench.repo.pulls().await.iter().map(|pull| pull["head"]["ref"].as_str().unwrap().to_owned()).collect();
+    heads.sort();
+    assert_eq!(heads, ["supercargo/prod/group/shop", BRANCH]);
+    let group = bench.repo.bare("supercargo/prod/group/shop");
+    assert_eq!(text(&group, "web.yaml"), manifest("web", "1.1.0"));
+    assert_eq!(text(&group, "api.yaml"), manifest("api", "1.0.0"));
+    assert_eq!(text(&bench.branch(), "web.yaml"), manifest("web", "1.0.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_put_on_the_branch_is_left_alone() {
+    let bench = bench("pr-person").await;
+    bench.codes([wish("web", "1.1.0")]).await;
+    let change = json!({
+        "branch": BRANCH, "message": "Tune it",
+        "files": [{"operation": "create", "path": "tuned", "content": "eWVz"}],
+    });
+    bench.repo.api(reqwest::Method::POST, "/contents", &change).await;
+    let (theirs, before) = (bench.branch().head(), bench.request().await);
+    let outcome = bench.ask([wish("web", "1.2.0")]).await.remove(0);
+    let Outcome::Blocked(reason) = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(reason.code.as_str(), "git-conflict");
+    assert!(reason.message.contains(&theirs[..12]), "{}", reason.message);
+    assert_eq!((bench.branch().head(), &bench.request().await["body"]), (theirs, &before["body"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forge_that_refuses_is_told_of_and_the_request_is_opened_when_it_may_be() {
+    let bench = bench("pr-scope").await;
+    let gitea = bench.repo.gitea;
+    let reader = gitea.bot_with(&["read:repository"]).await;
+    bench.repo.invite(&reader).await;
+    let folder = tempfile::tempdir().unwrap();
+    let weak = proposer(&bench.repo, &bench.bot, &reader.token, folder.path(), RequestSettings::default());
+    let outcome = weak.apply(vec![approved(wish("web", "1.1.0"))]).await.remove(0);
+    let Outcome::Refused(words) = &outcome else { panic!("{outcome:?}") };
+    assert!(words.contains("scope") && !words.contains(&reader.token), "{words}");
+    assert_eq!((bench.repo.pulls().await.len(), bench.branch().log().len()), (0, 2));
+    let pushed = bench.branch().head();
+    assert_eq!(bench.codes([wish("web", "1.1.0")]).await, ["request-open"]);
+    assert_eq!(bench.request().await["head"]["sha"], bench.branch().head());
+    assert_eq!(bench.branch().log().len(), 2, "{pushed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_merges_by_itself_needs_nobody() {
+    let bench = bench_with("pr-auto", RequestSettings { auto_merge: true, ..RequestSettings::default() }).await;
+    assert_eq!(bench.codes([wish("web", "1.1.0")]).await, ["request-open"]);
+    eventually("it is merged", async || bench.request().await["merged"].as_bool().filter(|merged| *merged)).await;
+    assert_eq!(bench.codes([wish("web", "1.1.0")]).await, ["committed"]);
+    assert_eq!(text(&bench.main(), "web.yaml"), manifest("web", "1.1.0"));
+}
