@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use anyhow::Context as _;
 use futures::future::BoxFuture;
 
 use super::forge::{forge, secret};
@@ -76,6 +77,8 @@ pub fn git_targets(
     clock: &Arc<dyn Clock>,
     refresh: Option<&Arc<dyn Refresh>>,
 ) -> anyhow::Result<Known> {
+    // git is told where its clone is from elsewhere.
+    let cache = &std::path::absolute(cache).with_context(|| format!("--git-cache {}", cache.display()))?;
     let mut targets = Known::new();
     for entry in &config.git {
         let mut settings = settings(entry, cache)?;

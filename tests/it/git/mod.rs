@@ -1,6 +1,7 @@
 //! Writing to Git: the target on its own against a real Git server, and the whole program beside a real cluster.
 
 mod alone;
+mod app;
 mod crash;
 mod forge;
 mod operator;
