@@ -22,7 +22,7 @@ use crate::{
     config::{self, Config, ConfigError, RunArgs},
     domain::{
         hint::Source,
-        image::{Digest, Tag},
+        image::{Digest, ImageRef, Tag},
     },
     engine::{self, Inbox, Inputs, Ports, Settings},
     ingest::{
@@ -31,7 +31,7 @@ use crate::{
     },
     logging,
     metrics::Metrics,
-    ports::{Clock, ImageTimes, Leadership, Registry, RegistryError},
+    ports::{Clock, ImageTimes, Leadership, Origin, Registry, RegistryError},
     registry,
     web::{
         self,
@@ -308,6 +308,11 @@ impl Registry for Replaceable {
     fn image<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {
         let client = self.get();
         Box::pin(async move { client.image(source, tag).await })
+    }
+
+    fn origin<'a>(&'a self, source: &'a Source, image: &'a ImageRef) -> BoxFuture<'a, Result<Origin, RegistryError>> {
+        let client = self.get();
+        Box::pin(async move { client.origin(source, image).await })
     }
 }
 

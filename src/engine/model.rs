@@ -28,7 +28,8 @@ use crate::{
         workload::{Container, Kind, Workload, WorkloadId},
     },
     ports::{
-        Clock, ClusterChange, ImageTimes, NamespaceDefaults, Observed, Registry, RegistryError, RegistryErrorKind,
+        Clock, ClusterChange, ImageTimes, NamespaceDefaults, Observed, Origin, Registry, RegistryError,
+        RegistryErrorKind,
     },
 };
 
@@ -115,6 +116,10 @@ impl Registry for Tags {
     }
 
     fn image<'a>(&'a self, _: &'a Source, _: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {
+        async { Err(failed(RegistryErrorKind::Unavailable)) }.boxed()
+    }
+
+    fn origin<'a>(&'a self, _: &'a Source, _: &'a ImageRef) -> BoxFuture<'a, Result<Origin, RegistryError>> {
         async { Err(failed(RegistryErrorKind::Unavailable)) }.boxed()
     }
 }
