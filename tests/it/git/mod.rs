@@ -4,6 +4,7 @@ mod alone;
 mod crash;
 mod forge;
 mod operator;
+mod origins;
 mod poke;
 mod requests;
 mod signing;
