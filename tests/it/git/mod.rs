@@ -5,6 +5,7 @@ mod app;
 mod crash;
 mod forge;
 mod operator;
+mod origins;
 mod poke;
 mod requests;
 mod signing;
