@@ -34,7 +34,7 @@ pub struct HookLabels {
 pub struct UpdateLabels {
     /// The workload's kind.
     pub kind: String,
-    /// `applied`, `stale`, `gone`, `refused`, `failed`.
+    /// `applied`, `committed`, `proposed`, `blocked`, `stale`, `gone`, `refused`, `failed`.
     pub outcome: &'static str,
 }
 

@@ -194,6 +194,9 @@ impl GitConfig {
         if self.forge.is_none() && self.api.is_some() {
             wrong("`api` belongs to `forge`".to_owned());
         }
+        if self.api.as_ref().is_some_and(|api| !api.starts_with("https://") && !is_loopback(api)) {
+            wrong("api: a token is only sent over https://".to_owned());
+        }
         if self.forge.is_none() && self.request.is_some() {
             wrong("`request` belongs to `forge`".to_owned());
         }
@@ -377,6 +380,9 @@ mod tests {
     #[case("forge: gitea\nrequest: {tokenEnv: SUPERCARGO_TEST_NOT_SET}", "request: the environment has no")]
     #[case("request: {draft: true}", "`request` belongs to `forge`")]
     #[case("api: https://git.example.com/api/v1", "`api` belongs to `forge`")]
+    #[case("forge: gitea\napi: https://api.example.com/api/v1\nrequest: {tokenFile: /t}", "")]
+    #[case("forge: gitea\napi: http://127.0.0.1:3000/api/v1\nrequest: {tokenFile: /t}", "")]
+    #[case("forge: gitea\napi: http://git.example.com/api/v1\nrequest: {tokenFile: /t}", "api: a token is only sent")]
     #[case("credentials: {githubApp: {appId: 7, keyFile: /k}, tokenFile: /t}", "only one of")]
     #[case("credentials: {githubApp: {appId: Iv1.a, installationId: 8, keyFile: /k}}", "")]
     #[case("commits: workload", "")]

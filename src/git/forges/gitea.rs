@@ -18,7 +18,6 @@ use super::{
 
 pub(super) const KIND: Kind = Kind {
     name: "gitea",
-    is_host: |host| matches!(host, "codeberg.org" | "gitea.com"),
     has_groups: false,
     api: |site| {
         let mut api = site.clone();

@@ -19,7 +19,6 @@ use super::{
 
 pub(super) const KIND: Kind = Kind {
     name: "github",
-    is_host: |host| host == "github.com" || host.ends_with(".ghe.com"),
     has_groups: false,
     api,
     dialect: Dialect {
@@ -35,7 +34,7 @@ pub(super) const KIND: Kind = Kind {
 fn api(site: &Url) -> Url {
     let mut api = site.clone();
     let host = site.host_str().unwrap_or_default();
-    match (KIND.is_host)(host) {
+    match host == "github.com" || host.ends_with(".ghe.com") {
         // A name with a part more is a name still.
         true => drop(api.set_host(Some(&format!("api.{host}")))),
         false => api.set_path(&format!("{}api/v3", site.path())),

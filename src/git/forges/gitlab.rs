@@ -17,7 +17,6 @@ use super::{
 
 pub(super) const KIND: Kind = Kind {
     name: "gitlab",
-    is_host: |host| host == "gitlab.com",
     has_groups: true,
     api: |site| {
         let mut api = site.clone();

@@ -34,15 +34,13 @@ use self::http::{Dialect, Http};
 
 pub use error::ForgeError;
 pub use github_app::{AppSettings, GithubApp};
-pub use settings::{AnyToken, Place, Settings, Timeouts, Token, kind_of, place};
+pub use settings::{AnyToken, Place, Settings, Timeouts, Token, place};
 
-/// A kind of forge: how it is recognised and spoken to.
+/// A kind of forge: how it is spoken to.
 #[derive(Debug)]
 pub struct Kind {
     /// What the configuration calls it.
     pub name: &'static str,
-    /// Whether that host is one that everybody knows to be of this kind.
-    is_host: fn(&str) -> bool,
     /// Whether a repository's path may have more than two parts.
     has_groups: bool,
     /// Where a site has its API. The site's address ends in a slash.

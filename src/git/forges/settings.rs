@@ -116,13 +116,6 @@ impl Remote {
     }
 }
 
-/// The kind of forge at a Git address, where its host is one that everybody knows.
-pub fn kind_of(git: &str) -> Option<&'static Kind> {
-    let site = Remote::parse(git).ok()?.site;
-    let host = site.host_str()?;
-    super::FORGES.iter().find(|kind| (kind.is_host)(host))
-}
-
 /// Where the API is and what the repository is called there. A forge that stands in a folder of its host needs `api`
 /// unless it is one whose names have two parts.
 pub fn place(kind: &Kind, git: &str, api: Option<&Url>) -> Result<Place, String> {
@@ -163,10 +156,9 @@ mod tests {
     #[case("ssh://git@altssh.gitlab.com:443/g/r.git", "gitlab", "https://gitlab.com/api/v4", "g/r")]
     #[case("https://codeberg.org/o/r/", "gitea", "https://codeberg.org/api/v1", "o/r")]
     #[case("ssh://git@gitea.com/o/r.git", "gitea", "https://gitea.com/api/v1", "o/r")]
-    fn well_known_hosts_need_no_kind(#[case] git: &str, #[case] kind: &str, #[case] api: &str, #[case] path: &str) {
-        let found = kind_of(git).unwrap();
+    fn public_forges_are_placed(#[case] git: &str, #[case] kind: &str, #[case] api: &str, #[case] path: &str) {
         let want = Place { api: Url::parse(api).unwrap(), repository: path.to_owned() };
-        assert_eq!((found.name, place(found, git, None)), (kind, Ok(want)));
+        assert_eq!(place(named(kind).unwrap(), git, None), Ok(want));
     }
 
     #[rstest::rstest]
@@ -203,7 +195,6 @@ mod tests {
         #[case] want: &str,
         #[case] path: &str,
     ) {
-        assert!(kind_of(git).is_none());
         let api = api.map(|api| Url::parse(api).unwrap());
         let want = Place { api: Url::parse(want).unwrap(), repository: path.to_owned() };
         assert_eq!(place(named(kind).unwrap(), git, api.as_ref()), Ok(want));
@@ -216,7 +207,6 @@ mod tests {
     #[case("https://github.com/o/..%2f")]
     #[case("git@github.com:o/../r")]
     fn what_is_at_no_forge_is_said(#[case] git: &str) {
-        assert!(kind_of(git).is_none());
         assert!(place(named("github").unwrap(), git, None).is_err());
     }
 
