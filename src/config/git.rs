@@ -370,6 +370,26 @@ fn is_branch(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_the_pages_show_is_taken() {
+        let pages = [include_str!("../../docs/configuration.md"), include_str!("../../docs/git.md")].concat();
+        let mut shown = 0;
+        for block in pages.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let text = match block {
+                part if part.starts_with("    ") => {
+                    format!("git:\n  - name: prod\n    url: https://git.example.com/a.git\n    branch: main\n{part}")
+                }
+                whole if whole.contains("git:\n") => whole.to_owned(),
+                _ => continue,
+            };
+            let mut raw: crate::config::Raw = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+            let problems: Vec<String> = raw.git.iter_mut().flat_map(GitConfig::check).collect();
+            assert!(problems.is_empty(), "{problems:?}: {text}");
+            shown += raw.git.len();
+        }
+        assert_eq!(shown, 4);
+    }
+
     #[rstest::rstest]
     #[case("", "")]
     #[case("settle: 2m", "at most 60s")]

@@ -243,6 +243,14 @@ fn reviewers_body(reviewers: &[String]) -> Value {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_page_says_of_every_forge_what_a_token_needs() {
+        let page = include_str!("../../../docs/git.md");
+        for kind in FORGES {
+            assert!(page.contains(&format!("\n| `{}` | ", kind.name)), "{}", kind.name);
+        }
+    }
+
     #[rstest::rstest]
     #[case("Draft: WIP: x", "x")]
     #[case("[draft] x", "x")]
