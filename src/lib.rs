@@ -1,16 +1,17 @@
 //! supercargo: an image auto-updater for Kubernetes.
 //!
 //! It reads update policies from annotations, learns of new images from registries (by polling and from webhooks),
-//! decides, and patches the workload. Without a cluster the same decision edits a folder of manifests. This page is
-//! the map of the code; `tests/it/architecture.rs` reads the table of imports below and holds every file against it.
+//! decides, and patches the workload, commits to Git, or opens a pull request. Without a cluster the same decision edits
+//! a folder of manifests or a Git repository. This page is the map of the code; `tests/it/architecture.rs` reads the
+//! table of imports below and holds every file against it.
 //!
 //! # The flow
 //!
 //! ```text
-//!  webhook ─┐                                                  ┌─ cluster: one guarded JSON Patch
-//!           ├─► hint: repository ─► refresh ─► decide ─► gate ─┤                            ├─► settle: record, tell
-//!  poll  ───┘   (nothing else       one        per      may it └─ folder: exact edits (update)
-//!  change ──┘    is believed)       look,      container now?
+//!  webhook ─┐                                                  ┌─ cluster: one guarded JSON Patch ─┐
+//!           ├─► hint: repository ─► refresh ─► decide ─► gate ─┼─ git: one commit for many edits ──┼─► settle: record,
+//!  poll  ───┘   (nothing else       one        per      may it ├─ git: one pull request a group ───┘   tell, follow
+//!  change ──┘    is believed)       look,      container now?  └─ folder: exact edits (update)
 //!                                   shared
 //! ```
 //!
@@ -33,7 +34,7 @@
 //! | [`ingest`] | the queue of due times; webhooks: bytes in, hints out |
 //! | [`registry`] | the OCI client: pages, tokens, limits, where requests may lead |
 //! | [`cluster`] | watches, the guarded patch, pull secrets, Events |
-//! | [`git`] | targets: find the image, edit, commit, push |
+//! | [`git`] | targets: find the image, edit, commit, push; pull requests at forges |
 //! | [`store`] | what must be remembered of updates |
 //! | [`web`] | the listeners: hooks, probes, metrics |
 //! | [`config`] | flags, file and environment, read into settings |
