@@ -149,6 +149,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_names_every_metric() {
+        let page = include_str!("../docs/install.md");
+        let rest = include_str!("metrics.rs").split("r.register(\"").skip(1);
+        let names: Vec<&str> = rest.filter_map(|rest| rest.split('"').next()).collect();
+        assert!(names.len() >= 10, "{names:?}");
+        for name in names {
+            assert!(page.contains(&format!("| `supercargo_{name}")), "{name}");
+        }
+    }
+
+    #[test]
     fn hosts_and_statuses_without_end_are_counted_together() {
         let metrics = Metrics::default();
         for n in 0..10_000 {
