@@ -2,6 +2,7 @@
 
 mod alone;
 mod app;
+mod configured;
 mod crash;
 mod forge;
 mod operator;

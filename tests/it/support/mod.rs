@@ -19,6 +19,7 @@ pub(crate) mod objects;
 pub(crate) mod operator;
 pub(crate) mod process;
 pub(crate) mod registry;
+pub(crate) mod tls;
 pub(crate) mod token_server;
 
 /// The cache folder of the real servers (`tests/stack/build`): `$SUPERCARGO_STACK`, else under the user's cache.
