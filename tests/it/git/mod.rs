@@ -9,5 +9,6 @@ mod operator;
 mod origins;
 mod poke;
 mod requests;
+mod secrets;
 mod signing;
 mod target;
