@@ -9,6 +9,7 @@ use std::{
 };
 
 pub(crate) mod clock;
+pub(crate) mod commits;
 pub(crate) mod control_plane;
 pub(crate) mod front;
 pub(crate) mod git_server;
