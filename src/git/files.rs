@@ -1,7 +1,7 @@
 //! What the files of a commit hold. A blob that is known is neither fetched nor parsed again.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
@@ -62,6 +62,15 @@ impl Snapshot {
                 let (unread, contents) = (unread.clone(), mirror.contents(&batch).await?);
                 let parsed = tokio::task::spawn_blocking(move || parse(contents, &unread)).await;
                 known.extend(parsed.map_err(|_| GitError::Broken("the reading of the files broke".to_owned()))?);
+            }
+        }
+        // What was not given is too large.
+        for entry in entries.values() {
+            if let Entry::Vacant(vacant) = known.entry(key(entry)) {
+                let size = mirror.git.local(&["cat-file", "-s", &entry.blob], b"").await?;
+                let size = String::from_utf8_lossy(&size).trim().parse().unwrap_or_default();
+                let facts = Facts::too_large(vacant.key().1.0, size);
+                vacant.insert(Arc::new(facts));
             }
         }
         let facts = |entry: &TreeEntry| known.get(&key(entry)).cloned();
