@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 
 use super::forge::{forge, secret};
 use crate::{
-    config::{self, Commits, Config, ConfigError, GitConfig, PokeConfig, ReceiverConfig, SigningFormat},
+    config::{self, Commits, Config, ConfigError, GitConfig, PokeConfig, ReceiverConfig, SigningConfig, SigningFormat},
     domain::plan::{Approved, Plan},
     git::{self, Address, Credentials, Poke, Receiver, Secret, Signing},
     manifest::{self, places},
@@ -99,7 +99,10 @@ pub fn git_targets(
         // The environment's token is no part of what is compared: it does not change while the process lives.
         shown.push_str(&format!("{settings:?}"));
         let name = settings.name.clone();
-        let target = git::Target::new(settings, clock.clone(), config::git_environment());
+        let mut inherited = config::git_environment();
+        // To git, what the environment trusts would come before `ca`.
+        inherited.retain(|(name, _)| entry.ca.is_none() || name != "GIT_SSL_CAINFO");
+        let target = git::Target::new(settings, clock.clone(), inherited);
         let target = match forge.and_then(|forge| forge.requests) {
             None => target,
             Some(requests) => target.with_requests(requests),
@@ -112,12 +115,15 @@ pub fn git_targets(
 fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
     let wrong =
         |what: &str, why: &dyn std::fmt::Display| ConfigError::one(format!("git: {}: {what}: {why}", entry.name));
+    // Git and its helpers run in the clone's folder.
+    let file =
+        |file: &PathBuf| std::path::absolute(file).with_context(|| format!("git: {}: {}", entry.name, file.display()));
     let credentials = &entry.credentials;
     let token = secret(credentials.token_file.as_ref(), credentials.token.as_ref());
     let username = credentials.username.clone().unwrap_or_else(|| "x-access-token".to_owned());
     let credentials = match (token, &credentials.ssh_key_file, &credentials.known_hosts_file) {
         (Some(secret), ..) => Credentials::Token { username, secret },
-        (None, Some(key), Some(known_hosts)) => Credentials::Ssh { key: key.clone(), known_hosts: known_hosts.clone() },
+        (None, Some(key), Some(known_hosts)) => Credentials::Ssh { key: key.clone(), known_hosts: file(known_hosts)? },
         _ => Credentials::None,
     };
     let path = |text: &Option<String>| -> anyhow::Result<Option<manifest::Path>> {
@@ -140,28 +146,36 @@ fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
         None => git::Template::default(),
         Some(text) => git::Template::parse(text).map_err(|error| wrong("message", &error))?,
     };
+    let signing = match &entry.signing {
+        None => None,
+        Some(SigningConfig { format: SigningFormat::Ssh, key_file, .. }) => {
+            Some(Signing::Ssh { key: key_file.clone() })
+        }
+        Some(SigningConfig { format: SigningFormat::OpenPgp, key_file, passphrase_file }) => Some(Signing::OpenPgp {
+            key: key_file.clone(),
+            passphrase: passphrase_file.as_ref().map(file).transpose()?,
+        }),
+    };
     Ok(git::Settings {
         name: entry.name.as_str().into(),
         url: entry.url.clone(),
         branch: entry.branch.clone(),
         paths: entry.path_globs().map_err(|error| wrong("paths", &error))?,
         credentials,
-        ca: entry.ca.clone(),
+        ca: entry.ca.as_ref().map(file).transpose()?,
         proxy: entry.proxy.clone(),
         author: (entry.author.name.clone(), entry.author.email.clone()),
         one_each: entry.commits == Commits::Workload,
         message,
-        signing: entry.signing.as_ref().map(|signing| match signing.format {
-            SigningFormat::Ssh => Signing::Ssh { key: signing.key_file.clone() },
-            SigningFormat::OpenPgp => {
-                Signing::OpenPgp { key: signing.key_file.clone(), passphrase: signing.passphrase_file.clone() }
-            }
-        }),
+        signing,
         pokes: Vec::new(),
         options: places::Options {
             default_namespace: entry.default_namespace.clone(),
             values,
-            overlay: entry.overlay.clone(),
+            overlay: entry
+                .overlay
+                .as_deref()
+                .map(|folder| folder.trim_start_matches("./").trim_end_matches('/').to_owned()),
             image_policies: entry.image_policies.clone(),
         },
         folder: cache.join(format!("{}.git", entry.slug())),

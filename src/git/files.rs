@@ -1,7 +1,7 @@
 //! What the files of a commit hold. A blob that is known is neither fetched nor parsed again.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
@@ -12,8 +12,10 @@ use super::{
 };
 use crate::manifest::places::{Facts, FileKind, Files};
 
-/// A blob, and what kind of file it is: a values file is read otherwise than a manifest.
-type Key = (String, FileKind);
+/// A blob, and how it is read: a values file is read otherwise than a manifest.
+type Key = (String, Way);
+/// The kind of a file, and whether the configuration names values of it.
+type Way = (FileKind, bool);
 
 /// The files of the commit that was looked at last.
 #[derive(Default)]
@@ -43,13 +45,14 @@ impl Snapshot {
             .filter(|entry| within(&entry.path) && Facts::is_wanted(&entry.path))
             .map(|entry| (entry.path.clone(), entry))
             .collect();
+        let key = |entry: &TreeEntry| key(entry, settings);
         let mut known = HashMap::with_capacity(entries.len());
-        let mut unread: HashMap<String, Vec<Arc<str>>> = HashMap::new();
+        let mut unread: HashMap<String, HashSet<Way>> = HashMap::new();
         for entry in entries.values() {
             let key = key(entry);
             match self.facts.get(&key) {
                 Some(facts) => _ = known.insert(key, facts.clone()),
-                None => unread.entry(entry.blob.clone()).or_default().push(entry.path.clone()),
+                None => _ = unread.entry(key.0).or_default().insert(key.1),
             }
         }
         let blobs: Vec<String> = unread.keys().cloned().collect();
@@ -61,6 +64,15 @@ impl Snapshot {
                 known.extend(parsed.map_err(|_| GitError::Broken("the reading of the files broke".to_owned()))?);
             }
         }
+        // What was not given is too large.
+        for entry in entries.values() {
+            if let Entry::Vacant(vacant) = known.entry(key(entry)) {
+                let size = mirror.git.local(&["cat-file", "-s", &entry.blob], b"").await?;
+                let size = String::from_utf8_lossy(&size).trim().parse().unwrap_or_default();
+                let facts = Facts::too_large(vacant.key().1.0, size);
+                vacant.insert(Arc::new(facts));
+            }
+        }
         let facts = |entry: &TreeEntry| known.get(&key(entry)).cloned();
         let files = entries.values().filter_map(|entry| Some((entry.path.clone(), facts(entry)?)));
         self.files = Arc::new(files.filter(|(_, facts)| !facts.is_empty() || !facts.problems().is_empty()).collect());
@@ -69,21 +81,22 @@ impl Snapshot {
     }
 }
 
-fn key(entry: &TreeEntry) -> Key {
-    (entry.blob.clone(), FileKind::of(&entry.path))
+fn key(entry: &TreeEntry, settings: &Settings) -> Key {
+    let is_named = settings.options.values.iter().any(|rule| rule.files.is_match(&*entry.path));
+    (entry.blob.clone(), (FileKind::of(&entry.path), is_named))
 }
 
 type Parsed = Vec<(Key, Arc<Facts>)>;
 
-fn parse(batch: Vec<(String, Vec<u8>)>, unread: &HashMap<String, Vec<Arc<str>>>) -> Parsed {
+fn parse(batch: Vec<(String, Vec<u8>)>, unread: &HashMap<String, HashSet<Way>>) -> Parsed {
     let mut parsed = Vec::new();
     // A file that holds nothing costs one facts for all.
     let nothing = Arc::new(Facts::default());
     for (blob, bytes) in batch {
-        for path in unread.get(&blob).into_iter().flatten() {
-            let facts = Facts::read(path, &bytes);
-            let kept = if facts.is_empty() && facts.problems().is_empty() { nothing.clone() } else { Arc::new(facts) };
-            parsed.push(((blob.clone(), FileKind::of(path)), kept));
+        for way in unread.get(&blob).into_iter().flatten() {
+            let facts = Facts::of(way.0, &bytes, way.1);
+            let kept = if facts.is_empty() { nothing.clone() } else { Arc::new(facts) };
+            parsed.push(((blob.clone(), *way), kept));
         }
     }
     parsed

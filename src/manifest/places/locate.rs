@@ -20,6 +20,9 @@ use crate::domain::{
 /// Why nothing is said of a repository.
 pub(super) const TOO_MANY: &str = "kustomizations include it in more ways than are followed: simplify them";
 
+/// More files that could not be read are not named where nothing is found.
+const MAX_LEFT_ALONE: usize = 5;
+
 impl<'f> Index<'f> {
     /// All places of a change, or why there is none. Those that are found agree on the image that they make now.
     pub fn locate(&self, wanted: &Wanted) -> Result<Vec<Spot>, Misfit> {
@@ -223,8 +226,24 @@ impl<'f> Index<'f> {
             }
         }
         format!(
-            "no file defines the image of {workload}, container {name}, and none marks or holds {}",
-            from.repository
+            "no file defines the image of {workload}, container {name}, and none marks or holds {}{}",
+            from.repository,
+            self.left_alone()
         )
+    }
+
+    /// The files, or parts of them, that could not be read: what is looked for may stand there.
+    fn left_alone(&self) -> String {
+        let mut all = self.files.iter().filter_map(|(path, facts)| Some((path, facts.problems().first()?)));
+        let shown: Vec<String> = all
+            .by_ref()
+            .take(MAX_LEFT_ALONE)
+            .map(|(path, problem)| format!("{}:{}: {}", excerpt(path), problem.line, problem.reason))
+            .collect();
+        match (shown.is_empty(), all.count()) {
+            (true, _) => String::new(),
+            (false, 0) => format!("; left alone: {}", shown.join(", ")),
+            (false, more) => format!("; left alone: {}, and {more} more files", shown.join(", ")),
+        }
     }
 }

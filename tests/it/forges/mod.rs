@@ -43,7 +43,7 @@ impl Came {
         format!("{} {}", self.method, self.path)
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }

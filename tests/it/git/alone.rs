@@ -5,16 +5,17 @@ use std::{
     process::{Command, Output},
 };
 
+use super::target::text;
 use crate::support::{
     eventually, free_port,
-    git_server::{BareRepo, GitServer, Options},
+    git_server::{GitServer, Options},
     process::Process,
     registry::Registry,
 };
 
 const PERSON: &str = "Pat <pat@example.com>";
 
-fn command(folder: &Path, url: &str, args: &[&str]) -> Command {
+pub(super) fn command(folder: &Path, url: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
     command.arg("run").arg("--git").arg(url).args(args).current_dir(folder);
     command.arg("--git-cache").arg(folder.join("cache"));
@@ -24,20 +25,16 @@ fn command(folder: &Path, url: &str, args: &[&str]) -> Command {
 }
 
 /// The exit code, stdout and stderr of one round.
-fn once(folder: &Path, url: &str, args: &[&str]) -> (i32, String, String) {
+pub(super) fn once(folder: &Path, url: &str, args: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = command(folder, url, &[args, &["--once"]].concat()).output().unwrap();
     (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-fn deployment(name: &str, image: &str) -> String {
+pub(super) fn deployment(name: &str, image: &str) -> String {
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\n  annotations: {{supercargo.dev/policy: \
          minor}}\nspec:\n  template:\n    spec:\n      containers:\n      - {{name: web, image: '{image}'}} # kept\n"
     )
-}
-
-fn text(repo: &BareRepo, path: &str) -> String {
-    String::from_utf8(repo.read(path)).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

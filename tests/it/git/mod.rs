@@ -2,11 +2,13 @@
 
 mod alone;
 mod app;
+mod configured;
 mod crash;
 mod forge;
 mod operator;
 mod origins;
 mod poke;
 mod requests;
+mod secrets;
 mod signing;
 mod target;

@@ -1,14 +1,12 @@
 //! `write: git:<target>` from the push of an image to the commit, and on until the cluster runs it.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::{
-    control_plane::{ADMIN, Namespace, shared},
+    commits::{config, config_with, manifest, setup, setup_with},
+    control_plane::{ADMIN, shared},
     eventually,
     git_server::{BareRepo, GitServer, Options},
     gitea,
@@ -17,50 +15,8 @@ use crate::support::{
     registry::{Image, Registry},
 };
 
-/// A manifest as people write it, with things that must stay.
-pub(super) fn manifest(namespace: &Namespace<'_>, name: &str, image: &str) -> String {
-    format!(
-        "# the shop's front\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: {}}}\nspec:\n  \
-         template:\n    spec:\n      containers:\n      - name: web\n        image: \"{image}\"   # kept\n",
-        namespace.name
-    )
-}
-
 fn annotations(write: &str) -> serde_json::Value {
     json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": write})
-}
-
-fn config(folder: &Path, namespaces: &str, url: &str) -> PathBuf {
-    config_with(folder, namespaces, url, ("bot", "geheim-4711"), "")
-}
-
-fn config_with(folder: &Path, namespaces: &str, url: &str, (user, token): (&str, &str), more: &str) -> PathBuf {
-    let path = folder.join("config.yaml");
-    let file = folder.join("token");
-    std::fs::write(&file, format!("{token}\n")).unwrap();
-    let text = format!(
-        "git:\n- name: prod\n  url: {url}\n  branch: main\n  paths: [apps]\n  namespaces: [{namespaces}]\n  settle: 0s\n  \
-         credentials: {{username: {user}, tokenFile: {}}}\n{more}",
-        file.display()
-    );
-    std::fs::write(&path, text).unwrap();
-    path
-}
-
-/// An operator for one namespace that writes to `prod` at that address, with its clone in `folder`.
-pub(super) fn setup(namespace: &Namespace<'_>, folder: &Path, url: &str) -> Setup {
-    let config = config(folder, &namespace.name, url);
-    setup_with(namespace, folder, &config)
-}
-
-fn setup_with(namespace: &Namespace<'_>, folder: &Path, config: &Path) -> Setup {
-    let cache = folder.join("cache");
-    Setup::in_namespace(namespace, "1s").with(&[
-        "--config",
-        config.to_str().unwrap(),
-        "--git-cache",
-        cache.to_str().unwrap(),
-    ])
 }
 
 async fn commits(repo: &BareRepo, count: usize) {

@@ -22,13 +22,11 @@ use supercargo::{
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::{
-    operator,
-    target::{code, settings, target, update},
-};
+use super::target::{code, settings, target, update};
 use crate::{
     forges::{held, settings as forge_settings},
     support::{
+        commits,
         control_plane::shared,
         eventually,
         gitea::{self, BOT_SCOPES, Repo, User},
@@ -204,7 +202,7 @@ async fn the_operator_reads_the_labels_with_the_pull_secret_of_the_workload() {
     let image = |tag: &str| format!("{}/team/web:{tag}", registry.host);
     registry.push("team/web", "1.0.0", &built(SOURCE, OLD)).await;
     registry.push("team/web", "1.1.0", &built(SOURCE, NEW)).await;
-    let manifest = operator::manifest(&namespace, "web", &image("1.0.0"));
+    let manifest = commits::manifest(&namespace, "web", &image("1.0.0"));
     let repo = gitea::shared().await.repository("origins-op", &[("web.yaml", manifest.as_bytes())]).await;
     let config = config(folder.path(), &namespace.name, &repo, &bot(&repo).await);
     let secret = json!({

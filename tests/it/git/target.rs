@@ -15,7 +15,7 @@ use supercargo::{
         workload::{KINDS, WorkloadId},
     },
     git::{Credentials, Secret, Settings, Target, Template},
-    manifest::places,
+    manifest::{MAX_BYTES, places},
     ports::{Outcome, Sink},
 };
 
@@ -278,6 +278,45 @@ async fn what_is_no_file_of_the_tree_is_left_alone() {
     assert_eq!(text(&repo, "real.yaml"), manifest("web", "1.1.0"));
     assert_eq!(repo.read("latin.yaml"), b"a: \xe4\nimage: r.example/web:1.0.0\n");
     assert_eq!(code(&one(&target, plan("api", "1.0.0", "1.1.0")).await), "git-no-place");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_cannot_be_read_are_named_where_a_workload_has_no_other_place() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let large = format!("{}# {}\n", manifest("large", "1.0.0"), " ".repeat(MAX_BYTES));
+    let latin = [manifest("latin", "1.0.0").as_bytes(), b"# \xe4\n"].concat();
+    let open = format!("{}open: [\n", manifest("open", "1.0.0"));
+    let web = manifest("web", "1.0.0");
+    let files = [
+        ("large.yaml", large.as_bytes()),
+        ("latin.yaml", &latin),
+        ("open.yaml", open.as_bytes()),
+        ("web.yaml", web.as_bytes()),
+    ];
+    let repo = server.create("deploy", &files);
+    let target = target(settings(&server.url("deploy"), folder.path()));
+    let size = large.len();
+    let says = [
+        format!("large.yaml:1: {size} bytes are more than the {MAX_BYTES} that are read: split the file"),
+        "latin.yaml:5: this is no UTF-8: the file is left alone".to_owned(),
+        "open.yaml:".to_owned(),
+    ];
+    // Also when a commit left these files as they were.
+    for (tag, to) in [("1.0.0", "1.1.0"), ("1.1.0", "1.2.0")] {
+        for name in ["large", "latin", "open"] {
+            let outcome = one(&target, plan(name, "1.0.0", "1.1.0")).await;
+            let Outcome::Blocked(reason) = &outcome else { panic!("{outcome:?}") };
+            assert!(
+                reason.code == Code::GitNoPlace && says.iter().all(|say| reason.message.contains(say)),
+                "{reason:?}"
+            );
+        }
+        let outcome = one(&target, plan("web", tag, to)).await;
+        let Outcome::Committed(reason) = &outcome else { panic!("{outcome:?}") };
+        assert!(!reason.message.contains("left alone"), "{reason:?}");
+    }
+    assert_eq!((repo.read("latin.yaml"), text(&repo, "open.yaml"), repo.log().len()), (latin, open, 3));
+    assert!(repo.read("large.yaml") == large.as_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]

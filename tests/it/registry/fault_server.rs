@@ -16,14 +16,12 @@ use axum::{
     },
     serve::Listener,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::support::keys::{self, Certified};
+use crate::support::{keys, tls::TlsListener};
 
 /// A request as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,16 +54,9 @@ impl FaultServer {
     pub(super) async fn start_tls(
         answer: impl Fn(&Seen, usize) -> Response<Body> + Send + Sync + 'static,
     ) -> (Self, Vec<u8>) {
-        let (ca, Certified { certificate, key }) = keys::signed();
+        let (ca, certified) = keys::signed();
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let certificates = CertificateDer::pem_slice_iter(certificate.as_bytes()).map(Result::unwrap).collect();
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config =
-            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_no_client_auth().with_single_cert(certificates, key).unwrap();
-        let address = tcp.local_addr().unwrap();
-        let server = Self::serve(address, TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) }, answer);
+        let server = Self::serve(tcp.local_addr().unwrap(), TlsListener::new(tcp, &certified), answer);
         (server, ca.into_bytes())
     }
 
@@ -113,31 +104,6 @@ impl FaultServer {
     /// The lines of what came so far.
     pub(super) fn lines(&self) -> Vec<String> {
         self.seen().into_iter().map(|seen| seen.line).collect()
-    }
-}
-
-/// Accepts TLS connections, one handshake after the other.
-struct TlsListener {
-    tcp: TcpListener,
-    acceptor: TlsAcceptor,
-}
-
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let (stream, address) = self.tcp.accept().await.unwrap();
-            // Whoever speaks no TLS, or does not trust us, goes away.
-            if let Ok(stream) = self.acceptor.accept(stream).await {
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.tcp.local_addr()
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::{
     process::{Child, ChildStdout},
 };
 
-use super::token_server::basic;
+use super::{keys::Certified, tls::TlsListener, token_server::basic};
 
 /// What a push asks for ([`Request::service`]).
 pub(crate) const RECEIVE: &str = "git-receive-pack";
@@ -38,18 +38,20 @@ pub(crate) struct Options {
     pub(crate) filters: bool,
     /// How long each answer is held back.
     pub(crate) latency: Option<Duration>,
+    /// The certificate and key of a server that speaks TLS.
+    pub(crate) tls: Option<Certified>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { password: None, filters: true, latency: None }
+        Self { password: None, filters: true, latency: None, tls: None }
     }
 }
 
 /// Runs on the runtime of the test that started it. Clones are the same server; the folder goes with the last one.
 #[derive(Debug, Clone)]
 pub(crate) struct GitServer {
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.0.0.1:PORT`, or `https://…`
     pub(crate) base: String,
     shared: Arc<Shared>,
 }
@@ -109,13 +111,20 @@ impl GitServer {
 
     pub(crate) async fn start_with(options: Options) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let Options { password, filters, latency } = options;
+        let Options { password, filters, latency, tls } = options;
         let (password, requests, faults) = (Mutex::new(password), Mutex::default(), Mutex::default());
         let shared = Arc::new(Shared { folder, filters, latency, password, requests, faults });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let base = format!("{scheme}://{}", listener.local_addr().expect("an address"));
         let app = Router::new().fallback(answer).with_state(shared.clone());
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        match tls {
+            None => tokio::spawn(async move { axum::serve(listener, app).await }),
+            Some(certified) => {
+                let listener = TlsListener::new(listener, &certified);
+                tokio::spawn(async move { axum::serve(listener, app).await })
+            }
+        };
         Self { base, shared }
     }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 pub(crate) mod clock;
+pub(crate) mod commits;
 pub(crate) mod control_plane;
 pub(crate) mod front;
 pub(crate) mod git_server;
@@ -19,6 +20,7 @@ pub(crate) mod objects;
 pub(crate) mod operator;
 pub(crate) mod process;
 pub(crate) mod registry;
+pub(crate) mod tls;
 pub(crate) mod token_server;
 
 /// The cache folder of the real servers (`tests/stack/build`): `$SUPERCARGO_STACK`, else under the user's cache.
