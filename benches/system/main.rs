@@ -52,11 +52,12 @@ async fn main() -> ExitCode {
     }
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let mut table = Table::default();
-    if runs("git") {
-        git::run(&mut table).await;
-    }
     if ["latency", "scale", "start"].into_iter().any(&runs) {
         cluster(&runs, &mut table).await;
+    }
+    // The last, as it moves the temporary folder.
+    if runs("git") {
+        git::run(&mut table).await;
     }
     table.print();
     if table.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
