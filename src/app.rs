@@ -22,7 +22,7 @@ use crate::{
     config::{self, Config, ConfigError, RunArgs},
     domain::{
         hint::Source,
-        image::{Digest, Tag},
+        image::{Digest, ImageRef, Tag},
     },
     engine::{self, Inbox, Inputs, Ports, Settings},
     ingest::{
@@ -31,7 +31,7 @@ use crate::{
     },
     logging,
     metrics::Metrics,
-    ports::{Clock, ImageTimes, Leadership, Registry, RegistryError},
+    ports::{Clock, ImageTimes, Leadership, Origin, Registry, RegistryError},
     registry,
     web::{
         self,
@@ -69,14 +69,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
     let (change_sender, changes) = mpsc::channel(CHANGES);
     let world = match &args.repository.git {
-        None => {
-            let targets = |refresh: Option<&_>| git_targets(&config, &cache, &clock, refresh);
-            world::cluster(&args, targets, &clock, change_sender).await?
-        }
-        Some(_) => {
-            let targets = git_targets(&config, &cache, &clock, None)?;
-            world::repository(&args, &config, targets, &clock, change_sender)?
-        }
+        None => world::cluster(&args, &clock, change_sender).await?,
+        Some(_) => world::repository(&args, &config, &clock, change_sender)?,
     };
     let make_registry = {
         let (clock, metrics, secrets) = (clock.clone(), metrics.clone(), world.secrets);
@@ -87,6 +81,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     let mut registries = registry_settings(&config, config::in_cluster())?;
     let registry = Arc::new(Replaceable::new(make_registry(&registries)?));
+    let git_targets = {
+        let (clock, refresh, registry) = (clock.clone(), world.refresh, registry.clone() as Arc<dyn Registry>);
+        move |config: &Config| git_targets(config, &cache, &clock, refresh.as_ref(), Some(&registry))
+    };
+    world.sinks.replace(git_targets(&config)?);
 
     let (due_sender, due) = mpsc::channel(1);
     let (poll, polling) = ingest::poll::start(clock.clone(), metrics.clone(), due_sender);
@@ -102,13 +101,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let hooks = Hooks::new(doors, Arc::new(inbox.clone()), metrics.clone(), clock.clone());
     let apply = {
         let (args, clock, registry, hooks) = (args.clone(), clock.clone(), registry.clone(), hooks.clone());
-        let (sinks, refresh) = (world.sinks.clone(), world.refresh);
+        let sinks = world.sinks.clone();
         async move |config: &Config| -> anyhow::Result<()> {
             // What may fail comes first, so that a change takes effect as a whole.
             let changed = registry_settings(config, config::in_cluster())?;
             let client = (changed != registries).then(|| make_registry(&changed)).transpose()?;
             let doors = Doors::open(hook_settings(&args, config)?, &clock).await?;
-            sinks.replace(git_targets(config, &cache, &clock, refresh.as_ref())?);
+            sinks.replace(git_targets(config)?);
             if let Some(client) = client {
                 registry.replace(client);
                 registries = changed;
@@ -308,6 +307,11 @@ impl Registry for Replaceable {
     fn image<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {
         let client = self.get();
         Box::pin(async move { client.image(source, tag).await })
+    }
+
+    fn origin<'a>(&'a self, source: &'a Source, image: &'a ImageRef) -> BoxFuture<'a, Result<Origin, RegistryError>> {
+        let client = self.get();
+        Box::pin(async move { client.origin(source, image).await })
     }
 }
 

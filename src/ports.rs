@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use crate::domain::{
     hint::{Hint, Source},
-    image::{Digest, Tag},
+    image::{Digest, ImageRef, Tag},
     plan::{Approved, Plan},
     poll::Schedule,
     reason::{Code, Reason},
@@ -29,6 +29,19 @@ pub trait Registry: Send + Sync {
 
     /// The digest and the times of the image a tag points to now.
     fn image<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>>;
+
+    /// What an image says of what it was built from. By its digest, where it is written with one.
+    fn origin<'a>(&'a self, source: &'a Source, image: &'a ImageRef) -> BoxFuture<'a, Result<Origin, RegistryError>>;
+}
+
+/// What an image was built from, as whoever built it says (OCI image-spec, annotations.md). Foreign text of at most
+/// 1 KiB each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// `org.opencontainers.image.source`: where the source code is.
+    pub source: Option<String>,
+    /// `org.opencontainers.image.revision`: which of it.
+    pub revision: Option<String>,
 }
 
 /// When an image came to be.

@@ -10,7 +10,7 @@ use crate::{
         RequestSettings, Requests, Secret,
         forges::{self, AnyToken, AppSettings, GithubApp, Timeouts},
     },
-    ports::Clock,
+    ports::{Clock, Registry},
 };
 
 /// What a target has at its forge.
@@ -24,7 +24,11 @@ pub(super) struct Forge {
 }
 
 /// The forge of a target; none if it names none.
-pub(super) fn forge(entry: &GitConfig, clock: &Arc<dyn Clock>) -> Result<Option<Forge>, ConfigError> {
+pub(super) fn forge(
+    entry: &GitConfig,
+    clock: &Arc<dyn Clock>,
+    registry: Option<&Arc<dyn Registry>>,
+) -> Result<Option<Forge>, ConfigError> {
     let wrong = |why: &dyn std::fmt::Display| ConfigError::one(format!("git: {}: forge: {why}", entry.name));
     let app = entry.credentials.github_app.as_ref();
     let Some(name) = entry.forge.as_deref().or(app.map(|_| "github")) else { return Ok(None) };
@@ -65,7 +69,7 @@ pub(super) fn forge(entry: &GitConfig, clock: &Arc<dyn Clock>) -> Result<Option<
                 draft: request.draft,
                 auto_merge: request.auto_merge,
             };
-            Some(Requests { forge, settings })
+            Some(Requests { forge, settings, registry: registry.cloned() })
         }
     };
     Ok(Some(Forge { shown, app, requests }))

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use anyhow::Context as _;
 use futures::future::BoxFuture;
 
 use super::forge::{forge, secret};
@@ -14,11 +15,11 @@ use crate::{
     domain::plan::{Approved, Plan},
     git::{self, Address, Credentials, Poke, Receiver, Secret, Signing},
     manifest::{self, places},
-    ports::{Clock, Outcome, Refresh, Sink},
+    ports::{Clock, Outcome, Refresh, Registry, Sink},
 };
 
 /// Targets by name, each with its settings as text.
-pub(super) type Known = HashMap<Arc<str>, (String, Arc<git::Target>)>;
+type Known = HashMap<Arc<str>, (String, Arc<git::Target>)>;
 
 /// Brings plans to where their updates are written: all of one call to the same target.
 pub(super) struct Sinks {
@@ -28,11 +29,11 @@ pub(super) struct Sinks {
 }
 
 impl Sinks {
-    pub(super) fn new(cluster: Option<Arc<dyn Sink>>, targets: Known) -> Self {
-        Self { cluster, targets: RwLock::new(targets) }
+    pub(super) fn new(cluster: Option<Arc<dyn Sink>>) -> Self {
+        Self { cluster, targets: RwLock::default() }
     }
 
-    /// Takes the targets of a configuration that was read anew; what did not change keeps its clone.
+    /// Takes the targets of a configuration; what did not change keeps its clone.
     pub(super) fn replace(&self, new: Known) {
         let mut targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
         let kept = |(name, (settings, target)): (Arc<str>, (String, _))| match targets.get(&name) {
@@ -69,17 +70,21 @@ impl Sink for Sinks {
     }
 }
 
-/// The targets of a configuration. Their clones stand below `cache`; `refresh` is for deployers in the cluster.
+/// The targets of a configuration. Their clones stand below `cache`; `refresh` is for deployers in the cluster, and
+/// `registry` for what requests tell of images.
 pub fn git_targets(
     config: &Config,
     cache: &Path,
     clock: &Arc<dyn Clock>,
     refresh: Option<&Arc<dyn Refresh>>,
+    registry: Option<&Arc<dyn Registry>>,
 ) -> anyhow::Result<Known> {
+    // git is told where its clone is from elsewhere.
+    let cache = &std::path::absolute(cache).with_context(|| format!("--git-cache {}", cache.display()))?;
     let mut targets = Known::new();
     for entry in &config.git {
         let mut settings = settings(entry, cache)?;
-        let forge = forge(entry, clock)?;
+        let forge = forge(entry, clock, registry)?;
         let mut shown = String::new();
         if let Some(forge) = &forge {
             shown.push_str(&forge.shown);

@@ -6,10 +6,7 @@ use anyhow::Context as _;
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::mpsc;
 
-use super::{
-    named,
-    targets::{Known, Sinks},
-};
+use super::{named, targets::Sinks};
 use crate::{
     cluster,
     config::{self, Config, ConfigError, RunArgs},
@@ -21,7 +18,7 @@ use crate::{
 /// How long a commit of somebody else may go unseen at most.
 const REPOSITORY: Duration = Duration::from_secs(60);
 
-/// The adapters that differ.
+/// The adapters that differ. The sinks know no Git target yet.
 pub(super) struct World {
     pub(super) secrets: Arc<dyn Secrets>,
     /// The user's docker config file, where the user's credentials count.
@@ -38,7 +35,6 @@ pub(super) struct World {
 /// A cluster.
 pub(super) async fn cluster(
     args: &RunArgs,
-    targets: impl FnOnce(Option<&Arc<dyn Refresh>>) -> anyhow::Result<Known>,
     clock: &Arc<dyn Clock>,
     changes: mpsc::Sender<ClusterChange>,
 ) -> anyhow::Result<World> {
@@ -55,14 +51,13 @@ pub(super) async fn cluster(
     let watching = cluster::watch(client.clone(), scope, clock.clone(), changes);
     let objects = Arc::new(cluster::Objects::new(client.clone(), clock.clone()));
     let refresh: Arc<dyn Refresh> = Arc::new(cluster::Applications::new(client.clone(), clock.clone()));
-    let targets = targets(Some(&refresh))?;
     Ok(World {
         secrets: Arc::new(cluster::PullSecrets::new(client, clock.clone())),
         docker_config: None,
         workloads: objects.clone(),
         events: Arc::new(events),
         records: Arc::new(store::Memory::default()),
-        sinks: Arc::new(Sinks::new(Some(objects), targets)),
+        sinks: Arc::new(Sinks::new(Some(objects))),
         refresh: Some(refresh),
         tasks: vec![named("the events", publishing).boxed(), named("the watches", watching).boxed()],
     })
@@ -72,13 +67,12 @@ pub(super) async fn cluster(
 pub(super) fn repository(
     args: &RunArgs,
     config: &Config,
-    targets: Known,
     clock: &Arc<dyn Clock>,
     changes: mpsc::Sender<ClusterChange>,
 ) -> anyhow::Result<World> {
     let entry = config.git.first().context("no repository")?;
     let records = store::Sqlite::open(&args.repository.state(entry))?;
-    let sinks = Arc::new(Sinks::new(None, targets));
+    let sinks = Arc::new(Sinks::new(None));
     let (name, known) = (entry.name.clone(), sinks.clone());
     let target = move || known.target(&name).ok_or_else(|| format!("the configuration has no Git target {name}"));
     let repository = Arc::new(Repository::new(target, clock.clone()));

@@ -36,11 +36,11 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let records = store::Sqlite::open(&args.repository.state(entry))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
-    let targets = app::git_targets(&config, &cache, &clock, None)?;
+    let registry: Arc<dyn Registry> = Arc::new(survey::local_registry(&config)?);
+    let targets = app::git_targets(&config, &cache, &clock, None, Some(&registry))?;
     let (_, target) = targets.into_values().next().context("no repository")?;
-    let registry = survey::local_registry(&config)?;
     let settings = Settings { dry_run: false, ..survey::settings(&config, args.keel) };
-    let mut run = look(&target, settings, &registry, &*clock).await?;
+    let mut run = look(&target, settings, &*registry, &*clock).await?;
     if args.dry_run {
         let ids: Vec<WorkloadId> = run.plans.iter().map(|plan| plan.update().workload.clone()).collect();
         let found = target.preview(run.plans).await.map_err(anyhow::Error::msg)?;

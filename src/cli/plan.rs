@@ -93,7 +93,7 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
         return Ok(false);
     }
     let (folder, clock) = (tempfile::tempdir()?, Arc::new(SystemClock::default()) as Arc<dyn Clock>);
-    let targets = crate::app::git_targets(config, folder.path(), &clock, None)?;
+    let targets = crate::app::git_targets(config, folder.path(), &clock, None, None)?;
     let mut failed = false;
     for (name, indices) in by_target {
         let Some((_, target)) = targets.get(&name) else { continue };

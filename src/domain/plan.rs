@@ -4,7 +4,7 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use super::{update::Update, workload::Workload};
+use super::{hint::Source, update::Update, workload::Workload};
 
 /// Decided, not gated.
 #[derive(Debug, Clone)]
@@ -19,13 +19,14 @@ pub enum Approved {}
 pub struct Plan<State> {
     update: Update,
     decided_on: Option<Arc<Workload>>,
+    sources: Vec<Arc<Source>>,
     state: PhantomData<State>,
 }
 
 impl Plan<Proposed> {
     /// What a decision came to.
     pub fn propose(update: Update) -> Self {
-        Self { update, decided_on: None, state: PhantomData }
+        Self { update, decided_on: None, sources: Vec::new(), state: PhantomData }
     }
 
     /// With the workload as it was when that was decided.
@@ -33,9 +34,14 @@ impl Plan<Proposed> {
         Self { decided_on: Some(workload), ..self }
     }
 
+    /// With where each change was found, and as whom.
+    pub fn found_at(self, sources: Vec<Arc<Source>>) -> Self {
+        Self { sources, ..self }
+    }
+
     /// Only gates open this door.
     pub(super) fn approve(self) -> Plan<Approved> {
-        Plan { update: self.update, decided_on: self.decided_on, state: PhantomData }
+        Plan { update: self.update, decided_on: self.decided_on, sources: self.sources, state: PhantomData }
     }
 }
 
@@ -49,6 +55,12 @@ impl<State> Plan<State> {
     /// need not be read again first.
     pub fn decided_on(&self) -> Option<&Arc<Workload>> {
         self.decided_on.as_ref()
+    }
+
+    /// Where each change was found, in their order, and as whom: nobody else's credentials may be used to read more of
+    /// these images. Empty where that is not known.
+    pub fn sources(&self) -> &[Arc<Source>] {
+        &self.sources
     }
 
     /// Takes the update out, for the record.

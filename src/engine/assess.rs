@@ -12,6 +12,7 @@ use super::{
 use crate::domain::{
     annotations::{ContainerRule, Watch},
     gate::{self, Context},
+    hint::Source,
     plan::{Approved, Plan},
     reason::{Code, Reason},
     report::{Report, ReportWorkload, Verdict},
@@ -37,7 +38,11 @@ struct Proposal {
     change: Change,
     policy: Arc<str>,
     evidence: Evidence,
+    source: Arc<Source>,
 }
+
+/// The change of a container, the policy that chose it, what from, and where.
+type Found = (Change, Arc<str>, Evidence, Arc<Source>);
 
 /// Assesses a workload; `None` if nothing applies to it. `source` says where it stands, for people.
 pub(super) fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestamp) -> Option<Assessment> {
@@ -60,8 +65,8 @@ pub(super) fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestam
             reasons: Vec::new(),
         };
         let proposed = fill(&mut row, state, entry, container, slot, now);
-        if let Some((change, policy, evidence)) = proposed {
-            proposals.push(Proposal { row: reports.len(), change, policy, evidence });
+        if let Some((change, policy, evidence, source)) = proposed {
+            proposals.push(Proposal { row: reports.len(), change, policy, evidence, source });
         }
         reports.push(row);
     }
@@ -94,7 +99,7 @@ fn fill(
     container: &ContainerRule,
     slot: &Slot,
     now: Timestamp,
-) -> Option<(Change, Arc<str>, Evidence)> {
+) -> Option<Found> {
     if !entry.rule.problems.is_empty() {
         row.decision = Verdict::Problem;
         row.reasons.clone_from(&entry.rule.problems);
@@ -113,10 +118,10 @@ fn fill(
         }
         Watch::Follows(leader) => {
             row.reasons.push(Reason::new(Code::Follows, format!("moves with container {leader}, whose image it runs")));
-            let (change, policy, evidence) = follow(entry, container, leader, now)?;
-            row.policy.clone_from(&policy);
-            show(row, &change);
-            return Some((change, policy, evidence));
+            let found = follow(entry, container, leader, now)?;
+            row.policy.clone_from(&found.1);
+            show(row, &found.0);
+            return Some(found);
         }
     };
     row.policy = policy.as_str().into();
@@ -152,7 +157,7 @@ fn fill(
     }
     let (change, evidence) = change(container, answer, now)?;
     show(row, &change);
-    Some((change, policy.as_str().into(), evidence))
+    Some((change, policy.as_str().into(), evidence, slot.source.clone()?))
 }
 
 fn show(row: &mut Report, change: &Change) {
@@ -172,19 +177,14 @@ fn change(rule: &ContainerRule, answer: &Answer, now: Timestamp) -> Option<(Chan
 }
 
 /// An init container that runs exactly the image of a watched container moves with it.
-fn follow(
-    entry: &Entry,
-    container: &ContainerRule,
-    leader: &str,
-    now: Timestamp,
-) -> Option<(Change, Arc<str>, Evidence)> {
+fn follow(entry: &Entry, container: &ContainerRule, leader: &str, now: Timestamp) -> Option<Found> {
     let mut pairs = entry.rule.containers.iter().zip(&entry.slots);
     let (rule, slot) = pairs.find(|(rule, _)| &*rule.container == leader)?;
     let (Watch::Watched { policy, .. }, Some(Ok(answer))) = (&rule.state, slot.answer.as_deref()) else { return None };
     let (mut change, evidence) = change(rule, answer, now)?;
     change.container.clone_from(&container.container);
     change.init = container.init;
-    Some((change, policy.as_str().into(), evidence))
+    Some((change, policy.as_str().into(), evidence, slot.source.clone()?))
 }
 
 /// What holds up a container holds up those that follow it.
@@ -223,7 +223,7 @@ fn gated(
         owner_overridden: entry.rule.overrides_owner,
     };
     // A container that was moved back holds up itself, not the others.
-    let (mut changes, mut policies, mut evidence) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut changes, mut policies, mut evidence, mut sources) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for proposal in proposals {
         let to = proposal.change.to.to_string();
         if let Some(text) = entry.why_not_again(&to) {
@@ -236,6 +236,7 @@ fn gated(
         changes.push(proposal.change);
         policies.push(proposal.policy);
         evidence.push(proposal.evidence);
+        sources.push(proposal.source);
     }
     if changes.is_empty() {
         return None;
@@ -245,7 +246,7 @@ fn gated(
     let (write, group) = (entry.rule.write.clone(), entry.rule.group.clone());
     let phase = Phase::Proposed;
     let update = Update { id, workload, changes, policies, evidence, write, group, phase, proposed: now };
-    let result = gate::pass(Plan::propose(update).on(entry.workload.clone()), &context);
+    let result = gate::pass(Plan::propose(update).on(entry.workload.clone()).found_at(sources), &context);
     let touched = |reports: &mut [Report], f: &mut dyn FnMut(&mut Report)| {
         for &row in &rows {
             if let Some(row) = reports.get_mut(row).filter(|row| row.decision == Verdict::Update) {

@@ -28,7 +28,8 @@ use crate::{
         workload::{Container, Kind, Workload, WorkloadId},
     },
     ports::{
-        Clock, ClusterChange, ImageTimes, NamespaceDefaults, Observed, Registry, RegistryError, RegistryErrorKind,
+        Clock, ClusterChange, ImageTimes, NamespaceDefaults, Observed, Origin, Registry, RegistryError,
+        RegistryErrorKind,
     },
 };
 
@@ -115,6 +116,10 @@ impl Registry for Tags {
     }
 
     fn image<'a>(&'a self, _: &'a Source, _: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {
+        async { Err(failed(RegistryErrorKind::Unavailable)) }.boxed()
+    }
+
+    fn origin<'a>(&'a self, _: &'a Source, _: &'a ImageRef) -> BoxFuture<'a, Result<Origin, RegistryError>> {
         async { Err(failed(RegistryErrorKind::Unavailable)) }.boxed()
     }
 }
@@ -342,7 +347,12 @@ impl World {
         let Some(plan) = assessment.plan else { return false };
         let update = plan.update().clone();
         let entry = self.state.entry(id).unwrap();
-        for (change, policy) in update.changes.iter().zip(&update.policies) {
+        assert_eq!(plan.sources().len(), update.changes.len());
+        for ((change, policy), source) in update.changes.iter().zip(&update.policies).zip(plan.sources()) {
+            assert!(
+                source.repository == change.to.repository && entry.sources().contains(source),
+                "not its own source"
+            );
             // What is proposed answers what is asked now, of the image that is there now.
             let container = entry.workload.containers.iter().find(|c| c.name == change.container).unwrap();
             assert_eq!(change.from, ImageRef::parse(&container.image).unwrap(), "a stale question");

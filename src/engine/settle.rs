@@ -89,6 +89,7 @@ impl Engine<'_> {
         let again = self.busy.remove(&id).unwrap_or_default();
         let label = match &outcome {
             Outcome::Applied { .. } => "applied",
+            Outcome::Committed(said) if said.code == Code::RequestOpen => "proposed",
             Outcome::Committed(_) => "committed",
             Outcome::Blocked(_) => "blocked",
             Outcome::Stale => "stale",
@@ -112,7 +113,8 @@ impl Engine<'_> {
             Outcome::Committed(said) => {
                 self.write_retries.forget(&id);
                 let before = self.state.in_git_as(&update.id, &id);
-                let known = before.is_some_and(|in_git| in_git.verdict == Verdict::Waiting);
+                let known =
+                    before.is_some_and(|known| known.verdict == Verdict::Waiting && known.said.code == said.code);
                 let cause = self.state.in_git(&update, &said, Verdict::Waiting);
                 if !known {
                     self.observe(cause);

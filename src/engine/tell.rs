@@ -88,16 +88,20 @@ impl<'p> Told<'p> {
         self.notice(&update.workload, uid, "ImageUpdated", false, describe(update));
     }
 
-    /// Says that an update is in Git.
+    /// Says that an update is in Git, or in a request.
     pub(super) fn committed(&self, update: &Update, uid: &Arc<str>, said: &Reason) {
+        let (event, what) = match said.code {
+            Code::RequestOpen => ("UpdateProposed", "proposed"),
+            _ => ("UpdateCommitted", "committed"),
+        };
         for (change, policy) in update.changes.iter().zip(&update.policies) {
             tracing::info!(
                 workload = %update.workload, container = %change.container, from = %change.from, to = %change.to,
-                policy = %policy, update = %update.id, write = %update.write, why = said.message, "committed"
+                policy = %policy, update = %update.id, write = %update.write, why = said.message, "{what}"
             );
         }
         let message = format!("{}: {} ({})", describe(update), said.message, said.code);
-        self.notice(&update.workload, uid, "UpdateCommitted", false, message);
+        self.notice(&update.workload, uid, event, false, message);
     }
 
     /// Says that an admission refused an update, in its words.

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
+        hint::Source,
         image::ImageRef,
         plan::{Approved, Plan},
         reason::{Code, Reason},
@@ -28,12 +29,14 @@ pub(super) struct Asked {
     pub(super) update: Update,
     /// The label `app.kubernetes.io/instance`.
     pub(super) instance: Option<Arc<str>>,
+    /// Where each change was found, as [`Plan::sources`] has it; empty where nobody asked just now.
+    pub(super) sources: Vec<Arc<Source>>,
 }
 
 impl From<&Plan<Approved>> for Asked {
     fn from(plan: &Plan<Approved>) -> Self {
         let instance = plan.decided_on().and_then(|workload| workload.instance.clone());
-        Self { update: plan.update().clone(), instance }
+        Self { update: plan.update().clone(), instance, sources: plan.sources().to_vec() }
     }
 }
 
@@ -65,7 +68,7 @@ pub(super) fn find(asked: &[Asked], files: &Files, settings: &Settings, history:
 
 /// All changes of an update, or none.
 fn finding(asked: &Asked, index: &Index<'_>, settings: &Settings, history: &History) -> Finding {
-    let Asked { update, instance } = asked;
+    let Asked { update, instance, .. } = asked;
     let (mut edits, mut places) = (Vec::new(), Vec::new());
     for change in &update.changes {
         let wanted = Wanted {

@@ -96,7 +96,7 @@ pub(super) fn brought(message: &str, write: &Write, group: Option<&Arc<str>>, no
             workload,
         };
         let instance = instances.get(&update.workload).cloned();
-        Asked { update, instance }
+        Asked { update, instance, sources: Vec::new() }
     };
     changes.into_iter().map(asked).collect()
 }

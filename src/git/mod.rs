@@ -13,6 +13,7 @@
 //! | [`forges`] | requests to merge, at GitHub, GitLab, Gitea and Forgejo |
 //! | `poke` | tells deployers of a push |
 //! | `signing` | signatures of commits, by ssh-keygen and gpg |
+//! | `origin` | what changed in the sources of images, for what a request says |
 //! | `proposal` | what a request says, and what it notes for us |
 //! | `request` | one request for a target and a group |
 //! | `repository` | where there is no cluster: the workloads of the branch |
@@ -27,6 +28,7 @@ pub mod forges;
 mod history;
 mod message;
 mod mirror;
+mod origin;
 mod poke;
 mod proposal;
 mod repository;

@@ -92,15 +92,8 @@ pub(super) fn body(
         for (index, change) in update.changes.iter().enumerate() {
             let policy = update.policies.get(index).filter(|policy| !policy.is_empty());
             let chosen = policy.map(|policy| format!("policy {}", text::code(policy))).unwrap_or_default();
-            let cells = [
-                text::code(&update.workload.to_string()),
-                text::code(&change.container),
-                text::code(&change.from.to_string()),
-                text::code(&change.to.to_string()),
-                chosen,
-                origins.get(index).cloned().unwrap_or_default(),
-            ];
-            body.push_str(&format!("| {} |\n", cells.join(" | ")));
+            let origin = origins.get(index).map(String::as_str).unwrap_or_default();
+            body.push_str(&format!("{}{chosen} | {origin} |\n", row(&update.workload, change)));
         }
     }
     body.push_str("\nEdited, and nothing else in these files:\n\n");
@@ -118,6 +111,25 @@ pub(super) fn body(
         true => cut(&body, MAX_BODY.saturating_sub(comment.len())),
     };
     shown + &comment
+}
+
+/// How the row of a change begins.
+fn row(workload: &WorkloadId, change: &Change) -> String {
+    let cells = [workload.to_string(), change.container.to_string(), change.from.to_string(), change.to.to_string()];
+    let mut row = "| ".to_owned();
+    for cell in cells {
+        row.push_str(&text::code(&cell));
+        row.push_str(" | ");
+    }
+    row
+}
+
+/// What a body tells of what changed in the sources with a change; people may have written it.
+pub(super) fn told<'a>(body: &'a str, workload: &WorkloadId, change: &Change) -> &'a str {
+    let row = row(workload, change);
+    let rest = body.lines().find_map(|line| line.strip_prefix(&row));
+    let cells = rest.and_then(|rest| rest.trim_end().strip_suffix('|')).and_then(|rest| rest.rsplit_once(" | "));
+    cells.map(|(_, told)| told.trim()).unwrap_or_default()
 }
 
 /// The lines that fit, and a word about the rest.
@@ -153,6 +165,19 @@ mod tests {
         assert_eq!(Memo::read(&fewer.written_over(&body)), fewer);
         assert!(body.contains("| `shop/Deployment/web` | `app` | `r.io/web:1` | `r.io/web:2` |"), "{body}");
         assert!(!body.contains("@alice") && body.matches("apps/web.yaml:3").count() == 1, "{body}");
+    }
+
+    #[test]
+    fn a_body_tells_again_what_changed_in_the_sources() {
+        let mut asked =
+            asked("shop/Deployment/web app r.io/web:1 r.io/web:2\nshop/Deployment/api app r.io/api:1 r.io/api:2");
+        asked[0].update.policies = vec!["glob:a | b".into()];
+        let origins = [vec!["[source](https://a.example/o/r)".to_owned()], vec![String::new()]];
+        let body = body(&asked, &origins, &[], "main", &Memo::default()).replace('\n', "\r\n");
+        let told = |at: usize| told(&body, &asked[at].update.workload, &asked[at].update.changes[0]);
+        assert_eq!((told(0), told(1)), (&*origins[0][0], ""));
+        let other = &self::asked("shop/Deployment/web app r.io/web:1 r.io/web:3")[0].update;
+        assert_eq!(super::told(&body, &other.workload, &other.changes[0]), "");
     }
 
     #[test]

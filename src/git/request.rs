@@ -12,6 +12,7 @@ use super::{
     forges::{Forge, ForgeError, NewRequest, Request, RequestState, text},
     history::{INSTANCE, brought},
     mirror::Pushed,
+    origin,
     proposal::{Marks, Memo, body, mark, marks},
     settings::RequestSettings,
     target::{Target, Work},
@@ -21,7 +22,7 @@ use crate::{
         reason::{Code, Reason},
         update::Update,
     },
-    ports::Outcome,
+    ports::{Outcome, Registry},
 };
 
 /// How often a forge that is not ready yet is asked for the merge, and how long is waited in between.
@@ -34,6 +35,8 @@ pub struct Requests {
     pub forge: Arc<dyn Forge>,
     /// What they are given.
     pub settings: RequestSettings,
+    /// Where images tell what they were built from, if that is to be told.
+    pub registry: Option<Arc<dyn Registry>>,
 }
 
 /// Why a round could not end.
@@ -225,14 +228,17 @@ async fn propose(
             Pushed::Refused(words) => return Ok(Brought::Refused(words)),
         }
     }
+    let open = known.open.as_ref();
+    if let Some(open) = open.filter(|open| is_there && Memo::read(&open.body) == memo) {
+        return Ok(Brought::Request(open.url.clone()));
+    }
     let title = text::plain(message.lines().next().unwrap_or_default());
-    let origins = vec![Vec::new(); wanted.len()];
+    let before = open.map(|open| &*open.body).unwrap_or_default();
+    let origins = origin::links(requests.registry.as_deref(), &*target.clock, wanted, before).await;
     let body = body(wanted, &origins, places, &target.settings.branch, &memo);
-    let (request, is_new) = match &known.open {
+    let (request, is_new) = match open {
         Some(open) => {
-            if !is_there || Memo::read(&open.body) != memo {
-                requests.forge.update(open, &title, &body).await?;
-            }
+            requests.forge.update(open, &title, &body).await?;
             (open.clone(), false)
         }
         None => {
@@ -275,7 +281,7 @@ async fn auto_merge(target: &Target, requests: &Requests, branch: &str) {
 
 /// An update without what people refused; as it is where they refused all of it.
 fn without_refused(asked: &Asked, refused: &Marks) -> Asked {
-    let Asked { update, instance } = asked;
+    let Asked { update, instance, sources } = asked;
     let is_refused: Vec<bool> =
         update.changes.iter().map(|change| refused.contains(&mark(&update.workload, change))).collect();
     if is_refused.iter().all(|refused| *refused) {
@@ -286,7 +292,7 @@ fn without_refused(asked: &Asked, refused: &Marks) -> Asked {
     left.changes = retained(&update.changes, keep);
     left.policies = retained(&update.policies, keep);
     left.evidence = retained(&update.evidence, keep);
-    Asked { update: left, instance: instance.clone() }
+    Asked { update: left, instance: instance.clone(), sources: retained(sources, keep) }
 }
 
 fn retained<T: Clone>(all: &[T], keep: impl Fn(usize) -> bool) -> Vec<T> {

@@ -14,10 +14,10 @@ use super::{
 use crate::{
     domain::{
         hint::Source,
-        image::{Digest, Tag},
+        image::{Digest, ImageRef, Tag},
     },
     metrics::Metrics,
-    ports::{Clock, ImageTimes, Registry, RegistryError, Secrets},
+    ports::{Clock, ImageTimes, Origin, Registry, RegistryError, Secrets},
 };
 
 /// Reads registries.
@@ -56,5 +56,9 @@ impl Registry for Client {
 
     fn image<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {
         Box::pin(async move { manifest::image(&self.look(source)?, tag).await })
+    }
+
+    fn origin<'a>(&'a self, source: &'a Source, image: &'a ImageRef) -> BoxFuture<'a, Result<Origin, RegistryError>> {
+        Box::pin(async move { manifest::origin(&self.look(source)?, image).await })
     }
 }

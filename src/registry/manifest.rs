@@ -1,4 +1,4 @@
-//! Digests and created times: one HEAD, or the manifest and the image's configuration.
+//! Digests, created times and origins: one HEAD, or the manifest and the image's configuration.
 
 use jiff::Timestamp;
 use reqwest::{
@@ -14,8 +14,8 @@ use super::{
     session::Look,
 };
 use crate::{
-    domain::image::{Digest, Tag},
-    ports::{ImageTimes, RegistryError},
+    domain::image::{Digest, ImageRef, Tag},
+    ports::{ImageTimes, Origin, RegistryError},
 };
 
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -26,6 +26,8 @@ const MAX_MANIFEST: usize = 4 * 1024 * 1024;
 const MAX_CONFIG: usize = 8 * 1024 * 1024;
 /// An index in an index in an index is followed no further.
 const MAX_DEPTH: usize = 3;
+/// A longer label is none.
+const MAX_LABEL: usize = 1024;
 
 /// An image manifest or an index: what we need of either.
 #[derive(Debug, Deserialize)]
@@ -60,6 +62,39 @@ struct Config {
     created: Option<String>,
 }
 
+/// What a manifest is read for beside what stands in [`Manifest`].
+#[derive(Debug, Deserialize)]
+struct Annotated {
+    annotations: Option<Labels>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Labelled {
+    config: Option<Runtime>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Runtime {
+    #[serde(rename = "Labels")]
+    labels: Option<Labels>,
+}
+
+/// Keys of the OCI image-spec's annotations.md, which images have as labels too.
+#[derive(Debug, Deserialize)]
+struct Labels {
+    #[serde(rename = "org.opencontainers.image.source")]
+    source: Option<String>,
+    #[serde(rename = "org.opencontainers.image.revision")]
+    revision: Option<String>,
+}
+
+/// A manifest as it was sent.
+struct Found {
+    digest: Digest,
+    manifest: Manifest,
+    body: Vec<u8>,
+}
+
 /// The digest a tag points to: one HEAD, and where its answer names no digest one GET.
 pub(super) async fn digest(look: &Look<'_>, tag: &Tag) -> Result<Digest, RegistryError> {
     let what = format!("{}:{tag}", look.source.repository);
@@ -76,25 +111,56 @@ pub(super) async fn digest(look: &Look<'_>, tag: &Tag) -> Result<Digest, Registr
         }
     }
     drop(answer);
-    Ok(get(look, tag.as_str(), &what).await?.0)
+    Ok(get(look, tag.as_str(), &what).await?.digest)
 }
 
 /// The digest a tag points to and when that image was made.
 pub(super) async fn image(look: &Look<'_>, tag: &Tag) -> Result<ImageTimes, RegistryError> {
     let what = format!("{}:{tag}", look.source.repository);
-    let (digest, mut manifest) = get(look, tag.as_str(), &what).await?;
-    for _ in 0..MAX_DEPTH {
-        let Some(children) = &manifest.manifests else { break };
-        let Some(child) = children.iter().find(|child| is_image(child)) else { break };
-        let Ok(child) = Digest::parse(&child.digest) else { break };
-        manifest = get_checked(look, &child, &what).await?;
-    }
-    let config = manifest.config.and_then(|config| Digest::parse(&config.digest).ok());
-    let created = match config {
-        Some(config) => created(look, &config, &what).await?,
+    let (found, outer) = image_manifest(look, tag.as_str(), &what).await?;
+    let created = match config_of(&found) {
+        Some(config) => created(&config_text(look, &config, &what).await?),
         None => None,
     };
-    Ok(ImageTimes { digest, pushed: None, created })
+    Ok(ImageTimes { digest: outer.into_iter().next().unwrap_or(found).digest, pushed: None, created })
+}
+
+/// What the labels of an image say of its source; where they do not, the annotations of its manifest, then of its index.
+pub(super) async fn origin(look: &Look<'_>, image: &ImageRef) -> Result<Origin, RegistryError> {
+    let tag = image.tag.as_ref().map_or("latest", Tag::as_str);
+    let reference = image.digest.as_ref().map_or(tag, Digest::as_str);
+    let what = image.to_string();
+    let (found, outer) = image_manifest(look, reference, &what).await?;
+    let mut said = Vec::new();
+    if let Some(config) = config_of(&found) {
+        let text = config_text(look, &config, &what).await?;
+        said.extend(serde_json::from_slice::<Labelled>(&text).ok().and_then(|labelled| labelled.config?.labels));
+    }
+    let annotations = |found: &Found| serde_json::from_slice::<Annotated>(&found.body).ok()?.annotations;
+    said.extend([&found].into_iter().chain(outer.iter().rev()).filter_map(annotations));
+    let short = |text: Option<String>| text.filter(|text| !text.is_empty() && text.len() <= MAX_LABEL);
+    let said: Vec<Origin> =
+        said.into_iter().map(|it| Origin { source: short(it.source), revision: short(it.revision) }).collect();
+    // Both from one place: what was inherited from a base image must not mix with what was not.
+    let whole = said.iter().find(|it| it.source.is_some() && it.revision.is_some());
+    Ok(whole.or_else(|| said.iter().find(|it| it.source.is_some())).cloned().unwrap_or_default())
+}
+
+/// The manifest of the image that a reference names, of an index of the first one; and the indexes above it.
+async fn image_manifest(look: &Look<'_>, reference: &str, what: &str) -> Result<(Found, Vec<Found>), RegistryError> {
+    let mut found = get(look, reference, what).await?;
+    let mut outer = Vec::new();
+    for _ in 0..MAX_DEPTH {
+        let Some(children) = &found.manifest.manifests else { break };
+        let Some(child) = children.iter().find(|child| is_image(child)) else { break };
+        let Ok(child) = Digest::parse(&child.digest) else { break };
+        outer.push(std::mem::replace(&mut found, get(look, child.as_str(), what).await?));
+    }
+    Ok((found, outer))
+}
+
+fn config_of(found: &Found) -> Option<Digest> {
+    Digest::parse(&found.manifest.config.as_ref()?.digest).ok()
 }
 
 /// Not an attestation, which stands in an index as a child for `unknown/unknown`.
@@ -102,7 +168,7 @@ fn is_image(child: &Descriptor) -> bool {
     child.platform.as_ref().is_none_or(|p| p.os != "unknown" && p.architecture != "unknown")
 }
 
-async fn created(look: &Look<'_>, config: &Digest, what: &str) -> Result<Option<Timestamp>, RegistryError> {
+async fn config_text(look: &Look<'_>, config: &Digest, what: &str) -> Result<Vec<u8>, RegistryError> {
     let path = format!("v2/{}/blobs/{config}", look.source.repository.path());
     let url = look.url(&path)?;
     let ask = Ask { class: Class::Blob, method: Method::GET, url, accept: "*/*", form: None, what };
@@ -114,18 +180,18 @@ async fn created(look: &Look<'_>, config: &Digest, what: &str) -> Result<Option<
     if !is_of(config, &body) {
         return Err(answer.broken("sent a configuration that is not what its digest says"));
     }
-    // What a chart or another artifact has in this place need not be JSON.
-    let created = serde_json::from_slice::<Config>(&body).ok().and_then(|config| config.created);
-    // Reproducible builds write the beginning of an era, which says nothing.
-    Ok(created.and_then(|text| text.parse::<Timestamp>().ok()).filter(|time| *time > Timestamp::UNIX_EPOCH))
+    Ok(body)
 }
 
-async fn get_checked(look: &Look<'_>, digest: &Digest, what: &str) -> Result<Manifest, RegistryError> {
-    Ok(get(look, digest.as_str(), what).await?.1)
+fn created(config: &[u8]) -> Option<Timestamp> {
+    // What a chart or another artifact has in this place need not be JSON.
+    let created = serde_json::from_slice::<Config>(config).ok().and_then(|config| config.created);
+    // Reproducible builds write the beginning of an era, which says nothing.
+    created.and_then(|text| text.parse::<Timestamp>().ok()).filter(|time| *time > Timestamp::UNIX_EPOCH)
 }
 
 /// A manifest by tag or digest, and its digest, checked against its bytes.
-async fn get(look: &Look<'_>, reference: &str, what: &str) -> Result<(Digest, Manifest), RegistryError> {
+async fn get(look: &Look<'_>, reference: &str, what: &str) -> Result<Found, RegistryError> {
     let mut answer = look.send(ask(look, Method::GET, reference, what)?).await?;
     if !answer.status().is_success() {
         return Err(answer.unexpected());
@@ -147,7 +213,7 @@ async fn get(look: &Look<'_>, reference: &str, what: &str) -> Result<(Digest, Ma
         None => Digest::parse(&format!("sha256:{}", hex(&Sha256::digest(&body))))
             .map_err(|_| answer.broken("sent a manifest without a digest"))?,
     };
-    Ok((digest, manifest))
+    Ok(Found { digest, manifest, body })
 }
 
 fn ask<'a>(look: &Look<'_>, method: Method, reference: &str, what: &'a str) -> Result<Ask<'a>, RegistryError> {

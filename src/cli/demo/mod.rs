@@ -54,7 +54,7 @@ async fn demonstrate() -> anyhow::Result<()> {
     let repository = RepositoryArgs { git: Some(deploy.display().to_string()), ..RepositoryArgs::default() };
     let config = repository.narrow(Config::default())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let targets = app::git_targets(&config, &folder.path().join("cache"), &clock, None)?;
+    let targets = app::git_targets(&config, &folder.path().join("cache"), &clock, None, None)?;
     let (_, target) = targets.into_values().next().context("no repository")?;
     let records = store::Memory::default();
     let settings = survey::settings(&config, KeelMode::Ignore);

@@ -36,6 +36,11 @@ fn key() -> Key {
     Key { pkcs1, pkcs8, public: pair.public_key().as_ref().to_vec() }
 }
 
+/// A new private key, as GitHub gives it to download.
+pub(crate) fn app_key() -> String {
+    key().pkcs1
+}
+
 /// GitHub: tokens `ghs_1`, `ghs_2`, … of an hour by the clock, to who signs as app 123.
 fn github(public: Vec<u8>, clock: SimClock) -> impl FnMut(&Came) -> Reply {
     use supercargo::ports::Clock as _;

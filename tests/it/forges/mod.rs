@@ -29,17 +29,17 @@ mod http;
 
 /// A request as it came.
 #[derive(Debug, Clone)]
-struct Came {
-    method: String,
+pub(crate) struct Came {
+    pub(crate) method: String,
     /// Still encoded.
     path: String,
     query: HashMap<String, String>,
     headers: HeaderMap,
-    body: Value,
+    pub(crate) body: Value,
 }
 
 impl Came {
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 
@@ -49,21 +49,21 @@ impl Came {
 }
 
 /// Status, headers, body.
-type Reply = (u16, Vec<(&'static str, String)>, Value);
+pub(crate) type Reply = (u16, Vec<(&'static str, String)>, Value);
 
-fn reply(status: u16, body: Value) -> Reply {
+pub(crate) fn reply(status: u16, body: Value) -> Reply {
     (status, Vec::new(), body)
 }
 
 /// Runs on the runtime of its test.
-struct Server {
+pub(crate) struct Server {
     /// `http://127.0.0.1:PORT`
-    url: String,
+    pub(crate) url: String,
     came: Arc<Mutex<Vec<Came>>>,
 }
 
 impl Server {
-    async fn start(answer: impl FnMut(&Came) -> Reply + Send + 'static) -> Self {
+    pub(crate) async fn start(answer: impl FnMut(&Came) -> Reply + Send + 'static) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let came = Arc::new(Mutex::new(Vec::new()));
@@ -95,7 +95,7 @@ impl Server {
         server
     }
 
-    fn came(&self) -> Vec<Came> {
+    pub(crate) fn came(&self) -> Vec<Came> {
         self.came.lock().unwrap().clone()
     }
 
@@ -103,6 +103,8 @@ impl Server {
         self.came().iter().map(Came::line).collect()
     }
 }
+
+pub(crate) use github_app::app_key;
 
 const TOKEN: &str = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
 

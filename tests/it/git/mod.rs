@@ -1,9 +1,11 @@
 //! Writing to Git: the target on its own against a real Git server, and the whole program beside a real cluster.
 
 mod alone;
+mod app;
 mod crash;
 mod forge;
 mod operator;
+mod origins;
 mod poke;
 mod requests;
 mod signing;

@@ -1,6 +1,9 @@
 //! `write: git:<target>` from the push of an image to the commit, and on until the cluster runs it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -8,6 +11,7 @@ use crate::support::{
     control_plane::{ADMIN, Namespace, shared},
     eventually,
     git_server::{BareRepo, GitServer, Options},
+    gitea,
     objects::{deployment, event_says, runs},
     operator::{Operator, Setup, supercargo},
     registry::{Image, Registry},
@@ -22,18 +26,22 @@ pub(super) fn manifest(namespace: &Namespace<'_>, name: &str, image: &str) -> St
     )
 }
 
-fn annotations() -> serde_json::Value {
-    json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": "git:prod"})
+fn annotations(write: &str) -> serde_json::Value {
+    json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": write})
 }
 
 fn config(folder: &Path, namespaces: &str, url: &str) -> PathBuf {
+    config_with(folder, namespaces, url, ("bot", "geheim-4711"), "")
+}
+
+fn config_with(folder: &Path, namespaces: &str, url: &str, (user, token): (&str, &str), more: &str) -> PathBuf {
     let path = folder.join("config.yaml");
-    let token = folder.join("token");
-    std::fs::write(&token, "geheim-4711\n").unwrap();
+    let file = folder.join("token");
+    std::fs::write(&file, format!("{token}\n")).unwrap();
     let text = format!(
         "git:\n- name: prod\n  url: {url}\n  branch: main\n  paths: [apps]\n  namespaces: [{namespaces}]\n  settle: 0s\n  \
-         credentials: {{username: bot, tokenFile: {}}}\n",
-        token.display()
+         credentials: {{username: {user}, tokenFile: {}}}\n{more}",
+        file.display()
     );
     std::fs::write(&path, text).unwrap();
     path
@@ -42,6 +50,10 @@ fn config(folder: &Path, namespaces: &str, url: &str) -> PathBuf {
 /// An operator for one namespace that writes to `prod` at that address, with its clone in `folder`.
 pub(super) fn setup(namespace: &Namespace<'_>, folder: &Path, url: &str) -> Setup {
     let config = config(folder, &namespace.name, url);
+    setup_with(namespace, folder, &config)
+}
+
+fn setup_with(namespace: &Namespace<'_>, folder: &Path, config: &Path) -> Setup {
     let cache = folder.join("cache");
     Setup::in_namespace(namespace, "1s").with(&[
         "--config",
@@ -65,7 +77,7 @@ async fn a_pushed_image_is_committed_and_followed_until_the_cluster_runs_it() {
     let before = manifest(&namespace, "web", &image("1.0.0"));
     let repo = server.create("deploy", &[("apps/web.yaml", before.as_bytes()), ("other/web.yaml", before.as_bytes())]);
     registry.push("team/web", "1.0.0", &Image::unique()).await;
-    namespace.create(&deployment("web", &image("1.0.0"), annotations()).to_string()).await;
+    namespace.create(&deployment("web", &image("1.0.0"), annotations("git:prod")).to_string()).await;
     let setup = setup(&namespace, folder.path(), &server.url("deploy"));
     registry.push("team/web", "1.1.0", &Image::unique()).await;
 
@@ -122,6 +134,48 @@ async fn a_pushed_image_is_committed_and_followed_until_the_cluster_runs_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pushed_image_is_proposed_and_followed_through_the_merge_until_the_cluster_runs_it() {
+    let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
+    let gitea = gitea::shared().await;
+    let namespace = plane.namespace("git-pr").await;
+    let image = |tag: &str| format!("{}/team/web:{tag}", registry.host);
+    let before = manifest(&namespace, "web", &image("1.0.0"));
+    let repo = gitea.repository("proposed", &[("apps/web.yaml", before.as_bytes())]).await;
+    let bot = gitea.bot().await;
+    repo.invite(&bot).await;
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    namespace.create(&deployment("web", &image("1.0.0"), annotations("pr:prod")).to_string()).await;
+    let user = (&*bot.name, &*bot.token);
+    let config = config_with(folder.path(), &namespace.name, &repo.url(), user, "  forge: gitea\n");
+    let operator = Operator::start(plane, &setup_with(&namespace, folder.path(), &config)).await;
+
+    let request = eventually("a request is open", async || repo.pulls().await.pop()).await;
+    let message = event_says(&namespace, "web", request["html_url"].as_str().unwrap()).await;
+    assert!(message.contains("apps/web.yaml:10") && message.contains("request-open"), "{message}");
+    assert_eq!(repo.bare("main").read("apps/web.yaml"), before.as_bytes());
+    // A newer one comes into the same request.
+    registry.push("team/web", "1.2.0", &Image::unique()).await;
+    let branch = repo.bare("supercargo/prod/updates");
+    let after = before.replace("1.0.0", "1.2.0");
+    eventually("the newer one", async || (branch.read("apps/web.yaml") == after.as_bytes()).then_some(())).await;
+    assert_eq!(repo.pulls().await.len(), 1);
+
+    repo.merge(request["number"].as_u64().unwrap(), "merge").await;
+    // It looks at the forge again half a minute after it was there last.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    event_says(&namespace, "web", "the branch main of the Git target prod has it").await;
+    let containers = json!([{"name": "web", "image": image("1.2.0")}]);
+    namespace.merge("deployments", "web", json!({"spec": {"template": {"spec": {"containers": containers}}}})).await;
+    eventually("the operator says that it runs", async || {
+        let said = operator.process.output();
+        said.lines().any(|line| line.contains("\"updated\"") && line.contains("1.2.0")).then_some(())
+    })
+    .await;
+    assert_eq!((repo.pulls().await.len(), repo.bare("main").read("apps/web.yaml")), (1, after.into_bytes()));
+    assert!(!operator.process.output().contains(&bot.token));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_target_serves_only_the_namespaces_it_names() {
     let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
     let server = GitServer::start().await;
@@ -129,7 +183,7 @@ async fn a_target_serves_only_the_namespaces_it_names() {
     let image = format!("{}/team/web:1.0.0", registry.host);
     let repo = server.create("deploy", &[("apps/web.yaml", manifest(&namespace, "web", &image).as_bytes())]);
     registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
-    namespace.create(&deployment("web", &image, annotations()).to_string()).await;
+    namespace.create(&deployment("web", &image, annotations("git:prod")).to_string()).await;
     let config = config(folder.path(), "somebody-else", &server.url("deploy"));
     let setup = Setup::in_namespace(&namespace, "1s").with(&["--config", config.to_str().unwrap()]);
     let _operator = Operator::start(plane, &setup).await;

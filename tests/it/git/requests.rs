@@ -54,7 +54,7 @@ fn proposer(repo: &Repo, bot: &User, api: &str, folder: &std::path::Path, reques
     let target = target(Settings { credentials, ..settings(&repo.url(), folder) });
     let place = forge_settings("gitea", &repo.url(), None);
     let forge = forges::connect(&place, held(api), Arc::new(SystemClock::default())).unwrap();
-    target.with_requests(Requests { forge, settings: requests })
+    target.with_requests(Requests { forge, settings: requests, registry: None })
 }
 
 /// `name` to that tag by a request, from what the cluster runs all the time.

@@ -24,6 +24,7 @@ use crate::support::clock::SimClock;
 
 mod fault_server;
 mod faults;
+mod origin;
 mod paging;
 mod real;
 mod tenancy;

@@ -94,6 +94,14 @@ impl Gitea {
         (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 
+    /// Markdown as it shows it in comments.
+    pub(crate) async fn rendered(&self, text: &str) -> String {
+        let request =
+            http().post(format!("{}/api/v1/markdown", self.url)).json(&json!({"Text": text, "Mode": "comment"}));
+        let answer = request.header("authorization", format!("token {}", self.token)).send().await.unwrap();
+        answer.text().await.unwrap()
+    }
+
     /// As the administrator; panics with Gitea's words if it refuses.
     async fn done(&self, method: Method, path: &str, body: &Value) -> Value {
         let (status, answer) = self.api(&self.token, method.clone(), path, body).await;

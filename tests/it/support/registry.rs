@@ -67,6 +67,16 @@ pub(crate) struct Image {
     pub(crate) created: Option<String>,
     /// `os/architecture`, `linux/amd64` if empty.
     pub(crate) platform: String,
+    /// Labels of the configuration, beside one that holds `seed`.
+    pub(crate) labels: Vec<(String, Value)>,
+    /// Annotations of the manifest.
+    pub(crate) annotations: Vec<(String, Value)>,
+}
+
+/// The labels, or the annotations, of an image that was built from that.
+pub(crate) fn built_from(source: &str, revision: &str) -> Vec<(String, Value)> {
+    let pairs = [("org.opencontainers.image.source", source), ("org.opencontainers.image.revision", revision)];
+    pairs.map(|(key, value)| (key.to_owned(), json!(value))).to_vec()
 }
 
 impl Image {
@@ -90,6 +100,9 @@ impl Image {
         });
         if let Some(created) = &self.created {
             config["created"] = json!(created);
+        }
+        for (key, value) in &self.labels {
+            config["config"]["Labels"][key] = value.clone();
         }
         config.to_string().into_bytes()
     }
@@ -180,10 +193,13 @@ impl Registry {
     async fn upload(&self, path: &str, image: &Image) -> String {
         let config = image.config();
         let digest = digest_of(&config);
-        let manifest = json!({
+        let mut manifest = json!({
             "schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [],
             "config": {"mediaType": OCI_CONFIG, "digest": digest, "size": config.len()},
         });
+        for (key, value) in &image.annotations {
+            manifest["annotations"][key] = value.clone();
+        }
         let started =
             self.request(reqwest::Method::POST, path, "blobs/uploads/").send().await.expect("an upload starts");
         assert_eq!(started.status(), 202, "POST {path}/blobs/uploads/");
