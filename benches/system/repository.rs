@@ -15,8 +15,10 @@ const COMMITS: usize = 1_000;
 /// The tag that every app has at first.
 const FIRST: &str = "1.0.0";
 
+type Text = fn(usize) -> String;
+
 /// Files beside the Deployments: how many apps have one, its name, and what it holds.
-const BESIDE: [(usize, &str, fn(usize) -> String); 6] = [
+const BESIDE: [(usize, &str, Text); 6] = [
     (4_000, "service.yaml", service),
     (2_000, "kustomization.yaml", kustomization),
     (3_000, "config.yaml", config),

@@ -8,7 +8,7 @@ use std::{
 use super::{
     chain::{Edited, FileEdit},
     history::History,
-    mirror::TreeEntry,
+    objects::TreeEntry,
     settings::Settings,
 };
 use crate::{

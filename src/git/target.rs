@@ -13,7 +13,8 @@ use super::{
     command::GitError,
     files::Snapshot,
     find::{Asked, Finding, edit, find, paths},
-    mirror::{Mirror, Pushed, TreeEntry},
+    mirror::{Mirror, Pushed},
+    objects::{Blob, TreeEntry},
     poke::{self, Push},
     request::{self, Requests, Trouble},
     settings::Settings,
@@ -195,13 +196,8 @@ impl Target {
         let mut blobs: Vec<String> = paths(findings).filter_map(|path| Some(entries.get(path)?.blob.clone())).collect();
         blobs.sort_unstable();
         blobs.dedup();
-        let mut texts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        if !blobs.is_empty() {
-            for batch in work.mirror.batches(&blobs).await? {
-                texts.extend(work.mirror.contents(&batch).await?);
-            }
-        }
-        Ok(texts)
+        let read = |batch: Vec<Blob>| batch.into_iter().filter_map(|(blob, text)| Some((blob, text.ok()?))).collect();
+        Ok(work.mirror.blobs(&blobs, read).await?.into_iter().collect())
     }
 
     /// The branch's commit; its files are in the snapshot.

@@ -71,8 +71,22 @@ impl Facts {
 
     /// Reads a file. What cannot be read of it is among the problems, and is never edited.
     pub fn read(path: &str, bytes: &[u8]) -> Self {
+        Self::of(FileKind::of(path), bytes)
+    }
+
+    /// What a file would hold that has so many bytes, if these are more than are read.
+    pub fn too_large(kind: FileKind, bytes: usize) -> Self {
+        let mut facts = Self { is_chart: kind == FileKind::Chart, ..Self::default() };
+        if !matches!(kind, FileKind::Chart | FileKind::Never) {
+            let reason = format!("{bytes} bytes are more than the {MAX_BYTES} that are read: split the file");
+            facts.problems.push(ManifestError::new(1, reason));
+        }
+        facts
+    }
+
+    /// Reads the text of a file of this kind.
+    pub fn of(kind: FileKind, bytes: &[u8]) -> Self {
         let mut facts = Self::default();
-        let kind = FileKind::of(path);
         if kind == FileKind::Chart {
             facts.is_chart = true;
             return facts;
@@ -81,9 +95,7 @@ impl Facts {
             return facts;
         }
         if bytes.len() > MAX_BYTES {
-            let reason = format!("{} bytes are more than the {MAX_BYTES} that are read: split the file", bytes.len());
-            facts.problems.push(ManifestError::new(1, reason));
-            return facts;
+            return Self::too_large(kind, bytes.len());
         }
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
