@@ -74,7 +74,7 @@ impl Mirror {
         if self.head.is_none() {
             self.make().await?;
         }
-        let refspec = format!("+refs/heads/{}:{TIP}", self.settings.branch);
+        let refspec = self.refspec();
         let depth: &[&str] = if self.head.is_none() { &["--depth=1"] } else { &[] };
         let args = [&["fetch", "--quiet", "--filter=blob:none"], &FETCH[..], depth, &["origin", &refspec]].concat();
         let (_, said) = self.git.remote(&args, b"").await?;
@@ -119,8 +119,11 @@ impl Mirror {
         } else {
             self.settings.url.clone()
         };
+        let refspec = self.refspec();
         let settings = [
             ("remote.origin.url", &*url),
+            // A push moves it too.
+            ("remote.origin.fetch", &refspec),
             ("remote.origin.promisor", "true"),
             ("remote.origin.partialclonefilter", "blob:none"),
         ];
@@ -128,6 +131,10 @@ impl Mirror {
             self.git.local(&["config", key, value], b"").await?;
         }
         Ok(())
+    }
+
+    fn refspec(&self) -> String {
+        format!("+refs/heads/{}:{TIP}", self.settings.branch)
     }
 
     fn packs(&self) -> usize {
@@ -153,7 +160,6 @@ impl Mirror {
         let refspec = format!("{commit}:refs/heads/{}", self.settings.branch);
         let pushed = self.push_as(&[], &refspec).await?;
         if matches!(pushed, Pushed::Done) {
-            self.git.local(&["update-ref", TIP, commit], b"").await?;
             self.head = Some(commit.to_owned());
         }
         Ok(pushed)

@@ -19,6 +19,8 @@ use crate::manifest::MAX_BYTES;
 const NO_FILES: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 /// Blobs are handed over in batches of about so many bytes.
 const BATCH: usize = 1 << 20;
+/// So many blobs are fetched in one request; git's time for it grows with the square of their number.
+const LOT: usize = 4096;
 /// Where a tree is kept until its commit is made.
 const SCRATCH: &str = "refs/supercargo/tree";
 
@@ -63,26 +65,46 @@ impl Mirror {
         Ok(changes)
     }
 
-    /// Reads blobs, after fetching those that are missing in one request. They are worked on while others are read.
+    /// Reads blobs, after fetching those that are missing. They are worked on while others are read and fetched.
     pub(super) async fn blobs<T: Send + 'static>(
         &mut self,
+        ids: &[String],
+        work: impl Fn(Vec<Blob>) -> Vec<T> + Clone + Send + 'static,
+    ) -> Result<Vec<T>, GitError> {
+        let (mut done, mut fetched) = (Vec::new(), &[][..]);
+        for lot in ids.chunks(LOT).chain([&[][..]]) {
+            let read = self.read(fetched, work.clone());
+            let ((), read) = futures::try_join!(self.prefetch(lot), read)?;
+            done.extend(read);
+            fetched = lot;
+        }
+        self.blobs.extend(ids.iter().cloned());
+        Ok(done)
+    }
+
+    /// Fetches in one request what is missing of these blobs.
+    async fn prefetch(&self, ids: &[String]) -> Result<(), GitError> {
+        let missing = ids.iter().filter(|id| !self.whole && !self.blobs.contains(*id));
+        let missing: String = missing.flat_map(|id| [id, "\n"]).collect();
+        if !missing.is_empty() {
+            let noop = ["-c", "fetch.negotiationAlgorithm=noop", "fetch", "--quiet", "origin", "--stdin"];
+            let args = [&noop[..], &FETCH, &["--filter=blob:none"]].concat();
+            self.git.remote(&args, missing.as_bytes()).await?;
+        }
+        Ok(())
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
         ids: &[String],
         work: impl Fn(Vec<Blob>) -> Vec<T> + Clone + Send + 'static,
     ) -> Result<Vec<T>, GitError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let lines = |ids: &[&String]| ids.iter().flat_map(|id| [id.as_str(), "\n"]).collect::<String>();
-        let missing: Vec<&String> = ids.iter().filter(|id| !self.whole && !self.blobs.contains(*id)).collect();
-        if !missing.is_empty() {
-            let noop = ["-c", "fetch.negotiationAlgorithm=noop", "fetch", "--quiet", "origin", "--stdin"];
-            let args = [&noop[..], &FETCH, &["--filter=blob:none"]].concat();
-            self.git.remote(&args, lines(&missing).as_bytes()).await?;
-        }
-        self.blobs.extend(ids.iter().cloned());
-        let input = lines(&ids.iter().collect::<Vec<_>>());
+        let lines: String = ids.iter().flat_map(|id| [id, "\n"]).collect();
         let read = async |stdout| read(stdout, ids.len(), work).await;
-        self.git.stream(&["cat-file", "--batch"], input.as_bytes(), read).await
+        self.git.stream(&["cat-file", "--batch"], lines.as_bytes(), read).await
     }
 
     /// A commit on top of `parent` with these files in place of what was there.
@@ -124,7 +146,7 @@ impl Mirror {
         }
         tree.push_str("ls \"\"\n");
         stream.extend(tree.into_bytes());
-        let made = self.git.local(&["fast-import", "--quiet", "--force"], &stream).await?;
+        let made = self.git.local(&["fast-import", "--quiet", "--force", "--depth=0"], &stream).await?;
         let made = String::from_utf8_lossy(&made);
         let mut lines = made.lines();
         self.blobs.extend(lines.by_ref().take(files.len()).map(str::to_owned));
