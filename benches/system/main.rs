@@ -1,6 +1,6 @@
 //! The system benchmark: the program itself beside a real API server and a real registry.
 //!
-//!     cargo bench --bench system -- latency | scale | start        (all three without an argument)
+//!     cargo bench --bench system -- latency | scale | start | git      (all without an argument)
 //!
 //! Every figure with a bound is a ratio of two things measured in turn in the same run, or a size, so that it
 //! means the same on any machine. The bounds and the last results stand in docs/benchmarks.md.
@@ -8,8 +8,10 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
 mod fleet;
+mod git;
 mod latency;
 mod program;
+mod repository;
 mod scale;
 mod start;
 #[expect(dead_code, reason = "the tests use the rest")]
@@ -19,6 +21,10 @@ mod support;
 use std::{process::ExitCode, time::Duration};
 
 use fleet::Fleet;
+
+/// As the program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How many workloads there are where there are many.
 const MANY: usize = 10_000;
@@ -33,30 +39,47 @@ async fn main() -> ExitCode {
         println!("nothing is measured: run `cargo bench --bench system`");
         return ExitCode::SUCCESS;
     }
-    let all = ["latency", "scale", "start"];
+    if let [process, url, folder] = &wanted[..]
+        && process == git::WRITER
+    {
+        git::write(url, folder.as_ref()).await;
+        return ExitCode::SUCCESS;
+    }
+    let all = ["latency", "scale", "start", "git"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         eprintln!("error: there is no part `{unknown}`: write {}, or nothing for all", all.join(", "));
         return ExitCode::from(2);
     }
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let mut table = Table::default();
-    let mut fleet = Fleet::start().await;
-    if runs("latency") {
-        fleet.grow(FEW).await;
-        latency::run(&fleet, &mut table).await;
+    if ["latency", "scale", "start"].into_iter().any(&runs) {
+        cluster(&runs, &mut table).await;
     }
-    fleet.grow(MANY).await;
-    if runs("latency") {
-        latency::run(&fleet, &mut table).await;
-    }
-    if runs("scale") {
-        scale::run(&fleet, &mut table).await;
-    }
-    if runs("start") {
-        start::run(&fleet, &mut table).await;
+    // The last, as it moves the temporary folder.
+    if runs("git") {
+        git::run(&mut table).await;
     }
     table.print();
     if table.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What is measured in a cluster.
+async fn cluster(runs: impl Fn(&str) -> bool, table: &mut Table) {
+    let mut fleet = Fleet::start().await;
+    if runs("latency") {
+        fleet.grow(FEW).await;
+        latency::run(&fleet, table).await;
+    }
+    fleet.grow(MANY).await;
+    if runs("latency") {
+        latency::run(&fleet, table).await;
+    }
+    if runs("scale") {
+        scale::run(&fleet, table).await;
+    }
+    if runs("start") {
+        start::run(&fleet, table).await;
+    }
 }
 
 /// What was measured, and how it stands to its bound.

@@ -1,9 +1,6 @@
 //! The branches of requests: ours alone, so they are replaced, but never what somebody else has put there.
 
-use std::collections::HashMap;
-
 use super::{
-    chain::Edited,
     command::GitError,
     mirror::{FETCH, Mirror, Pushed},
 };
@@ -48,12 +45,5 @@ impl Mirror {
     pub(super) async fn replace(&self, branch: &str, seen: Option<&str>, commit: &str) -> Result<Pushed, GitError> {
         let lease = format!("--force-with-lease=refs/heads/{branch}:{}", seen.unwrap_or_default());
         self.push_as(&[&lease], &format!("{commit}:refs/heads/{branch}")).await
-    }
-
-    /// Whether the files of a commit are these.
-    pub(super) async fn holds(&self, commit: &str, files: &Edited) -> Result<bool, GitError> {
-        let blobs = self.hash(files).await?;
-        let there: HashMap<_, _> = self.tree(commit).await?.into_iter().map(|entry| (entry.path, entry.blob)).collect();
-        Ok(files.iter().zip(&blobs).all(|((entry, _), blob)| there.get(&entry.path) == Some(blob)))
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::mirror::TreeEntry;
+use super::objects::TreeEntry;
 use crate::manifest::places::{SpotEdit, apply};
 
 /// New texts of files.

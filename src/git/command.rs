@@ -8,14 +8,17 @@ use std::{
     io::Write as _,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Output, Stdio},
     sync::Arc,
     time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::{io::AsyncWriteExt as _, process::Command};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{ChildStdout, Command},
+};
 
 use super::{
     forges::GithubApp,
@@ -26,6 +29,8 @@ use crate::{domain::image::excerpt, ports::Clock};
 /// How long a command without a server may take, and one with.
 const LOCAL: Duration = Duration::from_secs(120);
 const REMOTE: Duration = Duration::from_secs(300);
+/// How much of an output that is streamed is read at once.
+const PIPE: usize = 64 << 10;
 
 /// Git in one folder.
 pub(super) struct Git {
@@ -86,38 +91,74 @@ impl Git {
         limit: Duration,
         more: Vec<(String, String)>,
     ) -> Result<(Vec<u8>, String), GitError> {
-        let what = args.first().copied().unwrap_or_default();
-        let broken = |why: String| GitError::Broken(format!("{program} {what}: {why}"));
+        let read = async |mut stdout: ChildStdout| {
+            let mut all = Vec::new();
+            stdout.read_to_end(&mut all).await.map(|_| all)
+        };
+        let (stdout, output) = self.piped(program, args, input, limit, more, read).await?;
+        let stdout = stdout.map_err(|error| broken(program, args, &error.to_string()))?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() {
+            return Ok((stdout, stderr));
+        }
+        let stdout = String::from_utf8_lossy(&stdout).into_owned();
+        match output.status.code() {
+            Some(code) => {
+                let words = words(&stderr);
+                let what = args.first().copied().unwrap_or_default();
+                let words = if words.is_empty() { format!("{program} {what} ended with {code}") } else { words };
+                Err(GitError::Failed { stdout, words })
+            }
+            None => Err(broken(program, args, "it was killed")),
+        }
+    }
+
+    /// Runs a command that asks no server, and reads what it prints while it comes.
+    pub(super) async fn stream<T>(
+        &self,
+        args: &[&str],
+        input: &[u8],
+        read: impl AsyncFnOnce(BufReader<ChildStdout>) -> Result<T, String>,
+    ) -> Result<T, GitError> {
+        let read = async |stdout| read(BufReader::with_capacity(PIPE, stdout)).await;
+        let (read, output) = self.piped("git", args, input, LOCAL, Vec::new(), read).await?;
+        match read {
+            Ok(read) if output.status.success() => Ok(read),
+            read => {
+                let said = words(&String::from_utf8_lossy(&output.stderr));
+                let said = if said.is_empty() { read.err().unwrap_or_default() } else { said };
+                Err(broken("git", args, &format!("{said} ({})", output.status)))
+            }
+        }
+    }
+
+    /// Runs a command; what was read of it, and how it ended.
+    async fn piped<T>(
+        &self,
+        program: &str,
+        args: &[&str],
+        input: &[u8],
+        limit: Duration,
+        more: Vec<(String, String)>,
+        read: impl AsyncFnOnce(ChildStdout) -> T,
+    ) -> Result<(T, Output), GitError> {
+        let broken = |why: String| broken(program, args, &why);
         let mut command = Command::new(program);
         command.args(args).current_dir(&self.settings.folder).env_clear().envs(self.environment(more));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| broken(format!("cannot be started: {error}")))?;
-        let stdin = child.stdin.take();
-        let feed = async {
-            if let Some(mut stdin) = stdin {
-                // A command that ends early does not read all; its exit code says why.
-                let _ = stdin.write_all(input).await;
-            }
+        let (stdin, stdout) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+        let feed = async move {
+            let mut stdin = stdin;
+            // A command that ends early does not read all; its exit code says why.
+            let _ = stdin.write_all(input).await;
         };
-        let ended = async { futures::join!(feed, child.wait_with_output()).1 };
-        let output = tokio::select! {
-            output = ended => output.map_err(|error| broken(error.to_string()))?,
+        let ended = async { futures::join!(read(stdout), feed, child.wait_with_output()) };
+        tokio::select! {
+            (read, (), output) = ended => Ok((read, output.map_err(|error| broken(error.to_string()))?)),
             () = self.clock.sleep_until(self.clock.monotonic() + limit) => {
-                return Err(broken(format!("no end after {} s", limit.as_secs())));
+                Err(broken(format!("no end after {} s", limit.as_secs())))
             }
-        };
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.success() {
-            return Ok((output.stdout, stderr));
-        }
-        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-        match output.status.code() {
-            Some(code) => {
-                let words = words(&stderr);
-                let words = if words.is_empty() { format!("{program} {what} ended with {code}") } else { words };
-                Err(GitError::Failed { stdout, words })
-            }
-            None => Err(broken("it was killed".to_owned())),
         }
     }
 
@@ -127,6 +168,8 @@ impl Git {
             ("core.hooksPath", "/dev/null"),
             // The clone is a cache: what is lost is fetched again.
             ("core.fsync", "none"),
+            // What is larger is not kept in memory, but passed on.
+            ("core.bigFileThreshold", "32m"),
             ("gc.auto", "0"),
             ("maintenance.auto", "false"),
             ("protocol.allow", "never"),
@@ -194,6 +237,10 @@ impl Git {
         }
         Ok(access)
     }
+}
+
+fn broken(program: &str, args: &[&str], why: &str) -> GitError {
+    GitError::Broken(format!("{program} {}: {why}", args.first().copied().unwrap_or_default()))
 }
 
 /// The setting that sends user and password to the server of that URL, and to no other.

@@ -1,13 +1,14 @@
 //! What the files of a commit hold. A blob that is known is neither fetched nor parsed again.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use super::{
     command::GitError,
-    mirror::{Mirror, TreeEntry},
+    mirror::Mirror,
+    objects::{Blob, TreeEntry},
     settings::Settings,
 };
 use crate::manifest::places::{Facts, FileKind, Files};
@@ -21,6 +22,8 @@ type Way = (FileKind, bool);
 #[derive(Default)]
 pub(super) struct Snapshot {
     pub(super) commit: String,
+    /// Of which clone the commit is.
+    made: usize,
     pub(super) files: Arc<Files>,
     pub(super) entries: Arc<BTreeMap<Arc<str>, TreeEntry>>,
     facts: HashMap<Key, Arc<Facts>>,
@@ -37,46 +40,44 @@ impl Snapshot {
         if self.commit == commit {
             return Ok(());
         }
+        let is_known = self.made == mirror.made;
+        let changes = mirror.changes(is_known.then_some(&self.commit), commit).await?;
         let within = |path: &str| settings.paths.as_ref().is_none_or(|globs| globs.is_match(path));
-        let entries: BTreeMap<Arc<str>, TreeEntry> = mirror
-            .tree(commit)
-            .await?
-            .into_iter()
-            .filter(|entry| within(&entry.path) && Facts::is_wanted(&entry.path))
-            .map(|entry| (entry.path.clone(), entry))
-            .collect();
+        let changes = changes.into_iter().filter(|(path, _)| within(path) && Facts::is_wanted(path));
+        let changes: Vec<(Arc<str>, Option<TreeEntry>)> = changes.collect();
+
         let key = |entry: &TreeEntry| key(entry, settings);
-        let mut known = HashMap::with_capacity(entries.len());
         let mut unread: HashMap<String, HashSet<Way>> = HashMap::new();
-        for entry in entries.values() {
+        for entry in changes.iter().filter_map(|(_, entry)| entry.as_ref()) {
             let key = key(entry);
-            match self.facts.get(&key) {
-                Some(facts) => _ = known.insert(key, facts.clone()),
-                None => _ = unread.entry(key.0).or_default().insert(key.1),
+            if !self.facts.contains_key(&key) {
+                unread.entry(key.0).or_default().insert(key.1);
             }
         }
         let blobs: Vec<String> = unread.keys().cloned().collect();
-        if !blobs.is_empty() {
-            let unread = Arc::new(unread);
-            for batch in mirror.batches(&blobs).await? {
-                let (unread, contents) = (unread.clone(), mirror.contents(&batch).await?);
-                let parsed = tokio::task::spawn_blocking(move || parse(contents, &unread)).await;
-                known.extend(parsed.map_err(|_| GitError::Broken("the reading of the files broke".to_owned()))?);
-            }
+        let unread = Arc::new(unread);
+        self.facts.extend(mirror.blobs(&blobs, move |batch| parse(batch, &unread)).await?);
+
+        // From here on nothing can fail, so that what is known fits to one commit.
+        let (files, entries) = (Arc::make_mut(&mut self.files), Arc::make_mut(&mut self.entries));
+        if !is_known {
+            files.clear();
+            entries.clear();
         }
-        // What was not given is too large.
-        for entry in entries.values() {
-            if let Entry::Vacant(vacant) = known.entry(key(entry)) {
-                let size = mirror.git.local(&["cat-file", "-s", &entry.blob], b"").await?;
-                let size = String::from_utf8_lossy(&size).trim().parse().unwrap_or_default();
-                let facts = Facts::too_large(vacant.key().1.0, size);
-                vacant.insert(Arc::new(facts));
+        for (path, entry) in changes {
+            files.remove(&path);
+            entries.remove(&path);
+            let Some(entry) = entry else { continue };
+            if let Some(facts) = self.facts.get(&key(&entry)).filter(|facts| !facts.is_empty()) {
+                files.insert(path.clone(), facts.clone());
             }
+            entries.insert(path, entry);
         }
-        let facts = |entry: &TreeEntry| known.get(&key(entry)).cloned();
-        let files = entries.values().filter_map(|entry| Some((entry.path.clone(), facts(entry)?)));
-        self.files = Arc::new(files.filter(|(_, facts)| !facts.is_empty() || !facts.problems().is_empty()).collect());
-        (self.facts, self.entries, self.commit) = (known, Arc::new(entries), commit.to_owned());
+        if self.facts.len() > 2 * entries.len() {
+            let used: HashSet<Key> = entries.values().map(key).collect();
+            self.facts.retain(|key, _| used.contains(key));
+        }
+        (self.commit, self.made) = (commit.to_owned(), mirror.made);
         Ok(())
     }
 }
@@ -86,15 +87,16 @@ fn key(entry: &TreeEntry, settings: &Settings) -> Key {
     (entry.blob.clone(), (FileKind::of(&entry.path), is_named))
 }
 
-type Parsed = Vec<(Key, Arc<Facts>)>;
-
-fn parse(batch: Vec<(String, Vec<u8>)>, unread: &HashMap<String, HashSet<Way>>) -> Parsed {
+fn parse(batch: Vec<Blob>, unread: &HashMap<String, HashSet<Way>>) -> Vec<(Key, Arc<Facts>)> {
     let mut parsed = Vec::new();
     // A file that holds nothing costs one facts for all.
     let nothing = Arc::new(Facts::default());
     for (blob, bytes) in batch {
         for way in unread.get(&blob).into_iter().flatten() {
-            let facts = Facts::of(way.0, &bytes, way.1);
+            let facts = match &bytes {
+                Ok(bytes) => Facts::of(way.0, bytes, way.1),
+                Err(size) => Facts::too_large(way.0, *size),
+            };
             let kept = if facts.is_empty() { nothing.clone() } else { Arc::new(facts) };
             parsed.push(((blob.clone(), *way), kept));
         }

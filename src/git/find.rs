@@ -8,7 +8,7 @@ use std::{
 use super::{
     chain::{Edited, FileEdit},
     history::History,
-    mirror::TreeEntry,
+    objects::TreeEntry,
     settings::Settings,
 };
 use crate::{
@@ -146,22 +146,22 @@ pub(super) fn edit(
                 users.insert(index);
             }
         }
-        let (mut edited, mut wrong) = (Vec::new(), Vec::new());
-        for (path, (edits, users)) in by_file {
-            let found = entries.get(path).and_then(|entry| Some((entry, texts.get(&entry.blob)?)));
-            let made = match found {
-                Some((entry, bytes)) => match apply(path, bytes, &edits) {
-                    Ok(new) if new != *bytes => {
-                        edited.push((entry.clone(), new));
-                        Ok(())
-                    }
-                    Ok(_) => Ok(()),
-                    Err(error) => Err(error.to_string()),
-                },
-                None => Err("the file cannot be read".to_owned()),
+        let by_file: Vec<_> = by_file.into_iter().collect();
+        let made = in_parallel(&by_file, |(path, (edits, _))| {
+            let Some((entry, bytes)) = entries.get(*path).and_then(|entry| Some((entry, texts.get(&entry.blob)?)))
+            else {
+                return Err("the file cannot be read".to_owned());
             };
-            if let Err(why) = made {
-                wrong.extend(users.into_iter().map(|user| (user, format!("{}: {why}", path.escape_debug()))));
+            let new = apply(path, bytes, edits).map_err(|error| error.to_string())?;
+            Ok((new != *bytes).then(|| (entry.clone(), new)))
+        });
+        let (mut edited, mut wrong) = (Vec::new(), Vec::new());
+        for ((path, (_, users)), made) in by_file.into_iter().zip(made) {
+            match made {
+                Ok(new) => edited.extend(new),
+                Err(why) => {
+                    wrong.extend(users.into_iter().map(|user| (user, format!("{}: {why}", path.escape_debug()))));
+                }
             }
         }
         if wrong.is_empty() {
@@ -169,4 +169,21 @@ pub(super) fn edit(
         }
         refused.extend(wrong);
     }
+}
+
+/// Does the same with each, on all cores.
+fn in_parallel<T: Sync, R: Send>(all: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let cores = std::thread::available_parallelism().map_or(1, Into::into);
+    let share = all.len().div_ceil(cores).max(16);
+    std::thread::scope(|scope| {
+        let (work, mut shares) = (&work, all.chunks(share));
+        let own = shares.next().unwrap_or_default();
+        let others: Vec<_> =
+            shares.map(|share| scope.spawn(move || share.iter().map(work).collect::<Vec<R>>())).collect();
+        let mut done: Vec<R> = own.iter().map(work).collect();
+        for other in others {
+            done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        done
+    })
 }

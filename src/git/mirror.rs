@@ -6,47 +6,38 @@ use super::{
     command::{Git, GitError},
     history::{CHANGE, History},
     settings::Settings,
-    signing::sign,
 };
-use crate::{manifest::MAX_BYTES, ports::Clock};
+use crate::ports::Clock;
 
 /// How far back our own commits are looked for.
 const HISTORY: &str = "500";
-/// Blobs are read in batches of about so many bytes.
-const BATCH: u64 = 16 << 20;
 /// Nothing but what is asked for.
 pub(super) const FETCH: [&str; 3] = ["--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"];
 /// More packs than this make the clone slow: it is made anew.
 const PACKS: usize = 100;
 
+/// The branch as it was fetched last.
+const TIP: &str = "refs/remotes/origin/tip";
+
 /// How often, and after which pause, a lock is asked for that somebody else holds.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
-/// A file of a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TreeEntry {
-    /// `100644` or `100755`.
-    pub(super) mode: String,
-    /// The blob's id.
-    pub(super) blob: String,
-    /// From the root.
-    pub(super) path: Arc<str>,
-}
-
 /// The clone of one target.
 pub(super) struct Mirror {
     pub(super) git: Git,
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
     /// Held while this process lives, so that no other one uses the folder.
     lock: Option<fs::File>,
     /// The branch's commit that was fetched last.
     head: Option<String>,
+    /// How many times it was made.
+    pub(super) made: usize,
     /// Blobs that are there.
-    blobs: HashSet<String>,
+    pub(super) blobs: HashSet<String>,
     /// Whether the server sent everything, as it knows no filters.
-    whole: bool,
+    pub(super) whole: bool,
     deepened: bool,
 }
 
@@ -64,7 +55,8 @@ pub(super) enum Pushed {
 impl Mirror {
     pub(super) fn new(settings: Arc<Settings>, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
         let git = Git::new(settings.clone(), clock.clone(), inherited);
-        Self { git, settings, clock, lock: None, head: None, blobs: HashSet::new(), whole: false, deepened: false }
+        let blobs = HashSet::new();
+        Self { git, settings, clock, lock: None, head: None, made: 0, blobs, whole: false, deepened: false }
     }
 
     /// Forgets the clone, so that the next use makes it anew.
@@ -73,7 +65,8 @@ impl Mirror {
         self.blobs.clear();
     }
 
-    /// Brings the clone up to the branch and returns its commit. Where nothing changed it costs one `ls-remote`.
+    /// Brings the clone up to the branch and returns its commit. Where nothing changed, the server only
+    /// lists the branch.
     pub(super) async fn sync(&mut self) -> Result<String, GitError> {
         if self.packs() > PACKS {
             self.reset();
@@ -81,20 +74,12 @@ impl Mirror {
         if self.head.is_none() {
             self.make().await?;
         }
-        let branch = format!("refs/heads/{}", self.settings.branch);
-        if let Some(head) = &self.head {
-            let (listed, _) = self.git.remote(&["ls-remote", "origin", &branch], b"").await?;
-            let is_there = |line: &str| line.split_once('\t') == Some((head, &branch));
-            if String::from_utf8_lossy(&listed).lines().any(is_there) {
-                return Ok(head.clone());
-            }
-        }
-        let refspec = format!("+{branch}:refs/remotes/origin/tip");
+        let refspec = self.refspec();
         let depth: &[&str] = if self.head.is_none() { &["--depth=1"] } else { &[] };
         let args = [&["fetch", "--quiet", "--filter=blob:none"], &FETCH[..], depth, &["origin", &refspec]].concat();
         let (_, said) = self.git.remote(&args, b"").await?;
         self.whole |= said.contains("filtering not recognized");
-        let head = self.git.local(&["rev-parse", "--verify", "--quiet", "refs/remotes/origin/tip"], b"").await?;
+        let head = self.git.local(&["rev-parse", "--verify", "--quiet", TIP], b"").await?;
         let head = String::from_utf8_lossy(&head).trim().to_owned();
         self.head = Some(head.clone());
         Ok(head)
@@ -127,14 +112,18 @@ impl Mirror {
         }
         fs::remove_dir_all(folder).map_err(broken)?;
         fs::create_dir_all(folder).map_err(broken)?;
+        self.made += 1;
         self.git.local(&["init", "--quiet", "--bare", "."], b"").await?;
         let url = if self.settings.url.starts_with('/') {
             format!("file://{}", self.settings.url)
         } else {
             self.settings.url.clone()
         };
+        let refspec = self.refspec();
         let settings = [
             ("remote.origin.url", &*url),
+            // A push moves it too.
+            ("remote.origin.fetch", &refspec),
             ("remote.origin.promisor", "true"),
             ("remote.origin.partialclonefilter", "blob:none"),
         ];
@@ -144,75 +133,13 @@ impl Mirror {
         Ok(())
     }
 
+    fn refspec(&self) -> String {
+        format!("+refs/heads/{}:{TIP}", self.settings.branch)
+    }
+
     fn packs(&self) -> usize {
         let packs = fs::read_dir(self.settings.folder.join("objects/pack")).into_iter().flatten().flatten();
         packs.filter(|entry| entry.path().extension().is_some_and(|e| e == "pack")).count()
-    }
-
-    /// The regular files of a commit. Links and submodules are left alone, and names that are no UTF-8.
-    pub(super) async fn tree(&self, commit: &str) -> Result<Vec<TreeEntry>, GitError> {
-        let listed = self.git.local(&["ls-tree", "-r", "-z", "--full-tree", commit], b"").await?;
-        let entry = |line: &[u8]| {
-            let line = std::str::from_utf8(line).ok()?;
-            let (meta, path) = line.split_once('\t')?;
-            let mut meta = meta.split(' ');
-            let (mode, kind, blob) = (meta.next()?, meta.next()?, meta.next()?);
-            let regular = kind == "blob" && mode.starts_with("100");
-            regular.then(|| TreeEntry { mode: mode.to_owned(), blob: blob.to_owned(), path: path.into() })
-        };
-        Ok(listed.split(|b| *b == 0).filter_map(entry).collect())
-    }
-
-    /// Makes blobs ready to be read: what is missing is fetched in one request. Returns them in batches that fit into
-    /// memory, without those that are too large.
-    pub(super) async fn batches(&mut self, blobs: &[String]) -> Result<Vec<Vec<String>>, GitError> {
-        let missing: Vec<&String> = blobs.iter().filter(|blob| !self.whole && !self.blobs.contains(*blob)).collect();
-        if !missing.is_empty() {
-            let ids: String = missing.iter().flat_map(|id| [id.as_str(), "\n"]).collect();
-            let noop = ["-c", "fetch.negotiationAlgorithm=noop", "fetch", "--quiet", "origin", "--stdin"];
-            self.git.remote(&[&noop[..], &FETCH, &["--filter=blob:none"]].concat(), ids.as_bytes()).await?;
-        }
-        self.blobs.extend(blobs.iter().cloned());
-        let ids: String = blobs.iter().flat_map(|id| [id.as_str(), "\n"]).collect();
-        let sizes = self.git.local(&["cat-file", "--batch-check=%(objectname) %(objectsize)"], ids.as_bytes()).await?;
-        let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for line in String::from_utf8_lossy(&sizes).lines() {
-            let (id, size) = line.split_once(' ').unwrap_or((line, "0"));
-            let size: u64 = size.parse().map_err(|_| GitError::Broken(format!("a blob is not there: {line}")))?;
-            if size > MAX_BYTES as u64 {
-                continue;
-            }
-            if bytes + size > BATCH {
-                batches.push(std::mem::take(&mut batch));
-                bytes = 0;
-            }
-            bytes += size;
-            batch.push(id.to_owned());
-        }
-        batches.push(batch);
-        Ok(batches)
-    }
-
-    /// Reads the blobs of one batch.
-    pub(super) async fn contents(&self, ids: &[String]) -> Result<Vec<(String, Vec<u8>)>, GitError> {
-        let input: String = ids.iter().flat_map(|id| [id.as_str(), "\n"]).collect();
-        let output = self.git.local(&["cat-file", "--batch"], input.as_bytes()).await?;
-        let mut rest = output.as_slice();
-        let mut contents = Vec::with_capacity(ids.len());
-        for id in ids {
-            // `<id> blob <size>`, a line feed, the bytes, a line feed.
-            let cut = rest.iter().position(|b| *b == b'\n').and_then(|end| {
-                let size = std::str::from_utf8(&rest[..end]).ok()?.rsplit(' ').next()?.parse::<usize>().ok()?;
-                let body = rest.get(end + 1..end + 1 + size)?;
-                Some((body.to_vec(), rest.get(end + 2 + size..)?))
-            });
-            let Some((body, after)) = cut else {
-                return Err(GitError::Broken(format!("git cat-file: the blob {id} cannot be read")));
-            };
-            contents.push((id.clone(), body));
-            rest = after;
-        }
-        Ok(contents)
     }
 
     /// What our own commits set, as far back as is looked for.
@@ -228,53 +155,11 @@ impl Mirror {
         Ok(History::parse(&String::from_utf8_lossy(&log)))
     }
 
-    /// Keeps new texts; their blobs, in the same order.
-    pub(super) async fn hash(&self, files: &[(TreeEntry, Vec<u8>)]) -> Result<Vec<String>, GitError> {
-        let broken = |error: io::Error| GitError::Broken(format!("a new text cannot be written: {error}"));
-        let staged = tempfile::tempdir_in(&self.settings.folder).map_err(broken)?;
-        let mut paths = String::new();
-        for (index, (_, bytes)) in files.iter().enumerate() {
-            let path = staged.path().join(index.to_string());
-            fs::write(&path, bytes).map_err(broken)?;
-            paths.push_str(&format!("{}\n", path.display()));
-        }
-        let hashed = self.git.local(&["hash-object", "-w", "--no-filters", "--stdin-paths"], paths.as_bytes()).await?;
-        Ok(String::from_utf8_lossy(&hashed).lines().map(str::to_owned).collect())
-    }
-
-    /// A commit on top of `parent` with these files in place of what was there. Nothing is checked out.
-    pub(super) async fn commit(
-        &mut self,
-        parent: &str,
-        files: &[(TreeEntry, Vec<u8>)],
-        message: &str,
-    ) -> Result<String, GitError> {
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_owned();
-        let hashed = self.hash(files).await?;
-        self.blobs.extend(hashed.iter().cloned());
-        self.git.local(&["read-tree", parent], b"").await?;
-        let mut index = String::new();
-        for ((entry, _), blob) in files.iter().zip(&hashed) {
-            index.push_str(&format!("{} {blob}\t{}\0", entry.mode, entry.path));
-        }
-        self.git.local(&["update-index", "-z", "--index-info"], index.as_bytes()).await?;
-        let tree = text(self.git.local(&["write-tree", "--missing-ok"], b"").await?);
-        let (name, email) = &self.settings.author;
-        let (name, email) = (format!("user.name={name}"), format!("user.email={email}"));
-        let args = ["-c", &name, "-c", &email, "commit-tree", &tree, "-p", parent, "-F", "-"];
-        let commit = match &self.settings.signing {
-            None => self.git.local(&args, message.as_bytes()).await?,
-            Some(signing) => sign(&self.git, signing, &self.settings.folder, &args, message.as_bytes()).await?,
-        };
-        Ok(text(commit))
-    }
-
     /// Brings a commit to the branch, never by force.
     pub(super) async fn push(&mut self, commit: &str) -> Result<Pushed, GitError> {
         let refspec = format!("{commit}:refs/heads/{}", self.settings.branch);
         let pushed = self.push_as(&[], &refspec).await?;
         if matches!(pushed, Pushed::Done) {
-            self.git.local(&["update-ref", "refs/remotes/origin/tip", commit], b"").await?;
             self.head = Some(commit.to_owned());
         }
         Ok(pushed)

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `command` | git's command line, without the user's settings, with limits and credentials |
 //! | `mirror` | a bare, shallow, partial clone: a cache that may vanish at any time |
+//! | `objects` | what is in the clone: the files of a commit, their texts, new commits |
 //! | `files` | what the files of a commit hold, each blob parsed once |
 //! | `history` | what our own commits set, by their trailers |
 //! | `branch` | the branches of requests: read, and replaced with a lease |
@@ -28,6 +29,7 @@ pub mod forges;
 mod history;
 mod message;
 mod mirror;
+mod objects;
 mod origin;
 mod poke;
 mod proposal;

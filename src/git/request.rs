@@ -8,14 +8,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{
     branch::Tip,
     command::GitError,
-    find::{Asked, Finding, edit},
+    find::{Asked, Finding},
     forges::{Forge, ForgeError, NewRequest, Request, RequestState, text},
     history::{INSTANCE, brought},
     mirror::Pushed,
     origin,
     proposal::{Marks, Memo, body, mark, marks},
     settings::RequestSettings,
-    target::{Target, Work},
+    target::{Edits, Target, Work},
 };
 use crate::{
     domain::{
@@ -119,8 +119,7 @@ pub(super) async fn round(
     let found = target.locate(work, &head, &all).await?;
     let findings: Vec<Finding> =
         found.into_iter().zip(&*all).map(|(finding, one)| unless_decided(finding, one, &known)).collect();
-    let texts = target.texts(work, &findings).await?;
-    let (edited, wrong) = edit(&findings, &work.snapshot.entries, &texts);
+    let Edits { findings, edited, refused: wrong, .. } = target.edit(work, findings).await?;
 
     let (mut wanted, mut places): (Vec<Asked>, Vec<Vec<String>>) = (Vec::new(), Vec::new());
     for (at, (one, finding)) in all.iter().zip(&findings).enumerate() {

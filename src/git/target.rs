@@ -13,7 +13,8 @@ use super::{
     command::GitError,
     files::Snapshot,
     find::{Asked, Finding, edit, find, paths},
-    mirror::{Mirror, Pushed, TreeEntry},
+    mirror::{Mirror, Pushed},
+    objects::{Blob, TreeEntry},
     poke::{self, Push},
     request::{self, Requests, Trouble},
     settings::Settings,
@@ -45,6 +46,17 @@ pub(super) struct Work {
     pub(super) snapshot: Snapshot,
     /// What a commit renders, where somebody has asked.
     rendered: Option<(String, Arc<Rendered>)>,
+}
+
+/// What edits make of a commit's files.
+pub(super) struct Edits {
+    pub(super) findings: Vec<Finding>,
+    /// What was read, by blob.
+    texts: BTreeMap<String, Vec<u8>>,
+    /// What is new.
+    pub(super) edited: Edited,
+    /// Why an update's files are left alone.
+    pub(super) refused: BTreeMap<usize, String>,
 }
 
 impl std::fmt::Debug for Target {
@@ -185,23 +197,20 @@ impl Target {
         found.map_err(|_| GitError::Broken("the search for the images broke".to_owned()))
     }
 
-    /// The texts of the files that would be edited, by their blobs.
-    pub(super) async fn texts(
-        &self,
-        work: &mut Work,
-        findings: &[Finding],
-    ) -> Result<BTreeMap<String, Vec<u8>>, GitError> {
+    /// Makes the edits of the findings, in memory.
+    pub(super) async fn edit(&self, work: &mut Work, findings: Vec<Finding>) -> Result<Edits, GitError> {
         let entries = work.snapshot.entries.clone();
-        let mut blobs: Vec<String> = paths(findings).filter_map(|path| Some(entries.get(path)?.blob.clone())).collect();
+        let mut blobs: Vec<String> =
+            paths(&findings).filter_map(|path| Some(entries.get(path)?.blob.clone())).collect();
         blobs.sort_unstable();
         blobs.dedup();
-        let mut texts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        if !blobs.is_empty() {
-            for batch in work.mirror.batches(&blobs).await? {
-                texts.extend(work.mirror.contents(&batch).await?);
-            }
-        }
-        Ok(texts)
+        let read = |batch: Vec<Blob>| batch.into_iter().filter_map(|(blob, text)| Some((blob, text.ok()?))).collect();
+        let texts = work.mirror.blobs(&blobs, read).await?.into_iter().collect();
+        let made = tokio::task::spawn_blocking(move || {
+            let (edited, refused) = edit(&findings, &entries, &texts);
+            Edits { findings, texts, edited, refused }
+        });
+        made.await.map_err(|_| GitError::Broken("the edit of the files broke".to_owned()))
     }
 
     /// The branch's commit; its files are in the snapshot.
@@ -214,9 +223,8 @@ impl Target {
     /// What happens to each plan; none if somebody pushed meanwhile.
     async fn round(&self, work: &mut Work, asked: &Arc<Vec<Asked>>) -> Result<Option<Vec<Outcome>>, GitError> {
         let (head, findings) = self.look(work, asked).await?;
+        let Edits { findings, texts, edited, refused } = self.edit(work, findings).await?;
         let entries = work.snapshot.entries.clone();
-        let texts = self.texts(work, &findings).await?;
-        let (edited, refused) = edit(&findings, &entries, &texts);
         let committed: Vec<usize> = (0..findings.len())
             .filter(|index| matches!(findings[*index], Finding::Edits(..)) && !refused.contains_key(index))
             .collect();

@@ -1,0 +1,213 @@
+//! What is in the clone: the files of a commit, their texts, and new commits. Nothing is checked out.
+
+use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    process::ChildStdout,
+    task::JoinHandle,
+};
+
+use super::{
+    command::GitError,
+    mirror::{FETCH, Mirror},
+    signing::sign,
+};
+use crate::manifest::MAX_BYTES;
+
+/// Git's name of a tree without files, which every repository has.
+const NO_FILES: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
+/// Blobs are handed over in batches of about so many bytes.
+const BATCH: usize = 1 << 20;
+/// So many blobs are fetched in one request; git's time for it grows with the square of their number.
+const LOT: usize = 4096;
+/// Where a tree is kept until its commit is made.
+const SCRATCH: &str = "refs/supercargo/tree";
+
+/// A file of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TreeEntry {
+    /// `100644` or `100755`.
+    pub(super) mode: String,
+    /// The blob's id.
+    pub(super) blob: String,
+    /// From the root.
+    pub(super) path: Arc<str>,
+}
+
+/// A blob's id and bytes; if these are more than are read, their number.
+pub(super) type Blob = (String, Result<Vec<u8>, usize>);
+
+impl Mirror {
+    /// The paths at which one commit has another file than another (or than none has), and the file that it has there.
+    /// Links and submodules are no files, and names that are no UTF-8 are left alone.
+    pub(super) async fn changes(
+        &self,
+        from: Option<&str>,
+        to: &str,
+    ) -> Result<Vec<(Arc<str>, Option<TreeEntry>)>, GitError> {
+        let args = ["diff-tree", "-r", "-z", "--raw", "--no-abbrev", from.unwrap_or(NO_FILES), to];
+        let listed = self.git.local(&args, b"").await?;
+        let mut fields = listed.split(|b| *b == 0);
+        let mut changes = Vec::new();
+        while let (Some(meta), Some(path)) = (fields.next(), fields.next()) {
+            // `:<mode> <mode> <blob> <blob> <status>`, before and after.
+            let meta = String::from_utf8_lossy(meta);
+            let mut meta = meta.trim_start_matches(':').split(' ').skip(1);
+            let (Some(mode), Some(blob), Ok(path)) = (meta.next(), meta.nth(1), std::str::from_utf8(path)) else {
+                continue;
+            };
+            let path: Arc<str> = path.into();
+            let is_file = mode.starts_with("100");
+            let entry = is_file.then(|| TreeEntry { mode: mode.to_owned(), blob: blob.to_owned(), path: path.clone() });
+            changes.push((path, entry));
+        }
+        Ok(changes)
+    }
+
+    /// Reads blobs, after fetching those that are missing. They are worked on while others are read and fetched.
+    pub(super) async fn blobs<T: Send + 'static>(
+        &mut self,
+        ids: &[String],
+        work: impl Fn(Vec<Blob>) -> Vec<T> + Clone + Send + 'static,
+    ) -> Result<Vec<T>, GitError> {
+        let (mut done, mut fetched) = (Vec::new(), &[][..]);
+        for lot in ids.chunks(LOT).chain([&[][..]]) {
+            let read = self.read(fetched, work.clone());
+            let ((), read) = futures::try_join!(self.prefetch(lot), read)?;
+            done.extend(read);
+            fetched = lot;
+        }
+        self.blobs.extend(ids.iter().cloned());
+        Ok(done)
+    }
+
+    /// Fetches in one request what is missing of these blobs.
+    async fn prefetch(&self, ids: &[String]) -> Result<(), GitError> {
+        let missing = ids.iter().filter(|id| !self.whole && !self.blobs.contains(*id));
+        let missing: String = missing.flat_map(|id| [id, "\n"]).collect();
+        if !missing.is_empty() {
+            let noop = ["-c", "fetch.negotiationAlgorithm=noop", "fetch", "--quiet", "origin", "--stdin"];
+            let args = [&noop[..], &FETCH, &["--filter=blob:none"]].concat();
+            self.git.remote(&args, missing.as_bytes()).await?;
+        }
+        Ok(())
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        ids: &[String],
+        work: impl Fn(Vec<Blob>) -> Vec<T> + Clone + Send + 'static,
+    ) -> Result<Vec<T>, GitError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lines: String = ids.iter().flat_map(|id| [id, "\n"]).collect();
+        let read = async |stdout| read(stdout, ids.len(), work).await;
+        self.git.stream(&["cat-file", "--batch"], lines.as_bytes(), read).await
+    }
+
+    /// A commit on top of `parent` with these files in place of what was there.
+    pub(super) async fn commit(
+        &mut self,
+        parent: &str,
+        files: &[(TreeEntry, Vec<u8>)],
+        message: &str,
+    ) -> Result<String, GitError> {
+        let tree = self.with(parent, files).await?;
+        let (name, email) = &self.settings.author;
+        let (name, email) = (format!("user.name={name}"), format!("user.email={email}"));
+        let args = ["-c", &name, "-c", &email, "commit-tree", &tree, "-p", parent, "-F", "-"];
+        let commit = match &self.settings.signing {
+            None => self.git.local(&args, message.as_bytes()).await?,
+            Some(signing) => sign(&self.git, signing, &self.settings.folder, &args, message.as_bytes()).await?,
+        };
+        Ok(String::from_utf8_lossy(&commit).trim().to_owned())
+    }
+
+    /// Whether the files of a commit are these.
+    pub(super) async fn holds(&mut self, commit: &str, files: &[(TreeEntry, Vec<u8>)]) -> Result<bool, GitError> {
+        let own = self.git.local(&["rev-parse", "--verify", "--quiet", &format!("{commit}^{{tree}}")], b"").await?;
+        Ok(self.with(commit, files).await? == String::from_utf8_lossy(&own).trim())
+    }
+
+    /// The tree of a commit with these files in place of what was there. Only the folders that change are read.
+    async fn with(&mut self, commit: &str, files: &[(TreeEntry, Vec<u8>)]) -> Result<String, GitError> {
+        let mut stream = Vec::new();
+        for (index, (_, text)) in files.iter().enumerate() {
+            let mark = index + 1;
+            stream.extend(format!("blob\nmark :{mark}\ndata {}\n", text.len()).into_bytes());
+            stream.extend(text);
+            stream.extend(format!("\nget-mark :{mark}\n").into_bytes());
+        }
+        let mut tree = format!("commit {SCRATCH}\ncommitter <> 0 +0000\ndata 0\nfrom {commit}\n");
+        for (index, (entry, _)) in files.iter().enumerate() {
+            let _ = writeln!(tree, "M {} :{} {}", entry.mode, index + 1, quoted(&entry.path));
+        }
+        tree.push_str("ls \"\"\n");
+        stream.extend(tree.into_bytes());
+        let made = self.git.local(&["fast-import", "--quiet", "--force", "--depth=0"], &stream).await?;
+        let made = String::from_utf8_lossy(&made);
+        let mut lines = made.lines();
+        self.blobs.extend(lines.by_ref().take(files.len()).map(str::to_owned));
+        // `040000 tree <id>`, a tab, the path.
+        let tree = lines.next().and_then(|line| line.split(['\t', ' ']).nth(2));
+        tree.map(str::to_owned).ok_or_else(|| GitError::Broken("git fast-import: it makes no tree".to_owned()))
+    }
+}
+
+/// Reads `<id> blob <size>`, a line feed, the bytes, a line feed, so many times.
+async fn read<T: Send + 'static>(
+    mut stdout: BufReader<ChildStdout>,
+    count: usize,
+    work: impl Fn(Vec<Blob>) -> Vec<T> + Clone + Send + 'static,
+) -> Result<Vec<T>, String> {
+    let at_once = std::thread::available_parallelism().map_or(1, Into::into);
+    let (mut working, mut done): (VecDeque<JoinHandle<Vec<T>>>, _) = (VecDeque::new(), Vec::new());
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    let ended = |_| "the work on the files broke".to_owned();
+    for left in (0..count).rev() {
+        let mut header = String::new();
+        stdout.read_line(&mut header).await.map_err(|error| error.to_string())?;
+        let mut words = header.trim_end().split(' ');
+        let (Some(id), Some("blob"), Some(Ok(size))) =
+            (words.next(), words.next(), words.next().map(str::parse::<usize>))
+        else {
+            return Err(format!("a blob cannot be read: {}", header.trim_end()));
+        };
+        let mut text = Vec::new();
+        let mut body = (&mut stdout).take(size as u64 + 1);
+        let read = match size > MAX_BYTES {
+            true => tokio::io::copy_buf(&mut body, &mut tokio::io::sink()).await,
+            false => {
+                text.reserve_exact(size + 1);
+                body.read_to_end(&mut text).await.map(|read| read as u64)
+            }
+        };
+        if read.map_err(|error| error.to_string())? != size as u64 + 1 {
+            return Err(format!("the blob {id} ends early"));
+        }
+        text.pop();
+        bytes += text.len();
+        batch.push((id.to_owned(), if size > MAX_BYTES { Err(size) } else { Ok(text) }));
+        if bytes > BATCH || left == 0 {
+            if working.len() == at_once
+                && let Some(first) = working.pop_front()
+            {
+                done.extend(first.await.map_err(ended)?);
+            }
+            let (batch, work) = (std::mem::take(&mut batch), work.clone());
+            working.push_back(tokio::task::spawn_blocking(move || work(batch)));
+            bytes = 0;
+        }
+    }
+    for last in working {
+        done.extend(last.await.map_err(ended)?);
+    }
+    Ok(done)
+}
+
+/// As `git fast-import` reads a path.
+fn quoted(path: &str) -> String {
+    format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
