@@ -263,7 +263,8 @@ async fn every_shape_of_workload_is_updated_as_its_annotations_say() {
         .await;
     }
     // Everything was looked at once: listings of two repositories, and the digests that pins need.
-    assert_eq!(operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await, 2.0);
+    let listings = operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+    assert_eq!(listings, 2.0, "{}", operator.process.output());
 }
 
 #[tokio::test(flavor = "multi_thread")]
