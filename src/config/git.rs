@@ -191,6 +191,9 @@ impl GitConfig {
         if self.forge.is_some() && !has_token {
             wrong("forge: it needs a token: one over HTTPS in `credentials`, or `tokenFile` in `request`".to_owned());
         }
+        if self.credentials.github_app.is_some() && !matches!(self.forge.as_deref(), None | Some("github")) {
+            wrong("forge: `githubApp` is an app of GitHub; this forge wants `tokenFile` or `tokenEnv`".to_owned());
+        }
         if self.forge.is_none() && self.api.is_some() {
             wrong("`api` belongs to `forge`".to_owned());
         }
@@ -405,6 +408,8 @@ mod tests {
     #[case("forge: gitea\napi: http://git.example.com/api/v1\nrequest: {tokenFile: /t}", "api: a token is only sent")]
     #[case("credentials: {githubApp: {appId: 7, keyFile: /k}, tokenFile: /t}", "only one of")]
     #[case("credentials: {githubApp: {appId: Iv1.a, installationId: 8, keyFile: /k}}", "")]
+    #[case("forge: github\ncredentials: {githubApp: {appId: 7, keyFile: /k}}", "")]
+    #[case("forge: gitea\ncredentials: {githubApp: {appId: 7, keyFile: /k}}", "an app of GitHub")]
     #[case("commits: workload", "")]
     #[case("poke: [{fluxReceiver: {url: 'http://receiver.flux-system/hook/a', secretFile: /s}}]", "")]
     #[case("poke: [{fluxReceiver: {url: 'http://receiver.flux-system/hook/a'}}]", "the URL is the secret")]

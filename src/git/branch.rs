@@ -10,6 +10,8 @@ use super::{
 pub(super) struct Tip {
     /// The commit.
     pub(super) commit: String,
+    /// The e-mail address of whoever made it as it is.
+    pub(super) email: String,
     /// Its whole message.
     pub(super) message: String,
 }
@@ -33,8 +35,10 @@ impl Mirror {
                 return Err(GitError::Broken("the branch of the request moves".to_owned()));
             }
         }
-        let message = self.git.local(&["log", "-1", "--format=%B", commit], b"").await?;
-        Ok(Some(Tip { commit: commit.to_owned(), message: String::from_utf8_lossy(&message).into_owned() }))
+        let shown = self.git.local(&["log", "-1", "--format=%ce%n%B", commit], b"").await?;
+        let shown = String::from_utf8_lossy(&shown);
+        let (email, message) = shown.split_once('\n').unwrap_or((&shown, ""));
+        Ok(Some(Tip { commit: commit.to_owned(), email: email.to_owned(), message: message.to_owned() }))
     }
 
     async fn has(&self, commit: &str) -> bool {

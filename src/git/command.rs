@@ -24,7 +24,7 @@ use super::{
     forges::GithubApp,
     settings::{Credentials, Settings},
 };
-use crate::{domain::image::excerpt, ports::Clock};
+use crate::ports::Clock;
 
 /// How long a command without a server may take, and one with.
 const LOCAL: Duration = Duration::from_secs(120);
@@ -289,7 +289,7 @@ fn words(stderr: &str) -> String {
     let line: String = line.chars().take(1024).collect();
     let said = line.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"");
     match said.contains("terminal prompts disabled") || said.contains("Authentication failed") {
-        true => format!("the Git server wants credentials, or refuses these: {}", excerpt(&said)),
+        true => format!("the Git server wants credentials, or refuses these: {said}"),
         false => said,
     }
 }

@@ -43,12 +43,13 @@ impl Snapshot {
         let is_known = self.made == mirror.made;
         let changes = mirror.changes(is_known.then_some(&self.commit), commit).await?;
         let within = |path: &str| settings.paths.as_ref().is_none_or(|globs| globs.is_match(path));
-        let changes = changes.into_iter().filter(|(path, _)| within(path) && Facts::is_wanted(path));
-        let changes: Vec<(Arc<str>, Option<TreeEntry>)> = changes.collect();
+        let changes: Vec<(Arc<str>, Option<TreeEntry>)> =
+            changes.into_iter().filter(|(path, _)| within(path)).collect();
+        let is_read = |entry: &&TreeEntry| entry.left_alone().is_none() && Facts::is_wanted(&entry.path);
 
         let key = |entry: &TreeEntry| key(entry, settings);
         let mut unread: HashMap<String, HashSet<Way>> = HashMap::new();
-        for entry in changes.iter().filter_map(|(_, entry)| entry.as_ref()) {
+        for entry in changes.iter().filter_map(|(_, entry)| entry.as_ref()).filter(is_read) {
             let key = key(entry);
             if !self.facts.contains_key(&key) {
                 unread.entry(key.0).or_default().insert(key.1);
@@ -68,6 +69,13 @@ impl Snapshot {
             files.remove(&path);
             entries.remove(&path);
             let Some(entry) = entry else { continue };
+            if let Some(why) = entry.left_alone() {
+                files.insert(path, Arc::new(Facts::left_alone(why)));
+                continue;
+            }
+            if !is_read(&&entry) {
+                continue;
+            }
             if let Some(facts) = self.facts.get(&key(&entry)).filter(|facts| !facts.is_empty()) {
                 files.insert(path.clone(), facts.clone());
             }

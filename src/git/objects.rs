@@ -27,7 +27,7 @@ const SCRATCH: &str = "refs/supercargo/tree";
 /// A file of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TreeEntry {
-    /// `100644` or `100755`.
+    /// `100644` or `100755`; `120000` of a link, `160000` of a submodule.
     pub(super) mode: String,
     /// The blob's id.
     pub(super) blob: String,
@@ -35,12 +35,23 @@ pub(super) struct TreeEntry {
     pub(super) path: Arc<str>,
 }
 
+impl TreeEntry {
+    /// Why it is not read, if it is no regular file.
+    pub(super) fn left_alone(&self) -> Option<&'static str> {
+        match &*self.mode {
+            "120000" => Some("a link, which is not followed"),
+            "160000" => Some("a submodule, which is not read"),
+            _ => None,
+        }
+    }
+}
+
 /// A blob's id and bytes; if these are more than are read, their number.
 pub(super) type Blob = (String, Result<Vec<u8>, usize>);
 
 impl Mirror {
     /// The paths at which one commit has another file than another (or than none has), and the file that it has there.
-    /// Links and submodules are no files, and names that are no UTF-8 are left alone.
+    /// Names that are no UTF-8 are left alone.
     pub(super) async fn changes(
         &self,
         from: Option<&str>,
@@ -58,8 +69,9 @@ impl Mirror {
                 continue;
             };
             let path: Arc<str> = path.into();
-            let is_file = mode.starts_with("100");
-            let entry = is_file.then(|| TreeEntry { mode: mode.to_owned(), blob: blob.to_owned(), path: path.clone() });
+            let is_there = mode != "000000";
+            let entry =
+                is_there.then(|| TreeEntry { mode: mode.to_owned(), blob: blob.to_owned(), path: path.clone() });
             changes.push((path, entry));
         }
         Ok(changes)

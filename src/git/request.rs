@@ -107,7 +107,11 @@ pub(super) async fn round(
     let known = Known::new(requests.forge.find(&branch).await?);
     let head = target.read(work).await?;
     let tip = work.mirror.tip(&branch).await?;
-    let held = tip.as_ref().map(|tip| brought(&tip.message, &write, group.as_ref(), target.clock.now()));
+    // What somebody has amended is no longer ours.
+    let held = tip
+        .as_ref()
+        .filter(|tip| tip.email == target.settings.author.1)
+        .map(|tip| brought(&tip.message, &write, group.as_ref(), target.clock.now()));
     let held = held.unwrap_or_default();
 
     let mut all: Vec<Asked> = asked.iter().map(|one| without_refused(one, &known.refused)).collect();

@@ -37,6 +37,7 @@ pub struct Facts {
     /// The line on which SOPS's seal stands: no value may change.
     pub(super) sealed: Option<usize>,
     problems: Vec<ManifestError>,
+    left_alone: Option<&'static str>,
 }
 
 /// More of one kind than this are not kept from one file.
@@ -82,6 +83,11 @@ impl Facts {
             facts.problems.push(ManifestError::new(1, reason));
         }
         facts
+    }
+
+    /// Of what is no file, and why it is not read.
+    pub fn left_alone(why: &'static str) -> Self {
+        Self { left_alone: Some(why), ..Self::default() }
     }
 
     /// Reads the text of a file of this kind. If the configuration names values of it, no word need promise any.
@@ -217,6 +223,7 @@ impl Facts {
             is_chart,
             sealed: _,
             problems,
+            left_alone,
         } = self;
         manifests.workloads.is_empty()
             && manifests.namespaces.is_empty()
@@ -229,10 +236,17 @@ impl Facts {
             && listed.is_empty()
             && !is_chart
             && problems.is_empty()
+            && left_alone.is_none()
     }
 
     /// What could not be read, and why.
     pub fn problems(&self) -> &[ManifestError] {
         &self.problems
+    }
+
+    /// The first thing here that was not read, and its line.
+    pub(super) fn first_unread(&self) -> Option<(usize, &str)> {
+        let problem = self.problems.first().map(|problem| (problem.line, &*problem.reason));
+        problem.or_else(|| self.left_alone.map(|why| (1, why)))
     }
 }

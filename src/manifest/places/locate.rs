@@ -234,11 +234,11 @@ impl<'f> Index<'f> {
 
     /// The files, or parts of them, that could not be read: what is looked for may stand there.
     fn left_alone(&self) -> String {
-        let mut all = self.files.iter().filter_map(|(path, facts)| Some((path, facts.problems().first()?)));
+        let mut all = self.files.iter().filter_map(|(path, facts)| Some((path, facts.first_unread()?)));
         let shown: Vec<String> = all
             .by_ref()
             .take(MAX_LEFT_ALONE)
-            .map(|(path, problem)| format!("{}:{}: {}", excerpt(path), problem.line, problem.reason))
+            .map(|(path, (line, reason))| format!("{}:{line}: {reason}", excerpt(path)))
             .collect();
         match (shown.is_empty(), all.count()) {
             (true, _) => String::new(),

@@ -230,6 +230,22 @@ async fn what_a_person_put_on_the_branch_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_amended_is_left_alone() {
+    let bench = bench("pr-amended").await;
+    bench.codes([wish("web", "1.1.0")]).await;
+    let branch = bench.branch();
+    let message = branch.git(&["log", "-1", "--format=%B", BRANCH]);
+    let message = String::from_utf8(message).unwrap();
+    let (tree, parent) = (format!("{BRANCH}^{{tree}}"), format!("{BRANCH}^"));
+    let person = ["-c", "user.name=Ada", "-c", "user.email=ada@example.test"];
+    let amend = ["commit-tree", &tree, "-p", &parent, "-m", &message];
+    let amended = String::from_utf8(branch.git(&[&person[..], &amend].concat())).unwrap();
+    branch.git(&["update-ref", &format!("refs/heads/{BRANCH}"), amended.trim()]);
+    assert_eq!(bench.codes([wish("web", "1.2.0")]).await, ["git-conflict"]);
+    assert_eq!(bench.branch().head(), amended.trim());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_forge_that_refuses_is_told_of_and_the_request_is_opened_when_it_may_be() {
     let bench = bench("pr-scope").await;
     let gitea = bench.repo.gitea;

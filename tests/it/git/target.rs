@@ -277,7 +277,26 @@ async fn what_is_no_file_of_the_tree_is_left_alone() {
     assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.1.0")).await), "committed");
     assert_eq!(text(&repo, "real.yaml"), manifest("web", "1.1.0"));
     assert_eq!(repo.read("latin.yaml"), b"a: \xe4\nimage: r.example/web:1.0.0\n");
-    assert_eq!(code(&one(&target, plan("api", "1.0.0", "1.1.0")).await), "git-no-place");
+    let outcome = one(&target, plan("api", "1.0.0", "1.1.0")).await;
+    let Outcome::Blocked(reason) = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(reason.code, Code::GitNoPlace);
+    let says = ["link.yaml:1: a link, which is not followed", "apps.yaml:1: a link", "latin.yaml:1: this is no UTF-8"];
+    assert!(says.iter().all(|say| reason.message.contains(say)), "{reason:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submodule_is_named_where_a_workload_has_no_other_place_until_it_is_gone() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let repo = server.create("deploy", &[("web.yaml", manifest("web", "1.0.0").as_bytes())]);
+    repo.put(&[("vendor/apps", Put::Submodule(&repo.head()))], "Share", PERSON);
+    let target = target(settings(&server.url("deploy"), folder.path()));
+    let says = async || match one(&target, plan("api", "1.0.0", "1.1.0")).await {
+        Outcome::Blocked(reason) => reason.message.contains("vendor/apps:1: a submodule, which is not read"),
+        other => panic!("{other:?}"),
+    };
+    assert!(says().await);
+    repo.put(&[("vendor/apps", Put::Gone)], "Share no more", PERSON);
+    assert!(!says().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
