@@ -1,15 +1,13 @@
 //! GitHub, by its documentation: payloads are those of "REST API endpoints for pull requests".
 
-use std::sync::{Arc, Mutex};
-
 use serde_json::{Value, json};
-use supercargo::git::forges::{Forge, ForgeError, NewRequest, RequestState};
+use supercargo::git::forges::{ForgeError, NewRequest, RequestState};
 
-use super::{Came, Reply, Server, TOKEN, body, connect, failed, held, new, reply, settings};
+use super::{Came, Reply, Site, TOKEN, body, connect, failed, held, new, reply, settings, start};
 
 /// The state of `octocat/Hello-World`.
 #[derive(Default)]
-struct Hub {
+pub(crate) struct Hub {
     pulls: Vec<Value>,
     /// Whether the plan has drafts.
     drafts: bool,
@@ -54,7 +52,11 @@ fn invalid(errors: Value) -> Reply {
     )
 }
 
-impl Hub {
+impl Site for Hub {
+    const KIND: &'static str = "github";
+    const REPOSITORY: &'static str = "octocat/Hello-World";
+    const API: &'static str = "/api/v3";
+
     fn answer(&mut self, came: &Came) -> Reply {
         if came.header("authorization") != format!("Bearer {TOKEN}") {
             return reply(
@@ -109,6 +111,21 @@ impl Hub {
         }
     }
 
+    fn requests(&mut self) -> &mut Vec<Value> {
+        &mut self.pulls
+    }
+
+    fn merge(&mut self, number: usize) {
+        self.close(number);
+        self.pulls[number - 1]["merged_at"] = json!("2011-01-26T19:01:12Z");
+    }
+
+    fn close(&mut self, number: usize) {
+        self.pulls[number - 1]["state"] = json!("closed");
+    }
+}
+
+impl Hub {
     fn list(&self, came: &Came) -> Value {
         let query = |name: &str| came.query.get(name).map_or("", String::as_str);
         assert_eq!((query("base"), query("sort"), query("direction")), ("main", "created", "desc"));
@@ -153,17 +170,6 @@ impl Hub {
     }
 }
 
-async fn start(hub: Hub) -> (Arc<Mutex<Hub>>, Server, Arc<dyn Forge>) {
-    let hub = Arc::new(Mutex::new(hub));
-    let server = Server::start({
-        let hub = hub.clone();
-        move |came| hub.lock().unwrap().answer(came)
-    })
-    .await;
-    let forge = connect(&settings("github", &format!("{}/octocat/Hello-World.git", server.url), None), held(TOKEN));
-    (hub, server, forge)
-}
-
 #[tokio::test]
 async fn a_request_is_opened_once_found_updated_and_closed() {
     let (hub, server, forge) = start(Hub { drafts: true, ..Hub::default() }).await;
@@ -194,8 +200,7 @@ async fn a_request_is_opened_once_found_updated_and_closed() {
     assert_eq!((closed.state, &*closed.title), (RequestState::Closed, "Update web to 1.2.0"));
     let next = forge.open(&new("supercargo/web")).await.unwrap();
     assert_eq!((next.request.number, next.is_new), (2, true));
-    hub.lock().unwrap().pulls[1]["state"] = json!("closed");
-    hub.lock().unwrap().pulls[1]["merged_at"] = json!("2011-01-26T19:01:12Z");
+    hub.lock().unwrap().merge(2);
     let merged = forge.find("supercargo/web").await.unwrap().unwrap();
     assert_eq!((merged.number, merged.state), (2, RequestState::Merged));
     assert_eq!(merged.merge_commit.as_deref(), Some("e5bd3914e2e596debea16f433f57875b5b90bcd6"));

@@ -1,15 +1,13 @@
 //! GitLab, by its documentation: payloads are those of "Merge requests API".
 
-use std::sync::{Arc, Mutex};
-
 use serde_json::{Value, json};
-use supercargo::git::forges::{Forge, ForgeError, NewRequest, RequestState};
+use supercargo::git::forges::{ForgeError, NewRequest, RequestState};
 
-use super::{Came, Reply, Server, TOKEN, body, connect, failed, held, new, reply, settings};
+use super::{Came, Reply, Site, TOKEN, body, connect, failed, held, new, reply, settings, start};
 
 /// The state of the project `my-group/sub/my-project`, whose id is 3.
 #[derive(Default)]
-struct Lab {
+pub(crate) struct Lab {
     merges: Vec<Value>,
     /// Whether it has found out yet that requests can be merged.
     is_ready: bool,
@@ -42,7 +40,11 @@ fn merge(iid: usize, new: &Value, source: Value) -> Value {
     })
 }
 
-impl Lab {
+impl Site for Lab {
+    const KIND: &'static str = "gitlab";
+    const REPOSITORY: &'static str = "my-group/sub/my-project";
+    const API: &'static str = "/api/v4";
+
     fn answer(&mut self, came: &Came) -> Reply {
         if came.header("authorization") != format!("Bearer {TOKEN}") {
             return reply(401, json!({"message": "401 Unauthorized"}));
@@ -65,10 +67,9 @@ impl Lab {
                 }
                 merge["draft"] = json!(merge["title"].as_str().unwrap().starts_with("Draft: "));
                 if came.body["state_event"] == "close" {
-                    merge["state"] = json!("closed");
-                    merge["closed_by"] = user(&json!(12));
+                    self.close(iid);
                 }
-                reply(200, merge.clone())
+                reply(200, self.merges[iid - 1].clone())
             }
             ("PUT", Some(_), true) if !self.is_ready => reply(405, json!({"message": "405 Method Not Allowed"})),
             ("PUT", Some(iid), true) => {
@@ -83,6 +84,25 @@ impl Lab {
         }
     }
 
+    fn requests(&mut self) -> &mut Vec<Value> {
+        &mut self.merges
+    }
+
+    fn merge(&mut self, number: usize) {
+        let merge = &mut self.merges[number - 1];
+        merge["state"] = json!("merged");
+        merge["merge_user"] = user(&json!(87854));
+        merge["squash_commit_sha"] = json!("9999999999999999999999999999999999999999");
+    }
+
+    fn close(&mut self, number: usize) {
+        let merge = &mut self.merges[number - 1];
+        merge["state"] = json!("closed");
+        merge["closed_by"] = user(&json!(12));
+    }
+}
+
+impl Lab {
     fn list(&self, came: &Came) -> Value {
         let query = |name: &str| came.query.get(name).map_or("", String::as_str);
         assert_eq!((query("target_branch"), query("order_by"), query("sort")), ("main", "created_at", "desc"));
@@ -115,17 +135,6 @@ impl Lab {
     }
 }
 
-async fn start(lab: Lab) -> (Arc<Mutex<Lab>>, Server, Arc<dyn Forge>) {
-    let lab = Arc::new(Mutex::new(lab));
-    let server = Server::start({
-        let lab = lab.clone();
-        move |came| lab.lock().unwrap().answer(came)
-    })
-    .await;
-    let forge = connect(&settings("gitlab", &format!("{}/my-group/sub/my-project.git", server.url), None), held(TOKEN));
-    (lab, server, forge)
-}
-
 #[tokio::test]
 async fn a_request_is_opened_once_found_updated_and_closed() {
     let (lab, server, forge) = start(Lab::default()).await;
@@ -151,12 +160,7 @@ async fn a_request_is_opened_once_found_updated_and_closed() {
     let closed = forge.find("supercargo/web").await.unwrap().unwrap();
     assert_eq!((closed.state, closed.closed_by.as_deref()), (RequestState::Closed, Some("axel.block")));
     assert_eq!(forge.open(&new("supercargo/web")).await.unwrap().request.number, 2);
-    {
-        let merge = &mut lab.lock().unwrap().merges[1];
-        merge["state"] = json!("merged");
-        merge["merge_user"] = user(&json!(87854));
-        merge["squash_commit_sha"] = json!("9999999999999999999999999999999999999999");
-    }
+    lab.lock().unwrap().merge(2);
     let merged = forge.find("supercargo/web").await.unwrap().unwrap();
     assert_eq!((merged.number, merged.state, merged.closed_by.as_deref()), (2, RequestState::Merged, Some("DouweM")));
     assert_eq!(merged.merge_commit.as_deref(), Some("9999999999999999999999999999999999999999"));

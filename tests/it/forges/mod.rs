@@ -104,9 +104,38 @@ impl Server {
     }
 }
 
-pub(crate) use github_app::app_key;
+/// A forge by its documentation, and what people do there.
+pub(crate) trait Site: Default + Send + 'static {
+    /// As the configuration names it.
+    const KIND: &'static str;
+    /// The repository that it has.
+    const REPOSITORY: &'static str;
+    /// The path of its API.
+    const API: &'static str;
+    fn answer(&mut self, came: &Came) -> Reply;
+    /// In the order of their numbers.
+    fn requests(&mut self) -> &mut Vec<Value>;
+    fn merge(&mut self, number: usize);
+    fn close(&mut self, number: usize);
+}
 
-const TOKEN: &str = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
+/// Serves it.
+pub(crate) async fn serve<S: Site>(site: S) -> (Arc<Mutex<S>>, Server) {
+    let site = Arc::new(Mutex::new(site));
+    let answering = site.clone();
+    (site, Server::start(move |came| answering.lock().unwrap().answer(came)).await)
+}
+
+/// Serves it to a client that holds its token.
+async fn start<S: Site>(site: S) -> (Arc<Mutex<S>>, Server, Arc<dyn Forge>) {
+    let (site, server) = serve(site).await;
+    let forge = connect(&settings(S::KIND, &format!("{}/{}.git", server.url, S::REPOSITORY), None), held(TOKEN));
+    (site, server, forge)
+}
+
+pub(crate) use {github::Hub, github_app::app_key, gitlab::Lab};
+
+pub(crate) const TOKEN: &str = "ghp_16C7e42F292c6912E7710c838347Ae178B4a";
 
 pub(crate) fn held(token: &str) -> AnyToken {
     Arc::new(Secret::Value(SecretString::from(token.to_owned())))

@@ -4,6 +4,7 @@ mod alone;
 mod app;
 mod configured;
 mod crash;
+mod documented;
 mod forge;
 mod operator;
 mod origins;

@@ -79,7 +79,10 @@ async fn a_pushed_image_is_committed_and_followed_until_the_cluster_runs_it() {
     registry.push("team/web", "1.2.0", &Image::unique()).await;
     commits(&repo, 3).await;
     assert_eq!(String::from_utf8(repo.read("apps/web.yaml")).unwrap(), before.replace("1.0.0", "1.2.0"));
-    assert_eq!(operator.metric("supercargo_updates_total", "committed").await, 2.0);
+    eventually("it counts both", async || {
+        (operator.metric("supercargo_updates_total", "committed").await == 2.0).then_some(())
+    })
+    .await;
 
     let said = operator.process.output();
     assert!(!said.contains("geheim") && !said.contains("Z2VoZWlt"), "{said}");
