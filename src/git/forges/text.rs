@@ -112,7 +112,7 @@ fn breaks(chars: &[char], at: usize) -> bool {
     match chars[at] {
         // `image@sha256:…` mentions nobody, and is there to be copied.
         '@' => {
-            let is_digest = follows("sha256:") && at > 0 && chars[at - 1].is_alphanumeric();
+            let is_digest = follows("sha256:") && at > 0 && chars[at - 1].is_ascii_alphanumeric();
             *next != ' ' && !is_digest
         }
         c if SIGILS.contains(c) => next.is_alphanumeric() || matches!(next, '"' | '_' | '@' | '{'),
@@ -122,7 +122,7 @@ fn breaks(chars: &[char], at: usize) -> bool {
         // `GH-1`
         '-' => {
             let is_gh = at >= 2 && matches!(chars[at - 2..at], ['g' | 'G', 'h' | 'H']);
-            is_gh && next.is_numeric() && !at.checked_sub(3).is_some_and(|at| chars[at].is_alphanumeric())
+            is_gh && next.is_numeric() && !at.checked_sub(3).is_some_and(|at| chars[at].is_ascii_alphanumeric())
         }
         _ => false,
     }
@@ -191,6 +191,7 @@ mod tests {
     #[case("a@example.com", "a@·example.com")]
     #[case("Closes #1, fixes GH-2", "Closes \\#·1, fixes GH-·2")]
     #[case("resolves owner/repo#3", "resolves owner/repo\\#·3")]
+    #[case("äGH-2, ä@sha256:b", "äGH-·2, ä@·sha256:b")]
     #[case("high-5, ugh-1", "high-5, ugh-1")]
     #[case("!4 &5 ~6 $7 %8 ^alert#9", "\\!·4 &amp;·5 \\~·6 \\$·7 %·8 \\^·alert\\#·9")]
     #[case("~\"a label\" [issue:1]", "\\~·\"a label\" \\[·issue:1\\]")]
