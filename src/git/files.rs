@@ -49,13 +49,19 @@ impl Snapshot {
 
         let key = |entry: &TreeEntry| key(entry, settings);
         let mut unread: HashMap<String, HashSet<Way>> = HashMap::new();
+        // In the order of the paths: the server has deltas between neighbours, and need not make others.
+        let mut blobs = Vec::new();
         for entry in changes.iter().filter_map(|(_, entry)| entry.as_ref()).filter(is_read) {
             let key = key(entry);
-            if !self.facts.contains_key(&key) {
-                unread.entry(key.0).or_default().insert(key.1);
+            if self.facts.contains_key(&key) {
+                continue;
             }
+            let ways = unread.entry(key.0).or_insert_with_key(|blob| {
+                blobs.push(blob.clone());
+                HashSet::new()
+            });
+            ways.insert(key.1);
         }
-        let blobs: Vec<String> = unread.keys().cloned().collect();
         let unread = Arc::new(unread);
         self.facts.extend(mirror.blobs(&blobs, move |batch| parse(batch, &unread)).await?);
 

@@ -14,6 +14,7 @@ use axum::{
     extract::{self, State},
     http::{HeaderMap, HeaderValue, StatusCode, header, response::Builder},
     response::{IntoResponse, Response},
+    serve::ListenerExt as _,
 };
 use futures::{StreamExt as _, stream};
 use tempfile::TempDir;
@@ -119,7 +120,11 @@ impl GitServer {
         let base = format!("{scheme}://{}", listener.local_addr().expect("an address"));
         let app = Router::new().fallback(answer).with_state(shared.clone());
         match tls {
-            None => tokio::spawn(async move { axum::serve(listener, app).await }),
+            None => {
+                // As every server for Git does; else each answer in parts waits 40 ms for an acknowledgement.
+                let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("a socket"));
+                tokio::spawn(async move { axum::serve(listener, app).await })
+            }
             Some(certified) => {
                 let listener = TlsListener::new(listener, &certified);
                 tokio::spawn(async move { axum::serve(listener, app).await })
