@@ -19,8 +19,8 @@ use crate::manifest::MAX_BYTES;
 const NO_FILES: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 /// Blobs are handed over in batches of about so many bytes.
 const BATCH: usize = 1 << 20;
-/// So many blobs are fetched in one request; git's time for it grows with the square of their number.
-const LOT: usize = 4096;
+/// So many blobs are fetched in one request; where there are more, these are read while the next ones come.
+const LOT: usize = 16_384;
 /// Where a tree is kept until its commit is made.
 const SCRATCH: &str = "refs/supercargo/tree";
 
