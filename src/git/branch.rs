@@ -20,25 +20,28 @@ impl Mirror {
     /// The branch's end, if there is such a branch.
     pub(super) async fn tip(&mut self, branch: &str) -> Result<Option<Tip>, GitError> {
         let branch = format!("refs/heads/{branch}");
-        let (listed, _) = self.git.remote(&["ls-remote", "origin", &branch], b"").await?;
-        let listed = String::from_utf8_lossy(&listed).into_owned();
-        let is_it = |line: &&str| line.split_once('\t').is_some_and(|(_, name)| name == branch);
-        let Some((commit, _)) = listed.lines().find(is_it).and_then(|line| line.split_once('\t')) else {
-            return Ok(None);
-        };
-        if !self.has(commit).await {
+        let Some(commit) = self.listed(&branch).await? else { return Ok(None) };
+        if !self.has(&commit).await {
             let refspec = format!("+{branch}:refs/remotes/origin/request");
             let args = [&["fetch", "--quiet", "--filter=blob:none", "--depth=1"], &FETCH[..], &["origin", &refspec]];
             self.git.remote(&args.concat(), b"").await?;
-            if !self.has(commit).await {
+            if !self.has(&commit).await {
                 // It has moved in between; the lease of the next push is about what was seen.
                 return Err(GitError::Broken("the branch of the request moves".to_owned()));
             }
         }
-        let shown = self.git.local(&["log", "-1", "--format=%ce%n%B", commit], b"").await?;
+        let shown = self.git.local(&["log", "-1", "--format=%ce%n%B", &commit], b"").await?;
         let shown = String::from_utf8_lossy(&shown);
         let (email, message) = shown.split_once('\n').unwrap_or((&shown, ""));
-        Ok(Some(Tip { commit: commit.to_owned(), email: email.to_owned(), message: message.to_owned() }))
+        Ok(Some(Tip { commit, email: email.to_owned(), message: message.to_owned() }))
+    }
+
+    /// The commit that a branch of the server has now.
+    pub(super) async fn listed(&self, branch: &str) -> Result<Option<String>, GitError> {
+        let (listed, _) = self.git.remote(&["ls-remote", "origin", branch], b"").await?;
+        let listed = String::from_utf8_lossy(&listed);
+        let is_it = |line: &&str| line.split_once('\t').is_some_and(|(_, name)| name == branch);
+        Ok(listed.lines().find(is_it).and_then(|line| Some(line.split_once('\t')?.0.to_owned())))
     }
 
     async fn has(&self, commit: &str) -> bool {

@@ -4,20 +4,18 @@ use std::{collections::HashSet, fs, io, sync::Arc, time::Duration};
 
 use super::{
     command::{Git, GitError},
-    history::{CHANGE, History},
+    log::Log,
     settings::Settings,
 };
 use crate::ports::Clock;
 
-/// How far back our own commits are looked for.
-const HISTORY: &str = "500";
 /// Nothing but what is asked for.
 pub(super) const FETCH: [&str; 3] = ["--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"];
 /// More packs than this make the clone slow: it is made anew.
 const PACKS: usize = 100;
 
 /// The branch as it was fetched last.
-const TIP: &str = "refs/remotes/origin/tip";
+pub(super) const TIP: &str = "refs/remotes/origin/tip";
 
 /// How often, and after which pause, a lock is asked for that somebody else holds.
 const LOCK_TRIES: u32 = 20;
@@ -38,7 +36,7 @@ pub(super) struct Mirror {
     pub(super) blobs: HashSet<String>,
     /// Whether the server sent everything, as it knows no filters.
     pub(super) whole: bool,
-    deepened: bool,
+    pub(super) log: Log,
 }
 
 /// What came of a push.
@@ -55,13 +53,13 @@ pub(super) enum Pushed {
 impl Mirror {
     pub(super) fn new(settings: Arc<Settings>, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
         let git = Git::new(settings.clone(), clock.clone(), inherited);
-        let blobs = HashSet::new();
-        Self { git, settings, clock, lock: None, head: None, made: 0, blobs, whole: false, deepened: false }
+        let (blobs, log) = (HashSet::new(), Log::default());
+        Self { git, settings, clock, lock: None, head: None, made: 0, blobs, whole: false, log }
     }
 
     /// Forgets the clone, so that the next use makes it anew.
     pub(super) fn reset(&mut self) {
-        (self.head, self.whole, self.deepened) = (None, false, false);
+        (self.head, self.whole, self.log) = (None, false, Log::default());
         self.blobs.clear();
     }
 
@@ -71,13 +69,20 @@ impl Mirror {
         if self.packs() > PACKS {
             self.reset();
         }
-        if self.head.is_none() {
-            self.make().await?;
+        match &self.head {
+            None => self.make().await?,
+            Some(head) => {
+                if self.listed(&format!("refs/heads/{}", self.settings.branch)).await?.as_ref() == Some(head) {
+                    return Ok(head.clone());
+                }
+            }
         }
         let refspec = self.refspec();
-        let depth: &[&str] = if self.head.is_none() { &["--depth=1"] } else { &[] };
-        let args = [&["fetch", "--quiet", "--filter=blob:none"], &FETCH[..], depth, &["origin", &refspec]].concat();
-        let (_, said) = self.git.remote(&args, b"").await?;
+        // The newest commit alone: with what has been merged since, the history that this began with would come too.
+        let args = [&["fetch", "--quiet", "--filter=blob:none", "--depth=1"], &FETCH[..], &["origin", &refspec]];
+        let args = args.concat();
+        let ((_, said), newest) = futures::try_join!(self.git.remote(&args, b""), self.follow_log())?;
+        self.followed_log(newest);
         self.whole |= said.contains("filtering not recognized");
         let head = self.git.local(&["rev-parse", "--verify", "--quiet", TIP], b"").await?;
         let head = String::from_utf8_lossy(&head).trim().to_owned();
@@ -133,7 +138,7 @@ impl Mirror {
         Ok(())
     }
 
-    fn refspec(&self) -> String {
+    pub(super) fn refspec(&self) -> String {
         format!("+refs/heads/{}:{TIP}", self.settings.branch)
     }
 
@@ -142,24 +147,12 @@ impl Mirror {
         packs.filter(|entry| entry.path().extension().is_some_and(|e| e == "pack")).count()
     }
 
-    /// What our own commits set, as far back as is looked for.
-    pub(super) async fn history(&mut self, commit: &str) -> Result<History, GitError> {
-        if !self.deepened {
-            let branch = format!("refs/heads/{}", self.settings.branch);
-            let depth = ["--filter=tree:0", "--depth", HISTORY, "origin", &branch];
-            self.git.remote(&[&["fetch", "--quiet"], &FETCH[..], &depth].concat(), b"").await?;
-            self.deepened = true;
-        }
-        let format = format!("--format=%H%x00%(trailers:key={CHANGE},valueonly)%x01");
-        let log = self.git.local(&["log", "-n", HISTORY, &format, commit], b"").await?;
-        Ok(History::parse(&String::from_utf8_lossy(&log)))
-    }
-
     /// Brings a commit to the branch, never by force.
     pub(super) async fn push(&mut self, commit: &str) -> Result<Pushed, GitError> {
         let refspec = format!("{commit}:refs/heads/{}", self.settings.branch);
         let pushed = self.push_as(&[], &refspec).await?;
         if matches!(pushed, Pushed::Done) {
+            self.log.pushed(self.head.as_deref(), commit);
             self.head = Some(commit.to_owned());
         }
         Ok(pushed)

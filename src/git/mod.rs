@@ -7,6 +7,7 @@
 //! | `objects` | what is in the clone: the files of a commit, their texts, new commits |
 //! | `files` | what the files of a commit hold, each blob parsed once |
 //! | `history` | what our own commits set, by their trailers |
+//! | `log` | the newest commits of the branch, where ours tell what they set |
 //! | `branch` | the branches of requests: read, and replaced with a lease |
 //! | `chain` | the commits of one push: one for all updates, or one for each |
 //! | `message` | the message of a commit |
@@ -27,6 +28,7 @@ mod files;
 mod find;
 pub mod forges;
 mod history;
+mod log;
 mod message;
 mod mirror;
 mod objects;

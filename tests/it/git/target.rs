@@ -255,11 +255,46 @@ async fn a_return_to_what_is_older_than_the_clone_is_understood() {
     let credentials = Credentials::Token { username: "bot".to_owned(), secret };
     let target = target(Settings { credentials, ..settings(&server.url("deploy"), folder.path()) });
     assert_eq!(code(&one(&target, plan("web", "1.0.5", "1.1.0")).await), "committed");
+    let kept = folder.path().join("prod.git/kept");
+    std::fs::write(&kept, "").unwrap();
     // The very trees of the first commit, of which the clone has the commit and nothing else.
     repo.commit(&[("a/b/web.yaml", Some(manifest("web", "1.0.0").as_bytes()))], "Go back", PERSON);
     assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.1.0")).await), "reverted");
     assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.2.0")).await), "committed");
     assert_eq!(text(&repo, "a/b/web.yaml"), manifest("web", "1.2.0"));
+    assert!(kept.exists(), "the clone was made anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_of_an_old_branch_brings_no_history_with_it() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let repo = server.create("deploy", &[("web.yaml", manifest("web", "1.0.0").as_bytes())]);
+    let first = repo.head();
+    for n in 0..9 {
+        repo.commit(&[("notes", Some(format!("{n}").as_bytes()))], "Note", PERSON);
+    }
+    let target = target(settings(&server.url("deploy"), folder.path()));
+    assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.1.0")).await), "committed");
+    let old = repo.branch("old");
+    old.git(&["update-ref", "refs/heads/old", &first]);
+    old.commit(&[("api.yaml", Some(manifest("api", "1.0.0").as_bytes()))], "Add it", PERSON);
+    let (ours, theirs) = (repo.head(), old.head());
+    let tree = String::from_utf8(repo.git(&["merge-tree", "--write-tree", &ours, &theirs])).unwrap();
+    let identity = ["-c", "user.name=Pat", "-c", "user.email=pat@example.com"];
+    let merge = ["commit-tree", tree.trim(), "-p", &ours, "-p", &theirs, "-m", "Merge it"];
+    let merged = String::from_utf8(repo.git(&[&identity[..], &merge].concat())).unwrap();
+    repo.git(&["update-ref", "refs/heads/main", merged.trim()]);
+
+    assert_eq!(code(&one(&target, plan("api", "1.0.0", "1.1.0")).await), "committed");
+    assert_eq!(
+        (text(&repo, "web.yaml"), text(&repo, "api.yaml")),
+        (manifest("web", "1.1.0"), manifest("api", "1.1.0"))
+    );
+    let clone = BareRepo { path: folder.path().join("prod.git"), branch: "main".to_owned() };
+    let objects = clone.git(&["cat-file", "--batch-all-objects", "--batch-check"]);
+    let commits = String::from_utf8(objects).unwrap().lines().filter(|line| line.contains(" commit ")).count();
+    // What the branch had first and has now, and ours twice: while made, and as pushed.
+    assert!(commits <= 6, "{commits} commits");
 }
 
 #[tokio::test(flavor = "multi_thread")]

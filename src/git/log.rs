@@ -1,0 +1,90 @@
+//! The branch's newest commits without their files, in a repository of their own. In the clone they would be in the way:
+//! a server takes it that whoever has a commit has its files too, and neither sends these nor avoids deltas against them.
+
+use std::{fs, io, path::PathBuf};
+
+use super::{
+    command::GitError,
+    history::{CHANGE, History},
+    mirror::{FETCH, Mirror, TIP},
+};
+
+/// How far back our own commits are looked for.
+const DEPTH: &str = "500";
+
+/// What is known of that repository.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    is_made: bool,
+    /// The newest commit that it has, also one that we put on top of that.
+    newest: Option<String>,
+}
+
+impl Log {
+    /// A commit of ours is on the branch.
+    pub(super) fn pushed(&mut self, before: Option<&str>, commit: &str) {
+        if self.newest.as_deref() == before {
+            self.newest = Some(commit.to_owned());
+        }
+    }
+}
+
+impl Mirror {
+    /// What our own commits set, as far back as is looked for.
+    pub(super) async fn history(&mut self, commit: &str) -> Result<History, GitError> {
+        if self.log.newest.as_deref() != Some(commit) {
+            self.make_log().await?;
+            self.fetch_log().await?;
+            self.log.newest = Some(commit.to_owned());
+        }
+        let format = format!("--format=%H%x00%(trailers:key={CHANGE},valueonly)%x01");
+        let folder = self.log_folder();
+        let args = ["--git-dir", &folder, "log", "-n", DEPTH, &format, commit];
+        // Our own commits are in the clone.
+        let objects = self.settings.folder.join("objects").display().to_string();
+        let more = vec![("GIT_ALTERNATE_OBJECT_DIRECTORIES".to_owned(), objects)];
+        let log = self.git.tool("git", &args, b"", more).await.map_err(|error| GitError::Broken(error.to_string()))?;
+        Ok(History::parse(&String::from_utf8_lossy(&log)))
+    }
+
+    /// Brings it up to the branch, if it is there; beside the clone, when the branch has moved.
+    pub(super) async fn follow_log(&self) -> Result<Option<String>, GitError> {
+        if !self.log.is_made {
+            return Ok(None);
+        }
+        self.fetch_log().await?;
+        let folder = self.log_folder();
+        let newest = self.git.local(&["--git-dir", &folder, "rev-parse", "--verify", "--quiet", TIP], b"").await?;
+        Ok(Some(String::from_utf8_lossy(&newest).trim().to_owned()))
+    }
+
+    pub(super) fn followed_log(&mut self, newest: Option<String>) {
+        self.log.newest = newest;
+    }
+
+    async fn make_log(&mut self) -> Result<(), GitError> {
+        if self.log.is_made {
+            return Ok(());
+        }
+        let folder = self.log_folder();
+        self.git.local(&["init", "--quiet", "--bare", &folder], b"").await?;
+        let config = |folder: PathBuf| folder.join("config");
+        let copied = fs::copy(config(self.settings.folder.clone()), config(folder.clone().into()));
+        let broken =
+            |error: io::Error| GitError::Broken(format!("the repository of commits in {folder} fails: {error}"));
+        copied.map_err(broken)?;
+        self.log.is_made = true;
+        Ok(())
+    }
+
+    async fn fetch_log(&self) -> Result<(), GitError> {
+        let (folder, refspec) = (self.log_folder(), self.refspec());
+        let fetch = ["--git-dir", &folder, "fetch", "--quiet", "--filter=tree:0", "--depth", DEPTH];
+        self.git.remote(&[&fetch[..], &FETCH, &["origin", &refspec]].concat(), b"").await?;
+        Ok(())
+    }
+
+    fn log_folder(&self) -> String {
+        self.settings.folder.join("log").display().to_string()
+    }
+}
