@@ -230,6 +230,27 @@ async fn what_a_person_put_on_the_branch_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_merge_commit_and_a_branch_that_is_kept_are_no_hindrance() {
+    let mut bench = bench("pr-merge").await;
+    let at = |note: usize, tag: &str| format!("# {note}\n{}", manifest("web", tag));
+    for n in 1..4 {
+        let (old, new) = (format!("1.{}.0", n - 1), format!("1.{n}.0"));
+        assert_eq!(bench.codes([wish("web", &new)]).await, ["request-open"]);
+        bench.restart();
+        bench.repo.commit(&[("web.yaml", Some(at(n, &old).as_bytes()))], "Note").await;
+        assert_eq!(bench.codes([wish("web", &new)]).await, ["request-open"]);
+        assert_eq!(text(&bench.branch(), "web.yaml"), at(n, &new));
+        let request = bench.repo.pulls().await.remove(0);
+        bench.repo.merge(number(&request), "merge").await;
+        bench.restart();
+        // The cluster runs what it ran first.
+        assert_eq!(bench.codes([wish("web", &new)]).await, ["committed"]);
+        assert_eq!(text(&bench.main(), "web.yaml"), at(n, &new));
+        bench.restart();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_amended_is_left_alone() {
     let bench = bench("pr-amended").await;
     bench.codes([wish("web", "1.1.0")]).await;
