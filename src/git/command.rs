@@ -177,6 +177,8 @@ impl Git {
             ("protocol.http.allow", "always"),
             ("protocol.ssh.allow", "always"),
             ("protocol.file.allow", "always"),
+            // What lets git in would be sent to where the redirection leads.
+            ("http.followRedirects", "false"),
             ("http.lowSpeedLimit", "1000"),
             ("http.lowSpeedTime", "60"),
             ("credential.helper", ""),
@@ -283,14 +285,19 @@ fn words(stderr: &str) -> String {
         |line: &str| ["fatal: ", "Please make sure", "and the repository exists"].iter().any(|p| line.starts_with(p));
     let lines: Vec<&str> = match chosen.is_empty() || by_ssh {
         true => stderr.lines().filter(|line| !by_ssh || !is_gits(line)).collect(),
-        false => chosen,
+        false => chosen.clone(),
     };
+    let lines = if lines.iter().all(|line| line.trim().is_empty()) { chosen } else { lines };
     let line = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
     let line: String = line.chars().take(1024).collect();
     let said = line.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"");
-    match said.contains("terminal prompts disabled") || said.contains("Authentication failed") {
-        true => format!("the Git server wants credentials, or refuses these: {said}"),
-        false => said,
+    let any = |signs: &[&str]| signs.iter().any(|sign| said.contains(sign));
+    if any(&["terminal prompts disabled", "Authentication failed"]) {
+        format!("the Git server wants credentials, or refuses these: {said}")
+    } else if any(&["error: 301", "error: 302", "error: 303", "error: 307", "error: 308"]) {
+        format!("the repository has moved, and nothing is sent to where it is now: give its new address: {said}")
+    } else {
+        said
     }
 }
 
@@ -307,6 +314,9 @@ mod tests {
         let ssh = "Host key verification failed.\nfatal: Could not read from remote repository.\n\nPlease make sure you have \
                    the correct access rights\nand the repository exists.\n";
         assert_eq!(words(ssh), "Host key verification failed.");
+        let gone = "fatal: '/g.git' does not appear to be a git repository\nfatal: Could not read from remote repository.\n\n\
+                    Please make sure you have the correct access rights\nand the repository exists.\n";
+        assert!(words(gone).starts_with("'/g.git' does not appear to be a git repository"), "{}", words(gone));
         assert_eq!(words("remote: \u{1b}[31mred\n"), "\\u{1b}[31mred");
     }
 

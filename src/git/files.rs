@@ -41,10 +41,13 @@ impl Snapshot {
             return Ok(());
         }
         let is_known = self.made == mirror.made;
-        let changes = mirror.changes(is_known.then_some(&self.commit), commit).await?;
         let within = |path: &str| settings.paths.as_ref().is_none_or(|globs| globs.is_match(path));
-        let changes: Vec<(Arc<str>, Option<TreeEntry>)> =
-            changes.into_iter().filter(|(path, _)| within(path)).collect();
+        let is_wanted = |path: &str, entry: Option<&TreeEntry>| {
+            let is_known = self.files.contains_key(path) || self.entries.contains_key(path);
+            let is_odd = entry.is_some_and(|entry| entry.left_alone().is_some());
+            within(path) && (is_known || is_odd || Facts::is_wanted(path))
+        };
+        let changes = mirror.changes(is_known.then_some(&self.commit), commit, is_wanted).await?;
         let is_read = |entry: &&TreeEntry| entry.left_alone().is_none() && Facts::is_wanted(&entry.path);
 
         let key = |entry: &TreeEntry| key(entry, settings);

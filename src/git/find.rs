@@ -1,7 +1,7 @@
 //! Where updates stand in the files of a commit, and the new texts that bring them. Pure.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -63,11 +63,28 @@ pub(super) fn paths(findings: &[Finding]) -> impl Iterator<Item = &str> {
 /// Where each of the updates stands in the files.
 pub(super) fn find(asked: &[Asked], files: &Files, settings: &Settings, history: &History) -> Vec<Finding> {
     let index = Index::new(files, &settings.options);
-    asked.iter().map(|asked| finding(asked, &index, settings, history)).collect()
+    let mut reverted = HashMap::new();
+    let mut findings: Vec<Finding> =
+        asked.iter().map(|asked| finding(asked, &index, settings, history, &mut reverted)).collect();
+    // What was moved back for one workload is not set by way of another that has the same place.
+    for finding in &mut findings {
+        if let Finding::Edits(edits, _) = finding
+            && let Some(reason) = edits.iter().find_map(|edit| reverted.get(edit))
+        {
+            *finding = Finding::Blocked(reason.clone());
+        }
+    }
+    findings
 }
 
 /// All changes of an update, or none.
-fn finding(asked: &Asked, index: &Index<'_>, settings: &Settings, history: &History) -> Finding {
+fn finding(
+    asked: &Asked,
+    index: &Index<'_>,
+    settings: &Settings,
+    history: &History,
+    reverted: &mut HashMap<FileEdit, Reason>,
+) -> Finding {
     let Asked { update, instance, .. } = asked;
     let (mut edits, mut places) = (Vec::new(), Vec::new());
     for change in &update.changes {
@@ -89,17 +106,22 @@ fn finding(asked: &Asked, index: &Index<'_>, settings: &Settings, history: &Hist
         for spot in spots {
             let place = format!("{}:{}", spot.path.escape_debug(), spot.line);
             if !spot.edits.is_empty() {
-                let last = history.last(&update.workload, change);
-                if let Some(last) = last.filter(|last| same(&last.to, &change.to)) {
-                    let commit: String = last.commit.chars().take(12).collect();
+                let sets = history.of(&update.workload, change);
+                let last = sets.first();
+                let is_as_we_left_it = last.is_some_and(|last| same(&last.to, &spot.holds));
+                let was_set = sets.iter().find(|set| same(&set.to, &change.to));
+                if let Some(set) = was_set.filter(|_| !is_as_we_left_it) {
+                    let commit: String = set.commit.chars().take(12).collect();
                     let message = format!(
                         "commit {commit} set {} and somebody moved it back ({place} has {}); it is not set again, only \
                          a newer image will be",
                         change.to, spot.holds
                     );
-                    return Finding::Blocked(Reason::new(Code::Reverted, message));
+                    let reason = Reason::new(Code::Reverted, message);
+                    reverted.extend(spot.edits.into_iter().map(|edit| ((spot.path.clone(), edit), reason.clone())));
+                    return Finding::Blocked(reason);
                 }
-                let ours = last.is_some_and(|last| same(&last.to, &spot.holds)) && !is_lower(&change.to, &spot.holds);
+                let ours = is_as_we_left_it && !is_lower(&change.to, &spot.holds);
                 if !same(&spot.holds, &change.from) && !ours {
                     let message = format!(
                         "{place} of the Git target {} has {}, and the workload runs {}: nothing is changed until they \

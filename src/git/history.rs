@@ -19,9 +19,9 @@ pub(super) const CHANGE: &str = "Supercargo-Change";
 /// The trailer of a workload's label `app.kubernetes.io/instance`, on branches of requests.
 pub(super) const INSTANCE: &str = "Supercargo-Instance";
 
-/// The newest change of ours for each container, and its commit.
+/// What commits of ours set for each container, the newest first.
 #[derive(Debug, Default)]
-pub(super) struct History(HashMap<String, Set>);
+pub(super) struct History(HashMap<String, Vec<Set>>);
 
 /// What a commit of ours set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,45 @@ pub(super) fn trailer(workload: &WorkloadId, change: &Change) -> String {
 }
 
 fn key(workload: &WorkloadId, change: &Change) -> String {
-    format!("{workload} {}{}", if change.init { "init:" } else { "" }, change.container)
+    let init = if change.init { "init:" } else { "" };
+    format!("{} {init}{}", word(&workload.to_string()), word(&change.container))
+}
+
+/// A name as one word of a trailer. Those of files may hold anything, and an end of line would begin a trailer.
+pub(super) fn word(name: &str) -> String {
+    let mut word = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            c if c == '%' || c.is_whitespace() || c.is_control() => word.push_str(&format!("%{:X};", u32::from(c))),
+            c => word.push(c),
+        }
+    }
+    word
+}
+
+/// What [`word`] was given.
+fn unworded(word: &str) -> String {
+    let mut name = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some((before, after)) = rest.split_once('%') {
+        name.push_str(before);
+        let code = after.split_once(';').and_then(|(code, rest)| {
+            let c = u32::from_str_radix(code, 16).ok().and_then(char::from_u32)?;
+            Some((c, rest))
+        });
+        match code {
+            Some((c, after)) => {
+                name.push(c);
+                rest = after;
+            }
+            None => {
+                name.push('%');
+                rest = after;
+            }
+        }
+    }
+    name.push_str(rest);
+    name
 }
 
 impl History {
@@ -48,32 +86,32 @@ impl History {
         for entry in log.split('\u{1}') {
             let Some((commit, trailers)) = entry.trim_start().split_once('\0') else { continue };
             for line in trailers.lines() {
-                // From the right: neither image holds a blank, a workload of a file may.
                 let mut parts = line.trim().rsplitn(3, ' ');
                 let (Some(to), Some(_), Some(key)) = (parts.next(), parts.next(), parts.next()) else { continue };
                 let Ok(to) = ImageRef::parse(to) else { continue };
-                history.0.entry(key.to_owned()).or_insert(Set { to, commit: commit.to_owned() });
+                history.0.entry(key.to_owned()).or_default().push(Set { to, commit: commit.to_owned() });
             }
         }
         history
     }
 
-    /// What we set last for that container.
-    pub(super) fn last(&self, workload: &WorkloadId, change: &Change) -> Option<&Set> {
-        self.0.get(&key(workload, change))
+    /// What we set for that container, the newest first.
+    pub(super) fn of(&self, workload: &WorkloadId, change: &Change) -> &[Set] {
+        self.0.get(&key(workload, change)).map_or(&[], Vec::as_slice)
     }
 }
 
-/// What a commit of ours on a request's branch brings, by its message; nothing if it is not ours.
+/// What a commit of ours on a request's branch brings, by the trailers that end its message; nothing if it is not ours.
 pub(super) fn brought(message: &str, write: &Write, group: Option<&Arc<str>>, now: Timestamp) -> Vec<Asked> {
     let mut instances: HashMap<WorkloadId, Arc<str>> = HashMap::new();
     let mut changes: Vec<(WorkloadId, Vec<Change>)> = Vec::new();
-    for line in message.lines() {
+    let trailers = message.trim_end().rsplit("\n\n").next().unwrap_or_default();
+    for line in trailers.lines() {
         if let Some(rest) = line.strip_prefix(INSTANCE).and_then(|rest| rest.strip_prefix(": "))
             && let Some((workload, instance)) = rest.trim().rsplit_once(' ')
-            && let Ok(workload) = workload.parse()
+            && let Ok(workload) = unworded(workload).parse()
         {
-            instances.insert(workload, instance.into());
+            instances.insert(workload, unworded(instance).into());
         }
         let Some(rest) = line.strip_prefix(CHANGE).and_then(|rest| rest.strip_prefix(": ")) else { continue };
         let Some((workload, change)) = read(rest.trim()) else { continue };
@@ -106,9 +144,13 @@ fn read(text: &str) -> Option<(WorkloadId, Change)> {
     let mut parts = text.rsplitn(4, ' ');
     let (to, from, container, workload) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let (init, container) = container.strip_prefix("init:").map_or((false, container), |name| (true, name));
-    let change =
-        Change { container: container.into(), init, from: ImageRef::parse(from).ok()?, to: ImageRef::parse(to).ok()? };
-    Some((workload.parse().ok()?, change))
+    let change = Change {
+        container: unworded(container).into(),
+        init,
+        from: ImageRef::parse(from).ok()?,
+        to: ImageRef::parse(to).ok()?,
+    };
+    Some((unworded(workload).parse().ok()?, change))
 }
 
 #[cfg(test)]
@@ -136,6 +178,24 @@ mod tests {
         assert!(brought("Fix a typo", &Write::Cluster, None, Timestamp::UNIX_EPOCH).is_empty());
     }
 
+    #[rstest::rstest]
+    #[case("shop/Deployment/web", "shop/Deployment/web")]
+    #[case("a b\nSupercargo-Change: x", "a%20;b%A;Supercargo-Change:%20;x")]
+    #[case("50%", "50%25;")]
+    #[case("ä\u{2028}", "ä%2028;")]
+    fn a_name_is_one_word_of_a_trailer(#[case] name: &str, #[case] shown: &str) {
+        assert_eq!((word(name), unworded(shown)), (shown.to_owned(), name.to_owned()));
+        assert_eq!(unworded("%zz;%"), "%zz;%");
+    }
+
+    #[test]
+    fn a_trailer_counts_at_the_end_only() {
+        let line = format!("{CHANGE}: shop/Deployment/web web r.io/web:1 r.io/web:2");
+        let brought = |message: &str| brought(message, &Write::Cluster, None, Timestamp::UNIX_EPOCH).len();
+        assert_eq!(brought(&format!("Update\n\n{line}\n\nSupercargo-Update: 1\n")), 0);
+        assert_eq!(brought(&format!("Update\n\nSupercargo-Update: 1\n{line}\n")), 1);
+    }
+
     #[test]
     fn the_newest_change_counts_and_names_with_blanks_are_kept() {
         let workload = WorkloadId { kind: KINDS[0].kind.clone(), namespace: "shop".into(), name: "a b.yaml".into() };
@@ -146,8 +206,9 @@ mod tests {
         let log =
             format!("bbb\0{}\n\u{1}\nccc\0\n\u{1}\naaa\0{}\n\u{1}", trailer(&workload, &new), trailer(&workload, &old));
         let history = History::parse(&log);
-        assert_eq!(history.last(&workload, &old), Some(&Set { to: image("3"), commit: "bbb".into() }));
+        let sets = [Set { to: image("3"), commit: "bbb".into() }, Set { to: image("2"), commit: "aaa".into() }];
+        assert_eq!(history.of(&workload, &old), sets);
         let other = Change { init: true, ..old };
-        assert_eq!(history.last(&workload, &other), None);
+        assert_eq!(history.of(&workload, &other), []);
     }
 }

@@ -1,10 +1,14 @@
-//! The message of a commit: a template of the configuration, or the default; our trailers always come after it.
+//! The message of a commit: a template of the configuration, or the default; our trailers always come after it. What
+//! names and policies say is one line each, and refers to nobody and nothing: forges act on messages too.
 
 use std::sync::Arc;
 
 use minijinja::{Environment, context};
 
-use super::history::{CHANGE, UPDATE, trailer};
+use super::{
+    forges::text::plain,
+    history::{CHANGE, UPDATE, trailer},
+};
 use crate::domain::update::Update;
 
 const DEFAULT: &str = "\
@@ -71,17 +75,17 @@ impl Template {
                         image.tag.as_ref().map_or_else(|| digest.unwrap_or_default(), |tag| tag.to_string())
                     };
                     context! {
-                        workload => update.workload.to_string(),
+                        workload => plain(&update.workload.to_string()),
                         kind => update.workload.kind.as_str(),
-                        namespace => &*update.workload.namespace,
-                        name => &*update.workload.name,
-                        container => &*change.container,
+                        namespace => plain(&update.workload.namespace),
+                        name => plain(&update.workload.name),
+                        container => plain(&change.container),
                         repository => change.to.name(),
                         from => change.from.to_string(),
                         to => change.to.to_string(),
                         from_tag => tag(&change.from),
                         to_tag => tag(&change.to),
-                        policy => &**policy,
+                        policy => plain(policy),
                     }
                 })
             })

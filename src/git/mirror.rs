@@ -108,7 +108,9 @@ impl Mirror {
                     Err(_) if tries < LOCK_TRIES => clock.sleep_until(clock.monotonic() + LOCK_PAUSE).await,
                     Err(_) => {
                         let folder = folder.display();
-                        let why = format!("another process uses the clone in {folder}: give it a folder of its own");
+                        let why = format!(
+                            "another process uses the clone in {folder}: give this one another (`--git-cache`)"
+                        );
                         return Err(GitError::Broken(why));
                     }
                 }

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
 
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
     process::ChildStdout,
     task::JoinHandle,
 };
@@ -19,6 +19,8 @@ use crate::manifest::MAX_BYTES;
 const NO_FILES: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 /// Blobs are handed over in batches of about so many bytes.
 const BATCH: usize = 1 << 20;
+/// More files than this are no repository of manifests: a small tree can name itself any number of times.
+const MAX_FILES: usize = 5_000_000;
 /// So many blobs are fetched in one request; where there are more, these are read while the next ones come.
 const LOT: usize = 16_384;
 /// Where a tree is kept until its commit is made.
@@ -41,7 +43,7 @@ impl TreeEntry {
         match &*self.mode {
             "120000" => Some("a link, which is not followed"),
             "160000" => Some("a submodule, which is not read"),
-            _ => None,
+            _ => self.path.contains('\u{fffd}').then_some("a name that is no UTF-8: the file is left alone"),
         }
     }
 }
@@ -50,31 +52,16 @@ impl TreeEntry {
 pub(super) type Blob = (String, Result<Vec<u8>, usize>);
 
 impl Mirror {
-    /// The paths at which one commit has another file than another (or than none has), and the file that it has there.
-    /// Names that are no UTF-8 are left alone.
+    /// The paths at which one commit has another file than another (or than none has), and the file that it has there;
+    /// of those that are asked for.
     pub(super) async fn changes(
         &self,
         from: Option<&str>,
         to: &str,
+        wanted: impl Fn(&str, Option<&TreeEntry>) -> bool,
     ) -> Result<Vec<(Arc<str>, Option<TreeEntry>)>, GitError> {
         let args = ["diff-tree", "-r", "-z", "--raw", "--no-abbrev", from.unwrap_or(NO_FILES), to];
-        let listed = self.git.local(&args, b"").await?;
-        let mut fields = listed.split(|b| *b == 0);
-        let mut changes = Vec::new();
-        while let (Some(meta), Some(path)) = (fields.next(), fields.next()) {
-            // `:<mode> <mode> <blob> <blob> <status>`, before and after.
-            let meta = String::from_utf8_lossy(meta);
-            let mut meta = meta.trim_start_matches(':').split(' ').skip(1);
-            let (Some(mode), Some(blob), Ok(path)) = (meta.next(), meta.nth(1), std::str::from_utf8(path)) else {
-                continue;
-            };
-            let path: Arc<str> = path.into();
-            let is_there = mode != "000000";
-            let entry =
-                is_there.then(|| TreeEntry { mode: mode.to_owned(), blob: blob.to_owned(), path: path.clone() });
-            changes.push((path, entry));
-        }
-        Ok(changes)
+        self.git.stream(&args, b"", async |listed| changes(listed, wanted).await).await
     }
 
     /// Reads blobs, after fetching those that are missing. They are worked on while others are read and fetched.
@@ -166,6 +153,33 @@ impl Mirror {
         let tree = lines.next().and_then(|line| line.split(['\t', ' ']).nth(2));
         tree.map(str::to_owned).ok_or_else(|| GitError::Broken("git fast-import: it makes no tree".to_owned()))
     }
+}
+
+/// Reads what `diff-tree -z` prints: `:<mode> <mode> <blob> <blob> <status>`, before and after, and the path.
+async fn changes(
+    mut listed: impl AsyncBufRead + Unpin,
+    wanted: impl Fn(&str, Option<&TreeEntry>) -> bool,
+) -> Result<Vec<(Arc<str>, Option<TreeEntry>)>, String> {
+    let (mut changes, mut meta, mut path) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..MAX_FILES {
+        for field in [&mut meta, &mut path] {
+            field.clear();
+            listed.read_until(0, field).await.map_err(|error| error.to_string())?;
+            field.pop();
+        }
+        if path.is_empty() {
+            return Ok(changes);
+        }
+        let path: Arc<str> = String::from_utf8_lossy(&path).into();
+        let mut parts = str::from_utf8(&meta).unwrap_or_default().split(' ').skip(1);
+        let (Some(mode), Some(blob)) = (parts.next(), parts.nth(1)) else { continue };
+        let is_there = mode != "000000";
+        let entry = is_there.then(|| TreeEntry { mode: mode.to_owned(), blob: blob.to_owned(), path: path.clone() });
+        if wanted(&path, entry.as_ref()) {
+            changes.push((path, entry));
+        }
+    }
+    Err(format!("the commit has more than {MAX_FILES} files, which is too many"))
 }
 
 /// Reads `<id> blob <size>`, a line feed, the bytes, a line feed, so many times.

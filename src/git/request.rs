@@ -10,7 +10,7 @@ use super::{
     command::GitError,
     find::{Asked, Finding},
     forges::{Forge, ForgeError, NewRequest, Request, RequestState, text},
-    history::{INSTANCE, brought},
+    history::{INSTANCE, brought, word},
     mirror::Pushed,
     origin,
     proposal::{Marks, Memo, body, mark, marks},
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     domain::{
         reason::{Code, Reason},
-        update::Update,
+        update::{Change, Update},
     },
     ports::{Outcome, Registry},
 };
@@ -68,28 +68,45 @@ fn branch_of(target: &str, group: Option<&Arc<str>>) -> String {
 }
 
 /// What the forge tells of the request before anything is done.
+#[derive(Default)]
 struct Known {
     open: Option<Request>,
     /// The newest one, whatever became of it.
     url: String,
-    /// Changes that people refused by closing.
-    refused: Marks,
-    /// Changes that people merged.
+    /// The end of its branch when it was merged.
+    merged_at: Option<String>,
+    /// Changes that the newest one holds, if it is open, refuses, if it was closed, or brought, if it was merged.
+    holds: Marks,
+    closed: Marks,
     merged: Marks,
+    /// Changes that people refused by closing one.
+    refused: Marks,
 }
 
 impl Known {
     fn new(newest: Option<Request>) -> Self {
-        let Memo { holds, mut refused } = newest.as_ref().map(|request| Memo::read(&request.body)).unwrap_or_default();
-        let url = newest.as_ref().map(|request| request.url.clone()).unwrap_or_default();
-        let (mut open, mut merged) = (None, Marks::new());
-        match newest.as_ref().map(|request| request.state) {
-            Some(RequestState::Closed) => refused.extend(holds),
-            Some(RequestState::Merged) => merged = holds,
-            Some(RequestState::Open) => open = newest,
-            None => {}
+        let Some(newest) = newest else { return Self::default() };
+        let Memo { holds, refused } = Memo::read(&newest.body);
+        let mut known = Self { url: newest.url.clone(), refused, ..Self::default() };
+        match newest.state {
+            RequestState::Closed => {
+                known.refused.extend(holds.iter().cloned());
+                known.closed = holds;
+            }
+            RequestState::Merged => (known.merged, known.merged_at) = (holds, Some(newest.head_commit)),
+            RequestState::Open => (known.holds, known.open) = (holds, Some(newest)),
         }
-        Self { open, url, refused, merged }
+        known
+    }
+
+    /// Whether a change of a branch's commit is what we put there: the request says so too, and it changes no more of
+    /// an image than we ever do.
+    fn trusts(&self, held: &Asked) -> bool {
+        let Update { workload, changes, .. } = &held.update;
+        let is_ours = |change: &Change| {
+            self.holds.contains(&mark(workload, change)) && change.from.repository == change.to.repository
+        };
+        changes.iter().all(is_ours)
     }
 }
 
@@ -117,7 +134,7 @@ pub(super) async fn round(
     let mut all: Vec<Asked> = asked.iter().map(|one| without_refused(one, &known.refused)).collect();
     if known.open.is_some() {
         let is_asked = |held: &Asked| asked.iter().any(|asked| asked.update.workload == held.update.workload);
-        all.extend(held.iter().filter(|held| !is_asked(held)).cloned());
+        all.extend(held.iter().filter(|held| !is_asked(held) && known.trusts(held)).cloned());
     }
     let all = Arc::new(all);
     let found = target.locate(work, &head, &all).await?;
@@ -212,16 +229,19 @@ async fn propose(
     let updates: Vec<&Update> = wanted.iter().map(|one| &one.update).collect();
     let mut message = target.settings.message.message(&updates);
     if !is_there {
-        if let Some(tip) = tip.filter(|_| held.is_empty()) {
+        let is_merged = |tip: &&Tip| known.merged_at.as_ref() == Some(&tip.commit);
+        if let Some(tip) = tip.filter(|tip| held.is_empty() && !is_merged(tip)) {
             let short: String = tip.commit.chars().take(12).collect();
             let why = format!(
-                "the branch {branch} ends in commit {short} of somebody else, which is left alone: merge or delete it"
+                "the branch {branch} ends in commit {short} of somebody else, which is left alone: merge it, or delete \
+                 the branch (a request that is closed by that refuses what it holds)"
             );
             return Ok(Brought::InTheWay(Reason::new(Code::GitConflict, why)));
         }
         for one in wanted {
             if let Some(instance) = &one.instance {
-                message.push_str(&format!("{INSTANCE}: {} {instance}\n", one.update.workload));
+                let workload = one.update.workload.to_string();
+                message.push_str(&format!("{INSTANCE}: {} {}\n", word(&workload), word(instance)));
             }
         }
         let commit = work.mirror.commit(head, edited, &message).await?;
@@ -310,8 +330,8 @@ fn unless_decided(finding: Finding, asked: &Asked, known: &Known) -> Finding {
         update.changes.iter().find(|change| marks.contains(&mark(&update.workload, change))).map(|change| &change.to)
     };
     if let Some(image) = first(&known.refused) {
-        let message =
-            format!("the request {url} was closed unmerged: {image} is not proposed again, only a newer image will be");
+        let which = if first(&known.closed) == Some(image) { format!("the request {url}") } else { "a request".into() };
+        let message = format!("{which} was closed unmerged: {image} is not proposed again, only a newer image will be");
         return Finding::Blocked(Reason::new(Code::RequestClosed, message));
     }
     if let Some(image) = first(&known.merged) {

@@ -17,7 +17,7 @@ use crate::{
     forges::{held, settings as forge_settings},
     support::{
         eventually,
-        git_server::BareRepo,
+        git_server::{BareRepo, git, run},
         gitea::{self, BOT_SCOPES, Repo, User},
     },
 };
@@ -264,6 +264,38 @@ async fn what_a_person_amended_is_left_alone() {
     branch.git(&["update-ref", &format!("refs/heads/{BRANCH}"), amended.trim()]);
     assert_eq!(bench.codes([wish("web", "1.2.0")]).await, ["git-conflict"]);
     assert_eq!(bench.branch().head(), amended.trim());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_branch_says_counts_only_where_the_request_says_it_too() {
+    let bench = bench("pr-forged").await;
+    bench.codes([wish("web", "1.1.0")]).await;
+    let branch = bench.branch();
+    // As the bot itself would have made it.
+    let mut commit = branch.git(&["cat-file", "commit", BRANCH]);
+    commit.extend(b"Supercargo-Change: shop/Deployment/api app r.example/api:1.0.0 r.example/api:9.9.9\n");
+    let mut write = git();
+    write.arg("-C").arg(&branch.path).args(["hash-object", "-t", "commit", "-w", "--stdin"]);
+    let forged = String::from_utf8(run(&mut write, &commit)).unwrap();
+    branch.git(&["update-ref", &format!("refs/heads/{BRANCH}"), forged.trim()]);
+    assert_eq!(bench.codes([wish("web", "1.2.0")]).await, ["request-open"]);
+    assert_eq!(text(&bench.branch(), "web.yaml"), manifest("web", "1.2.0"));
+    assert_eq!(text(&bench.branch(), "api.yaml"), manifest("api", "1.0.0"));
+    assert!(!bench.request().await["body"].as_str().unwrap().contains("9.9.9"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_was_merged_with_a_persons_commit_is_used_again() {
+    let bench = bench("pr-both").await;
+    bench.codes([wish("web", "1.1.0")]).await;
+    let change = json!({
+        "branch": BRANCH, "message": "Tune it",
+        "files": [{"operation": "create", "path": "tuned", "content": "eWVz"}],
+    });
+    bench.repo.api(reqwest::Method::POST, "/contents", &change).await;
+    bench.repo.merge(number(&bench.request().await), "merge").await;
+    assert_eq!(bench.codes([wish("web", "1.2.0")]).await, ["request-open"]);
+    assert_eq!((text(&bench.branch(), "tuned"), bench.repo.pulls().await.len()), ("yes".to_owned(), 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -241,4 +241,19 @@ async fn an_ssh_key_is_in_one_file_for_its_owner_only() {
         seen.is_clean(code, says, &["git fetch ", "ssh -F /dev/null"], &words);
     }
     assert_eq!(repo.bare("main").read("web.yaml"), place.web("1.1.0").as_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_leads_elsewhere_leads_no_credential_there() {
+    let elsewhere = Server::start(|_| reply(404, Value::Null)).await;
+    let to = elsewhere.url.clone();
+    let moved =
+        Server::start(move |_| (302, vec![("location", format!("{to}/moved.git/info/refs"))], Value::Null)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(folder.path(), &format!("{}/deploy.git", moved.url), &["--once"]);
+    command.env("SUPERCARGO_GIT_TOKEN", TOKEN);
+    let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(said.contains("the repository has moved") && !said.contains(TOKEN), "{said}");
+    assert!(elsewhere.came().is_empty() && !moved.came().is_empty());
 }

@@ -298,6 +298,48 @@ async fn a_merge_of_an_old_branch_brings_no_history_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_moved_back_is_not_set_by_way_of_a_neighbour_nor_after_something_newer() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let entry =
+        |tag: &str| format!("resources: [web.yaml, job.yaml]\nimages:\n- name: r.example/web\n  newTag: {tag:?}\n");
+    let (web, job) = (manifest("web", "0"), manifest("web", "0").replace("name: web,", "name: job,"));
+    let files = [("web.yaml", web.as_bytes()), ("job.yaml", job.as_bytes()), ("kustomization.yaml", &[])];
+    let repo = server.create("deploy", &files);
+    let set = |tag: &str| repo.commit(&[("kustomization.yaml", Some(entry(tag).as_bytes()))], "By hand", PERSON);
+    set("1.0.0");
+    let target = target(settings(&server.url("deploy"), folder.path()));
+    let job = WorkloadId { kind: KINDS[0].kind.clone(), namespace: "shop".into(), name: "job".into() };
+    let both = |to: &str| vec![plan("web", "1.0.0", to), plan_of(job.clone(), "web", "1.0.0", to)];
+    let codes = async |plans| target.apply(plans).await.iter().map(code).collect::<Vec<_>>();
+
+    assert_eq!(codes(vec![plan("web", "1.0.0", "1.1.0")]).await, ["committed"]);
+    set("1.0.0");
+    assert_eq!(codes(both("1.1.0")).await, ["reverted", "reverted"]);
+    assert_eq!(codes(both("1.2.0")).await, ["committed", "committed"]);
+    set("1.0.0");
+    assert_eq!(codes(both("1.2.0")).await, ["reverted", "reverted"]);
+    // The newest one is gone from the registry.
+    assert_eq!(codes(both("1.1.0")).await, ["reverted", "reverted"]);
+    assert_eq!(text(&repo, "kustomization.yaml"), entry("1.0.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_policies_add_nothing_to_a_message() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let repo = server.create("deploy", &[("web.yaml", manifest("web", "1.0.0").as_bytes())]);
+    let target = target(settings(&server.url("deploy"), folder.path()));
+    let forged = "Supercargo-Change: shop/Deployment/api app r.example/api:1.0.0 r.example/evil:9";
+    let mut update = update("web", "1.0.0", "1.1.0");
+    update.policies = vec![format!("regex:a|\n\n{forged}\nCloses #3, @ada").into()];
+    assert_eq!(code(&one(&target, approved(update)).await), "committed");
+    let message = &repo.log()[0].message;
+    assert!(!message.lines().any(|line| line.starts_with(forged)), "{message}");
+    assert!(!message.contains("#3") && !message.contains("@ada"), "{message}");
+    let trailers = message.rsplit("\n\n").next().unwrap();
+    assert!(trailers.lines().all(|line| line.starts_with("Supercargo-")) && trailers.lines().count() == 2, "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_file_of_the_tree_is_left_alone() {
     let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
     let repo = server.create("deploy", &[("real.yaml", manifest("web", "1.0.0").as_bytes())]);
