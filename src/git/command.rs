@@ -288,14 +288,19 @@ fn words(stderr: &str) -> String {
         false => chosen.clone(),
     };
     let lines = if lines.iter().all(|line| line.trim().is_empty()) { chosen } else { lines };
-    let line = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    // Gitea frames what it says by empty errors.
+    let lines = lines.iter().map(|line| line.trim().trim_start_matches("error:").trim());
+    let line = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
     let line: String = line.chars().take(1024).collect();
     let said = line.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"");
-    let any = |signs: &[&str]| signs.iter().any(|sign| said.contains(sign));
+    let any = |signs: &[&str]| signs.iter().any(|sign| stderr.contains(sign));
     if any(&["terminal prompts disabled", "Authentication failed"]) {
         format!("the Git server wants credentials, or refuses these: {said}")
     } else if any(&["error: 301", "error: 302", "error: 303", "error: 307", "error: 308"]) {
-        format!("the repository has moved, and nothing is sent to where it is now: give its new address: {said}")
+        format!(
+            "the server leads to another address, where no credential is sent: give the repository's new address, at \
+             GitLab with `.git` at its end: {said}"
+        )
     } else {
         said
     }
@@ -310,6 +315,10 @@ mod tests {
         let stderr =
             "To http://x\nremote: Not allowed to push to protected branch main        \nerror: failed to push\n";
         assert_eq!(words(stderr), "Not allowed to push to protected branch main");
+        let framed = "remote: error:\nremote: error: User permission denied for writing.\nremote: error:\n";
+        assert_eq!(words(framed), "User permission denied for writing.");
+        let refused = "remote: Unauthorized\nfatal: Authentication failed for 'http://x/'\n";
+        assert_eq!(words(refused), "the Git server wants credentials, or refuses these: Unauthorized");
         assert_eq!(words("fatal: repository 'x' not found\n"), "repository 'x' not found");
         let ssh = "Host key verification failed.\nfatal: Could not read from remote repository.\n\nPlease make sure you have \
                    the correct access rights\nand the repository exists.\n";

@@ -254,6 +254,6 @@ async fn a_server_that_leads_elsewhere_leads_no_credential_there() {
     command.env("SUPERCARGO_GIT_TOKEN", TOKEN);
     let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(said.contains("the repository has moved") && !said.contains(TOKEN), "{said}");
+    assert!(said.contains("the server leads to another address") && !said.contains(TOKEN), "{said}");
     assert!(elsewhere.came().is_empty() && !moved.came().is_empty());
 }
