@@ -126,8 +126,11 @@ impl Git {
             Ok(read) if output.status.success() => Ok(read),
             read => {
                 let said = words(&String::from_utf8_lossy(&output.stderr));
-                let said = if said.is_empty() { read.err().unwrap_or_default() } else { said };
-                Err(broken("git", args, &format!("{said} ({})", output.status)))
+                match read {
+                    // It ended as nobody heard it any more.
+                    Err(why) if said.is_empty() => Err(GitError::Broken(why)),
+                    _ => Err(broken("git", args, &format!("{said} ({})", output.status))),
+                }
             }
         }
     }

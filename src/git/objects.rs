@@ -15,12 +15,11 @@ use super::{
 };
 use crate::manifest::MAX_BYTES;
 
-/// Git's name of a tree without files, which every repository has.
-const NO_FILES: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 /// Blobs are handed over in batches of about so many bytes.
 const BATCH: usize = 1 << 20;
-/// More files than this are no repository of manifests: a small tree can name itself any number of times.
+/// Where more files than this are, or are to be read, nothing is: a small tree can name another any number of times.
 const MAX_FILES: usize = 5_000_000;
+const MAX_WANTED: usize = 400_000;
 /// So many blobs are fetched in one request; where there are more, these are read while the next ones come.
 const LOT: usize = 16_384;
 /// Where a tree is kept until its commit is made.
@@ -60,8 +59,16 @@ impl Mirror {
         to: &str,
         wanted: impl Fn(&str, Option<&TreeEntry>) -> bool,
     ) -> Result<Vec<(Arc<str>, Option<TreeEntry>)>, GitError> {
-        let args = ["diff-tree", "-r", "-z", "--raw", "--no-abbrev", from.unwrap_or(NO_FILES), to];
-        self.git.stream(&args, b"", async |listed| changes(listed, wanted).await).await
+        match from {
+            // In a list of what a tree holds nothing is kept, however often a tree names another.
+            None => {
+                self.git.stream(&["ls-tree", "-r", "-z", to], b"", async |out| changes(out, false, wanted).await).await
+            }
+            Some(from) => {
+                let args = ["diff-tree", "-r", "-z", "--raw", "--no-abbrev", from, to];
+                self.git.stream(&args, b"", async |out| changes(out, true, wanted).await).await
+            }
+        }
     }
 
     /// Reads blobs, after fetching those that are missing. They are worked on while others are read and fetched.
@@ -155,31 +162,37 @@ impl Mirror {
     }
 }
 
-/// Reads what `diff-tree -z` prints: `:<mode> <mode> <blob> <blob> <status>`, before and after, and the path.
+/// Reads what `diff-tree -z` prints, `:<mode> <mode> <blob> <blob> <status>` (before and after) and the path; or
+/// `ls-tree -z`, `<mode> <type> <blob>`, a tab and the path.
 async fn changes(
     mut listed: impl AsyncBufRead + Unpin,
+    is_diff: bool,
     wanted: impl Fn(&str, Option<&TreeEntry>) -> bool,
 ) -> Result<Vec<(Arc<str>, Option<TreeEntry>)>, String> {
+    let end = if is_diff { b'\0' } else { b'\t' };
     let (mut changes, mut meta, mut path) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..MAX_FILES {
-        for field in [&mut meta, &mut path] {
+        for (end, field) in [(end, &mut meta), (b'\0', &mut path)] {
             field.clear();
-            listed.read_until(0, field).await.map_err(|error| error.to_string())?;
+            listed.read_until(end, field).await.map_err(|error| error.to_string())?;
             field.pop();
         }
         if path.is_empty() {
             return Ok(changes);
         }
         let path: Arc<str> = String::from_utf8_lossy(&path).into();
-        let mut parts = str::from_utf8(&meta).unwrap_or_default().split(' ').skip(1);
+        let mut parts = str::from_utf8(&meta).unwrap_or_default().split(' ').skip(is_diff.into());
         let (Some(mode), Some(blob)) = (parts.next(), parts.nth(1)) else { continue };
         let is_there = mode != "000000";
         let entry = is_there.then(|| TreeEntry { mode: mode.to_owned(), blob: blob.to_owned(), path: path.clone() });
         if wanted(&path, entry.as_ref()) {
             changes.push((path, entry));
         }
+        if changes.len() > MAX_WANTED {
+            return Err(format!("more than {MAX_WANTED} files would be read: say by `paths` which ones to read"));
+        }
     }
-    Err(format!("the commit has more than {MAX_FILES} files, which is too many"))
+    Err(format!("the commit has more than {MAX_FILES} files: that is too many"))
 }
 
 /// Reads `<id> blob <size>`, a line feed, the bytes, a line feed, so many times.

@@ -19,7 +19,7 @@ use supercargo::{
     ports::{Outcome, Sink},
 };
 
-use crate::support::git_server::{BareRepo, GitServer, Options, PERSON, Put};
+use crate::support::git_server::{BareRepo, GitServer, Options, PERSON, Put, git, run};
 
 pub(super) fn settings(url: &str, folder: &Path) -> Settings {
     Settings {
@@ -359,6 +359,32 @@ async fn what_is_no_file_of_the_tree_is_left_alone() {
     assert_eq!(reason.code, Code::GitNoPlace);
     let says = ["link.yaml:1: a link, which is not followed", "apps.yaml:1: a link", "latin.yaml:1: this is no UTF-8"];
     assert!(says.iter().all(|say| reason.message.contains(say)), "{reason:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_names_another_over_and_over_is_not_read_to_its_end() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let repo = server.create("deploy", &[("web.yaml", manifest("web", "1.0.0").as_bytes())]);
+    let mut tree = format!("100644 blob {}\tweb.yaml\n", repo.blob("web.yaml"));
+    // A million files in six objects.
+    for _ in 0..6 {
+        let mut make = git();
+        make.arg("-C").arg(&repo.path).arg("mktree");
+        let id = String::from_utf8(run(&mut make, tree.as_bytes())).unwrap();
+        tree = (0..10).map(|n| format!("040000 tree {}\td{n}\n", id.trim())).collect();
+    }
+    let mut make = git();
+    make.arg("-C").arg(&repo.path).arg("mktree");
+    let id = String::from_utf8(run(&mut make, tree.as_bytes())).unwrap();
+    let identity = ["-c", "user.name=Pat", "-c", "user.email=pat@example.com"];
+    let head = repo.head();
+    let commit = ["commit-tree", id.trim(), "-p", &head, "-m", "Grow"];
+    let commit = String::from_utf8(repo.git(&[&identity[..], &commit].concat())).unwrap();
+    repo.git(&["update-ref", "refs/heads/main", commit.trim()]);
+    let target = target(settings(&server.url("deploy"), folder.path()));
+    let outcome = one(&target, plan("web", "1.0.0", "1.1.0")).await;
+    let Outcome::Failed(why) = &outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("more than 400000 files would be read: say by `paths`"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
