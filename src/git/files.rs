@@ -1,7 +1,7 @@
 //! What the files of a commit hold. A blob that is known is neither fetched nor parsed again.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -27,7 +27,13 @@ pub(super) struct Snapshot {
     pub(super) files: Arc<Files>,
     pub(super) entries: Arc<BTreeMap<Arc<str>, TreeEntry>>,
     facts: HashMap<Key, Arc<Facts>>,
+    /// The commit whose kustomizations were followed out of the target's paths, and the files to which that led.
+    followed: String,
+    beyond: Vec<Arc<str>>,
 }
+
+/// How often a kustomization beyond the target's paths may lead to further ones.
+const MAX_STEPS: usize = 32;
 
 impl Snapshot {
     /// Reads what is new in a commit.
@@ -37,25 +43,96 @@ impl Snapshot {
         settings: &Settings,
         commit: &str,
     ) -> Result<(), GitError> {
-        if self.commit == commit {
-            return Ok(());
+        if self.commit != commit {
+            self.read(mirror, settings, commit).await?;
         }
+        if self.followed != commit {
+            self.follow(mirror, settings, commit).await?;
+            self.followed = commit.to_owned();
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, mirror: &mut Mirror, settings: &Settings, commit: &str) -> Result<(), GitError> {
         let is_known = self.made == mirror.made;
-        let within = |path: &str| settings.paths.as_ref().is_none_or(|globs| globs.is_match(path));
+        let within = |path: &str| settings.is_within(path);
         let is_wanted = |path: &str, entry: Option<&TreeEntry>| {
             let is_known = self.files.contains_key(path) || self.entries.contains_key(path);
             let is_odd = entry.is_some_and(|entry| entry.left_alone().is_some());
             within(path) && (is_known || is_odd || Facts::is_wanted(path))
         };
         let changes = mirror.changes(is_known.then_some(&self.commit), commit, is_wanted).await?;
-        let is_read = |entry: &&TreeEntry| entry.left_alone().is_none() && Facts::is_wanted(&entry.path);
+        let entries = changes.iter().filter_map(|(_, entry)| entry.as_ref());
+        self.parse(mirror, settings, entries.filter(|entry| is_read(entry))).await?;
 
-        let key = |entry: &TreeEntry| key(entry, settings);
+        // From here on nothing can fail, so that what is known fits to one commit.
+        let (files, entries) = (Arc::make_mut(&mut self.files), Arc::make_mut(&mut self.entries));
+        if !is_known {
+            files.clear();
+            entries.clear();
+        }
+        for path in self.beyond.drain(..) {
+            files.remove(&path);
+            entries.remove(&path);
+        }
+        for (path, entry) in changes {
+            files.remove(&path);
+            entries.remove(&path);
+            let Some(entry) = entry else { continue };
+            match entry.left_alone() {
+                Some(why) => _ = files.insert(path, Arc::new(Facts::left_alone(why))),
+                None if is_read(&entry) => {
+                    files.extend(facts_of(&self.facts, &entry, settings).map(|facts| (path.clone(), facts)));
+                    entries.insert(path, entry);
+                }
+                None => {}
+            }
+        }
+        if self.facts.len() > 2 * entries.len() {
+            let used: HashSet<Key> = entries.values().map(|entry| key(entry, settings)).collect();
+            self.facts.retain(|key, _| used.contains(key));
+        }
+        (self.commit, self.made) = (commit.to_owned(), mirror.made);
+        self.followed.clear();
+        Ok(())
+    }
+
+    /// Reads what kustomizations within the target's paths take from beyond these, to know what they render.
+    async fn follow(&mut self, mirror: &mut Mirror, settings: &Settings, commit: &str) -> Result<(), GitError> {
+        let mut asked = BTreeSet::new();
+        for _ in 0..MAX_STEPS {
+            let included = self.files.iter().flat_map(|(path, facts)| facts.included(path));
+            let new: Vec<String> = included.filter(|path| !settings.is_within(path) && !asked.contains(path)).collect();
+            if settings.paths.is_none() || new.is_empty() {
+                return Ok(());
+            }
+            let found = mirror.entries(commit, &new).await?;
+            let found: Vec<TreeEntry> = found.into_iter().filter(|entry| is_read(entry)).collect();
+            self.parse(mirror, settings, found.iter()).await?;
+            let (files, entries) = (Arc::make_mut(&mut self.files), Arc::make_mut(&mut self.entries));
+            for entry in found {
+                let path = entry.path.clone();
+                files.extend(facts_of(&self.facts, &entry, settings).map(|facts| (path.clone(), facts)));
+                entries.insert(path.clone(), entry);
+                self.beyond.push(path);
+            }
+            asked.extend(new);
+        }
+        Ok(())
+    }
+
+    /// Fetches and reads what is not known of these files.
+    async fn parse<'a>(
+        &mut self,
+        mirror: &mut Mirror,
+        settings: &Settings,
+        entries: impl Iterator<Item = &'a TreeEntry>,
+    ) -> Result<(), GitError> {
         let mut unread: HashMap<String, HashSet<Way>> = HashMap::new();
         // In the order of the paths: the server has deltas between neighbours, and need not make others.
         let mut blobs = Vec::new();
-        for entry in changes.iter().filter_map(|(_, entry)| entry.as_ref()).filter(is_read) {
-            let key = key(entry);
+        for entry in entries {
+            let key = key(entry, settings);
             if self.facts.contains_key(&key) {
                 continue;
             }
@@ -67,36 +144,16 @@ impl Snapshot {
         }
         let unread = Arc::new(unread);
         self.facts.extend(mirror.blobs(&blobs, move |batch| parse(batch, &unread)).await?);
-
-        // From here on nothing can fail, so that what is known fits to one commit.
-        let (files, entries) = (Arc::make_mut(&mut self.files), Arc::make_mut(&mut self.entries));
-        if !is_known {
-            files.clear();
-            entries.clear();
-        }
-        for (path, entry) in changes {
-            files.remove(&path);
-            entries.remove(&path);
-            let Some(entry) = entry else { continue };
-            if let Some(why) = entry.left_alone() {
-                files.insert(path, Arc::new(Facts::left_alone(why)));
-                continue;
-            }
-            if !is_read(&&entry) {
-                continue;
-            }
-            if let Some(facts) = self.facts.get(&key(&entry)).filter(|facts| !facts.is_empty()) {
-                files.insert(path.clone(), facts.clone());
-            }
-            entries.insert(path, entry);
-        }
-        if self.facts.len() > 2 * entries.len() {
-            let used: HashSet<Key> = entries.values().map(key).collect();
-            self.facts.retain(|key, _| used.contains(key));
-        }
-        (self.commit, self.made) = (commit.to_owned(), mirror.made);
         Ok(())
     }
+}
+
+fn is_read(entry: &TreeEntry) -> bool {
+    entry.left_alone().is_none() && Facts::is_wanted(&entry.path)
+}
+
+fn facts_of(known: &HashMap<Key, Arc<Facts>>, entry: &TreeEntry, settings: &Settings) -> Option<Arc<Facts>> {
+    known.get(&key(entry, settings)).filter(|facts| !facts.is_empty()).cloned()
 }
 
 fn key(entry: &TreeEntry, settings: &Settings) -> Key {

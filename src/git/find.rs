@@ -106,6 +106,14 @@ fn finding(
         for spot in spots {
             let place = format!("{}:{}", spot.path.escape_debug(), spot.line);
             if !spot.edits.is_empty() {
+                if !settings.is_within(&spot.path) {
+                    let message = format!(
+                        "{place} is beyond the `paths` of the Git target {}: add it to them, or an entry of `images` to a \
+                         kustomization within them",
+                        settings.name
+                    );
+                    return Finding::Blocked(Reason::new(Code::GitNoPlace, message));
+                }
                 let sets = history.of(&update.workload, change);
                 let last = sets.first();
                 let is_as_we_left_it = last.is_some_and(|last| same(&last.to, &spot.holds));

@@ -1,6 +1,10 @@
 //! What is in the clone: the files of a commit, their texts, and new commits. Nothing is checked out.
 
-use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
@@ -20,6 +24,8 @@ const BATCH: usize = 1 << 20;
 /// Where more files than this are, or are to be read, nothing is: a small tree can name another any number of times.
 const MAX_FILES: usize = 5_000_000;
 const MAX_WANTED: usize = 400_000;
+/// Paths that one command is given.
+const MAX_ARGUMENTS: usize = 500;
 /// So many blobs are fetched in one request; where there are more, these are read while the next ones come.
 const LOT: usize = 16_384;
 /// Where a tree is kept until its commit is made.
@@ -69,6 +75,22 @@ impl Mirror {
                 self.git.stream(&args, b"", async |out| changes(out, true, wanted).await).await
             }
         }
+    }
+
+    /// The files at these paths, where there are such.
+    pub(super) async fn entries(&self, commit: &str, paths: &[String]) -> Result<Vec<TreeEntry>, GitError> {
+        let mut found = Vec::new();
+        for paths in paths.chunks(MAX_ARGUMENTS) {
+            let mut args = vec!["--literal-pathspecs", "ls-tree", "-z", commit, "--"];
+            args.extend(paths.iter().map(String::as_str));
+            // Git lists all of a folder that is named beside something in it.
+            let asked: HashSet<&str> = paths.iter().map(String::as_str).collect();
+            let is_asked = |path: &str, _: Option<&TreeEntry>| asked.contains(path);
+            let listed = self.git.stream(&args, b"", async |out| changes(out, false, is_asked).await).await?;
+            let files = listed.into_iter().filter_map(|(_, entry)| entry);
+            found.extend(files.filter(|entry| entry.mode.starts_with("100")));
+        }
+        Ok(found)
     }
 
     /// Reads blobs, after fetching those that are missing. They are worked on while others are read and fetched.

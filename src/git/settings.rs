@@ -41,6 +41,13 @@ pub struct Settings {
     pub folder: PathBuf,
 }
 
+impl Settings {
+    /// Whether edits may be made at this path.
+    pub(super) fn is_within(&self, path: &str) -> bool {
+        self.paths.as_ref().is_none_or(|globs| globs.is_match(path))
+    }
+}
+
 /// What a repository is read and written with.
 #[derive(Debug, Clone)]
 pub enum Credentials {

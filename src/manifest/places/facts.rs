@@ -11,7 +11,7 @@ use super::{
     kustomization::{self, Kustomization},
     listed::{self, Listed},
     marker::{self, Marker},
-    names::FileKind,
+    names::{FileKind, folder, join},
     patch::{self, Operation},
     release::{self, Release},
     values,
@@ -237,6 +237,20 @@ impl Facts {
             && !is_chart
             && problems.is_empty()
             && left_alone.is_none()
+    }
+
+    /// The files that a kustomization at this path takes in, and the kustomizations that there may be in folders.
+    pub fn included(&self, path: &str) -> Vec<String> {
+        let Some(kustomization) = &self.kustomization else { return Vec::new() };
+        let lists = [&kustomization.resources, &kustomization.components].into_iter().flatten();
+        let patches = kustomization.patches.iter().filter_map(|patch| patch.file.as_ref());
+        let included: Vec<String> = lists.chain(patches).filter_map(|name| join(folder(path), name)).collect();
+        let files = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+        let in_folder = |folder: &String| {
+            files.map(|file| if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") })
+        };
+        let within: Vec<String> = included.iter().flat_map(in_folder).collect();
+        included.into_iter().filter(|path| !path.is_empty()).chain(within).collect()
     }
 
     /// What could not be read, and why.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
+use globset::{Glob, GlobSetBuilder};
 use secrecy::SecretString;
 use supercargo::{
     clock::SystemClock,
@@ -359,6 +360,47 @@ async fn what_is_no_file_of_the_tree_is_left_alone() {
     assert_eq!(reason.code, Code::GitNoPlace);
     let says = ["link.yaml:1: a link, which is not followed", "apps.yaml:1: a link", "latin.yaml:1: this is no UTF-8"];
     assert!(says.iter().all(|say| reason.message.contains(say)), "{reason:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_kustomizations_take_from_beyond_the_paths_is_read_and_not_edited() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let prod =
+        |tag: &str| format!("resources: [../../base]\nimages:\n- name: r.example/web\n  newTag: {tag} # of prod\n");
+    let base = "resources: [deploy, ':(glob)*']\n";
+    let (web, api, other) = (manifest("web", "0"), manifest("api", "1.0.0"), manifest("other", "1.0.0"));
+    let files = [
+        ("overlays/prod/kustomization.yaml", prod("1.0.0")),
+        ("overlays/test/kustomization.yaml", prod("0.9.0")),
+        ("base/kustomization.yaml", base.to_owned()),
+        ("base/deploy/kustomization.yml", "resources: [web.yaml, api.yaml]\n".to_owned()),
+        ("base/deploy/web.yaml", web.clone()),
+        ("base/deploy/api.yaml", api.clone()),
+        ("base/other.yaml", other),
+    ];
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (*path, text.as_bytes())).collect();
+    let repo = server.create("deploy", &files);
+    let paths = Some(GlobSetBuilder::new().add(Glob::new("overlays/prod/**").unwrap()).build().unwrap());
+    let target = target(Settings { paths, ..settings(&server.url("deploy"), folder.path()) });
+    let names = async || {
+        let found = target.workloads().await.unwrap();
+        found.workloads.iter().map(|(workload, ..)| workload.id.name.to_string()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(names().await, BTreeSet::from(["api", "web"].map(str::to_owned)));
+    assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.1.0")).await), "committed");
+    assert_eq!(text(&repo, "overlays/prod/kustomization.yaml"), prod("1.1.0"));
+    assert_eq!(text(&repo, "overlays/test/kustomization.yaml"), prod("0.9.0"));
+    let outcome = one(&target, plan("api", "1.0.0", "1.1.0")).await;
+    let Outcome::Blocked(reason) = &outcome else { panic!("{outcome:?}") };
+    let says = "base/deploy/api.yaml:4 is beyond the `paths` of the Git target prod";
+    assert!(reason.code == Code::GitNoPlace && reason.message.contains(says), "{reason:?}");
+    assert_eq!(code(&one(&target, plan("other", "1.0.0", "1.1.0")).await), "git-no-place");
+    // Also what is there from now on, and no longer.
+    repo.commit(&[("base/deploy/kustomization.yml", Some(b"resources: [web.yaml]\n"))], "Less", PERSON);
+    assert_eq!(names().await, BTreeSet::from(["web".to_owned()]));
+    repo.commit(&[("base/deploy/kustomization.yml", Some(b"resources: [web.yaml, ../other.yaml]\n"))], "More", PERSON);
+    assert_eq!(names().await, BTreeSet::from(["other", "web"].map(str::to_owned)));
+    assert_eq!((text(&repo, "base/deploy/web.yaml"), text(&repo, "base/deploy/api.yaml")), (web, api));
 }
 
 #[tokio::test(flavor = "multi_thread")]
