@@ -172,7 +172,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 
 /// The configuration that these flags name.
 pub fn read(args: &RunArgs) -> Result<Config, ConfigError> {
-    args.repository.narrow(Config::read(&args.files, &sender_names())?)
+    args.repository.narrow(Config::read(&args.files, &sender_names())?, args.dry_run)
 }
 
 /// What the configuration says of registries, for the client.

@@ -19,6 +19,7 @@ use crate::{
     logging,
 };
 
+mod checkout;
 mod forge;
 mod git;
 mod poke;

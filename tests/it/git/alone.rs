@@ -190,3 +190,31 @@ fn what_cannot_be_run_on_is_said_at_once() {
     let (code, _, said) = once(folder.path(), "/", &["-n", "shop"]);
     assert!(code == 2 && said.contains("--namespace"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkout_is_read_but_not_written_to() {
+    let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
+    let web = deployment("web", &format!("{}/team/web:1.0.0", registry.host));
+    let repo = server.create("deploy", &[("web.yaml", web.as_bytes())]);
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    let (folder, url) = (folder.path(), server.url("deploy"));
+    let git = |args: &[&str]| assert!(Command::new("git").current_dir(folder).args(args).status().unwrap().success());
+    git(&["clone", "--quiet", &url, "ci"]);
+    git(&["-C", "ci", "worktree", "add", "--quiet", "--detach", "../tree"]);
+    git(&["-C", "ci", "checkout", "--quiet", "--detach"]);
+    git(&["-C", "ci", "remote", "set-url", "origin", &url.replace("://", "://bot:geheim@")]);
+    let ci = folder.join("ci").display().to_string();
+    for given in ["ci", "tree", &ci, &format!("file://{ci}")] {
+        let (code, _, said) = once(folder, given, &[]);
+        let says = format!("--git {given}: this is a checkout");
+        assert!(code == 2 && said.contains(&says) && said.contains(&url) && !said.contains("geheim"), "{code} {said}");
+    }
+    let (code, table, said) = once(folder, "ci", &["--dry-run"]);
+    assert!(code == 0 && table.contains("web.yaml:10"), "{code} {table} {said}");
+    git(&["-C", "ci", "remote", "remove", "origin"]);
+    let (code, _, said) = once(folder, "ci", &[]);
+    assert!(code == 2 && said.contains("the address of its remote, or a bare repository"), "{code} {said}");
+    git(&["clone", "--quiet", "--bare", &url, "bare"]);
+    assert_eq!(once(folder, "bare", &[]).0, 0);
+    assert_eq!(repo.log().len(), 1);
+}
