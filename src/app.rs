@@ -19,12 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::SystemClock,
-    config::{self, Config, ConfigError, RunArgs},
+    config::{self, Config, ConfigError, FileArgs, RunArgs},
     domain::{
         hint::Source,
         image::{Digest, ImageRef, Tag},
     },
     engine::{self, Inbox, Inputs, Ports, Settings},
+    git::forges::FORGES,
     ingest::{
         self,
         webhook::{self, Sender},
@@ -172,7 +173,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 
 /// The configuration that these flags name.
 pub fn read(args: &RunArgs) -> Result<Config, ConfigError> {
-    args.repository.narrow(Config::read(&args.files, &sender_names())?, args.dry_run)
+    args.repository.narrow(read_files(&args.files)?, args.dry_run)
+}
+
+/// What these files and the environment say.
+pub fn read_files(files: &FileArgs) -> Result<Config, ConfigError> {
+    let forges: Vec<&str> = FORGES.iter().map(|kind| kind.name).collect();
+    Config::read(files, &sender_names(), &forges)
 }
 
 /// What the configuration says of registries, for the client.
@@ -229,7 +236,7 @@ fn hook_settings(args: &RunArgs, config: &Config) -> anyhow::Result<HookSettings
 }
 
 /// The webhook senders that there are.
-pub fn sender_names() -> Vec<&'static str> {
+fn sender_names() -> Vec<&'static str> {
     webhook::SENDERS.iter().map(|sender| sender.name).collect()
 }
 

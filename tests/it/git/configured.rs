@@ -57,6 +57,15 @@ async fn a_private_ca_is_trusted_only_where_the_configuration_names_it() {
     assert_eq!(text(&repo, "web.yaml"), web.replace("1.0.0", "1.1.0"));
 }
 
+#[rstest::rstest]
+#[case("  forge: githb\n", "git: prod: forge: no forge `githb`; there is github, gitlab, gitea")]
+fn what_no_commit_or_request_could_be_made_with_is_said_at_the_start(#[case] more: &str, #[case] says: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    configure(folder.path(), "https://git.example.com/a/b.git", more);
+    let (code, _, said) = once(folder.path(), "prod", &ARGS);
+    assert!(code == 2 && said.contains(says), "{code} {said}");
+}
+
 /// A proxy whose every tunnel leads to one server. Returns its address, and the heads of the requests to it.
 async fn proxy(to: String) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
