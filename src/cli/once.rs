@@ -45,7 +45,7 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
         let ids: Vec<WorkloadId> = run.plans.iter().map(|plan| plan.update().workload.clone()).collect();
         let found = target.preview(run.plans).await.map_err(anyhow::Error::msg)?;
         for (id, found) in ids.iter().zip(found) {
-            run.failed |= found.is_err();
+            run.failed |= found.as_ref().is_err_and(|reason| !is_wanted(reason));
             rows_of(&mut run.reports, id).for_each(|row| show(row, &entry.name, &found));
         }
     } else {
@@ -83,7 +83,8 @@ pub(super) async fn look(
     let source = |id: &WorkloadId| places.get(id).cloned().unwrap_or_default();
     let surveyed = engine::survey(settings, git::changes(&rendered), registry, None, clock, source).await;
     let (mut reports, mut plans) = (Vec::new(), Vec::new());
-    for (id, assessment) in surveyed {
+    for (id, mut assessment) in surveyed {
+        assessment.reports.iter_mut().for_each(misspelt);
         failed |= assessment.reports.iter().any(is_failure);
         plans.extend(assessment.plan);
         reports.push((id, assessment.reports));
@@ -118,7 +119,7 @@ pub(super) async fn write(
             Outcome::Failed(why) => (Verdict::Problem, Reason::new(Code::WriteFailed, why)),
             Outcome::Applied { .. } | Outcome::Stale | Outcome::Gone => continue,
         };
-        failed |= verdict != Verdict::Update;
+        failed |= verdict != Verdict::Update && !is_wanted(&reason);
         for row in rows_of(reports, &update.workload).filter(|row| row.decision == Verdict::Update) {
             row.decision = verdict;
             row.reasons.insert(0, reason.clone());
@@ -134,7 +135,20 @@ fn rows_of<'a>(
     reports.iter_mut().filter(move |(of, _)| of == id).flat_map(|(_, rows)| rows)
 }
 
+/// Where no policy applies, the key that nobody knows may be the policy's: a problem, as in the Events of a cluster.
+fn misspelt(row: &mut Report) {
+    let unknown = row.reasons.iter().position(|reason| reason.code == Code::AnnotationUnknown);
+    if let Some(index) = unknown.filter(|_| row.decision == Verdict::UpToDate) {
+        row.decision = Verdict::Problem;
+        row.reasons[..=index].rotate_right(1);
+    }
+}
+
 fn is_failure(row: &Report) -> bool {
-    let suspended = row.reasons.first().is_some_and(|reason| reason.code == Code::Suspended);
-    matches!(row.decision, Verdict::Problem | Verdict::Blocked) && !suspended
+    matches!(row.decision, Verdict::Problem | Verdict::Blocked) && !row.reasons.first().is_some_and(is_wanted)
+}
+
+/// Whether a person decided so.
+fn is_wanted(reason: &Reason) -> bool {
+    matches!(reason.code, Code::Suspended | Code::Reverted | Code::RequestClosed)
 }
