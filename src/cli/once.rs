@@ -12,7 +12,7 @@ use super::{
 use crate::{
     app,
     clock::SystemClock,
-    config::{self, RunArgs},
+    config::{self, GitConfig, RunArgs},
     domain::{
         plan::{Approved, Plan},
         reason::{Code, Reason},
@@ -40,13 +40,13 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let targets = app::git_targets(&config, &cache, &clock, None, Some(&registry))?;
     let (_, target) = targets.into_values().next().context("no repository")?;
     let settings = Settings { dry_run: false, ..survey::settings(&config, args.keel) };
-    let mut run = look(&target, settings, &*registry, &*clock).await?;
+    let mut run = look(&target, settings, &*registry, &*clock).await.map_err(|error| hinted(error, entry))?;
     if args.dry_run {
         let ids: Vec<WorkloadId> = run.plans.iter().map(|plan| plan.update().workload.clone()).collect();
         let found = target.preview(run.plans).await.map_err(anyhow::Error::msg)?;
         for (id, found) in ids.iter().zip(found) {
             run.failed |= found.as_ref().is_err_and(|reason| !is_wanted(reason));
-            rows_of(&mut run.reports, id).for_each(|row| show(row, &entry.name, &found));
+            rows_of(&mut run.reports, id).for_each(|row| show(row, entry.shown(), &found));
         }
     } else {
         run.failed |= write(&target, &mut run.reports, run.plans, &records).await;
@@ -151,4 +151,17 @@ fn is_failure(row: &Report) -> bool {
 /// Whether a person decided so.
 fn is_wanted(reason: &Reason) -> bool {
     matches!(reason.code, Code::Suspended | Code::Reverted | Code::RequestClosed)
+}
+
+/// Adds what lets Git in, where it was not.
+fn hinted(error: anyhow::Error, entry: &GitConfig) -> anyhow::Error {
+    let said = format!("{error:#}");
+    if !["wants credentials", "returned error: 403"].iter().any(|words| said.contains(words)) {
+        return error;
+    }
+    let hint = match entry.shown {
+        Some(_) => "SUPERCARGO_GIT_TOKEN lets Git in over HTTPS, with SUPERCARGO_GIT_USERNAME where the user matters",
+        None => "a target of the configuration is let in by its `credentials` alone",
+    };
+    anyhow::anyhow!("{said}; {hint}: see docs/git.md")
 }

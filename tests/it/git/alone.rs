@@ -50,7 +50,8 @@ async fn one_round_commits_what_is_newer_and_the_next_finds_nothing_to_do() {
     let (folder, url) = (folder.path(), server.url("deploy"));
 
     let (code, _, said) = once(folder, &url, &["--path", "prod"]);
-    assert!(code == 1 && said.contains("credentials"), "{code} {said}");
+    let wanted = format!("the branch main of the Git target {url}: the Git server wants credentials");
+    assert!(code == 1 && said.contains(&wanted) && said.contains("SUPERCARGO_GIT_TOKEN"), "{code} {said}");
     let with_token = |args: &[&str]| {
         let mut command = command(folder, &url, &[&["--once", "--path", "prod"], args].concat());
         command.env("SUPERCARGO_GIT_USERNAME", "bot").env("SUPERCARGO_GIT_TOKEN", "geheim-4711\n");
@@ -186,6 +187,8 @@ fn what_cannot_be_run_on_is_said_at_once() {
     let (code, _, said) = once(folder.path(), "no-such-folder", &[]);
     assert!(code == 2 && said.contains("no such folder, no target of the configuration, and no address"), "{said}");
     let (code, _, said) = once(folder.path(), "https://bot:geheim@git.example.com/a.git", &[]);
+    assert!(code == 2 && said.contains("it holds credentials") && !said.contains("geheim"), "{said}");
+    let (code, _, said) = once(folder.path(), "http://bot:geheim@127.0.0.1/a.git", &[]);
     assert!(code == 2 && said.contains("it holds credentials") && !said.contains("geheim"), "{said}");
     let (code, _, said) = once(folder.path(), "/", &["-n", "shop"]);
     assert!(code == 2 && said.contains("--namespace"), "{said}");
