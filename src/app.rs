@@ -42,9 +42,11 @@ use crate::{
 
 mod forge;
 mod targets;
+mod unwatched;
 mod world;
 
 pub use targets::git_targets;
+pub use unwatched::HOW;
 
 /// How long a stop may take.
 const DRAIN: Duration = Duration::from_secs(10);

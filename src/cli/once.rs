@@ -41,6 +41,9 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let (_, target) = targets.into_values().next().context("no repository")?;
     let settings = Settings { dry_run: false, ..survey::settings(&config, args.keel) };
     let mut run = look(&target, settings, &*registry, &*clock).await.map_err(|error| hinted(error, entry))?;
+    if !run.reports.iter().flat_map(|(_, rows)| rows).any(is_watched) {
+        eprintln!("nothing in {} has a policy, so nothing is watched: {}", entry.place(), app::HOW);
+    }
     if args.dry_run {
         let ids: Vec<WorkloadId> = run.plans.iter().map(|plan| plan.update().workload.clone()).collect();
         let found = target.preview(run.plans).await.map_err(anyhow::Error::msg)?;
@@ -142,6 +145,10 @@ fn misspelt(row: &mut Report) {
         row.decision = Verdict::Problem;
         row.reasons[..=index].rotate_right(1);
     }
+}
+
+fn is_watched(row: &Report) -> bool {
+    !row.reasons.first().is_some_and(|reason| matches!(reason.code, Code::NotWatched | Code::NotSelected))
 }
 
 fn is_failure(row: &Report) -> bool {

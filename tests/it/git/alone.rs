@@ -221,3 +221,45 @@ async fn a_checkout_is_read_but_not_written_to() {
     assert_eq!(once(folder, "bare", &[]).0, 0);
     assert_eq!(repo.log().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_says_so_if_there_is_no_policy_or_a_misspelt_one() {
+    let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
+    let image = format!("{}/team/web:1.0.0", registry.host);
+    let web = deployment("web", &image);
+    let labels = web.replace("annotations:", "labels:");
+    let typo = deployment("typo", &image).replace("/policy", "/polcy");
+    let files = [("prod/web.yaml", &web), ("labels/web.yaml", &labels), ("typo/web.yaml", &typo)];
+    server.create("deploy", &files.map(|(path, text)| (path, text.as_bytes())));
+    registry.push_tags("team/web", ["1.0.0"]).await;
+    let (folder, url) = (folder.path(), server.url("deploy"));
+    for path in ["prodd", "labels"] {
+        let (code, table, said) = once(folder, &url, &["--path", path]);
+        let says = format!("nothing in {path} of the branch main of {url} has a policy");
+        assert!(code == 0 && table.lines().count() == 1 && said.contains(&says), "{code} {table} {said}");
+    }
+    assert_eq!(once(folder, &url, &["--path", "prod"]).2, "");
+    let (code, table, said) = once(folder, &url, &["--path", "typo"]);
+    assert!(
+        code == 1 && table.contains(" problem ") && table.contains("supercargo.dev/polcy"),
+        "{code} {table} {said}"
+    );
+
+    let ports = [free_port(), free_port()];
+    let listen = [format!("--listen=127.0.0.1:{}", ports[0]), format!("--hooks-listen=127.0.0.1:{}", ports[1])];
+    let start = |path: &str| {
+        let args = ["--path", path, &listen[0], &listen[1]];
+        Process::spawn(&command(folder, &url, &args), &folder.join(format!("log-{path}")))
+    };
+    for (path, warns) in [("prod", false), ("prodd", true)] {
+        let mut process = start(path);
+        eventually("the repository is read", async || process.output().contains("is read").then_some(())).await;
+        if warns {
+            let says = "nothing in prodd of the branch main of";
+            eventually("it says so", async || process.output().contains(says).then_some(())).await;
+        }
+        process.signal("TERM");
+        assert!(process.wait().await.success(), "{}", process.output());
+        assert_eq!(process.output().contains("has a policy"), warns, "{}", process.output());
+    }
+}
