@@ -129,7 +129,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let limits = web::serve::Limits::default();
     let serving = web::serve::serve(hooks_listener, hooks.router(), tls, limits, clock.clone(), stop.clone());
     tasks.spawn(named("the webhooks", serving));
-    let private = web::health::router(ready, metrics.clone());
+    let unread = match &args.repository.git {
+        None => "the watches of the cluster are not synced",
+        Some(_) => "the repository of --git is not read yet; the log says what hinders that",
+    };
+    let private = web::health::router(ready, unread, metrics.clone());
     // Probes and metrics are answered until the end.
     let serving = web::serve::serve(private_listener, private, None, limits, clock.clone(), CancellationToken::new());
     tasks.spawn(named("the private listener", serving));

@@ -262,4 +262,15 @@ async fn it_says_so_if_there_is_no_policy_or_a_misspelt_one() {
         assert!(process.wait().await.success(), "{}", process.output());
         assert_eq!(process.output().contains("has a policy"), warns, "{}", process.output());
     }
+    // Where there is nothing to read yet, the probe does not speak of a cluster.
+    let mut process =
+        Process::spawn(&command(folder, &server.url("none"), &[&*listen[0], &listen[1]]), &folder.join("log"));
+    eventually("it is not ready, and says why", async || {
+        let answer = reqwest::get(format!("http://127.0.0.1:{}/readyz", ports[0])).await.ok()?;
+        (answer.status() == 503 && answer.text().await.ok()?.contains("the repository of --git is not read"))
+            .then_some(())
+    })
+    .await;
+    process.signal("TERM");
+    assert!(process.wait().await.success(), "{}", process.output());
 }
