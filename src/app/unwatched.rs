@@ -15,7 +15,8 @@ use crate::{
 
 /// Where policies are written, for somebody who has written none.
 pub const HOW: &str = "a policy is the annotation `supercargo.dev/policy` of a workload (a label is none), a comment \
-                       like `# supercargo: minor` at a value, or an entry of `supercargo.yaml`: see docs/git.md";
+                       like `# supercargo: minor` at a value, or an entry of `supercargo.yaml`, which stands at the root \
+                       and within the paths: see docs/git.md";
 
 /// Passes changes on, and warns when the repository has been read for the first time and has no policy for anything.
 pub(super) async fn warn(
