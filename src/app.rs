@@ -19,12 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::SystemClock,
-    config::{self, Config, ConfigError, RunArgs},
+    config::{self, Config, ConfigError, FileArgs, RunArgs},
     domain::{
         hint::Source,
         image::{Digest, ImageRef, Tag},
     },
     engine::{self, Inbox, Inputs, Ports, Settings},
+    git::forges::FORGES,
     ingest::{
         self,
         webhook::{self, Sender},
@@ -41,9 +42,11 @@ use crate::{
 
 mod forge;
 mod targets;
+mod unwatched;
 mod world;
 
 pub use targets::git_targets;
+pub use unwatched::HOW;
 
 /// How long a stop may take.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -126,7 +129,11 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let limits = web::serve::Limits::default();
     let serving = web::serve::serve(hooks_listener, hooks.router(), tls, limits, clock.clone(), stop.clone());
     tasks.spawn(named("the webhooks", serving));
-    let private = web::health::router(ready, metrics.clone());
+    let unread = match &args.repository.git {
+        None => "the watches of the cluster are not synced",
+        Some(_) => "the repository of --git is not read yet; the log says what hinders that",
+    };
+    let private = web::health::router(ready, unread, metrics.clone());
     // Probes and metrics are answered until the end.
     let serving = web::serve::serve(private_listener, private, None, limits, clock.clone(), CancellationToken::new());
     tasks.spawn(named("the private listener", serving));
@@ -172,7 +179,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 
 /// The configuration that these flags name.
 pub fn read(args: &RunArgs) -> Result<Config, ConfigError> {
-    args.repository.narrow(Config::read(&args.files, &sender_names())?)
+    args.repository.narrow(read_files(&args.files)?, args.dry_run)
+}
+
+/// What these files and the environment say.
+pub fn read_files(files: &FileArgs) -> Result<Config, ConfigError> {
+    let forges: Vec<&str> = FORGES.iter().map(|kind| kind.name).collect();
+    Config::read(files, &sender_names(), &forges)
 }
 
 /// What the configuration says of registries, for the client.
@@ -229,7 +242,7 @@ fn hook_settings(args: &RunArgs, config: &Config) -> anyhow::Result<HookSettings
 }
 
 /// The webhook senders that there are.
-pub fn sender_names() -> Vec<&'static str> {
+fn sender_names() -> Vec<&'static str> {
     webhook::SENDERS.iter().map(|sender| sender.name).collect()
 }
 

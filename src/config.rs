@@ -19,6 +19,7 @@ use crate::{
     logging,
 };
 
+mod checkout;
 mod forge;
 mod git;
 mod poke;
@@ -198,8 +199,8 @@ struct Raw {
 }
 
 impl Config {
-    /// Reads the files and the environment. `senders` are the webhook senders that exist.
-    pub fn read(files: &FileArgs, senders: &[&str]) -> Result<Self, ConfigError> {
+    /// Reads the files and the environment. `senders` and `forges` are those that exist.
+    pub fn read(files: &FileArgs, senders: &[&str], forges: &[&str]) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let raw = files.config.as_deref().map_or_else(
             || Ok(Raw::default()),
@@ -220,6 +221,10 @@ impl Config {
         let mut git = raw.git;
         let mut names = std::collections::BTreeSet::new();
         for target in &mut git {
+            if let Some(forge) = target.forge.as_deref().filter(|forge| !forges.contains(forge)) {
+                let there_are = forges.join(", ");
+                problems.push(format!("git: {}: forge: no forge `{forge}`; there is {there_are}", target.name));
+            }
             problems.extend(target.check());
             if !names.insert(target.name.clone()) {
                 problems.push(format!("git: `{}` is there twice", target.name));

@@ -98,7 +98,7 @@ pub fn git_targets(
         }
         // The environment's token is no part of what is compared: it does not change while the process lives.
         shown.push_str(&format!("{settings:?}"));
-        let name = settings.name.clone();
+        let name = entry.name.as_str().into();
         let mut inherited = config::git_environment();
         // To git, what the environment trusts would come before `ca`.
         inherited.retain(|(name, _)| entry.ca.is_none() || name != "GIT_SSL_CAINFO");
@@ -157,7 +157,7 @@ fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
         }),
     };
     Ok(git::Settings {
-        name: entry.name.as_str().into(),
+        name: entry.shown().into(),
         url: entry.url.clone(),
         branch: entry.branch.clone(),
         paths: entry.path_globs().map_err(|error| wrong("paths", &error))?,

@@ -91,7 +91,7 @@ struct Offline {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = Config::read(&self.files, &[])?;
+        let config = crate::app::read_files(&self.files)?;
         if let Some(workload) = &self.workload {
             return block_on(self.of_cluster(workload, &config));
         }

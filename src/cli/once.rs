@@ -12,7 +12,7 @@ use super::{
 use crate::{
     app,
     clock::SystemClock,
-    config::{self, RunArgs},
+    config::{self, GitConfig, RunArgs},
     domain::{
         plan::{Approved, Plan},
         reason::{Code, Reason},
@@ -40,13 +40,16 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let targets = app::git_targets(&config, &cache, &clock, None, Some(&registry))?;
     let (_, target) = targets.into_values().next().context("no repository")?;
     let settings = Settings { dry_run: false, ..survey::settings(&config, args.keel) };
-    let mut run = look(&target, settings, &*registry, &*clock).await?;
+    let mut run = look(&target, settings, &*registry, &*clock).await.map_err(|error| hinted(error, entry))?;
+    if !run.reports.iter().flat_map(|(_, rows)| rows).any(is_watched) {
+        eprintln!("nothing in {} has a policy, so nothing is watched: {}", entry.place(), app::HOW);
+    }
     if args.dry_run {
         let ids: Vec<WorkloadId> = run.plans.iter().map(|plan| plan.update().workload.clone()).collect();
         let found = target.preview(run.plans).await.map_err(anyhow::Error::msg)?;
         for (id, found) in ids.iter().zip(found) {
-            run.failed |= found.is_err();
-            rows_of(&mut run.reports, id).for_each(|row| show(row, &entry.name, &found));
+            run.failed |= found.as_ref().is_err_and(|reason| !is_wanted(reason));
+            rows_of(&mut run.reports, id).for_each(|row| show(row, entry.shown(), &found));
         }
     } else {
         run.failed |= write(&target, &mut run.reports, run.plans, &records).await;
@@ -83,7 +86,8 @@ pub(super) async fn look(
     let source = |id: &WorkloadId| places.get(id).cloned().unwrap_or_default();
     let surveyed = engine::survey(settings, git::changes(&rendered), registry, None, clock, source).await;
     let (mut reports, mut plans) = (Vec::new(), Vec::new());
-    for (id, assessment) in surveyed {
+    for (id, mut assessment) in surveyed {
+        assessment.reports.iter_mut().for_each(misspelt);
         failed |= assessment.reports.iter().any(is_failure);
         plans.extend(assessment.plan);
         reports.push((id, assessment.reports));
@@ -118,7 +122,7 @@ pub(super) async fn write(
             Outcome::Failed(why) => (Verdict::Problem, Reason::new(Code::WriteFailed, why)),
             Outcome::Applied { .. } | Outcome::Stale | Outcome::Gone => continue,
         };
-        failed |= verdict != Verdict::Update;
+        failed |= verdict != Verdict::Update && !is_wanted(&reason);
         for row in rows_of(reports, &update.workload).filter(|row| row.decision == Verdict::Update) {
             row.decision = verdict;
             row.reasons.insert(0, reason.clone());
@@ -134,7 +138,37 @@ fn rows_of<'a>(
     reports.iter_mut().filter(move |(of, _)| of == id).flat_map(|(_, rows)| rows)
 }
 
+/// Where no policy applies, the key that nobody knows may be the policy's: a problem, as in the Events of a cluster.
+fn misspelt(row: &mut Report) {
+    let unknown = row.reasons.iter().position(|reason| reason.code == Code::AnnotationUnknown);
+    if let Some(index) = unknown.filter(|_| row.decision == Verdict::UpToDate) {
+        row.decision = Verdict::Problem;
+        row.reasons[..=index].rotate_right(1);
+    }
+}
+
+fn is_watched(row: &Report) -> bool {
+    !row.reasons.first().is_some_and(|reason| matches!(reason.code, Code::NotWatched | Code::NotSelected))
+}
+
 fn is_failure(row: &Report) -> bool {
-    let suspended = row.reasons.first().is_some_and(|reason| reason.code == Code::Suspended);
-    matches!(row.decision, Verdict::Problem | Verdict::Blocked) && !suspended
+    matches!(row.decision, Verdict::Problem | Verdict::Blocked) && !row.reasons.first().is_some_and(is_wanted)
+}
+
+/// Whether a person decided so.
+fn is_wanted(reason: &Reason) -> bool {
+    matches!(reason.code, Code::Suspended | Code::Reverted | Code::RequestClosed)
+}
+
+/// Adds what lets Git in, where it was not.
+fn hinted(error: anyhow::Error, entry: &GitConfig) -> anyhow::Error {
+    let said = format!("{error:#}");
+    if !["wants credentials", "returned error: 403"].iter().any(|words| said.contains(words)) {
+        return error;
+    }
+    let hint = match entry.shown {
+        Some(_) => "SUPERCARGO_GIT_TOKEN lets Git in over HTTPS, with SUPERCARGO_GIT_USERNAME where the user matters",
+        None => "a target of the configuration is let in by its `credentials` alone",
+    };
+    anyhow::anyhow!("{said}; {hint}: see docs/git.md")
 }

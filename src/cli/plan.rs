@@ -46,7 +46,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = Config::read(&self.files, &crate::app::sender_names())?;
+        let config = crate::app::read_files(&self.files)?;
         let (reports, failed) = block_on(self.reports(&config))?;
         if reports.is_empty() {
             eprintln!("no workload that a policy applies to was found");

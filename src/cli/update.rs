@@ -8,7 +8,7 @@ use super::{
     survey::{self, Folder, block_on},
 };
 use crate::{
-    config::{Config, FileArgs},
+    config::FileArgs,
     domain::{keel::KeelMode, reason::Code, report::Verdict},
     manifest::{self, Edit, EditError},
 };
@@ -30,7 +30,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = Config::read(&self.files, &crate::app::sender_names())?;
+        let config = crate::app::read_files(&self.files)?;
         let settings = survey::settings(&config, self.keel);
         let registry = survey::local_registry(&config)?;
         let folder = block_on(survey::folder(&self.path, &settings, &registry))?;

@@ -76,6 +76,9 @@ pub struct GitConfig {
     pub api: Option<String>,
     /// What pull requests are given.
     pub request: Option<RequestConfig>,
+    /// What people call it, where it is no target of the configuration: its address.
+    #[serde(skip)]
+    pub shown: Option<String>,
 }
 
 /// The credentials of a target: a token for HTTPS, or a key for SSH.
@@ -168,9 +171,22 @@ impl Default for Author {
 }
 
 impl GitConfig {
-    /// A target that says no more than this.
+    /// A target that says no more than this, and is called by its address.
     pub(super) fn at(name: &str, url: String, branch: &str) -> Self {
-        Self { name: name.to_owned(), url, branch: branch.to_owned(), ..Self::default() }
+        let shown = Some(url.clone());
+        Self { name: name.to_owned(), url, branch: branch.to_owned(), shown, ..Self::default() }
+    }
+
+    /// What people call it.
+    pub fn shown(&self) -> &str {
+        self.shown.as_deref().unwrap_or(&self.name)
+    }
+
+    /// What of it is read, for people.
+    pub fn place(&self) -> String {
+        let all = self.paths.is_empty();
+        let paths = if all { String::new() } else { format!("{} of ", self.paths.join(", ")) };
+        format!("{paths}the branch {} of {}", self.branch, self.shown())
     }
 
     /// Everything that is wrong with it. Takes in what the environment holds for it.
@@ -331,7 +347,15 @@ fn url_of(url: &str) -> Result<UrlKind, String> {
     if url.chars().any(|c| c.is_whitespace() || c.is_control()) || url.starts_with('-') {
         return Err("it holds blanks or begins with `-`".to_owned());
     }
-    let kind = match url.split_once("://") {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", ""));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    if user.is_some_and(|user| user.contains(':') || matches!(scheme, "http" | "https")) {
+        return Err("it holds credentials: put them into `credentials`, or with --git URL into SUPERCARGO_GIT_TOKEN \
+                    and SUPERCARGO_GIT_USERNAME"
+            .to_owned());
+    }
+    Ok(match url.split_once("://") {
         Some(("https", _)) => UrlKind::Http,
         Some(("http", _)) if is_loopback(url) => UrlKind::Http,
         Some(("http", _)) => return Err("plain HTTP is only spoken to this machine: write https://".to_owned()),
@@ -340,13 +364,7 @@ fn url_of(url: &str) -> Result<UrlKind, String> {
         None if url.starts_with('/') => UrlKind::File,
         None if url.split_once(':').is_some_and(|(host, _)| !host.is_empty() && !host.contains('/')) => UrlKind::Ssh,
         _ => return Err("write https://…, ssh://…, user@host:path, file:///… or an absolute path".to_owned()),
-    };
-    let authority = url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-    let user = authority.rsplit_once('@').map(|(user, _)| user);
-    if user.is_some_and(|user| user.contains(':') || kind == UrlKind::Http) {
-        return Err("it holds credentials: put them into `credentials`".to_owned());
-    }
-    Ok(kind)
+    })
 }
 
 fn is_loopback(url: &str) -> bool {
@@ -456,6 +474,7 @@ mod tests {
     #[case("ssh://git:secret@git.example.com/a.git", false)]
     #[case("--upload-pack=x", false)]
     #[case("ext::sh -c x", false)]
+    #[case("http://user:secret@127.0.0.1/a.git", false)]
     fn addresses_are_checked(#[case] url: &str, #[case] good: bool) {
         assert_eq!(url_of(url).is_ok(), good, "{:?}", url_of(url));
     }

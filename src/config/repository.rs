@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use globset::{Glob, GlobSet};
 
-use super::{Config, ConfigError, GitConfig, PokeConfig, variable};
+use super::{Config, ConfigError, GitConfig, PokeConfig, checkout, variable};
 use crate::domain::target::Targets;
 
 /// The user and the token for an address that the configuration does not name.
@@ -33,8 +33,8 @@ pub struct RepositoryArgs {
 }
 
 impl RepositoryArgs {
-    /// The configuration with this repository as its only target, if one is given.
-    pub fn narrow(&self, config: Config) -> Result<Config, ConfigError> {
+    /// The configuration with this repository as its only target, if one is given. With `dry_run` nothing is written.
+    pub fn narrow(&self, config: Config, dry_run: bool) -> Result<Config, ConfigError> {
         let Some(given) = &self.git else { return Ok(config) };
         let named = config.git.iter().find(|target| target.name == *given || target.url == *given);
         let mut target = match named {
@@ -48,6 +48,8 @@ impl RepositoryArgs {
             target.paths.clone_from(&self.paths);
         }
         let mut problems = target.check();
+        let checkout = checkout::refuse(&target.url).filter(|_| !dry_run);
+        problems.extend(checkout.map(|why| format!("--git {given}: {why}")));
         if target.poke.iter().any(|poke| matches!(poke, PokeConfig::ArgocdRefresh(_))) {
             problems.push("git: `argocdRefresh` needs a cluster: use `argocdWebhook` with --git".to_owned());
         }

@@ -107,7 +107,7 @@ impl Snapshot {
                 return Ok(());
             }
             let found = mirror.entries(commit, &new).await?;
-            let found: Vec<TreeEntry> = found.into_iter().filter(|entry| is_read(entry)).collect();
+            let found: Vec<TreeEntry> = found.into_iter().filter(is_read).collect();
             self.parse(mirror, settings, found.iter()).await?;
             let (files, entries) = (Arc::make_mut(&mut self.files), Arc::make_mut(&mut self.entries));
             for entry in found {

@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
-use minijinja::{Environment, context};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
 
 use super::{
     forges::text::plain,
     history::{CHANGE, UPDATE, trailer},
 };
-use crate::domain::update::Update;
+use crate::domain::{
+    image::ImageRef,
+    update::{Change, Update},
+    workload::{Kind, WorkloadId},
+};
 
 const DEFAULT: &str = "\
 {% if changes | length == 1 -%}
@@ -23,6 +27,10 @@ Update {{ changes | length }} images of {{ updates }} workload{{ 's' if updates 
 {% for c in changes -%}
 | {{ c.workload }} | {{ c.container }} | {{ c.from }} | {{ c.to }} | {{ c.policy }} |
 {% endfor %}";
+
+/// What a template may use.
+const VARIABLES: &str = "there are `updates` and `changes`, each with `workload`, `kind`, `namespace`, `name`, \
+                         `container`, `repository`, `from`, `to`, `from_tag`, `to_tag` and `policy`";
 
 /// What a template may take at most, so that it ends.
 const FUEL: u64 = 1_000_000;
@@ -38,20 +46,39 @@ impl Default for Template {
 }
 
 impl Template {
-    /// Checks a template; an error says what is wrong with it.
+    /// Checks a template with samples of one and two changes; an error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let checked = Environment::new().template_from_str(text).map(drop);
         checked.map_err(|error| format!("this is no template: {error}"))?;
-        Ok(Self(text.into()))
+        let template = Self(text.into());
+        let image =
+            |tag| ImageRef::parse(&format!("registry.example.com/web:{tag}")).map_err(|error| error.to_string());
+        let change = Change { container: "web".into(), init: false, from: image("1.4.2")?, to: image("1.5.0")? };
+        let workload = WorkloadId { kind: Kind("Deployment".into()), namespace: "shop".into(), name: "web".into() };
+        for count in [1, 2] {
+            let changes = vec![values(&workload, &change, "minor"); count];
+            template.render(changes, count).map_err(|error| match error.kind() {
+                ErrorKind::UndefinedError => format!("it uses what there is not: {error}; {VARIABLES}"),
+                _ => format!("it fails on {count} changes: {error}"),
+            })?;
+        }
+        Ok(template)
     }
 
     /// The whole message for these updates. A template that fails on them gives way to the default.
     pub(super) fn message(&self, updates: &[&Update]) -> String {
-        let rendered = self.render(updates).or_else(|error| {
+        let changes: Vec<Value> = updates
+            .iter()
+            .flat_map(|update| {
+                let changes = update.changes.iter().zip(&update.policies);
+                changes.map(|(change, policy)| values(&update.workload, change, policy))
+            })
+            .collect();
+        let rendered = self.render(changes.clone(), updates.len()).or_else(|error| {
             tracing::warn!(error = format!("{error:#}"), "the commit message's template failed; the default is used");
-            Self::default().render(updates)
+            Self::default().render(changes, updates.len())
         });
-        let mut message = rendered.unwrap_or_default().trim().to_owned();
+        let mut message = rendered.unwrap_or_default();
         message.push_str("\n\n");
         for update in updates {
             message.push_str(&format!("{UPDATE}: {}\n", update.id));
@@ -62,35 +89,59 @@ impl Template {
         message
     }
 
-    fn render(&self, updates: &[&Update]) -> Result<String, minijinja::Error> {
+    /// What the template makes of them, never empty.
+    fn render(&self, changes: Vec<Value>, updates: usize) -> Result<String, Error> {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        let changes: Vec<minijinja::Value> = updates
-            .iter()
-            .flat_map(|update| {
-                update.changes.iter().zip(&update.policies).map(|(change, policy)| {
-                    let tag = |image: &crate::domain::image::ImageRef| {
-                        let digest = image.digest.as_ref().map(|digest| digest.as_str().chars().take(19).collect());
-                        image.tag.as_ref().map_or_else(|| digest.unwrap_or_default(), |tag| tag.to_string())
-                    };
-                    context! {
-                        workload => plain(&update.workload.to_string()),
-                        kind => update.workload.kind.as_str(),
-                        namespace => plain(&update.workload.namespace),
-                        name => plain(&update.workload.name),
-                        container => plain(&change.container),
-                        repository => change.to.name(),
-                        from => change.from.to_string(),
-                        to => change.to.to_string(),
-                        from_tag => tag(&change.from),
-                        to_tag => tag(&change.to),
-                        policy => plain(policy),
-                    }
-                })
-            })
-            .collect();
-        let context = context! { changes, updates => updates.len() };
-        environment.render_str(&self.0, context)
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        let rendered = environment.render_str(&self.0, context! { changes, updates })?;
+        match rendered.trim() {
+            "" => Err(Error::new(ErrorKind::InvalidOperation, "it leaves the message empty")),
+            message => Ok(message.to_owned()),
+        }
+    }
+}
+
+/// One change, as templates see it.
+fn values(workload: &WorkloadId, change: &Change, policy: &str) -> Value {
+    let tag = |image: &ImageRef| {
+        let digest = image.digest.as_ref().map(|digest| digest.as_str().chars().take(19).collect());
+        image.tag.as_ref().map_or_else(|| digest.unwrap_or_default(), |tag| tag.to_string())
+    };
+    context! {
+        workload => plain(&workload.to_string()),
+        kind => workload.kind.as_str(),
+        namespace => plain(&workload.namespace),
+        name => plain(&workload.name),
+        container => plain(&change.container),
+        repository => change.to.name(),
+        from => change.from.to_string(),
+        to => change.to.to_string(),
+        from_tag => tag(&change.from),
+        to_tag => tag(&change.to),
+        policy => plain(policy),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("ci: {{ updates }} updates, {{ changes[0].to_tag }}", "")]
+    #[case("{% for c in changes %}{{ c.name }} {{ c.note | default('-') }}{% endfor %}", "")]
+    #[case("{{ changs }}", "(in <string>:1); there are `updates` and `changes`")]
+    #[case("{{ changes[0].brnch }}", "it uses what there is not")]
+    #[case("{% if brnch %}a{% endif %}", "it uses what there is not")]
+    #[case("{% if updates == 2 %}{{ update }}{% endif %}ci: update", "it uses what there is not")]
+    #[case("{{ changes[1].to_tag }}", "it uses what there is not")]
+    #[case("{{ 1 / 0 }}", "it fails on 1 changes: ")]
+    #[case(" {# nothing #}\n", "it leaves the message empty")]
+    #[case("{% if updates > 1 %}several{% endif %}", "it leaves the message empty")]
+    #[case("{{ changes", "this is no template")]
+    fn a_template_is_tried_before_it_is_taken(#[case] text: &str, #[case] says: &str) {
+        let said = Template::parse(text).err().unwrap_or_default();
+        assert!(said.contains(says) && said.is_empty() == says.is_empty(), "{said}");
     }
 }

@@ -10,19 +10,20 @@ use crate::metrics::Metrics;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The routes. `ready` is whether the watches are synced; without a sender it stays as it is.
-pub fn router(ready: watch::Receiver<bool>, metrics: Arc<Metrics>) -> Router {
+/// The routes. `ready` is whether all has been read that is watched, and `unread` what is said until then; without a
+/// sender it stays as it is.
+pub fn router(ready: watch::Receiver<bool>, unread: &'static str, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz).with_state(ready))
+        .route("/readyz", get(readyz).with_state((ready, unread)))
         .route("/metrics", get(exposition).with_state(metrics))
 }
 
-async fn readyz(State(ready): State<watch::Receiver<bool>>) -> (StatusCode, &'static str) {
+async fn readyz(State((ready, unread)): State<(watch::Receiver<bool>, &'static str)>) -> (StatusCode, String) {
     if *ready.borrow() {
-        (StatusCode::OK, "ok\n")
+        (StatusCode::OK, "ok\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the watches of the cluster are not synced\n")
+        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {unread}\n"))
     }
 }
 

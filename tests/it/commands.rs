@@ -192,6 +192,17 @@ fn what_cannot_be_used_ends_with_2(#[case] args: &[&str]) {
     assert!(err.starts_with("error: "), "{err}");
 }
 
+#[test]
+fn explain_takes_the_configuration_of_an_operator() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("c.yaml"), "hooks: {distribution: {secretFiles: [/run/secrets/hook]}}\n")
+        .unwrap();
+    std::fs::write(folder.path().join("tags"), "1.0.0\n1.1.0\n").unwrap();
+    let args = ["explain", "--policy", "minor", "--current", "1.0.0", "--tags", "tags", "--config", "c.yaml"];
+    let (code, text, err) = run(&args, folder.path());
+    assert!(code == 0 && text.contains("1.1.0"), "{code} {text} {err}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_cluster_plan_says_what_the_operator_would_and_not_what_the_users_login_may() {
     let plane = shared().await;

@@ -554,7 +554,7 @@ async fn nothing_of_a_request_is_in_the_log_but_the_fact() {
 async fn probes_and_metrics_are_served_on_the_private_listener() {
     let (ready, watch) = watch::channel(false);
     let metrics = Arc::new(Metrics::default());
-    let router = health::router(watch, Arc::clone(&metrics));
+    let router = health::router(watch, "the watches are not synced", Arc::clone(&metrics));
     let served = Served::start(router, None, Limits::default(), Arc::new(SystemClock::default())).await;
     let client = client();
     let get = async |path: &str| {
@@ -563,7 +563,8 @@ async fn probes_and_metrics_are_served_on_the_private_listener() {
         (response.status().as_u16(), kind.unwrap_or_default(), response.text().await.unwrap())
     };
     assert_eq!(get("/livez").await.0, 200);
-    assert_eq!(get("/readyz").await.0, 503);
+    let (status, _, text) = get("/readyz").await;
+    assert_eq!((status, &*text), (503, "not ready: the watches are not synced\n"));
     ready.send_replace(true);
     assert_eq!(get("/readyz").await.0, 200);
     metrics.poll_overdue.set(1.5);

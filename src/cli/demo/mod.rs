@@ -52,7 +52,7 @@ async fn demonstrate() -> anyhow::Result<()> {
     let deploy = folder.path().join("deploy.git");
     make_repository(folder.path(), &MANIFEST.replace("{registry}", &registry.address.to_string()))?;
     let repository = RepositoryArgs { git: Some(deploy.display().to_string()), ..RepositoryArgs::default() };
-    let config = repository.narrow(Config::default())?;
+    let config = repository.narrow(Config::default(), false)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let targets = app::git_targets(&config, &folder.path().join("cache"), &clock, None, None)?;
     let (_, target) = targets.into_values().next().context("no repository")?;

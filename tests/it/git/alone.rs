@@ -50,7 +50,8 @@ async fn one_round_commits_what_is_newer_and_the_next_finds_nothing_to_do() {
     let (folder, url) = (folder.path(), server.url("deploy"));
 
     let (code, _, said) = once(folder, &url, &["--path", "prod"]);
-    assert!(code == 1 && said.contains("credentials"), "{code} {said}");
+    let wanted = format!("the branch main of the Git target {url}: the Git server wants credentials");
+    assert!(code == 1 && said.contains(&wanted) && said.contains("SUPERCARGO_GIT_TOKEN"), "{code} {said}");
     let with_token = |args: &[&str]| {
         let mut command = command(folder, &url, &[&["--once", "--path", "prod"], args].concat());
         command.env("SUPERCARGO_GIT_USERNAME", "bot").env("SUPERCARGO_GIT_TOKEN", "geheim-4711\n");
@@ -86,7 +87,7 @@ async fn what_a_person_moved_back_is_not_set_again_by_a_later_round() {
     assert_eq!(once(folder.path(), &url, &[]).0, 0);
     repo.commit(&[("web.yaml", Some(web.as_bytes()))], "1.1.0 loses orders", PERSON);
     let (code, table, said) = once(folder.path(), &url, &[]);
-    assert!(code == 1 && table.contains("moved it back"), "{code} {table} {said}");
+    assert!(code == 0 && table.contains("moved it back"), "a person decided that: {code} {table} {said}");
     registry.push_tags("team/web", ["1.2.0"]).await;
     assert_eq!(once(folder.path(), &url, &[]).0, 0);
     assert_eq!(text(&repo, "web.yaml"), web.replace("1.0.0", "1.2.0"));
@@ -187,6 +188,89 @@ fn what_cannot_be_run_on_is_said_at_once() {
     assert!(code == 2 && said.contains("no such folder, no target of the configuration, and no address"), "{said}");
     let (code, _, said) = once(folder.path(), "https://bot:geheim@git.example.com/a.git", &[]);
     assert!(code == 2 && said.contains("it holds credentials") && !said.contains("geheim"), "{said}");
+    let (code, _, said) = once(folder.path(), "http://bot:geheim@127.0.0.1/a.git", &[]);
+    assert!(code == 2 && said.contains("it holds credentials") && !said.contains("geheim"), "{said}");
     let (code, _, said) = once(folder.path(), "/", &["-n", "shop"]);
     assert!(code == 2 && said.contains("--namespace"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkout_is_read_but_not_written_to() {
+    let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
+    let web = deployment("web", &format!("{}/team/web:1.0.0", registry.host));
+    let repo = server.create("deploy", &[("web.yaml", web.as_bytes())]);
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    let (folder, url) = (folder.path(), server.url("deploy"));
+    let git = |args: &[&str]| assert!(Command::new("git").current_dir(folder).args(args).status().unwrap().success());
+    git(&["clone", "--quiet", &url, "ci"]);
+    git(&["-C", "ci", "worktree", "add", "--quiet", "--detach", "../tree"]);
+    git(&["-C", "ci", "checkout", "--quiet", "--detach"]);
+    git(&["-C", "ci", "remote", "set-url", "origin", &url.replace("://", "://bot:geheim@")]);
+    let ci = folder.join("ci").display().to_string();
+    for given in ["ci", "tree", &ci, &format!("file://{ci}")] {
+        let (code, _, said) = once(folder, given, &[]);
+        let says = format!("--git {given}: this is a checkout");
+        assert!(code == 2 && said.contains(&says) && said.contains(&url) && !said.contains("geheim"), "{code} {said}");
+    }
+    let (code, table, said) = once(folder, "ci", &["--dry-run"]);
+    assert!(code == 0 && table.contains("web.yaml:10"), "{code} {table} {said}");
+    git(&["-C", "ci", "remote", "remove", "origin"]);
+    let (code, _, said) = once(folder, "ci", &[]);
+    assert!(code == 2 && said.contains("the address of its remote, or a bare repository"), "{code} {said}");
+    git(&["clone", "--quiet", "--bare", &url, "bare"]);
+    assert_eq!(once(folder, "bare", &[]).0, 0);
+    assert_eq!(repo.log().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_says_so_if_there_is_no_policy_or_a_misspelt_one() {
+    let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
+    let image = format!("{}/team/web:1.0.0", registry.host);
+    let web = deployment("web", &image);
+    let labels = web.replace("annotations:", "labels:");
+    let typo = deployment("typo", &image).replace("/policy", "/polcy");
+    let files = [("prod/web.yaml", &web), ("labels/web.yaml", &labels), ("typo/web.yaml", &typo)];
+    server.create("deploy", &files.map(|(path, text)| (path, text.as_bytes())));
+    registry.push_tags("team/web", ["1.0.0"]).await;
+    let (folder, url) = (folder.path(), server.url("deploy"));
+    for path in ["prodd", "labels"] {
+        let (code, table, said) = once(folder, &url, &["--path", path]);
+        let says = format!("nothing in {path} of the branch main of {url} has a policy");
+        assert!(code == 0 && table.lines().count() == 1 && said.contains(&says), "{code} {table} {said}");
+    }
+    assert_eq!(once(folder, &url, &["--path", "prod"]).2, "");
+    let (code, table, said) = once(folder, &url, &["--path", "typo"]);
+    assert!(
+        code == 1 && table.contains(" problem ") && table.contains("supercargo.dev/polcy"),
+        "{code} {table} {said}"
+    );
+
+    let ports = [free_port(), free_port()];
+    let listen = [format!("--listen=127.0.0.1:{}", ports[0]), format!("--hooks-listen=127.0.0.1:{}", ports[1])];
+    let start = |path: &str| {
+        let args = ["--path", path, &listen[0], &listen[1]];
+        Process::spawn(&command(folder, &url, &args), &folder.join(format!("log-{path}")))
+    };
+    for (path, warns) in [("prod", false), ("prodd", true)] {
+        let mut process = start(path);
+        eventually("the repository is read", async || process.output().contains("is read").then_some(())).await;
+        if warns {
+            let says = "nothing in prodd of the branch main of";
+            eventually("it says so", async || process.output().contains(says).then_some(())).await;
+        }
+        process.signal("TERM");
+        assert!(process.wait().await.success(), "{}", process.output());
+        assert_eq!(process.output().contains("has a policy"), warns, "{}", process.output());
+    }
+    // Where there is nothing to read yet, the probe does not speak of a cluster.
+    let mut process =
+        Process::spawn(&command(folder, &server.url("none"), &[&*listen[0], &listen[1]]), &folder.join("log"));
+    eventually("it is not ready, and says why", async || {
+        let answer = reqwest::get(format!("http://127.0.0.1:{}/readyz", ports[0])).await.ok()?;
+        (answer.status() == 503 && answer.text().await.ok()?.contains("the repository of --git is not read"))
+            .then_some(())
+    })
+    .await;
+    process.signal("TERM");
+    assert!(process.wait().await.success(), "{}", process.output());
 }

@@ -57,6 +57,16 @@ async fn a_private_ca_is_trusted_only_where_the_configuration_names_it() {
     assert_eq!(text(&repo, "web.yaml"), web.replace("1.0.0", "1.1.0"));
 }
 
+#[rstest::rstest]
+#[case("  message: 'ci: {{ changs }}'\n", "git: prod: message: it uses what there is not")]
+#[case("  forge: githb\n", "git: prod: forge: no forge `githb`; there is github, gitlab, gitea")]
+fn what_no_commit_or_request_could_be_made_with_is_said_at_the_start(#[case] more: &str, #[case] says: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    configure(folder.path(), "https://git.example.com/a/b.git", more);
+    let (code, _, said) = once(folder.path(), "prod", &ARGS);
+    assert!(code == 2 && said.contains(says), "{code} {said}");
+}
+
 /// A proxy whose every tunnel leads to one server. Returns its address, and the heads of the requests to it.
 async fn proxy(to: String) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -131,7 +141,8 @@ async fn a_token_is_taken_from_the_environment_or_from_a_file_that_is_read_again
         (done.status.code().unwrap(), String::from_utf8(done.stderr).unwrap())
     };
     let (code, said) = with("geheim-2");
-    assert!(code == 1 && said.contains("credentials") && !said.contains("geheim"), "{code} {said}");
+    assert!(code == 1 && said.contains("let in by its `credentials` alone"), "{code} {said}");
+    assert!(!said.contains("geheim"), "{said}");
     assert_eq!(with("geheim-1\n"), (0, String::new()));
     assert_eq!(text(&repo, "web.yaml"), web("1.1.0"));
 
