@@ -39,8 +39,9 @@ impl Repository {
         loop {
             let pushed = match self.look().await {
                 Ok((target, rendered)) => {
-                    let said = rendered.problems.iter().map(|(path, problem)| format!("{path}: {problem}"));
-                    report(&mut trouble, said.collect());
+                    let said =
+                        rendered.problems.iter().map(|(path, problem)| format!("{}: {problem}", path.escape_debug()));
+                    report(&mut trouble, said.collect(), "left alone in the repository");
                     for change in differences(&mut known, &rendered) {
                         if changes.send(change).await.is_err() {
                             return;
@@ -55,7 +56,7 @@ impl Repository {
                     Some(target)
                 }
                 Err(why) => {
-                    report(&mut trouble, HashSet::from([why]));
+                    report(&mut trouble, HashSet::from([why]), "the repository is not read");
                     None
                 }
             };
@@ -120,9 +121,9 @@ fn differences(known: &mut BTreeMap<WorkloadId, Workload>, rendered: &Rendered) 
 }
 
 /// Says what has not been said before.
-fn report(said: &mut HashSet<String>, trouble: HashSet<String>) {
+fn report(said: &mut HashSet<String>, trouble: HashSet<String>, what: &'static str) {
     for why in trouble.difference(said) {
-        tracing::warn!(why = why.escape_debug().take(1024).collect::<String>(), "left alone in the repository");
+        tracing::warn!(why = why.chars().take(1024).collect::<String>(), "{what}");
     }
     *said = trouble;
 }
