@@ -460,6 +460,129 @@ fn kustomize_renders_the_edited_trees_with_other_images_only() {
     assert!(changed >= 30, "{changed}");
 }
 
+/// The workloads of a folder as `kubectl kustomize` renders them, each as `namespace/name image ours`.
+fn kustomized(texts: &Texts, folder: &str) -> Vec<String> {
+    let root = tempfile::tempdir().unwrap();
+    for (path, text) in texts {
+        let path = root.path().join(&**path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let text = output("kubectl", &["kustomize"], &root.path().join(folder)).expect("it builds");
+    let read = |text: &str| {
+        let object: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+        let (metadata, spec) = (&object["metadata"], &object["spec"]["template"]["spec"]);
+        let word = |key| metadata[key].as_str().unwrap_or_default().to_owned();
+        let annotations = metadata["annotations"].as_object().into_iter().flatten();
+        let ours = annotations.filter(|(key, _)| key.starts_with("supercargo.dev/"));
+        let ours: Vec<String> = ours.map(|(key, value)| format!("{key}={}", value.as_str().unwrap())).collect();
+        let image = spec["containers"][0]["image"].as_str().unwrap();
+        format!("{}/{} {image} {}", word("namespace"), word("name"), ours.join(",")).trim_end().to_owned()
+    };
+    let mut found: Vec<String> = text.split("\n---\n").map(read).collect();
+    found.sort();
+    found
+}
+
+/// The same as we read it.
+fn as_read(texts: &Texts) -> Vec<String> {
+    let rendered = places::rendered(&facts(texts), &Options::default());
+    assert!(rendered.problems.is_empty(), "{:?}", rendered.problems);
+    let workload = |(workload, ..): &(Workload, Arc<str>, usize)| {
+        let id = &workload.id;
+        let ours: Vec<String> = workload.annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let image = &workload.containers[0].image;
+        format!("{}/{} {image} {}", id.namespace, id.name, ours.join(",")).trim_end().to_owned()
+    };
+    let mut found: Vec<String> = rendered.workloads.iter().map(workload).collect();
+    found.sort();
+    found
+}
+
+/// A Deployment with more in its metadata.
+fn deployment(name: &str, more: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}{more}}}\nspec: {{template: {{spec: {{containers: \
+         [{{name: c, image: 'nginx:1.26'}}]}}}}}}\n"
+    )
+}
+
+const SET: &str =
+    "\n  patch: |-\n    - op: replace\n      path: /spec/template/spec/containers/0/image\n      value: nginx:1.20\n";
+
+/// Two workloads of one name in two namespaces, a third with a label, and a kustomization over them.
+fn three(kustomization: &str) -> Texts {
+    let files = [
+        ("base/kustomization.yaml", "resources: [a.yaml, b.yaml, canary.yaml]\n".to_owned()),
+        ("base/a.yaml", deployment("web", ", namespace: a")),
+        ("base/b.yaml", deployment("web", ", namespace: b, annotations: {team: x}")),
+        ("base/canary.yaml", deployment("canary", ", labels: {track: canary}")),
+        ("prod/kustomization.yaml", format!("resources: [../base]\n{kustomization}")),
+        ("prod/p.yaml", deployment("web", ", namespace: a").replace("1.26", "1.21")),
+        ("prod/default.yaml", deployment("canary", ", namespace: default").replace("1.26", "1.22")),
+    ];
+    let is_used = |(path, _): &(&str, String)| {
+        !path.starts_with("prod/") || path.ends_with("kustomization.yaml") || kustomization.contains(&path[5..])
+    };
+    files.into_iter().filter(is_used).map(|(path, text)| (path.into(), text.into_bytes())).collect()
+}
+
+/// A patch is for those that Kustomize would change, and no other.
+#[rstest::rstest]
+#[case("patches:\n- path: p.yaml\n- path: default.yaml\n")]
+#[case("nameSuffix: -z\npatches:\n- path: p.yaml\n- path: default.yaml\n")]
+#[case("patchesStrategicMerge: [p.yaml]\n")]
+#[case(&format!("patches:\n- target: {{kind: Deployment, name: web, namespace: a}}{SET}"))]
+#[case(&format!("patches:\n- target: {{kind: Deployment, name: web, namespace: 'a|c'}}{SET}"))]
+#[case(&format!("patches:\n- target: {{namespace: default}}{SET}"))]
+#[case(&format!("patches:\n- target: {{name: we.*}}{SET}"))]
+#[case(&format!("patches:\n- target: {{name: we}}{SET}"))]
+#[case(&format!("patches:\n- target: {{kind: Deploy.*, labelSelector: track=canary}}{SET}"))]
+#[case(&format!("patches:\n- target: {{labelSelector: track!=canary}}{SET}"))]
+#[case(&format!("patches:\n- target: {{labelSelector: 'track in (x,canary)'}}{SET}"))]
+#[case(&format!("patches:\n- target: {{annotationSelector: team=x}}{SET}"))]
+#[case(&format!("patches:\n- target: {{group: batch}}{SET}"))]
+#[case(&format!("patches:\n- target: {{group: apps, version: v1, name: canary}}{SET}"))]
+#[case(&format!("patches:\n- target: {{kind: Deployment, version: v2}}{SET}"))]
+#[case(&format!("patches:\n- target: {{name: canary}}{SET}    - op: replace\n      path: /spec/template/spec/containers/0/image\n      value: nginx:1.19\n"))]
+#[case(&format!("namePrefix: p-\npatchesJson6902:\n- target: {{version: v1, kind: Deployment, name: p-canary}}{SET}"))]
+#[case(&format!("namePrefix: p-\npatches:\n- target: {{name: p-canary}}{SET}"))]
+fn a_patch_is_for_what_kustomize_changes(#[case] kustomization: &str) {
+    let texts = three(kustomization);
+    assert_eq!(as_read(&texts), kustomized(&texts, "prod"));
+}
+
+fn wanted(namespace: &str, name: &str, from: &str) -> Wanted {
+    Wanted {
+        workload: WorkloadId { kind: Kind("Deployment".into()), namespace: namespace.into(), name: name.into() },
+        instance: None,
+        container: "c".into(),
+        init: false,
+        from: from.parse().unwrap(),
+        to: "nginx:1.27".parse().unwrap(),
+    }
+}
+
+/// A patch of which it is not known whether it is for the workload, or what it does to it.
+#[rstest::rstest]
+#[case(&format!("patches:\n- target: {{name: 'w[a-z]{{2}}'}}{SET}"), "prod/kustomization.yaml:3: whether this patch is for the workload cannot be told by its `target`: select by plain names, or by labels with `=`, `!=`, `in` and `notin`")]
+#[case(
+    "patches:\n- target: {name: web}\n  patch: |-\n    - op: replace\n      path: /spec/template/spec/containers/0\n      value: {name: c, image: 'nginx:1.26'}\n",
+    "prod/kustomization.yaml:3: this operation changes more than one value around the image or the annotations: patch just the value"
+)]
+#[case(
+    "patches:\n- target: {name: 'w[a-z]{2}'}\n  patch: |-\n    - op: add\n      path: /metadata/annotations\n      value: {supercargo.dev/suspend: 'true'}\n",
+    "prod/kustomization.yaml:3: whether this patch is for the workload cannot be told by its `target`: select by plain names, or by labels with `=`, `!=`, `in` and `notin`"
+)]
+fn what_a_patch_may_change_is_not_edited(#[case] kustomization: &str, #[case] expected: &str) {
+    let options = Options::default();
+    let files = facts(&three(kustomization));
+    let misfit = places::locate(&files, &wanted("a", "web", "nginx:1.26"), &options).unwrap_err();
+    assert_eq!(misfit.to_string(), expected);
+    let other = places::locate(&files, &wanted("", "canary", "nginx:1.26"), &options);
+    assert_eq!(other.is_ok(), !kustomization.contains("[a-z]"), "{other:?}");
+}
+
 #[test]
 fn helm_renders_the_edited_charts_with_other_images_only() {
     let mut changed = 0;

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        MAX_BYTES, ManifestError, Manifests,
+        Found, MAX_BYTES, ManifestError, Manifests,
         edit::sealed,
         read::{each_object, manifest},
         tree::{Kind, Tree},
@@ -12,7 +12,7 @@ use super::{
     listed::{self, Listed},
     marker::{self, Marker},
     names::FileKind,
-    patch::{self, Operation},
+    patch::{self, Operation, Part},
     release::{self, Release},
     values,
 };
@@ -22,6 +22,8 @@ use super::{
 #[derive(Debug, Default)]
 pub struct Facts {
     pub(super) manifests: Manifests,
+    /// Workloads without an image, as patches have them, which change annotations that concern us.
+    pub(super) partial: Vec<Found>,
     pub(super) kustomization: Option<Box<Kustomization>>,
     pub(super) releases: Vec<Release>,
     /// The operations of a patch.
@@ -174,7 +176,9 @@ impl Facts {
             });
             self.problems.extend(read.err());
         });
-        manifests.workloads.retain(|found| !found.images.is_empty());
+        let (whole, partial) = manifests.workloads.into_iter().partition(|found| !found.images.is_empty());
+        (manifests.workloads, self.partial) = (whole, partial);
+        self.partial.retain(|found| Part::Workload(found, None).has_ours() || !found.meta.labels.all.is_empty());
         manifests.namespaces.retain(|namespace| !namespace.annotations.is_empty());
         self.manifests = manifests;
         for release in &mut self.releases {
@@ -213,6 +217,7 @@ impl Facts {
     pub fn is_empty(&self) -> bool {
         let Self {
             manifests,
+            partial,
             kustomization,
             releases,
             operations,
@@ -227,6 +232,7 @@ impl Facts {
         } = self;
         manifests.workloads.is_empty()
             && manifests.namespaces.is_empty()
+            && partial.is_empty()
             && kustomization.is_none()
             && releases.is_empty()
             && operations.is_empty()

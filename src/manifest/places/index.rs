@@ -10,6 +10,7 @@ use super::{
     cell::{Cell, Maker, Name, split},
     marker::{self, Says},
     names::folder,
+    patch::Doubt,
     release::Release,
     release_patch,
     render::{Chain, Kustomizations, Rendering, renderings},
@@ -45,12 +46,14 @@ pub(super) struct Draft<'f> {
     pub(super) line: usize,
     pub(super) maker: Maker,
     pub(super) holds: ImageRef,
+    /// Why this may not be what makes it.
+    pub(super) doubt: Option<Doubt<'f>>,
 }
 
 impl<'f> Draft<'f> {
     pub(super) fn new(path: &'f Arc<str>, maker: Maker) -> Option<Self> {
         let holds = maker.holds().ok()?;
-        Some(Self { path, line: maker.main().map_or(1, |cell| cell.line), maker, holds })
+        Some(Self { path, line: maker.main().map_or(1, |cell| cell.line), maker, holds, doubt: None })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     super::{
         ManifestError,
+        meta::Pairs,
         read::{get, text},
         tree::{Id, Kind, Tree},
     },
@@ -21,6 +22,10 @@ pub(super) struct Kustomization {
     pub(super) namespace: Option<Box<str>>,
     pub(super) prefix: Box<str>,
     pub(super) suffix: Box<str>,
+    /// `labels` and `commonLabels`
+    pub(super) labels: Vec<Pairs>,
+    /// `commonAnnotations`
+    pub(super) annotations: Pairs,
     pub(super) patches: Vec<Patch>,
     pub(super) images: Vec<Entry>,
 }
@@ -79,20 +84,25 @@ fn kustomization(
         list.extend(words(tree, root, key)?);
     }
     found.resources.extend(words(tree, root, "bases")?);
-    for patch in words(tree, root, "patchesStrategicMerge")? {
-        found.patches.push(Patch::file(patch));
+    let list = |key| get(tree, root, key, Kind::Sequence);
+    if let Some(list) = list("patchesStrategicMerge")? {
+        found.patches.extend(tree.children(list).filter_map(|item| match tree.scalar(item)? {
+            "" => None,
+            text if text.contains('\n') => Some(Patch::text(tree, item)),
+            path => Some(Patch::file(tree.line(item), path.into())),
+        }));
     }
-    if let Some(list) = get(tree, root, "patchesStrategicMerge", Kind::Sequence)? {
-        let inline = tree.children(list).filter(|item| tree.scalar(*item).is_some_and(|text| text.contains('\n')));
-        for item in inline {
-            found.patches.push(Patch::text(tree, item));
+    for (key, is_late) in [("patches", false), ("patchesJson6902", true)] {
+        for item in list(key)?.into_iter().flat_map(|list| mappings(tree, list)) {
+            found.patches.push(Patch::read(tree, item, is_late)?);
         }
     }
-    for key in ["patches", "patchesJson6902"] {
-        for item in get(tree, root, key, Kind::Sequence)?.into_iter().flat_map(|list| mappings(tree, list)) {
-            found.patches.push(Patch::read(tree, item)?);
-        }
+    for item in list("labels")?.into_iter().flat_map(|list| mappings(tree, list)) {
+        found.labels.extend(get(tree, item, "pairs", Kind::Mapping)?.map(|pairs| Pairs::read(tree, pairs)));
     }
+    let map = |key| Ok::<_, ManifestError>(get(tree, root, key, Kind::Mapping)?.map(|map| Pairs::read(tree, map)));
+    found.labels.extend(map("commonLabels")?);
+    found.annotations = map("commonAnnotations")?.unwrap_or_default();
     if let Some(list) = get(tree, root, "images", Kind::Sequence)? {
         for item in mappings(tree, list) {
             match entry(source, item) {

@@ -10,6 +10,7 @@ use super::{
     Disagreeing, FILE_KIND, Facts, Index, Misfit, Spot, Wanted,
     index::{Draft, add},
     listed::{self, Listed},
+    patch::Doubt,
     render::Rendering,
 };
 use crate::domain::{
@@ -120,6 +121,9 @@ impl<'f> Index<'f> {
             let containers = workload.containers.iter().zip(&rendering.found.images);
             for container in containers.filter(|(c, _)| c.name == wanted.container && c.init == wanted.init) {
                 let draft = self.made(rendering, container)?;
+                if let Some(doubt) = &draft.doubt {
+                    return Err(refused(doubt));
+                }
                 let holds = &draft.holds.repository;
                 if *holds != wanted.from.repository && *holds != wanted.to.repository {
                     let reason = format!("this has the image {}, while {} runs", draft.holds, wanted.from);
@@ -148,7 +152,7 @@ impl<'f> Index<'f> {
         let made = self.kustomizations.made(self.files, rendering, container, self.options.overlay.as_deref());
         let (path, line) = (made.path, made.line);
         match made.holds {
-            Ok(holds) => Ok(Draft { path, line, maker: made.maker, holds }),
+            Ok(holds) => Ok(Draft { path, line, maker: made.maker, holds, doubt: made.doubt }),
             Err(error) => Err(Misfit::Refused { path: path.clone(), line, reason: error.to_string() }),
         }
     }
@@ -176,6 +180,9 @@ impl<'f> Index<'f> {
 
     /// The places with their edits, if they agree.
     fn spots(&self, mut drafts: Vec<Draft<'f>>, wanted: &Wanted) -> Result<Vec<Spot>, Misfit> {
+        if let Some(doubt) = drafts.iter().find_map(|draft| draft.doubt.as_ref()) {
+            return Err(refused(doubt));
+        }
         // Values without a tag leave it to the chart, unless others say it.
         let is_versioned = |draft: &Draft| draft.holds.tag.is_some() || draft.holds.digest.is_some();
         if drafts.iter().any(is_versioned) {
@@ -190,7 +197,7 @@ impl<'f> Index<'f> {
             return Err(Misfit::Conflict(drafts.iter().map(each).collect()));
         }
         let mut spots = Vec::new();
-        for Draft { path, line, maker, holds } in drafts {
+        for Draft { path, line, maker, holds, .. } in drafts {
             let refuse = |line, reason| Err(Misfit::Refused { path: path.clone(), line, reason });
             if let Some(line) = self.files.get(path).and_then(|facts: &Arc<Facts>| facts.sealed) {
                 return refuse(line, "the file is encrypted by SOPS, whose MAC covers its values".into());
@@ -246,4 +253,8 @@ impl<'f> Index<'f> {
             (false, more) => format!("; left alone: {}, and {more} more files", shown.join(", ")),
         }
     }
+}
+
+fn refused(doubt: &Doubt) -> Misfit {
+    Misfit::Refused { path: doubt.path.clone(), line: doubt.line, reason: doubt.reason.to_owned() }
 }

@@ -30,6 +30,8 @@ mod release;
 mod release_patch;
 mod render;
 mod rendered;
+mod select;
+mod subject;
 mod values;
 
 pub use apply::apply;

@@ -6,17 +6,17 @@ use std::{
 };
 
 use super::{
-    super::{Found, ImagePlace},
+    super::{Found, ImagePlace, meta::Meta},
     Files,
     cell::{At, Cell, Maker, Name, is_unset, split},
     kustomization::{Entry, Kustomization},
     names::{folder, join},
-    patch::{Operation, Patch, Subject},
-    release::Release,
+    patch::{Doubt, Part, TOO_MUCH, UNKNOWN_TARGET},
+    subject::Subject,
 };
 use crate::domain::{
     image::{ImageError, ImageRef},
-    workload::{Container, KindSpec, Workload, WorkloadId},
+    workload::{Container, WorkloadId},
 };
 
 /// More ways than this through the kustomizations are not followed.
@@ -37,7 +37,7 @@ pub(super) struct Kustomizations<'f> {
     chains: usize,
 }
 
-struct One<'f> {
+pub(super) struct One<'f> {
     path: &'f Arc<str>,
     facts: &'f Kustomization,
     /// The kustomizations that include this one, and whether as a component.
@@ -69,6 +69,25 @@ pub(super) struct Made<'f> {
     /// As rendered.
     pub(super) image: String,
     pub(super) holds: Result<ImageRef, ImageError>,
+    /// Why this may not be what makes it.
+    pub(super) doubt: Option<Doubt<'f>>,
+}
+
+/// A step of an object's way.
+pub(super) enum Step<'a, 'f> {
+    /// A part of a patch that is for the object, or may be.
+    Part { path: &'f Arc<str>, line: usize, part: Part<'f>, is_sure: bool },
+    /// The `images` of a kustomization.
+    Images(&'a One<'f>),
+}
+
+impl<'f> Rendering<'f> {
+    /// The workload at the start of its way.
+    pub(super) fn subject(&self) -> Subject<'f> {
+        let id = &self.found.workload.id;
+        let group = id.kind.spec().map_or("", |spec| spec.group);
+        Subject::new(id.kind.as_str(), group, &self.found.meta, &id.namespace, &id.name)
+    }
 }
 
 impl<'f> Kustomizations<'f> {
@@ -167,42 +186,48 @@ impl<'f> Kustomizations<'f> {
     }
 
     /// Namespace and name of an object after a chain.
-    pub(super) fn renamed(&self, chain: &Chain, namespace: &Arc<str>, name: &Arc<str>) -> (Arc<str>, Arc<str>) {
-        let (mut namespace, mut name) = (namespace.clone(), name.clone());
-        for layer in chain.layers.iter().map(|layer| self.all[*layer].facts) {
-            if let Some(own) = &layer.namespace {
-                namespace = (&**own).into();
-            }
-            if !layer.prefix.is_empty() || !layer.suffix.is_empty() {
-                name = format!("{}{name}{}", layer.prefix, layer.suffix).into();
-            }
-        }
-        (namespace, name)
+    pub(super) fn renamed(&self, chain: &Chain, namespace: &str, name: &str) -> (Arc<str>, Arc<str>) {
+        let none = Meta::default();
+        let mut subject = Subject::new("", "", &none, namespace, name);
+        chain_layers(&self.all, chain).for_each(|layer| subject.pass(layer.facts));
+        subject.id()
     }
 
-    /// Calls for each patch of a release, the inner ones first: with the partial release, or the operation.
-    pub(super) fn patches_of(
+    /// Takes an object the way of a chain, and calls for each patch that may be for it, and each kustomization's images.
+    /// Says why its annotations are not known afterwards.
+    pub(super) fn walk(
         &self,
         files: &'f Files,
-        release: &Release,
+        subject: &mut Subject<'f>,
         chain: &Chain,
-        mut call: impl FnMut(&'f Arc<str>, Result<&'f Release, &'f Operation>),
-    ) {
-        let mut name = release.name.to_string();
+        mut call: impl FnMut(Step<'_, 'f>),
+    ) -> Option<Doubt<'f>> {
+        let mut doubt = None;
         for layer in chain_layers(&self.all, chain) {
-            for patch in &layer.facts.patches {
-                let subject = Subject { kind: release.kind(), names: [&release.name, &name] };
-                let file = patch.file.as_ref().and_then(|file| files.get_key_value(&*join(folder(layer.path), file)?));
-                let inline = (layer.path, &patch.inline.releases[..], &patch.inline.operations[..]);
-                let parts = file.map(|(path, facts)| (path, &facts.releases[..], &facts.operations[..]));
-                for (path, releases, operations) in parts.into_iter().chain([inline]) {
-                    let is_for = |part: &&Release| patch.has_for(part.kind(), &part.name, &subject);
-                    releases.iter().filter(is_for).for_each(|part| call(path, Ok(part)));
-                    patch.only(operations, &subject).for_each(|operation| call(path, Err(operation)));
+            for is_late in [false, true] {
+                if is_late {
+                    subject.pass(layer.facts);
+                }
+                for patch in layer.facts.patches.iter().filter(|patch| patch.is_late == is_late) {
+                    for (path, line, part) in patch.parts(files, layer.path) {
+                        let is_sure = match patch.is_for(&part, subject) {
+                            Some(false) => continue,
+                            Some(true) => true,
+                            None => false,
+                        };
+                        let reason = match is_sure {
+                            true if part.change(subject) => None,
+                            true => Some(TOO_MUCH),
+                            false => Some(UNKNOWN_TARGET).filter(|_| part.has_ours()),
+                        };
+                        doubt = doubt.or(reason.map(|reason| Doubt { path, line, reason }));
+                        call(Step::Part { path, line, part, is_sure });
+                    }
                 }
             }
-            name = format!("{}{name}{}", layer.facts.prefix, layer.facts.suffix);
+            call(Step::Images(layer));
         }
+        doubt
     }
 
     /// Whether a file is nothing but a patch.
@@ -222,46 +247,58 @@ impl<'f> Kustomizations<'f> {
         let mut path = rendering.path;
         let mut cell =
             Cell { line: place.line, at: At::Scalar(place.place.clone()), value: (&*container.image).into() };
-        let mut image = Image::of(&container.image);
+        let mut image_now = Image::of(&container.image);
         let mut entry: Option<(&'f Arc<str>, &'f Entry)> = None;
         let mut new_name: Option<(&'f Arc<str>, &'f Cell)> = None;
         let mut beside: Option<(&'f Arc<str>, Maker)> = None;
-        let mut name = id.name.clone();
-        for layer in chain_layers(&self.all, &rendering.chain) {
-            for patch in &layer.facts.patches {
-                let subject = Subject { kind: id.kind.as_str(), names: [&id.name, &name] };
-                if let Some((at, patched)) = patched(files, layer, patch, &subject, container) {
+        let mut doubt = None;
+        let spec = id.kind.spec();
+        let mut subject = rendering.subject();
+        let head = self.walk(files, &mut subject, &rendering.chain, |step| match step {
+            Step::Part { path: at, line, part, is_sure } => {
+                let Some(spec) = spec else { return };
+                let image = part.image(spec, container);
+                let reason = match image.is_some() || part.is_too_much(spec, container) {
+                    true if !is_sure => Some(UNKNOWN_TARGET),
+                    true if image.is_none() => Some(TOO_MUCH),
+                    _ => None,
+                };
+                doubt = doubt.take().or(reason.map(|reason| Doubt { path: at, line, reason }));
+                if let Some(patched) = image {
                     (path, cell) = (at, patched);
-                    image = Image::of(&cell.value);
+                    image_now = Image::of(&cell.value);
                     (entry, new_name, beside) = (None, None, None);
                 }
             }
-            name = format!("{}{name}{}", layer.facts.prefix, layer.facts.suffix).into();
-            let is_overlay = overlay.is_some_and(|overlay| overlay == folder(layer.path));
-            if is_overlay {
-                beside = Some((layer.path, Maker::added(&image.name)));
-            }
-            for each in &layer.facts.images {
-                if *each.name != *image.name {
-                    continue;
-                }
-                if let Some(cell) = &each.new_name {
-                    image.name = cell.value.to_string();
-                    new_name = Some((layer.path, cell));
-                }
-                if each.has_version() {
-                    entry = Some((layer.path, each));
-                }
-                let set = |cell: &Cell| Some(cell.value.to_string()).filter(|v| !is_unset(v));
-                let (tag, digest) = (set(&each.new_tag), set(&each.digest));
-                if tag.is_some() || digest.is_some() {
-                    (image.tag, image.digest) = (tag, digest);
-                }
+            Step::Images(layer) => {
+                let is_overlay = overlay.is_some_and(|overlay| overlay == folder(layer.path));
                 if is_overlay {
-                    beside = Some((layer.path, of_entry(layer.path, each, new_name, &image.name)));
+                    beside = Some((layer.path, Maker::added(&image_now.name)));
+                }
+                for each in &layer.facts.images {
+                    if *each.name != *image_now.name {
+                        continue;
+                    }
+                    if let Some(cell) = &each.new_name {
+                        image_now.name = cell.value.to_string();
+                        new_name = Some((layer.path, cell));
+                    }
+                    if each.has_version() {
+                        entry = Some((layer.path, each));
+                    }
+                    let set = |cell: &Cell| Some(cell.value.to_string()).filter(|v| !is_unset(v));
+                    let (tag, digest) = (set(&each.new_tag), set(&each.digest));
+                    if tag.is_some() || digest.is_some() {
+                        (image_now.tag, image_now.digest) = (tag, digest);
+                    }
+                    if is_overlay {
+                        beside = Some((layer.path, of_entry(layer.path, each, new_name, &image_now.name)));
+                    }
                 }
             }
-        }
+        });
+        let doubt = doubt.or(head);
+        let image = image_now;
         let text = image.text();
         let holds = ImageRef::parse(&text);
         let (path, maker) = match (entry, beside) {
@@ -269,7 +306,7 @@ impl<'f> Kustomizations<'f> {
             (None, Some(beside)) => beside,
             (None, None) => (path, Maker::whole(cell)),
         };
-        Made { path, line: maker.main().map_or(1, |cell| cell.line), maker, image: text, holds }
+        Made { path, line: maker.main().map_or(1, |cell| cell.line), maker, image: text, holds, doubt }
     }
 }
 
@@ -302,39 +339,6 @@ impl Image {
         let digest = self.digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
         format!("{}{tag}{digest}", self.name)
     }
-}
-
-/// The image that a patch gives to a container.
-fn patched<'f>(
-    files: &'f Files,
-    layer: &One<'f>,
-    patch: &'f Patch,
-    subject: &Subject,
-    container: &Container,
-) -> Option<(&'f Arc<str>, Cell)> {
-    let is_it = |c: &Container| c.name == container.name && c.init == container.init;
-    let is_for = |workload: &Workload| patch.has_for(workload.id.kind.as_str(), &workload.id.name, subject);
-    for each in patch.inline.workloads.iter().filter(|each| is_for(&each.workload)) {
-        if let Some(index) = each.workload.containers.iter().position(is_it) {
-            return Some((layer.path, each.images[index].clone()));
-        }
-    }
-    let spec = KindSpec::find(subject.kind)?;
-    let file = patch.file.as_ref().and_then(|file| files.get_key_value(&*join(folder(layer.path), file)?));
-    let Some((path, facts)) = file else {
-        let mut operations = patch.only(&patch.inline.operations, subject);
-        let operation = operations.find(|operation| operation.sets(spec, container))?;
-        return Some((layer.path, operation.cell.clone()));
-    };
-    for found in facts.manifests.workloads.iter().filter(|found| is_for(&found.workload)) {
-        if let Some(index) = found.workload.containers.iter().position(is_it) {
-            let (image, place) = (&found.workload.containers[index].image, &found.images[index]);
-            let at = At::Scalar(place.place.clone());
-            return Some((path, Cell { line: place.line, at, value: (&**image).into() }));
-        }
-    }
-    let mut operations = patch.only(&facts.operations, subject);
-    operations.find(|operation| operation.sets(spec, container)).map(|operation| (path, operation.cell.clone()))
 }
 
 /// The workloads of every file as they are rendered, and the namespaces that the objects of other files end in.
