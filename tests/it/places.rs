@@ -552,6 +552,76 @@ fn a_patch_is_for_what_kustomize_changes(#[case] kustomization: &str) {
     assert_eq!(as_read(&texts), kustomized(&texts, "prod"));
 }
 
+/// A workload with a policy in a base, a component, and an overlay that sets annotations.
+fn annotated(kustomization: &str) -> Texts {
+    let policy = ", annotations: {supercargo.dev/policy: minor, supercargo.dev/poll: every 1h}";
+    let component = "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n";
+    let files = [
+        ("base/kustomization.yaml", "resources: [web.yaml, other.yaml]\n".to_owned()),
+        ("base/web.yaml", deployment("web", policy)),
+        ("base/other.yaml", deployment("other", "")),
+        ("mid/kustomization.yaml", "resources: [../base]\ncommonAnnotations: {supercargo.dev/policy: patch, a: b}\nlabels: [{pairs: {tier: x}}]\n".to_owned()),
+        ("c/kustomization.yaml", format!("{component}commonAnnotations: {{supercargo.dev/suspend: 'true'}}\n")),
+        ("prod/kustomization.yaml", format!("{kustomization}{}", if kustomization.contains("resources:") { "" } else { "resources: [../base]\n" })),
+        ("prod/never.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, annotations: {supercargo.dev/policy: never}}\n".to_owned()),
+        ("prod/op.yaml", "- op: add\n  path: /metadata/annotations/supercargo.dev~1suspend\n  value: 'true'\n- op: replace\n  path: /metadata/annotations/supercargo.dev~1policy\n  value: never\n- op: remove\n  path: /metadata/annotations/supercargo.dev~1poll\n".to_owned()),
+    ];
+    files.into_iter().map(|(path, text)| (path.into(), text.into_bytes())).collect()
+}
+
+const HEAD: &str = "    apiVersion: apps/v1\n    kind: Deployment\n";
+
+/// What an overlay writes on a workload is what it is asked for.
+#[rstest::rstest]
+#[case("commonAnnotations: {supercargo.dev/suspend: 'true', supercargo.dev/policy: never}\n")]
+#[case("resources: [../mid]\ncommonAnnotations: {supercargo.dev/policy: never}\n")]
+#[case("resources: [../mid]\n")]
+#[case("components: [../c]\n")]
+#[case("resources: [../mid]\ncomponents: [../c]\ncommonAnnotations: {supercargo.dev/suspend: 'false'}\n")]
+#[case("patches: [{path: never.yaml}]\n")]
+#[case("patchesStrategicMerge: [never.yaml]\n")]
+#[case("commonAnnotations: {supercargo.dev/policy: major}\npatches: [{path: never.yaml}]\n")]
+#[case("patches: [{path: op.yaml, target: {name: web}}]\n")]
+#[case(
+    "commonAnnotations: {supercargo.dev/policy: major}\npatchesJson6902: [{path: op.yaml, target: {version: v1, kind: Deployment, name: web}}]\n"
+)]
+#[case(&format!("patches:\n- patch: |-\n{HEAD}    metadata:\n      name: web\n      annotations: {{supercargo.dev/policy: null, supercargo.dev/suspend: 'true'}}\n"))]
+#[case(&format!("patches:\n- target: {{kind: Deployment}}\n  patch: |-\n{HEAD}    metadata:\n      name: any\n      annotations:\n        supercargo.dev/suspend: 'true'\n"))]
+#[case(&format!("patchesStrategicMerge:\n- |-\n{HEAD}    metadata:\n      name: web\n      annotations:\n        $patch: replace\n        supercargo.dev/suspend: 'true'\n"))]
+#[case(
+    "patches:\n- target: {name: web}\n  patch: |-\n    - op: add\n      path: /metadata/annotations\n      value:\n        supercargo.dev/suspend: 'true'\n"
+)]
+#[case("patches:\n- target: {name: web}\n  patch: |-\n    - op: remove\n      path: /metadata/annotations\n")]
+#[case(
+    "resources: [../mid]\npatches:\n- target: {labelSelector: tier=x}\n  patch: |-\n    - op: add\n      path: /metadata/annotations/supercargo.dev~1suspend\n      value: 'true'\n"
+)]
+#[case(
+    "resources: [../mid]\npatches:\n- target: {annotationSelector: a=c}\n  patch: |-\n    - op: add\n      path: /metadata/annotations/supercargo.dev~1suspend\n      value: 'true'\n"
+)]
+fn an_overlay_sets_annotations(#[case] kustomization: &str) {
+    let texts = annotated(kustomization);
+    assert_eq!(as_read(&texts), kustomized(&texts, "prod"));
+}
+
+/// A patch for one HelmRelease is none for another.
+#[rstest::rstest]
+#[case("{kind: HelmRelease, labelSelector: x=y}", Some("base/h.yaml:6"))]
+#[case("{kind: HelmRelease, namespace: other}", Some("base/h.yaml:6"))]
+#[case("{kind: Helm.*, name: w.*, namespace: shop}", Some("prod/kustomization.yaml:7"))]
+#[case("{kind: 'Helm\\w+'}", None)]
+fn a_patch_of_a_release_is_matched(#[case] target: &str, #[case] place: Option<&str>) {
+    let release = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: w, namespace: shop}\nspec:\n  values:\n    image: {repository: nginx, tag: '1.26'}\n";
+    let patch = "  patch: |-\n    - op: replace\n      path: /spec/values/image/tag\n      value: '1.26'\n";
+    let files = repository(&[
+        ("base/h.yaml", release),
+        ("prod/kustomization.yaml", &format!("resources: [../base/h.yaml]\npatches:\n- target: {target}\n{patch}")),
+    ]);
+    let spots = places::locate(&files, &wanted("shop", "w", "nginx:1.26"), &Options::default());
+    let found =
+        spots.as_ref().ok().map(|spots| spots.iter().map(|s| format!("{}:{}", s.path, s.line)).collect::<Vec<_>>());
+    assert_eq!(found.as_deref(), place.map(|place| vec![place.to_owned()]).as_deref(), "{spots:?}");
+}
+
 fn wanted(namespace: &str, name: &str, from: &str) -> Wanted {
     Wanted {
         workload: WorkloadId { kind: Kind("Deployment".into()), namespace: namespace.into(), name: name.into() },

@@ -58,7 +58,10 @@ impl Index<'_> {
                 continue;
             }
             let found = rendering.found;
-            let mut workload = Workload { id, ..found.workload.clone() };
+            let mut subject = rendering.subject();
+            self.kustomizations.walk(self.files, &mut subject, &rendering.chain, |_| {});
+            let annotations = Arc::new(subject.ours());
+            let mut workload = Workload { id, annotations, ..found.workload.clone() };
             for (container, place) in workload.containers.iter_mut().zip(&found.images) {
                 container.image =
                     self.kustomizations.made(self.files, rendering, (container, place), None).image.into();

@@ -1,9 +1,12 @@
 //! An object on its way through kustomizations: what it is called, and how it is labelled, at each point.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    super::meta::{Meta, Pairs},
+    super::{
+        meta::{Meta, Pairs},
+        read::concerns_us,
+    },
     kustomization::Kustomization,
     patch::{Operation, Put},
 };
@@ -55,6 +58,17 @@ impl<'f> Subject<'f> {
 
     pub(super) fn annotation(&self, key: &str) -> Option<&'f str> {
         get(&self.meta.annotations, &self.annotations, key)
+    }
+
+    /// What of its annotations concerns us.
+    pub(super) fn ours(&self) -> BTreeMap<String, String> {
+        let mut keys: Vec<&str> = self.meta.annotations.all.iter().map(|(key, _)| &**key).collect();
+        keys.extend(self.annotations.iter().filter_map(|change| match change {
+            Change::Key(key, _) => Some(*key),
+            Change::Cleared => None,
+        }));
+        let ours = keys.into_iter().filter(|key| concerns_us(key));
+        ours.filter_map(|key| Some((key.to_owned(), self.annotation(key)?.to_owned()))).collect()
     }
 
     /// What a kustomization does to its head, besides patches.
