@@ -603,6 +603,44 @@ fn an_overlay_sets_annotations(#[case] kustomization: &str) {
     assert_eq!(as_read(&texts), kustomized(&texts, "prod"));
 }
 
+const BROKEN: &str = "this kustomization cannot be read, and may render the workload with another image: repair it";
+
+/// What a broken kustomization names is not edited elsewhere.
+#[rstest::rstest]
+#[case("resources: [../base]\npatches: [\n", Some("2"))]
+#[case("resources:\n- ./../base/\nimages: {}\n", Some("3"))]
+#[case("resources: [../mid]\nimages: *x\n", Some("2"))]
+#[case("resources: ['../base/web.yaml', \"\n", Some("1"))]
+#[case("resources: [../other]\npatches: [\n", None)]
+#[case("resources: [https://example.com/base]\npatches: [\n", None)]
+fn what_a_broken_kustomization_may_render_is_not_edited(#[case] broken: &str, #[case] line: Option<&str>) {
+    let files = repository(&[
+        ("prod/kustomization.yaml", broken),
+        ("mid/kustomization.yaml", "resources: [../base]\n"),
+        ("base/kustomization.yaml", "resources: [web.yaml]\n"),
+        ("base/web.yaml", &deployment("web", ", namespace: a")),
+        ("other/kustomization.yaml", "resources: [o.yaml]\n"),
+        ("other/o.yaml", &deployment("o", ", namespace: a")),
+    ]);
+    let found = |name| places::locate(&files, &wanted("a", name, "nginx:1.26"), &Options::default());
+    let expected = line.map(|line| format!("prod/kustomization.yaml:{line}: {BROKEN}"));
+    assert_eq!(found("web").err().map(|misfit| misfit.to_string()), expected);
+    assert_eq!(found("o").is_ok(), !broken.contains("other"));
+    assert!(!shown(&files, &Options::default()).1.is_empty());
+}
+
+/// A folder that is not there is told of; what else the kustomization renders may be edited.
+#[test]
+fn a_missing_resource_is_told() {
+    let files = repository(&[
+        ("prod/kustomization.yaml", "resources:\n- web.yaml\n- ../bas\n- github.com/x/y\n- x.yaml\n- https://x/y\n"),
+        ("prod/web.yaml", &deployment("web", ", namespace: a")),
+    ]);
+    assert!(places::locate(&files, &wanted("a", "web", "nginx:1.26"), &Options::default()).is_ok());
+    let expected = "prod/kustomization.yaml: line 3: there is no kustomization in `../bas` that could be read, so this one may not build: correct the path";
+    assert_eq!(shown(&files, &Options::default()).1, [expected]);
+}
+
 /// A patch for one HelmRelease is none for another.
 #[rstest::rstest]
 #[case("{kind: HelmRelease, labelSelector: x=y}", Some("base/h.yaml:6"))]

@@ -7,6 +7,7 @@ use super::{
         read::{each_object, manifest},
         tree::{Kind, Tree},
     },
+    broken::Broken,
     cell::{Cell, Maker, Source},
     kustomization::{self, Kustomization},
     listed::{self, Listed},
@@ -25,6 +26,8 @@ pub struct Facts {
     /// Workloads without an image, as patches have them, which change annotations that concern us.
     pub(super) partial: Vec<Found>,
     pub(super) kustomization: Option<Box<Kustomization>>,
+    /// A kustomization that cannot be read.
+    pub(super) broken: Option<Box<Broken>>,
     pub(super) releases: Vec<Release>,
     /// The operations of a patch.
     pub(super) operations: Vec<Operation>,
@@ -112,6 +115,7 @@ impl Facts {
                 if kind != FileKind::Text {
                     facts.problems.push(ManifestError::new(line, "this is no UTF-8: the file is left alone"));
                 }
+                facts.broken(kind, line, &String::from_utf8_lossy(bytes));
                 return facts;
             }
         };
@@ -130,6 +134,7 @@ impl Facts {
             Ok(tree) => facts.of_tree(kind, &tree, has_marker),
             Err(error) => {
                 // The templates of a chart are no YAML, and need not be.
+                facts.broken(kind, error.line, text);
                 if !(kind == FileKind::Template && text.contains("{{")) {
                     facts.problems.push(error);
                 }
@@ -158,11 +163,23 @@ impl Facts {
         }
     }
 
+    fn broken(&mut self, kind: FileKind, line: usize, text: &str) {
+        if kind == FileKind::Kustomization {
+            self.broken = Some(Box::new(Broken::new(line, text)));
+        }
+    }
+
     fn of_tree(&mut self, kind: FileKind, tree: &Tree, has_marker: bool) {
         let source = Source::file(tree);
         self.sealed = sealed(tree).map(|key| tree.line(key));
         if kind == FileKind::Kustomization {
-            self.kustomization = kustomization::read(&source, &mut self.problems).map(Box::new);
+            match kustomization::read(&source, &mut self.problems) {
+                Ok(found) => self.kustomization = found.map(Box::new),
+                Err(problem) => {
+                    self.broken(kind, problem.line, tree.text);
+                    self.problems.push(problem);
+                }
+            }
         }
         if kind == FileKind::Listed {
             listed::read(tree, &mut self.listed, &mut self.problems);
@@ -219,6 +236,7 @@ impl Facts {
             manifests,
             partial,
             kustomization,
+            broken,
             releases,
             operations,
             values,
@@ -234,6 +252,7 @@ impl Facts {
             && manifests.namespaces.is_empty()
             && partial.is_empty()
             && kustomization.is_none()
+            && broken.is_none()
             && releases.is_empty()
             && operations.is_empty()
             && values.is_empty()

@@ -113,7 +113,8 @@ impl<'f> Index<'f> {
                     let last = release.images.iter().filter_map(|maker| Draft::new(path, maker.clone()));
                     let values = release_patch::values(files, &kustomizations, path, release, chain);
                     let drafts = values.into_iter().map(|draft| (false, draft)).chain(last.map(|draft| (true, draft)));
-                    for (is_last, draft) in drafts {
+                    for (is_last, mut draft) in drafts {
+                        draft.doubt = draft.doubt.or_else(|| kustomizations.blocked(path));
                         let of_repository = released.entry(draft.holds.repository.clone()).or_default();
                         of_repository.push((index, is_last, draft));
                     }

@@ -17,8 +17,8 @@ pub(super) struct Kustomization {
     /// `kind: Component`
     pub(super) is_component: bool,
     /// `resources` and `bases`
-    pub(super) resources: Vec<Box<str>>,
-    pub(super) components: Vec<Box<str>>,
+    pub(super) resources: Vec<Named>,
+    pub(super) components: Vec<Named>,
     pub(super) namespace: Option<Box<str>>,
     pub(super) prefix: Box<str>,
     pub(super) suffix: Box<str>,
@@ -28,6 +28,13 @@ pub(super) struct Kustomization {
     pub(super) annotations: Pairs,
     pub(super) patches: Vec<Patch>,
     pub(super) images: Vec<Entry>,
+}
+
+/// A file or a folder as it is named, and the line.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) line: usize,
+    pub(super) name: Box<str>,
 }
 
 /// An entry of `images`.
@@ -48,18 +55,11 @@ impl Entry {
 }
 
 /// Reads the one document of a file; none where it is no kustomization of Kustomize's.
-pub(super) fn read(source: &Source, problems: &mut Vec<ManifestError>) -> Option<Kustomization> {
+pub(super) fn read(source: &Source, problems: &mut Vec<ManifestError>) -> Result<Option<Kustomization>, ManifestError> {
     let tree = source.tree;
-    let root = tree.documents.first()?.root;
-    if tree.node(root).kind != Kind::Mapping {
-        return None;
-    }
-    match kustomization(source, root, problems) {
-        Ok(found) => found,
-        Err(problem) => {
-            problems.push(problem);
-            None
-        }
+    match tree.documents.first().map(|document| document.root) {
+        Some(root) if tree.node(root).kind == Kind::Mapping => kustomization(source, root, problems),
+        _ => Ok(None),
     }
 }
 
@@ -115,10 +115,11 @@ fn kustomization(
 }
 
 /// The texts of a list, without those of several lines.
-fn words(tree: &Tree, root: Id, key: &str) -> Result<Vec<Box<str>>, ManifestError> {
+fn words(tree: &Tree, root: Id, key: &str) -> Result<Vec<Named>, ManifestError> {
     let Some(list) = get(tree, root, key, Kind::Sequence)? else { return Ok(Vec::new()) };
-    let words = tree.children(list).filter_map(|item| tree.scalar(item));
-    Ok(words.filter(|word| !word.is_empty() && !word.contains('\n')).map(Box::from).collect())
+    let words = tree.children(list).filter_map(|item| Some((tree.line(item), tree.scalar(item)?)));
+    let words = words.filter(|(_, word)| !word.is_empty() && !word.contains('\n'));
+    Ok(words.map(|(line, name)| Named { line, name: name.into() }).collect())
 }
 
 pub(super) fn mappings(tree: &Tree, list: Id) -> impl Iterator<Item = Id> {

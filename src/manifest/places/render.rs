@@ -6,18 +6,15 @@ use std::{
 };
 
 use super::{
-    super::{Found, ImagePlace, meta::Meta},
+    super::{Found, meta::Meta},
     Files,
-    cell::{At, Cell, Maker, Name, is_unset, split},
-    kustomization::{Entry, Kustomization},
+    broken::blocked,
+    kustomization::{Kustomization, Named},
     names::{folder, join},
     patch::{Doubt, Part, TOO_MUCH, UNKNOWN_TARGET},
     subject::Subject,
 };
-use crate::domain::{
-    image::{ImageError, ImageRef},
-    workload::{Container, WorkloadId},
-};
+use crate::domain::workload::WorkloadId;
 
 /// More ways than this through the kustomizations are not followed.
 const MAX_CHAINS: usize = 200_000;
@@ -35,11 +32,15 @@ pub(super) struct Kustomizations<'f> {
     /// The file from which there were more ways outwards than are followed.
     pub(super) too_many: Option<String>,
     chains: usize,
+    /// Files that a kustomization which cannot be read may render.
+    blocked: HashMap<String, Doubt<'f>>,
+    /// Folders among the resources, and their lines, where no kustomization is.
+    pub(super) missing: Vec<(&'f Arc<str>, &'f Named)>,
 }
 
 pub(super) struct One<'f> {
-    path: &'f Arc<str>,
-    facts: &'f Kustomization,
+    pub(super) path: &'f Arc<str>,
+    pub(super) facts: &'f Kustomization,
     /// The kustomizations that include this one, and whether as a component.
     parents: Vec<(usize, bool)>,
     components: Vec<usize>,
@@ -59,18 +60,6 @@ pub(super) struct Rendering<'f> {
     pub(super) found: &'f Found,
     pub(super) chain: Chain,
     pub(super) id: WorkloadId,
-}
-
-/// What makes a container's image.
-pub(super) struct Made<'f> {
-    pub(super) path: &'f Arc<str>,
-    pub(super) line: usize,
-    pub(super) maker: Maker,
-    /// As rendered.
-    pub(super) image: String,
-    pub(super) holds: Result<ImageRef, ImageError>,
-    /// Why this may not be what makes it.
-    pub(super) doubt: Option<Doubt<'f>>,
 }
 
 /// A step of an object's way.
@@ -102,11 +91,26 @@ impl<'f> Kustomizations<'f> {
                 all.push(One { path, facts, parents: Vec::new(), components: Vec::new() });
             }
         }
-        let mut found = Self { all, of_file: HashMap::new(), patches: HashSet::new(), too_many: None, chains: 0 };
+        let names = |path: &str, list: &[Named]| -> Vec<String> {
+            list.iter().filter_map(|item| join(folder(path), &item.name)).collect()
+        };
+        let blocked = blocked(files, |folder| {
+            let One { path, facts, .. } = &all[*by_folder.get(folder)?];
+            Some([names(path, &facts.resources), names(path, &facts.components)].concat())
+        });
+        let mut found = Self {
+            all,
+            of_file: HashMap::new(),
+            patches: HashSet::new(),
+            too_many: None,
+            chains: 0,
+            blocked,
+            missing: Vec::new(),
+        };
         for outer in 0..found.all.len() {
             let One { path, facts, .. } = found.all[outer];
             for (list, is_component) in [(&facts.resources, false), (&facts.components, true)] {
-                let targets: HashSet<String> = list.iter().filter_map(|item| join(folder(path), item)).collect();
+                let targets: HashSet<String> = names(path, list).into_iter().collect();
                 for target in targets {
                     match by_folder.get(&*target) {
                         Some(&inner) if inner != outer => {
@@ -119,8 +123,13 @@ impl<'f> Kustomizations<'f> {
                     }
                 }
             }
-            let components = facts.components.iter().filter_map(|item| join(folder(path), item));
+            let components = names(path, &facts.components).into_iter();
             found.all[outer].components = components.filter_map(|folder| by_folder.get(&*folder).copied()).collect();
+            let is_missing = |item: &&Named| {
+                let folder = Some(&item.name).filter(|name| is_folder(name)).and_then(|name| join(folder(path), name));
+                folder.is_some_and(|folder| !by_folder.contains_key(&*folder) && !files.contains_key(&*folder))
+            };
+            found.missing.extend(facts.resources.iter().filter(is_missing).map(|item| (path, item)));
             let patches = facts.patches.iter().filter_map(|patch| join(folder(path), patch.file.as_ref()?));
             found.patches.extend(patches);
         }
@@ -230,115 +239,28 @@ impl<'f> Kustomizations<'f> {
         doubt
     }
 
+    /// Why it is not known what a file's objects are rendered to.
+    pub(super) fn blocked(&self, path: &str) -> Option<Doubt<'f>> {
+        self.blocked.get(path).cloned()
+    }
+
     /// Whether a file is nothing but a patch.
     pub(super) fn is_patch(&self, path: &str) -> bool {
         self.patches.contains(path) && !self.of_file.contains_key(path)
     }
-
-    /// What makes the image of a container: the manifest, a patch, or the outermost entry of `images` that applies.
-    pub(super) fn made(
-        &self,
-        files: &'f Files,
-        rendering: &Rendering<'f>,
-        (container, place): (&Container, &ImagePlace),
-        overlay: Option<&str>,
-    ) -> Made<'f> {
-        let id = &rendering.found.workload.id;
-        let mut path = rendering.path;
-        let mut cell =
-            Cell { line: place.line, at: At::Scalar(place.place.clone()), value: (&*container.image).into() };
-        let mut image_now = Image::of(&container.image);
-        let mut entry: Option<(&'f Arc<str>, &'f Entry)> = None;
-        let mut new_name: Option<(&'f Arc<str>, &'f Cell)> = None;
-        let mut beside: Option<(&'f Arc<str>, Maker)> = None;
-        let mut doubt = None;
-        let spec = id.kind.spec();
-        let mut subject = rendering.subject();
-        let head = self.walk(files, &mut subject, &rendering.chain, |step| match step {
-            Step::Part { path: at, line, part, is_sure } => {
-                let Some(spec) = spec else { return };
-                let image = part.image(spec, container);
-                let reason = match image.is_some() || part.is_too_much(spec, container) {
-                    true if !is_sure => Some(UNKNOWN_TARGET),
-                    true if image.is_none() => Some(TOO_MUCH),
-                    _ => None,
-                };
-                doubt = doubt.take().or(reason.map(|reason| Doubt { path: at, line, reason }));
-                if let Some(patched) = image {
-                    (path, cell) = (at, patched);
-                    image_now = Image::of(&cell.value);
-                    (entry, new_name, beside) = (None, None, None);
-                }
-            }
-            Step::Images(layer) => {
-                let is_overlay = overlay.is_some_and(|overlay| overlay == folder(layer.path));
-                if is_overlay {
-                    beside = Some((layer.path, Maker::added(&image_now.name)));
-                }
-                for each in &layer.facts.images {
-                    if *each.name != *image_now.name {
-                        continue;
-                    }
-                    if let Some(cell) = &each.new_name {
-                        image_now.name = cell.value.to_string();
-                        new_name = Some((layer.path, cell));
-                    }
-                    if each.has_version() {
-                        entry = Some((layer.path, each));
-                    }
-                    let set = |cell: &Cell| Some(cell.value.to_string()).filter(|v| !is_unset(v));
-                    let (tag, digest) = (set(&each.new_tag), set(&each.digest));
-                    if tag.is_some() || digest.is_some() {
-                        (image_now.tag, image_now.digest) = (tag, digest);
-                    }
-                    if is_overlay {
-                        beside = Some((layer.path, of_entry(layer.path, each, new_name, &image_now.name)));
-                    }
-                }
-            }
-        });
-        let doubt = doubt.or(head);
-        let image = image_now;
-        let text = image.text();
-        let holds = ImageRef::parse(&text);
-        let (path, maker) = match (entry, beside) {
-            (Some((path, entry)), _) => (path, of_entry(path, entry, new_name, &image.name)),
-            (None, Some(beside)) => beside,
-            (None, None) => (path, Maker::whole(cell)),
-        };
-        Made { path, line: maker.main().map_or(1, |cell| cell.line), maker, image: text, holds, doubt }
-    }
 }
 
-fn of_entry(path: &Arc<str>, entry: &Entry, new_name: Option<(&Arc<str>, &Cell)>, name: &str) -> Maker {
-    // One that another file gives is not this entry's to change.
-    let own = new_name.filter(|(at, _)| *at == path).map(|(_, cell)| Name::Cell(cell.clone()));
-    let name = own.unwrap_or_else(|| Name::Known(name.into()));
-    Maker::parts(None, name, Some(entry.new_tag.clone()), Some(entry.digest.clone()))
+/// Whether a resource is a folder of the repository by its name: no file, and nothing from elsewhere.
+fn is_folder(name: &str) -> bool {
+    let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let first = name.split('/').next().unwrap_or_default();
+    (matches!(first, "." | "..") || !first.contains('.'))
+        && (matches!(last, "." | "..") || !last.contains('.'))
+        && !name.contains(['?', ':', '@'])
 }
 
 fn chain_layers<'a, 'f>(all: &'a [One<'f>], chain: &'a Chain) -> impl Iterator<Item = &'a One<'f>> {
     chain.layers.iter().map(|layer| &all[*layer])
-}
-
-/// An image as Kustomize parts it.
-struct Image {
-    name: String,
-    tag: Option<String>,
-    digest: Option<String>,
-}
-
-impl Image {
-    fn of(text: &str) -> Self {
-        let (name, tag, digest) = split(text);
-        Self { name: name.to_owned(), tag: tag.map(str::to_owned), digest: digest.map(str::to_owned) }
-    }
-
-    fn text(&self) -> String {
-        let tag = self.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
-        let digest = self.digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
-        format!("{}{tag}{digest}", self.name)
-    }
 }
 
 /// The workloads of every file as they are rendered, and the namespaces that the objects of other files end in.

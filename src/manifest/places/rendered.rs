@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        image::{ImageRef, Repository},
+        image::{ImageRef, Repository, excerpt},
         workload::{Container, Kind, Workload, WorkloadId},
     },
     manifest::ManifestError,
@@ -30,6 +30,13 @@ impl Index<'_> {
         for (path, facts) in self.files {
             rendered.problems.extend(facts.problems().iter().map(|problem| (path.clone(), problem.clone())));
             rendered.namespaces.extend(facts.manifests.namespaces.iter().cloned());
+        }
+        for (path, missing) in &self.kustomizations.missing {
+            let reason = format!(
+                "there is no kustomization in `{}` that could be read, so this one may not build: correct the path",
+                excerpt(&missing.name)
+            );
+            rendered.problems.push(((*path).clone(), ManifestError::new(missing.line, reason)));
         }
         if let Some(path) = &self.kustomizations.too_many {
             rendered.problems.push((path.as_str().into(), ManifestError::new(1, TOO_MANY)));
