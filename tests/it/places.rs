@@ -376,6 +376,37 @@ fn kustomizations_that_include_one_another_in_very_many_ways_are_refused() {
     assert_eq!(problems, [expected]);
 }
 
+/// 300 workloads in 1,000 overlays: few files, and very many renderings.
+#[test]
+fn renderings_are_counted_over_all_files() {
+    let base: Vec<String> = (0..300).map(|n| deployment(&format!("w{n}"), "")).collect();
+    let (base, options) = (base.join("---\n"), Options::default());
+    let overlay = |n: usize| (format!("o{n}/kustomization.yaml"), format!("resources: [../base]\nnamespace: n{n}\n"));
+    let problems = |overlays: usize| {
+        let own = [("base/kustomization.yaml", "resources: [w.yaml]\n"), ("base/w.yaml", &base)];
+        let texts = (0..overlays).map(overlay).chain(own.map(|(path, text)| (path.to_owned(), text.to_owned())));
+        let files = facts(&texts.map(|(path, text)| (path.into(), text.into_bytes())).collect());
+        (shown(&files, &options).1, places::locate(&files, &wanted("n1", "w1", "nginx:1.26"), &options).is_ok())
+    };
+    assert_eq!(problems(2), (vec![], true));
+    let expected = "base/w.yaml: line 1: kustomizations include it in more ways than are followed: simplify them";
+    assert_eq!(problems(1000), (vec![expected.to_owned()], false));
+}
+
+/// Of each kind only so many are kept from one file, and the rest is told.
+#[test]
+fn what_is_kept_of_one_file_is_limited() {
+    let expected = "line 1: 1 or more values here are left out: 10000 of a kind are kept; split the file";
+    let workloads: Vec<String> = (0..10_001).map(|n| deployment(&format!("w{n}"), "")).collect();
+    let marked: String = (0..30_000).map(|n| format!("k{n}: x:1 # supercargo: minor\n")).collect();
+    let lines: String = (0..30_000).map(|n| format!("K{n}=x:1 # supercargo: minor\n")).collect();
+    for (path, text) in [("w.yaml", workloads.join("---\n")), ("m.yaml", marked), ("m.env", lines)] {
+        let problems: Vec<String> =
+            Facts::read(path, text.as_bytes()).problems().iter().map(|p| p.to_string()).collect();
+        assert_eq!(problems, [expected], "{path}");
+    }
+}
+
 /// An edit is for the text that it was found in, and for no other.
 #[test]
 fn an_edit_of_a_text_that_has_changed_is_refused() {

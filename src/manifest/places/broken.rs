@@ -9,7 +9,7 @@ use super::{Files, names::join, patch::Doubt};
 pub(super) struct Broken {
     line: usize,
     /// What in it may be a path.
-    names: Vec<Box<str>>,
+    pub(super) names: Vec<Box<str>>,
 }
 
 impl Broken {

@@ -46,7 +46,7 @@ pub struct Facts {
 }
 
 /// More of one kind than this are not kept from one file.
-const MAX_KEPT: usize = 10_000;
+pub(super) const MAX_KEPT: usize = 10_000;
 
 /// Whether a text may hold anything: `image`, `tag`, `version` or `digest` as a word or the end of one, or our own words
 /// and Keel's. In one pass, as most files of a repository hold none.
@@ -155,10 +155,13 @@ impl Facts {
         });
         let releases = self.releases.iter_mut().map(|release| limit(&mut release.values) + limit(&mut release.images));
         let more = images + releases.sum::<usize>() + limit(&mut self.values) + limit(&mut self.markers);
+        let objects = limit(&mut self.manifests.workloads) + limit(&mut self.partial) + limit(&mut self.releases);
+        let more = more + objects + limit(&mut self.manifests.namespaces);
+        let more = more + self.broken.as_mut().map_or(0, |broken| limit(&mut broken.names));
         let more = more + limit(&mut self.listed) + limit(&mut self.operations) + limit(&mut self.problems);
         if more > 0 {
             let reason =
-                format!("{more} values here are left out: no more than {MAX_KEPT} of a kind are kept; split the file");
+                format!("{more} or more values here are left out: {MAX_KEPT} of a kind are kept; split the file");
             self.problems.push(ManifestError::new(1, reason));
         }
     }

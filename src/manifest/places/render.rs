@@ -16,7 +16,7 @@ use super::{
 };
 use crate::domain::workload::WorkloadId;
 
-/// More ways than this through the kustomizations are not followed.
+/// More ways than this through the kustomizations, of one file or of all objects together, are not followed.
 const MAX_CHAINS: usize = 200_000;
 
 /// A way through more kustomizations is not followed.
@@ -269,12 +269,19 @@ pub(super) fn renderings<'f>(
     kustomizations: &mut Kustomizations<'f>,
     is_template: impl Fn(&str) -> bool,
 ) -> (Vec<Rendering<'f>>, BTreeMap<&'f Arc<str>, Vec<Chain>>) {
-    let (mut found, mut of_releases) = (Vec::new(), BTreeMap::new());
+    let (mut found, mut of_releases, mut count) = (Vec::new(), BTreeMap::new(), 0);
     for (path, facts) in files {
         if facts.manifests.workloads.is_empty() && facts.releases.is_empty() || is_template(path) {
             continue;
         }
         let chains = kustomizations.chains(path);
+        // Each image of a release is kept for each way, too.
+        let of_release = facts.releases.iter().map(|release| 1 + release.values.len() + release.images.len());
+        count += chains.len() * (facts.manifests.workloads.len() + of_release.sum::<usize>());
+        if count > MAX_CHAINS || kustomizations.too_many.is_some() {
+            kustomizations.too_many.get_or_insert_with(|| path.to_string());
+            return (Vec::new(), BTreeMap::new());
+        }
         for workload in &facts.manifests.workloads {
             for chain in &chains {
                 let own = &workload.workload.id;
