@@ -407,6 +407,80 @@ fn what_is_kept_of_one_file_is_limited() {
     }
 }
 
+/// Where each place found is, by lines.
+fn lines(files: &Files, wanted: &Wanted) -> Result<Vec<String>, String> {
+    let spots = places::locate(files, wanted, &Options::default()).map_err(|misfit| misfit.to_string())?;
+    assert!(spots.iter().all(|spot| spot.edits.iter().all(|edit| edit.line == spot.line)), "{spots:?}");
+    Ok(spots.iter().map(|spot| format!("{}:{}", spot.path, spot.line)).collect())
+}
+
+/// The workload that a file or an entry of `supercargo.yaml` is.
+fn of_file(name: &str, image: &str) -> Wanted {
+    let from: ImageRef = format!("{image}:1.26").parse().unwrap();
+    let to = from.at(Some("1.27".parse().unwrap()), None);
+    let workload = WorkloadId { kind: Kind("File".into()), namespace: "".into(), name: name.into() };
+    Wanted { workload, container: from.repository.to_string().into(), from, to, ..wanted("", "", image) }
+}
+
+/// What is marked `never` stays as it is, whoever asks for it.
+#[test]
+fn a_value_that_is_marked_never_has_no_other_policy() {
+    let never = " # supercargo: never image=nginx part=tag\n";
+    let never_image = " # supercargo: never\n";
+    let minor = " # supercargo: minor image=nginx part=tag\n";
+    let listed = ("supercargo.yaml", "images: [{image: nginx, policy: minor}]\n");
+    let entry = of_file("supercargo.yaml:nginx", "nginx");
+    let none = |place: &str, image: &str| {
+        Err(format!("{place} is marked `never`, and no other place makes {image}: mark it with a policy"))
+    };
+
+    let tag = format!("tag: 1.26{never}");
+    let files = repository(&[("a.yaml", &tag), listed]);
+    assert_eq!(lines(&files, &entry), none("a.yaml:1", "docker.io/library/nginx:1.26"));
+    let (workloads, problems) = shown(&files, &Options::default());
+    assert_eq!(workloads.len(), 1, "{workloads:?}");
+    assert_eq!(problems, ["supercargo.yaml: line 1: no file that this covers holds the image docker.io/library/nginx"]);
+
+    // Others go on without it.
+    let both = format!("a:\n  tag: 1.20{never}b:\n  tag: 1.26{minor}");
+    let files = repository(&[("a.yaml", &both), listed]);
+    assert_eq!(lines(&files, &entry), Ok(vec!["a.yaml:4".to_owned()]));
+    assert_eq!(lines(&files, &of_file("a.yaml", "nginx")), Ok(vec!["a.yaml:4".to_owned()]));
+    let (workloads, problems) = shown(&files, &Options::default());
+    assert_eq!((workloads.len(), problems.len()), (2, 0), "{workloads:?} {problems:?}");
+    assert!(workloads[0].ends_with("=minor"), "{workloads:?}");
+
+    // A workload with a policy of its own: in its manifest, a values file, an entry of a kustomization.
+    let manifest = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, namespace: a}}\nspec:\n  template:\n    spec:\n      \
+         containers:\n      - name: c\n        image: nginx:1.26{never_image}"
+    );
+    assert_eq!(
+        lines(&repository(&[("w.yaml", &manifest)]), &wanted("a", "web", "nginx:1.26")),
+        none("w.yaml:9", "nginx:1.26")
+    );
+    let values = format!("image:\n  repository: nginx\n  tag: '1.26'{never}");
+    assert_eq!(
+        lines(&repository(&[("values.yaml", &values)]), &wanted("a", "web", "nginx:1.26")),
+        none("values.yaml:3", "docker.io/library/nginx:1.26")
+    );
+    let kustomization = format!("resources: [web.yaml]\nimages:\n- name: nginx\n  newTag: '1.26'{never}");
+    let files =
+        repository(&[("kustomization.yaml", &kustomization), ("web.yaml", &deployment("web", ", namespace: a"))]);
+    assert_eq!(lines(&files, &wanted("a", "web", "nginx:1.26")), none("kustomization.yaml:4", "nginx:1.26"));
+}
+
+/// Two marked values of one file are one workload with two images, each with its own place.
+#[test]
+fn marked_values_of_one_file_have_their_own_places() {
+    let text = "web: 1.26 # supercargo: minor image=x/web\napi: 1.26 # supercargo: minor image=x/api\n";
+    let files = repository(&[("charts/values.yaml", text)]);
+    assert_eq!(shown(&files, &Options::default()).0.len(), 1);
+    for (image, line) in [("x/web", "charts/values.yaml:1"), ("x/api", "charts/values.yaml:2")] {
+        assert_eq!(lines(&files, &of_file("charts/values.yaml", image)), Ok(vec![line.to_owned()]));
+    }
+}
+
 /// An edit is for the text that it was found in, and for no other.
 #[test]
 fn an_edit_of_a_text_that_has_changed_is_refused() {

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Files, Options, Path,
-    cell::{Cell, Maker, Name, split},
+    cell::{At, Cell, Maker, Name, split},
     marker::{self, Says},
     names::folder,
     patch::Doubt,
@@ -30,6 +30,8 @@ pub struct Index<'f> {
     pub(super) released: HashMap<Repository, Vec<(usize, bool, Draft<'f>)>>,
     pub(super) by_instance: HashMap<&'f str, Vec<usize>>,
     pub(super) markers: HashMap<Repository, Vec<Marked<'f>>>,
+    /// The scalars that are marked `never`.
+    pub(super) never: HashSet<(&'f str, &'f At)>,
     /// Every image that is rendered, once somebody asks.
     pub(super) images: OnceLock<HashMap<Repository, Vec<Draft<'f>>>>,
     pub(super) values: HashMap<Repository, Vec<Draft<'f>>>,
@@ -126,6 +128,9 @@ impl<'f> Index<'f> {
             }
             add(&mut values, facts.values.iter().filter_map(|maker| Draft::new(path, maker.clone())));
         }
+        let marked = files.iter().flat_map(|(path, facts)| facts.markers.iter().map(move |marker| (&**path, marker)));
+        let never = marked.filter(|(_, marker)| marker.says.is_never());
+        let never = never.map(|(path, marker)| (path, &marker.cell.at)).collect();
         let mut configured = HashMap::new();
         add(&mut configured, by_rules(files, options));
         let images = OnceLock::new();
@@ -139,6 +144,7 @@ impl<'f> Index<'f> {
             released,
             by_instance,
             markers,
+            never,
             images,
             values,
             configured,

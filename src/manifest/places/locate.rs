@@ -48,10 +48,20 @@ impl<'f> Index<'f> {
             (None, Some(path)) => self.marked(wanted, |marked| marked == path),
             (None, None) => self.defined(wanted)?,
         };
-        if drafts.is_empty() {
-            return Err(Misfit::Nowhere(self.nowhere(wanted)));
+        let (kept, drafts): (Vec<_>, Vec<_>) = drafts.into_iter().partition(|draft| self.is_never(draft));
+        match (kept.first(), drafts.is_empty()) {
+            (_, false) => self.spots(drafts, wanted),
+            (None, true) => Err(Misfit::Nowhere(self.nowhere(wanted))),
+            (Some(Draft { path, line, holds, .. }), true) => Err(Misfit::Nowhere(format!(
+                "{}:{line} is marked `never`, and no other place makes {holds}: mark it with a policy",
+                excerpt(path)
+            ))),
         }
-        self.spots(drafts, wanted)
+    }
+
+    /// Whether one of its scalars is marked to stay as it is.
+    pub(super) fn is_never(&self, draft: &Draft) -> bool {
+        !self.never.is_empty() && draft.maker.cells().any(|cell| self.never.contains(&(&**draft.path, &cell.at)))
     }
 
     fn listed(&self, name: &str) -> Option<&'f Listed> {

@@ -31,6 +31,13 @@ pub(super) enum Says {
     Flux(Box<str>),
 }
 
+impl Says {
+    /// Whether the value is to stay as it is, whoever asks.
+    pub(super) fn is_never(&self) -> bool {
+        matches!(self, Self::Policy(policy) if policy.split_whitespace().next() == Some("never"))
+    }
+}
+
 /// A marked value.
 #[derive(Debug)]
 pub(super) struct Marker {

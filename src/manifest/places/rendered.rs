@@ -80,12 +80,13 @@ impl Index<'_> {
     fn marked_of(&self, rendered: &mut Rendered) {
         let mut files: BTreeMap<&Arc<str>, BTreeMap<&Repository, Marked>> = BTreeMap::new();
         let mut marked: Vec<_> = self.markers.values().flatten().collect();
-        marked.sort_by_key(|(path, _, draft)| (*path, draft.line));
+        marked.sort_by_key(|(path, says, draft)| (*path, says.is_never(), draft.line));
         for (path, says, draft) in marked {
             let Says::Policy(policy) = says else { continue };
             let images = files.entry(path).or_default();
             let (first, ..) = images.entry(&draft.holds.repository).or_insert((&**policy, &draft.holds, draft.line));
-            if *first != &**policy {
+            // One that stays as it is stands beside any other.
+            if *first != &**policy && !says.is_never() {
                 let reason =
                     format!("`{}` has another policy above in this file: write the same", draft.holds.repository);
                 rendered.problems.push(((*path).clone(), ManifestError::new(draft.line, reason)));
@@ -115,6 +116,7 @@ impl Index<'_> {
             to: image,
         };
         let drafts = self.everywhere(&wanted, listed).map_err(|misfit: Misfit| misfit.to_string())?;
+        let drafts: Vec<_> = drafts.into_iter().filter(|draft| !self.is_never(draft)).collect();
         let versioned = drafts.iter().find(|draft| draft.holds.tag.is_some() || draft.holds.digest.is_some());
         let Some(draft) = versioned.or(drafts.first()) else {
             return Err(format!("no file that this covers holds the image {}", listed.repository));
