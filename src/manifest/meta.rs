@@ -16,11 +16,13 @@ pub(super) struct Meta {
     pub(super) annotations: Pairs,
 }
 
+/// A key and its value; none is `null`, by which a patch removes the key.
+type Pair = (Box<str>, Option<Box<str>>);
+
 /// A map of texts.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pairs {
-    /// None is `null`, by which a patch removes a key.
-    pub(super) all: Box<[(Box<str>, Option<Box<str>>)]>,
+    pub(super) all: Box<[Pair]>,
     /// Whether a patch puts it in the place of the whole map: `$patch: replace`, or with no values `$patch: delete`.
     pub(super) replaces: bool,
 }
