@@ -708,7 +708,8 @@ fn an_overlay_sets_annotations(#[case] kustomization: &str) {
     assert_eq!(as_read(&texts), kustomized(&texts, "prod"));
 }
 
-const BROKEN: &str = "this kustomization cannot be read, and may render the workload with another image: repair it";
+const BROKEN: &str =
+    "this kustomization cannot be read whole, and may render the workload with another image: repair it";
 
 /// What a broken kustomization names is not edited elsewhere.
 #[rstest::rstest]
@@ -716,6 +717,7 @@ const BROKEN: &str = "this kustomization cannot be read, and may render the work
 #[case("resources:\n- ./../base/\nimages: {}\n", Some("3"))]
 #[case("resources: [../mid]\nimages: *x\n", Some("2"))]
 #[case("resources: ['../base/web.yaml', \"\n", Some("1"))]
+#[case("resources: [../base]\nx: &x {newTag: '1.2'}\nimages:\n- name: nginx\n  <<: *x\n", Some("5"))]
 #[case("resources: [../other]\npatches: [\n", None)]
 #[case("resources: [https://example.com/base]\npatches: [\n", None)]
 fn what_a_broken_kustomization_may_render_is_not_edited(#[case] broken: &str, #[case] line: Option<&str>) {

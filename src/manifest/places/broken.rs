@@ -1,10 +1,10 @@
-//! Kustomizations that cannot be read: what they name, they may render, and with any image.
+//! Kustomizations that cannot be read whole: what they name, they may render, and with any image.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Files, names::join, patch::Doubt};
 
-/// A kustomization that cannot be read.
+/// A kustomization that cannot be read whole.
 #[derive(Debug)]
 pub(super) struct Broken {
     line: usize,
@@ -28,7 +28,8 @@ pub(super) fn blocked<'f>(
 ) -> HashMap<String, Doubt<'f>> {
     let mut found: HashMap<String, Doubt> = HashMap::new();
     for (path, broken) in files.iter().filter_map(|(path, facts)| Some((path, facts.broken.as_deref()?))) {
-        let reason = "this kustomization cannot be read, and may render the workload with another image: repair it";
+        let reason =
+            "this kustomization cannot be read whole, and may render the workload with another image: repair it";
         let doubt = Doubt { path, line: broken.line, reason };
         let folder = super::names::folder(path);
         let mut open: Vec<String> = broken.names.iter().filter_map(|name| join(folder, name)).collect();

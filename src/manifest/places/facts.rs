@@ -177,7 +177,13 @@ impl Facts {
         self.sealed = sealed(tree).map(|key| tree.line(key));
         if kind == FileKind::Kustomization {
             match kustomization::read(&source, &mut self.problems) {
-                Ok(found) => self.kustomization = found.map(Box::new),
+                Ok(found) => {
+                    self.kustomization = found.map(Box::new);
+                    // An entry of `images` that cannot be read may be for any of them.
+                    if let Some(line) = self.problems.first().map(|problem| problem.line) {
+                        self.broken(kind, line, tree.text);
+                    }
+                }
                 Err(problem) => {
                     self.broken(kind, problem.line, tree.text);
                     self.problems.push(problem);
