@@ -15,6 +15,7 @@ use crate::{
         report::{Report, Verdict},
     },
     engine::Assessment,
+    git::Places,
     ports::Clock,
 };
 
@@ -114,13 +115,14 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
 }
 
 /// Says in the row of an update where in a target it would be made, or why it would not be.
-pub(super) fn show(row: &mut Report, target: &str, found: &Result<Vec<String>, Reason>) {
+pub(super) fn show(row: &mut Report, target: &str, found: &Result<Places, Reason>) {
     if row.decision != Verdict::Update {
         return;
     }
     match found {
         Ok(places) => {
-            let message = format!("in the Git target {target}: {}", places.join(", "));
+            let own: Vec<&str> = places.of(&row.container).collect();
+            let message = format!("in the Git target {target}: {}", own.join(", "));
             row.reasons.insert(0, Reason::new(Code::GitEdit, message));
         }
         Err(reason) => {

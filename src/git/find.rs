@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    fmt,
     sync::Arc,
 };
 
@@ -40,13 +41,37 @@ impl From<&Plan<Approved>> for Asked {
     }
 }
 
+/// `file:line` of each place, and the container whose image stands there.
+#[derive(Debug, Clone, Default)]
+pub struct Places(Vec<(Arc<str>, String)>);
+
+impl Places {
+    /// Those of one container.
+    pub fn of<'p>(&'p self, container: &str) -> impl Iterator<Item = &'p str> {
+        self.0.iter().filter(move |(of, _)| **of == *container).map(|(_, place)| &**place)
+    }
+
+    /// All of them, each once.
+    pub(super) fn all(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = self.0.iter().map(|(_, place)| &**place).collect();
+        all.dedup();
+        all
+    }
+}
+
+impl fmt::Display for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.all().join(", "))
+    }
+}
+
 /// Where an update stands in the files.
 #[derive(Debug)]
 pub(super) enum Finding {
     /// Every place has it.
-    There(Vec<String>),
+    There(Places),
     /// These edits bring it.
-    Edits(Vec<FileEdit>, Vec<String>),
+    Edits(Vec<FileEdit>, Places),
     /// It cannot or must not be brought.
     Blocked(Reason),
 }
@@ -86,7 +111,7 @@ fn finding(
     reverted: &mut HashMap<FileEdit, Reason>,
 ) -> Finding {
     let Asked { update, instance, .. } = asked;
-    let (mut edits, mut places) = (Vec::new(), Vec::new());
+    let (mut edits, mut places) = (Vec::new(), Places::default());
     for change in &update.changes {
         let wanted = Wanted {
             workload: update.workload.clone(),
@@ -139,11 +164,10 @@ fn finding(
                     return Finding::Blocked(Reason::new(Code::GitDiffers, message));
                 }
             }
-            places.push(place);
+            places.0.push((change.container.clone(), place));
             edits.extend(spot.edits.into_iter().map(|edit| (spot.path.clone(), edit)));
         }
     }
-    places.dedup();
     if edits.is_empty() { Finding::There(places) } else { Finding::Edits(edits, places) }
 }
 

@@ -41,6 +41,7 @@ mod settings;
 mod signing;
 mod target;
 
+pub use find::Places;
 pub use message::Template;
 pub use poke::{Address, Poke, Receiver};
 pub use repository::{Repository, changes};

@@ -148,7 +148,7 @@ pub(super) async fn round(
             && !wrong.contains_key(&at)
         {
             wanted.push(one.clone());
-            places.push(found.clone());
+            places.push(found.all().into_iter().map(str::to_owned).collect());
         }
     }
     let brought = if wanted.is_empty() {
@@ -172,11 +172,11 @@ pub(super) async fn round(
             (_, Some(why), _) => Outcome::Blocked(Reason::new(Code::GitConflict, format!("{}: {why}", target.place()))),
             (Finding::Blocked(reason), ..) => Outcome::Blocked(reason),
             (Finding::There(places), ..) => {
-                let message = format!("{} has it ({})", target.place(), places.join(", "));
+                let message = format!("{} has it ({places})", target.place());
                 Outcome::Committed(Reason::new(Code::Committed, message))
             }
             (Finding::Edits(_, places), _, Brought::Request(url)) => {
-                let message = format!("request {url} ({})", places.join(", "));
+                let message = format!("request {url} ({places})");
                 Outcome::Committed(Reason::new(Code::RequestOpen, message))
             }
             (Finding::Edits(..), _, Brought::Refused(words)) => Outcome::Refused(words.clone()),
@@ -336,9 +336,8 @@ fn unless_decided(finding: Finding, asked: &Asked, known: &Known) -> Finding {
     }
     if let Some(image) = first(&known.merged) {
         let message = format!(
-            "{image} was merged with {url} and somebody moved it back ({}); it is not proposed again, only a newer \
-             image will be",
-            places.join(", ")
+            "{image} was merged with {url} and somebody moved it back ({places}); it is not proposed again, only a newer \
+             image will be"
         );
         return Finding::Blocked(Reason::new(Code::Reverted, message));
     }

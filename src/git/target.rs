@@ -12,7 +12,7 @@ use super::{
     chain::{Edited, FileEdit, Step, chain},
     command::GitError,
     files::Snapshot,
-    find::{Asked, Finding, edit, find, paths},
+    find::{Asked, Finding, Places, edit, find, paths},
     mirror::{Mirror, Pushed},
     objects::{Blob, TreeEntry},
     poke::{self, Push},
@@ -113,7 +113,7 @@ impl Target {
     }
 
     /// Where each plan would be written, as `file:line`, or why it would not be. Nothing is changed.
-    pub async fn preview(&self, plans: Vec<Plan<Approved>>) -> Result<Vec<Result<Vec<String>, Reason>>, String> {
+    pub async fn preview(&self, plans: Vec<Plan<Approved>>) -> Result<Vec<Result<Places, Reason>>, String> {
         let mut work = self.work.lock().await;
         let found = self.look(&mut work, &Arc::new(plans.iter().map(Asked::from).collect())).await;
         let (_, findings) = found.map_err(|error| format!("{}: {error}", self.place()))?;
@@ -287,11 +287,11 @@ impl Target {
             (_, Some(why)) => Outcome::Blocked(Reason::new(Code::GitConflict, format!("{}: {why}", self.place()))),
             (Finding::Blocked(reason), _) => Outcome::Blocked(reason),
             (Finding::There(places), _) => {
-                let message = format!("{} has it ({})", self.place(), places.join(", "));
+                let message = format!("{} has it ({places})", self.place());
                 Outcome::Committed(Reason::new(Code::Committed, message))
             }
             (Finding::Edits(_, places), _) => {
-                let message = format!("commit {} to {} ({})", short(index), self.place(), places.join(", "));
+                let message = format!("commit {} to {} ({places})", short(index), self.place());
                 Outcome::Committed(Reason::new(Code::Committed, message))
             }
         };

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 mod edit;
+mod meta;
 mod metadata;
 mod path;
 pub mod places;

@@ -4,6 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use super::{
     ManifestError, Place,
+    meta::Meta,
     tree::{Id, Kind, Tree},
 };
 use crate::domain::workload::{Container, KINDS, KindSpec, Workload, WorkloadId};
@@ -31,6 +32,7 @@ pub struct Found {
     /// One place for each of `workload.containers`, in the same order.
     pub images: Vec<ImagePlace>,
     pub(super) node: Id,
+    pub(super) meta: Meta,
 }
 
 /// Where a container's image stands.
@@ -191,7 +193,14 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
         instance: None,
         pull_secrets,
     };
-    Ok(Found { workload, document: tree.document_of(node), line: tree.line(node), images, node })
+    Ok(Found {
+        workload,
+        document: tree.document_of(node),
+        line: tree.line(node),
+        images,
+        node,
+        meta: Meta::read(tree, node),
+    })
 }
 
 /// A collection under a key; none where the key is absent or has no value.
@@ -236,7 +245,8 @@ fn ours(tree: &Tree, metadata: Id, key: &str) -> Result<(BTreeMap<String, String
     Ok((entries, true))
 }
 
-fn concerns_us(key: &str) -> bool {
+/// Whether an annotation is ours or Keel's.
+pub(super) fn concerns_us(key: &str) -> bool {
     ["supercargo.dev/", "keel.sh/", "keel.observer/"].iter().any(|prefix| key.starts_with(prefix))
 }
 

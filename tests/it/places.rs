@@ -376,6 +376,111 @@ fn kustomizations_that_include_one_another_in_very_many_ways_are_refused() {
     assert_eq!(problems, [expected]);
 }
 
+/// 300 workloads in 1,000 overlays: few files, and very many renderings.
+#[test]
+fn renderings_are_counted_over_all_files() {
+    let base: Vec<String> = (0..300).map(|n| deployment(&format!("w{n}"), "")).collect();
+    let (base, options) = (base.join("---\n"), Options::default());
+    let overlay = |n: usize| (format!("o{n}/kustomization.yaml"), format!("resources: [../base]\nnamespace: n{n}\n"));
+    let problems = |overlays: usize| {
+        let own = [("base/kustomization.yaml", "resources: [w.yaml]\n"), ("base/w.yaml", &base)];
+        let texts = (0..overlays).map(overlay).chain(own.map(|(path, text)| (path.to_owned(), text.to_owned())));
+        let files = facts(&texts.map(|(path, text)| (path.into(), text.into_bytes())).collect());
+        (shown(&files, &options).1, places::locate(&files, &wanted("n1", "w1", "nginx:1.26"), &options).is_ok())
+    };
+    assert_eq!(problems(2), (vec![], true));
+    let expected = "base/w.yaml: line 1: kustomizations include it in more ways than are followed: simplify them";
+    assert_eq!(problems(1000), (vec![expected.to_owned()], false));
+}
+
+/// Of each kind only so many are kept from one file, and the rest is told.
+#[test]
+fn what_is_kept_of_one_file_is_limited() {
+    let expected = "line 1: 1 or more values here are left out: 10000 of a kind are kept; split the file";
+    let workloads: Vec<String> = (0..10_001).map(|n| deployment(&format!("w{n}"), "")).collect();
+    let marked: String = (0..30_000).map(|n| format!("k{n}: x:1 # supercargo: minor\n")).collect();
+    let lines: String = (0..30_000).map(|n| format!("K{n}=x:1 # supercargo: minor\n")).collect();
+    for (path, text) in [("w.yaml", workloads.join("---\n")), ("m.yaml", marked), ("m.env", lines)] {
+        let problems: Vec<String> =
+            Facts::read(path, text.as_bytes()).problems().iter().map(|p| p.to_string()).collect();
+        assert_eq!(problems, [expected], "{path}");
+    }
+}
+
+/// Where each place found is, by lines.
+fn lines(files: &Files, wanted: &Wanted) -> Result<Vec<String>, String> {
+    let spots = places::locate(files, wanted, &Options::default()).map_err(|misfit| misfit.to_string())?;
+    assert!(spots.iter().all(|spot| spot.edits.iter().all(|edit| edit.line == spot.line)), "{spots:?}");
+    Ok(spots.iter().map(|spot| format!("{}:{}", spot.path, spot.line)).collect())
+}
+
+/// The workload that a file or an entry of `supercargo.yaml` is.
+fn of_file(name: &str, image: &str) -> Wanted {
+    let from: ImageRef = format!("{image}:1.26").parse().unwrap();
+    let to = from.at(Some("1.27".parse().unwrap()), None);
+    let workload = WorkloadId { kind: Kind("File".into()), namespace: "".into(), name: name.into() };
+    Wanted { workload, container: from.repository.to_string().into(), from, to, ..wanted("", "", image) }
+}
+
+/// What is marked `never` stays as it is, whoever asks for it.
+#[test]
+fn a_value_that_is_marked_never_has_no_other_policy() {
+    let never = " # supercargo: never image=nginx part=tag\n";
+    let never_image = " # supercargo: never\n";
+    let minor = " # supercargo: minor image=nginx part=tag\n";
+    let listed = ("supercargo.yaml", "images: [{image: nginx, policy: minor}]\n");
+    let entry = of_file("supercargo.yaml:nginx", "nginx");
+    let none = |place: &str, image: &str| {
+        Err(format!("{place} is marked `never`, and no other place makes {image}: mark it with a policy"))
+    };
+
+    let tag = format!("tag: 1.26{never}");
+    let files = repository(&[("a.yaml", &tag), listed]);
+    assert_eq!(lines(&files, &entry), none("a.yaml:1", "docker.io/library/nginx:1.26"));
+    let (workloads, problems) = shown(&files, &Options::default());
+    assert_eq!(workloads.len(), 1, "{workloads:?}");
+    assert_eq!(problems, ["supercargo.yaml: line 1: no file that this covers holds the image docker.io/library/nginx"]);
+
+    // Others go on without it.
+    let both = format!("a:\n  tag: 1.20{never}b:\n  tag: 1.26{minor}");
+    let files = repository(&[("a.yaml", &both), listed]);
+    assert_eq!(lines(&files, &entry), Ok(vec!["a.yaml:4".to_owned()]));
+    assert_eq!(lines(&files, &of_file("a.yaml", "nginx")), Ok(vec!["a.yaml:4".to_owned()]));
+    let (workloads, problems) = shown(&files, &Options::default());
+    assert_eq!((workloads.len(), problems.len()), (2, 0), "{workloads:?} {problems:?}");
+    assert!(workloads[0].ends_with("=minor"), "{workloads:?}");
+
+    // A workload with a policy of its own: in its manifest, a values file, an entry of a kustomization.
+    let manifest = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, namespace: a}}\nspec:\n  template:\n    spec:\n      \
+         containers:\n      - name: c\n        image: nginx:1.26{never_image}"
+    );
+    assert_eq!(
+        lines(&repository(&[("w.yaml", &manifest)]), &wanted("a", "web", "nginx:1.26")),
+        none("w.yaml:9", "nginx:1.26")
+    );
+    let values = format!("image:\n  repository: nginx\n  tag: '1.26'{never}");
+    assert_eq!(
+        lines(&repository(&[("values.yaml", &values)]), &wanted("a", "web", "nginx:1.26")),
+        none("values.yaml:3", "docker.io/library/nginx:1.26")
+    );
+    let kustomization = format!("resources: [web.yaml]\nimages:\n- name: nginx\n  newTag: '1.26'{never}");
+    let files =
+        repository(&[("kustomization.yaml", &kustomization), ("web.yaml", &deployment("web", ", namespace: a"))]);
+    assert_eq!(lines(&files, &wanted("a", "web", "nginx:1.26")), none("kustomization.yaml:4", "nginx:1.26"));
+}
+
+/// Two marked values of one file are one workload with two images, each with its own place.
+#[test]
+fn marked_values_of_one_file_have_their_own_places() {
+    let text = "web: 1.26 # supercargo: minor image=x/web\napi: 1.26 # supercargo: minor image=x/api\n";
+    let files = repository(&[("charts/values.yaml", text)]);
+    assert_eq!(shown(&files, &Options::default()).0.len(), 1);
+    for (image, line) in [("x/web", "charts/values.yaml:1"), ("x/api", "charts/values.yaml:2")] {
+        assert_eq!(lines(&files, &of_file("charts/values.yaml", image)), Ok(vec![line.to_owned()]));
+    }
+}
+
 /// An edit is for the text that it was found in, and for no other.
 #[test]
 fn an_edit_of_a_text_that_has_changed_is_refused() {
@@ -458,6 +563,240 @@ fn kustomize_renders_the_edited_trees_with_other_images_only() {
         changed += other_images(&before, &was, &is);
     }
     assert!(changed >= 30, "{changed}");
+}
+
+/// The workloads of a folder as `kubectl kustomize` renders them, each as `namespace/name image ours`.
+fn kustomized(texts: &Texts, folder: &str) -> Vec<String> {
+    let root = tempfile::tempdir().unwrap();
+    for (path, text) in texts {
+        let path = root.path().join(&**path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let text = output("kubectl", &["kustomize"], &root.path().join(folder)).expect("it builds");
+    let read = |text: &str| {
+        let object: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+        let (metadata, spec) = (&object["metadata"], &object["spec"]["template"]["spec"]);
+        let word = |key| metadata[key].as_str().unwrap_or_default().to_owned();
+        let annotations = metadata["annotations"].as_object().into_iter().flatten();
+        let ours = annotations.filter(|(key, _)| key.starts_with("supercargo.dev/"));
+        let ours: Vec<String> = ours.map(|(key, value)| format!("{key}={}", value.as_str().unwrap())).collect();
+        let image = spec["containers"][0]["image"].as_str().unwrap();
+        format!("{}/{} {image} {}", word("namespace"), word("name"), ours.join(",")).trim_end().to_owned()
+    };
+    let mut found: Vec<String> = text.split("\n---\n").map(read).collect();
+    found.sort();
+    found
+}
+
+/// The same as we read it.
+fn as_read(texts: &Texts) -> Vec<String> {
+    let rendered = places::rendered(&facts(texts), &Options::default());
+    assert!(rendered.problems.is_empty(), "{:?}", rendered.problems);
+    let workload = |(workload, ..): &(Workload, Arc<str>, usize)| {
+        let id = &workload.id;
+        let ours: Vec<String> = workload.annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let image = &workload.containers[0].image;
+        format!("{}/{} {image} {}", id.namespace, id.name, ours.join(",")).trim_end().to_owned()
+    };
+    let mut found: Vec<String> = rendered.workloads.iter().map(workload).collect();
+    found.sort();
+    found
+}
+
+/// A Deployment with more in its metadata.
+fn deployment(name: &str, more: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}{more}}}\nspec: {{template: {{spec: {{containers: \
+         [{{name: c, image: 'nginx:1.26'}}]}}}}}}\n"
+    )
+}
+
+const SET: &str =
+    "\n  patch: |-\n    - op: replace\n      path: /spec/template/spec/containers/0/image\n      value: nginx:1.20\n";
+
+/// Two workloads of one name in two namespaces, a third with a label, and a kustomization over them.
+fn three(kustomization: &str) -> Texts {
+    let files = [
+        ("base/kustomization.yaml", "resources: [a.yaml, b.yaml, canary.yaml]\n".to_owned()),
+        ("base/a.yaml", deployment("web", ", namespace: a")),
+        ("base/b.yaml", deployment("web", ", namespace: b, annotations: {team: x}")),
+        ("base/canary.yaml", deployment("canary", ", labels: {track: canary}")),
+        ("prod/kustomization.yaml", format!("resources: [../base]\n{kustomization}")),
+        ("prod/p.yaml", deployment("web", ", namespace: a").replace("1.26", "1.21")),
+        ("prod/default.yaml", deployment("canary", ", namespace: default").replace("1.26", "1.22")),
+    ];
+    let is_used = |(path, _): &(&str, String)| {
+        !path.starts_with("prod/") || path.ends_with("kustomization.yaml") || kustomization.contains(&path[5..])
+    };
+    files.into_iter().filter(is_used).map(|(path, text)| (path.into(), text.into_bytes())).collect()
+}
+
+/// A patch is for those that Kustomize would change, and no other.
+#[rstest::rstest]
+#[case("patches:\n- path: p.yaml\n- path: default.yaml\n")]
+#[case("nameSuffix: -z\npatches:\n- path: p.yaml\n- path: default.yaml\n")]
+#[case("patchesStrategicMerge: [p.yaml]\n")]
+#[case(&format!("patches:\n- target: {{kind: Deployment, name: web, namespace: a}}{SET}"))]
+#[case(&format!("patches:\n- target: {{kind: Deployment, name: web, namespace: 'a|c'}}{SET}"))]
+#[case(&format!("patches:\n- target: {{namespace: default}}{SET}"))]
+#[case(&format!("patches:\n- target: {{name: we.*}}{SET}"))]
+#[case(&format!("patches:\n- target: {{name: we}}{SET}"))]
+#[case(&format!("patches:\n- target: {{kind: Deploy.*, labelSelector: track=canary}}{SET}"))]
+#[case(&format!("patches:\n- target: {{labelSelector: track!=canary}}{SET}"))]
+#[case(&format!("patches:\n- target: {{labelSelector: 'track in (x,canary)'}}{SET}"))]
+#[case(&format!("patches:\n- target: {{annotationSelector: team=x}}{SET}"))]
+#[case(&format!("patches:\n- target: {{group: batch}}{SET}"))]
+#[case(&format!("patches:\n- target: {{group: apps, version: v1, name: canary}}{SET}"))]
+#[case(&format!("patches:\n- target: {{kind: Deployment, version: v2}}{SET}"))]
+#[case(&format!("patches:\n- target: {{name: canary}}{SET}    - op: replace\n      path: /spec/template/spec/containers/0/image\n      value: nginx:1.19\n"))]
+#[case(&format!("namePrefix: p-\npatchesJson6902:\n- target: {{version: v1, kind: Deployment, name: p-canary}}{SET}"))]
+#[case(&format!("namePrefix: p-\npatches:\n- target: {{name: p-canary}}{SET}"))]
+fn a_patch_is_for_what_kustomize_changes(#[case] kustomization: &str) {
+    let texts = three(kustomization);
+    assert_eq!(as_read(&texts), kustomized(&texts, "prod"));
+}
+
+/// A workload with a policy in a base, a component, and an overlay that sets annotations.
+fn annotated(kustomization: &str) -> Texts {
+    let policy = ", annotations: {supercargo.dev/policy: minor, supercargo.dev/poll: every 1h}";
+    let component = "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n";
+    let files = [
+        ("base/kustomization.yaml", "resources: [web.yaml, other.yaml]\n".to_owned()),
+        ("base/web.yaml", deployment("web", policy)),
+        ("base/other.yaml", deployment("other", "")),
+        ("mid/kustomization.yaml", "resources: [../base]\ncommonAnnotations: {supercargo.dev/policy: patch, a: b}\nlabels: [{pairs: {tier: x}}]\n".to_owned()),
+        ("c/kustomization.yaml", format!("{component}commonAnnotations: {{supercargo.dev/suspend: 'true'}}\n")),
+        ("prod/kustomization.yaml", format!("{kustomization}{}", if kustomization.contains("resources:") { "" } else { "resources: [../base]\n" })),
+        ("prod/never.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, annotations: {supercargo.dev/policy: never}}\n".to_owned()),
+        ("prod/op.yaml", "- op: add\n  path: /metadata/annotations/supercargo.dev~1suspend\n  value: 'true'\n- op: replace\n  path: /metadata/annotations/supercargo.dev~1policy\n  value: never\n- op: remove\n  path: /metadata/annotations/supercargo.dev~1poll\n".to_owned()),
+    ];
+    files.into_iter().map(|(path, text)| (path.into(), text.into_bytes())).collect()
+}
+
+const HEAD: &str = "    apiVersion: apps/v1\n    kind: Deployment\n";
+
+/// What an overlay writes on a workload is what it is asked for.
+#[rstest::rstest]
+#[case("commonAnnotations: {supercargo.dev/suspend: 'true', supercargo.dev/policy: never}\n")]
+#[case("resources: [../mid]\ncommonAnnotations: {supercargo.dev/policy: never}\n")]
+#[case("resources: [../mid]\n")]
+#[case("components: [../c]\n")]
+#[case("resources: [../mid]\ncomponents: [../c]\ncommonAnnotations: {supercargo.dev/suspend: 'false'}\n")]
+#[case("patches: [{path: never.yaml}]\n")]
+#[case("patchesStrategicMerge: [never.yaml]\n")]
+#[case("commonAnnotations: {supercargo.dev/policy: major}\npatches: [{path: never.yaml}]\n")]
+#[case("patches: [{path: op.yaml, target: {name: web}}]\n")]
+#[case(
+    "commonAnnotations: {supercargo.dev/policy: major}\npatchesJson6902: [{path: op.yaml, target: {version: v1, kind: Deployment, name: web}}]\n"
+)]
+#[case(&format!("patches:\n- patch: |-\n{HEAD}    metadata:\n      name: web\n      annotations: {{supercargo.dev/policy: null, supercargo.dev/suspend: 'true'}}\n"))]
+#[case(&format!("patches:\n- target: {{kind: Deployment}}\n  patch: |-\n{HEAD}    metadata:\n      name: any\n      annotations:\n        supercargo.dev/suspend: 'true'\n"))]
+#[case(&format!("patchesStrategicMerge:\n- |-\n{HEAD}    metadata:\n      name: web\n      annotations:\n        $patch: replace\n        supercargo.dev/suspend: 'true'\n"))]
+#[case(
+    "patches:\n- target: {name: web}\n  patch: |-\n    - op: add\n      path: /metadata/annotations\n      value:\n        supercargo.dev/suspend: 'true'\n"
+)]
+#[case("patches:\n- target: {name: web}\n  patch: |-\n    - op: remove\n      path: /metadata/annotations\n")]
+#[case(
+    "resources: [../mid]\npatches:\n- target: {labelSelector: tier=x}\n  patch: |-\n    - op: add\n      path: /metadata/annotations/supercargo.dev~1suspend\n      value: 'true'\n"
+)]
+#[case(
+    "resources: [../mid]\npatches:\n- target: {annotationSelector: a=c}\n  patch: |-\n    - op: add\n      path: /metadata/annotations/supercargo.dev~1suspend\n      value: 'true'\n"
+)]
+fn an_overlay_sets_annotations(#[case] kustomization: &str) {
+    let texts = annotated(kustomization);
+    assert_eq!(as_read(&texts), kustomized(&texts, "prod"));
+}
+
+const BROKEN: &str =
+    "this kustomization cannot be read whole, and may render the workload with another image: repair it";
+
+/// What a broken kustomization names is not edited elsewhere.
+#[rstest::rstest]
+#[case("resources: [../base]\npatches: [\n", Some("2"))]
+#[case("resources:\n- ./../base/\nimages: {}\n", Some("3"))]
+#[case("resources: [../mid]\nimages: *x\n", Some("2"))]
+#[case("resources: ['../base/web.yaml', \"\n", Some("1"))]
+#[case("resources: [../base]\nx: &x {newTag: '1.2'}\nimages:\n- name: nginx\n  <<: *x\n", Some("5"))]
+#[case("resources: [../other]\npatches: [\n", None)]
+#[case("resources: [https://example.com/base]\npatches: [\n", None)]
+fn what_a_broken_kustomization_may_render_is_not_edited(#[case] broken: &str, #[case] line: Option<&str>) {
+    let files = repository(&[
+        ("prod/kustomization.yaml", broken),
+        ("mid/kustomization.yaml", "resources: [../base]\n"),
+        ("base/kustomization.yaml", "resources: [web.yaml]\n"),
+        ("base/web.yaml", &deployment("web", ", namespace: a")),
+        ("other/kustomization.yaml", "resources: [o.yaml]\n"),
+        ("other/o.yaml", &deployment("o", ", namespace: a")),
+    ]);
+    let found = |name| places::locate(&files, &wanted("a", name, "nginx:1.26"), &Options::default());
+    let expected = line.map(|line| format!("prod/kustomization.yaml:{line}: {BROKEN}"));
+    assert_eq!(found("web").err().map(|misfit| misfit.to_string()), expected);
+    assert_eq!(found("o").is_ok(), !broken.contains("other"));
+    assert!(!shown(&files, &Options::default()).1.is_empty());
+}
+
+/// A folder that is not there is told of; what else the kustomization renders may be edited.
+#[test]
+fn a_missing_resource_is_told() {
+    let files = repository(&[
+        ("prod/kustomization.yaml", "resources:\n- web.yaml\n- ../bas\n- github.com/x/y\n- x.yaml\n- https://x/y\n"),
+        ("prod/web.yaml", &deployment("web", ", namespace: a")),
+    ]);
+    assert!(places::locate(&files, &wanted("a", "web", "nginx:1.26"), &Options::default()).is_ok());
+    let expected = "prod/kustomization.yaml: line 3: there is no kustomization in `../bas` that could be read, so this one may not build: correct the path";
+    assert_eq!(shown(&files, &Options::default()).1, [expected]);
+}
+
+/// A patch for one HelmRelease is none for another.
+#[rstest::rstest]
+#[case("{kind: HelmRelease, labelSelector: x=y}", Some("base/h.yaml:6"))]
+#[case("{kind: HelmRelease, namespace: other}", Some("base/h.yaml:6"))]
+#[case("{kind: Helm.*, name: w.*, namespace: shop}", Some("prod/kustomization.yaml:7"))]
+#[case("{kind: 'Helm\\w+'}", Some("prod/kustomization.yaml:7"))]
+#[case("{kind: 'Helm('}", None)]
+fn a_patch_of_a_release_is_matched(#[case] target: &str, #[case] place: Option<&str>) {
+    let release = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: w, namespace: shop}\nspec:\n  values:\n    image: {repository: nginx, tag: '1.26'}\n";
+    let patch = "  patch: |-\n    - op: replace\n      path: /spec/values/image/tag\n      value: '1.26'\n";
+    let files = repository(&[
+        ("base/h.yaml", release),
+        ("prod/kustomization.yaml", &format!("resources: [../base/h.yaml]\npatches:\n- target: {target}\n{patch}")),
+    ]);
+    let spots = places::locate(&files, &wanted("shop", "w", "nginx:1.26"), &Options::default());
+    let found =
+        spots.as_ref().ok().map(|spots| spots.iter().map(|s| format!("{}:{}", s.path, s.line)).collect::<Vec<_>>());
+    assert_eq!(found.as_deref(), place.map(|place| vec![place.to_owned()]).as_deref(), "{spots:?}");
+}
+
+fn wanted(namespace: &str, name: &str, from: &str) -> Wanted {
+    Wanted {
+        workload: WorkloadId { kind: Kind("Deployment".into()), namespace: namespace.into(), name: name.into() },
+        instance: None,
+        container: "c".into(),
+        init: false,
+        from: from.parse().unwrap(),
+        to: "nginx:1.27".parse().unwrap(),
+    }
+}
+
+/// A patch of which it is not known whether it is for the workload, or what it does to it.
+#[rstest::rstest]
+#[case(&format!("patches:\n- target: {{name: 'w('}}{SET}"), "prod/kustomization.yaml:3: whether this patch is for the workload cannot be told by its `target`: select by plain names, or by labels with `=`, `!=`, `in` and `notin`")]
+#[case(
+    "patches:\n- target: {name: web}\n  patch: |-\n    - op: replace\n      path: /spec/template/spec/containers/0\n      value: {name: c, image: 'nginx:1.26'}\n",
+    "prod/kustomization.yaml:3: this operation changes more than one value around the image or the annotations: patch just the value"
+)]
+#[case(
+    "patches:\n- target: {name: 'w('}\n  patch: |-\n    - op: add\n      path: /metadata/annotations\n      value: {supercargo.dev/suspend: 'true'}\n",
+    "prod/kustomization.yaml:3: whether this patch is for the workload cannot be told by its `target`: select by plain names, or by labels with `=`, `!=`, `in` and `notin`"
+)]
+fn what_a_patch_may_change_is_not_edited(#[case] kustomization: &str, #[case] expected: &str) {
+    let options = Options::default();
+    let files = facts(&three(kustomization));
+    let misfit = places::locate(&files, &wanted("a", "web", "nginx:1.26"), &options).unwrap_err();
+    assert_eq!(misfit.to_string(), expected);
+    let other = places::locate(&files, &wanted("", "canary", "nginx:1.26"), &options);
+    assert_eq!(other.is_ok(), !kustomization.contains("w("), "{other:?}");
 }
 
 #[test]

@@ -150,6 +150,20 @@ impl Maker {
         }
     }
 
+    /// Every scalar that it is made of.
+    pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
+        let (whole, parts) = match self {
+            Self::Whole { cell, .. } => (Some(cell), None),
+            Self::Parts(parts) => (None, Some(parts)),
+        };
+        let name = parts.and_then(|parts| match &parts.name {
+            Name::Cell(cell) => Some(cell),
+            Name::Known(_) => None,
+        });
+        let parts = parts.into_iter().flat_map(|parts| [&parts.registry, &parts.tag, &parts.digest]);
+        whole.into_iter().chain(name).chain(parts.flatten())
+    }
+
     /// The edits after which `to` is made, where `holds` is made now; or why there are none.
     pub(super) fn edits(&self, holds: &ImageRef, to: &ImageRef) -> Result<Vec<SpotEdit>, String> {
         let mut edits = Vec::new();

@@ -2,17 +2,18 @@
 
 use super::{
     super::{
-        MAX_BYTES, ManifestError, Manifests,
+        Found, MAX_BYTES, ManifestError, Manifests,
         edit::sealed,
         read::{each_object, manifest},
         tree::{Kind, Tree},
     },
+    broken::Broken,
     cell::{Cell, Maker, Source},
     kustomization::{self, Kustomization},
     listed::{self, Listed},
     marker::{self, Marker},
     names::{FileKind, folder, join},
-    patch::{self, Operation},
+    patch::{self, Operation, Part},
     release::{self, Release},
     values,
 };
@@ -22,7 +23,11 @@ use super::{
 #[derive(Debug, Default)]
 pub struct Facts {
     pub(super) manifests: Manifests,
+    /// Workloads without an image, as patches have them, which change annotations that concern us.
+    pub(super) partial: Vec<Found>,
     pub(super) kustomization: Option<Box<Kustomization>>,
+    /// A kustomization that cannot be read.
+    pub(super) broken: Option<Box<Broken>>,
     pub(super) releases: Vec<Release>,
     /// The operations of a patch.
     pub(super) operations: Vec<Operation>,
@@ -41,7 +46,7 @@ pub struct Facts {
 }
 
 /// More of one kind than this are not kept from one file.
-const MAX_KEPT: usize = 10_000;
+pub(super) const MAX_KEPT: usize = 10_000;
 
 /// Whether a text may hold anything: `image`, `tag`, `version` or `digest` as a word or the end of one, or our own words
 /// and Keel's. In one pass, as most files of a repository hold none.
@@ -110,6 +115,7 @@ impl Facts {
                 if kind != FileKind::Text {
                     facts.problems.push(ManifestError::new(line, "this is no UTF-8: the file is left alone"));
                 }
+                facts.broken(kind, line, &String::from_utf8_lossy(bytes));
                 return facts;
             }
         };
@@ -128,6 +134,7 @@ impl Facts {
             Ok(tree) => facts.of_tree(kind, &tree, has_marker),
             Err(error) => {
                 // The templates of a chart are no YAML, and need not be.
+                facts.broken(kind, error.line, text);
                 if !(kind == FileKind::Template && text.contains("{{")) {
                     facts.problems.push(error);
                 }
@@ -148,11 +155,20 @@ impl Facts {
         });
         let releases = self.releases.iter_mut().map(|release| limit(&mut release.values) + limit(&mut release.images));
         let more = images + releases.sum::<usize>() + limit(&mut self.values) + limit(&mut self.markers);
+        let objects = limit(&mut self.manifests.workloads) + limit(&mut self.partial) + limit(&mut self.releases);
+        let more = more + objects + limit(&mut self.manifests.namespaces);
+        let more = more + self.broken.as_mut().map_or(0, |broken| limit(&mut broken.names));
         let more = more + limit(&mut self.listed) + limit(&mut self.operations) + limit(&mut self.problems);
         if more > 0 {
             let reason =
-                format!("{more} values here are left out: no more than {MAX_KEPT} of a kind are kept; split the file");
+                format!("{more} or more values here are left out: {MAX_KEPT} of a kind are kept; split the file");
             self.problems.push(ManifestError::new(1, reason));
+        }
+    }
+
+    fn broken(&mut self, kind: FileKind, line: usize, text: &str) {
+        if kind == FileKind::Kustomization {
+            self.broken = Some(Box::new(Broken::new(line, text)));
         }
     }
 
@@ -160,7 +176,19 @@ impl Facts {
         let source = Source::file(tree);
         self.sealed = sealed(tree).map(|key| tree.line(key));
         if kind == FileKind::Kustomization {
-            self.kustomization = kustomization::read(&source, &mut self.problems).map(Box::new);
+            match kustomization::read(&source, &mut self.problems) {
+                Ok(found) => {
+                    self.kustomization = found.map(Box::new);
+                    // An entry of `images` that cannot be read may be for any of them.
+                    if let Some(line) = self.problems.first().map(|problem| problem.line) {
+                        self.broken(kind, line, tree.text);
+                    }
+                }
+                Err(problem) => {
+                    self.broken(kind, problem.line, tree.text);
+                    self.problems.push(problem);
+                }
+            }
         }
         if kind == FileKind::Listed {
             listed::read(tree, &mut self.listed, &mut self.problems);
@@ -174,7 +202,9 @@ impl Facts {
             });
             self.problems.extend(read.err());
         });
-        manifests.workloads.retain(|found| !found.images.is_empty());
+        let (whole, partial) = manifests.workloads.into_iter().partition(|found| !found.images.is_empty());
+        (manifests.workloads, self.partial) = (whole, partial);
+        self.partial.retain(|found| Part::Workload(found, None).has_ours() || !found.meta.labels.all.is_empty());
         manifests.namespaces.retain(|namespace| !namespace.annotations.is_empty());
         self.manifests = manifests;
         for release in &mut self.releases {
@@ -213,7 +243,9 @@ impl Facts {
     pub fn is_empty(&self) -> bool {
         let Self {
             manifests,
+            partial,
             kustomization,
+            broken,
             releases,
             operations,
             values,
@@ -227,7 +259,9 @@ impl Facts {
         } = self;
         manifests.workloads.is_empty()
             && manifests.namespaces.is_empty()
+            && partial.is_empty()
             && kustomization.is_none()
+            && broken.is_none()
             && releases.is_empty()
             && operations.is_empty()
             && values.is_empty()
@@ -242,7 +276,7 @@ impl Facts {
     /// The files that a kustomization at this path takes in, and the kustomizations that there may be in folders.
     pub fn included(&self, path: &str) -> Vec<String> {
         let Some(kustomization) = &self.kustomization else { return Vec::new() };
-        let lists = [&kustomization.resources, &kustomization.components].into_iter().flatten();
+        let lists = [&kustomization.resources, &kustomization.components].into_iter().flatten().map(|item| &item.name);
         let patches = kustomization.patches.iter().filter_map(|patch| patch.file.as_ref());
         let included: Vec<String> = lists.chain(patches).filter_map(|name| join(folder(path), name)).collect();
         let files = ["kustomization.yaml", "kustomization.yml", "Kustomization"];

@@ -7,9 +7,10 @@ use std::{
 
 use super::{
     Files, Options, Path,
-    cell::{Cell, Maker, Name, split},
+    cell::{At, Cell, Maker, Name, split},
     marker::{self, Says},
     names::folder,
+    patch::Doubt,
     release::Release,
     release_patch,
     render::{Chain, Kustomizations, Rendering, renderings},
@@ -29,6 +30,8 @@ pub struct Index<'f> {
     pub(super) released: HashMap<Repository, Vec<(usize, bool, Draft<'f>)>>,
     pub(super) by_instance: HashMap<&'f str, Vec<usize>>,
     pub(super) markers: HashMap<Repository, Vec<Marked<'f>>>,
+    /// The scalars that are marked `never`.
+    pub(super) never: HashSet<(&'f str, &'f At)>,
     /// Every image that is rendered, once somebody asks.
     pub(super) images: OnceLock<HashMap<Repository, Vec<Draft<'f>>>>,
     pub(super) values: HashMap<Repository, Vec<Draft<'f>>>,
@@ -45,12 +48,14 @@ pub(super) struct Draft<'f> {
     pub(super) line: usize,
     pub(super) maker: Maker,
     pub(super) holds: ImageRef,
+    /// Why this may not be what makes it.
+    pub(super) doubt: Option<Doubt<'f>>,
 }
 
 impl<'f> Draft<'f> {
     pub(super) fn new(path: &'f Arc<str>, maker: Maker) -> Option<Self> {
         let holds = maker.holds().ok()?;
-        Some(Self { path, line: maker.main().map_or(1, |cell| cell.line), maker, holds })
+        Some(Self { path, line: maker.main().map_or(1, |cell| cell.line), maker, holds, doubt: None })
     }
 }
 
@@ -110,7 +115,8 @@ impl<'f> Index<'f> {
                     let last = release.images.iter().filter_map(|maker| Draft::new(path, maker.clone()));
                     let values = release_patch::values(files, &kustomizations, path, release, chain);
                     let drafts = values.into_iter().map(|draft| (false, draft)).chain(last.map(|draft| (true, draft)));
-                    for (is_last, draft) in drafts {
+                    for (is_last, mut draft) in drafts {
+                        draft.doubt = draft.doubt.or_else(|| kustomizations.blocked(path));
                         let of_repository = released.entry(draft.holds.repository.clone()).or_default();
                         of_repository.push((index, is_last, draft));
                     }
@@ -122,6 +128,9 @@ impl<'f> Index<'f> {
             }
             add(&mut values, facts.values.iter().filter_map(|maker| Draft::new(path, maker.clone())));
         }
+        let marked = files.iter().flat_map(|(path, facts)| facts.markers.iter().map(move |marker| (&**path, marker)));
+        let never = marked.filter(|(_, marker)| marker.says.is_never());
+        let never = never.map(|(path, marker)| (path, &marker.cell.at)).collect();
         let mut configured = HashMap::new();
         add(&mut configured, by_rules(files, options));
         let images = OnceLock::new();
@@ -135,6 +144,7 @@ impl<'f> Index<'f> {
             released,
             by_instance,
             markers,
+            never,
             images,
             values,
             configured,

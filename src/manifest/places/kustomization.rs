@@ -3,6 +3,7 @@
 use super::{
     super::{
         ManifestError,
+        meta::Pairs,
         read::{get, text},
         tree::{Id, Kind, Tree},
     },
@@ -16,13 +17,24 @@ pub(super) struct Kustomization {
     /// `kind: Component`
     pub(super) is_component: bool,
     /// `resources` and `bases`
-    pub(super) resources: Vec<Box<str>>,
-    pub(super) components: Vec<Box<str>>,
+    pub(super) resources: Vec<Named>,
+    pub(super) components: Vec<Named>,
     pub(super) namespace: Option<Box<str>>,
     pub(super) prefix: Box<str>,
     pub(super) suffix: Box<str>,
+    /// `labels` and `commonLabels`
+    pub(super) labels: Vec<Pairs>,
+    /// `commonAnnotations`
+    pub(super) annotations: Pairs,
     pub(super) patches: Vec<Patch>,
     pub(super) images: Vec<Entry>,
+}
+
+/// A file or a folder as it is named, and the line.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) line: usize,
+    pub(super) name: Box<str>,
 }
 
 /// An entry of `images`.
@@ -43,18 +55,11 @@ impl Entry {
 }
 
 /// Reads the one document of a file; none where it is no kustomization of Kustomize's.
-pub(super) fn read(source: &Source, problems: &mut Vec<ManifestError>) -> Option<Kustomization> {
+pub(super) fn read(source: &Source, problems: &mut Vec<ManifestError>) -> Result<Option<Kustomization>, ManifestError> {
     let tree = source.tree;
-    let root = tree.documents.first()?.root;
-    if tree.node(root).kind != Kind::Mapping {
-        return None;
-    }
-    match kustomization(source, root, problems) {
-        Ok(found) => found,
-        Err(problem) => {
-            problems.push(problem);
-            None
-        }
+    match tree.documents.first().map(|document| document.root) {
+        Some(root) if tree.node(root).kind == Kind::Mapping => kustomization(source, root, problems),
+        _ => Ok(None),
     }
 }
 
@@ -79,20 +84,25 @@ fn kustomization(
         list.extend(words(tree, root, key)?);
     }
     found.resources.extend(words(tree, root, "bases")?);
-    for patch in words(tree, root, "patchesStrategicMerge")? {
-        found.patches.push(Patch::file(patch));
+    let list = |key| get(tree, root, key, Kind::Sequence);
+    if let Some(list) = list("patchesStrategicMerge")? {
+        found.patches.extend(tree.children(list).filter_map(|item| match tree.scalar(item)? {
+            "" => None,
+            text if text.contains('\n') => Some(Patch::text(tree, item)),
+            path => Some(Patch::file(tree.line(item), path.into())),
+        }));
     }
-    if let Some(list) = get(tree, root, "patchesStrategicMerge", Kind::Sequence)? {
-        let inline = tree.children(list).filter(|item| tree.scalar(*item).is_some_and(|text| text.contains('\n')));
-        for item in inline {
-            found.patches.push(Patch::text(tree, item));
+    for (key, is_late) in [("patches", false), ("patchesJson6902", true)] {
+        for item in list(key)?.into_iter().flat_map(|list| mappings(tree, list)) {
+            found.patches.push(Patch::read(tree, item, is_late)?);
         }
     }
-    for key in ["patches", "patchesJson6902"] {
-        for item in get(tree, root, key, Kind::Sequence)?.into_iter().flat_map(|list| mappings(tree, list)) {
-            found.patches.push(Patch::read(tree, item)?);
-        }
+    for item in list("labels")?.into_iter().flat_map(|list| mappings(tree, list)) {
+        found.labels.extend(get(tree, item, "pairs", Kind::Mapping)?.map(|pairs| Pairs::read(tree, pairs)));
     }
+    let map = |key| Ok::<_, ManifestError>(get(tree, root, key, Kind::Mapping)?.map(|map| Pairs::read(tree, map)));
+    found.labels.extend(map("commonLabels")?);
+    found.annotations = map("commonAnnotations")?.unwrap_or_default();
     if let Some(list) = get(tree, root, "images", Kind::Sequence)? {
         for item in mappings(tree, list) {
             match entry(source, item) {
@@ -105,10 +115,11 @@ fn kustomization(
 }
 
 /// The texts of a list, without those of several lines.
-fn words(tree: &Tree, root: Id, key: &str) -> Result<Vec<Box<str>>, ManifestError> {
+fn words(tree: &Tree, root: Id, key: &str) -> Result<Vec<Named>, ManifestError> {
     let Some(list) = get(tree, root, key, Kind::Sequence)? else { return Ok(Vec::new()) };
-    let words = tree.children(list).filter_map(|item| tree.scalar(item));
-    Ok(words.filter(|word| !word.is_empty() && !word.contains('\n')).map(Box::from).collect())
+    let words = tree.children(list).filter_map(|item| Some((tree.line(item), tree.scalar(item)?)));
+    let words = words.filter(|(_, word)| !word.is_empty() && !word.contains('\n'));
+    Ok(words.map(|(line, name)| Named { line, name: name.into() }).collect())
 }
 
 pub(super) fn mappings(tree: &Tree, list: Id) -> impl Iterator<Item = Id> {

@@ -10,6 +10,7 @@ use super::{
     Disagreeing, FILE_KIND, Facts, Index, Misfit, Spot, Wanted,
     index::{Draft, add},
     listed::{self, Listed},
+    patch::Doubt,
     render::Rendering,
 };
 use crate::domain::{
@@ -47,10 +48,20 @@ impl<'f> Index<'f> {
             (None, Some(path)) => self.marked(wanted, |marked| marked == path),
             (None, None) => self.defined(wanted)?,
         };
-        if drafts.is_empty() {
-            return Err(Misfit::Nowhere(self.nowhere(wanted)));
+        let (kept, drafts): (Vec<_>, Vec<_>) = drafts.into_iter().partition(|draft| self.is_never(draft));
+        match (kept.first(), drafts.is_empty()) {
+            (_, false) => self.spots(drafts, wanted),
+            (None, true) => Err(Misfit::Nowhere(self.nowhere(wanted))),
+            (Some(Draft { path, line, holds, .. }), true) => Err(Misfit::Nowhere(format!(
+                "{}:{line} is marked `never`, and no other place makes {holds}: mark it with a policy",
+                excerpt(path)
+            ))),
         }
-        self.spots(drafts, wanted)
+    }
+
+    /// Whether one of its scalars is marked to stay as it is.
+    pub(super) fn is_never(&self, draft: &Draft) -> bool {
+        !self.never.is_empty() && draft.maker.cells().any(|cell| self.never.contains(&(&**draft.path, &cell.at)))
     }
 
     fn listed(&self, name: &str) -> Option<&'f Listed> {
@@ -120,6 +131,9 @@ impl<'f> Index<'f> {
             let containers = workload.containers.iter().zip(&rendering.found.images);
             for container in containers.filter(|(c, _)| c.name == wanted.container && c.init == wanted.init) {
                 let draft = self.made(rendering, container)?;
+                if let Some(doubt) = &draft.doubt {
+                    return Err(refused(doubt));
+                }
                 let holds = &draft.holds.repository;
                 if *holds != wanted.from.repository && *holds != wanted.to.repository {
                     let reason = format!("this has the image {}, while {} runs", draft.holds, wanted.from);
@@ -148,7 +162,7 @@ impl<'f> Index<'f> {
         let made = self.kustomizations.made(self.files, rendering, container, self.options.overlay.as_deref());
         let (path, line) = (made.path, made.line);
         match made.holds {
-            Ok(holds) => Ok(Draft { path, line, maker: made.maker, holds }),
+            Ok(holds) => Ok(Draft { path, line, maker: made.maker, holds, doubt: made.doubt }),
             Err(error) => Err(Misfit::Refused { path: path.clone(), line, reason: error.to_string() }),
         }
     }
@@ -176,6 +190,9 @@ impl<'f> Index<'f> {
 
     /// The places with their edits, if they agree.
     fn spots(&self, mut drafts: Vec<Draft<'f>>, wanted: &Wanted) -> Result<Vec<Spot>, Misfit> {
+        if let Some(doubt) = drafts.iter().find_map(|draft| draft.doubt.as_ref()) {
+            return Err(refused(doubt));
+        }
         // Values without a tag leave it to the chart, unless others say it.
         let is_versioned = |draft: &Draft| draft.holds.tag.is_some() || draft.holds.digest.is_some();
         if drafts.iter().any(is_versioned) {
@@ -190,7 +207,7 @@ impl<'f> Index<'f> {
             return Err(Misfit::Conflict(drafts.iter().map(each).collect()));
         }
         let mut spots = Vec::new();
-        for Draft { path, line, maker, holds } in drafts {
+        for Draft { path, line, maker, holds, .. } in drafts {
             let refuse = |line, reason| Err(Misfit::Refused { path: path.clone(), line, reason });
             if let Some(line) = self.files.get(path).and_then(|facts: &Arc<Facts>| facts.sealed) {
                 return refuse(line, "the file is encrypted by SOPS, whose MAC covers its values".into());
@@ -246,4 +263,8 @@ impl<'f> Index<'f> {
             (false, more) => format!("; left alone: {}, and {more} more files", shown.join(", ")),
         }
     }
+}
+
+fn refused(doubt: &Doubt) -> Misfit {
+    Misfit::Refused { path: doubt.path.clone(), line: doubt.line, reason: doubt.reason.to_owned() }
 }

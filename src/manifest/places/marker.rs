@@ -9,6 +9,7 @@ use super::{
         tree::{Id, Kind, Tree},
     },
     cell::{At, Cell, Maker, Name, Source, is_unset, split},
+    facts::MAX_KEPT,
 };
 use crate::domain::image::{Repository, excerpt};
 
@@ -28,6 +29,13 @@ pub(super) enum Says {
     Policy(Box<str>),
     /// The name of a policy of Flux: `ns:name`.
     Flux(Box<str>),
+}
+
+impl Says {
+    /// Whether the value is to stay as it is, whoever asks.
+    pub(super) fn is_never(&self) -> bool {
+        matches!(self, Self::Policy(policy) if policy.split_whitespace().next() == Some("never"))
+    }
 }
 
 /// A marked value.
@@ -178,12 +186,18 @@ pub(super) fn of_tree(source: &Source, found: &mut Vec<Marker>, problems: &mut V
         return;
     }
     let on_line = values_on(tree, marked.iter().map(|(line, _)| *line).collect());
+    let mut beside = HashMap::new();
     for (line, written) in marked {
+        if found.len() > MAX_KEPT || problems.len() > MAX_KEPT {
+            return;
+        }
         let read = written.and_then(|written| match on_line.get(&line).map_or(&[][..], Vec::as_slice) {
             [(value, mapping)] => {
                 let key = if mapping.is_some() { tree.scalar(value.saturating_sub(1)) } else { None };
                 let cell = source.cell(*value).ok_or("the marked value is too long")?;
-                let beside = mapping.and_then(|mapping| repository_beside(tree, mapping));
+                let beside = mapping.and_then(|mapping| {
+                    beside.entry(mapping).or_insert_with(|| repository_beside(tree, mapping)).clone()
+                });
                 marker(
                     &written,
                     key.unwrap_or_default(),
@@ -214,14 +228,19 @@ fn values_on(tree: &Tree, lines: std::collections::HashSet<usize>) -> HashMap<us
     found
 }
 
-/// The repository that the keys beside a value name.
+/// The repository that the keys of a mapping name. It may be long: it is looked through once.
 fn repository_beside(tree: &Tree, mapping: Id) -> Option<Repository> {
-    let get = |name: &str| {
-        let value = tree.entries(mapping).find(|(key, _)| tree.scalar(*key) == Some(name))?.1;
-        tree.scalar(value).filter(|value| !is_unset(value))
-    };
-    let name = ["repository", "newName", "name", "image"].into_iter().find_map(get)?;
-    match get("registry") {
+    const NAMES: [&str; 5] = ["registry", "repository", "newName", "name", "image"];
+    let mut values = [None; NAMES.len()];
+    for (key, value) in tree.entries(mapping) {
+        let name = tree.scalar(key).and_then(|key| NAMES.iter().position(|name| *name == key));
+        if let Some(at) = name {
+            values[at] = tree.scalar(value).filter(|value| !is_unset(value));
+        }
+    }
+    let [registry, names @ ..] = values;
+    let name = names.into_iter().flatten().next()?;
+    match registry {
         Some(registry) => Repository::parse(&format!("{}/{name}", registry.trim_end_matches('/'))).ok(),
         None => Repository::parse(name).ok(),
     }
@@ -231,6 +250,9 @@ fn repository_beside(tree: &Tree, mapping: Id) -> Option<Repository> {
 pub(super) fn of_lines(text: &str, found: &mut Vec<Marker>, problems: &mut Vec<ManifestError>) {
     let mut start = 0;
     for (index, whole) in text.split('\n').enumerate() {
+        if found.len() > MAX_KEPT || problems.len() > MAX_KEPT {
+            return;
+        }
         let (number, at) = (index + 1, start);
         start += whole.len() + 1;
         let line = whole.strip_suffix('\r').unwrap_or(whole);

@@ -16,6 +16,7 @@ use crate::domain::{
 };
 
 mod apply;
+mod broken;
 mod cell;
 mod facts;
 mod index;
@@ -23,6 +24,7 @@ mod insert;
 mod kustomization;
 mod listed;
 mod locate;
+mod made;
 mod marker;
 mod names;
 mod patch;
@@ -30,6 +32,8 @@ mod release;
 mod release_patch;
 mod render;
 mod rendered;
+mod select;
+mod subject;
 mod values;
 
 pub use apply::apply;

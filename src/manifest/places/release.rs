@@ -3,6 +3,7 @@
 use super::{
     super::{
         ManifestError,
+        meta::Meta,
         read::{Object, get, text},
         tree::{Id, Kind, Tree},
     },
@@ -15,6 +16,8 @@ use super::{
 /// An object that sets images of what it deploys.
 #[derive(Debug)]
 pub(super) struct Release {
+    pub(super) line: usize,
+    pub(super) meta: Meta,
     /// `metadata.name`
     pub(super) name: Box<str>,
     /// What the label `app.kubernetes.io/instance` of its workloads may be.
@@ -40,7 +43,15 @@ impl Release {
     pub(super) fn kind(&self) -> &'static str {
         if self.is_flux { "HelmRelease" } else { "Application" }
     }
+
+    /// The group of its kind.
+    pub(super) fn group(&self) -> &'static str {
+        if self.is_flux { FLUX } else { ARGO }
+    }
 }
+
+const FLUX: &str = "helm.toolkit.fluxcd.io";
+const ARGO: &str = "argoproj.io";
 
 /// Reads an object, if it is one of these.
 pub(super) fn read(
@@ -49,8 +60,8 @@ pub(super) fn read(
     problems: &mut Vec<ManifestError>,
 ) -> Result<Option<Release>, ManifestError> {
     match (&*object.kind, &*object.group) {
-        ("HelmRelease", "helm.toolkit.fluxcd.io") => helm_release(source, object.node).map(Some),
-        ("Application", "argoproj.io") => application(source, object.node, problems).map(Some),
+        ("HelmRelease", FLUX) => helm_release(source, object.node).map(Some),
+        ("Application", ARGO) => application(source, object.node, problems).map(Some),
         _ => Ok(None),
     }
 }
@@ -76,6 +87,8 @@ fn helm_release(source: &Source, node: Id) -> Result<Release, ManifestError> {
     };
     let values = child(tree, spec, "values")?;
     Ok(Release {
+        line: source.line(node),
+        meta: Meta::read(tree, node),
         name: name.into(),
         instances: vec![instance.into()],
         target: target.map(Box::from),
@@ -94,6 +107,8 @@ fn application(source: &Source, node: Id, problems: &mut Vec<ManifestError>) -> 
     let name = word(tree, metadata, "name")?.unwrap_or_default();
     let namespace = word(tree, metadata, "namespace")?.unwrap_or_default();
     let mut release = Release {
+        line: source.line(node),
+        meta: Meta::read(tree, node),
         name: name.into(),
         // Argo CD's own label may have the Application's namespace before its name.
         instances: vec![name.into(), format!("{namespace}_{name}").into()],

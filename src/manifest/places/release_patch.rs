@@ -9,8 +9,10 @@ use super::{
     Files,
     cell::{At, Cell, Maker, Name, Parts, is_unset},
     index::Draft,
+    patch::{Doubt, Part, Put, UNKNOWN_TARGET},
     release::Release,
-    render::{Chain, Kustomizations},
+    render::{Chain, Kustomizations, Step},
+    subject::Subject,
 };
 
 /// The value that a patch sets, by its path, and the file of the patch.
@@ -26,15 +28,28 @@ pub(super) fn values<'f>(
 ) -> Vec<Draft<'f>> {
     let mut set = Set::new();
     let mut added = Vec::new();
-    kustomizations.patches_of(files, release, chain, |file, patch| match patch {
-        Ok(patch) => {
+    let mut doubt = None;
+    let mut subject = Subject::new(release.kind(), release.group(), &release.meta, &release.namespace, &release.name);
+    kustomizations.walk(files, &mut subject, chain, |step| match step {
+        Step::Part { path, line, part, is_sure: false } => {
+            if matches!(part, Part::Release(part) if !part.flat.is_empty()) || matches!(part, Part::Operation(_)) {
+                doubt.get_or_insert(Doubt { path, line, reason: UNKNOWN_TARGET });
+            }
+        }
+        Step::Part { path: file, part: Part::Release(patch), .. } => {
             set.extend(patch.flat.iter().map(|(key, cell)| (key.to_string(), (file, cell))));
             added.extend(patch.values.iter().map(|maker| (file, maker)));
         }
-        Err(operation) => _ = set.insert(operation.key(), (file, &operation.cell)),
+        Step::Part { path: file, part: Part::Operation(operation), .. } => {
+            if let Put::Scalar(cell) = &operation.put {
+                set.insert(operation.key(), (file, cell));
+            }
+        }
+        Step::Part { .. } | Step::Images(_) => {}
     });
     if set.is_empty() {
-        return release.values.iter().filter_map(|maker| Draft::new(path, maker.clone())).collect();
+        let drafts = release.values.iter().filter_map(|maker| Draft::new(path, maker.clone()));
+        return drafts.map(|draft| Draft { doubt: doubt.clone(), ..draft }).collect();
     }
     let keys: HashMap<&At, &str> = release.flat.iter().map(|(key, cell)| (&cell.at, &**key)).collect();
     let find = |cell: &Cell| set.get(*keys.get(&cell.at)?).copied();
@@ -60,7 +75,7 @@ pub(super) fn values<'f>(
             drafts.extend(Draft::new(file, maker.clone()));
         }
     }
-    drafts
+    drafts.into_iter().map(|draft| Draft { doubt: doubt.clone(), ..draft }).collect()
 }
 
 fn after<'f>(

@@ -6,20 +6,17 @@ use std::{
 };
 
 use super::{
-    super::{Found, ImagePlace},
+    super::{Found, meta::Meta},
     Files,
-    cell::{At, Cell, Maker, Name, is_unset, split},
-    kustomization::{Entry, Kustomization},
+    broken::blocked,
+    kustomization::{Kustomization, Named},
     names::{folder, join},
-    patch::{Operation, Patch, Subject},
-    release::Release,
+    patch::{Doubt, Part, TOO_MUCH, UNKNOWN_TARGET},
+    subject::Subject,
 };
-use crate::domain::{
-    image::{ImageError, ImageRef},
-    workload::{Container, KindSpec, Workload, WorkloadId},
-};
+use crate::domain::workload::WorkloadId;
 
-/// More ways than this through the kustomizations are not followed.
+/// More ways than this through the kustomizations, of one file or of all objects together, are not followed.
 const MAX_CHAINS: usize = 200_000;
 
 /// A way through more kustomizations is not followed.
@@ -35,11 +32,15 @@ pub(super) struct Kustomizations<'f> {
     /// The file from which there were more ways outwards than are followed.
     pub(super) too_many: Option<String>,
     chains: usize,
+    /// Files that a kustomization which cannot be read may render.
+    blocked: HashMap<String, Doubt<'f>>,
+    /// Folders among the resources, and their lines, where no kustomization is.
+    pub(super) missing: Vec<(&'f Arc<str>, &'f Named)>,
 }
 
-struct One<'f> {
-    path: &'f Arc<str>,
-    facts: &'f Kustomization,
+pub(super) struct One<'f> {
+    pub(super) path: &'f Arc<str>,
+    pub(super) facts: &'f Kustomization,
     /// The kustomizations that include this one, and whether as a component.
     parents: Vec<(usize, bool)>,
     components: Vec<usize>,
@@ -61,14 +62,21 @@ pub(super) struct Rendering<'f> {
     pub(super) id: WorkloadId,
 }
 
-/// What makes a container's image.
-pub(super) struct Made<'f> {
-    pub(super) path: &'f Arc<str>,
-    pub(super) line: usize,
-    pub(super) maker: Maker,
-    /// As rendered.
-    pub(super) image: String,
-    pub(super) holds: Result<ImageRef, ImageError>,
+/// A step of an object's way.
+pub(super) enum Step<'a, 'f> {
+    /// A part of a patch that is for the object, or may be.
+    Part { path: &'f Arc<str>, line: usize, part: Part<'f>, is_sure: bool },
+    /// The `images` of a kustomization.
+    Images(&'a One<'f>),
+}
+
+impl<'f> Rendering<'f> {
+    /// The workload at the start of its way.
+    pub(super) fn subject(&self) -> Subject<'f> {
+        let id = &self.found.workload.id;
+        let group = id.kind.spec().map_or("", |spec| spec.group);
+        Subject::new(id.kind.as_str(), group, &self.found.meta, &id.namespace, &id.name)
+    }
 }
 
 impl<'f> Kustomizations<'f> {
@@ -83,11 +91,26 @@ impl<'f> Kustomizations<'f> {
                 all.push(One { path, facts, parents: Vec::new(), components: Vec::new() });
             }
         }
-        let mut found = Self { all, of_file: HashMap::new(), patches: HashSet::new(), too_many: None, chains: 0 };
+        let names = |path: &str, list: &[Named]| -> Vec<String> {
+            list.iter().filter_map(|item| join(folder(path), &item.name)).collect()
+        };
+        let blocked = blocked(files, |folder| {
+            let One { path, facts, .. } = &all[*by_folder.get(folder)?];
+            Some([names(path, &facts.resources), names(path, &facts.components)].concat())
+        });
+        let mut found = Self {
+            all,
+            of_file: HashMap::new(),
+            patches: HashSet::new(),
+            too_many: None,
+            chains: 0,
+            blocked,
+            missing: Vec::new(),
+        };
         for outer in 0..found.all.len() {
             let One { path, facts, .. } = found.all[outer];
             for (list, is_component) in [(&facts.resources, false), (&facts.components, true)] {
-                let targets: HashSet<String> = list.iter().filter_map(|item| join(folder(path), item)).collect();
+                let targets: HashSet<String> = names(path, list).into_iter().collect();
                 for target in targets {
                     match by_folder.get(&*target) {
                         Some(&inner) if inner != outer => {
@@ -100,8 +123,13 @@ impl<'f> Kustomizations<'f> {
                     }
                 }
             }
-            let components = facts.components.iter().filter_map(|item| join(folder(path), item));
+            let components = names(path, &facts.components).into_iter();
             found.all[outer].components = components.filter_map(|folder| by_folder.get(&*folder).copied()).collect();
+            let is_missing = |item: &&Named| {
+                let folder = Some(&item.name).filter(|name| is_folder(name)).and_then(|name| join(folder(path), name));
+                folder.is_some_and(|folder| !by_folder.contains_key(&*folder) && !files.contains_key(&*folder))
+            };
+            found.missing.extend(facts.resources.iter().filter(is_missing).map(|item| (path, item)));
             let patches = facts.patches.iter().filter_map(|patch| join(folder(path), patch.file.as_ref()?));
             found.patches.extend(patches);
         }
@@ -167,174 +195,72 @@ impl<'f> Kustomizations<'f> {
     }
 
     /// Namespace and name of an object after a chain.
-    pub(super) fn renamed(&self, chain: &Chain, namespace: &Arc<str>, name: &Arc<str>) -> (Arc<str>, Arc<str>) {
-        let (mut namespace, mut name) = (namespace.clone(), name.clone());
-        for layer in chain.layers.iter().map(|layer| self.all[*layer].facts) {
-            if let Some(own) = &layer.namespace {
-                namespace = (&**own).into();
-            }
-            if !layer.prefix.is_empty() || !layer.suffix.is_empty() {
-                name = format!("{}{name}{}", layer.prefix, layer.suffix).into();
-            }
-        }
-        (namespace, name)
+    pub(super) fn renamed(&self, chain: &Chain, namespace: &str, name: &str) -> (Arc<str>, Arc<str>) {
+        let none = Meta::default();
+        let mut subject = Subject::new("", "", &none, namespace, name);
+        chain_layers(&self.all, chain).for_each(|layer| subject.pass(layer.facts));
+        subject.id()
     }
 
-    /// Calls for each patch of a release, the inner ones first: with the partial release, or the operation.
-    pub(super) fn patches_of(
+    /// Takes an object the way of a chain, and calls for each patch that may be for it, and each kustomization's images.
+    /// Says why its annotations are not known afterwards.
+    pub(super) fn walk(
         &self,
         files: &'f Files,
-        release: &Release,
+        subject: &mut Subject<'f>,
         chain: &Chain,
-        mut call: impl FnMut(&'f Arc<str>, Result<&'f Release, &'f Operation>),
-    ) {
-        let mut name = release.name.to_string();
+        mut call: impl FnMut(Step<'_, 'f>),
+    ) -> Option<Doubt<'f>> {
+        let mut doubt = None;
         for layer in chain_layers(&self.all, chain) {
-            for patch in &layer.facts.patches {
-                let subject = Subject { kind: release.kind(), names: [&release.name, &name] };
-                let file = patch.file.as_ref().and_then(|file| files.get_key_value(&*join(folder(layer.path), file)?));
-                let inline = (layer.path, &patch.inline.releases[..], &patch.inline.operations[..]);
-                let parts = file.map(|(path, facts)| (path, &facts.releases[..], &facts.operations[..]));
-                for (path, releases, operations) in parts.into_iter().chain([inline]) {
-                    let is_for = |part: &&Release| patch.has_for(part.kind(), &part.name, &subject);
-                    releases.iter().filter(is_for).for_each(|part| call(path, Ok(part)));
-                    patch.only(operations, &subject).for_each(|operation| call(path, Err(operation)));
+            for is_late in [false, true] {
+                if is_late {
+                    subject.pass(layer.facts);
+                }
+                for patch in layer.facts.patches.iter().filter(|patch| patch.is_late == is_late) {
+                    for (path, line, part) in patch.parts(files, layer.path) {
+                        let is_sure = match patch.is_for(&part, subject) {
+                            Some(false) => continue,
+                            Some(true) => true,
+                            None => false,
+                        };
+                        let reason = match is_sure {
+                            true if part.change(subject) => None,
+                            true => Some(TOO_MUCH),
+                            false => Some(UNKNOWN_TARGET).filter(|_| part.has_ours()),
+                        };
+                        doubt = doubt.or(reason.map(|reason| Doubt { path, line, reason }));
+                        call(Step::Part { path, line, part, is_sure });
+                    }
                 }
             }
-            name = format!("{}{name}{}", layer.facts.prefix, layer.facts.suffix);
+            call(Step::Images(layer));
         }
+        doubt
+    }
+
+    /// Why it is not known what a file's objects are rendered to.
+    pub(super) fn blocked(&self, path: &str) -> Option<Doubt<'f>> {
+        self.blocked.get(path).cloned()
     }
 
     /// Whether a file is nothing but a patch.
     pub(super) fn is_patch(&self, path: &str) -> bool {
         self.patches.contains(path) && !self.of_file.contains_key(path)
     }
-
-    /// What makes the image of a container: the manifest, a patch, or the outermost entry of `images` that applies.
-    pub(super) fn made(
-        &self,
-        files: &'f Files,
-        rendering: &Rendering<'f>,
-        (container, place): (&Container, &ImagePlace),
-        overlay: Option<&str>,
-    ) -> Made<'f> {
-        let id = &rendering.found.workload.id;
-        let mut path = rendering.path;
-        let mut cell =
-            Cell { line: place.line, at: At::Scalar(place.place.clone()), value: (&*container.image).into() };
-        let mut image = Image::of(&container.image);
-        let mut entry: Option<(&'f Arc<str>, &'f Entry)> = None;
-        let mut new_name: Option<(&'f Arc<str>, &'f Cell)> = None;
-        let mut beside: Option<(&'f Arc<str>, Maker)> = None;
-        let mut name = id.name.clone();
-        for layer in chain_layers(&self.all, &rendering.chain) {
-            for patch in &layer.facts.patches {
-                let subject = Subject { kind: id.kind.as_str(), names: [&id.name, &name] };
-                if let Some((at, patched)) = patched(files, layer, patch, &subject, container) {
-                    (path, cell) = (at, patched);
-                    image = Image::of(&cell.value);
-                    (entry, new_name, beside) = (None, None, None);
-                }
-            }
-            name = format!("{}{name}{}", layer.facts.prefix, layer.facts.suffix).into();
-            let is_overlay = overlay.is_some_and(|overlay| overlay == folder(layer.path));
-            if is_overlay {
-                beside = Some((layer.path, Maker::added(&image.name)));
-            }
-            for each in &layer.facts.images {
-                if *each.name != *image.name {
-                    continue;
-                }
-                if let Some(cell) = &each.new_name {
-                    image.name = cell.value.to_string();
-                    new_name = Some((layer.path, cell));
-                }
-                if each.has_version() {
-                    entry = Some((layer.path, each));
-                }
-                let set = |cell: &Cell| Some(cell.value.to_string()).filter(|v| !is_unset(v));
-                let (tag, digest) = (set(&each.new_tag), set(&each.digest));
-                if tag.is_some() || digest.is_some() {
-                    (image.tag, image.digest) = (tag, digest);
-                }
-                if is_overlay {
-                    beside = Some((layer.path, of_entry(layer.path, each, new_name, &image.name)));
-                }
-            }
-        }
-        let text = image.text();
-        let holds = ImageRef::parse(&text);
-        let (path, maker) = match (entry, beside) {
-            (Some((path, entry)), _) => (path, of_entry(path, entry, new_name, &image.name)),
-            (None, Some(beside)) => beside,
-            (None, None) => (path, Maker::whole(cell)),
-        };
-        Made { path, line: maker.main().map_or(1, |cell| cell.line), maker, image: text, holds }
-    }
 }
 
-fn of_entry(path: &Arc<str>, entry: &Entry, new_name: Option<(&Arc<str>, &Cell)>, name: &str) -> Maker {
-    // One that another file gives is not this entry's to change.
-    let own = new_name.filter(|(at, _)| *at == path).map(|(_, cell)| Name::Cell(cell.clone()));
-    let name = own.unwrap_or_else(|| Name::Known(name.into()));
-    Maker::parts(None, name, Some(entry.new_tag.clone()), Some(entry.digest.clone()))
+/// Whether a resource is a folder of the repository by its name: no file, and nothing from elsewhere.
+fn is_folder(name: &str) -> bool {
+    let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let first = name.split('/').next().unwrap_or_default();
+    (matches!(first, "." | "..") || !first.contains('.'))
+        && (matches!(last, "." | "..") || !last.contains('.'))
+        && !name.contains(['?', ':', '@'])
 }
 
 fn chain_layers<'a, 'f>(all: &'a [One<'f>], chain: &'a Chain) -> impl Iterator<Item = &'a One<'f>> {
     chain.layers.iter().map(|layer| &all[*layer])
-}
-
-/// An image as Kustomize parts it.
-struct Image {
-    name: String,
-    tag: Option<String>,
-    digest: Option<String>,
-}
-
-impl Image {
-    fn of(text: &str) -> Self {
-        let (name, tag, digest) = split(text);
-        Self { name: name.to_owned(), tag: tag.map(str::to_owned), digest: digest.map(str::to_owned) }
-    }
-
-    fn text(&self) -> String {
-        let tag = self.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
-        let digest = self.digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
-        format!("{}{tag}{digest}", self.name)
-    }
-}
-
-/// The image that a patch gives to a container.
-fn patched<'f>(
-    files: &'f Files,
-    layer: &One<'f>,
-    patch: &'f Patch,
-    subject: &Subject,
-    container: &Container,
-) -> Option<(&'f Arc<str>, Cell)> {
-    let is_it = |c: &Container| c.name == container.name && c.init == container.init;
-    let is_for = |workload: &Workload| patch.has_for(workload.id.kind.as_str(), &workload.id.name, subject);
-    for each in patch.inline.workloads.iter().filter(|each| is_for(&each.workload)) {
-        if let Some(index) = each.workload.containers.iter().position(is_it) {
-            return Some((layer.path, each.images[index].clone()));
-        }
-    }
-    let spec = KindSpec::find(subject.kind)?;
-    let file = patch.file.as_ref().and_then(|file| files.get_key_value(&*join(folder(layer.path), file)?));
-    let Some((path, facts)) = file else {
-        let mut operations = patch.only(&patch.inline.operations, subject);
-        let operation = operations.find(|operation| operation.sets(spec, container))?;
-        return Some((layer.path, operation.cell.clone()));
-    };
-    for found in facts.manifests.workloads.iter().filter(|found| is_for(&found.workload)) {
-        if let Some(index) = found.workload.containers.iter().position(is_it) {
-            let (image, place) = (&found.workload.containers[index].image, &found.images[index]);
-            let at = At::Scalar(place.place.clone());
-            return Some((path, Cell { line: place.line, at, value: (&**image).into() }));
-        }
-    }
-    let mut operations = patch.only(&facts.operations, subject);
-    operations.find(|operation| operation.sets(spec, container)).map(|operation| (path, operation.cell.clone()))
 }
 
 /// The workloads of every file as they are rendered, and the namespaces that the objects of other files end in.
@@ -343,12 +269,19 @@ pub(super) fn renderings<'f>(
     kustomizations: &mut Kustomizations<'f>,
     is_template: impl Fn(&str) -> bool,
 ) -> (Vec<Rendering<'f>>, BTreeMap<&'f Arc<str>, Vec<Chain>>) {
-    let (mut found, mut of_releases) = (Vec::new(), BTreeMap::new());
+    let (mut found, mut of_releases, mut count) = (Vec::new(), BTreeMap::new(), 0);
     for (path, facts) in files {
         if facts.manifests.workloads.is_empty() && facts.releases.is_empty() || is_template(path) {
             continue;
         }
         let chains = kustomizations.chains(path);
+        // Each image of a release is kept for each way, too.
+        let of_release = facts.releases.iter().map(|release| 1 + release.values.len() + release.images.len());
+        count += chains.len() * (facts.manifests.workloads.len() + of_release.sum::<usize>());
+        if count > MAX_CHAINS || kustomizations.too_many.is_some() {
+            kustomizations.too_many.get_or_insert_with(|| path.to_string());
+            return (Vec::new(), BTreeMap::new());
+        }
         for workload in &facts.manifests.workloads {
             for chain in &chains {
                 let own = &workload.workload.id;

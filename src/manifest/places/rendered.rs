@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        image::{ImageRef, Repository},
+        image::{ImageRef, Repository, excerpt},
         workload::{Container, Kind, Workload, WorkloadId},
     },
     manifest::ManifestError,
@@ -30,6 +30,13 @@ impl Index<'_> {
         for (path, facts) in self.files {
             rendered.problems.extend(facts.problems().iter().map(|problem| (path.clone(), problem.clone())));
             rendered.namespaces.extend(facts.manifests.namespaces.iter().cloned());
+        }
+        for (path, missing) in &self.kustomizations.missing {
+            let reason = format!(
+                "there is no kustomization in `{}` that could be read, so this one may not build: correct the path",
+                excerpt(&missing.name)
+            );
+            rendered.problems.push(((*path).clone(), ManifestError::new(missing.line, reason)));
         }
         if let Some(path) = &self.kustomizations.too_many {
             rendered.problems.push((path.as_str().into(), ManifestError::new(1, TOO_MANY)));
@@ -58,7 +65,10 @@ impl Index<'_> {
                 continue;
             }
             let found = rendering.found;
-            let mut workload = Workload { id, ..found.workload.clone() };
+            let mut subject = rendering.subject();
+            self.kustomizations.walk(self.files, &mut subject, &rendering.chain, |_| {});
+            let annotations = Arc::new(subject.ours());
+            let mut workload = Workload { id, annotations, ..found.workload.clone() };
             for (container, place) in workload.containers.iter_mut().zip(&found.images) {
                 container.image =
                     self.kustomizations.made(self.files, rendering, (container, place), None).image.into();
@@ -70,12 +80,13 @@ impl Index<'_> {
     fn marked_of(&self, rendered: &mut Rendered) {
         let mut files: BTreeMap<&Arc<str>, BTreeMap<&Repository, Marked>> = BTreeMap::new();
         let mut marked: Vec<_> = self.markers.values().flatten().collect();
-        marked.sort_by_key(|(path, _, draft)| (*path, draft.line));
+        marked.sort_by_key(|(path, says, draft)| (*path, says.is_never(), draft.line));
         for (path, says, draft) in marked {
             let Says::Policy(policy) = says else { continue };
             let images = files.entry(path).or_default();
             let (first, ..) = images.entry(&draft.holds.repository).or_insert((&**policy, &draft.holds, draft.line));
-            if *first != &**policy {
+            // One that stays as it is stands beside any other.
+            if *first != &**policy && !says.is_never() {
                 let reason =
                     format!("`{}` has another policy above in this file: write the same", draft.holds.repository);
                 rendered.problems.push(((*path).clone(), ManifestError::new(draft.line, reason)));
@@ -105,6 +116,7 @@ impl Index<'_> {
             to: image,
         };
         let drafts = self.everywhere(&wanted, listed).map_err(|misfit: Misfit| misfit.to_string())?;
+        let drafts: Vec<_> = drafts.into_iter().filter(|draft| !self.is_never(draft)).collect();
         let versioned = drafts.iter().find(|draft| draft.holds.tag.is_some() || draft.holds.digest.is_some());
         let Some(draft) = versioned.or(drafts.first()) else {
             return Err(format!("no file that this covers holds the image {}", listed.repository));

@@ -8,7 +8,7 @@ use std::{
 use super::target::text;
 use crate::support::{
     eventually, free_port,
-    git_server::{GitServer, Options},
+    git_server::{BareRepo, GitServer, Options},
     process::Process,
     registry::Registry,
 };
@@ -273,4 +273,21 @@ async fn it_says_so_if_there_is_no_policy_or_a_misspelt_one() {
     .await;
     process.signal("TERM");
     assert!(process.wait().await.success(), "{}", process.output());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_marked_value_of_a_file_shows_its_own_line() {
+    let (registry, folder) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let marked = |name: &str| format!("IMAGE={}/team/{name}:1.0.0 # supercargo: minor\n", registry.host);
+    let text = marked("web") + &marked("api");
+    let repo = BareRepo::create(&folder.path().join("deploy.git"), &[("images.conf", text.as_bytes())]);
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    registry.push_tags("team/api", ["1.0.0", "1.2.0"]).await;
+    let url = repo.path.display().to_string();
+    let (code, table, said) = once(folder.path(), &url, &["--dry-run"]);
+    let shows = |name: &str, line: &str| table.lines().any(|row| row.contains(name) && row.trim_end().ends_with(line));
+    assert!(
+        code == 0 && shows("team/web:1.0.0", " images.conf:1") && shows("team/api:1.0.0", " images.conf:2"),
+        "{table}{said}"
+    );
 }

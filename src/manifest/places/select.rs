@@ -1,0 +1,227 @@
+//! Which objects the `target` of a patch selects.
+
+use regex::{Regex, RegexBuilder};
+
+use super::{
+    super::{
+        ManifestError,
+        read::text,
+        tree::{Id, Tree},
+    },
+    subject::Subject,
+};
+
+/// What a patch is for; what is not given may be anything.
+#[derive(Debug)]
+pub(super) struct Target {
+    group: Pattern,
+    version: Pattern,
+    kind: Pattern,
+    namespace: Pattern,
+    name: Pattern,
+    labels: Option<Selector>,
+    annotations: Option<Selector>,
+}
+
+impl Target {
+    pub(super) fn read(tree: &Tree, target: Id) -> Result<Self, ManifestError> {
+        let pattern = |key| Ok::<_, ManifestError>(Pattern::new(text(tree, target, key)?.unwrap_or_default()));
+        let selector = |key| Ok::<_, ManifestError>(text(tree, target, key)?.map(Selector::new));
+        Ok(Self {
+            group: pattern("group")?,
+            version: pattern("version")?,
+            kind: pattern("kind")?,
+            namespace: pattern("namespace")?,
+            name: pattern("name")?,
+            labels: selector("labelSelector")?,
+            annotations: selector("annotationSelector")?,
+        })
+    }
+
+    /// Whether it selects an object, by its first or its present name; none if that cannot be told.
+    pub(super) fn selects(&self, subject: &Subject) -> Option<bool> {
+        let [(first_namespace, first), (namespace, name)] = subject.ends();
+        let labels = self.labels.as_ref().map(|selector| selector.matches(|key| subject.label(key)));
+        let annotations = self.annotations.as_ref().map(|selector| selector.matches(|key| subject.annotation(key)));
+        all([
+            self.group.matches_one([subject.group]),
+            self.version.matches_one([&*subject.meta.version]),
+            self.kind.matches_one([subject.kind]),
+            self.namespace.matches_one([first_namespace, namespace]),
+            self.name.matches_one([first, name]),
+            labels.unwrap_or(Some(true)),
+            annotations.unwrap_or(Some(true)),
+        ])
+    }
+}
+
+/// Whether all hold: one that does not settles it.
+fn all(each: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
+    let mut known = Some(true);
+    for one in each {
+        match one {
+            Some(false) => return Some(false),
+            Some(true) => {}
+            None => known = None,
+        }
+    }
+    known
+}
+
+/// What the regex of one name may take, in bytes.
+const MAX_SIZE: usize = 1 << 17;
+
+/// A regex that Kustomize anchors at both ends.
+#[derive(Debug)]
+enum Pattern {
+    Any,
+    Text(Box<str>),
+    Regex(Box<Regex>),
+    /// One that is not understood here.
+    Unknown,
+}
+
+impl Pattern {
+    fn new(text: &str) -> Self {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_/:".contains(c);
+        if text.is_empty() {
+            return Self::Any;
+        }
+        if text.chars().all(is_plain) {
+            return Self::Text(text.into());
+        }
+        let built = RegexBuilder::new(&format!("^(?:{text})$")).size_limit(MAX_SIZE).build();
+        built.map_or(Self::Unknown, |regex| Self::Regex(Box::new(regex)))
+    }
+
+    /// Whether it matches one of them.
+    fn matches_one<const N: usize>(&self, values: [&str; N]) -> Option<bool> {
+        match self {
+            Self::Any => Some(true),
+            Self::Text(text) => Some(values.contains(&&**text)),
+            Self::Regex(regex) => Some(values.iter().any(|value| regex.is_match(value))),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// A label selector of Kubernetes.
+#[derive(Debug)]
+struct Selector(Vec<Requirement>);
+
+#[derive(Debug)]
+enum Requirement {
+    In(Box<str>, Vec<Box<str>>),
+    NotIn(Box<str>, Vec<Box<str>>),
+    There(Box<str>),
+    NotThere(Box<str>),
+    Unknown,
+}
+
+impl Selector {
+    fn new(text: &str) -> Self {
+        let mut depth = 0;
+        let parts = text.split(|c| {
+            match c {
+                '(' => depth += 1,
+                ')' => depth -= 1,
+                _ => {}
+            }
+            c == ',' && depth == 0
+        });
+        Self(parts.map(str::trim).filter(|part| !part.is_empty()).map(Requirement::new).collect())
+    }
+
+    fn matches<'v>(&self, get: impl Fn(&str) -> Option<&'v str>) -> Option<bool> {
+        let is_in = |key: &str, values: &[Box<str>]| get(key).is_some_and(|has| values.iter().any(|v| **v == *has));
+        all(self.0.iter().map(|requirement| match requirement {
+            Requirement::In(key, values) => Some(is_in(key, values)),
+            Requirement::NotIn(key, values) => Some(!is_in(key, values)),
+            Requirement::There(key) => Some(get(key).is_some()),
+            Requirement::NotThere(key) => Some(get(key).is_none()),
+            Requirement::Unknown => None,
+        }))
+    }
+}
+
+impl Requirement {
+    fn new(text: &str) -> Self {
+        let is_key =
+            |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+        let one = |value: &str| vec![value.trim().into()];
+        let set = |values: &str| {
+            let values = values.trim().strip_prefix('(')?.strip_suffix(')')?;
+            Some(values.split(',').map(|value| value.trim().into()).collect())
+        };
+        let words = |word: &str| {
+            let (key, values) = text.split_once(word)?;
+            Some((key.trim(), set(values)?)).filter(|(key, _)| is_key(key))
+        };
+        if let Some((key, values)) = words(" notin") {
+            return Self::NotIn(key.into(), values);
+        }
+        if let Some((key, values)) = words(" in") {
+            return Self::In(key.into(), values);
+        }
+        if let Some(key) = text.strip_prefix('!').map(str::trim).filter(|key| is_key(key)) {
+            return Self::NotThere(key.into());
+        }
+        for (sign, is_not) in [("!=", true), ("==", false), ("=", false)] {
+            if let Some((key, value)) = text.split_once(sign).filter(|(key, _)| is_key(key.trim())) {
+                let key = key.trim().into();
+                return if is_not { Self::NotIn(key, one(value)) } else { Self::In(key, one(value)) };
+            }
+        }
+        if is_key(text) { Self::There(text.into()) } else { Self::Unknown }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("web", "web", Some(true))]
+    #[case("web", "webx", Some(false))]
+    #[case("", "x", Some(true))]
+    #[case("we.*", "web", Some(true))]
+    #[case("^we.*$", "we", Some(true))]
+    #[case("we.+", "we", Some(false))]
+    #[case("web|api", "webx", Some(false))]
+    #[case("web|api", "xapi", Some(false))]
+    #[case("web|api", "api", Some(true))]
+    #[case("(a|b)-web", "b-web", Some(true))]
+    #[case("(?:a|b)-web", "c-web", Some(false))]
+    #[case("w.b", "wxb", Some(true))]
+    #[case("w\\.b", "wxb", Some(false))]
+    #[case("web[0-9]", "web3", Some(true))]
+    #[case("web[^0-9]", "web3", Some(false))]
+    #[case("webs?", "web", Some(true))]
+    #[case("web(s)?", "web", Some(true))]
+    #[case("web[0-9]+", "web3x", Some(false))]
+    #[case("\\w{2,}", "web", Some(true))]
+    #[case("(\\w{1,99}){1,99}", "web", None)]
+    #[case("(web", "web", None)]
+    #[case("[", "web", None)]
+    fn a_pattern_matches_whole_names(#[case] pattern: &str, #[case] name: &str, #[case] expected: Option<bool>) {
+        assert_eq!(Pattern::new(pattern).matches_one([name]), expected);
+    }
+
+    #[rstest::rstest]
+    #[case("track=canary", Some(true))]
+    #[case("track==canary, app = web", Some(true))]
+    #[case("track!=canary", Some(false))]
+    #[case("other!=x,!other", Some(true))]
+    #[case("track", Some(true))]
+    #[case("!track", Some(false))]
+    #[case("track in (stable, canary),app", Some(true))]
+    #[case("track notin (stable,canary)", Some(false))]
+    #[case("other in (x)", Some(false))]
+    #[case("n > 1", None)]
+    #[case("n > 1,track=stable", Some(false))]
+    fn a_selector_is_kubernetes_own(#[case] selector: &str, #[case] expected: Option<bool>) {
+        let get =
+            |key: &str| [("track", "canary"), ("app", "web")].into_iter().find(|(k, _)| *k == key).map(|(_, v)| v);
+        assert_eq!(Selector::new(selector).matches(get), expected);
+    }
+}

@@ -1,0 +1,135 @@
+//! An object on its way through kustomizations: what it is called, and how it is labelled, at each point.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    super::{
+        meta::{Meta, Pairs},
+        read::concerns_us,
+    },
+    kustomization::Kustomization,
+    patch::{Operation, Put},
+};
+
+/// An object at some point of its way.
+#[derive(Debug)]
+pub(super) struct Subject<'f> {
+    pub(super) kind: &'f str,
+    pub(super) group: &'f str,
+    pub(super) meta: &'f Meta,
+    /// Each namespace and name that it has had, the present ones last.
+    ids: Vec<(Arc<str>, Arc<str>)>,
+    labels: Vec<Change<'f>>,
+    annotations: Vec<Change<'f>>,
+}
+
+/// A change of a map: of one key, or of all.
+#[derive(Debug)]
+enum Change<'f> {
+    Key(&'f str, Option<&'f str>),
+    Cleared,
+}
+
+impl<'f> Subject<'f> {
+    pub(super) fn new(kind: &'f str, group: &'f str, meta: &'f Meta, namespace: &str, name: &str) -> Self {
+        let ids = vec![(namespace.into(), name.into())];
+        Self { kind, group, meta, ids, labels: Vec::new(), annotations: Vec::new() }
+    }
+
+    /// The first and the present namespace and name.
+    pub(super) fn ends(&self) -> [(&str, &str); 2] {
+        [self.ids.first(), self.ids.last()]
+            .map(|id| id.map_or(("default", ""), |(namespace, name)| (effective(namespace), &**name)))
+    }
+
+    /// The present namespace, empty if none is set, and the present name.
+    pub(super) fn id(self) -> (Arc<str>, Arc<str>) {
+        self.ids.into_iter().next_back().unwrap_or_default()
+    }
+
+    /// Whether it has or had this namespace and name.
+    pub(super) fn is(&self, namespace: &str, name: &str) -> bool {
+        self.ids.iter().any(|(own, n)| **n == *name && effective(own) == effective(namespace))
+    }
+
+    pub(super) fn label(&self, key: &str) -> Option<&'f str> {
+        get(&self.meta.labels, &self.labels, key)
+    }
+
+    pub(super) fn annotation(&self, key: &str) -> Option<&'f str> {
+        get(&self.meta.annotations, &self.annotations, key)
+    }
+
+    /// What of its annotations concerns us.
+    pub(super) fn ours(&self) -> BTreeMap<String, String> {
+        let mut keys: Vec<&str> = self.meta.annotations.all.iter().map(|(key, _)| &**key).collect();
+        keys.extend(self.annotations.iter().filter_map(|change| match change {
+            Change::Key(key, _) => Some(*key),
+            Change::Cleared => None,
+        }));
+        let ours = keys.into_iter().filter(|key| concerns_us(key));
+        ours.filter_map(|key| Some((key.to_owned(), self.annotation(key)?.to_owned()))).collect()
+    }
+
+    /// What a kustomization does to its head, besides patches.
+    pub(super) fn pass(&mut self, layer: &'f Kustomization) {
+        let (mut namespace, name) = self.ids.last().cloned().unwrap_or_default();
+        if let Some(own) = &layer.namespace {
+            namespace = (&**own).into();
+            self.ids.push((namespace.clone(), name.clone()));
+        }
+        if !layer.prefix.is_empty() || !layer.suffix.is_empty() {
+            self.ids.push((namespace, format!("{}{name}{}", layer.prefix, layer.suffix).into()));
+        }
+        layer.labels.iter().for_each(|pairs| set(&mut self.labels, pairs));
+        set(&mut self.annotations, &layer.annotations);
+    }
+
+    /// What a partial object does to its head.
+    pub(super) fn merge(&mut self, meta: &'f Meta) {
+        set(&mut self.labels, &meta.labels);
+        set(&mut self.annotations, &meta.annotations);
+    }
+
+    /// What an operation does to its head.
+    pub(super) fn operate(&mut self, operation: &'f Operation) {
+        for (map, changes) in [("labels", &mut self.labels), ("annotations", &mut self.annotations)] {
+            if operation.map != Some(map) {
+                continue;
+            }
+            match (&operation.key, &operation.put) {
+                (Some(key), Put::Scalar(cell)) => changes.push(Change::Key(key, Some(&cell.value))),
+                (Some(key), _) => changes.push(Change::Key(key, None)),
+                (None, put) => {
+                    changes.push(Change::Cleared);
+                    if let Put::Pairs(pairs) = put {
+                        set(changes, pairs);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The namespace that Kustomize takes where none is written.
+fn effective(namespace: &str) -> &str {
+    if namespace.is_empty() { "default" } else { namespace }
+}
+
+fn set<'f>(changes: &mut Vec<Change<'f>>, pairs: &'f Pairs) {
+    if pairs.replaces {
+        changes.push(Change::Cleared);
+    }
+    changes.extend(pairs.all.iter().map(|(key, value)| Change::Key(key, value.as_deref())));
+}
+
+fn get<'f>(written: &'f Pairs, changes: &[Change<'f>], key: &str) -> Option<&'f str> {
+    for change in changes.iter().rev() {
+        match change {
+            Change::Key(own, value) if *own == key => return *value,
+            Change::Cleared => return None,
+            Change::Key(..) => {}
+        }
+    }
+    written.all.iter().find(|(own, _)| **own == *key)?.1.as_deref()
+}
