@@ -53,13 +53,13 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// Asks until there is an answer; panics with `what` when there is none in 30 s.
+/// Asks until there is an answer; panics with `what` when there is none in 60 s.
 pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..3000 {
+    for _ in 0..6000 {
         if let Some(answer) = ask().await {
             return answer;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("waited 30 s in vain: {what}")
+    panic!("waited 60 s in vain: {what}")
 }
