@@ -280,9 +280,10 @@ async fn a_merge_of_an_old_branch_brings_no_history_with_it() {
     old.git(&["update-ref", "refs/heads/old", &first]);
     old.commit(&[("api.yaml", Some(manifest("api", "1.0.0").as_bytes()))], "Add it", PERSON);
     let (ours, theirs) = (repo.head(), old.head());
-    let tree = String::from_utf8(repo.git(&["merge-tree", "--write-tree", &ours, &theirs])).unwrap();
+    let both = repo.commit(&[("api.yaml", Some(manifest("api", "1.0.0").as_bytes()))], "Never there", PERSON);
+    let tree = format!("{both}^{{tree}}");
     let identity = ["-c", "user.name=Pat", "-c", "user.email=pat@example.com"];
-    let merge = ["commit-tree", tree.trim(), "-p", &ours, "-p", &theirs, "-m", "Merge it"];
+    let merge = ["commit-tree", &tree, "-p", &ours, "-p", &theirs, "-m", "Merge it"];
     let merged = String::from_utf8(repo.git(&[&identity[..], &merge].concat())).unwrap();
     repo.git(&["update-ref", "refs/heads/main", merged.trim()]);
 
