@@ -17,7 +17,7 @@ const DEPTH: &str = "500";
 pub(super) struct Log {
     is_made: bool,
     /// The newest commit that it has, also one that we put on top of that.
-    newest: Option<String>,
+    pub(super) newest: Option<String>,
 }
 
 impl Log {
@@ -56,10 +56,6 @@ impl Mirror {
         let folder = self.log_folder();
         let newest = self.git.local(&["--git-dir", &folder, "rev-parse", "--verify", "--quiet", TIP], b"").await?;
         Ok(Some(String::from_utf8_lossy(&newest).trim().to_owned()))
-    }
-
-    pub(super) fn followed_log(&mut self, newest: Option<String>) {
-        self.log.newest = newest;
     }
 
     async fn make_log(&mut self) -> Result<(), GitError> {

@@ -82,7 +82,7 @@ impl Mirror {
         let args = [&["fetch", "--quiet", "--filter=blob:none", "--depth=1"], &FETCH[..], &["origin", &refspec]];
         let args = args.concat();
         let ((_, said), newest) = futures::try_join!(self.git.remote(&args, b""), self.follow_log())?;
-        self.followed_log(newest);
+        self.log.newest = newest;
         self.whole |= said.contains("filtering not recognized");
         let head = self.git.local(&["rev-parse", "--verify", "--quiet", TIP], b"").await?;
         let head = String::from_utf8_lossy(&head).trim().to_owned();
