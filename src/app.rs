@@ -42,11 +42,9 @@ use crate::{
 
 mod forge;
 mod targets;
-mod unwatched;
 mod world;
 
 pub use targets::git_targets;
-pub use unwatched::HOW;
 
 /// How long a stop may take.
 const DRAIN: Duration = Duration::from_secs(10);

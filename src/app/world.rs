@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::mpsc;
 
-use super::{engine_settings, named, targets::Sinks, unwatched};
+use super::{named, targets::Sinks};
 use crate::{
     cluster,
     config::{self, Config, ConfigError, RunArgs},
@@ -76,9 +76,7 @@ pub(super) fn repository(
     let (name, known) = (entry.name.clone(), sinks.clone());
     let target = move || known.target(&name).ok_or_else(|| format!("the configuration has no Git target {name}"));
     let repository = Arc::new(Repository::new(target, clock.clone()));
-    let (sender, found) = mpsc::channel(1);
-    let watching = repository.clone().watch(args.poll_interval.min(REPOSITORY), sender);
-    let telling = unwatched::warn(entry.place(), engine_settings(args, config), found, changes);
+    let watching = repository.clone().watch(args.poll_interval.min(REPOSITORY), changes);
     Ok(World {
         secrets: Arc::new(registry::NoSecrets),
         docker_config: config::docker_config(),
@@ -87,10 +85,7 @@ pub(super) fn repository(
         records: Arc::new(records),
         sinks,
         refresh: None,
-        tasks: vec![
-            named("the watch of the repository", watching).boxed(),
-            named("what the repository tells", telling).boxed(),
-        ],
+        tasks: vec![named("the watch of the repository", watching).boxed()],
     })
 }
 

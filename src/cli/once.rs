@@ -42,7 +42,7 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let settings = Settings { dry_run: false, ..survey::settings(&config, args.keel) };
     let mut run = look(&target, settings, &*registry, &*clock).await.map_err(|error| hinted(error, entry))?;
     if !run.reports.iter().flat_map(|(_, rows)| rows).any(is_watched) {
-        eprintln!("nothing in {} has a policy, so nothing is watched: {}", entry.place(), app::HOW);
+        eprintln!("nothing in {} has a policy, so nothing is watched: {}", entry.place(), HOW);
     }
     if args.dry_run {
         let ids: Vec<WorkloadId> = run.plans.iter().map(|plan| plan.update().workload.clone()).collect();
@@ -57,6 +57,11 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     print(&plan_table(&run.reports.into_iter().flat_map(|(_, rows)| rows).collect::<Vec<_>>()))?;
     Ok(if run.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
+
+/// Where policies are written, for somebody who has written none.
+const HOW: &str = "a policy is the annotation `supercargo.dev/policy` of a workload (a label is none), a comment \
+                   like `# supercargo: minor` at a value, or an entry of `supercargo.yaml`, which stands at the root \
+                   and within the paths: see docs/git.md";
 
 /// What a look at a repository brought.
 pub(super) struct Looked {

@@ -172,6 +172,7 @@ impl<'p> Engine<'p> {
     }
 
     fn change(&mut self, change: ClusterChange) {
+        let is_synced = matches!(change, ClusterChange::Synced);
         match &change {
             ClusterChange::Synced => {
                 self.synced = true;
@@ -183,6 +184,11 @@ impl<'p> Engine<'p> {
             _ => {}
         }
         self.state.change(change, self.now());
+        if is_synced && self.state.watched() == 0 {
+            tracing::warn!(
+                "nothing has a policy, so nothing is watched: annotate a workload with supercargo.dev/policy"
+            );
+        }
     }
 
     /// Carries out effects until there are none, then starts what may start.

@@ -99,11 +99,14 @@ impl Snapshot {
 
     /// Reads what kustomizations within the target's paths take from beyond these, to know what they render.
     async fn follow(&mut self, mirror: &mut Mirror, settings: &Settings, commit: &str) -> Result<(), GitError> {
+        if settings.paths.is_none() {
+            return Ok(());
+        }
         let mut asked = BTreeSet::new();
         for _ in 0..MAX_STEPS {
             let included = self.files.iter().flat_map(|(path, facts)| facts.included(path));
             let new: Vec<String> = included.filter(|path| !settings.is_within(path) && !asked.contains(path)).collect();
-            if settings.paths.is_none() || new.is_empty() {
+            if new.is_empty() {
                 return Ok(());
             }
             let found = mirror.entries(commit, &new).await?;

@@ -255,7 +255,7 @@ async fn it_says_so_if_there_is_no_policy_or_a_misspelt_one() {
         let mut process = start(path);
         eventually("the repository is read", async || process.output().contains("is read").then_some(())).await;
         if warns {
-            let says = "nothing in prodd of the branch main of";
+            let says = "nothing has a policy, so nothing is watched";
             eventually("it says so", async || process.output().contains(says).then_some(())).await;
         }
         process.signal("TERM");

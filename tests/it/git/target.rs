@@ -409,7 +409,7 @@ async fn a_tree_that_names_another_over_and_over_is_not_read_to_its_end() {
     let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
     let repo = server.create("deploy", &[("web.yaml", manifest("web", "1.0.0").as_bytes())]);
     let mut tree = format!("100644 blob {}\tweb.yaml\n", repo.blob("web.yaml"));
-    // A million files in six objects.
+    // A million files in seven trees.
     for _ in 0..6 {
         let mut make = git();
         make.arg("-C").arg(&repo.path).arg("mktree");
