@@ -15,6 +15,7 @@ use url::Url;
 use super::settings::{Secret, Settings};
 use crate::{
     domain::image::excerpt,
+    net::Way,
     ports::{Clock, Refresh},
 };
 
@@ -147,7 +148,8 @@ impl Receiver {
         };
         let url = Url::parse(&url).map_err(|error| format!("its URL cannot be read: {error}"))?;
         let body = body.to_string();
-        let mut request = self.client()?.post(url).header(CONTENT_TYPE, "application/json");
+        let mut way = Way::new(url);
+        let mut request = self.client()?.post(way.url().clone()).header(CONTENT_TYPE, "application/json");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -160,6 +162,13 @@ impl Receiver {
         let status = answer.status();
         if status.is_success() {
             return Ok(());
+        }
+        // Of the URL only the origin may be told, as the rest may be a secret.
+        if status.is_redirection()
+            && way.follow(answer.headers())
+            && let Some(elsewhere) = way.left()
+        {
+            return Err(format!("it answered {status}: {elsewhere}: correct its address"));
         }
         let words = answer.chunk().await.ok().flatten().unwrap_or_default();
         Err(format!("it answered {status}: {}", excerpt(String::from_utf8_lossy(&words).trim())))
@@ -222,5 +231,25 @@ mod tests {
     #[case("/srv/a.git", None)]
     fn the_page_of_a_repository_is_found(#[case] url: &str, #[case] expected: Option<&str>) {
         assert_eq!(page(url).as_deref(), expected);
+    }
+
+    #[rstest::rstest]
+    #[tokio::test]
+    async fn what_is_for_a_deployer_is_sent_to_no_other(#[values(301, 302, 303, 307, 308)] status: u16) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let bind = || tokio::net::TcpListener::bind("127.0.0.1:0");
+        let (deployer, thief) = (bind().await.unwrap(), bind().await.unwrap());
+        let [from, to] = [&deployer, &thief].map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+        let answer = format!("HTTP/1.1 {status} Moved\r\nLocation: {to}/take\r\nContent-Length: 0\r\n\r\n");
+        tokio::spawn(async move {
+            let (mut stream, _) = deployer.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let secret = Some(Secret::Value("geheim".to_owned().into()));
+        let receiver = Receiver { address: Address::Url(format!("{from}/hook/of-us")), secret, ca: None };
+        let words = receiver.post(&json!({}), "X-Signature", &[]).await.unwrap_err();
+        assert!(words.contains(&from) && words.contains(&to) && !words.contains("of-us"), "{words}");
+        assert!(futures::FutureExt::now_or_never(thief.accept()).is_none());
     }
 }

@@ -4,11 +4,11 @@
 use std::{error::Error, time::Duration};
 
 use reqwest::{StatusCode, header::HeaderMap};
-use url::Url;
 
 use super::{address::Forbidden, http::Class};
 use crate::{
     domain::image::excerpt,
+    net::{Elsewhere, Way},
     ports::{RegistryError, RegistryErrorKind},
 };
 
@@ -16,8 +16,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) response: reqwest::Response,
-    /// Where it came from in the end.
-    pub(super) url: Url,
+    /// How it was come to.
+    pub(super) way: Way,
     pub(super) host: String,
     pub(super) what: String,
     pub(super) class: Class,
@@ -70,6 +70,11 @@ impl Answer {
 /// An error with its text.
 pub(super) fn fail(kind: RegistryErrorKind, message: impl Into<String>) -> RegistryError {
     RegistryError { kind, message: message.into() }
+}
+
+/// What was asked for is elsewhere, and not to be had there without credentials.
+pub(super) fn elsewhere(kind: RegistryErrorKind, what: &str, elsewhere: &Elsewhere, why: &str) -> RegistryError {
+    fail(kind, format!("{what} cannot be had: {elsewhere}{why}; name the image by the host that serves it"))
 }
 
 /// Not to be had now.

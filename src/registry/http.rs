@@ -9,19 +9,20 @@ use std::{
 
 use reqwest::{
     Certificate, ClientBuilder, Method, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, RETRY_AFTER},
+    header::{ACCEPT, AUTHORIZATION, HeaderValue, RETRY_AFTER},
 };
 use url::Url;
 
 use super::{
     address::{self, GuardedResolver},
-    answer::{Answer, broken, fail, forbidden_text, limited, root_cause, unavailable},
+    answer::{Answer, broken, elsewhere, fail, forbidden_text, limited, root_cause, unavailable},
     hold::{Holds, retry_after},
     settings::{HostSettings, Settings, SettingsError, Timeouts},
 };
 use crate::{
     domain::image::{DOCKER_HUB, excerpt},
     metrics::Metrics,
+    net::Way,
     ports::{Clock, RegistryError, RegistryErrorKind},
 };
 
@@ -152,38 +153,37 @@ impl Http {
     }
 
     /// Sends `ask` to `registry` or, for a token, for it. The credentials are sent to the origin of `ask.url` only,
-    /// never to where it redirects. An answer is any status but 429, 503 and a redirect.
+    /// never to where it redirects, and a request for a token is not redirected elsewhere. An answer is any status but
+    /// 429, 503 and a redirect; a 401 or 403 is the origin's own.
     pub(super) async fn send(
         &self,
         registry: &Endpoint,
         ask: &Ask<'_>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, RegistryError> {
-        let mut url = ask.url.clone();
+        let mut way = Way::new(ask.url.clone());
         for _ in 0..=MAX_REDIRECTS {
-            // What stands before an `@` would be sent as credentials.
-            let _ = url.set_username("").and_then(|()| url.set_password(None));
-            url.set_fragment(None);
-            self.check(registry, ask, &url)?;
-            let authorization = authorization.filter(|_| url.origin() == ask.url.origin());
-            let response = self.send_once(registry, ask, &url, authorization).await?;
-            let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-            if !is_redirect {
-                let host = authority(&url);
-                return Ok(Answer { response, url, host, what: ask.what.to_owned(), class: ask.class });
+            self.check(registry, ask, way.url())?;
+            let authorization = authorization.filter(|_| way.left().is_none());
+            let response = self.send_once(registry, ask, way.url(), authorization).await?;
+            let (status, host) = (response.status(), authority(way.url()));
+            if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return match way.left() {
+                    Some(to) if matches!(status.as_u16(), 401 | 403) => {
+                        Err(elsewhere(RegistryErrorKind::Auth, ask.what, to, &format!(", which answered {status}")))
+                    }
+                    _ => Ok(Answer { response, way, host, what: ask.what.to_owned(), class: ask.class }),
+                };
             }
-            let target = response.headers().get(LOCATION).and_then(|l| l.to_str().ok()).and_then(|l| url.join(l).ok());
-            url = match target {
-                Some(target) if ask.form.is_none() => target,
-                Some(_) => {
-                    return Err(unavailable(
-                        &authority(&url),
-                        ask.what,
-                        "redirected a request that holds a credential",
-                    ));
-                }
-                None => return Err(unavailable(&authority(&url), ask.what, "redirected to nowhere that can be read")),
-            };
+            if !way.follow(response.headers()) {
+                return Err(unavailable(&host, ask.what, "redirected to nowhere that can be read"));
+            }
+            if let (Class::Token, Some(to)) = (ask.class, way.left()) {
+                return Err(elsewhere(RegistryErrorKind::Refused, ask.what, to, ""));
+            }
+            if ask.form.is_some() {
+                return Err(unavailable(&host, ask.what, "redirected a request that holds a credential"));
+            }
         }
         Err(unavailable(&authority(&ask.url), ask.what, "redirected too many times"))
     }

@@ -9,7 +9,7 @@ use reqwest::{Method, header::LINK};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{
-    answer::fail,
+    answer::{elsewhere, fail},
     http::{Ask, Class},
     session::Look,
 };
@@ -57,7 +57,11 @@ pub(super) async fn list(look: &Look<'_>) -> Result<Vec<Tag>, RegistryError> {
         let links = answer.headers().get_all(LINK).iter().map(|value| value.to_str().unwrap_or("\u{fffd}"));
         let next = next_link(links).map_err(|()| answer.broken("sent a Link header that cannot be read"))?;
         let Some(next) = next.filter(|_| page.count > 0) else { break };
-        url = answer.url.join(&next).map_err(|_| answer.broken("sent a Link header that cannot be read"))?;
+        // Whoever answers in another's place does not say what that other is asked with our credentials.
+        if let Some(to) = answer.way.left() {
+            return Err(elsewhere(RegistryErrorKind::Refused, &format!("the next page of {what}"), to, ""));
+        }
+        url = answer.way.url().join(&next).map_err(|_| answer.broken("sent a Link header that cannot be read"))?;
         url.set_fragment(None);
         if url.origin() != look.registry.url.origin() {
             return Err(fail(

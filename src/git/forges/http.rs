@@ -9,7 +9,7 @@ use std::{
 
 use reqwest::{
     Certificate, Method, Proxy, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION},
+    header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue},
 };
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
@@ -20,7 +20,7 @@ use super::{
     error::{ForgeError, words},
     settings::{AnyToken, Settings},
 };
-use crate::{domain::image::excerpt, ports::Clock};
+use crate::{domain::image::excerpt, net::Way, ports::Clock};
 
 const USER_AGENT: &str = concat!("supercargo/", env!("CARGO_PKG_VERSION"));
 /// The longest answer: a page of thirty requests, each with its repositories and a body of 64 KiB.
@@ -151,16 +151,17 @@ impl Http {
         &self,
         token: &str,
         method: &Method,
-        mut url: Url,
+        url: Url,
         body: Option<&Value>,
         what: &str,
     ) -> Result<Answer, ForgeError> {
+        let mut way = Way::new(url);
         let mut secret = HeaderValue::from_str(&format!("{} {token}", self.dialect.scheme))
             .map_err(|_| ForgeError::Auth("the token holds characters that no token has".to_owned()))?;
         secret.set_sensitive(true);
         for _ in 0..=MAX_REDIRECTS {
             self.may_send()?;
-            let mut request = self.client.request(method.clone(), url.clone());
+            let mut request = self.client.request(method.clone(), way.url().clone());
             for (name, value) in self.dialect.headers {
                 request = request.header(*name, *value);
             }
@@ -177,16 +178,11 @@ impl Http {
             self.check_limit(&answer)?;
             // A repository that was renamed: the same host says where it is now.
             let is_same_method = matches!(status.as_u16(), 307 | 308) || *method == Method::GET;
-            match (status.is_redirection() && is_same_method).then(|| answer.location(&url)).flatten() {
-                None => return Ok(answer),
-                Some(next) if next.origin() == url.origin() => url = next,
-                Some(next) => {
-                    let to = excerpt(next.host_str().unwrap_or_default());
-                    return Err(ForgeError::Refused(format!(
-                        "{}: it leads to {to}, where the token is not sent: correct the address",
-                        answer.said
-                    )));
-                }
+            if !(status.is_redirection() && is_same_method && way.follow(&answer.headers)) {
+                return Ok(answer);
+            }
+            if let Some(elsewhere) = way.left() {
+                return Err(ForgeError::Refused(format!("{}: {elsewhere}: correct the address", answer.said)));
             }
         }
         Err(ForgeError::Unavailable(format!("{} redirects in a circle ({what})", self.host())))
@@ -288,10 +284,6 @@ impl Answer {
 
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok().map(str::trim)
-    }
-
-    fn location(&self, from: &Url) -> Option<Url> {
-        from.join(self.headers.get(LOCATION)?.to_str().ok()?).ok()
     }
 }
 

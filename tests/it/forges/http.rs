@@ -86,15 +86,24 @@ async fn a_403_without_a_limit_is_about_rights() {
     assert!(matches!(failed(forge.find("b").await, "not accessible by integration"), ForgeError::Auth(_)));
 }
 
+#[rstest::rstest]
 #[tokio::test]
-async fn a_token_goes_to_no_other_host() {
-    let other = Server::start(|_| reply(200, json!([]))).await;
-    let to = other.url.clone();
-    let server =
-        Server::start(move |_| (301, vec![("location", format!("{to}/repositories/1/pulls"))], Value::Null)).await;
-    let forge = connect(&settings("github", &format!("{}/o/r.git", server.url), None), held(TOKEN));
-    assert!(matches!(failed(forge.find("b").await, "where the token is not sent"), ForgeError::Refused(_)));
-    assert_eq!(other.lines(), Vec::<String>::new());
+async fn a_token_goes_to_no_other_origin_whatever_it_asks_for(
+    #[values("github", "gitlab", "gitea")] kind: &str,
+    #[values(301, 302, 303, 307, 308)] status: u16,
+    #[values("127.0.0.1", "localhost")] name: &str,
+) {
+    let lure = vec![("www-authenticate", "Basic realm=x".to_owned())];
+    let thief = Server::start(move |_| (401, lure.clone(), Value::Null)).await;
+    let to = format!("http://{name}:{}", thief.url.rsplit(':').next().unwrap());
+    let location = format!("{to}/repositories/1/pulls");
+    let server = Server::start(move |_| (status, vec![("location", location.clone())], Value::Null)).await;
+    let forge = connect(&settings(kind, &format!("{}/o/r.git", server.url), None), held(TOKEN));
+    let error = failed(forge.find("b").await, &to);
+    assert!(matches!(&error, ForgeError::Refused(words) if words.contains(&server.url)), "{error}");
+    failed(forge.open(&new("b")).await, &status.to_string());
+    failed(forge.close(1).await, &status.to_string());
+    assert_eq!(thief.lines(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use supercargo::{
 
 use crate::support::clock::SimClock;
 
+mod astray;
 mod fault_server;
 mod faults;
 mod origin;
