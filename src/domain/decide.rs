@@ -8,7 +8,7 @@ pub use super::listing::Listing;
 use super::{
     image::{Digest, Tag},
     listing::EXPLAINED,
-    policy::{Judge, Kind, Policy, decide_digest, newest_candidates},
+    policy::{Judge, Kind, Policy, Ready, decide_digest, newest_candidates},
     reason::{Code, Reason},
 };
 
@@ -59,11 +59,17 @@ pub(super) struct Asked<'a> {
     pub(super) current: Current<'a>,
     pub(super) listing: &'a Listing,
     pub(super) facts: &'a HashMap<Tag, TagFacts>,
+    /// Those of the policy.
+    pub(super) filters: &'a Ready,
 }
 
 /// Decides. The answer depends on nothing but the arguments, and not on the order of the tags.
 pub fn decide(policy: &Policy, current: Current<'_>, listing: &Listing, facts: &HashMap<Tag, TagFacts>) -> Decision {
-    let asked = Asked { policy, current, listing, facts };
+    let filters = match policy.filters().ready() {
+        Ok(filters) => filters,
+        Err(error) => return Decision::problem(error.into()),
+    };
+    let asked = Asked { policy, current, listing, facts, filters: &filters };
     match policy.judge(&asked) {
         Some(Ok(judge)) => choose(&asked, &*judge),
         Some(Err(problem)) => Decision::problem(problem),
@@ -133,7 +139,6 @@ fn whole(asked: &Asked<'_>, judge: &dyn Judge, choice: Option<&Tag>) -> Reason {
 /// A reason for each of the newest tags that lost.
 fn losers(asked: &Asked<'_>, judge: &dyn Judge, choice: Option<&Tag>) -> Vec<Reason> {
     let index = asked.listing.index();
-    let filters = asked.policy.filters();
     let mut reasons = Vec::new();
     for &(id, place) in &index.newest {
         let tag = asked.listing.tag(id);
@@ -144,7 +149,7 @@ fn losers(asked: &Asked<'_>, judge: &dyn Judge, choice: Option<&Tag>) -> Vec<Rea
             break;
         }
         let entry = place.map(|place| &index.versions[place as usize]);
-        let refusal = filters.refusal(tag.as_str()).or_else(|| judge.refusal(id, entry));
+        let refusal = asked.filters.refusal(tag.as_str()).or_else(|| judge.refusal(id, entry));
         let (code, message) = refusal.unwrap_or_else(|| {
             let better = match (choice, asked.current.tag) {
                 (Some(choice), _) => format!("eligible, but `{choice}` is better"),
@@ -330,6 +335,18 @@ mod tests {
         let named: Vec<&str> =
             decision.reasons.iter().filter_map(|reason| reason.tag.as_ref()).map(Tag::as_str).collect();
         assert_eq!(named, ["1.10.0", "1.10.0-rc1", "1.9.0", "main-10", "main-9"]);
+    }
+
+    #[test]
+    fn a_pattern_that_is_too_large_when_compiled_is_a_problem_of_the_decision() {
+        let options = Options { allow: Some("(\\w{90}){90}".into()), ..Options::default() };
+        for policy in [policy("minor", &options), policy("regex:(\\w{90}){90}", &Options::default())] {
+            let decision = ask(&policy, Some("1.0.0"), &tags(&["1.0.1"]));
+            let problem = decision.problem.unwrap();
+            assert_eq!(problem.code, Code::PolicyInvalid);
+            assert!(problem.message.contains("more than 256 KiB when compiled"), "{}", problem.message);
+            assert!(decision.eligible.is_empty());
+        }
     }
 
     #[test]

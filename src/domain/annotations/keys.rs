@@ -9,7 +9,7 @@ use super::{
 };
 use crate::domain::{
     image::excerpt,
-    policy::{FlavourOption, NamedPolicies, Options, Order, Policy, PrereleaseOption},
+    policy::{FlavourOption, NamedPolicies, Options, Order, Pattern, Policy, PrereleaseOption},
     reason::{Code, Reason},
     target::{Write, is_name},
     workload::Workload,
@@ -281,11 +281,8 @@ fn regex(value: &str) -> Result<(), String> {
     if value.len() > MAX_REGEX {
         return Err(format!("a regular expression of more than {MAX_REGEX} bytes"));
     }
-    match regex::RegexBuilder::new(value).size_limit(1 << 20).build() {
-        Ok(_) => Ok(()),
-        Err(regex::Error::CompiledTooBig(_)) => Err("a regular expression that is too large".to_owned()),
-        Err(_) => Err("no regular expression (there are no look-arounds and no back-references)".to_owned()),
-    }
+    // Compiled only when a decision needs it: a value that is read must cost little, whoever wrote it.
+    Pattern::regex(value).map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// `true` or `false`.

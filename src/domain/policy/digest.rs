@@ -11,7 +11,7 @@ pub(in crate::domain) fn decide(asked: &Asked<'_>) -> Decision {
         let message = "the image has no tag, and `digest` follows what a tag points to: give it one";
         return Decision::problem(Reason::new(Code::CurrentNoTag, message));
     };
-    if let Some((code, message)) = asked.policy.filters().refusal(tag.as_str()) {
+    if let Some((code, message)) = asked.filters.refusal(tag.as_str()) {
         return Decision::nothing(Reason::of_tag(tag, code, message));
     }
     let Some(digest) = asked.facts.get(tag).and_then(|facts| facts.digest.as_ref()) else {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{MAX_TEXT, Options, PolicyError, pattern::Pattern};
+use super::{MAX_TEXT, Options, PolicyError, compiled::Matcher, pattern::Pattern};
 use crate::domain::{image::excerpt, reason::Code};
 
 /// How many globs `ignore` may hold.
 const MAX_GLOBS: usize = 64;
 
-/// Compiled filters.
+/// The filters of a policy.
 #[derive(Debug)]
 pub(in crate::domain) struct Filters {
     allow: Option<(Arc<str>, Pattern)>,
@@ -34,6 +34,31 @@ impl Filters {
         })
     }
 
+    /// How many patterns there are.
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.allow.is_some()) + self.ignore.len()
+    }
+
+    /// The filters, ready to be matched.
+    pub(in crate::domain) fn ready(&self) -> Result<Ready, PolicyError> {
+        let ready = |option: &str, (text, pattern): &(Arc<str>, Pattern)| {
+            let matcher = pattern.matcher().map_err(|error| PolicyError(format!("{option}: {error}")))?;
+            Ok::<_, PolicyError>((text.clone(), matcher))
+        };
+        let allow = self.allow.as_ref().map(|allow| ready("allow", allow)).transpose()?;
+        let ignore = self.ignore.iter().map(|ignore| ready("ignore", ignore)).collect::<Result<_, _>>()?;
+        Ok(Ready { allow, ignore })
+    }
+}
+
+/// Filters in use by one decision.
+#[derive(Debug)]
+pub(in crate::domain) struct Ready {
+    allow: Option<(Arc<str>, Matcher)>,
+    ignore: Vec<(Arc<str>, Matcher)>,
+}
+
+impl Ready {
     /// Whether a tag stays.
     pub(in crate::domain) fn pass(&self, tag: &str) -> bool {
         self.allow.as_ref().is_none_or(|(_, allow)| allow.matches(tag))

@@ -4,6 +4,7 @@
 //! [`crate::domain::decide`].
 
 mod cases;
+mod compiled;
 mod digest;
 mod file;
 mod filters;
@@ -33,8 +34,10 @@ use super::{
     reason::{Code, Reason},
 };
 use filters::Filters;
+pub(super) use filters::Ready;
 use level::Level;
-use pattern::{Ordered, Pattern};
+use pattern::Ordered;
+pub(super) use pattern::Pattern;
 use semver::Range;
 
 pub(super) use digest::decide as decide_digest;
@@ -153,6 +156,19 @@ impl Policy {
         }
     }
 
+    /// Whether its patterns can be compiled, where that is asked before a decision does it.
+    pub(super) fn compiles(&self) -> Result<(), PolicyError> {
+        if let Kind::Ordered(Ordered { pattern, .. }) | Kind::Newest(Some(pattern)) = self.kind() {
+            pattern.matcher()?;
+        }
+        self.filters().ready().map(|_| ())
+    }
+
+    /// How many patterns it holds, its filters' included.
+    pub(super) fn patterns(&self) -> usize {
+        usize::from(matches!(self.kind(), Kind::Ordered(_) | Kind::Newest(Some(_)))) + self.filters().len()
+    }
+
     pub(super) fn kind(&self) -> &Kind {
         &self.0.kind
     }
@@ -166,10 +182,16 @@ impl Policy {
         match self.kind() {
             Kind::Level(level) => Some(level.judge(asked)),
             Kind::Semver(range) => Some(Ok(range.judge(asked))),
-            Kind::Ordered(ordered) => Some(Ok(ordered.judge(asked))),
+            Kind::Ordered(ordered) => Some(ordered.judge(asked)),
             Kind::Newest(glob) => Some(newest::judge(glob.as_ref(), asked)),
             Kind::Digest | Kind::Never => None,
         }
+    }
+}
+
+impl From<PolicyError> for Reason {
+    fn from(error: PolicyError) -> Self {
+        Self::new(Code::PolicyInvalid, error.0)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::domain::image::excerpt;
 /// The policy files by name. Cloning is cheap.
 ///
 /// Policies that are parsed against it are remembered while somebody uses them, so that many workloads with one
-/// pattern hold it compiled once.
+/// pattern hold it once.
 #[derive(Clone, Default)]
 pub struct NamedPolicies(Arc<Shared>);
 
@@ -96,7 +96,7 @@ impl PolicyFile {
         if self.policy.starts_with("named:") {
             return Err(PolicyError("a policy file cannot stand for another one: write its policy here".to_owned()));
         }
-        Policy::parse(&self.policy, &options, &NamedPolicies::default())?;
+        Policy::parse(&self.policy, &options, &NamedPolicies::default())?.compiles()?;
         Ok(Named { policy: self.policy.clone(), options })
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Judge, Policy, pattern::Pattern};
+use super::{Judge, Policy, Ready, compiled::Matcher, pattern::Pattern};
 use crate::domain::{
     decide::Asked,
     image::Tag,
@@ -15,15 +15,16 @@ const MAX_TIMED: usize = 200;
 
 struct Newest<'a> {
     asked: Asked<'a>,
-    glob: Option<&'a Pattern>,
+    glob: Option<Matcher>,
     current: Option<Timestamp>,
 }
 
-pub(super) fn judge<'a>(glob: Option<&'a Pattern>, asked: &Asked<'a>) -> Result<Box<dyn Judge + 'a>, Reason> {
+pub(super) fn judge<'a>(glob: Option<&Pattern>, asked: &Asked<'a>) -> Result<Box<dyn Judge + 'a>, Reason> {
+    let glob = glob.map(Pattern::matcher).transpose()?;
     // Where the listing brought the times, there may be any number.
     let untimed = |tag: &Tag| time_of(asked, tag).is_none();
-    if passing(asked.policy, glob, asked.listing).any(|(_, tag)| untimed(tag)) {
-        candidates(asked.policy, glob, asked.listing)?;
+    if passing(glob.as_ref(), asked.filters, asked.listing).any(|(_, tag)| untimed(tag)) {
+        few(asked.policy, passing(glob.as_ref(), asked.filters, asked.listing))?;
     }
     let current = asked.current.tag.and_then(|tag| time_of(asked, tag));
     Ok(Box::new(Newest { asked: *asked, glob, current }))
@@ -35,7 +36,12 @@ pub(in crate::domain) fn candidates(
     glob: Option<&Pattern>,
     listing: &Listing,
 ) -> Result<Vec<Tag>, Reason> {
-    let mut tags: Vec<Tag> = passing(policy, glob, listing).map(|(_, tag)| tag.clone()).collect();
+    let (glob, filters) = (glob.map(Pattern::matcher).transpose()?, policy.filters().ready()?);
+    few(policy, passing(glob.as_ref(), &filters, listing))
+}
+
+fn few<'a>(policy: &Policy, passing: impl Iterator<Item = (TagId, &'a Tag)>) -> Result<Vec<Tag>, Reason> {
+    let mut tags: Vec<Tag> = passing.map(|(_, tag)| tag.clone()).collect();
     tags.sort_unstable();
     tags.dedup();
     if tags.len() > MAX_TIMED {
@@ -50,11 +56,10 @@ pub(in crate::domain) fn candidates(
 }
 
 fn passing<'a>(
-    policy: &'a Policy,
-    glob: Option<&'a Pattern>,
+    glob: Option<&'a Matcher>,
+    filters: &'a Ready,
     listing: &'a Listing,
 ) -> impl Iterator<Item = (TagId, &'a Tag)> {
-    let filters = policy.filters();
     let pass = move |tag: &str| glob.is_none_or(|glob| glob.matches(tag)) && filters.pass(tag);
     listing.tags().filter(move |(_, tag)| pass(tag.as_str()))
 }
@@ -75,12 +80,12 @@ impl Judge for Newest<'_> {
             let time = self.time(tag).filter(|time| self.current.is_none_or(|current| *time > current))?;
             (Some(tag) != self.asked.current.tag).then_some(((time, tag), id))
         };
-        greatest(EXPLAINED, passing(self.asked.policy, self.glob, self.asked.listing).filter_map(later))
+        greatest(EXPLAINED, passing(self.glob.as_ref(), self.asked.filters, self.asked.listing).filter_map(later))
     }
 
     fn refusal(&self, tag: TagId, _: Option<&Entry>) -> Option<(Code, String)> {
         let tag = self.asked.listing.tag(tag);
-        if self.glob.is_some_and(|glob| !glob.matches(tag.as_str())) {
+        if self.glob.as_ref().is_some_and(|glob| !glob.matches(tag.as_str())) {
             return Some((Code::NoMatch, format!("does not match `{}`", self.asked.policy)));
         }
         match (self.time(tag), self.current) {

@@ -1,31 +1,33 @@
 //! `glob:` and `regex:` (docs/policy.md §2.3), and the patterns of the filters: whole tags, in linear time.
 
-use regex::{Regex, RegexBuilder, bytes};
+use std::sync::Arc;
 
-use super::{Judge, Order, PolicyError};
+use regex_syntax::ast;
+
+use super::{
+    Judge, Order, PolicyError,
+    compiled::{MAX_COMPILED, Matcher, Part},
+};
 use crate::domain::{
     decide::Asked,
     image::excerpt,
     listing::{EXPLAINED, Entry, TagId, greatest},
-    reason::Code,
+    reason::{Code, Reason},
     sortkey::{Key, push_natural, push_number, push_text},
     version::Version,
 };
 
-/// What a compiled pattern may take.
-const MAX_COMPILED: usize = 1 << 20;
-/// What the cache of one pattern may take while it matches.
-const MAX_CACHE: usize = 1 << 18;
-
 /// A glob or a regex that a tag must match as a whole.
 #[derive(Debug)]
-pub(in crate::domain) enum Pattern {
-    Glob(bytes::Regex),
-    Regex(Regex),
+pub(in crate::domain) struct Pattern {
+    /// As written.
+    written: Arc<str>,
+    /// What is compiled when a decision needs it.
+    text: Arc<str>,
 }
 
 impl Pattern {
-    /// Compiles a glob: `*`, `?`, `[...]` (negated by `!` or `^`), `{a,b}`.
+    /// Reads a glob: `*`, `?`, `[...]` (negated by `!` or `^`), `{a,b}`.
     pub(super) fn glob(text: &str) -> Result<Self, PolicyError> {
         let bad = |why: String| PolicyError(format!("`{}` is no glob: {why}; write for example main-*", excerpt(text)));
         let glob = globset::GlobBuilder::new(text)
@@ -33,57 +35,41 @@ impl Pattern {
             .backslash_escape(true)
             .build()
             .map_err(|error| bad(error.kind().to_string()))?;
-        let regex = bytes::RegexBuilder::new(glob.regex()).size_limit(MAX_COMPILED).dfa_size_limit(MAX_CACHE).build();
-        regex.map(Self::Glob).map_err(|error| bad(said(&error)))
+        Ok(Self { written: text.into(), text: glob.regex().into() })
     }
 
-    /// Compiles a regex.
-    pub(super) fn regex(text: &str) -> Result<Self, PolicyError> {
-        let build = |text: &str| RegexBuilder::new(text).size_limit(MAX_COMPILED).dfa_size_limit(MAX_CACHE).build();
-        let bad = |error: regex::Error| {
-            PolicyError(format!(
-                "`{}` is no regex that can be used: {}; write for example main-(?P<order>\\d+), without \
-                 look-around and back-references",
-                excerpt(text),
-                said(&error)
-            ))
-        };
+    /// Reads a regex.
+    pub(in crate::domain) fn regex(text: &str) -> Result<Self, PolicyError> {
+        let read = |text: &str| ast::parse::Parser::new().parse(text);
         // On its own first, so that it cannot end the group that is put around it.
-        build(text).map_err(bad)?;
+        read(text).map_err(|error| unusable(text, &error.kind().to_string()))?;
+        let whole = format!(r"\A(?:{text})\z");
         // A comment at its end (under `(?x)`) would take the rest of the line with it.
-        build(&format!(r"\A(?:{text})\z"))
-            .or_else(|_| build(&format!("\\A(?:{text}\n)\\z")))
-            .map(Self::Regex)
-            .map_err(bad)
+        let whole = if read(&whole).is_ok() { whole } else { format!("\\A(?:{text}\n)\\z") };
+        Ok(Self { written: text.into(), text: whole.into() })
     }
 
-    /// Whether the whole tag matches.
-    pub(super) fn matches(&self, tag: &str) -> bool {
-        match self {
-            Self::Glob(glob) => glob.is_match(tag.as_bytes()),
-            Self::Regex(regex) => regex.is_match(tag),
-        }
-    }
-
-    /// What is compared of a tag: all of it, or what the group `order` matched.
-    fn part<'t>(&self, tag: &'t str) -> Part<'t> {
-        match self {
-            Self::Regex(regex) if regex.capture_names().flatten().any(|name| name == "order") => {
-                match regex.captures(tag) {
-                    None => Part::Unmatched,
-                    Some(captures) => captures.name("order").map_or(Part::Absent, |part| Part::Of(part.as_str())),
+    /// The pattern, ready to be matched.
+    pub(super) fn matcher(&self) -> Result<Matcher, PolicyError> {
+        Matcher::of(&self.text).map_err(|error| {
+            let why = match error.syntax_error() {
+                Some(error) => {
+                    let text = error.to_string();
+                    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
                 }
-            }
-            _ if self.matches(tag) => Part::Of(tag),
-            _ => Part::Unmatched,
-        }
+                None => format!("it takes more than {} KiB when compiled", MAX_COMPILED / 1024),
+            };
+            unusable(&self.written, &why)
+        })
     }
 }
 
-enum Part<'t> {
-    Unmatched,
-    Absent,
-    Of(&'t str),
+fn unusable(text: &str, why: &str) -> PolicyError {
+    PolicyError(format!(
+        "`{}` is no pattern that can be used: {why}; write for example main-(?P<order>\\d+), without look-around and \
+         back-references",
+        excerpt(text)
+    ))
 }
 
 /// A pattern, and how what it matches is compared.
@@ -100,19 +86,10 @@ pub(super) enum Unordered {
     NoKey,
 }
 
-impl Ordered {
-    /// The place of a tag in the order.
-    pub(super) fn key(&self, tag: &str) -> Result<Key, Unordered> {
-        match self.pattern.part(tag) {
-            Part::Unmatched => Err(Unordered::NoMatch),
-            Part::Absent => Err(Unordered::NoKey),
-            Part::Of(part) => self.key_of(part).ok_or(Unordered::NoKey),
-        }
-    }
-
-    fn key_of(&self, part: &str) -> Option<Key> {
+impl Order {
+    fn key_of(self, part: &str) -> Option<Key> {
         let mut bytes = Vec::with_capacity(part.len() + 8);
-        match self.order {
+        match self {
             Order::Natural => push_natural(&mut bytes, part.as_bytes()),
             Order::Alphabetical => push_text(&mut bytes, part.as_bytes()),
             Order::Numeric if !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) => {
@@ -128,22 +105,36 @@ impl Ordered {
 /// A pattern asked from one current tag.
 struct Matching<'a> {
     asked: Asked<'a>,
-    ordered: &'a Ordered,
+    matcher: Matcher,
+    order: Order,
     current: Option<Key>,
 }
 
 impl Ordered {
-    pub(super) fn judge<'a>(&'a self, asked: &Asked<'a>) -> Box<dyn Judge + 'a> {
-        let current = asked.current.tag.and_then(|tag| self.key(tag.as_str()).ok());
-        Box::new(Matching { asked: *asked, ordered: self, current })
+    pub(super) fn judge<'a>(&self, asked: &Asked<'a>) -> Result<Box<dyn Judge + 'a>, Reason> {
+        let matcher = self.pattern.matcher()?;
+        let mut matching = Matching { asked: *asked, matcher, order: self.order, current: None };
+        matching.current = asked.current.tag.and_then(|tag| matching.key(tag.as_str()).ok());
+        Ok(Box::new(matching))
+    }
+}
+
+impl Matching<'_> {
+    /// The place of a tag in the order.
+    fn key(&self, tag: &str) -> Result<Key, Unordered> {
+        match self.matcher.part(tag) {
+            Part::Unmatched => Err(Unordered::NoMatch),
+            Part::Absent => Err(Unordered::NoKey),
+            Part::Of(part) => self.order.key_of(part).ok_or(Unordered::NoKey),
+        }
     }
 }
 
 impl Judge for Matching<'_> {
     fn best(&self) -> Vec<TagId> {
-        let filters = self.asked.policy.filters();
+        let filters = self.asked.filters;
         let greater = self.asked.listing.tags().filter_map(|(id, tag)| {
-            let key = self.ordered.key(tag.as_str()).ok()?;
+            let key = self.key(tag.as_str()).ok()?;
             let newer = self.current.as_ref().is_none_or(|current| key > *current);
             (newer && filters.pass(tag.as_str())).then_some(((key, tag), id))
         });
@@ -151,10 +142,10 @@ impl Judge for Matching<'_> {
     }
 
     fn refusal(&self, tag: TagId, _: Option<&Entry>) -> Option<(Code, String)> {
-        match (self.ordered.key(self.asked.listing.tag(tag).as_str()), &self.current, self.asked.current.tag) {
+        match (self.key(self.asked.listing.tag(tag).as_str()), &self.current, self.asked.current.tag) {
             (Err(Unordered::NoMatch), ..) => Some((Code::NoMatch, format!("does not match `{}`", self.asked.policy))),
             (Err(Unordered::NoKey), ..) => {
-                let what = match self.ordered.order {
+                let what = match self.order {
                     Order::Numeric => "digits alone, which `order: numeric` compares",
                     Order::Semver => "a version, which `order: semver` compares",
                     Order::Natural | Order::Alphabetical => "a part that the group `order` matched",
@@ -166,18 +157,6 @@ impl Judge for Matching<'_> {
                 Some((Code::NotNewer, format!("{than} `{tag}`")))
             }
             _ => None,
-        }
-    }
-}
-
-/// The last line of a compiler's message, which says what is wrong.
-fn said(error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(_) => "it is too large when compiled".to_owned(),
-        error => {
-            let text = error.to_string();
-            let line = text.lines().last().unwrap_or_default();
-            line.trim_start_matches("error: ").to_owned()
         }
     }
 }
@@ -198,7 +177,7 @@ mod tests {
     #[case("a*b", "axxb", true)]
     #[case("a*b", "axxbc", false)]
     fn globs_match_whole_tags(#[case] glob: &str, #[case] tag: &str, #[case] expected: bool) {
-        assert_eq!(Pattern::glob(glob).unwrap().matches(tag), expected);
+        assert_eq!(Pattern::glob(glob).unwrap().matcher().unwrap().matches(tag), expected);
     }
 
     #[rstest::rstest]
@@ -208,7 +187,7 @@ mod tests {
     #[case("a", "ab", false)]
     #[case("^a$", "a", true)]
     fn regexes_match_whole_tags(#[case] regex: &str, #[case] tag: &str, #[case] expected: bool) {
-        assert_eq!(Pattern::regex(regex).unwrap().matches(tag), expected);
+        assert_eq!(Pattern::regex(regex).unwrap().matcher().unwrap().matches(tag), expected);
     }
 
     #[rstest::rstest]
@@ -217,16 +196,19 @@ mod tests {
     #[case("(?=a)")]
     #[case(r"(.)\1")]
     #[case(r"\w{1000}{1000}")]
+    #[case(r"\p{Grekk}")]
     #[case("(?P<order>a)(?P<order>b)")]
     fn what_does_not_compile_is_refused(#[case] regex: &str) {
-        assert!(Pattern::regex(regex).is_err());
+        assert!(Pattern::regex(regex).and_then(|pattern| pattern.matcher()).is_err());
     }
 
     proptest! {
         #[test]
         fn no_pattern_makes_matching_panic(text in r"[a-c*?\[\]{},!^\\()|+.0-9-]{0,30}|.{0,30}", tag in "[a-c0-9.-]{1,20}") {
             for pattern in [Pattern::glob(&text), Pattern::regex(&text)].into_iter().flatten() {
-                pattern.matches(&tag);
+                if let Ok(matcher) = pattern.matcher() {
+                    matcher.part(&tag);
+                }
             }
         }
     }

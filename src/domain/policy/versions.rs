@@ -10,7 +10,7 @@ use super::{
 use crate::domain::{
     decide::Asked,
     listing::{EXPLAINED, Entry, Index, Listing, TagId},
-    policy::filters::Filters,
+    policy::filters::Ready,
     reason::Code,
     version::{Version, base_of},
 };
@@ -20,7 +20,7 @@ pub(super) struct Rules<'a> {
     current: Option<Version<'a>>,
     listing: &'a Listing,
     index: &'a Index,
-    filters: &'a Filters,
+    filters: &'a Ready,
     options: &'a Options,
     test: Test<'a>,
     /// The flavour that counts: `None` for any, `Some(None)` for one that no tag has.
@@ -61,7 +61,7 @@ impl<'a> Rules<'a> {
         Self {
             listing: asked.listing,
             index,
-            filters: asked.policy.filters(),
+            filters: asked.filters,
             options,
             test,
             flavour,
