@@ -78,6 +78,7 @@ codes! {
     CurrentNoTag "current-no-tag" "The image has no tag.",
     ImageInvalid "image-invalid" "The image is no valid reference.",
     TooManyTags "too-many-tags" "More tags than can be asked for their times; narrow them by a glob.",
+    OverLimit "over-limit" "A limit is reached that keeps one workload or namespace from taking what others need.",
     Undecodable "undecodable" "The object could not be read.",
     KeelReported "keel-reported" "Keel's annotations are reported only; see --keel.",
     KeelUnsupported "keel-unsupported" "An annotation of Keel's that this version does not know or have.",

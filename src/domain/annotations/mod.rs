@@ -4,7 +4,12 @@
 //! workload is changed until somebody mends it. Only a bad `poll` falls back, and says so. For one container the order
 //! is: the workload's `key.container`, its `key`, the Namespace's `key.container`, its `key`.
 
-use std::{collections::BTreeMap, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     guard::{Guard, floor_interval, refuse_policy, refuse_registry, refuse_target},
@@ -30,6 +35,10 @@ pub(crate) use nearest::nearest;
 
 /// More reasons than this of one workload are counted only.
 const MAX_REASONS: usize = 20;
+/// How many containers of one workload may be watched.
+const MAX_WATCHED: usize = 100;
+/// How many patterns (`glob:`, `regex:`, `allow`, each glob of `ignore`) the policies of one workload may hold.
+const MAX_PATTERNS: usize = 100;
 
 /// What rules depend on besides annotations.
 #[derive(Debug, Clone, Copy)]
@@ -160,6 +169,7 @@ pub fn rules(
     rule.write = settings.targets.route(write.and_then(|given| given.value.parse().ok()).unwrap_or_default());
     rule.group = reader.group(&rule.write);
     reader.later();
+    reader.within_limits(&rule.containers);
     let namespace = &workload.id.namespace;
     let refused = settings.targets.refuse(&rule.write, namespace);
     let refused = refused.or_else(|| refuse_target(settings.guards, namespace, &rule.write));
@@ -287,6 +297,21 @@ impl<'a> Reader<'a> {
     fn later(&mut self) {
         let later = self.layers[1].values().filter(|(name, _)| keys::is_later(name));
         self.wrong.extend(later.filter_map(|(_, given)| given.wrong.clone()));
+    }
+
+    /// What one workload may ask for.
+    fn within_limits(&mut self, containers: &[ContainerRule]) {
+        let watched = containers.iter().filter(|rule| matches!(rule.state, Watch::Watched { .. })).count();
+        let policies = self.parsed.iter().filter_map(|(.., read)| read.as_ref().ok());
+        let patterns = policies.flat_map(Policy::patterns).collect::<HashSet<_>>().len();
+        let mut limit = |what: &str, there: usize, most: usize, instead: &str| {
+            if there > most {
+                let message = format!("{there} {what}, and at most {most} of one workload are taken: {instead}");
+                self.wrong.push(Reason::new(Code::OverLimit, message));
+            }
+        };
+        limit("containers are watched", watched, MAX_WATCHED, "name fewer in `supercargo.dev/containers`");
+        limit("patterns are given", patterns, MAX_PATTERNS, "let containers share them, or join some with `{a,b}`");
     }
 
     fn containers(&mut self) -> Vec<ContainerRule> {

@@ -633,3 +633,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_workload_with_too_many_watched_containers_or_patterns_is_left_alone_and_told_what_to_do() {
+    let names: Vec<String> = (0..1000).map(|n| format!("c{n}")).collect();
+    let rule = |count: usize, annotations: &[(String, String)]| {
+        let images: Vec<String> = names[..count].iter().map(|name| format!("{name}=r.io/a:1.0.0")).collect();
+        let images: Vec<&str> = images.iter().map(String::as_str).collect();
+        let annotations: Vec<(&str, &str)> = annotations.iter().map(|(key, value)| (&**key, &**value)).collect();
+        Setting::default().rules(&workload(&annotations, &images), &[])
+    };
+    let given = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let minor = given("policy", "minor");
+    assert!(rule(100, std::slice::from_ref(&minor)).problems.is_empty());
+    let many = rule(1000, std::slice::from_ref(&minor)).problems;
+    assert_eq!(codes(&many), ["over-limit"]);
+    assert!(many[0].message.starts_with("1000 containers are watched, and at most 100"), "{}", many[0].message);
+    assert!(rule(1000, &[minor.clone(), given("containers", "c1?")]).problems.is_empty());
+
+    let patterns = |count: usize| {
+        let own = |name: &String| given(&format!("policy.{name}"), &format!("regex:{name}-(?P<order>\\d+)"));
+        names[..count].iter().map(own).chain([given("ignore", "a*,b*")]).collect::<Vec<_>>()
+    };
+    assert!(rule(98, &patterns(98)).problems.is_empty());
+    assert_eq!(codes(&rule(99, &patterns(99)).problems), ["over-limit"]);
+}

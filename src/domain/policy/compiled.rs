@@ -99,8 +99,9 @@ fn compile(text: &str) -> Result<Regex, Box<BuildError>> {
                     .hybrid_cache_capacity(MAX_COMPILED),
             )
             .build(text)
+            .map_err(Box::new)
     };
-    build(false).or_else(|_| build(true)).map_err(Box::new)
+    build(false).or_else(|_| build(true))
 }
 
 /// What is kept of compiled patterns. It can be made again at any time, so a decision never depends on it.

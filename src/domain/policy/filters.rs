@@ -34,9 +34,8 @@ impl Filters {
         })
     }
 
-    /// How many patterns there are.
-    pub(super) fn len(&self) -> usize {
-        usize::from(self.allow.is_some()) + self.ignore.len()
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.allow.iter().chain(&self.ignore).map(|(_, pattern)| pattern.as_str())
     }
 
     /// The filters, ready to be matched.

@@ -164,9 +164,13 @@ impl Policy {
         self.filters().ready().map(|_| ())
     }
 
-    /// How many patterns it holds, its filters' included.
-    pub(super) fn patterns(&self) -> usize {
-        usize::from(matches!(self.kind(), Kind::Ordered(_) | Kind::Newest(Some(_)))) + self.filters().len()
+    /// The patterns that it holds, its filters' included.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &str> {
+        let own = match self.kind() {
+            Kind::Ordered(Ordered { pattern, .. }) | Kind::Newest(Some(pattern)) => Some(pattern.as_str()),
+            _ => None,
+        };
+        own.into_iter().chain(self.filters().patterns())
     }
 
     pub(super) fn kind(&self) -> &Kind {

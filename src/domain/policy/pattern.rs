@@ -40,13 +40,18 @@ impl Pattern {
 
     /// Reads a regex.
     pub(in crate::domain) fn regex(text: &str) -> Result<Self, PolicyError> {
-        let read = |text: &str| ast::parse::Parser::new().parse(text);
+        let read = |text: &str| ast::parse::Parser::new().parse(text).map_err(|error| error.kind().to_string());
         // On its own first, so that it cannot end the group that is put around it.
-        read(text).map_err(|error| unusable(text, &error.kind().to_string()))?;
+        read(text).map_err(|why| unusable(text, &why))?;
         let whole = format!(r"\A(?:{text})\z");
         // A comment at its end (under `(?x)`) would take the rest of the line with it.
         let whole = if read(&whole).is_ok() { whole } else { format!("\\A(?:{text}\n)\\z") };
         Ok(Self { written: text.into(), text: whole.into() })
+    }
+
+    /// What is compiled: equal for patterns that are the same.
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// The pattern, ready to be matched.
