@@ -13,6 +13,7 @@ mod patch;
 mod secrets;
 mod shared;
 mod sink;
+mod turns;
 mod watch;
 
 pub use applications::Applications;

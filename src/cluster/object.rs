@@ -19,7 +19,7 @@ use super::{
     owner::{Evidence, INSTANCE, Reference, is_marker, owner},
     shared::Shared,
 };
-use crate::domain::workload::{Container, KindSpec, Workload, WorkloadId};
+use crate::domain::workload::{Container, KindSpec, Workload, WorkloadId, pull_secrets};
 
 /// An object of any watched kind.
 #[derive(Debug, Clone)]
@@ -143,7 +143,7 @@ impl Object {
                 managed: &meta.managed_fields,
             }),
             instance: meta.labels.kept.get(INSTANCE).map(|instance| text(instance)),
-            pull_secrets: secrets.iter().filter(|s| !s.name.is_empty()).map(|s| text(&s.name)).collect(),
+            pull_secrets: pull_secrets(secrets.iter().map(|secret| text(&secret.name))),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Pull secrets, by name and one at a time: supercargo never lists Secrets.
 //!
-//! What was read is kept for ten minutes, within bounds; many who ask for the same one at once cause one request.
+//! What was read is kept for ten minutes, within bounds; many who ask for the same one at once cause one request, and
+//! requests take [`Turns`].
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -8,18 +9,23 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{FutureExt, future::BoxFuture};
 use http::Request;
 use kube::Client;
-use secrecy::SecretString;
+use moka::{future::Cache, policy::EvictionPolicy};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
-use super::{failure, foreign, in_time};
+use super::{
+    failure, foreign, in_time,
+    turns::{MOST, Turns},
+};
 use crate::ports::{Clock, SecretError, Secrets};
 
 /// Reads pull secrets; see [`Secrets`].
 pub struct PullSecrets {
     client: Client,
     clock: Arc<dyn Clock>,
-    slots: Mutex<HashMap<(String, String), Slot>>,
+    /// By namespace and name.
+    known: Cache<(String, String), Read>,
+    turns: Turns,
 }
 
 impl std::fmt::Debug for PullSecrets {
@@ -28,41 +34,29 @@ impl std::fmt::Debug for PullSecrets {
     }
 }
 
-/// One Secret; locked while it is read.
-type Slot = Arc<Mutex<Option<Read>>>;
 type Answer = Result<Option<SecretString>, SecretError>;
 
+#[derive(Clone)]
 struct Read {
     answer: Answer,
-    until: Duration,
+    at: Duration,
 }
 
 /// How long an answer is kept.
 const KEEP: Duration = Duration::from_secs(600);
 /// How long an error is kept: somebody may be mending it.
 const KEEP_ERROR: Duration = Duration::from_secs(10);
-/// How many Secrets are kept, and how long a text (a docker configuration is a few hundred bytes).
-const MAX_SLOTS: usize = 1000;
+/// How much is kept, the least recently used goes first; and what each costs beside its text.
+const MAX_KEPT: u64 = 8 * 1024 * 1024;
+const OVERHEAD: usize = 256;
+/// The longest document (a docker configuration is a few hundred bytes).
 const MAX_TEXT: usize = 64 * 1024;
 
 impl PullSecrets {
     /// Makes no request yet.
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
-        Self { client, clock, slots: Mutex::new(HashMap::new()) }
-    }
-
-    async fn slot(&self, namespace: &str, name: &str) -> Slot {
-        let mut slots = self.slots.lock().await;
-        let key = (namespace.to_owned(), name.to_owned());
-        if slots.len() >= MAX_SLOTS && !slots.contains_key(&key) {
-            let now = self.clock.monotonic();
-            // One that is locked is being read.
-            slots.retain(|_, slot| slot.try_lock().is_ok_and(|r| r.as_ref().is_some_and(|r| r.until > now)));
-            if slots.len() >= MAX_SLOTS {
-                slots.clear();
-            }
-        }
-        slots.entry(key).or_default().clone()
+        let known = Cache::builder().weigher(weight).max_capacity(MAX_KEPT).eviction_policy(EvictionPolicy::lru());
+        Self { client, known: known.build(), turns: Turns::new(clock.clone()), clock }
     }
 
     async fn read(&self, namespace: &str, name: &str) -> Answer {
@@ -73,6 +67,12 @@ impl PullSecrets {
             return Err(SecretError(format!("{:?} is no name of a Secret", foreign(name))));
         }
         let path = format!("/api/v1/namespaces/{namespace}/secrets/{name}");
+        if !self.turns.take(namespace).await {
+            let waiting = format!("{MOST} reads of Secrets of that namespace are waiting already");
+            return Err(SecretError(format!(
+                "the Secret {namespace}/{name} was not read: {waiting}; it is tried again"
+            )));
+        }
         let request = Request::get(path).body(Vec::new()).map_err(|e| SecretError(e.to_string()))?;
         match in_time(&self.clock, self.client.request::<Secret>(request)).await {
             Some(Ok(secret)) => secret.docker_config(namespace, name).map(Some),
@@ -98,23 +98,28 @@ impl Secrets for PullSecrets {
     fn docker_config<'a>(&'a self, namespace: &'a str, name: &'a str, fresh: bool) -> BoxFuture<'a, Answer> {
         async move {
             let asked = self.clock.monotonic();
-            let slot = self.slot(namespace, name).await;
-            let mut read = slot.lock().await;
-            let now = self.clock.monotonic();
-            let keep = |answer: &Answer| if answer.is_ok() { KEEP } else { KEEP_ERROR };
-            if let Some(read) = read.as_ref().filter(|r| r.until > now) {
+            let read = async {
+                let answer = self.read(namespace, name).await;
+                Read { answer, at: self.clock.monotonic() }
+            };
+            let is_over = |read: &Read| {
+                let keep = if read.answer.is_ok() { KEEP } else { KEEP_ERROR };
                 // Read since it was asked for, by another who waited with us: fresh enough.
-                let since = read.until.saturating_sub(keep(&read.answer)) >= asked;
-                if !fresh || since {
-                    return read.answer.clone();
-                }
-            }
-            let answer = self.read(namespace, name).await;
-            *read = Some(Read { until: self.clock.monotonic() + keep(&answer), answer: answer.clone() });
-            answer
+                read.at + keep <= self.clock.monotonic() || (fresh && read.at < asked)
+            };
+            let key = (namespace.to_owned(), name.to_owned());
+            self.known.entry(key).or_insert_with_if(read, is_over).await.into_value().answer
         }
         .boxed()
     }
+}
+
+fn weight((namespace, name): &(String, String), read: &Read) -> u32 {
+    let text = match &read.answer {
+        Ok(text) => text.as_ref().map_or(0, |text| text.expose_secret().len()),
+        Err(SecretError(message)) => message.len(),
+    };
+    u32::try_from(OVERHEAD + namespace.len() + name.len() + text).unwrap_or(u32::MAX)
 }
 
 /// No `Debug`: it holds the secret.
@@ -140,10 +145,11 @@ impl Secret {
             }
         };
         let data = self.data.remove(key).ok_or_else(|| bad(&format!("has no key {key}")))?;
-        if data.len() > MAX_TEXT {
+        let text = BASE64_STANDARD.decode(data).ok();
+        if text.as_ref().is_some_and(|text| text.len() > MAX_TEXT) {
             return Err(bad(&format!("is larger than {} KiB", MAX_TEXT / 1024)));
         }
-        let text = BASE64_STANDARD.decode(data).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
         let text = text.ok_or_else(|| bad("does not hold text"))?;
         Ok(if old { format!("{{\"auths\":{text}}}") } else { text }.into())
     }
@@ -168,8 +174,6 @@ fn grant(namespace: &str, name: &str, forbidden: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     fn secret(kind: &str, key: &str, value: &str) -> Result<String, SecretError> {
@@ -191,6 +195,13 @@ mod tests {
         assert!(error.contains("shop/pull") && error.contains("Opaque") && !error.contains("hunter2"), "{error}");
         let error = secret("kubernetes.io/dockercfg", "password", "hunter2").unwrap_err().0;
         assert!(error.contains(".dockercfg") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_document_of_64_kib_is_read_and_no_larger_one() {
+        let of = |length: usize| secret("kubernetes.io/dockerconfigjson", ".dockerconfigjson", &"x".repeat(length));
+        assert!(of(64 << 10).is_ok());
+        assert!(of((64 << 10) + 1).unwrap_err().0.contains("shop/pull is larger than 64 KiB"));
     }
 
     #[test]

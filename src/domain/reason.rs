@@ -60,6 +60,7 @@ codes! {
     Suspended "suspended" "`suspend` is true: nothing is changed.",
     DryRun "dry-run" "The operator runs with --dry-run: nothing is changed.",
     WebhookOnly "webhook-only" "Not polled: looked at when a webhook comes.",
+    SecretsLeftOut "secrets-left-out" "Only the first 20 imagePullSecrets of a workload are used.",
     HelmManaged "helm-managed" "Installed by Helm: the next upgrade sets the chart's image.",
     AdmissionRefused "admission-refused" "The API server refused the change.",
     OwnedElsewhere "owned-elsewhere" "Another controller sets the image and would change it back.",

@@ -173,8 +173,25 @@ pub struct Workload {
     pub owner: Option<Owner>,
     /// The label `app.kubernetes.io/instance`: Argo CD's claim, if it has an Application of that name.
     pub instance: Option<Arc<str>>,
-    /// Names of `imagePullSecrets` in the pod template.
+    /// Names of `imagePullSecrets` in the pod template, as [`pull_secrets`] keeps them.
     pub pull_secrets: Vec<Arc<str>>,
+}
+
+/// How many pull secrets of a workload count.
+pub const MAX_PULL_SECRETS: usize = 20;
+
+/// The names that are kept of `imagePullSecrets`: each once, and one more than count where there are more.
+pub fn pull_secrets(names: impl IntoIterator<Item = Arc<str>>) -> Vec<Arc<str>> {
+    let mut kept: Vec<Arc<str>> = Vec::new();
+    for name in names {
+        if kept.len() > MAX_PULL_SECRETS {
+            break;
+        }
+        if !name.is_empty() && !kept.contains(&name) {
+            kept.push(name);
+        }
+    }
+    kept
 }
 
 impl Workload {
@@ -193,6 +210,14 @@ impl Workload {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pull_secrets_are_kept_once_and_not_without_end() {
+        let kept = |names: &mut dyn Iterator<Item = String>| pull_secrets(names.map(Arc::from)).len();
+        assert_eq!(kept(&mut (0..40).map(|n| format!("s{}", n / 2))), MAX_PULL_SECRETS);
+        assert_eq!(kept(&mut (0..15_000).map(|n| format!("s{n}"))), MAX_PULL_SECRETS + 1);
+        assert_eq!(kept(&mut [String::new()].into_iter()), 0);
+    }
 
     #[rstest::rstest]
     #[case("shop/Deployment/web", Some(("shop", "Deployment", "web")))]

@@ -18,7 +18,7 @@ use crate::{
         reason::Reason,
         report::Verdict,
         update::{Change, LastUpdate, Update},
-        workload::{Container, Workload},
+        workload::{Container, MAX_PULL_SECRETS, Workload},
     },
     ports::{ImageManager, Observed},
 };
@@ -289,8 +289,8 @@ pub(super) fn kept(mut answer: Answered, reasons: bool) -> Arc<Answered> {
 /// What an image of a workload is looked up with.
 fn source(workload: &Workload, image: &ImageRef, sources: &Sources, serves: &OperatorServes) -> Arc<Source> {
     let namespace = &workload.id.namespace;
-    let secrets = (!workload.pull_secrets.is_empty())
-        .then(|| PullSecrets { namespace: namespace.clone(), names: workload.pull_secrets.clone() });
+    let names: Vec<_> = workload.pull_secrets.iter().take(MAX_PULL_SECRETS).cloned().collect();
+    let secrets = (!names.is_empty()).then(|| PullSecrets { namespace: namespace.clone(), names });
     let operator = serves(&image.repository, namespace);
     let source = Source { repository: image.repository.clone(), credentials: Credentials { secrets, operator } };
     sources.find(&source).cloned().unwrap_or_else(|| Arc::new(source))

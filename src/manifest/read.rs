@@ -7,7 +7,7 @@ use super::{
     meta::Meta,
     tree::{Id, Kind, Tree},
 };
-use crate::domain::workload::{Container, KINDS, KindSpec, Workload, WorkloadId};
+use crate::domain::workload::{Container, KINDS, KindSpec, Workload, WorkloadId, pull_secrets};
 
 /// What a text holds that concerns us.
 #[derive(Debug, Clone, Default)]
@@ -175,10 +175,10 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
             images.push(ImagePlace { line: tree.line(image), place: tree.place(image) });
         }
     }
-    let mut pull_secrets: Vec<Arc<str>> = Vec::new();
-    if let Some(secrets) = list("imagePullSecrets")? {
-        for item in tree.children(secrets).map(|i| tree.resolve(i)).filter(|i| tree.node(*i).kind == Kind::Mapping) {
-            pull_secrets.extend(text(tree, item, "name")?.map(Arc::from));
+    let mut secrets: Vec<Arc<str>> = Vec::new();
+    if let Some(given) = list("imagePullSecrets")? {
+        for item in tree.children(given).map(|i| tree.resolve(i)).filter(|i| tree.node(*i).kind == Kind::Mapping) {
+            secrets.extend(text(tree, item, "name")?.map(Arc::from));
         }
     }
     let workload = Workload {
@@ -191,7 +191,7 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
         containers,
         owner: None,
         instance: None,
-        pull_secrets,
+        pull_secrets: pull_secrets(secrets),
     };
     Ok(Found {
         workload,

@@ -50,7 +50,11 @@ impl Answer {
 
     /// The whole body, at most `cap` bytes.
     pub(super) async fn body(&mut self, cap: usize) -> Result<Vec<u8>, RegistryError> {
-        let too_big = |this: &Self| this.broken(&format!("sent more than {cap} bytes"));
+        let too_big = |this: &Self| {
+            let error = this.broken(&format!("sent more than {cap} bytes"));
+            // A token that nobody can use is as good as none.
+            if this.class == Class::Token { RegistryError { kind: RegistryErrorKind::Auth, ..error } } else { error }
+        };
         let announced = self.response.content_length().unwrap_or(0);
         if announced > cap as u64 {
             return Err(too_big(self));

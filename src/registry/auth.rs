@@ -6,22 +6,31 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use moka::future::Cache;
+use moka::{future::Cache, policy::EvictionPolicy};
 use reqwest::{Method, header::HeaderValue};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
 use super::{
+    answer::fail,
     challenge::Bearer,
     credentials::{Credential, Identity},
     docker_config::Proof,
     http::{Ask, Class, Endpoint, Http},
 };
-use crate::{domain::image::Repository, ports::RegistryError};
+use crate::{
+    domain::image::Repository,
+    ports::{RegistryError, RegistryErrorKind},
+};
 
-const MAX_ANSWER: usize = 1024 * 1024;
-const MAX_TOKENS: u64 = 20_000;
+/// The longest token that is used, and the longest answer that may hold it.
+const MAX_TOKEN: usize = 16 * 1024;
+const MAX_ANSWER: usize = 64 * 1024;
+/// How much is kept of tokens, the least recently used go first; and what each costs beside its texts, so that there
+/// are no more than 16,384 of them.
+const MAX_KEPT: u64 = 8 * 1024 * 1024;
+const OVERHEAD: usize = 512;
 /// How long a token lives when nobody says (distribution's token specification).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -92,7 +101,8 @@ impl Key {
 
 impl Tokens {
     pub(super) fn new() -> Self {
-        Self { cache: Cache::new(MAX_TOKENS) }
+        let cache = Cache::builder().weigher(weight).max_capacity(MAX_KEPT).eviction_policy(EvictionPolicy::lru());
+        Self { cache: cache.build() }
     }
 
     /// The token of that key. However many wait for it, it is fetched once.
@@ -116,6 +126,17 @@ impl Tokens {
             self.cache.invalidate(key).await;
         }
     }
+}
+
+fn weight(key: &Key, token: &Result<Arc<Token>, Failure>) -> u32 {
+    let token = match token {
+        Ok(token) => token.header.len(),
+        Err(Failure::Refused) => 0,
+        Err(Failure::Failed(error)) => error.message.len(),
+    };
+    let service = key.service.as_ref().map_or(0, String::len);
+    let key = key.host.len() + key.realm.as_str().len() + service + key.scope.len();
+    u32::try_from(OVERHEAD + key + token).unwrap_or(u32::MAX)
 }
 
 /// The value of `Authorization` for Basic.
@@ -171,6 +192,10 @@ async fn fetch(
     let parsed: TokenAnswer = serde_json::from_slice(&body).map_err(|_| no_token())?;
     let text = parsed.token.filter(|t| !t.is_empty()).or(parsed.access_token).filter(|t| !t.is_empty());
     let text = text.ok_or_else(no_token)?;
+    if text.len() > MAX_TOKEN {
+        let why = format!("{} sent a token of {} bytes; at most {MAX_TOKEN} are used", answer.host, text.len());
+        return Err(Failure::Failed(fail(RegistryErrorKind::Auth, why)));
+    }
     let says = parsed.expires_in.as_ref().and_then(seconds);
     let lifetime = says.or_else(|| own_lifetime(&text, http.clock.now())).unwrap_or(DEFAULT_LIFETIME);
     let since = http.clock.monotonic();

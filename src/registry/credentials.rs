@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use futures::future::join_all;
 use secrecy::ExposeSecret;
 use sha2::{Digest as _, Sha256};
 
@@ -114,8 +115,10 @@ impl Store {
         let mut of_secrets = vec![];
         if let Some(secrets) = &source.credentials.secrets {
             let namespace = &secrets.namespace;
-            for name in &secrets.names {
-                let secret = match self.secrets.docker_config(namespace, name, fresh).await {
+            // All at once, so that they wait for their turns together.
+            let reads = secrets.names.iter().map(|name| self.secrets.docker_config(namespace, name, fresh));
+            for (name, secret) in secrets.names.iter().zip(join_all(reads).await) {
+                let secret = match secret {
                     Ok(Some(secret)) => secret,
                     Ok(None) => {
                         candidates.notes.push(format!("there is no Secret {namespace}/{name}"));
@@ -139,8 +142,8 @@ impl Store {
                         let owner = Owner::Secret { namespace: namespace.clone(), name: name.clone() };
                         of_secrets.extend(found.proofs.into_iter().map(|(rank, proof)| (rank, owner.clone(), proof)));
                     }
-                    Err(()) => {
-                        candidates.notes.push(format!("Secret {namespace}/{name} holds no docker config in JSON"));
+                    Err(why) => {
+                        candidates.notes.push(format!("Secret {namespace}/{name} {why}"));
                         candidates.unreadable = true;
                     }
                 }
@@ -182,7 +185,7 @@ impl Store {
                     let proofs = found.proofs.into_iter();
                     candidates.list.extend(proofs.map(|(_, proof)| Credential { owner: Owner::Operator, proof }));
                 }
-                Err(()) => candidates.notes.push("the operator's docker config is no docker config in JSON".to_owned()),
+                Err(why) => candidates.notes.push(format!("the operator's docker config {why}")),
             }
         }
     }

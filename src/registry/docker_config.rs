@@ -19,6 +19,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+const MAX_ENTRIES: usize = 100;
+
 /// What is shown.
 #[derive(Debug, Clone)]
 pub(super) enum Proof {
@@ -63,11 +65,15 @@ struct Entry {
     identitytoken: Option<String>,
 }
 
-/// What a docker config has for a repository. The error says nothing, as the text is secret.
-pub(super) fn find(text: &str, repository: &Repository) -> Result<Found, ()> {
+/// What a docker config has for a repository, or what is wrong with it, without a word of it, as it is secret.
+pub(super) fn find(text: &str, repository: &Repository) -> Result<Found, &'static str> {
     // An array would be read as a struct's fields in their order.
     let object = text.trim_start().starts_with('{');
-    let config: DockerConfig = serde_json::from_str(text).ok().filter(|_| object).ok_or(())?;
+    let config = serde_json::from_str::<DockerConfig>(text).ok().filter(|_| object);
+    let config = config.ok_or("holds no docker config in JSON")?;
+    if config.auths.as_ref().is_some_and(|auths| auths.len() > MAX_ENTRIES) {
+        return Err("has more than 100 entries in its `auths`");
+    }
     let proofs = config.auths.into_iter().flatten().filter_map(|(key, entry)| {
         let rank = rank(&key, repository)?;
         Some((rank, proof(entry)?))
@@ -230,6 +236,16 @@ mod tests {
     #[case("{}", false)]
     fn a_helper_program_is_noticed(#[case] config: &str, #[case] helper: bool) {
         assert_eq!(find(config, &repository("ghcr.io/web")).unwrap().helper, helper);
+    }
+
+    #[test]
+    fn a_hundred_entries_are_read_and_no_more() {
+        let config = |count: usize| {
+            let entries = (0..count).map(|n| (format!("h{n}.io"), serde_json::json!({})));
+            serde_json::json!({"auths": serde_json::Map::from_iter(entries)}).to_string()
+        };
+        assert!(find(&config(100), &repository("ghcr.io/web")).is_ok());
+        assert!(find(&config(101), &repository("ghcr.io/web")).unwrap_err().contains("more than 100 entries"));
     }
 
     #[rstest::rstest]

@@ -202,10 +202,10 @@ impl Look<'_> {
         if !nobody.is_empty() {
             names.push(if names.is_empty() { "no credentials" } else { "then none" }.to_owned());
         }
-        let mut text = format!("{host} gives no access to {} (tried {})", ask.what, names.join(", "));
-        for note in &candidates.notes {
+        let mut text = format!("{host} gives no access to {} (tried {})", ask.what, first(&names, 5).join(", "));
+        for note in first(&candidates.notes, 3) {
             text.push_str("; ");
-            text.push_str(note);
+            text.push_str(&note);
         }
         if candidates.notes.is_empty() {
             let path = self.source.repository.path();
@@ -216,6 +216,15 @@ impl Look<'_> {
         let kind = if candidates.unreadable { RegistryErrorKind::Secret } else { RegistryErrorKind::Auth };
         fail(kind, text)
     }
+}
+
+/// The first few of many, and how many more there are.
+fn first(texts: &[String], count: usize) -> Vec<String> {
+    let mut few: Vec<String> = texts.iter().take(count).cloned().collect();
+    if texts.len() > count {
+        few.push(format!("and {} more", texts.len() - count));
+    }
+    few
 }
 
 fn is_refusal(answer: &Answer) -> bool {

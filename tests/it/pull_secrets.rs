@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use crate::support::{
     control_plane::{Namespace, shared},
+    eventually,
     objects::{deployment, event_says, policy, runs},
     operator::{Operator, Setup},
-    registry::{Access, Image, Options, Registry, docker_config},
+    registry::{Access, Image, Options, PASSWORD, Registry, USER, docker_config},
     token_server::{Rules, TokenServer},
 };
 
@@ -105,4 +106,42 @@ async fn each_namespace_reads_with_its_own_secret_and_the_operators_serves_whom_
         let encoded = encoded.split('"').nth(7).unwrap();
         assert!(encoded.len() > 20 && !log.contains(encoded), "the password of {user} is in the log");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_names_thousands_of_secrets_holds_up_no_other() {
+    let registry = Registry::start_with(Options { access: Access::Password, ..Options::default() }).await;
+    let plane = shared().await;
+    let (greedy, victim) = (plane.namespace("ps-greedy").await, plane.namespace("ps-victim").await);
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    registry.push("web", "1.0.0", &Image::unique()).await;
+    let with = |name: &str, names: Vec<String>| {
+        let mut object = deployment(name, &image("1.0.0"), policy("patch"));
+        let names: Vec<_> = names.iter().map(|name| json!({"name": name})).collect();
+        object["spec"]["template"]["spec"]["imagePullSecrets"] = json!(names);
+        object.to_string()
+    };
+    greedy.create(&with("endless", (0..15_000).map(|n| format!("endless-{n}")).collect())).await;
+    for n in 0..60 {
+        greedy.create(&with(&format!("more-{n}"), (0..20).map(|s| format!("more-{n}-{s}")).collect())).await;
+    }
+    let setup = Setup::in_namespace(&greedy, "1s").with(&["-n", &victim.name]);
+    let operator = Operator::start(plane, &setup).await;
+    let reads = || {
+        let audited = plane.audit(&operator.user).into_iter().map(|audited| audited.uri);
+        audited.filter(|uri| uri.contains("/secrets/") && uri.contains(&greedy.name)).collect::<Vec<_>>()
+    };
+    eventually("the line is long", async || (reads().len() >= 15).then_some(())).await;
+
+    registry.push("web", "1.0.1", &Image::unique()).await;
+    secret(&victim, &registry.host, USER, PASSWORD).await;
+    victim.create(&with("web", vec!["pull".to_owned()])).await;
+    runs(&victim, "web", &[&image("1.0.1")]).await;
+    let reads = reads();
+    let endless = reads.iter().filter(|uri| uri.contains("/endless-")).collect::<BTreeSet<_>>();
+    assert!(endless.len() <= 20, "{} names of one workload were read", endless.len());
+    assert!(reads.len() < 1200, "the other one waited for all of them");
+    let log = operator.process.output();
+    let longest = log.lines().map(str::len).max().unwrap_or_default();
+    assert!(longest < 4 << 10, "a line of {longest} bytes is logged");
 }

@@ -19,7 +19,7 @@ use super::{
     poll::Schedule,
     reason::{Code, Reason},
     target::{Targets, Write},
-    workload::{Container, Owner, Workload},
+    workload::{Container, MAX_PULL_SECRETS, Owner, Workload},
 };
 
 mod globs;
@@ -194,6 +194,12 @@ pub fn rules(
         let message = "installed by Helm: the next `helm upgrade` sets the chart's image again; set the tag in the \
                        chart's values too";
         rule.notes.push(Reason::new(Code::HelmManaged, message));
+    }
+    if workload.pull_secrets.len() > MAX_PULL_SECRETS {
+        let message = format!(
+            "only the first {MAX_PULL_SECRETS} `imagePullSecrets` are used; take out those that are not needed"
+        );
+        rule.notes.push(Reason::new(Code::SecretsLeftOut, message));
     }
     cap(&mut rule.problems);
     cap(&mut rule.notes);

@@ -413,6 +413,16 @@ fn helm_is_a_warning_unless_the_workload_says_that_the_cluster_is_right() {
     assert!(Setting::default().rules(&workload, &[]).notes.is_empty());
 }
 
+#[test]
+fn pull_secrets_that_are_too_many_are_told() {
+    let mut workload = workload(&[("policy", "minor")], &["web=o/web:1.0"]);
+    let names = |count| (0..count).map(|n: usize| format!("s{n}").into()).collect();
+    workload.pull_secrets = names(20);
+    assert!(Setting::default().rules(&workload, &[]).notes.is_empty());
+    workload.pull_secrets = names(21);
+    assert_eq!(codes(&Setting::default().rules(&workload, &[]).notes), ["secrets-left-out"]);
+}
+
 fn keel(
     mode: KeelMode,
     annotations: &[(&str, &str)],

@@ -6,7 +6,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use supercargo::{
@@ -15,7 +15,11 @@ use supercargo::{
 };
 
 use super::clock;
-use crate::support::control_plane::{self, Namespace, audited_user};
+use crate::support::{
+    clock::SimClock,
+    control_plane::{self, Namespace, audited_user},
+    eventually,
+};
 
 /// A clock that stands still until it is moved.
 #[derive(Default)]
@@ -93,8 +97,50 @@ async fn the_command_that_an_error_prints_grants_the_right() {
         plane.kubectl(&command.split(' ').collect::<Vec<_>>());
     }
     // RBAC takes a moment to be seen.
-    crate::support::eventually("the right is there", async || {
-        secrets.docker_config(&ns.name, "pull", true).await.ok().flatten()
-    })
-    .await;
+    eventually("the right is there", async || secrets.docker_config(&ns.name, "pull", true).await.ok().flatten()).await;
+}
+
+#[tokio::test]
+async fn reads_take_turns_and_a_namespace_waits_for_itself() {
+    let plane = control_plane::shared().await;
+    let (many, one) = (plane.namespace("secrets-many").await, plane.namespace("secrets-one").await);
+    create(&one).await;
+    let user = audited_user();
+    let clock = SimClock::at("2026-03-01T12:00:00Z");
+    let secrets = Arc::new(PullSecrets::new(plane.client(&user).await, Arc::new(clock.clone())));
+    let (namespace, asked) = (many.name.clone(), secrets.clone());
+    let mut crowd = FuturesUnordered::new();
+    for n in 0..150 {
+        let (namespace, asked) = (namespace.clone(), asked.clone());
+        let read =
+            async move { asked.docker_config(&namespace, &format!("s{n}"), false).await.map(|text| text.is_some()) };
+        crowd.push(tokio::spawn(read));
+    }
+    // Ten at once, forty in the line; the others are told at once.
+    for n in 0..110 {
+        match crowd.next().await.unwrap().unwrap() {
+            Ok(found) => assert!(!found),
+            Err(error) => {
+                assert!(error.0.contains("40 reads of Secrets of that namespace are waiting"), "{n}: {error}")
+            }
+        }
+    }
+    assert_eq!(plane.audit(&user).len(), 10);
+    assert!(crowd.next().now_or_never().is_none());
+
+    let (name, asked) = (one.name.clone(), secrets.clone());
+    let victim = tokio::spawn(async move { asked.docker_config(&name, "pull", false).await });
+    clock.advance(Duration::from_millis(200)).await;
+    assert_eq!(victim.await.unwrap().unwrap().unwrap().expose_secret(), CONFIG);
+    eventually("its turn was the second one", async || (plane.audit(&user).len() == 12).then_some(())).await;
+
+    clock.advance(Duration::from_secs(1)).await;
+    eventually("ten more in a second", async || (plane.audit(&user).len() == 22).then_some(())).await;
+    // Those who go away take no turn.
+    drop(secrets);
+    for task in &crowd {
+        task.abort();
+    }
+    clock.advance(Duration::from_secs(20)).await;
+    assert_eq!(plane.audit(&user).len(), 22);
 }

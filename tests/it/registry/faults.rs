@@ -151,9 +151,11 @@ async fn bodies_have_their_limits() {
         (bench.client.digest(&web, &tag("manifest")).await.unwrap_err(), 4 << 20),
         (bench.client.image(&web, &tag("config")).await.unwrap_err(), 8 << 20),
         (bench.client.tags(&web).await.unwrap_err(), 64 << 20),
-        (bench.client.tags(&secret).await.unwrap_err(), 1 << 20),
+        (bench.client.tags(&secret).await.unwrap_err(), 64 << 10),
     ] {
-        assert_eq!(error.kind, RegistryErrorKind::Unavailable);
+        let is_token = error.message.contains("/secret");
+        let kind = if is_token { RegistryErrorKind::Auth } else { RegistryErrorKind::Unavailable };
+        assert_eq!(error.kind, kind);
         assert!(error.message.contains(&format!("sent more than {bytes} bytes")), "{}", error.message);
     }
 }
@@ -293,6 +295,53 @@ async fn a_token_server_that_fails_makes_the_look_fail(
     let error = bench.client.tags(&source(&server)).await.unwrap_err();
     assert_eq!(error.kind, RegistryErrorKind::Unavailable);
     assert!(error.message.contains(words) && !error.message.contains("hunter2"), "{}", error.message);
+}
+
+/// A registry with its token server, whose tokens are of that length.
+async fn with_tokens_of(length: usize) -> FaultServer {
+    FaultServer::start(move |seen, _| {
+        let challenge = format!(r#"Bearer realm="http://{}/token""#, seen.host);
+        match (seen.line.starts_with("GET /token"), seen.authorization.as_str()) {
+            (true, _) => {
+                answer(200, &[], serde_json::json!({"token": "t".repeat(length), "expires_in": 3600}).to_string())
+            }
+            (false, "") => answer(401, &[("www-authenticate", challenge.as_str())], ""),
+            (false, _) => page(&["1"], None),
+        }
+    })
+    .await
+}
+
+#[rstest::rstest]
+#[case::longest(16 << 10, None)]
+#[case::too_long((16 << 10) + 1, Some("a token of 16385 bytes"))]
+#[case::far_too_long(1 << 20, Some("sent more than 65536 bytes"))]
+#[tokio::test]
+async fn a_token_is_used_up_to_16_kib(#[case] length: usize, #[case] words: Option<&str>) {
+    let server = with_tokens_of(length).await;
+    let bench = Bench::new(Settings::default());
+    let tags = bench.client.tags(&source(&server)).await;
+    match words {
+        None => assert_eq!(tags.unwrap(), [tag("1")]),
+        Some(words) => assert_eq!(failed(tags, words), RegistryErrorKind::Auth),
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_kept_up_to_8_mib_the_last_used_ones() {
+    let server = with_tokens_of(16 << 10).await;
+    let bench = Bench::new(Settings::default());
+    let look = async |n: usize| {
+        let source = anonymous(repository(&format!("{}/web-{n}", server.host)));
+        bench.client.tags(&source).await.unwrap();
+        bench.requests("token")
+    };
+    for n in 0..700 {
+        look(n).await;
+        assert_eq!(look(0).await, n as u64 + 1, "what is in use stays");
+    }
+    assert_eq!(look(699).await, 700);
+    assert_eq!(look(1).await, 701, "what was not used makes room");
 }
 
 #[tokio::test]
