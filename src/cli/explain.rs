@@ -184,7 +184,7 @@ impl Offline {
             prerelease: self.prerelease,
             flavour: self.flavour,
             order: self.order,
-            allow: self.allow.as_deref().map(Arc::from),
+            allow: self.allow.iter().map(|regex| Arc::from(regex.as_str())).collect(),
             ignore: self.ignore.as_deref().map(globs),
             allow_downgrade: self.allow_downgrade.then_some(true),
         };

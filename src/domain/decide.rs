@@ -107,7 +107,7 @@ impl Decision {
 fn choose(asked: &Asked<'_>, judge: &dyn Judge) -> Decision {
     let best = judge.best();
     let choice = best.first().map(|&id| asked.listing.tag(id));
-    let mut reasons = vec![whole(asked, judge, choice)];
+    let mut reasons = vec![whole(asked, choice)];
     reasons.extend(losers(asked, judge, choice));
 
     let target = |&id| {
@@ -118,7 +118,7 @@ fn choose(asked: &Asked<'_>, judge: &dyn Judge) -> Decision {
 }
 
 /// The reason for the workload as a whole.
-fn whole(asked: &Asked<'_>, judge: &dyn Judge, choice: Option<&Tag>) -> Reason {
+fn whole(asked: &Asked<'_>, choice: Option<&Tag>) -> Reason {
     let policy = asked.policy;
     match (choice, asked.current.tag) {
         (Some(tag), Some(current)) => {
@@ -126,11 +126,11 @@ fn whole(asked: &Asked<'_>, judge: &dyn Judge, choice: Option<&Tag>) -> Reason {
         }
         (Some(tag), None) => Reason::of_tag(tag, Code::Chosen, format!("the best that `{policy}` takes")),
         (None, current) => {
-            let message = judge.nothing().unwrap_or_else(|| match current {
+            let message = match current {
                 _ if asked.listing.is_empty() => "the repository has no tags".to_owned(),
                 Some(current) => format!("no tag that `{policy}` takes is newer than `{current}`"),
                 None => format!("there is no tag that `{policy}` takes"),
-            });
+            };
             Reason::new(Code::UpToDate, message)
         }
     }
@@ -271,10 +271,15 @@ mod tests {
     }
 
     #[test]
-    fn a_level_that_the_current_tag_is_too_short_for_says_so() {
-        let decision = ask(&policy("patch", &Options::default()), Some("1.4"), &tags(&["1.5", "1.4.1"]));
-        assert_eq!(decision.reasons[0].code, Code::UpToDate);
-        assert_eq!(decision.reasons[0].message, "`patch` needs a tag with at least 3 numbers, and `1.4` has 2");
+    fn a_level_that_the_current_tag_is_too_short_for_is_a_problem_that_names_the_one_that_fits() {
+        for (level, current, fits) in
+            [("patch", "1.4", "`minor`"), ("patch", "v16", "`major`"), ("minor", "16", "`major`")]
+        {
+            let decision = ask(&policy(level, &Options::default()), Some(current), &tags(&["1.5", "1.4.1", "17"]));
+            let problem = decision.problem.unwrap();
+            assert_eq!((problem.code, decision.eligible), (Code::TooFewNumbers, vec![]));
+            assert!(problem.message.ends_with(&format!("{fits} fits it")), "{}", problem.message);
+        }
     }
 
     #[test]
@@ -318,7 +323,7 @@ mod tests {
         let problem = decide(&newest, current, &listing, &HashMap::new()).problem.unwrap();
         assert_eq!(problem.code, Code::TooManyTags);
 
-        let time = |number: usize| Some(Timestamp::from_second(number as i64).unwrap());
+        let time = |number: usize| Some(Timestamp::from_second(1_000_000_000 + number as i64).unwrap());
         let facts = (0..)
             .zip(&listed)
             .map(|(number, tag)| (tag.clone(), TagFacts { pushed: time(number), ..TagFacts::default() }));
@@ -339,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_pattern_that_is_too_large_when_compiled_is_a_problem_of_the_decision() {
-        let options = Options { allow: Some("(\\w{90}){90}".into()), ..Options::default() };
+        let options = Options { allow: vec!["(\\w{90}){90}".into()], ..Options::default() };
         for policy in [policy("minor", &options), policy("regex:(\\w{90}){90}", &Options::default())] {
             let decision = ask(&policy, Some("1.0.0"), &tags(&["1.0.1"]));
             let problem = decision.problem.unwrap();

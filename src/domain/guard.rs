@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{
     image::Repository,
+    policy::{self, NamedPolicies, Options, Policy},
     poll::{Schedule, parse_duration, show_duration},
     reason::{Code, Reason},
     target::Write,
@@ -39,6 +40,19 @@ impl Guard {
     pub fn covers(&self, namespace: &str) -> bool {
         self.namespaces.meet(namespace)
     }
+
+    /// What is wrong with the policies it lists: those that nothing could ever be.
+    pub fn problems<'a>(&'a self, named: &'a NamedPolicies) -> impl Iterator<Item = String> + 'a {
+        let listed = self.policies.iter().flat_map(|policies| &policies.0).map(|glob| glob.glob().glob());
+        listed.filter_map(|policy| {
+            let why = Policy::parse(policy, &Options::default(), named).err()?;
+            // A glob stands for many policies: only how it begins can be misspelt.
+            let begin = policy.split(['*', '?', '[', '{']).next().unwrap_or_default();
+            let fits = |kind: &&str| kind.starts_with(begin) || begin.starts_with(kind);
+            let is_glob = begin.len() < policy.len();
+            (!is_glob || !policy::BEGINNINGS.iter().any(fits)).then(|| format!("guards: policies: {why}"))
+        })
+    }
 }
 
 /// What forbids a policy (as it is written in the annotation) in that namespace.
@@ -50,6 +64,12 @@ pub fn refuse_policy(guards: &[Guard], namespace: &str, policy: &str) -> Option<
         .find(|(_, allowed)| !allowed.meet(policy))?;
     let message = format!("{guard} allows the policies {allowed} here, not `{}`", super::image::excerpt(policy));
     Some(Reason::new(Code::GuardPolicy, message))
+}
+
+/// The guard that lists policies for that namespace, if one does: what stands beside a policy there may only narrow it,
+/// since who wrote the list saw the policies and not the annotations.
+pub fn holds_policies<'a>(guards: &'a [Guard], namespace: &str) -> Option<&'a Guard> {
+    guards.iter().find(|guard| guard.policies.is_some() && guard.covers(namespace))
 }
 
 /// What forbids images of a repository in that namespace.
@@ -220,6 +240,26 @@ mod tests {
         );
         let repository = Repository::parse(repository).unwrap();
         assert_eq!(refuse_registry(&guards, "any", &repository).is_none(), allowed);
+    }
+
+    #[rstest::rstest]
+    #[case("ptach", Some("is `patch` meant?"))]
+    #[case("smever:*", Some("is `semver` meant?"))]
+    #[case("ptac*", Some("is no policy"))]
+    #[case("Patch", Some("is `patch` meant?"))]
+    #[case("named:nobody", Some("no policy file is named `nobody`"))]
+    #[case("patch", None)]
+    #[case("*", None)]
+    #[case("n*", None)]
+    #[case("{patch,minor}", None)]
+    #[case("named:*", None)]
+    #[case("regex:v[0-9]+", None)]
+    #[case("semver:>=1.*", None)]
+    fn a_policy_that_nothing_could_be_is_a_mistake_of_the_guard(#[case] policy: &str, #[case] says: Option<&str>) {
+        let guards = guards(&format!(r#"[{{"namespaces": ["*"], "policies": ["{policy}"]}}]"#));
+        let problems: Vec<String> = guards[0].problems(&NamedPolicies::default()).collect();
+        assert_eq!(problems.len(), usize::from(says.is_some()), "{problems:?}");
+        assert!(problems.iter().all(|problem| problem.contains(says.unwrap_or_default())), "{problems:?}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod hint;
 pub mod image;
 pub mod keel;
 mod listing;
+pub(crate) mod nearest;
 pub mod plan;
 pub mod policy;
 pub mod poll;

@@ -104,8 +104,9 @@ impl FromStr for Schedule {
         if text.starts_with('@') {
             return Err(ScheduleError(format!("`{}` is of another grammar; {ADVICE}", excerpt(text))));
         }
-        if parse_duration(text).is_ok() {
-            return Err(ScheduleError(format!("`{text}` alone is no schedule; write `every {text}`")));
+        // No cron line is one word.
+        if text.starts_with(|c: char| c.is_ascii_digit()) && !text.contains(char::is_whitespace) {
+            return Ok(Self::Every(parse_duration(text)?));
         }
         CronLine::parse(text).map(Self::Cron)
     }
@@ -312,7 +313,8 @@ mod tests {
     }
 
     #[rstest::rstest]
-    #[case("10m", "write `every 10m`")]
+    #[case("10", "the unit is missing")]
+    #[case("400d", "not between 1s and 366d")]
     #[case("@every 10m", "of another grammar")]
     #[case("@hourly", "of another grammar")]
     #[case("every 0s", "not between 1s and 366d")]
@@ -335,6 +337,7 @@ mod tests {
 
     #[rstest::rstest]
     #[case("every 10m", "every 10m")]
+    #[case("10m", "every 10m")]
     #[case("  every  1h30m ", "every 1h30m")]
     #[case("never", "never")]
     #[case("*/5  9-17 * *  Mon-Fri", "*/5 9-17 * * Mon-Fri")]

@@ -46,7 +46,7 @@ codes! {
     OutsideRange "outside-range" "The version is outside the policy's range.",
     NoMatch "no-match" "The tag does not match the policy's pattern.",
     NoOrderKey "no-order-key" "The tag has no part that the policy's order can compare.",
-    NoTime "no-time" "The registry gives no time for the tag.",
+    NoTime "no-time" "Neither the registry nor the image gives a time for the tag.",
     NotAllowed "not-allowed" "The tag does not match `allow`.",
     Ignored "ignored" "The tag matches `ignore`.",
     // The workload or container as a whole.
@@ -77,6 +77,7 @@ codes! {
     PolicyInvalid "policy-invalid" "The policy or one of its options does not parse or does not fit.",
     CurrentNotAVersion "current-not-a-version" "The policy compares versions, and the current tag is none.",
     CurrentNoTag "current-no-tag" "The image has no tag.",
+    TooFewNumbers "too-few-numbers" "The current tag has fewer numbers than the level of the policy needs, so nothing could ever be newer.",
     ImageInvalid "image-invalid" "The image is no valid reference.",
     TooManyTags "too-many-tags" "More tags than can be asked for their times; narrow them by a glob.",
     OverLimit "over-limit" "A limit is reached that keeps one workload or namespace from taking what others need.",

@@ -38,6 +38,8 @@ pub(super) struct Flags {
     pub(super) commit: bool,
     /// The first number is 1000 or more.
     pub(super) calendar: bool,
+    /// Which later numbers are dates, a bit for each; the last bit stands for all from the 16th on.
+    pub(super) dates: u16,
 }
 
 /// Buffers that parsing needs and that can be used again.
@@ -60,8 +62,13 @@ impl<'t> Version<'t> {
         let prefix = &tag[..start];
         let mut end = start + digits(&bytes[start..]);
         let mut numbers = 1;
+        let mut dates = 0;
         while bytes.get(end) == Some(&b'.') && bytes.get(end + 1).is_some_and(u8::is_ascii_digit) {
-            end += 1 + digits(&bytes[end + 1..]);
+            let length = digits(&bytes[end + 1..]);
+            if length >= 8 && is_date(&bytes[end + 1..=end + length]) {
+                dates |= 1 << (numbers - 1).min(15);
+            }
+            end += 1 + length;
             numbers += 1;
         }
         if numbers == 1 && (end - start > 3 || !base_of(prefix).is_empty()) {
@@ -78,7 +85,7 @@ impl<'t> Version<'t> {
         push_core(&mut scratch.key, core.as_bytes().split(|&b| b == b'.'));
         let (flags, flavour) = read_rest(rest, scratch);
         let calendar = core.bytes().take_while(|&b| b != b'.').skip_while(|&b| b == b'0').nth(3).is_some();
-        let flags = Flags { calendar, ..flags };
+        let flags = Flags { calendar, dates, ..flags };
         let numbers = u8::try_from(numbers).unwrap_or(u8::MAX);
         Some(Self { prefix, core, rest, numbers, flags, flavour, key: Key::take(&mut scratch.key) })
     }
@@ -226,8 +233,11 @@ fn core_start(tag: &[u8]) -> Option<usize> {
             _ => {}
         }
         at += tag[at..].iter().take_while(|b| b.is_ascii_alphanumeric()).count();
-        if !matches!(tag.get(at)?, b'-' | b'_' | b'.') {
-            return None;
+        match tag.get(at)? {
+            b'-' | b'_' => {}
+            // The digits of a word that ends with some are glued to what follows: `go1.22.3` is no version.
+            b'.' if !tag[at - 1].is_ascii_digit() => {}
+            _ => return None,
         }
         at += 1;
     }
@@ -235,6 +245,15 @@ fn core_start(tag: &[u8]) -> Option<usize> {
 
 fn digits(text: &[u8]) -> usize {
     text.iter().take_while(|b| b.is_ascii_digit()).count()
+}
+
+/// Whether digits begin with a day of a year of four digits, and hold a time or nothing after it.
+fn is_date(digits: &[u8]) -> bool {
+    let two = |at: usize| (digits[at] - b'0') * 10 + digits[at + 1] - b'0';
+    matches!(digits.len(), 8 | 10 | 12 | 14)
+        && matches!(two(0), 19 | 20)
+        && matches!(two(4), 1..=12)
+        && matches!(two(6), 1..=31)
 }
 
 fn is_lower_hex(b: &u8) -> bool {
@@ -276,7 +295,16 @@ mod tests {
     #[case("v7", "v", "7", "")]
     #[case("release-1.2.3", "release-", "1.2.3", "")]
     #[case("my_app.V1.2-alpine", "my_app.V", "1.2", "alpine")]
-    #[case("app1.2.3", "app1.", "2.3", "")]
+    #[case("py3-1.2.3", "py3-", "1.2.3", "")]
+    #[case("1.9.3-eksbuild.2", "", "1.9.3", "eksbuild")]
+    #[case("1.9.3-alpine-hotfix.2", "", "1.9.3", "alpine-hotfix")]
+    #[case("1.9.3-alpine_Hotfix.2", "", "1.9.3", "alpine-Hotfix")]
+    #[case("1.9.3-hotfix.2-alpine", "", "1.9.3", "hotfix.2-alpine")]
+    #[case("1.9.3-x.2", "", "1.9.3", "x.2")]
+    #[case("1.9.3-rancher1", "", "1.9.3", "")]
+    #[case("9.4-949.1714662671", "", "9.4", "")]
+    #[case("9.4-v949.171466", "", "9.4", "")]
+    #[case("1.4.2-3.11", "", "1.4.2", "3.11")]
     #[case("1.2.3-debian-12-r5", "", "1.2.3", "debian-12")]
     #[case("3.9.7-temurin-17", "", "3.9.7", "temurin-17")]
     #[case("1.2.3-alpine3.18", "", "1.2.3", "alpine3.18")]
@@ -296,6 +324,8 @@ mod tests {
     #[case("v")]
     #[case("latest")]
     #[case("alpine3.18")]
+    #[case("app1.2.3")]
+    #[case("go1.22.3")]
     #[case("build-9")]
     #[case("2022")]
     #[case("3b12345")]
@@ -319,6 +349,9 @@ mod tests {
     #[case("1.2.3-alpha.beta9", "1.2.3-alpha.beta10")]
     #[case("1.2.3-r9", "1.2.3-r10")]
     #[case("1.2.3-1-x-r9", "1.2.3-2-x-r1")]
+    #[case("1.2.3-eksbuild.9", "1.2.3-eksbuild.10")]
+    #[case("9.4-949.1714662671", "9.4-1123")]
+    #[case("9.4-1123", "9.4-1123.1717085015")]
     #[case("1.99999999999999999999", "1.100000000000000000000")]
     fn versions_have_their_order(#[case] lower: &str, #[case] greater: &str) {
         assert!(version(lower) < version(greater));
@@ -332,6 +365,20 @@ mod tests {
     #[case("1.2.3-abc1234", "1.2.3-def5678")]
     fn spelling_and_flavour_do_not_count(#[case] a: &str, #[case] b: &str) {
         assert_eq!(version(a), version(b));
+    }
+
+    #[rstest::rstest]
+    #[case("1.20231014.2", 0b01)]
+    #[case("1.2.20231014", 0b10)]
+    #[case("1.2.20231014120000.19991231", 0b110)]
+    #[case("20231014.1", 0)]
+    #[case("1.20231301", 0)]
+    #[case("1.20230132", 0)]
+    #[case("1.18991231", 0)]
+    #[case("1.202310141", 0)]
+    #[case("1.2023101", 0)]
+    fn dates_at_later_places_are_known(#[case] tag: &str, #[case] dates: u16) {
+        assert_eq!(version(tag).flags().dates, dates);
     }
 
     #[test]
@@ -382,6 +429,7 @@ mod tests {
             "rc1",
             "beta",
             "b1",
+            "hotfix.3",
             "m",
             "dev",
             "sha",

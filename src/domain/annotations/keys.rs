@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use super::{
     InitContainers, Pin,
-    globs::{NameGlob, globs},
-    nearest::nearest,
+    globs::{self, NameGlob, globs},
 };
 use crate::domain::{
     image::excerpt,
-    policy::{FlavourOption, NamedPolicies, Options, Order, Pattern, Policy, PrereleaseOption},
+    nearest::{is_meant, listed},
+    policy::{FlavourOption, NamedPolicies, Options, Order, Policy, PrereleaseOption, check_glob, check_regex},
     reason::{Code, Reason},
     target::{Write, is_name},
     workload::Workload,
@@ -20,9 +20,6 @@ pub const PREFIX: &str = "supercargo.dev/";
 
 /// The longest value that is read; `last-update`, which is ours, may be longer.
 const MAX_VALUE: usize = 1024;
-
-/// The longest regular expression.
-const MAX_REGEX: usize = 512;
 
 /// One key.
 struct Spec {
@@ -136,8 +133,7 @@ impl Layer {
             None => (rest, None),
         };
         let Some(spec) = find(name) else {
-            let near = nearest(name, SPECS.iter().map(|spec| spec.name).chain(["flavor"]));
-            let hint = near.map_or_else(String::new, |near| format!("; is `{PREFIX}{near}` meant?"));
+            let hint = is_meant(name, SPECS.iter().map(|spec| spec.name).chain(["flavor"]), PREFIX);
             return Err(unknown(format!(" is no key of supercargo's{hint}")));
         };
         if let Some(container) = container {
@@ -246,8 +242,10 @@ fn check(spec: &Spec, value: &str, named: &NamedPolicies) -> Result<(), (Code, S
         "prerelease" => PrereleaseOption::from_str(value).map(drop).map_err(policy_error),
         "flavour" => FlavourOption::from_str(value).map(drop).map_err(policy_error),
         "order" => Order::from_str(value).map(drop).map_err(policy_error),
-        "allow" => regex(value).map_err(invalid),
-        "ignore" => globs(value).map(drop).map_err(invalid),
+        "allow" => check_regex(value).map_err(|error| invalid(error.to_string())),
+        "ignore" => {
+            globs::list(value).iter().try_for_each(|glob| check_glob(glob)).map_err(|error| invalid(error.to_string()))
+        }
         "allow-downgrade" | "suspend" => boolean(value).map(drop).map_err(invalid),
         "poll" => value
             .parse::<crate::domain::poll::Schedule>()
@@ -272,17 +270,8 @@ fn nobody(value: &str, workload: &Workload) -> Option<String> {
 }
 
 fn no_container(name: &str, workload: &Workload) -> String {
-    let near = nearest(name, workload.containers.iter().map(|container| &*container.name));
-    let hint = near.map_or_else(String::new, |near| format!("; is `{near}` meant?"));
+    let hint = is_meant(name, workload.containers.iter().map(|container| &*container.name), "");
     format!("there is no container `{}`{hint}", excerpt(name))
-}
-
-fn regex(value: &str) -> Result<(), String> {
-    if value.len() > MAX_REGEX {
-        return Err(format!("a regular expression of more than {MAX_REGEX} bytes"));
-    }
-    // Compiled only when a decision needs it: a value that is read must cost little, whoever wrote it.
-    Pattern::regex(value).map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// `true` or `false`.
@@ -290,7 +279,7 @@ pub(super) fn boolean(value: &str) -> Result<bool, String> {
     match value {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err("write `true` or `false`".to_owned()),
+        _ => Err(listed(value, &["true", "false"])),
     }
 }
 

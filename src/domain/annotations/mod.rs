@@ -12,9 +12,10 @@ use std::{
 };
 
 use super::{
-    guard::{Guard, floor_interval, refuse_policy, refuse_registry, refuse_target},
+    guard::{Guard, floor_interval, holds_policies, refuse_policy, refuse_registry, refuse_target},
     image::{ImageRef, excerpt},
     keel::{self, KeelMode},
+    nearest::listed,
     policy::{NamedPolicies, Options, Policy},
     poll::Schedule,
     reason::{Code, Reason},
@@ -24,14 +25,12 @@ use super::{
 
 mod globs;
 mod keys;
-mod nearest;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use globs::list as globs;
 pub use keys::PREFIX;
 use keys::{Given, Layer, Place};
-pub(crate) use nearest::nearest;
 
 /// More reasons than this of one workload are counted only.
 const MAX_REASONS: usize = 20;
@@ -368,7 +367,8 @@ impl<'a> Reader<'a> {
     ) -> Watch {
         let name = &container.name;
         let mut problems = Vec::new();
-        let options = self.options(name, &mut problems);
+        let mut options = self.options(name, &mut problems);
+        let widened = self.narrow(&policy.value, name, &mut options);
         let pin = self.value("pin", name, &mut problems).unwrap_or_default();
         let read = match &policy.wrong {
             Some(wrong) => {
@@ -392,7 +392,7 @@ impl<'a> Reader<'a> {
         self.wrong.extend(problems.iter().cloned());
 
         let (guards, namespace) = (self.settings.guards, &self.workload.id.namespace);
-        problems.extend(refuse_policy(guards, namespace, &policy.value));
+        problems.extend(refuse_policy(guards, namespace, &policy.value).or(widened));
         match parsed {
             Ok(image) => problems.extend(refuse_registry(guards, namespace, &image.repository)),
             Err(error) => problems.push(Reason::new(Code::ImageInvalid, error.to_string())),
@@ -406,12 +406,32 @@ impl<'a> Reader<'a> {
     fn options(&self, container: &str, problems: &mut Vec<Reason>) -> Options {
         let mut text = |name| self.find(name, container).filter(|given| ok(given, problems));
         Options {
-            allow: text("allow").map(|given| given.value.as_str().into()),
+            allow: text("allow").map(|given| given.value.as_str().into()).into_iter().collect(),
             ignore: text("ignore").map(|given| globs::list(&given.value)),
             allow_downgrade: text("allow-downgrade").and_then(|given| keys::boolean(&given.value).ok()),
             prerelease: self.value("prerelease", container, problems),
             flavour: self.value("flavour", container, problems),
             order: self.value("order", container, problems),
+        }
+    }
+
+    /// Where a guard lists policies, options beside one may only narrow it; else what is wrong with them.
+    fn narrow(&self, policy: &str, container: &str, options: &mut Options) -> Option<Reason> {
+        let guard = holds_policies(self.settings.guards, &self.workload.id.namespace)?;
+        match options.within(&self.settings.named.options(policy)) {
+            Ok(narrowed) => {
+                *options = narrowed;
+                None
+            }
+            Err(key) => {
+                let shown = self.find(key, container).map(|given| given.shown.as_str()).unwrap_or_default();
+                let message = format!(
+                    "{guard} lists the policies that may be used here, so what stands beside `{}` may only narrow it \
+                     (`ignore`, `allow`, a stricter `prerelease`): take out {shown}",
+                    excerpt(policy),
+                );
+                Some(Reason::new(Code::GuardPolicy, message))
+            }
         }
     }
 
@@ -470,7 +490,7 @@ impl FromStr for Pin {
             "keep" => Ok(Self::Keep),
             "tag" => Ok(Self::Tag),
             "digest" => Ok(Self::Digest),
-            _ => Err("write `keep`, `tag` or `digest`".to_owned()),
+            _ => Err(listed(text, &["keep", "tag", "digest"])),
         }
     }
 }
@@ -483,7 +503,7 @@ impl FromStr for InitContainers {
             "same" => Ok(Self::Same),
             "all" => Ok(Self::All),
             "none" => Ok(Self::None),
-            _ => Err("write `same`, `all` or `none`".to_owned()),
+            _ => Err(listed(text, &["same", "all", "none"])),
         }
     }
 }

@@ -173,7 +173,7 @@ fn every_option_reaches_the_policy() {
         prerelease: prerelease.parse().ok(),
         flavour: flavour.parse().ok(),
         order: "numeric".parse().ok(),
-        allow: Some("v?[0-9.]+".into()),
+        allow: vec!["v?[0-9.]+".into()],
         ignore: Some(vec!["{a,b}-*".into(), "*-rc*".into()]),
         allow_downgrade: Some(true),
     };
@@ -188,7 +188,8 @@ fn every_option_reaches_the_policy() {
 #[case(&[("poll", "every 10m")], "every 10m", &[])]
 #[case(&[("poll", "TZ=Europe/Berlin 0 9 * * Mon-Fri")], "TZ=Europe/Berlin 0 9 * * Mon-Fri", &[])]
 #[case(&[("poll", "never")], "never", &[])]
-#[case(&[("poll", "10m")], "every 5m", &["poll-invalid"])]
+#[case(&[("poll", "10m")], "every 10m", &[])]
+#[case(&[("poll", "10")], "every 5m", &["poll-invalid"])]
 #[case(&[("poll", "every 5s")], "every 1m", &["guard-interval"])]
 fn poll_is_read_and_a_bad_one_falls_back(#[case] own: &[(&str, &str)], #[case] schedule: &str, #[case] notes: &[&str]) {
     let rule = read(&[&[("policy", "minor")], own].concat(), &[]);
@@ -217,16 +218,19 @@ fn suspend_and_write_are_read() {
 #[case("containers.web", "web", "annotation-unknown", "for the whole workload")]
 #[case("policy.web.x", "minor", "annotation-unknown", "there is no container `web.x`")]
 #[case("", "minor", "annotation-unknown", "is no key")]
-#[case("prerelease", "yes", "policy-invalid", "same, allow or never")]
+#[case("prerelease", "yes", "policy-invalid", "write `same`, `allow` or `never`")]
+#[case("prerelease", "Never", "policy-invalid", "is `never` meant?")]
 #[case("order", "reverse", "policy-invalid", "natural")]
-#[case("allow", "(", "annotation-invalid", "unclosed group")]
+#[case("allow", "1.[", "annotation-invalid", "unclosed character class, at character 3: `[`")]
 #[case("allow", "(?=x)", "annotation-invalid", "look-around")]
 #[case("ignore", "a[", "annotation-invalid", "`a[` is no glob")]
 #[case("ignore", "a,,b", "annotation-invalid", "an empty glob")]
+#[case("ignore", "1.4.*,^1.5.0$", "annotation-invalid", "no tag has a `^`")]
 #[case("containers", "", "annotation-invalid", "an empty glob")]
 #[case("init-containers", "some", "annotation-invalid", "write `same`, `all` or `none`")]
 #[case("allow-downgrade", "yes", "annotation-invalid", "write `true` or `false`")]
-#[case("suspend", "True", "annotation-invalid", "write `true` or `false`")]
+#[case("suspend", "True", "annotation-invalid", "write `true` or `false`; is `true` meant?")]
+#[case("pin", "Tag", "annotation-invalid", "is `tag` meant?")]
 #[case("pin", "sha", "annotation-invalid", "write `keep`, `tag` or `digest`")]
 #[case("write", "git:main", "target-unknown", "no Git target `main`")]
 #[case("write", "git:../x", "annotation-invalid", "`git:<target>`")]
@@ -365,6 +369,8 @@ fn policy_digest_cannot_be_pinned_to_a_tag() {
 
 #[rstest::rstest]
 #[case("minro")]
+#[case("glob:v1:*")]
+#[case("newest:^main")]
 #[case("semver:>=>=")]
 #[case("minor:1")]
 #[case("named:nobody")]
@@ -402,6 +408,89 @@ fn a_guard_refuses_policies_and_registries_and_lengthens_intervals() {
     assert_eq!(rule.schedule, "every 1h".parse().unwrap());
     assert_eq!(codes(&rule.notes), ["guard-interval"]);
     assert!(rule.notes[0].message.contains("the guard of the namespaces `prod`"), "{:?}", rule.notes);
+}
+
+#[rstest::rstest]
+#[case::ignore_adds(&[("ignore", "1.4.8*")], &[], "named:production")]
+#[case::allow_must_match_too(&[("allow", "1.4.*")], &[], "named:production")]
+#[case::a_stricter_prerelease(&[("prerelease", "never")], &[], "named:production")]
+#[case::a_wider_prerelease(&[("prerelease", "same")], &[], "!guard-policy")]
+#[case::any_prerelease(&[("prerelease", "allow")], &[], "!guard-policy")]
+#[case::a_flavour(&[("flavour", "debug")], &[], "!guard-policy")]
+#[case::the_other_spelling(&[("flavor", "any")], &[], "!guard-policy")]
+#[case::an_order(&[("order", "numeric")], &[], "!guard-policy")]
+#[case::a_downgrade(&[("allow-downgrade", "true")], &[], "!guard-policy")]
+#[case::of_one_container(&[("allow-downgrade.web", "true")], &[], "!guard-policy")]
+#[case::of_the_namespace(&[], &[("flavour", "any")], "!guard-policy")]
+#[case::of_the_namespace_for_one(&[], &[("prerelease.web", "allow")], "!guard-policy")]
+#[case::of_the_namespace_narrower(&[], &[("ignore", "1.4.8*")], "named:production")]
+#[case::a_plain_kind(&[("policy", "patch"), ("prerelease", "never")], &[], "patch")]
+#[case::a_plain_kind_widened(&[("policy", "patch"), ("prerelease", "allow")], &[], "!guard-policy")]
+#[case::a_plain_kind_with_a_flavour(&[("policy", "patch"), ("flavour", "any")], &[], "!guard-policy")]
+fn beside_a_policy_that_a_guard_lists_options_only_narrow(
+    #[case] own: &[(&str, &str)],
+    #[case] namespace: &[(&str, &str)],
+    #[case] expected: &str,
+) {
+    let own = [&[("policy", "named:production")], own].concat();
+    let workload = workload(&own, &["web=o/web:1.4.5"]);
+    let named = production();
+    let guards = serde_json::from_str(r#"[{"namespaces": ["prod"], "policies": ["named:production", "patch"]}]"#);
+    let guarded = Setting { named: named.clone(), guards: guards.unwrap(), ..Setting::default() };
+    let rule = guarded.rules(&workload, namespace);
+    assert_eq!((states(&rule), codes(&rule.problems)), (vec![expected.to_owned()], vec![]));
+    if let Watch::Problem(problems) = &rule.containers[0].state {
+        assert!(problems[0].message.starts_with("the guard of the namespaces `prod` lists"), "{problems:?}");
+        assert!(problems[0].message.contains("take out `supercargo.dev/"), "{problems:?}");
+    }
+    // Where no guard lists policies, they are what they were.
+    let guards = serde_json::from_str(
+        r#"[{"namespaces": ["other"], "policies": ["patch"]}, {"namespaces": ["prod"], "registries": ["*"]}]"#,
+    );
+    let free = Setting { named, guards: guards.unwrap(), ..Setting::default() };
+    let policy = if own.len() > 1 && own[1].0 == "policy" { "patch" } else { "named:production" };
+    assert_eq!(states(&free.rules(&workload, namespace)), [policy]);
+}
+
+fn production() -> NamedPolicies {
+    let file = "{name: production, policy: patch, ignore: ['1.4.7*'], prerelease: never, allow: '[0-9.]+(-rc1)?'}";
+    NamedPolicies::new([&serde_saphyr::from_str(file).unwrap()]).unwrap()
+}
+
+#[rstest::rstest]
+#[case(&[], "1.4.9")]
+#[case(&[("ignore", "1.4.9")], "1.4.8")]
+#[case(&[("allow", "1\\.4\\.[78].*")], "1.4.8")]
+#[case(&[("allow", ".*"), ("ignore", "1.4.[89]")], "1.4.6")]
+fn the_filters_of_a_policy_that_a_guard_lists_stay_in_force(#[case] own: &[(&str, &str)], #[case] expected: &str) {
+    use crate::domain::{
+        decide::{Current, Listing, decide},
+        image::Tag,
+    };
+    let guards = serde_json::from_str(r#"[{"namespaces": ["prod"], "policies": ["named:production"]}]"#);
+    let setting = Setting { named: production(), guards: guards.unwrap(), ..Setting::default() };
+    let own = [&[("policy", "named:production")], own].concat();
+    let rule = setting.rules(&workload(&own, &["web=o/web:1.4.5"]), &[]);
+    let Watch::Watched { policy, .. } = &rule.containers[0].state else { panic!("{rule:?}") };
+    let tag = |text: &str| Tag::parse(text).unwrap();
+    let tags = ["1.4.5", "1.4.6", "1.4.7", "1.4.8", "1.4.9", "1.4.9-debug", "1.4.10-rc1"].map(tag);
+    let current = tag("1.4.5");
+    let current = Current { tag: Some(&current), digest: None };
+    let decision = decide(policy, current, &Listing::new(&tags), &Default::default());
+    assert_eq!(decision.choice().unwrap().tag, tag(expected));
+}
+
+#[test]
+fn an_option_of_keels_does_not_widen_what_a_guard_lists() {
+    let guards = || serde_json::from_str(r#"[{"namespaces": ["prod"], "policies": ["patch", "glob:*"]}]"#).unwrap();
+    let setting = Setting { keel: KeelMode::Apply, guards: guards(), ..Setting::default() };
+    for (annotations, expected) in [
+        (&[("keel.sh/policy", "patch")][..], "patch"),
+        (&[("keel.sh/policy", "patch"), ("keel.sh/matchPreRelease", "false")], "!guard-policy"),
+        (&[("keel.sh/policy", "patch"), ("flavour", "any")], "!guard-policy"),
+    ] {
+        assert_eq!(states(&setting.rules(&workload(annotations, &["web=o/web:1.0.0"]), &[])), [expected]);
+    }
 }
 
 #[test]
@@ -506,7 +595,6 @@ fn without_a_policy_of_keels_the_namespace_default_applies() {
 
 #[rstest::rstest]
 #[case("keel.sh/approvals", "1", "not-built")]
-#[case("keel.sh/notify", "team-a", "not-built")]
 #[case("keel.sh/imageVolumes", "true", "not-built")]
 #[case("keel.sh/imagePullSecret", "other", "keel-unsupported")]
 #[case("keel.sh/monitorContainers", "nobody", "keel-unsupported")]
@@ -538,6 +626,13 @@ fn a_policy_of_keels_that_cannot_be_read_blocks_and_lets_no_default_through() {
 fn a_key_of_keels_that_asks_for_nothing_is_taken(#[case] key: &str, #[case] value: &str) {
     let rule = keel(KeelMode::Apply, &[("keel.sh/policy", "minor"), (key, value)], &[], &[]);
     assert_eq!((states(&rule)[0].as_str(), codes(&rule.problems)), ("minor", vec![]));
+}
+
+#[test]
+fn notices_that_keel_would_send_are_noted_and_block_nothing() {
+    let rule = keel(KeelMode::Apply, &[("keel.sh/policy", "minor"), ("keel.sh/notify", "team-a")], &[], &[]);
+    assert_eq!((codes(&rule.notes), codes(&rule.problems)), (vec!["not-built"], vec![]));
+    assert_eq!(states(&rule)[0], "minor");
 }
 
 #[test]

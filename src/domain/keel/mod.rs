@@ -220,7 +220,7 @@ fn item(given: &Given, index: usize, key: &Key, workload: &Workload) -> Item {
         return item;
     }
     let Some(name) = key.known else {
-        let near = super::annotations::nearest(key.key, KEYS.iter().map(|(name, _)| *name));
+        let near = super::nearest::nearest(key.key, KEYS.iter().map(|(name, _)| *name));
         let hint = near.map_or_else(String::new, |near| format!(" (Keel knows `{near}`)"));
         item.blocks = Some(Reason::new(
             Code::KeelUnsupported,
@@ -329,7 +329,14 @@ fn item(given: &Given, index: usize, key: &Key, workload: &Workload) -> Item {
         "keel.sh/approvalDeadline" if given.value("keel.sh/approvals").is_some_and(|n| n != "0") => {
             item.blocks = not_built(key.key, "approvals");
         }
-        "keel.sh/notify" if !key.value.is_empty() => item.blocks = not_built(key.key, "channels for notices"),
+        "keel.sh/notify" if !key.value.is_empty() => {
+            let text = format!(
+                "`{}: {}`: supercargo sends no notices yet; what it does is in Events, logs and metrics",
+                key.key,
+                excerpt(key.value)
+            );
+            item.note = Some(Reason::new(Code::NotBuilt, text));
+        }
         "keel.sh/releaseNotes" => {
             item.differs.push("supercargo sends no release notes along: take it out".into());
         }

@@ -176,7 +176,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_glob_of_keels_matches_what_it_matched(
-            pattern in "[a-c*?\\[\\]{}!^.\\\\-]{1,8}",
+            pattern in "[a-c*?\\[\\]{}.\\\\-]{1,8}",
             tag in "[a-c][a-c.-]{0,8}",
         ) {
             let parts: Vec<String> = pattern.split('*').map(regex::escape).collect();

@@ -83,7 +83,7 @@ impl RawOptions {
             prerelease: self.prerelease.as_deref().map(str::parse).transpose()?,
             flavour: self.flavour.as_deref().map(str::parse).transpose()?,
             order: self.order.as_deref().map(str::parse).transpose()?,
-            allow: self.allow.as_deref().map(Arc::from),
+            allow: self.allow.iter().map(|regex| Arc::from(regex.as_str())).collect(),
             ignore: self.ignore.as_ref().map(|globs| globs.iter().map(|glob| Arc::from(glob.as_str())).collect()),
             allow_downgrade: self.allow_downgrade,
         })

@@ -11,7 +11,7 @@ const MAX_GLOBS: usize = 64;
 /// The filters of a policy.
 #[derive(Debug)]
 pub(in crate::domain) struct Filters {
-    allow: Option<(Arc<str>, Pattern)>,
+    allow: Vec<(Arc<str>, Pattern)>,
     ignore: Vec<(Arc<str>, Pattern)>,
 }
 
@@ -29,7 +29,7 @@ impl Filters {
             return Err(PolicyError(format!("ignore: more than {MAX_GLOBS} globs: join some with {{a,b}}")));
         }
         Ok(Self {
-            allow: options.allow.as_ref().map(|text| compile("allow", text, Pattern::regex)).transpose()?,
+            allow: options.allow.iter().map(|text| compile("allow", text, Pattern::regex)).collect::<Result<_, _>>()?,
             ignore: globs.iter().map(|text| compile("ignore", text, Pattern::glob)).collect::<Result<_, _>>()?,
         })
     }
@@ -44,7 +44,7 @@ impl Filters {
             let matcher = pattern.matcher().map_err(|error| PolicyError(format!("{option}: {error}")))?;
             Ok::<_, PolicyError>((text.clone(), matcher))
         };
-        let allow = self.allow.as_ref().map(|allow| ready("allow", allow)).transpose()?;
+        let allow = self.allow.iter().map(|allow| ready("allow", allow)).collect::<Result<_, _>>()?;
         let ignore = self.ignore.iter().map(|ignore| ready("ignore", ignore)).collect::<Result<_, _>>()?;
         Ok(Ready { allow, ignore })
     }
@@ -53,22 +53,20 @@ impl Filters {
 /// Filters in use by one decision.
 #[derive(Debug)]
 pub(in crate::domain) struct Ready {
-    allow: Option<(Arc<str>, Matcher)>,
+    allow: Vec<(Arc<str>, Matcher)>,
     ignore: Vec<(Arc<str>, Matcher)>,
 }
 
 impl Ready {
     /// Whether a tag stays.
     pub(in crate::domain) fn pass(&self, tag: &str) -> bool {
-        self.allow.as_ref().is_none_or(|(_, allow)| allow.matches(tag))
+        self.allow.iter().all(|(_, allow)| allow.matches(tag))
             && !self.ignore.iter().any(|(_, ignore)| ignore.matches(tag))
     }
 
     /// Why it does not.
     pub(in crate::domain) fn refusal(&self, tag: &str) -> Option<(Code, String)> {
-        if let Some((text, allow)) = &self.allow
-            && !allow.matches(tag)
-        {
+        if let Some((text, _)) = self.allow.iter().find(|(_, allow)| !allow.matches(tag)) {
             return Some((Code::NotAllowed, format!("does not match `allow`: {}", excerpt(text))));
         }
         let (text, _) = self.ignore.iter().find(|(_, ignore)| ignore.matches(tag))?;

@@ -31,8 +31,6 @@ pub(super) struct Above {
     pub(super) level: Level,
     /// With what keys of the level begin.
     pub(super) start: Vec<u8>,
-    /// Whether the current version has numbers enough for the level.
-    pub(super) fits: bool,
     numbers: u8,
     revision: bool,
 }
@@ -56,10 +54,6 @@ impl Level {
         }
     }
 
-    pub(super) fn needed(self) -> usize {
-        self.kept().1
-    }
-
     pub(super) fn judge<'a>(self, asked: &Asked<'a>) -> Result<Box<dyn Judge + 'a>, Reason> {
         let Some(tag) = asked.current.tag else {
             let message = format!("the image has no tag, and `{}` compares versions: give it one", asked.policy);
@@ -75,10 +69,21 @@ impl Level {
             return Err(Reason::new(Code::CurrentNotAVersion, message));
         };
         let (kept, needed) = self.kept();
+        let has = current.precision();
+        if has < needed {
+            let fits = if has == 1 { Self::Major } else { Self::Minor };
+            let has = if has == 1 { "1 number".to_owned() } else { format!("{has} numbers") };
+            let message = format!(
+                "`{}` needs a tag with {needed} numbers or more, and `{current}` has {has}, so that it could never take \
+                 anything: `{}` fits it",
+                asked.policy,
+                fits.name(),
+            );
+            return Err(Reason::new(Code::TooFewNumbers, message));
+        }
         let above = Above {
             level: self,
             start: current.start_of(kept),
-            fits: current.precision() >= needed,
             numbers: current.numbers(),
             revision: current.has_revision(),
         };
@@ -94,7 +99,7 @@ impl Above {
             Some(Code::OtherPrecision)
         } else if entry.flags.revision && !self.revision {
             Some(Code::Revision)
-        } else if !self.fits || !entry.key.starts_with(&self.start) {
+        } else if !entry.key.starts_with(&self.start) {
             Some(Code::OutsideLevel)
         } else {
             None

@@ -20,6 +20,7 @@ pub use cases::{Example, ExampleTag, Failure, Vector};
 pub use file::{PolicyFile, RawOptions};
 pub use named::NamedPolicies;
 pub use options::{FlavourOption, Options, Order, PrereleaseOption};
+pub(crate) use pattern::{check_glob, check_regex};
 
 use std::{
     fmt,
@@ -31,6 +32,7 @@ use super::{
     decide::Asked,
     image::excerpt,
     listing::{Entry, TagId},
+    nearest::is_meant,
     reason::{Code, Reason},
 };
 use filters::Filters;
@@ -42,6 +44,16 @@ use semver::Range;
 
 pub(super) use digest::decide as decide_digest;
 pub(super) use newest::candidates as newest_candidates;
+
+/// The kinds that are whole by themselves.
+const ALONE: [&str; 7] = ["patch", "minor", "major", "all", "digest", "never", "newest"];
+
+/// The kinds that an argument may follow.
+const WITH_ARGUMENT: [&str; 5] = ["semver", "glob", "regex", "newest", "named"];
+
+/// What every policy begins with.
+pub(super) const BEGINNINGS: [&str; 12] =
+    ["patch", "minor", "major", "all", "digest", "never", "newest", "semver:", "glob:", "regex:", "newest:", "named:"];
 
 /// What an argument, a filter or a name may be long, in bytes.
 const MAX_TEXT: usize = 512;
@@ -86,11 +98,6 @@ pub(super) trait Judge {
 
     /// Why a tag is not eligible, if it is not, filters aside. The entry is there if the tag is a version.
     fn refusal(&self, tag: TagId, entry: Option<&Entry>) -> Option<(Code, String)>;
-
-    /// Why nothing can be eligible, where the tags are not the reason.
-    fn nothing(&self) -> Option<String> {
-        None
-    }
 }
 
 /// What must be known before a policy can decide.
@@ -235,11 +242,17 @@ impl Kind {
             ("patch" | "minor" | "major" | "all" | "digest" | "never", Some(_)) => {
                 bad(format!("`{kind}` takes no argument: write {kind} alone"))
             }
-            _ => bad(format!(
-                "`{}` is no policy: write patch, minor, major, all, semver:<range>, glob:<pattern>, \
-                 regex:<pattern>, newest[:<glob>], digest, never or named:<name>",
-                excerpt(text)
-            )),
+            _ => {
+                let meant = match argument {
+                    None => is_meant(kind, ALONE.into_iter(), ""),
+                    Some(_) => is_meant(kind, WITH_ARGUMENT.into_iter(), ""),
+                };
+                bad(format!(
+                    "`{}` is no policy: write patch, minor, major, all, semver:<range>, glob:<pattern>, \
+                     regex:<pattern>, newest[:<glob>], digest, never or named:<name>{meant}",
+                    excerpt(text)
+                ))
+            }
         }
     }
 }

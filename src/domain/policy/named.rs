@@ -50,6 +50,12 @@ impl NamedPolicies {
         self.0.files.keys().map(AsRef::as_ref)
     }
 
+    /// The options that a policy brings itself: those of its file, if it is a named one.
+    pub fn options(&self, policy: &str) -> Options {
+        let file = policy.strip_prefix("named:").and_then(|name| self.0.files.get(name));
+        file.map(|file| file.options.clone()).unwrap_or_default()
+    }
+
     pub(super) fn get(&self, name: &str) -> Result<&Named, PolicyError> {
         self.0.files.get(name).ok_or_else(|| {
             let names: Vec<&str> = self.names().collect();

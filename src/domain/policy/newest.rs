@@ -21,10 +21,21 @@ struct Newest<'a> {
 
 pub(super) fn judge<'a>(glob: Option<&Pattern>, asked: &Asked<'a>) -> Result<Box<dyn Judge + 'a>, Reason> {
     let glob = glob.map(Pattern::matcher).transpose()?;
+    let passing = || passing(glob.as_ref(), asked.filters, asked.listing);
+    let is_timed = |tag: &Tag| time_of(asked, tag).is_some();
+    let (all, timed) = passing().fold((0, 0), |(all, timed), (_, tag)| (all + 1, timed + usize::from(is_timed(tag))));
     // Where the listing brought the times, there may be any number.
-    let untimed = |tag: &Tag| time_of(asked, tag).is_none();
-    if passing(glob.as_ref(), asked.filters, asked.listing).any(|(_, tag)| untimed(tag)) {
-        few(asked.policy, passing(glob.as_ref(), asked.filters, asked.listing))?;
+    if timed < all {
+        few(asked.policy, passing())?;
+    }
+    // What cannot be compared with the current tag might be a way back.
+    let matches = |tag: &Tag| glob.as_ref().is_none_or(|glob| glob.matches(tag.as_str()));
+    let is_current = |tag: &Tag| Some(tag) == asked.current.tag && matches(tag);
+    if let Some((_, tag)) = asked.listing.tags().find(|(_, tag)| is_current(tag) && !is_timed(tag)) {
+        return Err(no_time(&format!("`{tag}` has"), asked.policy));
+    }
+    if timed == 0 && all > 0 {
+        return Err(no_time("the tags have", asked.policy));
     }
     let current = asked.current.tag.and_then(|tag| time_of(asked, tag));
     Ok(Box::new(Newest { asked: *asked, glob, current }))
@@ -64,8 +75,25 @@ fn passing<'a>(
     listing.tags().filter(move |(_, tag)| pass(tag.as_str()))
 }
 
+fn no_time(what: &str, policy: &Policy) -> Reason {
+    let message = format!(
+        "{what} no time of a push or a build (builders that can repeat a build write 1970 or 1980 in its place), and \
+         `{policy}` compares times: use glob:, regex: or a level"
+    );
+    Reason::new(Code::NoTime, message)
+}
+
 fn time_of(asked: &Asked<'_>, tag: &Tag) -> Option<Timestamp> {
-    asked.facts.get(tag).and_then(|facts| facts.pushed.or(facts.created))
+    let facts = asked.facts.get(tag)?;
+    [facts.pushed, facts.created].into_iter().flatten().find(|time| is_time(*time))
+}
+
+/// Builders that can repeat a build write the epoch in place of its time, or the first time that a ZIP file can hold.
+fn is_time(time: Timestamp) -> bool {
+    const FIRST_DAY_ENDS: i64 = 86_400;
+    const OF_ZIP: std::ops::Range<i64> = 315_532_800..315_532_803;
+    let second = time.as_second();
+    second >= FIRST_DAY_ENDS && !OF_ZIP.contains(&second)
 }
 
 impl Newest<'_> {
@@ -89,7 +117,7 @@ impl Judge for Newest<'_> {
             return Some((Code::NoMatch, format!("does not match `{}`", self.asked.policy)));
         }
         match (self.time(tag), self.current) {
-            (None, _) => Some((Code::NoTime, "the registry gives no time for it".to_owned())),
+            (None, _) => Some((Code::NoTime, "nothing says when it was pushed or built".to_owned())),
             (Some(time), Some(current)) if time <= current => {
                 Some((Code::NotNewer, format!("of {time}, not later than the current one of {current}")))
             }

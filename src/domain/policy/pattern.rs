@@ -5,7 +5,7 @@ use std::sync::Arc;
 use regex_syntax::ast;
 
 use super::{
-    Judge, Order, PolicyError,
+    Judge, MAX_TEXT, Order, PolicyError,
     compiled::{MAX_COMPILED, Matcher, Part},
 };
 use crate::domain::{
@@ -29,18 +29,12 @@ pub(in crate::domain) struct Pattern {
 impl Pattern {
     /// Reads a glob: `*`, `?`, `[...]` (negated by `!` or `^`), `{a,b}`.
     pub(super) fn glob(text: &str) -> Result<Self, PolicyError> {
-        let bad = |why: String| PolicyError(format!("`{}` is no glob: {why}; write for example main-*", excerpt(text)));
-        let glob = globset::GlobBuilder::new(text)
-            .empty_alternates(true)
-            .backslash_escape(true)
-            .build()
-            .map_err(|error| bad(error.kind().to_string()))?;
-        Ok(Self { written: text.into(), text: glob.regex().into() })
+        Ok(Self { written: text.into(), text: parse_glob(text)?.regex().into() })
     }
 
     /// Reads a regex.
-    pub(in crate::domain) fn regex(text: &str) -> Result<Self, PolicyError> {
-        let read = |text: &str| ast::parse::Parser::new().parse(text).map_err(|error| error.kind().to_string());
+    pub(super) fn regex(text: &str) -> Result<Self, PolicyError> {
+        let read = |text: &str| ast::parse::Parser::new().parse(text).map_err(|error| pointed(text, &error));
         // On its own first, so that it cannot end the group that is put around it.
         read(text).map_err(|why| unusable(text, &why))?;
         let whole = format!(r"\A(?:{text})\z");
@@ -166,6 +160,69 @@ impl Judge for Matching<'_> {
     }
 }
 
+/// Whether a glob can be used, without compiling it.
+pub(crate) fn check_glob(text: &str) -> Result<(), PolicyError> {
+    if text.is_empty() {
+        return Err(PolicyError("an empty glob; write globs, joined by commas".to_owned()));
+    }
+    parse_glob(text).map(drop)
+}
+
+/// Whether a regex can be used.
+pub(crate) fn check_regex(text: &str) -> Result<(), PolicyError> {
+    if text.len() > MAX_TEXT {
+        return Err(PolicyError(format!("longer than {MAX_TEXT} bytes: shorten it")));
+    }
+    Pattern::regex(text).map(drop)
+}
+
+fn parse_glob(text: &str) -> Result<globset::Glob, PolicyError> {
+    if let Some(odd) = in_no_tag(text) {
+        let odd = excerpt(odd.encode_utf8(&mut [0; 4]));
+        let why = format!("no tag has a `{odd}`, so it matches nothing; `allow` takes regular expressions");
+        return Err(no_glob(text, &why));
+    }
+    let glob = globset::GlobBuilder::new(text).empty_alternates(true).build();
+    glob.map_err(|error| no_glob(text, &error.kind().to_string()))
+}
+
+fn no_glob(text: &str, why: &str) -> PolicyError {
+    PolicyError(format!("`{}` is no glob: {why}; write for example main-*", excerpt(text)))
+}
+
+/// A character outside `[...]` that is no part of a glob and that no tag has.
+fn in_no_tag(glob: &str) -> Option<char> {
+    let mut rest = glob.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '[' => {
+                // A `]` that comes first is one of the class.
+                let class = rest.as_str();
+                let inner = class.strip_prefix(['!', '^']).unwrap_or(class);
+                let from = class.len() - inner.len() + usize::from(inner.starts_with(']'));
+                // One that is never closed is the parser's to refuse.
+                let end = class[from..].find(']')?;
+                rest = class[from + end + 1..].chars();
+            }
+            '_' | '.' | '-' | '*' | '?' | '{' | ',' | '}' | ']' => {}
+            c if c.is_ascii_alphanumeric() => {}
+            odd => return Some(odd),
+        }
+    }
+    None
+}
+
+/// What is wrong with a regex, and where.
+fn pointed(text: &str, error: &ast::Error) -> String {
+    let at = error.span().start.offset;
+    match text.get(at..).filter(|rest| !rest.is_empty()) {
+        Some(rest) => {
+            format!("{}, at character {}: `{}`", error.kind(), text[..at].chars().count() + 1, excerpt(rest))
+        }
+        None => format!("{}, at its end", error.kind()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -205,6 +262,40 @@ mod tests {
     #[case("(?P<order>a)(?P<order>b)")]
     fn what_does_not_compile_is_refused(#[case] regex: &str) {
         assert!(Pattern::regex(regex).and_then(|pattern| pattern.matcher()).is_err());
+    }
+
+    #[rstest::rstest]
+    #[case("^1.5.0$", "no tag has a `^`")]
+    #[case("regexp:^1", "no tag has a `:`")]
+    #[case("1.5.* ", "no tag has a ` `")]
+    #[case("1\\.5", "no tag has a `\\\\`")]
+    #[case("(a)", "no tag has a `(`")]
+    #[case("[^a]|b", "no tag has a `|`")]
+    #[case("[]^]:", "no tag has a `:`")]
+    #[case("ü", "no tag has a `ü`")]
+    #[case("[^a", "unclosed")]
+    fn a_glob_that_no_tag_can_match_is_refused(#[case] glob: &str, #[case] says: &str) {
+        let error = Pattern::glob(glob).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+        assert_eq!(check_glob(glob).unwrap_err().to_string(), error);
+    }
+
+    #[rstest::rstest]
+    #[case("[^a]")]
+    #[case("[]^:]x")]
+    #[case("{1,2}.?-[!/]_*")]
+    fn what_stands_in_brackets_may_be_anything(#[case] glob: &str) {
+        assert!(Pattern::glob(glob).is_ok() && check_glob(glob).is_ok());
+    }
+
+    #[rstest::rstest]
+    #[case("1.[", "unclosed character class, at character 3: `[`")]
+    #[case("ü(a", "unclosed group, at character 2: `(a`")]
+    #[case("a(?=b)", "look-around, including look-ahead and look-behind, is not supported, at character 2: `(?=b)`")]
+    #[case(r"(.)\1", r"backreferences are not supported, at character 4: `\\1`")]
+    fn a_mistake_in_a_regex_is_pointed_at(#[case] regex: &str, #[case] says: &str) {
+        let error = Pattern::regex(regex).unwrap_err().to_string();
+        assert!(error.contains(&format!(": {says};")), "{error}");
     }
 
     proptest! {

@@ -90,7 +90,8 @@ impl<'a> Rules<'a> {
             return Some(Code::OtherPrefix);
         }
         if let Some(current) = &self.current {
-            if entry.flags.calendar && !current.flags().calendar {
+            let of_current = current.flags();
+            if entry.flags.calendar && !of_current.calendar || entry.flags.dates & !of_current.dates != 0 {
                 return Some(Code::CalendarJump);
             }
             if !self.allows_downgrade() && entry.key <= *current.key() {
@@ -230,8 +231,7 @@ impl Judge for Rules<'_> {
             }
             Code::Revision => format!("has a revision, and {shown} has none"),
             Code::OutsideLevel => match &self.test {
-                Test::Level(above) if above.fits => format!("beyond `{}` of {shown}", above.level.name()),
-                Test::Level(above) => format!("{shown} has fewer than {} numbers", above.level.needed()),
+                Test::Level(above) => format!("beyond `{}` of {shown}", above.level.name()),
                 Test::Range(_) => "outside the range".to_owned(),
             },
             Code::Prerelease => match (self.options.prerelease.unwrap_or_default(), &self.test) {
@@ -246,17 +246,5 @@ impl Judge for Rules<'_> {
             _ => "outside the range".to_owned(),
         };
         Some((broken, message))
-    }
-
-    fn nothing(&self) -> Option<String> {
-        match (&self.test, &self.current) {
-            (Test::Level(above), Some(current)) if !above.fits => Some(format!(
-                "`{}` needs a tag with at least {} numbers, and `{current}` has {}",
-                above.level.name(),
-                above.level.needed(),
-                current.precision()
-            )),
-            _ => None,
-        }
     }
 }

@@ -6,7 +6,7 @@ use super::{Flags, PRERELEASE, RELEASE, Scratch, is_lower_hex};
 use crate::domain::sortkey::{END, push_lower, push_number};
 
 /// Words before the digits of a revision.
-const REVISION_WORDS: &[&str] = &["r", "ls", "rev", "build", "p", "pl", "patch", "k3s", "rke2r"];
+const REVISION_WORDS: &[&str] = &["r", "ls", "rev", "build", "p", "pl", "patch", "k3s", "rke2r", "rancher"];
 
 /// Reads what follows the core, and finishes the key.
 pub(super) fn read_rest<'t>(rest: &'t str, scratch: &mut Scratch) -> (Flags, Cow<'t, str>) {
@@ -47,9 +47,15 @@ pub(super) fn read_rest<'t>(rest: &'t str, scratch: &mut Scratch) -> (Flags, Cow
             }
         } else if bytes.split(|&b| b == b'.').any(is_commit) {
             flags.commit = true;
-        } else if let Some(number) = revision(bytes, first, end == whole.len()) {
+        } else if let Some(numbers) = revision(bytes, first, end == whole.len()) {
             flags.revision = true;
-            push_number(&mut scratch.revisions, number);
+            for number in numbers.split(|&b| b == b'.') {
+                push_number(&mut scratch.revisions, number);
+            }
+        } else if let Some(word) = counted(bytes, end == whole.len()) {
+            flags.revision = true;
+            flavour.add(whole, start, start + word);
+            push_number(&mut scratch.revisions, &bytes[word + 1..]);
         } else {
             flavour.add(whole, start, end);
         }
@@ -138,15 +144,23 @@ pub(super) fn is_commit(part: &[u8]) -> bool {
     }
 }
 
-/// The digits of a revision.
+/// How long the word of a counted flavour is (`eksbuild.13`).
+fn counted(segment: &[u8], last: bool) -> Option<usize> {
+    let word = segment.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+    let number = segment[word..].strip_prefix(b".").filter(|_| last && word >= 2)?;
+    is_digits(number).then_some(word)
+}
+
+/// The digits of a revision, with dots between them where it has several numbers.
 fn revision(segment: &[u8], first: bool, last: bool) -> Option<&[u8]> {
     if is_digits(segment) {
         return (first || last && segment.len() >= 5).then_some(segment);
     }
-    if let ([b'v' | b'V', number @ ..], true) = (segment, first)
-        && is_digits(number)
-    {
-        return Some(number);
+    if first {
+        let numbers = segment.strip_prefix(b"v").or_else(|| segment.strip_prefix(b"V")).unwrap_or(segment);
+        if is_digits(numbers) || is_dotted_build(numbers) {
+            return Some(numbers);
+        }
     }
     if !(first || last) || !segment.last()?.is_ascii_digit() {
         return None;
@@ -170,6 +184,12 @@ pub(in crate::domain) fn push_identifier(out: &mut Vec<u8>, part: &[u8]) {
         }
         _ => push_lower(out, part),
     }
+}
+
+/// `949.1714662671`: a build's number and its time, not a version of something else.
+fn is_dotted_build(text: &[u8]) -> bool {
+    let mut numbers = text.rsplit(|&b| b == b'.');
+    numbers.next().is_some_and(|last| last.len() >= 5 && is_digits(last)) && numbers.all(is_digits)
 }
 
 fn is_digits(text: &[u8]) -> bool {

@@ -232,6 +232,8 @@ proptest! {
     ) {
         let tags: Vec<Tag> = tags.into_iter().collect();
         let decision = ask(&policy, &current, &tags);
+        // A problem is about the policy, whatever the tags.
+        prop_assume!(decision.problem.is_none());
         for tag in tags.iter().filter(|tag| **tag != current) {
             let count = decision.reasons.iter().filter(|reason| reason.tag.as_ref() == Some(tag)).count();
             prop_assert_eq!(count, 1, "{}: {}", tag, decision);
@@ -241,7 +243,7 @@ proptest! {
     #[test]
     fn no_policy_makes_parsing_panic(kind in "(semver|glob|regex|newest|named|minor|.{0,6}):?", text in text_of(PATTERN_PARTS, 12)) {
         let named = NamedPolicies::default();
-        let options = Options { allow: Some(text.as_str().into()), ..Options::default() };
+        let options = Options { allow: vec![text.as_str().into()], ..Options::default() };
         for options in [Options::default(), options] {
             if let Ok(policy) = Policy::parse(&format!("{kind}{text}"), &options, &named) {
                 let tags = ["1.2.3", "1.2.3-rc1", "v2.3", "main-1", "x"].map(|tag| Tag::parse(tag).unwrap());
