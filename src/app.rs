@@ -214,6 +214,7 @@ fn engine_settings(args: &RunArgs, config: &Config) -> Settings {
             None => Arc::new(config.operator_serves()),
             Some(_) => Arc::new(|_, _| true),
         },
+        argocd_namespaces: Arc::new(config.argocd_namespaces()),
         await_namespaces: args.repository.git.is_none(),
         keep_reasons: false,
     }

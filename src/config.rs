@@ -24,6 +24,7 @@ mod forge;
 mod git;
 mod poke;
 mod policies;
+mod registry;
 mod repository;
 
 pub use forge::{AppConfig, RequestConfig};
@@ -31,6 +32,7 @@ pub use git::{Author, Commits, GitConfig, GitCredentials, SigningConfig, Signing
 pub use poke::{PokeConfig, ReceiverConfig, RefreshConfig};
 use policies::named_policies;
 pub use policies::{policies, policy_files};
+pub use registry::{CredentialsConfig, RegistryConfig};
 pub use repository::RepositoryArgs;
 
 /// The longest configuration or policy file that is read.
@@ -119,36 +121,26 @@ pub struct Config {
     pub hooks: BTreeMap<String, HookConfig>,
     /// `git`
     pub git: Vec<GitConfig>,
+    /// `argocd`
+    pub argocd: ArgoCdConfig,
     /// What decisions need of them.
     pub targets: Arc<Targets>,
     /// The shipped policies and those of `--policies`.
     pub named: Arc<NamedPolicies>,
 }
 
-/// One entry of `registries`.
+/// Where Argo CD is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RegistryConfig {
-    /// The host as images write it.
-    pub host: String,
-    /// Plain HTTP.
-    #[serde(default)]
-    pub insecure: bool,
-    /// A file of certificates (PEM) that are trusted for this host.
-    pub ca: Option<PathBuf>,
-    /// The operator's own credentials for it.
-    pub credentials: Option<CredentialsConfig>,
-    /// The namespaces whose workloads they serve.
-    #[serde(default)]
+pub struct ArgoCdConfig {
+    /// The namespaces (globs) whose Applications are Argo CD's; in others anybody may make one.
     pub namespaces: Vec<String>,
 }
 
-/// Where the operator's credentials for a registry are.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CredentialsConfig {
-    /// A docker config file (`config.json`), read again when it changes.
-    pub file: PathBuf,
+impl Default for ArgoCdConfig {
+    fn default() -> Self {
+        Self { namespaces: vec!["argocd".to_owned()] }
+    }
 }
 
 /// One sender of `hooks`.
@@ -190,6 +182,8 @@ struct Raw {
     hooks: BTreeMap<String, HookConfig>,
     #[serde(default)]
     git: Vec<GitConfig>,
+    #[serde(default)]
+    argocd: ArgoCdConfig,
     channels: Option<serde::de::IgnoredAny>,
     slack: Option<serde::de::IgnoredAny>,
     approvers: Option<serde::de::IgnoredAny>,
@@ -246,12 +240,15 @@ impl Config {
             }
         }
         let named = named_policies(files.policies.as_deref(), &mut problems);
+        problems.extend(raw.guards.iter().flat_map(|guard| guard.problems(&named)));
+        problems.extend(globs(&raw.argocd.namespaces).err().map(|error| format!("argocd: namespaces: {error}")));
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }
         let targets = Arc::new(git::targets(&git));
         let guards = raw.guards.into();
-        Ok(Self { registries: raw.registries, guards, hooks, git, targets, named: Arc::new(named) })
+        let (registries, argocd) = (raw.registries, raw.argocd);
+        Ok(Self { registries, guards, hooks, git, argocd, targets, named: Arc::new(named) })
     }
 
     /// Whether the operator's own credentials for a repository's host may serve a namespace.
@@ -265,6 +262,12 @@ impl Config {
         move |repository, namespace| hosts.get(repository.host()).is_some_and(|globs| globs.is_match(namespace))
     }
 
+    /// Whether the Applications of a namespace are Argo CD's.
+    pub fn argocd_namespaces(&self) -> impl Fn(&str) -> bool + Send + Sync + 'static {
+        let globs = globs(&self.argocd.namespaces).unwrap_or_default();
+        move |namespace| globs.is_match(namespace)
+    }
+
     /// What the files say now that were read for this configuration: when it differs, they are read again.
     pub fn fingerprint(&self, files: &FileArgs) -> Vec<(PathBuf, String)> {
         let listed = files.policies.as_deref().map(|dir| policy_files(dir).unwrap_or_default()).unwrap_or_default();
@@ -272,31 +275,6 @@ impl Config {
         let certificates = certificates.chain(self.git.iter().filter_map(|target| target.ca.clone()));
         let paths = files.config.iter().cloned().chain(listed).chain(certificates);
         paths.map(|path| (path.clone(), std::fs::read_to_string(&path).unwrap_or_default())).collect()
-    }
-}
-
-impl RegistryConfig {
-    fn problems(&self) -> Vec<String> {
-        let host = &self.host;
-        let mut problems = Vec::new();
-        if Repository::parse(&format!("{host}/x")).map(|r| r.host() != self::host(host)).unwrap_or(true) {
-            problems.push(format!("registries: `{host}` is no host: write it as images do (registry.local:5000)"));
-        }
-        if self.credentials.is_some() && self.namespaces.is_empty() {
-            problems.push(format!(
-                "registries: {host}: `credentials` needs `namespaces`: the namespaces (globs) whose workloads they serve"
-            ));
-        }
-        if self.credentials.is_none() && !self.namespaces.is_empty() {
-            problems.push(format!("registries: {host}: `namespaces` belongs to `credentials`, and there are none"));
-        }
-        if let Err(error) = globs(&self.namespaces) {
-            problems.push(format!("registries: {host}: namespaces: {error}"));
-        }
-        if let Some(path) = &self.ca {
-            problems.extend(read_text(path).err().map(|error| format!("registries: {host}: ca: {error}")));
-        }
-        problems
     }
 }
 

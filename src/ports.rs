@@ -16,7 +16,7 @@ use crate::domain::{
     poll::Schedule,
     reason::{Code, Reason},
     update::{Update, UpdateId},
-    workload::{ApplicationId, Workload, WorkloadId},
+    workload::{Application, ApplicationId, Workload, WorkloadId},
 };
 
 /// Reads registries (OCI distribution-spec). Nothing is cached here but tokens and challenges.
@@ -126,8 +126,8 @@ pub enum ClusterChange {
     Namespace(NamespaceDefaults),
     /// A Namespace is gone.
     NamespaceGone(String),
-    /// Argo CD has this Application.
-    Application(ApplicationId),
+    /// Argo CD has this Application, new or changed.
+    Application(Application),
     /// It has it no more.
     ApplicationGone(ApplicationId),
     /// Every watch has delivered its first full list.

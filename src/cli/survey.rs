@@ -59,6 +59,7 @@ pub(super) fn settings(config: &Config, keel: KeelMode) -> Settings {
         targets: config.targets.clone(),
         dry_run: false,
         operator_serves: Arc::new(config.operator_serves()),
+        argocd_namespaces: Arc::new(config.argocd_namespaces()),
         await_namespaces: false,
         keep_reasons: true,
     }

@@ -1,31 +1,33 @@
-//! Argo CD's Applications, of which only the names matter: a workload whose instance label names one is Argo CD's, and
-//! after a push to Git they are asked to look there.
+//! Argo CD's Applications, of which only the names and destinations matter: a workload there whose instance label names
+//! one is Argo CD's, and after a push to Git they are asked to look there.
 //!
 //! Whether Argo CD is installed is asked once, at the start. Without the right to list Applications the label says
 //! nothing, as without Argo CD.
 
 use std::{
+    borrow::Cow,
     hash::{BuildHasher, RandomState},
     sync::Arc,
 };
 
 use futures::future::BoxFuture;
 use http::Request;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams},
-    core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
     runtime::watcher,
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     failure, foreign, in_time,
     watch::{Closed, MAX_DELAY, Outlet, Source, Without, delays, follow},
 };
 use crate::{
-    domain::workload::ApplicationId,
+    domain::workload::{Application, ApplicationId},
     ports::{Clock, ClusterChange, ClusterError, Refresh},
 };
 
@@ -46,7 +48,17 @@ struct ApiObject {
     kind: String,
 }
 
-type Application = PartialObjectMeta<DynamicObject>;
+/// An Application, of which its status, by far the most, is not kept. Decoding never fails for what tenants may write
+/// into it, so that one odd object does not cost the whole list.
+#[derive(Debug, Clone, Deserialize)]
+struct Object {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Value,
+}
+
+/// They may be large.
+const PAGE: u32 = 20;
 
 /// Tells of every Application.
 pub(super) async fn watch(client: Client, outlet: Outlet) {
@@ -54,17 +66,17 @@ pub(super) async fn watch(client: Client, outlet: Outlet) {
         if !is_installed(&client, &outlet).await {
             return outlet.delivered().await;
         }
-        let api: Api<Application> = Api::all_with(client, &resource());
+        let api: Api<Object> = Api::all_with(client, &resource());
         let source = Source {
             api,
-            config: watcher::Config::default(),
+            config: watcher::Config::default().page_size(PAGE),
             what: "applications of Argo CD".to_owned(),
             without: Some(Without { note: "an instance label does not tell that Argo CD sets an image", change: None }),
         };
         let hashes = RandomState::new();
-        let read = |object: Application| {
-            let id = id(&object);
-            (id.clone(), hashes.hash_one(&id), ClusterChange::Application(id))
+        let read = |object: Object| {
+            let application = Application { id: id(&object), destination: destination(&object.spec) };
+            (application.id.clone(), hashes.hash_one(&application), ClusterChange::Application(application))
         };
         follow(source, read, id, ClusterChange::ApplicationGone, &outlet).await
     }
@@ -145,6 +157,39 @@ impl Refresh for Applications {
     }
 }
 
-fn id(object: &Application) -> ApplicationId {
+impl Resource for Object {
+    type DynamicType = ApiResource;
+    type Scope = kube::core::DynamicResourceScope;
+
+    fn kind(resource: &ApiResource) -> Cow<'_, str> {
+        resource.kind.as_str().into()
+    }
+
+    fn group(resource: &ApiResource) -> Cow<'_, str> {
+        resource.group.as_str().into()
+    }
+
+    fn version(resource: &ApiResource) -> Cow<'_, str> {
+        resource.version.as_str().into()
+    }
+
+    fn plural(resource: &ApiResource) -> Cow<'_, str> {
+        resource.plural.as_str().into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+fn destination(spec: &Value) -> String {
+    spec.pointer("/destination/namespace").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn id(object: &Object) -> ApplicationId {
     ApplicationId { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }

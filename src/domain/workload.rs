@@ -152,6 +152,15 @@ impl ApplicationId {
     }
 }
 
+/// What an Application says of the workloads it claims.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Application {
+    /// Which one.
+    pub id: ApplicationId,
+    /// `spec.destination.namespace`: where its workloads are; empty if it names none.
+    pub destination: String,
+}
+
 /// A workload, pruned to what a decision needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {

@@ -39,5 +39,5 @@ mod tell;
 pub use assess::Assessment;
 pub use inbox::Inbox;
 pub use run::{Inputs, Ports, run};
-pub use settings::{OperatorServes, Settings};
+pub use settings::{ArgoCdNamespaces, OperatorServes, Settings};
 pub use survey::survey;

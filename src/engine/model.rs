@@ -186,6 +186,7 @@ fn settings(keel: KeelMode) -> Settings {
         targets: Arc::default(),
         dry_run: false,
         operator_serves: Arc::new(|_, _| false),
+        argocd_namespaces: Arc::new(|_| false),
         await_namespaces: true,
         keep_reasons: false,
     }

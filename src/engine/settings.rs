@@ -7,6 +7,9 @@ use crate::domain::{guard::Guard, image::Repository, keel::KeelMode, policy::Nam
 /// Whether the operator's own credentials for a repository's host may serve a namespace.
 pub type OperatorServes = Arc<dyn Fn(&Repository, &str) -> bool + Send + Sync>;
 
+/// Whether the Applications of a namespace are Argo CD's.
+pub type ArgoCdNamespaces = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// What the engine is told at the start, and whenever the configuration is read anew.
 #[derive(Clone)]
 pub struct Settings {
@@ -24,6 +27,8 @@ pub struct Settings {
     pub dry_run: bool,
     /// See [`OperatorServes`].
     pub operator_serves: OperatorServes,
+    /// See [`ArgoCdNamespaces`].
+    pub argocd_namespaces: ArgoCdNamespaces,
     /// Whether a workload is left alone until its Namespace's defaults are known.
     pub await_namespaces: bool,
     /// Whether the reasons for single tags are kept (a command shows them, the operator does not).

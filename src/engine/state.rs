@@ -25,7 +25,7 @@ use crate::{
         report::Verdict,
         target::Write,
         update::{Update, UpdateId},
-        workload::{ApplicationId, Owner, Workload, WorkloadId},
+        workload::{Application, ApplicationId, Owner, Workload, WorkloadId},
     },
     ports::{ClusterChange, NamespaceDefaults, Observed, RegistryError},
 };
@@ -34,8 +34,8 @@ use crate::{
 pub(super) struct State {
     pub(super) settings: Settings,
     namespaces: HashMap<Arc<str>, Namespace>,
-    /// Instance labels that mean an Application of Argo CD, and how many Applications each may mean.
-    claims: HashMap<String, usize>,
+    /// Instance labels, and the Applications of Argo CD that each may mean.
+    claims: HashMap<String, Vec<Application>>,
     /// Whether the cluster has told of everything.
     synced: bool,
     sources: Sources,
@@ -124,8 +124,8 @@ impl State {
                     self.forget_namespace(&name);
                 }
             }
-            ClusterChange::Application(application) => self.claim(&application, true),
-            ClusterChange::ApplicationGone(application) => self.claim(&application, false),
+            ClusterChange::Application(application) => self.claim(&application.id, Some(&application)),
+            ClusterChange::ApplicationGone(id) => self.claim(&id, None),
             ClusterChange::Synced => {
                 self.synced = true;
                 self.assess_all();
@@ -176,17 +176,24 @@ impl State {
     /// Who sets a workload's images, where it is somebody else.
     pub(super) fn owner(&self, workload: &Workload) -> Option<Owner> {
         let elsewhere = matches!(workload.owner, Some(Owner::Elsewhere(_)));
-        let claimed = workload.instance.as_deref().is_some_and(|instance| self.claims.contains_key(instance));
+        let claims = workload.instance.as_deref().and_then(|instance| self.claims.get(instance));
+        // Whoever may make an Application somewhere must not hold up the workloads of others.
+        let counts = |application: &Application| {
+            *application.destination == *workload.id.namespace
+                && (self.settings.argocd_namespaces)(&application.id.namespace)
+        };
+        let claimed = claims.is_some_and(|applications| applications.iter().any(counts));
         if claimed && !elsewhere { workload.claimed() } else { workload.owner.clone() }
     }
 
-    /// An Application of Argo CD comes or goes. Before the cluster has told of everything nothing is assessed.
-    fn claim(&mut self, application: &ApplicationId, comes: bool) {
-        let labels = application.labels();
+    /// An Application of Argo CD comes, changes or goes. Before the cluster has told of everything nothing is assessed.
+    fn claim(&mut self, id: &ApplicationId, application: Option<&Application>) {
+        let labels = id.labels();
         for label in &labels {
-            let count = self.claims.entry(label.clone()).or_default();
-            *count = if comes { *count + 1 } else { count.saturating_sub(1) };
-            if *count == 0 {
+            let named = self.claims.entry(label.clone()).or_default();
+            named.retain(|other| other.id != *id);
+            named.extend(application.cloned());
+            if named.is_empty() {
                 self.claims.remove(label);
             }
         }

@@ -29,11 +29,19 @@ spec:
 "#;
 
 async fn application(plane: &ControlPlane, method: Method, namespace: &str, name: &str) {
+    application_for(plane, method, namespace, name, namespace).await;
+}
+
+/// One that deploys to another namespace than its own.
+async fn application_for(plane: &ControlPlane, method: Method, namespace: &str, name: &str, destination: &str) {
     let metadata = json!({"name": name, "namespace": namespace});
-    let object = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": metadata});
+    let spec = json!({"destination": {"server": "https://kubernetes.default.svc", "namespace": destination}});
+    let object =
+        json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": metadata, "spec": spec});
     let collection = format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/applications");
     let (path, body) = match method {
         Method::POST => (collection, Some(&object)),
+        Method::PATCH => (format!("{collection}/{name}"), Some(&object)),
         _ => (format!("{collection}/{name}"), None),
     };
     plane.request(method, &path, body).await.unwrap();
@@ -87,6 +95,10 @@ async fn a_workload_whose_instance_label_names_an_application_is_left_to_argo_cd
     plane.kubectl(&["apply", "-k", concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/base")]);
     let home = Namespace { plane: &plane, name: "supercargo".to_owned() };
     let namespace = plane.namespace_with("argocd", json!({})).await;
+    let tenant = plane.namespace_with("tenant", json!({})).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.yaml");
+    std::fs::write(&config, format!("argocd: {{namespaces: [{}]}}\n", namespace.name)).unwrap();
     application(&plane, Method::POST, &namespace.name, "shop").await;
 
     // Without the right the label says nothing, and that is told.
@@ -98,7 +110,16 @@ async fn a_workload_whose_instance_label_names_an_application_is_left_to_argo_cd
     drop(without);
 
     with_component(&plane, "argocd", "list").await;
-    let _operator = operator(&home, &[]).await;
+    // A tenant's own Application claims nothing, and one of Argo CD's only where it deploys to.
+    application_for(&plane, Method::POST, &tenant.name, "mine", &namespace.name).await;
+    let operator = operator(&home, &["--config", config.to_str().unwrap()]).await;
+    for instance in ["mine", &format!("{}_mine", tenant.name)] {
+        let name = instance.replace('_', "-");
+        namespace.create(&labelled(&name, &old, instance).to_string()).await;
+        runs(&namespace, &name, &[&new]).await;
+    }
+    tenant.create(&labelled("shop", &old, "shop").to_string()).await;
+    runs(&tenant, "shop", &[&new]).await;
     let other_namespace = format!("{}_shop", namespace.name);
     for (name, instance) in [("web", "shop"), ("elsewhere", &*other_namespace), ("helms", "other")] {
         namespace.create(&labelled(name, &old, instance).to_string()).await;
@@ -116,6 +137,16 @@ async fn a_workload_whose_instance_label_names_an_application_is_left_to_argo_cd
     runs(&namespace, "web", &[&new]).await;
     runs(&namespace, "elsewhere", &[&new]).await;
     runs(&namespace, "late", &[&old]).await;
+
+    // And what moves.
+    application_for(&plane, Method::PATCH, &namespace.name, "late", &tenant.name).await;
+    runs(&namespace, "late", &[&new]).await;
+    tenant.create(&labelled("late", &old, "late").to_string()).await;
+    event_says(&tenant, "late", "Argo CD's Application \"late\"").await;
+    // The configuration says where Argo CD is, and may be changed.
+    std::fs::write(&config, "argocd: {namespaces: []}\n").unwrap();
+    runs(&tenant, "late", &[&new]).await;
+    drop(operator);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,6 +95,62 @@ async fn an_editor_of_a_workload_does_not_get_around_a_guard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn options_beside_a_policy_that_a_guard_lists_do_not_widen_it() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let tags = ["1.4.0", "1.4.5", "1.4.6", "1.4.7", "1.4.8-debug", "1.4.9-rc1"];
+    registry.push_tags("web", tags).await;
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    let production = plane.namespace("g-options").await;
+    let loose = plane.namespace_with("g-loose", json!({"supercargo.dev/prerelease": "allow"})).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, named) = (folder.path().join("config.yaml"), folder.path().join("policies"));
+    std::fs::create_dir(&named).unwrap();
+    let ours = "name: production\npolicy: patch\nignore: ['1.4.7*']\nprerelease: never\n";
+    std::fs::write(named.join("production.yaml"), ours).unwrap();
+    let namespaces = format!("[{}, {}]", production.name, loose.name);
+    write(&file, &format!("guards:\n- {{namespaces: {namespaces}, policies: ['named:production']}}\n"));
+    let with = |key: &str, value: &str| {
+        let mut annotations = policy("named:production");
+        annotations[format!("supercargo.dev/{key}")] = json!(value);
+        annotations
+    };
+    for (name, tag, annotations) in [
+        ("prerelease", "1.4.5", with("prerelease", "allow")),
+        ("downgrade", "1.4.5", with("allow-downgrade", "true")),
+        ("of-one", "1.4.5", with("flavour.web", "any")),
+        ("order", "1.4.5", with("order", "semver")),
+        ("ignore", "1.4.5", with("ignore", "nothing")),
+        ("allow", "1.4.6", with("allow", "1\\.4\\.[0-9]+")),
+        ("narrower", "1.4.5", with("ignore", "1.4.6")),
+    ] {
+        production.create(&deployment(name, &image(tag), annotations).to_string()).await;
+    }
+    loose.create(&deployment("by-default", &image("1.4.5"), policy("named:production")).to_string()).await;
+    let flags = ["-n", &loose.name, "--config", file.to_str().unwrap(), "--policies", named.to_str().unwrap()];
+    let operator = Operator::start(plane, &Setup::in_namespace(&production, "1s").with(&flags)).await;
+
+    for (namespace, name) in [
+        (&production, "prerelease"),
+        (&production, "downgrade"),
+        (&production, "of-one"),
+        (&production, "order"),
+        (&loose, "by-default"),
+    ] {
+        let said = event_says(namespace, name, "guard-policy").await;
+        assert!(said.contains(&format!("the guard of the namespaces `{}`", production.name)), "{said}");
+    }
+    // What narrows is read: a neighbour's look at the same list shows that there was time to do wrong.
+    runs(&production, "ignore", &[&image("1.4.6")]).await;
+    registry.push_tags("web", ["1.4.10"]).await;
+    for name in ["ignore", "allow", "narrower"] {
+        runs(&production, name, &[&image("1.4.10")]).await;
+    }
+    let (written, wrong) = (written(plane, &operator.user), ["1.4.0", "1.4.7", "1.4.8-debug", "1.4.9-rc1"]);
+    assert_eq!(written.len(), 4, "{written:?}");
+    assert!(!wrong.iter().any(|tag| format!("{written:?}").contains(&image(tag))), "{written:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_configuration_takes_effect_and_a_broken_one_leaves_the_old_in_force() {
     let (plane, registry) = (shared().await, Registry::start().await);
     registry.push_tags("web", ["1.0.0", "1.1.0"]).await;
