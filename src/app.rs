@@ -23,6 +23,7 @@ use crate::{
     domain::{
         hint::Source,
         image::{Digest, ImageRef, Tag},
+        tags::Tags,
     },
     engine::{self, Inbox, Inputs, Ports, Settings},
     git::forges::FORGES,
@@ -306,7 +307,7 @@ impl Replaceable {
 }
 
 impl Registry for Replaceable {
-    fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Vec<Tag>, RegistryError>> {
+    fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
         let client = self.get();
         Box::pin(async move { client.tags(source).await })
     }

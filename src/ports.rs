@@ -15,6 +15,7 @@ use crate::domain::{
     plan::{Approved, Plan},
     poll::Schedule,
     reason::{Code, Reason},
+    tags::Tags,
     update::{Update, UpdateId},
     workload::{Application, ApplicationId, Workload, WorkloadId},
 };
@@ -22,7 +23,7 @@ use crate::domain::{
 /// Reads registries (OCI distribution-spec). Nothing is cached here but tokens and challenges.
 pub trait Registry: Send + Sync {
     /// All tags of a repository, or an error: never a part of them.
-    fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Vec<Tag>, RegistryError>>;
+    fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>>;
 
     /// The digest a tag points to now, by one HEAD.
     fn digest<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>>;

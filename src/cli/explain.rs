@@ -25,6 +25,7 @@ use crate::{
         policy::{FlavourOption, NamedPolicies, Options, Order, Policy, PolicyError, PrereleaseOption},
         reason::Reason,
         report::{Report, Verdict},
+        tags::{Collector, Tags},
         workload::KindSpec,
     },
 };
@@ -202,7 +203,7 @@ impl Offline {
         }
         let tags = read_tags(self.tags.as_deref().unwrap_or(Path::new("-")))?;
         let current = Current { tag: self.current.as_ref(), digest: None };
-        let decision = decide(&policy, current, &Listing::new(&tags), &HashMap::new());
+        let decision = decide(&policy, current, &Listing::new(tags), &HashMap::new());
         Ok(Ok(Explanation::new(policy.as_str().into(), self.current, decision)))
     }
 }
@@ -236,7 +237,7 @@ impl Explanation {
 }
 
 /// Reads tags, one a line. Blank lines and what no registry would have are passed over, the latter with a note.
-fn read_tags(path: &Path) -> anyhow::Result<Vec<Tag>> {
+fn read_tags(path: &Path) -> anyhow::Result<Tags> {
     let mut text = String::new();
     let source: Box<dyn std::io::Read> = if path == Path::new("-") {
         Box::new(stdin())
@@ -246,17 +247,12 @@ fn read_tags(path: &Path) -> anyhow::Result<Vec<Tag>> {
     };
     source.take(MAX_TAGS).read_to_string(&mut text).with_context(|| path.display().to_string())?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let (mut tags, mut dropped) = (Vec::new(), 0);
-    for line in lines {
-        match Tag::parse(line) {
-            Ok(tag) => tags.push(tag),
-            Err(_) => dropped += 1,
-        }
-    }
+    let mut tags = Collector::default();
+    let dropped = lines.filter(|line| !tags.push(line)).count();
     match dropped {
         0 => {}
         1 => eprintln!("note: 1 line is no tag and is left out"),
         _ => eprintln!("note: {dropped} lines are no tags and are left out"),
     }
-    Ok(tags)
+    Ok(tags.finish())
 }

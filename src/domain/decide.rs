@@ -112,19 +112,19 @@ fn choose(asked: &Asked<'_>, judge: &dyn Judge) -> Decision {
 
     let target = |&id| {
         let tag = asked.listing.tag(id);
-        Target { tag: tag.clone(), digest: asked.facts.get(tag).and_then(|facts| facts.digest.clone()) }
+        Target { tag: Tag::of(tag), digest: asked.facts.get(tag).and_then(|facts| facts.digest.clone()) }
     };
     Decision { eligible: best.iter().map(target).collect(), problem: None, reasons }
 }
 
 /// The reason for the workload as a whole.
-fn whole(asked: &Asked<'_>, choice: Option<&Tag>) -> Reason {
+fn whole(asked: &Asked<'_>, choice: Option<&str>) -> Reason {
     let policy = asked.policy;
     match (choice, asked.current.tag) {
         (Some(tag), Some(current)) => {
-            Reason::of_tag(tag, Code::Chosen, format!("the best that `{policy}` takes from `{current}`"))
+            Reason::of_tag(&Tag::of(tag), Code::Chosen, format!("the best that `{policy}` takes from `{current}`"))
         }
-        (Some(tag), None) => Reason::of_tag(tag, Code::Chosen, format!("the best that `{policy}` takes")),
+        (Some(tag), None) => Reason::of_tag(&Tag::of(tag), Code::Chosen, format!("the best that `{policy}` takes")),
         (None, current) => {
             let message = match current {
                 _ if asked.listing.is_empty() => "the repository has no tags".to_owned(),
@@ -137,19 +137,19 @@ fn whole(asked: &Asked<'_>, choice: Option<&Tag>) -> Reason {
 }
 
 /// A reason for each of the newest tags that lost.
-fn losers(asked: &Asked<'_>, judge: &dyn Judge, choice: Option<&Tag>) -> Vec<Reason> {
+fn losers(asked: &Asked<'_>, judge: &dyn Judge, choice: Option<&str>) -> Vec<Reason> {
     let index = asked.listing.index();
     let mut reasons = Vec::new();
     for &(id, place) in &index.newest {
         let tag = asked.listing.tag(id);
-        if Some(tag) == choice || Some(tag) == asked.current.tag {
+        if Some(tag) == choice || Some(tag) == asked.current.tag.map(Tag::as_str) {
             continue;
         }
         if reasons.len() == EXPLAINED {
             break;
         }
         let entry = place.map(|place| &index.versions[place as usize]);
-        let refusal = asked.filters.refusal(tag.as_str()).or_else(|| judge.refusal(id, entry));
+        let refusal = asked.filters.refusal(tag).or_else(|| judge.refusal(id, entry));
         let (code, message) = refusal.unwrap_or_else(|| {
             let better = match (choice, asked.current.tag) {
                 (Some(choice), _) => format!("eligible, but `{choice}` is better"),
@@ -158,7 +158,7 @@ fn losers(asked: &Asked<'_>, judge: &dyn Judge, choice: Option<&Tag>) -> Vec<Rea
             };
             (Code::NotBest, better)
         });
-        reasons.push(Reason::of_tag(tag, code, message));
+        reasons.push(Reason::of_tag(&Tag::of(tag), code, message));
     }
     reasons
 }
@@ -191,7 +191,10 @@ impl fmt::Display for Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::policy::{NamedPolicies, Options};
+    use crate::domain::{
+        policy::{NamedPolicies, Options},
+        tags::Tags,
+    };
 
     fn tag(text: &str) -> Tag {
         Tag::parse(text).unwrap()
@@ -212,7 +215,7 @@ mod tests {
     fn ask(policy: &Policy, current: Option<&str>, listed: &[Tag]) -> Decision {
         let current = current.map(tag);
         let current = Current { tag: current.as_ref(), digest: None };
-        decide(policy, current, &Listing::new(listed), &HashMap::new())
+        decide(policy, current, &Listing::new(listed.iter().collect()), &HashMap::new())
     }
 
     fn eligible(decision: &Decision) -> Vec<&str> {
@@ -288,7 +291,7 @@ mod tests {
         let facts =
             HashMap::from([(current_tag.clone(), TagFacts { digest: Some(digest("b")), ..TagFacts::default() })]);
         let asked = |policy: &Policy, digest: Option<&Digest>, facts: &HashMap<Tag, TagFacts>| {
-            decide(policy, Current { tag: Some(&current_tag), digest }, &Listing::new(&[]), facts)
+            decide(policy, Current { tag: Some(&current_tag), digest }, &Listing::new(Tags::default()), facts)
         };
         let follow = policy("digest", &Options::default());
         assert_eq!(asked(&follow, Some(&digest("a")), &facts).choice().unwrap().digest, Some(digest("b")));
@@ -305,7 +308,7 @@ mod tests {
         let options = Options { ignore: Some(vec!["*-old".into()]), ..Options::default() };
         let newest = policy("newest:main-*", &options);
         assert!(newest.needs().times && newest.needs().listing);
-        let listing = Listing::new(&tags(&["main-1", "main-2", "main-2", "main-3-old", "pr-4"]));
+        let listing = Listing::new(tags(&["main-1", "main-2", "main-2", "main-3-old", "pr-4"]).iter().collect());
         let current = tag("latest");
         let current = Current { tag: Some(&current), digest: None };
         assert_eq!(timed_candidates(&newest, current, &listing).unwrap(), tags(&["main-1", "main-2", "latest"]));
@@ -315,7 +318,7 @@ mod tests {
     #[test]
     fn newest_among_too_many_tags_is_a_problem_unless_all_have_times() {
         let listed: Vec<Tag> = (0..201).map(|number| tag(&format!("main-{number}"))).collect();
-        let listing = Listing::new(&listed);
+        let listing = Listing::new(listed.iter().collect());
         let current = tag("main-0");
         let current = Current { tag: Some(&current), digest: None };
         let newest = policy("newest", &Options::default());

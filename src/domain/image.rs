@@ -4,7 +4,7 @@
 //! without a dot, a colon or `localhost` is not a host, so `nginx` is `docker.io/library/nginx`.
 //! What is written is kept, so that an update changes the tag and not the spelling.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,8 +42,19 @@ impl Tag {
         if is_tag(text) { Ok(Self(text.into())) } else { Err(ImageError::Tag(excerpt(text))) }
     }
 
+    /// One that was checked before.
+    pub(super) fn of(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The tag as written.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Tag {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -213,7 +224,7 @@ macro_rules! as_text {
 }
 as_text!(Tag, Digest, Repository, ImageRef);
 
-fn is_tag(text: &str) -> bool {
+pub(super) fn is_tag(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     match text.as_bytes() {
         [first, rest @ ..] => {

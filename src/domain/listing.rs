@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::OnceLock};
 
 use super::{
-    image::Tag,
-    sortkey::{Key, push_natural},
+    sortkey::{Key, KeyRef, push_natural},
+    tags::Tags,
     version::{Flags, Scratch, Version, base_of, is_signature},
 };
 
@@ -15,7 +15,9 @@ pub(super) const EXPLAINED: usize = 20;
 /// attestations and referrers are not among them.
 #[derive(Debug)]
 pub struct Listing {
-    tags: Vec<Tag>,
+    tags: Tags,
+    /// Where each tag that policies can see begins.
+    starts: Vec<u32>,
     index: OnceLock<Index>,
 }
 
@@ -27,100 +29,148 @@ pub(super) struct Index {
     /// The newest tags, a few more than are explained: the greatest versions, then other tags in natural order,
     /// greatest first. With the place among `versions`.
     pub(super) newest: Vec<(TagId, Option<u32>)>,
+    /// What is left of the keys of versions that do not fit into their entries.
+    tails: Vec<u8>,
     prefixes: Names,
     flavours: Names,
 }
 
-/// One version of a listing. Names are numbers here, so that the search compares nothing longer.
+/// One version of a listing. Names are numbers here, so that the search compares nothing longer. There may be a
+/// million, so it is small and holds nothing that is allocated.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) key: Key,
+    /// The beginning of the key, and where the rest of it is.
+    head: [u8; 16],
+    tail: u32,
+    tail_length: u16,
+    pub(super) numbers: u8,
+    pub(super) flags: Flags,
     pub(super) tag: TagId,
     pub(super) prefix: u32,
     pub(super) flavour: u32,
-    pub(super) numbers: u8,
-    pub(super) flags: Flags,
 }
 
-/// A tag's place in its listing.
+/// A tag's place in its listing. The order of places is that of tags by bytes.
 pub(super) type TagId = u32;
 
 impl Listing {
-    /// Takes the tags in any order.
-    pub fn new(tags: &[Tag]) -> Self {
-        let tags = tags.iter().filter(|tag| !is_signature(tag.as_str())).cloned().collect();
-        Self { tags, index: OnceLock::new() }
+    /// Of all tags of a repository.
+    pub fn new(tags: Tags) -> Self {
+        let (mut starts, mut start) = (Vec::with_capacity(tags.len()), 0);
+        for tag in tags.iter() {
+            if !is_signature(tag) {
+                starts.push(start);
+            }
+            start += tag.len() as u32 + 1;
+        }
+        Self { tags, starts, index: OnceLock::new() }
     }
 
     /// How many tags policies can see.
     pub fn len(&self) -> usize {
-        self.tags.len()
+        self.starts.len()
     }
 
     /// Whether policies can see none.
     pub fn is_empty(&self) -> bool {
-        self.tags.is_empty()
+        self.starts.is_empty()
     }
 
-    pub(super) fn tag(&self, id: TagId) -> &Tag {
-        &self.tags[id as usize]
+    /// Whether policies can see this one.
+    pub(super) fn contains(&self, tag: &str) -> bool {
+        !is_signature(tag) && self.tags.contains(tag)
+    }
+
+    pub(super) fn tag(&self, id: TagId) -> &str {
+        self.tags.at(self.starts[id as usize])
     }
 
     /// Every tag with its place.
-    pub(super) fn tags(&self) -> impl Iterator<Item = (TagId, &Tag)> {
-        (0..).zip(&self.tags)
+    pub(super) fn tags(&self) -> impl Iterator<Item = (TagId, &str)> {
+        (0..).zip(self.starts.iter().map(|start| self.tags.at(*start)))
     }
 
     pub(super) fn index(&self) -> &Index {
-        self.index.get_or_init(|| Index::new(&self.tags))
+        self.index.get_or_init(|| Index::new(self))
     }
 }
 
 impl Index {
-    fn new(tags: &[Tag]) -> Self {
-        let mut prefixes = Names::default();
-        let mut flavours = Names::default();
-        let mut versions = Vec::with_capacity(tags.len());
+    fn new(listing: &Listing) -> Self {
+        let (mut prefixes, mut flavours, mut tails) = (Names::default(), Names::default(), Vec::new());
+        let mut versions = Vec::with_capacity(listing.len());
         let mut others = Vec::new();
         let mut scratch = Scratch::default();
-        for (id, tag) in (0..).zip(tags) {
-            let Some(version) = Version::parse_with(tag.as_str(), &mut scratch) else {
+        for (id, tag) in listing.tags() {
+            let Some(version) = Version::parse_with(tag, &mut scratch) else {
                 others.push(id);
                 continue;
             };
+            let key = version.key();
             versions.push(Entry {
+                head: key.head,
+                tail: tails.len() as u32,
+                tail_length: key.tail.len() as u16,
+                numbers: version.numbers(),
+                flags: version.flags(),
                 tag: id,
                 prefix: prefixes.add(version.prefix()),
                 flavour: flavours.add(version.flavour()),
-                numbers: version.numbers(),
-                flags: version.flags(),
-                key: version.into_key(),
             });
+            tails.extend_from_slice(key.tail);
         }
-        let versions = sorted(versions, tags);
+        let mut index = Self { versions, newest: Vec::new(), tails, prefixes, flavours };
+        index.sort();
 
-        // The chosen and the current tag may be among them, and a tag may be listed twice.
+        // The chosen and the current tag may be among them.
         let wanted = EXPLAINED + 2;
-        let mut newest: Vec<(TagId, Option<u32>)> = Vec::with_capacity(wanted);
-        for (place, entry) in (0..).zip(&versions) {
-            let is_known = |(id, _): &(TagId, _)| tags[*id as usize] == tags[entry.tag as usize];
-            if newest.len() == wanted {
-                break;
-            } else if !newest.last().is_some_and(is_known) {
-                newest.push((entry.tag, Some(place)));
+        index.newest.extend(index.versions.iter().zip(0..).take(wanted).map(|(entry, place)| (entry.tag, Some(place))));
+        let natural = |id: TagId| {
+            let mut bytes = Vec::new();
+            push_natural(&mut bytes, listing.tag(id).as_bytes());
+            ((Key::new(bytes), id), id)
+        };
+        if index.newest.len() < wanted {
+            let others = greatest(wanted - index.newest.len(), others.into_iter().map(natural));
+            index.newest.extend(others.into_iter().map(|id| (id, None)));
+        }
+        index
+    }
+
+    /// The place of a version in the order.
+    #[inline]
+    pub(super) fn key(&self, entry: &Entry) -> KeyRef<'_> {
+        let start = entry.tail as usize;
+        KeyRef { head: entry.head, tail: &self.tails[start..start + usize::from(entry.tail_length)] }
+    }
+
+    /// Sorts the versions. First by the beginnings of their keys, with the place of each in one number, as moving and
+    /// comparing whole entries costs far more; then what begins alike.
+    fn sort(&mut self) {
+        // The complement of the key, as the greatest comes first.
+        let numbered =
+            |(entry, place): (&Entry, u32)| ((!u128::from_be_bytes(entry.head) >> 32) << 32) | u128::from(place);
+        let mut order: Vec<u128> = self.versions.iter().zip(0..).map(numbered).collect();
+        order.sort_unstable();
+        let whole = |number: u128| {
+            let entry = &self.versions[number as u32 as usize];
+            (self.key(entry), entry.numbers, entry.tag)
+        };
+        for alike in order.chunk_by_mut(|a, b| a >> 32 == b >> 32).filter(|alike| alike.len() > 1) {
+            alike.sort_unstable_by(|a, b| whole(*b).cmp(&whole(*a)));
+        }
+        // In place, each cycle of the order in turn: a second list of a million entries would not be small.
+        for first in 0..order.len() {
+            let mut to = first;
+            loop {
+                let from = std::mem::replace(&mut order[to], to as u128) as u32 as usize;
+                if from == first {
+                    break;
+                }
+                self.versions.swap(to, from);
+                to = from;
             }
         }
-        let natural = |id: TagId| {
-            let tag = tags[id as usize].as_str();
-            let mut bytes = Vec::new();
-            push_natural(&mut bytes, tag.as_bytes());
-            ((Key::new(bytes), tag), id)
-        };
-        if newest.len() < wanted {
-            let others = greatest(wanted - newest.len(), others.into_iter().map(natural));
-            newest.extend(others.into_iter().map(|id| (id, None)));
-        }
-        Self { versions, newest, prefixes, flavours }
     }
 
     /// For each prefix of the listing, whether its base is this one.
@@ -137,26 +187,6 @@ impl Index {
     pub(super) fn flavour(&self, name: &str) -> Option<u32> {
         self.flavours.find(name)
     }
-}
-
-/// Sorts versions as the index has them. First by the beginnings of their keys, with the place of each in one number,
-/// as moving and comparing whole entries costs far more; then what begins alike.
-fn sorted(versions: Vec<Entry>, tags: &[Tag]) -> Vec<Entry> {
-    // The complement of the key, as the greatest comes first.
-    let numbered = |(entry, place): (&Entry, u32)| ((!entry.key.head() >> 32) << 32) | u128::from(place);
-    let mut order: Vec<u128> = versions.iter().zip(0..).map(numbered).collect();
-    order.sort_unstable();
-    let whole = |number: u128| {
-        let entry = &versions[number as u32 as usize];
-        (&entry.key, entry.numbers, &tags[entry.tag as usize])
-    };
-    for alike in order.chunk_by_mut(|a, b| a >> 32 == b >> 32).filter(|alike| alike.len() > 1) {
-        alike.sort_unstable_by(|a, b| whole(*b).cmp(&whole(*a)));
-    }
-    let mut versions: Vec<Option<Entry>> = versions.into_iter().map(Some).collect();
-    let mut sorted = Vec::with_capacity(versions.len());
-    sorted.extend(order.iter().filter_map(|number| versions[*number as u32 as usize].take()));
-    sorted
 }
 
 /// The `count` greatest of some tags, greatest first, each key once.

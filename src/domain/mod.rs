@@ -15,6 +15,7 @@ pub mod poll;
 pub mod reason;
 pub mod report;
 mod sortkey;
+pub mod tags;
 pub mod target;
 pub mod update;
 pub mod version;

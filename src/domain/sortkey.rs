@@ -25,6 +25,13 @@ pub(super) struct Key {
     tail: Box<[u8]>,
 }
 
+/// A key, or one whose tail stands among those of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KeyRef<'k> {
+    pub(super) head: [u8; 16],
+    pub(super) tail: &'k [u8],
+}
+
 impl Key {
     /// Takes the bytes of one whole list.
     pub(super) fn new(mut bytes: Vec<u8>) -> Self {
@@ -41,9 +48,16 @@ impl Key {
         Self { head, tail: if length > 16 { bytes[16..length].into() } else { Box::default() } }
     }
 
+    #[inline]
+    pub(super) fn as_ref(&self) -> KeyRef<'_> {
+        KeyRef { head: self.head, tail: &self.tail }
+    }
+}
+
+impl KeyRef<'_> {
     /// The first 16 bytes as a number, which decides between most keys.
     #[inline]
-    pub(super) fn head(&self) -> u128 {
+    fn number(&self) -> u128 {
         u128::from_be_bytes(self.head)
     }
 
@@ -64,10 +78,24 @@ impl Key {
     }
 }
 
+impl Ord for KeyRef<'_> {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.number().cmp(&other.number()).then_with(|| self.tail.cmp(other.tail))
+    }
+}
+
+impl PartialOrd for KeyRef<'_> {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl Ord for Key {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        self.head().cmp(&other.head()).then_with(|| self.tail.cmp(&other.tail))
+        self.as_ref().cmp(&other.as_ref())
     }
 }
 

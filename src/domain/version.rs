@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, cmp::Ordering, fmt};
 
-use super::sortkey::{END, Key, push_number};
+use super::sortkey::{END, Key, KeyRef, push_number};
 
 mod segments;
 
@@ -138,8 +138,8 @@ impl<'t> Version<'t> {
         self.numbers
     }
 
-    pub(super) fn key(&self) -> &Key {
-        &self.key
+    pub(super) fn key(&self) -> KeyRef<'_> {
+        self.key.as_ref()
     }
 
     pub(super) fn into_key(self) -> Key {

@@ -17,6 +17,7 @@ use crate::{
         hint::Source,
         image::{Digest, Tag},
         policy::Policy,
+        tags::Tags,
     },
     ports::{Registry, RegistryError, RegistryErrorKind},
 };
@@ -52,8 +53,8 @@ pub(super) type Answered = Result<Answer, RegistryError>;
 /// What is kept of a repository between looks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Snapshot {
-    /// The tags, sorted, a line each; `None` while nobody needed a listing.
-    tags: Option<Box<str>>,
+    /// `None` while nobody needed a listing.
+    tags: Option<Tags>,
     /// Digests of tags that were asked for.
     digests: HashMap<Tag, Digest>,
     /// Times by digest, which never change.
@@ -100,29 +101,29 @@ async fn answer(registry: &dyn Registry, order: &Order) -> Result<Brought, Regis
     let narrow = !order.hinted.is_empty() && (previous.tags.is_some() || !needs_listing);
 
     let mut snapshot = Snapshot { times: previous.times.clone(), ..Snapshot::default() };
-    let mut tags: Vec<Tag> = Vec::new();
     // Tags whose digest was read in this very look: no other digest is ever written.
     let mut fresh: HashSet<Tag> = HashSet::new();
     if narrow {
         snapshot.digests = previous.digests.clone();
-        tags = previous.tags();
+        let mut found = Vec::new();
         let asked = |tag: &Tag| order.questions.iter().any(|question| question.tag.as_ref() == Some(tag));
         for tag in order.hinted.iter().filter(|tag| needs_listing || asked(tag)) {
             match registry.digest(source, tag).await {
                 Ok(digest) => {
                     fresh.insert(tag.clone());
                     snapshot.digests.insert(tag.clone(), digest);
-                    if needs_listing && !tags.contains(tag) {
-                        tags.push(tag.clone());
-                    }
+                    found.push(tag);
                 }
                 // The hint was wrong, or early: the poll will tell.
                 Err(error) if error.kind == RegistryErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
+        if needs_listing {
+            snapshot.tags = Some(previous.tags.clone().unwrap_or_default().with(found));
+        }
     } else if needs_listing {
-        tags = registry.tags(source).await?;
+        snapshot.tags = Some(registry.tags(source).await?);
     }
 
     // Digests that `digest` policies compare: one HEAD of each distinct tag.
@@ -148,17 +149,12 @@ async fn answer(registry: &dyn Registry, order: &Order) -> Result<Brought, Regis
         }
     }
 
-    if needs_listing {
-        tags.sort_unstable();
-        tags.dedup();
-        snapshot.tags = Some(tags.iter().map(Tag::as_str).collect::<Vec<_>>().join("\n").into());
-    }
     let timed = order.questions.iter().any(|q| q.policy.needs().times);
     if !timed && !order.ask_all && order.previous.as_deref() == Some(&snapshot) {
         return Ok((previous, Vec::new()));
     }
 
-    let listing = Listing::new(&tags);
+    let listing = snapshot.listing();
     if timed {
         fetch_times(registry, order, &listing, narrow, &mut snapshot).await?;
     }
@@ -202,7 +198,7 @@ async fn answer(registry: &dyn Registry, order: &Order) -> Result<Brought, Regis
 /// looked at first.
 pub(super) fn answer_from(snapshot: &Snapshot, question: &Question) -> Option<Answered> {
     let current = Current { tag: question.tag.as_ref(), digest: question.digest.as_ref() };
-    let decision = decide(&question.policy, current, &Listing::new(&snapshot.tags()), &snapshot.facts());
+    let decision = decide(&question.policy, current, &snapshot.listing(), &snapshot.facts());
     decision.choice().is_none().then_some(Ok(Answer { decision, choice: None }))
 }
 
@@ -255,9 +251,8 @@ async fn fetch_times(
 }
 
 impl Snapshot {
-    fn tags(&self) -> Vec<Tag> {
-        let lines = self.tags.as_deref().unwrap_or_default().lines();
-        lines.filter_map(|tag| Tag::parse(tag).ok()).collect()
+    fn listing(&self) -> Listing {
+        Listing::new(self.tags.clone().unwrap_or_default())
     }
 
     fn facts(&self) -> HashMap<Tag, TagFacts> {

@@ -25,6 +25,7 @@ use crate::{
         keel::KeelMode,
         reason::Code,
         report::Verdict,
+        tags::Tags,
         workload::{Container, Kind, Workload, WorkloadId},
     },
     ports::{
@@ -102,11 +103,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// What the registry holds: tags are only ever added.
-struct Tags(BTreeMap<String, Vec<Tag>>);
+struct Pushed(BTreeMap<String, Vec<Tag>>);
 
-impl Registry for Tags {
-    fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Vec<Tag>, RegistryError>> {
-        async { Ok(self.0[&source.repository.to_string()].clone()) }.boxed()
+impl Registry for Pushed {
+    fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
+        async { Ok(self.0[&source.repository.to_string()].iter().collect()) }.boxed()
     }
 
     fn digest<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {
@@ -148,7 +149,7 @@ impl Clock for Still {
 /// The cluster, the registry, the engine's state, and what its effects have added up to.
 struct World {
     state: State,
-    tags: Tags,
+    tags: Pushed,
     cluster: BTreeMap<WorkloadId, Workload>,
     untold: VecDeque<ClusterChange>,
     version: u64,
@@ -197,7 +198,7 @@ impl World {
         let tags = (0..REPOSITORIES).map(|n| (repository(n).to_string(), (0..4).map(tag).collect())).collect();
         Self {
             state: State::new(settings(KeelMode::Ignore)),
-            tags: Tags(tags),
+            tags: Pushed(tags),
             cluster: BTreeMap::new(),
             untold: VecDeque::new(),
             version: 0,

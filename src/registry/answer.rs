@@ -3,6 +3,7 @@
 
 use std::{error::Error, time::Duration};
 
+use bytes::Bytes;
 use reqwest::{StatusCode, header::HeaderMap};
 
 use super::{address::Forbidden, http::Class};
@@ -50,23 +51,28 @@ impl Answer {
 
     /// The whole body, at most `cap` bytes.
     pub(super) async fn body(&mut self, cap: usize) -> Result<Vec<u8>, RegistryError> {
+        let announced = self.response.content_length().unwrap_or(0);
+        let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(64 * 1024));
+        while let Some(piece) = self.piece(cap, body.len()).await? {
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    }
+
+    /// The next piece of the body of which `read` bytes were read; an error if it has more than `cap` bytes.
+    pub(super) async fn piece(&mut self, cap: usize, read: usize) -> Result<Option<Bytes>, RegistryError> {
         let too_big = |this: &Self| {
             let error = this.broken(&format!("sent more than {cap} bytes"));
             // A token that nobody can use is as good as none.
             if this.class == Class::Token { RegistryError { kind: RegistryErrorKind::Auth, ..error } } else { error }
         };
-        let announced = self.response.content_length().unwrap_or(0);
-        if announced > cap as u64 {
+        if read == 0 && self.response.content_length().is_some_and(|announced| announced > cap as u64) {
             return Err(too_big(self));
         }
-        let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(64 * 1024));
-        loop {
-            match self.response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > cap => return Err(too_big(self)),
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Ok(body),
-                Err(error) => return Err(broken(&self.host, &self.what, &error)),
-            }
+        match self.response.chunk().await {
+            Ok(Some(piece)) if read + piece.len() > cap => Err(too_big(self)),
+            Ok(piece) => Ok(piece),
+            Err(error) => Err(broken(&self.host, &self.what, &error)),
         }
     }
 }

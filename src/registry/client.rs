@@ -15,6 +15,7 @@ use crate::{
     domain::{
         hint::Source,
         image::{Digest, ImageRef, Tag},
+        tags::Tags,
     },
     metrics::Metrics,
     ports::{Clock, ImageTimes, Origin, Registry, RegistryError, Secrets},
@@ -46,7 +47,7 @@ impl Client {
 }
 
 impl Registry for Client {
-    fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Vec<Tag>, RegistryError>> {
+    fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
         Box::pin(async move { tags::list(&self.look(source)?).await })
     }
 

@@ -14,6 +14,7 @@ mod hold;
 mod http;
 mod manifest;
 mod no_secrets;
+mod page;
 mod session;
 mod settings;
 mod tags;

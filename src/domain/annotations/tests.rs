@@ -476,7 +476,7 @@ fn the_filters_of_a_policy_that_a_guard_lists_stay_in_force(#[case] own: &[(&str
     let tags = ["1.4.5", "1.4.6", "1.4.7", "1.4.8", "1.4.9", "1.4.9-debug", "1.4.10-rc1"].map(tag);
     let current = tag("1.4.5");
     let current = Current { tag: Some(&current), digest: None };
-    let decision = decide(policy, current, &Listing::new(&tags), &Default::default());
+    let decision = decide(policy, current, &Listing::new(tags.iter().collect()), &Default::default());
     assert_eq!(decision.choice().unwrap().tag, tag(expected));
 }
 

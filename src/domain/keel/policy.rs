@@ -160,7 +160,7 @@ mod tests {
         let options = Options { order: Some(Order::Alphabetical), ..Options::default() };
         let policy = Policy::parse(policy, &options, &NamedPolicies::default()).unwrap();
         let current = Current { tag: None, digest: None };
-        decide(&policy, current, &Listing::new(std::slice::from_ref(tag)), &HashMap::new()).choice().is_some()
+        decide(&policy, current, &Listing::new([tag].into_iter().collect()), &HashMap::new()).choice().is_some()
     }
 
     #[rstest::rstest]

@@ -133,7 +133,7 @@ impl Example {
             tags.push(tag);
         }
         let current = Current { tag: current.as_ref(), digest: self.current_digest.as_ref() };
-        let decision = decide(policy, current, &Listing::new(&tags), &facts);
+        let decision = decide(policy, current, &Listing::new(tags.iter().collect()), &facts);
         let digests = matches!(policy.kind(), Kind::Digest);
         let choice = decision.choice().map(|target| match &target.digest {
             Some(digest) if digests => digest.to_string(),

@@ -9,6 +9,7 @@ use crate::domain::{
     image::excerpt,
     listing::Entry,
     reason::{Code, Reason},
+    sortkey::KeyRef,
     version::Version,
 };
 
@@ -94,12 +95,12 @@ impl Level {
 impl Above {
     /// What keeps a version out, pre-releases aside.
     #[inline]
-    pub(super) fn refusal(&self, entry: &Entry) -> Option<Code> {
+    pub(super) fn refusal(&self, entry: &Entry, key: KeyRef<'_>) -> Option<Code> {
         if entry.numbers != self.numbers {
             Some(Code::OtherPrecision)
         } else if entry.flags.revision && !self.revision {
             Some(Code::Revision)
-        } else if !entry.key.starts_with(&self.start) {
+        } else if !key.starts_with(&self.start) {
             Some(Code::OutsideLevel)
         } else {
             None

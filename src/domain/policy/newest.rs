@@ -22,22 +22,22 @@ struct Newest<'a> {
 pub(super) fn judge<'a>(glob: Option<&Pattern>, asked: &Asked<'a>) -> Result<Box<dyn Judge + 'a>, Reason> {
     let glob = glob.map(Pattern::matcher).transpose()?;
     let passing = || passing(glob.as_ref(), asked.filters, asked.listing);
-    let is_timed = |tag: &Tag| time_of(asked, tag).is_some();
+    let is_timed = |tag: &str| time_of(asked, tag).is_some();
     let (all, timed) = passing().fold((0, 0), |(all, timed), (_, tag)| (all + 1, timed + usize::from(is_timed(tag))));
     // Where the listing brought the times, there may be any number.
     if timed < all {
         few(asked.policy, passing())?;
     }
     // What cannot be compared with the current tag might be a way back.
-    let matches = |tag: &Tag| glob.as_ref().is_none_or(|glob| glob.matches(tag.as_str()));
-    let is_current = |tag: &Tag| Some(tag) == asked.current.tag && matches(tag);
-    if let Some((_, tag)) = asked.listing.tags().find(|(_, tag)| is_current(tag) && !is_timed(tag)) {
+    let matches = |tag: &str| glob.as_ref().is_none_or(|glob| glob.matches(tag));
+    let is_bare = |tag: &str| matches(tag) && asked.listing.contains(tag) && !is_timed(tag);
+    if let Some(tag) = asked.current.tag.filter(|tag| is_bare(tag.as_str())) {
         return Err(no_time(&format!("`{tag}` has"), asked.policy));
     }
     if timed == 0 && all > 0 {
         return Err(no_time("the tags have", asked.policy));
     }
-    let current = asked.current.tag.and_then(|tag| time_of(asked, tag));
+    let current = asked.current.tag.and_then(|tag| time_of(asked, tag.as_str()));
     Ok(Box::new(Newest { asked: *asked, glob, current }))
 }
 
@@ -51,15 +51,18 @@ pub(in crate::domain) fn candidates(
     few(policy, passing(glob.as_ref(), &filters, listing))
 }
 
-fn few<'a>(policy: &Policy, passing: impl Iterator<Item = (TagId, &'a Tag)>) -> Result<Vec<Tag>, Reason> {
-    let mut tags: Vec<Tag> = passing.map(|(_, tag)| tag.clone()).collect();
-    tags.sort_unstable();
-    tags.dedup();
-    if tags.len() > MAX_TIMED {
+fn few<'a>(policy: &Policy, passing: impl Iterator<Item = (TagId, &'a str)>) -> Result<Vec<Tag>, Reason> {
+    let (mut tags, mut count) = (Vec::new(), 0);
+    for (_, tag) in passing {
+        count += 1;
+        if count <= MAX_TIMED {
+            tags.push(Tag::of(tag));
+        }
+    }
+    if count > MAX_TIMED {
         let message = format!(
-            "{} tags match `{policy}`, and the times of at most {MAX_TIMED} are asked for: narrow it by a glob, for \
-             example newest:main-*",
-            tags.len()
+            "{count} tags match `{policy}`, and the times of at most {MAX_TIMED} are asked for: narrow it by a glob, for \
+             example newest:main-*"
         );
         return Err(Reason::new(Code::TooManyTags, message));
     }
@@ -70,9 +73,9 @@ fn passing<'a>(
     glob: Option<&'a Matcher>,
     filters: &'a Ready,
     listing: &'a Listing,
-) -> impl Iterator<Item = (TagId, &'a Tag)> {
+) -> impl Iterator<Item = (TagId, &'a str)> {
     let pass = move |tag: &str| glob.is_none_or(|glob| glob.matches(tag)) && filters.pass(tag);
-    listing.tags().filter(move |(_, tag)| pass(tag.as_str()))
+    listing.tags().filter(move |(_, tag)| pass(tag))
 }
 
 fn no_time(what: &str, policy: &Policy) -> Reason {
@@ -83,7 +86,7 @@ fn no_time(what: &str, policy: &Policy) -> Reason {
     Reason::new(Code::NoTime, message)
 }
 
-fn time_of(asked: &Asked<'_>, tag: &Tag) -> Option<Timestamp> {
+fn time_of(asked: &Asked<'_>, tag: &str) -> Option<Timestamp> {
     let facts = asked.facts.get(tag)?;
     [facts.pushed, facts.created].into_iter().flatten().find(|time| is_time(*time))
 }
@@ -97,7 +100,7 @@ fn is_time(time: Timestamp) -> bool {
 }
 
 impl Newest<'_> {
-    fn time(&self, tag: &Tag) -> Option<Timestamp> {
+    fn time(&self, tag: &str) -> Option<Timestamp> {
         time_of(&self.asked, tag)
     }
 }
@@ -106,14 +109,14 @@ impl Judge for Newest<'_> {
     fn best(&self) -> Vec<TagId> {
         let later = |(id, tag)| {
             let time = self.time(tag).filter(|time| self.current.is_none_or(|current| *time > current))?;
-            (Some(tag) != self.asked.current.tag).then_some(((time, tag), id))
+            (Some(tag) != self.asked.current.tag.map(Tag::as_str)).then_some(((time, tag), id))
         };
         greatest(EXPLAINED, passing(self.glob.as_ref(), self.asked.filters, self.asked.listing).filter_map(later))
     }
 
     fn refusal(&self, tag: TagId, _: Option<&Entry>) -> Option<(Code, String)> {
         let tag = self.asked.listing.tag(tag);
-        if self.glob.as_ref().is_some_and(|glob| !glob.matches(tag.as_str())) {
+        if self.glob.as_ref().is_some_and(|glob| !glob.matches(tag)) {
             return Some((Code::NoMatch, format!("does not match `{}`", self.asked.policy)));
         }
         match (self.time(tag), self.current) {

@@ -133,15 +133,15 @@ impl Judge for Matching<'_> {
     fn best(&self) -> Vec<TagId> {
         let filters = self.asked.filters;
         let greater = self.asked.listing.tags().filter_map(|(id, tag)| {
-            let key = self.key(tag.as_str()).ok()?;
+            let key = self.key(tag).ok()?;
             let newer = self.current.as_ref().is_none_or(|current| key > *current);
-            (newer && filters.pass(tag.as_str())).then_some(((key, tag), id))
+            (newer && filters.pass(tag)).then_some(((key, tag), id))
         });
         greatest(EXPLAINED, greater)
     }
 
     fn refusal(&self, tag: TagId, _: Option<&Entry>) -> Option<(Code, String)> {
-        match (self.key(self.asked.listing.tag(tag).as_str()), &self.current, self.asked.current.tag) {
+        match (self.key(self.asked.listing.tag(tag)), &self.current, self.asked.current.tag) {
             (Err(Unordered::NoMatch), ..) => Some((Code::NoMatch, format!("does not match `{}`", self.asked.policy))),
             (Err(Unordered::NoKey), ..) => {
                 let what = match self.order {

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use super::PolicyError;
 use crate::domain::{
     image::excerpt,
-    sortkey::{END, Key},
+    sortkey::{END, KeyRef},
     version::{PRERELEASE, RELEASE, push_core, push_identifier},
 };
 
@@ -64,7 +64,7 @@ impl Range {
     }
 
     /// Where a version stands. `allow` takes pre-releases whatever the range names.
-    pub(super) fn standing(&self, version: &Key, is_prerelease: bool, allow: bool) -> Standing {
+    pub(super) fn standing(&self, version: KeyRef<'_>, is_prerelease: bool, allow: bool) -> Standing {
         let mut standing = Standing::Outside;
         for group in &self.0 {
             if group.tests.iter().all(|test| test.holds(version)) {
@@ -85,7 +85,7 @@ impl Range {
 
 impl Test {
     #[inline]
-    fn holds(&self, version: &Key) -> bool {
+    fn holds(&self, version: KeyRef<'_>) -> bool {
         match self {
             Self::Never => false,
             Self::Is(start) => version.starts_with(start),

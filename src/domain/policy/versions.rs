@@ -76,6 +76,7 @@ impl<'a> Rules<'a> {
     /// The first rule that a version breaks.
     #[inline]
     fn broken(&self, entry: &Entry) -> Option<Code> {
+        let key = self.index.key(entry);
         if let Some(current) = &self.current {
             if entry.flags.commit && !current.is_commit_build() {
                 return Some(Code::CommitBuild);
@@ -94,16 +95,16 @@ impl<'a> Rules<'a> {
             if entry.flags.calendar && !of_current.calendar || entry.flags.dates & !of_current.dates != 0 {
                 return Some(Code::CalendarJump);
             }
-            if !self.allows_downgrade() && entry.key <= *current.key() {
+            if !self.allows_downgrade() && key <= current.key() {
                 return Some(Code::NotNewer);
             }
         }
         match &self.test {
-            Test::Level(above) => above.refusal(entry).or_else(|| self.refused_prerelease(entry, above.level)),
+            Test::Level(above) => above.refusal(entry, key).or_else(|| self.refused_prerelease(entry, above.level)),
             Test::Range(range) => {
                 let option = self.options.prerelease.unwrap_or_default();
                 let allow = option == PrereleaseOption::Allow;
-                match range.standing(&entry.key, entry.flags.prerelease, allow) {
+                match range.standing(key, entry.flags.prerelease, allow) {
                     Standing::Outside => Some(Code::OutsideRange),
                     Standing::Prerelease => Some(Code::Prerelease),
                     Standing::Inside if entry.flags.prerelease && option == PrereleaseOption::Never => {
@@ -121,7 +122,9 @@ impl<'a> Rules<'a> {
             PrereleaseOption::Never => false,
             PrereleaseOption::Allow => true,
             PrereleaseOption::Same if level == Level::All => true,
-            PrereleaseOption::Same => self.same_core.as_ref().is_some_and(|core| entry.key.starts_with(core)),
+            PrereleaseOption::Same => {
+                self.same_core.as_ref().is_some_and(|core| self.index.key(entry).starts_with(core))
+            }
         };
         (!taken).then_some(Code::Prerelease)
     }
@@ -131,17 +134,18 @@ impl<'a> Rules<'a> {
     }
 
     fn is_eligible(&self, entry: &Entry) -> bool {
-        self.broken(entry).is_none() && self.filters.pass(self.listing.tag(entry.tag).as_str())
+        self.broken(entry).is_none() && self.filters.pass(self.listing.tag(entry.tag))
     }
 
     /// Adds the eligible versions of a part of the index, best first, until there are enough.
     fn add(&self, best: &mut Vec<TagId>, places: Places<usize>) {
         let versions = &self.index.versions[places];
+        let key = |entry: &Entry| self.index.key(entry);
         let mut found: Vec<&Entry> = Vec::new();
         for entry in versions {
             let full = best.len() + found.len() >= EXPLAINED;
             // Equal versions are looked at to the last, as the best of them may come late.
-            if full && found.last().is_none_or(|last| last.key != entry.key) {
+            if full && found.last().is_none_or(|last| key(last) != key(entry)) {
                 break;
             }
             if self.is_eligible(entry) {
@@ -150,9 +154,8 @@ impl<'a> Rules<'a> {
         }
         if self.current.is_some() {
             // Stable, so that the order of the index decides where this does not.
-            found.sort_by(|a, b| b.key.cmp(&a.key).then_with(|| self.likeness(b).cmp(&self.likeness(a))));
+            found.sort_by(|a, b| key(b).cmp(&key(a)).then_with(|| self.likeness(b).cmp(&self.likeness(a))));
         }
-        found.dedup_by_key(|entry| self.listing.tag(entry.tag));
         best.extend(found.iter().take(EXPLAINED - best.len()).map(|entry| entry.tag));
     }
 
@@ -166,20 +169,21 @@ impl<'a> Rules<'a> {
 impl Judge for Rules<'_> {
     fn best(&self) -> Vec<TagId> {
         let versions = &self.index.versions;
+        let key = |entry: &Entry| self.index.key(entry);
         let mut window = 0..versions.len();
         if let Test::Level(above) = &self.test {
-            window.start = versions.partition_point(|entry| entry.key.cmp_start(&above.start).is_gt());
-            window.end = versions.partition_point(|entry| entry.key.cmp_start(&above.start).is_ge());
+            window.start = versions.partition_point(|entry| key(entry).cmp_start(&above.start).is_gt());
+            window.end = versions.partition_point(|entry| key(entry).cmp_start(&above.start).is_ge());
         }
         let mut best = Vec::new();
         let Some(current) = &self.current else {
             self.add(&mut best, window);
             return best;
         };
-        let above = versions.partition_point(|entry| entry.key > *current.key());
+        let above = versions.partition_point(|entry| key(entry) > current.key());
         self.add(&mut best, window.start..above.clamp(window.start, window.end));
         if self.allows_downgrade() {
-            let equal = versions.partition_point(|entry| entry.key >= *current.key());
+            let equal = versions.partition_point(|entry| key(entry) >= current.key());
             // The current version, if it is eligible itself, is better than all below.
             if !versions[above..equal].iter().any(|entry| self.is_eligible(entry)) {
                 self.add(&mut best, equal.clamp(window.start, window.end)..window.end);
@@ -192,13 +196,14 @@ impl Judge for Rules<'_> {
         let Some(entry) = entry else {
             return Some((Code::NotAVersion, "no version".to_owned()));
         };
-        let tag = self.listing.tag(tag).as_str();
+        let tag = self.listing.tag(tag);
+        let is_current = || self.current.as_ref().is_some_and(|c| c.key() == self.index.key(entry));
         let current = self.current.as_ref();
         let shown = current.map_or_else(|| "a tag that is no version".to_owned(), |c| format!("`{c}`"));
         let quoted = |name: &str, none: &str| if name.is_empty() { none.to_owned() } else { format!("`{name}`") };
         let broken = match self.broken(entry) {
             // Under allowDowngrade only an equal version is left of the rule.
-            None if current.is_some_and(|current| *current.key() == entry.key) => Code::NotNewer,
+            None if is_current() => Code::NotNewer,
             None => return None,
             Some(code) => code,
         };
@@ -220,9 +225,7 @@ impl Judge for Rules<'_> {
                 format!("its prefix is {}, and {wanted} is wanted", quoted(base, "empty"))
             }
             Code::CalendarJump => format!("looks like a date, and {shown} does not"),
-            Code::NotNewer if current.is_some_and(|c| *c.key() == entry.key) => {
-                format!("the same version as {shown}")
-            }
+            Code::NotNewer if is_current() => format!("the same version as {shown}"),
             Code::NotNewer => format!("older than {shown}"),
             Code::OtherPrecision => {
                 let count = |count: usize| if count == 1 { "1 number".to_owned() } else { format!("{count} numbers") };

@@ -171,7 +171,7 @@ fn policy() -> impl Strategy<Value = Policy> {
 
 fn ask(policy: &Policy, current: &Tag, tags: &[Tag]) -> Decision {
     let current = Current { tag: Some(current), digest: None };
-    decide(policy, current, &Listing::new(tags), &HashMap::new())
+    decide(policy, current, &Listing::new(tags.iter().collect()), &HashMap::new())
 }
 
 fn version(tag: &Tag) -> Option<Version<'_>> {

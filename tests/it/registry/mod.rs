@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Deref,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +17,7 @@ use supercargo::{
         image::{Repository, Tag},
     },
     metrics::Metrics,
-    ports::{RegistryError, RegistryErrorKind, SecretError, Secrets},
+    ports::{Registry as _, RegistryError, RegistryErrorKind, SecretError, Secrets},
     registry::{Client, Settings},
 };
 
@@ -56,9 +57,27 @@ impl Secrets for HeldSecrets {
     }
 }
 
+/// The client, whose lists of tags can be compared with those written out.
+struct Reader(Client);
+
+impl Reader {
+    async fn tags(&self, source: &Source) -> Result<Vec<Tag>, RegistryError> {
+        let tags = self.0.tags(source).await?;
+        Ok(tags.iter().map(tag).collect())
+    }
+}
+
+impl Deref for Reader {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.0
+    }
+}
+
 /// A client with everything around it.
 struct Bench {
-    client: Client,
+    client: Reader,
     secrets: Arc<HeldSecrets>,
     clock: SimClock,
     metrics: Arc<Metrics>,
@@ -70,7 +89,7 @@ impl Bench {
         let clock = SimClock::at("2026-03-01T12:00:00Z");
         let metrics = Arc::new(Metrics::default());
         let client = Client::new(settings, secrets.clone(), Arc::new(clock.clone()), metrics.clone()).unwrap();
-        Self { client, secrets, clock, metrics }
+        Self { client: Reader(client), secrets, clock, metrics }
     }
 
     /// How many requests were made of this class (`tags`, `token`, …).

@@ -1,9 +1,6 @@
 //! Tag lists in pages: followed to their end, or not used at all.
 
-use supercargo::{
-    ports::{Registry as _, RegistryErrorKind},
-    registry::Settings,
-};
+use supercargo::{ports::RegistryErrorKind, registry::Settings};
 
 use super::{
     Bench, anonymous, failed,
