@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::SystemClock,
-    config::{self, Config, ConfigError, FileArgs, RunArgs},
+    config::{self, Config, ConfigError, FileArgs, PrivateAddresses, RunArgs},
     domain::{
         hint::Source,
         image::{Digest, ImageRef, Tag},
@@ -51,6 +51,8 @@ pub use targets::git_targets;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often the configuration's files are compared with what was read.
 const RELOAD: Duration = Duration::from_secs(5);
+/// Connections to registries, where more files may be open than that.
+const CONNECTIONS: usize = 2048;
 /// Changes of the cluster that may wait for the engine.
 const CHANGES: usize = 256;
 
@@ -199,7 +201,10 @@ pub fn registry_settings(config: &Config, in_cluster: bool) -> anyhow::Result<re
             credentials_file: entry.credentials.as_ref().map(|credentials| credentials.file.clone()),
         });
     }
-    Ok(registry::Settings { hosts, in_cluster, ..registry::Settings::default() })
+    let private_addresses = config.private_addresses == PrivateAddresses::Allow;
+    // The other half is for the API server, Git, hooks and files.
+    let connections = (config::open_files() / 2).min(CONNECTIONS);
+    Ok(registry::Settings { hosts, in_cluster, private_addresses, connections, ..registry::Settings::default() })
 }
 
 fn engine_settings(args: &RunArgs, config: &Config) -> Settings {

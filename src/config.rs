@@ -32,7 +32,7 @@ pub use git::{Author, Commits, GitConfig, GitCredentials, SigningConfig, Signing
 pub use poke::{PokeConfig, ReceiverConfig, RefreshConfig};
 use policies::named_policies;
 pub use policies::{policies, policy_files};
-pub use registry::{CredentialsConfig, RegistryConfig};
+pub use registry::{CredentialsConfig, PrivateAddresses, RegistryConfig, open_files};
 pub use repository::RepositoryArgs;
 
 /// The longest configuration or policy file that is read.
@@ -115,6 +115,8 @@ pub struct RunArgs {
 pub struct Config {
     /// `registries`
     pub registries: Vec<RegistryConfig>,
+    /// `privateAddresses`
+    pub private_addresses: PrivateAddresses,
     /// `guards`
     pub guards: Arc<[Guard]>,
     /// `hooks`, by sender.
@@ -176,6 +178,8 @@ impl ConfigError {
 struct Raw {
     #[serde(default)]
     registries: Vec<RegistryConfig>,
+    #[serde(default)]
+    private_addresses: PrivateAddresses,
     #[serde(default)]
     guards: Vec<Guard>,
     #[serde(default)]
@@ -247,8 +251,8 @@ impl Config {
         }
         let targets = Arc::new(git::targets(&git));
         let guards = raw.guards.into();
-        let (registries, argocd) = (raw.registries, raw.argocd);
-        Ok(Self { registries, guards, hooks, git, argocd, targets, named: Arc::new(named) })
+        let (registries, private_addresses, argocd) = (raw.registries, raw.private_addresses, raw.argocd);
+        Ok(Self { registries, private_addresses, guards, hooks, git, argocd, targets, named: Arc::new(named) })
     }
 
     /// Whether the operator's own credentials for a repository's host may serve a namespace.

@@ -1,4 +1,4 @@
-//! `registries`: how single registries are reached, and as whom.
+//! `registries` and `privateAddresses`: how registries are reached, and as whom.
 
 use std::path::PathBuf;
 
@@ -6,6 +6,17 @@ use serde::Deserialize;
 
 use super::{globs, read_text};
 use crate::domain::image::Repository;
+
+/// Whether registries at addresses of private networks are connected to that `registries` does not name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PrivateAddresses {
+    /// They are.
+    #[default]
+    Allow,
+    /// They are not.
+    Deny,
+}
 
 /// One entry of `registries`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -57,4 +68,13 @@ impl RegistryConfig {
         }
         problems
     }
+}
+
+/// How many files this process may have open at a time.
+pub fn open_files() -> usize {
+    /// What there is at least.
+    const USUAL: usize = 1024;
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+    soft.map_or(USUAL, |soft| soft.parse().unwrap_or(usize::MAX))
 }

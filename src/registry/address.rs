@@ -1,40 +1,45 @@
-//! Where nothing in a cluster may lead us: loopback, link-local, unspecified and metadata addresses.
+//! Where nothing in a cluster may lead us: loopback, link-local, unspecified and metadata addresses, and where the
+//! configuration says so private ones too.
 //!
-//! A name is checked when it is resolved for the connection itself, so an answer that changes between a check
+//! A name is checked when its addresses are taken for the connection itself, so an answer that changes between a check
 //! and the connection gains nothing. An address written into a URL is checked before the request.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-
-/// An address that is not connected to.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("a loopback, link-local or metadata address")]
-pub(super) struct Forbidden;
-
-/// Resolves names for connections and leaves out forbidden addresses.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct GuardedResolver;
-
-impl Resolve for GuardedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let allowed: Vec<SocketAddr> = found.iter().copied().filter(|a| !is_forbidden(a.ip())).collect();
-            if allowed.is_empty() && !found.is_empty() {
-                return Err(Forbidden.into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
-    }
+/// Which addresses are not connected to, where the configuration does not name their host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Guard {
+    /// Those of this machine and of metadata services.
+    pub(super) local: bool,
+    /// Those of private networks.
+    pub(super) private: bool,
 }
 
-/// Whether a URL names such an address itself.
-pub(super) fn is_forbidden_literal(url: &url::Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(v4)) => is_forbidden(v4.into()),
-        Some(url::Host::Ipv6(v6)) => is_forbidden(v6.into()),
-        _ => false,
+/// An address that is not connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Forbidden {
+    #[error("a loopback, link-local or metadata address")]
+    Local,
+    #[error("a private address (`privateAddresses: deny`)")]
+    Private,
+}
+
+impl Guard {
+    /// Why an address is not connected to.
+    pub(super) fn forbids(self, ip: IpAddr) -> Option<Forbidden> {
+        if self.local && is_forbidden(ip) {
+            return Some(Forbidden::Local);
+        }
+        (self.private && is_private(ip)).then_some(Forbidden::Private)
+    }
+
+    /// The same of a URL that names an address itself.
+    pub(super) fn forbids_literal(self, url: &url::Url) -> Option<Forbidden> {
+        match url.host() {
+            Some(url::Host::Ipv4(v4)) => self.forbids(v4.into()),
+            Some(url::Host::Ipv6(v6)) => self.forbids(v6.into()),
+            _ => None,
+        }
     }
 }
 
@@ -49,7 +54,7 @@ pub(super) fn is_loopback(url: &url::Url) -> bool {
 }
 
 /// Whether an address is one that nothing in a cluster may lead us to.
-pub(super) fn is_forbidden(ip: IpAddr) -> bool {
+fn is_forbidden(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => is_forbidden_v4(v4),
         IpAddr::V6(v6) => is_forbidden_v6(v6) || embedded(v6).is_some_and(is_forbidden_v4),
@@ -80,6 +85,20 @@ fn is_forbidden_v6(v6: Ipv6Addr) -> bool {
         || v6.is_unicast_link_local()
         || v6.is_multicast()
         || METADATA_V6.contains(&v6)
+        // 64:ff9b:1::/48 is translated as the local network has it (RFC 8215), so it may lead anywhere.
+        || v6.segments()[..3] == [0x64, 0xff9b, 1]
+}
+
+/// Private networks (RFC 1918, RFC 4193), shared and benchmarking ones (RFC 6598, RFC 2544), and IPv6's old site-local.
+fn is_private(ip: IpAddr) -> bool {
+    let v4 = |v4: Ipv4Addr| {
+        let [a, b, ..] = v4.octets();
+        v4.is_private() || (a == 100 && b & 0xc0 == 64) || (a == 198 && b & 0xfe == 18)
+    };
+    match ip {
+        IpAddr::V4(ip) => v4(ip),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.segments()[0] & 0xffc0 == 0xfec0 || embedded(ip).is_some_and(v4),
+    }
 }
 
 /// The IPv4 address inside a mapped, compatible, translated (NAT64) or 6to4 address.
@@ -117,8 +136,11 @@ mod tests {
     #[case("::ffff:0:127.0.0.1")]
     #[case("64:ff9b::a9fe:a9fe")]
     #[case("2002:7f00:1::")]
+    #[case("64:ff9b:1::a9fe:a9fe")]
+    #[case("64:ff9b:1:a9fe:a9:fe00::")]
     fn an_address_of_this_machine_or_of_metadata_is_forbidden(#[case] ip: IpAddr) {
-        assert!(is_forbidden(ip));
+        assert_eq!(Guard { local: true, private: false }.forbids(ip), Some(Forbidden::Local));
+        assert_eq!(Guard { local: false, private: false }.forbids(ip), None);
     }
 
     #[rstest::rstest]
@@ -130,8 +152,32 @@ mod tests {
     #[case("2606:4700::1")]
     #[case("::ffff:10.0.0.1")]
     #[case("64:ff9b::a00:1")]
+    #[case("64:ff9b:2::a00:1")]
     fn other_addresses_are_allowed_private_ones_too(#[case] ip: IpAddr) {
-        assert!(!is_forbidden(ip));
+        assert_eq!(Guard { local: true, private: false }.forbids(ip), None);
+    }
+
+    #[rstest::rstest]
+    #[case("10.0.0.1", true)]
+    #[case("172.31.255.255", true)]
+    #[case("192.168.1.1", true)]
+    #[case("100.64.0.1", true)]
+    #[case("100.127.1.1", true)]
+    #[case("198.19.0.1", true)]
+    #[case("fd12:3456::1", true)]
+    #[case("fec0::1", true)]
+    #[case("::ffff:10.0.0.1", true)]
+    #[case("64:ff9b::a00:1", true)]
+    #[case("2002:a00:1::", true)]
+    #[case("172.32.0.1", false)]
+    #[case("100.128.0.1", false)]
+    #[case("198.20.0.1", false)]
+    #[case("140.82.112.33", false)]
+    #[case("2606:4700::1", false)]
+    fn a_private_address_is_forbidden_where_the_configuration_says_so(#[case] ip: IpAddr, #[case] private: bool) {
+        let expected = private.then_some(Forbidden::Private);
+        assert_eq!(Guard { local: true, private: true }.forbids(ip), expected);
+        assert_eq!(Guard { local: false, private: true }.forbids(ip), expected);
     }
 
     #[rstest::rstest]
@@ -140,6 +186,7 @@ mod tests {
     #[case("https://[::ffff:7f00:1]:5000/v2/")]
     #[case("https://169.254.169.254/latest")]
     fn every_spelling_of_an_address_is_seen_through(#[case] url: &str) {
-        assert!(is_forbidden_literal(&url::Url::parse(url).unwrap()));
+        let guard = Guard { local: true, private: false };
+        assert_eq!(guard.forbids_literal(&url::Url::parse(url).unwrap()), Some(Forbidden::Local));
     }
 }

@@ -1,14 +1,15 @@
 //! Answers and failures: what they are to the port, and the text people get. Of an answer only its status is told,
 //! never its body.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, io};
 
 use bytes::Bytes;
 use reqwest::{StatusCode, header::HeaderMap};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::{address::Forbidden, http::Class};
+use super::{address::Forbidden, hold::Wait, http::Class};
 use crate::{
-    domain::image::excerpt,
+    domain::image::{Repository, excerpt},
     net::{Elsewhere, Way},
     ports::{RegistryError, RegistryErrorKind},
 };
@@ -17,6 +18,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) response: reqwest::Response,
+    /// Held until it has been read.
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
     /// How it was come to.
     pub(super) way: Way,
     pub(super) host: String,
@@ -72,7 +75,7 @@ impl Answer {
         match self.response.chunk().await {
             Ok(Some(piece)) if read + piece.len() > cap => Err(too_big(self)),
             Ok(piece) => Ok(piece),
-            Err(error) => Err(broken(&self.host, &self.what, &error)),
+            Err(error) => Err(broken(&self.host, &self.what, &error, false)),
         }
     }
 }
@@ -92,33 +95,39 @@ pub(super) fn unavailable(host: &str, what: &str, why: &str) -> RegistryError {
     fail(RegistryErrorKind::Unavailable, format!("{host} {why} (asked for {what})"))
 }
 
-/// The host is left alone.
-pub(super) fn limited(host: &str, wait: Duration) -> RegistryError {
-    let seconds = wait.as_secs().max(1);
-    fail(
-        RegistryErrorKind::Limited(wait),
-        format!("{host} asked for fewer requests; nothing is sent to it for another {seconds} s"),
-    )
+/// Nothing is asked for a while.
+pub(super) fn limited(host: &str, repository: &Repository, wait: Wait) -> RegistryError {
+    let seconds = wait.rest.as_secs().max(1);
+    let to_whom = match wait.whole {
+        true => "nothing is sent to it".to_owned(),
+        false => format!("nothing is asked of it for {repository}"),
+    };
+    let text = format!("{host} asked for fewer requests; {to_whom} for another {seconds} s");
+    fail(RegistryErrorKind::Limited(wait.rest), text)
 }
 
 /// What follows the name of a host that is not connected to.
-pub(super) fn forbidden_text() -> String {
-    format!("{Forbidden}: in a cluster such a host must be named in the configuration's `registries`")
+pub(super) fn forbidden_text(forbidden: Forbidden) -> String {
+    format!("{forbidden}: in a cluster such a host must be named in the configuration's `registries`")
 }
 
-/// A request or a body that failed on its way.
-pub(super) fn broken(host: &str, what: &str, error: &reqwest::Error) -> RegistryError {
-    if chain(error).any(|e| e.is::<Forbidden>()) {
-        return fail(RegistryErrorKind::Refused, format!("{what} leads to {host}, {}", forbidden_text()));
+/// A request or a body that failed on its way. Why is told of a host that is `vouched` for only: whether a connection
+/// was refused, was reset, or was made and nothing came, would say what listens at an address that only we can reach.
+pub(super) fn broken(host: &str, what: &str, error: &reqwest::Error, vouched: bool) -> RegistryError {
+    if let Some(forbidden) = chain(error).find_map(|e| e.downcast_ref::<Forbidden>()) {
+        return fail(RegistryErrorKind::Refused, format!("{what} leads to {host}, {}", forbidden_text(*forbidden)));
     }
-    let why = if error.is_timeout() {
-        "did not answer in time".to_owned()
-    } else if error.is_connect() {
-        format!("cannot be connected to: {}", root_cause(error))
-    } else {
-        "broke off its answer".to_owned()
-    };
+    tracing::debug!(host, what, error = root_cause(error), "a request to a registry failed");
+    let mut why = "did not answer in time, or not to the end".to_owned();
+    if vouched || chain(error).any(is_untrusted) {
+        why = format!("{why}: {}", root_cause(error));
+    }
     unavailable(host, what, &why)
+}
+
+fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    matches!(inner.and_then(|inner| inner.downcast_ref()), Some(rustls::Error::InvalidCertificate(_)))
 }
 
 fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
@@ -127,6 +136,6 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)>
 }
 
 /// The innermost error's text.
-pub(super) fn root_cause(error: &reqwest::Error) -> String {
+fn root_cause(error: &reqwest::Error) -> String {
     excerpt(&chain(error).last().map(ToString::to_string).unwrap_or_default())
 }

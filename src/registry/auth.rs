@@ -20,7 +20,7 @@ use super::{
     http::{Ask, Class, Endpoint, Http},
 };
 use crate::{
-    domain::image::Repository,
+    domain::{hint::Source, image::Repository},
     ports::{RegistryError, RegistryErrorKind},
 };
 
@@ -110,13 +110,13 @@ impl Tokens {
         &self,
         http: &Http,
         registry: &Endpoint,
-        repository: &Repository,
+        source: &Source,
         key: &Key,
         credential: &Credential,
     ) -> Result<Arc<Token>, Failure> {
         let now = http.clock.monotonic();
         let is_over = |token: &Result<Arc<Token>, Failure>| token.as_ref().map_or(true, |token| token.until <= now);
-        let fetch = async { fetch(http, registry, repository, key, credential).await.map(Arc::new) };
+        let fetch = async { fetch(http, registry, source, key, credential).await.map(Arc::new) };
         self.cache.entry(key.clone()).or_insert_with_if(fetch, is_over).await.into_value()
     }
 
@@ -155,11 +155,11 @@ fn header(scheme: &str, text: &str) -> Option<HeaderValue> {
 async fn fetch(
     http: &Http,
     registry: &Endpoint,
-    repository: &Repository,
+    source: &Source,
     key: &Key,
     credential: &Credential,
 ) -> Result<Token, Failure> {
-    let what = format!("a token for {repository}");
+    let what = format!("a token for {}", source.repository);
     let service = key.service.iter().map(|service| ("service", service.as_str()));
     let scopes = key.scope.split(' ').filter(|scope| !scope.is_empty());
     let mut url = key.realm.clone();
@@ -170,6 +170,7 @@ async fn fetch(
         let form = form.append_pair("refresh_token", token.expose_secret()).finish();
         Ask {
             class: Class::Token,
+            source,
             method: Method::POST,
             url,
             accept: "application/json",
@@ -178,7 +179,15 @@ async fn fetch(
         }
     } else {
         url.query_pairs_mut().extend_pairs(service).extend_pairs(scopes.map(|scope| ("scope", scope)));
-        Ask { class: Class::Token, method: Method::GET, url, accept: "application/json", form: None, what: &what }
+        Ask {
+            class: Class::Token,
+            source,
+            method: Method::GET,
+            url,
+            accept: "application/json",
+            form: None,
+            what: &what,
+        }
     };
     let mut answer = http.send(registry, &ask, basic(credential).as_ref()).await.map_err(Failure::Failed)?;
     if matches!(answer.status().as_u16(), 401 | 403) {

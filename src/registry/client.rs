@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use reqwest::dns::Resolve;
 
 use super::{
     http::Http,
     manifest,
+    names::System,
     session::{Look, Sessions},
     settings::{Settings, SettingsError},
     tags,
@@ -35,7 +37,18 @@ impl Client {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, SettingsError> {
-        let http = Http::new(&settings, clock, metrics)?;
+        Self::resolving_by(Arc::new(System), settings, secrets, clock, metrics)
+    }
+
+    /// The same, with names looked up by another than the system.
+    pub fn resolving_by(
+        resolver: Arc<dyn Resolve>,
+        settings: Settings,
+        secrets: Arc<dyn Secrets>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, SettingsError> {
+        let http = Http::new(&settings, clock, metrics, resolver)?;
         let sessions = Sessions::new(&settings, secrets);
         Ok(Self { http, sessions })
     }

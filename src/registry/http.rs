@@ -8,19 +8,26 @@ use std::{
 };
 
 use reqwest::{
-    Certificate, ClientBuilder, Method, StatusCode,
+    Method, StatusCode,
+    dns::Resolve,
     header::{ACCEPT, AUTHORIZATION, HeaderValue, RETRY_AFTER},
 };
+use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
 use super::{
-    address::{self, GuardedResolver},
-    answer::{Answer, broken, elsewhere, fail, forbidden_text, limited, root_cause, unavailable},
+    address::{self, Guard},
+    answer::{Answer, broken, elsewhere, fail, forbidden_text, limited, unavailable},
+    connections::{Connections, Manner, own_tls, system_tls},
     hold::{Holds, retry_after},
+    names::Names,
     settings::{HostSettings, Settings, SettingsError, Timeouts},
 };
 use crate::{
-    domain::image::{DOCKER_HUB, excerpt},
+    domain::{
+        hint::Source,
+        image::{DOCKER_HUB, excerpt},
+    },
     metrics::Metrics,
     net::Way,
     ports::{Clock, RegistryError, RegistryErrorKind},
@@ -29,7 +36,6 @@ use crate::{
 /// Where images of `docker.io` really are.
 const DOCKER_HUB_ENDPOINT: &str = "registry-1.docker.io";
 const MAX_REDIRECTS: usize = 5;
-const USER_AGENT: &str = concat!("supercargo/", env!("CARGO_PKG_VERSION"));
 
 /// What a request is for, as metrics count it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +77,7 @@ impl Endpoint {
 #[derive(Debug, Clone)]
 pub(super) struct Ask<'a> {
     pub(super) class: Class,
+    pub(super) source: &'a Source,
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) accept: &'static str,
@@ -82,12 +89,13 @@ pub(super) struct Ask<'a> {
 
 /// The connections, and what is known about hosts.
 pub(super) struct Http {
-    /// Hosts that the configuration does not name; guarded in a cluster.
-    others: reqwest::Client,
-    /// Hosts that it names.
-    named: reqwest::Client,
-    /// Hosts with certificates of their own.
-    own: HashMap<String, reqwest::Client>,
+    connections: Connections,
+    names: Arc<Names>,
+    /// For hosts that the configuration does not name, for those that it does, and for those with certificates of their
+    /// own. TLS holds the system's certificates, so there is no more of it than needed.
+    others: Manner,
+    named: Manner,
+    own: HashMap<String, Manner>,
     named_hosts: HashSet<String>,
     plain_hosts: HashSet<String>,
     in_cluster: bool,
@@ -102,26 +110,20 @@ impl Http {
         settings: &Settings,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        resolver: Arc<dyn Resolve>,
     ) -> Result<Self, SettingsError> {
-        let timeouts = settings.timeouts;
-        // Each client holds the system's certificates, so there are no more of them than needed.
-        let guarded = |b: ClientBuilder| if settings.in_cluster { b.dns_resolver(GuardedResolver) } else { b };
-        let others = client(|| guarded(builder(timeouts)))?;
-        let has_named = settings.in_cluster && !settings.hosts.is_empty();
-        let named = if has_named { client(|| builder(timeouts))? } else { others.clone() };
+        let tls = system_tls().map_err(|error| SettingsError::Tls(excerpt(&error.to_string())))?;
+        let open = Guard { local: false, private: false };
+        let guard = Guard { local: settings.in_cluster, private: !settings.private_addresses };
+        let (others, named) = (Manner { tls: tls.clone(), guard }, Manner { tls, guard: open });
         let mut own = HashMap::new();
         let mut named_hosts = HashSet::new();
         let mut plain_hosts = HashSet::new();
         for host in &settings.hosts {
             let authority = configured_authority(host)?;
             if let Some(pem) = &host.ca {
-                let bad = || SettingsError::Ca(excerpt(&host.host));
-                let certificates = Certificate::from_pem_bundle(pem).map_err(|_| bad())?;
-                if certificates.is_empty() {
-                    return Err(bad());
-                }
-                let builder = builder(timeouts).tls_certs_merge(certificates);
-                own.insert(authority.clone(), builder.build().map_err(|_| bad())?);
+                let tls = own_tls(pem).ok_or_else(|| SettingsError::Ca(excerpt(&host.host)))?;
+                own.insert(authority.clone(), Manner { tls, guard: open });
             }
             if host.insecure {
                 plain_hosts.insert(authority.clone());
@@ -130,9 +132,21 @@ impl Http {
                 return Err(SettingsError::Twice(excerpt(&host.host)));
             }
         }
-        let holds = Holds::default();
-        let in_cluster = settings.in_cluster;
-        Ok(Self { others, named, own, named_hosts, plain_hosts, in_cluster, timeouts, holds, clock, metrics })
+        let names = Names::new(resolver, clock.clone());
+        Ok(Self {
+            connections: Connections::new(settings.connections, settings.timeouts, names.clone()),
+            names,
+            others,
+            named,
+            own,
+            named_hosts,
+            plain_hosts,
+            in_cluster: settings.in_cluster,
+            timeouts: settings.timeouts,
+            holds: Holds::default(),
+            clock,
+            metrics,
+        })
     }
 
     /// The root of a registry.
@@ -165,14 +179,16 @@ impl Http {
         for _ in 0..=MAX_REDIRECTS {
             self.check(registry, ask, way.url())?;
             let authorization = authorization.filter(|_| way.left().is_none());
-            let response = self.send_once(registry, ask, way.url(), authorization).await?;
+            let (response, permit) = self.send_once(registry, ask, way.url(), authorization).await?;
             let (status, host) = (response.status(), authority(way.url()));
             if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return match way.left() {
                     Some(to) if matches!(status.as_u16(), 401 | 403) => {
                         Err(elsewhere(RegistryErrorKind::Auth, ask.what, to, &format!(", which answered {status}")))
                     }
-                    _ => Ok(Answer { response, way, host, what: ask.what.to_owned(), class: ask.class }),
+                    _ => {
+                        Ok(Answer { response, _permit: permit, way, host, what: ask.what.to_owned(), class: ask.class })
+                    }
                 };
             }
             if !way.follow(response.headers()) {
@@ -194,18 +210,18 @@ impl Http {
         ask: &Ask<'_>,
         url: &Url,
         authorization: Option<&HeaderValue>,
-    ) -> Result<reqwest::Response, RegistryError> {
+    ) -> Result<(reqwest::Response, Option<OwnedSemaphorePermit>), RegistryError> {
         let host = authority(url);
-        if let Some(rest) = self.holds.remaining(&host, self.clock.monotonic()) {
-            return Err(limited(&host, rest));
+        // What a token server says holds for all that is asked of it.
+        let repository = Some(&ask.source.repository).filter(|_| ask.class != Class::Token);
+        if let Some(wait) = self.holds.remaining(&host, repository, self.clock.monotonic()) {
+            return Err(limited(&host, &ask.source.repository, wait));
         }
-        let client = if let Some(own) = self.own.get(&host) {
-            own
-        } else if self.named_hosts.contains(&host) {
-            &self.named
-        } else {
-            &self.others
-        };
+        if let Some(url::Host::Domain(name)) = url.host() {
+            self.names.look_up(name, ask.source).await.map_err(|why| unavailable(&host, ask.what, &why))?;
+        }
+        let made = self.connections.client(&host, self.manner(&host)).await;
+        let (client, permit) = made.map_err(|error| broken(&host, ask.what, &error, true))?;
         let mut request = client.request(ask.method.clone(), url.clone()).header(ACCEPT, ask.accept);
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value.clone());
@@ -216,15 +232,20 @@ impl Http {
         let outcome = request.send().await;
         let status = outcome.as_ref().ok().map(|response| response.status().as_u16());
         self.metrics.count_request(&registry.host, ask.class.as_str(), status);
-        let response = outcome.map_err(|error| broken(&host, ask.what, &error))?;
+        let response = outcome.map_err(|error| broken(&host, ask.what, &error, self.named_hosts.contains(&host)))?;
         let now = self.clock.monotonic();
         if matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             let header = response.headers().get(RETRY_AFTER).and_then(|h| h.to_str().ok());
             let asked = header.and_then(|h| retry_after(h, self.clock.now()));
-            return Err(limited(&host, self.holds.hold(&host, asked, now)));
+            return Err(limited(&host, &ask.source.repository, self.holds.hold(&host, repository, asked, now)));
         }
-        self.holds.release(&host, now);
-        Ok(response)
+        self.holds.release(&host, repository, now);
+        Ok((response, permit))
+    }
+
+    fn manner(&self, host: &str) -> &Manner {
+        let named = if self.named_hosts.contains(host) { &self.named } else { &self.others };
+        self.own.get(host).unwrap_or(named)
     }
 
     /// Whether a URL may be gone to at all.
@@ -249,10 +270,10 @@ impl Http {
                 return Err(fail(RegistryErrorKind::Refused, text));
             }
         }
-        if self.in_cluster && !self.named_hosts.contains(&host) && address::is_forbidden_literal(url) {
-            return refuse(&forbidden_text());
+        match self.manner(&host).guard.forbids_literal(url) {
+            Some(forbidden) => refuse(&forbidden_text(forbidden)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn may_be_plain(&self, url: &Url) -> bool {
@@ -287,25 +308,4 @@ fn with_scheme(url: &Url, scheme: &str) -> Url {
     // Both schemes are of the same kind, so this always succeeds.
     let _ = url.set_scheme(scheme);
     url
-}
-
-fn builder(timeouts: Timeouts) -> ClientBuilder {
-    reqwest::Client::builder()
-        .user_agent(USER_AGENT)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .connect_timeout(timeouts.connect)
-        .read_timeout(timeouts.read)
-        .timeout(timeouts.request)
-        .pool_max_idle_per_host(2)
-        .pool_idle_timeout(Duration::from_secs(90))
-}
-
-/// A machine without a trust store can still speak to registries whose `ca` is configured, and over plain HTTP.
-fn client(builder: impl Fn() -> ClientBuilder) -> Result<reqwest::Client, SettingsError> {
-    builder().build().or_else(|error| {
-        tracing::warn!(error = root_cause(&error), "no https registry is trusted but those with a `ca`");
-        builder().tls_certs_only([]).build().map_err(|error| SettingsError::Tls(root_cause(&error)))
-    })
 }

@@ -171,7 +171,8 @@ fn is_image(child: &Descriptor) -> bool {
 async fn config_text(look: &Look<'_>, config: &Digest, what: &str) -> Result<Vec<u8>, RegistryError> {
     let path = format!("v2/{}/blobs/{config}", look.source.repository.path());
     let url = look.url(&path)?;
-    let ask = Ask { class: Class::Blob, method: Method::GET, url, accept: "*/*", form: None, what };
+    let ask =
+        Ask { class: Class::Blob, source: look.source, method: Method::GET, url, accept: "*/*", form: None, what };
     let mut answer = look.send(ask).await?;
     if !answer.status().is_success() {
         return Err(answer.unexpected());
@@ -216,9 +217,9 @@ async fn get(look: &Look<'_>, reference: &str, what: &str) -> Result<Found, Regi
     Ok(Found { digest, manifest, body })
 }
 
-fn ask<'a>(look: &Look<'_>, method: Method, reference: &str, what: &'a str) -> Result<Ask<'a>, RegistryError> {
+fn ask<'a>(look: &Look<'a>, method: Method, reference: &str, what: &'a str) -> Result<Ask<'a>, RegistryError> {
     let url = look.url(&format!("v2/{}/manifests/{reference}", look.source.repository.path()))?;
-    Ok(Ask { class: Class::Manifest, method, url, accept: ACCEPT, form: None, what })
+    Ok(Ask { class: Class::Manifest, source: look.source, method, url, accept: ACCEPT, form: None, what })
 }
 
 fn named_digest(headers: &HeaderMap) -> Option<Digest> {

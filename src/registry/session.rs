@@ -144,7 +144,7 @@ impl Look<'_> {
                 },
                 Challenge::Bearer(bearer) => {
                     let key = auth::Key::new(registry, bearer, &source.repository, credential);
-                    match sessions.tokens.get(http, registry, &source.repository, &key, credential).await {
+                    match sessions.tokens.get(http, registry, source, &key, credential).await {
                         Ok(got) => {
                             let header = got.header.clone();
                             token = Some((key, got));

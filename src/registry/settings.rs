@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 /// Everything that a [`Client`](super::Client) is told when it is made.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The registries that the configuration names.
     pub hosts: Vec<HostSettings>,
@@ -13,8 +13,25 @@ pub struct Settings {
     /// host is in `hosts`, and plain HTTP is spoken only where `insecure` says so; elsewhere a loopback registry is
     /// spoken to over plain HTTP, as Docker does.
     pub in_cluster: bool,
+    /// Whether addresses of private networks are connected to where `hosts` does not name the host.
+    pub private_addresses: bool,
+    /// How many connections there may be at a time.
+    pub connections: usize,
     /// How long things may take.
     pub timeouts: Timeouts,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            docker_config: None,
+            in_cluster: false,
+            private_addresses: true,
+            connections: 512,
+            timeouts: Timeouts::default(),
+        }
+    }
 }
 
 /// One registry of the configuration.

@@ -39,6 +39,7 @@ pub(super) async fn list(look: &Look<'_>) -> Result<Tags, RegistryError> {
     loop {
         let ask = Ask {
             class: Class::Tags,
+            source: look.source,
             method: Method::GET,
             url: url.clone(),
             accept: "application/json",

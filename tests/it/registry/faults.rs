@@ -1,11 +1,14 @@
 //! What real registries do not do to us in a test: wait, refuse, lead astray, break off.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use futures::StreamExt as _;
 use proptest::prelude::*;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use supercargo::{
+    app,
+    config::FileArgs,
     ports::{Registry as _, RegistryErrorKind},
     registry::{HostSettings, Settings, Timeouts},
 };
@@ -33,10 +36,10 @@ fn cluster(named: &[&FaultServer]) -> Settings {
 #[case::absent(429, None, 5)]
 #[case::unreadable(429, Some("soon"), 5)]
 #[case::past(429, Some("Sun, 01 Mar 2020 12:02:00 GMT"), 1)]
-#[case::for_ever(429, Some("99999999999"), 3600)]
+#[case::for_ever(429, Some("99999999999"), 900)]
 #[case::unavailable(503, Some("7"), 7)]
 #[tokio::test]
-async fn a_host_that_asks_to_wait_is_left_alone_until_then(
+async fn a_repository_for_which_a_host_asks_to_wait_is_left_alone_until_then(
     #[case] status: u16,
     #[case] header: Option<&'static str>,
     #[case] seconds: u64,
@@ -50,7 +53,7 @@ async fn a_host_that_asks_to_wait_is_left_alone_until_then(
     let bench = Bench::new(Settings::default());
     let limited = |seconds| RegistryErrorKind::Limited(Duration::from_secs(seconds));
     assert_eq!(failed(bench.client.tags(&source(&server)).await, "fewer requests"), limited(seconds));
-    // Any other request to it is not even sent.
+    // Any other request for it is not even sent.
     assert_eq!(failed(bench.client.digest(&source(&server), &tag("1")).await, &server.host), limited(seconds));
     assert_eq!(server.seen().len(), 1);
     assert_eq!(bench.client.tags(&source(&other)).await.unwrap(), [tag("2")]);
@@ -62,6 +65,36 @@ async fn a_host_that_asks_to_wait_is_left_alone_until_then(
     assert_eq!(server.seen().len(), 1);
     bench.clock.advance(Duration::from_millis(1)).await;
     assert_eq!(bench.client.tags(&source(&server)).await.unwrap(), [tag("1")]);
+}
+
+#[tokio::test]
+async fn one_repository_that_asks_to_wait_holds_up_no_other_and_three_hold_up_the_host() {
+    let year = (365 * 24 * 3600).to_string();
+    let server = FaultServer::start(move |seen, _| match seen.line.contains("/bad-") {
+        true => answer(429, &[("retry-after", year.as_str())], ""),
+        false => page(&["1"], None),
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    let of = |name: &str| anonymous(repository(&format!("{}/{name}", server.host)));
+    let tags = async |name: &str| bench.client.tags(&of(name)).await;
+    let held = |seconds| RegistryErrorKind::Limited(Duration::from_secs(seconds));
+    for name in ["bad-1", "bad-2"] {
+        assert_eq!(failed(tags(name).await, &format!("is asked of it for {}/{name}", server.host)), held(900));
+        assert_eq!(tags("good").await.unwrap(), [tag("1")]);
+    }
+    // Also not by asking again and again.
+    failed(tags("bad-2").await, "fewer requests");
+    assert_eq!(tags("good").await.unwrap(), [tag("1")]);
+    bench.clock.advance(Duration::from_secs(600)).await;
+    assert_eq!(failed(tags("bad-3").await, "fewer requests"), held(900));
+    // As long as all three say.
+    assert_eq!(failed(tags("good").await, "nothing is sent to it for another 300 s"), held(300));
+    bench.clock.advance(Duration::from_secs(300)).await;
+    assert_eq!(tags("good").await.unwrap(), [tag("1")]);
+    let before = server.seen().len();
+    assert_eq!(failed(tags("bad-1").await, "fewer requests"), held(900));
+    assert_eq!(server.seen().len(), before + 1, "after fifteen minutes it is asked again");
 }
 
 #[tokio::test]
@@ -101,26 +134,85 @@ async fn a_status_becomes_a_kind_and_no_body_is_quoted(#[case] status: u16, #[ca
     }
 }
 
+/// Finds every name on this machine.
+struct Here;
+
+impl Resolve for Here {
+    fn resolve(&self, _: Name) -> Resolving {
+        let found = std::iter::once("127.0.0.1:0".parse().unwrap());
+        Box::pin(std::future::ready(Ok(Box::new(found) as Addrs)))
+    }
+}
+
 #[rstest::rstest]
-#[case::silence(b"", Then::Silence, "in time")]
-#[case::half_a_head(b"HTTP/1.1 200 OK\r\nContent-", Then::Silence, "in time")]
-#[case::half_a_body(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", Then::Silence, "in time")]
-#[case::drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{", Then::Drip, "in time")]
-#[case::reset(b"", Then::Reset, "broke off")]
-#[case::reset_in_the_body(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"tags\":[", Then::Reset, "broke off")]
-#[case::no_http(b"SSH-2.0-OpenSSH\r\n", Then::Silence, "broke off")]
+#[case::silence(b"", Some(Then::Silence))]
+#[case::half_a_head(b"HTTP/1.1 200 OK\r\nContent-", Some(Then::Silence))]
+#[case::half_a_body(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", Some(Then::Silence))]
+#[case::drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{", Some(Then::Drip))]
+#[case::reset(b"", Some(Then::Reset))]
+#[case::reset_in_the_body(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"tags\":[", Some(Then::Reset))]
+#[case::no_http(b"SSH-2.0-OpenSSH\r\n", Some(Then::Silence))]
+#[case::refused(b"", None)]
 #[tokio::test]
-async fn what_does_not_end_or_breaks_off_is_unavailable(
+async fn what_does_not_end_breaks_off_or_is_not_there_is_unavailable_in_the_same_words(
     #[case] bytes: &'static [u8],
-    #[case] then: Then,
-    #[case] words: &str,
+    #[case] then: Option<Then>,
+    #[values(false, true)] tls: bool,
 ) {
-    let host = raw_server(bytes, then).await;
+    let host = match then {
+        Some(then) => raw_server(bytes, then).await,
+        None => format!("127.0.0.1:{}", crate::support::free_port()),
+    };
     let timeouts =
         Timeouts { read: Duration::from_millis(300), request: Duration::from_millis(800), ..Timeouts::default() };
-    let bench = Bench::new(Settings { timeouts, ..Settings::default() });
-    let source = anonymous(repository(&format!("{host}/web")));
-    assert_eq!(failed(bench.client.tags(&source).await, words), RegistryErrorKind::Unavailable);
+    // On this machine plain HTTP is spoken, and TLS to a name that is found here.
+    let name = if tls { host.replace("127.0.0.1", "registry.test") } else { host };
+    let bench = Bench::resolving_by(Arc::new(Here), Settings { timeouts, ..Settings::default() });
+    let error = bench.client.tags(&anonymous(repository(&format!("{name}/web")))).await.unwrap_err();
+    assert_eq!(error.kind, RegistryErrorKind::Unavailable);
+    let words = "HOST did not answer in time, or not to the end (asked for the tags of HOST/web)";
+    assert_eq!(error.message.replace(&name, "HOST"), words);
+}
+
+#[tokio::test]
+async fn private_addresses_are_connected_to_unless_the_configuration_denies_it() {
+    let timeouts = Timeouts { connect: Duration::from_millis(100), ..Timeouts::default() };
+    let named = HostSettings { host: "10.255.255.2:5000".into(), ..HostSettings::default() };
+    for (private_addresses, host, kind) in [
+        (true, "10.255.255.1:5000", RegistryErrorKind::Unavailable),
+        (false, "10.255.255.1:5000", RegistryErrorKind::Refused),
+        (false, "[fd12::1]:5000", RegistryErrorKind::Refused),
+        (false, "10.255.255.2:5000", RegistryErrorKind::Unavailable),
+    ] {
+        let hosts = vec![named.clone()];
+        let bench = Bench::new(Settings { hosts, private_addresses, timeouts, ..Settings::default() });
+        let error = bench.client.tags(&anonymous(repository(&format!("{host}/web")))).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{host}: {}", error.message);
+        assert_eq!(error.message.contains("`privateAddresses: deny`"), kind == RegistryErrorKind::Refused);
+    }
+}
+
+#[rstest::rstest]
+#[case::absent("", Ok(true))]
+#[case::allow("privateAddresses: allow", Ok(true))]
+#[case::deny("privateAddresses: deny", Ok(false))]
+#[case::other("privateAddresses: no", Err("expected one of allow, deny"))]
+fn the_configuration_says_whether_private_addresses_are_connected_to(
+    #[case] text: &str,
+    #[case] expected: Result<bool, &str>,
+) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let files = FileArgs { config: Some(file.path().to_owned()), policies: None };
+    match (app::read_files(&files), expected) {
+        (Ok(config), Ok(expected)) => {
+            let settings = app::registry_settings(&config, true).unwrap();
+            assert_eq!(settings.private_addresses, expected);
+            assert!((1..=2048).contains(&settings.connections), "{}", settings.connections);
+        }
+        (Err(error), Err(words)) => assert!(error.to_string().contains(words), "{error}"),
+        (read, expected) => panic!("{read:?}, not {expected:?}"),
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use reqwest::dns::Resolve;
 use secrecy::SecretString;
 use supercargo::{
     domain::{
@@ -17,13 +18,14 @@ use supercargo::{
         image::{Repository, Tag},
     },
     metrics::Metrics,
-    ports::{Registry as _, RegistryError, RegistryErrorKind, SecretError, Secrets},
-    registry::{Client, Settings},
+    ports::{Clock, Registry as _, RegistryError, RegistryErrorKind, SecretError, Secrets},
+    registry::{Client, Settings, SettingsError},
 };
 
 use crate::support::clock::SimClock;
 
 mod astray;
+mod crowd;
 mod fault_server;
 mod faults;
 mod origin;
@@ -85,10 +87,21 @@ struct Bench {
 
 impl Bench {
     fn new(settings: Settings) -> Self {
+        Self::made(|secrets, clock, metrics| Client::new(settings, secrets, clock, metrics))
+    }
+
+    /// With names looked up by `resolver`.
+    fn resolving_by(resolver: Arc<dyn Resolve>, settings: Settings) -> Self {
+        Self::made(|secrets, clock, metrics| Client::resolving_by(resolver, settings, secrets, clock, metrics))
+    }
+
+    fn made(
+        client: impl FnOnce(Arc<dyn Secrets>, Arc<dyn Clock>, Arc<Metrics>) -> Result<Client, SettingsError>,
+    ) -> Self {
         let secrets = Arc::new(HeldSecrets::default());
         let clock = SimClock::at("2026-03-01T12:00:00Z");
         let metrics = Arc::new(Metrics::default());
-        let client = Client::new(settings, secrets.clone(), Arc::new(clock.clone()), metrics.clone()).unwrap();
+        let client = client(secrets.clone(), Arc::new(clock.clone()), metrics.clone()).unwrap();
         Self { client: Reader(client), secrets, clock, metrics }
     }
 
