@@ -25,7 +25,8 @@ struct RequestLabels {
 pub struct HookLabels {
     /// The sender's name in the path.
     pub sender: &'static str,
-    /// `queued`, `unwatched`, `ignored`, `invalid`, `unauthorized`, `off`, `too-large`, `too-many`, `unavailable`.
+    /// `queued`, `unwatched`, `ignored`, `invalid`, `unauthorized`, `off`, `too-large`, `too-many`, `unavailable`; later also
+    /// `not-found`, of a hint that was given up.
     pub outcome: &'static str,
 }
 

@@ -105,18 +105,23 @@ pub fn floor_interval(
     asked: Schedule,
     operators: Duration,
 ) -> (Schedule, Option<Reason>) {
-    let guard = guards
-        .iter()
-        .filter(|guard| guard.covers(namespace))
-        .filter_map(|guard| Some((guard.min_interval?, guard)))
-        .max_by_key(|(interval, _)| *interval);
-    let floor = guard.map_or(MIN_INTERVAL.min(operators), |(interval, _)| interval);
+    let (floor, guard) = min_interval(guards, namespace, operators);
     if asked.shortest_gap().is_none_or(|gap| gap >= floor) {
         return (asked, None);
     }
-    let by = guard.map_or_else(|| "the default minInterval".to_owned(), |(_, guard)| guard.to_string());
+    let by = guard.map_or_else(|| "the default minInterval".to_owned(), ToString::to_string);
     let message = format!("`{asked}` is more often than {by} allows: looked at every {} at most", show_duration(floor));
     (asked.at_least(floor), Some(Reason::new(Code::GuardInterval, message)))
+}
+
+/// The shortest interval that an annotation may ask for in that namespace, and the guard that sets it, if one does.
+pub fn min_interval<'g>(guards: &'g [Guard], namespace: &str, operators: Duration) -> (Duration, Option<&'g Guard>) {
+    guards
+        .iter()
+        .filter(|guard| guard.covers(namespace))
+        .filter_map(|guard| Some((guard.min_interval?, Some(guard))))
+        .max_by_key(|(interval, _)| *interval)
+        .unwrap_or((MIN_INTERVAL.min(operators), None))
 }
 
 impl Patterns {

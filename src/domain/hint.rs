@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::image::{Repository, Tag};
+use super::image::{Digest, Repository, Tag};
 
 /// What made us look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +33,10 @@ pub struct Hint {
     pub repository: Repository,
     /// The tag that was pushed, where the sender names one: then one HEAD of it does instead of a listing.
     pub tag: Option<Tag>,
+    /// What the tag points to, as the sender says: only a reason to look again if it does not.
+    pub digest: Option<Digest>,
+    /// Who says so, as metrics name it.
+    pub sender: &'static str,
 }
 
 /// What a repository is looked at with. Workloads share a look when this is equal, and never else.

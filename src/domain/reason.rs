@@ -90,6 +90,7 @@ codes! {
     RegistryUnavailable "registry-unavailable" "The registry did not answer, or not as it should.",
     RegistryRefused "registry-refused" "The address is one that supercargo does not connect to.",
     SecretUnreadable "secret-unreadable" "A pull secret could not be read.",
+    HintNotFound "hint-not-found" "A webhook named a tag that the registry does not have, or not as it said.",
     NotLookedYet "not-looked-yet" "The repository has not been looked at yet.",
     WriteFailed "write-failed" "The change could not be written.",
     // Writing to Git.

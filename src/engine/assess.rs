@@ -86,6 +86,9 @@ pub(super) fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestam
     for row in &mut reports {
         row.reasons.extend(entry.rule.notes.iter().cloned());
     }
+    for (row, slot) in reports.iter_mut().zip(&entry.slots) {
+        row.reasons.extend(slot.source.iter().flat_map(|source| state.notes(source)));
+    }
     let must_read = proposals.iter().any(|proposal| entry.is_unconfirmed(&proposal.change));
     let plan = gated(state, entry, proposals, &mut reports, now);
     Some(Assessment { reports, plan: plan.filter(|_| !must_read), must_read })
@@ -134,8 +137,13 @@ fn fill(
         }
         None => {
             row.decision = Verdict::Blocked;
-            row.reasons.push(match slot.source.as_ref().and_then(|source| state.failure(source)) {
+            row.reasons.push(match slot.source.as_ref().and_then(|source| state.sources.failure(source)) {
                 Some(error) => Reason::new(error.kind.code(), error.message.clone()),
+                None if slot.source.as_ref().is_some_and(|source| state.sources.put_off(source).is_some()) => Reason::new(
+                    Code::NotLookedYet,
+                    "the repository has not been looked at yet: what is asked of it changes too often, so it is next \
+                     looked at after the shortest interval allowed here (`minInterval`)",
+                ),
                 None => Reason::new(Code::NotLookedYet, "the repository has not been looked at yet"),
             });
             return None;
@@ -150,7 +158,7 @@ fn fill(
         return None;
     }
     // What is known is old while the registry does not answer: that is not "up to date".
-    if let Some(error) = slot.source.as_ref().and_then(|source| state.failure(source)) {
+    if let Some(error) = slot.source.as_ref().and_then(|source| state.sources.failure(source)) {
         row.decision = Verdict::Blocked;
         row.reasons.insert(0, Reason::new(error.kind.code(), error.message.clone()));
         return None;

@@ -34,6 +34,15 @@ pub(super) enum Effect {
     Changed(WorkloadId),
     /// The cluster runs what was written to Git.
     Arrived(Update),
+    /// What a webhook named was not found there.
+    Lost {
+        /// Where.
+        repository: Repository,
+        /// Who named it.
+        sender: &'static str,
+        /// What was not found.
+        why: String,
+    },
     /// A workload is gone.
     Forget(WorkloadId),
 }

@@ -104,7 +104,8 @@ mod tests {
     use crate::domain::image::Tag;
 
     fn hint(tag: usize) -> Hint {
-        Hint { repository: Repository::parse("r.io/a").unwrap(), tag: Some(Tag::parse(&tag.to_string()).unwrap()) }
+        let (repository, tag) = (Repository::parse("r.io/a").unwrap(), Tag::parse(&tag.to_string()).unwrap());
+        Hint { repository, tag: Some(tag), digest: None, sender: "distribution" }
     }
 
     #[tokio::test]

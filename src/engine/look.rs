@@ -5,10 +5,16 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    pin::pin,
     sync::Arc,
+    time::Duration,
 };
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{
+    StreamExt, TryStreamExt,
+    future::{Either, select},
+    stream,
+};
 use jiff::Timestamp;
 
 use crate::{
@@ -19,11 +25,13 @@ use crate::{
         policy::Policy,
         tags::Tags,
     },
-    ports::{Registry, RegistryError, RegistryErrorKind},
+    ports::{Clock, Registry, RegistryError, RegistryErrorKind},
 };
 
 /// Requests of one look that may be under way at once (for `newest`, which asks for each tag's time).
 const CONCURRENT: usize = 4;
+/// How long one look may take, all its requests together.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What a container asks of its repository. Containers that ask the same share the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,6 +96,20 @@ pub(super) struct Looked {
     pub(super) result: Result<Brought, RegistryError>,
 }
 
+/// Looks, but not for ever: a slow registry must not keep a place among the looks.
+pub(super) async fn look_in_time(registry: &dyn Registry, clock: &dyn Clock, order: Order) -> Looked {
+    let source = order.source.clone();
+    let end = clock.sleep_until(clock.monotonic() + LONGEST);
+    match select(pin!(look(registry, order)), end).await {
+        Either::Left((looked, _)) => looked,
+        Either::Right(_) => {
+            let (kind, seconds) = (RegistryErrorKind::Unavailable, LONGEST.as_secs());
+            let message = format!("{}: what was asked of it took longer than {seconds} s in all", source.repository);
+            Looked { source, result: Err(RegistryError { kind, message }) }
+        }
+    }
+}
+
 /// Looks. A listing is used whole or not at all.
 pub(super) async fn look(registry: &dyn Registry, order: Order) -> Looked {
     let result = answer(registry, &order).await;
@@ -114,8 +136,8 @@ async fn answer(registry: &dyn Registry, order: &Order) -> Result<Brought, Regis
                     snapshot.digests.insert(tag.clone(), digest);
                     found.push(tag);
                 }
-                // The hint was wrong, or early: the poll will tell.
-                Err(error) if error.kind == RegistryErrorKind::NotFound => {}
+                // The hint was wrong, or early: it is asked again (`super::hints`).
+                Err(error) if error.kind == RegistryErrorKind::NotFound => _ = snapshot.digests.remove(tag),
                 Err(error) => return Err(error),
             }
         }
@@ -253,6 +275,16 @@ async fn fetch_times(
 impl Snapshot {
     fn listing(&self) -> Listing {
         Listing::new(self.tags.clone().unwrap_or_default())
+    }
+
+    /// Whether it has the tag, pointing to that digest if one is named.
+    pub(super) fn shows(&self, tag: &Tag, digest: Option<&Digest>) -> bool {
+        match digest {
+            Some(digest) => self.digests.get(tag) == Some(digest),
+            None => {
+                self.digests.contains_key(tag) || self.tags.as_ref().is_some_and(|tags| tags.contains(tag.as_str()))
+            }
+        }
     }
 
     fn facts(&self) -> HashMap<Tag, TagFacts> {

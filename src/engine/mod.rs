@@ -2,11 +2,11 @@
 //!
 //! | stage | where |
 //! |---|---|
-//! | hints wait, each once | `inbox` |
-//! | every workload, and what is to be done (`effect`) about a change | `state` |
+//! | hints wait, each once; what they name is waited for | `inbox`, `hints` |
+//! | every workload by `namespace`, and what is to be done (`effect`) about a change | `state` |
 //! | one workload: what it asks, what was answered, what we wrote | `entry` |
-//! | which workloads use which source, how often, what for | `sources` |
-//! | which look is next | `queue` |
+//! | which workloads use which source, how often (`schedules`), what for | `sources` |
+//! | which look is next, and how often somebody may ask for one | `queue`, `bursts` |
 //! | who is written next, and where | `lines` |
 //! | one look: refresh and decide | `look` |
 //! | what is said, gate, plan | `assess` |
@@ -19,22 +19,27 @@
 //! outlives it and no lock is held across an await.
 
 mod assess;
+mod bursts;
 mod effect;
 mod entry;
+mod hints;
 mod inbox;
 mod lines;
 mod look;
 #[cfg(test)]
 mod model;
+mod namespace;
 mod queue;
 mod retry;
 mod run;
+mod schedules;
 mod settings;
 mod settle;
 mod sources;
 mod state;
 mod survey;
 mod tell;
+mod timers;
 
 pub use assess::Assessment;
 pub use inbox::Inbox;

@@ -159,6 +159,8 @@ struct World {
     scheduled: HashSet<Arc<Source>>,
     watched: HashSet<Repository>,
     clock: Still,
+    /// Monotonic.
+    time: Duration,
 }
 
 fn repository(n: usize) -> Repository {
@@ -207,12 +209,13 @@ impl World {
             failed: Vec::new(),
             scheduled: HashSet::new(),
             watched: HashSet::new(),
+            time: Duration::ZERO,
             clock: Still,
         }
     }
 
     fn step(&mut self, step: Step) {
-        let now = Duration::from_secs(1);
+        let now = self.time;
         match step {
             Step::Write { workload, policy, patch, repositories, secret, new } => {
                 let id = id(workload);
@@ -257,7 +260,10 @@ impl World {
                 let tags = self.tags.0.get_mut(&repository(n).to_string()).unwrap();
                 tags.push(tag(tags.len()));
             }
-            Step::Hint(n, tagged) => self.state.hint(Hint { repository: repository(n), tag: tagged.map(tag) }, now),
+            Step::Hint(n, tagged) => {
+                let (tag, sender) = (tagged.map(tag), "distribution");
+                self.state.hint(&Hint { repository: repository(n), tag, digest: None, sender }, now);
+            }
             Step::Due(n) => {
                 let sources: Vec<_> =
                     self.scheduled.iter().filter(|s| s.repository == repository(n)).cloned().collect();
@@ -282,7 +288,7 @@ impl World {
                 if !self.running.is_empty() {
                     let looked = self.running.remove(n % self.running.len());
                     let source = looked.source.clone();
-                    if self.state.looked(looked).is_err() {
+                    if self.state.looked(looked, now).is_err() {
                         self.failed.push(source);
                     }
                 }
@@ -292,7 +298,7 @@ impl World {
                     let mut looked = self.running.remove(n % self.running.len());
                     self.failed.push(looked.source.clone());
                     looked.result = Err(failed(RegistryErrorKind::Unavailable));
-                    let _ = self.state.looked(looked);
+                    let _ = self.state.looked(looked, now);
                 }
             }
             Step::Apply(n) => _ = self.apply(&id(n)),
@@ -320,10 +326,14 @@ impl World {
                 Effect::Schedule { source, .. } => _ = self.scheduled.insert(source),
                 Effect::Watched { repository, watched: true } => assert!(self.watched.insert(repository), "twice"),
                 Effect::Watched { repository, watched: false } => assert!(self.watched.remove(&repository), "unknown"),
-                Effect::Assess(_) | Effect::Changed(_) | Effect::Arrived(_) | Effect::Forget(_) => {}
+                Effect::Assess(_)
+                | Effect::Changed(_)
+                | Effect::Arrived(_)
+                | Effect::Forget(_)
+                | Effect::Lost { .. } => {}
             }
         }
-        assert_eq!(self.scheduled.len(), self.state.source_count());
+        assert_eq!(self.scheduled.len(), self.state.sources.len());
         let used: HashSet<&Repository> = self.scheduled.iter().map(|source| &source.repository).collect();
         assert_eq!(used, self.watched.iter().collect());
     }
@@ -337,9 +347,9 @@ impl World {
                 Some(workload) => {
                     let observed = Observed { workload: workload.clone(), image_managers: Vec::new() };
                     self.state.moved_back(&observed);
-                    self.state.change(ClusterChange::Workload(Box::new(workload)), Duration::ZERO);
+                    self.state.change(ClusterChange::Workload(Box::new(workload)), self.time);
                 }
-                None => self.state.change(ClusterChange::WorkloadGone(id.clone()), Duration::ZERO),
+                None => self.state.change(ClusterChange::WorkloadGone(id.clone()), self.time),
             }
             match assess(&self.state, id, "here", now) {
                 Some(again) => assessment = again,
@@ -380,7 +390,7 @@ impl World {
         workload.resource_version = self.version.to_string().into();
         let version = workload.resource_version.clone();
         self.write(workload);
-        self.state.applied(&update, &version, Duration::ZERO);
+        self.state.applied(&update, &version, self.time);
         true
     }
 
@@ -392,7 +402,7 @@ impl World {
                 self.step(Step::Tell);
             }
             for source in std::mem::take(&mut self.failed) {
-                self.state.again_source(&source, Duration::ZERO);
+                self.state.again_source(&source, self.time);
             }
             self.effects();
             if !self.running.is_empty() {
@@ -403,9 +413,14 @@ impl World {
                 let ids: Vec<WorkloadId> = self.cluster.keys().cloned().collect();
                 let wrote = ids.iter().filter(|id| self.apply(id)).count();
                 self.effects();
-                if wrote == 0 && self.wanted.is_empty() && self.untold.is_empty() {
-                    return;
+                if wrote > 0 || !self.wanted.is_empty() || !self.untold.is_empty() {
+                    continue;
                 }
+                // Time passes only while nothing else is to be done.
+                let Some(at) = self.state.next() else { return };
+                self.time = self.time.max(at);
+                self.state.woke(self.time);
+                self.effects();
             }
         }
     }
@@ -478,7 +493,7 @@ proptest! {
         }
         let ids: BTreeSet<WorkloadId> = world.cluster.keys().cloned().collect();
         for id in ids {
-            world.state.change(ClusterChange::WorkloadGone(id), Duration::ZERO);
+            world.state.change(ClusterChange::WorkloadGone(id), world.time);
         }
         world.effects();
         prop_assert_eq!((world.scheduled.len(), world.watched.len(), world.state.watched()), (0, 0, 0));

@@ -16,7 +16,7 @@ use super::{
     effect::Effect,
     inbox::Inbox,
     lines::Lines,
-    look::{Looked, look},
+    look::{Looked, look_in_time},
     queue::Queue,
     retry::Retries,
     settings::Settings,
@@ -31,7 +31,7 @@ use crate::{
         update::UpdateId,
         workload::WorkloadId,
     },
-    metrics::Metrics,
+    metrics::{HookLabels, Metrics},
     ports::{Clock, ClusterChange, Events, Leadership, Polling, Records, Registry, RegistryErrorKind, Sink, Workloads},
 };
 
@@ -108,7 +108,7 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
             Some(written) = engine.writes.next(), if !engine.writes.is_empty() => engine.written(written),
             Some(()) = engine.records.next(), if !engine.records.is_empty() => {}
             Some(read) = engine.reads.next(), if !engine.reads.is_empty() => engine.read(read),
-            hint = inputs.inbox.next() => engine.state.hint(hint, ports.clock.monotonic()),
+            hint = inputs.inbox.next() => engine.state.hint(&hint, ports.clock.monotonic()),
             Some(looked) = engine.looks.next(), if !engine.looks.is_empty() => engine.looked(looked),
             change = inputs.changes.recv() => {
                 let Some(change) = change else { break };
@@ -201,7 +201,9 @@ impl<'p> Engine<'p> {
             }
             for effect in effects {
                 match effect {
-                    Effect::Look { source, urgent } => self.queue.push(&source, urgent, self.now()),
+                    Effect::Look { source, urgent } => {
+                        self.queue.push(&source, self.state.sources.namespaces(&source), urgent, self.now());
+                    }
                     Effect::Schedule { source, schedules } => {
                         if schedules.is_empty() {
                             self.look_retries.forget(&source);
@@ -215,6 +217,11 @@ impl<'p> Engine<'p> {
                     }
                     Effect::Assess(id) => assess.push(id),
                     Effect::Arrived(update) => self.arrived(update),
+                    Effect::Lost { repository, sender, why } => {
+                        tracing::warn!(%repository, sender, why, "given up waiting for what a webhook named");
+                        let labels = HookLabels { sender, outcome: "not-found" };
+                        self.ports.metrics.hooks.get_or_create(&labels).inc();
+                    }
                     Effect::Forget(id) => self.forget(&id),
                 }
             }
@@ -230,7 +237,7 @@ impl<'p> Engine<'p> {
         }
         while let Some(source) = self.queue.start() {
             match self.state.order(&source) {
-                Some(order) => self.looks.push(look(&*self.ports.registry, order).boxed()),
+                Some(order) => self.looks.push(look_in_time(&*self.ports.registry, &*self.ports.clock, order).boxed()),
                 None => self.ended(&source),
             }
         }
@@ -239,7 +246,7 @@ impl<'p> Engine<'p> {
         }
         let metrics = &self.ports.metrics;
         metrics.workloads.set(i64::try_from(self.state.watched()).unwrap_or(i64::MAX));
-        metrics.repositories.set(i64::try_from(self.state.source_count()).unwrap_or(i64::MAX));
+        metrics.repositories.set(i64::try_from(self.state.sources.len()).unwrap_or(i64::MAX));
         metrics.look_wait.set(self.queue.longest_wait(self.now()).as_secs_f64());
     }
 
@@ -288,7 +295,7 @@ impl<'p> Engine<'p> {
         let targets = &self.state.settings.targets;
         let window = self.lines.opens(|name| targets.settle(name));
         let retries = [self.look_retries.next(), self.write_retries.next(), self.held.next(), self.checks.next()];
-        match retries.into_iter().chain([window]).flatten().min() {
+        match retries.into_iter().chain([window, self.state.next()]).flatten().min() {
             Some(at) => self.ports.clock.sleep_until(at),
             None => futures::future::pending().boxed(),
         }
@@ -296,6 +303,7 @@ impl<'p> Engine<'p> {
 
     fn retry(&mut self) {
         let now = self.now();
+        self.state.woke(now);
         while let Some(source) = self.look_retries.due(now) {
             self.state.again_source(&source, now);
         }
@@ -320,9 +328,9 @@ impl<'p> Engine<'p> {
 
     fn looked(&mut self, looked: Looked) {
         let (now, source) = (self.now(), looked.source.clone());
-        let known = self.state.failure(&source).map(|error| error.kind);
+        let known = self.state.sources.failure(&source).map(|error| error.kind);
         self.ended(&source);
-        match self.state.looked(looked) {
+        match self.state.looked(looked, now) {
             Ok(()) => self.look_retries.forget(&source),
             Err(error) => {
                 let least = if let RegistryErrorKind::Limited(wait) = error.kind { wait } else { Duration::ZERO };
@@ -343,7 +351,7 @@ impl<'p> Engine<'p> {
         self.checks.forget(id);
         self.write_retries.forget(id);
         self.not_written.remove(id);
-        self.told.assessed(id, &Arc::default(), None);
+        self.told.assessed(id, &Arc::default(), None, self.now());
         // A memory or a cluster forgets on its own; nothing waits for it.
         let _ = self.ports.records.forget(id).now_or_never();
     }
@@ -364,7 +372,7 @@ impl<'p> Engine<'p> {
     /// Says what is to be said of a workload; its plan, if it may be written now.
     fn plan(&mut self, id: &WorkloadId) -> Option<Plan<Approved>> {
         let assessment = assess(&self.state, id, "cluster", self.ports.clock.now());
-        self.told.assessed(id, &self.state.uid(id), assessment.as_ref());
+        self.told.assessed(id, &self.state.uid(id), assessment.as_ref(), self.now());
         let assessment = assessment?;
         let waits = self.write_retries.waits(id, self.now()) || self.checks.waits(id, self.now());
         if assessment.must_read && !waits {

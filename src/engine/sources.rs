@@ -2,20 +2,24 @@
 //! last one left.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use super::{
+    bursts::Bursts,
     effect::Effect,
     entry::kept,
+    hints::Lost,
     look::{Answered, Brought, Order, Question, Snapshot, answer_from},
+    schedules::Schedules,
+    timers::Timers,
 };
 use crate::{
     domain::{
         hint::{Source, Trigger},
-        image::{Repository, Tag},
+        image::{Digest, Repository, Tag},
         poll::Schedule,
         workload::WorkloadId,
     },
@@ -30,13 +34,17 @@ pub(super) type Cause = (Trigger, Duration);
 pub(super) struct Sources {
     known: HashMap<Arc<Source>, Known>,
     by_repository: HashMap<Repository, Vec<Arc<Source>>>,
+    bursts: Bursts,
+    /// Looks that were asked for too often, and are made later.
+    later: Timers<Arc<Source>>,
 }
 
 #[derive(Default)]
 struct Known {
     users: HashMap<WorkloadId, Schedule>,
-    /// The schedules of the users, each once, and how many of them have it. Mostly there is one.
-    schedules: Vec<(Schedule, usize)>,
+    /// How many users each namespace has.
+    namespaces: BTreeMap<Arc<str>, usize>,
+    schedules: Schedules,
     snapshot: Option<Arc<Snapshot>>,
     /// What the snapshot answered since the last look: many workloads ask the same after an update.
     answered: HashMap<Question, Option<Arc<Answered>>>,
@@ -48,13 +56,15 @@ struct Known {
     wanted: Option<Cause>,
     running: Option<Cause>,
     failure: Option<RegistryError>,
+    /// What a webhook named last that was not found.
+    lost: Option<Lost>,
 }
 
 /// What a look has brought.
 pub(super) struct Heard {
     pub(super) cause: Option<Cause>,
-    /// The look before this one had failed.
-    pub(super) had_failed: bool,
+    /// Whether it can be read or not, or why not, is not as before.
+    pub(super) turned: bool,
     pub(super) answers: Vec<(Question, Answered)>,
     /// Why it failed, or left a question without an answer.
     pub(super) outcome: Result<(), RegistryError>,
@@ -110,9 +120,12 @@ impl Sources {
     ) {
         let known = self.known.entry(source.clone()).or_default();
         let before = known.users.insert(id.clone(), schedule.clone());
+        if before.is_none() {
+            *known.namespaces.entry(id.namespace.clone()).or_default() += 1;
+        }
         if before.as_ref() != Some(schedule) {
-            let more = known.count(schedule);
-            let less = before.is_some_and(|before| known.discount(&before));
+            let more = known.schedules.join(schedule);
+            let less = before.is_some_and(|before| known.schedules.leave(&before));
             if more || less {
                 effects.push(known.scheduled(source));
             }
@@ -126,17 +139,24 @@ impl Sources {
         }
     }
 
-    /// A workload does not use the source any more. One that nobody uses is forgotten.
-    pub(super) fn leave(&mut self, source: &Arc<Source>, id: &WorkloadId, effects: &mut Vec<Effect>) {
-        let Some(known) = self.known.get_mut(source) else { return };
-        let Some(schedule) = known.users.remove(id) else { return };
-        if known.discount(&schedule) {
+    /// A workload does not use the source any more. One that nobody uses is forgotten; whether it is.
+    pub(super) fn leave(&mut self, source: &Arc<Source>, id: &WorkloadId, effects: &mut Vec<Effect>) -> bool {
+        let Some(known) = self.known.get_mut(source) else { return false };
+        let Some(schedule) = known.users.remove(id) else { return false };
+        if let Some(users) = known.namespaces.get_mut(&id.namespace) {
+            *users -= 1;
+            if *users == 0 {
+                known.namespaces.remove(&id.namespace);
+            }
+        }
+        if known.schedules.leave(&schedule) {
             effects.push(known.scheduled(source));
         }
         if !known.users.is_empty() {
-            return;
+            return false;
         }
         self.known.remove(source);
+        self.later.forget(source);
         if let Some(same_repository) = self.by_repository.get_mut(&source.repository) {
             same_repository.retain(|other| other != source);
             if same_repository.is_empty() {
@@ -144,6 +164,7 @@ impl Sources {
                 effects.push(Effect::Watched { repository: source.repository.clone(), watched: false });
             }
         }
+        true
     }
 
     /// It is to be looked at: for the tag, or else for all tags.
@@ -164,6 +185,81 @@ impl Sources {
         }
         known.wanted.get_or_insert((trigger, now));
         effects.push(Effect::Look { source: source.clone(), urgent: trigger != Trigger::Poll });
+    }
+
+    /// Somebody asks something new of it: it is to be looked at, soon if that was not done too often.
+    pub(super) fn want_anew(
+        &mut self,
+        source: &Arc<Source>,
+        namespace: &Arc<str>,
+        interval: Duration,
+        now: Duration,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(known) = self.known.get_mut(source) else { return };
+        if known.wanted.is_none() {
+            let at = self.bursts.take(source, namespace, interval, now);
+            if at > now {
+                self.later.set(source.clone(), at);
+            }
+        }
+        if self.later.of(source).is_none() {
+            return self.want_all(source, now, effects);
+        }
+        (known.ask_all, known.listing_wanted) = (true, true);
+        known.wanted.get_or_insert((Trigger::Change, now));
+    }
+
+    /// When a look that was put off is next due.
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.later.next()
+    }
+
+    /// Asks for the looks that were put off until now.
+    pub(super) fn woke(&mut self, now: Duration, effects: &mut Vec<Effect>) {
+        while let Some(source) = self.later.due(now) {
+            if self.is_wanted(&source) {
+                effects.push(Effect::Look { source, urgent: true });
+            }
+        }
+    }
+
+    /// Until when its next look is put off, if it is.
+    pub(super) fn put_off(&self, source: &Arc<Source>) -> Option<Duration> {
+        self.later.of(source).filter(|_| self.is_wanted(source))
+    }
+
+    /// Whether a look at it is still to come.
+    pub(super) fn is_wanted(&self, source: &Source) -> bool {
+        self.known.get(source).is_some_and(|known| known.wanted.is_some())
+    }
+
+    /// The namespaces whose workloads use it.
+    pub(super) fn namespaces(&self, source: &Source) -> impl Iterator<Item = &Arc<str>> {
+        self.known.get(source).into_iter().flat_map(|known| known.namespaces.keys())
+    }
+
+    /// The interval at which it is looked at, where its users have more schedules than are followed.
+    pub(super) fn replaced(&self, source: &Source) -> Option<Duration> {
+        self.known.get(source)?.schedules.replaced()
+    }
+
+    /// Whether the last look saw the tag, pointing to that digest if one is named.
+    pub(super) fn saw(&self, source: &Source, tag: &Tag, digest: Option<&Digest>) -> bool {
+        let snapshot = self.known.get(source).and_then(|known| known.snapshot.as_ref());
+        snapshot.is_some_and(|snapshot| snapshot.shows(tag, digest))
+    }
+
+    /// What a webhook named last that was not found.
+    pub(super) fn lost(&self, source: &Source) -> Option<&Lost> {
+        self.known.get(source)?.lost.as_ref()
+    }
+
+    /// A webhook named what was not found, or what it named was.
+    pub(super) fn set_lost(&mut self, source: &Source, lost: Option<Lost>) {
+        if let Some(known) = self.known.get_mut(source) {
+            known.lost = lost;
+        }
     }
 
     /// It is to be looked at, and every question answered, also if nothing has changed there.
@@ -192,7 +288,9 @@ impl Sources {
     /// Takes in what a look brought; `None` if nobody uses the source any more.
     pub(super) fn looked(&mut self, source: &Source, result: Result<Brought, RegistryError>) -> Option<Heard> {
         let known = self.known.get_mut(source)?;
-        let (cause, had_failed) = (known.running.take(), known.failure.is_some());
+        let cause = known.running.take();
+        let text = |error: &RegistryError| error.message.clone();
+        let before = known.failure.as_ref().map(text);
         let (answers, outcome) = match result {
             Ok((snapshot, answers)) => {
                 known.snapshot = Some(snapshot);
@@ -207,33 +305,13 @@ impl Sources {
             }
         };
         known.ask_all |= outcome.is_err();
-        Some(Heard { cause, had_failed, answers, outcome })
+        let turned = before != known.failure.as_ref().map(text);
+        Some(Heard { cause, turned, answers, outcome })
     }
 }
 
 impl Known {
-    /// Whether the schedule is a new one.
-    fn count(&mut self, schedule: &Schedule) -> bool {
-        if let Some((_, count)) = self.schedules.iter_mut().find(|(known, _)| known == schedule) {
-            *count += 1;
-            return false;
-        }
-        self.schedules.push((schedule.clone(), 1));
-        true
-    }
-
-    /// Whether nobody has the schedule any more.
-    fn discount(&mut self, schedule: &Schedule) -> bool {
-        let before = self.schedules.len();
-        self.schedules.retain_mut(|(known, count)| {
-            *count -= usize::from(known == schedule);
-            *count > 0
-        });
-        self.schedules.len() < before
-    }
-
     fn scheduled(&self, source: &Arc<Source>) -> Effect {
-        let schedules = self.schedules.iter().map(|(schedule, _)| schedule.clone()).collect();
-        Effect::Schedule { source: source.clone(), schedules }
+        Effect::Schedule { source: source.clone(), schedules: self.schedules.followed() }
     }
 }

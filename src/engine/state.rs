@@ -4,7 +4,7 @@
 //! the operator does, `survey` once for a command.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -12,18 +12,20 @@ use std::{
 use super::{
     effect::Effect,
     entry::{Entry, InGit, kept},
+    hints::Hints,
     look::{Answered, Looked, Order, Question},
+    namespace::{Namespace, rule},
     settings::Settings,
     sources::{Cause, Sources},
 };
 use crate::{
     domain::{
-        annotations::{RuleSettings, WorkloadRule, rules},
+        guard::min_interval,
         hint::{Hint, Source, Trigger},
-        poll::Schedule,
-        reason::Reason,
+        image::{Digest, Tag},
+        poll::show_duration,
+        reason::{Code, Reason},
         report::Verdict,
-        target::Write,
         update::{Update, UpdateId},
         workload::{Application, ApplicationId, Owner, Workload, WorkloadId},
     },
@@ -38,19 +40,11 @@ pub(super) struct State {
     claims: HashMap<String, Vec<Application>>,
     /// Whether the cluster has told of everything.
     synced: bool,
-    sources: Sources,
+    pub(super) sources: Sources,
+    hints: Hints,
     /// Workloads that a policy applies to.
     watched: usize,
     effects: Vec<Effect>,
-}
-
-/// A namespace and its workloads, of which either may be told of first.
-#[derive(Default)]
-struct Namespace {
-    /// Defaults for its workloads; `None` until the cluster has told of it.
-    annotations: Option<Arc<BTreeMap<String, String>>>,
-    // Boxed: a third of such a table's places is empty.
-    workloads: HashMap<WorkloadId, Box<Entry>>,
 }
 
 impl State {
@@ -62,6 +56,7 @@ impl State {
             claims: HashMap::new(),
             synced: false,
             sources: Sources::default(),
+            hints: Hints::default(),
             watched: 0,
             effects: Vec::new(),
         }
@@ -87,11 +82,6 @@ impl State {
         self.entry(id).map(|entry| entry.workload.uid.clone()).unwrap_or_default()
     }
 
-    /// How many sources are in use.
-    pub(super) fn source_count(&self) -> usize {
-        self.sources.len()
-    }
-
     pub(super) fn entry(&self, id: &WorkloadId) -> Option<&Entry> {
         self.namespaces.get(&id.namespace)?.workloads.get(id).map(|entry| &**entry)
     }
@@ -109,7 +99,7 @@ impl State {
                 }
             }
             // What cannot be read any more must not be judged by what it said before.
-            ClusterChange::WorkloadGone(id) | ClusterChange::Undecodable(id, _) => self.gone(&id),
+            ClusterChange::WorkloadGone(id) | ClusterChange::Undecodable(id, _) => self.gone(&id, now),
             ClusterChange::Namespace(NamespaceDefaults { name, annotations }) => {
                 let namespace = self.namespaces.entry(name.as_str().into()).or_default();
                 if namespace.annotations.as_deref() != Some(&annotations) {
@@ -143,10 +133,40 @@ impl State {
     }
 
     /// A webhook says: look.
-    pub(super) fn hint(&mut self, hint: Hint, now: Duration) {
+    pub(super) fn hint(&mut self, hint: &Hint, now: Duration) {
         for source in self.sources.of(&hint.repository) {
-            self.sources.want(&source, Trigger::Webhook, hint.tag.clone(), now, &mut self.effects);
+            if self.hints.offer(&source, hint, now) {
+                self.sources.want(&source, Trigger::Webhook, hint.tag.clone(), now, &mut self.effects);
+            }
         }
+    }
+
+    /// When something is next to be done that was put off.
+    pub(super) fn next(&self) -> Option<Duration> {
+        [self.hints.next(), self.sources.next()].into_iter().flatten().min()
+    }
+
+    /// Does what was put off until now.
+    pub(super) fn woke(&mut self, now: Duration) {
+        while let Some((source, tag)) = self.hints.due(now) {
+            self.sources.want(&source, Trigger::Webhook, tag, now, &mut self.effects);
+        }
+        self.sources.woke(now, &mut self.effects);
+    }
+
+    /// What is good to know of a source on the row of a container that uses it.
+    pub(super) fn notes(&self, source: &Source) -> impl Iterator<Item = Reason> {
+        let replaced = self.sources.replaced(source).map(|interval| {
+            let message = format!(
+                "more than 16 different `poll` values ask for {}: it is looked at every {}, the shortest of them",
+                source.repository,
+                show_duration(interval)
+            );
+            Reason::new(Code::OverLimit, message)
+        });
+        let lost = self.sources.lost(source);
+        let lost = lost.map(|lost| Reason::new(Code::HintNotFound, lost.describe(&source.repository)));
+        lost.into_iter().chain(replaced)
     }
 
     /// It is time to look.
@@ -215,6 +235,7 @@ impl State {
     pub(super) fn order(&mut self, source: &Arc<Source>) -> Option<Order> {
         let users = self.sources.users(source).filter_map(|id| self.entry(id));
         let questions = users.flat_map(|entry| entry.questions(source)).cloned().collect();
+        self.hints.looking(source);
         self.sources.order(source, questions)
     }
 
@@ -246,9 +267,10 @@ impl State {
     }
 
     /// Takes in what a look brought.
-    pub(super) fn looked(&mut self, looked: Looked) -> Result<(), RegistryError> {
+    pub(super) fn looked(&mut self, looked: Looked, now: Duration) -> Result<(), RegistryError> {
         let source = looked.source;
         let Some(heard) = self.sources.looked(&source, looked.result) else { return Ok(()) };
+        self.seen(&source, heard.outcome.is_ok(), now);
         let reasons = self.settings.keep_reasons;
         let answers: HashMap<Question, Arc<Answered>> =
             heard.answers.into_iter().map(|(question, answer)| (question, kept(answer, reasons))).collect();
@@ -260,21 +282,44 @@ impl State {
             let sources = heard.outcome.is_ok().then_some(&mut self.sources);
             let heed = entry.heed(&source, &answers, sources, reasons);
             unasked |= heed.unasked;
-            if heed.news || heard.had_failed || heard.outcome.is_err() {
+            if heed.news || heard.turned {
                 entry.detected = heard.cause.or(entry.detected);
                 self.effects.push(Effect::Assess(id));
             }
         }
-        if unasked {
+        if unasked && !self.sources.is_wanted(&source) {
             let since = heard.cause.map_or(Duration::ZERO, |(_, at)| at);
             self.sources.want_all(&source, since, &mut self.effects);
         }
         heard.outcome
     }
 
-    /// Why a source could not be read, if it could not.
-    pub(super) fn failure(&self, source: &Source) -> Option<&RegistryError> {
-        self.sources.failure(source)
+    /// Compares what webhooks named with what a look brought.
+    fn seen(&mut self, source: &Arc<Source>, read: bool, now: Duration) {
+        let mut hints = std::mem::take(&mut self.hints);
+        let users: Vec<&Entry> = self.sources.users(source).filter_map(|id| self.entry(id)).collect();
+        // What nobody asks for is not looked at.
+        let matters = |tag: &Tag| {
+            let mut questions = users.iter().flat_map(|entry| entry.questions(source));
+            questions.any(|question| question.policy.needs().listing || question.tag.as_ref() == Some(tag))
+        };
+        let seen = |tag: &Tag, digest: Option<&Digest>| !matters(tag) || self.sources.saw(source, tag, digest);
+        let lost = hints.looked(source, now, if read { Some(&seen) } else { None });
+        self.hints = hints;
+        let found =
+            self.sources.lost(source).is_some_and(|lost| self.sources.saw(source, &lost.tag, lost.digest.as_ref()));
+        if found {
+            self.sources.set_lost(source, None);
+        }
+        if found || !lost.is_empty() {
+            let users: Vec<WorkloadId> = self.sources.users(source).cloned().collect();
+            self.effects.extend(users.into_iter().map(Effect::Assess));
+        }
+        for lost in lost {
+            let (repository, sender, why) = (source.repository.clone(), lost.sender, lost.describe(&source.repository));
+            self.effects.push(Effect::Lost { repository, sender, why });
+            self.sources.set_lost(source, Some(lost));
+        }
     }
 
     /// The sources that a workload uses.
@@ -294,37 +339,54 @@ impl State {
     fn workload(&mut self, workload: Arc<Workload>, now: Duration) {
         let id = workload.id.clone();
         let namespace = self.namespaces.entry(id.namespace.clone()).or_default();
-        let rule = rule(&workload, namespace.annotations.as_deref(), &self.settings);
+        let mut rule = rule(&workload, namespace.annotations.as_deref(), &self.settings);
         let mut old = namespace.workloads.remove(&id);
+        let before = namespace.watched;
+        namespace.count(old.as_deref(), &id, &mut rule);
+        let room = if namespace.watched < before { namespace.next_over() } else { None };
         let mut entry = Box::new(Entry::new(workload, rule, old.as_deref_mut()));
         entry.ask(old.as_deref(), &mut self.sources, &self.settings.operator_serves, self.settings.keep_reasons);
 
         let (before, after) = (old.as_deref().map(Entry::sources).unwrap_or_default(), entry.sources());
         for source in before.difference(&after) {
-            self.sources.leave(source, &id, &mut self.effects);
+            if self.sources.leave(source, &id, &mut self.effects) {
+                self.hints.leave(source);
+            }
         }
         for source in &after {
             self.sources.join(source, &id, &entry.rule.schedule, &mut self.effects);
         }
+        let interval = min_interval(&self.settings.guards, &id.namespace, self.settings.poll_interval).0;
         for source in entry.open() {
-            self.sources.want_all(&source, now, &mut self.effects);
+            self.sources.want_anew(&source, &id.namespace, interval, now, &mut self.effects);
         }
         self.watched += usize::from(entry.rule.watched);
         self.watched -= usize::from(old.is_some_and(|old| old.rule.watched));
         self.effects.extend(entry.arrived().map(Effect::Arrived));
         namespace.workloads.insert(id.clone(), entry);
         self.effects.push(Effect::Changed(id));
+        if let Some(next) = room {
+            self.workload(next, now);
+        }
     }
 
-    fn gone(&mut self, id: &WorkloadId) {
-        let namespace = self.namespaces.get_mut(&id.namespace);
-        let Some(entry) = namespace.and_then(|namespace| namespace.workloads.remove(id)) else { return };
+    fn gone(&mut self, id: &WorkloadId, now: Duration) {
+        let Some(namespace) = self.namespaces.get_mut(&id.namespace) else { return };
+        let Some(entry) = namespace.workloads.remove(id) else { return };
         self.watched -= usize::from(entry.rule.watched);
+        namespace.watched -= entry.rule.watches();
+        namespace.over.remove(id);
+        let room = namespace.next_over();
         for source in entry.sources() {
-            self.sources.leave(&source, id, &mut self.effects);
+            if self.sources.leave(&source, id, &mut self.effects) {
+                self.hints.leave(&source);
+            }
         }
         self.forget_namespace(&id.namespace);
         self.effects.push(Effect::Forget(id.clone()));
+        if let Some(next) = room {
+            self.workload(next, now);
+        }
     }
 
     /// If the cluster has not told of it and nothing is in it.
@@ -332,34 +394,5 @@ impl State {
         if self.namespaces.get(name).is_some_and(|n| n.annotations.is_none() && n.workloads.is_empty()) {
             self.namespaces.remove(name);
         }
-    }
-}
-
-fn rule(workload: &Workload, namespace: Option<&BTreeMap<String, String>>, settings: &Settings) -> WorkloadRule {
-    if settings.await_namespaces && namespace.is_none() {
-        return unwatched();
-    }
-    let settings = RuleSettings {
-        default_poll: settings.poll_interval,
-        named: &settings.named,
-        keel: settings.keel,
-        guards: &settings.guards,
-        targets: &settings.targets,
-    };
-    rules(workload, namespace, &settings)
-}
-
-/// What holds for a workload until its Namespace is known.
-fn unwatched() -> WorkloadRule {
-    WorkloadRule {
-        watched: false,
-        problems: Vec::new(),
-        notes: Vec::new(),
-        schedule: Schedule::Never,
-        suspend: false,
-        overrides_owner: false,
-        write: Write::Cluster,
-        group: None,
-        containers: Vec::new(),
     }
 }

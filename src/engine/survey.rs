@@ -47,7 +47,7 @@ pub async fn survey(
         stream::iter(orders).map(|order| look(registry, order)).buffer_unordered(CONCURRENT).collect().await;
     for looked in looks {
         // A failure is kept in the state and shown in the rows.
-        let _ = state.looked(looked);
+        let _ = state.looked(looked, clock.monotonic());
     }
     let mut ids: Vec<WorkloadId> = state.workloads().cloned().collect();
     ids.sort_unstable();

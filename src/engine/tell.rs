@@ -1,8 +1,8 @@
 //! What people are told, each thing once: Events on the workload, lines in the log, the gauge of problems.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::assess::Assessment;
+use super::{assess::Assessment, bursts::pace};
 use crate::{
     domain::{
         reason::{Code, Reason},
@@ -20,6 +20,20 @@ pub(super) struct Told<'p> {
     events: &'p dyn Events,
     metrics: &'p Metrics,
     said: HashMap<WorkloadId, Said>,
+    /// How much was said of each namespace lately.
+    talk: HashMap<Arc<str>, Talk>,
+}
+
+/// What may be said of one namespace at once, and how often something more.
+const TALK: (u32, Duration) = (500, Duration::from_secs(1));
+/// What is said of one workload at once.
+const LINES: usize = 20;
+
+#[derive(Default)]
+struct Talk {
+    /// When all of it may be said again.
+    whole: Duration,
+    left_out: usize,
 }
 
 #[derive(Default, PartialEq)]
@@ -50,12 +64,14 @@ enum Tone {
 impl<'p> Told<'p> {
     /// Nothing has been said.
     pub(super) fn new(events: &'p dyn Events, metrics: &'p Metrics) -> Self {
-        Self { events, metrics, said: HashMap::new() }
+        Self { events, metrics, said: HashMap::new(), talk: HashMap::new() }
     }
 
     /// Says what an assessment brought that has not been said before, and keeps the gauge.
-    pub(super) fn assessed(&mut self, id: &WorkloadId, uid: &Arc<str>, assessment: Option<&Assessment>) {
-        let said = assessment.map(worth_saying).unwrap_or_default();
+    ///
+    /// What is left out because too much is said of a namespace is said when the workload is next assessed.
+    pub(super) fn assessed(&mut self, id: &WorkloadId, uid: &Arc<str>, assessment: Option<&Assessment>, now: Duration) {
+        let mut said = assessment.map(worth_saying).unwrap_or_default();
         let old = self.said.remove(id).unwrap_or_default();
         let gauge = |code: Code| self.metrics.problems.get_or_create(&ProblemLabels { category: code.as_str() });
         for &code in &old.codes {
@@ -64,17 +80,44 @@ impl<'p> Told<'p> {
         for &code in &said.codes {
             gauge(code).inc();
         }
+        let mut more = said.lines.len().saturating_sub(LINES);
+        said.lines.truncate(LINES);
+        said.lines.retain(|line| old.lines.contains(line) || self.may_say(&id.namespace, now));
         for Line { event, tone, text } in said.lines.iter().filter(|line| !old.lines.contains(line)) {
             match tone {
                 Tone::Problem => tracing::warn!(workload = %id, reason = event, why = text, "not updated"),
                 Tone::Held => tracing::info!(workload = %id, why = text, "would be updated"),
                 Tone::Note => tracing::info!(workload = %id, why = text, "noted"),
             }
-            self.notice(id, uid, event, *tone == Tone::Problem, text.clone());
+            let others = match std::mem::take(&mut more) {
+                0 => String::new(),
+                more => format!("; and {more} more of this workload: `supercargo explain` shows them"),
+            };
+            self.notice(id, uid, event, *tone == Tone::Problem, format!("{text}{others}"));
         }
         if said != Said::default() {
             self.said.insert(id.clone(), said);
         }
+    }
+
+    /// Whether one line more may be said of a namespace, so that none fills the log or the queue of Events.
+    fn may_say(&mut self, namespace: &Arc<str>, now: Duration) -> bool {
+        if !self.talk.contains_key(namespace) {
+            self.talk.retain(|_, talk| talk.whole > now);
+        }
+        let talk = self.talk.entry(namespace.clone()).or_default();
+        let (burst, interval) = TALK;
+        let mut whole = talk.whole;
+        if pace(&mut whole, burst, interval, now) > now {
+            talk.left_out += 1;
+            return false;
+        }
+        talk.whole = whole;
+        if talk.left_out > 0 {
+            let left_out = std::mem::take(&mut talk.left_out);
+            tracing::warn!(%namespace, left_out, "more was to be said of this namespace than is logged");
+        }
+        true
     }
 
     /// Says that an update was written.

@@ -131,6 +131,14 @@ pub(crate) enum InitContainers {
     None,
 }
 
+impl WorkloadRule {
+    /// How many containers are watched: none where nothing is changed.
+    pub fn watches(&self) -> usize {
+        let watched = |rule: &&ContainerRule| matches!(rule.state, Watch::Watched { .. });
+        if self.problems.is_empty() { self.containers.iter().filter(watched).count() } else { 0 }
+    }
+}
+
 /// The rules of a workload under its Namespace's defaults.
 pub fn rules(
     workload: &Workload,

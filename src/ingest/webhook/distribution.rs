@@ -11,8 +11,10 @@ use serde_json::value::RawValue;
 use super::WebhookError;
 use crate::domain::{
     hint::Hint,
-    image::{Repository, Tag},
+    image::{Digest, Repository, Tag},
 };
+
+pub(super) const NAME: &str = "distribution";
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -37,6 +39,7 @@ struct Target {
     media_type: Option<String>,
     repository: Option<String>,
     tag: Option<String>,
+    digest: Option<String>,
     url: Option<String>,
 }
 
@@ -74,7 +77,8 @@ fn hint(event: &Event) -> Option<Hint> {
         return None;
     }
     let repository = Repository::parse(&format!("{host}/{repository}")).ok()?;
-    Some(Hint { repository, tag })
+    let digest = target.digest.as_deref().and_then(|digest| Digest::parse(digest).ok());
+    Some(Hint { repository, digest: digest.filter(|_| tag.is_some()), tag, sender: NAME })
 }
 
 /// Blobs are `application/octet-stream` and have no tag. What has a tag is a manifest, whatever its type.

@@ -25,7 +25,7 @@ pub struct Sender {
 
 /// The senders there are.
 pub const SENDERS: &[Sender] =
-    &[Sender { name: "distribution", proof: auth::Proof::Header, parse: distribution::parse }];
+    &[Sender { name: distribution::NAME, proof: auth::Proof::Header, parse: distribution::parse }];
 
 /// The senders that are to come. They are refused with that said.
 pub const PLANNED: &[&str] = &[

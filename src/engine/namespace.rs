@@ -1,0 +1,88 @@
+//! One namespace: its workloads, the defaults for them, and what it may have watched.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{entry::Entry, settings::Settings};
+use crate::domain::{
+    annotations::{RuleSettings, WorkloadRule, rules},
+    poll::Schedule,
+    reason::{Code, Reason},
+    target::Write,
+    workload::{Workload, WorkloadId},
+};
+
+/// A namespace and its workloads, of which either may be told of first.
+#[derive(Default)]
+pub(super) struct Namespace {
+    /// Defaults for its workloads; `None` until the cluster has told of it.
+    pub(super) annotations: Option<Arc<BTreeMap<String, String>>>,
+    // Boxed: a third of such a table's places is empty.
+    pub(super) workloads: HashMap<WorkloadId, Box<Entry>>,
+    /// Containers that are watched.
+    pub(super) watched: usize,
+    /// Workloads that are left alone as there are too many of those.
+    pub(super) over: BTreeSet<WorkloadId>,
+}
+
+/// How many containers of one namespace are watched.
+const MAX_WATCHED: usize = 10_000;
+
+impl Namespace {
+    /// Counts what a workload has watched, in place of what it had; leaves it alone if that is too many.
+    pub(super) fn count(&mut self, old: Option<&Entry>, id: &WorkloadId, rule: &mut WorkloadRule) {
+        self.watched -= old.map_or(0, |old| old.rule.watches());
+        self.over.remove(id);
+        let all = self.watched + rule.watches();
+        if all > MAX_WATCHED {
+            let message = format!(
+                "with this workload {all} containers of the namespace are watched, and at most {MAX_WATCHED} are: take \
+                 `supercargo.dev/policy` off some, or move them to another namespace"
+            );
+            rule.problems.push(Reason::new(Code::OverLimit, message));
+            self.over.insert(id.clone());
+        }
+        self.watched += rule.watches();
+    }
+
+    /// A workload that was left alone and for which there may be room.
+    pub(super) fn next_over(&self) -> Option<Arc<Workload>> {
+        let next = self.over.first().filter(|_| self.watched < MAX_WATCHED)?;
+        self.workloads.get(next).map(|entry| entry.workload.clone())
+    }
+}
+
+pub(super) fn rule(
+    workload: &Workload,
+    namespace: Option<&BTreeMap<String, String>>,
+    settings: &Settings,
+) -> WorkloadRule {
+    if settings.await_namespaces && namespace.is_none() {
+        return unwatched();
+    }
+    let settings = RuleSettings {
+        default_poll: settings.poll_interval,
+        named: &settings.named,
+        keel: settings.keel,
+        guards: &settings.guards,
+        targets: &settings.targets,
+    };
+    rules(workload, namespace, &settings)
+}
+
+/// What holds for a workload until its Namespace is known.
+fn unwatched() -> WorkloadRule {
+    WorkloadRule {
+        watched: false,
+        problems: Vec::new(),
+        notes: Vec::new(),
+        schedule: Schedule::Never,
+        suspend: false,
+        overrides_owner: false,
+        write: Write::Cluster,
+        group: None,
+        containers: Vec::new(),
+    }
+}
