@@ -3,18 +3,15 @@
 //! Both are remembered per source, so that an unchanged poll is one request. The source's credentials are part
 //! of the key, and a token's key holds whose it is: nothing that was got for one namespace serves another.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use moka::{future::Cache, policy::EvictionPolicy};
 use url::Url;
 
 use super::{
     answer::{Answer, fail},
     auth::{self, Failure, Tokens},
-    challenge::{Challenge, challenge},
+    challenge::{Bearer, Challenge, challenge},
     credentials::{Candidates, Credential, Identity, Owner, Store},
     http::{Ask, Endpoint, Http},
     settings::Settings,
@@ -28,12 +25,14 @@ use crate::{
 const MAX_TRIED: usize = 10;
 /// How long a source whose credentials were refused waits before its secrets are read afresh again.
 const READ_AGAIN: Duration = Duration::from_secs(60);
-/// When more sources than this are remembered, all are forgotten; each costs a request to learn again.
-const MANY: usize = 20_000;
+/// How much is remembered, the least recently used goes first; and what each costs beside its texts. What is forgotten
+/// costs a request to learn again.
+const MAX_KEPT: u64 = 8 * 1024 * 1024;
+const OVERHEAD: usize = 256;
 
 /// What is remembered between looks.
 pub(super) struct Sessions {
-    known: Mutex<HashMap<Source, Session>>,
+    known: Cache<Source, Session>,
     tokens: Tokens,
     store: Store,
 }
@@ -49,21 +48,22 @@ struct Session {
 
 impl Sessions {
     pub(super) fn new(settings: &Settings, secrets: Arc<dyn Secrets>) -> Self {
-        Self { known: Mutex::default(), tokens: Tokens::new(), store: Store::new(settings, secrets) }
+        let known = Cache::builder().weigher(weight).max_capacity(MAX_KEPT).eviction_policy(EvictionPolicy::lru());
+        Self { known: known.build(), tokens: Tokens::new(), store: Store::new(settings, secrets) }
     }
+}
 
-    fn get(&self, source: &Source) -> Session {
-        let known = self.known.lock().unwrap_or_else(|e| e.into_inner());
-        known.get(source).cloned().unwrap_or_default()
-    }
-
-    fn put(&self, source: &Source, session: Session) {
-        let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
-        if known.len() >= MANY && !known.contains_key(source) {
-            known.clear();
+fn weight(source: &Source, session: &Session) -> u32 {
+    let secrets = source.credentials.secrets.as_ref();
+    let secrets = secrets.map_or(0, |secrets| secrets.names.iter().map(|name| name.len() + 32).sum());
+    let challenge = match &session.challenge {
+        Some(Challenge::Bearer(Bearer { realm, service, scope })) => {
+            realm.as_str().len() + [service, scope].into_iter().flatten().map(String::len).sum::<usize>()
         }
-        known.insert(source.clone(), session);
-    }
+        Some(Challenge::Basic) | None => 0,
+    };
+    let repository = source.repository.host().len() + source.repository.path().len();
+    u32::try_from(OVERHEAD + repository + secrets + challenge).unwrap_or(u32::MAX)
 }
 
 /// One look at one repository.
@@ -83,7 +83,7 @@ impl Look<'_> {
 
     /// Sends `ask` as whoever may see the repository. No answer is a 401 or 403.
     pub(super) async fn send(&self, ask: Ask<'_>) -> Result<Answer, RegistryError> {
-        let mut session = self.sessions.get(self.source);
+        let mut session = self.sessions.known.get(self.source).await.unwrap_or_default();
         let asked_bare = session.challenge.is_none();
         let mut challenge = match session.challenge.take() {
             Some(challenge) => challenge,
@@ -113,13 +113,14 @@ impl Look<'_> {
                 if let Some(answer) = self.attempt(&ask, &mut challenge, &credential, asked_bare).await? {
                     session.challenge = Some(challenge);
                     session.identity = Some(identity);
-                    self.sessions.put(self.source, session);
+                    self.sessions.known.insert(self.source.clone(), session).await;
                     return Ok(answer);
                 }
                 tried.push(credential);
             }
         }
-        self.sessions.put(self.source, Session { challenge: None, ..session });
+        let session = Session { challenge: None, ..session };
+        self.sessions.known.insert(self.source.clone(), session).await;
         Err(self.refused(&ask, &tried, candidates))
     }
 

@@ -1,7 +1,12 @@
 //! Everything that comes from outside may be nonsense: the process stays up, others are served, nothing leaks.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use axum::{Router, http::HeaderMap};
 use futures::{StreamExt, stream};
 use serde_json::{Map, Value, json};
 
@@ -271,4 +276,49 @@ async fn ten_thousand_forged_webhooks_are_refused_and_a_true_one_gets_through() 
     assert!(!log.contains(&SECRET[..SECRET.len() - 1]), "the secret is in the log");
     let warnings = log.lines().filter(|line| line.contains("a webhook was refused") && line.contains("WARN")).count();
     assert!(warnings < 20, "{warnings} lines of warning");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_hosts_than_files_hold_up_neither_probes_nor_others() {
+    const HOSTS: usize = 300;
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("many-hosts").await;
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    registry.push("web", "1.0.0", &Image::unique()).await;
+    namespace.create(&deployment("web", &image("1.0.0"), policy("patch")).to_string()).await;
+    // One server with many addresses, which keeps connections open for as long as it is let.
+    let asked = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
+    let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let count = asked.clone();
+    let app = Router::new().fallback(move |headers: HeaderMap| {
+        *count.lock().unwrap().entry(headers["host"].to_str().unwrap().to_owned()).or_default() += 1;
+        std::future::ready(r#"{"tags": ["1.0.0"]}"#)
+    });
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    for n in 0..HOSTS {
+        let image = format!("127.1.{}.{}:{port}/web:1.0.0", n / 100, n % 100 + 1);
+        namespace.create(&deployment(&format!("n{n}"), &image, policy("patch")).to_string()).await;
+    }
+    let mut setup = Setup::in_namespace(&namespace, "5s");
+    setup.through = ["sh", "-c", "ulimit -n 256; exec \"$@\"", "-"].map(str::to_owned).into();
+    let mut operator = Operator::start(plane, &setup).await;
+    eventually("all are looked at twice", async || {
+        let asked = asked.lock().unwrap();
+        (asked.len() == HOSTS && asked.values().all(|count| *count >= 2)).then_some(())
+    })
+    .await;
+    let sockets = || {
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", operator.process.pid())).unwrap();
+        let links = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    };
+    // Half of the files for registries, and some for the API server, probes and the like.
+    assert!(sockets() < 128 + 40, "{} sockets", sockets());
+    registry.push("web", "1.0.1", &Image::unique()).await;
+    runs(&namespace, "web", &[&image("1.0.1")]).await;
+    assert_eq!(reqwest::get(format!("{}/livez", operator.private)).await.unwrap().status(), 200);
+    assert!(operator.process.exited().is_none());
+    let log = operator.process.output();
+    assert!(!log.contains("Too many open files"), "{log}");
 }
