@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{address::Forbidden, hold::Wait, http::Class};
 use crate::{
-    domain::image::{Repository, excerpt},
+    domain::image::excerpt,
     net::{Elsewhere, Way},
     ports::{RegistryError, RegistryErrorKind},
 };
@@ -96,13 +96,10 @@ pub(super) fn unavailable(host: &str, what: &str, why: &str) -> RegistryError {
 }
 
 /// Nothing is asked for a while.
-pub(super) fn limited(host: &str, repository: &Repository, wait: Wait) -> RegistryError {
+pub(super) fn limited(host: &str, what: &str, wait: Wait) -> RegistryError {
     let seconds = wait.rest.as_secs().max(1);
-    let to_whom = match wait.whole {
-        true => "nothing is sent to it".to_owned(),
-        false => format!("nothing is asked of it for {repository}"),
-    };
-    let text = format!("{host} asked for fewer requests; {to_whom} for another {seconds} s");
+    let kept = if wait.whole { "nothing is sent to it" } else { "this is not asked of it" };
+    let text = format!("{host} asked for fewer requests; {kept} for another {seconds} s (wanted: {what})");
     fail(RegistryErrorKind::Limited(wait.rest), text)
 }
 

@@ -1,4 +1,4 @@
-//! Who asked to wait: nothing is asked of a repository before its time, nor of a host of which several, or a token
+//! Who asked to wait: nothing is asked of a repository before its time, nor of a host of which several, or its token
 //! server, asked that. On a host that many share, one repository's word is not the others'.
 
 use std::{
@@ -9,8 +9,6 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::domain::image::Repository;
-
 /// The first wait where nobody says how long; doubled each time it is asked for again.
 const FIRST: Duration = Duration::from_secs(5);
 /// The longest of those.
@@ -19,24 +17,22 @@ const LONGEST_GUESS: Duration = Duration::from_secs(300);
 const LONGEST: Duration = Duration::from_secs(900);
 /// As many repositories of a host speak for all of it.
 const SEVERAL: usize = 3;
-/// When more hosts, or repositories of a host, than this are known, those whose time has passed are forgotten.
+/// When more hosts, or parts of a host, than this are known, those whose time has passed are forgotten.
 const MANY: usize = 1000;
 
 /// Per host.
 #[derive(Debug, Default)]
 pub(super) struct Holds(Mutex<HashMap<String, Host>>);
 
-#[derive(Debug, Default)]
-struct Host {
-    whole: Hold,
-    repositories: HashMap<Repository, Hold>,
-}
-
-/// Until when, and how many times in a row it was asked for.
-#[derive(Debug, Clone, Copy, Default)]
-struct Hold {
-    until: Duration,
-    times: u32,
+/// For what of a host a wait counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Scope<'a> {
+    /// All of it.
+    Whole,
+    /// A repository of its own, which speaks for it together with others.
+    Own(&'a str),
+    /// What another host led us to, as whoever has that host likes: a repository of that, or a token server's path.
+    Led(&'a str),
 }
 
 /// For how long nothing is asked, and whether that holds for the whole host.
@@ -46,57 +42,67 @@ pub(super) struct Wait {
     pub(super) whole: bool,
 }
 
+#[derive(Debug, Default)]
+struct Host {
+    whole: Hold,
+    parts: HashMap<String, Hold>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Hold {
+    until: Duration,
+    /// How many times in a row it was asked for.
+    times: u32,
+    /// Whether it is one of those that speak for their host.
+    is_own: bool,
+}
+
 impl Holds {
-    /// How long that repository, or without one the host, must still be left alone.
-    pub(super) fn remaining(&self, host: &str, repository: Option<&Repository>, now: Duration) -> Option<Wait> {
-        self.hosts().get(host)?.remaining(repository, now)
+    /// How long that must still be left alone.
+    pub(super) fn remaining(&self, host: &str, scope: Scope<'_>, now: Duration) -> Option<Wait> {
+        self.hosts().get(host)?.remaining(scope, now)
     }
 
-    /// The host asked to wait, for `asked` if it said how long; where it was asked for no repository, with all that is
-    /// asked of it.
-    pub(super) fn hold(
-        &self,
-        host: &str,
-        repository: Option<&Repository>,
-        asked: Option<Duration>,
-        now: Duration,
-    ) -> Wait {
+    /// The host asked to wait, for `asked` if it said how long. For how long is said.
+    pub(super) fn hold(&self, host: &str, scope: Scope<'_>, asked: Option<Duration>, now: Duration) -> Wait {
         let mut hosts = self.hosts();
         if hosts.len() >= MANY {
-            hosts.retain(|_, host| host.whole.until > now || host.repositories.values().any(|hold| hold.until > now));
+            hosts.retain(|_, host| host.whole.until > now || host.parts.values().any(|part| part.until > now));
         }
         let host = hosts.entry(host.to_owned()).or_default();
-        if host.repositories.len() >= MANY {
-            host.repositories.retain(|_, hold| hold.until > now);
+        if host.parts.len() >= MANY {
+            host.parts.retain(|_, part| part.until > now);
         }
-        match repository {
-            None => host.whole.extend(asked, now),
-            Some(repository) => {
-                host.repositories.entry(repository.clone()).or_default().extend(asked, now);
-                let mut rests: Vec<Duration> = host.repositories.values().filter_map(|hold| hold.rest(now)).collect();
-                rests.sort_unstable_by_key(|rest| std::cmp::Reverse(*rest));
-                // For as long as all of the several said.
-                if let Some(rest) = rests.get(SEVERAL - 1) {
-                    host.whole.extend(asked.map(|_| *rest), now);
-                }
-            }
+        let Some(part) = scope.part() else {
+            host.whole.extend(asked, now);
+            return host.remaining(scope, now).unwrap_or(Wait { rest: FIRST, whole: true });
+        };
+        let part = host.parts.entry(part.to_owned()).or_default();
+        part.extend(asked, now);
+        part.is_own = matches!(scope, Scope::Own(_));
+        let own = host.parts.values().filter(|part| part.is_own);
+        let mut rests: Vec<Duration> = own.filter_map(|part| part.rest(now)).collect();
+        rests.sort_unstable_by_key(|rest| std::cmp::Reverse(*rest));
+        // For as long as all of the several said.
+        if let (Scope::Own(_), Some(rest)) = (scope, rests.get(SEVERAL - 1)) {
+            host.whole.extend(asked.map(|_| *rest), now);
         }
-        host.remaining(repository, now).unwrap_or(Wait { rest: FIRST, whole: false })
+        host.remaining(scope, now).unwrap_or(Wait { rest: FIRST, whole: false })
     }
 
     /// The host answered as usual.
-    pub(super) fn release(&self, host: &str, repository: Option<&Repository>, now: Duration) {
+    pub(super) fn release(&self, host: &str, scope: Scope<'_>, now: Duration) {
         let mut hosts = self.hosts();
         let Some(known) = hosts.get_mut(host) else { return };
         if known.whole.until <= now {
             known.whole = Hold::default();
         }
-        if let Some(repository) = repository
-            && known.repositories.get(repository).is_some_and(|hold| hold.until <= now)
+        if let Some(part) = scope.part()
+            && known.parts.get(part).is_some_and(|part| part.until <= now)
         {
-            known.repositories.remove(repository);
+            known.parts.remove(part);
         }
-        if known.repositories.is_empty() && known.whole.times == 0 {
+        if known.parts.is_empty() && known.whole.times == 0 {
             hosts.remove(host);
         }
     }
@@ -106,11 +112,20 @@ impl Holds {
     }
 }
 
+impl<'a> Scope<'a> {
+    fn part(self) -> Option<&'a str> {
+        match self {
+            Self::Whole => None,
+            Self::Own(part) | Self::Led(part) => Some(part),
+        }
+    }
+}
+
 impl Host {
-    fn remaining(&self, repository: Option<&Repository>, now: Duration) -> Option<Wait> {
-        let own = repository.and_then(|repository| self.repositories.get(repository)?.rest(now));
-        let (own, whole) = (own.unwrap_or_default(), self.whole.rest(now).unwrap_or_default());
-        Some(Wait { rest: own.max(whole), whole: whole >= own }).filter(|wait| !wait.rest.is_zero())
+    fn remaining(&self, scope: Scope<'_>, now: Duration) -> Option<Wait> {
+        let part = scope.part().and_then(|part| self.parts.get(part)?.rest(now)).unwrap_or_default();
+        let whole = self.whole.rest(now).unwrap_or_default();
+        Some(Wait { rest: part.max(whole), whole: whole >= part }).filter(|wait| !wait.rest.is_zero())
     }
 }
 
@@ -162,33 +177,29 @@ mod tests {
         assert_eq!(retry_after(header, now), wait);
     }
 
-    fn repository(name: &str) -> Repository {
-        Repository::parse(&format!("a.io/{name}")).unwrap()
-    }
-
     #[test]
     fn who_does_not_say_how_long_waits_longer_each_time() {
-        for repository in [None, Some(&repository("x"))] {
+        for scope in [Scope::Whole, Scope::Own("x"), Scope::Led("x")] {
             let holds = Holds::default();
             let mut now = secs(0);
             let mut waits = vec![];
             for _ in 0..9 {
-                let wait = holds.hold("a", repository, None, now);
-                assert_eq!(holds.remaining("a", repository, now), Some(wait));
+                let wait = holds.hold("a", scope, None, now);
+                assert_eq!(holds.remaining("a", scope, now), Some(wait));
                 waits.push(wait.rest.as_secs());
                 now += wait.rest;
-                assert_eq!(holds.remaining("a", repository, now), None);
+                assert_eq!(holds.remaining("a", scope, now), None);
             }
             assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
-            holds.release("a", repository, now);
-            assert_eq!(holds.hold("a", repository, None, now).rest, secs(5));
+            holds.release("a", scope, now);
+            assert_eq!(holds.hold("a", scope, None, now).rest, secs(5));
         }
     }
 
     #[test]
     fn refusals_of_requests_that_were_on_their_way_together_are_one() {
-        let (holds, x) = (Holds::default(), repository("x"));
-        let hold = |asked, now| holds.hold("a", Some(&x), asked, now).rest;
+        let (holds, x) = (Holds::default(), Scope::Own("x"));
+        let hold = |asked, now| holds.hold("a", x, asked, now).rest;
         for _ in 0..50 {
             assert_eq!(hold(None, secs(0)), secs(5));
         }
@@ -199,28 +210,39 @@ mod tests {
 
     #[test]
     fn nobody_is_held_back_for_ever_nor_another_repository_or_host_at_all() {
-        let (holds, [x, y]) = (Holds::default(), ["x", "y"].map(repository));
+        let (holds, [x, y]) = (Holds::default(), ["x", "y"].map(Scope::Own));
         let wait = Wait { rest: LONGEST, whole: false };
-        assert_eq!(holds.hold("a", Some(&x), Some(Duration::MAX), secs(0)), wait);
-        assert_eq!(holds.remaining("a", Some(&y), secs(0)), None);
-        assert_eq!(holds.remaining("a", None, secs(0)), None);
-        assert_eq!(holds.remaining("b", Some(&x), secs(0)), None);
+        assert_eq!(holds.hold("a", x, Some(Duration::MAX), secs(0)), wait);
+        assert_eq!(holds.remaining("a", y, secs(0)), None);
+        assert_eq!(holds.remaining("a", Scope::Whole, secs(0)), None);
+        assert_eq!(holds.remaining("b", x, secs(0)), None);
     }
 
     #[test]
     fn three_repositories_speak_for_their_host_as_long_as_all_of_them_say() {
-        let (holds, [w, x, y, z]) = (Holds::default(), ["w", "x", "y", "z"].map(repository));
-        let rest = |at| holds.remaining("a", Some(&z), at).map(|wait| wait.rest);
-        holds.hold("a", Some(&w), Some(secs(60)), secs(0));
-        holds.hold("a", Some(&x), Some(secs(20)), secs(0));
+        let (holds, [w, x, y, z]) = (Holds::default(), ["w", "x", "y", "z"].map(Scope::Own));
+        let rest = |at| holds.remaining("a", z, at).map(|wait| wait.rest);
+        holds.hold("a", w, Some(secs(60)), secs(0));
+        holds.hold("a", x, Some(secs(20)), secs(0));
         assert_eq!(rest(secs(0)), None);
-        holds.hold("a", Some(&y), Some(Duration::MAX), secs(10));
+        holds.hold("a", y, Some(Duration::MAX), secs(10));
         assert_eq!(rest(secs(10)), Some(secs(10)));
         assert_eq!(rest(secs(20)), None);
         // x has passed: two are left, and one more makes three again.
-        holds.hold("a", Some(&z), Some(secs(5)), secs(20));
-        let other = holds.remaining("a", Some(&repository("other")), secs(20));
+        holds.hold("a", z, Some(secs(5)), secs(20));
+        let other = holds.remaining("a", Scope::Own("other"), secs(20));
         assert_eq!(other, Some(Wait { rest: secs(5), whole: true }));
+    }
+
+    #[test]
+    fn what_others_led_to_does_not_speak_for_a_host() {
+        let holds = Holds::default();
+        for name in ["w", "x", "y", "z"] {
+            holds.hold("a", Scope::Led(name), Some(secs(60)), secs(0));
+            assert!(!holds.remaining("a", Scope::Led(name), secs(0)).unwrap().whole);
+        }
+        holds.hold("a", Scope::Own("b"), Some(secs(60)), secs(0));
+        assert_eq!(holds.remaining("a", Scope::Own("c"), secs(0)), None);
     }
 
     #[test]
@@ -229,9 +251,9 @@ mod tests {
         let mut waits = vec![];
         for round in 0..8 {
             for n in 0..3 {
-                holds.hold("a", Some(&repository(&format!("{round}-{n}"))), None, now);
+                holds.hold("a", Scope::Own(&format!("{round}-{n}")), None, now);
             }
-            let rest = holds.remaining("a", Some(&repository("other")), now).unwrap().rest;
+            let rest = holds.remaining("a", Scope::Own("other"), now).unwrap().rest;
             waits.push(rest.as_secs());
             now += rest;
         }
@@ -241,33 +263,32 @@ mod tests {
     #[test]
     fn what_a_token_server_says_holds_for_all_that_is_asked_of_it() {
         let holds = Holds::default();
-        assert_eq!(holds.hold("a", None, Some(secs(30)), secs(0)), Wait { rest: secs(30), whole: true });
-        assert_eq!(holds.remaining("a", None, secs(29)).unwrap().rest, secs(1));
-        assert!(holds.remaining("a", Some(&repository("x")), secs(0)).unwrap().whole);
+        assert_eq!(holds.hold("a", Scope::Whole, Some(secs(30)), secs(0)), Wait { rest: secs(30), whole: true });
+        assert_eq!(holds.remaining("a", Scope::Whole, secs(29)).unwrap().rest, secs(1));
+        assert!(holds.remaining("a", Scope::Own("x"), secs(0)).unwrap().whole);
     }
 
     #[test]
     fn hosts_and_repositories_whose_time_has_passed_are_forgotten() {
         let holds = Holds::default();
         for n in 0..5000 {
-            holds.hold(&n.to_string(), Some(&repository("x")), Some(secs(1)), secs(2 * n));
+            holds.hold(&n.to_string(), Scope::Own("x"), Some(secs(1)), secs(2 * n));
         }
         assert!(holds.0.lock().unwrap().len() <= MANY);
         let holds = Holds::default();
         for n in 0..5000 {
-            let name = repository(&format!("r{n}"));
-            holds.hold("a", Some(&name), Some(secs(1)), secs(2 * n));
+            holds.hold("a", Scope::Own(&format!("r{n}")), Some(secs(1)), secs(2 * n));
         }
-        assert!(holds.0.lock().unwrap()["a"].repositories.len() <= MANY);
+        assert!(holds.0.lock().unwrap()["a"].parts.len() <= MANY);
     }
 
     #[test]
     fn a_late_answer_from_before_does_not_release() {
-        let (holds, x) = (Holds::default(), repository("x"));
-        for repository in [None, Some(&x)] {
-            holds.hold("a", repository, Some(secs(60)), secs(0));
-            holds.release("a", repository, secs(1));
-            assert_eq!(holds.remaining("a", repository, secs(1)).unwrap().rest, secs(59));
+        let holds = Holds::default();
+        for scope in [Scope::Whole, Scope::Own("x")] {
+            holds.hold("a", scope, Some(secs(60)), secs(0));
+            holds.release("a", scope, secs(1));
+            assert_eq!(holds.remaining("a", scope, secs(1)).unwrap().rest, secs(59));
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{
     address::{self, Guard},
     answer::{Answer, broken, elsewhere, fail, forbidden_text, limited, unavailable},
     connections::{Connections, Manner, own_tls, system_tls},
-    hold::{Holds, retry_after},
+    hold::{Holds, Scope, retry_after},
     names::Names,
     settings::{HostSettings, Settings, SettingsError, Timeouts},
 };
@@ -212,10 +212,15 @@ impl Http {
         authorization: Option<&HeaderValue>,
     ) -> Result<(reqwest::Response, Option<OwnedSemaphorePermit>), RegistryError> {
         let host = authority(url);
-        // What a token server says holds for all that is asked of it.
-        let repository = Some(&ask.source.repository).filter(|_| ask.class != Class::Token);
-        if let Some(wait) = self.holds.remaining(&host, repository, self.clock.monotonic()) {
-            return Err(limited(&host, &ask.source.repository, wait));
+        let part = if ask.class == Class::Token { url.path().to_owned() } else { ask.source.repository.to_string() };
+        let scope = match host == authority(&registry.url) {
+            // What a registry's own token server says holds for all of it.
+            true if ask.class == Class::Token => Scope::Whole,
+            true => Scope::Own(&part),
+            false => Scope::Led(&part),
+        };
+        if let Some(wait) = self.holds.remaining(&host, scope, self.clock.monotonic()) {
+            return Err(limited(&host, ask.what, wait));
         }
         if let Some(url::Host::Domain(name)) = url.host() {
             self.names.look_up(name, ask.source).await.map_err(|why| unavailable(&host, ask.what, &why))?;
@@ -237,9 +242,9 @@ impl Http {
         if matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             let header = response.headers().get(RETRY_AFTER).and_then(|h| h.to_str().ok());
             let asked = header.and_then(|h| retry_after(h, self.clock.now()));
-            return Err(limited(&host, &ask.source.repository, self.holds.hold(&host, repository, asked, now)));
+            return Err(limited(&host, ask.what, self.holds.hold(&host, scope, asked, now)));
         }
-        self.holds.release(&host, repository, now);
+        self.holds.release(&host, scope, now);
         Ok((response, permit))
     }
 

@@ -1,7 +1,8 @@
 //! A thin OCI registry client: tag lists, digests and created times, and the credentials for them.
 //!
 //! [`client`] implements the port. A look goes `client` → `session` (as whom, and by which challenge) → `http` (one
-//! request: where it may go, how long it may take, how much it may say). Nothing is kept but challenges and tokens.
+//! request: where it may go, how long it may take, how much it may say), over one of few `connections`, to a host that
+//! `names` has found and no `hold` keeps us from. Nothing of the answers is kept but challenges and tokens.
 
 mod address;
 mod answer;

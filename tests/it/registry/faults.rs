@@ -80,7 +80,7 @@ async fn one_repository_that_asks_to_wait_holds_up_no_other_and_three_hold_up_th
     let tags = async |name: &str| bench.client.tags(&of(name)).await;
     let held = |seconds| RegistryErrorKind::Limited(Duration::from_secs(seconds));
     for name in ["bad-1", "bad-2"] {
-        assert_eq!(failed(tags(name).await, &format!("is asked of it for {}/{name}", server.host)), held(900));
+        assert_eq!(failed(tags(name).await, "this is not asked of it for another 900 s"), held(900));
         assert_eq!(tags("good").await.unwrap(), [tag("1")]);
     }
     // Also not by asking again and again.
@@ -95,6 +95,47 @@ async fn one_repository_that_asks_to_wait_holds_up_no_other_and_three_hold_up_th
     let before = server.seen().len();
     assert_eq!(failed(tags("bad-1").await, "fewer requests"), held(900));
     assert_eq!(server.seen().len(), before + 1, "after fifteen minutes it is asked again");
+}
+
+#[tokio::test]
+async fn who_leads_us_to_a_host_cannot_hold_it_up_for_others() {
+    let good = FaultServer::start(|seen, _| match seen.line.contains("/busy") {
+        true => answer(429, &[("retry-after", "600")], ""),
+        false => page(&["1"], None),
+    })
+    .await;
+    let busy = format!("http://{}/busy", good.host);
+    let realm = format!("Bearer realm=\"{busy}\"");
+    let hostile = FaultServer::start(move |seen, _| match seen.line.contains("/realm-") {
+        true => answer(401, &[("www-authenticate", realm.as_str())], ""),
+        false => answer(302, &[("location", busy.as_str())], ""),
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    for name in ["a", "b", "c", "realm-a", "realm-b", "realm-c"] {
+        let source = anonymous(repository(&format!("{}/{name}", hostile.host)));
+        failed(bench.client.tags(&source).await, &good.host);
+    }
+    assert_eq!(bench.client.tags(&source(&good)).await.unwrap(), [tag("1")]);
+}
+
+#[tokio::test]
+async fn the_token_server_of_a_registry_speaks_for_all_of_it() {
+    let server = FaultServer::start(|seen, _| {
+        let challenge = format!("Bearer realm=\"http://{}/token\"", seen.host);
+        match seen.line.as_str() {
+            line if line.contains("/token") => answer(429, &[("retry-after", "30")], ""),
+            line if line.contains("/open/") => page(&["1"], None),
+            _ => answer(401, &[("www-authenticate", challenge.as_str())], ""),
+        }
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    let limited = RegistryErrorKind::Limited(Duration::from_secs(30));
+    for name in ["private", "open"] {
+        let source = anonymous(repository(&format!("{}/{name}", server.host)));
+        assert_eq!(failed(bench.client.tags(&source).await, "nothing is sent to it for another 30 s"), limited);
+    }
 }
 
 #[tokio::test]
