@@ -141,8 +141,8 @@ fn fill(
                 Some(error) => Reason::new(error.kind.code(), error.message.clone()),
                 None if slot.source.as_ref().is_some_and(|source| state.sources.put_off(source).is_some()) => Reason::new(
                     Code::NotLookedYet,
-                    "the repository has not been looked at yet: what is asked of it changes too often, so it is next \
-                     looked at after the shortest interval allowed here (`minInterval`)",
+                    "the repository has not been looked at yet: what is asked of it changed again and again, so the next \
+                     look is put off, by `minInterval` at most",
                 ),
                 None => Reason::new(Code::NotLookedYet, "the repository has not been looked at yet"),
             });

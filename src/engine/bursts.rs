@@ -1,22 +1,31 @@
-//! How often a namespace may have a source looked at by changing what it asks: a few times at once, then once in an
-//! interval. Whoever may annotate could else make a look of each edit.
+//! How often a namespace may have a source looked at by changing what it asks: at once, and in a rush of changes after
+//! growing gaps, up to one look in an interval. Whoever may annotate could else make a look of each edit; and of twenty
+//! workloads that are made together the last is answered a second later.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::domain::hint::Source;
 
-/// Looks at once.
-const BURST: u32 = 5;
-/// When more than these are remembered, those that have their whole burst again are forgotten.
+/// The gap after the first look of a rush; each further one is four times as long.
+const GAP: Duration = Duration::from_secs(1);
+/// When more than these are remembered, those whose rush is over are forgotten.
 const MANY: usize = 10_000;
 
-/// For each source and namespace the time at which its whole burst is there again (the "generic cell rate algorithm",
-/// ITU-T I.371). What has its whole burst needs no place here.
+/// The rush that each namespace is in at each source.
 #[derive(Debug, Default)]
-pub(super) struct Bursts(HashMap<(Arc<Source>, Arc<str>), Duration>);
+pub(super) struct Bursts(HashMap<(Arc<Source>, Arc<str>), Rush>);
+
+#[derive(Debug)]
+struct Rush {
+    /// The last look, and how long after it the next one may be.
+    last: Duration,
+    gap: Duration,
+    /// When it is over if nothing more comes.
+    over: Duration,
+}
 
 impl Bursts {
-    /// Asks for a look; returns when it may be.
+    /// Asks for a look; returns when it may be. `interval` is the longest gap.
     pub(super) fn take(
         &mut self,
         source: &Arc<Source>,
@@ -25,13 +34,20 @@ impl Bursts {
         now: Duration,
     ) -> Duration {
         if self.0.len() >= MANY {
-            self.0.retain(|_, whole| *whole > now);
+            self.0.retain(|_, rush| rush.over > now);
         }
         if self.0.len() >= MANY {
             self.0.clear();
         }
-        let whole = self.0.entry((source.clone(), namespace.clone())).or_insert(now);
-        pace(whole, BURST, interval, now)
+        let new = || Rush { last: now, gap: Duration::ZERO, over: now };
+        let rush = self.0.entry((source.clone(), namespace.clone())).or_insert_with(new);
+        if rush.over <= now {
+            *rush = new();
+        }
+        rush.last = now.max(rush.last + rush.gap);
+        rush.gap = if rush.gap.is_zero() { GAP } else { rush.gap * 4 }.min(interval);
+        rush.over = rush.last + interval;
+        rush.last
     }
 }
 
@@ -52,14 +68,27 @@ mod tests {
     }
 
     #[test]
-    fn five_looks_are_at_once_and_then_one_in_each_interval_and_nobody_elses_count() {
+    fn a_rush_is_served_after_growing_gaps_and_nobody_elses_counts() {
         let secs = Duration::from_secs;
         let (source, tenant, other) = (source("r.io/a"), Arc::from("tenant"), Arc::from("other"));
         let mut bursts = Bursts::default();
         let mut take = |namespace: &Arc<str>, now: u64| bursts.take(&source, namespace, secs(60), secs(now)).as_secs();
-        assert_eq!([(); 7].map(|()| take(&tenant, 100)), [100, 100, 100, 100, 100, 160, 220]);
+        assert_eq!([(); 7].map(|()| take(&tenant, 100)), [100, 101, 105, 121, 181, 241, 301]);
         assert_eq!(take(&other, 100), 100);
-        assert_eq!(take(&tenant, 10_000), 10_000);
+        assert_eq!([take(&tenant, 1000), take(&tenant, 1000), take(&tenant, 1030)], [1000, 1001, 1030]);
+        assert_eq!(take(&tenant, 1090), 1090, "its rush is over");
+    }
+
+    #[test]
+    fn an_hour_of_edits_is_a_few_looks() {
+        let (source, tenant) = (source("r.io/a"), Arc::from("tenant"));
+        let mut bursts = Bursts::default();
+        let (mut now, mut looks) = (Duration::ZERO, 0);
+        while now < Duration::from_secs(3600) {
+            now = bursts.take(&source, &tenant, Duration::from_secs(3600), now);
+            looks += 1;
+        }
+        assert!(looks <= 8, "{looks}");
     }
 
     #[test]

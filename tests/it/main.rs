@@ -19,6 +19,7 @@ mod guards;
 mod hostile;
 mod keel;
 mod migrate;
+mod neighbours;
 mod operator;
 mod places;
 mod policy;

@@ -1,0 +1,211 @@
+//! One namespace does its worst, and another is served as ever: its push is told by a webhook and runs.
+
+use futures::{StreamExt, stream};
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::support::{
+    control_plane::{Namespace, shared},
+    eventually, free_port,
+    front::Front,
+    objects::{deployment, policy, runs, workload},
+    operator::{Operator, Setup},
+    registry::{Image, Options, Registry},
+};
+
+const SECRET: &str = "the-hooks-own-secret";
+
+/// A tenant, a neighbour whose registry tells of pushes, and an operator for both.
+struct Street {
+    tenant: Namespace<'static>,
+    neighbour: Namespace<'static>,
+    registry: Registry,
+    hooks_port: u16,
+}
+
+impl Street {
+    async fn new(name: &str) -> Self {
+        let plane = shared().await;
+        let (tenant, neighbour) =
+            (plane.namespace(&format!("{name}-tenant")).await, plane.namespace(&format!("{name}-neighbour")).await);
+        let hooks_port = free_port();
+        let notify = Some((format!("http://127.0.0.1:{hooks_port}/hooks/distribution"), format!("Bearer {SECRET}")));
+        let registry = Registry::start_with(Options { notify, ..Options::default() }).await;
+        registry.push("web", "1.0.0", &Image::unique()).await;
+        let annotations = json!({"supercargo.dev/policy": "patch", "supercargo.dev/poll": "never"});
+        let image = format!("{}/web:1.0.0", registry.host);
+        neighbour.create(&deployment("web", &image, annotations).to_string()).await;
+        Self { tenant, neighbour, registry, hooks_port }
+    }
+
+    async fn operator(&self, interval: &str, more: &[&str]) -> Operator {
+        let setup = Setup {
+            hook_secret: Some(SECRET.to_owned()),
+            hooks_port: Some(self.hooks_port),
+            ..Setup::in_namespace(&self.tenant, interval).with(&["-n", &self.neighbour.name]).with(more)
+        };
+        Operator::start(self.tenant.plane, &setup).await
+    }
+
+    /// Pushes a version of the neighbour's image and waits until it runs.
+    async fn neighbour_is_served(&self, tag: &str) {
+        self.registry.push("web", tag, &Image::unique()).await;
+        runs(&self.neighbour, "web", &[&format!("{}/web:{tag}", self.registry.host)]).await;
+    }
+
+    /// Deployments of a hundred containers each, whose images are these.
+    async fn fill(&self, images: &[String]) {
+        let objects: Vec<String> = images
+            .chunks(100)
+            .enumerate()
+            .map(|(n, images)| {
+                let names: Vec<String> = (0..images.len()).map(|n| format!("c{n}")).collect();
+                let containers: Vec<(&str, &str)> =
+                    names.iter().zip(images).map(|(name, image)| (name.as_str(), image.as_str())).collect();
+                workload("Deployment", &format!("many-{n}"), policy("patch"), &containers).to_string()
+            })
+            .collect();
+        stream::iter(objects).for_each_concurrent(4, async |object| _ = self.tenant.create(&object).await).await;
+    }
+}
+
+/// `127.1.0.0`, `127.1.0.1`, …: all of them are this machine.
+fn addresses(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|n| format!("127.1.{}.{}", n / 250, n % 250 + 1))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_containers_on_slow_hosts_leave_places_for_others() {
+    let street = Street::new("slow").await;
+    // Takes connections and never answers.
+    let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let hanging = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            kept.push(stream);
+        }
+    });
+    let images: Vec<String> = addresses(1000).map(|address| format!("{address}:{port}/r:1.0.0")).collect();
+    street.fill(&images).await;
+    let operator = street.operator("1h", &[]).await;
+    for tag in ["1.0.1", "1.0.2", "1.0.3"] {
+        street.neighbour_is_served(tag).await;
+    }
+    let waiting = operator.metric("supercargo_look_wait_seconds", "").await;
+    assert!(waiting > 0.0, "the tenant's own looks wait for one another");
+    hanging.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_containers_on_hosts_that_refuse_leave_the_engine_free() {
+    let street = Street::new("refusing").await;
+    let port = free_port();
+    let images: Vec<String> = addresses(5000).map(|address| format!("{address}:{port}/r:1.0.0")).collect();
+    street.fill(&images).await;
+    let operator = street.operator("5s", &[]).await;
+    eventually("the hosts are asked", async || {
+        (operator.metric("supercargo_registry_requests_total", "error").await > 100.0).then_some(())
+    })
+    .await;
+    for tag in ["1.0.1", "1.0.2", "1.0.3"] {
+        street.neighbour_is_served(tag).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edits_of_annotations_bring_a_few_looks_and_no_more() {
+    let street = Street::new("flipping").await;
+    let front = Front::start(&street.registry).await;
+    let image = format!("{}/web:1.0.0", front.host);
+    street.tenant.create(&deployment("flip", &image, policy("patch")).to_string()).await;
+    let operator = street.operator("1h", &[]).await;
+    let flips = 100;
+    for n in 0..flips {
+        let annotations = json!({"metadata": {"annotations": {"supercargo.dev/allow": format!("1[.]0[.]{n}")}}});
+        street.tenant.merge("deployments", "flip", annotations).await;
+    }
+    // A look of the neighbour comes after them in every line.
+    street.neighbour_is_served("1.0.1").await;
+    let lists = front.came().iter().filter(|came| came.line.contains("tags/list")).count();
+    assert!((1..=8).contains(&lists), "{lists} listings for {flips} edits; {}", operator.process.output());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_webhooks_for_one_tag_bring_one_look() {
+    let street = Street::new("hooks").await;
+    let front = Front::start(&street.registry).await;
+    street.registry.push("other", "1.0.0", &Image::unique()).await;
+    let image = format!("{}/other:1.0.0", front.host);
+    let annotations = json!({"supercargo.dev/policy": "patch", "supercargo.dev/poll": "never"});
+    street.tenant.create(&deployment("other", &image, annotations).to_string()).await;
+    let operator = street.operator("1h", &[]).await;
+    eventually("the first look", async || (!front.came().is_empty()).then_some(())).await;
+    street.registry.push("other", "1.0.1", &Image::unique()).await;
+    let before = front.came().len();
+    let event =
+        json!({"action": "push", "request": {"host": front.host}, "target": {"repository": "other", "tag": "1.0.1"}});
+    let body = json!({"events": [event]}).to_string();
+    let (http, url) = (Client::builder().no_proxy().build().unwrap(), format!("{}/hooks/distribution", operator.hooks));
+    let posts = stream::iter(0..2000).map(|_| http.post(&url).bearer_auth(SECRET).body(body.clone()).send());
+    let codes: Vec<u16> = posts.buffer_unordered(16).map(|answer| answer.unwrap().status().as_u16()).collect().await;
+    assert!(codes.iter().all(|code| *code == 202), "{codes:?}");
+    runs(&street.tenant, "other", &[&format!("{}/other:1.0.1", front.host)]).await;
+    street.neighbour_is_served("1.0.1").await;
+    let looks = front.came().len() - before;
+    assert!(looks <= 4, "{looks} requests for 2,000 webhooks of one tag");
+}
+
+/// A hook of a registry that tells of a push before the tag is to be had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_comes_before_its_tag_is_not_lost() {
+    let street = Street::new("early").await;
+    let image = |tag: &str| format!("{}/web:{tag}", street.registry.host);
+    let operator = street.operator("1h", &[]).await;
+    let event: Value = json!({"action": "push", "request": {"host": street.registry.host}, "target": {"repository": "web", "tag": "1.0.7"}});
+    let http = Client::builder().no_proxy().build().unwrap();
+    let url = format!("{}/hooks/distribution", operator.hooks);
+    let answer = http.post(&url).bearer_auth(SECRET).body(json!({"events": [event]}).to_string()).send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    eventually("the tag is asked for in vain", async || {
+        (operator.metric("supercargo_registry_requests_total", "404").await >= 2.0).then_some(())
+    })
+    .await;
+    street.registry.push("web", "1.0.7", &Image::unique()).await;
+    runs(&street.neighbour, "web", &[&image("1.0.7")]).await;
+
+    // One after the other, and many at once: `crane` is as quick as a registry is early.
+    for n in 10..30 {
+        street.neighbour_is_served(&format!("1.0.{n}")).await;
+    }
+    let objects: Vec<String> = (0..20)
+        .map(|n| {
+            let annotations = json!({"supercargo.dev/policy": "digest", "supercargo.dev/poll": "never"});
+            deployment(&format!("moved-{n}"), &image(&format!("moved-{n}")), annotations).to_string()
+        })
+        .collect();
+    for n in 0..20 {
+        street.registry.push("web", &format!("moved-{n}"), &Image::unique()).await;
+    }
+    for object in &objects {
+        street.tenant.create(object).await;
+    }
+    let digest_of = async |n: usize| {
+        let images = street.tenant.images("deployments", &format!("moved-{n}")).await;
+        images.first().and_then(|image| image.split_once('@')).map(|(_, digest)| digest.to_owned())
+    };
+    for n in 0..20 {
+        eventually("it is pinned", async || digest_of(n).await).await;
+    }
+    let pushed: Vec<String> = stream::iter(0..20)
+        .map(|n| {
+            let registry = &street.registry;
+            async move { registry.push("web", &format!("moved-{n}"), &Image::unique()).await.to_string() }
+        })
+        .buffered(20)
+        .collect()
+        .await;
+    for (n, digest) in pushed.iter().enumerate() {
+        eventually(&format!("moved-{n} runs {digest}"), async || digest_of(n).await.filter(|now| now == digest)).await;
+    }
+}
