@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     process::ExitCode,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -69,6 +70,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     // Bound first: a port that is taken is told before anything is watched.
     let hooks_listener = listen(args.hooks_listen, "--hooks-listen").await?;
     let private_listener = listen(args.listen, "--listen").await?;
+    greet(&args, &config, &senders, [hooks_listener.local_addr()?, private_listener.local_addr()?]);
 
     let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
     let (change_sender, changes) = mpsc::channel(CHANGES);
@@ -176,6 +178,26 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The first line of the log: what runs here, on what, and what is on.
+fn greet(args: &RunArgs, config: &Config, senders: &HookSettings, [hooks, private]: [SocketAddr; 2]) {
+    let or = |names: Vec<&str>, none: &str| if names.is_empty() { none.to_owned() } else { names.join(", ") };
+    let namespaces = match &args.repository.git {
+        None => or(args.namespaces.iter().map(String::as_str).collect(), "all"),
+        Some(_) => "none, a repository alone".to_owned(),
+    };
+    let heard = senders.senders.iter().filter(|(_, sender)| sender.is_on()).map(|(name, _)| *name);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespaces,
+        %hooks,
+        senders = or(heard.collect(), "none"),
+        %private,
+        targets = or(config.git.iter().map(|target| target.shown()).collect(), "none"),
+        dry_run = args.dry_run,
+        "supercargo starts"
+    );
 }
 
 /// The configuration that these flags name.

@@ -9,7 +9,11 @@ use tracing::Subscriber;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// What is logged where nothing else is asked for.
-pub const DEFAULT_FILTER: &str = "info,kube_client::client=off";
+pub const DEFAULT_FILTER: &str = "info";
+
+/// What libraries say of errors that they return too, and that we tell in words: silent, unless a filter names them.
+const TOLD_BY_US: [(&str, &str); 2] =
+    [("kube_client", "kube_client::client=off"), ("kube_runtime", "kube_runtime=off")];
 
 /// How a line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -48,7 +52,11 @@ pub fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let parsed = EnvFilter::builder().parse(filter).map_err(|_| LoggingError::Filter(filter.to_owned()))?;
+    let refused = || LoggingError::Filter(filter.to_owned());
+    let mut parsed = EnvFilter::builder().parse(filter).map_err(|_| refused())?;
+    for (_, silent) in TOLD_BY_US.iter().filter(|(library, _)| !filter.contains(library)) {
+        parsed = parsed.add_directive(silent.parse().map_err(|_| refused())?);
+    }
     let lines = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(writer).with_ansi(colour);
     Ok(match format {
         Format::Text => Box::new(lines.finish()),
@@ -111,6 +119,15 @@ mod tests {
         assert_eq!(logged(Format::Text, DEFAULT_FILTER, log), "");
         let text = logged(Format::Text, "warn,supercargo=debug", log);
         assert!(text.contains("here") && !text.contains("there"), "{text}");
+    }
+
+    #[test]
+    fn what_libraries_say_of_errors_that_are_told_in_words_is_shown_only_where_it_is_asked_for() {
+        let log = || tracing::warn!(target: "kube_runtime::watcher", "watch list error with 403: Api(Status {{ … }})");
+        for filter in [DEFAULT_FILTER, "debug", "supercargo=debug,info"] {
+            assert_eq!(logged(Format::Text, filter, log), "", "{filter}");
+        }
+        assert!(logged(Format::Text, "info,kube_runtime=warn", log).contains("Api(Status"));
     }
 
     #[test]

@@ -26,8 +26,9 @@ use crate::{
         reason::Reason,
         report::{Report, Verdict},
         tags::{Collector, Tags},
-        workload::KindSpec,
+        workload::{KindSpec, WorkloadId},
     },
+    engine::{Assessment, Settings},
 };
 
 /// The longest list of tags that is read.
@@ -36,11 +37,15 @@ const MAX_TAGS: u64 = 64 << 20;
 /// Explain the decision for one workload, or for a list of tags
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "supercargo explain [OPTIONS] [NS/]KIND/NAME\n       \
+                            supercargo explain [OPTIONS] -f FILE [[NS/]KIND/NAME]\n       \
                             supercargo explain [OPTIONS] --policy POLICY [--current TAG] --tags FILE")]
 pub(super) struct Args {
     /// The workload
-    #[arg(value_name = "[NS/]KIND/NAME", required_unless_present = "policy", conflicts_with = "policy")]
+    #[arg(value_name = "[NS/]KIND/NAME", required_unless_present_any = ["policy", "file"], conflicts_with = "policy")]
     workload: Option<String>,
+    /// A file of manifests, or a folder of them, in place of a cluster
+    #[arg(long, short = 'f', value_name = "FILE", conflicts_with = "policy")]
+    file: Option<PathBuf>,
     /// Its namespace, where it does not stand before the kind (default: the kubeconfig's)
     #[arg(long, short = 'n', requires = "workload")]
     namespace: Option<String>,
@@ -93,8 +98,11 @@ struct Offline {
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = crate::app::read_files(&self.files)?;
-        if let Some(workload) = &self.workload {
-            return block_on(self.of_cluster(workload, &config));
+        if self.workload.is_some() || self.file.is_some() {
+            let reports = block_on(self.reports(&config))?;
+            let text = structured(self.output, &reports)?;
+            print(&text.unwrap_or_else(|| reports.iter().map(report_text).collect::<Vec<_>>().join("\n")))?;
+            return Ok(ExitCode::SUCCESS);
         }
         match self.offline.explain(&config.named)? {
             Ok(explanation) => {
@@ -109,37 +117,74 @@ impl Args {
         }
     }
 
-    /// Each container of one workload as the cluster has it, with one look at its repositories.
-    async fn of_cluster(&self, workload: &str, config: &Config) -> anyhow::Result<ExitCode> {
-        let Some((namespace, kind, name)) = parse_workload(workload) else {
-            let kinds = KindSpec::all();
-            let message = format!("`{workload}` is no workload: write [NAMESPACE/]KIND/NAME; the kinds are {kinds}");
-            return Err(ConfigError::one(message).into());
+    /// Each container of what is asked for, with one look at its repositories; never none.
+    async fn reports(&self, config: &Config) -> anyhow::Result<Vec<Report>> {
+        let one = self.workload.as_deref().map(parse_workload).transpose()?;
+        let settings = survey::settings(config, self.keel);
+        let surveyed = match (&self.file, one) {
+            (None, None) => Vec::new(),
+            (None, Some((namespace, kind, name))) => {
+                let namespace = namespace.map(str::to_owned).or_else(|| self.namespace.clone());
+                let scope = survey::Scope { namespace, all: false, one: Some((kind, name.to_owned())) };
+                survey::cluster(&self.cluster, scope, config, settings).await?
+            }
+            (Some(file), one) => self.of_file(file, one, config, &settings).await?,
         };
-        let namespace = namespace.map(str::to_owned).or_else(|| self.namespace.clone());
-        let scope = survey::Scope { namespace, all: false, one: Some((kind, name.to_owned())) };
-        let surveyed = survey::cluster(&self.cluster, scope, config, survey::settings(config, self.keel)).await?;
         let reports: Vec<Report> = surveyed.into_iter().flat_map(|(_, assessment)| assessment.reports).collect();
         if reports.is_empty() {
-            anyhow::bail!(
-                "{workload}: there is no such workload, it could not be read (see above), or no policy applies to it: \
-                 put supercargo.dev/policy on it or on its Namespace"
-            );
+            let what = self.workload.as_deref().unwrap_or("what the file holds");
+            anyhow::bail!("no policy applies to {what}: put supercargo.dev/policy on the workload or on its Namespace");
         }
-        let text = structured(self.output, &reports)?;
-        print(&text.unwrap_or_else(|| reports.iter().map(report_text).collect::<Vec<_>>().join("\n")))?;
-        Ok(ExitCode::SUCCESS)
+        Ok(reports)
+    }
+
+    /// The same of the manifests of a file.
+    async fn of_file(
+        &self,
+        file: &Path,
+        one: Option<(Option<&str>, &'static KindSpec, &str)>,
+        config: &Config,
+        settings: &Settings,
+    ) -> anyhow::Result<Vec<(WorkloadId, Assessment)>> {
+        let is_asked = |id: &WorkloadId| {
+            one.is_none_or(|(namespace, kind, name)| {
+                let namespace = namespace.or(self.namespace.as_deref());
+                id.kind == kind.kind && *id.name == *name && namespace.is_none_or(|n| *id.namespace == *n)
+            })
+        };
+        let folder = survey::folder(file, settings, &survey::local_registry(config)?).await?;
+        for problem in &folder.problems {
+            eprintln!("{problem}");
+        }
+        let mut found = folder.files.iter().flat_map(|file| &file.manifests.workloads);
+        if !found.any(|found| is_asked(&found.workload.id)) {
+            let what = self.workload.as_deref().unwrap_or("no workload");
+            let unread = if folder.problems.is_empty() { "" } else { ", or could not be read (see above)" };
+            match self.workload {
+                Some(_) => anyhow::bail!("{what} is not in {}{unread}", file.display()),
+                None => anyhow::bail!("{what} is in {}{unread}; the kinds are {}", file.display(), KindSpec::all()),
+            }
+        }
+        let of = |surveyed: survey::Surveyed| {
+            let found = &folder.files[surveyed.file].manifests.workloads[surveyed.workload];
+            (found.workload.id.clone(), surveyed.assessment)
+        };
+        Ok(folder.surveyed.into_iter().map(of).filter(|(id, _)| is_asked(id)).collect())
     }
 }
 
 /// `[NAMESPACE/]KIND/NAME`
-fn parse_workload(text: &str) -> Option<(Option<&str>, &'static KindSpec, &str)> {
+fn parse_workload(text: &str) -> Result<(Option<&str>, &'static KindSpec, &str), ConfigError> {
     let parts: Vec<&str> = text.split('/').collect();
-    match parts.as_slice() {
-        [kind, name] => Some((None, KindSpec::find(kind)?, name)),
-        [namespace, kind, name] => Some((Some(namespace), KindSpec::find(kind)?, name)),
+    let read = match parts.as_slice() {
+        [kind, name] => KindSpec::find(kind).map(|kind| (None, kind, *name)),
+        [namespace, kind, name] => KindSpec::find(kind).map(|kind| (Some(*namespace), kind, *name)),
         _ => None,
-    }
+    };
+    read.ok_or_else(|| {
+        let kinds = KindSpec::all();
+        ConfigError::one(format!("`{text}` is no workload: write [NAMESPACE/]KIND/NAME; the kinds are {kinds}"))
+    })
 }
 
 /// One container: a head of a few lines, then its reasons.

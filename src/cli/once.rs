@@ -41,7 +41,8 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let (_, target) = targets.into_values().next().context("no repository")?;
     let settings = Settings { dry_run: false, ..survey::settings(&config, args.keel) };
     let mut run = look(&target, settings, &*registry, &*clock).await.map_err(|error| hinted(error, entry))?;
-    if !run.reports.iter().flat_map(|(_, rows)| rows).any(is_watched) {
+    // Where something could not be read, that may hold the policies, as an entry of `supercargo.yaml` does.
+    if !run.failed && !run.reports.iter().flat_map(|(_, rows)| rows).any(is_watched) {
         eprintln!("nothing in {} has a policy, so nothing is watched: {}", entry.place(), HOW);
     }
     if args.dry_run {
@@ -91,8 +92,7 @@ pub(super) async fn look(
     let source = |id: &WorkloadId| places.get(id).cloned().unwrap_or_default();
     let surveyed = engine::survey(settings, git::changes(&rendered), registry, None, clock, source).await;
     let (mut reports, mut plans) = (Vec::new(), Vec::new());
-    for (id, mut assessment) in surveyed {
-        assessment.reports.iter_mut().for_each(misspelt);
+    for (id, assessment) in surveyed {
         failed |= assessment.reports.iter().any(is_failure);
         plans.extend(assessment.plan);
         reports.push((id, assessment.reports));
@@ -141,15 +141,6 @@ fn rows_of<'a>(
     id: &'a WorkloadId,
 ) -> impl Iterator<Item = &'a mut Report> {
     reports.iter_mut().filter(move |(of, _)| of == id).flat_map(|(_, rows)| rows)
-}
-
-/// Where no policy applies, the key that nobody knows may be the policy's: a problem, as in the Events of a cluster.
-fn misspelt(row: &mut Report) {
-    let unknown = row.reasons.iter().position(|reason| reason.code == Code::AnnotationUnknown);
-    if let Some(index) = unknown.filter(|_| row.decision == Verdict::UpToDate) {
-        row.decision = Verdict::Problem;
-        row.reasons[..=index].rotate_right(1);
-    }
 }
 
 fn is_watched(row: &Report) -> bool {

@@ -36,6 +36,9 @@ pub(super) struct Args {
     /// End with 10 if anything would change
     #[arg(long)]
     exit_code: bool,
+    /// End with 1 if anything is blocked or a problem
+    #[arg(long)]
+    strict: bool,
     /// What to do with keel.sh annotations
     #[arg(long, value_name = "MODE", default_value = "report", value_parser = crate::config::keel_mode)]
     keel: KeelMode,
@@ -55,6 +58,8 @@ impl Args {
         let text = structured(self.output, &reports)?;
         print(&text.unwrap_or_else(|| plan_table(&reports)))?;
         let changes = reports.iter().any(|report| report.decision == Verdict::Update);
+        let stuck = |report: &Report| matches!(report.decision, Verdict::Blocked | Verdict::Problem);
+        let failed = failed || self.strict && reports.iter().any(stuck);
         Ok(match (failed, self.exit_code && changes) {
             (true, _) => ExitCode::FAILURE,
             (false, true) => ExitCode::from(10),

@@ -127,10 +127,21 @@ pub(super) async fn cluster(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let (client, mut changes) = connect(args, &scope, clock.clone()).await?;
     if let Some((kind, name)) = &scope.one {
-        changes.retain(|change| match change {
-            ClusterChange::Workload(workload) => workload.id.kind == kind.kind && *workload.id.name == **name,
-            _ => true,
+        let is_it = |id: &WorkloadId| id.kind == kind.kind && *id.name == **name;
+        changes.retain(|change| !matches!(change, ClusterChange::Workload(workload) if !is_it(&workload.id)));
+        let there = changes.iter().find_map(|change| match change {
+            ClusterChange::Workload(workload) => Some(Ok(&workload.id)),
+            ClusterChange::Undecodable(id, why) if is_it(id) => Some(Err((id, why))),
+            _ => None,
         });
+        match there {
+            Some(Ok(_)) => {}
+            Some(Err((id, why))) => anyhow::bail!("{id} cannot be read: {why}"),
+            None => {
+                let namespace = scope.namespace.as_deref().unwrap_or(client.default_namespace());
+                anyhow::bail!("there is no {} {name} in the namespace {namespace}", kind.kind.as_str())
+            }
+        }
     }
     let secrets = Arc::new(cluster::PullSecrets::new(client.clone(), clock.clone()));
     // As the operator would with this configuration: the user's own docker login says nothing about it.
@@ -184,8 +195,12 @@ async fn read(
         tokio::select! {
             change = receiver.recv() => match change {
                 None | Some(ClusterChange::Synced) => break,
-                Some(ClusterChange::Undecodable(id, why)) => eprintln!("{id}: left out: {why}"),
-                Some(change) => changes.push(change),
+                Some(change) => {
+                    if let ClusterChange::Undecodable(id, why) = &change {
+                        eprintln!("{id}: left out: {why}");
+                    }
+                    changes.push(change);
+                }
             },
             () = &mut deadline => anyhow::bail!(
                 "the cluster's workloads could not be read within {} s: may this user list and watch them? try \

@@ -276,6 +276,9 @@ fn words(error: &watcher::Error) -> String {
         watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
             failure(e)
         }
+        watcher::Error::WatchError(status) => {
+            foreign(&format!("{} ({} {})", status.message, status.code, status.reason))
+        }
         other => foreign(&other.to_string()),
     }
 }

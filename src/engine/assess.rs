@@ -236,7 +236,7 @@ fn gated(
         let to = proposal.change.to.to_string();
         if let Some(text) = entry.why_not_again(&to) {
             if let Some(row) = reports.get_mut(proposal.row) {
-                row.decision = Verdict::Problem;
+                row.decision = Verdict::Blocked;
                 row.reasons.insert(0, Reason::new(Code::Reverted, text));
             }
             continue;

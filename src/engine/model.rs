@@ -485,7 +485,7 @@ proptest! {
                 let newest = world.tags.0[&image.repository.to_string()].len() - 1;
                 match (wants, row.decision) {
                     (Some("patch"), Verdict::UpToDate) => prop_assert_eq!(number(&image), newest),
-                    (Some("patch"), Verdict::Problem) => prop_assert_eq!(row.reasons[0].code, Code::Reverted),
+                    (Some("patch"), Verdict::Blocked) => prop_assert_eq!(row.reasons[0].code, Code::Reverted),
                     (Some("never"), decision) => prop_assert_eq!(decision, Verdict::UpToDate),
                     (_, decision) => prop_assert!(wants == Some("wrong:") && decision == Verdict::Problem, "{:?}", row),
                 }

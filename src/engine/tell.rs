@@ -221,8 +221,8 @@ impl Said {
 fn is_note(decision: Verdict, code: Code) -> bool {
     match code {
         Code::PollInvalid | Code::GuardInterval | Code::KeelReported => true,
-        // Where a policy applies it is a problem; where none does, the key that was meant may be the policy's.
-        Code::AnnotationUnknown => decision != Verdict::Problem,
+        // Else it is the problem itself.
+        Code::NotBuilt => decision != Verdict::Problem,
         _ => false,
     }
 }

@@ -15,7 +15,7 @@ use url::Url;
 use super::settings::{Secret, Settings};
 use crate::{
     domain::image::excerpt,
-    net::Way,
+    net::{Way, cause},
     ports::{Clock, Refresh},
 };
 
@@ -199,14 +199,8 @@ fn sign(secret: &str, body: &str) -> Result<String, String> {
 }
 
 fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    match cause.is::<reqwest::Error>() {
-        true => "the request failed".to_owned(),
-        false => excerpt(&cause.to_string()),
-    }
+    // Its own text would name the URL, which may be a secret.
+    if error.source().is_some() { cause(error) } else { "the request failed".to_owned() }
 }
 
 #[cfg(test)]

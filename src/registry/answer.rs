@@ -9,8 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{address::Forbidden, hold::Wait, http::Class};
 use crate::{
-    domain::image::excerpt,
-    net::{Elsewhere, Way},
+    net::{Elsewhere, Way, cause},
     ports::{RegistryError, RegistryErrorKind},
 };
 
@@ -114,10 +113,10 @@ pub(super) fn broken(host: &str, what: &str, error: &reqwest::Error, vouched: bo
     if let Some(forbidden) = chain(error).find_map(|e| e.downcast_ref::<Forbidden>()) {
         return fail(RegistryErrorKind::Refused, format!("{what} leads to {host}, {}", forbidden_text(*forbidden)));
     }
-    tracing::debug!(host, what, error = root_cause(error), "a request to a registry failed");
+    tracing::debug!(host, what, error = cause(error), "a request to a registry failed");
     let mut why = "did not answer in time, or not to the end".to_owned();
     if vouched || chain(error).any(is_untrusted) {
-        why = format!("{why}: {}", root_cause(error));
+        why = format!("{why}: {}", cause(error));
     }
     unavailable(host, what, &why)
 }
@@ -130,9 +129,4 @@ fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
 fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     let first: &(dyn Error + 'static) = error;
     std::iter::successors(Some(first), |e: &&(dyn Error + 'static)| (*e).source())
-}
-
-/// The innermost error's text.
-fn root_cause(error: &reqwest::Error) -> String {
-    excerpt(&chain(error).last().map(ToString::to_string).unwrap_or_default())
 }

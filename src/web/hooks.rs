@@ -59,6 +59,13 @@ pub struct SenderSettings {
     pub allow_unsigned: bool,
 }
 
+impl SenderSettings {
+    /// Whether it is heard at all.
+    pub fn is_on(&self) -> bool {
+        self.allow_unsigned || !self.secrets.is_empty() || !self.secret_files.is_empty()
+    }
+}
+
 /// The senders that are heard, each with its secrets.
 #[derive(Default)]
 pub struct Doors(BTreeMap<&'static str, Door>);
@@ -69,10 +76,10 @@ impl Doors {
         let mut doors = BTreeMap::new();
         for (name, settings) in settings.senders {
             let sender = Sender::find(name).ok_or(HookSettingsError::Unknown(name))?;
-            let unsigned = settings.secrets.is_empty() && settings.secret_files.is_empty();
-            if unsigned && !settings.allow_unsigned {
+            if !settings.is_on() {
                 continue;
             }
+            let unsigned = settings.secrets.is_empty() && settings.secret_files.is_empty();
             let given = settings.secrets;
             let secrets = Reread::start(settings.secret_files, Arc::clone(clock), move |files| {
                 files.iter().map(|file| secret(file)).chain(given.iter().cloned().map(Ok)).collect()

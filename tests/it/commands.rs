@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 
 use crate::support::{
     control_plane::{ADMIN, shared},
-    objects::{deployment, policy},
-    operator::supercargo,
+    keys::{Certified, self_signed, self_signed_ca},
+    objects::{deployment, event_says, policy},
+    operator::{Operator, Setup, supercargo},
     registry::{Access, Options, PASSWORD, Registry, USER, docker_config},
+    tls::TlsListener,
 };
 
 const WEB: &str = "\
@@ -270,4 +272,134 @@ async fn plan_says_for_a_cluster_what_would_change() {
     let missing = run(&["explain", "--kubeconfig", kubeconfig.to_str().unwrap(), "sts/x/y/z"], Path::new("."));
     assert_eq!(missing.0, 2);
     assert_eq!(namespace.images("deployments", "web").await, [format!("{}/web:1.0.0", registry.host)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_strict_ends_with_1_if_anything_is_blocked_or_a_problem() {
+    let (_registry, folder, text) = folder().await;
+    assert_eq!(run(&["plan", ".", "--strict"], folder.path()).0, 0);
+    assert_eq!(run(&["plan", ".", "--strict", "--exit-code"], folder.path()).0, 10);
+    for (old, new) in [
+        ("team/job:2.0.0", "team/none:2.0.0"),
+        ("team/job:2.0.0", "team/job:latest"),
+        ("policy: minor}", "policy: minor, supercargo.dev/suspend: 'true'}"),
+        ("policy: minor}", "polcy: minor}"),
+    ] {
+        std::fs::write(folder.path().join("web.yaml"), text.replace(old, new)).unwrap();
+        assert_eq!(run(&["plan", "."], folder.path()).0, 0, "{new}");
+        assert_eq!(run(&["plan", ".", "--strict", "--exit-code"], folder.path()).0, 1, "{new}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_key_without_a_policy_is_a_problem_wherever_it_is_shown() {
+    let (registry, folder, text) = folder().await;
+    let text = text.replace("policy: minor}", "polcy: minor}");
+    std::fs::write(folder.path().join("web.yaml"), &text).unwrap();
+    let said = "is `supercargo.dev/policy` meant?";
+
+    let rows = plan(&["."], folder.path());
+    let web = rows.iter().find(|row| row["container"] == "web").unwrap();
+    assert_eq!((&web["decision"], &web["reasons"][0]["code"]), (&json!("problem"), &json!("annotation-unknown")));
+    let (_, table, _) = run(&["plan", "."], folder.path());
+    let row = table.lines().find(|line| line.starts_with("Deployment/web")).unwrap();
+    assert!(row.contains(" problem ") && row.contains(said), "{row}");
+    let (code, _, err) = run(&["update", "."], folder.path());
+    assert!(code == 1 && err.contains("Deployment/web") && err.contains(said), "{code} {err}");
+
+    let plane = shared().await;
+    let namespace = plane.namespace("misspelt").await;
+    let image = format!("{}/team/web:1.0.0", registry.host);
+    namespace.create(&deployment("web", &image, json!({"supercargo.dev/polcy": "minor"})).to_string()).await;
+    let operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1h")).await;
+    assert!(event_says(&namespace, "web", "(annotation-unknown)").await.contains(said));
+    assert_eq!(operator.metric("supercargo_problems", "annotation-unknown").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_reads_a_file_as_it_reads_a_cluster() {
+    let (_registry, folder, text) = folder().await;
+    let explain = |args: &[&str]| run(&[&["explain", "-f", "web.yaml"], args].concat(), folder.path());
+
+    let (code, all, err) = explain(&[]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(all.contains("Deployment/web") && all.contains("jobs/CronJob/nightly"), "{all}");
+    let line = |text: &str, tag: &str| text.lines().find(|line| line.starts_with(tag)).unwrap().to_owned();
+    assert!(line(&all, "1.1.0").contains("chosen") && line(&all, "1.2.0-rc1").contains("pre-release"), "{all}");
+    for one in [&["cj/nightly"][..], &["jobs/cj/nightly"], &["cj/nightly", "-n", "jobs"]] {
+        let (code, job, err) = explain(one);
+        assert!(code == 0 && job.contains("2.0.7") && !job.contains("Deployment/web"), "{code} {job} {err}");
+    }
+    let (code, _, err) = explain(&["elsewhere/cj/nightly"]);
+    assert!(code == 1 && err.contains("elsewhere/cj/nightly is not in web.yaml"), "{code} {err}");
+    let (code, _, err) = explain(&["pod/web"]);
+    assert!(code == 2 && err.contains("the kinds are"), "{code} {err}");
+
+    std::fs::write(folder.path().join("web.yaml"), text.replace("supercargo.dev/policy: minor", "x: y")).unwrap();
+    let (code, _, err) = explain(&["deploy/web"]);
+    assert!(code == 1 && err.contains("no policy applies to deploy/web"), "{code} {err}");
+    std::fs::write(folder.path().join("web.yaml"), "a: 1\n").unwrap();
+    let (code, _, err) = explain(&[]);
+    assert!(code == 1 && err.contains("no workload is in web.yaml"), "{code} {err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_tells_a_workload_that_is_not_there_from_one_that_no_policy_applies_to() {
+    let plane = shared().await;
+    let namespace = plane.namespace("causes").await;
+    namespace.create(&deployment("web", "127.0.0.1:1/web:1.0.0", json!({})).to_string()).await;
+    let kubeconfig = plane.kubeconfig(ADMIN);
+    let explain = |name: &str| {
+        let workload = format!("{}/deploy/{name}", namespace.name);
+        run(&["explain", "--kubeconfig", kubeconfig.to_str().unwrap(), &workload], Path::new("."))
+    };
+    let (code, _, err) = explain("web");
+    assert!(code == 1 && err.contains("no policy applies to"), "{code} {err}");
+    let (code, _, err) = explain("wbe");
+    let says = format!("there is no Deployment wbe in the namespace {}", namespace.name);
+    assert!(code == 1 && err.contains(&says), "{code} {err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_certificate_is_a_cas_own_is_told_what_to_make_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    let serve = async |certified: &Certified| {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(axum::serve(TlsListener::new(listener, certified), axum::Router::new()).into_future());
+        std::fs::write(folder.path().join("ca.pem"), &certified.certificate).unwrap();
+        let config = format!("registries: [{{host: '127.0.0.1:{port}', ca: ca.pem}}]\n");
+        std::fs::write(folder.path().join("config.yaml"), config).unwrap();
+        let object = deployment("web", &format!("127.0.0.1:{port}/web:1.0.0"), policy("minor"));
+        std::fs::write(folder.path().join("web.yaml"), object.to_string()).unwrap();
+        plan(&["web.yaml", "--config", "config.yaml"], folder.path())[0]["reasons"][0]["message"].to_string()
+    };
+    let said = serve(&self_signed_ca()).await;
+    assert!(said.contains("CA:TRUE") && said.contains("basicConstraints=critical,CA:FALSE"), "{said}");
+    let said = serve(&self_signed()).await;
+    assert!(said.contains("no such repository") || said.contains("404"), "what is made instead serves: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_line_of_the_log_says_what_runs_and_what_is_on() {
+    let plane = shared().await;
+    let (one, two) = (plane.namespace("greet").await, plane.namespace("greet").await);
+    let folder = tempfile::tempdir().unwrap();
+    let (config, cache) = (folder.path().join("config.yaml"), folder.path().join("cache"));
+    std::fs::write(&config, "git: [{name: prod, url: 'https://127.0.0.1:1/deploy.git', branch: main}]\n").unwrap();
+    let flags = ["-n", &two.name, "--config", config.to_str().unwrap(), "--git-cache", cache.to_str().unwrap()];
+    let setup = Setup { hook_secret: Some("geheim-4711".to_owned()), ..Setup::in_namespace(&one, "1h").with(&flags) };
+    let operator = Operator::start(plane, &setup).await;
+
+    let output = operator.process.output();
+    let first: Value = serde_json::from_str(output.lines().next().unwrap()).unwrap();
+    let said = |key: &str| first[key].as_str().unwrap_or_default().to_owned();
+    assert_eq!(said("version"), env!("CARGO_PKG_VERSION"));
+    assert_eq!(said("namespaces"), format!("{}, {}", one.name, two.name));
+    assert_eq!((said("senders"), said("targets")), ("distribution".to_owned(), "prod".to_owned()));
+    assert_eq!(
+        (format!("http://{}", said("hooks")), format!("http://{}", said("private"))),
+        (operator.hooks.clone(), operator.private.clone())
+    );
+    assert!(!output.contains("geheim"), "{output}");
 }

@@ -280,7 +280,7 @@ async fn an_image_moved_back_by_another_hand_is_not_set_again_but_a_newer_one_is
     let out = plane.kubectl(&["-n", &namespace.name, "rollout", "undo", "deployment/web"]);
     assert!(out.contains("rolled back"), "{out}");
 
-    let message = event(&namespace, "PolicyProblem").await;
+    let message = event(&namespace, "UpdateBlocked").await;
     assert!(message.contains("kubectl") && message.contains("(reverted)"), "{message}");
     let looks = operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
     eventually("two more looks", async || {

@@ -57,7 +57,7 @@ pub struct RuleSettings<'a> {
 /// What is to be done about a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkloadRule {
-    /// Whether a policy, also `never`, applies to any container. If not, there are no problems, only notes.
+    /// Whether a policy, also `never`, applies to any container. If not, only an unknown key is a problem.
     pub watched: bool,
     /// Mistakes of the annotations. If there are any, nothing is changed.
     pub problems: Vec<Reason>,
@@ -261,9 +261,10 @@ fn unwatched(rule: &mut WorkloadRule, own: &Layer, defaults: &Layer) {
             "there are `supercargo.dev/` annotations here, but no `supercargo.dev/policy`: nothing is watched";
         rule.notes.push(Reason::new(Code::NotWatched, message));
     }
+    // The key that was meant may be the policy's.
     let misspelt = own.problems.iter().chain(&defaults.problems);
-    rule.notes.extend(misspelt.filter(|reason| reason.code == Code::AnnotationUnknown).cloned());
-    cap(&mut rule.notes);
+    rule.problems.extend(misspelt.filter(|reason| reason.code == Code::AnnotationUnknown).cloned());
+    cap(&mut rule.problems);
 }
 
 /// Looks values up and reads them for one workload.

@@ -85,11 +85,13 @@ fn a_workload_without_a_policy_is_not_watched_and_says_nothing() {
 }
 
 #[test]
-fn stray_keys_without_a_policy_are_noted_and_block_nothing() {
+fn stray_keys_without_a_policy_are_noted_and_one_that_does_not_exist_is_a_problem() {
     let rule = read(&[("polcy", "minor"), ("pin", "digest"), ("hold", "all")], &[]);
-    assert!(!rule.watched && rule.problems.is_empty());
-    assert_eq!(codes(&rule.notes), ["not-watched", "annotation-unknown"]);
-    assert!(rule.notes[1].message.contains("is `supercargo.dev/policy` meant?"), "{:?}", rule.notes);
+    assert!(!rule.watched);
+    assert_eq!((codes(&rule.problems), codes(&rule.notes)), (vec!["annotation-unknown"], vec!["not-watched"]));
+    assert!(rule.problems[0].message.contains("is `supercargo.dev/policy` meant?"), "{:?}", rule.problems);
+    let rule = read(&[("pin", "digest"), ("hold", "all")], &[]);
+    assert_eq!((codes(&rule.problems), codes(&rule.notes)), (vec![], vec!["not-watched"]));
 }
 
 #[rstest::rstest]

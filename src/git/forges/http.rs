@@ -20,7 +20,11 @@ use super::{
     error::{ForgeError, words},
     settings::{AnyToken, Settings},
 };
-use crate::{domain::image::excerpt, net::Way, ports::Clock};
+use crate::{
+    domain::image::excerpt,
+    net::{Way, cause},
+    ports::Clock,
+};
 
 const USER_AGENT: &str = concat!("supercargo/", env!("CARGO_PKG_VERSION"));
 /// The longest answer: a page of thirty requests, each with its repositories and a body of 64 KiB.
@@ -95,7 +99,7 @@ impl Http {
             builder = builder.tls_certs_merge(certificates);
         }
         let client =
-            builder.build().map_err(|error| refused(&format!("no TLS client can be made: {}", root(&error))))?;
+            builder.build().map_err(|error| refused(&format!("no TLS client can be made: {}", cause(&error))))?;
         let Settings { api, repository, base, .. } = settings.clone();
         Ok(Self { client, api, repository, base, dialect, token, clock, hold: Mutex::default() })
     }
@@ -302,18 +306,11 @@ fn broken(host: &str, what: &str, error: &reqwest::Error) -> ForgeError {
     let why = if error.is_timeout() {
         "did not answer in time".to_owned()
     } else if error.is_connect() {
-        format!("cannot be connected to: {}", root(error))
+        format!("cannot be connected to: {}", cause(error))
     } else {
         "broke off its answer".to_owned()
     };
     ForgeError::Unavailable(format!("{host} {why} ({what})"))
-}
-
-/// The innermost error's text.
-fn root(error: &reqwest::Error) -> String {
-    let first: &dyn std::error::Error = error;
-    let last = std::iter::successors(Some(first), |error| error.source()).last();
-    excerpt(&last.map(ToString::to_string).unwrap_or_default())
 }
 
 /// Reads `Retry-After`: seconds, or an HTTP date.

@@ -89,6 +89,8 @@ async fn one_namespace_needs_no_right_outside_it() {
     let (used, forbidden) = asked(plane, &account("apps"));
     assert_eq!(used, rights(&objects), "what is granted is what is used");
     assert_eq!(forbidden, BTreeSet::from([right("", "namespaces", "list")]), "which it does without");
+    let said = operator.process.output();
+    assert!(said.contains("its annotations are no defaults") && !said.contains("Api(Status"), "{said}");
 
     job.create_private().await;
     let command = command_of(&job.why_not_private().await);

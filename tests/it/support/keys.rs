@@ -16,6 +16,15 @@ pub(crate) fn self_signed() -> Certified {
     Certified { certificate: certificate.pem(), key: key.serialize_pem() }
 }
 
+/// The same, of a CA: as `openssl req -x509` makes one if it is not told otherwise.
+pub(crate) fn self_signed_ca() -> Certified {
+    let mut ca = names();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = ca.self_signed(&key).unwrap();
+    Certified { certificate: certificate.pem(), key: key.serialize_pem() }
+}
+
 /// A CA's certificate, PEM, and one that it has signed.
 pub(crate) fn signed() -> (String, Certified) {
     let mut ca = CertificateParams::default();
