@@ -334,6 +334,10 @@ impl Replaceable {
 }
 
 impl Registry for Replaceable {
+    fn within(&self, namespace: &Arc<str>) -> Box<dyn Registry> {
+        self.get().within(namespace)
+    }
+
     fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
         let client = self.get();
         Box::pin(async move { client.tags(source).await })

@@ -3,7 +3,7 @@
 //! Adapters implement these traits; the engine and the commands know nothing else of them. Errors carry a
 //! public text (never a secret, never a registry's body) and a fixed category for metrics.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -22,6 +22,9 @@ use crate::domain::{
 
 /// Reads registries (OCI distribution-spec). Nothing is cached here but tokens and challenges.
 pub trait Registry: Send + Sync {
+    /// The same registries, with what is scarce (lookups of names) counted as that namespace's.
+    fn within(&self, namespace: &Arc<str>) -> Box<dyn Registry>;
+
     /// All tags of a repository, or an error: never a part of them.
     fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>>;
 
@@ -200,7 +203,7 @@ pub enum Outcome {
     /// is out of date.
     Applied {
         /// As the target answered.
-        resource_version: std::sync::Arc<str>,
+        resource_version: Arc<str>,
     },
     /// In Git, from where a deployer brings it to the cluster: the commit or the pull request.
     Committed(Reason),
@@ -248,7 +251,7 @@ pub struct Notice {
     /// About which workload.
     pub workload: WorkloadId,
     /// Its uid, so that `kubectl describe` shows the Event.
-    pub uid: std::sync::Arc<str>,
+    pub uid: Arc<str>,
     /// `ImageUpdated`, `UpdateBlocked`, `PolicyProblem`, …
     pub reason: &'static str,
     /// Whether it is of type Warning.

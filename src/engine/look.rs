@@ -97,10 +97,10 @@ pub(super) struct Looked {
 }
 
 /// Looks, but not for ever: a slow registry must not keep a place among the looks.
-pub(super) async fn look_in_time(registry: &dyn Registry, clock: &dyn Clock, order: Order) -> Looked {
+pub(super) async fn look_in_time(registry: Box<dyn Registry>, clock: &dyn Clock, order: Order) -> Looked {
     let source = order.source.clone();
     let end = clock.sleep_until(clock.monotonic() + LONGEST);
-    match select(pin!(look(registry, order)), end).await {
+    match select(pin!(look(&*registry, order)), end).await {
         Either::Left((looked, _)) => looked,
         Either::Right(_) => {
             let (kind, seconds) = (RegistryErrorKind::Unavailable, LONGEST.as_secs());

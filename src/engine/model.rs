@@ -103,9 +103,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// What the registry holds: tags are only ever added.
+#[derive(Clone)]
 struct Pushed(BTreeMap<String, Vec<Tag>>);
 
 impl Registry for Pushed {
+    fn within(&self, _: &Arc<str>) -> Box<dyn Registry> {
+        Box::new(self.clone())
+    }
+
     fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
         async { Ok(self.0[&source.repository.to_string()].iter().collect()) }.boxed()
     }

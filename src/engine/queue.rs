@@ -127,6 +127,11 @@ impl Queue {
         self.queued.contains_key(source) || self.running.contains_key(source)
     }
 
+    /// For which namespace the look is that is under way.
+    pub(super) fn whose(&self, source: &Source) -> Arc<str> {
+        self.running.get(source).cloned().unwrap_or_default()
+    }
+
     /// The next look that may start now.
     pub(super) fn start(&mut self) -> Option<Arc<Source>> {
         if self.running.len() >= IN_ALL {

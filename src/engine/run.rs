@@ -236,8 +236,9 @@ impl<'p> Engine<'p> {
             }
         }
         while let Some(source) = self.queue.start() {
+            let registry = self.ports.registry.within(&self.queue.whose(&source));
             match self.state.order(&source) {
-                Some(order) => self.looks.push(look_in_time(&*self.ports.registry, &*self.ports.clock, order).boxed()),
+                Some(order) => self.looks.push(look_in_time(registry, &*self.ports.clock, order).boxed()),
                 None => self.ended(&source),
             }
         }

@@ -24,9 +24,12 @@ use crate::{
 };
 
 /// Reads registries.
+#[derive(Clone)]
 pub struct Client {
-    http: Http,
-    sessions: Sessions,
+    http: Arc<Http>,
+    sessions: Arc<Sessions>,
+    /// For which namespace, where that is known.
+    namespace: Option<Arc<str>>,
 }
 
 impl Client {
@@ -50,16 +53,22 @@ impl Client {
     ) -> Result<Self, SettingsError> {
         let http = Http::new(&settings, clock, metrics, resolver)?;
         let sessions = Sessions::new(&settings, secrets);
-        Ok(Self { http, sessions })
+        Ok(Self { http: Arc::new(http), sessions: Arc::new(sessions), namespace: None })
     }
 
     fn look<'a>(&'a self, source: &'a Source) -> Result<Look<'a>, RegistryError> {
-        let registry = self.http.endpoint(source.repository.host())?;
+        let of_secrets = || source.credentials.secrets.as_ref().map(|secrets| secrets.namespace.clone());
+        let namespace = self.namespace.clone().or_else(of_secrets);
+        let registry = self.http.endpoint(source.repository.host(), namespace)?;
         Ok(Look { http: &self.http, sessions: &self.sessions, registry, source })
     }
 }
 
 impl Registry for Client {
+    fn within(&self, namespace: &Arc<str>) -> Box<dyn Registry> {
+        Box::new(Self { namespace: Some(namespace.clone()), ..self.clone() })
+    }
+
     fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
         Box::pin(async move { tags::list(&self.look(source)?).await })
     }

@@ -64,6 +64,8 @@ pub(super) struct Endpoint {
     pub(super) host: Arc<str>,
     /// `https://registry-1.docker.io/`
     pub(super) url: Url,
+    /// The namespace for which it is asked, where that is known.
+    pub(super) namespace: Option<Arc<str>>,
 }
 
 impl Endpoint {
@@ -150,7 +152,7 @@ impl Http {
     }
 
     /// The root of a registry.
-    pub(super) fn endpoint(&self, host: &str) -> Result<Endpoint, RegistryError> {
+    pub(super) fn endpoint(&self, host: &str, namespace: Option<Arc<str>>) -> Result<Endpoint, RegistryError> {
         let real = if host == DOCKER_HUB { DOCKER_HUB_ENDPOINT } else { host };
         let parse = |scheme: &str| {
             let bad = |_| fail(RegistryErrorKind::Refused, format!("`{}` is no host of a registry", excerpt(host)));
@@ -158,7 +160,7 @@ impl Http {
         };
         let plain = parse("http")?;
         let url = if self.may_be_plain(&plain) { plain } else { parse("https")? };
-        Ok(Endpoint { host: host.into(), url })
+        Ok(Endpoint { host: host.into(), url, namespace })
     }
 
     /// Until when a listing that begins now must have ended.
@@ -223,7 +225,10 @@ impl Http {
             return Err(limited(&host, ask.what, wait));
         }
         if let Some(url::Host::Domain(name)) = url.host() {
-            self.names.look_up(name, ask.source).await.map_err(|why| unavailable(&host, ask.what, &why))?;
+            self.names
+                .look_up(name, registry.namespace.as_deref())
+                .await
+                .map_err(|why| unavailable(&host, ask.what, &why))?;
         }
         let made = self.connections.client(&host, self.manner(&host)).await;
         let (client, permit) = made.map_err(|error| broken(&host, ask.what, &error, true))?;

@@ -14,11 +14,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
 
 use super::address::Guard;
-use crate::{
-    domain::{hint::Source, image::excerpt},
-    net::Line,
-    ports::Clock,
-};
+use crate::{domain::image::excerpt, net::Line, ports::Clock};
 
 /// Lookups under way in all, and for one namespace.
 const PLACES: usize = 16;
@@ -75,14 +71,16 @@ impl Names {
         Arc::new(Self { resolver, clock, state: Mutex::default() })
     }
 
-    /// Sees to it that a host's addresses are known; else says why they are not.
-    pub(super) async fn look_up(self: &Arc<Self>, host: &str, source: &Source) -> Result<(), String> {
+    /// Sees to it that a host's addresses are known, for that namespace; else says why they are not.
+    pub(super) async fn look_up(self: &Arc<Self>, host: &str, namespace: Option<&str>) -> Result<(), String> {
         let known = |within| self.known(host).is_some_and(|found| found.at + within > self.clock.monotonic());
         if known(FRESH) {
             return Ok(());
         }
+        // Where nobody knows for whom it is, the domain that the host is in stands for a namespace.
+        let namespace = namespace.map_or_else(|| domain(host), str::to_owned);
         let limit = self.clock.sleep_until(self.clock.monotonic() + LIMIT);
-        let found = match select(Box::pin(self.find(host, &payer(source, host))), limit).await {
+        let found = match select(Box::pin(self.find(host, &namespace)), limit).await {
             Either::Left((found, _)) => found,
             Either::Right(_) => Err(format!("was not found: its name was not looked up within {} s", LIMIT.as_secs())),
         };
@@ -204,12 +202,8 @@ impl Resolve for Known {
     }
 }
 
-/// In whose places a name is looked up: the namespace's whose secrets are used; where that is nobody's, those of the
-/// domain that the host is in.
-fn payer(source: &Source, host: &str) -> String {
-    if let Some(secrets) = &source.credentials.secrets {
-        return secrets.namespace.to_string();
-    }
+/// `*.example.com` of `registry.example.com`, which is the name of no namespace.
+fn domain(host: &str) -> String {
     let labels: Vec<&str> = host.trim_end_matches('.').rsplit('.').take(2).collect();
     format!("*.{}", labels.into_iter().rev().collect::<Vec<_>>().join("."))
 }

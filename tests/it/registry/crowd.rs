@@ -13,8 +13,8 @@ use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use supercargo::{
     domain::hint::Source,
-    ports::RegistryErrorKind,
-    registry::{HostSettings, Settings},
+    ports::{Registry as _, RegistryErrorKind},
+    registry::{Client, HostSettings, Settings},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -25,7 +25,7 @@ use tokio::{
 use super::{
     Bench, anonymous, failed,
     fault_server::{FaultServer, page},
-    repository, tag, with_secrets,
+    repository, with_secrets,
 };
 use crate::support::eventually;
 
@@ -70,31 +70,48 @@ async fn good() -> (FaultServer, String, Settings) {
     (server, host, Settings { hosts: vec![named], ..Settings::default() })
 }
 
+/// How it is known for which namespace a look is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum By {
+    Engine,
+    Secrets,
+    /// It is not: by the domain.
+    Nobody,
+}
+
 #[rstest::rstest]
-#[case::by_namespace(true)]
-#[case::by_domain_where_no_secret_tells_the_namespace(false)]
+#[case::who_looks_says_it(By::Engine)]
+#[case::its_secrets_say_it(By::Secrets)]
+#[case::the_domain_says_it(By::Nobody)]
 #[tokio::test]
-async fn fifteen_hundred_slow_names_of_one_namespace_hold_up_no_other(#[case] secrets: bool) {
+async fn fifteen_hundred_slow_names_of_one_namespace_hold_up_no_other(#[case] by: By) {
     let (_server, host, settings) = good().await;
     let slow = Slow::new();
     let bench = Bench::resolving_by(slow.clone(), settings);
-    let source = |namespace: &str, host: &str| match secrets {
-        true => with_secrets(repository(&format!("{host}/web")), namespace, &["pull"]),
-        false => anonymous(repository(&format!("{host}/web"))),
+    let source = |namespace: &str, host: &str| match by {
+        By::Secrets => with_secrets(repository(&format!("{host}/web")), namespace, &["pull"]),
+        By::Engine | By::Nobody => anonymous(repository(&format!("{host}/web"))),
     };
-    let greedy: Vec<Source> = (0..1500).map(|n| source("greedy", &format!("n{n}.slow.test"))).collect();
-    let mut looks: FuturesUnordered<_> = greedy.iter().map(|source| bench.client.tags(source)).collect();
+    let client = |namespace: &str| match by {
+        By::Engine => bench.client.within(&namespace.into()),
+        By::Secrets | By::Nobody => Box::new(Client::clone(&bench.client)),
+    };
+    // Who looks for a namespace looks in many domains.
+    let name = |n: usize| if by == By::Engine { format!("n.slow{n}.test") } else { format!("n{n}.slow.test") };
+    let greedy: Vec<Source> = (0..1500).map(|n| source("greedy", &name(n))).collect();
+    let (attacker, neighbour) = (client("greedy"), client("victim"));
+    let mut looks: FuturesUnordered<_> = greedy.iter().map(|source| attacker.tags(source)).collect();
     // Four are looked up and 256 wait; the others are told so at once.
     for _ in 0..1500 - 260 {
         let look = looks.next().await.unwrap();
         assert_eq!(failed(look, "256 lookups of names wait already"), RegistryErrorKind::Unavailable);
     }
     // The victim is another namespace, or another domain.
-    let victim = if secrets { source("victim", &host) } else { source("", &host) };
-    let look = bench.client.tags(&victim);
+    let victim = source("victim", &host);
+    let look = neighbour.tags(&victim);
     let victim = futures::future::select(Box::pin(look), Box::pin(looks.next())).await;
     let futures::future::Either::Left((tags, _)) = victim else { panic!("a slow name was found") };
-    assert_eq!(tags.unwrap(), [tag("1")]);
+    assert_eq!(tags.unwrap().iter().collect::<Vec<_>>(), ["1"]);
     assert_eq!(slow.running.load(Ordering::SeqCst), 4);
 
     bench.clock.advance(Duration::from_secs(5)).await;
@@ -102,7 +119,7 @@ async fn fifteen_hundred_slow_names_of_one_namespace_hold_up_no_other(#[case] se
         assert_eq!(failed(look, "not looked up within 5 s"), RegistryErrorKind::Unavailable);
     }
     // The threads are not free before their end, and no more are taken meanwhile.
-    let again = join_all(greedy.iter().take(8).map(|source| bench.client.tags(source)));
+    let again = join_all(greedy.iter().take(8).map(|source| attacker.tags(source)));
     let (again, ()) = futures::future::join(again, bench.clock.advance(Duration::from_secs(5))).await;
     assert!(again.iter().all(Result::is_err));
     assert_eq!(slow.most.load(Ordering::SeqCst), 5, "four, and one for the victim");
