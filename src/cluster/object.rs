@@ -32,6 +32,9 @@ pub(super) struct Object {
 
 /// The longest value of an annotation that is kept: no policy needs more, and many workloads are held at once.
 const MAX_VALUE: usize = 16 * 1024;
+/// All that is kept of a workload's annotations, in bytes.
+const MAX_ANNOTATIONS: usize = 64 * 1024;
+const MAX_CONTAINERS: usize = 1000;
 
 #[derive(Debug, Deserialize)]
 struct Body {
@@ -117,6 +120,15 @@ impl Object {
         let long = meta.annotations.kept.iter().find(|(_, value)| value.len() > MAX_VALUE);
         if let Some((key, value)) = long {
             return Err(format!("the annotation {} is {} bytes long; at most {MAX_VALUE}", foreign(key), value.len()));
+        }
+        // What is known of a workload is kept, so it has a measure.
+        let bytes: usize = meta.annotations.kept.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if bytes > MAX_ANNOTATIONS {
+            return Err(format!("its annotations that matter here have {bytes} bytes; at most {MAX_ANNOTATIONS}"));
+        }
+        let containers = pod.containers.len() + pod.init_containers.as_ref().map_or(0, Vec::len);
+        if containers > MAX_CONTAINERS {
+            return Err(format!("it has {containers} containers; at most {MAX_CONTAINERS}"));
         }
         let annotations = shared.annotations.share(meta.annotations.ours());
         let mut text = |text: &str| shared.texts.share(text);
@@ -377,5 +389,22 @@ mod tests {
             "x".repeat(MAX_VALUE + 1)
         );
         assert!(read("Deployment", &text).unwrap_err().contains("supercargo.dev/allow"));
+        let value = "x".repeat(1000);
+        let many: Vec<String> = (0..66).map(|n| format!(r#""supercargo.dev/k{n}": "{value}""#)).collect();
+        let text = format!(
+            r#"{{"metadata": {{"name": "big", "annotations": {{{}}}}}, "spec": {{"template": {{"spec": {{}}}}}}}}"#,
+            many.join(",")
+        );
+        assert!(read("Deployment", &text).unwrap_err().contains("at most 65536"));
+    }
+
+    #[test]
+    fn containers_without_number_are_refused() {
+        let containers: Vec<String> = (0..1001).map(|n| format!(r#"{{"name": "c{n}", "image": "a"}}"#)).collect();
+        let text = format!(
+            r#"{{"metadata": {{"name": "wide"}}, "spec": {{"template": {{"spec": {{"containers": [{}]}}}}}}}}"#,
+            containers.join(",")
+        );
+        assert_eq!(read("Deployment", &text).unwrap_err(), "it has 1001 containers; at most 1000");
     }
 }

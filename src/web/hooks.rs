@@ -3,10 +3,10 @@
 //! Of a request nothing is logged but the fact that it came and what became of it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -29,6 +29,7 @@ use serde_json::json;
 
 use super::reread::{Reread, RereadError};
 use crate::{
+    domain::image::Repository,
     ingest::webhook::{self, MAX_BODY, PLANNED, SENDERS, Sender, auth},
     metrics::{HookLabels, Metrics},
     ports::{Clock, Hints, Offer},
@@ -38,6 +39,9 @@ use crate::{
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// What is refused is read up to here and thrown away: a client that is still writing would not see the answer.
 const MAX_DISCARDED: usize = 8 * MAX_BODY;
+/// That nobody watches a repository is told once in this time for each host, of at most so many hosts.
+const TELL_UNWATCHED_EVERY: Duration = Duration::from_secs(60);
+const MAX_UNWATCHED: usize = 64;
 /// At most one refusal in this time is told at level `warn`; all are counted.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -97,7 +101,8 @@ pub struct Hooks(Arc<Shared>);
 impl Hooks {
     /// Hears these senders.
     pub fn new(doors: Doors, hints: Arc<dyn Hints>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Shared { doors: RwLock::new(doors), hints, metrics, clock, next_warning: AtomicU64::new(0) }))
+        let (doors, next_warning, unwatched) = (RwLock::new(doors), AtomicU64::new(0), Mutex::default());
+        Self(Arc::new(Shared { doors, hints, metrics, clock, next_warning, unwatched }))
     }
 
     /// From now on hears these senders, and no others.
@@ -130,6 +135,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     /// Monotonic milliseconds.
     next_warning: AtomicU64,
+    /// Hosts of repositories that nobody watches, and when that was said.
+    unwatched: Mutex<HashMap<Box<str>, Duration>>,
 }
 
 struct Door {
@@ -199,15 +206,34 @@ impl Shared {
         }
         let mut answer = Answer::Ignored;
         for hint in message.hints {
+            let repository = hint.repository.clone();
             match self.hints.offer(hint) {
                 Offer::Queued => answer = Answer::Queued,
-                Offer::Unwatched if matches!(answer, Answer::Ignored) => answer = Answer::Unwatched,
-                Offer::Unwatched => {}
+                Offer::Unwatched => {
+                    self.note_unwatched(sender, &repository);
+                    if matches!(answer, Answer::Ignored) {
+                        answer = Answer::Unwatched;
+                    }
+                }
                 Offer::Full => return Answer::TooMany,
                 Offer::Closed => return Answer::Unavailable,
             }
         }
         answer
+    }
+
+    /// Says that nobody watches what a webhook named: most often its host is not the one that images name.
+    fn note_unwatched(&self, sender: &Sender, repository: &Repository) {
+        let now = self.clock.monotonic();
+        let mut told = self.unwatched.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, at| now < *at + TELL_UNWATCHED_EVERY);
+        if told.len() < MAX_UNWATCHED && !told.contains_key(repository.host()) {
+            told.insert(repository.host().into(), now);
+            tracing::info!(
+                sender = sender.name, %repository,
+                "a webhook named a repository that no workload's image names in this spelling"
+            );
+        }
     }
 
     fn note(&self, sender: &'static str, outcome: &'static str) {
