@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use axum::Router;
 use futures::future::BoxFuture;
 use tokio::{
     net::TcpListener,
@@ -39,9 +40,11 @@ use crate::{
     web::{
         self,
         hooks::{Doors, HookSettings, Hooks, SenderSettings},
+        serve::Site,
     },
 };
 
+mod files;
 mod forge;
 mod targets;
 mod world;
@@ -60,6 +63,7 @@ const CHANGES: usize = 256;
 /// Runs the operator until SIGTERM or SIGINT; a second one ends it at once.
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     logging::init(args.log_format, &args.log_level)?;
+    files::raise_limit();
     let config = read(&args)?;
     let senders = hook_settings(&args, &config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -130,15 +134,17 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let limits = web::serve::Limits::default();
-    let serving = web::serve::serve(hooks_listener, hooks.router(), tls, limits, clock.clone(), stop.clone());
+    let site = Site { router: hooks.router(), probes: Router::new(), tls };
+    let serving = web::serve::serve(hooks_listener, site, limits, clock.clone(), stop.clone());
     tasks.spawn(named("the webhooks", serving));
     let unread = match &args.repository.git {
         None => "the watches of the cluster are not synced",
         Some(_) => "the repository of --git is not read yet; the log says what hinders that",
     };
-    let private = web::health::router(ready, unread, metrics.clone());
+    let probes = web::health::probes(ready, unread);
+    let site = Site { router: web::health::router(probes.clone(), metrics.clone()), probes, tls: None };
     // Probes and metrics are answered until the end.
-    let serving = web::serve::serve(private_listener, private, None, limits, clock.clone(), CancellationToken::new());
+    let serving = web::serve::serve(private_listener, site, limits, clock.clone(), CancellationToken::new());
     tasks.spawn(named("the private listener", serving));
 
     let ports = Ports {

@@ -10,13 +10,15 @@ use crate::metrics::Metrics;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The routes. `ready` is whether all has been read that is watched, and `unread` what is said until then; without a
-/// sender it stays as it is.
-pub fn router(ready: watch::Receiver<bool>, unread: &'static str, metrics: Arc<Metrics>) -> Router {
-    Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz).with_state((ready, unread)))
-        .route("/metrics", get(exposition).with_state(metrics))
+/// The routes: [`probes`], and the metrics.
+pub fn router(probes: Router, metrics: Arc<Metrics>) -> Router {
+    probes.route("/metrics", get(exposition).with_state(metrics))
+}
+
+/// The routes of probes. `ready` is whether all has been read that is watched, and `unread` what is said until then;
+/// without a sender it stays as it is.
+pub fn probes(ready: watch::Receiver<bool>, unread: &'static str) -> Router {
+    Router::new().route("/livez", get(async || "ok\n")).route("/readyz", get(readyz).with_state((ready, unread)))
 }
 
 async fn readyz(State((ready, unread)): State<(watch::Receiver<bool>, &'static str)>) -> (StatusCode, String) {

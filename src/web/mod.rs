@@ -2,8 +2,10 @@
 //!
 //! A handler checks, hands on and answers; it does no work.
 
+mod connection;
 pub mod health;
 pub mod hooks;
+mod places;
 pub mod reread;
 pub mod serve;
 pub mod tls;

@@ -1,81 +1,107 @@
 //! Serves a router on a listener that the caller made, until the caller says stop.
 //!
-//! A client costs at most a place among a fixed number of connections, and that for a bounded time: handshake and
-//! header have a deadline, and handlers give the body one. Senders speak HTTP/1.1.
+//! A client costs at most a place among a fixed number of connections, and that for a bounded time: handshake, header
+//! and the pause between two requests have a deadline, and handlers give the body one. Who gets a place when all are
+//! taken is said in `places`. Senders speak HTTP/1.1.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use http::{StatusCode, header::RETRY_AFTER};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::watch,
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::tls::Tls;
+use super::{
+    connection::Connection,
+    places::{Doing, Phase, Place, Places, SPARE, Seat, address},
+    tls::Tls,
+};
 use crate::ports::Clock;
 
 /// What clients may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; further ones wait in the system's queue.
+    /// Connections at a time. Further ones are accepted at the cost of those that wait.
     pub connections: usize,
-    /// How long a TLS handshake, and then each request's header, may take; also how long a connection may idle.
+    /// How long a TLS handshake, and then each request's header, may take.
     pub header: Duration,
+    /// How long a connection may idle between two requests.
+    pub idle: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 256, header: Duration::from_secs(10) }
+        Self { connections: 256, header: Duration::from_secs(5), idle: Duration::from_secs(15) }
     }
+}
+
+/// What is served.
+#[derive(Clone)]
+pub struct Site {
+    /// Usually.
+    pub router: Router,
+    /// Also to those for whom there is no other place; all else is told to come again.
+    pub probes: Router,
+    /// With TLS.
+    pub tls: Option<Tls>,
 }
 
 /// After an `accept` that failed (too many open files), so that it is not tried without end.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long requests may take that are in when `stop` comes.
 const DRAIN: Duration = Duration::from_secs(5);
+/// At most once in this time it is told that all places are taken.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// Serves until `stop`; then takes no new connection, and ends when the requests that are in have their answers, or
 /// after five seconds. Dropping it ends all at once.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    tls: Option<Tls>,
-    limits: Limits,
-    clock: Arc<dyn Clock>,
-    stop: CancellationToken,
-) {
-    let places = Arc::new(Semaphore::new(limits.connections));
+pub async fn serve(listener: TcpListener, site: Site, limits: Limits, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let spare = site.probes.clone().fallback(async || {
+        let text = "too many connections at once; try again\n";
+        (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], text)
+    });
+    // Those that were told to end, and may still answer one request, have room too.
+    let most = limits.connections + 2 * SPARE;
+    let mut places = Places::new(limits.connections);
     let mut connections = JoinSet::new();
-    let next = async || {
-        // The semaphore is never closed.
-        let place = Arc::clone(&places).acquire_owned().await.ok()?;
-        match listener.accept().await {
-            Ok((stream, _)) => Some((place, stream)),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                clock.sleep_until(clock.monotonic() + PAUSE).await;
-                None
-            }
-        }
-    };
+    let mut told_until = Duration::ZERO;
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = next() => if let Some((place, stream)) = accepted {
-                let connection = connection(stream, router.clone(), tls.clone(), limits, Arc::clone(&clock), stop.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
+            Some(ended) = connections.join_next_with_id() => {
+                places.leave(ended.map_or_else(|error| error.id(), |(id, ())| id));
+            }
+            accepted = accept(&listener, &*clock), if connections.len() < most => {
+                let Some((stream, from)) = accepted else {
+                    places.end_one();
+                    continue;
+                };
+                let now = clock.monotonic();
+                if places.full() && now >= told_until {
+                    told_until = now + TELL_EVERY;
+                    let (limit, port) = (limits.connections, listener.local_addr().map_or(0, |own| own.port()));
+                    tracing::warn!(limit, port, "all connections are taken; those that wait longest are closed for new ones");
+                }
+                let address = address(from.ip());
+                let place = places.admit(address);
+                let (phases, phase) = watch::channel(Phase { doing: Doing::Header, since: now });
+                let close = CancellationToken::new();
+                let connection = Connection {
+                    router: if place == Place::Usual { site.router.clone() } else { spare.clone() },
+                    tls: site.tls.clone(),
+                    keep_alive: place == Place::Usual,
+                    limits,
+                    clock: Arc::clone(&clock),
+                    phases,
+                    close: close.clone(),
+                    stop: stop.clone(),
+                };
+                let task = connections.spawn(connection.run(stream));
+                places.take(Seat { address, place, phase, close, task });
             }
         }
     }
@@ -87,43 +113,13 @@ pub async fn serve(
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    router: Router,
-    tls: Option<Tls>,
-    limits: Limits,
-    clock: Arc<dyn Clock>,
-    stop: CancellationToken,
-) {
-    // Answers are small: they go out at once.
-    let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return http(stream, router, limits, stop).await };
-    tokio::select! {
-        stream = async { tls.acceptor().accept(stream).await } => match stream {
-            Ok(stream) => http(stream, router, limits, stop).await,
-            Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
-        },
-        () = clock.sleep_until(clock.monotonic() + limits.header) => tracing::debug!("a TLS handshake took too long"),
-        () = stop.cancelled() => {}
-    }
-}
-
-async fn http(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, limits: Limits, stop: CancellationToken) {
-    let service = TowerToHyperService::new(router);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header)
-        .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+async fn accept(listener: &TcpListener, clock: &dyn Clock) -> Option<(TcpStream, SocketAddr)> {
+    match listener.accept().await {
+        Ok(accepted) => Some(accepted),
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            clock.sleep_until(clock.monotonic() + PAUSE).await;
+            None
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
     }
 }

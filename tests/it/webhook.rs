@@ -21,7 +21,7 @@ use supercargo::{
     web::{
         health,
         hooks::{Doors, HookSettings, HookSettingsError, Hooks, SenderSettings},
-        serve::{Limits, serve},
+        serve::{Limits, Site, serve},
         tls::Tls,
     },
 };
@@ -39,6 +39,7 @@ use crate::support::{
     registry::{self, Image, Registry},
 };
 
+mod places;
 mod tls;
 
 const SECRET: &str = "correct horse battery staple";
@@ -79,10 +80,14 @@ struct Served {
 
 impl Served {
     async fn start(router: Router, tls: Option<Tls>, limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        Self::site(Site { router, probes: Router::new(), tls }, limits, clock).await
+    }
+
+    async fn site(site: Site, limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, router, tls, limits, clock, stop.clone()));
+        let task = tokio::spawn(serve(listener, site, limits, clock, stop.clone()));
         Self { address, stop, task }
     }
 }
@@ -402,22 +407,6 @@ async fn a_body_that_does_not_come_is_cut_off() {
     assert_eq!(stage.inbox.texts(), [""; 0]);
 }
 
-#[rstest]
-#[case::nothing("")]
-#[case::half_a_header("POST /hooks/distribution HTTP/1.1\r\nHost: h\r\nAuthor")]
-#[case::a_whole_request_and_then_idle("POST /hooks/nobody HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")]
-#[tokio::test]
-async fn a_client_that_keeps_its_connection_and_says_nothing_is_cut_off(#[case] text: &str) {
-    let limits = Limits { header: Duration::from_millis(300), connections: 1 };
-    let stage = Stage::start_with(settings(&[SECRET]), Offer::Queued, limits, Arc::new(SystemClock::default())).await;
-    let mut stream = TcpStream::connect(&stage.served.address).await.unwrap();
-    stream.write_all(text.as_bytes()).await.unwrap();
-    // There is one place, so this is served only after the first client was cut off.
-    assert_eq!(answer(stage.post(envelope(&[]))).await.0, 202);
-    let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).await.unwrap();
-}
-
 #[tokio::test]
 async fn an_oversized_header_is_refused() {
     let stage = Stage::usual().await;
@@ -554,7 +543,7 @@ async fn nothing_of_a_request_is_in_the_log_but_the_fact() {
 async fn probes_and_metrics_are_served_on_the_private_listener() {
     let (ready, watch) = watch::channel(false);
     let metrics = Arc::new(Metrics::default());
-    let router = health::router(watch, "the watches are not synced", Arc::clone(&metrics));
+    let router = health::router(health::probes(watch, "the watches are not synced"), Arc::clone(&metrics));
     let served = Served::start(router, None, Limits::default(), Arc::new(SystemClock::default())).await;
     let client = client();
     let get = async |path: &str| {
