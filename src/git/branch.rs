@@ -51,6 +51,31 @@ impl Mirror {
     /// Puts a commit at the branch's end, if that is still at `seen` (nothing: if there is no such branch).
     pub(super) async fn replace(&self, branch: &str, seen: Option<&str>, commit: &str) -> Result<Pushed, GitError> {
         let lease = format!("--force-with-lease=refs/heads/{branch}:{}", seen.unwrap_or_default());
-        self.push_as(&[&lease], &format!("{commit}:refs/heads/{branch}")).await
+        let pushed = self.push_as(&[&lease], &format!("{commit}:refs/heads/{branch}")).await?;
+        // A server says of a name that cannot be what it says of a race; trying again would never end that.
+        if matches!(pushed, Pushed::Overtaken)
+            && seen.is_none()
+            && let Some(other) = self.in_the_way(branch).await?
+        {
+            let words = format!(
+                "the branch {other} stands in the way of {branch}, as Git cannot have both: rename or delete {other}"
+            );
+            return Ok(Pushed::Refused(words));
+        }
+        Ok(pushed)
+    }
+
+    /// A branch whose name is a folder of this one, or the other way round.
+    async fn in_the_way(&self, branch: &str) -> Result<Option<String>, GitError> {
+        let name = format!("refs/heads/{branch}");
+        let above = name.match_indices('/').map(|(at, _)| &name[..at]).skip(2);
+        let below = format!("{name}/*");
+        let args: Vec<&str> = ["ls-remote", "origin", &below].into_iter().chain(above.clone()).collect();
+        let (listed, _) = self.git.remote(&args, b"").await?;
+        let listed = String::from_utf8_lossy(&listed);
+        let mut names = listed.lines().filter_map(|line| Some(line.split_once('\t')?.1));
+        let folder = format!("{name}/");
+        let other = names.find(|other| other.starts_with(&folder) || above.clone().any(|above| above == *other));
+        Ok(other.and_then(|other| other.strip_prefix("refs/heads/")).map(str::to_owned))
     }
 }

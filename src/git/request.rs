@@ -228,6 +228,7 @@ async fn propose(
     }
     let updates: Vec<&Update> = wanted.iter().map(|one| &one.update).collect();
     let mut message = target.settings.message.message(&updates);
+    let mut pushed = None;
     if !is_there {
         let is_merged = |tip: &&Tip| known.merged_at.as_ref() == Some(&tip.commit);
         if let Some(tip) = tip.filter(|tip| held.is_empty() && !is_merged(tip)) {
@@ -250,6 +251,7 @@ async fn propose(
             Pushed::Overtaken => return Ok(Brought::Overtaken),
             Pushed::Refused(words) => return Ok(Brought::Refused(words)),
         }
+        pushed = Some(commit);
     }
     let open = known.open.as_ref();
     if let Some(open) = open.filter(|open| is_there && Memo::read(&open.body) == memo) {
@@ -259,10 +261,10 @@ async fn propose(
     let before = open.map(|open| &*open.body).unwrap_or_default();
     let origins = origin::links(requests.registry.as_deref(), &*target.clock, wanted, before).await;
     let body = body(wanted, &origins, places, &target.settings.branch, &memo);
-    let (request, is_new) = match open {
+    let request = match open {
         Some(open) => {
             requests.forge.update(open, &title, &body).await?;
-            (open.clone(), false)
+            open.clone()
         }
         None => {
             let RequestSettings { labels, reviewers, assignees, draft, .. } = requests.settings.clone();
@@ -271,35 +273,53 @@ async fn propose(
             for note in &opened.notes {
                 tracing::warn!(target_name = %target.settings.name, request = opened.request.url, note, "not as asked");
             }
-            (opened.request, true)
+            opened.request
         }
     };
-    if requests.settings.auto_merge && (is_new || !is_there) {
-        auto_merge(target, requests, branch).await;
+    if let Some(commit) = pushed.filter(|_| requests.settings.auto_merge)
+        && let Some(reason) = auto_merge(target, requests, work, branch, &commit).await?
+    {
+        return Ok(Brought::InTheWay(reason));
     }
     Ok(Brought::Request(request.url))
 }
 
-/// Asks for the merge; a forge that will not is told of, as people can merge too.
-async fn auto_merge(target: &Target, requests: &Requests, branch: &str) {
+/// Asks for the merge of the commit that we pushed; a forge that will not is told of, as people can merge too. Why not,
+/// if somebody has moved the branch: our rights are no reason to merge a commit that is not ours.
+async fn auto_merge(
+    target: &Target,
+    requests: &Requests,
+    work: &Work,
+    branch: &str,
+    commit: &str,
+) -> Result<Option<Reason>, GitError> {
     for tries in 1.. {
         let asked = match requests.forge.find(branch).await {
-            Ok(Some(request)) if request.state == RequestState::Open => requests.forge.auto_merge(&request).await,
-            Ok(_) => return,
+            Ok(Some(request)) if request.state != RequestState::Open => return Ok(None),
+            Ok(Some(request)) if request.head_commit == commit => requests.forge.auto_merge(&request).await,
+            Ok(Some(_)) => Err(ForgeError::Unavailable("it does not show the commit that was pushed yet".to_owned())),
+            Ok(None) => return Ok(None),
             Err(error) => Err(error),
         };
-        match asked {
-            Ok(()) => return,
-            Err(ForgeError::Unavailable(_)) if tries < MERGE_TRIES => {
-                target.clock.sleep_until(target.clock.monotonic() + MERGE_PAUSE).await;
-            }
-            Err(error) => {
-                let name = &target.settings.name;
-                tracing::warn!(target_name = %name, branch, error = %error, "the request is not merged by itself");
-                return;
-            }
+        let Err(error) = asked else { return Ok(None) };
+        // Forges learn of a push a moment later; Git itself knows whether somebody has moved the branch.
+        let now = work.mirror.listed(&format!("refs/heads/{branch}")).await?;
+        if let Some(other) = now.filter(|now| now != commit) {
+            let short: String = other.chars().take(12).collect();
+            let why = format!(
+                "somebody moved the branch {branch} to commit {short}, which is not merged by itself: merge the request \
+                 by hand, or delete the branch (a request that is closed by that refuses what it holds)"
+            );
+            return Ok(Some(Reason::new(Code::GitConflict, why)));
         }
+        if !matches!(error, ForgeError::Unavailable(_)) || tries >= MERGE_TRIES {
+            let name = &target.settings.name;
+            tracing::warn!(target_name = %name, branch, error = %error, "the request is not merged by itself");
+            return Ok(None);
+        }
+        target.clock.sleep_until(target.clock.monotonic() + MERGE_PAUSE).await;
     }
+    Ok(None)
 }
 
 /// An update without what people refused; as it is where they refused all of it.

@@ -1,13 +1,17 @@
 //! `write: pr:<target>` at a real Gitea: opened, kept up to date in place, and heard when people merge or close.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use supercargo::{
     clock::SystemClock,
     domain::{target::Write, update::Update},
-    git::{Credentials, RequestSettings, Requests, Secret, Settings, Target, forges},
+    git::{
+        Credentials, RequestSettings, Requests, Secret, Settings, Target,
+        forges::{self, ForgeError},
+    },
     ports::{Outcome, Sink as _},
 };
 use tempfile::TempDir;
@@ -323,4 +327,86 @@ async fn one_that_merges_by_itself_needs_nobody() {
     eventually("it is merged", async || bench.request().await["merged"].as_bool().filter(|merged| *merged)).await;
     assert_eq!(bench.codes([wish("web", "1.1.0")]).await, ["committed"]);
     assert_eq!(text(&bench.main(), "web.yaml"), manifest("web", "1.1.0"));
+}
+
+/// A forge, as it is while somebody puts a commit on the branch right after the request was opened.
+struct Moved {
+    forge: Arc<dyn forges::Forge>,
+    repo: Repo,
+}
+
+impl forges::Forge for Moved {
+    fn find<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Option<forges::Request>, ForgeError>> {
+        self.forge.find(branch)
+    }
+
+    fn open<'a>(&'a self, new: &'a forges::NewRequest) -> BoxFuture<'a, Result<forges::Opened, ForgeError>> {
+        Box::pin(async move {
+            let opened = self.forge.open(new).await?;
+            let change = json!({
+                "branch": new.head, "message": "Slip it in",
+                "files": [{"operation": "create", "path": "slipped", "content": "eWVz"}],
+            });
+            self.repo.api(reqwest::Method::POST, "/contents", &change).await;
+            let head = self.repo.bare(&new.head).head();
+            while self.repo.pulls().await[0]["head"]["sha"] != head {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Ok(opened)
+        })
+    }
+
+    fn update<'a>(
+        &'a self,
+        present: &'a forges::Request,
+        title: &'a str,
+        body: &'a str,
+    ) -> BoxFuture<'a, Result<(), ForgeError>> {
+        self.forge.update(present, title, body)
+    }
+
+    fn auto_merge<'a>(&'a self, request: &'a forges::Request) -> BoxFuture<'a, Result<(), ForgeError>> {
+        self.forge.auto_merge(request)
+    }
+
+    fn close(&self, number: u64) -> BoxFuture<'_, Result<(), ForgeError>> {
+        self.forge.close(number)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_somebody_slips_in_is_not_merged_by_itself() {
+    let bench = bench("pr-moved").await;
+    let requests = RequestSettings { auto_merge: true, ..RequestSettings::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let place = forge_settings("gitea", &bench.repo.url(), None);
+    let forge = forges::connect(&place, held(&bench.bot.token), Arc::new(SystemClock::default())).unwrap();
+    let secret = Secret::Value(SecretString::from(bench.bot.token.clone()));
+    let credentials = Credentials::Token { username: bench.bot.name.clone(), secret };
+    let target = target(Settings { credentials, ..settings(&bench.repo.url(), folder.path()) });
+    let forge = Arc::new(Moved { forge, repo: bench.repo.clone() });
+    let target = target.with_requests(Requests { forge, settings: requests, registry: None });
+    for _ in 0..2 {
+        let outcome = target.apply(vec![approved(wish("web", "1.1.0"))]).await.remove(0);
+        let Outcome::Blocked(reason) = &outcome else { panic!("{outcome:?}") };
+        assert_eq!(reason.code.as_str(), "git-conflict");
+        assert!(reason.message.contains(&bench.branch().head()[..12]), "{}", reason.message);
+    }
+    assert_eq!((bench.request().await["merged"].as_bool(), bench.main().log().len()), (Some(false), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_stands_in_the_way_is_named_and_commits_to_the_base_go_on() {
+    let bench = bench("pr-way").await;
+    let main = bench.main();
+    main.git(&["branch", "supercargo", "main"]);
+    let direct = update("api", "1.0.0", "1.1.0");
+    let outcomes = bench.ask([wish("web", "1.1.0"), direct]).await;
+    let Outcome::Refused(words) = &outcomes[0] else { panic!("{outcomes:?}") };
+    let says = "the branch supercargo stands in the way of supercargo/prod/updates";
+    assert!(words.contains(says) && words.contains("rename or delete supercargo"), "{words}");
+    assert_eq!(code(&outcomes[1]), "committed");
+    assert_eq!(text(&bench.main(), "api.yaml"), manifest("api", "1.1.0"));
+    main.git(&["branch", "-D", "supercargo"]);
+    assert_eq!(bench.codes([wish("web", "1.1.0")]).await, ["request-open"]);
 }
