@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::{
     output::{plan_table, print},
-    plan::show,
+    plan::{show, tell_others},
     survey,
 };
 use crate::{
@@ -48,10 +48,12 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if args.dry_run {
         let ids: Vec<WorkloadId> = run.plans.iter().map(|plan| plan.update().workload.clone()).collect();
         let found = target.preview(run.plans).await.map_err(anyhow::Error::msg)?;
+        let refused: Vec<Reason> = found.iter().filter_map(|found| found.as_ref().err().cloned()).collect();
         for (id, found) in ids.iter().zip(found) {
             run.failed |= found.as_ref().is_err_and(|reason| !is_wanted(reason));
             rows_of(&mut run.reports, id).for_each(|row| show(row, entry.shown(), &found));
         }
+        tell_others(run.reports.iter_mut().flat_map(|(_, rows)| rows), &refused);
     } else {
         run.failed |= write(&target, &mut run.reports, run.plans, &records).await;
     }
@@ -111,7 +113,7 @@ pub(super) async fn write(
         return false;
     }
     let updates: Vec<Update> = plans.iter().map(|plan| plan.update().clone()).collect();
-    let mut failed = false;
+    let (mut failed, mut refused) = (false, Vec::new());
     for (mut update, outcome) in updates.into_iter().zip(target.apply(plans).await) {
         let (verdict, reason) = match outcome {
             Outcome::Committed(reason) => {
@@ -132,7 +134,9 @@ pub(super) async fn write(
             row.decision = verdict;
             row.reasons.insert(0, reason.clone());
         }
+        refused.push(reason);
     }
+    tell_others(reports.iter_mut().flat_map(|(_, rows)| rows), &refused);
     failed
 }
 

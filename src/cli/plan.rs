@@ -106,6 +106,8 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
         let plans = indices.iter().filter_map(|&index| assessments[index].plan.clone()).collect();
         match target.preview(plans).await {
             Ok(found) => {
+                let refused: Vec<Reason> = found.iter().filter_map(|found| found.as_ref().err().cloned()).collect();
+                tell_others(assessments.iter_mut().flat_map(|assessment| &mut assessment.reports), &refused);
                 for (index, found) in indices.into_iter().zip(found) {
                     assessments[index].reports.iter_mut().for_each(|row| show(row, &name, &found));
                 }
@@ -117,6 +119,19 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
         }
     }
     Ok(failed)
+}
+
+/// Says in the rows of others what stands in the way of an update because of them.
+pub(super) fn tell_others<'r>(rows: impl Iterator<Item = &'r mut Report>, reasons: &[Reason]) {
+    for row in rows {
+        let of_row = reasons.iter().flat_map(|reason| reason.others.iter().map(move |other| (reason.code, other)));
+        for (code, (_, text)) in of_row.filter(|(_, (id, _))| *id == row.workload.id) {
+            let said = Reason::new(code, text.clone());
+            if !row.reasons.contains(&said) {
+                row.reasons.push(said);
+            }
+        }
+    }
 }
 
 /// Says in the row of an update where in a target it would be made, or why it would not be.

@@ -2,9 +2,15 @@
 //!
 //! [`Plan<Approved>`] can only be made by [`crate::domain::gate`], and only a `Plan<Approved>` is taken by a sink.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{collections::HashMap, marker::PhantomData, sync::Arc};
 
-use super::{hint::Source, update::Update, workload::Workload};
+use super::{
+    hint::Source,
+    image::ImageRef,
+    reason::Code,
+    update::Update,
+    workload::{Workload, WorkloadId},
+};
 
 /// Decided, not gated.
 #[derive(Debug, Clone)]
@@ -20,13 +26,44 @@ pub struct Plan<State> {
     update: Update,
     decided_on: Option<Arc<Workload>>,
     sources: Vec<Arc<Source>>,
+    wishes: Arc<Wishes>,
     state: PhantomData<State>,
+}
+
+/// What is wished for each workload that has an image of one of some repositories: a place in Git may make the images
+/// of several.
+pub type Wishes = HashMap<WorkloadId, Wish>;
+
+/// What is wished for the images of one workload.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Whether a policy applies to it, or would if its annotations were right.
+    pub watched: bool,
+    /// The Git target that it is written to, if it is.
+    pub target: Option<Arc<str>>,
+    /// The label `app.kubernetes.io/instance`.
+    pub instance: Option<Arc<str>>,
+    /// One for each container.
+    pub images: Vec<WishedImage>,
+}
+
+/// What is wished for the image of one container.
+#[derive(Debug, Clone)]
+pub struct WishedImage {
+    /// The container's name.
+    pub container: Arc<str>,
+    /// Whether it stands under `initContainers`.
+    pub init: bool,
+    /// The image that it has.
+    pub now: ImageRef,
+    /// The image that it is to have: another one, or why it stays as it is.
+    pub to: Result<ImageRef, Code>,
 }
 
 impl Plan<Proposed> {
     /// What a decision came to.
     pub fn propose(update: Update) -> Self {
-        Self { update, decided_on: None, sources: Vec::new(), state: PhantomData }
+        Self { update, decided_on: None, sources: Vec::new(), wishes: Arc::default(), state: PhantomData }
     }
 
     /// With the workload as it was when that was decided.
@@ -41,11 +78,23 @@ impl Plan<Proposed> {
 
     /// Only gates open this door.
     pub(super) fn approve(self) -> Plan<Approved> {
-        Plan { update: self.update, decided_on: self.decided_on, sources: self.sources, state: PhantomData }
+        let Self { update, decided_on, sources, wishes, .. } = self;
+        Plan { update, decided_on, sources, wishes, state: PhantomData }
     }
 }
 
 impl<State> Plan<State> {
+    /// With what is wished for the workloads that may share its places.
+    #[must_use]
+    pub fn among(self, wishes: Arc<Wishes>) -> Self {
+        Self { wishes, ..self }
+    }
+
+    /// What is wished for the workloads that may share its places. Empty where that is not known.
+    pub fn wishes(&self) -> &Arc<Wishes> {
+        &self.wishes
+    }
+
     /// What is to be done.
     pub fn update(&self) -> &Update {
         &self.update

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::image::Tag;
+use super::{image::Tag, workload::WorkloadId};
 
 macro_rules! codes {
     ($($name:ident $text:literal $doc:literal,)*) => {
@@ -100,7 +100,7 @@ codes! {
     GitEdit "git-edit" "A line of a file in Git that would be edited.",
     GitRefused "git-refused" "The Git server or its forge refused the change.",
     GitNoPlace "git-no-place" "No file of the Git target says which image this container runs.",
-    GitConflict "git-conflict" "The files of the Git target disagree, or cannot be edited exactly.",
+    GitConflict "git-conflict" "The files of the Git target disagree, make an image that others wish otherwise, or cannot be edited exactly.",
     RequestOpen "request-open" "A pull request holds the update; it waits to be merged.",
     RequestClosed "request-closed" "A person closed the pull request unmerged; only a newer image is proposed again.",
     GitDiffers "git-differs" "Git has another image than the workload runs; nothing is changed until they agree.",
@@ -116,17 +116,26 @@ pub struct Reason {
     pub code: Code,
     /// In words, with the values that matter.
     pub message: String,
+    /// Workloads that it is about besides, and what to say of each.
+    #[serde(skip)]
+    pub others: Box<[(WorkloadId, String)]>,
 }
 
 impl Reason {
     /// About the workload or container as a whole.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { tag: None, code, message: message.into() }
+        Self { tag: None, code, message: message.into(), others: Box::default() }
+    }
+
+    /// About other workloads besides, with what to say of each.
+    #[must_use]
+    pub fn with_others(self, others: impl IntoIterator<Item = (WorkloadId, String)>) -> Self {
+        Self { others: others.into_iter().collect(), ..self }
     }
 
     /// About one tag.
     pub fn of_tag(tag: &Tag, code: Code, message: impl Into<String>) -> Self {
-        Self { tag: Some(tag.clone()), code, message: message.into() }
+        Self { tag: Some(tag.clone()), code, message: message.into(), others: Box::default() }
     }
 }
 

@@ -40,6 +40,7 @@ mod state;
 mod survey;
 mod tell;
 mod timers;
+mod wishes;
 
 pub use assess::Assessment;
 pub use inbox::Inbox;

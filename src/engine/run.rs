@@ -266,6 +266,7 @@ impl<'p> Engine<'p> {
             if plans.is_empty() {
                 self.lines.ended(&target);
             } else {
+                let plans = super::wishes::among(&self.state, plans, self.ports.clock.now());
                 self.writes.push(write(self.ports, Some(target), plans).boxed());
             }
         }

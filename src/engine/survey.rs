@@ -10,6 +10,7 @@ use super::{
     look::look,
     settings::Settings,
     state::State,
+    wishes::among,
 };
 use crate::{
     domain::workload::WorkloadId,
@@ -64,6 +65,12 @@ pub async fn survey(
             }
         }
         all.push((id, assessment));
+    }
+    let in_git = |assessment: &mut Assessment| assessment.plan.take_if(|plan| plan.update().write.target().is_some());
+    let (rows, plans): (Vec<usize>, Vec<_>) =
+        all.iter_mut().enumerate().filter_map(|(row, (_, assessment))| Some((row, in_git(assessment)?))).unzip();
+    for (row, plan) in rows.into_iter().zip(among(&state, plans, clock.now())) {
+        all[row].1.plan = Some(plan);
     }
     all
 }

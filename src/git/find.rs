@@ -1,13 +1,15 @@
 //! Where updates stand in the files of a commit, and the new texts that bring them. Pure.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::Arc,
 };
 
 use super::{
     chain::{Edited, FileEdit},
+    check::check,
+    contest::contest,
     history::History,
     objects::TreeEntry,
     settings::Settings,
@@ -16,7 +18,7 @@ use crate::{
     domain::{
         hint::Source,
         image::ImageRef,
-        plan::{Approved, Plan},
+        plan::{Approved, Plan, Wishes},
         reason::{Code, Reason},
         update::Update,
         version::Version,
@@ -32,28 +34,35 @@ pub(super) struct Asked {
     pub(super) instance: Option<Arc<str>>,
     /// Where each change was found, as [`Plan::sources`] has it; empty where nobody asked just now.
     pub(super) sources: Vec<Arc<Source>>,
+    /// What is wished for those that may share its places.
+    pub(super) wishes: Arc<Wishes>,
 }
 
 impl From<&Plan<Approved>> for Asked {
     fn from(plan: &Plan<Approved>) -> Self {
         let instance = plan.decided_on().and_then(|workload| workload.instance.clone());
-        Self { update: plan.update().clone(), instance, sources: plan.sources().to_vec() }
+        let (sources, wishes) = (plan.sources().to_vec(), plan.wishes().clone());
+        Self { update: plan.update().clone(), instance, sources, wishes }
     }
 }
 
 /// `file:line` of each place, and the container whose image stands there.
 #[derive(Debug, Clone, Default)]
-pub struct Places(Vec<(Arc<str>, String)>);
+pub struct Places {
+    all: Vec<(Arc<str>, String)>,
+    /// The changes that they bring.
+    pub(super) brings: Vec<Wanted>,
+}
 
 impl Places {
     /// Those of one container.
     pub fn of<'p>(&'p self, container: &str) -> impl Iterator<Item = &'p str> {
-        self.0.iter().filter(move |(of, _)| **of == *container).map(|(_, place)| &**place)
+        self.all.iter().filter(move |(of, _)| **of == *container).map(|(_, place)| &**place)
     }
 
     /// All of them, each once.
     pub(super) fn all(&self) -> Vec<&str> {
-        let mut all: Vec<&str> = self.0.iter().map(|(_, place)| &**place).collect();
+        let mut all: Vec<&str> = self.all.iter().map(|(_, place)| &**place).collect();
         all.dedup();
         all
     }
@@ -88,9 +97,9 @@ pub(super) fn paths(findings: &[Finding]) -> impl Iterator<Item = &str> {
 /// Where each of the updates stands in the files.
 pub(super) fn find(asked: &[Asked], files: &Files, settings: &Settings, history: &History) -> Vec<Finding> {
     let index = Index::new(files, &settings.options);
-    let mut reverted = HashMap::new();
+    let (mut reverted, mut brought) = (HashMap::new(), HashMap::new());
     let mut findings: Vec<Finding> =
-        asked.iter().map(|asked| finding(asked, &index, settings, history, &mut reverted)).collect();
+        asked.iter().map(|asked| finding(asked, &index, settings, history, &mut reverted, &mut brought)).collect();
     // What was moved back for one workload is not set by way of another that has the same place.
     for finding in &mut findings {
         if let Finding::Edits(edits, _) = finding
@@ -99,6 +108,7 @@ pub(super) fn find(asked: &[Asked], files: &Files, settings: &Settings, history:
             *finding = Finding::Blocked(reason.clone());
         }
     }
+    contest(asked, &mut findings, &index, settings, &brought);
     findings
 }
 
@@ -109,6 +119,7 @@ fn finding(
     settings: &Settings,
     history: &History,
     reverted: &mut HashMap<FileEdit, Reason>,
+    brought: &mut HashMap<FileEdit, ImageRef>,
 ) -> Finding {
     let Asked { update, instance, .. } = asked;
     let (mut edits, mut places) = (Vec::new(), Places::default());
@@ -164,15 +175,20 @@ fn finding(
                     return Finding::Blocked(Reason::new(Code::GitDiffers, message));
                 }
             }
-            places.0.push((change.container.clone(), place));
-            edits.extend(spot.edits.into_iter().map(|edit| (spot.path.clone(), edit)));
+            places.all.push((change.container.clone(), place));
+            for edit in spot.edits {
+                let edit = (spot.path.clone(), edit);
+                brought.entry(edit.clone()).or_insert_with(|| change.to.clone());
+                edits.push(edit);
+            }
         }
+        places.brings.push(wanted);
     }
     if edits.is_empty() { Finding::There(places) } else { Finding::Edits(edits, places) }
 }
 
 /// Tags and digests alike; the repository may be spelt otherwise.
-fn same(a: &ImageRef, b: &ImageRef) -> bool {
+pub(super) fn same(a: &ImageRef, b: &ImageRef) -> bool {
     (&a.repository, &a.tag, &a.digest) == (&b.repository, &b.tag, &b.digest)
 }
 
@@ -188,40 +204,56 @@ pub(super) fn edit(
     findings: &[Finding],
     entries: &BTreeMap<Arc<str>, TreeEntry>,
     texts: &BTreeMap<String, Vec<u8>>,
+    files: &Files,
+    settings: &Settings,
 ) -> (Edited, BTreeMap<usize, String>) {
     let mut refused: BTreeMap<usize, String> = BTreeMap::new();
     loop {
-        let mut by_file: BTreeMap<&Arc<str>, (Vec<&SpotEdit>, HashSet<usize>)> = BTreeMap::new();
+        let mut by_file: BTreeMap<&Arc<str>, BTreeMap<usize, Vec<&SpotEdit>>> = BTreeMap::new();
         for (index, finding) in findings.iter().enumerate().filter(|(index, _)| !refused.contains_key(index)) {
             let Finding::Edits(edits, _) = finding else { continue };
             for (path, edit) in edits {
-                let (of_file, users) = by_file.entry(path).or_default();
-                of_file.push(edit);
-                users.insert(index);
+                by_file.entry(path).or_default().entry(index).or_default().push(edit);
             }
         }
         let by_file: Vec<_> = by_file.into_iter().collect();
-        let made = in_parallel(&by_file, |(path, (edits, _))| {
-            let Some((entry, bytes)) = entries.get(*path).and_then(|entry| Some((entry, texts.get(&entry.blob)?)))
-            else {
-                return Err("the file cannot be read".to_owned());
+        let made = in_parallel(&by_file, |(path, users)| {
+            let file = entries.get(*path).and_then(|entry| Some((entry, texts.get(&entry.blob)?)));
+            let Some((entry, bytes)) = file else {
+                return Err(users.keys().map(|user| (*user, "the file cannot be read".to_owned())).collect());
             };
-            let new = apply(path, bytes, edits).map_err(|error| error.to_string())?;
+            let all: Vec<&SpotEdit> = users.values().flatten().copied().collect();
+            let new = apply(path, bytes, &all).map_err(|error| blamed(path, bytes, users, &error.to_string()))?;
             Ok((new != *bytes).then(|| (entry.clone(), new)))
         });
         let (mut edited, mut wrong) = (Vec::new(), Vec::new());
-        for ((path, (_, users)), made) in by_file.into_iter().zip(made) {
+        for ((path, _), made) in by_file.into_iter().zip(made) {
             match made {
                 Ok(new) => edited.extend(new),
-                Err(why) => {
-                    wrong.extend(users.into_iter().map(|user| (user, format!("{}: {why}", path.escape_debug()))));
+                Err(users) => {
+                    let users: Vec<(usize, String)> = users;
+                    wrong
+                        .extend(users.into_iter().map(|(user, why)| (user, format!("{}: {why}", path.escape_debug()))));
                 }
             }
+        }
+        if wrong.is_empty() && !edited.is_empty() {
+            wrong.extend(check(files, settings, &edited, findings, &refused));
         }
         if wrong.is_empty() {
             return (edited, refused);
         }
         refused.extend(wrong);
+    }
+}
+
+/// Those whose edits of a file cannot be made, each with its own reason; all of them where each alone could be.
+fn blamed(path: &str, bytes: &[u8], users: &BTreeMap<usize, Vec<&SpotEdit>>, why: &str) -> Vec<(usize, String)> {
+    let alone = |(user, edits): (&usize, &Vec<&SpotEdit>)| Some((*user, apply(path, bytes, edits).err()?.to_string()));
+    let wrong: Vec<(usize, String)> = users.iter().filter_map(alone).collect();
+    match wrong.is_empty() {
+        true => users.keys().map(|user| (*user, why.to_owned())).collect(),
+        false => wrong,
     }
 }
 

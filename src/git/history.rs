@@ -134,7 +134,7 @@ pub(super) fn brought(message: &str, write: &Write, group: Option<&Arc<str>>, no
             workload,
         };
         let instance = instances.get(&update.workload).cloned();
-        Asked { update, instance, sources: Vec::new() }
+        Asked { update, instance, sources: Vec::new(), wishes: Arc::default() }
     };
     changes.into_iter().map(asked).collect()
 }

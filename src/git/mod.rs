@@ -23,7 +23,9 @@
 
 mod branch;
 mod chain;
+mod check;
 mod command;
+mod contest;
 mod files;
 mod find;
 pub mod forges;

@@ -324,7 +324,7 @@ async fn auto_merge(
 
 /// An update without what people refused; as it is where they refused all of it.
 fn without_refused(asked: &Asked, refused: &Marks) -> Asked {
-    let Asked { update, instance, sources } = asked;
+    let Asked { update, instance, sources, wishes } = asked;
     let is_refused: Vec<bool> =
         update.changes.iter().map(|change| refused.contains(&mark(&update.workload, change))).collect();
     if is_refused.iter().all(|refused| *refused) {
@@ -335,7 +335,8 @@ fn without_refused(asked: &Asked, refused: &Marks) -> Asked {
     left.changes = retained(&update.changes, keep);
     left.policies = retained(&update.policies, keep);
     left.evidence = retained(&update.evidence, keep);
-    Asked { update: left, instance: instance.clone(), sources: retained(sources, keep) }
+    let (instance, wishes) = (instance.clone(), wishes.clone());
+    Asked { update: left, instance, sources: retained(sources, keep), wishes }
 }
 
 fn retained<T: Clone>(all: &[T], keep: impl Fn(usize) -> bool) -> Vec<T> {

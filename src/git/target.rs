@@ -206,8 +206,9 @@ impl Target {
         blobs.dedup();
         let read = |batch: Vec<Blob>| batch.into_iter().filter_map(|(blob, text)| Some((blob, text.ok()?))).collect();
         let texts = work.mirror.blobs(&blobs, read).await?.into_iter().collect();
+        let (files, settings) = (work.snapshot.files.clone(), self.settings.clone());
         let made = tokio::task::spawn_blocking(move || {
-            let (edited, refused) = edit(&findings, &entries, &texts);
+            let (edited, refused) = edit(&findings, &entries, &texts, &files, &settings);
             Edits { findings, texts, edited, refused }
         });
         made.await.map_err(|_| GitError::Broken("the edit of the files broke".to_owned()))

@@ -152,12 +152,17 @@ pub(super) fn sealed(tree: &Tree) -> Option<Id> {
 
 /// Refuses a value that stands elsewhere too, by an alias or a merge key, unless all those places are edited alike.
 pub(super) fn refuse_shared(tree: &Tree, targets: &Targets) -> Result<(), EditError> {
+    let is_merge = |(key, value): &(Id, Id)| tree.scalar(*key) == Some("<<") && tree.resolve(*value) != *value;
+    let mappings = (0..tree.nodes.len() as Id).filter(|id| tree.node(*id).kind == Kind::Mapping);
+    let merged: HashSet<Id> =
+        mappings.flat_map(|id| tree.entries(id).filter(is_merge).map(|(_, value)| tree.resolve(value))).collect();
     for (index, node) in tree.nodes.iter().enumerate() {
         let Kind::Alias(anchored) = node.kind else { continue };
         let alias = index as Id;
         let name = excerpt(tree.anchor(anchored).unwrap_or_default());
         if tree.node(anchored).is_collection() {
-            if let Some((&id, _)) = targets.range(anchored..tree.node(anchored).next()).next() {
+            let within = targets.range(anchored..tree.node(anchored).next()).next();
+            if let Some((&id, _)) = within.filter(|_| !is_whole_image(tree, anchored, &merged)) {
                 let reason = format!(
                     "the value stands in what the anchor `&{name}` (line {}) names, which is used again on line {}: \
                      write it out in one of the places",
@@ -183,6 +188,17 @@ pub(super) fn refuse_shared(tree: &Tree, targets: &Targets) -> Result<(), EditEr
         }
     }
     Ok(())
+}
+
+/// Whether a mapping is an image in parts and nothing more: whoever names all of it by an alias means the same image. In
+/// a merge another key may stand beside it.
+fn is_whole_image(tree: &Tree, mapping: Id, merged: &HashSet<Id>) -> bool {
+    let keys: Vec<&str> = tree.entries_of(mapping).filter_map(|(key, _)| tree.scalar(key)).collect();
+    let has = |names: &[&str]| names.iter().any(|name| keys.contains(name));
+    !merged.contains(&mapping)
+        && has(&["repository", "name", "image"])
+        && has(&["tag", "digest"])
+        && tree.entries_of(mapping).all(|(_, value)| tree.scalar(value).is_some())
 }
 
 /// Whether a string stands there already, and reads as that string to everyone.

@@ -33,6 +33,17 @@ pub struct Found {
     pub images: Vec<ImagePlace>,
     pub(super) node: Id,
     pub(super) meta: Meta,
+    /// Every item of its lists of containers, also those without an image, as a patch has them.
+    pub(super) items: Box<[Item]>,
+}
+
+/// An item of a list of containers.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    pub(super) name: Arc<str>,
+    pub(super) init: bool,
+    /// What a patch does with it; nothing is merging.
+    pub(super) patch: Option<Box<str>>,
 }
 
 /// Where a container's image stands.
@@ -79,7 +90,7 @@ pub(super) struct Object<'t> {
 pub(super) fn each_object<'t>(tree: &'t Tree, mut call: impl FnMut(Result<Object<'t>, ManifestError>)) {
     for document in &tree.documents {
         // Lists may hold Lists. The next object to look at is the last here.
-        let mut items = vec![Item { node: document.root, list: None }];
+        let mut items = vec![Open { node: document.root, list: None }];
         while let Some(item) = items.pop() {
             match visit(tree, item, &mut items, &mut call) {
                 Ok(None) => {}
@@ -91,15 +102,15 @@ pub(super) fn each_object<'t>(tree: &'t Tree, mut call: impl FnMut(Result<Object
 }
 
 /// An object, and the kind and API version its list gives it.
-struct Item {
+struct Open {
     node: Id,
     list: Option<(String, String)>,
 }
 
 fn visit<'t>(
     tree: &'t Tree,
-    item: Item,
-    items_left: &mut Vec<Item>,
+    item: Open,
+    items_left: &mut Vec<Open>,
     call: &mut impl FnMut(Result<Object<'t>, ManifestError>),
 ) -> Result<Option<Object<'t>>, ManifestError> {
     let node = item.node;
@@ -118,7 +129,7 @@ fn visit<'t>(
                 continue;
             }
             let list = (!item_kind.is_empty()).then(|| (item_kind.to_owned(), version.clone().into_owned()));
-            items_left.push(Item { node: item, list });
+            items_left.push(Open { node: item, list });
         }
         items_left[first..].reverse();
         return Ok(None);
@@ -160,7 +171,7 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
         pod = pod.map_or(Ok(None), |p| get(tree, p, key, Kind::Mapping))?;
     }
     let list = |key| pod.map_or(Ok(None), |p| get(tree, p, key, Kind::Sequence));
-    let (mut containers, mut images) = (Vec::new(), Vec::new());
+    let (mut containers, mut images, mut items) = (Vec::new(), Vec::new(), Vec::new());
     for (key, init) in [("containers", false), ("initContainers", true)] {
         let Some(list) = list(key)? else { continue };
         for (index, item) in tree.children(list).enumerate() {
@@ -169,6 +180,9 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
                 return Err(ManifestError::new(tree.line(item), format!("an item of `{key}` is no mapping")));
             }
             let name = text(tree, item, "name")?.unwrap_or_default();
+            let patch = tree.entries(item).find(|(key, _)| tree.scalar(*key) == Some("$patch"));
+            let patch = patch.map(|(_, value)| tree.scalar(value).unwrap_or_default().into());
+            items.push(Item { name: name.into(), init, patch });
             let Some(image) = tree.get(item, "image")? else { continue };
             let written = tree.scalar(image).ok_or_else(|| no(tree, image, "image", "no text"))?;
             containers.push(Container { name: name.into(), image: written.into(), init, index });
@@ -200,6 +214,7 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
         images,
         node,
         meta: Meta::read(tree, node),
+        items: items.into(),
     })
 }
 

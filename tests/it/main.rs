@@ -4,6 +4,7 @@ mod support;
 
 mod architecture;
 mod argocd;
+mod cases;
 mod cluster;
 mod commands;
 mod control_plane;

@@ -201,6 +201,9 @@ impl Parts {
         for (sign, part) in [(':', value(&self.tag)), ('@', value(&self.digest))] {
             if let Some(part) = part {
                 text.push(sign);
+                if sign == '@' && is_hex(&part) {
+                    text.push_str(SHA);
+                }
                 text.push_str(&part);
             }
         }
@@ -231,9 +234,12 @@ impl Parts {
             },
             (Some(tag_cell), Some(digest_cell)) => {
                 set(edits, tag_cell, tag.unwrap_or_default());
-                set(edits, digest_cell, digest.unwrap_or_default());
+                let digest = digest.unwrap_or_default();
+                let is_short = is_hex(&digest_cell.value);
+                set(edits, digest_cell, if is_short { digest.replacen(SHA, "", 1) } else { digest });
             }
             (None, Some(cell)) => match digest {
+                Some(digest) if tag.is_none() && is_hex(&cell.value) => set(edits, cell, digest.replacen(SHA, "", 1)),
                 Some(digest) if tag.is_none() => set(edits, cell, digest),
                 _ => return Err(format!("only a digest is written here, which cannot say `{to}`: add a tag")),
             },
@@ -265,6 +271,19 @@ fn suffixed(name: &str, image: &ImageRef) -> String {
     let tag = image.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
     let digest = image.digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
     format!("{name}{tag}{digest}")
+}
+
+/// What a digest begins with, where it is written whole.
+const SHA: &str = "sha256:";
+
+/// Whether a value is a digest without its `sha256:`.
+fn is_hex(value: &str) -> bool {
+    value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether a value is a digest, with or without its `sha256:`.
+pub(super) fn is_digest(value: &str) -> bool {
+    is_hex(value.strip_prefix(SHA).unwrap_or(value))
 }
 
 /// Whether a value is none, to YAML's readers.

@@ -204,7 +204,8 @@ impl Facts {
         });
         let (whole, partial) = manifests.workloads.into_iter().partition(|found| !found.images.is_empty());
         (manifests.workloads, self.partial) = (whole, partial);
-        self.partial.retain(|found| Part::Workload(found, None).has_ours() || !found.meta.labels.all.is_empty());
+        let tells = |found: &Found| !found.items.is_empty() || !found.meta.labels.all.is_empty();
+        self.partial.retain(|found| Part::Workload(found, None).has_ours() || tells(found));
         manifests.namespaces.retain(|namespace| !namespace.annotations.is_empty());
         self.manifests = manifests;
         for release in &mut self.releases {

@@ -8,6 +8,7 @@ use std::{
 use super::{
     Files, Options, Path,
     cell::{At, Cell, Maker, Name, split},
+    made::of_outside,
     marker::{self, Says},
     names::folder,
     patch::Doubt,
@@ -35,6 +36,8 @@ pub struct Index<'f> {
     /// Every image that is rendered, once somebody asks.
     pub(super) images: OnceLock<HashMap<Repository, Vec<Draft<'f>>>>,
     pub(super) values: HashMap<Repository, Vec<Draft<'f>>>,
+    /// Entries of `images` for what kustomizations take from elsewhere.
+    pub(super) entries: HashMap<Repository, Vec<Draft<'f>>>,
     pub(super) configured: HashMap<Repository, Vec<Draft<'f>>>,
 }
 
@@ -134,7 +137,11 @@ impl<'f> Index<'f> {
         let mut configured = HashMap::new();
         add(&mut configured, by_rules(files, options));
         let images = OnceLock::new();
+        let mut entries = HashMap::new();
+        let outside = kustomizations.entries().into_iter();
+        add(&mut entries, outside.filter_map(|(path, entry)| Draft::new(path, of_outside(path, entry)?)));
         Self {
+            entries,
             files,
             options,
             kustomizations,

@@ -1,5 +1,9 @@
 //! A kustomization as it is written: what it renders, and what it does to images.
 
+use std::sync::OnceLock;
+
+use regex::{Regex, RegexBuilder};
+
 use super::{
     super::{
         ManifestError,
@@ -7,9 +11,10 @@ use super::{
         read::{get, text},
         tree::{Id, Kind, Tree},
     },
-    cell::{At, Cell, Source, is_unset},
+    cell::{At, Cell, Source, is_unset, split},
     patch::Patch,
 };
+use crate::domain::image::excerpt;
 
 /// What a kustomization says that concerns an image.
 #[derive(Debug, Default)]
@@ -28,6 +33,8 @@ pub(super) struct Kustomization {
     pub(super) annotations: Pairs,
     pub(super) patches: Vec<Patch>,
     pub(super) images: Vec<Entry>,
+    /// Whether it renders charts.
+    pub(super) has_charts: bool,
 }
 
 /// A file or a folder as it is named, and the line.
@@ -45,9 +52,30 @@ pub(super) struct Entry {
     /// Where the tag stands, or would stand.
     pub(super) new_tag: Cell,
     pub(super) digest: Cell,
+    /// What comes after the tag where neither is set.
+    pub(super) suffix: Option<Cell>,
+    pattern: OnceLock<Option<Regex>>,
 }
 
+/// A compiled pattern is at most so large, in bytes.
+const MAX_PATTERN: usize = 256 << 10;
+
 impl Entry {
+    /// Whether it is for an image: as Kustomize has it, its name is a pattern for the image's name, or for all of it.
+    pub(super) fn matches(&self, image: &str) -> bool {
+        let is_special = |c: char| "*+?()[]{}|^$\\:@".contains(c);
+        if !self.name.contains(is_special) {
+            let own = split(image).0;
+            let is_same = |(a, b): (u8, u8)| a == b || a == b'.';
+            return own.len() == self.name.len() && self.name.bytes().zip(own.bytes()).all(is_same);
+        }
+        let pattern = self.pattern.get_or_init(|| {
+            let text = format!("^{}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", self.name);
+            RegexBuilder::new(&text).size_limit(MAX_PATTERN).build().ok()
+        });
+        pattern.as_ref().is_some_and(|pattern| pattern.is_match(image))
+    }
+
     /// Whether there is a key for the tag or the digest, if also without a value.
     pub(super) fn has_version(&self) -> bool {
         [&self.new_tag, &self.digest].iter().any(|cell| !matches!(cell.at, At::Key { .. }))
@@ -103,6 +131,9 @@ fn kustomization(
     let map = |key| Ok::<_, ManifestError>(get(tree, root, key, Kind::Mapping)?.map(|map| Pairs::read(tree, map)));
     found.labels.extend(map("commonLabels")?);
     found.annotations = map("commonAnnotations")?.unwrap_or_default();
+    found.has_charts = ["helmCharts", "helmChartInflationGenerator", "generators"]
+        .iter()
+        .any(|key| tree.entries_of(root).any(|(own, _)| tree.scalar(own) == Some(*key)));
     if let Some(list) = get(tree, root, "images", Kind::Sequence)? {
         for item in mappings(tree, list) {
             match entry(source, item) {
@@ -128,6 +159,13 @@ pub(super) fn mappings(tree: &Tree, list: Id) -> impl Iterator<Item = Id> {
 
 fn entry(source: &Source, item: Id) -> Result<Option<Entry>, ManifestError> {
     let tree = source.tree;
+    let is_known = |key: &str| matches!(key, "name" | "newName" | "newTag" | "digest" | "tagSuffix");
+    let unknown = tree.entries_of(item).find(|(key, _)| !tree.scalar(*key).is_some_and(is_known));
+    if let Some((key, _)) = unknown {
+        let name = excerpt(tree.scalar(key).unwrap_or_default());
+        let reason = format!("`{name}` is no key of an entry of `images` that is known: what it does is not followed");
+        return Err(ManifestError::new(tree.line(key), reason));
+    }
     let Some(name) = tree.get(item, "name")?.and_then(|node| source.cell(node)) else { return Ok(None) };
     let cell = |key| Ok::<_, ManifestError>(tree.get(item, key)?.and_then(|node| source.cell(node)));
     let (new_name, new_tag, digest) = (cell("newName")?, cell("newTag")?, cell("digest")?);
@@ -141,6 +179,8 @@ fn entry(source: &Source, item: Id) -> Result<Option<Entry>, ManifestError> {
         new_tag: new_tag.unwrap_or(add_tag),
         digest: digest.unwrap_or(add_digest),
         new_name: new_name.filter(|name| !is_unset(&name.value)),
+        suffix: cell("tagSuffix")?.filter(|suffix| !is_unset(&suffix.value)),
+        pattern: OnceLock::new(),
         name: name.value,
     }))
 }

@@ -6,17 +6,14 @@ use std::{
 };
 
 use super::{
-    super::ImagePlace,
     Disagreeing, FILE_KIND, Facts, Index, Misfit, Spot, Wanted,
     index::{Draft, add},
     listed::{self, Listed},
+    made::Made,
     patch::Doubt,
     render::Rendering,
 };
-use crate::domain::{
-    image::{ImageRef, Repository, excerpt},
-    workload::Container,
-};
+use crate::domain::image::{ImageRef, Repository, excerpt};
 
 /// Why nothing is said of a repository.
 pub(super) const TOO_MANY: &str = "kustomizations include it in more ways than are followed: simplify them";
@@ -39,15 +36,7 @@ impl<'f> Index<'f> {
         if let Some(path) = &self.kustomizations.too_many {
             return Err(Misfit::Nowhere(format!("{}: {TOO_MANY}", excerpt(path))));
         }
-        let (listed, of_file) = match wanted.workload.kind.as_str() == FILE_KIND {
-            true => (self.listed(&wanted.workload.name), Some(&*wanted.workload.name)),
-            false => (None, None),
-        };
-        let drafts = match (listed, of_file) {
-            (Some(listed), _) => self.everywhere(wanted, listed)?,
-            (None, Some(path)) => self.marked(wanted, |marked| marked == path),
-            (None, None) => self.defined(wanted)?,
-        };
+        let drafts = self.drafts(wanted)?;
         let (kept, drafts): (Vec<_>, Vec<_>) = drafts.into_iter().partition(|draft| self.is_never(draft));
         match (kept.first(), drafts.is_empty()) {
             (_, false) => self.spots(drafts, wanted),
@@ -56,6 +45,19 @@ impl<'f> Index<'f> {
                 "{}:{line} is marked `never`, and no other place makes {holds}: mark it with a policy",
                 excerpt(path)
             ))),
+        }
+    }
+
+    /// Every place, also those that are to stay as they are.
+    pub(super) fn drafts(&self, wanted: &Wanted) -> Result<Vec<Draft<'f>>, Misfit> {
+        let (listed, of_file) = match wanted.workload.kind.as_str() == FILE_KIND {
+            true => (self.listed(&wanted.workload.name), Some(&*wanted.workload.name)),
+            false => (None, None),
+        };
+        match (listed, of_file) {
+            (Some(listed), _) => self.everywhere(wanted, listed),
+            (None, Some(path)) => Ok(self.marked(wanted, |marked| marked == path)),
+            (None, None) => self.defined(wanted),
         }
     }
 
@@ -77,6 +79,7 @@ impl<'f> Index<'f> {
         // What an Application says comes after all kustomizations.
         let found = if images.is_empty() { self.manifests(wanted)? } else { images };
         let found = if found.is_empty() { values } else { found };
+        let found = if found.is_empty() { self.outside(wanted) } else { found };
         let found = if found.is_empty() { self.marked(wanted, |_| true) } else { found };
         drafts.extend(found);
         if drafts.is_empty() && !by_rule {
@@ -93,6 +96,7 @@ impl<'f> Index<'f> {
         let mut found: Vec<Draft> =
             released.chain(self.images().get(repository).into_iter().flatten()).cloned().collect();
         let fits = |draft: &Draft| draft.holds.repository == *repository && listed.covers(draft.path);
+        found.extend(self.outside(wanted));
         found.retain(fits);
         if found.is_empty() {
             found = self.marked(wanted, |path| listed.covers(path));
@@ -109,12 +113,9 @@ impl<'f> Index<'f> {
     fn images(&self) -> &HashMap<Repository, Vec<Draft<'f>>> {
         self.images.get_or_init(|| {
             let roots = self.renderings.iter().filter(|rendering| rendering.chain.is_root);
-            let containers = roots.flat_map(|rendering| {
-                let containers = rendering.found.workload.containers.iter().zip(&rendering.found.images);
-                containers.map(move |container| (rendering, container))
-            });
+            let made = roots.flat_map(|rendering| self.all_made(rendering));
             let mut images = HashMap::new();
-            add(&mut images, containers.filter_map(|(rendering, container)| self.made(rendering, container).ok()));
+            add(&mut images, made.filter_map(|(.., made)| draft(made).ok()));
             images
         })
     }
@@ -127,10 +128,9 @@ impl<'f> Index<'f> {
         let is_root = all.iter().any(|rendering| rendering.chain.is_root);
         let mut drafts = Vec::new();
         for rendering in all.into_iter().filter(|rendering| rendering.chain.is_root == is_root) {
-            let workload = &rendering.found.workload;
-            let containers = workload.containers.iter().zip(&rendering.found.images);
-            for container in containers.filter(|(c, _)| c.name == wanted.container && c.init == wanted.init) {
-                let draft = self.made(rendering, container)?;
+            let all = self.all_made(rendering).into_iter();
+            for (.., made) in all.filter(|(name, init, _)| *name == wanted.container && *init == wanted.init) {
+                let draft = draft(made)?;
                 if let Some(doubt) = &draft.doubt {
                     return Err(refused(doubt));
                 }
@@ -151,20 +151,16 @@ impl<'f> Index<'f> {
         found.iter().map(|index| &self.renderings[*index]).collect()
     }
 
-    fn namespace<'n>(&'n self, namespace: &'n str) -> &'n str {
+    pub(super) fn namespace<'n>(&'n self, namespace: &'n str) -> &'n str {
         match &self.options.default_namespace {
             Some(default) if namespace.is_empty() => default,
             _ => namespace,
         }
     }
 
-    fn made(&self, rendering: &Rendering<'f>, container: (&Container, &ImagePlace)) -> Result<Draft<'f>, Misfit> {
-        let made = self.kustomizations.made(self.files, rendering, container, self.options.overlay.as_deref());
-        let (path, line) = (made.path, made.line);
-        match made.holds {
-            Ok(holds) => Ok(Draft { path, line, maker: made.maker, holds, doubt: made.doubt }),
-            Err(error) => Err(Misfit::Refused { path: path.clone(), line, reason: error.to_string() }),
-        }
+    /// What makes the image of each container.
+    pub(super) fn all_made(&self, rendering: &Rendering<'f>) -> Vec<(Arc<str>, bool, Made<'f>)> {
+        self.kustomizations.all_made(self.files, rendering, self.options.overlay.as_deref())
     }
 
     /// The images in the values of the releases that the workload may be of, and those in `kustomize.images`.
@@ -181,6 +177,11 @@ impl<'f> Index<'f> {
             }
         }
         (values, images)
+    }
+
+    /// The entries of `images` for what kustomizations take from elsewhere.
+    fn outside(&self, wanted: &Wanted) -> Vec<Draft<'f>> {
+        self.entries.get(&wanted.from.repository).cloned().unwrap_or_default()
     }
 
     fn marked(&self, wanted: &Wanted, is_in: impl Fn(&str) -> bool) -> Vec<Draft<'f>> {
@@ -262,6 +263,15 @@ impl<'f> Index<'f> {
             (false, 0) => format!("; left alone: {}", shown.join(", ")),
             (false, more) => format!("; left alone: {}, and {more} more files", shown.join(", ")),
         }
+    }
+}
+
+fn draft(made: Made<'_>) -> Result<Draft<'_>, Misfit> {
+    let Made { path, line, maker, holds, doubt, .. } = made;
+    match (holds, doubt) {
+        (Ok(holds), doubt) => Ok(Draft { path, line, maker, holds, doubt }),
+        (Err(_), Some(doubt)) => Err(refused(&doubt)),
+        (Err(error), None) => Err(Misfit::Refused { path: path.clone(), line, reason: error.to_string() }),
     }
 }
 

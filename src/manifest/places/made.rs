@@ -8,8 +8,8 @@ use super::{
     cell::{At, Cell, Maker, Name, is_unset, split},
     kustomization::Entry,
     names::folder,
-    patch::{Doubt, TOO_MUCH, UNKNOWN_TARGET},
-    render::{Kustomizations, Rendering, Step},
+    patch::{Doubt, Named, TOO_MUCH, UNKNOWN_TARGET},
+    render::{Kustomizations, One, Rendering, Step},
 };
 use crate::domain::{
     image::{ImageError, ImageRef},
@@ -28,79 +28,206 @@ pub(super) struct Made<'f> {
     pub(super) doubt: Option<Doubt<'f>>,
 }
 
+/// The tag that counts cannot be said at one place.
+const SUFFIX: &str = "`tagSuffix` is appended to a tag that stands elsewhere: write the whole tag as `newTag`";
+const IN_NAME: &str =
+    "`newName` holds a tag or digest, and another stands beside it: write them as `newTag` and `digest`";
+
+/// A container, and where its manifest has its image, if it does.
+#[derive(Clone, Copy)]
+pub(super) struct Which<'a> {
+    pub(super) name: &'a str,
+    pub(super) init: bool,
+    base: Option<(&'a Container, &'a ImagePlace)>,
+}
+
+impl<'f> Rendering<'f> {
+    /// The containers of the manifest.
+    fn own(&self) -> impl Iterator<Item = Which<'f>> + use<'f> {
+        let pairs = self.found.workload.containers.iter().zip(&self.found.images);
+        pairs.map(|(container, place)| Which {
+            name: &container.name,
+            init: container.init,
+            base: Some((container, place)),
+        })
+    }
+}
+
 impl<'f> Kustomizations<'f> {
-    /// What makes the image of a container: the manifest, a patch, or the outermost entry of `images` that applies.
-    pub(super) fn made(
+    /// What makes the image of each container: of those that the manifest has, and those that patches add.
+    pub(super) fn all_made(
         &self,
         files: &'f Files,
         rendering: &Rendering<'f>,
-        (container, place): (&Container, &ImagePlace),
         overlay: Option<&str>,
-    ) -> Made<'f> {
-        let id = &rendering.found.workload.id;
-        let mut path = rendering.path;
-        let mut cell =
-            Cell { line: place.line, at: At::Scalar(place.place.clone()), value: (&*container.image).into() };
-        let mut image_now = Image::of(&container.image);
-        let mut entry: Option<(&'f Arc<str>, &'f Entry)> = None;
-        let mut new_name: Option<(&'f Arc<str>, &'f Cell)> = None;
-        let mut beside: Option<(&'f Arc<str>, Maker)> = None;
+    ) -> Vec<(Arc<str>, bool, Made<'f>)> {
+        let mut found = Vec::new();
+        for which in rendering.own() {
+            found.extend(self.made(files, rendering, which, overlay).map(|made| (which.name.into(), which.init, made)));
+        }
+        let Some(spec) = rendering.found.workload.id.kind.spec() else { return found };
+        let mut added: Vec<(Arc<str>, bool)> = Vec::new();
+        self.walk(files, &mut rendering.subject(), &rendering.chain, |step| {
+            let Step::Part { part, .. } = step else { return };
+            for (name, init) in part.containers(spec) {
+                let is_there = rendering.own().any(|which| which.name == &*name && which.init == init);
+                if !is_there && !added.contains(&(name.clone(), init)) {
+                    added.push((name, init));
+                }
+            }
+        });
+        for (name, init) in added {
+            let which = Which { name: &name, init, base: None };
+            found.extend(self.made(files, rendering, which, overlay).map(|made| (name.clone(), init, made)));
+        }
+        found
+    }
+
+    /// What makes the image of a container: the manifest, a patch, or the outermost entry of `images` that applies. None
+    /// if it has none in the end.
+    fn made(
+        &self,
+        files: &'f Files,
+        rendering: &Rendering<'f>,
+        which: Which<'_>,
+        overlay: Option<&str>,
+    ) -> Option<Made<'f>> {
+        let found = rendering.found;
+        let mut current = which.base.map(|(container, place)| {
+            let at = At::Scalar(place.place.clone());
+            Current::new(rendering.path, Cell { line: place.line, at, value: (&*container.image).into() })
+        });
+        let items = found.items.iter().filter(|item| item.init == which.init);
+        let mut order: Vec<&str> = items.map(|item| &*item.name).collect();
         let mut doubt = None;
-        let spec = id.kind.spec();
+        let spec = found.workload.id.kind.spec();
         let mut subject = rendering.subject();
+        let container = Named { name: which.name, init: which.init };
         let head = self.walk(files, &mut subject, &rendering.chain, |step| match step {
             Step::Part { path: at, line, part, is_sure } => {
                 let Some(spec) = spec else { return };
-                let image = part.image(spec, container);
-                let reason = match image.is_some() || part.is_too_much(spec, container) {
+                // The index in the manifest counts where a name is there twice, which no cluster takes.
+                let index = order.iter().position(|name| *name == which.name);
+                let image = part.image(spec, container, index);
+                let mut after = order.clone();
+                let is_followed = part.reorder(spec, which.init, &mut after);
+                let touches = image.is_some() || part.is_too_much(spec, container, index) || after != order;
+                let reason = match touches || !is_followed {
                     true if !is_sure => Some(UNKNOWN_TARGET),
-                    true if image.is_none() => Some(TOO_MUCH),
+                    true if !is_followed || image.is_none() && after == order => Some(TOO_MUCH),
                     _ => None,
                 };
                 doubt = doubt.take().or(reason.map(|reason| Doubt { path: at, line, reason }));
-                if let Some(patched) = image {
-                    (path, cell) = (at, patched);
-                    image_now = Image::of(&cell.value);
-                    (entry, new_name, beside) = (None, None, None);
+                if !is_sure {
+                    return;
+                }
+                if index.is_some() && !after.contains(&which.name) {
+                    current = None;
+                }
+                order = after;
+                if let Some(cell) = image {
+                    current = Some(Current::new(at, cell));
                 }
             }
             Step::Images(layer) => {
-                let is_overlay = overlay.is_some_and(|overlay| overlay == folder(layer.path));
-                if is_overlay {
-                    beside = Some((layer.path, Maker::added(&image_now.name)));
-                }
-                for each in &layer.facts.images {
-                    if *each.name != *image_now.name {
-                        continue;
-                    }
-                    if let Some(cell) = &each.new_name {
-                        image_now.name = cell.value.to_string();
-                        new_name = Some((layer.path, cell));
-                    }
-                    if each.has_version() {
-                        entry = Some((layer.path, each));
-                    }
-                    let set = |cell: &Cell| Some(cell.value.to_string()).filter(|v| !is_unset(v));
-                    let (tag, digest) = (set(&each.new_tag), set(&each.digest));
-                    if tag.is_some() || digest.is_some() {
-                        (image_now.tag, image_now.digest) = (tag, digest);
-                    }
-                    if is_overlay {
-                        beside = Some((layer.path, of_entry(layer.path, each, new_name, &image_now.name)));
-                    }
+                if let Some(current) = &mut current {
+                    let is_overlay = overlay.is_some_and(|overlay| overlay == folder(layer.path));
+                    doubt = doubt.take().or(current.pass(layer, is_overlay));
                 }
             }
         });
         let doubt = self.blocked(rendering.path).or(doubt).or(head);
-        let image = image_now;
-        let text = image.text();
+        let current = current?;
+        let text = current.image.text();
         let holds = ImageRef::parse(&text);
-        let (path, maker) = match (entry, beside) {
-            (Some((path, entry)), _) => (path, of_entry(path, entry, new_name, &image.name)),
-            (None, Some(beside)) => beside,
-            (None, None) => (path, Maker::whole(cell)),
-        };
-        Made { path, line: maker.main().map_or(1, |cell| cell.line), maker, image: text, holds, doubt }
+        let (path, maker) = current.maker();
+        Some(Made { path, line: maker.main().map_or(1, |cell| cell.line), maker, image: text, holds, doubt })
+    }
+}
+
+/// An image on its way through the kustomizations, and where its parts come from.
+struct Current<'f> {
+    image: Image,
+    /// The manifest or the patch that set it.
+    path: &'f Arc<str>,
+    cell: Cell,
+    entry: Option<(&'f Arc<str>, &'f Entry)>,
+    new_name: Option<(&'f Arc<str>, &'f Cell)>,
+    /// A new name that holds the tag, too.
+    in_name: Option<(&'f Arc<str>, &'f Cell)>,
+    /// The entry of the overlay that is given.
+    beside: Option<(&'f Arc<str>, Maker)>,
+}
+
+impl<'f> Current<'f> {
+    fn new(path: &'f Arc<str>, cell: Cell) -> Self {
+        let image = Image::of(&cell.value);
+        Self { image, path, cell, entry: None, new_name: None, in_name: None, beside: None }
+    }
+
+    /// Does what the `images` of a kustomization say. Says why it is not known what makes the image then.
+    fn pass(&mut self, layer: &One<'f>, is_overlay: bool) -> Option<Doubt<'f>> {
+        let mut doubt = None;
+        let path = layer.path;
+        if is_overlay {
+            self.beside = Some((path, Maker::added(&self.image.name)));
+        }
+        for each in &layer.facts.images {
+            if !each.matches(&self.image.text()) {
+                continue;
+            }
+            let set = |cell: &Cell| Some(cell.value.to_string()).filter(|v| !is_unset(v));
+            let (tag, digest) = (set(&each.new_tag), set(&each.digest));
+            if each.has_version() {
+                self.entry = Some((path, each));
+            }
+            if tag.is_some() || digest.is_some() {
+                (self.image.tag, self.image.digest) = (tag, digest);
+                self.in_name = None;
+            } else if let Some(suffix) = &each.suffix {
+                let tag = self.image.tag.take().unwrap_or_default();
+                (self.image.tag, self.image.digest) = (Some(format!("{tag}{}", suffix.value)), None);
+                doubt = doubt.or(Some(Doubt { path, line: suffix.line, reason: SUFFIX }));
+            }
+            if let Some(cell) = &each.new_name {
+                self.image.name = cell.value.to_string();
+                self.new_name = Some((path, cell));
+                let (_, tag, digest) = split(&cell.value);
+                if tag.is_some() || digest.is_some() {
+                    if self.image.tag.is_some() || self.image.digest.is_some() {
+                        doubt = doubt.or(Some(Doubt { path, line: cell.line, reason: IN_NAME }));
+                    } else {
+                        (self.in_name, self.entry) = (Some((path, cell)), None);
+                    }
+                }
+            }
+            self.image = Image::of(&self.image.text());
+            if is_overlay {
+                self.beside = Some((path, of_entry(path, each, self.new_name, &self.image.name)));
+            }
+        }
+        doubt
+    }
+
+    fn maker(self) -> (&'f Arc<str>, Maker) {
+        match (self.entry, self.in_name, self.beside) {
+            (Some((path, entry)), ..) => (path, of_entry(path, entry, self.new_name, &self.image.name)),
+            (None, Some((path, cell)), _) => (path, Maker::whole(cell.clone())),
+            (None, None, Some(beside)) => beside,
+            (None, None, None) => (self.path, Maker::whole(self.cell)),
+        }
+    }
+}
+
+/// An entry of `images` for what is not in the repository.
+pub(super) fn of_outside(path: &Arc<str>, entry: &Entry) -> Option<Maker> {
+    let named = entry.new_name.as_ref();
+    let name = named.map_or(&*entry.name, |cell| &*cell.value);
+    let is_whole = split(name).1.is_some() || split(name).2.is_some();
+    match named {
+        Some(cell) if is_whole && !entry.has_version() => Some(Maker::whole(cell.clone())),
+        _ if is_whole || !entry.has_version() => None,
+        _ => Some(of_entry(path, entry, named.map(|cell| (path, cell)), name)),
     }
 }
 

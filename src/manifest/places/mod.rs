@@ -33,6 +33,7 @@ mod release_patch;
 mod render;
 mod rendered;
 mod select;
+mod shared;
 mod subject;
 mod values;
 
@@ -41,6 +42,7 @@ pub use cell::SpotEdit;
 pub use facts::Facts;
 pub use index::Index;
 pub use names::FileKind;
+pub use shared::{Sharer, Sharers};
 
 /// The files of a repository by path: relative to its root, with `/` between folders.
 pub type Files = BTreeMap<Arc<str>, Arc<Facts>>;

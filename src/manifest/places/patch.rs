@@ -49,6 +49,8 @@ pub(super) struct Operation {
     /// Whether it changes labels or annotations, and which of them; all if none is said.
     pub(super) map: Option<&'static str>,
     pub(super) key: Option<Box<str>>,
+    /// A container that it adds at the end of its list.
+    pub(super) added: Option<(Box<str>, Option<Cell>)>,
 }
 
 /// What an operation puts there.
@@ -144,11 +146,11 @@ impl Patch {
 }
 
 impl<'f> Part<'f> {
-    /// The image that it gives to a container.
-    pub(super) fn image(&self, spec: &KindSpec, container: &Container) -> Option<Cell> {
+    /// The image that it gives to a container, which is item `index` of its list.
+    pub(super) fn image(&self, spec: &KindSpec, container: Named<'_>, index: Option<usize>) -> Option<Cell> {
         match self {
             Self::Workload(found, cells) => {
-                let is_it = |c: &Container| c.name == container.name && c.init == container.init;
+                let is_it = |c: &Container| *c.name == *container.name && c.init == container.init;
                 let own = found.workload.id.kind.spec().is_some_and(|own| own.pod_spec == spec.pod_spec);
                 let index = found.workload.containers.iter().position(is_it).filter(|_| own)?;
                 if let Some(cells) = cells {
@@ -158,22 +160,71 @@ impl<'f> Part<'f> {
                 Some(Cell { line: place.line, at: At::Scalar(place.place.clone()), value: (&**image).into() })
             }
             Self::Operation(Operation { pointer, put: Put::Scalar(cell), .. }) => {
-                (**pointer == *image_pointer(spec, container)).then(|| cell.clone())
+                (**pointer == *image_pointer(spec, container, index?)).then(|| cell.clone())
+            }
+            Self::Operation(Operation { pointer, added: Some((name, image)), .. }) => {
+                let is_it = **name == *container.name && **pointer == *list_pointer(spec, container, "-");
+                image.clone().filter(|_| is_it)
             }
             Self::Operation(_) | Self::Release(_) => None,
         }
     }
 
+    /// The containers that it names, with or without an image.
+    pub(super) fn containers(&self, spec: &KindSpec) -> Vec<(Arc<str>, bool)> {
+        match self {
+            Self::Workload(found, _) if is_like(found, spec) => {
+                found.workload.containers.iter().map(|c| (c.name.clone(), c.init)).collect()
+            }
+            Self::Operation(operation) => {
+                let Some((name, Some(_))) = &operation.added else { return Vec::new() };
+                vec![(name.as_ref().into(), operation.pointer.ends_with("/initContainers/-"))]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Does to a list of containers what it says, as Kustomize does it: what a partial object names comes first. False
+    /// if that is not followed.
+    pub(super) fn reorder(&self, spec: &KindSpec, init: bool, order: &mut Vec<&'f str>) -> bool {
+        match self {
+            Self::Workload(found, _) if is_like(found, spec) => {
+                let mut first: Vec<&str> = Vec::new();
+                for item in found.items.iter().filter(|item| item.init == init) {
+                    match item.patch.as_deref() {
+                        _ if item.name.is_empty() => return false,
+                        None | Some("merge" | "replace") => {
+                            if !first.contains(&&*item.name) {
+                                first.push(&item.name);
+                            }
+                            order.retain(|name| *name != &*item.name);
+                        }
+                        Some("delete") => order.retain(|name| *name != &*item.name),
+                        Some(_) => return false,
+                    }
+                }
+                order.splice(0..0, first);
+            }
+            Self::Operation(Operation { pointer, added: Some((name, _)), .. }) => {
+                if **pointer == *list_pointer(spec, Named { name, init }, "-") {
+                    order.push(name);
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
     /// Whether it changes the image of a container in a way that is not followed.
-    pub(super) fn is_too_much(&self, spec: &KindSpec, container: &Container) -> bool {
-        let Self::Operation(operation) = self else { return false };
-        let image = image_pointer(spec, container);
+    pub(super) fn is_too_much(&self, spec: &KindSpec, container: Named<'_>, index: Option<usize>) -> bool {
+        let (Self::Operation(operation), Some(index)) = (self, index) else { return false };
+        let image = image_pointer(spec, container, index);
         let list = format!("{}/{}/", spec.pod_spec, list(container));
         // Another item before it moves it.
         let item = operation.pointer.strip_prefix(&list).and_then(|item| item.parse::<usize>().ok());
         let is_image = *operation.pointer == *image && !matches!(operation.put, Put::Scalar(_));
         let is_around = image.strip_prefix(&*operation.pointer).is_some_and(|rest| rest.starts_with('/'));
-        is_image || is_around || item.is_some_and(|item| item <= container.index)
+        is_image || is_around || item.is_some_and(|item| item <= index)
     }
 
     /// Whether it changes annotations that concern us.
@@ -200,12 +251,27 @@ impl<'f> Part<'f> {
     }
 }
 
-fn list(container: &Container) -> &'static str {
+/// A container of a workload.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named<'n> {
+    pub(super) name: &'n str,
+    pub(super) init: bool,
+}
+
+fn is_like(found: &Found, spec: &KindSpec) -> bool {
+    found.workload.id.kind.spec().is_some_and(|own| own.pod_spec == spec.pod_spec)
+}
+
+fn list(container: Named<'_>) -> &'static str {
     if container.init { "initContainers" } else { "containers" }
 }
 
-fn image_pointer(spec: &KindSpec, container: &Container) -> String {
-    format!("{}/{}/{}/image", spec.pod_spec, list(container), container.index)
+fn list_pointer(spec: &KindSpec, container: Named<'_>, item: &str) -> String {
+    format!("{}/{}/{item}", spec.pod_spec, list(container))
+}
+
+fn image_pointer(spec: &KindSpec, container: Named<'_>, index: usize) -> String {
+    list_pointer(spec, container, &format!("{index}/image"))
 }
 
 impl Operation {
@@ -217,7 +283,7 @@ impl Operation {
             _ => None,
         };
         let key = steps.next().filter(|_| map.is_some()).map(|key| plain(key).into());
-        Self { line, pointer, put, map, key }
+        Self { line, pointer, put, map, key, added: None }
     }
 
     fn is_all_of_the_head(&self) -> bool {
@@ -262,7 +328,13 @@ pub(super) fn operations(source: &Source, root: Id) -> Vec<Operation> {
         if let Some(from) = word("from").filter(|_| op == "move") {
             found.push(Operation::new(line, from.into(), Put::Other));
         }
-        found.push(Operation::new(line, pointer.into(), put));
+        let mut operation = Operation::new(line, pointer.into(), put);
+        if op == "add" && (pointer.ends_with("/containers/-") || pointer.ends_with("/initContainers/-")) {
+            let field =
+                |key| tree.get(tree.resolve(get("value")?), key).ok().flatten().and_then(|node| source.cell(node));
+            operation.added = field("name").map(|name| (name.value, field("image")));
+        }
+        found.push(operation);
     }
     found
 }

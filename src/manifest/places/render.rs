@@ -9,7 +9,7 @@ use super::{
     super::{Found, meta::Meta},
     Files,
     broken::blocked,
-    kustomization::{Kustomization, Named},
+    kustomization::{Entry, Kustomization, Named},
     names::{folder, join},
     patch::{Doubt, Part, TOO_MUCH, UNKNOWN_TARGET},
     subject::Subject,
@@ -34,6 +34,8 @@ pub(super) struct Kustomizations<'f> {
     chains: usize,
     /// Files that a kustomization which cannot be read may render.
     blocked: HashMap<String, Doubt<'f>>,
+    /// The kustomizations that render what is not in the repository.
+    open: Vec<bool>,
     /// Folders among the resources, and their lines, where no kustomization is.
     pub(super) missing: Vec<(&'f Arc<str>, &'f Named)>,
 }
@@ -106,6 +108,7 @@ impl<'f> Kustomizations<'f> {
             chains: 0,
             blocked,
             missing: Vec::new(),
+            open: Vec::new(),
         };
         for outer in 0..found.all.len() {
             let One { path, facts, .. } = found.all[outer];
@@ -135,6 +138,24 @@ impl<'f> Kustomizations<'f> {
         }
         for one in &mut found.all {
             one.parents.sort_unstable();
+        }
+        let is_open = |One { path, facts, .. }: &One| {
+            let is_here = |item: &Named| {
+                let at = join(folder(path), &item.name);
+                at.is_some_and(|at| by_folder.contains_key(&*at) || files.contains_key(&*at)) || is_folder(&item.name)
+            };
+            let is_local = |item: &Named| is_here(item) || item.name.ends_with(".yaml") || item.name.ends_with(".yml");
+            facts.has_charts || facts.resources.is_empty() || !facts.resources.iter().all(is_local)
+        };
+        found.open = found.all.iter().map(is_open).collect();
+        // Who includes such a kustomization is one, too.
+        let mut left: Vec<usize> = (0..found.all.len()).filter(|one| found.open[*one]).collect();
+        while let Some(one) = left.pop() {
+            for (parent, as_component) in found.all[one].parents.clone() {
+                if !as_component && !std::mem::replace(&mut found.open[parent], true) {
+                    left.push(parent);
+                }
+            }
         }
         found
     }
@@ -237,6 +258,24 @@ impl<'f> Kustomizations<'f> {
             call(Step::Images(layer));
         }
         doubt
+    }
+
+    /// The entries of `images` for what is not in the repository: the outermost one of each name.
+    pub(super) fn entries(&self) -> Vec<(&'f Arc<str>, &'f Entry)> {
+        let open = self.all.iter().zip(&self.open).filter(|(one, open)| **open && !one.facts.is_component);
+        let all = open.flat_map(|(one, _)| one.facts.images.iter().map(move |entry| (one, entry)));
+        let outermost = all.filter(|(one, entry)| !self.is_set_again(one, entry, 0));
+        outermost.map(|(one, entry)| (one.path, entry)).collect()
+    }
+
+    fn is_set_again(&self, one: &One<'f>, entry: &Entry, depth: usize) -> bool {
+        let name = entry.new_name.as_ref().map_or(&*entry.name, |cell| &*cell.value);
+        depth < MAX_DEPTH
+            && one.parents.iter().any(|(parent, _)| {
+                let parent = &self.all[*parent];
+                let again = |outer: &Entry| outer.has_version() && outer.matches(name);
+                parent.facts.images.iter().any(again) || self.is_set_again(parent, entry, depth + 1)
+            })
     }
 
     /// Why it is not known what a file's objects are rendered to.

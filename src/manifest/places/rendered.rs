@@ -69,10 +69,10 @@ impl Index<'_> {
             self.kustomizations.walk(self.files, &mut subject, &rendering.chain, |_| {});
             let annotations = Arc::new(subject.ours());
             let mut workload = Workload { id, annotations, ..found.workload.clone() };
-            for (container, place) in workload.containers.iter_mut().zip(&found.images) {
-                container.image =
-                    self.kustomizations.made(self.files, rendering, (container, place), None).image.into();
-            }
+            let made = self.kustomizations.all_made(self.files, rendering, None).into_iter().enumerate();
+            let containers =
+                made.map(|(index, (name, init, made))| Container { name, image: made.image.into(), init, index });
+            workload.containers = containers.collect();
             rendered.workloads.push((workload, rendering.path.clone(), found.line));
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     super::tree::{Id, Kind, Tree},
-    cell::{Cell, Maker, Name, Source, is_unset, split},
+    cell::{self, Cell, Maker, Name, Source, is_unset, split},
 };
 
 /// Deeper values are not read.
@@ -52,7 +52,11 @@ fn of_mapping(source: &Source, mapping: Id, key: &str) -> Vec<Maker> {
             found.push(Maker::whole(cell));
         }
     }
-    let (tag, digest) = (get("tag"), get("digest"));
+    let tag = get("tag");
+    // Some charts call the digest otherwise, and write it without `sha256:`.
+    let is_other = |cell: &Cell| cell::is_digest(&cell.value);
+    let digest =
+        filled("digest").or_else(|| DIGESTS.iter().filter_map(|key| get(key)).find(is_other)).or(get("digest"));
     if tag.is_some() || digest.is_some() {
         let untagged = |cell: &Cell| split(&cell.value).1.is_none();
         let name = filled("repository").or_else(|| filled("image").filter(untagged));
@@ -63,6 +67,10 @@ fn of_mapping(source: &Source, mapping: Id, key: &str) -> Vec<Maker> {
     }
     found
 }
+
+/// What charts call the digest beside the tag, besides `digest`.
+const DIGESTS: [&str; 8] =
+    ["sha", "sha256", "shaDigest", "digestSha", "imageDigest", "imageSha", "tagDigest", "tagSha"];
 
 fn is_image_key(key: &str) -> bool {
     let start = key.len().saturating_sub("image".len());

@@ -11,5 +11,6 @@ mod origins;
 mod poke;
 mod requests;
 mod secrets;
+mod shared;
 mod signing;
 mod target;

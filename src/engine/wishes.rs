@@ -1,0 +1,71 @@
+//! What is wished for the workloads whose images may stand at the same places in Git.
+
+use std::{collections::HashSet, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    assess::{Assessment, assess},
+    state::State,
+};
+use crate::domain::{
+    image::{ImageRef, Repository},
+    plan::{Approved, Plan, Wish, WishedImage, Wishes},
+    reason::Code,
+    report::Verdict,
+    workload::WorkloadId,
+};
+
+/// Gives plans for Git the wishes of all workloads that have an image of one of their repositories. One pass over the
+/// workloads for all plans.
+pub(super) fn among(state: &State, plans: Vec<Plan<Approved>>, now: Timestamp) -> Vec<Plan<Approved>> {
+    let changes = plans.iter().flat_map(|plan| &plan.update().changes);
+    let repositories: HashSet<&Repository> = changes.flat_map(|c| [&c.from.repository, &c.to.repository]).collect();
+    let wishes: Wishes =
+        state.workloads().filter_map(|id| Some((id.clone(), wish(state, id, &repositories, now)?))).collect();
+    let wishes = Arc::new(wishes);
+    plans.into_iter().map(|plan| plan.among(wishes.clone())).collect()
+}
+
+/// None if it has no image of these repositories.
+fn wish(state: &State, id: &WorkloadId, repositories: &HashSet<&Repository>, now: Timestamp) -> Option<Wish> {
+    let entry = state.entry(id)?;
+    let parsed: Vec<_> = entry
+        .workload
+        .containers
+        .iter()
+        .filter_map(|container| Some((container, ImageRef::parse(&container.image).ok()?)))
+        .collect();
+    if !parsed.iter().any(|(_, image)| repositories.contains(&image.repository)) {
+        return None;
+    }
+    let watched = entry.rule.watched || !entry.rule.problems.is_empty();
+    let assessment = if watched { assess(state, id, "", now) } else { None };
+    let images = parsed.into_iter().map(|(container, now)| WishedImage {
+        container: container.name.clone(),
+        init: container.init,
+        to: to(assessment.as_ref(), &container.name, container.init),
+        now,
+    });
+    let images = images.collect();
+    Some(Wish {
+        watched,
+        target: entry.rule.write.target().cloned(),
+        instance: entry.workload.instance.clone(),
+        images,
+    })
+}
+
+/// The image that a container is to have, or why it stays as it is.
+fn to(assessment: Option<&Assessment>, container: &str, init: bool) -> Result<ImageRef, Code> {
+    let Some(Assessment { reports, plan, .. }) = assessment else { return Err(Code::NotWatched) };
+    let mut changes = plan.iter().flat_map(|plan| &plan.update().changes);
+    if let Some(change) = changes.find(|change| *change.container == *container && change.init == init) {
+        return Ok(change.to.clone());
+    }
+    let row = reports.iter().find(|row| *row.container == *container || row.container.is_empty());
+    let reason = row.filter(|row| row.decision != Verdict::UpToDate || row.to.is_none());
+    Err(reason
+        .and_then(|row| row.reasons.iter().find(|reason| reason.tag.is_none()))
+        .map_or(Code::UpToDate, |r| r.code))
+}

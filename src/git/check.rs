@@ -1,0 +1,109 @@
+//! Whether edited files render what was wanted, by our own rendering: every image that was to change is the wanted one at
+//! every place, and no other image is another than before. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    chain::Edited,
+    find::{Finding, same},
+    settings::Settings,
+};
+use crate::{
+    domain::{image::ImageRef, workload::WorkloadId},
+    manifest::places::{Facts, FileKind, Files, Index, Wanted},
+};
+
+/// A workload, a container and whether it stands under `initContainers`.
+type Key = (WorkloadId, Arc<str>, bool);
+
+/// Why findings may not be brought as these edits bring them.
+pub(super) fn check(
+    files: &Files,
+    settings: &Settings,
+    edited: &Edited,
+    findings: &[Finding],
+    refused: &BTreeMap<usize, String>,
+) -> BTreeMap<usize, String> {
+    let mut new = files.clone();
+    for (entry, text) in edited {
+        let is_named = settings.options.values.iter().any(|rule| rule.files.is_match(&*entry.path));
+        new.insert(entry.path.clone(), Arc::new(Facts::of(FileKind::of(&entry.path), text, is_named)));
+    }
+    let (before, after) = (Index::new(files, &settings.options), Index::new(&new, &settings.options));
+    let made = findings.iter().enumerate().filter_map(|(number, finding)| match finding {
+        Finding::Edits(_, places) if !refused.contains_key(&number) => Some((number, &places.brings[..])),
+        _ => None,
+    });
+    let made: Vec<(usize, &[Wanted])> = made.collect();
+    let mut wrong = BTreeMap::new();
+    for (number, wanted) in &made {
+        for wanted in *wanted {
+            if let Err(why) = is_there(&after, wanted) {
+                wrong.entry(*number).or_insert(why);
+            }
+        }
+    }
+    let wanted: BTreeMap<Key, &ImageRef> = made
+        .iter()
+        .flat_map(|(_, wanted)| wanted.iter().map(|w| ((w.workload.clone(), w.container.clone(), w.init), &w.to)))
+        .collect();
+    let (before, after) = (images(&before), images(&after));
+    for key in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+        let (old, new) = (before.get(key), after.get(key));
+        let parsed = new.and_then(|new| ImageRef::parse(new).ok());
+        let is = |to: &ImageRef| parsed.as_ref().is_some_and(|new| same(new, to));
+        let fits = match wanted.get(key) {
+            Some(to) => is(to),
+            // What shares a place with what is wanted has been asked for its wish already.
+            None => old == new || wanted.values().any(|to| is(to)),
+        };
+        if fits {
+            continue;
+        }
+        let shown =
+            |image: Option<&Box<str>>| image.map_or("none".to_owned(), |image| image.escape_debug().to_string());
+        let why = format!(
+            "the edit would make the image of {}, container {}, {} where it is {}: nothing is written; report this with \
+             the files",
+            key.0,
+            key.1,
+            shown(new),
+            shown(old)
+        );
+        let own =
+            |wanted: &[Wanted]| wanted.iter().any(|w| (&w.workload, &w.container, w.init) == (&key.0, &key.1, key.2));
+        let is_own = made.iter().any(|(_, wanted)| own(wanted));
+        for (number, wanted) in made.iter().filter(|(_, wanted)| !is_own || own(wanted)) {
+            let _ = wanted;
+            wrong.entry(*number).or_insert_with(|| why.clone());
+        }
+    }
+    wrong
+}
+
+fn is_there(after: &Index<'_>, wanted: &Wanted) -> Result<(), String> {
+    let to = &wanted.to;
+    let found = after.locate(&Wanted { from: to.clone(), ..wanted.clone() });
+    let spots = found.map_err(|misfit| format!("after the edit that would make {to}: {misfit}"))?;
+    match spots.iter().find(|spot| !same(&spot.holds, to)) {
+        None => Ok(()),
+        Some(spot) => Err(format!(
+            "after the edit that would make {to}, {}:{} still makes {}: nothing is written",
+            spot.path.escape_debug(),
+            spot.line,
+            spot.holds
+        )),
+    }
+}
+
+fn images(index: &Index<'_>) -> BTreeMap<Key, Box<str>> {
+    let rendered = index.rendered();
+    let each = rendered.workloads.into_iter().flat_map(|(workload, ..)| {
+        let id = workload.id;
+        workload.containers.into_iter().map(move |c| ((id.clone(), c.name, c.init), Box::from(&*c.image)))
+    });
+    each.collect()
+}

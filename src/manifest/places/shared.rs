@@ -1,0 +1,67 @@
+//! Which workloads a place makes the image of: one line may be rendered for many.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{Index, SpotEdit, Wanted, cell::At};
+use crate::domain::workload::WorkloadId;
+
+/// A container whose image a place makes.
+#[derive(Debug, Clone)]
+pub struct Sharer {
+    /// The workload.
+    pub workload: WorkloadId,
+    /// The container's name.
+    pub container: Arc<str>,
+    /// Whether it stands under `initContainers`.
+    pub init: bool,
+    /// The annotations that concern us as the repository renders them; none if it does not render the workload.
+    pub annotations: Option<Arc<BTreeMap<String, String>>>,
+}
+
+/// The containers of each place.
+#[derive(Debug, Default)]
+pub struct Sharers(HashMap<(Arc<str>, At), Vec<Sharer>>);
+
+impl Sharers {
+    /// Those whose image an edit changes.
+    pub fn of(&self, path: &Arc<str>, edit: &SpotEdit) -> &[Sharer] {
+        self.0.get(&(path.clone(), edit.at.clone())).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Index<'_> {
+    /// The containers of all places: of the workloads that the repository renders, and of those that are known to have
+    /// their images from it otherwise.
+    pub fn sharers<'w>(&self, known: impl IntoIterator<Item = &'w Wanted>) -> Sharers {
+        let mut all = Sharers::default();
+        let mut rendered = HashSet::new();
+        for rendering in self.renderings.iter().filter(|rendering| rendering.chain.is_root) {
+            let namespace = self.namespace(&rendering.id.namespace).into();
+            let workload = WorkloadId { namespace, ..rendering.id.clone() };
+            let mut subject = rendering.subject();
+            self.kustomizations.walk(self.files, &mut subject, &rendering.chain, |_| {});
+            let annotations = Some(Arc::new(subject.ours()));
+            rendered.insert(workload.clone());
+            for (container, init, made) in self.all_made(rendering) {
+                let (workload, annotations) = (workload.clone(), annotations.clone());
+                let sharer = Sharer { workload, container, init, annotations };
+                for cell in made.maker.cells() {
+                    all.0.entry((made.path.clone(), cell.at.clone())).or_default().push(sharer.clone());
+                }
+            }
+        }
+        for wanted in known.into_iter().filter(|wanted| !rendered.contains(&wanted.workload)) {
+            let Wanted { workload, container, init, .. } = wanted.clone();
+            let sharer = Sharer { workload, container, init, annotations: None };
+            for draft in self.drafts(wanted).unwrap_or_default() {
+                for cell in draft.maker.cells() {
+                    all.0.entry((draft.path.clone(), cell.at.clone())).or_default().push(sharer.clone());
+                }
+            }
+        }
+        all
+    }
+}

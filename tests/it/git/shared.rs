@@ -1,0 +1,155 @@
+//! One place that makes the images of two workloads: it moves only if both wish the same.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::{
+    alone::{command, once},
+    target::text,
+};
+use crate::support::{
+    commits::setup,
+    control_plane::shared,
+    eventually,
+    git_server::{BareRepo, GitServer},
+    objects::{deployment, event_says},
+    operator::Operator,
+    registry::{Image, Registry},
+};
+
+/// How the image of both overlays is defined.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    /// A line of the base.
+    Line,
+    /// An entry of `images` in a kustomization under both.
+    Entry,
+}
+
+/// A base under the overlays `test` and `prod`; `stays` are annotations of the second.
+fn repository(server: &GitServer, image: &str, place: Place, stays: &str) -> BareRepo {
+    let tag = if place == Place::Line { "1.0.0" } else { "0.1.0" };
+    let web = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, annotations: {{supercargo.dev/policy: minor}}}}\n\
+         spec: {{template: {{spec: {{containers: [{{name: web, image: '{image}:{tag}'}}]}}}}}}\n"
+    );
+    let mut base = "resources: [web.yaml]\n".to_owned();
+    if place == Place::Entry {
+        write!(base, "images: [{{name: '{image}', newTag: 1.0.0}}]\n").unwrap();
+    }
+    let patch = format!("{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web, annotations: {{{stays}}}}}}}");
+    let prod = format!("namespace: prod\nresources: [../base]\npatches: [{{patch: '{patch}'}}]\n");
+    server.create(
+        "deploy",
+        &[
+            ("base/web.yaml", web.as_bytes()),
+            ("base/kustomization.yaml", base.as_bytes()),
+            ("test/kustomization.yaml", b"namespace: test\nresources: [../base]\n"),
+            ("prod/kustomization.yaml", prod.as_bytes()),
+        ],
+    )
+}
+
+#[rstest::rstest]
+#[case::suspend("supercargo.dev/suspend: \"true\"")]
+#[case::never("supercargo.dev/policy: never")]
+#[case::nothing_newer_at_its_level("supercargo.dev/policy: patch")]
+#[case::ignored("supercargo.dev/ignore: 1.1.*")]
+#[case::a_misspelt_key("supercargo.dev/polcy: minor")]
+#[case::a_policy_that_is_none("supercargo.dev/policy: mnior")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_of_two_wants_to_keep_is_not_moved_for_the_other(
+    #[case] stays: &str,
+    #[values(Place::Line, Place::Entry)] place: Place,
+) {
+    let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
+    let repo = repository(&server, &format!("{}/team/web", registry.host), place, stays);
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    let file = if place == Place::Line { "base/web.yaml" } else { "base/kustomization.yaml" };
+    for args in [&["--dry-run"][..], &[]] {
+        let (code, table, said) = once(folder.path(), &server.url("deploy"), args);
+        let row = |of: &str| table.lines().find(|line| line.starts_with(of)).unwrap().to_owned();
+        let (test, prod) = (row("test/Deployment/web"), row("prod/Deployment/web"));
+        assert_eq!(code, 1, "{table} {said}");
+        for words in ["blocked", file, "prod/Deployment/web", "an entry of `images` in its overlay"] {
+            assert!(test.contains(words), "{words}: {table}");
+        }
+        assert!(prod.contains("test/Deployment/web is to have"), "{table}");
+        assert_eq!(repo.log().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_over_one_of_two_holds_the_place_that_both_share() {
+    let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
+    let repo = repository(&server, &format!("{}/team/web", registry.host), Place::Line, "supercargo.dev/poll: 10m");
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    let config = format!(
+        "git:\n- {{name: deploy, url: '{}', branch: main, namespaces: ['*']}}\n\
+         guards:\n- {{namespaces: [prod], policies: [patch]}}\n",
+        server.url("deploy")
+    );
+    std::fs::write(folder.path().join("config.yaml"), config).unwrap();
+    let done = command(folder.path(), "deploy", &["--config", "config.yaml", "--once"]).output().unwrap();
+    let table = String::from_utf8(done.stdout).unwrap();
+    let test = table.lines().find(|line| line.starts_with("test/Deployment/web")).unwrap();
+    assert!(test.contains("blocked") && test.contains("prod/Deployment/web"), "{table}");
+    assert_eq!(repo.log().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_wish_the_same_move_together_and_another_wish_holds_both() {
+    let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
+    let repo = repository(&server, &format!("{}/team/web", registry.host), Place::Line, "supercargo.dev/policy: major");
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    let (code, table, said) = once(folder.path(), &server.url("deploy"), &[]);
+    assert!(code == 0 && table.matches(" update ").count() == 2, "{table} {said}");
+    assert!(text(&repo, "base/web.yaml").contains("web:1.1.0"));
+
+    registry.push_tags("team/web", ["1.2.0", "2.0.0"]).await;
+    let (code, table, said) = once(folder.path(), &server.url("deploy"), &[]);
+    assert!(code == 1 && table.matches(" blocked ").count() == 2, "{table} {said}");
+    assert!(text(&repo, "base/web.yaml").contains("web:1.1.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_of_two_workloads_of_a_cluster_waits_until_both_wish_the_same() {
+    let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
+    let (server, namespace) = (GitServer::start().await, plane.namespace("places").await);
+    let image = |tag: &str| format!("{}/team/web:{tag}", registry.host);
+    let web = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec: {{template: {{spec: {{containers: [{{name: \
+         web, image: '{}'}}]}}}}}}\n",
+        image("1.0.0")
+    );
+    let overlay =
+        |suffix: &str| format!("namespace: {}\nnameSuffix: -{suffix}\nresources: [../base]\n", namespace.name);
+    let (test, prod) = (overlay("test"), overlay("prod"));
+    let repo = server.create(
+        "deploy",
+        &[
+            ("apps/base/web.yaml", web.as_bytes()),
+            ("apps/base/kustomization.yaml", b"resources: [web.yaml]\n"),
+            ("apps/test/kustomization.yaml", test.as_bytes()),
+            ("apps/prod/kustomization.yaml", prod.as_bytes()),
+        ],
+    );
+    registry.push("team/web", "1.0.0", &Image::unique()).await;
+    registry.push("team/web", "1.1.0", &Image::unique()).await;
+    let own = json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": "git:prod"});
+    let mut suspended = own.clone();
+    suspended["supercargo.dev/suspend"] = json!("true");
+    namespace.create(&deployment("web-test", &image("1.0.0"), own).to_string()).await;
+    namespace.create(&deployment("web-prod", &image("1.0.0"), suspended).to_string()).await;
+    let setup = setup(&namespace, folder.path(), &server.url("deploy"));
+    let _operator = Operator::start(plane, &setup).await;
+    let said = event_says(&namespace, "web-test", "git-conflict").await;
+    assert!(said.contains("Deployment/web-prod") && said.contains("suspended"), "{said}");
+    assert_eq!(repo.log().len(), 1);
+
+    let lifted = json!({"metadata": {"annotations": {"supercargo.dev/suspend": null}}});
+    namespace.merge("deployments", "web-prod", lifted).await;
+    eventually("one commit for both", async || (repo.log().len() == 2).then_some(())).await;
+    assert!(text(&repo, "apps/base/web.yaml").contains("web:1.1.0"));
+}
