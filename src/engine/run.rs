@@ -1,5 +1,4 @@
-//! The operator's loop: what comes in, what is started, and when. What came of a write or a reading is taken in by
-//! [`super::settle`].
+//! The operator's loop: what comes in, what is started, and when; [`super::settle`] takes in what came of it.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -205,10 +205,10 @@ impl<'f> Part<'f> {
                 }
                 order.splice(0..0, first);
             }
-            Self::Operation(Operation { pointer, added: Some((name, _)), .. }) => {
-                if **pointer == *list_pointer(spec, Named { name, init }, "-") {
-                    order.push(name);
-                }
+            Self::Operation(Operation { pointer, added: Some((name, _)), .. })
+                if **pointer == *list_pointer(spec, Named { name, init }, "-") =>
+            {
+                order.push(name);
             }
             _ => {}
         }

@@ -36,7 +36,7 @@ fn repository(server: &GitServer, image: &str, place: Place, stays: &str) -> Bar
     );
     let mut base = "resources: [web.yaml]\n".to_owned();
     if place == Place::Entry {
-        write!(base, "images: [{{name: '{image}', newTag: 1.0.0}}]\n").unwrap();
+        writeln!(base, "images: [{{name: '{image}', newTag: 1.0.0}}]").unwrap();
     }
     let patch = format!("{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: web, annotations: {{{stays}}}}}}}");
     let prod = format!("namespace: prod\nresources: [../base]\npatches: [{{patch: '{patch}'}}]\n");
