@@ -14,7 +14,7 @@ use super::{
     marker::{self, Marker},
     names::{FileKind, folder, join},
     patch::{self, Operation, Part},
-    release::{self, Release},
+    release::{self, Outer, Release},
     values,
 };
 
@@ -29,6 +29,7 @@ pub struct Facts {
     /// A kustomization that cannot be read.
     pub(super) broken: Option<Box<Broken>>,
     pub(super) releases: Vec<Release>,
+    pub(super) outer: Vec<Outer>,
     /// The operations of a patch.
     pub(super) operations: Vec<Operation>,
     /// Images of a values file by convention.
@@ -198,6 +199,7 @@ impl Facts {
             let read = object.and_then(|object| {
                 manifest(tree, &object, &mut manifests)?;
                 self.releases.extend(release::read(&source, &object, &mut self.problems)?);
+                self.outer.extend(release::outer(&source, &object, &mut self.problems)?);
                 Ok(())
             });
             self.problems.extend(read.err());
@@ -248,6 +250,7 @@ impl Facts {
             kustomization,
             broken,
             releases,
+            outer,
             operations,
             values,
             flat,
@@ -264,6 +267,7 @@ impl Facts {
             && kustomization.is_none()
             && broken.is_none()
             && releases.is_empty()
+            && outer.is_empty()
             && operations.is_empty()
             && values.is_empty()
             && flat.is_empty()

@@ -14,7 +14,7 @@ use super::{
     patch::Doubt,
     release::Release,
     release_patch,
-    render::{Chain, Kustomizations, Rendering, renderings},
+    render::{Chain, Kustomizations, Rendering, SET_BY_FLUX, renderings},
 };
 use crate::domain::image::{ImageRef, Repository};
 
@@ -119,7 +119,10 @@ impl<'f> Index<'f> {
                     let values = release_patch::values(files, &kustomizations, path, release, chain);
                     let drafts = values.into_iter().map(|draft| (false, draft)).chain(last.map(|draft| (true, draft)));
                     for (is_last, mut draft) in drafts {
-                        draft.doubt = draft.doubt.or_else(|| kustomizations.blocked(path));
+                        let image = draft.holds.to_string();
+                        let set = release.after.iter().find(|entry| entry.matches(&image));
+                        let set = set.map(|entry| Doubt { path, line: entry.new_tag.line, reason: SET_BY_FLUX });
+                        draft.doubt = draft.doubt.or_else(|| kustomizations.blocked(path)).or(set);
                         let of_repository = released.entry(draft.holds.repository.clone()).or_default();
                         of_repository.push((index, is_last, draft));
                     }

@@ -82,6 +82,19 @@ impl Entry {
     }
 }
 
+/// The entries of `images` in objects of Flux.
+pub(super) fn entries(source: &Source, of: Id, problems: &mut Vec<ManifestError>) -> Result<Vec<Entry>, ManifestError> {
+    let Some(list) = get(source.tree, of, "images", Kind::Sequence)? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for item in mappings(source.tree, list) {
+        match entry(source, item) {
+            Ok(entry) => found.extend(entry),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    Ok(found)
+}
+
 /// Reads the one document of a file; none where it is no kustomization of Kustomize's.
 pub(super) fn read(source: &Source, problems: &mut Vec<ManifestError>) -> Result<Option<Kustomization>, ManifestError> {
     let tree = source.tree;
@@ -134,14 +147,7 @@ fn kustomization(
     found.has_charts = ["helmCharts", "helmChartInflationGenerator", "generators"]
         .iter()
         .any(|key| tree.entries_of(root).any(|(own, _)| tree.scalar(own) == Some(*key)));
-    if let Some(list) = get(tree, root, "images", Kind::Sequence)? {
-        for item in mappings(tree, list) {
-            match entry(source, item) {
-                Ok(entry) => found.images.extend(entry),
-                Err(problem) => problems.push(problem),
-            }
-        }
-    }
+    found.images = entries(source, root, problems)?;
     Ok(Some(found))
 }
 

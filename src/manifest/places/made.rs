@@ -139,6 +139,7 @@ impl<'f> Kustomizations<'f> {
         let doubt = self.blocked(rendering.path).or(doubt).or(head);
         let current = current?;
         let text = current.image.text();
+        let doubt = doubt.or_else(|| self.set_outside(rendering, &text));
         let holds = ImageRef::parse(&text);
         let (path, maker) = current.maker();
         Some(Made { path, line: maker.main().map_or(1, |cell| cell.line), maker, image: text, holds, doubt })

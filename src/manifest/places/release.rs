@@ -8,8 +8,9 @@ use super::{
         tree::{Id, Kind, Tree},
     },
     cell::{Cell, Maker, Source, is_unset},
-    kustomization::mappings,
+    kustomization::{Entry, entries, mappings},
     marker::{self, Marker},
+    names::join,
     values,
 };
 
@@ -34,6 +35,8 @@ pub(super) struct Release {
     pub(super) images: Vec<Maker>,
     /// Every scalar of its values by its path.
     pub(super) flat: Vec<(Box<str>, Cell)>,
+    /// What is set after the chart is rendered: the images of `postRenderers`.
+    pub(super) after: Vec<Entry>,
     /// Marked values in an inline text.
     pub(super) markers: Vec<Marker>,
 }
@@ -53,6 +56,29 @@ impl Release {
 const FLUX: &str = "helm.toolkit.fluxcd.io";
 const ARGO: &str = "argoproj.io";
 
+/// A Kustomization of Flux that sets images of a folder.
+#[derive(Debug)]
+pub(super) struct Outer {
+    /// From the root of the repository.
+    pub(super) folder: Box<str>,
+    pub(super) images: Vec<Entry>,
+}
+
+/// Reads an object, if it is a Kustomization of Flux with images.
+pub(super) fn outer(
+    source: &Source,
+    object: &Object,
+    problems: &mut Vec<ManifestError>,
+) -> Result<Option<Outer>, ManifestError> {
+    if (&*object.kind, &*object.group) != ("Kustomization", "kustomize.toolkit.fluxcd.io") {
+        return Ok(None);
+    }
+    let Some(spec) = child(source.tree, Some(object.node), "spec")? else { return Ok(None) };
+    let folder = join("", word(source.tree, Some(spec), "path")?.unwrap_or_default().trim_start_matches('/'));
+    let images = entries(source, spec, problems)?;
+    Ok(folder.filter(|_| !images.is_empty()).map(|folder| Outer { folder: folder.into(), images }))
+}
+
 /// Reads an object, if it is one of these.
 pub(super) fn read(
     source: &Source,
@@ -60,7 +86,7 @@ pub(super) fn read(
     problems: &mut Vec<ManifestError>,
 ) -> Result<Option<Release>, ManifestError> {
     match (&*object.kind, &*object.group) {
-        ("HelmRelease", FLUX) => helm_release(source, object.node).map(Some),
+        ("HelmRelease", FLUX) => helm_release(source, object.node, problems).map(Some),
         ("Application", ARGO) => application(source, object.node, problems).map(Some),
         _ => Ok(None),
     }
@@ -75,7 +101,7 @@ fn child(tree: &Tree, mapping: Option<Id>, key: &str) -> Result<Option<Id>, Mani
     mapping.map_or(Ok(None), |mapping| get(tree, mapping, key, Kind::Mapping))
 }
 
-fn helm_release(source: &Source, node: Id) -> Result<Release, ManifestError> {
+fn helm_release(source: &Source, node: Id, problems: &mut Vec<ManifestError>) -> Result<Release, ManifestError> {
     let tree = source.tree;
     let (metadata, spec) = (child(tree, Some(node), "metadata")?, child(tree, Some(node), "spec")?);
     let name = word(tree, metadata, "name")?.unwrap_or_default();
@@ -86,7 +112,15 @@ fn helm_release(source: &Source, node: Id) -> Result<Release, ManifestError> {
         (None, None) => name.to_owned(),
     };
     let values = child(tree, spec, "values")?;
+    let renderers = spec.map_or(Ok(None), |spec| get(tree, spec, "postRenderers", Kind::Sequence))?;
+    let mut after = Vec::new();
+    for renderer in renderers.into_iter().flat_map(|list| mappings(tree, list)) {
+        if let Some(kustomize) = child(tree, Some(renderer), "kustomize")? {
+            after.extend(entries(source, kustomize, problems)?);
+        }
+    }
     Ok(Release {
+        after,
         line: source.line(node),
         meta: Meta::read(tree, node),
         name: name.into(),
@@ -107,6 +141,7 @@ fn application(source: &Source, node: Id, problems: &mut Vec<ManifestError>) -> 
     let name = word(tree, metadata, "name")?.unwrap_or_default();
     let namespace = word(tree, metadata, "namespace")?.unwrap_or_default();
     let mut release = Release {
+        after: Vec::new(),
         line: source.line(node),
         meta: Meta::read(tree, node),
         name: name.into(),

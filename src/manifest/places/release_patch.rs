@@ -1,7 +1,7 @@
 //! A release as kustomizations deploy it: patches may set some of its values.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -9,7 +9,7 @@ use super::{
     Files,
     cell::{At, Cell, Maker, Name, Parts, is_unset},
     index::Draft,
-    patch::{Doubt, Part, Put, UNKNOWN_TARGET},
+    patch::{Doubt, Part, Put, TOO_MUCH, UNKNOWN_TARGET},
     release::Release,
     render::{Chain, Kustomizations, Step},
     subject::Subject,
@@ -28,6 +28,7 @@ pub(super) fn values<'f>(
 ) -> Vec<Draft<'f>> {
     let mut set = Set::new();
     let mut added = Vec::new();
+    let images: HashSet<&At> = release.values.iter().flat_map(Maker::cells).map(|cell| &cell.at).collect();
     let mut doubt = None;
     let mut subject = Subject::new(release.kind(), release.group(), &release.meta, &release.namespace, &release.name);
     kustomizations.walk(files, &mut subject, chain, |step| match step {
@@ -40,11 +41,17 @@ pub(super) fn values<'f>(
             set.extend(patch.flat.iter().map(|(key, cell)| (key.to_string(), (file, cell))));
             added.extend(patch.values.iter().map(|maker| (file, maker)));
         }
-        Step::Part { path: file, part: Part::Operation(operation), .. } => {
-            if let Put::Scalar(cell) = &operation.put {
-                set.insert(operation.key(), (file, cell));
+        Step::Part { path: file, line, part: Part::Operation(operation), .. } => match &operation.put {
+            Put::Scalar(cell) => _ = set.insert(operation.key(), (file, cell)),
+            Put::Pairs(_) | Put::Other => {
+                // It may put another image in the place of one.
+                let above = operation.key();
+                let is_within = |key: &str| key.strip_prefix(&*above).is_some_and(|rest| !rest.is_empty());
+                if release.flat.iter().any(|(key, cell)| images.contains(&cell.at) && is_within(key)) {
+                    doubt.get_or_insert(Doubt { path: file, line, reason: TOO_MUCH });
+                }
             }
-        }
+        },
         Step::Part { .. } | Step::Images(_) => {}
     });
     if set.is_empty() {

@@ -12,6 +12,7 @@ use super::{
     kustomization::{Entry, Kustomization, Named},
     names::{folder, join},
     patch::{Doubt, Part, TOO_MUCH, UNKNOWN_TARGET},
+    release::Outer,
     subject::Subject,
 };
 use crate::domain::workload::WorkloadId;
@@ -21,6 +22,10 @@ const MAX_CHAINS: usize = 200_000;
 
 /// A way through more kustomizations is not followed.
 const MAX_DEPTH: usize = 50;
+
+/// An image that Flux sets after what is read.
+pub(super) const SET_BY_FLUX: &str = "Flux sets this image here, after all else, and that is not followed: set it in a \
+     kustomization or in the values instead";
 
 /// The kustomizations of a repository, and which includes which.
 pub(super) struct Kustomizations<'f> {
@@ -34,6 +39,8 @@ pub(super) struct Kustomizations<'f> {
     chains: usize,
     /// Files that a kustomization which cannot be read may render.
     blocked: HashMap<String, Doubt<'f>>,
+    /// Kustomizations of Flux that set images of folders.
+    outer: Vec<(&'f Arc<str>, &'f Outer)>,
     /// The kustomizations that render what is not in the repository.
     open: Vec<bool>,
     /// Folders among the resources, and their lines, where no kustomization is.
@@ -109,6 +116,7 @@ impl<'f> Kustomizations<'f> {
             blocked,
             missing: Vec::new(),
             open: Vec::new(),
+            outer: files.iter().flat_map(|(path, facts)| facts.outer.iter().map(move |outer| (path, outer))).collect(),
         };
         for outer in 0..found.all.len() {
             let One { path, facts, .. } = found.all[outer];
@@ -276,6 +284,19 @@ impl<'f> Kustomizations<'f> {
                 let again = |outer: &Entry| outer.has_version() && outer.matches(name);
                 parent.facts.images.iter().any(again) || self.is_set_again(parent, entry, depth + 1)
             })
+    }
+
+    /// Why an image is another one than its folder says, where Flux sets it.
+    pub(super) fn set_outside(&self, rendering: &Rendering<'f>, image: &str) -> Option<Doubt<'f>> {
+        let last = rendering.chain.layers.last().map_or(rendering.path, |layer| self.all[*layer].path);
+        let is_within = |outer: &Outer| {
+            let rest = folder(last).strip_prefix(&*outer.folder);
+            outer.folder.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let found = self.outer.iter().filter(|(_, outer)| is_within(outer));
+        let mut entries = found.flat_map(|(path, outer)| outer.images.iter().map(move |entry| (*path, entry)));
+        let (path, entry) = entries.find(|(_, entry)| entry.matches(image))?;
+        Some(Doubt { path, line: entry.new_tag.line, reason: SET_BY_FLUX })
     }
 
     /// Why it is not known what a file's objects are rendered to.
