@@ -452,6 +452,24 @@ fn what_a_look_found_while_an_update_was_written_is_not_missed() {
     assert_eq!(&*world.cluster[&id(0)].containers[0].image, "r.io/r0:1.0.4");
 }
 
+#[test]
+fn a_question_that_a_look_left_open_is_answered_by_the_poll_that_is_due() {
+    let mut world = World::new();
+    for n in 0..NAMESPACES {
+        world.step(Step::Namespace(n, None));
+    }
+    let (policy, repositories) = (Some("patch"), vec![1]);
+    world.step(Step::Write { workload: 0, policy, patch: 0, repositories, secret: false, new: false });
+    for step in [Step::Tell, Step::StartLook(0), Step::Push(1), Step::Hint(1, None), Step::EndLook(0)] {
+        world.step(step);
+    }
+    for step in [Step::StartLook(0), Step::Apply(0), Step::Due(1)] {
+        world.step(step);
+    }
+    world.settle();
+    assert_eq!(&*world.cluster[&id(0)].containers[0].image, "r.io/r1:1.0.4");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 

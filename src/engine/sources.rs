@@ -262,6 +262,14 @@ impl Sources {
         }
     }
 
+    /// Every question is to be answered by the next look, which is made if none is to come anyway.
+    pub(super) fn answer_all(&mut self, source: &Arc<Source>, now: Duration, effects: &mut Vec<Effect>) {
+        match self.known.get_mut(source) {
+            Some(known) if known.wanted.is_some() => known.ask_all = true,
+            _ => self.want_all(source, now, effects),
+        }
+    }
+
     /// It is to be looked at, and every question answered, also if nothing has changed there.
     pub(super) fn want_all(&mut self, source: &Arc<Source>, now: Duration, effects: &mut Vec<Effect>) {
         self.want(source, Trigger::Change, None, now, effects);

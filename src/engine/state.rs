@@ -287,9 +287,9 @@ impl State {
                 self.effects.push(Effect::Assess(id));
             }
         }
-        if unasked && !self.sources.is_wanted(&source) {
+        if unasked {
             let since = heard.cause.map_or(Duration::ZERO, |(_, at)| at);
-            self.sources.want_all(&source, since, &mut self.effects);
+            self.sources.answer_all(&source, since, &mut self.effects);
         }
         heard.outcome
     }

@@ -4,6 +4,10 @@
 #[expect(dead_code, reason = "shared with the other tests, which use more of it")]
 mod support;
 
+mod siege;
+
+use std::time::Duration;
+
 use support::{commits, kills};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,4 +24,14 @@ async fn a_hundred_kills_during_commits_leave_each_edit_in_the_history_once() {
     println!("{outcome:?}");
     assert!(outcome.commits >= 25, "{outcome:?}");
     assert!(outcome.untold > 0, "no kill came between a push and the word of it: {outcome:?}");
+}
+
+/// As released: `cargo test --release --test soak -- --nocapture siege`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_siege_of_ten_minutes_leaves_a_neighbour_served() {
+    let outcome = siege::lay(siege::length(), kills::seed()).await;
+    println!("{outcome:?}");
+    assert!(outcome.peak <= 220, "{outcome:?}");
+    assert!(outcome.p99 <= Duration::from_secs(1), "{outcome:?}");
+    assert_eq!(outcome.probes_missed, 0, "{outcome:?}");
 }
