@@ -186,7 +186,7 @@ impl Http {
             if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return match way.left() {
                     Some(to) if matches!(status.as_u16(), 401 | 403) => {
-                        Err(elsewhere(RegistryErrorKind::Auth, ask.what, to, &format!(", which answered {status}")))
+                        Err(elsewhere(RegistryErrorKind::Auth, ask.what, to, &format!(" (it answered {status})")))
                     }
                     _ => {
                         Ok(Answer { response, _permit: permit, way, host, what: ask.what.to_owned(), class: ask.class })

@@ -1,5 +1,5 @@
 //! Names of hosts are looked up in a small pool, as each lookup takes a thread for as long as the name's servers like. A
-//! namespace has a few places in it, and its lookups wait for one another; none is waited for longer than five seconds.
+//! namespace has a share of it, and its lookups wait for one another; none is waited for longer than five seconds.
 //! What was found is used for a while, and somewhat longer where nothing new is to be had.
 
 use std::{
@@ -16,9 +16,8 @@ use tokio::sync::oneshot;
 use super::address::Guard;
 use crate::{domain::image::excerpt, net::Line, ports::Clock};
 
-/// Lookups under way in all, and for one namespace.
-const PLACES: usize = 16;
-const PER_NAMESPACE: usize = 4;
+/// Lookups under way.
+const PLACES: usize = 32;
 /// How many may wait in one namespace.
 const WAITING: usize = 256;
 const LIMIT: Duration = Duration::from_secs(5);
@@ -128,10 +127,12 @@ impl Names {
         loop {
             let mut state = self.state();
             let State { line, busy, .. } = &mut *state;
-            if busy.values().sum::<usize>() >= PLACES {
+            let free = PLACES.saturating_sub(busy.values().sum());
+            if free == 0 {
                 return;
             }
-            let may = |namespace: &str| busy.get(namespace).is_none_or(|count| *count < PER_NAMESPACE);
+            // A third of what is free, so that there is always something left for who comes next.
+            let may = |namespace: &str| busy.get(namespace).is_none_or(|count| *count < free / 3);
             let Some((namespace, yours)) = line.next(may) else { return };
             if yours.is_closed() {
                 continue;
