@@ -1,8 +1,9 @@
 //! `supercargo migrate`: from Keel.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -20,7 +21,7 @@ use crate::{
         keel::{self, Item, Translation},
         workload::{Kind, Workload, WorkloadId},
     },
-    manifest::{self, Replace, Rewrite, Values},
+    manifest::{self, Found, Replace, Rewrite, Stray, Values},
 };
 
 /// Say what to write instead of Keel's annotations and labels, line by line, and what will differ
@@ -52,16 +53,26 @@ impl Args {
             return Ok(ExitCode::SUCCESS);
         };
         let (files, problems) = files::load(root)?;
+        let paths = files::walk(root)?.0;
+        let patches = patches(&paths);
+        let whole: Vec<(&ManifestFile, Vec<&Found>)> = files.iter().map(|file| (file, whole(file, &patches))).collect();
+        let strays = strays(&paths, &whole);
         let mut tally = Tally::default();
         let mut report = String::new();
         let mut texts = Vec::new();
-        for file in &files {
-            let edited = workloads(file, &mut report, &mut tally);
-            texts.extend(edited.map(|new| (file, new)));
+        let from_elsewhere = strays.values().flatten().any(|stray| stray.key.ends_with("/policy"));
+        for (file, found) in &whole {
+            let edited = workloads(file, found, from_elsewhere, &mut report, &mut tally);
+            texts.extend(edited.map(|new| (*file, new)));
         }
-        values(root, &mut report, &mut tally)?;
+        values(&paths, &mut report, &mut tally);
+        for (path, strays) in &strays {
+            tally.left += strays.len();
+            stray_lines(&mut report, path, strays);
+        }
         for problem in problems.iter().filter(|problem| mentions_keel(&problem.path)) {
-            tally.left += 1;
+            // Where keys are found in it, each of them counts.
+            tally.left += usize::from(!strays.contains_key(&*problem.path));
             eprintln!("{problem} (it mentions Keel, but cannot be read as a manifest: change it by hand)");
         }
         if self.write {
@@ -80,7 +91,7 @@ impl Args {
 struct Tally {
     /// Workloads that can be moved, or were.
     moved: usize,
-    /// Workloads, values and files that cannot.
+    /// Workloads, values and files that cannot, and keys that stand elsewhere.
     left: usize,
 }
 
@@ -97,9 +108,74 @@ impl Tally {
     }
 }
 
-/// Reports the workloads of a file; the new text, if there is one.
-fn workloads(file: &ManifestFile, report: &mut String, tally: &mut Tally) -> Option<String> {
-    let found = &file.manifests.workloads;
+/// The files that kustomizations name as patches.
+fn patches(paths: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let is_kustomization = |path: &&PathBuf| path.file_stem().is_some_and(|stem| stem == "kustomization");
+    let named = paths.iter().filter(is_kustomization).flat_map(|path| {
+        let text = files::read(path).unwrap_or_default();
+        manifest::patch_paths(&text).into_iter().filter_map(|patch| fs::canonicalize(path.with_file_name(patch)).ok())
+    });
+    named.collect()
+}
+
+/// The workloads of a file that are no patch of another: what a patch's keys mean is told by what it patches.
+fn whole<'f>(file: &'f ManifestFile, patches: &BTreeSet<PathBuf>) -> Vec<&'f Found> {
+    let is_patch = fs::canonicalize(&file.path).is_ok_and(|path| patches.contains(&path));
+    file.manifests.workloads.iter().filter(|found| !is_patch && !found.images.is_empty()).collect()
+}
+
+/// Keel's keys that stand on none of these workloads, by file.
+fn strays<'p>(paths: &'p [PathBuf], whole: &[(&ManifestFile, Vec<&Found>)]) -> BTreeMap<&'p Path, Vec<Stray>> {
+    let found = paths.iter().filter_map(|path| {
+        let but = whole.iter().find(|(file, _)| file.path == *path).map_or(&[][..], |(_, found)| found);
+        let text = files::read(path).ok()?;
+        let strays = manifest::strays(&text, but, keel::is_keels, keel::mentions);
+        (!strays.is_empty()).then_some((&**path, strays))
+    });
+    found.collect()
+}
+
+/// Reports keys that are left to people, and what those of one mapping would be if they stood on a workload.
+fn stray_lines(report: &mut String, path: &Path, strays: &[Stray]) {
+    let _ = writeln!(
+        report,
+        "{}: left to you, as supercargo reads only what reaches the annotations of the workload itself",
+        shown(path)
+    );
+    let mut mappings: BTreeMap<u32, BTreeMap<String, String>> = BTreeMap::new();
+    for stray in strays {
+        if let (Some(mapping), Some(value)) = (stray.mapping, &stray.value) {
+            mappings.entry(mapping).or_default().insert(stray.key.clone(), value.clone());
+        }
+    }
+    let read = |annotations: BTreeMap<String, String>| {
+        let workload = pretended(annotations);
+        let translation = keel::translate(&workload);
+        let by = keel::replacements(&workload, &translation);
+        (translation, by)
+    };
+    let mappings: BTreeMap<u32, _> = mappings.into_iter().map(|(mapping, keys)| (mapping, read(keys))).collect();
+    for stray in strays {
+        let read = stray.mapping.and_then(|mapping| mappings.get(&mapping)).filter(|(read, _)| read.watched);
+        let item = read.and_then(|(read, by)| read.items.iter().zip(by).find(|(item, _)| item.key == stray.key));
+        if let Some((item, by)) = item {
+            item_lines(report, Some(stray.line), item, by);
+        } else {
+            let value = stray.value.as_ref().map(|value| manifest::entry(&stray.key, &short(value)));
+            let _ = writeln!(report, "  line {}: {}", stray.line, value.unwrap_or_else(|| short(&stray.key)));
+        }
+    }
+}
+
+/// Reports the workloads of a file; the new text, if there is one. If a policy comes `from_elsewhere`, keys without one
+/// beside them may mean something.
+fn workloads(
+    file: &ManifestFile,
+    found: &[&Found],
+    from_elsewhere: bool,
+    report: &mut String,
+    tally: &mut Tally,
+) -> Option<String> {
     let lines = manifest::key_lines(&file.text, found).unwrap_or_default();
     let mut rewrites = Vec::new();
     for (index, found) in found.iter().enumerate() {
@@ -110,6 +186,14 @@ fn workloads(file: &ManifestFile, report: &mut String, tally: &mut Tally) -> Opt
         let by = keel::replacements(&found.workload, &translation);
         let _ = writeln!(report, "{}:{} {}", shown(&file.path), found.line, found.workload.id);
         let line = |item: &Item| lines.get(index).and_then(|l| l.get(&(item.label, item.key.clone()))).copied();
+        if from_elsewhere && !translation.watched {
+            tally.left += 1;
+            for item in &translation.items {
+                item_lines(report, line(item), &Item { differs: Vec::new(), ..item.clone() }, &[]);
+            }
+            let _ = writeln!(report, "  left as it is: the policy may come from where the lines below name one");
+            continue;
+        }
         let blocked = items(report, &translation, &by, line);
         if blocked {
             tally.left += 1;
@@ -210,18 +294,18 @@ fn item_lines(report: &mut String, line: Option<usize>, item: &Item, by: &[(Stri
 }
 
 /// Reports values for Keel's Helm provider. They are never edited: their place is not where an annotation can stand.
-fn values(root: &Path, report: &mut String, tally: &mut Tally) -> anyhow::Result<()> {
-    for path in files::walk(root)?.0 {
-        let Ok(text) = files::read(&path) else { continue };
+fn values(paths: &[PathBuf], report: &mut String, tally: &mut Tally) {
+    for path in paths {
+        let Ok(text) = files::read(path) else { continue };
         for block in manifest::keel_values(&text).unwrap_or_default() {
             tally.left += 1;
-            let _ = writeln!(report, "{}:{} Helm values for Keel", shown(&path), block.line);
+            let _ = writeln!(report, "{}:{} Helm values for Keel", shown(path), block.line);
             let _ = writeln!(
                 report,
                 "  supercargo reads annotations of the workload, not values: have the chart write these (many charts have \
                  a value for them), then take the block out"
             );
-            let workload = pretended(&block);
+            let workload = pretended(of_values(&block));
             let translation = keel::translate(&workload);
             for (item, by) in translation.items.iter().zip(keel::replacements(&workload, &translation)) {
                 item_lines(report, None, item, &by);
@@ -239,19 +323,22 @@ fn values(root: &Path, report: &mut String, tally: &mut Tally) -> anyhow::Result
             }
         }
     }
-    Ok(())
 }
 
-/// A workload with the annotations that values amount to.
-fn pretended(block: &Values) -> Workload {
+/// The annotations that values amount to.
+fn of_values(block: &Values) -> BTreeMap<String, String> {
     let key = |(name, value): (&String, &String)| (format!("{}{name}", keel::PREFIX), value.clone());
     let known = ["policy", "trigger", "pollSchedule", "matchTag", "matchPreRelease", "approvals", "approvalDeadline"];
-    let annotations = block.scalars.iter().filter(|(name, _)| known.contains(&name.as_str()));
+    block.scalars.iter().filter(|(name, _)| known.contains(&name.as_str())).map(key).collect()
+}
+
+/// A workload with these annotations.
+fn pretended(annotations: BTreeMap<String, String>) -> Workload {
     Workload {
         id: WorkloadId { kind: Kind("Deployment".into()), namespace: "".into(), name: "".into() },
         uid: "".into(),
         resource_version: "".into(),
-        annotations: Arc::new(annotations.map(key).collect()),
+        annotations: Arc::new(annotations),
         labels: BTreeMap::new(),
         has_annotations: true,
         containers: Vec::new(),

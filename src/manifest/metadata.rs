@@ -50,7 +50,7 @@ pub struct Values {
 pub type KeyLines = BTreeMap<(bool, String), usize>;
 
 /// The lines of each workload's annotations and labels.
-pub fn key_lines(text: &str, found: &[Found]) -> Result<Vec<KeyLines>, ManifestError> {
+pub fn key_lines(text: &str, found: &[&Found]) -> Result<Vec<KeyLines>, ManifestError> {
     let tree = Tree::parse(text)?;
     let lines = |found: &Found| {
         let mut lines = BTreeMap::new();
@@ -61,7 +61,7 @@ pub fn key_lines(text: &str, found: &[Found]) -> Result<Vec<KeyLines>, ManifestE
         }
         Ok(lines)
     };
-    found.iter().map(lines).collect()
+    found.iter().copied().map(lines).collect()
 }
 
 /// The blocks `keel:` of a text that hold a policy or images, wherever they stand in it.
@@ -122,7 +122,7 @@ pub fn rewrite(text: &str, rewrites: &[Rewrite]) -> Result<String, ManifestError
 }
 
 /// The annotations and the labels of an object, where they are mappings.
-fn maps(tree: &Tree, object: Id) -> Result<Vec<(bool, Id)>, ManifestError> {
+pub(super) fn maps(tree: &Tree, object: Id) -> Result<Vec<(bool, Id)>, ManifestError> {
     let Some(metadata) = get(tree, object, "metadata", Kind::Mapping)? else { return Ok(Vec::new()) };
     let mut maps = Vec::new();
     for (label, key) in [(false, "annotations"), (true, "labels")] {

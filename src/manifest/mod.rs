@@ -14,6 +14,7 @@ mod path;
 pub mod places;
 mod read;
 mod scalar;
+mod strays;
 mod tree;
 
 pub use edit::{Edit, EditError, edit};
@@ -21,6 +22,7 @@ pub use metadata::{KeyLines, Replace, Rewrite, Values, entry, keel_values, key_l
 pub use path::{Path, PathError, find};
 pub use places::{Facts, Files, Index, Options, Rendered, Spot, SpotEdit, Wanted, apply, locate, rendered};
 pub use read::{Found, ImagePlace, Manifests, NamespaceFound, read};
+pub use strays::{Stray, patch_paths, strays};
 
 /// The largest text that is read, in bytes.
 pub const MAX_BYTES: usize = 32 << 20;

@@ -29,23 +29,27 @@ fn migrate(folder: &Path, arguments: &[&str]) -> Output {
         .expect("supercargo starts")
 }
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/keel")
+fn data(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder)
 }
 
-/// A copy of the fixtures.
-fn copy() -> tempfile::TempDir {
-    fn copy(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-            let target = to.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                copy(&entry.path(), &target);
-            } else {
-                fs::copy(entry.path(), target).unwrap();
-            }
+fn fixtures() -> PathBuf {
+    data("keel")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+fn copy_of_fixtures() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     copy(&fixtures(), folder.path());
     folder
@@ -79,8 +83,28 @@ fn every_key_of_keels_is_answered_line_by_line() {
 }
 
 #[test]
+fn keys_that_stand_on_no_workload_are_named_line_by_line_and_left() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&data("keel-elsewhere"), folder.path());
+    let output = migrate(folder.path(), &["."]);
+    assert!(output.status.success());
+    insta::assert_snapshot!("migrate_elsewhere", text(&output.stdout));
+
+    let write = migrate(folder.path(), &[".", "--write"]);
+    assert_eq!(write.status.code(), Some(1), "something was left to people");
+    let edited = |path: &str| {
+        fs::read_to_string(folder.path().join(path)).unwrap()
+            != fs::read_to_string(data("keel-elsewhere").join(path)).unwrap()
+    };
+    let paths = ["base/web.yaml", "prod/merge.yaml", "prod/kustomization.yaml", "old/legacy.yaml", "values.yaml"];
+    assert_eq!(paths.into_iter().filter(|path| edited(path)).collect::<Vec<_>>(), ["base/web.yaml"]);
+    let again = text(&migrate(folder.path(), &["."]).stdout);
+    assert!(again.ends_with("\n0 workloads can be moved with --write; 15 places left to you.\n"), "{again}");
+}
+
+#[test]
 fn write_edits_the_lines_of_keels_keys_and_nothing_else() {
-    let folder = copy();
+    let folder = copy_of_fixtures();
     let output = migrate(folder.path(), &[".", "--write"]);
     assert_eq!(output.status.code(), Some(1), "something was left to people");
     for file in ["web.yaml", "force.yaml", "patterns.yaml", "blocked.yaml"] {
@@ -99,7 +123,7 @@ fn write_edits_the_lines_of_keels_keys_and_nothing_else() {
 
 #[test]
 fn what_is_written_is_what_keel_apply_reads() {
-    let folder = copy();
+    let folder = copy_of_fixtures();
     migrate(folder.path(), &[".", "--write"]);
     let (before, after) = (workloads(&fixtures()), workloads(folder.path()));
     assert_eq!(before.len(), after.len());

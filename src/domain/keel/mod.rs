@@ -14,8 +14,11 @@ use super::{
     workload::Workload,
 };
 
+mod mention;
 mod policy;
 mod schedule;
+
+pub use mention::mentions;
 
 /// The prefix of Keel's keys.
 pub const PREFIX: &str = "keel.sh/";
