@@ -64,7 +64,7 @@ pub(crate) async fn lay(length: Duration, seed: u64) -> Outcome {
 
     let setup = Setup {
         hook_secret: Some(SECRET.to_owned()),
-        ..Setup::in_namespace(&tenant, "30s").with(&["-n", &neighbour.name, "--log-level=info"])
+        ..Setup::in_namespace(&tenant, "30s").with(&["-n", &neighbour.name])
     };
     let mut operator = Operator::start(&plane, &setup).await;
     let over = Arc::new(AtomicBool::new(false));
