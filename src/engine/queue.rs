@@ -90,7 +90,9 @@ impl Queue {
             }
             // What stays behind in the ordinary line is passed over there.
             since = queued.since;
+            let before = queued.namespace.clone();
             self.unqueue(source);
+            self.forget_idle(&before);
         }
         let load = |name: &&Arc<str>| self.namespaces.get(*name).map_or(0, |known| known.running + known.waiting);
         let Some(name) = namespaces.min_by_key(load).cloned() else { return };
@@ -303,6 +305,20 @@ mod tests {
         assert!(!queue.holds(&a));
         assert_eq!(queue.start(), None);
         assert!(queue.hosts.is_empty() && queue.namespaces.is_empty() && queue.since.is_empty(), "{queue:?}");
+    }
+
+    #[test]
+    fn a_namespace_whose_look_became_anothers_is_forgotten() {
+        let mut queue = Queue::default();
+        let source = queue.of("x", "r.io/a", false);
+        assert_eq!(queue.start(), Some(source.clone()));
+        queue.of("y", "r.io/a", false);
+        queue.of("z", "r.io/a", true);
+        queue.ended(&source);
+        assert_eq!(queue.start(), Some(source.clone()));
+        queue.ended(&source);
+        assert_eq!(queue.start(), None);
+        assert!(queue.namespaces.is_empty(), "{queue:?}");
     }
 
     #[test]
