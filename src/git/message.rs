@@ -105,9 +105,15 @@ impl Template {
 
 /// One change, as templates see it.
 fn values(workload: &WorkloadId, change: &Change, policy: &str) -> Value {
+    // Where the tag stays, the digest tells one image from the other.
+    let is_other_digest = change.from.tag == change.to.tag && change.from.digest != change.to.digest;
     let tag = |image: &ImageRef| {
-        let digest = image.digest.as_ref().map(|digest| digest.as_str().chars().take(19).collect());
-        image.tag.as_ref().map_or_else(|| digest.unwrap_or_default(), |tag| tag.to_string())
+        let digest = image.digest.as_ref().map(|digest| digest.as_str().chars().take(19).collect::<String>());
+        match (&image.tag, digest) {
+            (Some(tag), Some(digest)) if is_other_digest => format!("{tag} ({digest}…)"),
+            (Some(tag), _) => tag.to_string(),
+            (None, digest) => digest.unwrap_or_default(),
+        }
     };
     context! {
         workload => plain(&workload.to_string()),
@@ -143,5 +149,23 @@ mod tests {
     fn a_template_is_tried_before_it_is_taken(#[case] text: &str, #[case] says: &str) {
         let said = Template::parse(text).err().unwrap_or_default();
         assert!(said.contains(says) && said.is_empty() == says.is_empty(), "{said}");
+    }
+
+    #[rstest::rstest]
+    #[case(":1.4.2", ":1.5.0", "1.4.2 to 1.5.0")]
+    #[case(":1.4.2@sha256:A", ":1.5.0@sha256:B", "1.4.2 to 1.5.0")]
+    #[case(":latest@sha256:A", ":latest@sha256:B", "latest (sha256:aaaaaaaaaaaa…) to latest (sha256:bbbbbbbbbbbb…)")]
+    #[case(":latest", ":latest@sha256:B", "latest to latest (sha256:bbbbbbbbbbbb…)")]
+    #[case("@sha256:A", "@sha256:B", "sha256:aaaaaaaaaaaa to sha256:bbbbbbbbbbbb")]
+    fn the_first_line_tells_the_two_images_apart(#[case] from: &str, #[case] to: &str, #[case] says: &str) {
+        let image = |end: &str| {
+            let end = end.replace('A', &"a".repeat(64)).replace('B', &"b".repeat(64));
+            ImageRef::parse(&format!("registry.example.com/web{end}")).unwrap()
+        };
+        let workload = WorkloadId { kind: Kind("Deployment".into()), namespace: "shop".into(), name: "web".into() };
+        let change = Change { container: "web".into(), init: false, from: image(from), to: image(to) };
+        let message = Template::default().render(vec![values(&workload, &change, "digest")], 1).unwrap();
+        let expected = format!("Update shop/Deployment/web: registry.example.com/web {says}");
+        assert_eq!(message.lines().next(), Some(&*expected));
     }
 }

@@ -7,12 +7,14 @@ use super::{
     log::Log,
     settings::Settings,
 };
-use crate::ports::Clock;
+use crate::{domain::image::excerpt, ports::Clock};
 
 /// Nothing but what is asked for.
 pub(super) const FETCH: [&str; 3] = ["--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"];
 /// More packs than this make the clone slow: it is made anew.
 const PACKS: usize = 100;
+/// So many branches are named where the wanted one is not there.
+const NAMED: usize = 10;
 
 /// The branch as it was fetched last.
 pub(super) const TIP: &str = "refs/remotes/origin/tip";
@@ -81,13 +83,39 @@ impl Mirror {
         // The newest commit alone: with what has been merged since, the history that this began with would come too.
         let args = [&["fetch", "--quiet", "--filter=blob:none", "--depth=1"], &FETCH[..], &["origin", &refspec]];
         let args = args.concat();
-        let ((_, said), newest) = futures::try_join!(self.git.remote(&args, b""), self.follow_log())?;
+        let fetched = futures::try_join!(self.git.remote(&args, b""), self.follow_log());
+        let ((_, said), newest) = match fetched {
+            Err(GitError::Failed { words, .. }) if words.contains("couldn't find remote ref") => {
+                return Err(self.no_branch().await);
+            }
+            fetched => fetched?,
+        };
         self.log.newest = newest;
         self.whole |= said.contains("filtering not recognized");
         let head = self.git.local(&["rev-parse", "--verify", "--quiet", TIP], b"").await?;
         let head = String::from_utf8_lossy(&head).trim().to_owned();
         self.head = Some(head.clone());
         Ok(head)
+    }
+
+    /// The error for a branch that is not there, with those that are.
+    async fn no_branch(&self) -> GitError {
+        let listed = match self.git.remote(&["ls-remote", "--heads", "origin"], b"").await {
+            Ok((listed, _)) => listed,
+            Err(error) => return error,
+        };
+        let listed = String::from_utf8_lossy(&listed);
+        let names = listed.lines().filter_map(|line| line.split_once("\trefs/heads/").map(|(_, name)| excerpt(name)));
+        let mut names: Vec<String> = names.collect();
+        let more = names.len().saturating_sub(NAMED);
+        names.truncate(NAMED);
+        let there = match (names.is_empty(), more) {
+            (true, _) => "it has none: push a first commit".to_owned(),
+            (false, 0) => format!("there are {}", names.join(", ")),
+            (false, more) => format!("there are {} and {more} more", names.join(", ")),
+        };
+        let words = format!("there is no branch {}: {there}", excerpt(&self.settings.branch));
+        GitError::Failed { stdout: String::new(), words }
     }
 
     /// An empty repository in an empty folder.

@@ -119,7 +119,11 @@ pub enum Misfit {
     #[error("{0}")]
     Nowhere(String),
     /// Several places define it differently.
-    #[error("the places disagree on the image: {}", .0.iter().map(Disagreeing::to_string).collect::<Vec<_>>().join(", "))]
+    #[error(
+        "the places disagree on the image: {}: set them to one image, or have fewer files covered (`files:` of an entry \
+         of supercargo.yaml, `paths` of the target), or one marked `# supercargo: never`",
+        .0.iter().map(Disagreeing::to_string).collect::<Vec<_>>().join(", ")
+    )]
     Conflict(Vec<Disagreeing>),
     /// A place was found that cannot be changed.
     #[error("{}:{line}: {reason}", excerpt(path))]

@@ -78,6 +78,15 @@ async fn one_round_commits_what_is_newer_and_the_next_finds_nothing_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_is_not_there_is_told_with_those_that_are() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let web = deployment("web", "registry.invalid/web:1.0.0");
+    server.create("deploy", &[("web.yaml", web.as_bytes())]);
+    let (code, _, said) = once(folder.path(), &server.url("deploy"), &["--branch", "master"]);
+    assert!(code == 1 && said.contains("there is no branch master: there are main"), "{code} {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_moved_back_is_not_set_again_by_a_later_round() {
     let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
     let web = deployment("web", &format!("{}/team/web:1.0.0", registry.host));
