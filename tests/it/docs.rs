@@ -90,6 +90,105 @@ async fn the_first_deployment_of_the_readme_is_updated_and_tells_of_it() {
     assert!(event.contains(&format!("web: {} to {} (policy minor)", image("1.4.2"), image("1.5.0"))), "{event}");
 }
 
+/// The kustomizations that a page shows, each with its folder's name.
+fn kustomizations(page: &str) -> Vec<(&str, &str)> {
+    let of = |block| {
+        let first = str::lines(block).next()?.strip_prefix("# ")?;
+        Some((first.strip_suffix("/kustomization.yaml")?, block))
+    };
+    blocks(page, "yaml").into_iter().filter_map(of).collect()
+}
+
+/// What `kubectl kustomize` makes of a kustomization beside `deploy/`, or what it says.
+fn built(kustomization: &str) -> Result<Vec<Value>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    shell(&format!("cp -r {} . && mkdir -p mine/policies", deploy.display()), folder.path(), None);
+    fs::write(folder.path().join("mine/kustomization.yaml"), kustomization).unwrap();
+    fs::write(folder.path().join("mine/policies/production.yaml"), "name: production\npolicy: patch\n").unwrap();
+    let output = Command::new(bin("kubectl")).args(["kustomize", "mine"]).current_dir(folder.path()).output().unwrap();
+    if !output.status.success() {
+        return Err(String::from_utf8(output.stderr).unwrap());
+    }
+    Ok(serde_saphyr::from_multiple(&String::from_utf8(output.stdout).unwrap()).unwrap())
+}
+
+#[test]
+fn each_kustomization_of_the_install_page_builds_a_pod_with_all_it_mounts() {
+    let page = page("docs/install.md");
+    let shown = kustomizations(&page);
+    let names: Vec<&str> = shown.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["my-cluster", "my-components", "my-files", "my-namespace"]);
+    for (name, text) in shown {
+        let objects = built(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let home = if name == "my-namespace" { "shop" } else { "supercargo" };
+        let is_clusters = |object: &Value| {
+            let kind = object["kind"].as_str().unwrap();
+            kind == "Namespace" || kind.starts_with("ClusterRole")
+        };
+        for object in objects.iter().filter(|object| !is_clusters(object)) {
+            assert_eq!(object["metadata"]["namespace"], home, "{name}: {object}");
+        }
+        let subjects = objects.iter().flat_map(|object| object["subjects"].as_array().into_iter().flatten());
+        assert!(subjects.into_iter().all(|subject| subject["namespace"] == home), "{name}");
+        let pod = &objects.iter().find(|object| object["kind"] == "Deployment").unwrap()["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        assert_eq!(container["image"], "registry.example.com/supercargo:0.1.0", "{name}");
+        let volume = |name: &Value| pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == *name);
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        assert!(mounts.iter().all(|mount| volume(&mount["name"]).is_some()), "{name}: {mounts:?}");
+        let mounted = |path: &str| mounts.iter().any(|mount| mount["mountPath"] == path);
+        let arg = |arg: &str| container["args"].as_array().unwrap().iter().any(|given| given == arg);
+        let with_git = matches!(name, "my-components" | "my-files");
+        assert_eq!(arg("--git-cache=/var/cache/supercargo") && mounted("/var/cache/supercargo"), with_git, "{name}");
+        let with_files = name == "my-files";
+        assert_eq!(arg("--policies=/etc/supercargo-policies") && mounted("/etc/supercargo-policies"), with_files);
+        assert_eq!(mounted("/run/secrets/git"), with_files, "{name}");
+        if with_files {
+            // The name that the generator makes of it has a hash.
+            let map = &volume(&json!("policies")).unwrap()["configMap"]["name"];
+            let data = &objects.iter().find(|object| object["metadata"]["name"] == *map).unwrap()["data"];
+            assert!(data["production.yaml"].is_string(), "{data}");
+        }
+        let reads_secrets = objects.iter().any(|object| object["metadata"]["name"] == "supercargo-pull-secrets");
+        assert_eq!(reads_secrets, name == "my-components", "{name}");
+    }
+}
+
+#[test]
+fn two_overlays_do_not_combine_as_the_install_page_says() {
+    let error = built("resources: [../deploy/overlays/pull-secrets, ../deploy/overlays/git]\n").unwrap_err();
+    assert!(error.contains("already registered id") && page("docs/install.md").contains("\"already registered\nid\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_manifest_that_is_applied_again_stays_and_the_way_back_is_the_one_that_is_shown() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("applied-again").await;
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    registry.push_tags("web", ["1.4.2", "1.5.0"]).await;
+    let manifest = tempfile::tempdir().unwrap();
+    let old = deployment("web", &image("1.4.2"), json!({"supercargo.dev/policy": "minor"}));
+    fs::write(manifest.path().join("web.json"), old.to_string()).unwrap();
+    let kubeconfig = plane.kubeconfig_with_token(&format!("{ADMIN}-token"), &namespace.name);
+    let kubectl = |line: &str| shell(line, manifest.path(), Some(&kubeconfig));
+    kubectl(&format!("kubectl -n {} apply -f web.json", namespace.name));
+    let _operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1s")).await;
+    runs(&namespace, "web", &[&image("1.5.0")]).await;
+
+    kubectl(&format!("kubectl -n {} apply -f web.json", namespace.name));
+    event_says(&namespace, "web", "(reverted)").await;
+    runs(&namespace, "web", &[&image("1.4.2")]).await;
+
+    let page = page("docs/install.md");
+    let section = page.split("## If the old tag is applied again").nth(1).unwrap();
+    let shown = blocks(section, "sh")[0].replace("registry.example.com", &registry.host);
+    kubectl(&shown.replace("-n shop", &format!("-n {}", namespace.name)));
+    runs(&namespace, "web", &[&image("1.5.0")]).await;
+    registry.push_tags("web", ["1.6.0"]).await;
+    runs(&namespace, "web", &[&image("1.6.0")]).await;
+}
+
 #[test]
 fn the_readmes_table_of_policies_holds() {
     let readme = page("README.md");
