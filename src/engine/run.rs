@@ -14,7 +14,7 @@ use super::{
     assess::assess,
     effect::Effect,
     inbox::Inbox,
-    lines::Lines,
+    lines::{Lines, Way},
     look::{Looked, look_in_time},
     queue::Queue,
     retry::Retries,
@@ -254,33 +254,33 @@ impl<'p> Engine<'p> {
     fn write(&mut self) {
         while self.patches < WRITES {
             let Some(id) = self.lines.next() else { break };
-            if let Some(plan) = self.ready(&id, None) {
+            if let Some(plan) = self.ready(&id, &Way::Cluster) {
                 self.patches += 1;
                 self.writes.push(write(self.ports, None, vec![plan]).boxed());
             }
         }
         let targets = self.state.settings.targets.clone();
-        while let Some((target, ids)) = self.lines.ready(self.now(), |name| targets.settle(name)) {
-            let plans: Vec<_> = ids.iter().filter_map(|id| self.ready(id, Some(&target))).collect();
+        while let Some((way, ids)) = self.lines.ready(self.now(), |name| targets.settle(name)) {
+            let plans: Vec<_> = ids.iter().filter_map(|id| self.ready(id, &way)).collect();
             if plans.is_empty() {
-                self.lines.ended(&target);
+                self.line_ended(way.target());
             } else {
                 let plans = super::wishes::among(&self.state, plans, self.ports.clock.now());
-                self.writes.push(write(self.ports, Some(target), plans).boxed());
+                self.writes.push(write(self.ports, way.target().cloned(), plans).boxed());
             }
         }
     }
 
-    /// The plan of a workload whose turn has come, if it is still to be written there.
-    fn ready(&mut self, id: &WorkloadId, target: Option<&Arc<str>>) -> Option<Plan<Approved>> {
+    /// The plan of a workload whose turn has come, if it still goes that way.
+    fn ready(&mut self, id: &WorkloadId, way: &Way) -> Option<Plan<Approved>> {
         self.busy.remove(id);
         let plan = self.plan(id)?;
         self.busy.insert(id.clone(), false);
-        let now_at = plan.update().write.target();
-        if now_at == target {
+        let goes = Way::of(plan.update());
+        if goes == *way {
             return Some(plan);
         }
-        self.lines.push(now_at, id.clone(), self.ports.clock.monotonic());
+        self.lines.push(goes, id.clone(), self.ports.clock.monotonic());
         None
     }
 
@@ -366,7 +366,7 @@ impl<'p> Engine<'p> {
         let Some(plan) = self.plan(id) else { return self.held.forget(id) };
         if !self.is_held(id) {
             self.busy.insert(id.clone(), false);
-            self.lines.push(plan.update().write.target(), id.clone(), self.now());
+            self.lines.push(Way::of(plan.update()), id.clone(), self.now());
         }
     }
 
