@@ -35,6 +35,7 @@ use crate::{
     },
     logging,
     metrics::Metrics,
+    pool::Threads,
     ports::{Clock, ImageTimes, Leadership, Origin, Registry, RegistryError},
     registry,
     web::{
@@ -63,7 +64,7 @@ const CHANGES: usize = 256;
 /// Runs the operator until SIGTERM or SIGINT; a second one ends it at once.
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     logging::init(args.log_format, &args.log_level)?;
-    files::raise_limit();
+    let limit = files::raise_limit();
     let config = read(&args)?;
     let senders = hook_settings(&args, &config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -75,6 +76,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let hooks_listener = listen(args.hooks_listen, "--hooks-listen").await?;
     let private_listener = listen(args.listen, "--listen").await?;
     greet(&args, &config, &senders, [hooks_listener.local_addr()?, private_listener.local_addr()?]);
+    limit.say();
 
     let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
     let (change_sender, changes) = mpsc::channel(CHANGES);
@@ -155,6 +157,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         events: world.events,
         polling: Arc::new(poll),
         leadership: Arc::new(Always),
+        pool: Arc::new(Threads::new(clock.clone())),
         clock: clock.clone(),
         metrics,
     };

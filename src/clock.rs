@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::ports::Clock;
 
@@ -28,6 +29,11 @@ impl Clock for SystemClock {
 
     fn monotonic(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    fn busy(&self) -> Duration {
+        let used = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::try_from(used).unwrap_or_default()
     }
 
     fn sleep_until(&self, at: Duration) -> BoxFuture<'static, ()> {

@@ -39,7 +39,8 @@
 //! | [`store`] | what must be remembered of updates |
 //! | [`web`] | the listeners: hooks, probes, metrics |
 //! | [`config`] | flags, file and environment, read into settings |
-//! | [`clock`], [`logging`], [`metrics`] | the system's clock; lines on stderr; names of metrics |
+//! | [`clock`], [`pool`] | the system's clock; threads for what takes long |
+//! | [`logging`], [`metrics`] | lines on stderr; names of metrics |
 //! | [`cli`], [`app`] | the commands; the composition root of `run` |
 //!
 //! # Invariants
@@ -71,7 +72,8 @@
 //! | `store` | `domain` `ports` | `futures` `rusqlite` `serde_json` `tokio::task` | `env` `net` `process` |
 //! | `web` | `domain` `ports` `metrics` `ingest::webhook` | `axum` `futures` `http` `hyper` `hyper_util` `rustls` `secrecy` `serde_json` `sha2` `thiserror` `tokio` `tokio_rustls` `tokio_util` `tracing` | `env` `process` |
 //! | `config` | `domain` `logging` | `clap` `globset` `jiff` `regex` `secrecy` `serde` `serde_saphyr` `sha2` `thiserror` | `process` |
-//! | `clock` | `ports` | `futures` `jiff` `tokio::time` | `env` `fs` `net` `process` |
+//! | `pool` | `ports` | `tokio::task` | `env` `fs` `net` `process` |
+//! | `clock` | `ports` | `futures` `jiff` `rustix::time` `tokio::time` | `env` `fs` `net` `process` |
 //! | `logging` | | `clap` `thiserror` `tracing` `tracing_subscriber` | `env` `fs` `net` `process` |
 //! | `cli` | everything | | |
 //! | `app` | everything | | |
@@ -96,6 +98,7 @@ pub mod logging;
 pub mod manifest;
 pub mod metrics;
 pub mod net;
+pub mod pool;
 pub mod ports;
 pub mod registry;
 pub mod store;

@@ -291,12 +291,25 @@ pub trait Leadership: Send + Sync {
     fn is_leader(&self) -> bool;
 }
 
+/// Runs what may take long beside the engine's loop: of each namespace one piece of work at a time, namespaces in turn.
+pub trait Pool: Send + Sync {
+    /// Queues work of a namespace. Never waits.
+    fn run(&self, namespace: &Arc<str>, work: Work);
+}
+
+/// A piece of work. It is told what it has used of the CPU so far.
+pub type Work = Box<dyn FnOnce(&dyn Fn() -> Duration) + Send>;
+
 /// The only clock, so that time can be simulated.
 pub trait Clock: Send + Sync {
     /// Wall-clock time.
     fn now(&self) -> Timestamp;
     /// Time since some fixed point, never going back.
     fn monotonic(&self) -> Duration;
+    /// What this thread has used of the CPU: of meaning is the difference between two readings on one thread.
+    fn busy(&self) -> Duration {
+        self.monotonic()
+    }
     /// Returns when `monotonic` has reached `at`.
     fn sleep_until(&self, at: Duration) -> BoxFuture<'static, ()>;
 }

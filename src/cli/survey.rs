@@ -240,5 +240,9 @@ fn namespaces(files: &[ManifestFile]) -> Vec<ClusterChange> {
 /// Runs a command's future on a runtime of its own.
 pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.context("the runtime did not start")?.block_on(work)
+    let runtime = runtime.context("the runtime did not start")?;
+    let result = runtime.block_on(work);
+    // A decision or a lookup that is still under way is for nobody any more.
+    runtime.shutdown_background();
+    result
 }

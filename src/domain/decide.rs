@@ -1,6 +1,6 @@
 //! From a policy, the current tag and the tags of a repository to one tag, or none (docs/policy.md §2 to §4).
 
-use std::{collections::HashMap, fmt};
+use std::{cell::Cell, collections::HashMap, fmt};
 
 use jiff::Timestamp;
 
@@ -61,15 +61,46 @@ pub(super) struct Asked<'a> {
     pub(super) facts: &'a HashMap<Tag, TagFacts>,
     /// Those of the policy.
     pub(super) filters: &'a Ready,
+    pub(super) limit: &'a Limit<'a>,
+}
+
+/// Ends a decision that takes too long: loops over all tags ask it, and what it ended is not used.
+pub(super) struct Limit<'a> {
+    over: &'a dyn Fn() -> bool,
+    asked: Cell<usize>,
+    is_over: Cell<bool>,
 }
 
 /// Decides. The answer depends on nothing but the arguments, and not on the order of the tags.
 pub fn decide(policy: &Policy, current: Current<'_>, listing: &Listing, facts: &HashMap<Tag, TagFacts>) -> Decision {
+    decided(policy, current, listing, facts, &Limit::new(&|| false))
+}
+
+/// The same, unless it is `over` before there is a decision.
+pub fn decide_within(
+    policy: &Policy,
+    current: Current<'_>,
+    listing: &Listing,
+    facts: &HashMap<Tag, TagFacts>,
+    over: &dyn Fn() -> bool,
+) -> Option<Decision> {
+    let limit = Limit::new(over);
+    let decision = decided(policy, current, listing, facts, &limit);
+    (!limit.is_over.get() && !over()).then_some(decision)
+}
+
+fn decided(
+    policy: &Policy,
+    current: Current<'_>,
+    listing: &Listing,
+    facts: &HashMap<Tag, TagFacts>,
+    limit: &Limit<'_>,
+) -> Decision {
     let filters = match policy.filters().ready() {
         Ok(filters) => filters,
         Err(error) => return Decision::problem(error.into()),
     };
-    let asked = Asked { policy, current, listing, facts, filters: &filters };
+    let asked = Asked { policy, current, listing, facts, filters: &filters, limit };
     match policy.judge(&asked) {
         Some(Ok(judge)) => choose(&asked, &*judge),
         Some(Err(problem)) => Decision::problem(problem),
@@ -81,12 +112,34 @@ pub fn decide(policy: &Policy, current: Current<'_>, listing: &Listing, facts: &
 }
 
 /// The tags whose times policy `newest` must know, the current one included: about 200 at most, else a problem. Empty
-/// for other policies.
-pub fn timed_candidates(policy: &Policy, current: Current<'_>, listing: &Listing) -> Result<Vec<Tag>, Reason> {
+/// for other policies. What it says is of no use once it is `over`.
+pub fn timed_candidates(
+    policy: &Policy,
+    current: Current<'_>,
+    listing: &Listing,
+    over: &dyn Fn() -> bool,
+) -> Result<Vec<Tag>, Reason> {
     let Kind::Newest(glob) = policy.kind() else { return Ok(Vec::new()) };
-    let mut tags = newest_candidates(policy, glob.as_ref(), listing)?;
+    let mut tags = newest_candidates(policy, glob.as_ref(), listing, &Limit::new(over))?;
     tags.extend(current.tag.filter(|tag| tags.binary_search(tag).is_err()).cloned());
     Ok(tags)
+}
+
+impl<'a> Limit<'a> {
+    fn new(over: &'a dyn Fn() -> bool) -> Self {
+        Self { over, asked: Cell::new(0), is_over: Cell::new(false) }
+    }
+
+    /// Whether there is time for one more tag.
+    pub(super) fn goes_on(&self) -> bool {
+        /// Tags between two looks at the clock.
+        const STRETCH: usize = 512;
+        let asked = self.asked.replace(self.asked.get() + 1);
+        if asked % STRETCH == STRETCH - 1 && (self.over)() {
+            self.is_over.set(true);
+        }
+        !self.is_over.get()
+    }
 }
 
 impl Decision {
@@ -95,7 +148,8 @@ impl Decision {
         self.eligible.first()
     }
 
-    pub(super) fn problem(reason: Reason) -> Self {
+    /// One that says what is to be mended.
+    pub fn problem(reason: Reason) -> Self {
         Self { eligible: Vec::new(), problem: Some(reason.clone()), reasons: vec![reason] }
     }
 
@@ -311,8 +365,11 @@ mod tests {
         let listing = Listing::new(tags(&["main-1", "main-2", "main-2", "main-3-old", "pr-4"]).iter().collect());
         let current = tag("latest");
         let current = Current { tag: Some(&current), digest: None };
-        assert_eq!(timed_candidates(&newest, current, &listing).unwrap(), tags(&["main-1", "main-2", "latest"]));
-        assert_eq!(timed_candidates(&policy("minor", &options), current, &listing).unwrap(), []);
+        assert_eq!(
+            timed_candidates(&newest, current, &listing, &|| false).unwrap(),
+            tags(&["main-1", "main-2", "latest"])
+        );
+        assert_eq!(timed_candidates(&policy("minor", &options), current, &listing, &|| false).unwrap(), []);
     }
 
     #[test]
@@ -322,7 +379,7 @@ mod tests {
         let current = tag("main-0");
         let current = Current { tag: Some(&current), digest: None };
         let newest = policy("newest", &Options::default());
-        assert_eq!(timed_candidates(&newest, current, &listing).unwrap_err().code, Code::TooManyTags);
+        assert_eq!(timed_candidates(&newest, current, &listing, &|| false).unwrap_err().code, Code::TooManyTags);
         let problem = decide(&newest, current, &listing, &HashMap::new()).problem.unwrap();
         assert_eq!(problem.code, Code::TooManyTags);
 
@@ -332,7 +389,8 @@ mod tests {
             .map(|(number, tag)| (tag.clone(), TagFacts { pushed: time(number), ..TagFacts::default() }));
         let decision = decide(&newest, current, &listing, &facts.collect());
         assert_eq!(eligible(&decision)[0], "main-200");
-        let narrowed = timed_candidates(&policy("newest:main-1*", &Options::default()), current, &listing).unwrap();
+        let narrowed =
+            timed_candidates(&policy("newest:main-1*", &Options::default()), current, &listing, &|| false).unwrap();
         assert_eq!(narrowed.len(), 112);
     }
 

@@ -80,6 +80,7 @@ codes! {
     TooFewNumbers "too-few-numbers" "The current tag has fewer numbers than the level of the policy needs, so nothing could ever be newer.",
     ImageInvalid "image-invalid" "The image is no valid reference.",
     TooManyTags "too-many-tags" "More tags than can be asked for their times; narrow them by a glob.",
+    TooCostly "too-costly" "Deciding took too long and was ended; use fewer patterns, or a repository with fewer tags.",
     OverLimit "over-limit" "A limit is reached that keeps one workload or namespace from taking what others need.",
     Undecodable "undecodable" "The object could not be read.",
     KeelReported "keel-reported" "Keel's annotations are reported only; see --keel.",

@@ -17,15 +17,17 @@ use futures::{
 };
 use jiff::Timestamp;
 
+use super::beside::{Beside, MOST, Questions, is_small};
 use crate::{
     domain::{
-        decide::{Current, Decision, Listing, TagFacts, Target, decide, timed_candidates},
+        decide::{Current, Decision, Listing, TagFacts, Target, decide, decide_within, timed_candidates},
         hint::Source,
         image::{Digest, Tag},
         policy::Policy,
+        reason::{Code, Reason},
         tags::Tags,
     },
-    ports::{Clock, Registry, RegistryError, RegistryErrorKind},
+    ports::{Clock, Pool, Registry, RegistryError, RegistryErrorKind},
 };
 
 /// Requests of one look that may be under way at once (for `newest`, which asks for each tag's time).
@@ -76,8 +78,8 @@ pub(super) struct Order {
     pub(super) source: Arc<Source>,
     /// Tags that a webhook named. If there are any and a listing is known, they are all that is asked for.
     pub(super) hinted: BTreeSet<Tag>,
-    /// Every distinct question.
-    pub(super) questions: HashSet<Question>,
+    /// What is asked, and by whom.
+    pub(super) questions: Questions,
     /// What the last look left.
     pub(super) previous: Option<Arc<Snapshot>>,
     /// Whether questions must be answered even if nothing changed in the repository.
@@ -97,10 +99,15 @@ pub(super) struct Looked {
 }
 
 /// Looks, but not for ever: a slow registry must not keep a place among the looks.
-pub(super) async fn look_in_time(registry: Box<dyn Registry>, clock: &dyn Clock, order: Order) -> Looked {
+pub(super) async fn look_in_time(
+    registry: Box<dyn Registry>,
+    pool: &dyn Pool,
+    clock: &dyn Clock,
+    order: Order,
+) -> Looked {
     let source = order.source.clone();
     let end = clock.sleep_until(clock.monotonic() + LONGEST);
-    match select(pin!(look(&*registry, order)), end).await {
+    match select(pin!(look(&*registry, Some(pool), order)), end).await {
         Either::Left((looked, _)) => looked,
         Either::Right(_) => {
             let (kind, seconds) = (RegistryErrorKind::Unavailable, LONGEST.as_secs());
@@ -110,16 +117,16 @@ pub(super) async fn look_in_time(registry: Box<dyn Registry>, clock: &dyn Clock,
     }
 }
 
-/// Looks. A listing is used whole or not at all.
-pub(super) async fn look(registry: &dyn Registry, order: Order) -> Looked {
-    let result = answer(registry, &order).await;
+/// Looks. A listing is used whole or not at all. Without a pool all is decided at once, however long it takes.
+pub(super) async fn look(registry: &dyn Registry, pool: Option<&dyn Pool>, order: Order) -> Looked {
+    let result = answer(registry, pool, &order).await;
     Looked { source: order.source, result }
 }
 
-async fn answer(registry: &dyn Registry, order: &Order) -> Result<Brought, RegistryError> {
+async fn answer(registry: &dyn Registry, pool: Option<&dyn Pool>, order: &Order) -> Result<Brought, RegistryError> {
     let source = &*order.source;
     let previous = order.previous.clone().unwrap_or_default();
-    let needs_listing = order.questions.iter().any(|q| q.policy.needs().listing);
+    let needs_listing = order.questions.keys().any(|q| q.policy.needs().listing);
     let narrow = !order.hinted.is_empty() && (previous.tags.is_some() || !needs_listing);
 
     let mut snapshot = Snapshot { times: previous.times.clone(), ..Snapshot::default() };
@@ -128,7 +135,7 @@ async fn answer(registry: &dyn Registry, order: &Order) -> Result<Brought, Regis
     if narrow {
         snapshot.digests = previous.digests.clone();
         let mut found = Vec::new();
-        let asked = |tag: &Tag| order.questions.iter().any(|question| question.tag.as_ref() == Some(tag));
+        let asked = |tag: &Tag| order.questions.keys().any(|question| question.tag.as_ref() == Some(tag));
         for tag in order.hinted.iter().filter(|tag| needs_listing || asked(tag)) {
             match registry.digest(source, tag).await {
                 Ok(digest) => {
@@ -150,7 +157,7 @@ async fn answer(registry: &dyn Registry, order: &Order) -> Result<Brought, Regis
 
     // Digests that `digest` policies compare: one HEAD of each distinct tag.
     let mut heads = BTreeSet::new();
-    for question in &order.questions {
+    for question in order.questions.keys() {
         if let (true, Some(tag)) = (question.policy.needs().digest_of_current, &question.tag)
             && !(narrow && snapshot.digests.contains_key(tag))
         {
@@ -171,26 +178,39 @@ async fn answer(registry: &dyn Registry, order: &Order) -> Result<Brought, Regis
         }
     }
 
-    let timed = order.questions.iter().any(|q| q.policy.needs().times);
+    let timed = order.questions.keys().any(|q| q.policy.needs().times);
     if !timed && !order.ask_all && order.previous.as_deref() == Some(&snapshot) {
         return Ok((previous, Vec::new()));
     }
 
-    let listing = snapshot.listing();
+    let mut beside = Beside::new(pool, Arc::new(snapshot.listing()), &order.questions);
+    let broke = |_| {
+        let message = format!("{}: deciding about its tags broke; this is a fault of supercargo", source.repository);
+        RegistryError { kind: RegistryErrorKind::Unavailable, message }
+    };
     if timed {
-        fetch_times(registry, order, &listing, narrow, &mut snapshot).await?;
+        let candidates = |question: &Question, listing: &Listing, over: &dyn Fn() -> bool| {
+            // Too many are a problem that `decide` reports.
+            timed_candidates(&question.policy, question.current(), listing, over).ok()
+        };
+        let wanted = beside.each(|question| question.policy.needs().times, candidates).await.map_err(broke)?;
+        let wanted = wanted.into_iter().filter_map(|(_, tags)| tags).flatten().collect();
+        fetch_times(registry, order, wanted, narrow, &mut snapshot).await?;
     }
     let facts = snapshot.facts();
+    let decide = move |question: &Question, listing: &Listing, over: &dyn Fn() -> bool| {
+        decide_within(&question.policy, question.current(), listing, &facts, over)
+    };
+    let decided = beside.each(|_| true, decide).await.map_err(broke)?;
     let mut answers = Vec::with_capacity(order.questions.len());
     // The digest of a chosen tag is asked for once, however many questions choose it.
     let mut chosen: HashMap<Tag, Result<Digest, RegistryError>> = HashMap::new();
-    for question in &order.questions {
+    for (question, decision) in decided {
         if let Some(error) = question.tag.as_ref().and_then(|tag| missing.get(tag)) {
-            answers.push((question.clone(), Err(error.clone())));
+            answers.push((question, Err(error.clone())));
             continue;
         }
-        let current = Current { tag: question.tag.as_ref(), digest: question.digest.as_ref() };
-        let decision = decide(&question.policy, current, &listing, &facts);
+        let decision = decision.unwrap_or_else(|| too_costly(source, snapshot.tags.as_ref()));
         let mut choice = decision.choice().cloned();
         if let Some(target) = &mut choice
             && !question.pinned
@@ -206,38 +226,46 @@ async fn answer(registry: &dyn Registry, order: &Order) -> Result<Brought, Regis
             match &chosen[&target.tag] {
                 Ok(digest) => target.digest = Some(digest.clone()),
                 Err(error) => {
-                    answers.push((question.clone(), Err(error.clone())));
+                    answers.push((question, Err(error.clone())));
                     continue;
                 }
             }
         }
-        answers.push((question.clone(), Ok(Answer { decision, choice })));
+        answers.push((question, Ok(Answer { decision, choice })));
     }
     Ok((Arc::new(snapshot), answers))
 }
 
-/// The answer that the last look's snapshot gives, if it is that there is nothing to write. What is written is always
-/// looked at first.
+fn too_costly(source: &Source, tags: Option<&Tags>) -> Decision {
+    let message = format!(
+        "what this namespace asks of the {} tags of {} took more than {} s of CPU time and was ended: use fewer \
+         patterns there (patch, minor, major and semver: cost the least), or a repository with fewer tags",
+        tags.map_or(0, Tags::len),
+        source.repository,
+        MOST.as_secs()
+    );
+    Decision::problem(Reason::new(Code::TooCostly, message))
+}
+
+/// The answer that the last look's snapshot gives, if it is quickly found, and that there is nothing to write. What is
+/// written is always looked at first.
 pub(super) fn answer_from(snapshot: &Snapshot, question: &Question) -> Option<Answered> {
-    let current = Current { tag: question.tag.as_ref(), digest: question.digest.as_ref() };
-    let decision = decide(&question.policy, current, &snapshot.listing(), &snapshot.facts());
+    let tags = snapshot.tags.as_ref().map_or(0, Tags::len);
+    if tags > 0 && !is_small(tags, std::iter::once(question)) {
+        return None;
+    }
+    let decision = decide(&question.policy, question.current(), &snapshot.listing(), &snapshot.facts());
     decision.choice().is_none().then_some(Ok(Answer { decision, choice: None }))
 }
 
-/// Asks for the digest of every tag that a `newest` policy must compare, and for the times of digests not yet known.
+/// Asks for the digest of every tag that `newest` policies must compare, and for the times of digests not yet known.
 async fn fetch_times(
     registry: &dyn Registry,
     order: &Order,
-    listing: &Listing,
+    mut wanted: BTreeSet<Tag>,
     narrow: bool,
     snapshot: &mut Snapshot,
 ) -> Result<(), RegistryError> {
-    let mut wanted = BTreeSet::new();
-    for question in order.questions.iter().filter(|q| q.policy.needs().times) {
-        let current = Current { tag: question.tag.as_ref(), digest: question.digest.as_ref() };
-        // Too many are a problem that `decide` reports.
-        wanted.extend(timed_candidates(&question.policy, current, listing).unwrap_or_default());
-    }
     if narrow {
         wanted.retain(|tag| !snapshot.digests.contains_key(tag) || order.hinted.contains(tag));
     }
@@ -270,6 +298,12 @@ async fn fetch_times(
     let live: HashSet<&Digest> = snapshot.digests.values().collect();
     snapshot.times.retain(|digest, _| live.contains(digest));
     Ok(())
+}
+
+impl Question {
+    fn current(&self) -> Current<'_> {
+        Current { tag: self.tag.as_ref(), digest: self.digest.as_ref() }
+    }
 }
 
 impl Snapshot {

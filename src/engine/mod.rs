@@ -8,7 +8,7 @@
 //! | which workloads use which source, how often (`schedules`), what for | `sources` |
 //! | which look is next, and how often somebody may ask for one | `queue`, `bursts` |
 //! | who is written next, and where | `lines` |
-//! | one look: refresh and decide | `look` |
+//! | one look: refresh and decide, which may take long (`beside`) | `look` |
 //! | what is said, gate, plan | `assess` |
 //! | the operator's loop | `run` |
 //! | write and settle | `settle` |
@@ -19,6 +19,7 @@
 //! outlives it and no lock is held across an await.
 
 mod assess;
+mod beside;
 mod bursts;
 mod effect;
 mod entry;

@@ -285,7 +285,7 @@ impl World {
                         self.wanted.push_back(source);
                     } else if let Some(order) = self.state.order(&source) {
                         // The registry is read now; what it said arrives later.
-                        self.running.push(look(&self.tags, order).now_or_never().unwrap());
+                        self.running.push(look(&self.tags, None, order).now_or_never().unwrap());
                     }
                 }
             }

@@ -31,7 +31,9 @@ use crate::{
         workload::WorkloadId,
     },
     metrics::{HookLabels, Metrics},
-    ports::{Clock, ClusterChange, Events, Leadership, Polling, Records, Registry, RegistryErrorKind, Sink, Workloads},
+    ports::{
+        Clock, ClusterChange, Events, Leadership, Polling, Pool, Records, Registry, RegistryErrorKind, Sink, Workloads,
+    },
 };
 
 /// Patches under way at once.
@@ -52,6 +54,7 @@ pub struct Ports {
     pub events: Arc<dyn Events>,
     pub polling: Arc<dyn Polling>,
     pub leadership: Arc<dyn Leadership>,
+    pub pool: Arc<dyn Pool>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
 }
@@ -237,7 +240,10 @@ impl<'p> Engine<'p> {
         while let Some(source) = self.queue.start() {
             let registry = self.ports.registry.within(&self.queue.whose(&source));
             match self.state.order(&source) {
-                Some(order) => self.looks.push(look_in_time(registry, &*self.ports.clock, order).boxed()),
+                Some(order) => {
+                    let Ports { pool, clock, .. } = self.ports;
+                    self.looks.push(look_in_time(registry, &**pool, &**clock, order).boxed());
+                }
                 None => self.ended(&source),
             }
         }

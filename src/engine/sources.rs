@@ -2,12 +2,13 @@
 //! last one left.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use super::{
+    beside::Questions,
     bursts::Bursts,
     effect::Effect,
     entry::kept,
@@ -279,7 +280,7 @@ impl Sources {
     }
 
     /// What the look that starts now is to find out; `None` if nobody uses the source any more.
-    pub(super) fn order(&mut self, source: &Arc<Source>, questions: HashSet<Question>) -> Option<Order> {
+    pub(super) fn order(&mut self, source: &Arc<Source>, questions: Questions) -> Option<Order> {
         let known = self.known.get_mut(source)?;
         let hinted = std::mem::take(&mut known.hinted);
         let listing = std::mem::take(&mut known.listing_wanted);

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    beside::Questions,
     effect::Effect,
     entry::{Entry, InGit, kept},
     hints::Hints,
@@ -234,7 +235,12 @@ impl State {
     /// What the look that starts now is to find out; `None` if nobody uses the source any more.
     pub(super) fn order(&mut self, source: &Arc<Source>) -> Option<Order> {
         let users = self.sources.users(source).filter_map(|id| self.entry(id));
-        let questions = users.flat_map(|entry| entry.questions(source)).cloned().collect();
+        let mut questions = Questions::new();
+        for entry in users {
+            for question in entry.questions(source) {
+                questions.entry(question.clone()).or_default().insert(entry.workload.id.namespace.clone());
+            }
+        }
         self.hints.looking(source);
         self.sources.order(source, questions)
     }

@@ -45,7 +45,7 @@ pub async fn survey(
         .collect();
     let orders: Vec<_> = wanted.iter().filter_map(|source: &Arc<_>| state.order(source)).collect();
     let looks: Vec<_> =
-        stream::iter(orders).map(|order| look(registry, order)).buffer_unordered(CONCURRENT).collect().await;
+        stream::iter(orders).map(|order| look(registry, None, order)).buffer_unordered(CONCURRENT).collect().await;
     for looked in looks {
         // A failure is kept in the state and shown in the rows.
         let _ = state.looked(looked, clock.monotonic());

@@ -171,6 +171,11 @@ impl Policy {
         self.filters().ready().map(|_| ())
     }
 
+    /// How many patterns are tried on each tag.
+    pub fn patterns_tried(&self) -> usize {
+        self.patterns().count()
+    }
+
     /// The patterns that it holds, its filters' included.
     pub(super) fn patterns(&self) -> impl Iterator<Item = &str> {
         let own = match self.kind() {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Judge, Policy, Ready, compiled::Matcher, pattern::Pattern};
 use crate::domain::{
-    decide::Asked,
+    decide::{Asked, Limit},
     image::Tag,
     listing::{EXPLAINED, Entry, Listing, TagId, greatest},
     reason::{Code, Reason},
@@ -21,7 +21,7 @@ struct Newest<'a> {
 
 pub(super) fn judge<'a>(glob: Option<&Pattern>, asked: &Asked<'a>) -> Result<Box<dyn Judge + 'a>, Reason> {
     let glob = glob.map(Pattern::matcher).transpose()?;
-    let passing = || passing(glob.as_ref(), asked.filters, asked.listing);
+    let passing = || passing(glob.as_ref(), asked.filters, asked.listing, asked.limit);
     let is_timed = |tag: &str| time_of(asked, tag).is_some();
     let (all, timed) = passing().fold((0, 0), |(all, timed), (_, tag)| (all + 1, timed + usize::from(is_timed(tag))));
     // Where the listing brought the times, there may be any number.
@@ -46,9 +46,10 @@ pub(in crate::domain) fn candidates(
     policy: &Policy,
     glob: Option<&Pattern>,
     listing: &Listing,
+    limit: &Limit<'_>,
 ) -> Result<Vec<Tag>, Reason> {
     let (glob, filters) = (glob.map(Pattern::matcher).transpose()?, policy.filters().ready()?);
-    few(policy, passing(glob.as_ref(), &filters, listing))
+    few(policy, passing(glob.as_ref(), &filters, listing, limit))
 }
 
 fn few<'a>(policy: &Policy, passing: impl Iterator<Item = (TagId, &'a str)>) -> Result<Vec<Tag>, Reason> {
@@ -73,9 +74,10 @@ fn passing<'a>(
     glob: Option<&'a Matcher>,
     filters: &'a Ready,
     listing: &'a Listing,
+    limit: &'a Limit<'a>,
 ) -> impl Iterator<Item = (TagId, &'a str)> {
     let pass = move |tag: &str| glob.is_none_or(|glob| glob.matches(tag)) && filters.pass(tag);
-    listing.tags().filter(move |(_, tag)| pass(tag))
+    listing.tags().take_while(|_| limit.goes_on()).filter(move |(_, tag)| pass(tag))
 }
 
 fn no_time(what: &str, policy: &Policy) -> Reason {
@@ -111,7 +113,10 @@ impl Judge for Newest<'_> {
             let time = self.time(tag).filter(|time| self.current.is_none_or(|current| *time > current))?;
             (Some(tag) != self.asked.current.tag.map(Tag::as_str)).then_some(((time, tag), id))
         };
-        greatest(EXPLAINED, passing(self.glob.as_ref(), self.asked.filters, self.asked.listing).filter_map(later))
+        greatest(
+            EXPLAINED,
+            passing(self.glob.as_ref(), self.asked.filters, self.asked.listing, self.asked.limit).filter_map(later),
+        )
     }
 
     fn refusal(&self, tag: TagId, _: Option<&Entry>) -> Option<(Code, String)> {

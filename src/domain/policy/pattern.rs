@@ -132,7 +132,7 @@ impl Matching<'_> {
 impl Judge for Matching<'_> {
     fn best(&self) -> Vec<TagId> {
         let filters = self.asked.filters;
-        let greater = self.asked.listing.tags().filter_map(|(id, tag)| {
+        let greater = self.asked.listing.tags().take_while(|_| self.asked.limit.goes_on()).filter_map(|(id, tag)| {
             let key = self.key(tag).ok()?;
             let newer = self.current.as_ref().is_none_or(|current| key > *current);
             (newer && filters.pass(tag)).then_some(((key, tag), id))

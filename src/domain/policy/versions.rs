@@ -8,7 +8,7 @@ use super::{
     semver::{Range, Standing},
 };
 use crate::domain::{
-    decide::Asked,
+    decide::{Asked, Limit},
     listing::{EXPLAINED, Entry, Index, Listing, TagId},
     policy::filters::Ready,
     reason::Code,
@@ -21,6 +21,7 @@ pub(super) struct Rules<'a> {
     listing: &'a Listing,
     index: &'a Index,
     filters: &'a Ready,
+    limit: &'a Limit<'a>,
     options: &'a Options,
     test: Test<'a>,
     /// The flavour that counts: `None` for any, `Some(None)` for one that no tag has.
@@ -62,6 +63,7 @@ impl<'a> Rules<'a> {
             listing: asked.listing,
             index,
             filters: asked.filters,
+            limit: asked.limit,
             options,
             test,
             flavour,
@@ -142,7 +144,7 @@ impl<'a> Rules<'a> {
         let versions = &self.index.versions[places];
         let key = |entry: &Entry| self.index.key(entry);
         let mut found: Vec<&Entry> = Vec::new();
-        for entry in versions {
+        for entry in versions.iter().take_while(|_| self.limit.goes_on()) {
             let full = best.len() + found.len() >= EXPLAINED;
             // Equal versions are looked at to the last, as the best of them may come late.
             if full && found.last().is_none_or(|last| key(last) != key(entry)) {

@@ -1,0 +1,117 @@
+//! Deciding beside the engine's loop: what takes long runs on the pool, each namespace's questions on their own, and
+//! ends when they have used too much. What takes next to nothing is decided at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future::join_all;
+use tokio::sync::oneshot;
+
+use super::look::Question;
+use crate::{domain::decide::Listing, ports::Pool};
+
+/// What the questions of one namespace may use of the CPU in one look.
+pub(super) const MOST: Duration = Duration::from_secs(2);
+/// Tags, and those of every question, up to which there is nothing to be gained by a thread.
+const SMALL: usize = 100_000;
+
+/// Every distinct question, and the namespaces that ask it.
+pub(super) type Questions = HashMap<Question, BTreeSet<Arc<str>>>;
+
+/// The questions of one look, over one listing.
+pub(super) struct Beside<'a> {
+    /// Without one all is decided at once.
+    pool: Option<&'a dyn Pool>,
+    listing: Arc<Listing>,
+    shares: BTreeMap<Arc<str>, Share>,
+}
+
+/// The questions of one namespace, those that cost least first.
+#[derive(Default)]
+struct Share {
+    questions: Vec<Question>,
+    used: Duration,
+}
+
+/// A question, and what came of it unless the namespace's share was used up before.
+pub(super) type Outcome<T> = (Question, Option<T>);
+
+/// Something that was to be decided broke.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+impl<'a> Beside<'a> {
+    /// A question that several namespaces ask counts for that which asks least.
+    pub(super) fn new(pool: Option<&'a dyn Pool>, listing: Arc<Listing>, questions: &Questions) -> Self {
+        let mut asks: HashMap<&Arc<str>, usize> = HashMap::new();
+        for namespace in questions.values().flatten() {
+            *asks.entry(namespace).or_default() += 1;
+        }
+        let mut shares: BTreeMap<Arc<str>, Share> = BTreeMap::new();
+        for (question, namespaces) in questions {
+            let least = namespaces.iter().min_by_key(|namespace| asks[namespace]).cloned().unwrap_or_default();
+            shares.entry(least).or_default().questions.push(question.clone());
+        }
+        for share in shares.values_mut() {
+            share.questions.sort_by_key(|question| question.policy.patterns_tried());
+        }
+        Self { pool, listing, shares }
+    }
+
+    /// Asks `what` of each question that is `wanted`. It is to end early once it is over.
+    pub(super) async fn each<T: Send + 'static>(
+        &mut self,
+        wanted: impl Fn(&Question) -> bool,
+        what: impl Fn(&Question, &Listing, &dyn Fn() -> bool) -> Option<T> + Clone + Send + 'static,
+    ) -> Result<Vec<Outcome<T>>, Broken> {
+        let all = self.shares.values().flat_map(|share| &share.questions);
+        let pool = self.pool.filter(|_| !is_small(self.listing.len(), all));
+        let mut answers = Vec::new();
+        let mut running = Vec::new();
+        for (namespace, share) in &mut self.shares {
+            let questions: Vec<Question> =
+                share.questions.iter().filter(|question| wanted(question)).cloned().collect();
+            let (listing, what) = (self.listing.clone(), what.clone());
+            let Some(pool) = pool else {
+                let answer = |question: Question| (what(&question, &listing, &|| false), question);
+                answers.extend(questions.into_iter().map(answer).map(|(answer, question)| (question, answer)));
+                continue;
+            };
+            let (sender, receiver) = oneshot::channel();
+            let left = MOST.saturating_sub(share.used);
+            let work = move |used: &dyn Fn() -> Duration| {
+                // Nobody waits any more where the look was given up.
+                let over = || used() >= left || sender.is_closed();
+                let mut answers = Vec::with_capacity(questions.len());
+                for question in questions {
+                    let answer = if over() { None } else { what(&question, &listing, &over) };
+                    answers.push((question, answer));
+                }
+                let used = used();
+                let _ = sender.send((answers, used));
+            };
+            pool.run(namespace, Box::new(work));
+            running.push(async move {
+                let (answers, used) = receiver.await.map_err(|_| Broken)?;
+                share.used += used;
+                Ok(answers)
+            });
+        }
+        for part in join_all(running).await {
+            answers.extend(part?);
+        }
+        Ok(answers)
+    }
+}
+
+/// Whether it takes next to nothing to answer the questions. Patterns may have to be compiled.
+pub(super) fn is_small<'q>(tags: usize, questions: impl Iterator<Item = &'q Question>) -> bool {
+    /// Reading the tags costs what so many questions do.
+    const READING: usize = 20;
+    let mut count = 0;
+    let mut counted = questions.inspect(|_| count += 1);
+    counted.all(|question| question.policy.patterns_tried() == 0) && tags * (READING + count) <= SMALL
+}

@@ -1,0 +1,128 @@
+//! Threads for work that may take long: a few for all namespaces, one for each of them at a time.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::ports::{Clock, Pool, Work};
+
+/// Pieces of work under way at once. The system shares the cores among them, so a short one need not wait for a long
+/// one of another namespace.
+const THREADS: usize = 4;
+
+/// The pool. What it runs when the process stops is left to end with it.
+#[derive(Clone)]
+pub struct Threads {
+    clock: Arc<dyn Clock>,
+    queue: Arc<Mutex<Queue>>,
+}
+
+/// What waits. A namespace whose work is under way is not in turn.
+#[derive(Default)]
+struct Queue {
+    waiting: HashMap<Arc<str>, VecDeque<Work>>,
+    turn: VecDeque<Arc<str>>,
+    running: usize,
+}
+
+impl Threads {
+    /// A pool that measures with `clock` what is used of the CPU.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, queue: Arc::default() }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts what may start.
+    fn start(&self) {
+        while let Some((namespace, work)) = self.queue().next() {
+            let ended = Ended { pool: self.clone(), namespace };
+            tokio::task::spawn_blocking(move || {
+                let clock = &ended.pool.clock;
+                let before = clock.busy();
+                work(&|| clock.busy().saturating_sub(before));
+            });
+        }
+    }
+}
+
+impl Pool for Threads {
+    fn run(&self, namespace: &Arc<str>, work: Work) {
+        self.queue().push(namespace, work);
+        self.start();
+    }
+}
+
+impl Queue {
+    fn push(&mut self, namespace: &Arc<str>, work: Work) {
+        match self.waiting.get_mut(namespace) {
+            Some(waiting) => waiting.push_back(work),
+            None => {
+                self.waiting.insert(namespace.clone(), VecDeque::from([work]));
+                self.turn.push_back(namespace.clone());
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<(Arc<str>, Work)> {
+        if self.running == THREADS {
+            return None;
+        }
+        let namespace = self.turn.pop_front()?;
+        let work = self.waiting.get_mut(&namespace)?.pop_front()?;
+        self.running += 1;
+        Some((namespace, work))
+    }
+
+    fn ended(&mut self, namespace: &Arc<str>) {
+        self.running -= 1;
+        if self.waiting.get(namespace).is_some_and(VecDeque::is_empty) {
+            self.waiting.remove(namespace);
+        } else {
+            self.turn.push_back(namespace.clone());
+        }
+    }
+}
+
+/// Tells the pool that a piece of work has ended, also by a panic.
+struct Ended {
+    pool: Threads,
+    namespace: Arc<str>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.pool.queue().ended(&self.namespace);
+        self.pool.start();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_has_one_thread_at_a_time_and_its_next_work_waits_for_the_others() {
+        let mut queue = Queue::default();
+        let namespaces: Vec<Arc<str>> = (0..THREADS + 1).map(|n| n.to_string().into()).collect();
+        for namespace in &namespaces {
+            for _ in 0..3 {
+                queue.push(namespace, Box::new(|_| {}));
+            }
+        }
+        let mut started = Vec::new();
+        for ended in 0.. {
+            while let Some((namespace, _)) = queue.next() {
+                started.push(namespace);
+            }
+            let Some(namespace) = started.get(ended).cloned() else { break };
+            queue.ended(&namespace);
+        }
+        let expected: Vec<_> = std::iter::repeat_n(namespaces, 3).flatten().collect();
+        assert_eq!(started, expected);
+        assert!(queue.waiting.is_empty() && queue.turn.is_empty() && queue.running == 0);
+    }
+}
