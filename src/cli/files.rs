@@ -11,7 +11,7 @@ use anyhow::Context as _;
 
 use crate::{
     config::ConfigError,
-    manifest::{MAX_BYTES, Manifests},
+    manifest::{MAX_BYTES, ManifestError, Manifests},
 };
 
 /// A file that holds workloads or Namespaces.
@@ -50,6 +50,10 @@ impl Problem {
     fn new(path: &Path, reason: impl Into<String>) -> Self {
         Self { path: path.to_owned(), line: None, reason: reason.into() }
     }
+
+    fn on_line(path: &Path, error: ManifestError) -> Self {
+        Self { path: path.to_owned(), line: Some(error.line), reason: error.reason }
+    }
 }
 
 /// A new text for a file that was read.
@@ -63,22 +67,34 @@ pub(super) struct NewText<'a> {
     pub(super) new: &'a str,
 }
 
-/// Reads every manifest of a folder (or one file), in the order of their paths. A file that cannot be read or parsed is
-/// reported; the others go on.
-pub(super) fn load(root: &Path) -> anyhow::Result<(Vec<ManifestFile>, Vec<Problem>)> {
+/// What is in a folder.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    /// The files that hold workloads or Namespaces, in the order of their paths.
+    pub(super) files: Vec<ManifestFile>,
+    /// What could not be read.
+    pub(super) problems: Vec<Problem>,
+    /// What is no failure, but should be known.
+    pub(super) notes: Vec<Problem>,
+}
+
+/// Reads every manifest of a folder (or one file). A file that cannot be read or parsed is reported; the others go on.
+pub(super) fn load(root: &Path) -> anyhow::Result<Loaded> {
     let (paths, mut problems) = walk(root)?;
-    let mut files = Vec::new();
+    let (mut files, mut notes) = (Vec::new(), Vec::new());
     for path in paths {
         match read(&path) {
             Err(reason) => problems.push(Problem::new(&path, reason)),
             Ok(text) => match crate::manifest::read(&text) {
-                Err(error) => problems.push(Problem { path, line: Some(error.line), reason: error.reason }),
+                // The templates of a chart are no YAML, and need not be.
+                Err(error) if is_template(root, &path) && text.contains("{{") => {
+                    let reason = "a template of a chart: left alone".to_owned();
+                    notes.push(Problem { path, line: Some(error.line), reason });
+                }
+                Err(error) => problems.push(Problem::on_line(&path, error)),
                 Ok(manifests) => {
-                    problems.extend(manifests.problems.iter().map(|problem| Problem {
-                        path: path.clone(),
-                        line: Some(problem.line),
-                        reason: problem.reason.clone(),
-                    }));
+                    problems.extend(manifests.problems.iter().map(|problem| Problem::on_line(&path, problem.clone())));
+                    notes.extend(manifests.misplaced.iter().map(|note| Problem::on_line(&path, note.clone())));
                     if !manifests.workloads.is_empty() || !manifests.namespaces.is_empty() {
                         files.push(ManifestFile { path, text, manifests });
                     }
@@ -87,7 +103,13 @@ pub(super) fn load(root: &Path) -> anyhow::Result<(Vec<ManifestFile>, Vec<Proble
         }
     }
     problems.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
-    Ok((files, problems))
+    Ok(Loaded { files, problems, notes })
+}
+
+/// Whether a file stands in a folder `templates`.
+fn is_template(root: &Path, path: &Path) -> bool {
+    let within = path.strip_prefix(root).unwrap_or(path).parent();
+    within.is_some_and(|folder| folder.components().any(|part| part.as_os_str() == "templates"))
 }
 
 /// The YAML and JSON files under a folder, sorted. Dot files and folders, `node_modules` and symbolic links are not
@@ -297,7 +319,7 @@ mod tests {
             (".git/x.yaml", yaml),
             ("node_modules/x/y.yaml", yaml),
         ]);
-        let (files, problems) = load(folder.path()).unwrap();
+        let Loaded { files, problems, .. } = load(folder.path()).unwrap();
         assert_eq!(names(folder.path(), files.into_iter().map(|f| f.path)), ["a/z.yaml", "a.json", "b.yml", "c.YAML"]);
         assert_eq!(problems, []);
     }
@@ -313,7 +335,7 @@ mod tests {
         ]);
         let huge = OpenOptions::new().write(true).open(folder.path().join("huge.yaml")).unwrap();
         huge.set_len(MAX_BYTES as u64 + 1).unwrap();
-        let (files, problems) = load(folder.path()).unwrap();
+        let Loaded { files, problems, .. } = load(folder.path()).unwrap();
         assert_eq!(names(folder.path(), files.into_iter().map(|f| f.path)), ["good.yaml", "part.yaml"]);
         let shown: Vec<String> = problems.iter().map(|p| p.to_string()).collect();
         let expected = [
@@ -347,7 +369,7 @@ mod tests {
     #[test]
     fn a_file_of_any_name_is_read_when_it_is_the_path() {
         let folder = folder(&[("deploy.tpl", DEPLOYMENT.as_bytes())]);
-        let (files, _) = load(&folder.path().join("deploy.tpl")).unwrap();
+        let files = load(&folder.path().join("deploy.tpl")).unwrap().files;
         assert_eq!(files.len(), 1);
         assert!(load(&folder.path().join("missing")).is_err());
     }

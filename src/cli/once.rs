@@ -87,6 +87,9 @@ pub(super) async fn look(
     for (path, problem) in &rendered.problems {
         eprintln!("{}:{}: {}", path.escape_debug(), problem.line, problem.reason);
     }
+    for (path, note) in &rendered.misplaced {
+        eprintln!("{}:{}: {}", path.escape_debug(), note.line, note.reason);
+    }
     let mut failed = !rendered.problems.is_empty();
     let places: HashMap<&WorkloadId, String> =
         rendered.workloads.iter().map(|(workload, path, line)| (&workload.id, format!("{path}:{line}"))).collect();

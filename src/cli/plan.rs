@@ -78,7 +78,7 @@ impl Args {
         };
         let registry = survey::local_registry(config)?;
         let folder = survey::folder(path, &settings, &registry).await?;
-        for problem in &folder.problems {
+        for problem in folder.problems.iter().chain(&folder.notes) {
             eprintln!("{problem}");
         }
         let reports = folder.surveyed.into_iter().flat_map(|surveyed| surveyed.assessment.reports).collect();

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::files::{self, ManifestFile, Problem};
+use super::files::{self, Loaded, ManifestFile, Problem};
 use crate::{
     clock::SystemClock,
     cluster,
@@ -46,6 +46,8 @@ pub(super) struct Surveyed {
 pub(super) struct Folder {
     pub(super) files: Vec<ManifestFile>,
     pub(super) problems: Vec<Problem>,
+    /// What is no failure, but should be known.
+    pub(super) notes: Vec<Problem>,
     pub(super) surveyed: Vec<Surveyed>,
 }
 
@@ -79,7 +81,7 @@ fn registry_with(settings: registry::Settings, secrets: Arc<dyn Secrets>) -> any
 
 /// Reads a folder and looks at every repository that its workloads use.
 pub(super) async fn folder(root: &Path, settings: &Settings, registry: &dyn Registry) -> anyhow::Result<Folder> {
-    let (files, problems) = files::load(root)?;
+    let Loaded { files, problems, notes } = files::load(root)?;
     let clock = SystemClock::default();
     let targets = Arc::new(Targets::any());
     let settings = Settings { operator_serves: Arc::new(|_, _| true), targets, ..settings.clone() };
@@ -104,7 +106,7 @@ pub(super) async fn folder(root: &Path, settings: &Settings, registry: &dyn Regi
         }
     }
     surveyed.sort_by_key(|surveyed| (surveyed.file, surveyed.workload));
-    Ok(Folder { files, problems, surveyed })
+    Ok(Folder { files, problems, notes, surveyed })
 }
 
 /// Which workloads of a cluster.

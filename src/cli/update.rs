@@ -38,7 +38,7 @@ impl Args {
         if folder.surveyed.is_empty() {
             eprintln!("no workload that a policy applies to was found");
         }
-        for problem in &folder.problems {
+        for problem in folder.problems.iter().chain(&folder.notes) {
             eprintln!("{problem}");
         }
         for surveyed in &folder.surveyed {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     objects::{Blob, TreeEntry},
     settings::Settings,
 };
-use crate::manifest::places::{Facts, FileKind, Files};
+use crate::manifest::places::{Facts, FileKind, Files, MAX_SCALARS_IN_ALL, Room};
 
 /// A blob, and how it is read: a values file is read otherwise than a manifest.
 type Key = (String, Way);
@@ -30,6 +30,8 @@ pub(super) struct Snapshot {
     /// The commit whose kustomizations were followed out of the target's paths, and the files to which that led.
     followed: String,
     beyond: Vec<Arc<str>>,
+    /// The commit whose files were held against the room that there is for all.
+    fitted: String,
 }
 
 /// How often a kustomization beyond the target's paths may lead to further ones.
@@ -49,6 +51,10 @@ impl Snapshot {
         if self.followed != commit {
             self.follow(mirror, settings, commit).await?;
             self.followed = commit.to_owned();
+        }
+        if self.fitted != commit {
+            self.fit(mirror, settings).await?;
+            self.fitted = commit.to_owned();
         }
         Ok(())
     }
@@ -94,6 +100,7 @@ impl Snapshot {
         }
         (self.commit, self.made) = (commit.to_owned(), mirror.made);
         self.followed.clear();
+        self.fitted.clear();
         Ok(())
     }
 
@@ -124,6 +131,30 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Leaves out the largest files where all are too many, and reads those for which there is room again.
+    async fn fit(&mut self, mirror: &mut Mirror, settings: &Settings) -> Result<(), GitError> {
+        let Room { crowded, fitting } = Room::of(&self.files);
+        if crowded.is_empty() && fitting.is_empty() {
+            return Ok(());
+        }
+        let used: HashSet<Key> = self.entries.values().map(|entry| key(entry, settings)).collect();
+        self.facts.retain(|key, facts| used.contains(key) && !facts.is_left_out());
+        let files = Arc::make_mut(&mut self.files);
+        for path in crowded {
+            if let Some(entry) = self.entries.get(&path) {
+                self.facts.remove(&key(entry, settings));
+            }
+            files.entry(path).and_modify(|facts| *facts = Arc::new(facts.left_out()));
+        }
+        let entries: Vec<TreeEntry> = fitting.iter().filter_map(|path| self.entries.get(path).cloned()).collect();
+        self.parse(mirror, settings, entries.iter()).await?;
+        let files = Arc::make_mut(&mut self.files);
+        for entry in entries {
+            files.extend(facts_of(&self.facts, &entry, settings).map(|facts| (entry.path.clone(), facts)));
+        }
+        Ok(())
+    }
+
     /// Fetches and reads what is not known of these files.
     async fn parse<'a>(
         &mut self,
@@ -145,10 +176,43 @@ impl Snapshot {
             });
             ways.insert(key.1);
         }
-        let unread = Arc::new(unread);
-        self.facts.extend(mirror.blobs(&blobs, move |batch| parse(batch, &unread)).await?);
+        let known = self.facts.values().filter(|facts| !facts.is_left_out()).map(|facts| facts.scalars()).sum();
+        let reading = Arc::new(Mutex::new(Reading { scalars: known, ..Reading::default() }));
+        let (unread, work) = (Arc::new(unread), reading.clone());
+        mirror.blobs(&blobs, move |batch| parse::<()>(batch, &unread, &work)).await?;
+        self.facts.extend(std::mem::take(&mut lock(&reading).facts));
         Ok(())
     }
+}
+
+/// What has been read of files, without the largest as soon as all are too many.
+#[derive(Default)]
+struct Reading {
+    facts: HashMap<Key, Arc<Facts>>,
+    by_size: BTreeSet<(usize, Key)>,
+    /// How many there are in all.
+    scalars: usize,
+}
+
+impl Reading {
+    fn add(&mut self, key: Key, facts: Arc<Facts>) {
+        let scalars = facts.scalars();
+        if scalars > 0 {
+            self.by_size.insert((scalars, key.clone()));
+        }
+        self.scalars += scalars;
+        self.facts.insert(key, facts);
+        while self.scalars > MAX_SCALARS_IN_ALL
+            && let Some((scalars, key)) = self.by_size.pop_last()
+        {
+            self.facts.entry(key).and_modify(|facts| *facts = Arc::new(facts.left_out()));
+            self.scalars -= scalars;
+        }
+    }
+}
+
+fn lock(reading: &Mutex<Reading>) -> MutexGuard<'_, Reading> {
+    reading.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_read(entry: &TreeEntry) -> bool {
@@ -164,8 +228,7 @@ fn key(entry: &TreeEntry, settings: &Settings) -> Key {
     (entry.blob.clone(), (FileKind::of(&entry.path), is_named))
 }
 
-fn parse(batch: Vec<Blob>, unread: &HashMap<String, HashSet<Way>>) -> Vec<(Key, Arc<Facts>)> {
-    let mut parsed = Vec::new();
+fn parse<T>(batch: Vec<Blob>, unread: &HashMap<String, HashSet<Way>>, reading: &Mutex<Reading>) -> Vec<T> {
     // A file that holds nothing costs one facts for all.
     let nothing = Arc::new(Facts::default());
     for (blob, bytes) in batch {
@@ -175,8 +238,8 @@ fn parse(batch: Vec<Blob>, unread: &HashMap<String, HashSet<Way>>) -> Vec<(Key, 
                 Err(size) => Facts::too_large(way.0, *size),
             };
             let kept = if facts.is_empty() { nothing.clone() } else { Arc::new(facts) };
-            parsed.push(((blob.clone(), *way), kept));
+            lock(reading).add((blob.clone(), *way), kept);
         }
     }
-    parsed
+    Vec::new()
 }

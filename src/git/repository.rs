@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::Target;
 use crate::{
     domain::workload::{Workload, WorkloadId},
-    manifest::places::Rendered,
+    manifest::{ManifestError, places::Rendered},
     ports::{Clock, ClusterChange, ClusterError, NamespaceDefaults, Observed, Workloads},
 };
 
@@ -35,13 +35,13 @@ impl Repository {
     /// Tells of every workload, and then of what changes: after each push of ours, and where others may have pushed
     /// whenever `interval` is over. That costs one `ls-remote` if nobody has.
     pub async fn watch(self: Arc<Self>, interval: Duration, changes: mpsc::Sender<ClusterChange>) {
-        let (mut known, mut trouble, mut synced) = (BTreeMap::new(), HashSet::new(), false);
+        let (mut known, mut synced) = (BTreeMap::new(), false);
+        let (mut trouble, mut misplaced) = (HashSet::new(), HashSet::new());
         loop {
             let pushed = match self.look().await {
                 Ok((target, rendered)) => {
-                    let said =
-                        rendered.problems.iter().map(|(path, problem)| format!("{}: {problem}", path.escape_debug()));
-                    report(&mut trouble, said.collect(), "left alone in the repository");
+                    report(&mut trouble, shown(&rendered.problems), "left alone in the repository");
+                    report(&mut misplaced, shown(&rendered.misplaced), "an annotation that does not count");
                     for change in differences(&mut known, &rendered) {
                         if changes.send(change).await.is_err() {
                             return;
@@ -118,6 +118,10 @@ fn differences(known: &mut BTreeMap<WorkloadId, Workload>, rendered: &Rendered) 
         }
     }
     changes
+}
+
+fn shown(all: &[(Arc<str>, ManifestError)]) -> HashSet<String> {
+    all.iter().map(|(path, each)| format!("{}: {each}", path.escape_debug())).collect()
 }
 
 /// Says what has not been said before.

@@ -10,6 +10,7 @@ use std::ops::Range;
 mod edit;
 mod meta;
 mod metadata;
+mod misplaced;
 mod path;
 pub mod places;
 mod read;
@@ -26,6 +27,8 @@ pub use strays::{Stray, patch_paths, strays};
 
 /// The largest text that is read, in bytes.
 pub const MAX_BYTES: usize = 32 << 20;
+/// The most scalars, keys too, that one file may have to be read.
+pub const MAX_SCALARS: usize = 200_000;
 
 /// Why a text, or one workload in it, was not read. The caller adds the name of the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use super::{
     ManifestError, Place,
     meta::Meta,
+    misplaced,
     tree::{Id, Kind, Tree},
 };
 use crate::domain::workload::{Container, KINDS, KindSpec, Workload, WorkloadId, pull_secrets};
@@ -16,6 +17,8 @@ pub struct Manifests {
     pub workloads: Vec<Found>,
     /// The Namespaces.
     pub namespaces: Vec<NamespaceFound>,
+    /// Annotations of ours where they cannot count, and where they would.
+    pub misplaced: Vec<ManifestError>,
     /// Workloads that could not be read, and why; the others are not touched by it.
     pub problems: Vec<ManifestError>,
 }
@@ -143,6 +146,7 @@ fn visit<'t>(
 
 /// Keeps a workload or a Namespace.
 pub(super) fn manifest(tree: &Tree, object: &Object, found: &mut Manifests) -> Result<(), ManifestError> {
+    misplaced::find(tree, object, &mut found.misplaced);
     let node = object.node;
     if object.kind == "Namespace" && object.group.is_empty() {
         let Some(metadata) = get(tree, node, "metadata", Kind::Mapping)? else { return Ok(()) };

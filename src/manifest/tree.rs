@@ -10,14 +10,14 @@ use std::{
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag};
 
-use super::{MAX_BYTES, ManifestError, Place};
+use super::{MAX_BYTES, MAX_SCALARS, ManifestError, Place};
 use crate::domain::image::excerpt;
 
 /// The index of a node in its tree.
 pub(super) type Id = u32;
 
-/// More nodes than this are refused: each costs memory, and no manifest that people keep has as many.
-const MAX_NODES: usize = 4_000_000;
+/// More collections or comments are refused, as more scalars are: each costs memory.
+const MAX_OTHERS: usize = MAX_SCALARS;
 
 /// Every document of a text.
 pub(super) struct Tree<'a> {
@@ -29,6 +29,8 @@ pub(super) struct Tree<'a> {
     pub(super) documents: Vec<Document>,
     /// The bytes of each comment, in order of the text.
     pub(super) comments: Vec<Range<usize>>,
+    /// How many of the nodes are scalars, or aliases of such.
+    pub(super) scalars: usize,
 }
 
 /// A document: its marker and its root.
@@ -80,9 +82,9 @@ impl<'a> Tree<'a> {
             return Err(ManifestError::new(1, reason));
         }
         let mut options = granit_parser::options! { emit_anchor_events: true };
-        options.max_buffered_comment_events = MAX_NODES;
+        options.max_buffered_comment_events = MAX_OTHERS;
         let mut building = Building {
-            tree: Tree { text, nodes: Vec::new(), documents: Vec::new(), comments: Vec::new() },
+            tree: Tree { text, nodes: Vec::new(), documents: Vec::new(), comments: Vec::new(), scalars: 0 },
             open: Vec::new(),
             anchors: HashMap::new(),
             flow: 0,
@@ -241,6 +243,12 @@ struct Building<'a> {
     flow: usize,
 }
 
+/// Whether there is room for one more.
+fn within(there: usize, most: usize, what: &str, span: Span) -> Result<(), ManifestError> {
+    let reason = || format!("more than {most} {what}, which is more than is read of one file: split the file");
+    (there < most).then_some(()).ok_or_else(|| ManifestError::new(span.start.line(), reason()))
+}
+
 struct Open {
     id: Id,
     in_flow: bool,
@@ -257,7 +265,10 @@ impl<'a> Building<'a> {
                 let version = version.map(|v| (v.major, v.minor));
                 self.tree.documents.push(Document { root: self.next_id(), explicit, version });
             }
-            Event::Comment(..) => self.tree.comments.push(bytes),
+            Event::Comment(..) => {
+                within(self.tree.comments.len(), MAX_OTHERS, "comments", span)?;
+                self.tree.comments.push(bytes);
+            }
             Event::Scalar(value, style, anchor, tag) => {
                 // Where there is no value the parser says `~`; nothing is written there, so nothing is read.
                 let (value, bytes) =
@@ -316,9 +327,12 @@ impl<'a> Building<'a> {
         tag: Option<Cow<'a, Tag>>,
     ) -> Result<Id, ManifestError> {
         let id = self.next_id();
-        if id as usize >= MAX_NODES {
-            let reason = format!("more than {MAX_NODES} values: split the file");
-            return Err(ManifestError::new(span.start.line(), reason));
+        match kind {
+            Kind::Scalar(..) | Kind::Alias(_) => {
+                within(self.tree.scalars, MAX_SCALARS, "scalars", span)?;
+                self.tree.scalars += 1;
+            }
+            _ => within(id as usize - self.tree.scalars, MAX_OTHERS, "lists and mappings", span)?,
         }
         if anchor != 0 {
             self.anchors.insert(anchor, id);

@@ -514,6 +514,35 @@ fn a_file_that_is_too_large_is_left_alone() {
     assert!(Facts::read("a.yaml", &text).problems()[0].reason.contains("split the file"));
 }
 
+#[test]
+fn a_file_with_more_scalars_than_are_read_is_left_alone() {
+    let list = |item: &str, count| format!("image: team/web:1.0.0\nlist: [{}]\n", item.repeat(count));
+    let problems = |text: &str| Facts::read("values.yaml", text.as_bytes()).problems().to_vec();
+    assert_eq!(problems(&list("1,", manifest::MAX_SCALARS - 3)), []);
+    for (item, what) in [("1,", "scalars"), ("[],", "lists and mappings"), ("\n# a\n", "comments")] {
+        let found = problems(&list(item, manifest::MAX_SCALARS + 1));
+        assert!(found[0].reason.contains(&format!("more than 200000 {what}")), "{found:?}");
+    }
+}
+
+#[test]
+fn at_most_100_names_of_a_kustomization_are_patterns_and_each_can_be_compiled() {
+    let problems = |names: &[String]| {
+        let entries: String = names.iter().map(|name| format!("- {{name: '{name}', newTag: '1'}}\n")).collect();
+        let facts = Facts::read("kustomization.yaml", format!("images:\n{entries}").as_bytes());
+        facts.problems().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let mut names: Vec<String> = (0..100).map(|n| format!("team/.*-{n}")).collect();
+    names.push(names[0].clone());
+    assert_eq!(problems(&names), [""; 0]);
+    names.push("team/more.*".into());
+    assert!(problems(&names)[0].contains("more than 100 names of `images` are patterns"), "{:?}", problems(&names));
+    for name in ["team/(web", "([a-z]{1,99}){1,999}"] {
+        let found = problems(&[name.to_owned()]);
+        assert!(found.len() == 1 && found[0].contains("is no pattern for names of images"), "{found:?}");
+    }
+}
+
 /// The folders of a case in which a file of that name is, before and after the edit.
 fn edited_folders(name: impl Fn(&str) -> bool) -> Vec<(PathBuf, PathBuf, tempfile::TempDir)> {
     let mut found = Vec::new();

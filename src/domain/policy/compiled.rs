@@ -25,7 +25,7 @@ const OVERHEAD: usize = 512;
 
 /// A pattern in use by one decision.
 #[derive(Debug)]
-pub(super) struct Matcher {
+pub(crate) struct Matcher {
     regex: Regex,
     search: RefCell<Search>,
     /// Which group is named `order`, if one is.
@@ -48,8 +48,8 @@ pub(super) enum Part<'t> {
 }
 
 impl Matcher {
-    /// The pattern of that text, which the whole of it must match; compiled unless it is kept.
-    pub(super) fn of(text: &Arc<str>) -> Result<Self, Box<BuildError>> {
+    /// The pattern of that text; compiled unless it is kept.
+    pub(crate) fn of(text: &Arc<str>) -> Result<Self, Box<BuildError>> {
         let known = lock().get(text);
         let regex = match known {
             Some(regex) => regex,
@@ -64,8 +64,8 @@ impl Matcher {
         Ok(Self { regex, search, order })
     }
 
-    /// Whether the tag matches.
-    pub(super) fn matches(&self, tag: &str) -> bool {
+    /// Whether the tag, or the name, matches.
+    pub(crate) fn matches(&self, tag: &str) -> bool {
         let cache = &mut self.search.borrow_mut().cache;
         self.regex.search_half_with(cache, &Input::new(tag).earliest(true)).is_some()
     }

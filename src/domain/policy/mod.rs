@@ -17,6 +17,7 @@ mod semver;
 mod versions;
 
 pub use cases::{Example, ExampleTag, Failure, Vector};
+pub(crate) use compiled::Matcher;
 pub use file::{PolicyFile, RawOptions};
 pub use named::NamedPolicies;
 pub use options::{FlavourOption, Options, Order, PrereleaseOption};

@@ -18,6 +18,11 @@ impl Broken {
         let names: BTreeSet<&str> = text.split(|c| !is_part(c)).filter(|name| !name.is_empty()).collect();
         Self { line, names: names.into_iter().map(Box::from).collect() }
     }
+
+    /// One that takes in these.
+    pub(super) fn of(names: Vec<Box<str>>) -> Self {
+        Self { line: 1, names }
+    }
 }
 
 /// The files that broken kustomizations may render. `inside` gives the files and folders that the readable kustomization

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Found, MAX_BYTES, ManifestError, Manifests,
+        Found, MAX_BYTES, MAX_SCALARS, ManifestError, Manifests,
         edit::sealed,
         read::{each_object, manifest},
         tree::{Kind, Tree},
@@ -15,7 +15,8 @@ use super::{
     names::{FileKind, folder, join},
     patch::{self, Operation, Part},
     release::{self, Outer, Release},
-    values,
+    room::MAX_SCALARS_IN_ALL,
+    values::{self, MAX_FLAT, MAX_PATHS},
 };
 
 /// What one file holds that can name an image, without its text. It depends on nothing but the [`FileKind`] of its path,
@@ -32,7 +33,7 @@ pub struct Facts {
     pub(super) outer: Vec<Outer>,
     /// The operations of a patch.
     pub(super) operations: Vec<Operation>,
-    /// Images of a values file by convention.
+    /// Images by the conventions of values files.
     pub(super) values: Vec<Maker>,
     /// The scalars of a file that holds no object, by their paths.
     pub(super) flat: Vec<(Box<str>, Cell)>,
@@ -44,6 +45,10 @@ pub struct Facts {
     pub(super) sealed: Option<usize>,
     problems: Vec<ManifestError>,
     left_alone: Option<&'static str>,
+    /// How many scalars were read.
+    scalars: usize,
+    /// Whether nothing else is kept, for want of room.
+    is_left_out: bool,
 }
 
 /// More of one kind than this are not kept from one file.
@@ -91,6 +96,29 @@ impl Facts {
         facts
     }
 
+    /// What is kept of these where all files have more scalars than are read.
+    pub fn left_out(&self) -> Self {
+        let names = self.kustomization.iter().flat_map(|kustomization| kustomization.included());
+        let broken = self.kustomization.as_ref().map(|_| Box::new(Broken::of(names.map(Box::from).collect())));
+        let reason = format!(
+            "the files that hold images have more than {MAX_SCALARS_IN_ALL} scalars together, and the largest of them, as \
+             this one with {}, are left alone: split the repository, or say by `paths` what to read",
+            self.scalars
+        );
+        let problems = vec![ManifestError::new(1, reason)];
+        Self { broken, problems, scalars: self.scalars, is_left_out: true, ..Self::default() }
+    }
+
+    /// Whether there was no room for more than the reason.
+    pub fn is_left_out(&self) -> bool {
+        self.is_left_out
+    }
+
+    /// How many scalars count; none of a file that holds nothing.
+    pub fn scalars(&self) -> usize {
+        if self.is_empty() { 0 } else { self.scalars }
+    }
+
     /// Of what is no file, and why it is not read.
     pub fn left_alone(why: &'static str) -> Self {
         Self { left_alone: Some(why), ..Self::default() }
@@ -132,7 +160,10 @@ impl Facts {
             return facts;
         }
         match Tree::parse(text) {
-            Ok(tree) => facts.of_tree(kind, &tree, has_marker),
+            Ok(tree) => {
+                facts.scalars = tree.scalars;
+                facts.of_tree(kind, &tree, has_marker, is_named);
+            }
             Err(error) => {
                 // The templates of a chart are no YAML, and need not be.
                 facts.broken(kind, error.line, text);
@@ -157,7 +188,7 @@ impl Facts {
         let releases = self.releases.iter_mut().map(|release| limit(&mut release.values) + limit(&mut release.images));
         let more = images + releases.sum::<usize>() + limit(&mut self.values) + limit(&mut self.markers);
         let objects = limit(&mut self.manifests.workloads) + limit(&mut self.partial) + limit(&mut self.releases);
-        let more = more + objects + limit(&mut self.manifests.namespaces);
+        let more = more + objects + limit(&mut self.manifests.namespaces) + limit(&mut self.manifests.misplaced);
         let more = more + self.broken.as_mut().map_or(0, |broken| limit(&mut broken.names));
         let more = more + limit(&mut self.listed) + limit(&mut self.operations) + limit(&mut self.problems);
         if more > 0 {
@@ -173,7 +204,7 @@ impl Facts {
         }
     }
 
-    fn of_tree(&mut self, kind: FileKind, tree: &Tree, has_marker: bool) {
+    fn of_tree(&mut self, kind: FileKind, tree: &Tree, has_marker: bool, is_named: bool) {
         let source = Source::file(tree);
         self.sealed = sealed(tree).map(|key| tree.line(key));
         if kind == FileKind::Kustomization {
@@ -217,12 +248,12 @@ impl Facts {
             marker::of_tree(&source, &mut self.markers, &mut self.problems);
         }
         if !matches!(kind, FileKind::Kustomization | FileKind::Listed) {
-            self.plain_values(kind, &source);
+            self.plain_values(kind, &source, is_named);
         }
     }
 
     /// Values of a file that is no stream of Kubernetes objects.
-    fn plain_values(&mut self, kind: FileKind, source: &Source) {
+    fn plain_values(&mut self, kind: FileKind, source: &Source, is_named: bool) {
         let tree = source.tree;
         let [document] = tree.documents.as_slice() else { return };
         let root = document.root;
@@ -233,12 +264,22 @@ impl Facts {
         if tree.node(root).kind != Kind::Mapping || is_object("apiVersion") && is_object("kind") {
             return;
         }
-        if kind == FileKind::Values {
+        // By another name they count where an entry of `supercargo.yaml` names the file.
+        if matches!(kind, FileKind::Values | FileKind::Yaml) {
             self.values = values::images(source, root);
         }
         // Dashboards and the like are JSON, and large.
         if kind != FileKind::Json {
-            self.flat = values::flat(source, root, "").unwrap_or_default();
+            let most = if is_named { MAX_SCALARS } else { MAX_FLAT };
+            let flat = values::flat(source, root, "", most);
+            if is_named && flat.is_none() {
+                let reason = format!(
+                    "the paths of these values take more than {MAX_PATHS} bytes, so that no rule of `values` finds one: \
+                     split the file"
+                );
+                self.problems.push(ManifestError::new(1, reason));
+            }
+            self.flat = flat.unwrap_or_default();
         }
     }
 
@@ -260,9 +301,12 @@ impl Facts {
             sealed: _,
             problems,
             left_alone,
+            scalars: _,
+            is_left_out: _,
         } = self;
         manifests.workloads.is_empty()
             && manifests.namespaces.is_empty()
+            && manifests.misplaced.is_empty()
             && partial.is_empty()
             && kustomization.is_none()
             && broken.is_none()
@@ -281,9 +325,7 @@ impl Facts {
     /// The files that a kustomization at this path takes in, and the kustomizations that there may be in folders.
     pub fn included(&self, path: &str) -> Vec<String> {
         let Some(kustomization) = &self.kustomization else { return Vec::new() };
-        let lists = [&kustomization.resources, &kustomization.components].into_iter().flatten().map(|item| &item.name);
-        let patches = kustomization.patches.iter().filter_map(|patch| patch.file.as_ref());
-        let included: Vec<String> = lists.chain(patches).filter_map(|name| join(folder(path), name)).collect();
+        let included: Vec<String> = kustomization.included().filter_map(|name| join(folder(path), name)).collect();
         let files = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
         let in_folder = |folder: &String| {
             files.map(|file| if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") })

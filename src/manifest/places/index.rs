@@ -10,7 +10,7 @@ use super::{
     cell::{At, Cell, Maker, Name, split},
     made::of_outside,
     marker::{self, Says},
-    names::folder,
+    names::{FileKind, folder},
     patch::Doubt,
     release::Release,
     release_patch,
@@ -36,6 +36,8 @@ pub struct Index<'f> {
     /// Every image that is rendered, once somebody asks.
     pub(super) images: OnceLock<HashMap<Repository, Vec<Draft<'f>>>>,
     pub(super) values: HashMap<Repository, Vec<Draft<'f>>>,
+    /// The same of files by other names.
+    pub(super) other_values: HashMap<Repository, Vec<Draft<'f>>>,
     /// Entries of `images` for what kustomizations take from elsewhere.
     pub(super) entries: HashMap<Repository, Vec<Draft<'f>>>,
     pub(super) configured: HashMap<Repository, Vec<Draft<'f>>>,
@@ -80,7 +82,7 @@ impl<'f> Index<'f> {
             let kind = rendering.found.workload.id.kind.as_str();
             by_name.entry((kind, rendering.id.name.clone())).or_default().push(index);
         }
-        let (mut releases, mut values) = (Vec::new(), HashMap::new());
+        let (mut releases, mut values, mut other_values) = (Vec::new(), HashMap::new(), HashMap::new());
         let mut markers: HashMap<_, Vec<Marked>> = HashMap::new();
         let mut released: HashMap<_, Vec<(usize, bool, Draft)>> = HashMap::new();
         let mut by_instance: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -132,7 +134,8 @@ impl<'f> Index<'f> {
                     releases.push(target(&kustomizations, release, chain, options));
                 }
             }
-            add(&mut values, facts.values.iter().filter_map(|maker| Draft::new(path, maker.clone())));
+            let by_name = if FileKind::of(path) == FileKind::Values { &mut values } else { &mut other_values };
+            add(by_name, facts.values.iter().filter_map(|maker| Draft::new(path, maker.clone())));
         }
         let marked = files.iter().flat_map(|(path, facts)| facts.markers.iter().map(move |marker| (&**path, marker)));
         let never = marked.filter(|(_, marker)| marker.says.is_never());
@@ -157,6 +160,7 @@ impl<'f> Index<'f> {
             never,
             images,
             values,
+            other_values,
             configured,
         }
     }

@@ -1,8 +1,6 @@
 //! A kustomization as it is written: what it renders, and what it does to images.
 
-use std::sync::OnceLock;
-
-use regex::{Regex, RegexBuilder};
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     super::{
@@ -14,7 +12,7 @@ use super::{
     cell::{At, Cell, Source, is_unset, split},
     patch::Patch,
 };
-use crate::domain::image::excerpt;
+use crate::domain::{image::excerpt, policy::Matcher};
 
 /// What a kustomization says that concerns an image.
 #[derive(Debug, Default)]
@@ -54,26 +52,30 @@ pub(super) struct Entry {
     pub(super) digest: Cell,
     /// What comes after the tag where neither is set.
     pub(super) suffix: Option<Cell>,
-    pattern: OnceLock<Option<Regex>>,
+    /// What an image must match where the name is a pattern.
+    pattern: Option<Arc<str>>,
 }
 
-/// A compiled pattern is at most so large, in bytes.
-const MAX_PATTERN: usize = 256 << 10;
+/// More patterns than this are not read from the `images` of one object: each may have to be compiled for each image.
+const MAX_PATTERNS: usize = 100;
+
+impl Kustomization {
+    /// The files and folders that it takes in, as they are named.
+    pub(super) fn included(&self) -> impl Iterator<Item = &str> {
+        let lists = [&self.resources, &self.components].into_iter().flatten().map(|item| &*item.name);
+        lists.chain(self.patches.iter().filter_map(|patch| patch.file.as_deref()))
+    }
+}
 
 impl Entry {
     /// Whether it is for an image: as Kustomize has it, its name is a pattern for the image's name, or for all of it.
     pub(super) fn matches(&self, image: &str) -> bool {
-        let is_special = |c: char| "*+?()[]{}|^$\\:@".contains(c);
-        if !self.name.contains(is_special) {
+        let Some(pattern) = &self.pattern else {
             let own = split(image).0;
             let is_same = |(a, b): (u8, u8)| a == b || a == b'.';
             return own.len() == self.name.len() && self.name.bytes().zip(own.bytes()).all(is_same);
-        }
-        let pattern = self.pattern.get_or_init(|| {
-            let text = format!("^{}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", self.name);
-            RegexBuilder::new(&text).size_limit(MAX_PATTERN).build().ok()
-        });
-        pattern.as_ref().is_some_and(|pattern| pattern.is_match(image))
+        };
+        Matcher::of(pattern).is_ok_and(|pattern| pattern.matches(image))
     }
 
     /// Whether there is a key for the tag or the digest, if also without a value.
@@ -85,9 +87,9 @@ impl Entry {
 /// The entries of `images` in objects of Flux.
 pub(super) fn entries(source: &Source, of: Id, problems: &mut Vec<ManifestError>) -> Result<Vec<Entry>, ManifestError> {
     let Some(list) = get(source.tree, of, "images", Kind::Sequence)? else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
+    let (mut found, mut patterns) = (Vec::new(), HashSet::new());
     for item in mappings(source.tree, list) {
-        match entry(source, item) {
+        match entry(source, item, &mut patterns) {
             Ok(entry) => found.extend(entry),
             Err(problem) => problems.push(problem),
         }
@@ -163,7 +165,27 @@ pub(super) fn mappings(tree: &Tree, list: Id) -> impl Iterator<Item = Id> {
     tree.children(list).map(|item| tree.resolve(item)).filter(|item| tree.node(*item).kind == Kind::Mapping)
 }
 
-fn entry(source: &Source, item: Id) -> Result<Option<Entry>, ManifestError> {
+/// The pattern that the name of an entry is, if it is one: patterns are compiled here once, to know that they can be.
+fn pattern(line: usize, name: &str, patterns: &mut HashSet<Arc<str>>) -> Result<Option<Arc<str>>, ManifestError> {
+    if !name.contains(|c: char| "*+?()[]{}|^$\\:@".contains(c)) {
+        return Ok(None);
+    }
+    let text: Arc<str> = format!("^{name}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$").into();
+    if patterns.contains(&text) {
+        return Ok(Some(text));
+    }
+    let wrong = |reason| Err(ManifestError::new(line, reason));
+    if patterns.len() == MAX_PATTERNS {
+        return wrong(format!("more than {MAX_PATTERNS} names of `images` are patterns: join some with `(a|b)`"));
+    }
+    if Matcher::of(&text).is_err() {
+        return wrong(format!("`{}` is no pattern for names of images, or is too large a one", excerpt(name)));
+    }
+    patterns.insert(text.clone());
+    Ok(Some(text))
+}
+
+fn entry(source: &Source, item: Id, patterns: &mut HashSet<Arc<str>>) -> Result<Option<Entry>, ManifestError> {
     let tree = source.tree;
     let is_known = |key: &str| matches!(key, "name" | "newName" | "newTag" | "digest" | "tagSuffix");
     let unknown = tree.entries_of(item).find(|(key, _)| !tree.scalar(*key).is_some_and(is_known));
@@ -186,7 +208,7 @@ fn entry(source: &Source, item: Id) -> Result<Option<Entry>, ManifestError> {
         digest: digest.unwrap_or(add_digest),
         new_name: new_name.filter(|name| !is_unset(&name.value)),
         suffix: cell("tagSuffix")?.filter(|suffix| !is_unset(&suffix.value)),
-        pattern: OnceLock::new(),
+        pattern: pattern(name.line, &name.value, patterns)?,
         name: name.value,
     }))
 }

@@ -9,9 +9,9 @@
 //!   prerelease: allow     # and every other annotation's key
 //! ```
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use globset::{Glob, GlobMatcher};
+use globset::Glob;
 
 use super::super::{
     ManifestError,
@@ -19,7 +19,10 @@ use super::super::{
     tree::{Id, Kind, Tree},
 };
 use super::kustomization::mappings;
-use crate::domain::image::{Repository, excerpt};
+use crate::domain::{
+    image::{Repository, excerpt},
+    policy::Matcher,
+};
 
 /// The name of the file.
 pub(super) const FILE: &str = "supercargo.yaml";
@@ -30,13 +33,14 @@ pub(super) struct Listed {
     pub(super) line: usize,
     pub(super) name: String,
     pub(super) repository: Repository,
-    pub(super) files: Option<GlobMatcher>,
+    /// The pattern of the files' paths.
+    pub(super) files: Option<Arc<str>>,
     pub(super) annotations: BTreeMap<String, String>,
 }
 
 impl Listed {
     pub(super) fn covers(&self, path: &str) -> bool {
-        self.files.as_ref().is_none_or(|files| files.is_match(path))
+        self.files.as_ref().is_none_or(|files| Matcher::of(files).is_ok_and(|files| files.matches(path)))
     }
 }
 
@@ -70,8 +74,9 @@ fn entry(tree: &Tree, item: Id) -> Result<Listed, ManifestError> {
     let image = text(tree, item, "image")?.ok_or_else(|| wrong("`image`, the repository, is missing".into()))?;
     let repository = Repository::parse(image).map_err(|error| wrong(error.to_string()))?;
     let files = text(tree, item, "files")?.map(|glob| {
-        let bad = |_| wrong(format!("`{}` is no glob of paths", excerpt(glob)));
-        Glob::new(glob).map(|glob| glob.compile_matcher()).map_err(bad)
+        let pattern: Option<Arc<str>> = Glob::new(glob).ok().map(|glob| glob.regex().into());
+        let known = pattern.filter(|pattern| Matcher::of(pattern).is_ok());
+        known.ok_or_else(|| wrong(format!("`{}` is no glob of paths, or is too large a one", excerpt(glob))))
     });
     let name = text(tree, item, "name")?.unwrap_or(image).to_owned();
     let mut annotations = BTreeMap::new();

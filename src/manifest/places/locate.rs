@@ -105,6 +105,9 @@ impl<'f> Index<'f> {
         drafts.retain(fits);
         if drafts.is_empty() {
             drafts = self.values.get(repository).cloned().unwrap_or_default();
+            if listed.files.is_some() {
+                drafts.extend(self.other_values.get(repository).into_iter().flatten().cloned());
+            }
             drafts.retain(fits);
         }
         Ok(drafts)
@@ -244,9 +247,23 @@ impl<'f> Index<'f> {
             }
         }
         format!(
-            "no file defines the image of {workload}, container {name}, and none marks or holds {}{}",
+            "no file defines the image of {workload}, container {name}, and none marks or holds {}{}{}",
             from.repository,
+            self.by_other_names(&from.repository),
             self.left_alone()
+        )
+    }
+
+    /// The files that hold the repository as values files do, and are called otherwise.
+    pub(super) fn by_other_names(&self, repository: &Repository) -> String {
+        let Some(drafts) = self.other_values.get(repository) else { return String::new() };
+        let shown: Vec<String> =
+            drafts.iter().take(MAX_LEFT_ALONE).map(|draft| format!("{}:{}", excerpt(draft.path), draft.line)).collect();
+        let more = drafts.len().saturating_sub(shown.len());
+        let more = if more > 0 { format!(", and {more} more places") } else { String::new() };
+        format!(
+            "; {}{more} does, but is no values file by its name: name it by `files` of an entry of `supercargo.yaml`",
+            shown.join(", ")
         )
     }
 

@@ -32,6 +32,7 @@ mod release;
 mod release_patch;
 mod render;
 mod rendered;
+mod room;
 mod select;
 mod shared;
 mod subject;
@@ -42,6 +43,7 @@ pub use cell::SpotEdit;
 pub use facts::Facts;
 pub use index::Index;
 pub use names::FileKind;
+pub use room::{MAX_SCALARS_IN_ALL, Room};
 pub use shared::{Sharer, Sharers};
 
 /// The files of a repository by path: relative to its root, with `/` between folders.
@@ -156,6 +158,8 @@ pub struct Rendered {
     pub workloads: Vec<(Workload, Arc<str>, usize)>,
     /// The Namespaces that have defaults.
     pub namespaces: Vec<NamespaceFound>,
+    /// Annotations of ours where they cannot count, by file.
+    pub misplaced: Vec<(Arc<str>, ManifestError)>,
     /// What could not be read, by file.
     pub problems: Vec<(Arc<str>, ManifestError)>,
 }

@@ -15,7 +15,7 @@ pub enum FileKind {
     Chart,
     /// YAML in a folder `templates`, which may be none.
     Template,
-    /// Values by their name (`values.yaml`, `values-prod.yaml`, `prod.values.yaml`).
+    /// Values by their name (`values.yaml`, `values-prod.yaml`, `prod.values.yaml`, `web-values-prod.yaml`).
     Values,
     /// `supercargo.yaml` at the root.
     Listed,
@@ -84,7 +84,7 @@ impl FileKind {
         let is_docker = |word: &str| stem == word || ending == word || lower.starts_with(word);
         match ending {
             "yaml" | "yml" if folders.split('/').any(|folder| folder == "templates") => Self::Template,
-            "yaml" | "yml" | "json" if stem.starts_with("values") || stem.ends_with("values") => Self::Values,
+            "yaml" | "yml" | "json" if stem.contains("values") => Self::Values,
             "yaml" | "yml" => Self::Yaml,
             "json" => Self::Json,
             _ if TEXTS.contains(&ending) => Self::Text,
@@ -125,6 +125,8 @@ mod tests {
     #[case("Kustomization", FileKind::Kustomization)]
     #[case("chart/values-prod.yaml", FileKind::Values)]
     #[case("prod.values.yml", FileKind::Values)]
+    #[case("web-values-prod.yaml", FileKind::Values)]
+    #[case("env/dev.yaml", FileKind::Yaml)]
     #[case("chart/templates/a/values.yaml", FileKind::Template)]
     #[case("a.json", FileKind::Json)]
     #[case("supercargo.yaml", FileKind::Listed)]

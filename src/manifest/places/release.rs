@@ -11,7 +11,7 @@ use super::{
     kustomization::{Entry, entries, mappings},
     marker::{self, Marker},
     names::join,
-    values,
+    values::{self, MAX_FLAT},
 };
 
 /// An object that sets images of what it deploys.
@@ -130,7 +130,7 @@ fn helm_release(source: &Source, node: Id, problems: &mut Vec<ManifestError>) ->
         is_flux: true,
         values: values.map(|values| values::images(source, values)).unwrap_or_default(),
         images: Vec::new(),
-        flat: values.and_then(|values| values::flat(source, values, ".spec.values")).unwrap_or_default(),
+        flat: values.and_then(|values| values::flat(source, values, ".spec.values", MAX_FLAT)).unwrap_or_default(),
         markers: Vec::new(),
     })
 }
@@ -187,11 +187,13 @@ fn helm_values(
     let tree = source.tree;
     if let Some(object) = child(tree, Some(helm), "valuesObject")? {
         release.values.extend(values::images(source, object));
-        release.flat.extend(values::flat(source, object, &format!("{path}.valuesObject")).unwrap_or_default());
+        release
+            .flat
+            .extend(values::flat(source, object, &format!("{path}.valuesObject"), MAX_FLAT).unwrap_or_default());
     }
     if let Some(list) = get(tree, helm, "parameters", Kind::Sequence)? {
         release.values.extend(values::parameters(source, list));
-        release.flat.extend(values::flat(source, list, &format!("{path}.parameters")).unwrap_or_default());
+        release.flat.extend(values::flat(source, list, &format!("{path}.parameters"), MAX_FLAT).unwrap_or_default());
     }
     // In a patch that is a text itself, a text is too deep.
     let Some(node) = tree.get(helm, "values")?.filter(|_| source.outer().is_none()) else { return Ok(()) };
@@ -202,7 +204,9 @@ fn helm_values(
             let Some(root) = inner.documents.first().map(|document| document.root) else { return Ok(()) };
             marker::of_tree(&inner_source, &mut release.markers, problems);
             release.values.extend(values::images(&inner_source, root));
-            release.flat.extend(values::flat(&inner_source, root, &format!("{path}.values")).unwrap_or_default());
+            release
+                .flat
+                .extend(values::flat(&inner_source, root, &format!("{path}.values"), MAX_FLAT).unwrap_or_default());
         }
         Err(error) => {
             let reason = format!("in the text of `values`: {}", error.reason);

@@ -29,6 +29,7 @@ impl Index<'_> {
         let mut rendered = Rendered::default();
         for (path, facts) in self.files {
             rendered.problems.extend(facts.problems().iter().map(|problem| (path.clone(), problem.clone())));
+            rendered.misplaced.extend(facts.manifests.misplaced.iter().map(|each| (path.clone(), each.clone())));
             rendered.namespaces.extend(facts.manifests.namespaces.iter().cloned());
         }
         for (path, missing) in &self.kustomizations.missing {
@@ -119,7 +120,8 @@ impl Index<'_> {
         let drafts: Vec<_> = drafts.into_iter().filter(|draft| !self.is_never(draft)).collect();
         let versioned = drafts.iter().find(|draft| draft.holds.tag.is_some() || draft.holds.digest.is_some());
         let Some(draft) = versioned.or(drafts.first()) else {
-            return Err(format!("no file that this covers holds the image {}", listed.repository));
+            let others = self.by_other_names(&listed.repository);
+            return Err(format!("no file that this covers holds the image {}{others}", listed.repository));
         };
         Ok(pseudo(name, listed.annotations.clone(), [(container, draft.holds.to_string())]))
     }

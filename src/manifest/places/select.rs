@@ -1,6 +1,6 @@
 //! Which objects the `target` of a patch selects.
 
-use regex::{Regex, RegexBuilder};
+use std::sync::Arc;
 
 use super::{
     super::{
@@ -10,6 +10,7 @@ use super::{
     },
     subject::Subject,
 };
+use crate::domain::policy::Matcher;
 
 /// What a patch is for; what is not given may be anything.
 #[derive(Debug)]
@@ -68,15 +69,12 @@ fn all(each: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
     known
 }
 
-/// What the regex of one name may take, in bytes.
-const MAX_SIZE: usize = 1 << 17;
-
 /// A regex that Kustomize anchors at both ends.
 #[derive(Debug)]
 enum Pattern {
     Any,
     Text(Box<str>),
-    Regex(Box<Regex>),
+    Regex(Arc<str>),
     /// One that is not understood here.
     Unknown,
 }
@@ -90,8 +88,8 @@ impl Pattern {
         if text.chars().all(is_plain) {
             return Self::Text(text.into());
         }
-        let built = RegexBuilder::new(&format!("^(?:{text})$")).size_limit(MAX_SIZE).build();
-        built.map_or(Self::Unknown, |regex| Self::Regex(Box::new(regex)))
+        let text = format!("^(?:{text})$").into();
+        if Matcher::of(&text).is_ok() { Self::Regex(text) } else { Self::Unknown }
     }
 
     /// Whether it matches one of them.
@@ -99,7 +97,10 @@ impl Pattern {
         match self {
             Self::Any => Some(true),
             Self::Text(text) => Some(values.contains(&&**text)),
-            Self::Regex(regex) => Some(values.iter().any(|value| regex.is_match(value))),
+            Self::Regex(text) => {
+                let matcher = Matcher::of(text).ok()?;
+                Some(values.iter().any(|value| matcher.matches(value)))
+            }
             Self::Unknown => None,
         }
     }

@@ -10,8 +10,11 @@ use super::{
 /// Deeper values are not read.
 const MAX_DEPTH: usize = 64;
 
-/// More scalars than this are not kept by their paths.
+/// More scalars than this are not kept by their paths, of a file whose values nobody names.
 pub(super) const MAX_FLAT: usize = 2_000;
+
+/// What the paths of one file may take, in bytes.
+pub(super) const MAX_PATHS: usize = 16 << 20;
 
 /// The images below a node: `image: repository:tag`; `repository` and `tag` (with `registry` and `digest`) in one
 /// mapping; `name` and `tag` under a key that ends in `image`.
@@ -106,13 +109,14 @@ pub(super) fn parameters(source: &Source, list: Id) -> Vec<Maker> {
 }
 
 /// Every scalar below a node that may be part of an image, by its path ([`super::super::Path::key`]); none if they are
-/// too many.
-pub(super) fn flat(source: &Source, root: Id, prefix: &str) -> Option<Vec<(Box<str>, Cell)>> {
+/// more than `most`.
+pub(super) fn flat(source: &Source, root: Id, prefix: &str, most: usize) -> Option<Vec<(Box<str>, Cell)>> {
     let tree: &Tree = source.tree;
-    let mut found = Vec::new();
+    let (mut found, mut bytes) = (Vec::new(), 0);
     let mut open = vec![(root, prefix.to_owned(), 0)];
     while let Some((node, path, depth)) = open.pop() {
         let is_deep = depth >= MAX_DEPTH || path.len() > 512;
+        let before = open.len();
         match tree.node(node).kind {
             Kind::Mapping if !is_deep => {
                 for (key, value) in tree.entries(node) {
@@ -133,7 +137,8 @@ pub(super) fn flat(source: &Source, root: Id, prefix: &str) -> Option<Vec<(Box<s
                 }
             }
         }
-        if found.len() > MAX_FLAT || open.len() > MAX_FLAT {
+        bytes += open.iter().skip(before).map(|(_, path, _)| path.len()).sum::<usize>();
+        if found.len() > most || open.len() > most || bytes > MAX_PATHS {
             return None;
         }
     }

@@ -485,6 +485,28 @@ async fn files_that_cannot_be_read_are_named_where_a_workload_has_no_other_place
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_largest_files_are_named_and_left_alone_where_all_hold_more_than_is_read() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let large = |name: &str| format!("{}list: [{}]\n", manifest(name, "1.0.0"), "1,".repeat(195_000));
+    let texts: Vec<(String, String)> = (0..11).map(|n| (format!("a{n:02}.yaml"), large(&format!("a{n:02}")))).collect();
+    let web = manifest("web", "1.0.0");
+    let mut files: Vec<(&str, &[u8])> = texts.iter().map(|(path, text)| (&**path, text.as_bytes())).collect();
+    files.push(("web.yaml", web.as_bytes()));
+    let repo = server.create("deploy", &files);
+    let target = target(settings(&server.url("deploy"), folder.path()));
+    let Outcome::Blocked(reason) = one(&target, plan("a10", "1.0.0", "1.1.0")).await else { panic!() };
+    assert!(reason.message.contains("a10.yaml:1: the files that hold images have more than 2000000"), "{reason:?}");
+    for name in ["web", "a09"] {
+        let outcome = one(&target, plan(name, "1.0.0", "1.1.0")).await;
+        assert!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
+    }
+    // When there is room again, it is read.
+    repo.put(&[("a00.yaml", Put::Gone)], "Make room", PERSON);
+    let outcome = one(&target, plan("a10", "1.0.0", "1.1.0")).await;
+    assert!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobodys_commit_is_lost_while_twenty_people_push() {
     const PEOPLE: usize = 20;
     const UPDATES: usize = 200;
