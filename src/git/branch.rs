@@ -3,6 +3,7 @@
 use super::{
     command::GitError,
     mirror::{FETCH, Mirror, Pushed},
+    own::{Made, WHO},
 };
 
 /// The end of a request's branch.
@@ -10,8 +11,8 @@ use super::{
 pub(super) struct Tip {
     /// The commit.
     pub(super) commit: String,
-    /// The e-mail address of whoever made it as it is.
-    pub(super) email: String,
+    /// Whether it is ours as it is.
+    pub(super) is_own: bool,
     /// Its whole message.
     pub(super) message: String,
 }
@@ -30,10 +31,14 @@ impl Mirror {
                 return Err(GitError::Broken("the branch of the request moves".to_owned()));
             }
         }
-        let shown = self.git.local(&["log", "-1", "--format=%ce%n%B", &commit], b"").await?;
+        let shown = self.git.local(&["log", "-1", &format!("--format={WHO}%x00%B"), &commit], b"").await?;
         let shown = String::from_utf8_lossy(&shown);
-        let (email, message) = shown.split_once('\n').unwrap_or((&shown, ""));
-        Ok(Some(Tip { commit, email: email.to_owned(), message: message.to_owned() }))
+        let fields: Vec<&str> = shown.splitn(5, '\0').collect();
+        let [an, ae, cn, ce, message] = fields[..] else {
+            return Err(GitError::Broken(format!("git log: commit {commit} is not shown as asked")));
+        };
+        let is_own = self.own(&[Made { commit: &commit, who: [an, ae, cn, ce] }]).await? == [true];
+        Ok(Some(Tip { message: message.to_owned(), is_own, commit }))
     }
 
     /// The commit that a branch of the server has now.

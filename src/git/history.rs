@@ -1,10 +1,19 @@
-//! What our own commits set: trailers tell, so that nothing is set again that a person moved back.
+//! What our own commits set: trailers tell, so that nothing is set again that a person moved back. In commits of others
+//! they are text.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
-use super::find::Asked;
+use super::{
+    find::Asked,
+    forges::{Request, RequestState},
+    own::Made,
+    proposal::{Marks, Memo, mark},
+};
 use crate::domain::{
     image::ImageRef,
     target::Write,
@@ -18,6 +27,22 @@ pub(super) const UPDATE: &str = "Supercargo-Update";
 pub(super) const CHANGE: &str = "Supercargo-Change";
 /// The trailer of a workload's label `app.kubernetes.io/instance`, on branches of requests.
 pub(super) const INSTANCE: &str = "Supercargo-Instance";
+
+/// A commit of the branch, and the values of our trailers in it.
+#[derive(Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) made: Made<'a>,
+    trailers: &'a str,
+}
+
+/// Commits that the forge made of requests of ours that were merged, and the changes that these held. A squashed or
+/// rebased commit has the forge or a person as its committer.
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    /// The branches whose requests the forge has listed.
+    pub(super) listed: HashSet<String>,
+    held: HashMap<String, Marks>,
+}
 
 /// What commits of ours set for each container, the newest first.
 #[derive(Debug, Default)]
@@ -79,17 +104,42 @@ fn unworded(word: &str) -> String {
     name
 }
 
+impl<'a> Entry<'a> {
+    /// Reads commit, author, committer and the values of our trailers, each on a line of its own. NUL ends each of them,
+    /// and no message can hold it. Those without such a trailer are left out.
+    pub(super) fn read(log: &'a str) -> Vec<Self> {
+        let fields: Vec<&str> = log.split('\0').collect();
+        let (entries, _) = fields.as_chunks();
+        let entries = entries
+            .iter()
+            .map(|&[commit, an, ae, cn, ce, trailers]| Self { made: Made { commit, who: [an, ae, cn, ce] }, trailers });
+        entries.filter(|entry| !entry.trailers.trim().is_empty()).collect()
+    }
+}
+
+impl Merged {
+    /// Takes in what the forge says of a request, if it is merged.
+    pub(super) fn note(&mut self, request: &Request) {
+        if request.state == RequestState::Merged
+            && let Some(commit) = &request.merge_commit
+        {
+            self.held.insert(commit.clone(), Memo::read(&request.body).holds);
+        }
+    }
+}
+
 impl History {
-    /// Reads `%H%x00` and the values of our trailers, each on a line of its own; commits end with `%x01`, newest first.
-    pub(super) fn parse(log: &str) -> Self {
+    /// What the trailers of these commits tell, newest first; of one that is not ours only what a merged request held.
+    pub(super) fn new<'a>(entries: impl IntoIterator<Item = (&'a Entry<'a>, bool)>, merged: &Merged) -> Self {
         let mut history = Self::default();
-        for entry in log.split('\u{1}') {
-            let Some((commit, trailers)) = entry.trim_start().split_once('\0') else { continue };
+        for (Entry { made: Made { commit, .. }, trailers }, is_own) in entries {
+            let held = merged.held.get(*commit);
             for line in trailers.lines() {
-                let mut parts = line.trim().rsplitn(3, ' ');
-                let (Some(to), Some(_), Some(key)) = (parts.next(), parts.next(), parts.next()) else { continue };
-                let Ok(to) = ImageRef::parse(to) else { continue };
-                history.0.entry(key.to_owned()).or_default().push(Set { to, commit: commit.to_owned() });
+                let Some((workload, change)) = read(line.trim()) else { continue };
+                if is_own || held.is_some_and(|held| held.contains(&mark(&workload, &change))) {
+                    let set = Set { to: change.to.clone(), commit: (*commit).to_owned() };
+                    history.0.entry(key(&workload, &change)).or_default().push(set);
+                }
             }
         }
         history
@@ -203,9 +253,12 @@ mod tests {
         let change =
             |from: &str, to: &str| Change { container: "app".into(), init: false, from: image(from), to: image(to) };
         let (old, new) = (change("1", "2"), change("2", "3"));
-        let log =
-            format!("bbb\0{}\n\u{1}\nccc\0\n\u{1}\naaa\0{}\n\u{1}", trailer(&workload, &new), trailer(&workload, &old));
-        let history = History::parse(&log);
+        let who = "a\0a@b\0a\0a@b";
+        let (newer, older) = (trailer(&workload, &new), trailer(&workload, &old));
+        let log = format!("bbb\0{who}\0{newer}\n\0ccc\0{who}\0\0ddd\0{who}\0{older}\n\0aaa\0{who}\0{older}\n\0");
+        let entries = Entry::read(&log);
+        assert_eq!(entries.iter().map(|entry| entry.made.commit).collect::<Vec<_>>(), ["bbb", "ddd", "aaa"]);
+        let history = History::new(entries.iter().zip([true, false, true]), &Merged::default());
         let sets = [Set { to: image("3"), commit: "bbb".into() }, Set { to: image("2"), commit: "aaa".into() }];
         assert_eq!(history.of(&workload, &old), sets);
         let other = Change { init: true, ..old };

@@ -5,8 +5,9 @@ use std::{fs, io, path::PathBuf};
 
 use super::{
     command::GitError,
-    history::{CHANGE, History},
+    history::{CHANGE, Entry, History, Merged},
     mirror::{FETCH, Mirror, TIP},
+    own::{Made, WHO},
 };
 
 /// How far back our own commits are looked for.
@@ -30,21 +31,31 @@ impl Log {
 }
 
 impl Mirror {
-    /// What our own commits set, as far back as is looked for.
-    pub(super) async fn history(&mut self, commit: &str) -> Result<History, GitError> {
+    /// What our own commits set, as far back as is looked for, and those that the forge made of `merged` requests.
+    pub(super) async fn history(&mut self, commit: &str, merged: &Merged) -> Result<History, GitError> {
         if self.log.newest.as_deref() != Some(commit) {
             self.make_log().await?;
             self.fetch_log().await?;
             self.log.newest = Some(commit.to_owned());
         }
-        let format = format!("--format=%H%x00%(trailers:key={CHANGE},valueonly)%x01");
+        let format = format!("--format=%H%x00{WHO}%x00%(trailers:key={CHANGE},valueonly)");
         let folder = self.log_folder();
-        let args = ["--git-dir", &folder, "log", "-n", DEPTH, &format, commit];
+        let args = ["--git-dir", &folder, "log", "-z", "-n", DEPTH, &format, commit];
         // Our own commits are in the clone.
         let objects = self.settings.folder.join("objects").display().to_string();
         let more = vec![("GIT_ALTERNATE_OBJECT_DIRECTORIES".to_owned(), objects)];
         let log = self.git.tool("git", &args, b"", more).await.map_err(|error| GitError::Broken(error.to_string()))?;
-        Ok(History::parse(&String::from_utf8_lossy(&log)))
+        let log = String::from_utf8_lossy(&log);
+        let entries = Entry::read(&log);
+        let made: Vec<Made<'_>> = entries.iter().map(|entry| entry.made).collect();
+        let own = self.own(&made).await?;
+        Ok(History::new(entries.iter().zip(own), merged))
+    }
+
+    /// The variable that lets the clone see these commits too.
+    pub(super) fn log_objects(&self) -> Vec<(String, String)> {
+        let objects = self.settings.folder.join("log/objects").display().to_string();
+        self.log.is_made.then(|| ("GIT_ALTERNATE_OBJECT_DIRECTORIES".to_owned(), objects)).into_iter().collect()
     }
 
     /// Brings it up to the branch, if it is there; beside the clone, when the branch has moved.

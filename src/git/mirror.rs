@@ -5,6 +5,7 @@ use std::{collections::HashSet, fs, io, sync::Arc, time::Duration};
 use super::{
     command::{Git, GitError},
     log::Log,
+    own::Own,
     settings::Settings,
 };
 use crate::{domain::image::excerpt, ports::Clock};
@@ -39,6 +40,7 @@ pub(super) struct Mirror {
     /// Whether the server sent everything, as it knows no filters.
     pub(super) whole: bool,
     pub(super) log: Log,
+    pub(super) own: Own,
 }
 
 /// What came of a push.
@@ -55,8 +57,8 @@ pub(super) enum Pushed {
 impl Mirror {
     pub(super) fn new(settings: Arc<Settings>, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
         let git = Git::new(settings.clone(), clock.clone(), inherited);
-        let (blobs, log) = (HashSet::new(), Log::default());
-        Self { git, settings, clock, lock: None, head: None, made: 0, blobs, whole: false, log }
+        let (blobs, log, own) = (HashSet::new(), Log::default(), Own::default());
+        Self { git, settings, clock, lock: None, head: None, made: 0, blobs, whole: false, log, own }
     }
 
     /// Forgets the clone, so that the next use makes it anew.

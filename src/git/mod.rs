@@ -15,6 +15,7 @@
 //! | [`forges`] | requests to merge, at GitHub, GitLab, Gitea and Forgejo |
 //! | `poke` | tells deployers of a push |
 //! | `signing` | signatures of commits, by ssh-keygen and gpg |
+//! | `own` | which commits are ours: by author, committer and signature |
 //! | `origin` | what changed in the sources of images, for what a request says |
 //! | `proposal` | what a request says, and what it notes for us |
 //! | `request` | one request for a target and a group |
@@ -35,6 +36,7 @@ mod message;
 mod mirror;
 mod objects;
 mod origin;
+mod own;
 mod poke;
 mod proposal;
 mod repository;

@@ -143,8 +143,7 @@ impl Mirror {
         message: &str,
     ) -> Result<String, GitError> {
         let tree = self.with(parent, files).await?;
-        let (name, email) = &self.settings.author;
-        let (name, email) = (format!("user.name={name}"), format!("user.email={email}"));
+        let (name, email) = self.identity();
         let args = ["-c", &name, "-c", &email, "commit-tree", &tree, "-p", parent, "-F", "-"];
         let commit = match &self.settings.signing {
             None => self.git.local(&args, message.as_bytes()).await?,

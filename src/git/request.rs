@@ -121,13 +121,21 @@ pub(super) async fn round(
     let (write, group) = (first.update.write.clone(), first.update.group.clone());
     let branch = branch_of(&target.settings.name, group.as_ref());
     // Before the base branch is read, so that what was merged is there.
-    let known = Known::new(requests.forge.find(&branch).await?);
+    let newest = requests.forge.find(&branch).await?;
+    if let Some(newest) = &newest {
+        if !work.merged.listed.contains(&branch) {
+            requests.forge.merged(&branch).await?.iter().for_each(|merged| work.merged.note(merged));
+            work.merged.listed.insert(branch.clone());
+        }
+        work.merged.note(newest);
+    }
+    let known = Known::new(newest);
     let head = target.read(work).await?;
     let tip = work.mirror.tip(&branch).await?;
     // What somebody has amended is no longer ours.
     let held = tip
         .as_ref()
-        .filter(|tip| tip.email == target.settings.author.1)
+        .filter(|tip| tip.is_own)
         .map(|tip| brought(&tip.message, &write, group.as_ref(), target.clock.now()));
     let held = held.unwrap_or_default();
 
@@ -234,8 +242,9 @@ async fn propose(
         if let Some(tip) = tip.filter(|tip| held.is_empty() && !is_merged(tip)) {
             let short: String = tip.commit.chars().take(12).collect();
             let why = format!(
-                "the branch {branch} ends in commit {short} of somebody else, which is left alone: merge it, or delete \
-                 the branch (a request that is closed by that refuses what it holds)"
+                "the branch {branch} ends in commit {short}, which is left alone, as by its author, its committer or its \
+                 signature it is of somebody else: merge it, or delete the branch (a request that is closed by that \
+                 refuses what it holds)"
             );
             return Ok(Brought::InTheWay(Reason::new(Code::GitConflict, why)));
         }

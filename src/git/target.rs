@@ -13,6 +13,7 @@ use super::{
     command::GitError,
     files::Snapshot,
     find::{Asked, Finding, Places, edit, find, paths},
+    history::Merged,
     mirror::{Mirror, Pushed},
     objects::{Blob, TreeEntry},
     poke::{self, Push},
@@ -44,6 +45,8 @@ pub struct Target {
 pub(super) struct Work {
     pub(super) mirror: Mirror,
     pub(super) snapshot: Snapshot,
+    /// What the forge has told of requests that were merged.
+    pub(super) merged: Merged,
     /// What a commit renders, where somebody has asked.
     rendered: Option<(String, Arc<Rendered>)>,
 }
@@ -70,7 +73,7 @@ impl Target {
     pub fn new(settings: Settings, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
         let settings = Arc::new(settings);
         let mirror = Mirror::new(settings.clone(), clock.clone(), inherited);
-        let work = Work { mirror, snapshot: Snapshot::default(), rendered: None };
+        let work = Work { mirror, snapshot: Snapshot::default(), merged: Merged::default(), rendered: None };
         Self { settings, clock, requests: None, pushed: Notify::new(), work: Mutex::new(work) }
     }
 
@@ -191,7 +194,7 @@ impl Target {
         head: &str,
         asked: &Arc<Vec<Asked>>,
     ) -> Result<Vec<Finding>, GitError> {
-        let history = Arc::new(work.mirror.history(head).await?);
+        let history = Arc::new(work.mirror.history(head, &work.merged).await?);
         let (asked, files, settings) = (asked.clone(), work.snapshot.files.clone(), self.settings.clone());
         let found = tokio::task::spawn_blocking(move || find(&asked, &files, &settings, &history)).await;
         found.map_err(|_| GitError::Broken("the search for the images broke".to_owned()))

@@ -13,7 +13,7 @@ use super::{
     error::ForgeError,
     for_each,
     http::{Dialect, Http},
-    left_out, marked, newest, reviewers_body, unmarked,
+    left_out, marked, newest, only_merged, reviewers_body, unmarked,
 };
 
 pub(super) const KIND: Kind = Kind {
@@ -133,23 +133,29 @@ impl Gitea {
 
     /// The newest of a branch in that state, if it is among the newest thousand of all.
     async fn list(&self, branch: &str, state: &str) -> Result<Option<Request>, ForgeError> {
-        let Self(http) = self;
         for page in 1..=MAX_PAGES {
-            let mut url = http.repos(&["pulls"]);
-            url.query_pairs_mut()
-                .append_pair("state", state)
-                .append_pair("base_branch", &http.base)
-                .append_pair("limit", PAGE)
-                .append_pair("page", &page.to_string());
-            let pulls: Vec<Pull> = http.json(Method::GET, url, None, "the pull requests").await?;
-            let is_last = pulls.is_empty();
-            let own = pulls.into_iter().filter(|pull| pull.is_own(branch, &http.base));
-            let found = newest(own.map(Pull::request));
+            let (own, is_last) = self.page(branch, state, page).await?;
+            let found = newest(own);
             if found.is_some() || is_last {
                 return Ok(found);
             }
         }
         Ok(None)
+    }
+
+    /// Those of a branch on that page of all, and whether there is no page after it.
+    async fn page(&self, branch: &str, state: &str, page: usize) -> Result<(Vec<Request>, bool), ForgeError> {
+        let Self(http) = self;
+        let mut url = http.repos(&["pulls"]);
+        url.query_pairs_mut()
+            .append_pair("state", state)
+            .append_pair("base_branch", &http.base)
+            .append_pair("limit", PAGE)
+            .append_pair("page", &page.to_string());
+        let pulls: Vec<Pull> = http.json(Method::GET, url, None, "the pull requests").await?;
+        let is_last = pulls.is_empty();
+        let own = pulls.into_iter().filter(|pull| pull.is_own(branch, &http.base));
+        Ok((own.map(Pull::request).collect(), is_last))
     }
 
     /// The ids of labels, of the repository or of its organisation, and notes on those that are not there.
@@ -209,6 +215,10 @@ impl Gitea {
 impl Forge for Gitea {
     fn find<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Option<Request>, ForgeError>> {
         Box::pin(self.newest(branch))
+    }
+
+    fn merged<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Vec<Request>, ForgeError>> {
+        Box::pin(async move { Ok(only_merged(self.page(branch, "closed", 1).await?.0)) })
     }
 
     fn open<'a>(&'a self, new: &'a NewRequest) -> BoxFuture<'a, Result<Opened, ForgeError>> {

@@ -14,7 +14,7 @@ use super::{
     error::{ForgeError, foreign},
     for_each,
     http::{Answer, Dialect, Http},
-    left_out, newest, reviewers_body,
+    left_out, newest, only_merged, reviewers_body,
 };
 
 pub(super) const KIND: Kind = Kind {
@@ -132,7 +132,7 @@ impl Pull {
 
 impl Github {
     /// "List pull requests": those of a branch, newest first. GitHub allows one that is open.
-    async fn list(&self, branch: &str, state: &str) -> Result<Option<Request>, ForgeError> {
+    async fn list(&self, branch: &str, state: &str) -> Result<Vec<Request>, ForgeError> {
         let Self(http) = self;
         let owner = http.repository.split('/').next().unwrap_or_default();
         let mut url = http.repos(&["pulls"]);
@@ -144,7 +144,7 @@ impl Github {
             .append_pair("direction", "desc")
             .append_pair("per_page", "30");
         let pulls: Vec<Pull> = http.json(Method::GET, url, None, "the pull requests of a branch").await?;
-        Ok(newest(pulls.into_iter().filter(Pull::is_own).map(Pull::request)))
+        Ok(pulls.into_iter().filter(Pull::is_own).map(Pull::request).collect())
     }
 
     /// What "Create a pull request" does not take: labels, reviewers, assignees.
@@ -205,7 +205,11 @@ impl Github {
 
 impl Forge for Github {
     fn find<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Option<Request>, ForgeError>> {
-        Box::pin(self.list(branch, "all"))
+        Box::pin(async move { Ok(newest(self.list(branch, "all").await?)) })
+    }
+
+    fn merged<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Vec<Request>, ForgeError>> {
+        Box::pin(async move { Ok(only_merged(self.list(branch, "closed").await?)) })
     }
 
     fn open<'a>(&'a self, new: &'a NewRequest) -> BoxFuture<'a, Result<Opened, ForgeError>> {
@@ -227,7 +231,7 @@ impl Forge for Github {
                 answer = http.send(Method::POST, http.repos(&["pulls"]), Some(&body), what).await?;
             }
             if says(&answer, "already exists") {
-                let request = self.list(&new.head, "open").await?.ok_or_else(|| answer.error())?;
+                let request = newest(self.list(&new.head, "open").await?).ok_or_else(|| answer.error())?;
                 return Ok(Opened { request, is_new: false, notes: Vec::new() });
             }
             let request = answer.json::<Pull>()?.request();

@@ -12,7 +12,7 @@ use super::{
     Forge, Kind, NewRequest, Opened, Request, RequestState, difference,
     error::ForgeError,
     http::{Dialect, Http},
-    left_out, marked, newest, unmarked,
+    left_out, marked, newest, only_merged, unmarked,
 };
 
 pub(super) const KIND: Kind = Kind {
@@ -89,7 +89,7 @@ impl Merge {
             body: self.description.unwrap_or_default(),
             draft: self.draft,
             head_commit: self.sha.unwrap_or_default(),
-            merge_commit: self.merge_commit_sha.or(self.squash_commit_sha),
+            merge_commit: self.squash_commit_sha.or(self.merge_commit_sha),
             closed_by: by.map(|user| user.username).filter(|_| state != RequestState::Open),
             auto_merge: self.merge_when_pipeline_succeeds,
         }
@@ -102,7 +102,7 @@ impl Gitlab {
     }
 
     /// "List project merge requests": those of a branch, newest first. GitLab allows one that is open.
-    async fn list(&self, branch: &str, state: &str) -> Result<Option<Request>, ForgeError> {
+    async fn list(&self, branch: &str, state: &str) -> Result<Vec<Request>, ForgeError> {
         let mut url = self.url(&[]);
         url.query_pairs_mut()
             .append_pair("state", state)
@@ -112,7 +112,7 @@ impl Gitlab {
             .append_pair("sort", "desc")
             .append_pair("per_page", "30");
         let merges: Vec<Merge> = self.0.json(Method::GET, url, None, "the merge requests of a branch").await?;
-        Ok(newest(merges.into_iter().filter(Merge::is_own).map(Merge::request)))
+        Ok(merges.into_iter().filter(Merge::is_own).map(Merge::request).collect())
     }
 
     /// Users by name, and notes on those who are not there.
@@ -145,7 +145,11 @@ fn passed_over(kind: &str, wanted: &[User], there: &[User]) -> Vec<String> {
 
 impl Forge for Gitlab {
     fn find<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Option<Request>, ForgeError>> {
-        Box::pin(self.list(branch, "all"))
+        Box::pin(async move { Ok(newest(self.list(branch, "all").await?)) })
+    }
+
+    fn merged<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Vec<Request>, ForgeError>> {
+        Box::pin(async move { Ok(only_merged(self.list(branch, "merged").await?)) })
     }
 
     fn open<'a>(&'a self, new: &'a NewRequest) -> BoxFuture<'a, Result<Opened, ForgeError>> {
@@ -169,7 +173,7 @@ impl Forge for Gitlab {
             });
             let answer = self.0.send(Method::POST, self.url(&[]), Some(&body), "opening a merge request").await?;
             if answer.status == StatusCode::CONFLICT {
-                let request = self.list(&new.head, "opened").await?.ok_or_else(|| answer.error())?;
+                let request = newest(self.list(&new.head, "opened").await?).ok_or_else(|| answer.error())?;
                 return Ok(Opened { request, is_new: false, notes: Vec::new() });
             }
             let merge: Merge = answer.json()?;

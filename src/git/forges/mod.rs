@@ -72,6 +72,9 @@ pub trait Forge: Send + Sync {
     /// another.
     fn find<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Option<Request>, ForgeError>>;
 
+    /// The newest requests from that branch that were merged, as many as the forge lists at once.
+    fn merged<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Vec<Request>, ForgeError>>;
+
     /// Opens a request, or returns the one that is open already.
     fn open<'a>(&'a self, new: &'a NewRequest) -> BoxFuture<'a, Result<Opened, ForgeError>>;
 
@@ -109,7 +112,7 @@ pub struct Request {
     pub draft: bool,
     /// The commit at its branch's end; the last one it had, where the branch is gone.
     pub head_commit: String,
-    /// The commit that brought it into the base branch, where the forge tells.
+    /// The commit that brought it into the base branch, where the forge tells: the one that has its message.
     pub merge_commit: Option<String>,
     /// Who closed or merged it: GitLab tells, Gitea sometimes of merged ones, GitHub not.
     pub closed_by: Option<String>,
@@ -161,6 +164,10 @@ pub struct Opened {
 /// The one to go by: the open one, else the newest.
 fn newest(requests: impl IntoIterator<Item = Request>) -> Option<Request> {
     requests.into_iter().max_by_key(|request| (request.state == RequestState::Open, request.number))
+}
+
+fn only_merged(requests: impl IntoIterator<Item = Request>) -> Vec<Request> {
+    requests.into_iter().filter(|request| request.state == RequestState::Merged).collect()
 }
 
 /// What of title and body differs from `present`, as the fields of a change; nothing if nothing does. `mark` is that of

@@ -122,6 +122,10 @@ async fn one_that_was_merged_is_found_also_without_its_branch() {
     assert_eq!((&merged.head_commit, merged.closed_by.as_deref()), (&request.head_commit, Some(BOSS)));
     let main = bench.repo.api(Method::GET, "/branches/main", &Value::Null).await;
     assert_eq!(merged.merge_commit.as_deref(), main["commit"]["id"].as_str());
+    let all = bench.forge.merged(BRANCH).await.unwrap();
+    let told: Vec<_> = all.iter().map(|request| (request.number, &request.merge_commit, &request.body)).collect();
+    assert_eq!(told, [(merged.number, &merged.merge_commit, &merged.body)]);
+    assert_eq!(bench.forge.merged("supercargo/other").await.unwrap(), []);
 }
 
 #[tokio::test]

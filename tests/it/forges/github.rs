@@ -204,6 +204,7 @@ async fn a_request_is_opened_once_found_updated_and_closed() {
     let merged = forge.find("supercargo/web").await.unwrap().unwrap();
     assert_eq!((merged.number, merged.state), (2, RequestState::Merged));
     assert_eq!(merged.merge_commit.as_deref(), Some("e5bd3914e2e596debea16f433f57875b5b90bcd6"));
+    assert_eq!(forge.merged("supercargo/web").await.unwrap(), [merged]);
     // One that a person has opened again counts before a newer one.
     hub.lock().unwrap().pulls[0]["state"] = json!("open");
     assert_eq!(forge.find("supercargo/web").await.unwrap().unwrap().number, 1);

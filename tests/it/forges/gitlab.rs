@@ -164,6 +164,7 @@ async fn a_request_is_opened_once_found_updated_and_closed() {
     let merged = forge.find("supercargo/web").await.unwrap().unwrap();
     assert_eq!((merged.number, merged.state, merged.closed_by.as_deref()), (2, RequestState::Merged, Some("DouweM")));
     assert_eq!(merged.merge_commit.as_deref(), Some("9999999999999999999999999999999999999999"));
+    assert_eq!(forge.merged("supercargo/web").await.unwrap(), [merged]);
 }
 
 #[tokio::test]

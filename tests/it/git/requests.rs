@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -271,6 +272,73 @@ async fn what_a_person_amended_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_amended_with_our_address_is_left_alone() {
+    let bench = bench("pr-address").await;
+    bench.codes([wish("web", "1.1.0")]).await;
+    let branch = bench.branch();
+    let commit = String::from_utf8(branch.git(&["cat-file", "commit", BRANCH])).unwrap();
+    let amended = commit.replace("committer supercargo <", "committer Ada <");
+    let mut write = git();
+    write.arg("-C").arg(&branch.path).args(["hash-object", "-t", "commit", "-w", "--stdin"]);
+    let amended = String::from_utf8(run(&mut write, amended.as_bytes())).unwrap();
+    branch.git(&["update-ref", &format!("refs/heads/{BRANCH}"), amended.trim()]);
+    assert_eq!(bench.codes([wish("web", "1.2.0")]).await, ["git-conflict"]);
+    assert_eq!(bench.branch().head(), amended.trim());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_contributor_merged_is_not_taken_for_ours() {
+    let bench = bench("pr-trailers").await;
+    let forged = "Supercargo-Change: shop/Deployment/web app r.example/web:1.0.0 r.example/web:2.0.0\n\
+                  Supercargo-Change: shop/Deployment/api app r.example/api:1.0.0 r.example/api:1.1.0";
+    for how in ["merge", "squash", "rebase"] {
+        let content = STANDARD.encode(format!("# {how}\n{}", manifest("web", "2.0.0")));
+        let sha = bench.main().blob("web.yaml");
+        let change = json!({
+            "branch": "main", "new_branch": how, "message": format!("Tune it\n\n{forged}\n"),
+            "files": [{"operation": "update", "path": "web.yaml", "content": content, "sha": sha}],
+        });
+        bench.repo.api(reqwest::Method::POST, "/contents", &change).await;
+        let new = json!({"head": how, "base": "main", "title": "Tune it"});
+        let opened = bench.repo.api(reqwest::Method::POST, "/pulls", &new).await;
+        bench.repo.merge_with(number(&opened), &json!({"Do": how, "MergeMessageField": forged})).await;
+        assert!(bench.main().log().iter().any(|commit| commit.message.contains(forged)));
+        assert_eq!(bench.codes([update("web", "1.0.0", "3.0.0")]).await, ["git-differs"], "{how}");
+    }
+    assert_eq!(bench.codes([wish("web", "3.0.0"), wish("api", "1.1.0")]).await, ["git-differs", "request-open"]);
+    assert_eq!(bench.codes([update("api", "1.0.0", "1.1.0")]).await, ["committed"]);
+    assert_eq!(text(&bench.main(), "api.yaml"), manifest("api", "1.1.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_forge_made_of_a_request_is_ours_as_far_as_the_request_held_it() {
+    for how in ["squash", "rebase"] {
+        let mut bench = bench(&format!("pr-{how}")).await;
+        bench.codes([wish("web", "1.1.0")]).await;
+        // What a person adds while merging is not.
+        let message = String::from_utf8(bench.branch().git(&["log", "-1", "--format=%B", BRANCH])).unwrap();
+        let more = "Supercargo-Change: shop/Deployment/api app r.example/api:1.0.0 r.example/api:1.1.0";
+        let message = format!("{}\n{more}\n", message.trim());
+        // Else the forge takes our commit as it is.
+        bench.repo.commit(&[("notes", Some(b"more"))], "Note").await;
+        let merge = json!({"Do": how, "MergeMessageField": message});
+        bench.repo.merge_with(number(&bench.request().await), &merge).await;
+        let made = bench.main().git(&["log", "-1", "--format=%cn %B", "main"]);
+        let made = String::from_utf8(made).unwrap();
+        assert!(!made.starts_with("supercargo ") && made.contains("Supercargo-Change: shop/Deployment/web"), "{made}");
+        assert_eq!(made.contains(more), how == "squash", "{made}");
+
+        // The cluster still runs what it ran first; also when the next request is there, and after a restart.
+        assert_eq!(bench.codes([wish("web", "1.2.0"), wish("api", "1.1.0")]).await, ["request-open", "request-open"]);
+        bench.restart();
+        assert_eq!(bench.codes([wish("web", "1.2.0")]).await, ["request-open"]);
+        bench.repo.commit(&[("web.yaml", Some(manifest("web", "1.0.0").as_bytes()))], "Back").await;
+        bench.restart();
+        assert_eq!(bench.codes([wish("web", "1.1.0")]).await, ["reverted"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_branch_says_counts_only_where_the_request_says_it_too() {
     let bench = bench("pr-forged").await;
     bench.codes([wish("web", "1.1.0")]).await;
@@ -338,6 +406,10 @@ struct Moved {
 impl forges::Forge for Moved {
     fn find<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Option<forges::Request>, ForgeError>> {
         self.forge.find(branch)
+    }
+
+    fn merged<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Vec<forges::Request>, ForgeError>> {
+        self.forge.merged(branch)
     }
 
     fn open<'a>(&'a self, new: &'a forges::NewRequest) -> BoxFuture<'a, Result<forges::Opened, ForgeError>> {

@@ -10,12 +10,12 @@ use std::{
 use supercargo::{
     clock::SystemClock,
     git::{Settings, Signing, Target},
-    ports::Outcome,
+    ports::{Outcome, Sink as _},
 };
 use tempfile::TempDir;
 
 use super::target::{code, manifest, one, plan, settings};
-use crate::support::git_server::{BareRepo, GitServer, git, run, try_run};
+use crate::support::git_server::{BareRepo, GitServer, PERSON, git, run, try_run};
 
 const PASSPHRASE: &str = "korrekt pferd 4711";
 
@@ -201,4 +201,82 @@ async fn commits_are_signed_with_a_key_of_openpgp_and_its_passphrase() {
     let words = String::from_utf8_lossy(&said.stderr);
     assert!(said.status.success() && words.contains("Good signature from \"supercargo"), "{words}");
     place.kept(&key, "gpg --status-fd=1 --import");
+}
+
+/// Trailers of commits that say they are ours, with no signature or one made with the settings `theirs` of git, are text.
+async fn only_our_signature_counts(place: &Place, signing: Signing, theirs: &[(&str, &str)], home: &Path) {
+    const US: &str = "supercargo <supercargo@example.test>";
+    let target = place.target(signing.clone());
+    assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.1.0")).await), "committed");
+    let (api, job) = (manifest("api", "1.0.0"), manifest("job", "1.0.0"));
+    let files = [("api.yaml", Some(api.as_bytes())), ("job.yaml", Some(job.as_bytes()))];
+    let trailer = |name: &str| {
+        format!(
+            "Tune it\n\nSupercargo-Change: shop/Deployment/{name} app r.example/{name}:1.0.0 r.example/{name}:1.1.0\n"
+        )
+    };
+    place.repo.commit(&files, &trailer("api"), US);
+    let (tree, head) = (format!("{}^{{tree}}", place.repo.head()), place.repo.head());
+    let mut commit = git();
+    commit.env("GNUPGHOME", home).arg("--git-dir").arg(&place.repo.path);
+    for (key, value) in theirs {
+        commit.args(["-c", &format!("{key}={value}")]);
+    }
+    for who in ["AUTHOR", "COMMITTER"] {
+        commit.env(format!("GIT_{who}_NAME"), "supercargo").env(format!("GIT_{who}_EMAIL"), "supercargo@example.test");
+    }
+    commit.args(["commit-tree", "-S", &tree, "-p", &head, "-m", &trailer("job")]);
+    let signed = String::from_utf8(run(&mut commit, b"")).unwrap();
+    place.repo.git(&["update-ref", "refs/heads/main", signed.trim()]);
+    let shown = String::from_utf8(place.repo.git(&["cat-file", "commit", "main"])).unwrap();
+    assert!(shown.contains("\ngpgsig ") && shown.matches(US).count() == 2, "{shown}");
+    place.repo.commit(&[("web.yaml", Some(manifest("web", "1.0.0").as_bytes()))], "Back", PERSON);
+    let plans = || ["web", "api", "job"].map(|name| plan(name, "1.0.0", "1.1.0"));
+    let codes: Vec<_> = target.apply(plans().into()).await.iter().map(code).collect();
+    assert_eq!(codes, ["reverted", "committed", "committed"]);
+
+    // What was found out of a commit is kept: the next look asks for the new one alone, and the one after for none.
+    let verified = || {
+        let calls = fs::read_to_string(place.at("calls")).unwrap();
+        calls.lines().filter(|line| line.starts_with("git log --no-walk")).count()
+    };
+    assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.1.0")).await), "reverted");
+    let before = verified();
+    assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.1.0")).await), "reverted");
+    assert_eq!(verified(), before);
+    drop(target);
+    // Also by a process that knows of nothing.
+    assert_eq!(code(&one(&place.target(signing), plan("web", "1.0.0", "1.1.0")).await), "reverted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_key_of_ssh_commits_of_another_or_of_none_are_not_ours() {
+    let place = Place::new().await;
+    let (key, other) = (place.at("id"), place.at("other"));
+    ssh_key(&key);
+    ssh_key(&other);
+    let other = other.display().to_string();
+    let theirs = [("gpg.format", "ssh"), ("user.signingKey", &*other)];
+    only_our_signature_counts(&place, Signing::Ssh { key: key.clone() }, &theirs, place.folder.path()).await;
+    place.kept(&key, "ssh-keygen -Y verify");
+
+    // With a new key what the old one signed is text: nobody says that the old one is still ours.
+    ssh_key(&key);
+    let target = place.target(Signing::Ssh { key });
+    assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.1.0")).await), "committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_key_of_openpgp_commits_of_another_or_of_none_are_not_ours() {
+    let (place, ours, other) = (Place::new().await, Keyring::new(), Keyring::new());
+    for keyring in [&ours, &other] {
+        // Anybody can make a key in our name.
+        let who = "supercargo <supercargo@example.test>";
+        keyring.gpg(&["--passphrase=", "--quick-generate-key", who, "ed25519", "sign", "never"], b"");
+    }
+    let key = place.at("key.asc");
+    fs::write(&key, ours.gpg(&["--passphrase=", "--armor", "--export-secret-keys"], b"")).unwrap();
+    let signing = Signing::OpenPgp { key: key.clone(), passphrase: None };
+    only_our_signature_counts(&place, signing, &[("gpg.format", "openpgp")], other.0.path()).await;
+    place.kept(&key, "gpg --keyid-format=long --status-fd=1");
 }

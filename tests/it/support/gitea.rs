@@ -216,9 +216,14 @@ impl Repo {
 
     /// Merges a pull request, as soon as Gitea has found out that it can be.
     pub(crate) async fn merge(&self, number: u64, how: &str) {
+        self.merge_with(number, &json!({"Do": how})).await;
+    }
+
+    /// Merges it as "Merge a pull request" is told.
+    pub(crate) async fn merge_with(&self, number: u64, how: &Value) {
         let path = format!("/repos/{BOSS}/{}/pulls/{number}/merge", self.name);
         eventually("the pull request is merged", async || {
-            let (status, answer) = self.gitea.api(&self.gitea.token, Method::POST, &path, &json!({"Do": how})).await;
+            let (status, answer) = self.gitea.api(&self.gitea.token, Method::POST, &path, how).await;
             assert!(status == 200 || answer["message"] == "Please try again later", "{path}: {status} {answer}");
             (status == 200).then_some(())
         })
