@@ -74,7 +74,7 @@
 //! | `config` | `domain` `logging` | `clap` `globset` `jiff` `regex` `secrecy` `serde` `serde_saphyr` `sha2` `thiserror` | `process` |
 //! | `pool` | `ports` | `tokio::task` | `env` `fs` `net` `process` |
 //! | `clock` | `ports` | `futures` `jiff` `rustix::time` `tokio::time` | `env` `fs` `net` `process` |
-//! | `logging` | | `clap` `thiserror` `tracing` `tracing_subscriber` | `env` `fs` `net` `process` |
+//! | `logging` | `domain::text` | `clap` `thiserror` `tracing` `tracing_subscriber` | `env` `fs` `net` `process` |
 //! | `cli` | everything | | |
 //! | `app` | everything | | |
 //!

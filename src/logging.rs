@@ -3,10 +3,22 @@
 //! In JSON each line has `timestamp` (RFC 3339, UTC), `level`, `target`, `message`, and the event's own fields beside
 //! them.
 
-use std::io::{self, IsTerminal};
+use std::{
+    fmt::{self, Write as _},
+    io::{self, IsTerminal},
+};
 
-use tracing::Subscriber;
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing::{Subscriber, field::Field};
+use tracing_subscriber::{
+    EnvFilter,
+    field::MakeExt,
+    fmt::{
+        MakeWriter,
+        format::{Writer, debug_fn},
+    },
+};
+
+use crate::domain::text::{escape, is_hidden};
 
 /// What is logged where nothing else is asked for.
 pub const DEFAULT_FILTER: &str = "info";
@@ -57,13 +69,60 @@ where
     for (_, silent) in TOLD_BY_US.iter().filter(|(library, _)| !filter.contains(library)) {
         parsed = parsed.add_directive(silent.parse().map_err(|_| refused())?);
     }
-    let lines = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(writer).with_ansi(colour);
+    let lines = tracing_subscriber::fmt().with_env_filter(parsed).with_ansi(colour);
     Ok(match format {
-        Format::Text => Box::new(lines.finish()),
+        Format::Text => Box::new(lines.fmt_fields(debug_fn(field).delimited(" ")).with_writer(writer).finish()),
         Format::Json => {
-            Box::new(lines.json().flatten_event(true).with_current_span(false).with_span_list(false).finish())
+            let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            Box::new(lines.with_writer(EscapedMaker(writer)).finish())
         }
     })
+}
+
+/// One field of a line of text. Whatever its value holds, it is one line, and steers no terminal.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = escape(&format!("{value:?}"));
+    match (field.name(), writer.has_ansi_escapes()) {
+        ("message", _) => write!(writer, "{value}"),
+        (name, true) => write!(writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m{value}"),
+        (name, false) => write!(writer, "{name}={value}"),
+    }
+}
+
+/// Where [`Escaped`] lines go.
+struct EscapedMaker<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for EscapedMaker<W> {
+    type Writer = Escaped<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Escaped(self.0.make_writer())
+    }
+}
+
+/// Writes lines of JSON. What is not seen stands only within texts, where JSON has an escape for it.
+struct Escaped<W>(W);
+
+impl<W: io::Write> io::Write for Escaped<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let mut line = String::with_capacity(text.len());
+        for c in text.chars() {
+            match c {
+                c if c != '\n' && is_hidden(c) => {
+                    // Writing to a String does not fail.
+                    c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| _ = write!(line, "\\u{unit:04x}"));
+                }
+                c => line.push(c),
+            }
+        }
+        self.0.write_all(line.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 #[cfg(test)]
@@ -134,6 +193,31 @@ mod tests {
     fn a_terminal_is_not_steered_by_what_is_logged() {
         let text = logged(Format::Text, "info", || tracing::info!(tag = "\u{1b}[2J", "\u{1b}]0;x\u{7}"));
         assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
+    }
+
+    #[rstest::rstest]
+    #[case(Format::Text, false)]
+    #[case(Format::Text, true)]
+    #[case(Format::Json, false)]
+    fn foreign_text_begins_no_line_and_hides_nothing(#[case] format: Format, #[case] colour: bool) {
+        let nasty = "minor\n2026-01-01T00:00:00Z  INFO forged\r\u{1b}[2J\u{7}\u{9b}\u{202e}\u{2066}\u{2028}\u{feff}";
+        let lines = Lines::default();
+        let to = lines.clone();
+        let subscriber = subscriber(format, "info", move || to.clone(), colour).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(policy = %nasty, debug = ?nasty, text = nasty, "said {nasty}");
+            tracing::info!("next");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        let ours = if colour { "\u{1b}" } else { "" };
+        let seen = |c: char| !is_hidden(c) || c == '\n' || ours.contains(c);
+        assert!(text.chars().all(seen), "{text:?}");
+        assert!(!text.contains("\u{1b}[2J"), "{text:?}");
+        if format == Format::Json {
+            let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+            assert_eq!(line["policy"], nasty);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{
-    output::{Output, print, structured, table, verdict},
+    output::{Output, lines, one_line, print, structured, table, verdict},
     survey::{self, block_on},
 };
 use crate::{
@@ -101,7 +101,7 @@ impl Args {
         if self.workload.is_some() || self.file.is_some() {
             let reports = block_on(self.reports(&config))?;
             let text = structured(self.output, &reports)?;
-            print(&text.unwrap_or_else(|| reports.iter().map(report_text).collect::<Vec<_>>().join("\n")))?;
+            print(&text.unwrap_or_else(|| lines(&reports.iter().map(report_text).collect::<Vec<_>>().join("\n"))))?;
             return Ok(ExitCode::SUCCESS);
         }
         match self.offline.explain(&config.named)? {
@@ -111,7 +111,7 @@ impl Args {
                 Ok(ExitCode::SUCCESS)
             }
             Err(error) => {
-                eprintln!("error: {error}");
+                eprintln!("error: {}", one_line(&error.to_string()));
                 Ok(ExitCode::from(2))
             }
         }
@@ -154,7 +154,7 @@ impl Args {
         };
         let folder = survey::folder(file, settings, &survey::local_registry(config)?).await?;
         for problem in &folder.problems {
-            eprintln!("{problem}");
+            eprintln!("{}", one_line(&problem.to_string()));
         }
         let mut found = folder.files.iter().flat_map(|file| &file.manifests.workloads);
         if !found.any(|found| is_asked(&found.workload.id)) {

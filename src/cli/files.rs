@@ -11,6 +11,7 @@ use anyhow::Context as _;
 
 use crate::{
     config::ConfigError,
+    domain::text::escape,
     manifest::{MAX_BYTES, ManifestError, Manifests},
 };
 
@@ -38,7 +39,7 @@ pub(super) struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display().to_string().escape_debug())?;
+        write!(f, "{}", escape(&self.path.display().to_string()))?;
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
@@ -270,7 +271,7 @@ impl Drop for Staged {
 /// What changes in a file, as a unified diff; empty if nothing does.
 pub(super) fn diff(path: &Path, old: &str, new: &str) -> String {
     let name = path.display().to_string();
-    let name = name.strip_prefix("./").unwrap_or(&name).trim_start_matches('/').escape_debug().to_string();
+    let name = escape(name.strip_prefix("./").unwrap_or(&name).trim_start_matches('/'));
     // By line feeds only, as `patch` and git have it: a carriage return alone ends no line to them.
     fn lines(text: &str) -> Vec<&str> {
         text.split_inclusive('\n').collect()

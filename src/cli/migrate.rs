@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     files::{self, ManifestFile, NewText},
-    output::print,
+    output::{lines, one_line, print},
     survey::{self, Scope, block_on},
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     domain::{
         image::excerpt,
         keel::{self, Item, Translation},
+        text::escape,
         workload::{Kind, Workload, WorkloadId},
     },
     manifest::{self, Found, Replace, Rewrite, Stray, Values},
@@ -49,7 +50,7 @@ impl Args {
         let Some(root) = &self.path else {
             let scope = Scope { namespace: self.namespace.clone(), all: self.all_namespaces, one: None };
             let workloads = block_on(survey::workloads(&self.cluster, &scope))?;
-            print(&cluster(&workloads))?;
+            print(&lines(&cluster(&workloads)))?;
             return Ok(ExitCode::SUCCESS);
         };
         let files::Loaded { files, problems, .. } = files::load(root)?;
@@ -73,7 +74,10 @@ impl Args {
         for problem in problems.iter().filter(|problem| mentions_keel(&problem.path)) {
             // Where keys are found in it, each of them counts.
             tally.left += usize::from(!strays.contains_key(&*problem.path));
-            eprintln!("{problem} (it mentions Keel, but cannot be read as a manifest: change it by hand)");
+            eprintln!(
+                "{} (it mentions Keel, but cannot be read as a manifest: change it by hand)",
+                one_line(&problem.to_string())
+            );
         }
         if self.write {
             let edits: Vec<NewText> =
@@ -81,7 +85,7 @@ impl Args {
             files::write(&edits)?;
         }
         let _ = writeln!(report, "{}", tally.summary(self.write));
-        print(&report)?;
+        print(&lines(&report))?;
         Ok(if self.write && tally.left > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
@@ -359,5 +363,5 @@ fn mentions_keel(path: &Path) -> bool {
 }
 
 fn shown(path: &Path) -> String {
-    path.display().to_string().escape_debug().to_string()
+    escape(&path.display().to_string())
 }

@@ -17,6 +17,7 @@ use crate::{
         plan::{Approved, Plan},
         reason::{Code, Reason},
         report::{Report, Verdict},
+        text::escape,
         update::{Phase, Update},
         workload::WorkloadId,
     },
@@ -85,10 +86,10 @@ pub(super) async fn look(
 ) -> anyhow::Result<Looked> {
     let rendered = target.workloads().await.map_err(anyhow::Error::msg)?;
     for (path, problem) in &rendered.problems {
-        eprintln!("{}:{}: {}", path.escape_debug(), problem.line, problem.reason);
+        eprintln!("{}:{}: {}", escape(path), problem.line, problem.reason);
     }
     for (path, note) in &rendered.misplaced {
-        eprintln!("{}:{}: {}", path.escape_debug(), note.line, note.reason);
+        eprintln!("{}:{}: {}", escape(path), note.line, note.reason);
     }
     let mut failed = !rendered.problems.is_empty();
     let places: HashMap<&WorkloadId, String> =

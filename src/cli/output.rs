@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::domain::{
     reason::Code,
     report::{Report, Verdict},
+    text::escape,
 };
 
 /// `-o`
@@ -105,10 +106,10 @@ fn dash(text: &str) -> String {
 
 /// Control characters would let foreign text forge lines or colours.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    escape(text)
 }
 
 /// The same, of a text of several lines.
 pub(super) fn lines(text: &str) -> String {
-    text.lines().map(one_line).collect::<Vec<_>>().join("\n")
+    text.split('\n').map(one_line).collect::<Vec<_>>().join("\n")
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
 
 use super::{
-    output::{Output, plan_table, print, structured},
+    output::{Output, one_line, plan_table, print, structured},
     survey::{self, block_on},
 };
 use crate::{
@@ -79,7 +79,7 @@ impl Args {
         let registry = survey::local_registry(config)?;
         let folder = survey::folder(path, &settings, &registry).await?;
         for problem in folder.problems.iter().chain(&folder.notes) {
-            eprintln!("{problem}");
+            eprintln!("{}", one_line(&problem.to_string()));
         }
         let reports = folder.surveyed.into_iter().flat_map(|surveyed| surveyed.assessment.reports).collect();
         Ok((reports, !folder.problems.is_empty()))
@@ -113,7 +113,7 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
                 }
             }
             Err(why) => {
-                eprintln!("{why}");
+                eprintln!("{}", one_line(&why.to_string()));
                 failed = true;
             }
         }

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use super::{
     files::{self, ManifestFile, NewText},
-    output::print,
+    output::{one_line, print},
     survey::{self, Folder, block_on},
 };
 use crate::{
     config::FileArgs,
-    domain::{keel::KeelMode, reason::Code, report::Verdict},
+    domain::{keel::KeelMode, reason::Code, report::Verdict, text::escape},
     manifest::{self, Edit, EditError},
 };
 
@@ -39,7 +39,7 @@ impl Args {
             eprintln!("no workload that a policy applies to was found");
         }
         for problem in folder.problems.iter().chain(&folder.notes) {
-            eprintln!("{problem}");
+            eprintln!("{}", one_line(&problem.to_string()));
         }
         for surveyed in &folder.surveyed {
             for row in &surveyed.assessment.reports {
@@ -47,14 +47,16 @@ impl Args {
                 if matches!(row.decision, Verdict::Problem | Verdict::Blocked) && !suspended {
                     failed = true;
                     let reason = row.reasons.first().map(|reason| reason.message.as_str()).unwrap_or_default();
-                    eprintln!("{} {} {}: not updated: {reason}", row.workload.source, row.workload.id, row.container);
+                    let text =
+                        format!("{} {} {}: not updated: {reason}", row.workload.source, row.workload.id, row.container);
+                    eprintln!("{}", one_line(&text));
                 }
             }
         }
         let (texts, refused) = edited(&folder);
         for error in &refused {
             failed = true;
-            eprintln!("{error}");
+            eprintln!("{}", one_line(&error.to_string()));
         }
         let changed: Vec<NewText<'_>> = texts
             .iter()
@@ -93,7 +95,7 @@ pub(super) fn edited(folder: &Folder) -> (BTreeMap<usize, String>, Vec<String>) 
             Ok(new) => _ = texts.insert(file, new),
             Err(EditError { line, reason, .. }) => {
                 let path = path.display().to_string();
-                refused.push(format!("{}:{line}: {reason}; the file is left as it is", path.escape_debug()));
+                refused.push(format!("{}:{line}: {reason}; the file is left as it is", escape(&path)));
             }
         }
     }

@@ -25,7 +25,7 @@ pub use watch::{Scope, watch};
 
 use std::{sync::Arc, time::Duration};
 
-use crate::ports::Clock;
+use crate::{domain::text, ports::Clock};
 
 /// Nothing asked of the API server may take longer (watches aside).
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,17 +41,7 @@ async fn in_time<T>(clock: &Arc<dyn Clock>, request: impl Future<Output = T>) ->
 
 /// Text of the API server or an admission, for people: one line, at most 1 KiB, control characters escaped.
 fn foreign(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(1024));
-    for c in text.chars() {
-        let c = if c == '\n' || c == '\t' { ' ' } else { c };
-        let escaped = if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-        if out.len() + escaped.len() > 1020 {
-            out.push('…');
-            break;
-        }
-        out.push_str(&escaped);
-    }
-    out
+    text::words(text, 1024)
 }
 
 /// What went wrong with a request, for people.

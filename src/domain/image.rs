@@ -281,14 +281,7 @@ fn is_path_component(part: &str) -> bool {
     last_separator.is_empty()
 }
 
-/// Foreign text for a message: at most 100 characters, control characters escaped.
-pub(crate) fn excerpt(text: &str) -> String {
-    let mut out: String = text.chars().take(100).flat_map(char::escape_debug).collect();
-    if text.chars().nth(100).is_some() {
-        out.push('…');
-    }
-    out
-}
+pub(crate) use super::text::excerpt;
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,7 @@ pub mod report;
 mod sortkey;
 pub mod tags;
 pub mod target;
+pub mod text;
 pub mod update;
 pub mod version;
 pub mod workload;

@@ -12,7 +12,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    domain::{image::ImageRef, workload::WorkloadId},
+    domain::{image::ImageRef, text::escape, workload::WorkloadId},
     manifest::places::{Facts, FileKind, Files, Index, Wanted},
 };
 
@@ -63,8 +63,7 @@ pub(super) fn check(
         if fits {
             continue;
         }
-        let shown =
-            |image: Option<&Box<str>>| image.map_or("none".to_owned(), |image| image.escape_debug().to_string());
+        let shown = |image: Option<&Box<str>>| image.map_or("none".to_owned(), |image| escape(image));
         let why = format!(
             "the edit would make the image of {}, container {}, {} where it is {}: nothing is written; report this with \
              the files",
@@ -92,7 +91,7 @@ fn is_there(after: &Index<'_>, wanted: &Wanted) -> Result<(), String> {
         None => Ok(()),
         Some(spot) => Err(format!(
             "after the edit that would make {to}, {}:{} still makes {}: nothing is written",
-            spot.path.escape_debug(),
+            escape(&spot.path),
             spot.line,
             spot.holds
         )),

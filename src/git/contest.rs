@@ -15,6 +15,7 @@ use crate::{
         image::ImageRef,
         plan::Wishes,
         reason::{Code, Reason},
+        text::escape,
         workload::WorkloadId,
     },
     manifest::places::{FILE_KIND, Index, Sharer, Sharers, Wanted},
@@ -139,7 +140,7 @@ fn reason(
     settings: &Settings,
 ) -> Option<Reason> {
     let way_out = "give each its own place: an entry of `images` in its overlay";
-    let place = format!("{}:{}", path.escape_debug(), edit.line);
+    let place = format!("{}:{}", escape(path), edit.line);
     let mut said: Vec<String> = against
         .iter()
         .map(|(sharer, wish)| {

@@ -20,6 +20,7 @@ use crate::{
         image::ImageRef,
         plan::{Approved, Plan, Wishes},
         reason::{Code, Reason},
+        text::escape,
         update::Update,
         version::Version,
     },
@@ -140,7 +141,7 @@ fn finding(
             }
         };
         for spot in spots {
-            let place = format!("{}:{}", spot.path.escape_debug(), spot.line);
+            let place = format!("{}:{}", escape(&spot.path), spot.line);
             if !spot.edits.is_empty() {
                 if !settings.is_within(&spot.path) {
                     let message = format!(
@@ -232,8 +233,7 @@ pub(super) fn edit(
                 Ok(new) => edited.extend(new),
                 Err(users) => {
                     let users: Vec<(usize, String)> = users;
-                    wrong
-                        .extend(users.into_iter().map(|(user, why)| (user, format!("{}: {why}", path.escape_debug()))));
+                    wrong.extend(users.into_iter().map(|(user, why)| (user, format!("{}: {why}", escape(path)))));
                 }
             }
         }

@@ -64,7 +64,7 @@ impl Mirror {
         let shown = String::from_utf8_lossy(&shown);
         let author = shown.rsplit_once('>').and_then(|(author, _)| author.split_once(" <"));
         let (name, email) =
-            author.ok_or_else(|| GitError::Broken(format!("git var: `{}` is no author", shown.escape_debug())))?;
+            author.ok_or_else(|| GitError::Broken(format!("git var: `{}` is no author", escape(&shown))))?;
         let author = (name.to_owned(), email.to_owned());
         self.own.author = Some(author.clone());
         Ok(author)

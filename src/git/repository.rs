@@ -11,7 +11,10 @@ use tokio::sync::mpsc;
 
 use super::Target;
 use crate::{
-    domain::workload::{Workload, WorkloadId},
+    domain::{
+        text::escape,
+        workload::{Workload, WorkloadId},
+    },
     manifest::{ManifestError, places::Rendered},
     ports::{Clock, ClusterChange, ClusterError, NamespaceDefaults, Observed, Workloads},
 };
@@ -121,7 +124,7 @@ fn differences(known: &mut BTreeMap<WorkloadId, Workload>, rendered: &Rendered) 
 }
 
 fn shown(all: &[(Arc<str>, ManifestError)]) -> HashSet<String> {
-    all.iter().map(|(path, each)| format!("{}: {each}", path.escape_debug())).collect()
+    all.iter().map(|(path, each)| format!("{}: {each}", escape(path))).collect()
 }
 
 /// Says what has not been said before.

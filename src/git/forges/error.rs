@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::domain::text;
+
 /// The most of a forge's words, in bytes.
 const MAX_WORDS: usize = 1024;
 
@@ -36,17 +38,7 @@ pub enum ForgeError {
 
 /// A forge's text for people: one line, at most 1 KiB, control characters escaped.
 pub(super) fn foreign(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.trim().chars() {
-        let c = if c == '\n' || c == '\t' { ' ' } else { c };
-        let escaped = if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-        if out.len() + escaped.len() > MAX_WORDS - '…'.len_utf8() {
-            out.push('…');
-            break;
-        }
-        out.push_str(&escaped);
-    }
-    out
+    text::words(text.trim(), MAX_WORDS)
 }
 
 /// The words of an answer in JSON: GitHub's `message` and `errors`, GitLab's `message`, which may be a list or an
