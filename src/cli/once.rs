@@ -96,7 +96,8 @@ pub(super) async fn look(
         rendered.workloads.iter().map(|(workload, path, line)| (&workload.id, format!("{path}:{line}"))).collect();
     let settings = Settings { operator_serves: Arc::new(|_, _| true), ..settings };
     let source = |id: &WorkloadId| places.get(id).cloned().unwrap_or_default();
-    let surveyed = engine::survey(settings, git::changes(&rendered), registry, None, clock, source).await;
+    let surveyed =
+        engine::survey(settings, git::changes(&rendered), registry, None, clock, source, survey::say_waiting).await;
     let (mut reports, mut plans) = (Vec::new(), Vec::new());
     for (id, assessment) in surveyed {
         failed |= assessment.reports.iter().any(is_failure);

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
+    io::IsTerminal as _,
     path::Path,
     sync::Arc,
     time::Duration,
@@ -100,13 +101,22 @@ pub(super) async fn folder(root: &Path, settings: &Settings, registry: &dyn Regi
             let (file, index) = place[id];
             format!("{}:{}", files[file].path.display(), files[file].manifests.workloads[index].line)
         };
-        for (id, assessment) in engine::survey(settings.clone(), changes, registry, None, &clock, source).await {
+        for (id, assessment) in
+            engine::survey(settings.clone(), changes, registry, None, &clock, source, say_waiting).await
+        {
             let (file, workload) = place[&id];
             surveyed.push(Surveyed { file, workload, assessment });
         }
     }
     surveyed.sort_by_key(|surveyed| (surveyed.file, surveyed.workload));
     Ok(Folder { files, problems, notes, surveyed })
+}
+
+/// Tells whoever sits before a terminal why nothing happens.
+pub(super) fn say_waiting(wait: Duration) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("a registry asked for a pause: waiting {} s", wait.as_secs_f64().ceil());
+    }
 }
 
 /// Which workloads of a cluster.
@@ -149,7 +159,8 @@ pub(super) async fn cluster(
     // As the operator would with this configuration: the user's own docker login says nothing about it.
     let registry = registry_with(crate::app::registry_settings(config, false)?, secrets)?;
     let objects = cluster::Objects::new(client, clock.clone());
-    Ok(engine::survey(settings, changes, &registry, Some(&objects), &*clock, |_| "cluster".to_owned()).await)
+    let source = |_: &WorkloadId| "cluster".to_owned();
+    Ok(engine::survey(settings, changes, &registry, Some(&objects), &*clock, source, say_waiting).await)
 }
 
 /// Reads the workloads of a cluster as the kubeconfig's user, and asks no registry.

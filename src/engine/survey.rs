@@ -1,27 +1,30 @@
 //! One pass over everything, for a command: look once, say what would be done, write nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 
 use super::{
     assess::{Assessment, assess},
     effect::Effect,
-    look::look,
+    look::{Looked, look},
     settings::Settings,
     state::State,
     wishes::among,
 };
 use crate::{
     domain::workload::WorkloadId,
-    ports::{Clock, ClusterChange, Registry, Workloads},
+    ports::{Clock, ClusterChange, Registry, RegistryErrorKind, Workloads},
 };
 
 /// Repositories that are read at once.
 const CONCURRENT: usize = 16;
+/// How long registries that ask to wait are waited for, in all.
+const MOST_WAIT: Duration = Duration::from_secs(60);
 
 /// Looks at every repository that the workloads use, once, and assesses each workload, in the order of their ids.
 ///
+/// A registry that asks to wait a little is waited for, and `waiting` is told how long.
 /// `source` says where a workload stands; `workloads` is asked who moved an image back, where there is a cluster.
 pub async fn survey(
     settings: Settings,
@@ -30,6 +33,7 @@ pub async fn survey(
     workloads: Option<&dyn Workloads>,
     clock: &dyn Clock,
     source: impl Fn(&WorkloadId) -> String,
+    waiting: impl Fn(Duration),
 ) -> Vec<(WorkloadId, Assessment)> {
     let mut state = State::new(settings);
     // Namespaces first, so that no workload is read without its defaults.
@@ -43,12 +47,27 @@ pub async fn survey(
         .into_iter()
         .filter_map(|effect| if let Effect::Look { source, .. } = effect { Some(source) } else { None })
         .collect();
-    let orders: Vec<_> = wanted.iter().filter_map(|source: &Arc<_>| state.order(source)).collect();
-    let looks: Vec<_> =
-        stream::iter(orders).map(|order| look(registry, None, order)).buffer_unordered(CONCURRENT).collect().await;
-    for looked in looks {
-        // A failure is kept in the state and shown in the rows.
-        let _ = state.looked(looked, clock.monotonic());
+    let mut wanted: Vec<Arc<_>> = wanted.into_iter().collect();
+    let mut left = MOST_WAIT;
+    while !wanted.is_empty() {
+        let orders: Vec<_> = wanted.iter().filter_map(|source| state.order(source)).collect();
+        let looks: Vec<_> =
+            stream::iter(orders).map(|order| look(registry, None, order)).buffer_unordered(CONCURRENT).collect().await;
+        wanted.clear();
+        let mut wait = Duration::ZERO;
+        for looked in looks {
+            if let Some(asked) = asked_to_wait(&looked).filter(|asked| *asked <= left) {
+                wait = wait.max(asked);
+                wanted.push(looked.source.clone());
+            }
+            // A failure is kept in the state and shown in the rows.
+            let _ = state.looked(looked, clock.monotonic());
+        }
+        if !wanted.is_empty() {
+            waiting(wait);
+            clock.sleep_until(clock.monotonic() + wait).await;
+            left -= wait;
+        }
     }
     let mut ids: Vec<WorkloadId> = state.workloads().cloned().collect();
     ids.sort_unstable();
@@ -73,4 +92,17 @@ pub async fn survey(
         all[row].1.plan = Some(plan);
     }
     all
+}
+
+/// How long the registry asked to wait before it is asked again, if it did.
+fn asked_to_wait(looked: &Looked) -> Option<Duration> {
+    let failures = match &looked.result {
+        Err(error) => vec![error],
+        Ok((_, answers)) => answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).collect(),
+    };
+    let asked = failures.into_iter().filter_map(|error| match error.kind {
+        RegistryErrorKind::Limited(wait) => Some(wait.max(Duration::from_secs(1))),
+        _ => None,
+    });
+    asked.max()
 }

@@ -24,6 +24,8 @@ pub(super) struct Answer {
     pub(super) host: String,
     pub(super) what: String,
     pub(super) class: Class,
+    /// Whose credential the request held, for messages.
+    pub(super) asked_with: Option<String>,
 }
 
 impl Answer {
@@ -43,7 +45,12 @@ impl Answer {
             404 if self.class != Class::Token => RegistryErrorKind::NotFound,
             _ => RegistryErrorKind::Unavailable,
         };
-        fail(kind, format!("{} answered {status} to the request for {}", self.host, self.what))
+        let mut text = format!("{} answered {status} to the request for {}", self.host, self.what);
+        if self.class != Class::Token && matches!(status.as_u16(), 401 | 403 | 404) {
+            let with = self.asked_with.as_deref().unwrap_or("no credentials");
+            text.push_str(&format!(" (tried {with})"));
+        }
+        fail(kind, text)
     }
 
     /// This answer as an error: it breaks the protocol.

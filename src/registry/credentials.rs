@@ -109,6 +109,11 @@ impl Store {
         Self { secrets, docker_config: settings.docker_config.clone(), files }
     }
 
+    /// Whether the user's docker login is looked at, as by a command outside of a cluster.
+    pub(super) fn has_login(&self) -> bool {
+        self.docker_config.is_some()
+    }
+
     /// What a look may use. `fresh` reads pull secrets again that are kept.
     pub(super) async fn candidates(&self, source: &Source, fresh: bool) -> Candidates {
         let mut candidates = Candidates::default();

@@ -9,7 +9,8 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::domain::image::{DOCKER_HUB, Repository};
 
@@ -42,47 +43,50 @@ pub(super) struct Found {
     pub(super) helper: bool,
 }
 
+/// An object whose keys are read in any letter case, as Docker does.
+type Object = serde_json::Map<String, Value>;
+
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "lowercase")]
 struct DockerConfig {
-    #[serde(default)]
-    auths: Option<BTreeMap<String, Entry>>,
-    #[serde(default)]
-    cred_helpers: Option<BTreeMap<String, String>>,
-    #[serde(default)]
-    creds_store: Option<String>,
+    auths: Option<BTreeMap<String, Option<Object>>>,
+    #[serde(rename = "credhelpers")]
+    helpers: Option<BTreeMap<String, Option<String>>>,
+    #[serde(rename = "credsstore")]
+    store: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Entry {
-    #[serde(default)]
     auth: Option<String>,
-    #[serde(default)]
     username: Option<String>,
-    #[serde(default)]
     password: Option<String>,
-    #[serde(default)]
     identitytoken: Option<String>,
 }
 
 /// What a docker config has for a repository, or what is wrong with it, without a word of it, as it is secret.
 pub(super) fn find(text: &str, repository: &Repository) -> Result<Found, &'static str> {
-    // An array would be read as a struct's fields in their order.
-    let object = text.trim_start().starts_with('{');
-    let config = serde_json::from_str::<DockerConfig>(text).ok().filter(|_| object);
-    let config = config.ok_or("holds no docker config in JSON")?;
+    const BAD: &str = "holds no docker config in JSON";
+    let config: DockerConfig = serde_json::from_str(text).ok().and_then(read).ok_or(BAD)?;
     if config.auths.as_ref().is_some_and(|auths| auths.len() > MAX_ENTRIES) {
         return Err("has more than 100 entries in its `auths`");
     }
-    let proofs = config.auths.into_iter().flatten().filter_map(|(key, entry)| {
-        let rank = rank(&key, repository)?;
-        Some((rank, proof(entry)?))
-    });
-    let proofs: Vec<_> = proofs.collect();
-    let helpers = config.cred_helpers.unwrap_or_default();
-    let helper = config.creds_store.is_some_and(|store| !store.is_empty())
+    let mut proofs = Vec::new();
+    for (key, entry) in config.auths.into_iter().flatten() {
+        let entry: Entry = read(entry.unwrap_or_default()).ok_or(BAD)?;
+        if let Some(rank) = rank(&key, repository) {
+            proofs.extend(proof(entry).map(|proof| (rank, proof)));
+        }
+    }
+    let helpers = config.helpers.unwrap_or_default();
+    let helper = config.store.is_some_and(|store| !store.is_empty())
         || helpers.keys().any(|key| rank(key, repository).is_some());
     Ok(Found { proofs, helper })
+}
+
+fn read<T: DeserializeOwned>(object: Object) -> Option<T> {
+    let lower = object.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value));
+    serde_json::from_value(Value::Object(lower.collect())).ok()
 }
 
 fn proof(entry: Entry) -> Option<Proof> {
@@ -191,6 +195,15 @@ mod tests {
     #[case("", "ghcr.io/team/web", false)]
     fn a_key_fits_by_host_and_path(#[case] key: &str, #[case] image: &str, #[case] fits: bool) {
         assert_eq!(rank(key, &repository(image)).is_some(), fits);
+    }
+
+    #[rstest::rstest]
+    #[case(r#"{"auths": {"other.io": null, "a.io": {"username": "u", "password": "p"}}}"#)]
+    #[case(r#"{"auths": {"a.io": {"Username": "u", "PASSWORD": "p", "auth": null}}}"#)]
+    #[case(r#"{"Auths": {"a.io": {"Auth": "dTpw"}}, "credHelpers": {"b.io": null}}"#)]
+    fn entries_may_be_null_and_keys_of_any_case(#[case] config: &str) {
+        assert_eq!(users(config, "a.io/web"), ["u:p"]);
+        assert!(users(config, "other.io/web").is_empty());
     }
 
     fn users(config: &str, image: &str) -> Vec<String> {

@@ -189,7 +189,8 @@ impl Http {
                         Err(elsewhere(RegistryErrorKind::Auth, ask.what, to, &format!(" (it answered {status})")))
                     }
                     _ => {
-                        Ok(Answer { response, _permit: permit, way, host, what: ask.what.to_owned(), class: ask.class })
+                        let (what, class) = (ask.what.to_owned(), ask.class);
+                        Ok(Answer { response, _permit: permit, way, host, what, class, asked_with: None })
                     }
                 };
             }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::image::{Digest, ImageRef, Tag},
-    ports::{ImageTimes, Origin, RegistryError},
+    ports::{ImageTimes, Origin, RegistryError, RegistryErrorKind},
 };
 
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -95,23 +95,30 @@ struct Found {
     body: Vec<u8>,
 }
 
-/// The digest a tag points to: one HEAD, and where its answer names no digest one GET.
+/// The digest a tag points to: one HEAD, and where that is refused or names no digest one GET, whose answer counts:
+/// some registries and proxies do not know HEAD, and say so in many ways. Of their hosts that is remembered.
 pub(super) async fn digest(look: &Look<'_>, tag: &Tag) -> Result<Digest, RegistryError> {
     let what = format!("{}:{tag}", look.source.repository);
-    let answer = look.send(ask(look, Method::HEAD, tag.as_str(), &what)?).await?;
-    // Some registries and proxies do not know HEAD.
-    let knows_head = !matches!(answer.status().as_u16(), 405 | 501);
-    if knows_head {
-        if !answer.status().is_success() {
-            return Err(answer.unexpected());
-        }
-        refuse_schema_1(&answer)?;
-        if let Some(digest) = named_digest(answer.headers()) {
-            return Ok(digest);
+    let mut refused = false;
+    if look.sessions.asks_head(look).await {
+        match look.send(ask(look, Method::HEAD, tag.as_str(), &what)?).await {
+            Ok(answer) if answer.status().is_success() => {
+                refuse_schema_1(&answer)?;
+                if let Some(digest) = named_digest(answer.headers()) {
+                    look.sessions.keep_head(look, true).await;
+                    return Ok(digest);
+                }
+            }
+            Ok(answer) if matches!(answer.status().as_u16(), 400 | 404 | 405 | 501) => refused = true,
+            Err(error) if error.kind == RegistryErrorKind::Auth => refused = true,
+            other => return Err(other?.unexpected()),
         }
     }
-    drop(answer);
-    Ok(get(look, tag.as_str(), &what).await?.digest)
+    let digest = get(look, tag.as_str(), &what).await?.digest;
+    if refused {
+        look.sessions.keep_head(look, false).await;
+    }
+    Ok(digest)
 }
 
 /// The digest a tag points to and when that image was made.

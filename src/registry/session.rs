@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use moka::{future::Cache, policy::EvictionPolicy};
+use reqwest::Method;
 use url::Url;
 
 use super::{
@@ -29,12 +30,17 @@ const READ_AGAIN: Duration = Duration::from_secs(60);
 /// costs a request to learn again.
 const MAX_KEPT: u64 = 8 * 1024 * 1024;
 const OVERHEAD: usize = 256;
+/// How long it is remembered that a host does not know HEAD, or that its root knows no challenge; and of how many hosts.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+const MAX_HOSTS: u64 = 1000;
 
 /// What is remembered between looks.
 pub(super) struct Sessions {
     known: Cache<Source, Session>,
     tokens: Tokens,
     store: Store,
+    /// Whether a host knows HEAD, and until when that is believed.
+    heads: Cache<Arc<str>, (bool, Duration)>,
 }
 
 #[derive(Clone, Default)]
@@ -44,12 +50,33 @@ struct Session {
     identity: Option<Identity>,
     /// When its secrets were last read afresh.
     read_again: Option<Duration>,
+    /// Until when an answer without a challenge is taken as it is.
+    plain_until: Option<Duration>,
 }
 
 impl Sessions {
     pub(super) fn new(settings: &Settings, secrets: Arc<dyn Secrets>) -> Self {
         let known = Cache::builder().weigher(weight).max_capacity(MAX_KEPT).eviction_policy(EvictionPolicy::lru());
-        Self { known: known.build(), tokens: Tokens::new(), store: Store::new(settings, secrets) }
+        let (store, heads) = (Store::new(settings, secrets), Cache::new(MAX_HOSTS));
+        Self { known: known.build(), tokens: Tokens::new(), store, heads }
+    }
+
+    /// Whether HEAD is worth a request.
+    pub(super) async fn asks_head(&self, look: &Look<'_>) -> bool {
+        self.head(look).await.unwrap_or(true)
+    }
+
+    async fn head(&self, look: &Look<'_>) -> Option<bool> {
+        let known = self.heads.get(&look.registry.host).await;
+        known.filter(|(_, until)| *until > look.http.clock.monotonic()).map(|(knows, _)| knows)
+    }
+
+    /// Keeps what was seen. Where HEAD works, a tag that comes between HEAD and GET is no proof of the contrary.
+    pub(super) async fn keep_head(&self, look: &Look<'_>, knows: bool) {
+        if self.head(look).await.is_none() {
+            let until = look.http.clock.monotonic() + REMEMBERED;
+            self.heads.insert(look.registry.host.clone(), (knows, until)).await;
+        }
     }
 }
 
@@ -85,14 +112,30 @@ impl Look<'_> {
     pub(super) async fn send(&self, ask: Ask<'_>) -> Result<Answer, RegistryError> {
         let mut session = self.sessions.known.get(self.source).await.unwrap_or_default();
         let asked_bare = session.challenge.is_none();
+        let mut hidden = false;
         let mut challenge = match session.challenge.take() {
             Some(challenge) => challenge,
             None => {
                 let answer = self.http.send(&self.registry, &ask, None).await?;
-                if !is_refusal(&answer) {
-                    return Ok(answer);
+                match challenge(answer.headers()).filter(|_| is_refusal(&answer)) {
+                    Some(challenge) => challenge,
+                    None if !is_refusal(&answer) && answer.status() != 404 => return Ok(answer),
+                    None => {
+                        hidden = answer.status() == 404;
+                        let said = if hidden { answer.unexpected() } else { self.no_challenge(&answer, &ask) };
+                        if !self.may_be_hidden(&session).await {
+                            return if hidden { Ok(answer) } else { Err(said) };
+                        }
+                        // Nobody waits for a connection while holding one.
+                        drop(answer);
+                        let Some(challenge) = self.challenge_of_root(&ask).await? else {
+                            session.plain_until = Some(self.http.clock.monotonic() + REMEMBERED);
+                            self.sessions.known.insert(self.source.clone(), session).await;
+                            return Err(said);
+                        };
+                        challenge
+                    }
                 }
-                challenge(answer.headers()).ok_or_else(|| self.no_challenge(&answer, &ask))?
             }
         };
         let mut tried: Vec<Credential> = vec![];
@@ -110,7 +153,8 @@ impl Look<'_> {
                 if tried.len() >= MAX_TRIED || tried.iter().any(|t| t.identity() == identity) {
                     continue;
                 }
-                if let Some(answer) = self.attempt(&ask, &mut challenge, &credential, asked_bare).await? {
+                if let Some(mut answer) = self.attempt(&ask, &mut challenge, &credential, asked_bare).await? {
+                    answer.asked_with = Some(credential.name());
                     session.challenge = Some(challenge);
                     session.identity = Some(identity);
                     self.sessions.known.insert(self.source.clone(), session).await;
@@ -119,9 +163,35 @@ impl Look<'_> {
                 tried.push(credential);
             }
         }
-        let session = Session { challenge: None, ..session };
+        let plain_until = hidden.then(|| self.http.clock.monotonic() + REMEMBERED);
+        let session = Session { challenge: None, plain_until, ..session };
         self.sessions.known.insert(self.source.clone(), session).await;
-        Err(self.refused(&ask, &tried, candidates))
+        let error = self.refused(&ask, &tried, candidates);
+        // Nobody was let in, but what was said first is that it is not there.
+        Err(if hidden { RegistryError { kind: RegistryErrorKind::NotFound, ..error } } else { error })
+    }
+
+    /// Whether an answer without a challenge may be meant for those without a credential only: one fits, and the root
+    /// of the registry has not just said that it knows no challenge.
+    async fn may_be_hidden(&self, session: &Session) -> bool {
+        let believed = session.plain_until.is_some_and(|until| self.http.clock.monotonic() < until);
+        if believed {
+            return false;
+        }
+        let candidates = self.sessions.store.candidates(self.source, false).await;
+        candidates.list.iter().any(|credential| credential.owner != Owner::Nobody)
+    }
+
+    /// The challenge that `/v2/` poses to everybody.
+    async fn challenge_of_root(&self, ask: &Ask<'_>) -> Result<Option<Challenge>, RegistryError> {
+        let ask = Ask { method: Method::GET, url: self.url("v2/")?, accept: "*/*", ..ask.clone() };
+        let answer = self.http.send(&self.registry, &ask, None).await?;
+        let challenge = challenge(answer.headers()).filter(|_| is_refusal(&answer));
+        // What it says of a scope is meant for the root.
+        Ok(challenge.map(|challenge| match challenge {
+            Challenge::Bearer(bearer) => Challenge::Bearer(Bearer { scope: None, ..bearer }),
+            Challenge::Basic => Challenge::Basic,
+        }))
     }
 
     /// Sends `ask` as `credential`; nothing if that is not taken. A token that was kept and is no longer taken is
@@ -157,16 +227,17 @@ impl Look<'_> {
                 }
             };
             let answer = http.send(registry, ask, authorization.as_ref()).await?;
-            if !is_refusal(&answer) {
+            // Some answer 400 to a token whose time has passed.
+            let kept = token.as_ref().is_some_and(|(_, token)| token.since < began);
+            let may_be_over = answer.status() == 400 && kept && !last;
+            if !is_refusal(&answer) && !may_be_over {
                 return Ok(Some(answer));
             }
-            let mut was_kept = false;
             if let Some((key, token)) = &token {
-                was_kept = token.since < began;
                 sessions.tokens.reject(key, token).await;
             }
             let new = super::challenge::challenge(answer.headers()).filter(|new| new != challenge);
-            if last || answer.status() != 401 || (new.is_none() && !was_kept) {
+            if last || answer.status() == 403 || (new.is_none() && !kept) {
                 return Ok(None);
             }
             if let Some(new) = new {
@@ -188,7 +259,7 @@ impl Look<'_> {
 
     fn no_challenge(&self, answer: &Answer, ask: &Ask<'_>) -> RegistryError {
         let text = format!(
-            "{} answered {} to the request for {} without saying which credentials it wants",
+            "{} answered {} to the request for {} without saying which credentials it wants (tried no credentials)",
             self.registry.host,
             answer.status(),
             ask.what
@@ -210,9 +281,14 @@ impl Look<'_> {
         }
         if candidates.notes.is_empty() {
             let path = self.source.repository.path();
-            text.push_str(&format!(
-                "; check that {path} exists and that imagePullSecrets hold a credential for {host}"
-            ));
+            let way = match self.sessions.store.has_login() && self.source.credentials.secrets.is_none() {
+                true => format!(
+                    "log in with `docker login {host}`, or name a file under `registries[].credentials` of the \
+                     configuration"
+                ),
+                false => format!("that imagePullSecrets hold a credential for {host}"),
+            };
+            text.push_str(&format!("; check that {path} exists and {way}"));
         }
         let kind = if candidates.unreadable { RegistryErrorKind::Secret } else { RegistryErrorKind::Auth };
         fail(kind, text)

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use reqwest::{Method, header::LINK};
+use reqwest::{Method, StatusCode, header::LINK};
 
 use super::{
     answer::{elsewhere, fail},
@@ -47,7 +47,11 @@ pub(super) async fn list(look: &Look<'_>) -> Result<Tags, RegistryError> {
             what: &what,
         };
         let mut answer = look.send(ask).await?;
-        if !answer.status().is_success() {
+        let (status, page_number) = (answer.status(), seen.len());
+        if status == StatusCode::NOT_FOUND && page_number > 1 {
+            return Err(broken(&format!("{} answered {status} to the request for page {page_number}", answer.host)));
+        }
+        if !status.is_success() {
             return Err(answer.unexpected());
         }
         let mut page = Page::new(&mut tags);
@@ -79,11 +83,18 @@ pub(super) async fn list(look: &Look<'_>) -> Result<Tags, RegistryError> {
         }
         url = answer.way.url().join(&next).map_err(|_| answer.broken("sent a Link header that cannot be read"))?;
         url.set_fragment(None);
-        if url.origin() != look.registry.url.origin() {
-            return Err(fail(
-                RegistryErrorKind::Refused,
-                format!("{what}: the next page is on another host, which is not followed"),
-            ));
+        let ours = &look.registry.url;
+        if url.origin() != ours.origin() {
+            let why = if (url.host(), url.port()) == (ours.host(), ours.port()) {
+                let (theirs, ours) = (url.scheme(), ours.scheme());
+                format!(
+                    "is named by {theirs}:, while this registry is asked by {ours}:, so it is not followed; a proxy \
+                     before a registry must tell it the scheme (`X-Forwarded-Proto: {ours}`)"
+                )
+            } else {
+                "is on another host, which is not followed".to_owned()
+            };
+            return Err(fail(RegistryErrorKind::Refused, format!("{what}: the next page {why}")));
         }
         if seen.len() >= MAX_PAGES {
             return Err(broken("there are more than 10,000 pages"));

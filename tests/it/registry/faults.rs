@@ -581,6 +581,80 @@ async fn a_redirect_that_leads_nowhere_is_an_error(
     assert_eq!(failed(bench.client.tags(&source(&server)).await, words), kind);
 }
 
+#[rstest::rstest]
+#[tokio::test]
+async fn the_answer_to_get_counts_where_head_is_refused(#[values(400, 401, 403, 404, 405, 501)] status: u16) {
+    const MANIFEST: &str = r#"{"schemaVersion": 2}"#;
+    let server = FaultServer::start(move |seen, _| match seen.line.starts_with("HEAD") {
+        true => answer(status, &[], ""),
+        false => answer(200, &[("content-type", OCI_MANIFEST)], MANIFEST),
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    for _ in 0..3 {
+        let digest = bench.client.digest(&source(&server), &tag("1")).await.unwrap();
+        assert_eq!(digest, digest_of(MANIFEST.as_bytes()));
+    }
+    let heads = || server.lines().iter().filter(|line| line.starts_with("HEAD")).count();
+    assert_eq!((heads(), server.lines().len()), (1, 4), "it is remembered");
+    bench.clock.advance(Duration::from_secs(3600)).await;
+    bench.client.digest(&source(&server), &tag("1")).await.unwrap();
+    assert_eq!(heads(), 2, "for an hour");
+}
+
+#[rstest::rstest]
+#[tokio::test]
+async fn a_registry_that_hides_what_needs_a_login_is_asked_with_one(#[values(401, 403, 404)] status: u16) {
+    let server = FaultServer::start(move |seen, _| match (seen.authorization.as_str(), seen.line.as_str()) {
+        ("", "GET /v2/") => answer(401, &[("www-authenticate", "Basic")], ""),
+        ("", _) => answer(status, &[], ""),
+        _ => page(&["1"], None),
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    bench.secrets.set("a/pull", docker_config(&server.host, "anna", "password"));
+    let source = with_secrets(repository(&format!("{}/web", server.host)), "a", &["pull"]);
+    for _ in 0..2 {
+        assert_eq!(bench.client.tags(&source).await.unwrap(), [tag("1")]);
+    }
+    assert_eq!(server.lines().len(), 4, "the challenge is remembered: {:?}", server.lines());
+    let error = bench.client.tags(&self::source(&server)).await.unwrap_err();
+    assert!(error.message.contains("tried no credentials"), "{}", error.message);
+    assert_eq!(server.lines().len(), 5, "without a credential `/v2/` is not asked");
+}
+
+#[rstest::rstest]
+#[tokio::test]
+async fn a_kept_token_that_is_refused_is_replaced_once(#[values(400, 401)] status: u16) {
+    let server = FaultServer::start(move |seen, before| {
+        let bearer = format!("Bearer realm=\"http://{}/token\"", seen.host);
+        match (seen.line.contains("/token"), seen.authorization.as_str()) {
+            (true, _) => answer(200, &[], format!(r#"{{"token": "t{before}", "expires_in": 3600}}"#)),
+            (_, "") => answer(401, &[("www-authenticate", bearer.as_str())], ""),
+            (_, "Bearer t1") if before > 2 => answer(status, &[], ""),
+            _ => page(&["1"], None),
+        }
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    for _ in 0..3 {
+        assert_eq!(bench.client.tags(&source(&server)).await.unwrap(), [tag("1")]);
+        bench.clock.advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(bench.requests("token"), 2);
+}
+
+#[tokio::test]
+async fn a_next_page_that_is_not_found_is_told_as_that() {
+    let server = FaultServer::start(|_, before| match before {
+        0 => page(&["1"], Some("</v2/web/tags/list?last=1>; rel=next")),
+        _ => answer(404, &[], ""),
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    assert_eq!(failed(bench.client.tags(&source(&server)).await, "page 2"), RegistryErrorKind::Unavailable);
+}
+
 #[test]
 fn no_answer_panics() {
     type Given = (u16, Vec<(&'static str, String)>, String);

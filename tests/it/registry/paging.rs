@@ -77,7 +77,11 @@ async fn what_is_no_tag_is_dropped_and_counted() {
 #[case::a_later_page_fails("</v2/web/tags/list?last=b>; rel=next", "answered 500", RegistryErrorKind::Unavailable)]
 #[case::to_itself("</v2/web/tags/list>; rel=next", "lead back", RegistryErrorKind::Unavailable)]
 #[case::to_another_port("<http://127.0.0.1:1/v2/web/tags/list>; rel=next", "another host", RegistryErrorKind::Refused)]
-#[case::to_another_scheme("<https://HOST/v2/web/tags/list?n=1>; rel=next", "another host", RegistryErrorKind::Refused)]
+#[case::to_another_scheme(
+    "<https://HOST/v2/web/tags/list?n=1>; rel=next",
+    "named by https:",
+    RegistryErrorKind::Refused
+)]
 #[case::to_another_host("<//evil.example/v2/web/tags/list>; rel=next", "another host", RegistryErrorKind::Refused)]
 #[case::to_a_file("<file:///etc/passwd>; rel=next", "another host", RegistryErrorKind::Refused)]
 #[case::without_brackets("/v2/web/tags/list?last=b; rel=next", "Link", RegistryErrorKind::Unavailable)]
