@@ -439,7 +439,8 @@ fn a_value_that_is_marked_never_has_no_other_policy() {
     assert_eq!(lines(&files, &entry), none("a.yaml:1", "docker.io/library/nginx:1.26"));
     let (workloads, problems) = shown(&files, &Options::default());
     assert_eq!(workloads.len(), 1, "{workloads:?}");
-    assert_eq!(problems, ["supercargo.yaml: line 1: no file that this covers holds the image docker.io/library/nginx"]);
+    let kept = "supercargo.yaml: line 1: a.yaml:1 holds the image docker.io/library/nginx, and is marked `never`";
+    assert_eq!(problems, [kept]);
 
     // Others go on without it.
     let both = format!("a:\n  tag: 1.20{never}b:\n  tag: 1.26{minor}");

@@ -117,9 +117,13 @@ impl Index<'_> {
             to: image,
         };
         let drafts = self.everywhere(&wanted, listed).map_err(|misfit: Misfit| misfit.to_string())?;
-        let drafts: Vec<_> = drafts.into_iter().filter(|draft| !self.is_never(draft)).collect();
+        let (kept, drafts): (Vec<_>, Vec<_>) = drafts.into_iter().partition(|draft| self.is_never(draft));
         let versioned = drafts.iter().find(|draft| draft.holds.tag.is_some() || draft.holds.digest.is_some());
         let Some(draft) = versioned.or(drafts.first()) else {
+            if let Some(kept) = kept.first() {
+                let (path, line) = (excerpt(kept.path), kept.line);
+                return Err(format!("{path}:{line} holds the image {}, and is marked `never`", listed.repository));
+            }
             let others = self.by_other_names(&listed.repository);
             return Err(format!("no file that this covers holds the image {}{others}", listed.repository));
         };
