@@ -14,6 +14,7 @@ use crate::domain::{
     gate::{self, Context},
     hint::Source,
     plan::{Approved, Plan},
+    poll::show_duration,
     reason::{Code, Reason},
     report::{Report, ReportWorkload, Verdict},
     target::Write,
@@ -87,11 +88,26 @@ pub(super) fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestam
         row.reasons.extend(entry.rule.notes.iter().cloned());
     }
     for (row, slot) in reports.iter_mut().zip(&entry.slots) {
-        row.reasons.extend(slot.source.iter().flat_map(|source| state.notes(source)));
+        row.reasons.extend(slot.source.iter().flat_map(|source| notes(state, source)));
     }
     let must_read = proposals.iter().any(|proposal| entry.is_unconfirmed(&proposal.change));
     let plan = gated(state, entry, proposals, &mut reports, now);
     Some(Assessment { reports, plan: plan.filter(|_| !must_read), must_read })
+}
+
+/// What is good to know of a source on the row of a container that uses it.
+fn notes(state: &State, source: &Source) -> impl Iterator<Item = Reason> {
+    let replaced = state.sources.replaced(source).map(|interval| {
+        let message = format!(
+            "more than 16 different `poll` values ask for {}: it is looked at every {}, the shortest of them",
+            source.repository,
+            show_duration(interval)
+        );
+        Reason::new(Code::OverLimit, message)
+    });
+    let lost = state.sources.lost(source);
+    let lost = lost.map(|lost| Reason::new(Code::HintNotFound, lost.describe(&source.repository)));
+    lost.into_iter().chain(replaced)
 }
 
 /// Fills one row, and says what the container would be changed to.

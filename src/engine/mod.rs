@@ -10,7 +10,7 @@
 //! | who is written next, and where | `lines` |
 //! | one look: refresh and decide, which may take long (`beside`) | `look` |
 //! | what is said, gate, plan | `assess` |
-//! | the operator's loop | `run` |
+//! | the operator's loop, and what it is given (`inputs`) | `run` |
 //! | write and settle | `settle` |
 //! | what people are told | `tell` |
 //! | the same once, for a command | `survey` |
@@ -25,6 +25,7 @@ mod effect;
 mod entry;
 mod hints;
 mod inbox;
+mod inputs;
 mod lines;
 mod look;
 #[cfg(test)]
@@ -45,6 +46,7 @@ mod wishes;
 
 pub use assess::Assessment;
 pub use inbox::Inbox;
-pub use run::{Inputs, Ports, run};
+pub use inputs::{Inputs, Ports};
+pub use run::run;
 pub use settings::{ArgoCdNamespaces, OperatorServes, Settings};
 pub use survey::survey;

@@ -8,17 +8,17 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::{
     assess::assess,
     effect::Effect,
     inbox::Inbox,
+    inputs::{Inputs, Ports},
     lines::{Lines, Way},
     look::{Looked, look_in_time},
     queue::Queue,
     retry::Retries,
-    settings::Settings,
     settle::{Read, Written, write},
     state::State,
     tell::Told,
@@ -30,10 +30,8 @@ use crate::{
         update::UpdateId,
         workload::WorkloadId,
     },
-    metrics::{HookLabels, Metrics},
-    ports::{
-        Clock, ClusterChange, Events, Leadership, Polling, Pool, Records, Registry, RegistryErrorKind, Sink, Workloads,
-    },
+    metrics::HookLabels,
+    ports::{ClusterChange, RegistryErrorKind},
 };
 
 /// Patches under way at once.
@@ -42,36 +40,6 @@ const WRITES: usize = 16;
 const HELD: Duration = Duration::from_secs(10);
 /// Changes of the cluster that are taken in before anything else gets its turn.
 const BURST: usize = 256;
-
-/// The outside world.
-#[derive(Clone)]
-#[expect(missing_docs, reason = "each field is the port of its name")]
-pub struct Ports {
-    pub registry: Arc<dyn Registry>,
-    pub workloads: Arc<dyn Workloads>,
-    pub sink: Arc<dyn Sink>,
-    pub records: Arc<dyn Records>,
-    pub events: Arc<dyn Events>,
-    pub polling: Arc<dyn Polling>,
-    pub leadership: Arc<dyn Leadership>,
-    pub pool: Arc<dyn Pool>,
-    pub clock: Arc<dyn Clock>,
-    pub metrics: Arc<Metrics>,
-}
-
-/// What comes in.
-pub struct Inputs {
-    /// The cluster's changes, in order.
-    pub changes: mpsc::Receiver<ClusterChange>,
-    /// Sources whose time has come.
-    pub due: mpsc::Receiver<Source>,
-    /// Hints of webhooks.
-    pub inbox: Inbox,
-    /// Settings, whenever the configuration is read anew.
-    pub settings: watch::Receiver<Settings>,
-    /// Told when the cluster has told of everything.
-    pub ready: watch::Sender<bool>,
-}
 
 /// Runs until `stop` is ready, and then until the writes under way have ended.
 ///

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt;
 
-use super::run::{Engine, Ports};
+use super::{inputs::Ports, run::Engine};
 use crate::{
     domain::{
         hint::Trigger,

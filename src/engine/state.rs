@@ -24,8 +24,7 @@ use crate::{
         guard::min_interval,
         hint::{Hint, Source, Trigger},
         image::{Digest, Tag},
-        poll::show_duration,
-        reason::{Code, Reason},
+        reason::Reason,
         report::Verdict,
         update::{Update, UpdateId},
         workload::{Application, ApplicationId, Owner, Workload, WorkloadId},
@@ -153,21 +152,6 @@ impl State {
             self.sources.want(&source, Trigger::Webhook, tag, now, &mut self.effects);
         }
         self.sources.woke(now, &mut self.effects);
-    }
-
-    /// What is good to know of a source on the row of a container that uses it.
-    pub(super) fn notes(&self, source: &Source) -> impl Iterator<Item = Reason> {
-        let replaced = self.sources.replaced(source).map(|interval| {
-            let message = format!(
-                "more than 16 different `poll` values ask for {}: it is looked at every {}, the shortest of them",
-                source.repository,
-                show_duration(interval)
-            );
-            Reason::new(Code::OverLimit, message)
-        });
-        let lost = self.sources.lost(source);
-        let lost = lost.map(|lost| Reason::new(Code::HintNotFound, lost.describe(&source.repository)));
-        lost.into_iter().chain(replaced)
     }
 
     /// It is time to look.

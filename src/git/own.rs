@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::{command::GitError, mirror::Mirror, signing::signed};
+use crate::domain::text::escape;
 
 /// What `git log` is to show of who made a commit.
 pub(super) const WHO: &str = "%an%x00%ae%x00%cn%x00%ce";

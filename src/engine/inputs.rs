@@ -1,0 +1,42 @@
+//! What the loop is given: the outside world, and what comes in.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use super::{inbox::Inbox, settings::Settings};
+use crate::{
+    domain::hint::Source,
+    metrics::Metrics,
+    ports::{Clock, ClusterChange, Events, Leadership, Polling, Pool, Records, Registry, Sink, Workloads},
+};
+
+/// The outside world.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each field is the port of its name")]
+pub struct Ports {
+    pub registry: Arc<dyn Registry>,
+    pub workloads: Arc<dyn Workloads>,
+    pub sink: Arc<dyn Sink>,
+    pub records: Arc<dyn Records>,
+    pub events: Arc<dyn Events>,
+    pub polling: Arc<dyn Polling>,
+    pub leadership: Arc<dyn Leadership>,
+    pub pool: Arc<dyn Pool>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// What comes in.
+pub struct Inputs {
+    /// The cluster's changes, in order.
+    pub changes: mpsc::Receiver<ClusterChange>,
+    /// Sources whose time has come.
+    pub due: mpsc::Receiver<Source>,
+    /// Hints of webhooks.
+    pub inbox: Inbox,
+    /// Settings, whenever the configuration is read anew.
+    pub settings: watch::Receiver<Settings>,
+    /// Told when the cluster has told of everything.
+    pub ready: watch::Sender<bool>,
+}
