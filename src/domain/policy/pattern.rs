@@ -268,7 +268,7 @@ mod tests {
     #[case("^1.5.0$", "no tag has a `^`")]
     #[case("regexp:^1", "no tag has a `:`")]
     #[case("1.5.* ", "no tag has a ` `")]
-    #[case("1\\.5", "no tag has a `\\\\`")]
+    #[case("1\\.5", "no tag has a `\\`")]
     #[case("(a)", "no tag has a `(`")]
     #[case("[^a]|b", "no tag has a `|`")]
     #[case("[]^]:", "no tag has a `:`")]
