@@ -292,7 +292,7 @@ mod tests {
     #[case("1.[", "unclosed character class, at character 3: `[`")]
     #[case("ü(a", "unclosed group, at character 2: `(a`")]
     #[case("a(?=b)", "look-around, including look-ahead and look-behind, is not supported, at character 2: `(?=b)`")]
-    #[case(r"(.)\1", r"backreferences are not supported, at character 4: `\\1`")]
+    #[case(r"(.)\1", r"backreferences are not supported, at character 4: `\1`")]
     fn a_mistake_in_a_regex_is_pointed_at(#[case] regex: &str, #[case] says: &str) {
         let error = Pattern::regex(regex).unwrap_err().to_string();
         assert!(error.contains(&format!(": {says};")), "{error}");
