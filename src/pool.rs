@@ -38,7 +38,10 @@ impl Threads {
 
     /// Starts what may start.
     fn start(&self) {
-        while let Some((namespace, work)) = self.queue().next() {
+        loop {
+            // A statement of its own, so that the lock is not held below: a runtime that ends drops the work at once,
+            // which takes it too.
+            let Some((namespace, work)) = self.queue().next() else { break };
             let ended = Ended { pool: self.clone(), namespace };
             tokio::task::spawn_blocking(move || {
                 let clock = &ended.pool.clock;
@@ -103,6 +106,22 @@ impl Drop for Ended {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn work_that_comes_while_the_runtime_ends_is_dropped_and_holds_up_nothing() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (ended, handle) = (std::sync::mpsc::channel(), runtime.handle().clone());
+        runtime.shutdown_background();
+        std::thread::spawn(move || {
+            let _in_it = handle.enter();
+            let pool = Threads::new(Arc::new(SystemClock::default()));
+            pool.run(&"web".into(), Box::new(|_| {}));
+            pool.run(&"web".into(), Box::new(|_| {}));
+            ended.0.send(pool.queue().running).unwrap();
+        });
+        assert_eq!(ended.1.recv_timeout(std::time::Duration::from_secs(60)), Ok(0));
+    }
 
     #[test]
     fn a_namespace_has_one_thread_at_a_time_and_its_next_work_waits_for_the_others() {

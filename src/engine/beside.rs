@@ -115,3 +115,68 @@ pub(super) fn is_small<'q>(tags: usize, questions: impl Iterator<Item = &'q Ques
     let mut counted = questions.inspect(|_| count += 1);
     counted.all(|question| question.policy.patterns_tried() == 0) && tags * (READING + count) <= SMALL
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::{
+        domain::{
+            image::Tag,
+            policy::{NamedPolicies, Options, Policy},
+        },
+        ports::Work,
+    };
+
+    /// Runs all at once, and counts half a second for each look at what was used.
+    struct Slow;
+
+    impl Pool for Slow {
+        fn run(&self, _: &Arc<str>, work: Work) {
+            let used = Cell::new(Duration::ZERO);
+            work(&|| used.replace(used.get() + Duration::from_millis(500)));
+        }
+    }
+
+    fn question(policy: &str) -> Question {
+        let policy = Policy::parse(policy, &Options::default(), &NamedPolicies::default()).unwrap();
+        Question { policy, tag: None, digest: None, pinned: false }
+    }
+
+    fn listing(tags: usize) -> Arc<Listing> {
+        let tags: Vec<Tag> = (0..tags).map(|n| Tag::parse(&format!("1.0.{n}")).unwrap()).collect();
+        Arc::new(Listing::new(tags.iter().collect()))
+    }
+
+    #[test]
+    fn a_namespace_that_has_used_its_share_loses_its_own_questions_only() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.into()).collect::<BTreeSet<Arc<str>>>();
+        let mut questions: Questions = (0..20).map(|n| (question(&format!("regex:{n}")), names(&["many"]))).collect();
+        questions.insert(question("glob:few"), names(&["few"]));
+        questions.insert(question("glob:both"), names(&["few", "many"]));
+        let mut beside = Beside::new(Some(&Slow), listing(1), &questions);
+        let answers = beside.each(|_| true, |_, _, _| Some(())).now_or_never().unwrap().unwrap();
+        assert_eq!(answers.len(), 22);
+        let lost: Vec<&str> = answers
+            .iter()
+            .filter(|(_, answer)| answer.is_none())
+            .map(|(question, _)| question.policy.as_str())
+            .collect();
+        assert_eq!(lost.len(), 16, "{lost:?}");
+        assert!(lost.iter().all(|policy| policy.starts_with("regex:")), "{lost:?}");
+        // What was used counts for what is asked next in the same look.
+        let answers = beside.each(|_| true, |_, _, _| Some(())).now_or_never().unwrap().unwrap();
+        assert_eq!(answers.iter().filter(|(_, answer)| answer.is_none()).count(), 20);
+    }
+
+    #[rstest::rstest]
+    #[case("minor", 1000, true)]
+    #[case("minor", 10_000, false)]
+    #[case("glob:*", 1, false)]
+    fn what_takes_next_to_nothing_is_decided_at_once(#[case] policy: &str, #[case] tags: usize, #[case] small: bool) {
+        assert_eq!(is_small(tags, std::iter::once(&question(policy))), small);
+    }
+}

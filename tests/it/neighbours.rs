@@ -1,5 +1,10 @@
 //! One namespace does its worst, and another is served as ever: its push is told by a webhook and runs.
 
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
 use futures::{StreamExt, stream};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -7,8 +12,8 @@ use serde_json::{Value, json};
 use crate::support::{
     control_plane::{Namespace, shared},
     eventually, free_port,
-    front::Front,
-    objects::{deployment, policy, runs, workload},
+    front::{Front, Way},
+    objects::{deployment, event_says, policy, runs, workload},
     operator::{Operator, Setup},
     registry::{Image, Options, Registry},
 };
@@ -154,6 +159,45 @@ async fn thousands_of_webhooks_for_one_tag_bring_one_look() {
     street.neighbour_is_served("1.0.1").await;
     let looks = front.came().len() - before;
     assert!(looks <= 4, "{looks} requests for 2,000 webhooks of one tag");
+}
+
+/// Each of a hundred patterns would be tried on each of 200,000 tags.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_patterns_over_a_long_list_are_ended_and_told_and_hold_up_neither_others_nor_a_stop() {
+    let street = Street::new("costly").await;
+    let lists = AtomicUsize::new(0);
+    let front = Front::start_with(&street.registry, move |path| {
+        if !path.starts_with("/v2/long/tags/list") {
+            return Way::Pass;
+        }
+        // Another list each time, so that each time there is something to decide.
+        let list = lists.fetch_add(1, Ordering::Relaxed);
+        let tags: Vec<String> = (0..200_000 + list).map(|n| format!("1.{}.{}-build", n / 1000, n % 1000)).collect();
+        Way::Say(200, json!({"name": "long", "tags": tags}).to_string().into_bytes())
+    })
+    .await;
+    let names: Vec<String> = (0..100).map(|n| format!("c{n}")).collect();
+    let image = format!("{}/long:1.0.0-build", front.host);
+    let containers: Vec<(&str, &str)> = names.iter().map(|name| (&**name, &*image)).collect();
+    let mut annotations = json!({"supercargo.dev/poll": "every 1s"});
+    for (n, name) in names.iter().enumerate() {
+        let pattern = format!("regex:1[.](?P<order>[0-9]+[.][0-9]+)-(?:[a-z]+|x{n})*");
+        annotations[format!("supercargo.dev/policy.{name}")] = json!(pattern);
+    }
+    let object = workload("Deployment", "costly", annotations, &containers);
+    let mut operator = street.operator("1s", &[]).await;
+    street.tenant.create(&object.to_string()).await;
+    eventually("the long list is read", async || (front.count("long") > 0).then_some(())).await;
+    for tag in ["1.0.1", "1.0.2", "1.0.3"] {
+        street.neighbour_is_served(tag).await;
+    }
+    event_says(&street.tenant, "costly", "too-costly").await;
+
+    let read = front.count("long");
+    eventually("it is read again", async || (front.count("long") > read).then_some(())).await;
+    operator.process.signal("TERM");
+    let status = tokio::time::timeout(Duration::from_secs(12), operator.process.wait()).await;
+    assert_eq!(status.expect("it ends").code(), Some(0), "{}", operator.process.output());
 }
 
 /// A hook of a registry that tells of a push before the tag is to be had.
