@@ -51,13 +51,6 @@ impl Bursts {
     }
 }
 
-/// One more of something that may be so many times at once and then once in an interval: when it may be. `whole` is the
-/// time at which all of them are there again.
-pub(super) fn pace(whole: &mut Duration, burst: u32, interval: Duration, now: Duration) -> Duration {
-    *whole = (*whole).max(now) + interval;
-    whole.saturating_sub(interval * burst).max(now)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

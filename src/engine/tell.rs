@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{assess::Assessment, bursts::pace};
+use super::assess::Assessment;
 use crate::{
     domain::{
         reason::{Code, Reason},
@@ -107,8 +107,8 @@ impl<'p> Told<'p> {
         }
         let talk = self.talk.entry(namespace.clone()).or_default();
         let (burst, interval) = TALK;
-        let mut whole = talk.whole;
-        if pace(&mut whole, burst, interval, now) > now {
+        let whole = talk.whole.max(now) + interval;
+        if whole > now + interval * burst {
             talk.left_out += 1;
             return false;
         }
