@@ -343,8 +343,8 @@ impl Replaceable {
 }
 
 impl Registry for Replaceable {
-    fn within(&self, namespace: &Arc<str>) -> Box<dyn Registry> {
-        self.get().within(namespace)
+    fn within(&self, namespace: &Arc<str>, room: usize) -> Box<dyn Registry> {
+        self.get().within(namespace, room)
     }
 
     fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {

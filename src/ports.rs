@@ -22,8 +22,9 @@ use crate::domain::{
 
 /// Reads registries (OCI distribution-spec). Nothing is cached here but tokens and challenges.
 pub trait Registry: Send + Sync {
-    /// The same registries, with what is scarce (lookups of names) counted as that namespace's.
-    fn within(&self, namespace: &Arc<str>) -> Box<dyn Registry>;
+    /// The same registries, with what is scarce (lookups of names) counted as that namespace's, for tags of at most that
+    /// weight: where there are more the error is [`RegistryErrorKind::NoRoom`].
+    fn within(&self, namespace: &Arc<str>, room: usize) -> Box<dyn Registry>;
 
     /// All tags of a repository, or an error: never a part of them.
     fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>>;
@@ -84,6 +85,8 @@ pub enum RegistryErrorKind {
     Refused,
     /// A pull secret that could not be read.
     Secret,
+    /// The tags take more memory than there is room for now.
+    NoRoom,
 }
 
 impl RegistryErrorKind {
@@ -96,6 +99,7 @@ impl RegistryErrorKind {
             Self::Unavailable => Code::RegistryUnavailable,
             Self::Refused => Code::RegistryRefused,
             Self::Secret => Code::SecretUnreadable,
+            Self::NoRoom => Code::OverLimit,
         }
     }
 }

@@ -42,6 +42,11 @@ impl Tags {
         self.0.text.len()
     }
 
+    /// What they take together with all that decisions about them need.
+    pub fn weight(&self) -> usize {
+        weight(self.bytes(), self.len())
+    }
+
     /// Each of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.text.split_terminator('\n')
@@ -135,6 +140,11 @@ impl Collector {
         self.text.len()
     }
 
+    /// What they take together with all that decisions about them need.
+    pub fn weight(&self) -> usize {
+        weight(self.bytes(), self.count)
+    }
+
     /// All of them. This takes long where there are many and they came unsorted.
     pub fn finish(self) -> Tags {
         if !self.unsorted {
@@ -156,6 +166,12 @@ impl Collector {
         }
         Tags::new(text, tags.len())
     }
+}
+
+fn weight(bytes: usize, count: usize) -> usize {
+    /// An entry of the sorted list of versions (`super::listing`), and what sorting it takes.
+    const EACH: usize = 64;
+    bytes + count * EACH
 }
 
 impl<'t> FromIterator<&'t Tag> for Tags {

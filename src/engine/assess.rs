@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{
     entry::{Entry, Slot},
     look::Answer,
+    room,
     state::State,
 };
 use crate::domain::{
@@ -105,9 +106,20 @@ fn notes(state: &State, source: &Source) -> impl Iterator<Item = Reason> {
         );
         Reason::new(Code::OverLimit, message)
     });
+    const MIB: usize = 1024 * 1024;
+    let left_out = state.sources.left_out(source).map(|bytes| {
+        let message = format!(
+            "the tags of {} take {} MiB and are not kept, as those of all repositories together may take {} MiB: every \
+             look, also one for a webhook, reads all of them",
+            source.repository,
+            bytes.div_ceil(MIB),
+            room::KEPT / MIB
+        );
+        Reason::new(Code::OverLimit, message)
+    });
     let lost = state.sources.lost(source);
     let lost = lost.map(|lost| Reason::new(Code::HintNotFound, lost.describe(&source.repository)));
-    lost.into_iter().chain(replaced)
+    lost.into_iter().chain(replaced).chain(left_out)
 }
 
 /// Fills one row, and says what the container would be changed to.

@@ -84,6 +84,8 @@ pub(super) struct Order {
     pub(super) previous: Option<Arc<Snapshot>>,
     /// Whether questions must be answered even if nothing changed in the repository.
     pub(super) ask_all: bool,
+    /// What the tags may weigh. It is the registry that keeps to it, where it is asked for them.
+    pub(super) room: usize,
 }
 
 /// The new snapshot, and the answers, which are none if nothing changed.
@@ -128,6 +130,11 @@ async fn answer(registry: &dyn Registry, pool: Option<&dyn Pool>, order: &Order)
     let previous = order.previous.clone().unwrap_or_default();
     let needs_listing = order.questions.keys().any(|q| q.policy.needs().listing);
     let narrow = !order.hinted.is_empty() && (previous.tags.is_some() || !needs_listing);
+    if previous.tags.as_ref().is_some_and(|tags| tags.weight() > order.room) {
+        let message =
+            format!("the tags of {source} take more memory than there is room for", source = source.repository);
+        return Err(RegistryError { kind: RegistryErrorKind::NoRoom, message });
+    }
 
     let mut snapshot = Snapshot { times: previous.times.clone(), ..Snapshot::default() };
     // Tags whose digest was read in this very look: no other digest is ever written.
@@ -202,6 +209,8 @@ async fn answer(registry: &dyn Registry, pool: Option<&dyn Pool>, order: &Order)
         decide_within(&question.policy, question.current(), listing, &facts, over)
     };
     let decided = beside.each(|_| true, decide).await.map_err(broke)?;
+    // What was made for deciding is large where there are many tags.
+    drop(beside);
     let mut answers = Vec::with_capacity(order.questions.len());
     // The digest of a chosen tag is asked for once, however many questions choose it.
     let mut chosen: HashMap<Tag, Result<Digest, RegistryError>> = HashMap::new();
@@ -250,9 +259,8 @@ fn too_costly(source: &Source, tags: Option<&Tags>) -> Decision {
 /// The answer that the last look's snapshot gives, if it is quickly found, and that there is nothing to write. What is
 /// written is always looked at first.
 pub(super) fn answer_from(snapshot: &Snapshot, question: &Question) -> Option<Answered> {
-    let tags = snapshot.tags.as_ref().map_or(0, Tags::len);
-    if tags > 0 && !is_small(tags, std::iter::once(question)) {
-        return None;
+    if question.policy.needs().listing {
+        snapshot.tags.as_ref().filter(|tags| tags.is_empty() || is_small(tags.len(), std::iter::once(question)))?;
     }
     let decision = decide(&question.policy, question.current(), &snapshot.listing(), &snapshot.facts());
     decision.choice().is_none().then_some(Ok(Answer { decision, choice: None }))
@@ -309,6 +317,16 @@ impl Question {
 impl Snapshot {
     fn listing(&self) -> Listing {
         Listing::new(self.tags.clone().unwrap_or_default())
+    }
+
+    /// Its tags, if they are kept.
+    pub(super) fn tags(&self) -> Option<&Tags> {
+        self.tags.as_ref()
+    }
+
+    /// The same without its tags.
+    pub(super) fn without_tags(&self) -> Self {
+        Self { tags: None, digests: self.digests.clone(), times: self.times.clone() }
     }
 
     /// Whether it has the tag, pointing to that digest if one is named.

@@ -7,6 +7,7 @@
 //! | one workload: what it asks, what was answered, what we wrote | `entry` |
 //! | which workloads use which source, how often (`schedules`), what for | `sources` |
 //! | which look is next, and how often somebody may ask for one | `queue`, `bursts` |
+//! | how much memory looks and what is kept of them may take | `room` |
 //! | who is written next, and where | `lines` |
 //! | one look: refresh and decide, which may take long (`beside`) | `look` |
 //! | what is said, gate, plan | `assess` |
@@ -33,6 +34,7 @@ mod model;
 mod namespace;
 mod queue;
 mod retry;
+mod room;
 mod run;
 mod schedules;
 mod settings;

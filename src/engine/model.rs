@@ -15,6 +15,7 @@ use super::{
     assess::assess,
     effect::Effect,
     look::{Looked, look},
+    room::Size,
     settings::Settings,
     state::State,
 };
@@ -102,17 +103,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-/// What the registry holds: tags are only ever added.
+/// What the registry holds, to which tags are only ever added, and for tags of which weight there is room.
 #[derive(Clone)]
-struct Pushed(BTreeMap<String, Vec<Tag>>);
+struct Pushed(BTreeMap<String, Vec<Tag>>, usize);
 
 impl Registry for Pushed {
-    fn within(&self, _: &Arc<str>) -> Box<dyn Registry> {
-        Box::new(self.clone())
+    fn within(&self, _: &Arc<str>, room: usize) -> Box<dyn Registry> {
+        Box::new(Self(self.0.clone(), room))
     }
 
     fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
-        async { Ok(self.0[&source.repository.to_string()].iter().collect()) }.boxed()
+        let tags: Tags = self.0[&source.repository.to_string()].iter().collect();
+        let fits = tags.weight() <= self.1;
+        async move { if fits { Ok(tags) } else { Err(failed(RegistryErrorKind::NoRoom)) } }.boxed()
     }
 
     fn digest<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {
@@ -159,6 +162,8 @@ struct World {
     untold: VecDeque<ClusterChange>,
     version: u64,
     wanted: VecDeque<Arc<Source>>,
+    /// Whether there is little room for tags.
+    cramped: bool,
     running: Vec<Looked>,
     failed: Vec<Arc<Source>>,
     scheduled: HashSet<Arc<Source>>,
@@ -205,7 +210,8 @@ impl World {
         let tags = (0..REPOSITORIES).map(|n| (repository(n).to_string(), (0..4).map(tag).collect())).collect();
         Self {
             state: State::new(settings(KeelMode::Ignore)),
-            tags: Pushed(tags),
+            tags: Pushed(tags, usize::MAX),
+            cramped: false,
             cluster: BTreeMap::new(),
             untold: VecDeque::new(),
             version: 0,
@@ -283,9 +289,17 @@ impl World {
                     if self.running.iter().any(|looked| looked.source == source) {
                         // One at a time: the next one waits.
                         self.wanted.push_back(source);
-                    } else if let Some(order) = self.state.order(&source) {
+                    } else {
+                        // For one tag, for a few, or for all there are.
+                        let room = match self.state.sources.size(&source) {
+                            Size::Few if self.cramped => 100,
+                            Size::Many if self.cramped => 400,
+                            _ => usize::MAX,
+                        };
+                        let Some(order) = self.state.order(&source, room) else { return self.effects() };
                         // The registry is read now; what it said arrives later.
-                        self.running.push(look(&self.tags, None, order).now_or_never().unwrap());
+                        let registry = self.tags.within(&"".into(), room);
+                        self.running.push(look(&*registry, None, order).now_or_never().unwrap());
                     }
                 }
             }
@@ -476,9 +490,12 @@ proptest! {
     #[test]
     fn no_history_panics_proposes_what_is_stale_or_leaves_a_workload_behind(
         known in prop_oneof![4 => Just(NAMESPACES), 1 => 0..NAMESPACES],
+        kept in prop_oneof![Just(usize::MAX), Just(40), Just(0)],
+        cramped: bool,
         steps in steps(),
     ) {
-        let mut world = World::new();
+        let mut world = World { cramped, ..World::new() };
+        world.state.sources.most = kept;
         // Mostly the Namespaces are known first.
         for n in 0..known {
             world.step(Step::Namespace(n, None));

@@ -1,5 +1,5 @@
-//! Which look is next: one at a time for each source, a few at a time for each host, hints before polls, and namespaces
-//! in turn, none of which may take more than a share.
+//! Which look is next: one at a time for each source, a few at a time for each host and of those at many tags, hints
+//! before polls, and namespaces in turn, none of which may take more than a share.
 //!
 //! A look that several namespaces want counts as that of the one with the fewest.
 
@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use super::room::Size;
 use crate::domain::hint::Source;
 
 /// Looks under way at one host. After a restart this is what paces them.
@@ -25,12 +26,19 @@ pub(super) struct Queue {
     namespaces: HashMap<Arc<str>, Namespace>,
     /// Namespaces that may have something to start.
     turn: VecDeque<Arc<str>>,
-    hosts: HashMap<Arc<str>, Host>,
+    lanes: HashMap<Lane, Places>,
     queued: HashMap<Arc<Source>, Queued>,
     /// Since when each of those waits.
     since: BTreeSet<(Duration, Arc<Source>)>,
-    /// With the namespace whose look it is.
-    running: HashMap<Arc<Source>, Arc<str>>,
+    running: HashMap<Arc<Source>, Running>,
+}
+
+/// What a look takes a place of while it is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Lane {
+    Host(Arc<str>),
+    /// Of the memory, which is scarcer where there are many tags.
+    Size(Size),
 }
 
 #[derive(Debug, Default)]
@@ -42,36 +50,56 @@ struct Namespace {
     in_turn: bool,
 }
 
-/// What one namespace wants, by host.
+/// What one namespace wants, by lane.
 #[derive(Debug, Default)]
 struct Lines {
-    hosts: HashMap<Arc<str>, Line>,
-    /// Hosts that may be able to start something, in turn.
-    ready: VecDeque<Arc<str>>,
+    lanes: HashMap<Lane, Line>,
+    /// Lanes that may be able to start something, in turn.
+    ready: VecDeque<Lane>,
 }
 
-/// Sources that wait for one host. Those that went into another line meanwhile are passed over.
+/// Sources that wait in one lane. Those that went into another line or are looked at meanwhile are passed over.
 #[derive(Debug, Default)]
 struct Line {
     sources: VecDeque<Arc<Source>>,
-    /// Among the ready ones, or waiting for a look at the host to end.
+    /// Among the ready ones, or waiting for a look in the lane to end.
     placed: bool,
 }
 
+/// Those of a lane.
 #[derive(Debug, Default)]
-struct Host {
+struct Places {
     running: usize,
     /// How many of them each namespace has.
     of: HashMap<Arc<str>, usize>,
-    /// Who waits for a look at this host to end.
+    /// Who waits for one to end.
     waiting: Vec<(Arc<str>, bool)>,
 }
 
 #[derive(Debug)]
 struct Queued {
     namespace: Arc<str>,
+    size: Size,
     urgent: bool,
     since: Duration,
+}
+
+/// A look under way.
+#[derive(Debug)]
+struct Running {
+    /// Whose it is.
+    namespace: Arc<str>,
+    lane: Lane,
+}
+
+/// A look that starts.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) source: Arc<Source>,
+    /// For which namespace.
+    pub(super) namespace: Arc<str>,
+    /// At how many tags.
+    pub(super) size: Size,
 }
 
 impl Queue {
@@ -80,6 +108,7 @@ impl Queue {
         &mut self,
         source: &Arc<Source>,
         namespaces: impl Iterator<Item = &'a Arc<str>>,
+        size: Size,
         urgent: bool,
         now: Duration,
     ) {
@@ -96,7 +125,7 @@ impl Queue {
         }
         let load = |name: &&Arc<str>| self.namespaces.get(*name).map_or(0, |known| known.running + known.waiting);
         let Some(name) = namespaces.min_by_key(load).cloned() else { return };
-        self.queued.insert(source.clone(), Queued { namespace: name.clone(), urgent, since });
+        self.queued.insert(source.clone(), Queued { namespace: name.clone(), size, urgent, since });
         self.since.insert((since, source.clone()));
         self.namespaces.entry(name).or_default().waiting += 1;
         if !self.running.contains_key(source) {
@@ -106,10 +135,10 @@ impl Queue {
 
     /// Puts a source that is queued into its line.
     fn line_up(&mut self, source: &Arc<Source>) {
-        let Some(Queued { namespace: name, urgent, .. }) = self.queued.get(source) else { return };
-        let (name, urgent) = (name.clone(), *urgent);
+        let Some(Queued { namespace: name, size, urgent, .. }) = self.queued.get(source) else { return };
+        let (name, lane, urgent) = (name.clone(), Lane::of(source, *size), *urgent);
         let Some(namespace) = self.namespaces.get_mut(&name) else { return };
-        namespace.lines(urgent).push(source);
+        namespace.lines(urgent).push(source, lane);
         self.in_turn(&name);
     }
 
@@ -129,13 +158,8 @@ impl Queue {
         self.queued.contains_key(source) || self.running.contains_key(source)
     }
 
-    /// For which namespace the look is that is under way.
-    pub(super) fn whose(&self, source: &Source) -> Arc<str> {
-        self.running.get(source).cloned().unwrap_or_default()
-    }
-
     /// The next look that may start now.
-    pub(super) fn start(&mut self) -> Option<Arc<Source>> {
+    pub(super) fn start(&mut self) -> Option<Start> {
         if self.running.len() >= IN_ALL {
             return None;
         }
@@ -149,9 +173,9 @@ impl Queue {
                 let share = (free / 3).max(1);
                 if namespace.running >= share {
                     kept = true;
-                } else if let Some(source) = self.start_of(&name, urgent) {
+                } else if let Some(start) = self.start_of(&name, urgent) {
                     self.turn.push_back(name);
-                    return Some(source);
+                    return Some(start);
                 }
             }
             if kept {
@@ -164,54 +188,57 @@ impl Queue {
         None
     }
 
-    /// The first of a namespace that its host can take.
-    fn start_of(&mut self, name: &Arc<str>, urgent: bool) -> Option<Arc<Source>> {
+    /// The first of a namespace whose lane has a place.
+    fn start_of(&mut self, name: &Arc<str>, urgent: bool) -> Option<Start> {
         let namespace = self.namespaces.get_mut(name)?;
         loop {
             let lines = namespace.lines(urgent);
-            let host_name = lines.ready.pop_front()?;
-            let Some(line) = lines.hosts.get_mut(&host_name) else { continue };
+            let lane = lines.ready.pop_front()?;
+            let Some(line) = lines.lanes.get_mut(&lane) else { continue };
             let is_here = |source: &Arc<Source>| {
-                self.queued.get(source).is_some_and(|queued| queued.urgent == urgent && queued.namespace == *name)
+                let queued = self.queued.get(source).filter(|_| !self.running.contains_key(source));
+                queued.is_some_and(|queued| {
+                    queued.urgent == urgent && queued.namespace == *name && Lane::of(source, queued.size) == lane
+                })
             };
             while line.sources.pop_front_if(|source| !is_here(source)).is_some() {}
             if line.sources.is_empty() {
-                lines.hosts.remove(&host_name);
+                lines.lanes.remove(&lane);
                 continue;
             }
-            let host = self.hosts.entry(host_name.clone()).or_default();
-            let own = host.of.get(name).copied().unwrap_or_default();
-            if own >= (PER_HOST - host.running).min(PER_HOST / 2) {
-                host.waiting.push((name.clone(), urgent));
+            let places = self.lanes.entry(lane.clone()).or_default();
+            let own = places.of.get(name).copied().unwrap_or_default();
+            if own >= (lane.places() - places.running).min(lane.places().div_ceil(2)) {
+                places.waiting.push((name.clone(), urgent));
                 continue;
             }
             let source = line.sources.pop_front()?;
-            lines.ready.push_back(host_name);
-            host.of.insert(name.clone(), own + 1);
-            host.running += 1;
+            let size = self.queued.get(&source)?.size;
+            lines.ready.push_back(lane.clone());
+            places.of.insert(name.clone(), own + 1);
+            places.running += 1;
             namespace.running += 1;
             self.unqueue(&source);
-            self.running.insert(source.clone(), name.clone());
-            return Some(source);
+            self.running.insert(source.clone(), Running { namespace: name.clone(), lane });
+            return Some(Start { source, namespace: name.clone(), size });
         }
     }
 
     /// A look has ended.
     pub(super) fn ended(&mut self, source: &Arc<Source>) {
-        let Some(name) = self.running.remove(source) else { return };
-        let host_name: Arc<str> = source.repository.host().into();
+        let Some(Running { namespace: name, lane }) = self.running.remove(source) else { return };
         let mut ready = Vec::new();
-        if let Some(host) = self.hosts.get_mut(&host_name) {
-            host.running -= 1;
-            if let Some(own) = host.of.get_mut(&name) {
+        if let Some(places) = self.lanes.get_mut(&lane) {
+            places.running -= 1;
+            if let Some(own) = places.of.get_mut(&name) {
                 *own -= 1;
                 if *own == 0 {
-                    host.of.remove(&name);
+                    places.of.remove(&name);
                 }
             }
-            ready = std::mem::take(&mut host.waiting);
-            if host.running == 0 {
-                self.hosts.remove(&host_name);
+            ready = std::mem::take(&mut places.waiting);
+            if places.running == 0 {
+                self.lanes.remove(&lane);
             }
         }
         if let Some(namespace) = self.namespaces.get_mut(&name) {
@@ -219,7 +246,7 @@ impl Queue {
         }
         for (name, urgent) in ready {
             if let Some(namespace) = self.namespaces.get_mut(&name) {
-                namespace.lines(urgent).ready.push_back(host_name.clone());
+                namespace.lines(urgent).ready.push_back(lane.clone());
                 self.in_turn(&name);
             }
         }
@@ -256,12 +283,24 @@ impl Namespace {
 }
 
 impl Lines {
-    fn push(&mut self, source: &Arc<Source>) {
-        let host: Arc<str> = source.repository.host().into();
-        let line = self.hosts.entry(host.clone()).or_default();
+    fn push(&mut self, source: &Arc<Source>, lane: Lane) {
+        let line = self.lanes.entry(lane.clone()).or_default();
         line.sources.push_back(source.clone());
         if !std::mem::replace(&mut line.placed, true) {
-            self.ready.push_back(host);
+            self.ready.push_back(lane);
+        }
+    }
+}
+
+impl Lane {
+    fn of(source: &Source, size: Size) -> Self {
+        if size.places().is_some() { Self::Size(size) } else { Self::Host(source.repository.host().into()) }
+    }
+
+    fn places(&self) -> usize {
+        match self {
+            Self::Host(_) => PER_HOST,
+            Self::Size(size) => size.places().unwrap_or(PER_HOST),
         }
     }
 }
@@ -278,12 +317,22 @@ mod tests {
     impl Queue {
         fn of(&mut self, namespace: &str, name: &str, urgent: bool) -> Arc<Source> {
             let source = source(name);
-            self.push(&source, [Arc::from(namespace)].iter(), urgent, Duration::ZERO);
+            self.push(&source, [Arc::from(namespace)].iter(), Size::Few, urgent, Duration::ZERO);
             source
         }
 
+        fn sized(&mut self, namespace: &str, name: &str, size: Size) -> Arc<Source> {
+            let source = source(name);
+            self.push(&source, [Arc::from(namespace)].iter(), size, false, Duration::ZERO);
+            source
+        }
+
+        fn next(&mut self) -> Option<Arc<Source>> {
+            self.start().map(|start| start.source)
+        }
+
         fn start_all(&mut self) -> Vec<Arc<Source>> {
-            std::iter::from_fn(|| self.start()).collect()
+            std::iter::from_fn(|| self.next()).collect()
         }
     }
 
@@ -296,28 +345,28 @@ mod tests {
         queue.of("x", "r.io/b", true);
         assert_eq!(queue.start_all(), [b.clone(), a.clone()]);
         queue.of("x", "r.io/a", true);
-        assert_eq!(queue.start(), None, "a look at a is under way");
+        assert_eq!(queue.next(), None, "a look at a is under way");
         assert!(queue.holds(&a));
         queue.ended(&a);
-        assert_eq!(queue.start(), Some(a.clone()));
+        assert_eq!(queue.next(), Some(a.clone()));
         queue.ended(&a);
         queue.ended(&b);
         assert!(!queue.holds(&a));
-        assert_eq!(queue.start(), None);
-        assert!(queue.hosts.is_empty() && queue.namespaces.is_empty() && queue.since.is_empty(), "{queue:?}");
+        assert_eq!(queue.next(), None);
+        assert!(queue.lanes.is_empty() && queue.namespaces.is_empty() && queue.since.is_empty(), "{queue:?}");
     }
 
     #[test]
     fn a_namespace_whose_look_became_anothers_is_forgotten() {
         let mut queue = Queue::default();
         let source = queue.of("x", "r.io/a", false);
-        assert_eq!(queue.start(), Some(source.clone()));
+        assert_eq!(queue.next(), Some(source.clone()));
         queue.of("y", "r.io/a", false);
         queue.of("z", "r.io/a", true);
         queue.ended(&source);
-        assert_eq!(queue.start(), Some(source.clone()));
+        assert_eq!(queue.next(), Some(source.clone()));
         queue.ended(&source);
-        assert_eq!(queue.start(), None);
+        assert_eq!(queue.next(), None);
         assert!(queue.namespaces.is_empty(), "{queue:?}");
     }
 
@@ -331,7 +380,7 @@ mod tests {
         assert!(queue.has_room(), "what is due elsewhere is taken all the same");
         assert_eq!(queue.longest_wait(Duration::from_secs(7)), Duration::from_secs(7));
         let other = queue.of("x", "quick.io/a", false);
-        assert_eq!(queue.start(), Some(other));
+        assert_eq!(queue.next(), Some(other));
     }
 
     #[test]
@@ -345,9 +394,9 @@ mod tests {
         for n in 0..200 {
             let name = format!("neighbour-{n}");
             let source = queue.of(&name, &format!("r.io/{name}"), true);
-            assert_eq!(queue.start(), (n < PER_HOST).then(|| source.clone()), "{n}");
+            assert_eq!(queue.next(), (n < PER_HOST).then(|| source.clone()), "{n}");
             let source = queue.of(&name, &format!("{name}.io/a"), true);
-            assert_eq!(queue.start(), Some(source), "{n}");
+            assert_eq!(queue.next(), Some(source), "{n}");
         }
     }
 
@@ -377,6 +426,49 @@ mod tests {
     }
 
     #[test]
+    fn of_looks_at_the_most_tags_one_is_under_way_and_namespaces_have_their_turn() {
+        let mut queue = Queue::default();
+        let large: Vec<_> = (0..3).map(|n| queue.sized("tenant", &format!("h{n}.io/r"), Size::Most)).collect();
+        let many: Vec<_> = (0..9).map(|n| queue.sized("tenant", &format!("h{n}.io/m"), Size::Many)).collect();
+        let first = queue.start_all();
+        assert_eq!(first.len(), 3, "one and half of four: {first:?}");
+        assert!(first.contains(&large[0]) && first.contains(&many[0]) && first.contains(&many[1]));
+        let few = queue.sized("tenant", "h0.io/few", Size::Few);
+        let own = queue.sized("neighbour", "h0.io/own", Size::Most);
+        assert_eq!(queue.start_all(), [few]);
+        queue.ended(&large[0]);
+        assert_eq!(queue.start_all(), [large[1].clone()], "it waits since longer");
+        queue.ended(&large[1]);
+        assert_eq!(queue.next(), Some(own.clone()));
+        queue.ended(&own);
+        assert_eq!(
+            queue.start(),
+            Some(Start { source: large[2].clone(), namespace: "tenant".into(), size: Size::Most })
+        );
+    }
+
+    #[test]
+    fn a_look_that_became_one_at_many_tags_does_not_start_from_its_old_line() {
+        let mut queue = Queue::default();
+        for n in 0..PER_HOST {
+            queue.of("x", &format!("r.io/r{n}"), false);
+        }
+        let started = queue.start_all();
+        let source = queue.of("x", "r.io/a", false);
+        queue.of("x", "r.io/a", true);
+        for source in &started {
+            queue.ended(source);
+        }
+        assert_eq!(queue.next(), Some(source.clone()));
+        queue.ended(&source);
+        queue.sized("x", "r.io/a", Size::Most);
+        let mut starts = std::iter::from_fn(|| queue.start());
+        let start = starts.find(|start| start.source == source);
+        assert_eq!(start.map(|start| start.size), Some(Size::Most));
+        assert_eq!(queue.running[&source].lane, Lane::Size(Size::Most));
+    }
+
+    #[test]
     fn a_look_for_many_counts_as_that_of_the_namespace_with_the_fewest() {
         let mut queue = Queue::default();
         for n in 0..4 * IN_ALL {
@@ -384,22 +476,25 @@ mod tests {
         }
         queue.start_all();
         let shared = source("r.io/shared");
-        queue.push(&shared, [Arc::from("tenant"), Arc::from("neighbour")].iter(), true, Duration::ZERO);
-        assert_eq!(queue.start(), Some(shared));
+        queue.push(&shared, [Arc::from("tenant"), Arc::from("neighbour")].iter(), Size::Few, true, Duration::ZERO);
+        assert_eq!(queue.next(), Some(shared));
     }
 
     proptest::proptest! {
         #[test]
         fn whatever_comes_and_ends_every_source_has_its_look(
-            steps in proptest::collection::vec((0usize..3, 0usize..4, 0usize..30, proptest::bool::ANY), 1..300)
+            steps in proptest::collection::vec((0usize..3, 0usize..4, 0usize..30, proptest::bool::ANY, 0usize..6), 1..300)
         ) {
             let mut queue = Queue::default();
             let (mut running, mut wanted) = (VecDeque::new(), HashMap::new());
-            for (what, namespace, n, urgent) in steps {
+            for (what, namespace, n, urgent, size) in steps {
                 if what == 0 && let Some(source) = running.pop_front() {
                     queue.ended(&source);
                 } else {
-                    let source = queue.of(&format!("n{namespace}"), &format!("h{}.io/r{n}", n % 3), urgent);
+                    let source = source(&format!("h{}.io/r{n}", n % 3));
+                    let size = [Size::Many, Size::Most].get(size).copied().unwrap_or_default();
+                    let namespace = Arc::from(format!("n{namespace}"));
+                    queue.push(&source, [namespace].iter(), size, urgent, Duration::ZERO);
                     *wanted.entry(source).or_insert(0) = 1;
                 }
                 for source in queue.start_all() {
@@ -416,7 +511,7 @@ mod tests {
                 }
             }
             proptest::prop_assert!(wanted.values().all(|left| *left == 0), "{queue:?}");
-            proptest::prop_assert!(queue.hosts.is_empty() && queue.since.is_empty());
+            proptest::prop_assert!(queue.lanes.is_empty() && queue.since.is_empty());
             queue.start();
             proptest::prop_assert!(queue.namespaces.is_empty(), "{:?}", queue);
         }

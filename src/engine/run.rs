@@ -17,7 +17,7 @@ use super::{
     inputs::{Inputs, Ports},
     lines::{Lines, Way},
     look::{Looked, look_in_time},
-    queue::Queue,
+    queue::{Queue, Start},
     retry::Retries,
     settle::{Read, Written, write},
     state::State,
@@ -172,7 +172,8 @@ impl<'p> Engine<'p> {
             for effect in effects {
                 match effect {
                     Effect::Look { source, urgent } => {
-                        self.queue.push(&source, self.state.sources.namespaces(&source), urgent, self.now());
+                        let (sources, now) = (&self.state.sources, self.now());
+                        self.queue.push(&source, sources.namespaces(&source), sources.size(&source), urgent, now);
                     }
                     Effect::Schedule { source, schedules } => {
                         if schedules.is_empty() {
@@ -205,11 +206,11 @@ impl<'p> Engine<'p> {
                 self.assess(&id);
             }
         }
-        while let Some(source) = self.queue.start() {
-            let registry = self.ports.registry.within(&self.queue.whose(&source));
-            match self.state.order(&source) {
+        while let Some(Start { source, namespace, size }) = self.queue.start() {
+            match self.state.order(&source, size.room()) {
                 Some(order) => {
-                    let Ports { pool, clock, .. } = self.ports;
+                    let Ports { registry, pool, clock, .. } = self.ports;
+                    let registry = registry.within(&namespace, size.room());
                     self.looks.push(look_in_time(registry, &**pool, &**clock, order).boxed());
                 }
                 None => self.ended(&source),

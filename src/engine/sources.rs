@@ -14,6 +14,7 @@ use super::{
     entry::kept,
     hints::Lost,
     look::{Answered, Brought, Order, Question, Snapshot, answer_from},
+    room::{self, Size},
     schedules::Schedules,
     timers::Timers,
 };
@@ -22,6 +23,7 @@ use crate::{
         hint::{Source, Trigger},
         image::{Digest, Repository, Tag},
         poll::Schedule,
+        tags::Tags,
         workload::WorkloadId,
     },
     ports::RegistryError,
@@ -31,9 +33,11 @@ use crate::{
 pub(super) type Cause = (Trigger, Duration);
 
 /// Every source that somebody uses.
-#[derive(Default)]
 pub(super) struct Sources {
     known: HashMap<Arc<Source>, Known>,
+    /// What the tags of all take, and may take, in bytes.
+    kept: usize,
+    pub(super) most: usize,
     by_repository: HashMap<Repository, Vec<Arc<Source>>>,
     bursts: Bursts,
     /// Looks that were asked for too often, and are made later.
@@ -47,6 +51,10 @@ struct Known {
     namespaces: BTreeMap<Arc<str>, usize>,
     schedules: Schedules,
     snapshot: Option<Arc<Snapshot>>,
+    /// How many tags there are.
+    size: Size,
+    /// What its tags take, where there was no room to keep them.
+    left_out: Option<usize>,
     /// What the snapshot answered since the last look: many workloads ask the same after an update.
     answered: HashMap<Question, Option<Arc<Answered>>>,
     hinted: BTreeSet<Tag>,
@@ -156,6 +164,7 @@ impl Sources {
         if !known.users.is_empty() {
             return false;
         }
+        self.kept -= known.bytes();
         self.known.remove(source);
         self.later.forget(source);
         if let Some(same_repository) = self.by_repository.get_mut(&source.repository) {
@@ -251,6 +260,16 @@ impl Sources {
         snapshot.is_some_and(|snapshot| snapshot.shows(tag, digest))
     }
 
+    /// How many tags it has, as far as is known.
+    pub(super) fn size(&self, source: &Source) -> Size {
+        self.known.get(source).map(|known| known.size).unwrap_or_default()
+    }
+
+    /// What its tags take, where they are not kept between looks.
+    pub(super) fn left_out(&self, source: &Source) -> Option<usize> {
+        self.known.get(source)?.left_out
+    }
+
     /// What a webhook named last that was not found.
     pub(super) fn lost(&self, source: &Source) -> Option<&Lost> {
         self.known.get(source)?.lost.as_ref()
@@ -280,7 +299,7 @@ impl Sources {
     }
 
     /// What the look that starts now is to find out; `None` if nobody uses the source any more.
-    pub(super) fn order(&mut self, source: &Arc<Source>, questions: Questions) -> Option<Order> {
+    pub(super) fn order(&mut self, source: &Arc<Source>, questions: Questions, room: usize) -> Option<Order> {
         let known = self.known.get_mut(source)?;
         let hinted = std::mem::take(&mut known.hinted);
         let listing = std::mem::take(&mut known.listing_wanted);
@@ -291,7 +310,18 @@ impl Sources {
             questions,
             previous: known.snapshot.clone(),
             ask_all: std::mem::take(&mut known.ask_all),
+            room,
         })
+    }
+
+    /// A look found more tags than it had room for: it is made again with more.
+    pub(super) fn has_more(&mut self, source: &Arc<Source>, effects: &mut Vec<Effect>) {
+        let Some(known) = self.known.get_mut(source) else { return };
+        known.size = known.size.more();
+        (known.listing_wanted, known.ask_all) = (true, true);
+        known.wanted = known.running.take().or(known.wanted);
+        let urgent = known.wanted.is_some_and(|(trigger, _)| trigger != Trigger::Poll);
+        effects.push(Effect::Look { source: source.clone(), urgent });
     }
 
     /// Takes in what a look brought; `None` if nobody uses the source any more.
@@ -302,7 +332,10 @@ impl Sources {
         let before = known.failure.as_ref().map(text);
         let (answers, outcome) = match result {
             Ok((snapshot, answers)) => {
-                known.snapshot = Some(snapshot);
+                let bytes = snapshot.tags().map_or(0, Tags::bytes);
+                self.kept = self.kept + bytes - known.bytes();
+                known.size = Size::of(snapshot.tags().map_or(0, Tags::weight));
+                (known.snapshot, known.left_out) = (Some(snapshot), None);
                 known.answered = HashMap::new();
                 known.failure = None;
                 let unanswered = answers.iter().find_map(|(_, answer)| answer.as_ref().err().cloned());
@@ -317,9 +350,42 @@ impl Sources {
         let turned = before != known.failure.as_ref().map(text);
         Some(Heard { cause, turned, answers, outcome })
     }
+
+    /// Leaves out the largest until the tags of all have room.
+    pub(super) fn make_room(&mut self) {
+        while self.kept > self.most {
+            let kept = self.known.iter().filter_map(|(source, known)| {
+                Some((source, known.namespaces.keys().next()?, known.bytes())).filter(|(.., bytes)| *bytes > 0)
+            });
+            let Some(largest) = room::largest(kept).cloned() else { break };
+            let Some(known) = self.known.get_mut(&largest) else { break };
+            let bytes = known.bytes();
+            self.kept -= bytes;
+            known.left_out = Some(bytes);
+            known.snapshot = known.snapshot.take().map(|snapshot| Arc::new(snapshot.without_tags()));
+        }
+    }
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self {
+            known: HashMap::new(),
+            kept: 0,
+            most: room::KEPT,
+            by_repository: HashMap::new(),
+            bursts: Bursts::default(),
+            later: Timers::default(),
+        }
+    }
 }
 
 impl Known {
+    /// What its tags take here, in bytes.
+    fn bytes(&self) -> usize {
+        self.snapshot.as_deref().and_then(Snapshot::tags).map_or(0, Tags::bytes)
+    }
+
     fn scheduled(&self, source: &Arc<Source>) -> Effect {
         Effect::Schedule { source: source.clone(), schedules: self.schedules.followed() }
     }

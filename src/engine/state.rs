@@ -29,7 +29,7 @@ use crate::{
         update::{Update, UpdateId},
         workload::{Application, ApplicationId, Owner, Workload, WorkloadId},
     },
-    ports::{ClusterChange, NamespaceDefaults, Observed, RegistryError},
+    ports::{ClusterChange, NamespaceDefaults, Observed, RegistryError, RegistryErrorKind},
 };
 
 /// Everything the engine knows.
@@ -217,7 +217,7 @@ impl State {
     }
 
     /// What the look that starts now is to find out; `None` if nobody uses the source any more.
-    pub(super) fn order(&mut self, source: &Arc<Source>) -> Option<Order> {
+    pub(super) fn order(&mut self, source: &Arc<Source>, room: usize) -> Option<Order> {
         let users = self.sources.users(source).filter_map(|id| self.entry(id));
         let mut questions = Questions::new();
         for entry in users {
@@ -226,7 +226,7 @@ impl State {
             }
         }
         self.hints.looking(source);
-        self.sources.order(source, questions)
+        self.sources.order(source, questions, room)
     }
 
     /// Takes in that an update was written, without waiting for the watch; says what made us look for it.
@@ -259,6 +259,10 @@ impl State {
     /// Takes in what a look brought.
     pub(super) fn looked(&mut self, looked: Looked, now: Duration) -> Result<(), RegistryError> {
         let source = looked.source;
+        if matches!(&looked.result, Err(error) if error.kind == RegistryErrorKind::NoRoom) {
+            self.sources.has_more(&source, &mut self.effects);
+            return Ok(());
+        }
         let Some(heard) = self.sources.looked(&source, looked.result) else { return Ok(()) };
         self.seen(&source, heard.outcome.is_ok(), now);
         let reasons = self.settings.keep_reasons;
@@ -281,6 +285,8 @@ impl State {
             let since = heard.cause.map_or(Duration::ZERO, |(_, at)| at);
             self.sources.answer_all(&source, since, &mut self.effects);
         }
+        // Not before what has been brought was compared with what is asked and what was hinted at.
+        self.sources.make_room();
         heard.outcome
     }
 

@@ -50,7 +50,7 @@ pub async fn survey(
     let mut wanted: Vec<Arc<_>> = wanted.into_iter().collect();
     let mut left = MOST_WAIT;
     while !wanted.is_empty() {
-        let orders: Vec<_> = wanted.iter().filter_map(|source| state.order(source)).collect();
+        let orders: Vec<_> = wanted.iter().filter_map(|source| state.order(source, usize::MAX)).collect();
         let looks: Vec<_> =
             stream::iter(orders).map(|order| look(registry, None, order)).buffer_unordered(CONCURRENT).collect().await;
         wanted.clear();

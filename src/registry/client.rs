@@ -30,6 +30,8 @@ pub struct Client {
     sessions: Arc<Sessions>,
     /// For which namespace, where that is known.
     namespace: Option<Arc<str>>,
+    /// For tags of which weight.
+    room: usize,
 }
 
 impl Client {
@@ -53,7 +55,7 @@ impl Client {
     ) -> Result<Self, SettingsError> {
         let http = Http::new(&settings, clock, metrics, resolver)?;
         let sessions = Sessions::new(&settings, secrets);
-        Ok(Self { http: Arc::new(http), sessions: Arc::new(sessions), namespace: None })
+        Ok(Self { http: Arc::new(http), sessions: Arc::new(sessions), namespace: None, room: usize::MAX })
     }
 
     fn look<'a>(&'a self, source: &'a Source) -> Result<Look<'a>, RegistryError> {
@@ -65,12 +67,12 @@ impl Client {
 }
 
 impl Registry for Client {
-    fn within(&self, namespace: &Arc<str>) -> Box<dyn Registry> {
-        Box::new(Self { namespace: Some(namespace.clone()), ..self.clone() })
+    fn within(&self, namespace: &Arc<str>, room: usize) -> Box<dyn Registry> {
+        Box::new(Self { namespace: Some(namespace.clone()), room, ..self.clone() })
     }
 
     fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
-        Box::pin(async move { tags::list(&self.look(source)?).await })
+        Box::pin(async move { tags::list(&self.look(source)?, self.room).await })
     }
 
     fn digest<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {

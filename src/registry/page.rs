@@ -14,6 +14,8 @@ const MAX_TEXT: usize = 1024;
 /// Reads a page.
 pub(super) struct Page<'c> {
     tags: &'c mut Collector,
+    /// What the tags of all pages may weigh.
+    room: usize,
     /// Entries, tags or not, and those that are none.
     count: usize,
     dropped: u64,
@@ -33,6 +35,7 @@ pub(super) struct Page<'c> {
 pub(super) enum Fault {
     NoList,
     TooMany,
+    NoRoom,
 }
 
 /// What comes next.
@@ -78,9 +81,10 @@ enum Text {
 
 impl<'c> Page<'c> {
     /// Tags are added to `tags`.
-    pub(super) fn new(tags: &'c mut Collector) -> Self {
+    pub(super) fn new(tags: &'c mut Collector, room: usize) -> Self {
         Self {
             tags,
+            room,
             count: 0,
             dropped: 0,
             open: Vec::new(),
@@ -248,6 +252,9 @@ impl<'c> Page<'c> {
                 if self.tags.len() > MAX_TAGS {
                     return Err(Fault::TooMany);
                 }
+                if self.tags.weight() > self.room {
+                    return Err(Fault::NoRoom);
+                }
                 State::AfterValue
             }
             Text::Other => State::AfterValue,
@@ -286,7 +293,7 @@ mod tests {
     /// The tags, the entries and those of them that are none, of a page that comes in pieces of this size.
     fn read(body: &[u8], piece: usize) -> Result<(Vec<String>, usize, u64), Fault> {
         let mut tags = Collector::default();
-        let mut page = Page::new(&mut tags);
+        let mut page = Page::new(&mut tags, usize::MAX);
         for piece in body.chunks(piece) {
             page.feed(piece)?;
         }

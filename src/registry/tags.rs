@@ -27,8 +27,8 @@ const STRETCH: usize = 256 * 1024;
 /// Lists that are longer are sorted beside everything else.
 const LONG: usize = 64 * 1024;
 
-/// All tags of the repository.
-pub(super) async fn list(look: &Look<'_>) -> Result<Tags, RegistryError> {
+/// All tags of the repository, if they have room.
+pub(super) async fn list(look: &Look<'_>, room: usize) -> Result<Tags, RegistryError> {
     let what = format!("the tags of {}", look.source.repository);
     let broken = |why: &str| fail(RegistryErrorKind::Unavailable, format!("{what} cannot be read: {why}"));
     let deadline = look.http.listing_deadline();
@@ -54,7 +54,7 @@ pub(super) async fn list(look: &Look<'_>) -> Result<Tags, RegistryError> {
         if !status.is_success() {
             return Err(answer.unexpected());
         }
-        let mut page = Page::new(&mut tags);
+        let mut page = Page::new(&mut tags, room);
         let (mut read, mut stretch) = (0, 0);
         let mut fed = Ok(());
         while fed.is_ok()
@@ -71,6 +71,7 @@ pub(super) async fn list(look: &Look<'_>) -> Result<Tags, RegistryError> {
         let (count, others) = fed.and_then(|()| page.end()).map_err(|fault| match fault {
             Fault::NoList => answer.broken("sent no tag list"),
             Fault::TooMany => broken("there are more than 1,000,000"),
+            Fault::NoRoom => fail(RegistryErrorKind::NoRoom, format!("{what} take more memory than there is room for")),
         })?;
         budget -= read;
         dropped += others;

@@ -93,7 +93,7 @@ async fn fifteen_hundred_slow_names_of_one_namespace_hold_up_no_other(#[case] by
         By::Engine | By::Nobody => anonymous(repository(&format!("{host}/web"))),
     };
     let client = |namespace: &str| match by {
-        By::Engine => bench.client.within(&namespace.into()),
+        By::Engine => bench.client.within(&namespace.into(), usize::MAX),
         By::Secrets | By::Nobody => Box::new(Client::clone(&bench.client)),
     };
     // Who looks for a namespace looks in many domains.

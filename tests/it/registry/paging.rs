@@ -1,6 +1,9 @@
 //! Tag lists in pages: followed to their end, or not used at all.
 
-use supercargo::{ports::RegistryErrorKind, registry::Settings};
+use supercargo::{
+    ports::{Registry as _, RegistryErrorKind},
+    registry::Settings,
+};
 
 use super::{
     Bench, anonymous, failed,
@@ -156,6 +159,26 @@ async fn more_tags_than_can_be_held_are_refused() {
     let source = anonymous(repository(&format!("{}/web", server.host)));
     assert_eq!(failed(bench.client.tags(&source).await, "1,000,000"), RegistryErrorKind::Unavailable);
     assert_eq!(server.lines().len(), 11);
+}
+
+#[tokio::test]
+async fn tags_for_which_there_is_no_room_are_read_no_further() {
+    let server = FaultServer::start(|_, before| {
+        let tags: Vec<String> = (0..1000).map(|n| format!("{before}-{n:03}")).collect();
+        let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+        page(&tags, (before < 9).then(|| format!("</v2/web/tags/list?last={before}>; rel=next")).as_deref())
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    let source = anonymous(repository(&format!("{}/web", server.host)));
+    let tags = bench.client.tags(&source).await.unwrap();
+    assert_eq!((tags.len(), server.lines().len()), (10_000, 10));
+    let within = |room| bench.client.within(&"a".into(), room);
+    // Each takes what it is long, an end, and what decisions need of it.
+    let weight = tags.iter().map(|tag| tag.as_str().len() + 1 + 64).sum::<usize>();
+    let error = within(weight / 5).tags(&source).await.unwrap_err();
+    assert_eq!(error.kind, RegistryErrorKind::NoRoom);
+    assert_eq!(server.lines().len(), 10 + 3);
 }
 
 #[tokio::test]

@@ -1,0 +1,81 @@
+//! How much memory looks and what they leave may take: few looks at many tags at a time, and a total for what is kept.
+
+use std::{collections::HashMap, sync::Arc};
+
+/// What the tags of all repositories may take together between looks, in bytes.
+pub(super) const KEPT: usize = 96 * 1024 * 1024;
+
+/// How many tags a look is about, by their weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(super) enum Size {
+    /// At most some 13,000 tags. Not known yet counts as few.
+    #[default]
+    Few,
+    /// At most some 100,000.
+    Many,
+    /// More.
+    Most,
+}
+
+impl Size {
+    /// The size of tags of that weight.
+    pub(super) fn of(weight: usize) -> Self {
+        [Self::Few, Self::Many].into_iter().find(|size| weight <= size.room()).unwrap_or(Self::Most)
+    }
+
+    /// The weight that tags of this size may have.
+    pub(super) fn room(self) -> usize {
+        match self {
+            Self::Few => 1024 * 1024,
+            Self::Many => 8 * 1024 * 1024,
+            Self::Most => usize::MAX,
+        }
+    }
+
+    /// Looks of this size that may be under way at once, where it is not their host that counts.
+    pub(super) fn places(self) -> Option<usize> {
+        match self {
+            Self::Few => None,
+            Self::Many => Some(4),
+            Self::Most => Some(1),
+        }
+    }
+
+    /// The next greater one.
+    pub(super) fn more(self) -> Self {
+        if self == Self::Few { Self::Many } else { Self::Most }
+    }
+}
+
+/// Of what each of them keeps for a namespace: the largest of the namespace that keeps most.
+pub(super) fn largest<'k, K>(kept: impl Iterator<Item = (K, &'k Arc<str>, usize)> + Clone) -> Option<K> {
+    let mut of: HashMap<&Arc<str>, usize> = HashMap::new();
+    for (_, namespace, bytes) in kept.clone() {
+        *of.entry(namespace).or_default() += bytes;
+    }
+    let most = of.into_iter().max_by_key(|(name, bytes)| (*bytes, (*name).clone()))?.0.clone();
+    let own = kept.filter(|(_, namespace, _)| **namespace == most);
+    own.max_by_key(|(_, _, bytes)| *bytes).map(|(key, ..)| key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_their_rooms() {
+        let weights = [0, 1 << 20, (1 << 20) + 1, 8 << 20, (8 << 20) + 1, usize::MAX];
+        let sizes = [Size::Few, Size::Few, Size::Many, Size::Many, Size::Most, Size::Most];
+        assert_eq!(weights.map(Size::of), sizes);
+        assert!(sizes.iter().zip(weights).all(|(size, weight)| weight <= size.room()));
+    }
+
+    #[test]
+    fn who_keeps_most_loses_the_largest() {
+        let (a, b) = (Arc::from("a"), Arc::from("b"));
+        let kept = [(1, &a, 30), (2, &b, 25), (3, &b, 26), (4, &a, 20)];
+        assert_eq!(largest(kept.into_iter()), Some(3));
+        assert_eq!(largest(kept.into_iter().filter(|(n, ..)| *n != 3)), Some(1));
+        assert_eq!(largest::<u8>(std::iter::empty()), None);
+    }
+}
