@@ -11,7 +11,7 @@ use granit_parser::ScalarStyle;
 use super::{
     ManifestError, Place,
     scalar::{Style, render},
-    tree::{Id, Kind, Node, Tree},
+    tree::{Document, Id, Kind, Node, Tree},
 };
 use crate::domain::image::excerpt;
 
@@ -309,8 +309,7 @@ pub(super) fn verify(old: &Tree, edited: &str, targets: &Targets, inserted: &[In
     let differs = |line, what: &str| EditError::new(line, format!("the edit would change more than the value: {what}"));
     let new = Tree::parse(edited).map_err(|e| differs(first, &e.to_string()))?;
     let more: usize = inserted.iter().map(|inserted| inserted.nodes.len()).sum();
-    let documents = old.documents == new.documents && (inserted.is_empty() || old.documents.len() == 1);
-    if old.nodes.len() + more != new.nodes.len() || !documents {
+    if old.nodes.len() + more != new.nodes.len() || old.documents.len() != new.documents.len() {
         return Err(differs(first, "the structure of the documents"));
     }
     let (parents_then, parents_now) = (old.parents(), new.parents());
@@ -347,6 +346,13 @@ pub(super) fn verify(old: &Tree, edited: &str, targets: &Targets, inserted: &[In
     }
     for insert in inserted {
         check_inserted(&new, &parents_now, insert, &mut origins).ok_or_else(|| differs(first, "what was added"))?;
+    }
+    let is_same = |(was, is): (&Document, &Document)| {
+        let root = origins.get(is.root as usize).copied().flatten();
+        (was.explicit, was.version, Some(was.root)) == (is.explicit, is.version, root)
+    };
+    if !old.documents.iter().zip(&new.documents).all(is_same) {
+        return Err(differs(first, "the structure of the documents"));
     }
     let texts = |tree: &Tree| tree.comments.iter().map(|c| tree.text[c.clone()].to_owned()).collect::<Vec<_>>();
     if texts(old) != texts(&new) {

@@ -92,14 +92,19 @@ pub(super) struct Object<'t> {
 /// Calls for each object: of the documents, and in the items of Lists; and for each that cannot be read.
 pub(super) fn each_object<'t>(tree: &'t Tree, mut call: impl FnMut(Result<Object<'t>, ManifestError>)) {
     for document in &tree.documents {
-        // Lists may hold Lists. The next object to look at is the last here.
-        let mut items = vec![Open { node: document.root, list: None }];
-        while let Some(item) = items.pop() {
-            match visit(tree, item, &mut items, &mut call) {
-                Ok(None) => {}
-                Ok(Some(object)) => call(Ok(object)),
-                Err(problem) => call(Err(problem)),
-            }
+        each_object_in(tree, document.root, &mut call);
+    }
+}
+
+/// The same of one node.
+pub(super) fn each_object_in<'t>(tree: &'t Tree, root: Id, mut call: impl FnMut(Result<Object<'t>, ManifestError>)) {
+    // Lists may hold Lists. The next object to look at is the last here.
+    let mut items = vec![Open { node: root, list: None }];
+    while let Some(item) = items.pop() {
+        match visit(tree, item, &mut items, &mut call) {
+            Ok(None) => {}
+            Ok(Some(object)) => call(Ok(object)),
+            Err(problem) => call(Err(problem)),
         }
     }
 }

@@ -39,9 +39,9 @@ pub(super) struct Document {
     /// Its root node.
     pub(super) root: Id,
     /// Whether it starts with `---`.
-    explicit: bool,
+    pub(super) explicit: bool,
     /// What `%YAML` says.
-    version: Option<(u32, u32)>,
+    pub(super) version: Option<(u32, u32)>,
 }
 
 /// One value or key.

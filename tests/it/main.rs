@@ -10,6 +10,7 @@ mod commands;
 mod control_plane;
 mod cost;
 mod deploy;
+mod deployers;
 mod docs;
 mod edits;
 mod forges;

@@ -117,7 +117,7 @@ impl Configured {
     }
 }
 
-type Texts = BTreeMap<Arc<str>, Vec<u8>>;
+pub(crate) type Texts = BTreeMap<Arc<str>, Vec<u8>>;
 
 fn texts(root: &Path) -> Texts {
     let (mut found, mut open) = (Texts::new(), vec![root.to_owned()]);
@@ -137,7 +137,7 @@ fn texts(root: &Path) -> Texts {
 }
 
 /// As a target does it: what is not wanted or empty is not kept.
-fn facts(texts: &Texts) -> Files {
+pub(crate) fn facts(texts: &Texts) -> Files {
     let wanted = texts.iter().filter(|(path, _)| Facts::is_wanted(path));
     let read = wanted.map(|(path, bytes)| (path.clone(), Arc::new(Facts::read(path, bytes))));
     read.filter(|(_, facts)| !facts.is_empty()).collect()
@@ -575,7 +575,7 @@ fn other_images(folder: &Path, before: &str, after: &str) -> usize {
     each.count()
 }
 
-fn output(program: &str, args: &[&str], folder: &Path) -> Option<String> {
+pub(crate) fn output(program: &str, args: &[&str], folder: &Path) -> Option<String> {
     // Nothing is fetched: a remote resource is one that cannot be had.
     let mut command = std::process::Command::new(crate::support::bin(program));
     command.args(args).arg(folder).env("HTTPS_PROXY", "http://127.0.0.1:1").env("PATH", "");
@@ -813,7 +813,7 @@ fn wanted(namespace: &str, name: &str, from: &str) -> Wanted {
 #[rstest::rstest]
 #[case(&format!("patches:\n- target: {{name: 'w('}}{SET}"), "prod/kustomization.yaml:3: whether this patch is for the workload cannot be told by its `target`: select by plain names, or by labels with `=`, `!=`, `in` and `notin`")]
 #[case(
-    "patches:\n- target: {name: web}\n  patch: |-\n    - op: replace\n      path: /spec/template/spec/containers/0\n      value: {name: c, image: 'nginx:1.26'}\n",
+    "patches:\n- target: {name: web}\n  patch: |-\n    - op: replace\n      path: /spec/template/spec\n      value: {containers: [{name: c, image: 'nginx:1.26'}]}\n",
     "prod/kustomization.yaml:3: this operation changes more than one value around the image or the annotations: patch just the value"
 )]
 #[case(

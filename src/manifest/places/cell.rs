@@ -124,6 +124,12 @@ impl Maker {
         Self::Whole { prefix: "".into(), cell }
     }
 
+    /// An image as Argo CD hands it to Kustomize: `name:tag`, or `other=name:tag` in the place of another.
+    pub(super) fn renaming(cell: Cell) -> Self {
+        let prefix = cell.value.split_once('=').map_or("", |(name, _)| &cell.value[..=name.len()]);
+        Self::Whole { prefix: prefix.into(), cell }
+    }
+
     pub(super) fn parts(registry: Option<Cell>, name: Name, tag: Option<Cell>, digest: Option<Cell>) -> Self {
         Self::Parts(Box::new(Parts { registry, name, tag, digest }))
     }

@@ -13,10 +13,12 @@ use super::{
     listed::{self, Listed},
     marker::{self, Marker},
     names::{FileKind, folder, join},
-    patch::{self, Operation, Part},
-    release::{self, Outer, Release},
+    operation::{Operation, operations},
+    outer::{self, Outer},
+    patch::Part,
+    release::{self, Release},
     room::MAX_SCALARS_IN_ALL,
-    values::{self, MAX_FLAT, MAX_PATHS},
+    values::{self, MAX_FLAT, MAX_OF_RELEASE, MAX_PATHS},
 };
 
 /// What one file holds that can name an image, without its text. It depends on nothing but the [`FileKind`] of its path,
@@ -187,7 +189,10 @@ impl Facts {
         });
         let releases = self.releases.iter_mut().map(|release| limit(&mut release.values) + limit(&mut release.images));
         let more = images + releases.sum::<usize>() + limit(&mut self.values) + limit(&mut self.markers);
-        let objects = limit(&mut self.manifests.workloads) + limit(&mut self.partial) + limit(&mut self.releases);
+        let objects = limit(&mut self.manifests.workloads)
+            + limit(&mut self.partial)
+            + limit(&mut self.releases)
+            + limit(&mut self.outer);
         let more = more + objects + limit(&mut self.manifests.namespaces) + limit(&mut self.manifests.misplaced);
         let more = more + self.broken.as_mut().map_or(0, |broken| limit(&mut broken.names));
         let more = more + limit(&mut self.listed) + limit(&mut self.operations) + limit(&mut self.problems);
@@ -226,11 +231,12 @@ impl Facts {
             listed::read(tree, &mut self.listed, &mut self.problems);
         }
         let mut manifests = Manifests::default();
+        let most = if is_named { MAX_SCALARS } else { MAX_OF_RELEASE };
         each_object(tree, |object| {
             let read = object.and_then(|object| {
                 manifest(tree, &object, &mut manifests)?;
-                self.releases.extend(release::read(&source, &object, &mut self.problems)?);
-                self.outer.extend(release::outer(&source, &object, &mut self.problems)?);
+                self.releases.extend(release::read(&source, &object, most, &mut self.problems)?);
+                self.outer.extend(outer::read(&source, &object, &mut self.problems)?);
                 Ok(())
             });
             self.problems.extend(read.err());
@@ -258,7 +264,7 @@ impl Facts {
         let [document] = tree.documents.as_slice() else { return };
         let root = document.root;
         if tree.node(root).kind == Kind::Sequence {
-            self.operations = patch::operations(source, root);
+            self.operations = operations(source, root);
         }
         let is_object = |key| tree.entries_of(root).any(|(k, _)| tree.scalar(k) == Some(key));
         if tree.node(root).kind != Kind::Mapping || is_object("apiVersion") && is_object("kind") {

@@ -12,9 +12,10 @@ use super::{
     marker::{self, Says},
     names::{FileKind, folder},
     patch::Doubt,
+    post::{self, Released},
     release::Release,
     release_patch,
-    render::{Chain, Kustomizations, Rendering, SET_BY_FLUX, renderings},
+    render::{Chain, Kustomizations, Rendering, renderings},
 };
 use crate::domain::image::{ImageRef, Repository};
 
@@ -27,8 +28,8 @@ pub struct Index<'f> {
     pub(super) by_name: HashMap<(&'f str, Arc<str>), Vec<usize>>,
     /// The namespace that each release's workloads go to, by one way outwards each; none if it is not known.
     pub(super) releases: Vec<Option<Arc<str>>>,
-    /// The images of releases, by repository; of which release; and whether in its `kustomize.images`.
-    pub(super) released: HashMap<Repository, Vec<(usize, bool, Draft<'f>)>>,
+    /// The images of releases, by repository, and of which release.
+    pub(super) released: HashMap<Repository, Vec<(usize, Released<'f>)>>,
     pub(super) by_instance: HashMap<&'f str, Vec<usize>>,
     pub(super) markers: HashMap<Repository, Vec<Marked<'f>>>,
     /// The scalars that are marked `never`.
@@ -84,7 +85,7 @@ impl<'f> Index<'f> {
         }
         let (mut releases, mut values, mut other_values) = (Vec::new(), HashMap::new(), HashMap::new());
         let mut markers: HashMap<_, Vec<Marked>> = HashMap::new();
-        let mut released: HashMap<_, Vec<(usize, bool, Draft)>> = HashMap::new();
+        let mut released: HashMap<_, Vec<(usize, Released)>> = HashMap::new();
         let mut by_instance: HashMap<&str, Vec<usize>> = HashMap::new();
         let not_patches = files.iter().filter(|(path, _)| !kustomizations.is_patch(path));
         let bases = not_patches.flat_map(|(_, facts)| facts.releases.iter().map(|r| (r.kind(), &*r.name)));
@@ -114,19 +115,13 @@ impl<'f> Index<'f> {
                     continue;
                 }
                 let roots: Vec<&Chain> = chains.iter().filter(|chain| chain.is_root).collect();
-                let unknown = Chain { layers: [].into(), is_root: true };
+                let unknown = Chain { layers: [].into(), is_root: true, outer: None };
                 for chain in if roots.is_empty() { vec![&unknown] } else { roots } {
                     let index = releases.len();
-                    let last = release.images.iter().filter_map(|maker| Draft::new(path, maker.clone()));
-                    let values = release_patch::values(files, &kustomizations, path, release, chain);
-                    let drafts = values.into_iter().map(|draft| (false, draft)).chain(last.map(|draft| (true, draft)));
-                    for (is_last, mut draft) in drafts {
-                        let image = draft.holds.to_string();
-                        let set = release.after.iter().find(|entry| entry.matches(&image));
-                        let set = set.map(|entry| Doubt { path, line: entry.new_tag.line, reason: SET_BY_FLUX });
-                        draft.doubt = draft.doubt.or_else(|| kustomizations.blocked(path)).or(set);
-                        let of_repository = released.entry(draft.holds.repository.clone()).or_default();
-                        of_repository.push((index, is_last, draft));
+                    let (images, after) = release_patch::images(files, &kustomizations, path, release, chain);
+                    for mut each in post::released(files, after, images) {
+                        each.draft.doubt = each.draft.doubt.or_else(|| kustomizations.blocked(path));
+                        released.entry(each.draft.holds.repository.clone()).or_default().push((index, each));
                     }
                     for instance in &release.instances {
                         by_instance.entry(instance).or_default().push(index);

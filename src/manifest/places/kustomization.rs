@@ -9,7 +9,7 @@ use super::{
         read::{get, text},
         tree::{Id, Kind, Tree},
     },
-    cell::{At, Cell, Source, is_unset, split},
+    cell::{At, Cell, Maker, Source, is_unset, split},
     patch::Patch,
 };
 use crate::domain::{image::excerpt, policy::Matcher};
@@ -54,6 +54,8 @@ pub(super) struct Entry {
     pub(super) suffix: Option<Cell>,
     /// What an image must match where the name is a pattern.
     pattern: Option<Arc<str>>,
+    /// The one text that all of it is, as Argo CD has it.
+    pub(super) text: Option<Box<Maker>>,
 }
 
 /// More patterns than this are not read from the `images` of one object: each may have to be compiled for each image.
@@ -80,7 +82,11 @@ impl Entry {
 
     /// Whether there is a key for the tag or the digest, if also without a value.
     pub(super) fn has_version(&self) -> bool {
-        [&self.new_tag, &self.digest].iter().any(|cell| !matches!(cell.at, At::Key { .. }))
+        let is_there = |cell: &Cell| match self.text {
+            Some(_) => !cell.value.is_empty(),
+            None => !matches!(cell.at, At::Key { .. }),
+        };
+        is_there(&self.new_tag) || is_there(&self.digest)
     }
 }
 
@@ -131,13 +137,13 @@ fn kustomization(
     if let Some(list) = list("patchesStrategicMerge")? {
         found.patches.extend(tree.children(list).filter_map(|item| match tree.scalar(item)? {
             "" => None,
-            text if text.contains('\n') => Some(Patch::text(tree, item)),
+            text if text.contains('\n') => Some(Patch::text(source, item)),
             path => Some(Patch::file(tree.line(item), path.into())),
         }));
     }
     for (key, is_late) in [("patches", false), ("patchesJson6902", true)] {
         for item in list(key)?.into_iter().flat_map(|list| mappings(tree, list)) {
-            found.patches.push(Patch::read(tree, item, is_late)?);
+            found.patches.push(Patch::read(source, item, is_late)?);
         }
     }
     for item in list("labels")?.into_iter().flat_map(|list| mappings(tree, list)) {
@@ -202,7 +208,10 @@ fn entry(source: &Source, item: Id, patterns: &mut HashSet<Arc<str>>) -> Result<
         let At::Scalar(place) = last.at.clone() else { return None };
         Some(Cell { line: last.line, at: At::Key { beside: place, key }, value: "".into() })
     };
-    let (Some(add_tag), Some(add_digest)) = (beside("newTag"), beside("digest")) else { return Ok(None) };
+    let (Some(add_tag), Some(add_digest)) = (beside("newTag"), beside("digest")) else {
+        let reason = "`images` in a patch that is a text of its kustomization are not followed: write it to a file";
+        return Err(ManifestError::new(source.line(item), reason));
+    };
     Ok(Some(Entry {
         new_tag: new_tag.unwrap_or(add_tag),
         digest: digest.unwrap_or(add_digest),
@@ -210,5 +219,30 @@ fn entry(source: &Source, item: Id, patterns: &mut HashSet<Arc<str>>) -> Result<
         suffix: cell("tagSuffix")?.filter(|suffix| !is_unset(&suffix.value)),
         pattern: pattern(name.line, &name.value, patterns)?,
         name: name.value,
+        text: None,
     }))
+}
+
+/// An entry as one text, which Argo CD hands to Kustomize: `name:tag`, `name@digest`, `name=other:tag`.
+pub(super) fn of_text(source: &Source, item: Id, patterns: &mut HashSet<Arc<str>>) -> Result<Entry, ManifestError> {
+    let cell =
+        source.cell(item).ok_or_else(|| ManifestError::new(source.line(item), "an item of `images` is no text"))?;
+    let prefix = cell.value.split_once('=').map_or("", |(name, _)| &cell.value[..=name.len()]);
+    let (new_name, tag, digest) = split(&cell.value[prefix.len()..]);
+    let name = if prefix.is_empty() { new_name } else { &prefix[..prefix.len() - 1] };
+    if [Some(new_name), tag, digest].contains(&Some("*")) {
+        let reason =
+            "a `*` in an item of `images` keeps what stands elsewhere, which is not followed: write the image out";
+        return Err(ManifestError::new(cell.line, reason));
+    }
+    let part = |value: &str| Cell { value: value.into(), ..cell.clone() };
+    Ok(Entry {
+        name: name.into(),
+        new_name: (!prefix.is_empty()).then(|| part(new_name)),
+        new_tag: part(tag.unwrap_or_default()),
+        digest: part(digest.unwrap_or_default()),
+        suffix: None,
+        pattern: pattern(cell.line, name, patterns)?,
+        text: Some(Box::new(Maker::renaming(cell.clone()))),
+    })
 }

@@ -92,7 +92,7 @@ impl<'f> Index<'f> {
     pub(super) fn everywhere(&self, wanted: &Wanted, listed: &Listed) -> Result<Vec<Draft<'f>>, Misfit> {
         let repository = &wanted.from.repository;
         let mut drafts = self.configured.get(repository).cloned().unwrap_or_default();
-        let released = self.released.get(repository).into_iter().flatten().map(|(.., draft)| draft);
+        let released = self.released.get(repository).into_iter().flatten().map(|(_, each)| &each.draft);
         let mut found: Vec<Draft> =
             released.chain(self.images().get(repository).into_iter().flatten()).cloned().collect();
         let fits = |draft: &Draft| draft.holds.repository == *repository && listed.covers(draft.path);
@@ -173,13 +173,18 @@ impl<'f> Index<'f> {
         let own = wanted.instance.as_ref().and_then(|instance| self.by_instance.get(&**instance));
         let own: Option<Vec<usize>> = own.map(|own| own.iter().copied().filter(fits).collect());
         let own = own.filter(|own| !own.is_empty());
-        let (mut values, mut images) = (Vec::new(), Vec::new());
-        for (release, is_last, draft) in self.released.get(&wanted.from.repository).into_iter().flatten() {
+        let (mut values, mut images, mut patched) = (Vec::new(), Vec::new(), Vec::new());
+        for (release, each) in self.released.get(&wanted.from.repository).into_iter().flatten() {
             if own.as_ref().map_or_else(|| fits(release), |own| own.contains(release)) {
-                if *is_last { &mut images } else { &mut values }.push(draft.clone());
+                match (each.is_last, each.may_be_of(wanted)) {
+                    (true, _) => images.push(each.draft.clone()),
+                    (false, Some(false)) => values.push(each.draft.clone()),
+                    (false, Some(true)) => patched.push(each.draft.clone()),
+                    (false, None) => {}
+                }
             }
         }
-        (values, images)
+        (if patched.is_empty() { values } else { patched }, images)
     }
 
     /// The entries of `images` for what kustomizations take from elsewhere.

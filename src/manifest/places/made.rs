@@ -9,7 +9,7 @@ use super::{
     kustomization::Entry,
     names::folder,
     patch::{Doubt, Named, TOO_MUCH, UNKNOWN_TARGET},
-    render::{Kustomizations, One, Rendering, Step},
+    render::{Kustomizations, Rendering, Step},
 };
 use crate::domain::{
     image::{ImageError, ImageRef},
@@ -129,17 +129,16 @@ impl<'f> Kustomizations<'f> {
                     current = Some(Current::new(at, cell));
                 }
             }
-            Step::Images(layer) => {
+            Step::Images { at, entries } => {
                 if let Some(current) = &mut current {
-                    let is_overlay = overlay.is_some_and(|overlay| overlay == folder(layer.path));
-                    doubt = doubt.take().or(current.pass(layer, is_overlay));
+                    let overlay = at.filter(|at| overlay.is_some_and(|overlay| overlay == folder(at)));
+                    doubt = doubt.take().or(current.pass(entries, overlay));
                 }
             }
         });
         let doubt = self.blocked(rendering.path).or(doubt).or(head);
         let current = current?;
         let text = current.image.text();
-        let doubt = doubt.or_else(|| self.set_outside(rendering, &text));
         let holds = ImageRef::parse(&text);
         let (path, maker) = current.maker();
         Some(Made { path, line: maker.main().map_or(1, |cell| cell.line), maker, image: text, holds, doubt })
@@ -166,14 +165,14 @@ impl<'f> Current<'f> {
         Self { image, path, cell, entry: None, new_name: None, in_name: None, beside: None }
     }
 
-    /// Does what the `images` of a kustomization say. Says why it is not known what makes the image then.
-    fn pass(&mut self, layer: &One<'f>, is_overlay: bool) -> Option<Doubt<'f>> {
+    /// Does what the `images` of a kustomization say, which may be the overlay that is given. Says why it is not known
+    /// what makes the image then.
+    fn pass(&mut self, entries: &[(&'f Arc<str>, &'f Entry)], overlay: Option<&'f Arc<str>>) -> Option<Doubt<'f>> {
         let mut doubt = None;
-        let path = layer.path;
-        if is_overlay {
+        if let Some(path) = overlay {
             self.beside = Some((path, Maker::added(&self.image.name)));
         }
-        for each in &layer.facts.images {
+        for &(path, each) in entries {
             if !each.matches(&self.image.text()) {
                 continue;
             }
@@ -203,7 +202,7 @@ impl<'f> Current<'f> {
                 }
             }
             self.image = Image::of(&self.image.text());
-            if is_overlay {
+            if overlay == Some(path) {
                 self.beside = Some((path, of_entry(path, each, self.new_name, &self.image.name)));
             }
         }
@@ -232,7 +231,10 @@ pub(super) fn of_outside(path: &Arc<str>, entry: &Entry) -> Option<Maker> {
     }
 }
 
-fn of_entry(path: &Arc<str>, entry: &Entry, new_name: Option<(&Arc<str>, &Cell)>, name: &str) -> Maker {
+pub(super) fn of_entry(path: &Arc<str>, entry: &Entry, new_name: Option<(&Arc<str>, &Cell)>, name: &str) -> Maker {
+    if let Some(text) = &entry.text {
+        return (**text).clone();
+    }
     // One that another file gives is not this entry's to change.
     let own = new_name.filter(|(at, _)| *at == path).map(|(_, cell)| Name::Cell(cell.clone()));
     let name = own.unwrap_or_else(|| Name::Known(name.into()));

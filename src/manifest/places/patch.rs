@@ -1,4 +1,4 @@
-//! Patches of a kustomization, as they are written: partial objects, and lists of operations (RFC 6902).
+//! Patches of a kustomization: partial objects, and lists of operations.
 
 use std::sync::Arc;
 
@@ -6,18 +6,19 @@ use super::{
     super::{
         Found, ManifestError,
         meta::Pairs,
-        path::key_step,
-        read::{Manifests, concerns_us, each_object, get, manifest, text},
+        read::{Manifests, Object, concerns_us, each_object, each_object_in, get, manifest, text},
         tree::{Id, Kind, Tree},
     },
     Files,
     cell::{At, Cell, Source},
     names::{folder, join},
+    operation::{Operation, Put, operations},
     release::{self, Release},
     select::Target,
     subject::Subject,
+    values::MAX_OF_RELEASE,
 };
-use crate::domain::workload::{Container, KindSpec};
+use crate::domain::workload::{Container, KindSpec, WorkloadId};
 
 /// A patch, in a file or written inline.
 #[derive(Debug, Default)]
@@ -38,27 +39,6 @@ struct Inline {
     workloads: Vec<(Found, Vec<Cell>)>,
     releases: Vec<Release>,
     operations: Vec<Operation>,
-}
-
-/// A change at a JSON pointer.
-#[derive(Debug)]
-pub(super) struct Operation {
-    line: usize,
-    pointer: Box<str>,
-    pub(super) put: Put,
-    /// Whether it changes labels or annotations, and which of them; all if none is said.
-    pub(super) map: Option<&'static str>,
-    pub(super) key: Option<Box<str>>,
-    /// A container that it adds at the end of its list.
-    pub(super) added: Option<(Box<str>, Option<Cell>)>,
-}
-
-/// What an operation puts there.
-#[derive(Debug)]
-pub(super) enum Put {
-    Scalar(Cell),
-    Pairs(Pairs),
-    Other,
 }
 
 /// One object or operation of a patch.
@@ -93,17 +73,18 @@ impl Patch {
     }
 
     /// A patch that is a text.
-    pub(super) fn text(tree: &Tree, node: Id) -> Self {
-        Self { line: tree.line(node), inline: inline(tree, node), ..Self::default() }
+    pub(super) fn text(source: &Source, node: Id) -> Self {
+        Self { line: source.line(node), inline: inline(source, node), ..Self::default() }
     }
 
     /// An item of `patches` or `patchesJson6902`.
-    pub(super) fn read(tree: &Tree, item: Id, is_late: bool) -> Result<Self, ManifestError> {
+    pub(super) fn read(source: &Source, item: Id, is_late: bool) -> Result<Self, ManifestError> {
+        let tree = source.tree;
         let target = get(tree, item, "target", Kind::Mapping)?;
         let target = target.map(|target| Target::read(tree, target)).transpose()?;
-        let inline = tree.get(item, "patch")?.map(|node| inline(tree, node)).unwrap_or_default();
+        let inline = tree.get(item, "patch")?.map(|node| inline(source, node)).unwrap_or_default();
         let file = text(tree, item, "path")?.map(Box::from);
-        Ok(Self { line: tree.line(item), file, inline, target, is_late })
+        Ok(Self { line: source.line(item), file, inline, target, is_late })
     }
 
     /// What it consists of, each with its file and line; `at` is the kustomization.
@@ -124,6 +105,19 @@ impl Patch {
             workloads.chain(releases).chain(operations).map(move |(line, part)| (path, line, part))
         });
         own.map(move |part| (at, self.line, part)).chain(of_file)
+    }
+
+    /// Whether it may be for a workload of which nothing else is known, and whether it says so itself.
+    pub(super) fn may_be_for(&self, part: &Part, id: &WorkloadId) -> Option<bool> {
+        let group = id.kind.spec().map_or("", |spec| spec.group);
+        match (&self.target, part) {
+            (Some(target), _) => target.may_select(group, id.kind.as_str(), &id.name),
+            (None, Part::Workload(found, _)) => {
+                let own = &found.workload.id;
+                Some((&own.kind, &own.name) == (&id.kind, &id.name))
+            }
+            (None, _) => Some(false),
+        }
     }
 
     /// Whether a part of it is for an object; none if that cannot be told.
@@ -162,9 +156,10 @@ impl<'f> Part<'f> {
             Self::Operation(Operation { pointer, put: Put::Scalar(cell), .. }) => {
                 (**pointer == *image_pointer(spec, container, index?)).then(|| cell.clone())
             }
-            Self::Operation(Operation { pointer, added: Some((name, image)), .. }) => {
-                let is_it = **name == *container.name && **pointer == *list_pointer(spec, container, "-");
-                image.clone().filter(|_| is_it)
+            Self::Operation(Operation { list: Some((list, change)), .. })
+                if **list == *list_pointer(spec, container.init) =>
+            {
+                change.containers().iter().find(|(name, _)| **name == *container.name)?.1.clone()
             }
             Self::Operation(_) | Self::Release(_) => None,
         }
@@ -177,8 +172,12 @@ impl<'f> Part<'f> {
                 found.workload.containers.iter().map(|c| (c.name.clone(), c.init)).collect()
             }
             Self::Operation(operation) => {
-                let Some((name, Some(_))) = &operation.added else { return Vec::new() };
-                vec![(name.as_ref().into(), operation.pointer.ends_with("/initContainers/-"))]
+                let Some((list, change)) = &operation.list else { return Vec::new() };
+                let Some(init) = [false, true].into_iter().find(|init| **list == *list_pointer(spec, *init)) else {
+                    return Vec::new();
+                };
+                let with_image = change.containers().iter().filter(|(_, image)| image.is_some());
+                with_image.map(|(name, _)| (name.as_ref().into(), init)).collect()
             }
             _ => Vec::new(),
         }
@@ -205,10 +204,14 @@ impl<'f> Part<'f> {
                 }
                 order.splice(0..0, first);
             }
-            Self::Operation(Operation { pointer, added: Some((name, _)), .. })
-                if **pointer == *list_pointer(spec, Named { name, init }, "-") =>
-            {
-                order.push(name);
+            Self::Operation(operation) => {
+                let own = list_pointer(spec, init);
+                if let Some((_, change)) = operation.list.as_ref().filter(|(list, _)| **list == *own) {
+                    return change.reorder(order);
+                }
+                // Another name.
+                let item = operation.pointer.strip_prefix(&*own).and_then(|rest| rest.strip_prefix('/'));
+                return item.and_then(|item| item.split_once('/')).is_none_or(|(_, key)| key != "name");
             }
             _ => {}
         }
@@ -219,12 +222,8 @@ impl<'f> Part<'f> {
     pub(super) fn is_too_much(&self, spec: &KindSpec, container: Named<'_>, index: Option<usize>) -> bool {
         let (Self::Operation(operation), Some(index)) = (self, index) else { return false };
         let image = image_pointer(spec, container, index);
-        let list = format!("{}/{}/", spec.pod_spec, list(container));
-        // Another item before it moves it.
-        let item = operation.pointer.strip_prefix(&list).and_then(|item| item.parse::<usize>().ok());
         let is_image = *operation.pointer == *image && !matches!(operation.put, Put::Scalar(_));
-        let is_around = image.strip_prefix(&*operation.pointer).is_some_and(|rest| rest.starts_with('/'));
-        is_image || is_around || item.is_some_and(|item| item <= index)
+        is_image || image.strip_prefix(&*operation.pointer).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// Whether it changes annotations that concern us.
@@ -262,104 +261,52 @@ fn is_like(found: &Found, spec: &KindSpec) -> bool {
     found.workload.id.kind.spec().is_some_and(|own| own.pod_spec == spec.pod_spec)
 }
 
-fn list(container: Named<'_>) -> &'static str {
-    if container.init { "initContainers" } else { "containers" }
-}
-
-fn list_pointer(spec: &KindSpec, container: Named<'_>, item: &str) -> String {
-    format!("{}/{}/{item}", spec.pod_spec, list(container))
+fn list_pointer(spec: &KindSpec, init: bool) -> String {
+    format!("{}/{}", spec.pod_spec, if init { "initContainers" } else { "containers" })
 }
 
 fn image_pointer(spec: &KindSpec, container: Named<'_>, index: usize) -> String {
-    list_pointer(spec, container, &format!("{index}/image"))
+    format!("{}/{index}/image", list_pointer(spec, container.init))
 }
 
-impl Operation {
-    fn new(line: usize, pointer: Box<str>, put: Put) -> Self {
-        let mut steps = pointer.split('/').skip(1);
-        let map = match (steps.next(), steps.next()) {
-            (Some("metadata"), Some("annotations")) => Some("annotations"),
-            (Some("metadata"), Some("labels")) => Some("labels"),
-            _ => None,
-        };
-        let key = steps.next().filter(|_| map.is_some()).map(|key| plain(key).into());
-        Self { line, pointer, put, map, key, added: None }
-    }
-
-    fn is_all_of_the_head(&self) -> bool {
-        matches!(&*self.pointer, "" | "/" | "/metadata")
-    }
-
-    /// The pointer as the path of a scalar ([`super::super::Path::key`]).
-    pub(super) fn key(&self) -> String {
-        let step = |step: &str| match step.parse::<usize>() {
-            Ok(index) => format!("[{index}]"),
-            Err(_) => key_step(&plain(step)),
-        };
-        self.pointer.split('/').skip(1).map(step).collect()
-    }
-}
-
-/// A step of a pointer.
-fn plain(step: &str) -> String {
-    step.replace("~1", "/").replace("~0", "~")
-}
-
-/// The operations of a list.
-pub(super) fn operations(source: &Source, root: Id) -> Vec<Operation> {
+/// What of a patch is about images: of a text, or of what Flux has in its place. What cannot be read there changes no
+/// image that we know of.
+fn inline(source: &Source, node: Id) -> Inline {
     let tree = source.tree;
-    let mut found = Vec::new();
-    for item in super::kustomization::mappings(tree, root) {
-        let get = |key| tree.get(item, key).ok().flatten();
-        let word = |key| get(key).and_then(|node| tree.scalar(node));
-        let line = source.line(item);
-        let (Some(op), Some(pointer)) = (word("op"), word("path")) else { continue };
-        let put = match (op, get("value")) {
-            ("test", _) => continue,
-            ("add" | "replace", Some(value)) => match source.cell(value) {
-                Some(cell) => Put::Scalar(cell),
-                None if tree.node(tree.resolve(value)).kind == Kind::Mapping => {
-                    Put::Pairs(Pairs::read(tree, tree.resolve(value)))
-                }
-                None => Put::Other,
-            },
-            _ => Put::Other,
-        };
-        if let Some(from) = word("from").filter(|_| op == "move") {
-            found.push(Operation::new(line, from.into(), Put::Other));
+    let node = tree.resolve(node);
+    let mut found = Inline::default();
+    match tree.node(node).kind {
+        Kind::Sequence => found.operations = operations(source, node),
+        Kind::Mapping => {
+            each_object_in(tree, node, |object| found.object(source, object));
         }
-        let mut operation = Operation::new(line, pointer.into(), put);
-        if op == "add" && (pointer.ends_with("/containers/-") || pointer.ends_with("/initContainers/-")) {
-            let field =
-                |key| tree.get(tree.resolve(get("value")?), key).ok().flatten().and_then(|node| source.cell(node));
-            operation.added = field("name").map(|name| (name.value, field("image")));
+        // In a text that is a patch itself, a text is too deep.
+        _ if source.outer().is_some() => {}
+        _ => {
+            let Some(Ok(inner)) = tree.scalar(node).map(Tree::parse) else { return found };
+            let source = Source::inner(&inner, tree.place(node));
+            if let [document] = inner.documents.as_slice()
+                && inner.node(document.root).kind == Kind::Sequence
+            {
+                found.operations = operations(&source, document.root);
+            }
+            each_object(&inner, |object| found.object(&source, object));
         }
-        found.push(operation);
     }
     found
 }
 
-/// What of a text is about images. What cannot be read there changes no image that we know of.
-fn inline(tree: &Tree, node: Id) -> Inline {
-    let mut found = Inline::default();
-    let Some(Ok(inner)) = tree.scalar(node).map(Tree::parse) else { return found };
-    let source = Source::inner(&inner, tree.place(tree.resolve(node)));
-    if let [document] = inner.documents.as_slice()
-        && inner.node(document.root).kind == Kind::Sequence
-    {
-        found.operations = operations(&source, document.root);
-    }
-    let mut manifests = Manifests::default();
-    each_object(&inner, |object| {
+impl Inline {
+    fn object(&mut self, source: &Source, object: Result<Object, ManifestError>) {
         let Ok(object) = object else { return };
-        let _ = manifest(&inner, &object, &mut manifests);
-        found.releases.extend(release::read(&source, &object, &mut Vec::new()).ok().flatten());
-    });
-    for object in manifests.workloads {
-        let cells: Vec<Cell> = object.images.iter().filter_map(|image| source.cell(image.place.node)).collect();
-        if cells.len() == object.images.len() {
-            found.workloads.push((object, cells));
+        let mut manifests = Manifests::default();
+        let _ = manifest(source.tree, &object, &mut manifests);
+        self.releases.extend(release::read(source, &object, MAX_OF_RELEASE, &mut Vec::new()).ok().flatten());
+        for object in manifests.workloads {
+            let cells: Vec<Cell> = object.images.iter().filter_map(|image| source.cell(image.place.node)).collect();
+            if cells.len() == object.images.len() {
+                self.workloads.push((object, cells));
+            }
         }
     }
-    found
 }

@@ -8,10 +8,10 @@ use super::{
         tree::{Id, Kind, Tree},
     },
     cell::{Cell, Maker, Source, is_unset},
-    kustomization::{Entry, entries, mappings},
+    kustomization::mappings,
     marker::{self, Marker},
-    names::join,
-    values::{self, MAX_FLAT},
+    outer::Set,
+    values,
 };
 
 /// An object that sets images of what it deploys.
@@ -33,10 +33,12 @@ pub(super) struct Release {
     pub(super) values: Vec<Maker>,
     /// `kustomize.images`
     pub(super) images: Vec<Maker>,
-    /// Every scalar of its values by its path.
+    /// Every scalar of its values by its path, and of `kustomize.images`; none of a part that has too many.
     pub(super) flat: Vec<(Box<str>, Cell)>,
-    /// What is set after the chart is rendered: the images of `postRenderers`.
-    pub(super) after: Vec<Entry>,
+    /// The line of a part that has too many.
+    pub(super) is_cut: Option<usize>,
+    /// What is done to what the chart renders: `postRenderers`, in their order.
+    pub(super) after: Vec<Set>,
     /// Marked values in an inline text.
     pub(super) markers: Vec<Marker>,
 }
@@ -51,43 +53,28 @@ impl Release {
     pub(super) fn group(&self) -> &'static str {
         if self.is_flux { FLUX } else { ARGO }
     }
+
+    fn add_flat(&mut self, source: &Source, node: Id, prefix: &str, most: usize) {
+        match values::flat(source, node, prefix, most) {
+            Some(flat) => self.flat.extend(flat),
+            None => self.is_cut = Some(source.line(node)),
+        }
+    }
 }
 
 const FLUX: &str = "helm.toolkit.fluxcd.io";
 const ARGO: &str = "argoproj.io";
 
-/// A Kustomization of Flux that sets images of a folder.
-#[derive(Debug)]
-pub(super) struct Outer {
-    /// From the root of the repository.
-    pub(super) folder: Box<str>,
-    pub(super) images: Vec<Entry>,
-}
-
-/// Reads an object, if it is a Kustomization of Flux with images.
-pub(super) fn outer(
-    source: &Source,
-    object: &Object,
-    problems: &mut Vec<ManifestError>,
-) -> Result<Option<Outer>, ManifestError> {
-    if (&*object.kind, &*object.group) != ("Kustomization", "kustomize.toolkit.fluxcd.io") {
-        return Ok(None);
-    }
-    let Some(spec) = child(source.tree, Some(object.node), "spec")? else { return Ok(None) };
-    let folder = join("", word(source.tree, Some(spec), "path")?.unwrap_or_default().trim_start_matches('/'));
-    let images = entries(source, spec, problems)?;
-    Ok(folder.filter(|_| !images.is_empty()).map(|folder| Outer { folder: folder.into(), images }))
-}
-
-/// Reads an object, if it is one of these.
+/// Reads an object, if it is one of these. Not more scalars of it than `most` are kept by their paths.
 pub(super) fn read(
     source: &Source,
     object: &Object,
+    most: usize,
     problems: &mut Vec<ManifestError>,
 ) -> Result<Option<Release>, ManifestError> {
     match (&*object.kind, &*object.group) {
-        ("HelmRelease", FLUX) => helm_release(source, object.node, problems).map(Some),
-        ("Application", ARGO) => application(source, object.node, problems).map(Some),
+        ("HelmRelease", FLUX) => helm_release(source, object.node, most, problems).map(Some),
+        ("Application", ARGO) => application(source, object.node, most, problems).map(Some),
         _ => Ok(None),
     }
 }
@@ -101,7 +88,12 @@ fn child(tree: &Tree, mapping: Option<Id>, key: &str) -> Result<Option<Id>, Mani
     mapping.map_or(Ok(None), |mapping| get(tree, mapping, key, Kind::Mapping))
 }
 
-fn helm_release(source: &Source, node: Id, problems: &mut Vec<ManifestError>) -> Result<Release, ManifestError> {
+fn helm_release(
+    source: &Source,
+    node: Id,
+    most: usize,
+    problems: &mut Vec<ManifestError>,
+) -> Result<Release, ManifestError> {
     let tree = source.tree;
     let (metadata, spec) = (child(tree, Some(node), "metadata")?, child(tree, Some(node), "spec")?);
     let name = word(tree, metadata, "name")?.unwrap_or_default();
@@ -116,10 +108,10 @@ fn helm_release(source: &Source, node: Id, problems: &mut Vec<ManifestError>) ->
     let mut after = Vec::new();
     for renderer in renderers.into_iter().flat_map(|list| mappings(tree, list)) {
         if let Some(kustomize) = child(tree, Some(renderer), "kustomize")? {
-            after.extend(entries(source, kustomize, problems)?);
+            after.push(Set::read(source, kustomize, problems));
         }
     }
-    Ok(Release {
+    let mut release = Release {
         after,
         line: source.line(node),
         meta: Meta::read(tree, node),
@@ -130,12 +122,22 @@ fn helm_release(source: &Source, node: Id, problems: &mut Vec<ManifestError>) ->
         is_flux: true,
         values: values.map(|values| values::images(source, values)).unwrap_or_default(),
         images: Vec::new(),
-        flat: values.and_then(|values| values::flat(source, values, ".spec.values", MAX_FLAT)).unwrap_or_default(),
+        flat: Vec::new(),
+        is_cut: None,
         markers: Vec::new(),
-    })
+    };
+    if let Some(values) = values {
+        release.add_flat(source, values, ".spec.values", most);
+    }
+    Ok(release)
 }
 
-fn application(source: &Source, node: Id, problems: &mut Vec<ManifestError>) -> Result<Release, ManifestError> {
+fn application(
+    source: &Source,
+    node: Id,
+    most: usize,
+    problems: &mut Vec<ManifestError>,
+) -> Result<Release, ManifestError> {
     let tree = source.tree;
     let (metadata, spec) = (child(tree, Some(node), "metadata")?, child(tree, Some(node), "spec")?);
     let name = word(tree, metadata, "name")?.unwrap_or_default();
@@ -153,6 +155,7 @@ fn application(source: &Source, node: Id, problems: &mut Vec<ManifestError>) -> 
         values: Vec::new(),
         images: Vec::new(),
         flat: Vec::new(),
+        is_cut: None,
         markers: Vec::new(),
     };
     let mut sources = Vec::new();
@@ -164,15 +167,15 @@ fn application(source: &Source, node: Id, problems: &mut Vec<ManifestError>) -> 
     for (each, path) in sources {
         if let Some(helm) = child(tree, Some(each), "helm")? {
             release.instances.extend(word(tree, Some(helm), "releaseName")?.map(Box::from));
-            helm_values(source, helm, &format!("{path}.helm"), &mut release, problems)?;
+            helm_values(source, helm, &format!("{path}.helm"), most, &mut release, problems)?;
         }
         let kustomize = child(tree, Some(each), "kustomize")?;
         let images = kustomize.map_or(Ok(None), |k| get(tree, k, "images", Kind::Sequence))?;
+        if let Some(images) = images {
+            release.add_flat(source, images, &format!("{path}.kustomize.images"), most);
+        }
         let cells = images.into_iter().flat_map(|list| tree.children(list)).filter_map(|item| source.cell(item));
-        release.images.extend(cells.map(|cell| {
-            let prefix = cell.value.split_once('=').map_or("", |(name, _)| &cell.value[..=name.len()]);
-            Maker::Whole { prefix: prefix.into(), cell }
-        }));
+        release.images.extend(cells.map(Maker::renaming));
     }
     Ok(release)
 }
@@ -181,19 +184,18 @@ fn helm_values(
     source: &Source,
     helm: Id,
     path: &str,
+    most: usize,
     release: &mut Release,
     problems: &mut Vec<ManifestError>,
 ) -> Result<(), ManifestError> {
     let tree = source.tree;
     if let Some(object) = child(tree, Some(helm), "valuesObject")? {
         release.values.extend(values::images(source, object));
-        release
-            .flat
-            .extend(values::flat(source, object, &format!("{path}.valuesObject"), MAX_FLAT).unwrap_or_default());
+        release.add_flat(source, object, &format!("{path}.valuesObject"), most);
     }
     if let Some(list) = get(tree, helm, "parameters", Kind::Sequence)? {
         release.values.extend(values::parameters(source, list));
-        release.flat.extend(values::flat(source, list, &format!("{path}.parameters"), MAX_FLAT).unwrap_or_default());
+        release.add_flat(source, list, &format!("{path}.parameters"), most);
     }
     // In a patch that is a text itself, a text is too deep.
     let Some(node) = tree.get(helm, "values")?.filter(|_| source.outer().is_none()) else { return Ok(()) };
@@ -204,9 +206,7 @@ fn helm_values(
             let Some(root) = inner.documents.first().map(|document| document.root) else { return Ok(()) };
             marker::of_tree(&inner_source, &mut release.markers, problems);
             release.values.extend(values::images(&inner_source, root));
-            release
-                .flat
-                .extend(values::flat(&inner_source, root, &format!("{path}.values"), MAX_FLAT).unwrap_or_default());
+            release.add_flat(&inner_source, root, &format!("{path}.values"), most);
         }
         Err(error) => {
             let reason = format!("in the text of `values`: {}", error.reason);

@@ -1,112 +1,284 @@
 //! A release as kustomizations deploy it: patches may set some of its values.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
 use super::{
     Files,
-    cell::{At, Cell, Maker, Name, Parts, is_unset},
+    cell::{Cell, Maker, Name, is_unset},
     index::Draft,
-    patch::{Doubt, Part, Put, TOO_MUCH, UNKNOWN_TARGET},
+    operation::{Operation, Put},
+    outer::Set,
+    patch::{Doubt, Part, TOO_MUCH, UNKNOWN_TARGET},
     release::Release,
     render::{Chain, Kustomizations, Step},
     subject::Subject,
+    values::{self, Keys, by_base, keys},
 };
 
-/// The value that a patch sets, by its path, and the file of the patch.
-type Set<'f> = BTreeMap<String, (&'f Arc<str>, &'f Cell)>;
+const CUT: &str =
+    "this has more values than patches are followed in: move the image to a values file, or patch it there";
+const IN_TWO_FILES: &str =
+    "the tag and the digest of this image stand in two files, where a patch sets one: write both in the patch";
 
-/// The images in a release's values after the patches on one way outwards.
-pub(super) fn values<'f>(
+/// A value, and the file that it is in.
+type Value<'f> = (&'f Arc<str>, Cell);
+
+/// The values of a release on its way, by their paths.
+type Flat<'f> = BTreeMap<String, Value<'f>>;
+
+/// What comes after the chart: `postRenderers`, and their file.
+type After<'f> = (&'f Arc<str>, &'f [Set]);
+
+/// The images of a release after the patches on one way outwards, and whether in `kustomize.images`; and what comes after
+/// the chart.
+pub(super) fn images<'f>(
     files: &'f Files,
     kustomizations: &Kustomizations<'f>,
     path: &'f Arc<str>,
     release: &'f Release,
     chain: &Chain,
-) -> Vec<Draft<'f>> {
-    let mut set = Set::new();
-    let mut added = Vec::new();
-    let images: HashSet<&At> = release.values.iter().flat_map(Maker::cells).map(|cell| &cell.at).collect();
+) -> (Vec<(bool, Draft<'f>)>, After<'f>) {
+    let mut after: After = (path, &release.after);
+    let own = |(key, cell): &(Box<str>, Cell)| (key.to_string(), (path, cell.clone()));
+    let mut flat: Option<Flat> = None;
     let mut doubt = None;
     let mut subject = Subject::new(release.kind(), release.group(), &release.meta, &release.namespace, &release.name);
-    kustomizations.walk(files, &mut subject, chain, |step| match step {
-        Step::Part { path, line, part, is_sure: false } => {
-            if matches!(part, Part::Release(part) if !part.flat.is_empty()) || matches!(part, Part::Operation(_)) {
-                doubt.get_or_insert(Doubt { path, line, reason: UNKNOWN_TARGET });
-            }
-        }
-        Step::Part { path: file, part: Part::Release(patch), .. } => {
-            set.extend(patch.flat.iter().map(|(key, cell)| (key.to_string(), (file, cell))));
-            added.extend(patch.values.iter().map(|maker| (file, maker)));
-        }
-        Step::Part { path: file, line, part: Part::Operation(operation), .. } => match &operation.put {
-            Put::Scalar(cell) => _ = set.insert(operation.key(), (file, cell)),
-            Put::Pairs(_) | Put::Other => {
-                // It may put another image in the place of one.
-                let above = operation.key();
-                let is_within = |key: &str| key.strip_prefix(&*above).is_some_and(|rest| !rest.is_empty());
-                if release.flat.iter().any(|(key, cell)| images.contains(&cell.at) && is_within(key)) {
-                    doubt.get_or_insert(Doubt { path: file, line, reason: TOO_MUCH });
-                }
-            }
-        },
-        Step::Part { .. } | Step::Images(_) => {}
-    });
-    if set.is_empty() {
-        let drafts = release.values.iter().filter_map(|maker| Draft::new(path, maker.clone()));
-        return drafts.map(|draft| Draft { doubt: doubt.clone(), ..draft }).collect();
-    }
-    let keys: HashMap<&At, &str> = release.flat.iter().map(|(key, cell)| (&cell.at, &**key)).collect();
-    let find = |cell: &Cell| set.get(*keys.get(&cell.at)?).copied();
-    let mut drafts: Vec<Draft> = Vec::new();
-    for maker in &release.values {
-        let (file, maker) = match maker {
-            Maker::Whole { prefix, cell } => match find(cell) {
-                Some((file, cell)) => (file, Maker::Whole { prefix: prefix.clone(), cell: cell.clone() }),
-                None => (path, maker.clone()),
-            },
-            Maker::Parts(parts) => match after(path, parts, find) {
-                Some(after) => after,
-                // Its tag and digest stand in two files.
-                None => continue,
-            },
+    kustomizations.walk(files, &mut subject, chain, |step| {
+        let Step::Part { path: file, line, part, is_sure } = step else { return };
+        let touches = match part {
+            Part::Release(patch) => !patch.flat.is_empty() || patch.is_cut.is_some() || !patch.after.is_empty(),
+            Part::Operation(operation) => is_of_values(operation),
+            Part::Workload(..) => false,
         };
-        drafts.extend(Draft::new(file, maker));
-    }
-    // Images that only a patch has.
-    for (file, maker) in added {
-        let is_there = |draft: &Draft| draft.maker.main().map(|cell| &cell.at) == maker.main().map(|cell| &cell.at);
-        if !drafts.iter().any(|draft| draft.path == file && is_there(draft)) {
-            drafts.extend(Draft::new(file, maker.clone()));
+        if !touches {
+            return;
         }
+        let flat = flat.get_or_insert_with(|| release.flat.iter().map(own).collect());
+        let cut = |line| Some(Doubt { path, line, reason: CUT });
+        let reason = match part {
+            _ if !is_sure => Some(UNKNOWN_TARGET),
+            Part::Release(patch) if patch.is_cut.is_some() => Some(CUT),
+            Part::Release(patch) => {
+                merge(flat, file, &patch.flat);
+                if !patch.after.is_empty() {
+                    after = (file, &patch.after);
+                }
+                None
+            }
+            Part::Operation(operation) => (!operate(flat, file, operation)).then_some(TOO_MUCH),
+            Part::Workload(..) => None,
+        };
+        let why = reason.map(|reason| Doubt { path: file, line, reason });
+        doubt = doubt.take().or(why).or(release.is_cut.and_then(cut));
+    });
+    let mut drafts: Vec<(bool, Draft)> = match &flat {
+        Some(flat) => of_flat(flat),
+        None => {
+            let draft = |maker: &Maker| Draft::new(path, maker.clone());
+            let values = release.values.iter().filter_map(draft).map(|draft| (false, draft));
+            values.chain(release.images.iter().filter_map(draft).map(|draft| (true, draft))).collect()
+        }
+    };
+    // What is not kept by its path is not lost.
+    if release.is_cut.is_some() && flat.is_some() {
+        drafts.extend(release.values.iter().filter_map(|maker| Some((false, Draft::new(path, maker.clone())?))));
     }
-    drafts.into_iter().map(|draft| Draft { doubt: doubt.clone(), ..draft }).collect()
+    let doubted = |(is_last, draft): (bool, Draft<'f>)| {
+        let doubt = doubt.clone().or(draft.doubt.clone());
+        (is_last, Draft { doubt, ..draft })
+    };
+    (drafts.into_iter().map(doubted).collect(), after)
 }
 
-fn after<'f>(
-    path: &'f Arc<str>,
-    parts: &Parts,
-    find: impl Fn(&Cell) -> Option<(&'f Arc<str>, &'f Cell)>,
-) -> Option<(&'f Arc<str>, Maker)> {
-    let own = |cell: &Option<Cell>| {
-        cell.as_ref().map(|cell| find(cell).map_or((path, cell.clone()), |(file, cell)| (file, cell.clone())))
-    };
-    let (tag, digest, registry) = (own(&parts.tag), own(&parts.digest), own(&parts.registry));
-    let (name_file, name) = match &parts.name {
-        Name::Cell(cell) => find(cell).map_or((path, parts.name.value()), |(file, cell)| (file, &*cell.value)),
-        Name::Known(name) => (path, &**name),
-    };
-    let mut files: Vec<&Arc<str>> = tag.iter().chain(&digest).map(|(file, _)| *file).collect();
-    files.dedup();
-    let [file] = files.as_slice() else { return None };
-    let is_all_here = *file == path && name_file == path && registry.as_ref().is_none_or(|(file, _)| *file == path);
-    let (tag, digest) = (tag.map(|(_, cell)| cell), digest.map(|(_, cell)| cell));
-    if is_all_here {
-        return Some((file, Maker::Parts(Box::new(parts.clone()))));
+/// Whether an operation may change an image of a release.
+fn is_of_values(operation: &Operation) -> bool {
+    let pointer = &*operation.pointer;
+    matches!(pointer, "" | "/" | "/spec")
+        || ["/spec/values", "/spec/source", "/spec/postRenderers"].iter().any(|of| pointer.starts_with(of))
+}
+
+/// Takes away what is at a path and below it, and what above it is no mapping.
+fn clear(flat: &mut Flat, path: &str) {
+    let is_below = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with(['.', '[']));
+    let below = flat.range(path.to_owned()..).take_while(|(key, _)| key.starts_with(path));
+    let below: Vec<String> = below.map(|(key, _)| key).filter(|key| *key == path || is_below(key)).cloned().collect();
+    for key in below {
+        flat.remove(&key);
     }
-    let registry = registry.map(|(_, cell)| cell.value).filter(|registry| !is_unset(registry));
-    let name = registry.map_or(name.to_owned(), |registry| format!("{}/{name}", registry.trim_end_matches('/')));
-    Some((file, Maker::parts(None, Name::Known(name.into()), tag, digest)))
+    let mut above = path;
+    while let Some((parent, _)) = parent(above) {
+        flat.remove(parent);
+        above = parent;
+    }
+}
+
+/// A partial object: mappings are merged, lists are replaced.
+fn merge<'f>(flat: &mut Flat<'f>, file: &'f Arc<str>, patch: &[(Box<str>, Cell)]) {
+    let mut lists: HashSet<&str> = HashSet::new();
+    for (key, _) in patch {
+        // The list that is not in another one.
+        let list = steps(key).find(|(_, rest)| rest.starts_with('[')).map(|(list, _)| list);
+        match list {
+            Some(list) => {
+                if lists.insert(list) {
+                    clear(flat, list);
+                }
+            }
+            None => clear(flat, key),
+        }
+    }
+    flat.extend(patch.iter().map(|(key, cell)| (key.to_string(), (file, cell.clone()))));
+}
+
+/// False if it is not followed.
+fn operate<'f>(flat: &mut Flat<'f>, file: &'f Arc<str>, operation: &'f Operation) -> bool {
+    let mut path = operation.path();
+    let count = |list: &str, flat: &Flat| {
+        let items = flat.range(format!("{list}[")..).take_while(|(key, _)| key.starts_with(&format!("{list}[")));
+        let index = |key: &str| key[list.len() + 1..].split(']').next()?.parse::<usize>().ok();
+        items.filter_map(|(key, _)| index(key)).max().map(|last| last + 1)
+    };
+    match parent(&path) {
+        Some((list, ".-")) => path = format!("{list}[{}]", count(list, flat).unwrap_or(0)),
+        // It moves the items behind it.
+        Some((list, step)) if step.starts_with('[') && !operation.is_replacing => {
+            let index = step.trim_matches(['[', ']']).parse().ok();
+            if count(list, flat).zip(index).is_none_or(|(count, index): (usize, usize)| index < count) {
+                return false;
+            }
+        }
+        _ => {}
+    }
+    match &operation.put {
+        _ if operation.pointer.starts_with("/spec/postRenderers") => return false,
+        Put::Scalar(cell) => {
+            clear(flat, &path);
+            flat.insert(path, (file, cell.clone()));
+        }
+        Put::Tree(_, Some(tree)) => {
+            clear(flat, &path);
+            flat.extend(tree.iter().map(|(key, cell)| (format!("{path}{key}"), (file, cell.clone()))));
+        }
+        Put::Nothing => clear(flat, &path),
+        Put::Tree(_, None) | Put::Other => return false,
+    }
+    true
+}
+
+/// A path without its last step, and that step.
+fn parent(path: &str) -> Option<(&str, &str)> {
+    steps(path).last()
+}
+
+/// Every way to part a path before a step.
+fn steps(path: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut escaped = false;
+    path.char_indices().filter_map(move |(at, c)| {
+        let is_step = !escaped && matches!(c, '.' | '[');
+        escaped = c == '\\' && !escaped;
+        is_step.then(|| path.split_at(at))
+    })
+}
+
+/// The key of a step, as it is written.
+fn key(step: &str) -> Option<String> {
+    let mut key = String::new();
+    let mut chars = step.strip_prefix('.')?.chars();
+    while let Some(c) = chars.next() {
+        key.extend(if c == '\\' { chars.next() } else { Some(c) });
+    }
+    Some(key)
+}
+
+fn of_flat<'f>(flat: &Flat<'f>) -> Vec<(bool, Draft<'f>)> {
+    let mut groups: BTreeMap<&str, Vec<(String, &Value<'f>)>> = BTreeMap::new();
+    let (mut found, mut parameters) = (Vec::new(), BTreeMap::<&str, Vec<(&str, &Value<'f>)>>::new());
+    for (path, value) in flat {
+        let Some((above, step)) = parent(path) else { continue };
+        match key(step) {
+            None if above.ends_with(".kustomize.images") => {
+                let (file, cell) = value;
+                found.extend(Draft::new(file, Maker::renaming(cell.clone())).map(|draft| (true, draft)));
+            }
+            None => {}
+            Some(key) => {
+                let list =
+                    parent(above).filter(|(list, step)| step.starts_with('[') && list.ends_with(".helm.parameters"));
+                if let (Some((list, _)), "name") = (list, &*key) {
+                    let value = flat.get(&format!("{above}.value")).map(|cell| (&*value.1.value, cell));
+                    parameters.entry(list).or_default().extend(value);
+                } else if list.is_none() {
+                    groups.entry(above).or_default().push((key, value));
+                }
+            }
+        }
+    }
+    let mut each = |own: &str, all: &[(&str, &Value<'f>)]| {
+        let values: Vec<(&str, &str)> = all.iter().map(|(key, (_, cell))| (*key, &*cell.value)).collect();
+        for keys in keys(own, &values) {
+            found.extend(draft(keys, &|index| all[index].1).map(|draft| (false, draft)));
+        }
+    };
+    for (path, all) in &groups {
+        let all: Vec<(&str, &Value)> = all.iter().map(|(key, value)| (&**key, *value)).collect();
+        each(&own_key(path), &all);
+    }
+    for named in parameters.into_values() {
+        for (base, all) in by_base(named) {
+            each(values::last(base), &all);
+        }
+    }
+    found
+}
+
+/// The last key of a path, behind which there may be indices.
+fn own_key(path: &str) -> String {
+    let mut at = path;
+    while let Some((above, step)) = parent(at) {
+        if let Some(key) = key(step) {
+            return key;
+        }
+        at = above;
+    }
+    String::new()
+}
+
+/// A place of parts that may stand in several files: what changes stands in one.
+fn draft<'f, 'v>(keys: Keys, get: &dyn Fn(usize) -> &'v Value<'f>) -> Option<Draft<'f>>
+where
+    'f: 'v,
+{
+    let (registry, name, tag, digest) = match keys {
+        Keys::Whole(index) => {
+            let (file, cell) = get(index);
+            return Draft::new(file, Maker::whole(cell.clone()));
+        }
+        Keys::Parts { registry, name, tag, digest } => (registry.map(get), get(name), tag.map(get), digest.map(get)),
+    };
+    let is_set = |(_, cell): &&Value| !is_unset(&cell.value);
+    let (tag, digest, is_apart) = match (tag, digest) {
+        (Some(tag), Some(digest)) if tag.0 != digest.0 => match (is_set(&tag), is_set(&digest)) {
+            (true, true) => (Some(tag), Some(digest), true),
+            (false, true) => (None, Some(digest), false),
+            (_, false) => (Some(tag), None, false),
+        },
+        (tag, digest) => (tag, digest, false),
+    };
+    let (file, line) = tag.or(digest).map(|(file, cell)| (*file, cell.line))?;
+    let registry = registry.filter(is_set);
+    let is_here = name.0 == file && registry.is_none_or(|(at, _)| *at == file);
+    let whole = registry.map_or(name.1.value.to_string(), |(_, registry)| {
+        format!("{}/{}", registry.value.trim_end_matches('/'), name.1.value)
+    });
+    let (registry, name) = match is_here {
+        true => (registry.map(|(_, cell)| cell.clone()), Name::Cell(name.1.clone())),
+        false => (None, Name::Known(whole.into())),
+    };
+    let cell = |value: Option<&Value>| value.map(|(_, cell)| cell.clone());
+    let mut draft = Draft::new(file, Maker::parts(registry, name, cell(tag), cell(digest)))?;
+    draft.doubt = is_apart.then_some(Doubt { path: file, line, reason: IN_TWO_FILES });
+    Some(draft)
 }

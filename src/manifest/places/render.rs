@@ -11,8 +11,8 @@ use super::{
     broken::blocked,
     kustomization::{Entry, Kustomization, Named},
     names::{folder, join},
-    patch::{Doubt, Part, TOO_MUCH, UNKNOWN_TARGET},
-    release::Outer,
+    outer::{Outer, Outers},
+    patch::{Doubt, Part, Patch, TOO_MUCH, UNKNOWN_TARGET},
     subject::Subject,
 };
 use crate::domain::workload::WorkloadId;
@@ -22,10 +22,6 @@ const MAX_CHAINS: usize = 200_000;
 
 /// A way through more kustomizations is not followed.
 const MAX_DEPTH: usize = 50;
-
-/// An image that Flux sets after what is read.
-pub(super) const SET_BY_FLUX: &str = "Flux sets this image here, after all else, and that is not followed: set it in a \
-     kustomization or in the values instead";
 
 /// The kustomizations of a repository, and which includes which.
 pub(super) struct Kustomizations<'f> {
@@ -39,8 +35,9 @@ pub(super) struct Kustomizations<'f> {
     chains: usize,
     /// Files that a kustomization which cannot be read may render.
     blocked: HashMap<String, Doubt<'f>>,
-    /// Kustomizations of Flux that set images of folders.
-    outer: Vec<(&'f Arc<str>, &'f Outer)>,
+    /// What renders folders with images of its own.
+    outers: Outers<'f>,
+    by_folder: HashMap<&'f str, usize>,
     /// The kustomizations that render what is not in the repository.
     open: Vec<bool>,
     /// Folders among the resources, and their lines, where no kustomization is.
@@ -61,6 +58,8 @@ pub(super) struct Chain {
     pub(super) layers: Arc<[usize]>,
     /// Whether nothing includes the last one.
     pub(super) is_root: bool,
+    /// What renders the last one.
+    pub(super) outer: Option<usize>,
 }
 
 /// A workload as it is rendered.
@@ -75,8 +74,8 @@ pub(super) struct Rendering<'f> {
 pub(super) enum Step<'a, 'f> {
     /// A part of a patch that is for the object, or may be.
     Part { path: &'f Arc<str>, line: usize, part: Part<'f>, is_sure: bool },
-    /// The `images` of a kustomization.
-    Images(&'a One<'f>),
+    /// The `images` of a kustomization, each with its file; its own file, unless Flux makes it.
+    Images { at: Option<&'f Arc<str>>, entries: &'a [(&'f Arc<str>, &'f Entry)] },
 }
 
 impl<'f> Rendering<'f> {
@@ -116,8 +115,10 @@ impl<'f> Kustomizations<'f> {
             blocked,
             missing: Vec::new(),
             open: Vec::new(),
-            outer: files.iter().flat_map(|(path, facts)| facts.outer.iter().map(move |outer| (path, outer))).collect(),
+            outers: Outers::new(files),
+            by_folder,
         };
+        let by_folder = found.by_folder.clone();
         for outer in 0..found.all.len() {
             let One { path, facts, .. } = found.all[outer];
             for (list, is_component) in [(&facts.resources, false), (&facts.components, true)] {
@@ -171,9 +172,9 @@ impl<'f> Kustomizations<'f> {
     /// Every way from a file outwards. A file that is in no kustomization has one way, without a layer; one that is a
     /// patch only has none.
     pub(super) fn chains(&mut self, path: &str) -> Vec<Chain> {
-        let plain = Chain { layers: [].into(), is_root: true };
+        let plain = Chain { layers: [].into(), is_root: true, outer: None };
         let Some(outer) = self.of_file.get(path) else {
-            return if self.patches.contains(path) { Vec::new() } else { vec![plain] };
+            return if self.patches.contains(path) { Vec::new() } else { self.rendered_by(path, vec![plain]) };
         };
         let mut found = vec![Chain { is_root: false, ..plain }];
         let mut open: Vec<(usize, Vec<usize>, Vec<usize>)> = Vec::new();
@@ -196,7 +197,30 @@ impl<'f> Kustomizations<'f> {
                 open.push((parent, way, layers));
             }
             self.chains += 1;
-            found.push(Chain { layers: layers.into(), is_root });
+            found.push(Chain { layers: layers.into(), is_root, outer: None });
+        }
+        self.rendered_by(path, found)
+    }
+
+    /// The same ways, each as often as something renders its end with images of its own.
+    fn rendered_by(&mut self, path: &str, chains: Vec<Chain>) -> Vec<Chain> {
+        let mut found = Vec::with_capacity(chains.len());
+        for chain in chains {
+            let last = chain.layers.last().map(|last| &self.all[*last]);
+            let mut outers = last.map_or(Vec::new(), |last| self.outers.of(folder(last.path)).to_vec());
+            if outers.is_empty() && chain.is_root {
+                let end = last.map_or(path, |last| last.path);
+                outers = self.outers.around(end, |folder| self.by_folder.contains_key(folder));
+            }
+            if outers.is_empty() || !chain.is_root {
+                found.push(chain.clone());
+            }
+            if found.len() + outers.len() > MAX_CHAINS {
+                self.too_many = Some(path.to_owned());
+                break;
+            }
+            let each = outers.into_iter().map(|outer| Chain { outer: Some(outer), is_root: true, ..chain.clone() });
+            found.extend(each);
         }
         found
     }
@@ -240,14 +264,26 @@ impl<'f> Kustomizations<'f> {
         chain: &Chain,
         mut call: impl FnMut(Step<'_, 'f>),
     ) -> Option<Doubt<'f>> {
+        let outer = chain.outer.map(|outer| self.outers.get(outer));
+        let mut layers: Vec<_> =
+            chain_layers(&self.all, chain).map(|layer| (Some((layer.path, layer.facts)), None)).collect();
+        match (layers.last_mut(), outer) {
+            (Some((Some((path, _)), last)), Some((_, outer))) if outer.is_of(path) => *last = chain.outer,
+            (_, Some(_)) => layers.push((None, chain.outer)),
+            _ => {}
+        }
         let mut doubt = None;
-        for layer in chain_layers(&self.all, chain) {
+        for (layer, outer) in layers {
+            let outer: Option<(&'f Arc<str>, &'f Outer)> = outer.map(|outer| self.outers.get(outer));
+            let own = layer.into_iter().flat_map(|(path, facts)| facts.patches.iter().map(move |patch| (path, patch)));
+            let more = outer.into_iter().flat_map(|(at, outer)| outer.set.patches.iter().map(move |patch| (at, patch)));
+            let patches: Vec<(&'f Arc<str>, &'f Patch)> = own.chain(more).collect();
             for is_late in [false, true] {
-                if is_late {
-                    subject.pass(layer.facts);
+                if let Some((_, facts)) = layer.filter(|_| is_late) {
+                    subject.pass(facts);
                 }
-                for patch in layer.facts.patches.iter().filter(|patch| patch.is_late == is_late) {
-                    for (path, line, part) in patch.parts(files, layer.path) {
+                for (at, patch) in patches.iter().filter(|(_, patch)| patch.is_late == is_late) {
+                    for (path, line, part) in patch.parts(files, at) {
                         let is_sure = match patch.is_for(&part, subject) {
                             Some(false) => continue,
                             Some(true) => true,
@@ -263,7 +299,17 @@ impl<'f> Kustomizations<'f> {
                     }
                 }
             }
-            call(Step::Images(layer));
+            let at = layer.map(|(path, _)| path);
+            match outer {
+                Some((path, outer)) => {
+                    doubt = doubt.or(outer.doubt(path));
+                    call(Step::Images { at, entries: &outer.set.over(path, layer) });
+                }
+                None => {
+                    let entries = layer.into_iter().flat_map(|(at, facts)| facts.images.iter().map(move |e| (at, e)));
+                    call(Step::Images { at, entries: &entries.collect::<Vec<_>>() });
+                }
+            }
         }
         doubt
     }
@@ -271,32 +317,24 @@ impl<'f> Kustomizations<'f> {
     /// The entries of `images` for what is not in the repository: the outermost one of each name.
     pub(super) fn entries(&self) -> Vec<(&'f Arc<str>, &'f Entry)> {
         let open = self.all.iter().zip(&self.open).filter(|(one, open)| **open && !one.facts.is_component);
-        let all = open.flat_map(|(one, _)| one.facts.images.iter().map(move |entry| (one, entry)));
+        let all = open.clone().flat_map(|(one, _)| one.facts.images.iter().map(move |entry| (one, entry)));
         let outermost = all.filter(|(one, entry)| !self.is_set_again(one, entry, 0));
-        outermost.map(|(one, entry)| (one.path, entry)).collect()
+        let inner = outermost.map(|(one, entry)| (one.path, entry));
+        let is_closed = |folder: &str| self.by_folder.get(folder).is_some_and(|one| !self.open[*one]);
+        inner.chain(self.outers.elsewhere(is_closed)).collect()
     }
 
     fn is_set_again(&self, one: &One<'f>, entry: &Entry, depth: usize) -> bool {
         let name = entry.new_name.as_ref().map_or(&*entry.name, |cell| &*cell.value);
-        depth < MAX_DEPTH
-            && one.parents.iter().any(|(parent, _)| {
-                let parent = &self.all[*parent];
-                let again = |outer: &Entry| outer.has_version() && outer.matches(name);
-                parent.facts.images.iter().any(again) || self.is_set_again(parent, entry, depth + 1)
-            })
-    }
-
-    /// Why an image is another one than its folder says, where Flux sets it.
-    pub(super) fn set_outside(&self, rendering: &Rendering<'f>, image: &str) -> Option<Doubt<'f>> {
-        let last = rendering.chain.layers.last().map_or(rendering.path, |layer| self.all[*layer].path);
-        let is_within = |outer: &Outer| {
-            let rest = folder(last).strip_prefix(&*outer.folder);
-            outer.folder.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        let found = self.outer.iter().filter(|(_, outer)| is_within(outer));
-        let mut entries = found.flat_map(|(path, outer)| outer.images.iter().map(move |entry| (*path, entry)));
-        let (path, entry) = entries.find(|(_, entry)| entry.matches(image))?;
-        Some(Doubt { path, line: entry.new_tag.line, reason: SET_BY_FLUX })
+        let again = |outer: &Entry| outer.has_version() && (outer.name == entry.name || outer.matches(name));
+        let outers = self.outers.of(folder(one.path)).iter().map(|outer| self.outers.get(*outer).1);
+        outers.flat_map(|outer| &outer.set.images).any(again)
+            || depth < MAX_DEPTH
+                && one.parents.iter().any(|(parent, _)| {
+                    let parent = &self.all[*parent];
+                    let again = |outer: &Entry| outer.has_version() && outer.matches(name);
+                    parent.facts.images.iter().any(again) || self.is_set_again(parent, entry, depth + 1)
+                })
     }
 
     /// Why it is not known what a file's objects are rendered to.

@@ -39,6 +39,17 @@ impl Target {
         })
     }
 
+    /// Whether it selects an object of which no more is known than this; none if that cannot be told.
+    pub(super) fn may_select(&self, group: &str, kind: &str, name: &str) -> Option<bool> {
+        let is_more = self.labels.is_some() || self.annotations.is_some();
+        all([
+            self.group.matches_one([group]),
+            self.kind.matches_one([kind]),
+            self.name.matches_one([name]),
+            if is_more { None } else { Some(true) },
+        ])
+    }
+
     /// Whether it selects an object, by its first or its present name; none if that cannot be told.
     pub(super) fn selects(&self, subject: &Subject) -> Option<bool> {
         let [(first_namespace, first), (namespace, name)] = subject.ends();

@@ -8,7 +8,7 @@ use super::{
         read::concerns_us,
     },
     kustomization::Kustomization,
-    patch::{Operation, Put},
+    operation::{Operation, Put},
 };
 
 /// An object at some point of its way.
@@ -102,7 +102,7 @@ impl<'f> Subject<'f> {
                 (Some(key), _) => changes.push(Change::Key(key, None)),
                 (None, put) => {
                     changes.push(Change::Cleared);
-                    if let Put::Pairs(pairs) = put {
+                    if let Put::Tree(pairs, _) = put {
                         set(changes, pairs);
                     }
                 }

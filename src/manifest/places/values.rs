@@ -1,6 +1,6 @@
 //! Images in the values of a chart: by the conventions that charts follow, and every scalar by its path.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{
     super::tree::{Id, Kind, Tree},
@@ -12,6 +12,9 @@ const MAX_DEPTH: usize = 64;
 
 /// More scalars than this are not kept by their paths, of a file whose values nobody names.
 pub(super) const MAX_FLAT: usize = 2_000;
+
+/// Nor so many of the values of a release.
+pub(super) const MAX_OF_RELEASE: usize = 20_000;
 
 /// What the paths of one file may take, in bytes.
 pub(super) const MAX_PATHS: usize = 16 << 20;
@@ -42,30 +45,51 @@ pub(super) fn images(source: &Source, root: Id) -> Vec<Maker> {
 
 fn of_mapping(source: &Source, mapping: Id, key: &str) -> Vec<Maker> {
     let tree = source.tree;
-    let get = |name: &str| {
-        let (_, value) = tree.entries(mapping).find(|(key, _)| tree.scalar(*key) == Some(name))?;
-        source.cell(value)
+    let cells = tree.entries(mapping).filter_map(|(key, value)| Some((tree.scalar(key)?, source.cell(value)?)));
+    of_keys(key, &cells.collect::<Vec<_>>())
+}
+
+fn of_keys(key: &str, cells: &[(&str, Cell)]) -> Vec<Maker> {
+    let values: Vec<(&str, &str)> = cells.iter().map(|(key, cell)| (*key, &*cell.value)).collect();
+    let cell = |index: usize| cells[index].1.clone();
+    let maker = |keys| match keys {
+        Keys::Whole(index) => Maker::whole(cell(index)),
+        Keys::Parts { registry, name, tag, digest } => {
+            Maker::parts(registry.map(cell), Name::Cell(cell(name)), tag.map(cell), digest.map(cell))
+        }
     };
-    let filled = |name: &str| get(name).filter(|cell| !is_unset(&cell.value));
+    keys(key, &values).into_iter().map(maker).collect()
+}
+
+/// Which of the values of a mapping make an image.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Keys {
+    Whole(usize),
+    Parts { registry: Option<usize>, name: usize, tag: Option<usize>, digest: Option<usize> },
+}
+
+/// The images of a mapping that stands under `key`, by its keys and values.
+pub(super) fn keys(key: &str, all: &[(&str, &str)]) -> Vec<Keys> {
+    let get = |name: &str| all.iter().position(|(key, _)| *key == name);
+    let filled = |name: &str| get(name).filter(|index| !is_unset(all[*index].1));
     let mut found = Vec::new();
-    let images = tree.entries(mapping).filter(|(key, _)| tree.scalar(*key).is_some_and(is_image_key));
-    for cell in images.filter_map(|(_, value)| source.cell(value)) {
-        let (_, tag, digest) = split(&cell.value);
+    for (index, (_, value)) in all.iter().enumerate().filter(|(_, (key, _))| is_image_key(key)) {
+        let (_, tag, digest) = split(value);
         if tag.is_some() || digest.is_some() {
-            found.push(Maker::whole(cell));
+            found.push(Keys::Whole(index));
         }
     }
     let tag = get("tag");
     // Some charts call the digest otherwise, and write it without `sha256:`.
-    let is_other = |cell: &Cell| cell::is_digest(&cell.value);
+    let is_other = |index: &usize| cell::is_digest(all[*index].1);
     let digest =
         filled("digest").or_else(|| DIGESTS.iter().filter_map(|key| get(key)).find(is_other)).or(get("digest"));
     if tag.is_some() || digest.is_some() {
-        let untagged = |cell: &Cell| split(&cell.value).1.is_none();
+        let untagged = |index: &usize| split(all[*index].1).1.is_none();
         let name = filled("repository").or_else(|| filled("image").filter(untagged));
         let name = name.or_else(|| if is_image_key(key) { filled("name") } else { None });
         if let Some(name) = name {
-            found.push(Maker::parts(get("registry"), Name::Cell(name), tag, digest));
+            found.push(Keys::Parts { registry: get("registry"), name, tag, digest });
         }
     }
     found
@@ -89,23 +113,25 @@ pub(super) fn parameters(source: &Source, list: Id) -> Vec<Maker> {
             Some((tree.scalar(name)?, source.cell(tree.get(item, "value").ok()??)?))
         })
         .collect();
-    let paths = named.iter().map(|(name, cell)| (name.rsplit_once('.').unwrap_or(("", name)), cell));
-    // The last of two of the same name counts, to Helm and here.
-    let by_path: HashMap<(&str, &str), &Cell> = paths.collect();
-    let mut found = Vec::new();
-    for (&(base, last), &cell) in &by_path {
-        let (_, tag, digest) = split(&cell.value);
-        if is_image_key(last) && (tag.is_some() || digest.is_some()) {
-            found.push(Maker::whole(cell.clone()));
-        }
-        let get = |key| by_path.get(&(base, key)).map(|cell| (*cell).clone());
-        let (tag, digest) = (get("tag"), get("digest"));
-        if last == "repository" && (tag.is_some() || digest.is_some()) {
-            found.push(Maker::parts(get("registry"), Name::Cell(cell.clone()), tag, digest));
-        }
-    }
+    let groups = by_base(named).into_iter();
+    let mut found: Vec<Maker> = groups.flat_map(|(base, cells)| of_keys(last(base), &cells)).collect();
     found.sort_by_key(|maker| maker.main().map(|cell| cell.line));
     found
+}
+
+/// Parameters by what stands before the last dot of their names. The last of two of the same name counts, as to Helm.
+pub(super) fn by_base<'n, T>(named: impl IntoIterator<Item = (&'n str, T)>) -> BTreeMap<&'n str, Vec<(&'n str, T)>> {
+    let mut found: BTreeMap<&str, BTreeMap<&str, T>> = BTreeMap::new();
+    for (name, value) in named {
+        let (base, key) = name.rsplit_once('.').unwrap_or(("", name));
+        found.entry(base).or_default().insert(key, value);
+    }
+    found.into_iter().map(|(base, values)| (base, values.into_iter().collect())).collect()
+}
+
+/// The last key of the name of a parameter.
+pub(super) fn last(base: &str) -> &str {
+    base.rsplit('.').next().unwrap_or(base)
 }
 
 /// Every scalar below a node that may be part of an image, by its path ([`super::super::Path::key`]); none if they are
