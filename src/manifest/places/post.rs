@@ -17,13 +17,16 @@ use crate::domain::image::ImageRef;
 const RENAMED: &str =
     "this gives the image another name, and its tag stands elsewhere: write the tag here, too, as `newTag`";
 
+/// A container's name, and whether it stands under `initContainers`.
+type Container = (Box<str>, bool);
+
 /// An image of a release, and how it gets there.
 #[derive(Debug, Clone)]
 pub(super) struct Released<'f> {
     /// Whether in `kustomize.images`.
     pub(super) is_last: bool,
     /// Whom it is for, if a patch sets it.
-    of: Option<(&'f Patch, Part<'f>, Option<(Box<str>, bool)>)>,
+    of: Option<(&'f Patch, Part<'f>, Option<Container>)>,
     pub(super) draft: Draft<'f>,
 }
 
@@ -99,7 +102,7 @@ fn changed<'f>(path: &'f Arc<str>, entry: &Entry, draft: &Draft<'f>) -> Option<D
 }
 
 /// The images that a part of a patch holds, and of which container, if it says so.
-fn images(part: &Part) -> Vec<(Cell, Option<(Box<str>, bool)>)> {
+fn images(part: &Part) -> Vec<(Cell, Option<Container>)> {
     match part {
         Part::Workload(found, Some(cells)) => {
             let each = found.workload.containers.iter().zip(*cells);
