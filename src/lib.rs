@@ -34,7 +34,7 @@
 //! | [`ingest`] | the queue of due times; webhooks: bytes in, hints out |
 //! | [`registry`] | the OCI client: pages, tokens, limits, where requests may lead |
 //! | [`cluster`] | watches, the guarded patch, pull secrets, Events |
-//! | [`net`] | what goes out shares: where credentials end, how namespaces take turns |
+//! | [`net`] | what goes out shares: where credentials end, how namespaces take turns and share what is kept |
 //! | [`git`] | targets: find the image, edit, commit, push; pull requests at forges |
 //! | [`store`] | what must be remembered of updates |
 //! | [`web`] | the listeners: hooks, probes, metrics |
@@ -65,9 +65,9 @@
 //! | `metrics` | | `prometheus_client` | `env` `fs` `net` `process` `thread` |
 //! | `engine` | `domain` `manifest` `ports` `metrics` | `futures` `jiff` `serde_json` `thiserror` `tracing` `tokio::sync` `tokio::select` | `env` `fs` `net` `process` `thread` `time::Instant` `time::SystemTime` |
 //! | `ingest` | `domain` `ports` `metrics` | `base64` `http` `jiff` `secrecy` `serde` `serde_json` `sha2` `subtle` `thiserror` `tokio::sync` `tokio::select` `url` | `env` `fs` `net` `process` `thread` |
-//! | `net` | `domain` | `http` `thiserror` `url` | `env` `fs` `process` `thread` |
+//! | `net` | `domain` | `http` `moka` `thiserror` `url` | `env` `fs` `process` `thread` |
 //! | `registry` | `domain` `metrics` `net` `ports` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `rustls_platform_verifier` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
-//! | `cluster` | `domain` `manifest` `metrics` `net` `ports` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `moka` `secrecy` `serde` `serde_json` `thiserror` `tokio` `tracing` | `env` `process` |
+//! | `cluster` | `domain` `manifest` `metrics` `net` `ports` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `secrecy` `serde` `serde_json` `thiserror` `tokio` `tracing` | `env` `process` |
 //! | `git` | `domain` `manifest` `net` `ports` | `base64` `futures` `globset` `hmac` `jiff` `minijinja` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `tempfile` `thiserror` `tokio` `tracing` `url` | `env` |
 //! | `store` | `domain` `ports` | `futures` `rusqlite` `serde_json` `tokio::task` | `env` `net` `process` |
 //! | `web` | `domain` `ports` `metrics` `ingest::webhook` | `axum` `futures` `http` `hyper` `hyper_util` `rustls` `secrecy` `serde_json` `sha2` `thiserror` `tokio` `tokio_rustls` `tokio_util` `tracing` | `env` `process` |

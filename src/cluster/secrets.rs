@@ -9,7 +9,6 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{FutureExt, future::BoxFuture};
 use http::Request;
 use kube::Client;
-use moka::{future::Cache, policy::EvictionPolicy};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
@@ -17,14 +16,17 @@ use super::{
     failure, foreign, in_time,
     turns::{MOST, Turns},
 };
-use crate::ports::{Clock, SecretError, Secrets};
+use crate::{
+    net::Kept,
+    ports::{Clock, SecretError, Secrets},
+};
 
 /// Reads pull secrets; see [`Secrets`].
 pub struct PullSecrets {
     client: Client,
     clock: Arc<dyn Clock>,
     /// By namespace and name.
-    known: Cache<(String, String), Read>,
+    known: Kept<(String, String), Read>,
     turns: Turns,
 }
 
@@ -46,8 +48,8 @@ struct Read {
 const KEEP: Duration = Duration::from_secs(600);
 /// How long an error is kept: somebody may be mending it.
 const KEEP_ERROR: Duration = Duration::from_secs(10);
-/// How much is kept, the least recently used goes first; and what each costs beside its text.
-const MAX_KEPT: u64 = 8 * 1024 * 1024;
+/// How much is kept, and what each costs beside its text.
+const MAX_KEPT: usize = 8 * 1024 * 1024;
 const OVERHEAD: usize = 256;
 /// The longest document (a docker configuration is a few hundred bytes).
 const MAX_TEXT: usize = 64 * 1024;
@@ -55,8 +57,7 @@ const MAX_TEXT: usize = 64 * 1024;
 impl PullSecrets {
     /// Makes no request yet.
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
-        let known = Cache::builder().weigher(weight).max_capacity(MAX_KEPT).eviction_policy(EvictionPolicy::lru());
-        Self { client, known: known.build(), turns: Turns::new(clock.clone()), clock }
+        Self { client, known: Kept::new(MAX_KEPT, weight), turns: Turns::new(clock.clone()), clock }
     }
 
     async fn read(&self, namespace: &str, name: &str) -> Answer {
@@ -108,18 +109,18 @@ impl Secrets for PullSecrets {
                 read.at + keep <= self.clock.monotonic() || (fresh && read.at < asked)
             };
             let key = (namespace.to_owned(), name.to_owned());
-            self.known.entry(key).or_insert_with_if(read, is_over).await.into_value().answer
+            self.known.get_or(namespace, key, read, is_over).await.answer
         }
         .boxed()
     }
 }
 
-fn weight((namespace, name): &(String, String), read: &Read) -> u32 {
+fn weight((namespace, name): &(String, String), read: &Read) -> usize {
     let text = match &read.answer {
         Ok(text) => text.as_ref().map_or(0, |text| text.expose_secret().len()),
         Err(SecretError(message)) => message.len(),
     };
-    u32::try_from(OVERHEAD + namespace.len() + name.len() + text).unwrap_or(u32::MAX)
+    OVERHEAD + namespace.len() + name.len() + text
 }
 
 /// No `Debug`: it holds the secret.

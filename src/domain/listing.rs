@@ -16,8 +16,8 @@ pub(super) const EXPLAINED: usize = 20;
 #[derive(Debug)]
 pub struct Listing {
     tags: Tags,
-    /// Where each tag that policies can see begins.
-    starts: Vec<u32>,
+    /// Where each tag that policies can see begins. Of many tags it takes long to find out, too.
+    starts: OnceLock<Vec<u32>>,
     index: OnceLock<Index>,
 }
 
@@ -56,24 +56,30 @@ pub(super) type TagId = u32;
 impl Listing {
     /// Of all tags of a repository.
     pub fn new(tags: Tags) -> Self {
-        let (mut starts, mut start) = (Vec::with_capacity(tags.len()), 0);
-        for tag in tags.iter() {
-            if !is_signature(tag) {
-                starts.push(start);
-            }
-            start += tag.len() as u32 + 1;
-        }
-        Self { tags, starts, index: OnceLock::new() }
+        Self { tags, starts: OnceLock::new(), index: OnceLock::new() }
     }
 
-    /// How many tags policies can see.
+    /// How many tags there are, also those that policies cannot see.
     pub fn len(&self) -> usize {
-        self.starts.len()
+        self.tags.len()
     }
 
     /// Whether policies can see none.
     pub fn is_empty(&self) -> bool {
-        self.starts.is_empty()
+        self.starts().is_empty()
+    }
+
+    fn starts(&self) -> &[u32] {
+        self.starts.get_or_init(|| {
+            let (mut starts, mut start) = (Vec::with_capacity(self.tags.len()), 0);
+            for tag in self.tags.iter() {
+                if !is_signature(tag) {
+                    starts.push(start);
+                }
+                start += tag.len() as u32 + 1;
+            }
+            starts
+        })
     }
 
     /// Whether policies can see this one.
@@ -82,12 +88,12 @@ impl Listing {
     }
 
     pub(super) fn tag(&self, id: TagId) -> &str {
-        self.tags.at(self.starts[id as usize])
+        self.tags.at(self.starts()[id as usize])
     }
 
     /// Every tag with its place.
     pub(super) fn tags(&self) -> impl Iterator<Item = (TagId, &str)> {
-        (0..).zip(self.starts.iter().map(|start| self.tags.at(*start)))
+        (0..).zip(self.starts().iter().map(|start| self.tags.at(*start)))
     }
 
     pub(super) fn index(&self) -> &Index {
@@ -98,7 +104,7 @@ impl Listing {
 impl Index {
     fn new(listing: &Listing) -> Self {
         let (mut prefixes, mut flavours, mut tails) = (Names::default(), Names::default(), Vec::new());
-        let mut versions = Vec::with_capacity(listing.len());
+        let mut versions = Vec::with_capacity(listing.starts().len());
         let mut others = Vec::new();
         let mut scratch = Scratch::default();
         for (id, tag) in listing.tags() {

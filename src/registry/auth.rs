@@ -6,7 +6,6 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use moka::{future::Cache, policy::EvictionPolicy};
 use reqwest::{Method, header::HeaderValue};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -21,15 +20,15 @@ use super::{
 };
 use crate::{
     domain::{hint::Source, image::Repository},
+    net::Kept,
     ports::{RegistryError, RegistryErrorKind},
 };
 
 /// The longest token that is used, and the longest answer that may hold it.
 const MAX_TOKEN: usize = 16 * 1024;
 const MAX_ANSWER: usize = 64 * 1024;
-/// How much is kept of tokens, the least recently used go first; and what each costs beside its texts, so that there
-/// are no more than 16,384 of them.
-const MAX_KEPT: u64 = 8 * 1024 * 1024;
+/// How much is kept of tokens; and what each costs beside its texts, so that there are no more than 16,384 of them.
+const MAX_KEPT: usize = 8 * 1024 * 1024;
 const OVERHEAD: usize = 512;
 /// How long a token lives when nobody says (distribution's token specification).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
@@ -38,7 +37,7 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Tokens by what they are for and whose they are.
 pub(super) struct Tokens {
     /// Not every value is a token: those who wait for one share its failure too.
-    cache: Cache<Key, Result<Arc<Token>, Failure>>,
+    kept: Kept<Key, Result<Arc<Token>, Failure>>,
 }
 
 /// A token in use.
@@ -101,8 +100,7 @@ impl Key {
 
 impl Tokens {
     pub(super) fn new() -> Self {
-        let cache = Cache::builder().weigher(weight).max_capacity(MAX_KEPT).eviction_policy(EvictionPolicy::lru());
-        Self { cache: cache.build() }
+        Self { kept: Kept::new(MAX_KEPT, weight) }
     }
 
     /// The token of that key. However many wait for it, it is fetched once.
@@ -117,18 +115,18 @@ impl Tokens {
         let now = http.clock.monotonic();
         let is_over = |token: &Result<Arc<Token>, Failure>| token.as_ref().map_or(true, |token| token.until <= now);
         let fetch = async { fetch(http, registry, source, key, credential).await.map(Arc::new) };
-        self.cache.entry(key.clone()).or_insert_with_if(fetch, is_over).await.into_value()
+        self.kept.get_or(registry.share(), key.clone(), fetch, is_over).await
     }
 
     /// The registry did not take this token: the next one is fetched, unless another has been already.
     pub(super) async fn reject(&self, key: &Key, token: &Arc<Token>) {
-        if matches!(self.cache.get(key).await, Some(Ok(kept)) if Arc::ptr_eq(&kept, token)) {
-            self.cache.invalidate(key).await;
+        if matches!(self.kept.get(key).await, Some(Ok(kept)) if Arc::ptr_eq(&kept, token)) {
+            self.kept.remove(key).await;
         }
     }
 }
 
-fn weight(key: &Key, token: &Result<Arc<Token>, Failure>) -> u32 {
+fn weight(key: &Key, token: &Result<Arc<Token>, Failure>) -> usize {
     let token = match token {
         Ok(token) => token.header.len(),
         Err(Failure::Refused) => 0,
@@ -136,7 +134,7 @@ fn weight(key: &Key, token: &Result<Arc<Token>, Failure>) -> u32 {
     };
     let service = key.service.as_ref().map_or(0, String::len);
     let key = key.host.len() + key.realm.as_str().len() + service + key.scope.len();
-    u32::try_from(OVERHEAD + key + token).unwrap_or(u32::MAX)
+    OVERHEAD + key + token
 }
 
 /// The value of `Authorization` for Basic.

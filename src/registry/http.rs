@@ -73,6 +73,11 @@ impl Endpoint {
     pub(super) fn is_plain(&self) -> bool {
         self.url.scheme() == "http"
     }
+
+    /// As whose it counts what is kept of its answers.
+    pub(super) fn share(&self) -> &str {
+        self.namespace.as_deref().unwrap_or_default()
+    }
 }
 
 /// A request without credentials.

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use moka::{future::Cache, policy::EvictionPolicy};
+use moka::future::Cache;
 use reqwest::Method;
 use url::Url;
 
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     domain::hint::Source,
+    net::Kept,
     ports::{RegistryError, RegistryErrorKind, Secrets},
 };
 
@@ -26,9 +27,8 @@ use crate::{
 const MAX_TRIED: usize = 10;
 /// How long a source whose credentials were refused waits before its secrets are read afresh again.
 const READ_AGAIN: Duration = Duration::from_secs(60);
-/// How much is remembered, the least recently used goes first; and what each costs beside its texts. What is forgotten
-/// costs a request to learn again.
-const MAX_KEPT: u64 = 8 * 1024 * 1024;
+/// How much is remembered, and what each costs beside its texts. What is forgotten costs a request to learn again.
+const MAX_KEPT: usize = 8 * 1024 * 1024;
 const OVERHEAD: usize = 256;
 /// How long it is remembered that a host does not know HEAD, or that its root knows no challenge; and of how many hosts.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -36,7 +36,7 @@ const MAX_HOSTS: u64 = 1000;
 
 /// What is remembered between looks.
 pub(super) struct Sessions {
-    known: Cache<Source, Session>,
+    known: Kept<Source, Session>,
     tokens: Tokens,
     store: Store,
     /// Whether a host knows HEAD, and until when that is believed.
@@ -56,9 +56,8 @@ struct Session {
 
 impl Sessions {
     pub(super) fn new(settings: &Settings, secrets: Arc<dyn Secrets>) -> Self {
-        let known = Cache::builder().weigher(weight).max_capacity(MAX_KEPT).eviction_policy(EvictionPolicy::lru());
         let (store, heads) = (Store::new(settings, secrets), Cache::new(MAX_HOSTS));
-        Self { known: known.build(), tokens: Tokens::new(), store, heads }
+        Self { known: Kept::new(MAX_KEPT, weight), tokens: Tokens::new(), store, heads }
     }
 
     /// Whether HEAD is worth a request.
@@ -80,7 +79,7 @@ impl Sessions {
     }
 }
 
-fn weight(source: &Source, session: &Session) -> u32 {
+fn weight(source: &Source, session: &Session) -> usize {
     let secrets = source.credentials.secrets.as_ref();
     let secrets = secrets.map_or(0, |secrets| secrets.names.iter().map(|name| name.len() + 32).sum());
     let challenge = match &session.challenge {
@@ -90,7 +89,7 @@ fn weight(source: &Source, session: &Session) -> u32 {
         Some(Challenge::Basic) | None => 0,
     };
     let repository = source.repository.host().len() + source.repository.path().len();
-    u32::try_from(OVERHEAD + repository + secrets + challenge).unwrap_or(u32::MAX)
+    OVERHEAD + repository + secrets + challenge
 }
 
 /// One look at one repository.
@@ -130,7 +129,7 @@ impl Look<'_> {
                         drop(answer);
                         let Some(challenge) = self.challenge_of_root(&ask).await? else {
                             session.plain_until = Some(self.http.clock.monotonic() + REMEMBERED);
-                            self.sessions.known.insert(self.source.clone(), session).await;
+                            self.sessions.known.insert(self.registry.share(), self.source.clone(), session).await;
                             return Err(said);
                         };
                         challenge
@@ -157,7 +156,7 @@ impl Look<'_> {
                     answer.asked_with = Some(credential.name());
                     session.challenge = Some(challenge);
                     session.identity = Some(identity);
-                    self.sessions.known.insert(self.source.clone(), session).await;
+                    self.sessions.known.insert(self.registry.share(), self.source.clone(), session).await;
                     return Ok(answer);
                 }
                 tried.push(credential);
@@ -165,7 +164,7 @@ impl Look<'_> {
         }
         let plain_until = hidden.then(|| self.http.clock.monotonic() + REMEMBERED);
         let session = Session { challenge: None, plain_until, ..session };
-        self.sessions.known.insert(self.source.clone(), session).await;
+        self.sessions.known.insert(self.registry.share(), self.source.clone(), session).await;
         let error = self.refused(&ask, &tried, candidates);
         // Nobody was let in, but what was said first is that it is not there.
         Err(if hidden { RegistryError { kind: RegistryErrorKind::NotFound, ..error } } else { error })

@@ -163,10 +163,11 @@ async fn more_tags_than_can_be_held_are_refused() {
 
 #[tokio::test]
 async fn tags_for_which_there_is_no_room_are_read_no_further() {
-    let server = FaultServer::start(|_, before| {
-        let tags: Vec<String> = (0..1000).map(|n| format!("{before}-{n:03}")).collect();
+    let server = FaultServer::start(|seen, _| {
+        let number = seen.line.split_once("last=").map_or(0, |(_, last)| last.parse().unwrap()) + 1;
+        let tags: Vec<String> = (0..1000).map(|n| format!("{number:02}-{n:03}")).collect();
         let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
-        page(&tags, (before < 9).then(|| format!("</v2/web/tags/list?last={before}>; rel=next")).as_deref())
+        page(&tags, (number < 10).then(|| format!("</v2/web/tags/list?last={number}>; rel=next")).as_deref())
     })
     .await;
     let bench = Bench::new(Settings::default());
