@@ -32,8 +32,8 @@ const MAX_ANSWER: usize = 8 * 1024 * 1024;
 const MAX_REDIRECTS: usize = 3;
 /// How long a forge is left alone that does not say for how long (GitHub: at least a minute), doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(60);
-/// The longest that it may ask for, and the longest guess.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// The longest that it may ask for, and the longest guess: then it is asked again, as a registry is.
+const LONGEST_WAIT: Duration = Duration::from_secs(900);
 
 /// How one kind of API is spoken.
 #[derive(Debug, Clone, Copy)]
