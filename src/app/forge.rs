@@ -68,6 +68,7 @@ pub(super) fn forge(
                 assignees: request.assignees,
                 draft: request.draft,
                 auto_merge: request.auto_merge,
+                max_open: request.max_open.unwrap_or(RequestSettings::default().max_open),
             };
             Some(Requests { forge, settings, registry: registry.cloned() })
         }

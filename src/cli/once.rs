@@ -160,9 +160,9 @@ fn is_failure(row: &Report) -> bool {
     matches!(row.decision, Verdict::Problem | Verdict::Blocked) && !row.reasons.first().is_some_and(is_wanted)
 }
 
-/// Whether a person decided so.
+/// Whether a person decided so, or is waited for.
 fn is_wanted(reason: &Reason) -> bool {
-    matches!(reason.code, Code::Suspended | Code::Reverted | Code::RequestClosed)
+    matches!(reason.code, Code::Suspended | Code::Reverted | Code::RequestClosed | Code::RequestLimit)
 }
 
 /// Adds what lets Git in, where it was not.

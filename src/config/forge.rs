@@ -22,6 +22,8 @@ pub struct RequestConfig {
     pub draft: bool,
     /// Whether it is merged as soon as the forge's rules allow that.
     pub auto_merge: bool,
+    /// How many requests of groups a namespace may have open; 10 if absent.
+    pub max_open: Option<usize>,
     /// A file that holds the token for the forge's API, where that is another than the one for Git.
     pub token_file: Option<PathBuf>,
     /// The environment variable that holds it.
@@ -66,6 +68,9 @@ impl RequestConfig {
     /// Everything that is wrong with it. Takes in what the environment holds for it.
     pub(super) fn check(&mut self) -> Vec<String> {
         let mut problems = Vec::new();
+        if self.max_open == Some(0) {
+            problems.push("request: maxOpen: at least 1; without `forge` there are no requests".to_owned());
+        }
         if self.token_file.is_some() && self.token_env.is_some() {
             problems.push("request: both `tokenFile` and `tokenEnv` are given: take one of them out".to_owned());
         }

@@ -1,7 +1,8 @@
 //! Who waits to be written: one line for the cluster, one for each Git target, so that a slow one delays no other.
 //!
-//! A target writes one batch at a time: all that goes to its branch, or else one group's request. So a commit waits for
-//! one request at most, however many there are to be made, and a namespace with many groups lets the others in between.
+//! A target writes one batch at a time: what goes to its branch, or else one group's request. Commits go first, but a
+//! request that is due goes before a second batch of them: neither holds up the other for more than one batch, however
+//! many there are. Within both the namespaces have their turns, so one with very many lets the others in between.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -31,21 +32,23 @@ pub(super) struct Lines {
     git: BTreeMap<Arc<str>, Line>,
 }
 
-/// Those of one namespace for requests, each with its group.
+/// Those of one namespace, each with the group of its request.
 type Share = VecDeque<(Option<Arc<str>>, WorkloadId)>;
 
 #[derive(Debug, Default)]
 struct Line {
-    commits: Waiting<VecDeque<WorkloadId>>,
-    /// By namespace, the one whose turn it is first; none of them is empty.
-    requests: Waiting<VecDeque<Share>>,
+    commits: Waiting,
+    requests: Waiting,
+    /// Whether the batch before was one of commits.
+    committed: bool,
     /// Whether a write to the target is under way.
     busy: bool,
 }
 
 #[derive(Debug, Default)]
-struct Waiting<T> {
-    all: T,
+struct Waiting {
+    /// By namespace, the one whose turn it is first; none of them is empty.
+    shares: VecDeque<Share>,
     /// When the first of them came (monotonic).
     since: Duration,
 }
@@ -73,25 +76,8 @@ impl Lines {
     pub(super) fn push(&mut self, way: Way, id: WorkloadId, now: Duration) {
         match way {
             Way::Cluster => self.cluster.push_back(id),
-            Way::Commit(target) => {
-                let Waiting { all, since } = &mut self.git.entry(target).or_default().commits;
-                if all.is_empty() {
-                    *since = now;
-                }
-                all.push_back(id);
-            }
-            Way::Request(target, group) => {
-                let Waiting { all, since } = &mut self.git.entry(target).or_default().requests;
-                if all.is_empty() {
-                    *since = now;
-                }
-                let is_its =
-                    |share: &&mut Share| share.front().is_some_and(|(_, other)| other.namespace == id.namespace);
-                match all.iter_mut().find(is_its) {
-                    Some(share) => share.push_back((group, id)),
-                    None => all.push_back([(group, id)].into()),
-                }
-            }
+            Way::Commit(target) => self.git.entry(target).or_default().commits.push(None, id, now),
+            Way::Request(target, group) => self.git.entry(target).or_default().requests.push(group, id, now),
         }
     }
 
@@ -105,13 +91,12 @@ impl Lines {
         let is_ready = |name: &str, line: &Line| line.opens(settle(name)).is_some_and(|at| at <= now);
         let (target, line) = self.git.iter_mut().find(|(name, line)| is_ready(name, line))?;
         line.busy = true;
-        Some(match line.commits_open(settle(target)).is_some_and(|at| at <= now) {
-            true => {
-                let waiting = &mut line.commits.all;
-                (Way::Commit(target.clone()), waiting.drain(..waiting.len().min(BATCH)).collect())
-            }
+        let is_due = |waiting: &Waiting| waiting.opens(settle(target)).is_some_and(|at| at <= now);
+        line.committed = is_due(&line.commits) && !(line.committed && is_due(&line.requests));
+        Some(match line.committed {
+            true => (Way::Commit(target.clone()), line.commits.next_commits()),
             false => {
-                let (group, batch) = line.next_request();
+                let (group, batch) = line.requests.next_request();
                 (Way::Request(target.clone(), group), batch)
             }
         })
@@ -142,22 +127,50 @@ impl Lines {
 
 impl Line {
     fn len(&self) -> usize {
-        self.commits.all.len() + self.requests.all.iter().map(VecDeque::len).sum::<usize>()
+        [&self.commits, &self.requests].into_iter().flat_map(|waiting| &waiting.shares).map(VecDeque::len).sum()
     }
 
     fn opens(&self, settle: Duration) -> Option<Duration> {
-        let requests = (!self.requests.all.is_empty()).then(|| self.requests.since + settle);
-        self.commits_open(settle).into_iter().chain(requests).min().filter(|_| !self.busy)
+        let both = [&self.commits, &self.requests].into_iter().filter_map(|waiting| waiting.opens(settle));
+        both.min().filter(|_| !self.busy)
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, group: Option<Arc<str>>, id: WorkloadId, now: Duration) {
+        let Self { shares, since } = self;
+        if shares.is_empty() {
+            *since = now;
+        }
+        let is_its = |share: &&mut Share| share.front().is_some_and(|(_, other)| other.namespace == id.namespace);
+        match shares.iter_mut().find(is_its) {
+            Some(share) => share.push_back((group, id)),
+            None => shares.push_back([(group, id)].into()),
+        }
     }
 
-    fn commits_open(&self, settle: Duration) -> Option<Duration> {
-        (!self.commits.all.is_empty()).then(|| self.commits.since + settle)
+    fn opens(&self, settle: Duration) -> Option<Duration> {
+        (!self.shares.is_empty()).then(|| self.since + settle)
+    }
+
+    /// As many as one commit takes, of each namespace in turn.
+    fn next_commits(&mut self) -> Vec<WorkloadId> {
+        let mut batch = Vec::new();
+        while batch.len() < BATCH
+            && let Some(mut share) = self.shares.pop_front()
+        {
+            batch.extend(share.pop_front().map(|(_, id)| id));
+            if !share.is_empty() {
+                self.shares.push_back(share);
+            }
+        }
+        batch
     }
 
     /// The group that has waited longest in the namespace whose turn it is, and all who wait for its request, of
     /// whatever namespace.
     fn next_request(&mut self) -> (Option<Arc<str>>, Vec<WorkloadId>) {
-        let shares = &mut self.requests.all;
+        let shares = &mut self.shares;
         let group = shares.front().and_then(|share| share.front()).and_then(|(group, _)| group.clone());
         let mut batch = Vec::new();
         for share in shares.iter_mut() {
@@ -232,6 +245,34 @@ mod tests {
         let commits = vec![id_in("m", "web"), id_in("m", "api")];
         assert_eq!(lines.ready(seconds(120), settle), Some((Way::Commit("a".into()), commits)));
         assert_eq!(lines.clear(), 58);
+    }
+
+    #[test]
+    fn a_namespace_with_very_many_commits_leaves_room_in_each_for_the_others() {
+        let (mut lines, settle) = (Lines::default(), |_: &str| Duration::ZERO);
+        for n in 0..3 * BATCH {
+            lines.push(Way::Commit("a".into()), id_in("many", &n.to_string()), Duration::ZERO);
+        }
+        let few = [id_in("few", "web"), id_in("few", "api")];
+        few.iter().for_each(|id| lines.push(Way::Commit("a".into()), id.clone(), Duration::ZERO));
+        let (_, batch) = lines.ready(Duration::ZERO, settle).unwrap();
+        assert_eq!(batch[..4], [id_in("many", "0"), few[0].clone(), id_in("many", "1"), few[1].clone()]);
+        assert_eq!((batch.len(), lines.clear()), (BATCH, 2 * BATCH + 2));
+    }
+
+    #[test]
+    fn commits_without_end_and_requests_without_end_let_each_other_in() {
+        let (mut lines, settle) = (Lines::default(), |_: &str| Duration::ZERO);
+        let mut made = String::new();
+        for n in 0..8 {
+            let now = Duration::from_secs(n);
+            lines.push(Way::Commit("a".into()), id_in("commits", &n.to_string()), now);
+            lines.push(request(&n.to_string()), id_in("requests", &n.to_string()), now);
+            let (way, _) = lines.ready(now, settle).unwrap();
+            made.push(if matches!(way, Way::Commit(_)) { 'c' } else { 'r' });
+            lines.ended(&"a".into());
+        }
+        assert_eq!(made, "crcrcrcr");
     }
 
     #[test]

@@ -18,6 +18,8 @@
 //! | `own` | which commits are ours: by author, committer and signature |
 //! | `origin` | what changed in the sources of images, for what a request says |
 //! | `proposal` | what a request says, and what it notes for us |
+//! | `known` | what the forge tells of a request, and what people decided by it |
+//! | `limit` | how many requests of groups a namespace has open |
 //! | `request` | one request for a target and a group |
 //! | `repository` | where there is no cluster: the workloads of the branch |
 //! | `target` | plans in, one commit out: locate, edit, push, and again if somebody was quicker |
@@ -31,6 +33,8 @@ mod files;
 mod find;
 pub mod forges;
 mod history;
+mod known;
+mod limit;
 mod log;
 mod message;
 mod mirror;

@@ -1,7 +1,8 @@
 //! What a pull request says: title, body, and in the body a comment that only we read.
 //!
-//! The comment names the changes that the request holds and those that people refused before, each by a hash. So a
-//! closed request tells what is not wanted, whatever became of its branch.
+//! The comment names the changes that the request holds, those that people refused before, and the namespaces of its
+//! workloads, each by a hash. So a closed request tells what is not wanted, whatever became of its branch, and an open
+//! one for whom it counts.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::domain::{update::Change, workload::WorkloadId};
 
-/// Names of changes.
+/// Names of changes, or of namespaces.
 pub(super) type Marks = BTreeSet<String>;
 
 /// Refused changes that are remembered at most.
@@ -25,12 +26,22 @@ const BEGIN: &str = "<!-- supercargo";
 pub(super) struct Memo {
     pub(super) holds: Marks,
     pub(super) refused: Marks,
+    /// Whose workloads it holds.
+    pub(super) namespaces: Marks,
 }
 
 /// The name of a change: what runs now is no part of it.
 pub(super) fn mark(workload: &WorkloadId, change: &Change) -> String {
-    let hash = Sha256::digest(format!("{workload}\n{} {}\n{}", change.container, change.init, change.to));
-    hash.iter().take(6).fold(String::new(), |mut text, byte| {
+    hashed(&format!("{workload}\n{} {}\n{}", change.container, change.init, change.to))
+}
+
+/// The name of an update's namespace.
+pub(super) fn namespace(asked: &Asked) -> String {
+    hashed(&asked.update.workload.namespace)
+}
+
+fn hashed(text: &str) -> String {
+    Sha256::digest(text).iter().take(6).fold(String::new(), |mut text, byte| {
         // Writing to a String does not fail.
         let _ = write!(text, "{byte:02x}");
         text
@@ -44,6 +55,11 @@ pub(super) fn marks<'a>(asked: impl IntoIterator<Item = &'a Asked>) -> Marks {
 }
 
 impl Memo {
+    /// What a request is to name that brings these updates.
+    pub(super) fn of(asked: &[Asked], refused: Marks) -> Self {
+        Self { holds: marks(asked), refused, namespaces: asked.iter().map(namespace).collect() }
+    }
+
     /// Reads the comment of a body; nothing if there is none.
     pub(super) fn read(body: &str) -> Self {
         let mut memo = Self::default();
@@ -57,6 +73,7 @@ impl Memo {
             match key {
                 "holds" => memo.holds.extend(names),
                 "refused" => memo.refused.extend(names.take(MAX_REFUSED)),
+                "namespaces" => memo.namespaces.extend(names),
                 _ => {}
             }
         }
@@ -72,7 +89,8 @@ impl Memo {
     fn comment(&self) -> String {
         let list = |names: &Marks| names.iter().map(String::as_str).collect::<Vec<_>>().join(",");
         let refused: Marks = self.refused.iter().take(MAX_REFUSED).cloned().collect();
-        format!("{BEGIN} holds={} refused={} -->\n", list(&self.holds), list(&refused))
+        let (holds, refused, namespaces) = (list(&self.holds), list(&refused), list(&self.namespaces));
+        format!("{BEGIN} holds={holds} refused={refused} namespaces={namespaces} -->\n")
     }
 }
 
@@ -157,11 +175,12 @@ mod tests {
         let mut asked =
             asked("shop/Deployment/web app r.io/web:1 r.io/web:2\nshop/Deployment/api app r.io/api:1 r.io/api:2");
         asked[0].update.policies = vec!["glob:@alice|*".into()];
-        let memo = Memo { holds: marks(&asked), refused: Marks::from(["0123456789ab".to_owned()]) };
+        let memo = Memo::of(&asked, Marks::from(["0123456789ab".to_owned()]));
         let places = [vec!["apps/web.yaml:3".to_owned()], vec!["apps/web.yaml:3".to_owned()]];
         let body = body(&asked, &[vec![], vec![]], &places, "main", &memo);
         assert_eq!((Memo::read(&body), memo.holds.len()), (memo, 2));
-        let fewer = Memo { holds: Marks::new(), refused: Marks::from(["ba9876543210".to_owned()]) };
+        assert_eq!(Memo::read(&body).namespaces, Marks::from([namespace(&asked[0])]));
+        let fewer = Memo::of(&[], Marks::from(["ba9876543210".to_owned()]));
         assert_eq!(Memo::read(&fewer.written_over(&body)), fewer);
         assert!(body.contains("| `shop/Deployment/web` | `app` | `r.io/web:1` | `r.io/web:2` |"), "{body}");
         assert!(!body.contains("@alice") && body.matches("apps/web.yaml:3").count() == 1, "{body}");
@@ -192,7 +211,7 @@ mod tests {
     fn a_body_that_is_too_long_is_cut_before_the_comment() {
         let lines: String = (0..2000).map(|n| format!("shop/Deployment/w{n} app r.io/web:1 r.io/web:2\n")).collect();
         let asked = asked(&lines);
-        let memo = Memo { holds: marks(&asked), refused: Marks::new() };
+        let memo = Memo::of(&asked, Marks::new());
         let body = body(&asked, &vec![vec![]; 2000], &[], "main", &memo);
         assert!(body.len() <= MAX_BODY && body.contains("(cut)"), "{}", body.len());
         assert_eq!(Memo::read(&body), memo);

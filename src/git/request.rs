@@ -9,18 +9,19 @@ use super::{
     branch::Tip,
     command::GitError,
     find::{Asked, Finding},
-    forges::{Forge, ForgeError, NewRequest, Request, RequestState, text},
+    forges::{Forge, ForgeError, NewRequest, RequestState, text},
     history::{INSTANCE, brought, word},
+    known::{Known, unless_decided, without_refused},
     mirror::Pushed,
     origin,
-    proposal::{Marks, Memo, body, mark, marks},
+    proposal::{Memo, body, marks, namespace},
     settings::RequestSettings,
     target::{Edits, Target, Work},
 };
 use crate::{
     domain::{
         reason::{Code, Reason},
-        update::{Change, Update},
+        update::Update,
     },
     ports::{Outcome, Registry},
 };
@@ -58,55 +59,15 @@ impl From<ForgeError> for Trouble {
     }
 }
 
+/// The folder of their branches, within that of the target.
+pub(super) const GROUPS: &str = "group";
+
 /// The branch of a group's request.
 fn branch_of(target: &str, group: Option<&Arc<str>>) -> String {
     match group {
         // A name of git's cannot be a folder of others too.
         None => format!("supercargo/{target}/updates"),
-        Some(group) => format!("supercargo/{target}/group/{group}"),
-    }
-}
-
-/// What the forge tells of the request before anything is done.
-#[derive(Default)]
-struct Known {
-    open: Option<Request>,
-    /// The newest one, whatever became of it.
-    url: String,
-    /// The end of its branch when it was merged.
-    merged_at: Option<String>,
-    /// Changes that the newest one holds, if it is open, refuses, if it was closed, or brought, if it was merged.
-    holds: Marks,
-    closed: Marks,
-    merged: Marks,
-    /// Changes that people refused by closing one.
-    refused: Marks,
-}
-
-impl Known {
-    fn new(newest: Option<Request>) -> Self {
-        let Some(newest) = newest else { return Self::default() };
-        let Memo { holds, refused } = Memo::read(&newest.body);
-        let mut known = Self { url: newest.url.clone(), refused, ..Self::default() };
-        match newest.state {
-            RequestState::Closed => {
-                known.refused.extend(holds.iter().cloned());
-                known.closed = holds;
-            }
-            RequestState::Merged => (known.merged, known.merged_at) = (holds, Some(newest.head_commit)),
-            RequestState::Open => (known.holds, known.open) = (holds, Some(newest)),
-        }
-        known
-    }
-
-    /// Whether a change of a branch's commit is what we put there: the request says so too, and it changes no more of
-    /// an image than we ever do.
-    fn trusts(&self, held: &Asked) -> bool {
-        let Update { workload, changes, .. } = &held.update;
-        let is_ours = |change: &Change| {
-            self.holds.contains(&mark(workload, change)) && change.from.repository == change.to.repository
-        };
-        changes.iter().all(is_ours)
+        Some(group) => format!("supercargo/{target}/{GROUPS}/{group}"),
     }
 }
 
@@ -120,6 +81,9 @@ pub(super) async fn round(
     let Some(first) = asked.first() else { return Ok(Some(Vec::new())) };
     let (write, group) = (first.update.write.clone(), first.update.group.clone());
     let branch = branch_of(&target.settings.name, group.as_ref());
+    if let Some(outcomes) = work.open.waits(target, requests, &branch, asked).await? {
+        return Ok(Some(outcomes));
+    }
     // Before the base branch is read, so that what was merged is there.
     let newest = requests.forge.find(&branch).await?;
     if let Some(newest) = &newest {
@@ -130,6 +94,9 @@ pub(super) async fn round(
         work.merged.note(newest);
     }
     let known = Known::new(newest);
+    let namespaces = known.open.as_ref().map(|open| Memo::read(&open.body).namespaces);
+    let mut within = namespaces.clone().unwrap_or_default();
+    work.open.saw(&branch, namespaces);
     let head = target.read(work).await?;
     let tip = work.mirror.tip(&branch).await?;
     // What somebody has amended is no longer ours.
@@ -142,12 +109,17 @@ pub(super) async fn round(
     let mut all: Vec<Asked> = asked.iter().map(|one| without_refused(one, &known.refused)).collect();
     if known.open.is_some() {
         let is_asked = |held: &Asked| asked.iter().any(|asked| asked.update.workload == held.update.workload);
-        all.extend(held.iter().filter(|held| !is_asked(held) && known.trusts(held)).cloned());
+        let ours: Vec<&Asked> = held.iter().filter(|held| known.trusts(held)).collect();
+        within.extend(ours.iter().map(|held| namespace(held)));
+        all.extend(ours.into_iter().filter(|held| !is_asked(held)).cloned());
     }
     let all = Arc::new(all);
     let found = target.locate(work, &head, &all).await?;
-    let findings: Vec<Finding> =
+    let mut findings: Vec<Finding> =
         found.into_iter().zip(&*all).map(|(finding, one)| unless_decided(finding, one, &known)).collect();
+    if group.is_some() {
+        findings = work.open.limited(target, requests, &branch, &all, findings, &within).await?;
+    }
     let Edits { findings, edited, refused: wrong, .. } = target.edit(work, findings).await?;
 
     let (mut wanted, mut places): (Vec<Asked>, Vec<Vec<String>>) = (Vec::new(), Vec::new());
@@ -164,9 +136,10 @@ pub(super) async fn round(
             && findings.iter().all(|finding| matches!(finding, Finding::There(_)))
         {
             // The base branch has all of it. What we close ourselves refuses nothing.
-            let memo = Memo { holds: Marks::new(), refused: known.refused.clone() };
+            let memo = Memo::of(&[], known.refused.clone());
             requests.forge.update(open, &open.title, &memo.written_over(&open.body)).await?;
             requests.forge.close(open.number).await?;
+            work.open.saw(&branch, None);
         }
         Brought::Nothing
     } else {
@@ -229,7 +202,7 @@ async fn propose(
     proposed: Proposed<'_>,
 ) -> Result<Brought, Trouble> {
     let Proposed { branch, head, wanted, places, edited } = proposed;
-    let memo = Memo { holds: marks(wanted), refused: known.refused.clone() };
+    let memo = Memo::of(wanted, known.refused.clone());
     let mut is_there = false;
     if let Some(tip) = tip.filter(|_| known.open.is_some() && marks(held) == memo.holds) {
         is_there = work.mirror.holds(&tip.commit, edited).await?;
@@ -285,6 +258,7 @@ async fn propose(
             opened.request
         }
     };
+    work.open.saw(branch, Some(memo.namespaces));
     if let Some(commit) = pushed.filter(|_| requests.settings.auto_merge)
         && let Some(reason) = auto_merge(target, requests, work, branch, &commit).await?
     {
@@ -329,49 +303,6 @@ async fn auto_merge(
         target.clock.sleep_until(target.clock.monotonic() + MERGE_PAUSE).await;
     }
     Ok(None)
-}
-
-/// An update without what people refused; as it is where they refused all of it.
-fn without_refused(asked: &Asked, refused: &Marks) -> Asked {
-    let Asked { update, instance, sources, wishes } = asked;
-    let is_refused: Vec<bool> =
-        update.changes.iter().map(|change| refused.contains(&mark(&update.workload, change))).collect();
-    if is_refused.iter().all(|refused| *refused) {
-        return asked.clone();
-    }
-    let mut left = update.clone();
-    let keep = |index: usize| !is_refused.get(index).copied().unwrap_or_default();
-    left.changes = retained(&update.changes, keep);
-    left.policies = retained(&update.policies, keep);
-    left.evidence = retained(&update.evidence, keep);
-    let (instance, wishes) = (instance.clone(), wishes.clone());
-    Asked { update: left, instance, sources: retained(sources, keep), wishes }
-}
-
-fn retained<T: Clone>(all: &[T], keep: impl Fn(usize) -> bool) -> Vec<T> {
-    all.iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, one)| one.clone()).collect()
-}
-
-/// What people refused, and what they merged and somebody moved back, is not proposed again.
-fn unless_decided(finding: Finding, asked: &Asked, known: &Known) -> Finding {
-    let (update, url) = (&asked.update, &known.url);
-    let Finding::Edits(_, places) = &finding else { return finding };
-    let first = |marks: &Marks| {
-        update.changes.iter().find(|change| marks.contains(&mark(&update.workload, change))).map(|change| &change.to)
-    };
-    if let Some(image) = first(&known.refused) {
-        let which = if first(&known.closed) == Some(image) { format!("the request {url}") } else { "a request".into() };
-        let message = format!("{which} was closed unmerged: {image} is not proposed again, only a newer image will be");
-        return Finding::Blocked(Reason::new(Code::RequestClosed, message));
-    }
-    if let Some(image) = first(&known.merged) {
-        let message = format!(
-            "{image} was merged with {url} and somebody moved it back ({places}); it is not proposed again, only a newer \
-             image will be"
-        );
-        return Finding::Blocked(Reason::new(Code::Reverted, message));
-    }
-    finding
 }
 
 /// Splits what goes to the branch itself from what goes into requests, each group for itself; by their numbers.

@@ -114,7 +114,7 @@ impl Secret {
 }
 
 /// What a request is given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestSettings {
     /// Labels by name.
     pub labels: Vec<String>,
@@ -126,4 +126,13 @@ pub struct RequestSettings {
     pub draft: bool,
     /// Whether it is merged as soon as the forge's rules allow that.
     pub auto_merge: bool,
+    /// How many requests of groups a namespace may have open.
+    pub max_open: usize,
+}
+
+impl Default for RequestSettings {
+    fn default() -> Self {
+        let (labels, reviewers, assignees) = (Vec::new(), Vec::new(), Vec::new());
+        Self { labels, reviewers, assignees, draft: false, auto_merge: false, max_open: 10 }
+    }
 }

@@ -14,6 +14,7 @@ use super::{
     files::Snapshot,
     find::{Asked, Finding, Places, edit, find, paths},
     history::Merged,
+    limit::Open,
     mirror::{Mirror, Pushed},
     objects::{Blob, TreeEntry},
     poke::{self, Push},
@@ -47,6 +48,8 @@ pub(super) struct Work {
     pub(super) snapshot: Snapshot,
     /// What the forge has told of requests that were merged.
     pub(super) merged: Merged,
+    /// The requests of groups that are open there.
+    pub(super) open: Open,
     /// What a commit renders, where somebody has asked.
     rendered: Option<(String, Arc<Rendered>)>,
 }
@@ -73,7 +76,8 @@ impl Target {
     pub fn new(settings: Settings, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
         let settings = Arc::new(settings);
         let mirror = Mirror::new(settings.clone(), clock.clone(), inherited);
-        let work = Work { mirror, snapshot: Snapshot::default(), merged: Merged::default(), rendered: None };
+        let (snapshot, merged, open) = (Snapshot::default(), Merged::default(), Open::default());
+        let work = Work { mirror, snapshot, merged, open, rendered: None };
         Self { settings, clock, requests: None, pushed: Notify::new(), work: Mutex::new(work) }
     }
 

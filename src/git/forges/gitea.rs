@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    Forge, Kind, NewRequest, Opened, Request, RequestState, difference,
+    Forge, Kind, MAX_PAGES, NewRequest, Opened, Request, RequestState, difference,
     error::ForgeError,
     for_each,
     http::{Dialect, Http},
@@ -31,8 +31,6 @@ pub(super) const KIND: Kind = Kind {
 const DRAFT: &str = "WIP: ";
 /// Requests, or labels, a page; a server may give fewer.
 const PAGE: &str = "50";
-/// How many pages of requests, or of labels, are looked through.
-const MAX_PAGES: usize = 20;
 
 struct Gitea(Http);
 
@@ -79,9 +77,9 @@ struct Repo {
 }
 
 impl Pull {
-    /// Whether it leads from that branch of the repository itself into that base.
-    fn is_own(&self, branch: &str, base: &str) -> bool {
-        self.head.label == branch && self.head.repo_id == self.base.repo_id && self.base.label == base
+    /// Whether it leads from such a branch of the repository itself into that base.
+    fn is_own(&self, is_branch: impl Fn(&str) -> bool, base: &str) -> bool {
+        is_branch(&self.head.label) && self.head.repo_id == self.base.repo_id && self.base.label == base
     }
 
     fn request(self) -> Request {
@@ -92,6 +90,7 @@ impl Pull {
         };
         Request {
             number: self.number,
+            branch: self.head.label,
             url: self.html_url,
             state,
             title: unmarked(&self.title).to_owned(),
@@ -117,7 +116,8 @@ impl Gitea {
             http.send(Method::GET, http.repos(&[]), None, "the repository").await?.done()?;
             return Ok(None);
         }
-        let any: Option<Pull> = Some(answer.json()?).filter(|pull: &Pull| pull.is_own(branch, &http.base));
+        let any: Option<Pull> =
+            Some(answer.json()?).filter(|pull: &Pull| pull.is_own(|name| name == branch, &http.base));
         let any = any.map(Pull::request);
         if any.as_ref().is_some_and(|any| any.state == RequestState::Open) {
             return Ok(any);
@@ -134,8 +134,9 @@ impl Gitea {
     /// The newest of a branch in that state, if it is among the newest thousand of all.
     async fn list(&self, branch: &str, state: &str) -> Result<Option<Request>, ForgeError> {
         for page in 1..=MAX_PAGES {
-            let (own, is_last) = self.page(branch, state, page).await?;
-            let found = newest(own);
+            let pulls = self.page(state, page).await?;
+            let is_last = pulls.is_empty();
+            let found = newest(self.of(branch, pulls));
             if found.is_some() || is_last {
                 return Ok(found);
             }
@@ -143,8 +144,27 @@ impl Gitea {
         Ok(None)
     }
 
-    /// Those of a branch on that page of all, and whether there is no page after it.
-    async fn page(&self, branch: &str, state: &str, page: usize) -> Result<(Vec<Request>, bool), ForgeError> {
+    /// Those of a branch.
+    fn of(&self, branch: &str, pulls: Vec<Pull>) -> Vec<Request> {
+        let own = pulls.into_iter().filter(|pull| pull.is_own(|name| name == branch, &self.0.base));
+        own.map(Pull::request).collect()
+    }
+
+    async fn open_from(&self, prefix: &str) -> Result<Vec<Request>, ForgeError> {
+        let mut open = Vec::new();
+        for page in 1..=MAX_PAGES {
+            let pulls = self.page("open", page).await?;
+            if pulls.is_empty() {
+                break;
+            }
+            let own = pulls.into_iter().filter(|pull| pull.is_own(|name| name.starts_with(prefix), &self.0.base));
+            open.extend(own.map(Pull::request));
+        }
+        Ok(open)
+    }
+
+    /// "List a repo's pull requests", newest first.
+    async fn page(&self, state: &str, page: usize) -> Result<Vec<Pull>, ForgeError> {
         let Self(http) = self;
         let mut url = http.repos(&["pulls"]);
         url.query_pairs_mut()
@@ -152,10 +172,7 @@ impl Gitea {
             .append_pair("base_branch", &http.base)
             .append_pair("limit", PAGE)
             .append_pair("page", &page.to_string());
-        let pulls: Vec<Pull> = http.json(Method::GET, url, None, "the pull requests").await?;
-        let is_last = pulls.is_empty();
-        let own = pulls.into_iter().filter(|pull| pull.is_own(branch, &http.base));
-        Ok((own.map(Pull::request).collect(), is_last))
+        http.json(Method::GET, url, None, "the pull requests").await
     }
 
     /// The ids of labels, of the repository or of its organisation, and notes on those that are not there.
@@ -218,7 +235,11 @@ impl Forge for Gitea {
     }
 
     fn merged<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Vec<Request>, ForgeError>> {
-        Box::pin(async move { Ok(only_merged(self.page(branch, "closed", 1).await?.0)) })
+        Box::pin(async move { Ok(only_merged(self.of(branch, self.page("closed", 1).await?))) })
+    }
+
+    fn open_from<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<Request>, ForgeError>> {
+        Box::pin(self.open_from(prefix))
     }
 
     fn open<'a>(&'a self, new: &'a NewRequest) -> BoxFuture<'a, Result<Opened, ForgeError>> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    Forge, Kind, NewRequest, Opened, Request, RequestState, difference,
+    Forge, Kind, MAX_PAGES, NewRequest, Opened, Request, RequestState, difference,
     error::{ForgeError, foreign},
     for_each,
     http::{Answer, Dialect, Http},
@@ -67,6 +67,9 @@ struct Pull {
 
 #[derive(Deserialize)]
 struct Side {
+    /// The branch.
+    #[serde(rename = "ref")]
+    name: String,
     sha: String,
     /// None where the fork is gone.
     repo: Option<Repo>,
@@ -116,6 +119,7 @@ impl Pull {
         };
         Request {
             number: self.number,
+            branch: self.head.name,
             url: self.html_url,
             state,
             title: self.title,
@@ -131,20 +135,39 @@ impl Pull {
 }
 
 impl Github {
-    /// "List pull requests": those of a branch, newest first. GitHub allows one that is open.
+    /// Those of a branch. GitHub allows one that is open.
     async fn list(&self, branch: &str, state: &str) -> Result<Vec<Request>, ForgeError> {
+        let owner = self.0.repository.split('/').next().unwrap_or_default();
+        let pulls = self
+            .page(&[("state", state), ("head", &format!("{owner}:{branch}"))], "the pull requests of a branch")
+            .await?;
+        Ok(pulls.into_iter().filter(Pull::is_own).map(Pull::request).collect())
+    }
+
+    async fn open_from(&self, prefix: &str) -> Result<Vec<Request>, ForgeError> {
+        let mut open = Vec::new();
+        for page in 1..=MAX_PAGES {
+            let pulls = self.page(&[("state", "open"), ("page", &page.to_string())], "the pull requests").await?;
+            if pulls.is_empty() {
+                break;
+            }
+            let is_meant = |pull: &Pull| pull.is_own() && pull.head.name.starts_with(prefix);
+            open.extend(pulls.into_iter().filter(is_meant).map(Pull::request));
+        }
+        Ok(open)
+    }
+
+    /// "List pull requests": those into the base, newest first.
+    async fn page(&self, which: &[(&str, &str)], what: &str) -> Result<Vec<Pull>, ForgeError> {
         let Self(http) = self;
-        let owner = http.repository.split('/').next().unwrap_or_default();
         let mut url = http.repos(&["pulls"]);
         url.query_pairs_mut()
-            .append_pair("state", state)
-            .append_pair("head", &format!("{owner}:{branch}"))
+            .extend_pairs(which)
             .append_pair("base", &http.base)
             .append_pair("sort", "created")
             .append_pair("direction", "desc")
             .append_pair("per_page", "30");
-        let pulls: Vec<Pull> = http.json(Method::GET, url, None, "the pull requests of a branch").await?;
-        Ok(pulls.into_iter().filter(Pull::is_own).map(Pull::request).collect())
+        http.json(Method::GET, url, None, what).await
     }
 
     /// What "Create a pull request" does not take: labels, reviewers, assignees.
@@ -210,6 +233,10 @@ impl Forge for Github {
 
     fn merged<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Vec<Request>, ForgeError>> {
         Box::pin(async move { Ok(only_merged(self.list(branch, "closed").await?)) })
+    }
+
+    fn open_from<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<Request>, ForgeError>> {
+        Box::pin(self.open_from(prefix))
     }
 
     fn open<'a>(&'a self, new: &'a NewRequest) -> BoxFuture<'a, Result<Opened, ForgeError>> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    Forge, Kind, NewRequest, Opened, Request, RequestState, difference,
+    Forge, Kind, MAX_PAGES, NewRequest, Opened, Request, RequestState, difference,
     error::ForgeError,
     http::{Dialect, Http},
     left_out, marked, newest, only_merged, unmarked,
@@ -53,6 +53,7 @@ struct Merge {
     merge_user: Option<User>,
     #[serde(default)]
     merge_when_pipeline_succeeds: bool,
+    source_branch: String,
     source_project_id: Option<u64>,
     target_project_id: u64,
     #[serde(default)]
@@ -83,6 +84,7 @@ impl Merge {
         let by = self.closed_by.or(self.merge_user).or(self.merged_by);
         Request {
             number: self.iid,
+            branch: self.source_branch,
             url: self.web_url,
             state,
             title: unmarked(&self.title).to_owned(),
@@ -101,18 +103,36 @@ impl Gitlab {
         self.0.url(&[&["projects", &self.0.repository, "merge_requests"], parts].concat())
     }
 
-    /// "List project merge requests": those of a branch, newest first. GitLab allows one that is open.
+    /// Those of a branch. GitLab allows one that is open.
     async fn list(&self, branch: &str, state: &str) -> Result<Vec<Request>, ForgeError> {
+        let merges =
+            self.page(&[("state", state), ("source_branch", branch)], "the merge requests of a branch").await?;
+        Ok(merges.into_iter().filter(Merge::is_own).map(Merge::request).collect())
+    }
+
+    async fn open_from(&self, prefix: &str) -> Result<Vec<Request>, ForgeError> {
+        let mut open = Vec::new();
+        for page in 1..=MAX_PAGES {
+            let merges = self.page(&[("state", "opened"), ("page", &page.to_string())], "the merge requests").await?;
+            if merges.is_empty() {
+                break;
+            }
+            let is_meant = |merge: &Merge| merge.is_own() && merge.source_branch.starts_with(prefix);
+            open.extend(merges.into_iter().filter(is_meant).map(Merge::request));
+        }
+        Ok(open)
+    }
+
+    /// "List project merge requests": those into the base, newest first.
+    async fn page(&self, which: &[(&str, &str)], what: &str) -> Result<Vec<Merge>, ForgeError> {
         let mut url = self.url(&[]);
         url.query_pairs_mut()
-            .append_pair("state", state)
-            .append_pair("source_branch", branch)
+            .extend_pairs(which)
             .append_pair("target_branch", &self.0.base)
             .append_pair("order_by", "created_at")
             .append_pair("sort", "desc")
             .append_pair("per_page", "30");
-        let merges: Vec<Merge> = self.0.json(Method::GET, url, None, "the merge requests of a branch").await?;
-        Ok(merges.into_iter().filter(Merge::is_own).map(Merge::request).collect())
+        self.0.json(Method::GET, url, None, what).await
     }
 
     /// Users by name, and notes on those who are not there.
@@ -150,6 +170,10 @@ impl Forge for Gitlab {
 
     fn merged<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Vec<Request>, ForgeError>> {
         Box::pin(async move { Ok(only_merged(self.list(branch, "merged").await?)) })
+    }
+
+    fn open_from<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<Request>, ForgeError>> {
+        Box::pin(self.open_from(prefix))
     }
 
     fn open<'a>(&'a self, new: &'a NewRequest) -> BoxFuture<'a, Result<Opened, ForgeError>> {

@@ -75,6 +75,10 @@ pub trait Forge: Send + Sync {
     /// The newest requests from that branch that were merged, as many as the forge lists at once.
     fn merged<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Vec<Request>, ForgeError>>;
 
+    /// The open requests from all branches whose names begin so, as far as they are among the newest of all open ones: a
+    /// thousand at Gitea, 600 at GitHub and GitLab.
+    fn open_from<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<Request>, ForgeError>>;
+
     /// Opens a request, or returns the one that is open already.
     fn open<'a>(&'a self, new: &'a NewRequest) -> BoxFuture<'a, Result<Opened, ForgeError>>;
 
@@ -100,6 +104,8 @@ pub trait Forge: Send + Sync {
 pub struct Request {
     /// As people write it after `#` or `!`.
     pub number: u64,
+    /// The branch that it leads from.
+    pub branch: String,
     /// Its page.
     pub url: String,
     /// What became of it.
@@ -160,6 +166,9 @@ pub struct Opened {
     /// What of it could not be done, such as a reviewer whom the forge does not know.
     pub notes: Vec<String>,
 }
+
+/// How many pages of requests, or of labels, are looked through.
+const MAX_PAGES: usize = 20;
 
 /// The one to go by: the open one, else the newest.
 fn newest(requests: impl IntoIterator<Item = Request>) -> Option<Request> {

@@ -130,9 +130,11 @@ impl Hub {
         let query = |name: &str| came.query.get(name).map_or("", String::as_str);
         assert_eq!((query("base"), query("sort"), query("direction")), ("main", "created", "desc"));
         let is_asked = |pull: &&Value| {
-            pull["head"]["label"] == query("head") && (query("state") == "all" || pull["state"] == query("state"))
+            (query("head").is_empty() || pull["head"]["label"] == query("head"))
+                && (query("state") == "all" || pull["state"] == query("state"))
         };
-        self.pulls.iter().rev().filter(is_asked).cloned().collect()
+        let (page, size) = (query("page").parse().unwrap_or(1), query("per_page").parse().unwrap_or(30));
+        self.pulls.iter().rev().filter(is_asked).skip((page - 1) * size).take(size).cloned().collect()
     }
 
     fn create(&mut self, new: &Value) -> Reply {

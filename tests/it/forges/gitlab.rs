@@ -107,10 +107,11 @@ impl Lab {
         let query = |name: &str| came.query.get(name).map_or("", String::as_str);
         assert_eq!((query("target_branch"), query("order_by"), query("sort")), ("main", "created_at", "desc"));
         let is_asked = |merge: &&Value| {
-            merge["source_branch"] == query("source_branch")
+            (query("source_branch").is_empty() || merge["source_branch"] == query("source_branch"))
                 && (query("state") == "all" || merge["state"] == query("state"))
         };
-        self.merges.iter().rev().filter(is_asked).cloned().collect()
+        let (page, size) = (query("page").parse().unwrap_or(1), query("per_page").parse().unwrap_or(20));
+        self.merges.iter().rev().filter(is_asked).skip((page - 1) * size).take(size).cloned().collect()
     }
 
     fn create(&mut self, new: &Value) -> Reply {

@@ -164,6 +164,29 @@ pub(crate) fn connect(settings: &Settings, token: AnyToken) -> Arc<dyn Forge> {
     forges::connect(settings, token, Arc::new(clock())).unwrap()
 }
 
+/// Opens more requests than a page holds; those of the prefix that are open are told, and no other.
+async fn lists_what_is_open<S: Site>() {
+    let (site, server, forge) = start(S::default()).await;
+    for n in 0..35 {
+        forge.open(&new(&format!("supercargo/prod/group/{n}"))).await.unwrap();
+    }
+    forge.open(&new("supercargo/prod/updates")).await.unwrap();
+    site.lock().unwrap().close(3);
+    let open = forge.open_from("supercargo/prod/group/").await.unwrap();
+    let mut numbers: Vec<u64> = open.iter().map(|request| request.number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=35).filter(|number| *number != 3).collect::<Vec<_>>());
+    assert!(open.iter().all(|request| request.body == body("1.1.0")));
+    let pages: Vec<_> = server.came().into_iter().filter_map(|came| came.query.get("page").cloned()).collect();
+    assert_eq!(pages, ["1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn the_open_requests_of_a_prefix_are_listed_over_all_pages() {
+    lists_what_is_open::<Hub>().await;
+    lists_what_is_open::<Lab>().await;
+}
+
 fn new(head: &str) -> NewRequest {
     NewRequest {
         title: "Update web to 1.1.0".to_owned(),

@@ -6,6 +6,7 @@ mod configured;
 mod crash;
 mod documented;
 mod forge;
+mod limit;
 mod operator;
 mod origins;
 mod poke;

@@ -53,11 +53,29 @@ async fn bench_with(hint: &str, settings: RequestSettings) -> Bench {
 }
 
 /// A target as a process that begins anew has it.
-fn proposer(repo: &Repo, bot: &User, api: &str, folder: &std::path::Path, requests: RequestSettings) -> Target {
+pub(super) fn proposer(
+    repo: &Repo,
+    bot: &User,
+    api: &str,
+    folder: &std::path::Path,
+    requests: RequestSettings,
+) -> Target {
+    proposer_by(repo, bot, api, folder, requests, None)
+}
+
+/// The same, with the API at that address.
+pub(super) fn proposer_by(
+    repo: &Repo,
+    bot: &User,
+    api: &str,
+    folder: &std::path::Path,
+    requests: RequestSettings,
+    address: Option<&str>,
+) -> Target {
     let secret = Secret::Value(SecretString::from(bot.token.clone()));
     let credentials = Credentials::Token { username: bot.name.clone(), secret };
     let target = target(Settings { credentials, ..settings(&repo.url(), folder) });
-    let place = forge_settings("gitea", &repo.url(), None);
+    let place = forge_settings("gitea", &repo.url(), address);
     let forge = forges::connect(&place, held(api), Arc::new(SystemClock::default())).unwrap();
     target.with_requests(Requests { forge, settings: requests, registry: None })
 }
@@ -410,6 +428,10 @@ impl forges::Forge for Moved {
 
     fn merged<'a>(&'a self, branch: &'a str) -> BoxFuture<'a, Result<Vec<forges::Request>, ForgeError>> {
         self.forge.merged(branch)
+    }
+
+    fn open_from<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<forges::Request>, ForgeError>> {
+        self.forge.open_from(prefix)
     }
 
     fn open<'a>(&'a self, new: &'a forges::NewRequest) -> BoxFuture<'a, Result<forges::Opened, ForgeError>> {

@@ -1,4 +1,4 @@
-//! A front door before a real registry: passes requests on, keeps when each came, and hangs or says nonsense where the
+//! A front door before a real registry or forge: passes requests on, keeps when each came, and hangs or says nonsense where the
 //! test wants that.
 
 use std::{
@@ -8,18 +8,22 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, to_bytes},
     extract::Request,
     http::{Response, StatusCode},
 };
+
+use tokio::sync::watch;
 
 use super::registry::Registry;
 
 /// What becomes of a request.
 #[derive(Debug)]
 pub(crate) enum Way {
-    /// The registry answers.
+    /// What is behind answers.
     Pass,
+    /// It answers once this is true.
+    Hold(watch::Receiver<bool>),
     /// Nobody ever answers.
     Hang,
     /// This status and body.
@@ -50,19 +54,29 @@ impl Front {
 
     /// Does with each path as `way` says.
     pub(crate) async fn start_with(registry: &Registry, way: impl Fn(&str) -> Way + Send + Sync + 'static) -> Self {
+        Self::before(&registry.host, move |line| way(line.split_once(' ').unwrap().1)).await
+    }
+
+    /// Before any server, whose `host:port` is given; does with each line ([`Came::line`]) as `way` says.
+    pub(crate) async fn before(behind: &str, way: impl Fn(&str) -> Way + Send + Sync + 'static) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let came = Arc::new(Mutex::new(Vec::new()));
         let front = Self { host, came: came.clone() };
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let (behind, way) = (registry.host.clone(), Arc::new(way));
+        let (behind, way) = (behind.to_owned(), Arc::new(way));
         let app = Router::new().fallback(move |request: Request| {
             let path = request.uri().path_and_query().unwrap().to_string();
-            came.lock().unwrap().push(Came { at: now(), line: format!("{} {path}", request.method()) });
-            let (way, http, url) = (way(&path), http.clone(), format!("http://{behind}{path}"));
+            let line = format!("{} {path}", request.method());
+            let (way, http, url) = (way(&line), http.clone(), format!("http://{behind}{path}"));
+            came.lock().unwrap().push(Came { at: now(), line });
             async move {
                 match way {
                     Way::Pass => pass(&http, request, url).await,
+                    Way::Hold(mut until) => {
+                        until.wait_for(|go| *go).await.unwrap();
+                        pass(&http, request, url).await
+                    }
                     Way::Hang => std::future::pending().await,
                     Way::Say(status, body) => Response::builder().status(status).body(Body::from(body)).unwrap(),
                 }
@@ -92,7 +106,8 @@ pub(crate) fn now() -> Instant {
 async fn pass(http: &reqwest::Client, request: Request, url: String) -> Response<Body> {
     let mut headers = request.headers().clone();
     headers.remove("host");
-    let Ok(answer) = http.request(request.method().clone(), url).headers(headers).send().await else {
+    let (method, body) = (request.method().clone(), to_bytes(request.into_body(), 1 << 20).await.unwrap());
+    let Ok(answer) = http.request(method, url).headers(headers).body(body).send().await else {
         return Response::builder().status(StatusCode::BAD_GATEWAY).body(Body::empty()).unwrap();
     };
     let mut response = Response::builder().status(answer.status());

@@ -1,0 +1,143 @@
+//! How many requests of groups a namespace has open at a target, so that one with many leaves people, the forge and the
+//! requests of others alone.
+//!
+//! The open requests tell it themselves, by the comments of their bodies, so a process that begins anew counts the same.
+//! Each counts for every namespace whose workloads it holds. One that has as many as it may have opens no other and
+//! joins no other; what is in a request already is kept up to date there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{
+    find::{Asked, Finding},
+    forges::ForgeError,
+    proposal::{Marks, Memo, marks, namespace},
+    request::{GROUPS, Requests},
+    target::Target,
+};
+use crate::{
+    domain::reason::{Code, Reason},
+    ports::Outcome,
+};
+
+/// How long a list of the open requests counts; what we do ourselves is seen at once.
+const FRESH: Duration = Duration::from_secs(30);
+/// Branches that are known to wait at most.
+const MAX_WAITING: usize = 10_000;
+
+/// The open requests of groups.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    /// When the forge listed them (monotonic).
+    listed: Option<Duration>,
+    /// The namespaces of each, by its branch.
+    requests: BTreeMap<String, Marks>,
+    /// What has to wait at a branch, all of it, since the last of these requests ended.
+    waiting: BTreeMap<String, Marks>,
+}
+
+impl Open {
+    /// Takes in the namespaces of a branch's open request; none if there is no such request.
+    pub(super) fn saw(&mut self, branch: &str, namespaces: Option<Marks>) {
+        let now = namespaces.clone().unwrap_or_default();
+        let before = match namespaces {
+            Some(namespaces) => self.requests.insert(branch.to_owned(), namespaces),
+            None => self.requests.remove(branch),
+        };
+        if before.is_some_and(|before| !before.is_subset(&now)) {
+            self.waiting.clear();
+        }
+    }
+
+    /// What was said of these updates, if all of them still have to wait. So what waits costs one list, however much it
+    /// is.
+    pub(super) async fn waits(
+        &mut self,
+        target: &Target,
+        requests: &Requests,
+        branch: &str,
+        asked: &[Asked],
+    ) -> Result<Option<Vec<Outcome>>, ForgeError> {
+        let are_same = |open: &Self| open.waiting.get(branch).is_some_and(|waiting| *waiting == marks(asked));
+        if !are_same(self) {
+            return Ok(None);
+        }
+        self.list(target, requests).await?;
+        let counts = self.counts();
+        let said = |asked: &Asked| Some(Outcome::Blocked(full(target, requests, asked, &counts)?));
+        Ok(asked.iter().map(said).collect::<Option<_>>().filter(|_| are_same(self)))
+    }
+
+    /// The findings without the edits of namespaces that have as many requests as they may have. `within` are those whose
+    /// request this is already.
+    pub(super) async fn limited(
+        &mut self,
+        target: &Target,
+        requests: &Requests,
+        branch: &str,
+        asked: &[Asked],
+        findings: Vec<Finding>,
+        within: &Marks,
+    ) -> Result<Vec<Finding>, ForgeError> {
+        self.waiting.remove(branch);
+        let comes = |(finding, asked): (&Finding, &Asked)| {
+            matches!(finding, Finding::Edits(..)) && !within.contains(&namespace(asked))
+        };
+        if !findings.iter().zip(asked).any(comes) {
+            return Ok(findings);
+        }
+        self.list(target, requests).await?;
+        let (counts, mut waiting) = (self.counts(), 0);
+        let limited = |(finding, asked): (Finding, &Asked)| {
+            let reason = comes((&finding, asked)).then(|| full(target, requests, asked, &counts)).flatten();
+            waiting += usize::from(reason.is_some());
+            reason.map_or(finding, Finding::Blocked)
+        };
+        let findings: Vec<Finding> = findings.into_iter().zip(asked).map(limited).collect();
+        if waiting == findings.len() && self.waiting.len() < MAX_WAITING {
+            self.waiting.insert(branch.to_owned(), marks(asked));
+        }
+        Ok(findings)
+    }
+
+    /// Asks the forge, if that was long ago.
+    async fn list(&mut self, target: &Target, requests: &Requests) -> Result<(), ForgeError> {
+        let now = target.clock.monotonic();
+        if self.listed.is_some_and(|at| now < at + FRESH) {
+            return Ok(());
+        }
+        let open = requests.forge.open_from(&format!("supercargo/{}/{GROUPS}/", target.settings.name)).await?;
+        let open: BTreeMap<_, _> = open.into_iter().map(|one| (one.branch, Memo::read(&one.body).namespaces)).collect();
+        let is_there =
+            |(branch, namespaces): (&String, &Marks)| open.get(branch).is_some_and(|n| namespaces.is_subset(n));
+        if !self.requests.iter().all(is_there) {
+            self.waiting.clear();
+        }
+        (self.requests, self.listed) = (open, Some(now));
+        Ok(())
+    }
+
+    /// How many requests each namespace has.
+    fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for namespace in self.requests.values().flat_map(BTreeSet::iter) {
+            *counts.entry(namespace.clone()).or_default() += 1;
+        }
+        counts
+    }
+}
+
+/// Why an update waits, if its namespace has as many requests as it may have.
+fn full(target: &Target, requests: &Requests, asked: &Asked, counts: &BTreeMap<String, usize>) -> Option<Reason> {
+    let (open, most) = (counts.get(&namespace(asked))?, requests.settings.max_open);
+    let message = || {
+        let (namespace, target) = (&asked.update.workload.namespace, &target.settings.name);
+        format!(
+            "the namespace {namespace} has {open} open requests of groups at the Git target {target}, and may have {most} \
+             (`request.maxOpen`): merge or close one, or raise `maxOpen`"
+        )
+    };
+    (*open >= most).then(|| Reason::new(Code::RequestLimit, message()))
+}

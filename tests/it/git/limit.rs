@@ -1,0 +1,263 @@
+//! Requests of groups: how many a namespace has open at a real Gitea, and who goes first.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use serde_json::json;
+use supercargo::{
+    domain::{target::Write, update::Update, workload::WorkloadId},
+    git::{RequestSettings, Target},
+    ports::{Outcome, Sink as _},
+};
+use tokio::sync::watch;
+
+use super::{
+    alone::{command, deployment as written},
+    requests::{proposer, proposer_by},
+    target::{approved, code, manifest, text, update},
+};
+use crate::support::{
+    commits::{self, config_with, setup_with},
+    control_plane::shared,
+    eventually,
+    front::{Front, Way},
+    gitea::{self, BOT_SCOPES, Repo, User},
+    objects::deployment,
+    operator::Operator,
+    registry::Registry,
+};
+
+/// A repository with `a` to `e` of the namespace `shop` and `mine` of `team`, and a bot.
+async fn repository(hint: &str) -> (Repo, User) {
+    let mut files: Vec<(String, String)> =
+        ["a", "b", "c", "d", "e"].map(|name| (format!("{name}.yaml"), manifest(name, "1.0.0"))).to_vec();
+    files.push(("mine.yaml".to_owned(), manifest("mine", "1.0.0").replace("namespace: shop", "namespace: team")));
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (&**path, text.as_bytes())).collect();
+    let gitea = gitea::shared().await;
+    let repo = gitea.repository(hint, &files).await;
+    let bot = gitea.bot_with(BOT_SCOPES).await;
+    repo.invite(&bot).await;
+    (repo, bot)
+}
+
+fn two() -> RequestSettings {
+    RequestSettings { max_open: 2, ..RequestSettings::default() }
+}
+
+/// `name` to a newer tag, by the request of that group.
+fn wish(name: &str, group: &str) -> Update {
+    let update = update(name, "1.0.0", "1.1.0");
+    let namespace = if name == "mine" { "team" } else { "shop" };
+    let workload = WorkloadId { namespace: namespace.into(), ..update.workload.clone() };
+    Update { workload, write: Write::Request("prod".into()), group: Some(group.into()), ..update }
+}
+
+async fn codes<const N: usize>(target: &Target, wishes: [(&str, &str); N]) -> [&'static str; N] {
+    let outcomes = target.apply(wishes.iter().map(|(name, group)| approved(wish(name, group))).collect()).await;
+    for (outcome, (name, _)) in outcomes.iter().zip(wishes) {
+        match outcome {
+            Outcome::Blocked(reason) => {
+                let namespace = if name == "mine" { "team" } else { "shop" };
+                let says = format!(
+                    "the namespace {namespace} has 2 open requests of groups at the Git target prod, and may have 2 \
+                     (`request.maxOpen`): merge or close one, or raise `maxOpen`"
+                );
+                assert_eq!(reason.message, says);
+            }
+            outcome => assert!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}"),
+        }
+    }
+    outcomes.iter().map(code).collect::<Vec<_>>().try_into().unwrap()
+}
+
+fn branch(group: &str) -> String {
+    format!("supercargo/prod/group/{group}")
+}
+
+async fn number_of(repo: &Repo, group: &str) -> u64 {
+    let pulls = repo.pulls().await;
+    let pull = pulls.iter().find(|pull| pull["head"]["ref"] == *branch(group) && pull["state"] == "open");
+    pull.unwrap_or_else(|| panic!("{group}: {pulls:?}"))["number"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_has_only_so_many_requests_open_and_the_next_goes_when_one_ends() {
+    let (repo, bot) = repository("pr-many").await;
+    let folders: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+    // Each as a process that begins anew: it counts what is open.
+    let target = |n: usize| proposer(&repo, &bot, &bot.token, folders[n].path(), two());
+    let first = target(0);
+    let all = [("a", "g-a"), ("b", "g-b"), ("c", "g-c"), ("d", "g-d")];
+    assert_eq!(codes(&first, all).await, ["request-open", "request-open", "request-limit", "request-limit"]);
+    // The request without a group counts for nobody.
+    let shared = Update { group: None, ..wish("e", "") };
+    assert_eq!(code(&first.apply(vec![approved(shared)]).await[0]), "request-open");
+    assert_eq!(repo.pulls().await.len(), 3);
+    let again = target(1);
+    assert_eq!(codes(&again, [all[2], all[3]]).await, ["request-limit", "request-limit"]);
+    assert_eq!(codes(&again, [all[0], all[1]]).await, ["request-open", "request-open"]);
+    assert_eq!(repo.pulls().await.len(), 3);
+
+    repo.close(number_of(&repo, "g-a").await).await;
+    assert_eq!(codes(&target(2), [all[2], all[3]]).await, ["request-open", "request-limit"]);
+    repo.merge(number_of(&repo, "g-b").await, "squash").await;
+    assert_eq!(codes(&target(3), [all[2], all[3]]).await, ["request-open", "request-open"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_counts_for_every_namespace_in_it_and_who_has_enough_joins_no_other() {
+    let (repo, bot) = repository("pr-join").await;
+    let folder = tempfile::tempdir().unwrap();
+    let target = proposer(&repo, &bot, &bot.token, folder.path(), two());
+    let open = ["request-open", "request-open"];
+    assert_eq!(codes(&target, [("a", "g-a"), ("b", "g-b")]).await, open);
+    // One of another namespace is open: those of `shop` stay out of it, also in the same round.
+    assert_eq!(codes(&target, [("mine", "g-mine")]).await, ["request-open"]);
+    assert_eq!(codes(&target, [("mine", "g-mine"), ("c", "g-mine")]).await, ["request-open", "request-limit"]);
+    assert_eq!(codes(&target, [("c", "g-mine")]).await, ["request-limit"]);
+    assert_eq!(text(&repo.bare(&branch("g-mine")), "c.yaml"), manifest("c", "1.0.0"));
+    // What is in a request already takes in more, and others come into it while they have room.
+    assert_eq!(codes(&target, [("a", "g-a"), ("c", "g-a")]).await, open);
+    assert_eq!(codes(&target, [("mine", "g-a")]).await, ["request-open"]);
+    assert_eq!(text(&repo.bare(&branch("g-a")), "c.yaml"), manifest("c", "1.1.0"));
+    assert_eq!(codes(&target, [("mine", "g-b")]).await, ["request-limit"]);
+    assert_eq!(repo.pulls().await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_costs_one_list_however_much_it_is_and_however_often_it_is_tried() {
+    let (repo, bot) = repository("pr-cost").await;
+    let front = Front::before(repo.gitea.url.strip_prefix("http://").unwrap(), |_| Way::Pass).await;
+    let folder = tempfile::tempdir().unwrap();
+    let api = format!("http://{}/api/v1", front.host);
+    let target = proposer_by(&repo, &bot, &bot.token, folder.path(), two(), Some(&api));
+    let all = [("a", "g-a"), ("b", "g-b"), ("c", "g-c"), ("d", "g-d"), ("e", "g-e")];
+    codes(&target, all).await;
+    let lists = || front.came().iter().filter(|came| came.line.contains("state=open")).count();
+    assert_eq!(lists(), 1, "{:?}", front.came());
+    let before = front.came().len();
+    for _ in 0..10 {
+        assert_eq!(codes(&target, [all[2], all[3], all[4]]).await, ["request-limit"; 3]);
+    }
+    assert_eq!(front.came().len(), before);
+    // It is known at once that one of them has ended.
+    repo.close(number_of(&repo, "g-a").await).await;
+    let ended = target.apply(vec![approved(wish("a", "g-a"))]).await;
+    assert_eq!(code(&ended[0]), "request-closed");
+    assert_eq!(codes(&target, [all[2], all[3]]).await, ["request-open", "request-limit"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_without_a_cluster_ends_well_where_people_are_to_merge_first() {
+    let (registry, gitea, folder) = (Registry::start().await, gitea::shared().await, tempfile::tempdir().unwrap());
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    let image = format!("{}/team/web:1.0.0", registry.host);
+    let file = |name: &str| {
+        let more = format!("policy: minor, supercargo.dev/write: 'pr:prod', supercargo.dev/group: {name}");
+        (format!("{name}.yaml"), written(name, &image).replace("policy: minor", &more))
+    };
+    let files = ["a", "b", "c"].map(file);
+    let repo = gitea.repository("pr-once", &files.each_ref().map(|(path, text)| (&**path, text.as_bytes()))).await;
+    let bot = gitea.bot().await;
+    repo.invite(&bot).await;
+    std::fs::write(folder.path().join("token"), &bot.token).unwrap();
+    let config = format!(
+        "git:\n- {{name: prod, url: '{}', branch: main, namespaces: ['*'], forge: gitea, request: {{maxOpen: 2}},\n   \
+         credentials: {{username: {}, tokenFile: token}}}}\n",
+        repo.url(),
+        bot.name
+    );
+    std::fs::write(folder.path().join("config.yaml"), config).unwrap();
+    for _ in 0..2 {
+        let done = command(folder.path(), "prod", &["--config", "config.yaml", "--once"]).output().unwrap();
+        let (table, said) = (String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap());
+        assert_eq!(done.status.code(), Some(0), "{table} {said}");
+        let row = table.lines().find(|line| line.contains(" blocked ")).unwrap();
+        assert!(row.contains("has 2 open requests of groups") && row.contains("`maxOpen`"), "{table}");
+        assert_eq!((table.matches(" blocked ").count(), repo.pulls().await.len()), (1, 2), "{table}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_the_many_requests_of_another_namespace_of_which_ten_are_opened() {
+    const GROUPS: usize = 60;
+    let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
+    let gitea = gitea::shared().await;
+    let (many, few) = (plane.namespace("many-groups").await, plane.namespace("few").await);
+    let before_registry = Front::start(&registry).await;
+    registry.push_tags("team/many", ["1.0.0", "1.1.0"]).await;
+    registry.push_tags("team/few", ["1.0.0", "1.1.0"]).await;
+    let image = |name: &str| format!("{}/team/{name}:1.0.0", before_registry.host);
+    let mut files = ["commit", "ask"]
+        .map(|name| (format!("apps/{name}.yaml"), commits::manifest(&few, name, &image("few"))))
+        .to_vec();
+    for n in 0..GROUPS {
+        let name = format!("w{n}");
+        files.push((format!("apps/{name}.yaml"), commits::manifest(&many, &name, &image("many"))));
+        let annotations = json!({
+            "supercargo.dev/policy": "minor", "supercargo.dev/write": "pr:prod", "supercargo.dev/group": name,
+        });
+        many.create(&deployment(&name, &image("many"), annotations).to_string()).await;
+    }
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (&**path, text.as_bytes())).collect();
+    let repo = gitea.repository("many-groups", &files).await;
+    let bot = gitea.bot().await;
+    repo.invite(&bot).await;
+    // The first request is held open until the others are known.
+    let (go, held) = watch::channel(false);
+    let is_held = Arc::new(AtomicBool::new(false));
+    let holding = is_held.clone();
+    let front = Front::before(gitea.url.strip_prefix("http://").unwrap(), move |line| {
+        match line.starts_with("POST ") && line.ends_with("/pulls") && !holding.swap(true, Ordering::Relaxed) {
+            true => Way::Hold(held.clone()),
+            false => Way::Pass,
+        }
+    })
+    .await;
+    let namespaces = format!("{}, {}", many.name, few.name);
+    let more = format!("  forge: gitea\n  api: http://{}/api/v1\n", front.host);
+    let config = config_with(folder.path(), &namespaces, &repo.url(), (&bot.name, &bot.token), &more);
+    let setup = setup_with(&many, folder.path(), &config).with(&["-n", &few.name]);
+    let operator = Operator::start(plane, &setup).await;
+    eventually("a request is made", async || is_held.load(Ordering::Relaxed).then_some(())).await;
+
+    let main = repo.bare("main");
+    let begin = main.head();
+    let mut annotations = json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": "git:prod"});
+    few.create(&deployment("commit", &image("few"), annotations.clone()).to_string()).await;
+    annotations["supercargo.dev/write"] = json!("pr:prod");
+    annotations["supercargo.dev/group"] = json!("ask");
+    few.create(&deployment("ask", &image("few"), annotations).to_string()).await;
+    // With the third look what the first two brought is in line.
+    let looks = || before_registry.came().iter().filter(|came| came.line.contains("/team/few/tags/list")).count();
+    eventually("it is looked at", async || (looks() > 2).then_some(())).await;
+    go.send(true).unwrap();
+    eventually("the commit", async || (main.head() != begin).then_some(())).await;
+    let pulls = || async { repo.pulls().await };
+    eventually("eleven requests", async || (pulls().await.len() == 11).then_some(())).await;
+    let limited = async || {
+        let path = format!("/api/v1/namespaces/{}/events", many.name);
+        let all = plane.request(http::Method::GET, &path, None).await.unwrap();
+        let words = "has 10 open requests of groups at the Git target prod, and may have 10";
+        all["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|event| event["message"].as_str().unwrap().contains(words))
+            .count()
+    };
+    eventually("the others are told of", async || (limited().await > 0).then_some(())).await;
+    let blocked = || operator.metric("supercargo_updates_total", "blocked");
+    eventually("fifty wait", async || (blocked().await >= 50.0).then_some(())).await;
+    assert_eq!(repo.pulls().await.len(), 11);
+
+    // The branch of each request stands on what `main` was when it was made.
+    let branches = main.branches();
+    let groups = branches.iter().filter(|name| name.starts_with("supercargo/prod/group/w"));
+    let bases = groups.map(|name| main.git(&["rev-parse", &format!("refs/heads/{name}^")]));
+    assert_eq!(bases.filter(|base| base.trim_ascii() == begin.as_bytes()).count(), 1, "the one that was under way");
+    // Its own request came after that one and the next, whose turn it was.
+    assert!(number_of(&repo, "ask").await <= 3);
+}
