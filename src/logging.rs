@@ -4,7 +4,7 @@
 //! them.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt,
     io::{self, IsTerminal},
 };
 
@@ -18,7 +18,7 @@ use tracing_subscriber::{
     },
 };
 
-use crate::domain::text::{escape, is_hidden};
+use crate::domain::text::{escape, json};
 
 /// What is logged where nothing else is asked for.
 pub const DEFAULT_FILTER: &str = "info";
@@ -100,23 +100,12 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for EscapedMaker<W> {
     }
 }
 
-/// Writes lines of JSON. What is not seen stands only within texts, where JSON has an escape for it.
+/// Writes lines of JSON, with what is not seen as escapes.
 struct Escaped<W>(W);
 
 impl<W: io::Write> io::Write for Escaped<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes);
-        let mut line = String::with_capacity(text.len());
-        for c in text.chars() {
-            match c {
-                c if c != '\n' && is_hidden(c) => {
-                    // Writing to a String does not fail.
-                    c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| _ = write!(line, "\\u{unit:04x}"));
-                }
-                c => line.push(c),
-            }
-        }
-        self.0.write_all(line.as_bytes())?;
+        self.0.write_all(json(&String::from_utf8_lossy(bytes)).as_bytes())?;
         Ok(bytes.len())
     }
 
@@ -133,6 +122,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::domain::text::is_hidden;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);

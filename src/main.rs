@@ -3,10 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use supercargo::{
-    cli::{self, Cli},
-    domain::text::escape,
-};
+use supercargo::cli::{self, Cli};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -15,9 +12,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            // What it quotes may be anybody's; what it lists has lines of its own.
-            let text = format!("{error:#}");
-            eprintln!("error: {}", text.lines().map(escape).collect::<Vec<_>>().join("\n"));
+            cli::tell_error(&error);
             cli::exit_code(&error)
         }
     }

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{
-    output::{Output, lines, one_line, print, structured, table, verdict},
+    output::{Output, print_as, refuse, table, tell, verdict},
     survey::{self, block_on},
 };
 use crate::{
@@ -100,20 +100,16 @@ impl Args {
         let config = crate::app::read_files(&self.files)?;
         if self.workload.is_some() || self.file.is_some() {
             let reports = block_on(self.reports(&config))?;
-            let text = structured(self.output, &reports)?;
-            print(&text.unwrap_or_else(|| lines(&reports.iter().map(report_text).collect::<Vec<_>>().join("\n"))))?;
+            let text = |reports: &Vec<Report>| reports.iter().map(report_text).collect::<Vec<_>>().join("\n");
+            print_as(self.output, &reports, text)?;
             return Ok(ExitCode::SUCCESS);
         }
         match self.offline.explain(&config.named)? {
             Ok(explanation) => {
-                let text = structured(self.output, &explanation)?.unwrap_or_else(|| explanation.to_text());
-                print(&text)?;
+                print_as(self.output, &explanation, Explanation::to_text)?;
                 Ok(ExitCode::SUCCESS)
             }
-            Err(error) => {
-                eprintln!("error: {}", one_line(&error.to_string()));
-                Ok(ExitCode::from(2))
-            }
+            Err(error) => Ok(refuse(error)),
         }
     }
 
@@ -154,7 +150,7 @@ impl Args {
         };
         let folder = survey::folder(file, settings, &survey::local_registry(config)?).await?;
         for problem in &folder.problems {
-            eprintln!("{}", one_line(&problem.to_string()));
+            tell(problem);
         }
         let mut found = folder.files.iter().flat_map(|file| &file.manifests.workloads);
         if !found.any(|found| is_asked(&found.workload.id)) {
@@ -296,8 +292,8 @@ fn read_tags(path: &Path) -> anyhow::Result<Tags> {
     let dropped = lines.filter(|line| !tags.push(line)).count();
     match dropped {
         0 => {}
-        1 => eprintln!("note: 1 line is no tag and is left out"),
-        _ => eprintln!("note: {dropped} lines are no tags and are left out"),
+        1 => tell("note: 1 line is no tag and is left out"),
+        _ => tell(format!("note: {dropped} lines are no tags and are left out")),
     }
     Ok(tags.finish())
 }

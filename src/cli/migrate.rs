@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     files::{self, ManifestFile, NewText},
-    output::{lines, one_line, print},
+    output::{print, tell},
     survey::{self, Scope, block_on},
 };
 use crate::{
@@ -50,7 +50,7 @@ impl Args {
         let Some(root) = &self.path else {
             let scope = Scope { namespace: self.namespace.clone(), all: self.all_namespaces, one: None };
             let workloads = block_on(survey::workloads(&self.cluster, &scope))?;
-            print(&lines(&cluster(&workloads)))?;
+            print(&cluster(&workloads))?;
             return Ok(ExitCode::SUCCESS);
         };
         let files::Loaded { files, problems, .. } = files::load(root)?;
@@ -74,10 +74,7 @@ impl Args {
         for problem in problems.iter().filter(|problem| mentions_keel(&problem.path)) {
             // Where keys are found in it, each of them counts.
             tally.left += usize::from(!strays.contains_key(&*problem.path));
-            eprintln!(
-                "{} (it mentions Keel, but cannot be read as a manifest: change it by hand)",
-                one_line(&problem.to_string())
-            );
+            tell(format!("{problem} (it mentions Keel, but cannot be read as a manifest: change it by hand)"));
         }
         if self.write {
             let edits: Vec<NewText> =
@@ -85,7 +82,7 @@ impl Args {
             files::write(&edits)?;
         }
         let _ = writeln!(report, "{}", tally.summary(self.write));
-        print(&lines(&report))?;
+        print(&report)?;
         Ok(if self.write && tally.left > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }

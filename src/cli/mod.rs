@@ -19,6 +19,8 @@ mod set_image;
 mod survey;
 mod update;
 
+pub use output::tell_error;
+
 /// The exit code of an error: 2 where what was given cannot be used, else 1.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     let of_input = |cause: &(dyn std::error::Error + 'static)| cause.is::<ConfigError>() || cause.is::<LoggingError>();

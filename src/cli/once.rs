@@ -5,7 +5,7 @@ use std::{collections::HashMap, process::ExitCode, sync::Arc};
 use anyhow::Context as _;
 
 use super::{
-    output::{plan_table, print},
+    output::{plan_table, print, tell},
     plan::{show, tell_others},
     survey,
 };
@@ -17,7 +17,6 @@ use crate::{
         plan::{Approved, Plan},
         reason::{Code, Reason},
         report::{Report, Verdict},
-        text::escape,
         update::{Phase, Update},
         workload::WorkloadId,
     },
@@ -44,7 +43,7 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut run = look(&target, settings, &*registry, &*clock).await.map_err(|error| hinted(error, entry))?;
     // Where something could not be read, that may hold the policies, as an entry of `supercargo.yaml` does.
     if !run.failed && !run.reports.iter().flat_map(|(_, rows)| rows).any(is_watched) {
-        eprintln!("nothing in {} has a policy, so nothing is watched: {}", entry.place(), HOW);
+        tell(format!("nothing in {} has a policy, so nothing is watched: {HOW}", entry.place()));
     }
     if args.dry_run {
         let ids: Vec<WorkloadId> = run.plans.iter().map(|plan| plan.update().workload.clone()).collect();
@@ -86,10 +85,10 @@ pub(super) async fn look(
 ) -> anyhow::Result<Looked> {
     let rendered = target.workloads().await.map_err(anyhow::Error::msg)?;
     for (path, problem) in &rendered.problems {
-        eprintln!("{}:{}: {}", escape(path), problem.line, problem.reason);
+        tell(format!("{path}:{}: {}", problem.line, problem.reason));
     }
     for (path, note) in &rendered.misplaced {
-        eprintln!("{}:{}: {}", escape(path), note.line, note.reason);
+        tell(format!("{path}:{}: {}", note.line, note.reason));
     }
     let mut failed = !rendered.problems.is_empty();
     let places: HashMap<&WorkloadId, String> =
@@ -124,7 +123,7 @@ pub(super) async fn write(
             Outcome::Committed(reason) => {
                 update.phase = Phase::Progressing;
                 if let Err(error) = records.put(update.clone()).await {
-                    eprintln!("{}: written, but not recorded: {error}", update.workload);
+                    tell(format!("{}: written, but not recorded: {error}", update.workload));
                     failed = true;
                 }
                 (Verdict::Update, reason)

@@ -1,14 +1,18 @@
-//! How reports are printed: a table for people, JSON or YAML for programs.
+//! What commands print: tables and sentences for people, JSON or YAML for programs. Here, and nowhere else in the
+//! commands, is written to stdout and stderr, so that no foreign text gets there as it came.
 
-use std::io::Write;
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
-use anyhow::Context;
+use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::domain::{
     reason::Code,
     report::{Report, Verdict},
-    text::escape,
+    text::{self, escape, is_hidden},
 };
 
 /// `-o`
@@ -20,21 +24,58 @@ pub(super) enum Output {
     Yaml,
 }
 
-/// Writes data to stdout; a reader that went away is no error.
+/// Prints lines for people.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
+    write(&lines(text))
+}
+
+/// Prints a value as it is asked for.
+pub(super) fn print_as<T: Serialize>(output: Output, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+    let json = || Ok::<_, serde_json::Error>(serde_json::to_string_pretty(value)? + "\n");
+    match output {
+        Output::Table => print(&text(value)),
+        Output::Json => write(&text::json(&json()?)),
+        Output::Yaml => {
+            let yaml = serde_saphyr::to_string(value)?;
+            // It writes what is not seen as it is, and not all of that within quotes; JSON is YAML too.
+            let shown = |c| c == '\n' || !is_hidden(c);
+            if yaml.chars().all(shown) { write(&yaml) } else { write(&text::yaml(&json()?)) }
+        }
+    }
+}
+
+/// Prints the text of files, to the byte: other programs read it. A terminal gets what people can read.
+pub(super) fn print_file(text: &str) -> anyhow::Result<()> {
+    if std::io::stdout().is_terminal() { print(text) } else { write(text) }
+}
+
+/// Writes to stdout; a reader that went away is no error.
+fn write(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("stdout"),
         _ => Ok(()),
     }
 }
 
-/// JSON or YAML; `None` for a table.
-pub(super) fn structured<T: Serialize>(output: Output, value: &T) -> anyhow::Result<Option<String>> {
-    Ok(match output {
-        Output::Table => None,
-        Output::Json => Some(serde_json::to_string_pretty(value)? + "\n"),
-        Output::Yaml => Some(serde_saphyr::to_string(value)?),
-    })
+/// Tells something on stderr, as one line.
+pub(super) fn tell(text: impl ToString) {
+    eprintln!("{}", escape(&text.to_string()));
+}
+
+/// Tells what a command failed with. What it lists has lines of its own, none of which begins as one of ours.
+pub fn tell_error(error: &anyhow::Error) {
+    let text = format!("{error:#}");
+    let indented = |line: &str| if line.starts_with("  ") { escape(line) } else { format!("  {}", escape(line)) };
+    let mut lines = text.lines();
+    let first = lines.next().map(escape).unwrap_or_default();
+    eprintln!("error: {first}{}", lines.map(|line| format!("\n{}", indented(line))).collect::<String>());
+}
+
+/// Tells what is wrong with what was given, and ends with 2.
+pub(super) fn refuse(text: impl ToString) -> ExitCode {
+    tell(format!("error: {}", text.to_string()));
+    ExitCode::from(2)
 }
 
 /// The table of `plan`.
@@ -60,7 +101,7 @@ pub(super) fn plan_table(reports: &[Report]) -> String {
 
 /// Columns as wide as their widest cell; the last one is left as it is.
 pub(super) fn table<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
-    let rows: Vec<[String; N]> = rows.map(|row| row.map(|cell| one_line(&cell))).collect();
+    let rows: Vec<[String; N]> = rows.map(|row| row.map(|cell| escape(&cell))).collect();
     let mut width = [0; N];
     for row in &rows {
         for (width, cell) in width.iter_mut().zip(row) {
@@ -104,12 +145,7 @@ fn dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
-/// Control characters would let foreign text forge lines or colours.
-pub(super) fn one_line(text: &str) -> String {
-    escape(text)
-}
-
-/// The same, of a text of several lines.
-pub(super) fn lines(text: &str) -> String {
-    text.split('\n').map(one_line).collect::<Vec<_>>().join("\n")
+/// A text of several lines: what is not seen is escaped but for the line breaks, which are ours.
+fn lines(text: &str) -> String {
+    text.split('\n').map(escape).collect::<Vec<_>>().join("\n")
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
 
 use super::{
-    output::{Output, one_line, plan_table, print, structured},
+    output::{Output, plan_table, print_as, tell},
     survey::{self, block_on},
 };
 use crate::{
@@ -53,10 +53,9 @@ impl Args {
         let config = crate::app::read_files(&self.files)?;
         let (reports, failed) = block_on(self.reports(&config))?;
         if reports.is_empty() {
-            eprintln!("no workload that a policy applies to was found");
+            tell("no workload that a policy applies to was found");
         }
-        let text = structured(self.output, &reports)?;
-        print(&text.unwrap_or_else(|| plan_table(&reports)))?;
+        print_as(self.output, &reports, |reports| plan_table(reports))?;
         let changes = reports.iter().any(|report| report.decision == Verdict::Update);
         let stuck = |report: &Report| matches!(report.decision, Verdict::Blocked | Verdict::Problem);
         let failed = failed || self.strict && reports.iter().any(stuck);
@@ -79,7 +78,7 @@ impl Args {
         let registry = survey::local_registry(config)?;
         let folder = survey::folder(path, &settings, &registry).await?;
         for problem in folder.problems.iter().chain(&folder.notes) {
-            eprintln!("{}", one_line(&problem.to_string()));
+            tell(problem);
         }
         let reports = folder.surveyed.into_iter().flat_map(|surveyed| surveyed.assessment.reports).collect();
         Ok((reports, !folder.problems.is_empty()))
@@ -113,7 +112,7 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
                 }
             }
             Err(why) => {
-                eprintln!("{}", one_line(&why.to_string()));
+                tell(why);
                 failed = true;
             }
         }

@@ -11,10 +11,13 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor, value},
 };
 
-use super::output::{lines, one_line, print};
+use super::output::{print, tell};
 use crate::{
     config::{policy_files, read_text},
-    domain::policy::{Failure, NamedPolicies, Policy, PolicyFile, Vector},
+    domain::{
+        policy::{Failure, NamedPolicies, Policy, PolicyFile, Vector},
+        text::escape,
+    },
 };
 
 /// Work with policies
@@ -33,7 +36,7 @@ impl Command {
         let Self::Test { files } = self;
         let (documents, unreadable) = read(&files);
         for error in &unreadable {
-            eprintln!("error: {error}");
+            tell(format!("error: {error}"));
         }
         let summary = run(&documents);
         print(&format!("{}{} passed, {} failed\n", summary.text, summary.passed, summary.failed))?;
@@ -128,7 +131,8 @@ impl Summary {
         match result {
             Ok(()) => self.passed += 1,
             Err(Failure { expected, got, why }) => {
-                let why = why.replace('\n', "\n            ");
+                let (expected, got) = (escape(&expected), escape(&got));
+                let why = why.lines().map(escape).collect::<Vec<_>>().join("\n            ");
                 self.fail(path, name, &format!("expected: {expected}\n  got:      {got}\n  because:  {why}"));
             }
         }
@@ -137,7 +141,7 @@ impl Summary {
     fn fail(&mut self, path: &Path, name: &str, what: &str) {
         self.failed += 1;
         // Writing to a String cannot fail.
-        let _ = writeln!(self.text, "FAILED {}: {}\n  {}\n", path.display(), one_line(name), lines(what));
+        let _ = writeln!(self.text, "FAILED {}: {}\n  {}\n", escape(&path.display().to_string()), escape(name), what);
     }
 }
 

@@ -2,14 +2,17 @@
 
 use std::{
     fs::File,
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{anyhow, bail};
 
-use super::files;
+use super::{
+    files,
+    output::{print_file, refuse},
+};
 use crate::{
     domain::{
         image::{Digest, ImageRef, Repository, Tag},
@@ -86,25 +89,23 @@ impl Args {
         } else {
             match File::open(&self.file) {
                 Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_dir()) => {
-                    return Ok(usage(&format!("{name} is a folder: name a file")));
+                    return Ok(refuse(&format!("{name} is a folder: name a file")));
                 }
                 Ok(file) => files::read_from(file),
-                Err(error) => return Ok(usage(&format!("{name} cannot be read: {error}"))),
+                Err(error) => return Ok(refuse(&format!("{name} cannot be read: {error}"))),
             }
         };
         let text = text.map_err(|reason| anyhow!("{name}: {reason}"))?;
         let edits = match (&self.image, &self.path) {
             (Some(repository), _) => self.images(&name, &text, repository)?,
             (None, Some(path)) => self.value(&name, &text, path)?,
-            (None, None) => return Ok(usage("give --image or --path")),
+            (None, None) => return Ok(refuse("give --image or --path")),
         };
         if edits.is_empty() {
-            return Ok(usage(&format!("{name}: {}", self.nothing())));
+            return Ok(refuse(&format!("{name}: {}", self.nothing())));
         }
         let edited = manifest::edit(&text, &edits).map_err(|e| anyhow!("{name}:{}: {}", e.line, e.reason))?;
-        let mut out = io::stdout().lock();
-        out.write_all(edited.as_bytes())?;
-        out.flush()?;
+        print_file(&edited)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -176,10 +177,4 @@ impl Args {
             KindSpec::all()
         )
     }
-}
-
-/// Says what is wrong with the call, or that nothing matched.
-fn usage(message: &str) -> ExitCode {
-    eprintln!("error: {message}");
-    ExitCode::from(2)
 }

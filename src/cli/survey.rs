@@ -11,7 +11,10 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::files::{self, Loaded, ManifestFile, Problem};
+use super::{
+    files::{self, Loaded, ManifestFile, Problem},
+    output::tell,
+};
 use crate::{
     clock::SystemClock,
     cluster,
@@ -115,7 +118,7 @@ pub(super) async fn folder(root: &Path, settings: &Settings, registry: &dyn Regi
 /// Tells whoever sits before a terminal why nothing happens.
 pub(super) fn say_waiting(wait: Duration) {
     if std::io::stderr().is_terminal() {
-        eprintln!("a registry asked for a pause: waiting {} s", wait.as_secs_f64().ceil());
+        tell(format!("a registry asked for a pause: waiting {} s", wait.as_secs_f64().ceil()));
     }
 }
 
@@ -210,7 +213,7 @@ async fn read(
                 None | Some(ClusterChange::Synced) => break,
                 Some(change) => {
                     if let ClusterChange::Undecodable(id, why) = &change {
-                        eprintln!("{id}: left out: {why}");
+                        tell(format!("{id}: left out: {why}"));
                     }
                     changes.push(change);
                 }

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use super::{
     files::{self, ManifestFile, NewText},
-    output::{one_line, print},
+    output::{print_file, tell},
     survey::{self, Folder, block_on},
 };
 use crate::{
     config::FileArgs,
-    domain::{keel::KeelMode, reason::Code, report::Verdict, text::escape},
+    domain::{keel::KeelMode, reason::Code, report::Verdict},
     manifest::{self, Edit, EditError},
 };
 
@@ -36,10 +36,10 @@ impl Args {
         let folder = block_on(survey::folder(&self.path, &settings, &registry))?;
         let mut failed = !folder.problems.is_empty();
         if folder.surveyed.is_empty() {
-            eprintln!("no workload that a policy applies to was found");
+            tell("no workload that a policy applies to was found");
         }
         for problem in folder.problems.iter().chain(&folder.notes) {
-            eprintln!("{}", one_line(&problem.to_string()));
+            tell(problem);
         }
         for surveyed in &folder.surveyed {
             for row in &surveyed.assessment.reports {
@@ -47,16 +47,15 @@ impl Args {
                 if matches!(row.decision, Verdict::Problem | Verdict::Blocked) && !suspended {
                     failed = true;
                     let reason = row.reasons.first().map(|reason| reason.message.as_str()).unwrap_or_default();
-                    let text =
-                        format!("{} {} {}: not updated: {reason}", row.workload.source, row.workload.id, row.container);
-                    eprintln!("{}", one_line(&text));
+                    let source = &row.workload.source;
+                    tell(format!("{source} {} {}: not updated: {reason}", row.workload.id, row.container));
                 }
             }
         }
         let (texts, refused) = edited(&folder);
         for error in &refused {
             failed = true;
-            eprintln!("{}", one_line(&error.to_string()));
+            tell(error);
         }
         let changed: Vec<NewText<'_>> = texts
             .iter()
@@ -66,7 +65,7 @@ impl Args {
             files::write(&changed)?;
         }
         let diffs: String = changed.iter().map(|text| files::diff(text.path, text.old, text.new)).collect();
-        print(&diffs)?;
+        print_file(&diffs)?;
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
@@ -94,8 +93,7 @@ pub(super) fn edited(folder: &Folder) -> (BTreeMap<usize, String>, Vec<String>) 
         match manifest::edit(text, &edits) {
             Ok(new) => _ = texts.insert(file, new),
             Err(EditError { line, reason, .. }) => {
-                let path = path.display().to_string();
-                refused.push(format!("{}:{line}: {reason}; the file is left as it is", escape(&path)));
+                refused.push(format!("{}:{line}: {reason}; the file is left as it is", path.display()));
             }
         }
     }

@@ -51,7 +51,7 @@ async fn config(options: &Options) -> Result<Config, ClusterError> {
         return Config::from_custom_kubeconfig(kubeconfig, &chosen).await.map_err(|e| bad(&e));
     }
     if let Some(context) = &options.context {
-        let bad = |e| ClusterError(format!("the context {context:?} of the kubeconfig is not usable: {e}"));
+        let bad = |e| ClusterError(format!("the context `{context}` of the kubeconfig is not usable: {e}"));
         return Config::from_kubeconfig(&chosen).await.map_err(bad);
     }
     Config::infer().await.map_err(|e| {

@@ -60,7 +60,11 @@ pub(super) fn is_marker(key: &str) -> bool {
 pub(super) fn owner(evidence: Evidence<'_>) -> Option<Owner> {
     let reference = evidence.references.iter().find(|r| r.controller);
     if let Some(reference) = reference {
-        return Some(Owner::Elsewhere(format!("its controller, {} {:?}", reference.kind, reference.name)));
+        return Some(Owner::Elsewhere(format!(
+            "its controller, {} \"{}\"",
+            excerpt(&reference.kind),
+            excerpt(&reference.name)
+        )));
     }
     let mut keys = evidence.annotations.iter().chain(evidence.labels);
     if let Some(owner) = keys.find_map(|(key, value)| marked(key, value)) {
@@ -69,7 +73,7 @@ pub(super) fn owner(evidence: Evidence<'_>) -> Option<Owner> {
     let helm = evidence.labels.get(MANAGED_BY).is_some_and(|v| v == "Helm");
     let applier = evidence.managed.iter().find(|e| sets_images(e) && !(helm && e.manager == "helm"));
     match applier {
-        Some(entry) => Some(Owner::Elsewhere(format!("server-side apply by {:?}", entry.manager))),
+        Some(entry) => Some(Owner::Elsewhere(format!("server-side apply by \"{}\"", excerpt(&entry.manager)))),
         None => helm.then_some(Owner::Helm),
     }
 }

@@ -13,10 +13,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use super::{
-    failure, foreign, in_time,
+    failure, in_time,
     turns::{MOST, Turns},
 };
 use crate::{
+    domain::text::excerpt,
     net::Kept,
     ports::{Clock, SecretError, Secrets},
 };
@@ -65,7 +66,7 @@ impl PullSecrets {
         let plain =
             |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
         if !plain(namespace) || !plain(name) || name.starts_with('.') {
-            return Err(SecretError(format!("{:?} is no name of a Secret", foreign(name))));
+            return Err(SecretError(format!("`{}` is no name of a Secret", excerpt(name))));
         }
         let path = format!("/api/v1/namespaces/{namespace}/secrets/{name}");
         if !self.turns.take(namespace).await {
@@ -140,8 +141,8 @@ impl Secret {
             "kubernetes.io/dockercfg" => (".dockercfg", true),
             other => {
                 return Err(bad(&format!(
-                    "is of type {:?} and no pull secret: make it with `kubectl create secret docker-registry`",
-                    foreign(other)
+                    "is of type `{}` and no pull secret: make it with `kubectl create secret docker-registry`",
+                    excerpt(other)
                 )));
             }
         };

@@ -4,6 +4,8 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::text::excerpt;
+
 /// What kind of object a workload is, and where its pods are described.
 ///
 /// One more kind is one more line in [`KINDS`].
@@ -206,8 +208,8 @@ pub fn pull_secrets(names: impl IntoIterator<Item = Arc<str>>) -> Vec<Arc<str>> 
 impl Workload {
     /// Who sets the image, where Argo CD claims it by the instance label.
     pub fn claimed(&self) -> Option<Owner> {
-        let name = self.instance.as_deref()?;
-        Some(Owner::Elsewhere(format!("Argo CD's Application {name:?} (by the label app.kubernetes.io/instance)")))
+        let name = excerpt(self.instance.as_deref()?);
+        Some(Owner::Elsewhere(format!("Argo CD's Application \"{name}\" (by the label app.kubernetes.io/instance)")))
     }
 
     /// The container of that name, regular ones first.

@@ -17,6 +17,7 @@ use super::{
 use crate::domain::{
     image::ImageRef,
     target::Write,
+    text::is_hidden,
     update::{Change, Phase, Update, UpdateId},
     workload::WorkloadId,
 };
@@ -72,7 +73,7 @@ pub(super) fn word(name: &str) -> String {
     let mut word = String::with_capacity(name.len());
     for c in name.chars() {
         match c {
-            c if c == '%' || c.is_whitespace() || c.is_control() => word.push_str(&format!("%{:X};", u32::from(c))),
+            c if c == '%' || c.is_whitespace() || is_hidden(c) => word.push_str(&format!("%{:X};", u32::from(c))),
             c => word.push(c),
         }
     }

@@ -21,13 +21,13 @@ const LONG: &[(&str, &str)] = &[
 ];
 
 /// One file of `src/`, without comments, texts and unit tests.
-struct Source {
+pub(crate) struct Source {
     /// Below `src/`.
-    path: String,
+    pub(crate) path: String,
     /// `["ingest", "webhook", "auth"]`
     module: Vec<String>,
     lines: usize,
-    words: Vec<String>,
+    pub(crate) words: Vec<String>,
 }
 
 /// A row of the import table: what a module may use, as path prefixes.
@@ -53,7 +53,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
+pub(crate) static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
     let src = root().join("src");
     let mut files = Vec::new();
     rust_files(&src, &mut files);

@@ -137,6 +137,7 @@ async fn as_deployed(plane: &'static ControlPlane, objects: &[Value]) -> Setup {
         hooks_port: None,
         user: None,
         through: Vec::new(),
+        text_log: false,
     }
 }
 

@@ -31,4 +31,5 @@ mod pull_secrets;
 mod registry;
 mod store;
 mod survive;
+mod text;
 mod webhook;

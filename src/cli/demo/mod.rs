@@ -15,7 +15,7 @@ use anyhow::{Context, ensure};
 
 use super::{
     once,
-    output::{lines, print, table},
+    output::{print, table},
     survey::{self, block_on},
 };
 use crate::{
@@ -83,7 +83,7 @@ async fn demonstrate() -> anyhow::Result<()> {
     let is_update = |row: &Report| row.decision == Verdict::Update;
     ensure!(!failed && after.reports.iter().flat_map(|(_, rows)| rows).any(is_update), "the push was not found");
     say("\nIt commits the new tag, and not one byte elsewhere:\n")?;
-    say(&lines(git(&deploy, &["show", "--format=commit %h by %an%n%n%w(0,4,4)%B", "main"])?.trim_end()))?;
+    say(git(&deploy, &["show", "--format=commit %h by %an%n%n%w(0,4,4)%B", "main"])?.trim_end())?;
     say("\nNext, with a cluster:\n  \
            kubectl apply -k my-cluster       # deploy/base with the name of your image: docs/install.md\n  \
            kubectl annotate deployment web supercargo.dev/policy=minor\n  \

@@ -7,12 +7,14 @@
 
 use url::Url;
 
+use crate::domain::text::escape;
+
 /// The longest title, in characters: GitLab and Gitea take 255, and `Draft: ` stands before it.
 pub const MAX_TITLE: usize = 240;
 /// The longest body, in bytes: GitHub takes 65,536 characters, the others more.
 pub const MAX_BODY: usize = 60_000;
 
-/// The longest foreign text, in bytes, before it is escaped.
+/// The longest foreign text, in bytes, before Markdown is escaped.
 const MAX_TEXT: usize = 1024;
 /// Parts what would mean something together.
 const BREAK: char = '\u{200b}';
@@ -23,18 +25,6 @@ const SPECIAL_FIRST: &str = "+-=/:";
 /// What a reference begins with: issues, and GitLab's merge requests, epics, labels, snippets, milestones, alerts and
 /// `[kind:1]`. People (`@`) have a rule of their own.
 const SIGILS: &str = "#!&~$%^[";
-/// Invisible, and able to turn or hide what is around: zero-width characters, directions, separators of lines.
-const HIDDEN: &[(char, char)] = &[
-    ('\u{ad}', '\u{ad}'),
-    ('\u{61c}', '\u{61c}'),
-    ('\u{180e}', '\u{180e}'),
-    ('\u{200b}', '\u{200f}'),
-    ('\u{2028}', '\u{202e}'),
-    ('\u{2060}', '\u{206f}'),
-    ('\u{feff}', '\u{feff}'),
-    ('\u{fff9}', '\u{fffb}'),
-    ('\u{e0000}', '\u{e007f}'),
-];
 /// What stands in a path to something that a link would leave a trace at.
 const TRACES: &[&str] = &["issues", "pull", "pulls", "discussions", "merge_requests", "work_items", "epics"];
 
@@ -82,21 +72,13 @@ pub fn body(text: &str) -> String {
     format!("{}{CUT}", text[..end].trim_end())
 }
 
-/// One line without what cannot be seen, its blanks made single, of at most [`MAX_TEXT`] bytes.
+/// One line of at most [`MAX_TEXT`] bytes, its blanks made single, with what cannot be seen as escapes.
 fn line(text: &str) -> String {
-    let is_hidden = |c: &char| HIDDEN.iter().any(|(first, last)| (first..=last).contains(&c));
     let short = &text[..text.floor_char_boundary(MAX_TEXT)];
-    let visible: String =
-        short.chars().map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }).collect();
-    let mut line = String::with_capacity(visible.len());
-    for word in visible.split_whitespace() {
-        let word: String = word.chars().filter(|c| !is_hidden(c)).collect();
-        if !word.is_empty() {
-            line.extend((!line.is_empty()).then_some(' '));
-            line.push_str(&word);
-        }
-    }
-    if short.len() < text.len() {
+    let blanks: String = short.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect();
+    let mut line = escape(&blanks.split_whitespace().collect::<Vec<_>>().join(" "));
+    if short.len() < text.len() || line.len() > MAX_TEXT {
+        line.truncate(line.floor_char_boundary(MAX_TEXT));
         line.push('…');
     }
     line
@@ -209,8 +191,8 @@ mod tests {
     #[case("=====", "\\=====")]
     #[case("```sh", "\\`\\`\\`sh")]
     #[case("![x](http://a)", "\\!\\[·x\\]\\(http:·//a\\)")]
-    #[case("\u{202e}gpj.exe\u{200b}", "gpj.exe")]
-    #[case("\u{7}\u{1b}[31mred", "\\[·31mred")]
+    #[case("\u{202e}gpj.exe\u{200b}", r"\\u\{202e\}gpj.exe\\u\{200b\}")]
+    #[case("\u{7}\u{1b}[31mred", r"\\u\{7\}\\u\{1b\}\[·31mred")]
     #[case("", "")]
     fn foreign_text_shows_and_does_nothing(#[case] text: &str, #[case] want: &str) {
         assert_eq!(seen(&inline(text)), want);
@@ -246,7 +228,7 @@ mod tests {
 
     #[test]
     fn titles_and_bodies_have_an_end() {
-        assert_eq!(seen(&plain("Update @a to\n#1 \u{1b}[0m")), "Update @·a to #·1 [·0m");
+        assert_eq!(seen(&plain("Update @a to\n#1 \u{1b}[0m")), r"Update @·a to #·1 \u{1b}[·0m");
         let title = plain(&"ä".repeat(400));
         assert_eq!((title.chars().count(), title.ends_with('…')), (MAX_TITLE, true));
         let long = body(&"| ä | row |\n".repeat(10_000));

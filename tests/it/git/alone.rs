@@ -25,7 +25,7 @@ pub(super) fn command(folder: &Path, url: &str, args: &[&str]) -> Command {
 }
 
 /// The exit code, stdout and stderr of one round.
-pub(super) fn once(folder: &Path, url: &str, args: &[&str]) -> (i32, String, String) {
+pub(crate) fn once(folder: &Path, url: &str, args: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = command(folder, url, &[args, &["--once"]].concat()).output().unwrap();
     (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }

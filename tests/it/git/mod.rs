@@ -1,6 +1,6 @@
 //! Writing to Git: the target on its own against a real Git server, and the whole program beside a real cluster.
 
-mod alone;
+pub(crate) mod alone;
 mod app;
 mod configured;
 mod crash;
@@ -14,4 +14,4 @@ mod requests;
 mod secrets;
 mod shared;
 mod signing;
-mod target;
+pub(crate) mod target;

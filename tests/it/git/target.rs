@@ -22,7 +22,7 @@ use supercargo::{
 
 use crate::support::git_server::{BareRepo, GitServer, Options, PERSON, Put, git, run};
 
-pub(super) fn settings(url: &str, folder: &Path) -> Settings {
+pub(crate) fn settings(url: &str, folder: &Path) -> Settings {
     Settings {
         name: "prod".into(),
         url: url.to_owned(),
@@ -41,18 +41,18 @@ pub(super) fn settings(url: &str, folder: &Path) -> Settings {
     }
 }
 
-pub(super) fn target(settings: Settings) -> Target {
+pub(crate) fn target(settings: Settings) -> Target {
     Target::new(settings, Arc::new(SystemClock::default()), supercargo::config::git_environment())
 }
 
-pub(super) fn manifest(name: &str, tag: &str) -> String {
+pub(crate) fn manifest(name: &str, tag: &str) -> String {
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{template: {{spec: \
          {{containers: [{{name: app, image: 'r.example/{name}:{tag}'}}]}}}}}}\n"
     )
 }
 
-pub(super) fn plan(name: &str, from: &str, to: &str) -> Plan<Approved> {
+pub(crate) fn plan(name: &str, from: &str, to: &str) -> Plan<Approved> {
     approved(update(name, from, to))
 }
 
@@ -60,11 +60,11 @@ fn plan_of(workload: WorkloadId, name: &str, from: &str, to: &str) -> Plan<Appro
     approved(update_of(workload, name, from, to))
 }
 
-pub(super) fn approved(update: Update) -> Plan<Approved> {
+pub(crate) fn approved(update: Update) -> Plan<Approved> {
     gate::pass(Plan::propose(update), &gate::Context::default()).unwrap()
 }
 
-pub(super) fn update(name: &str, from: &str, to: &str) -> Update {
+pub(crate) fn update(name: &str, from: &str, to: &str) -> Update {
     update_of(WorkloadId { kind: KINDS[0].kind.clone(), namespace: "shop".into(), name: name.into() }, name, from, to)
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn one(target: &Target, plan: Plan<Approved>) -> Outcome {
     target.apply(vec![plan]).await.pop().unwrap()
 }
 
-pub(super) fn code(outcome: &Outcome) -> &'static str {
+pub(crate) fn code(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Committed(reason) | Outcome::Blocked(reason) => reason.code.as_str(),
         Outcome::Refused(_) => "refused",
@@ -97,7 +97,7 @@ pub(super) fn code(outcome: &Outcome) -> &'static str {
     }
 }
 
-pub(super) fn text(repo: &BareRepo, path: &str) -> String {
+pub(crate) fn text(repo: &BareRepo, path: &str) -> String {
     String::from_utf8(repo.read(path)).unwrap()
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) user: Option<String>,
     /// A program and its arguments that start it; empty: it is started as it is.
     pub(crate) through: Vec<String>,
+    /// Logs for people, not for machines.
+    pub(crate) text_log: bool,
 }
 
 impl Setup {
@@ -51,6 +53,7 @@ impl Setup {
             kubeconfig: None,
             user: None,
             through: Vec::new(),
+            text_log: false,
         }
     }
 
@@ -84,7 +87,8 @@ impl Operator {
             .arg(kubeconfig)
             .arg(format!("--hooks-listen=127.0.0.1:{hooks}"))
             .arg(format!("--listen=127.0.0.1:{private}"))
-            .args(["--log-format=json", "--log-level=supercargo=debug,info"])
+            .arg(format!("--log-format={}", if setup.text_log { "text" } else { "json" }))
+            .arg("--log-level=supercargo=debug,info")
             .args(&setup.args)
             .env_remove("KUBERNETES_SERVICE_HOST");
         if let Some(secret) = &setup.hook_secret {
