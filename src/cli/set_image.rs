@@ -89,10 +89,10 @@ impl Args {
         } else {
             match File::open(&self.file) {
                 Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_dir()) => {
-                    return Ok(refuse(&format!("{name} is a folder: name a file")));
+                    return Ok(refuse(format!("{name} is a folder: name a file")));
                 }
                 Ok(file) => files::read_from(file),
-                Err(error) => return Ok(refuse(&format!("{name} cannot be read: {error}"))),
+                Err(error) => return Ok(refuse(format!("{name} cannot be read: {error}"))),
             }
         };
         let text = text.map_err(|reason| anyhow!("{name}: {reason}"))?;
@@ -102,7 +102,7 @@ impl Args {
             (None, None) => return Ok(refuse("give --image or --path")),
         };
         if edits.is_empty() {
-            return Ok(refuse(&format!("{name}: {}", self.nothing())));
+            return Ok(refuse(format!("{name}: {}", self.nothing())));
         }
         let edited = manifest::edit(&text, &edits).map_err(|e| anyhow!("{name}:{}: {}", e.line, e.reason))?;
         print_file(&edited)?;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{
     entry::{Entry, Slot},
     look::Answer,
+    outages::Outage,
     room,
     state::State,
 };
@@ -30,6 +31,8 @@ pub struct Assessment {
     pub reports: Vec<Report>,
     /// What may be written now.
     pub plan: Option<Plan<Approved>>,
+    /// Registries that it waits for and that have been away for long.
+    pub(super) outages: Vec<Outage>,
     /// A target was set before and is not there: the object must be read to tell who moved it back.
     pub must_read: bool,
 }
@@ -93,7 +96,10 @@ pub(super) fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestam
     }
     let must_read = proposals.iter().any(|proposal| entry.is_unconfirmed(&proposal.change));
     let plan = gated(state, entry, proposals, &mut reports, now);
-    Some(Assessment { reports, plan: plan.filter(|_| !must_read), must_read })
+    let waiting = reports.iter().zip(&entry.slots).filter(|(row, _)| row.decision == Verdict::Blocked);
+    let sources = waiting.filter_map(|(_, slot)| slot.source.as_ref());
+    let outages = sources.filter_map(|source| state.sources.outages.of(source)).cloned().collect();
+    Some(Assessment { reports, plan: plan.filter(|_| !must_read), outages, must_read })
 }
 
 /// What is good to know of a source on the row of a container that uses it.

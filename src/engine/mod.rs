@@ -8,6 +8,7 @@
 //! | which workloads use which source, how often (`schedules`), what for | `sources` |
 //! | which look is next, and how often somebody may ask for one | `queue`, `bursts` |
 //! | how much memory looks and what is kept of them may take | `room` |
+//! | which sources cannot be read, for how long | `outages` |
 //! | who is written next, and where | `lines` |
 //! | one look: refresh and decide, which may take long (`beside`) | `look` |
 //! | what is said, gate, plan | `assess` |
@@ -32,6 +33,7 @@ mod look;
 #[cfg(test)]
 mod model;
 mod namespace;
+mod outages;
 mod queue;
 mod retry;
 mod room;

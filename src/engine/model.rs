@@ -190,7 +190,7 @@ fn annotations(policy: Option<&str>) -> BTreeMap<String, String> {
     policy.map(|policy| ("supercargo.dev/policy".to_owned(), policy.to_owned())).into_iter().collect()
 }
 
-fn settings(keel: KeelMode) -> Settings {
+pub(super) fn settings(keel: KeelMode) -> Settings {
     Settings {
         poll_interval: Duration::from_secs(300),
         named: Arc::default(),

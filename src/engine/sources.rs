@@ -14,6 +14,7 @@ use super::{
     entry::kept,
     hints::Lost,
     look::{Answered, Brought, Order, Question, Snapshot, answer_from},
+    outages::Outages,
     room::{self, Size},
     schedules::Schedules,
     timers::Timers,
@@ -42,6 +43,7 @@ pub(super) struct Sources {
     bursts: Bursts,
     /// Looks that were asked for too often, and are made later.
     later: Timers<Arc<Source>>,
+    pub(super) outages: Outages,
 }
 
 #[derive(Default)]
@@ -167,6 +169,7 @@ impl Sources {
         self.kept -= known.bytes();
         self.known.remove(source);
         self.later.forget(source);
+        self.outages.forget(source);
         if let Some(same_repository) = self.by_repository.get_mut(&source.repository) {
             same_repository.retain(|other| other != source);
             if same_repository.is_empty() {
@@ -375,6 +378,7 @@ impl Default for Sources {
             most: room::KEPT,
             by_repository: HashMap::new(),
             bursts: Bursts::default(),
+            outages: Outages::default(),
             later: Timers::default(),
         }
     }

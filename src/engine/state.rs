@@ -143,7 +143,7 @@ impl State {
 
     /// When something is next to be done that was put off.
     pub(super) fn next(&self) -> Option<Duration> {
-        [self.hints.next(), self.sources.next()].into_iter().flatten().min()
+        [self.hints.next(), self.sources.next(), self.sources.outages.next()].into_iter().flatten().min()
     }
 
     /// Does what was put off until now.
@@ -152,6 +152,9 @@ impl State {
             self.sources.want(&source, Trigger::Webhook, tag, now, &mut self.effects);
         }
         self.sources.woke(now, &mut self.effects);
+        while let Some(source) = self.sources.outages.due(now) {
+            self.effects.extend(self.sources.users(&source).cloned().map(Effect::Assess));
+        }
     }
 
     /// It is time to look.
@@ -265,6 +268,7 @@ impl State {
         }
         let Some(heard) = self.sources.looked(&source, looked.result) else { return Ok(()) };
         self.seen(&source, heard.outcome.is_ok(), now);
+        let back = self.sources.outages.looked(&source, heard.outcome.as_ref(), now);
         let reasons = self.settings.keep_reasons;
         let answers: HashMap<Question, Arc<Answered>> =
             heard.answers.into_iter().map(|(question, answer)| (question, kept(answer, reasons))).collect();
@@ -276,7 +280,7 @@ impl State {
             let sources = heard.outcome.is_ok().then_some(&mut self.sources);
             let heed = entry.heed(&source, &answers, sources, reasons);
             unasked |= heed.unasked;
-            if heed.news || heard.turned {
+            if heed.news || heard.turned || back {
                 entry.detected = heard.cause.or(entry.detected);
                 self.effects.push(Effect::Assess(id));
             }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::assess::Assessment;
+use super::{assess::Assessment, outages::Outage};
 use crate::{
     domain::{
         reason::{Code, Reason},
@@ -43,15 +43,23 @@ struct Said {
 }
 
 /// Something to be told.
-#[derive(PartialEq)]
 struct Line {
     /// The Event's reason.
     event: &'static str,
     tone: Tone,
     text: String,
+    /// The registry that is away, of which one line is enough, whatever it says.
+    away: Option<Box<str>>,
 }
 
-#[derive(PartialEq)]
+impl PartialEq for Line {
+    fn eq(&self, other: &Self) -> bool {
+        let same = self.away.is_some() || self.text == other.text;
+        (self.event, self.tone, &self.away) == (other.event, other.tone, &other.away) && same
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
 enum Tone {
     /// Somebody must do something.
     Problem,
@@ -83,7 +91,7 @@ impl<'p> Told<'p> {
         let mut more = said.lines.len().saturating_sub(LINES);
         said.lines.truncate(LINES);
         said.lines.retain(|line| old.lines.contains(line) || self.may_say(&id.namespace, now));
-        for Line { event, tone, text } in said.lines.iter().filter(|line| !old.lines.contains(line)) {
+        for Line { event, tone, text, .. } in said.lines.iter().filter(|line| !old.lines.contains(line)) {
             match tone {
                 Tone::Problem => tracing::warn!(workload = %id, reason = event, why = text, "not updated"),
                 Tone::Held => tracing::info!(workload = %id, why = text, "would be updated"),
@@ -199,19 +207,26 @@ fn worth_saying(assessment: &Assessment) -> Said {
             }
             (code, _) => {
                 said.codes.push(code);
-                // A registry that is away for a while concerns its operator, not each workload.
+                // A registry that is away for a while concerns its operator; for long, each workload (`outages`).
                 if !matches!(code, Code::RegistryUnavailable | Code::RegistryLimited) {
                     said.add(event, Tone::Problem, format!("{place}{} ({code})", reason.message));
                 }
             }
         }
     }
+    for Outage { host, code, message } in &assessment.outages {
+        let (tone, text) = (Tone::Problem, format!("{message} ({code})"));
+        said.push(Line { event: "UpdateBlocked", tone, text, away: Some(host.clone()) });
+    }
     said
 }
 
 impl Said {
     fn add(&mut self, event: &'static str, tone: Tone, text: String) {
-        let line = Line { event, tone, text };
+        self.push(Line { event, tone, text, away: None });
+    }
+
+    fn push(&mut self, line: Line) {
         if !self.lines.contains(&line) {
             self.lines.push(line);
         }
