@@ -44,7 +44,7 @@ impl Repository {
             let pushed = match self.look().await {
                 Ok((target, rendered)) => {
                     report(&mut trouble, shown(&rendered.problems), "left alone in the repository");
-                    report(&mut misplaced, shown(&rendered.misplaced), "an annotation that does not count");
+                    report(&mut misplaced, shown(&rendered.misplaced), "what does not count in the repository");
                     for change in differences(&mut known, &rendered) {
                         if changes.send(change).await.is_err() {
                             return;

@@ -150,21 +150,19 @@ pub(super) fn sealed(tree: &Tree) -> Option<Id> {
     })
 }
 
-/// Refuses a value that stands elsewhere too, by an alias or a merge key, unless all those places are edited alike.
+/// Refuses a value that stands elsewhere too, by an alias or a merge key, unless all those places are edited alike, or
+/// are the same image by all that they hold.
 pub(super) fn refuse_shared(tree: &Tree, targets: &Targets) -> Result<(), EditError> {
-    let is_merge = |(key, value): &(Id, Id)| tree.scalar(*key) == Some("<<") && tree.resolve(*value) != *value;
-    let mappings = (0..tree.nodes.len() as Id).filter(|id| tree.node(*id).kind == Kind::Mapping);
-    let merged: HashSet<Id> =
-        mappings.flat_map(|id| tree.entries(id).filter(is_merge).map(|(_, value)| tree.resolve(value))).collect();
+    let parents = tree.parents();
     for (index, node) in tree.nodes.iter().enumerate() {
         let Kind::Alias(anchored) = node.kind else { continue };
         let alias = index as Id;
         let name = excerpt(tree.anchor(anchored).unwrap_or_default());
         if tree.node(anchored).is_collection() {
-            let within = targets.range(anchored..tree.node(anchored).next()).next();
-            if let Some((&id, _)) = within.filter(|_| !is_whole_image(tree, anchored, &merged)) {
+            for (&id, _) in targets.range(anchored..tree.node(anchored).next()) {
+                let Err(why) = same_image(tree, &parents, id, anchored, alias) else { continue };
                 let reason = format!(
-                    "the value stands in what the anchor `&{name}` (line {}) names, which is used again on line {}: \
+                    "the value stands in what the anchor `&{name}` (line {}) names, which is used again on line {}{why}: \
                      write it out in one of the places",
                     tree.line(anchored),
                     node.line()
@@ -190,15 +188,39 @@ pub(super) fn refuse_shared(tree: &Tree, targets: &Targets) -> Result<(), EditEr
     Ok(())
 }
 
-/// Whether a mapping is an image in parts and nothing more: whoever names all of it by an alias means the same image. In
-/// a merge another key may stand beside it.
-fn is_whole_image(tree: &Tree, mapping: Id, merged: &HashSet<Id>) -> bool {
-    let keys: Vec<&str> = tree.entries_of(mapping).filter_map(|(key, _)| tree.scalar(key)).collect();
-    let has = |names: &[&str]| names.iter().any(|name| keys.contains(name));
-    !merged.contains(&mapping)
-        && has(&["repository", "name", "image"])
-        && has(&["tag", "digest"])
-        && tree.entries_of(mapping).all(|(_, value)| tree.scalar(value).is_some())
+/// The keys under which the name of an image stands.
+const NAMES: [&str; 4] = ["registry", "repository", "name", "image"];
+
+/// Whether a scalar within an anchored collection belongs to the same image, or to none, where an alias uses that.
+fn same_image(tree: &Tree, parents: &[Option<Id>], id: Id, anchored: Id, alias: Id) -> Result<(), &'static str> {
+    let parent = |id: Id| parents[id as usize];
+    let key = |id: Id| id.checked_sub(1).filter(|_| tree.node(id).is_value).and_then(|key| tree.scalar(key));
+    // The image's own mapping, which must hold its name, too.
+    let mapping = parent(id).filter(|mapping| tree.node(*mapping).kind == Kind::Mapping).ok_or("")?;
+    let has = |mapping: Id, name: &str| tree.entries_of(mapping).any(|(key, _)| tree.scalar(key) == Some(name));
+    let own = key(id).unwrap_or_default();
+    let is_whole = own.to_ascii_lowercase().ends_with("image");
+    if !is_whole && !NAMES[1..].iter().any(|name| *name != own && has(mapping, name)) {
+        return Err("");
+    }
+    // What merges it: `<<: *x`, `<<: [*x, *y]`.
+    let user = match parent(alias) {
+        Some(user) if key(alias) == Some("<<") => user,
+        Some(list) if tree.node(list).kind == Kind::Sequence && key(list) == Some("<<") => parent(list).ok_or("")?,
+        _ => return Ok(()),
+    };
+    let mut top = id;
+    while let Some(above) = parent(top).filter(|above| *above != anchored) {
+        top = above;
+    }
+    if key(top).is_some_and(|key| has(user, key)) {
+        // It has a value of its own there.
+        return Ok(());
+    }
+    match top == id && NAMES.iter().any(|name| *name != own && has(user, name)) {
+        true => Err(" with another name"),
+        false => Ok(()),
+    }
 }
 
 /// Whether a string stands there already, and reads as that string to everyone.

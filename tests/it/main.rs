@@ -32,4 +32,5 @@ mod registry;
 mod store;
 mod survive;
 mod text;
+mod values;
 mod webhook;

@@ -1,6 +1,6 @@
 //! The scalars that make an image, wherever they stand, and the edits that make another one of them.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use super::super::{
     Place,
@@ -84,8 +84,8 @@ impl<'t> Source<'t> {
 /// What makes an image.
 #[derive(Debug, Clone)]
 pub(super) enum Maker {
-    /// One scalar, after what else it holds (`name=` in an Application's `kustomize.images`).
-    Whole { prefix: Box<str>, cell: Cell },
+    /// One scalar, after what else it holds (`name=` in an Application's `kustomize.images`), and the digest beside it.
+    Whole { prefix: Box<str>, cell: Cell, digest: Option<Cell> },
     /// Several, each with a part.
     Parts(Box<Parts>),
 }
@@ -97,6 +97,8 @@ pub(super) struct Parts {
     pub(super) name: Name,
     pub(super) tag: Option<Cell>,
     pub(super) digest: Option<Cell>,
+    /// A digest under another key: which one counts is not known.
+    pub(super) other_digest: Option<Cell>,
 }
 
 /// The repository of an image that is made of parts.
@@ -121,17 +123,22 @@ pub struct SpotEdit {
 
 impl Maker {
     pub(super) fn whole(cell: Cell) -> Self {
-        Self::Whole { prefix: "".into(), cell }
+        Self::Whole { prefix: "".into(), cell, digest: None }
+    }
+
+    /// One with a digest beside it.
+    pub(super) fn beside(cell: Cell, digest: Option<Cell>) -> Self {
+        Self::Whole { prefix: "".into(), cell, digest }
     }
 
     /// An image as Argo CD hands it to Kustomize: `name:tag`, or `other=name:tag` in the place of another.
     pub(super) fn renaming(cell: Cell) -> Self {
         let prefix = cell.value.split_once('=').map_or("", |(name, _)| &cell.value[..=name.len()]);
-        Self::Whole { prefix: prefix.into(), cell }
+        Self::Whole { prefix: prefix.into(), cell, digest: None }
     }
 
     pub(super) fn parts(registry: Option<Cell>, name: Name, tag: Option<Cell>, digest: Option<Cell>) -> Self {
-        Self::Parts(Box::new(Parts { registry, name, tag, digest }))
+        Self::Parts(Box::new(Parts { registry, name, tag, digest, other_digest: None }))
     }
 
     /// An entry of `images` that is not there yet, for the image of this name.
@@ -143,7 +150,12 @@ impl Maker {
     /// The image that is made now.
     pub(super) fn holds(&self) -> Result<ImageRef, ImageError> {
         match self {
-            Self::Whole { prefix, cell } => ImageRef::parse(cell.value.get(prefix.len()..).unwrap_or_default()),
+            Self::Whole { prefix, cell, digest } => {
+                let mut text = cell.value.get(prefix.len()..).unwrap_or_default().to_owned();
+                let digest = digest.as_ref().filter(|digest| !is_unset(&digest.value) && !text.contains('@'));
+                text.extend(digest.map(|digest| format!("@{}", whole_digest(&digest.value))));
+                ImageRef::parse(&text)
+            }
             Self::Parts(parts) => parts.holds(),
         }
     }
@@ -158,30 +170,37 @@ impl Maker {
 
     /// Every scalar that it is made of.
     pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
-        let (whole, parts) = match self {
-            Self::Whole { cell, .. } => (Some(cell), None),
-            Self::Parts(parts) => (None, Some(parts)),
+        let (whole, beside, parts) = match self {
+            Self::Whole { cell, digest, .. } => (Some(cell), digest.as_ref(), None),
+            Self::Parts(parts) => (None, None, Some(parts)),
         };
         let name = parts.and_then(|parts| match &parts.name {
             Name::Cell(cell) => Some(cell),
             Name::Known(_) => None,
         });
         let parts = parts.into_iter().flat_map(|parts| [&parts.registry, &parts.tag, &parts.digest]);
-        whole.into_iter().chain(name).chain(parts.flatten())
+        whole.into_iter().chain(beside).chain(name).chain(parts.flatten())
     }
 
     /// The edits after which `to` is made, where `holds` is made now; or why there are none.
     pub(super) fn edits(&self, holds: &ImageRef, to: &ImageRef) -> Result<Vec<SpotEdit>, String> {
         let mut edits = Vec::new();
         match self {
-            Self::Whole { prefix, cell } => {
+            Self::Whole { prefix, cell, digest } => {
                 // The name here is not the one that runs where a kustomization gives it another.
                 let own = split(cell.value.get(prefix.len()..).unwrap_or_default()).0;
                 let moves = holds.repository != to.repository;
                 if moves && own != holds.name() {
                     return Err(format!("`{}` is named elsewhere, which cannot say `{}`", excerpt(own), to.repository));
                 }
-                let image = if moves { to.to_string() } else { suffixed(own, to) };
+                let in_cell = match digest {
+                    Some(digest) => {
+                        set_digest(&mut edits, digest, to);
+                        &to.at(to.tag.clone(), None)
+                    }
+                    None => to,
+                };
+                let image = if moves { in_cell.to_string() } else { suffixed(own, in_cell) };
                 set(&mut edits, cell, format!("{prefix}{image}"));
             }
             Self::Parts(parts) => parts.edits(holds, to, &mut edits)?,
@@ -196,6 +215,19 @@ fn set(edits: &mut Vec<SpotEdit>, cell: &Cell, new: String) {
     }
 }
 
+/// Nothing stays as it is written.
+fn set_or_empty(edits: &mut Vec<SpotEdit>, cell: &Cell, new: String) {
+    if !(new.is_empty() && is_unset(&cell.value)) {
+        set(edits, cell, new);
+    }
+}
+
+/// Written as the digest there is, with or without `sha256:`; emptied where the image has none.
+fn set_digest(edits: &mut Vec<SpotEdit>, cell: &Cell, to: &ImageRef) {
+    let digest = to.digest.as_ref().map(ToString::to_string).unwrap_or_default();
+    set_or_empty(edits, cell, if is_hex(&cell.value) { digest.replacen(SHA, "", 1) } else { digest });
+}
+
 impl Parts {
     fn holds(&self) -> Result<ImageRef, ImageError> {
         let value = |cell: &Option<Cell>| cell.as_ref().map(|c| c.value.clone()).filter(|v| !is_unset(v));
@@ -207,16 +239,19 @@ impl Parts {
         for (sign, part) in [(':', value(&self.tag)), ('@', value(&self.digest))] {
             if let Some(part) = part {
                 text.push(sign);
-                if sign == '@' && is_hex(&part) {
-                    text.push_str(SHA);
-                }
-                text.push_str(&part);
+                text.push_str(&if sign == '@' { whole_digest(&part) } else { (&*part).into() });
             }
         }
         ImageRef::parse(&text)
     }
 
     fn edits(&self, holds: &ImageRef, to: &ImageRef, edits: &mut Vec<SpotEdit>) -> Result<(), String> {
+        if let Some(other) = &self.other_digest {
+            return Err(format!(
+                "another key, on line {}, holds a digest, too: remove the one that does not count",
+                other.line
+            ));
+        }
         if holds.repository != to.repository {
             let Name::Cell(name) = &self.name else {
                 return Err(format!("no key here holds the repository, which would be `{}`", to.repository));
@@ -239,14 +274,11 @@ impl Parts {
                 (None, _) => return Err(format!("the tag here cannot be left out, as `{to}` would have it")),
             },
             (Some(tag_cell), Some(digest_cell)) => {
-                set(edits, tag_cell, tag.unwrap_or_default());
-                let digest = digest.unwrap_or_default();
-                let is_short = is_hex(&digest_cell.value);
-                set(edits, digest_cell, if is_short { digest.replacen(SHA, "", 1) } else { digest });
+                set_or_empty(edits, tag_cell, tag.unwrap_or_default());
+                set_digest(edits, digest_cell, to);
             }
             (None, Some(cell)) => match digest {
-                Some(digest) if tag.is_none() && is_hex(&cell.value) => set(edits, cell, digest.replacen(SHA, "", 1)),
-                Some(digest) if tag.is_none() => set(edits, cell, digest),
+                Some(_) if tag.is_none() => set_digest(edits, cell, to),
                 _ => return Err(format!("only a digest is written here, which cannot say `{to}`: add a tag")),
             },
             (None, None) => return Err("no key here holds a tag or a digest".into()),
@@ -285,6 +317,11 @@ const SHA: &str = "sha256:";
 /// Whether a value is a digest without its `sha256:`.
 fn is_hex(value: &str) -> bool {
     value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// A digest as it stands in an image.
+fn whole_digest(value: &str) -> Cow<'_, str> {
+    if is_hex(value) { format!("{SHA}{value}").into() } else { value.into() }
 }
 
 /// Whether a value is a digest, with or without its `sha256:`.

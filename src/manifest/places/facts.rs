@@ -77,6 +77,12 @@ fn limit<T>(list: &mut Vec<T>) -> usize {
     more
 }
 
+fn too_many_paths() -> String {
+    format!(
+        "the paths of these values take more than {MAX_PATHS} bytes, so that no rule of `values` finds one: split the file"
+    )
+}
+
 impl Facts {
     /// Whether a file of this path may hold anything, by its name only.
     pub fn is_wanted(path: &str) -> bool {
@@ -247,6 +253,9 @@ impl Facts {
         self.partial.retain(|found| Part::Workload(found, None).has_ours() || tells(found));
         manifests.namespaces.retain(|namespace| !namespace.annotations.is_empty());
         self.manifests = manifests;
+        for line in self.releases.iter().filter_map(|release| release.is_cut).filter(|_| is_named) {
+            self.problems.push(ManifestError::new(line, too_many_paths()));
+        }
         for release in &mut self.releases {
             self.markers.append(&mut release.markers);
         }
@@ -279,11 +288,7 @@ impl Facts {
             let most = if is_named { MAX_SCALARS } else { MAX_FLAT };
             let flat = values::flat(source, root, "", most);
             if is_named && flat.is_none() {
-                let reason = format!(
-                    "the paths of these values take more than {MAX_PATHS} bytes, so that no rule of `values` finds one: \
-                     split the file"
-                );
-                self.problems.push(ManifestError::new(1, reason));
+                self.problems.push(ManifestError::new(1, too_many_paths()));
             }
             self.flat = flat.unwrap_or_default();
         }

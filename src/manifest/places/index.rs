@@ -16,6 +16,7 @@ use super::{
     release::Release,
     release_patch,
     render::{Chain, Kustomizations, Rendering, renderings},
+    values::is_digest_beside,
 };
 use crate::domain::image::{ImageRef, Repository};
 
@@ -197,10 +198,21 @@ fn by_rules<'f>(files: &'f Files, options: &Options) -> Vec<Draft<'f>> {
             for flat in flats.filter(|flat| !flat.is_empty()) {
                 let cells: BTreeMap<&str, &Cell> = flat.iter().map(|(path, cell)| (&**path, cell)).collect();
                 let cell = |path: &Option<Path>| path.as_ref().and_then(|p| cells.get(&*p.key())).copied().cloned();
-                if let Some(cell) = cell(&rule.image) {
-                    found.extend(Draft::new(path, Maker::whole(cell)));
+                // A digest that stands beside the image or the tag wins, also if nobody names it.
+                let beside = |path: &Path| {
+                    let key = path.key();
+                    let (above, _) = release_patch::parent(&key)?;
+                    let within = cells.range(above..).take_while(|(key, _)| key.starts_with(above));
+                    let own = within.filter_map(|(key, cell)| Some((release_patch::parent(key)?, *cell)));
+                    let mut own = own.filter(|((at, key), cell)| *at == above && is_digest_beside(key, &cell.value));
+                    own.next().map(|(_, cell)| cell.clone())
+                };
+                if let (Some(cell), Some(path_of)) = (cell(&rule.image), &rule.image) {
+                    found.extend(Draft::new(path, Maker::beside(cell, beside(path_of))));
                 }
-                let (tag, digest) = (cell(&rule.tag), cell(&rule.digest));
+                let tag = cell(&rule.tag);
+                let digest =
+                    cell(&rule.digest).or_else(|| beside(rule.tag.as_ref().filter(|_| rule.digest.is_none())?));
                 let named = rule.for_image.as_ref().map(|repository| Name::Known(repository.to_string().into()));
                 let name = cell(&rule.repository).filter(|cell| split(&cell.value).1.is_none()).map(Name::Cell);
                 if let Some(name) = name.or(named).filter(|_| tag.is_some() || digest.is_some()) {

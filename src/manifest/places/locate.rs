@@ -19,7 +19,7 @@ use crate::domain::image::{ImageRef, Repository, excerpt};
 pub(super) const TOO_MANY: &str = "kustomizations include it in more ways than are followed: simplify them";
 
 /// More files that could not be read are not named where nothing is found.
-const MAX_LEFT_ALONE: usize = 5;
+pub(super) const MAX_LEFT_ALONE: usize = 5;
 
 impl<'f> Index<'f> {
     /// All places of a change, or why there is none. Those that are found agree on the image that they make now.

@@ -161,7 +161,7 @@ pub struct Rendered {
     pub workloads: Vec<(Workload, Arc<str>, usize)>,
     /// The Namespaces that have defaults.
     pub namespaces: Vec<NamespaceFound>,
-    /// Annotations of ours where they cannot count, by file.
+    /// What stands where it does not count, by file: annotations of ours, images.
     pub misplaced: Vec<(Arc<str>, ManifestError)>,
     /// What could not be read, by file.
     pub problems: Vec<(Arc<str>, ManifestError)>,

@@ -20,8 +20,8 @@ use super::{
 
 const CUT: &str =
     "this has more values than patches are followed in: move the image to a values file, or patch it there";
-const IN_TWO_FILES: &str =
-    "the tag and the digest of this image stand in two files, where a patch sets one: write both in the patch";
+const IN_TWO_FILES: &str = "the tag and the digest of this image stand in two files, or under two keys, where a patch sets one: write both in the \
+     patch";
 
 /// A value, and the file that it is in.
 type Value<'f> = (&'f Arc<str>, Cell);
@@ -169,7 +169,7 @@ fn operate<'f>(flat: &mut Flat<'f>, file: &'f Arc<str>, operation: &'f Operation
 }
 
 /// A path without its last step, and that step.
-fn parent(path: &str) -> Option<(&str, &str)> {
+pub(super) fn parent(path: &str) -> Option<(&str, &str)> {
     steps(path).last()
 }
 
@@ -251,12 +251,21 @@ fn draft<'f, 'v>(keys: Keys, get: &dyn Fn(usize) -> &'v Value<'f>) -> Option<Dra
 where
     'f: 'v,
 {
+    let is_doubled;
     let (registry, name, tag, digest) = match keys {
-        Keys::Whole(index) => {
-            let (file, cell) = get(index);
-            return Draft::new(file, Maker::whole(cell.clone()));
+        Keys::Whole { image, digest } => {
+            let (file, cell) = get(image);
+            let digest = digest.map(get);
+            let mut draft = Draft::new(file, Maker::beside(cell.clone(), digest.map(|(_, digest)| digest.clone())))?;
+            if digest.is_some_and(|(at, _)| at != file) {
+                draft.doubt = Some(Doubt { path: file, line: cell.line, reason: IN_TWO_FILES });
+            }
+            return Some(draft);
         }
-        Keys::Parts { registry, name, tag, digest } => (registry.map(get), get(name), tag.map(get), digest.map(get)),
+        Keys::Parts { registry, name, tag, digest, other } => {
+            is_doubled = other.is_some();
+            (registry.map(get), get(name), tag.map(get), digest.map(get))
+        }
     };
     let is_set = |(_, cell): &&Value| !is_unset(&cell.value);
     let (tag, digest, is_apart) = match (tag, digest) {
@@ -279,6 +288,6 @@ where
     };
     let cell = |value: Option<&Value>| value.map(|(_, cell)| cell.clone());
     let mut draft = Draft::new(file, Maker::parts(registry, name, cell(tag), cell(digest)))?;
-    draft.doubt = is_apart.then_some(Doubt { path: file, line, reason: IN_TWO_FILES });
+    draft.doubt = (is_apart || is_doubled).then_some(Doubt { path: file, line, reason: IN_TWO_FILES });
     Some(draft)
 }

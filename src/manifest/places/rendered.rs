@@ -7,8 +7,9 @@ use std::{
 
 use super::{
     FILE_KIND, Index, Misfit, Rendered, Wanted,
+    index::Draft,
     listed::{self, Listed},
-    locate::TOO_MANY,
+    locate::{MAX_LEFT_ALONE, TOO_MANY},
     marker::Says,
 };
 use crate::{
@@ -47,7 +48,10 @@ impl Index<'_> {
         let listed = self.files.get_key_value(listed::FILE);
         for (path, each) in listed.iter().flat_map(|(path, facts)| facts.listed.iter().map(move |each| (*path, each))) {
             match self.listed_workload(each) {
-                Ok(workload) => rendered.workloads.push((workload, path.clone(), each.line)),
+                Ok(workload) => {
+                    rendered.workloads.push((workload, path.clone(), each.line));
+                    rendered.misplaced.extend(self.unread(each));
+                }
                 Err(reason) => rendered.problems.push((path.clone(), ManifestError::new(each.line, reason))),
             }
         }
@@ -102,6 +106,23 @@ impl Index<'_> {
             let images = images.iter().map(|(repository, (_, image, _))| (repository.to_string(), image.to_string()));
             rendered.workloads.push((pseudo(path.clone(), annotations, images), path.clone(), line));
         }
+    }
+
+    /// Files that hold the image of an entry as values files do, and are not read for it.
+    fn unread(&self, listed: &Listed) -> Vec<(Arc<str>, ManifestError)> {
+        let others = self.other_values.get(&listed.repository).into_iter().flatten();
+        let others = others.filter(|draft| listed.files.is_none() && !self.is_never(draft));
+        let note = |draft: &Draft| {
+            let reason = format!(
+                "`{}` stands here, too, and stays: this is no values file by its name; name it by `files` of the entry `{}` \
+                 of {}, or by `values` of the target",
+                draft.holds,
+                excerpt(&listed.name),
+                listed::FILE
+            );
+            (draft.path.clone(), ManifestError::new(draft.line, reason))
+        };
+        others.take(MAX_LEFT_ALONE).map(note).collect()
     }
 
     fn listed_workload(&self, listed: &Listed) -> Result<Workload, String> {

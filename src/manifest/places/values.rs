@@ -1,14 +1,17 @@
 //! Images in the values of a chart: by the conventions that charts follow, and every scalar by its path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
     super::tree::{Id, Kind, Tree},
-    cell::{self, Cell, Maker, Name, Source, is_unset, split},
+    cell::{self, Cell, Maker, Name, Parts, Source, is_unset, split},
 };
 
 /// Deeper values are not read.
 const MAX_DEPTH: usize = 64;
+
+/// Merge keys in what merge keys bring are not followed further.
+const MAX_MERGES: usize = 8;
 
 /// More scalars than this are not kept by their paths, of a file whose values nobody names.
 pub(super) const MAX_FLAT: usize = 2_000;
@@ -45,59 +48,111 @@ pub(super) fn images(source: &Source, root: Id) -> Vec<Maker> {
 
 fn of_mapping(source: &Source, mapping: Id, key: &str) -> Vec<Maker> {
     let tree = source.tree;
-    let cells = tree.entries(mapping).filter_map(|(key, value)| Some((tree.scalar(key)?, source.cell(value)?)));
+    let cells = entries(tree, mapping).into_iter().filter_map(|(key, value)| Some((key, source.cell(value)?)));
     of_keys(key, &cells.collect::<Vec<_>>())
+}
+
+/// The keys and values of a mapping, with those that merge keys (`<<`) bring: its own come first.
+fn entries<'t>(tree: &'t Tree, mapping: Id) -> Vec<(&'t str, Id)> {
+    let (mut found, mut seen) = (Vec::new(), HashSet::new());
+    let mut open = vec![(mapping, 0)];
+    while let Some((mapping, depth)) = open.pop() {
+        let mut merged = Vec::new();
+        for (key, value) in tree.entries_of(mapping) {
+            let Some(key) = tree.scalar(key) else { continue };
+            if key != "<<" {
+                if seen.insert(key) {
+                    found.push((key, value));
+                }
+            } else if depth < MAX_MERGES {
+                let value = tree.resolve(value);
+                match tree.node(value).kind {
+                    Kind::Sequence => merged.extend(tree.children(value).map(|item| (tree.resolve(item), depth + 1))),
+                    _ => merged.push((value, depth + 1)),
+                }
+            }
+        }
+        open.extend(merged.into_iter().rev());
+    }
+    found
 }
 
 fn of_keys(key: &str, cells: &[(&str, Cell)]) -> Vec<Maker> {
     let values: Vec<(&str, &str)> = cells.iter().map(|(key, cell)| (*key, &*cell.value)).collect();
-    let cell = |index: usize| cells[index].1.clone();
-    let maker = |keys| match keys {
-        Keys::Whole(index) => Maker::whole(cell(index)),
-        Keys::Parts { registry, name, tag, digest } => {
-            Maker::parts(registry.map(cell), Name::Cell(cell(name)), tag.map(cell), digest.map(cell))
-        }
-    };
-    keys(key, &values).into_iter().map(maker).collect()
+    keys(key, &values).into_iter().map(|keys| keys.maker(|index| cells[index].1.clone())).collect()
 }
 
 /// Which of the values of a mapping make an image.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Keys {
-    Whole(usize),
-    Parts { registry: Option<usize>, name: usize, tag: Option<usize>, digest: Option<usize> },
+    Whole {
+        image: usize,
+        digest: Option<usize>,
+    },
+    Parts {
+        registry: Option<usize>,
+        name: usize,
+        tag: Option<usize>,
+        digest: Option<usize>,
+        /// Another digest.
+        other: Option<usize>,
+    },
+}
+
+impl Keys {
+    fn maker(self, cell: impl Fn(usize) -> Cell) -> Maker {
+        match self {
+            Self::Whole { image, digest } => Maker::beside(cell(image), digest.map(cell)),
+            Self::Parts { registry, name, tag, digest, other } => {
+                let (name, digest) = (Name::Cell(cell(name)), digest.map(&cell));
+                Maker::Parts(Box::new(Parts {
+                    registry: registry.map(&cell),
+                    name,
+                    tag: tag.map(&cell),
+                    digest,
+                    other_digest: other.map(cell),
+                }))
+            }
+        }
+    }
 }
 
 /// The images of a mapping that stands under `key`, by its keys and values.
 pub(super) fn keys(key: &str, all: &[(&str, &str)]) -> Vec<Keys> {
     let get = |name: &str| all.iter().position(|(key, _)| *key == name);
     let filled = |name: &str| get(name).filter(|index| !is_unset(all[*index].1));
-    let mut found = Vec::new();
-    for (index, (_, value)) in all.iter().enumerate().filter(|(_, (key, _))| is_image_key(key)) {
-        let (_, tag, digest) = split(value);
-        if tag.is_some() || digest.is_some() {
-            found.push(Keys::Whole(index));
-        }
-    }
-    let tag = get("tag");
     // Some charts call the digest otherwise, and write it without `sha256:`.
-    let is_other = |index: &usize| cell::is_digest(all[*index].1);
-    let digest =
-        filled("digest").or_else(|| DIGESTS.iter().filter_map(|key| get(key)).find(is_other)).or(get("digest"));
+    let digests: Vec<usize> = (0..all.len()).filter(|index| is_digest_beside(all[*index].0, all[*index].1)).collect();
+    let mut found = Vec::new();
+    let is_whole = |index: &usize| {
+        let (_, tag, digest) = split(all[*index].1);
+        is_image_key(all[*index].0) && (tag.is_some() || digest.is_some())
+    };
+    let whole: Vec<usize> = (0..all.len()).filter(is_whole).collect();
+    let tag = get("tag");
+    for &image in &whole {
+        // Whose digest it is can be told where there is one image.
+        let is_its = whole.len() == 1 && digests.len() == 1 && tag.is_none() && get("repository").is_none();
+        found.push(Keys::Whole { image, digest: digests.first().copied().filter(|_| is_its) });
+    }
+    let digest = filled("digest").or(digests.first().copied()).or(get("digest"));
     if tag.is_some() || digest.is_some() {
         let untagged = |index: &usize| split(all[*index].1).1.is_none();
         let name = filled("repository").or_else(|| filled("image").filter(untagged));
         let name = name.or_else(|| if is_image_key(key) { filled("name") } else { None });
         if let Some(name) = name {
-            found.push(Keys::Parts { registry: get("registry"), name, tag, digest });
+            let other = digests.iter().copied().find(|other| Some(*other) != digest);
+            found.push(Keys::Parts { registry: get("registry"), name, tag, digest, other });
         }
     }
     found
 }
 
-/// What charts call the digest beside the tag, besides `digest`.
-const DIGESTS: [&str; 8] =
-    ["sha", "sha256", "shaDigest", "digestSha", "imageDigest", "imageSha", "tagDigest", "tagSha"];
+/// Whether a value beside a tag is the digest: under `digest`, `sha`, `shaDigest`, `imageSha256` and the like.
+pub(super) fn is_digest_beside(key: &str, value: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    (key.contains("digest") || key.contains("sha")) && cell::is_digest(value)
+}
 
 fn is_image_key(key: &str) -> bool {
     let start = key.len().saturating_sub("image".len());
@@ -143,10 +198,11 @@ pub(super) fn flat(source: &Source, root: Id, prefix: &str, most: usize) -> Opti
     while let Some((node, path, depth)) = open.pop() {
         let is_deep = depth >= MAX_DEPTH || path.len() > 512;
         let before = open.len();
+        // An alias of a scalar is a place of its own.
+        let node = Some(tree.resolve(node)).filter(|own| tree.node(*own).is_collection()).unwrap_or(node);
         match tree.node(node).kind {
             Kind::Mapping if !is_deep => {
-                for (key, value) in tree.entries(node) {
-                    let Some(key) = tree.scalar(key) else { continue };
+                for (key, value) in entries(tree, node) {
                     open.push((value, path.clone() + &super::super::path::key_step(key), depth + 1));
                 }
             }
