@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+mod anchors;
 mod edit;
 mod meta;
 mod metadata;

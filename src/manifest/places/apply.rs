@@ -7,7 +7,8 @@ use granit_parser::ScalarStyle;
 use super::{
     super::{
         Edit, EditError, MAX_BYTES, Place,
-        edit::{self, Changes, Target, changes, is_there, refuse_sealed, refuse_shared, splice, targets, verify},
+        anchors::refuse_shared,
+        edit::{self, Changes, Target, changes, is_there, refuse_sealed, splice, targets, verify},
         tree::{Id, Kind, Tree},
     },
     cell::{At, SpotEdit},

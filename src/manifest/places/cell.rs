@@ -85,7 +85,7 @@ impl<'t> Source<'t> {
 #[derive(Debug, Clone)]
 pub(super) enum Maker {
     /// One scalar, after what else it holds (`name=` in an Application's `kustomize.images`), and the digest beside it.
-    Whole { prefix: Box<str>, cell: Cell, digest: Option<Cell> },
+    Whole { prefix: Box<str>, cell: Cell, digest: Option<Box<Cell>> },
     /// Several, each with a part.
     Parts(Box<Parts>),
 }
@@ -128,7 +128,7 @@ impl Maker {
 
     /// One with a digest beside it.
     pub(super) fn beside(cell: Cell, digest: Option<Cell>) -> Self {
-        Self::Whole { prefix: "".into(), cell, digest }
+        Self::Whole { prefix: "".into(), cell, digest: digest.map(Box::new) }
     }
 
     /// An image as Argo CD hands it to Kustomize: `name:tag`, or `other=name:tag` in the place of another.
@@ -171,7 +171,7 @@ impl Maker {
     /// Every scalar that it is made of.
     pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
         let (whole, beside, parts) = match self {
-            Self::Whole { cell, digest, .. } => (Some(cell), digest.as_ref(), None),
+            Self::Whole { cell, digest, .. } => (Some(cell), digest.as_deref(), None),
             Self::Parts(parts) => (None, None, Some(parts)),
         };
         let name = parts.and_then(|parts| match &parts.name {
