@@ -52,7 +52,8 @@ type Found = (Change, Arc<str>, Evidence, Arc<Source>);
 /// Assesses a workload; `None` if nothing applies to it. `source` says where it stands, for people.
 pub(super) fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestamp) -> Option<Assessment> {
     let entry = state.entry(id)?;
-    if !entry.rule.watched && entry.rule.problems.is_empty() && entry.rule.notes.is_empty() {
+    let told: Vec<Reason> = state.told_by_others(id).collect();
+    if !entry.rule.watched && entry.rule.problems.is_empty() && entry.rule.notes.is_empty() && told.is_empty() {
         return None;
     }
     let shown = ReportWorkload { id: id.clone(), source: source.into() };
@@ -99,6 +100,9 @@ pub(super) fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestam
     let waiting = reports.iter().zip(&entry.slots).filter(|(row, _)| row.decision == Verdict::Blocked);
     let sources = waiting.filter_map(|(_, slot)| slot.source.as_ref());
     let outages = sources.filter_map(|source| state.sources.outages.of(source)).cloned().collect();
+    for row in &mut reports {
+        row.reasons.extend(told.iter().cloned());
+    }
     Some(Assessment { reports, plan: plan.filter(|_| !must_read), outages, must_read })
 }
 

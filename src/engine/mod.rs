@@ -26,6 +26,7 @@ mod bursts;
 mod effect;
 mod entry;
 mod hints;
+mod in_git;
 mod inbox;
 mod inputs;
 mod lines;

@@ -349,6 +349,8 @@ impl<'p> Engine<'p> {
     fn plan(&mut self, id: &WorkloadId) -> Option<Plan<Approved>> {
         let assessment = assess(&self.state, id, "cluster", self.ports.clock.now());
         self.told.assessed(id, &self.state.uid(id), assessment.as_ref(), self.now());
+        let wanted = assessment.as_ref().and_then(|assessment| Some(assessment.plan.as_ref()?.update().id.clone()));
+        self.state.wants(id, wanted.as_ref());
         let assessment = assessment?;
         let waits = self.write_retries.waits(id, self.now()) || self.checks.waits(id, self.now());
         if assessment.must_read && !waits {

@@ -12,8 +12,9 @@ use std::{
 use super::{
     beside::Questions,
     effect::Effect,
-    entry::{Entry, InGit, kept},
+    entry::{Entry, kept},
     hints::Hints,
+    in_git::Contested,
     look::{Answered, Looked, Order, Question},
     namespace::{Namespace, rule},
     settings::Settings,
@@ -24,9 +25,7 @@ use crate::{
         guard::min_interval,
         hint::{Hint, Source, Trigger},
         image::{Digest, Tag},
-        reason::Reason,
-        report::Verdict,
-        update::{Update, UpdateId},
+        update::Update,
         workload::{Application, ApplicationId, Owner, Workload, WorkloadId},
     },
     ports::{ClusterChange, NamespaceDefaults, Observed, RegistryError, RegistryErrorKind},
@@ -42,9 +41,10 @@ pub(super) struct State {
     synced: bool,
     pub(super) sources: Sources,
     hints: Hints,
+    pub(super) contested: Contested,
     /// Workloads that a policy applies to.
     watched: usize,
-    effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
 }
 
 impl State {
@@ -57,6 +57,7 @@ impl State {
             synced: false,
             sources: Sources::default(),
             hints: Hints::default(),
+            contested: Contested::default(),
             watched: 0,
             effects: Vec::new(),
         }
@@ -86,7 +87,7 @@ impl State {
         self.namespaces.get(&id.namespace)?.workloads.get(id).map(|entry| &**entry)
     }
 
-    fn entry_mut(&mut self, id: &WorkloadId) -> Option<&mut Entry> {
+    pub(super) fn entry_mut(&mut self, id: &WorkloadId) -> Option<&mut Entry> {
         self.namespaces.get_mut(&id.namespace)?.workloads.get_mut(id).map(|entry| &mut **entry)
     }
 
@@ -240,18 +241,6 @@ impl State {
         detected
     }
 
-    /// What Git said of this very update.
-    pub(super) fn in_git_as(&self, update: &UpdateId, id: &WorkloadId) -> Option<&InGit> {
-        self.entry(id)?.in_git.as_deref().filter(|in_git| in_git.update.id == *update)
-    }
-
-    /// Takes in what Git said of an update; says what made us look for it.
-    pub(super) fn in_git(&mut self, update: &Update, said: &Reason, verdict: Verdict) -> Option<Cause> {
-        let entry = self.entry_mut(&update.workload)?;
-        entry.in_git = Some(Box::new(InGit { update: update.clone(), said: said.clone(), verdict }));
-        entry.detected
-    }
-
     /// Takes in a fresh reading of a workload whose image is not what we set: who moved it back is remembered.
     pub(super) fn moved_back(&mut self, observed: &Observed) {
         if let Some(entry) = self.entry_mut(&observed.workload.id) {
@@ -383,6 +372,7 @@ impl State {
             }
         }
         self.forget_namespace(&id.namespace);
+        self.uncontested(id, entry.in_git.as_deref());
         self.effects.push(Effect::Forget(id.clone()));
         if let Some(next) = room {
             self.workload(next, now);

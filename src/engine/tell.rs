@@ -192,6 +192,11 @@ fn worth_saying(assessment: &Assessment) -> Said {
         for note in row.reasons.iter().filter(|reason| is_note(row.decision, reason.code)) {
             said.add("PolicyProblem", Tone::Note, format!("{} ({})", note.message, note.code));
         }
+        // What stands in the way of others, beside what is said of its own update.
+        let is_own = row.decision == Verdict::Blocked;
+        for told in row.reasons.iter().skip(usize::from(is_own)).filter(|reason| reason.code == Code::GitConflict) {
+            said.add("UpdateBlocked", Tone::Note, format!("{} ({})", told.message, told.code));
+        }
         let event = match row.decision {
             Verdict::Problem => "PolicyProblem",
             Verdict::Blocked => "UpdateBlocked",

@@ -15,3 +15,4 @@ mod secrets;
 mod shared;
 mod signing;
 pub(crate) mod target;
+mod tenants;

@@ -80,10 +80,11 @@ async fn what_one_of_two_wants_to_keep_is_not_moved_for_the_other(
     }
 }
 
+#[rstest::rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guard_over_one_of_two_holds_the_place_that_both_share() {
+async fn a_guard_over_one_of_two_holds_the_place_that_both_share(#[values(Place::Line, Place::Entry)] place: Place) {
     let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
-    let repo = repository(&server, &format!("{}/team/web", registry.host), Place::Line, "supercargo.dev/poll: 10m");
+    let repo = repository(&server, &format!("{}/team/web", registry.host), place, "supercargo.dev/poll: 10m");
     registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
     let config = format!(
         "git:\n- {{name: deploy, url: '{}', branch: main, namespaces: ['*']}}\n\
@@ -95,6 +96,8 @@ async fn a_guard_over_one_of_two_holds_the_place_that_both_share() {
     let table = String::from_utf8(done.stdout).unwrap();
     let test = table.lines().find(|line| line.starts_with("test/Deployment/web")).unwrap();
     assert!(test.contains("blocked") && test.contains("prod/Deployment/web"), "{table}");
+    let prod = table.lines().find(|line| line.starts_with("prod/Deployment/web")).unwrap();
+    assert!(prod.contains("test/Deployment/web is to have"), "{table}");
     assert_eq!(repo.log().len(), 1);
 }
 

@@ -1,0 +1,119 @@
+//! Two tenants of a cluster whose images come from one place in Git: what one wants to keep is not moved for the other.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    commits::{config_with, setup_with},
+    control_plane::{Namespace, shared},
+    eventually,
+    git_server::GitServer,
+    objects::{deployment, event_says},
+    operator::Operator,
+    registry::Registry,
+};
+
+/// The ways to stay, the annotations that ask for them, and what the other's row says of it.
+const STAYS: [(&str, &str, &str, &str); 9] = [
+    ("suspend", "supercargo.dev/suspend", "true", "suspended"),
+    ("never", "supercargo.dev/policy", "never", "policy-never"),
+    ("level", "supercargo.dev/policy", "patch", "up-to-date"),
+    ("ignore", "supercargo.dev/ignore", "2.*", "up-to-date"),
+    ("misspelt", "supercargo.dev/polcy", "minor", "annotation-unknown"),
+    ("none", "supercargo.dev/policy", "mnior", "policy-invalid"),
+    ("guard", "supercargo.dev/note", "", "guard-policy"),
+    ("gate", "argocd.argoproj.io/tracking-id", "shop:apps/Deployment:shop/gate", "owned-elsewhere"),
+    // Both are moved: what the others are not for.
+    ("alike", "supercargo.dev/poll", "1s", ""),
+];
+
+/// How the image of both overlays is defined: by a line of the base, or by an entry of `images` in it.
+const PLACES: [&str; 2] = ["line", "entry"];
+
+fn annotations(stay: &str, key: &str, value: &str) -> Value {
+    let mut annotations = json!({"supercargo.dev/policy": "major", "supercargo.dev/write": "git:prod"});
+    match stay {
+        "guard" => return annotations,
+        // The gate is for those that are written in the cluster.
+        "gate" => _ = annotations.as_object_mut().unwrap().remove("supercargo.dev/write"),
+        _ => {}
+    }
+    annotations[key] = json!(value);
+    annotations
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_tenant_wants_to_keep_is_not_moved_for_another_that_shares_its_place() {
+    let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
+    let server = GitServer::start().await;
+    let (moves, stays, guarded) =
+        (plane.namespace("moves").await, plane.namespace("stays").await, plane.namespace("guarded").await);
+    registry.push_tags("team/web", ["1.0.0", "2.0.0"]).await;
+    let image = format!("{}/team/web", registry.host);
+    let mut files = Vec::new();
+    let keeper = |stay: &str| -> &Namespace<'_> { if stay == "guard" { &guarded } else { &stays } };
+    for (stay, key, value, _) in STAYS {
+        for place in PLACES {
+            let name = format!("{stay}-{place}");
+            let (tag, mut base) =
+                (if place == "line" { "1.0.0" } else { "0.1.0" }, "resources: [web.yaml]\n".to_owned());
+            if place == "entry" {
+                writeln!(base, "images: [{{name: '{image}', newTag: 1.0.0}}]").unwrap();
+            }
+            let web = format!(
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec: {{template: {{spec: {{containers: \
+                 [{{name: web, image: '{image}:{tag}'}}]}}}}}}\n"
+            );
+            let folder = format!("apps/{name}");
+            files.push((format!("{folder}/base/web.yaml"), web));
+            files.push((format!("{folder}/base/kustomization.yaml"), base));
+            for (overlay, namespace) in [("moves", &moves), ("stays", keeper(stay))] {
+                let text = format!("namespace: {}\nresources: [../base]\n", namespace.name);
+                files.push((format!("{folder}/{overlay}/kustomization.yaml"), text));
+            }
+            let now = format!("{image}:1.0.0");
+            let own = annotations(stay, key, value);
+            keeper(stay).create(&deployment(&name, &now, own).to_string()).await;
+            let own = json!({"supercargo.dev/policy": "major", "supercargo.dev/write": "git:prod"});
+            moves.create(&deployment(&name, &now, own).to_string()).await;
+        }
+    }
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (&**path, text.as_bytes())).collect();
+    let repo = server.create("deploy", &files);
+    let namespaces = [&moves, &stays, &guarded].map(|namespace| &*namespace.name).join(", ");
+    let more = format!("guards:\n- {{namespaces: [{}], policies: [patch]}}\n", guarded.name);
+    let config = config_with(folder.path(), &namespaces, &server.url("deploy"), ("bot", "geheim-4711"), &more);
+    let setup = setup_with(&moves, folder.path(), &config).with(&["-n", &stays.name, "-n", &guarded.name]);
+    let _operator = Operator::start(plane, &setup).await;
+    for (stay, _, _, why) in STAYS.into_iter().filter(|(stay, ..)| *stay != "alike") {
+        for place in PLACES {
+            let name = format!("{stay}-{place}");
+            let (mover, keeper) = (&moves, keeper(stay));
+            let said = event_says(mover, &name, "git-conflict").await;
+            let names = format!("{}/Deployment/{name} (container web), which is to stay ({why})", keeper.name);
+            assert!(said.contains(&names) && said.contains("an entry of `images` in its overlay"), "{name}: {said}");
+            let names = format!("{}/Deployment/{name} is to have {image}:2.0.0 from it", mover.name);
+            event_says(keeper, &name, &names).await;
+        }
+    }
+    eventually("what both wish is written", async || {
+        let has = |path: &str| repo.read(path).windows(5).any(|text| text == b"2.0.0");
+        (has("apps/alike-line/base/web.yaml") && has("apps/alike-entry/base/kustomization.yaml")).then_some(())
+    })
+    .await;
+    for (stay, ..) in STAYS.into_iter().filter(|(stay, ..)| *stay != "alike") {
+        for path in [format!("apps/{stay}-line/base/web.yaml"), format!("apps/{stay}-entry/base/kustomization.yaml")] {
+            assert!(String::from_utf8(repo.read(&path)).unwrap().contains("1.0.0"), "{path}");
+        }
+    }
+
+    // Who wants to stay no longer moves with the other.
+    let lifted = json!({"metadata": {"annotations": {"supercargo.dev/suspend": null}}});
+    stays.merge("deployments", "suspend-line", lifted).await;
+    eventually("both are moved", async || {
+        let text = String::from_utf8(repo.read("apps/suspend-line/base/web.yaml")).unwrap();
+        text.contains("2.0.0").then_some(())
+    })
+    .await;
+}
