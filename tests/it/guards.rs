@@ -94,6 +94,7 @@ async fn an_editor_of_a_workload_does_not_get_around_a_guard() {
     assert_eq!(written.len(), 2, "{written:?}");
 }
 
+/// Stands for the guard in `domain/annotations` (SECURITY.md): beside a policy that a guard lists, options only narrow.
 #[tokio::test(flavor = "multi_thread")]
 async fn options_beside_a_policy_that_a_guard_lists_do_not_widen_it() {
     let (plane, registry) = (shared().await, Registry::start().await);

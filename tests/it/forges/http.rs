@@ -86,6 +86,7 @@ async fn a_403_without_a_limit_is_about_rights() {
     assert!(matches!(failed(forge.find("b").await, "not accessible by integration"), ForgeError::Auth(_)));
 }
 
+/// Stands for the guard in `net/way.rs` (SECURITY.md): credentials end where the origin is left.
 #[rstest::rstest]
 #[tokio::test]
 async fn a_token_goes_to_no_other_origin_whatever_it_asks_for(

@@ -468,6 +468,7 @@ impl forges::Forge for Moved {
     }
 }
 
+/// Stands for the guard in `git/request.rs` (SECURITY.md): a merge is asked for our own commit only.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_somebody_slips_in_is_not_merged_by_itself() {
     let bench = bench("pr-moved").await;

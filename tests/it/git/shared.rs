@@ -157,6 +157,7 @@ async fn a_place_of_two_workloads_of_a_cluster_waits_until_both_wish_the_same() 
     assert!(text(&repo, "apps/base/web.yaml").contains("web:1.1.0"));
 }
 
+/// Stands for the guard in `git/check.rs` (SECURITY.md): what an edit renders is compared with what was wanted.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_after_which_another_image_would_be_rendered_is_not_made() {
     let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);

@@ -87,6 +87,7 @@ fn saw_no_credential(thief: &FaultServer) {
     assert_eq!(thief.bodies().concat(), "");
 }
 
+/// Stands for the guard in `net/way.rs` (SECURITY.md): credentials end where the origin is left.
 #[rstest::rstest]
 #[case::nothing(Wants::Nothing)]
 #[case::basic(Wants::Basic)]
