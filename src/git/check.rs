@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    chain::Edited,
+    chain::{Edited, FileEdit},
     find::{Finding, same},
     settings::Settings,
 };
@@ -34,12 +34,14 @@ pub(super) fn check(
     }
     let (before, after) = (Index::new(files, &settings.options), Index::new(&new, &settings.options));
     let made = findings.iter().enumerate().filter_map(|(number, finding)| match finding {
-        Finding::Edits(_, places) if !refused.contains_key(&number) => Some((number, &places.brings[..])),
+        Finding::Edits(edits, places) if !refused.contains_key(&number) => {
+            Some((number, &edits[..], &places.brings[..]))
+        }
         _ => None,
     });
-    let made: Vec<(usize, &[Wanted])> = made.collect();
+    let made: Vec<(usize, &[FileEdit], &[Wanted])> = made.collect();
     let mut wrong = BTreeMap::new();
-    for (number, wanted) in &made {
+    for (number, _, wanted) in &made {
         for wanted in *wanted {
             if let Err(why) = is_there(&after, wanted) {
                 wrong.entry(*number).or_insert(why);
@@ -48,17 +50,23 @@ pub(super) fn check(
     }
     let wanted: BTreeMap<Key, &ImageRef> = made
         .iter()
-        .flat_map(|(_, wanted)| wanted.iter().map(|w| ((w.workload.clone(), w.container.clone(), w.init), &w.to)))
+        .flat_map(|(.., wanted)| wanted.iter().map(|w| ((w.workload.clone(), w.container.clone(), w.init), &w.to)))
         .collect();
-    let (before, after) = (images(&before), images(&after));
+    let (was, index) = (before, after);
+    let mut shared = None;
+    let (before, after) = (images(&was), images(&index));
     for key in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
         let (old, new) = (before.get(key), after.get(key));
         let parsed = new.and_then(|new| ImageRef::parse(new).ok());
         let is = |to: &ImageRef| parsed.as_ref().is_some_and(|new| same(new, to));
         let fits = match wanted.get(key) {
             Some(to) => is(to),
+            None if old == new => true,
             // What shares a place with what is wanted has been asked for its wish already.
-            None => old == new || wanted.values().any(|to| is(to)),
+            None => {
+                let shared = shared.get_or_insert_with(|| shared_by(&was, &made));
+                shared.contains(key) && wanted.values().any(|to| is(to))
+            }
         };
         if fits {
             continue;
@@ -74,13 +82,29 @@ pub(super) fn check(
         );
         let own =
             |wanted: &[Wanted]| wanted.iter().any(|w| (&w.workload, &w.container, w.init) == (&key.0, &key.1, key.2));
-        let is_own = made.iter().any(|(_, wanted)| own(wanted));
-        for (number, wanted) in made.iter().filter(|(_, wanted)| !is_own || own(wanted)) {
-            let _ = wanted;
+        // Its own update, or those that edit what it is rendered from; all if that is none.
+        let files = index.files_of(&key.0);
+        let touches = |edits: &[FileEdit]| edits.iter().any(|(path, _)| files.contains(path));
+        let is_own = made.iter().any(|(.., wanted)| own(wanted));
+        let is_near = made.iter().any(|(_, edits, _)| touches(edits));
+        let is_to_blame = |(_, edits, wanted): &&(usize, &[FileEdit], &[Wanted])| match (is_own, is_near) {
+            (true, _) => own(wanted),
+            (false, true) => touches(edits),
+            (false, false) => true,
+        };
+        for (number, ..) in made.iter().filter(is_to_blame) {
             wrong.entry(*number).or_insert_with(|| why.clone());
         }
     }
     wrong
+}
+
+/// The containers whose images stand where these edits are made.
+fn shared_by(index: &Index<'_>, made: &[(usize, &[FileEdit], &[Wanted])]) -> BTreeSet<Key> {
+    let sharers = index.sharers([]);
+    let edits = made.iter().flat_map(|(_, edits, _)| edits.iter());
+    let all = edits.flat_map(|(path, edit)| sharers.of(path, edit));
+    all.map(|sharer| (sharer.workload.clone(), sharer.container.clone(), sharer.init)).collect()
 }
 
 fn is_there(after: &Index<'_>, wanted: &Wanted) -> Result<(), String> {

@@ -38,6 +38,8 @@ pub struct Found {
     pub(super) meta: Meta,
     /// Every item of its lists of containers, also those without an image, as a patch has them.
     pub(super) items: Box<[Item]>,
+    /// Whether it is a patch that takes the whole object away.
+    pub(super) is_deleting: bool,
 }
 
 /// An item of a list of containers.
@@ -45,7 +47,7 @@ pub struct Found {
 pub(super) struct Item {
     pub(super) name: Arc<str>,
     pub(super) init: bool,
-    /// What a patch does with it; nothing is merging.
+    /// What a patch does with it, or without a name with the whole list; nothing is merging.
     pub(super) patch: Option<Box<str>>,
 }
 
@@ -158,6 +160,8 @@ pub(super) fn manifest(tree: &Tree, object: &Object, found: &mut Manifests) -> R
         let name = text(tree, metadata, "name")?.unwrap_or_default().to_owned();
         let (annotations, _) = ours(tree, metadata, "annotations")?;
         found.namespaces.push(NamespaceFound { name, annotations, line: tree.line(node) });
+    } else if directive(tree, node) == Some("replace") {
+        // As a patch it changes nothing.
     } else if let Some(spec) = KINDS.iter().find(|k| k.kind.as_str() == object.kind && k.group == object.group) {
         found.workloads.push(workload(tree, node, spec)?);
     }
@@ -175,13 +179,22 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
     let (annotations, has_annotations) = metadata.map_or(Ok(Default::default()), |m| ours(tree, m, "annotations"))?;
     let (labels, _) = metadata.map_or(Ok(Default::default()), |m| ours(tree, m, "labels"))?;
 
+    let is_deleting = directive(tree, node) == Some("delete");
     let mut pod = Some(node);
+    // What a patch puts there takes the place of all that was.
+    let mut anew = None;
     for key in spec.pod_spec.split('/').skip(1) {
+        let is_gone = pod.is_some_and(|pod| is_null(tree, pod, key));
         pod = pod.map_or(Ok(None), |p| get(tree, p, key, Kind::Mapping))?;
+        let word = if is_gone { Some("delete") } else { pod.and_then(|pod| directive(tree, pod)) };
+        anew = word.filter(|word| *word != "merge").or(anew);
     }
     let list = |key| pod.map_or(Ok(None), |p| get(tree, p, key, Kind::Sequence));
     let (mut containers, mut images, mut items) = (Vec::new(), Vec::new(), Vec::new());
     for (key, init) in [("containers", false), ("initContainers", true)] {
+        let is_gone = pod.is_some_and(|pod| is_null(tree, pod, key));
+        let word = if is_gone { Some("delete") } else { anew };
+        items.extend(word.map(|word| Item { name: "".into(), init, patch: Some(word.into()) }));
         let Some(list) = list(key)? else { continue };
         for (index, item) in tree.children(list).enumerate() {
             let item = tree.resolve(item);
@@ -189,8 +202,7 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
                 return Err(ManifestError::new(tree.line(item), format!("an item of `{key}` is no mapping")));
             }
             let name = text(tree, item, "name")?.unwrap_or_default();
-            let patch = tree.entries(item).find(|(key, _)| tree.scalar(*key) == Some("$patch"));
-            let patch = patch.map(|(_, value)| tree.scalar(value).unwrap_or_default().into());
+            let patch = directive(tree, item).map(Box::from);
             items.push(Item { name: name.into(), init, patch });
             let Some(image) = tree.get(item, "image")? else { continue };
             let written = tree.scalar(image).ok_or_else(|| no(tree, image, "image", "no text"))?;
@@ -224,7 +236,20 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
         node,
         meta: Meta::read(tree, node),
         items: items.into(),
+        is_deleting,
     })
+}
+
+/// What a patch does with a mapping, where it says so (`$patch`).
+fn directive<'t>(tree: &'t Tree, mapping: Id) -> Option<&'t str> {
+    let (_, value) = tree.entries_of(mapping).find(|(key, _)| tree.scalar(*key) == Some("$patch"))?;
+    Some(tree.scalar(value).unwrap_or_default())
+}
+
+/// Whether a key has no value, by which a patch takes it away.
+fn is_null(tree: &Tree, mapping: Id, key: &str) -> bool {
+    let mut entries = tree.entries_of(mapping);
+    entries.any(|(own, value)| tree.scalar(own) == Some(key) && matches!(tree.scalar(value), Some("" | "~" | "null")))
 }
 
 /// A collection under a key; none where the key is absent or has no value.

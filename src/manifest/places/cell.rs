@@ -299,9 +299,11 @@ impl Name {
 /// An image's name, tag and digest, as Kustomize parts them: nothing is checked.
 pub(super) fn split(image: &str) -> (&str, Option<&str>, Option<&str>) {
     let (rest, digest) = image.split_once('@').map_or((image, None), |(rest, digest)| (rest, Some(digest)));
-    match rest.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => (name, Some(tag), digest),
-        _ => (rest, None, digest),
+    // What stands before the first slash may be a host with a port.
+    let path = rest.find('/').unwrap_or(0);
+    match rest[path..].find(':') {
+        Some(at) => (&rest[..path + at], Some(&rest[path + at + 1..]), digest),
+        None => (rest, None, digest),
     }
 }
 

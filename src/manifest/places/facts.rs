@@ -17,6 +17,7 @@ use super::{
     outer::{self, Outer},
     patch::Part,
     release::{self, Release},
+    replacement::{Replacement, has_targets, replacements},
     room::MAX_SCALARS_IN_ALL,
     values::{self, MAX_FLAT, MAX_OF_RELEASE, MAX_PATHS},
 };
@@ -35,6 +36,8 @@ pub struct Facts {
     pub(super) outer: Vec<Outer>,
     /// The operations of a patch.
     pub(super) operations: Vec<Operation>,
+    /// The replacements of a file that a kustomization names.
+    pub(super) replacements: Vec<Replacement>,
     /// Images by the conventions of values files.
     pub(super) values: Vec<Maker>,
     /// The scalars of a file that holds no object, by their paths.
@@ -56,11 +59,14 @@ pub struct Facts {
 /// More of one kind than this are not kept from one file.
 pub(super) const MAX_KEPT: usize = 10_000;
 
-/// Whether a text may hold anything: `image`, `tag`, `version` or `digest` as a word or the end of one, or our own words
-/// and Keel's. In one pass, as most files of a repository hold none.
+/// Whether a text may hold anything: `image`, `tag`, `version` or `digest` as a word or the end of one, our own words and
+/// Keel's, or what a patch does to containers, labels or whole objects. In one pass, as most files of a repository hold
+/// none.
 fn is_promising(text: &[u8]) -> bool {
     text.windows(4).enumerate().any(|(at, word)| match word {
-        b"mage" | b"MAGE" | b"iges" | b"IGES" | b"supe" | b"keel" => true,
+        b"mage" | b"MAGE" | b"iges" | b"IGES" | b"supe" | b"keel" | b"$pat" => true,
+        b"aine" => text[..at].ends_with(b"ont"),
+        b"/lab" => text[..at].ends_with(b"metadata"),
         [b't' | b'T', b'a', b'g', _] | b"_TAG" | b"-TAG" | b"VERS" => true,
         // Every object has an `apiVersion`.
         b"Vers" => !text[..at].ends_with(b"api"),
@@ -191,7 +197,8 @@ impl Facts {
     fn limit(&mut self) {
         let images = self.kustomization.as_mut().map_or(0, |kustomization| {
             let included = limit(&mut kustomization.resources) + limit(&mut kustomization.components);
-            included + limit(&mut kustomization.images) + limit(&mut kustomization.patches)
+            let replacements = limit(&mut kustomization.replacements);
+            included + replacements + limit(&mut kustomization.images) + limit(&mut kustomization.patches)
         });
         let releases = self.releases.iter_mut().map(|release| limit(&mut release.values) + limit(&mut release.images));
         let more = images + releases.sum::<usize>() + limit(&mut self.values) + limit(&mut self.markers);
@@ -201,7 +208,11 @@ impl Facts {
             + limit(&mut self.outer);
         let more = more + objects + limit(&mut self.manifests.namespaces) + limit(&mut self.manifests.misplaced);
         let more = more + self.broken.as_mut().map_or(0, |broken| limit(&mut broken.names));
-        let more = more + limit(&mut self.listed) + limit(&mut self.operations) + limit(&mut self.problems);
+        let more = more
+            + limit(&mut self.replacements)
+            + limit(&mut self.listed)
+            + limit(&mut self.operations)
+            + limit(&mut self.problems);
         if more > 0 {
             let reason =
                 format!("{more} or more values here are left out: {MAX_KEPT} of a kind are kept; split the file");
@@ -249,7 +260,7 @@ impl Facts {
         });
         let (whole, partial) = manifests.workloads.into_iter().partition(|found| !found.images.is_empty());
         (manifests.workloads, self.partial) = (whole, partial);
-        let tells = |found: &Found| !found.items.is_empty() || !found.meta.labels.all.is_empty();
+        let tells = |found: &Found| found.is_deleting || !found.items.is_empty() || !found.meta.labels.all.is_empty();
         self.partial.retain(|found| Part::Workload(found, None).has_ours() || tells(found));
         manifests.namespaces.retain(|namespace| !namespace.annotations.is_empty());
         self.manifests = manifests;
@@ -274,6 +285,13 @@ impl Facts {
         let root = document.root;
         if tree.node(root).kind == Kind::Sequence {
             self.operations = operations(source, root);
+        }
+        let first = tree.children(root).next().filter(|_| tree.node(root).kind == Kind::Sequence);
+        if has_targets(tree, first.map_or(root, |first| tree.resolve(first))) {
+            match replacements(source, root) {
+                Ok(found) => self.replacements = found,
+                Err(problem) => self.problems.push(problem),
+            }
         }
         let is_object = |key| tree.entries_of(root).any(|(k, _)| tree.scalar(k) == Some(key));
         if tree.node(root).kind != Kind::Mapping || is_object("apiVersion") && is_object("kind") {
@@ -304,6 +322,7 @@ impl Facts {
             releases,
             outer,
             operations,
+            replacements,
             values,
             flat,
             markers,
@@ -324,6 +343,7 @@ impl Facts {
             && releases.is_empty()
             && outer.is_empty()
             && operations.is_empty()
+            && replacements.is_empty()
             && values.is_empty()
             && flat.is_empty()
             && markers.is_empty()

@@ -15,7 +15,8 @@ use super::{
     post::{self, Released},
     release::Release,
     release_patch,
-    render::{Chain, Kustomizations, Rendering, renderings},
+    render::{Chain, Kustomizations, Rendering},
+    renderings::renderings,
     values::is_digest_beside,
 };
 use crate::domain::image::{ImageRef, Repository};

@@ -11,6 +11,7 @@ use super::{
     },
     cell::{At, Cell, Maker, Source, is_unset, split},
     patch::Patch,
+    replacement::{Replacement, replacements},
 };
 use crate::domain::{image::excerpt, policy::Matcher};
 
@@ -31,6 +32,7 @@ pub(super) struct Kustomization {
     pub(super) annotations: Pairs,
     pub(super) patches: Vec<Patch>,
     pub(super) images: Vec<Entry>,
+    pub(super) replacements: Vec<Replacement>,
     /// Whether it renders charts.
     pub(super) has_charts: bool,
 }
@@ -65,7 +67,8 @@ impl Kustomization {
     /// The files and folders that it takes in, as they are named.
     pub(super) fn included(&self) -> impl Iterator<Item = &str> {
         let lists = [&self.resources, &self.components].into_iter().flatten().map(|item| &*item.name);
-        lists.chain(self.patches.iter().filter_map(|patch| patch.file.as_deref()))
+        let patches = self.patches.iter().filter_map(|patch| patch.file.as_deref());
+        lists.chain(patches).chain(self.replacements.iter().filter_map(|replacement| replacement.file.as_deref()))
     }
 }
 
@@ -137,7 +140,7 @@ fn kustomization(
     if let Some(list) = list("patchesStrategicMerge")? {
         found.patches.extend(tree.children(list).filter_map(|item| match tree.scalar(item)? {
             "" => None,
-            text if text.contains('\n') => Some(Patch::text(source, item)),
+            text if text.contains('\n') || text.starts_with('{') => Some(Patch::text(source, item)),
             path => Some(Patch::file(tree.line(item), path.into())),
         }));
     }
@@ -156,6 +159,7 @@ fn kustomization(
         .iter()
         .any(|key| tree.entries_of(root).any(|(own, _)| tree.scalar(own) == Some(*key)));
     found.images = entries(source, root, problems)?;
+    found.replacements = list("replacements")?.map_or(Ok(Vec::new()), |list| replacements(source, list))?;
     Ok(Some(found))
 }
 

@@ -10,6 +10,7 @@ use super::{
     names::folder,
     patch::{Doubt, Named, TOO_MUCH, UNKNOWN_TARGET},
     render::{Kustomizations, Rendering, Step},
+    replacement::REPLACED,
 };
 use crate::domain::{
     image::{ImageError, ImageRef},
@@ -21,6 +22,8 @@ pub(super) struct Made<'f> {
     pub(super) path: &'f Arc<str>,
     pub(super) line: usize,
     pub(super) maker: Maker,
+    /// What else the image depends on.
+    pub(super) below: Vec<(&'f Arc<str>, Cell)>,
     /// As rendered.
     pub(super) image: String,
     pub(super) holds: Result<ImageRef, ImageError>,
@@ -30,6 +33,8 @@ pub(super) struct Made<'f> {
 
 /// The tag that counts cannot be said at one place.
 const SUFFIX: &str = "`tagSuffix` is appended to a tag that stands elsewhere: write the whole tag as `newTag`";
+const BY_TAG: &str = "the `name` of this entry is for one tag only, which the entry does not set: leave the tag out of `name`, or \
+     add `newTag`";
 const IN_NAME: &str =
     "`newName` holds a tag or digest, and another stands beside it: write them as `newTag` and `digest`";
 
@@ -66,12 +71,13 @@ impl<'f> Kustomizations<'f> {
             found.extend(self.made(files, rendering, which, overlay).map(|made| (which.name.into(), which.init, made)));
         }
         let Some(spec) = rendering.found.workload.id.kind.spec() else { return found };
-        let mut added: Vec<(Arc<str>, bool)> = Vec::new();
+        let is_there = |name: &str, init| rendering.own().any(|which| which.name == name && which.init == init);
+        let without_image = rendering.found.items.iter().map(|item| (item.name.clone(), item.init));
+        let mut added: Vec<(Arc<str>, bool)> = without_image.filter(|(name, init)| !is_there(name, *init)).collect();
         self.walk(files, &mut rendering.subject(), &rendering.chain, |step| {
             let Step::Part { part, .. } = step else { return };
             for (name, init) in part.containers(spec) {
-                let is_there = rendering.own().any(|which| which.name == &*name && which.init == init);
-                if !is_there && !added.contains(&(name.clone(), init)) {
+                if !is_there(&name, init) && !added.contains(&(name.clone(), init)) {
                     added.push((name, init));
                 }
             }
@@ -103,6 +109,8 @@ impl<'f> Kustomizations<'f> {
         let spec = found.workload.id.kind.spec();
         let mut subject = rendering.subject();
         let container = Named { name: which.name, init: which.init };
+        // Kustomize has two searches for images, and both find these.
+        let times = if spec.is_some_and(|spec| spec.pod_spec == "/spec/template/spec") { 2 } else { 1 };
         let head = self.walk(files, &mut subject, &rendering.chain, |step| match step {
             Step::Part { path: at, line, part, is_sure } => {
                 let Some(spec) = spec else { return };
@@ -111,28 +119,37 @@ impl<'f> Kustomizations<'f> {
                 let image = part.image(spec, container, index);
                 let mut after = order.clone();
                 let is_followed = part.reorder(spec, which.init, &mut after);
-                let touches = image.is_some() || part.is_too_much(spec, container, index) || after != order;
+                let is_anew = part.begins_anew(spec, which.init);
+                let is_moved = is_anew || after != order;
+                let touches = image.is_some() || part.is_too_much(spec, container, index) || is_moved;
                 let reason = match touches || !is_followed {
                     true if !is_sure => Some(UNKNOWN_TARGET),
-                    true if !is_followed || image.is_none() && after == order => Some(TOO_MUCH),
+                    true if !is_followed || image.is_none() && !is_moved => Some(TOO_MUCH),
                     _ => None,
                 };
                 doubt = doubt.take().or(reason.map(|reason| Doubt { path: at, line, reason }));
                 if !is_sure {
                     return;
                 }
-                if index.is_some() && !after.contains(&which.name) {
+                if is_anew || index.is_some() && !after.contains(&which.name) {
                     current = None;
                 }
                 order = after;
                 if let Some(cell) = image {
-                    current = Some(Current::new(at, cell));
+                    current = (!is_unset(&cell.value)).then(|| Current::new(at, cell));
+                }
+            }
+            Step::Replacement { path, replacement, subject } => {
+                let Some(spec) = spec else { return };
+                let index = order.iter().position(|name| *name == which.name);
+                if replacement.sets_image(subject, spec, container, index) {
+                    doubt = doubt.take().or(Some(Doubt { path, line: replacement.line, reason: REPLACED }));
                 }
             }
             Step::Images { at, entries } => {
                 if let Some(current) = &mut current {
                     let overlay = at.filter(|at| overlay.is_some_and(|overlay| overlay == folder(at)));
-                    doubt = doubt.take().or(current.pass(entries, overlay));
+                    doubt = doubt.take().or(current.pass(entries, overlay, times));
                 }
             }
         });
@@ -140,8 +157,9 @@ impl<'f> Kustomizations<'f> {
         let current = current?;
         let text = current.image.text();
         let holds = ImageRef::parse(&text);
+        let below = current.below();
         let (path, maker) = current.maker();
-        Some(Made { path, line: maker.main().map_or(1, |cell| cell.line), maker, image: text, holds, doubt })
+        Some(Made { path, line: maker.main().map_or(1, |cell| cell.line), maker, below, image: text, holds, doubt })
     }
 }
 
@@ -152,6 +170,10 @@ struct Current<'f> {
     path: &'f Arc<str>,
     cell: Cell,
     entry: Option<(&'f Arc<str>, &'f Entry)>,
+    /// The entry whose tag and digest count, which may have none of its own.
+    version: Option<(&'f Arc<str>, &'f Entry)>,
+    /// What decided whether an entry is for it.
+    below: Vec<(&'f Arc<str>, Cell)>,
     new_name: Option<(&'f Arc<str>, &'f Cell)>,
     /// A new name that holds the tag, too.
     in_name: Option<(&'f Arc<str>, &'f Cell)>,
@@ -162,26 +184,50 @@ struct Current<'f> {
 impl<'f> Current<'f> {
     fn new(path: &'f Arc<str>, cell: Cell) -> Self {
         let image = Image::of(&cell.value);
-        Self { image, path, cell, entry: None, new_name: None, in_name: None, beside: None }
+        Self {
+            image,
+            path,
+            cell,
+            entry: None,
+            version: None,
+            below: Vec::new(),
+            new_name: None,
+            in_name: None,
+            beside: None,
+        }
     }
 
-    /// Does what the `images` of a kustomization say, which may be the overlay that is given. Says why it is not known
-    /// what makes the image then.
-    fn pass(&mut self, entries: &[(&'f Arc<str>, &'f Entry)], overlay: Option<&'f Arc<str>>) -> Option<Doubt<'f>> {
+    /// Does what the `images` of a kustomization say, which may be the overlay that is given, each so many times. Says why
+    /// it is not known what makes the image then.
+    fn pass(
+        &mut self,
+        entries: &[(&'f Arc<str>, &'f Entry)],
+        overlay: Option<&'f Arc<str>>,
+        times: usize,
+    ) -> Option<Doubt<'f>> {
         let mut doubt = None;
         if let Some(path) = overlay {
             self.beside = Some((path, Maker::added(&self.image.name)));
         }
-        for &(path, each) in entries {
+        for (path, each) in entries.iter().flat_map(|entry| std::iter::repeat_n(*entry, times)) {
             if !each.matches(&self.image.text()) {
                 continue;
+            }
+            // Another version below, and the entry is for it no more.
+            let is_by_version = !each.matches(&self.image.name);
+            if is_by_version {
+                self.below.extend(self.source());
             }
             let set = |cell: &Cell| Some(cell.value.to_string()).filter(|v| !is_unset(v));
             let (tag, digest) = (set(&each.new_tag), set(&each.digest));
             if each.has_version() {
                 self.entry = Some((path, each));
             }
+            if is_by_version && tag.is_none() && digest.is_none() {
+                doubt = doubt.or(Some(Doubt { path, line: each.new_tag.line, reason: BY_TAG }));
+            }
             if tag.is_some() || digest.is_some() {
+                self.version = Some((path, each));
                 (self.image.tag, self.image.digest) = (tag, digest);
                 self.in_name = None;
             } else if let Some(suffix) = &each.suffix {
@@ -194,10 +240,11 @@ impl<'f> Current<'f> {
                 self.new_name = Some((path, cell));
                 let (_, tag, digest) = split(&cell.value);
                 if tag.is_some() || digest.is_some() {
+                    self.below.push((path, cell.clone()));
                     if self.image.tag.is_some() || self.image.digest.is_some() {
                         doubt = doubt.or(Some(Doubt { path, line: cell.line, reason: IN_NAME }));
                     } else {
-                        (self.in_name, self.entry) = (Some((path, cell)), None);
+                        (self.in_name, self.entry, self.version) = (Some((path, cell)), None, None);
                     }
                 }
             }
@@ -207,6 +254,25 @@ impl<'f> Current<'f> {
             }
         }
         doubt
+    }
+
+    /// Where the tag and the digest come from now.
+    fn source(&self) -> Vec<(&'f Arc<str>, Cell)> {
+        match (self.version, self.in_name) {
+            (Some((path, version)), _) => [&version.new_tag, &version.digest].map(|cell| (path, cell.clone())).into(),
+            (None, Some((path, cell))) => vec![(path, cell.clone())],
+            (None, None) => vec![(self.path, self.cell.clone())],
+        }
+    }
+
+    /// What else it depends on than what makes it: an entry without a value keeps the version that it finds.
+    fn below(&self) -> Vec<(&'f Arc<str>, Cell)> {
+        let is_same = |(a, one): (&Arc<str>, &Entry), (b, other): (&Arc<str>, &Entry)| {
+            a == b && one.new_tag.at == other.new_tag.at
+        };
+        let is_own = self.entry.is_none_or(|entry| self.version.is_some_and(|version| is_same(entry, version)));
+        let source = if is_own { Vec::new() } else { self.source() };
+        self.below.iter().cloned().chain(source).collect()
     }
 
     fn maker(self) -> (&'f Arc<str>, Maker) {

@@ -35,6 +35,8 @@ mod release;
 mod release_patch;
 mod render;
 mod rendered;
+mod renderings;
+mod replacement;
 mod room;
 mod select;
 mod shared;

@@ -48,6 +48,7 @@ pub(super) enum Change {
     Add(Option<usize>, Container),
     Replace(usize, Container),
     Remove(usize),
+    Move(usize, usize),
     /// It is not followed.
     Other,
 }
@@ -83,7 +84,7 @@ impl Change {
         match self {
             Self::All(all) => all,
             Self::Add(_, one) | Self::Replace(_, one) => std::slice::from_ref(one),
-            Self::Remove(_) | Self::Other => &[],
+            Self::Remove(_) | Self::Move(..) | Self::Other => &[],
         }
     }
 
@@ -95,6 +96,10 @@ impl Change {
             Self::Add(Some(index), (name, _)) if *index <= order.len() => order.insert(*index, name),
             Self::Replace(index, (name, _)) if *index < order.len() => order[*index] = name,
             Self::Remove(index) if *index < order.len() => _ = order.remove(*index),
+            Self::Move(from, to) if *from.max(to) < order.len() => {
+                let one = order.remove(*from);
+                order.insert(*to, one);
+            }
             _ => return false,
         }
         true
@@ -164,10 +169,18 @@ pub(super) fn operations(source: &Source, root: Id) -> Vec<Operation> {
         if op == "test" {
             continue;
         }
+        let mut operation = Operation::read(source, line, op, pointer, get("value"));
         if let Some(from) = word("from").filter(|_| op == "move") {
-            found.push(Operation::read(source, line, "remove", from, None));
+            let item = |pointer: &str| pointer.rsplit_once('/').and_then(|(_, item)| item.parse::<usize>().ok());
+            let removal = Operation::read(source, line, "remove", from, None);
+            match (&removal.list, &mut operation.list, item(from), item(pointer)) {
+                (Some((list, _)), Some((own, change)), Some(from), Some(to)) if list == own => {
+                    *change = Change::Move(from, to);
+                }
+                _ => found.push(removal),
+            }
         }
-        found.push(Operation::read(source, line, op, pointer, get("value")));
+        found.push(operation);
     }
     found
 }

@@ -31,6 +31,8 @@ pub(super) struct Patch {
     target: Option<Target>,
     /// Whether it comes after namespace, prefix and the like: `patchesJson6902`.
     pub(super) is_late: bool,
+    /// Whether it is one of `patchesStrategicMerge`.
+    is_strategic: bool,
 }
 
 /// What a patch holds that is a text of the kustomization.
@@ -67,14 +69,14 @@ pub(super) const TOO_MUCH: &str =
     "this operation changes more than one value around the image or the annotations: patch just the value";
 
 impl Patch {
-    /// A patch that is nothing but a file.
+    /// One of `patchesStrategicMerge` that is a file.
     pub(super) fn file(line: usize, path: Box<str>) -> Self {
-        Self { line, file: Some(path), ..Self::default() }
+        Self { line, file: Some(path), is_strategic: true, ..Self::default() }
     }
 
-    /// A patch that is a text.
+    /// One that is a text.
     pub(super) fn text(source: &Source, node: Id) -> Self {
-        Self { line: source.line(node), inline: inline(source, node), ..Self::default() }
+        Self { line: source.line(node), inline: inline(source, node), is_strategic: true, ..Self::default() }
     }
 
     /// An item of `patches` or `patchesJson6902`.
@@ -84,7 +86,7 @@ impl Patch {
         let target = target.map(|target| Target::read(tree, target)).transpose()?;
         let inline = tree.get(item, "patch")?.map(|node| inline(source, node)).unwrap_or_default();
         let file = text(tree, item, "path")?.map(Box::from);
-        Ok(Self { line: source.line(item), file, inline, target, is_late })
+        Ok(Self { line: source.line(item), file, inline, target, is_late, is_strategic: false })
     }
 
     /// What it consists of, each with its file and line; `at` is the kustomization.
@@ -120,6 +122,11 @@ impl Patch {
         }
     }
 
+    /// Whether Kustomize copies it before it merges it.
+    pub(super) fn is_copied(&self) -> bool {
+        self.is_strategic || self.target.is_some()
+    }
+
     /// Whether a part of it is for an object; none if that cannot be told.
     pub(super) fn is_for(&self, part: &Part, subject: &Subject) -> Option<bool> {
         if let Some(target) = &self.target {
@@ -143,6 +150,7 @@ impl<'f> Part<'f> {
     /// The image that it gives to a container, which is item `index` of its list.
     pub(super) fn image(&self, spec: &KindSpec, container: Named<'_>, index: Option<usize>) -> Option<Cell> {
         match self {
+            Self::Workload(found, _) if found.is_left(container, index) => None,
             Self::Workload(found, cells) => {
                 let is_it = |c: &Container| *c.name == *container.name && c.init == container.init;
                 let own = found.workload.id.kind.spec().is_some_and(|own| own.pod_spec == spec.pod_spec);
@@ -169,15 +177,14 @@ impl<'f> Part<'f> {
     pub(super) fn containers(&self, spec: &KindSpec) -> Vec<(Arc<str>, bool)> {
         match self {
             Self::Workload(found, _) if is_like(found, spec) => {
-                found.workload.containers.iter().map(|c| (c.name.clone(), c.init)).collect()
+                found.items.iter().map(|item| (item.name.clone(), item.init)).collect()
             }
             Self::Operation(operation) => {
                 let Some((list, change)) = &operation.list else { return Vec::new() };
                 let Some(init) = [false, true].into_iter().find(|init| **list == *list_pointer(spec, *init)) else {
                     return Vec::new();
                 };
-                let with_image = change.containers().iter().filter(|(_, image)| image.is_some());
-                with_image.map(|(name, _)| (name.as_ref().into(), init)).collect()
+                change.containers().iter().map(|(name, _)| (name.as_ref().into(), init)).collect()
             }
             _ => Vec::new(),
         }
@@ -189,8 +196,17 @@ impl<'f> Part<'f> {
         match self {
             Self::Workload(found, _) if is_like(found, spec) => {
                 let mut first: Vec<&str> = Vec::new();
+                match found.of_list(init) {
+                    None => {}
+                    Some("replace") => order.clear(),
+                    Some(word) => {
+                        order.clear();
+                        return word == "delete";
+                    }
+                }
                 for item in found.items.iter().filter(|item| item.init == init) {
                     match item.patch.as_deref() {
+                        Some(_) if item.name.is_empty() && found.of_list(init).is_some() => {}
                         _ if item.name.is_empty() => return false,
                         None | Some("merge" | "replace") => {
                             if !first.contains(&&*item.name) {
@@ -218,12 +234,22 @@ impl<'f> Part<'f> {
         true
     }
 
+    /// Whether it puts another list of containers in the place of the one that is there.
+    pub(super) fn begins_anew(&self, spec: &KindSpec, init: bool) -> bool {
+        matches!(self, Self::Workload(found, _) if is_like(found, spec) && found.of_list(init).is_some())
+    }
+
     /// Whether it changes the image of a container in a way that is not followed.
     pub(super) fn is_too_much(&self, spec: &KindSpec, container: Named<'_>, index: Option<usize>) -> bool {
         let (Self::Operation(operation), Some(index)) = (self, index) else { return false };
         let image = image_pointer(spec, container, index);
         let is_image = *operation.pointer == *image && !matches!(operation.put, Put::Scalar(_));
         is_image || image.strip_prefix(&*operation.pointer).is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    /// Whether it takes the whole object away.
+    pub(super) fn is_deleting(&self) -> bool {
+        matches!(self, Self::Workload(found, _) if found.is_deleting)
     }
 
     /// Whether it changes annotations that concern us.
@@ -240,10 +266,10 @@ impl<'f> Part<'f> {
     }
 
     /// Does to the head of an object what it says; false if that is not followed.
-    pub(super) fn change(&self, subject: &mut Subject<'f>) -> bool {
+    pub(super) fn change(&self, subject: &mut Subject<'f>, is_copied: bool) -> bool {
         match self {
-            Self::Workload(found, _) => subject.merge(&found.meta),
-            Self::Release(release) => subject.merge(&release.meta),
+            Self::Workload(found, _) => subject.merge(&found.meta, is_copied),
+            Self::Release(release) => subject.merge(&release.meta, is_copied),
             Self::Operation(operation) => subject.operate(operation),
         }
         !matches!(self, Self::Operation(operation) if operation.is_all_of_the_head())
@@ -255,6 +281,29 @@ impl<'f> Part<'f> {
 pub(super) struct Named<'n> {
     pub(super) name: &'n str,
     pub(super) init: bool,
+}
+
+impl Found {
+    /// What it does with a whole list of containers: `replace`, or `delete`. Not known where it does something with an
+    /// item, too.
+    fn of_list(&self, init: bool) -> Option<&str> {
+        let items = || self.items.iter().filter(|item| item.init == init);
+        if items().any(|item| !item.name.is_empty() && item.patch.is_some()) {
+            return None;
+        }
+        let mut whole = items().filter(|item| item.name.is_empty());
+        whole.find_map(|item| item.patch.as_deref().filter(|word| *word != "merge"))
+    }
+
+    /// Whether it names a container, which is item `index`, in vain: one that is there and to be replaced, Kustomize
+    /// leaves as it is.
+    fn is_left(&self, container: Named<'_>, index: Option<usize>) -> bool {
+        let mut items = self.items.iter().filter(|item| item.init == container.init && *item.name == *container.name);
+        match self.of_list(container.init) {
+            Some(word) => word != "replace",
+            None => index.is_some() && items.any(|item| item.patch.as_deref() == Some("replace")),
+        }
+    }
 }
 
 fn is_like(found: &Found, spec: &KindSpec) -> bool {

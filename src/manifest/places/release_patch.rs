@@ -14,6 +14,7 @@ use super::{
     patch::{Doubt, Part, TOO_MUCH, UNKNOWN_TARGET},
     release::Release,
     render::{Chain, Kustomizations, Step},
+    replacement::REPLACED,
     subject::Subject,
     values::{self, Keys, by_base, keys},
 };
@@ -47,6 +48,11 @@ pub(super) fn images<'f>(
     let mut doubt = None;
     let mut subject = Subject::new(release.kind(), release.group(), &release.meta, &release.namespace, &release.name);
     kustomizations.walk(files, &mut subject, chain, |step| {
+        if let Step::Replacement { path, replacement, subject } = &step
+            && replacement.sets_values(subject)
+        {
+            doubt.get_or_insert(Doubt { path, line: replacement.line, reason: REPLACED });
+        }
         let Step::Part { path: file, line, part, is_sure } = step else { return };
         let touches = match part {
             Part::Release(patch) => !patch.flat.is_empty() || patch.is_cut.is_some() || !patch.after.is_empty(),

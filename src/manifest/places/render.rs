@@ -1,7 +1,7 @@
 //! What the kustomizations of a repository render: each way from a manifest to a kustomization that nothing includes.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -13,21 +13,22 @@ use super::{
     names::{folder, join},
     outer::{Outer, Outers},
     patch::{Doubt, Part, Patch, TOO_MUCH, UNKNOWN_TARGET},
+    replacement::{REPLACED, Replacement, of_kustomization},
     subject::Subject,
 };
 use crate::domain::workload::WorkloadId;
 
 /// More ways than this through the kustomizations, of one file or of all objects together, are not followed.
-const MAX_CHAINS: usize = 200_000;
+pub(super) const MAX_CHAINS: usize = 200_000;
 
 /// A way through more kustomizations is not followed.
 const MAX_DEPTH: usize = 50;
 
 /// The kustomizations of a repository, and which includes which.
 pub(super) struct Kustomizations<'f> {
-    all: Vec<One<'f>>,
+    pub(super) all: Vec<One<'f>>,
     /// The kustomizations that have a file among their resources.
-    of_file: HashMap<String, Vec<usize>>,
+    pub(super) of_file: HashMap<String, Vec<usize>>,
     /// Files that are patches, and no manifests of their own.
     patches: HashSet<String>,
     /// The file from which there were more ways outwards than are followed.
@@ -40,6 +41,8 @@ pub(super) struct Kustomizations<'f> {
     by_folder: HashMap<&'f str, usize>,
     /// The kustomizations that render what is not in the repository.
     open: Vec<bool>,
+    /// Those with a patch that takes an object away.
+    pub(super) deleting: Vec<bool>,
     /// Folders among the resources, and their lines, where no kustomization is.
     pub(super) missing: Vec<(&'f Arc<str>, &'f Named)>,
 }
@@ -76,6 +79,8 @@ pub(super) enum Step<'a, 'f> {
     Part { path: &'f Arc<str>, line: usize, part: Part<'f>, is_sure: bool },
     /// The `images` of a kustomization, each with its file; its own file, unless Flux makes it.
     Images { at: Option<&'f Arc<str>>, entries: &'a [(&'f Arc<str>, &'f Entry)] },
+    /// A replacement, and the object as it is then.
+    Replacement { path: &'f Arc<str>, replacement: &'f Replacement, subject: &'a Subject<'f> },
 }
 
 impl<'f> Rendering<'f> {
@@ -117,6 +122,7 @@ impl<'f> Kustomizations<'f> {
             open: Vec::new(),
             outers: Outers::new(files),
             by_folder,
+            deleting: Vec::new(),
         };
         let by_folder = found.by_folder.clone();
         for outer in 0..found.all.len() {
@@ -148,6 +154,11 @@ impl<'f> Kustomizations<'f> {
         for one in &mut found.all {
             one.parents.sort_unstable();
         }
+        let deletes = |One { path, facts, .. }: &One<'f>| {
+            let mut parts = facts.patches.iter().flat_map(|patch| patch.parts(files, path));
+            parts.any(|(.., part)| part.is_deleting())
+        };
+        found.deleting = found.all.iter().map(deletes).collect();
         let is_open = |One { path, facts, .. }: &One| {
             let is_here = |item: &Named| {
                 let at = join(folder(path), &item.name);
@@ -290,9 +301,9 @@ impl<'f> Kustomizations<'f> {
                             None => false,
                         };
                         let reason = match is_sure {
-                            true if part.change(subject) => None,
+                            true if part.change(subject, patch.is_copied()) => None,
                             true => Some(TOO_MUCH),
-                            false => Some(UNKNOWN_TARGET).filter(|_| part.has_ours()),
+                            false => Some(UNKNOWN_TARGET).filter(|_| part.has_ours() || part.is_deleting()),
                         };
                         doubt = doubt.or(reason.map(|reason| Doubt { path, line, reason }));
                         call(Step::Part { path, line, part, is_sure });
@@ -309,6 +320,13 @@ impl<'f> Kustomizations<'f> {
                     let entries = layer.into_iter().flat_map(|(at, facts)| facts.images.iter().map(move |e| (at, e)));
                     call(Step::Images { at, entries: &entries.collect::<Vec<_>>() });
                 }
+            }
+            for (path, replacement) in layer.into_iter().flat_map(|(path, facts)| of_kustomization(files, path, facts))
+            {
+                if replacement.sets_head(subject) {
+                    doubt = doubt.or(Some(Doubt { path, line: replacement.line, reason: REPLACED }));
+                }
+                call(Step::Replacement { path, replacement, subject });
             }
         }
         doubt
@@ -357,40 +375,6 @@ fn is_folder(name: &str) -> bool {
         && !name.contains(['?', ':', '@'])
 }
 
-fn chain_layers<'a, 'f>(all: &'a [One<'f>], chain: &'a Chain) -> impl Iterator<Item = &'a One<'f>> {
+pub(super) fn chain_layers<'a, 'f>(all: &'a [One<'f>], chain: &'a Chain) -> impl Iterator<Item = &'a One<'f>> {
     chain.layers.iter().map(|layer| &all[*layer])
-}
-
-/// The workloads of every file as they are rendered, and the namespaces that the objects of other files end in.
-pub(super) fn renderings<'f>(
-    files: &'f Files,
-    kustomizations: &mut Kustomizations<'f>,
-    is_template: impl Fn(&str) -> bool,
-) -> (Vec<Rendering<'f>>, BTreeMap<&'f Arc<str>, Vec<Chain>>) {
-    let (mut found, mut of_releases, mut count) = (Vec::new(), BTreeMap::new(), 0);
-    for (path, facts) in files {
-        if facts.manifests.workloads.is_empty() && facts.releases.is_empty() || is_template(path) {
-            continue;
-        }
-        let chains = kustomizations.chains(path);
-        // Each image of a release is kept for each way, too.
-        let of_release = facts.releases.iter().map(|release| 1 + release.values.len() + release.images.len());
-        count += chains.len() * (facts.manifests.workloads.len() + of_release.sum::<usize>());
-        if count > MAX_CHAINS || kustomizations.too_many.is_some() {
-            kustomizations.too_many.get_or_insert_with(|| path.to_string());
-            return (Vec::new(), BTreeMap::new());
-        }
-        for workload in &facts.manifests.workloads {
-            for chain in &chains {
-                let own = &workload.workload.id;
-                let (namespace, name) = kustomizations.renamed(chain, &own.namespace, &own.name);
-                let id = WorkloadId { kind: own.kind.clone(), namespace, name };
-                found.push(Rendering { path, found: workload, chain: chain.clone(), id });
-            }
-        }
-        if !facts.releases.is_empty() {
-            of_releases.insert(path, chains);
-        }
-    }
-    (found, of_releases)
 }

@@ -52,7 +52,16 @@ impl Target {
 
     /// Whether it selects an object, by its first or its present name; none if that cannot be told.
     pub(super) fn selects(&self, subject: &Subject) -> Option<bool> {
-        let [(first_namespace, first), (namespace, name)] = subject.ends();
+        self.selects_as(subject, subject.ends())
+    }
+
+    /// Whether it may select an object, by any name that it has had.
+    pub(super) fn may_have_selected(&self, subject: &Subject) -> bool {
+        subject.each_end().any(|end| self.selects_as(subject, [end, end]) != Some(false))
+    }
+
+    fn selects_as(&self, subject: &Subject, ends: [(&str, &str); 2]) -> Option<bool> {
+        let [(first_namespace, first), (namespace, name)] = ends;
         let labels = self.labels.as_ref().map(|selector| selector.matches(|key| subject.label(key)));
         let annotations = self.annotations.as_ref().map(|selector| selector.matches(|key| subject.annotation(key)));
         all([

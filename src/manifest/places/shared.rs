@@ -1,11 +1,11 @@
 //! Which workloads a place makes the image of: one line may be rendered for many.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use super::{Index, SpotEdit, Wanted, cell::At};
+use super::{Index, SpotEdit, Wanted, cell::At, render::Rendering};
 use crate::domain::workload::WorkloadId;
 
 /// A container whose image a place makes.
@@ -33,6 +33,17 @@ impl Sharers {
 }
 
 impl Index<'_> {
+    /// The files that a workload is rendered from.
+    pub fn files_of(&self, workload: &WorkloadId) -> BTreeSet<Arc<str>> {
+        let is_it = |rendering: &&Rendering| {
+            let namespace = self.namespace(&rendering.id.namespace);
+            let own = (&rendering.id.kind, namespace, &rendering.id.name);
+            own == (&workload.kind, &*workload.namespace, &workload.name)
+        };
+        let own = self.renderings.iter().filter(is_it);
+        own.flat_map(|rendering| self.kustomizations.files_of(self.files, rendering)).collect()
+    }
+
     /// The containers of all places: of the workloads that the repository renders, and of those that are known to have
     /// their images from it otherwise.
     pub fn sharers<'w>(&self, known: impl IntoIterator<Item = &'w Wanted>) -> Sharers {
@@ -48,8 +59,9 @@ impl Index<'_> {
             for (container, init, made) in self.all_made(rendering) {
                 let (workload, annotations) = (workload.clone(), annotations.clone());
                 let sharer = Sharer { workload, container, init, annotations };
-                for cell in made.maker.cells() {
-                    all.0.entry((made.path.clone(), cell.at.clone())).or_default().push(sharer.clone());
+                let own = made.maker.cells().map(|cell| (made.path, cell));
+                for (path, cell) in own.chain(made.below.iter().map(|(path, cell)| (*path, cell))) {
+                    all.0.entry((path.clone(), cell.at.clone())).or_default().push(sharer.clone());
                 }
             }
         }

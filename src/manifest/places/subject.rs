@@ -42,6 +42,11 @@ impl<'f> Subject<'f> {
             .map(|id| id.map_or(("default", ""), |(namespace, name)| (effective(namespace), &**name)))
     }
 
+    /// Each namespace and name that it has had.
+    pub(super) fn each_end(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.ids.iter().map(|(namespace, name)| (effective(namespace), &**name))
+    }
+
     /// The present namespace, empty if none is set, and the present name.
     pub(super) fn id(self) -> (Arc<str>, Arc<str>) {
         self.ids.into_iter().next_back().unwrap_or_default()
@@ -85,10 +90,17 @@ impl<'f> Subject<'f> {
         set(&mut self.annotations, &layer.annotations);
     }
 
-    /// What a partial object does to its head.
-    pub(super) fn merge(&mut self, meta: &'f Meta) {
-        set(&mut self.labels, &meta.labels);
-        set(&mut self.annotations, &meta.annotations);
+    /// What a partial object does to its head. Where Kustomize copies it first, `null` is a text.
+    pub(super) fn merge(&mut self, meta: &'f Meta, is_copied: bool) {
+        for (changes, pairs) in [(&mut self.labels, &meta.labels), (&mut self.annotations, &meta.annotations)] {
+            let first = changes.len();
+            set(changes, pairs);
+            for change in changes.iter_mut().skip(first).filter(|_| is_copied) {
+                if let Change::Key(_, value) = change {
+                    value.get_or_insert("null");
+                }
+            }
+        }
     }
 
     /// What an operation does to its head.

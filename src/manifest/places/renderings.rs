@@ -1,0 +1,74 @@
+//! The workloads of a repository, each in every way that it is rendered.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Files,
+    render::{Chain, Kustomizations, MAX_CHAINS, Rendering, Step, chain_layers},
+};
+use crate::domain::workload::WorkloadId;
+
+impl<'f> Kustomizations<'f> {
+    /// The files that a workload is rendered from.
+    pub(super) fn files_of(&self, files: &'f Files, rendering: &Rendering<'f>) -> Vec<Arc<str>> {
+        let mut found = vec![rendering.path.clone()];
+        for layer in chain_layers(&self.all, &rendering.chain) {
+            found.push(layer.path.clone());
+            let patches = layer.facts.patches.iter().flat_map(|patch| patch.parts(files, layer.path));
+            found.extend(patches.map(|(path, ..)| path.clone()));
+        }
+        found
+    }
+
+    /// Whether a patch takes an object away, and nobody renders it then.
+    fn is_deleted(&self, files: &'f Files, rendering: &Rendering<'f>) -> bool {
+        let mut deletes = false;
+        if rendering.chain.layers.iter().any(|layer| self.deleting[*layer]) {
+            self.walk(files, &mut rendering.subject(), &rendering.chain, |step| {
+                deletes |= matches!(step, Step::Part { part, is_sure: true, .. } if part.is_deleting());
+            });
+        }
+        deletes
+    }
+}
+
+/// The workloads of every file as they are rendered, and the namespaces that the objects of other files end in.
+pub(super) fn renderings<'f>(
+    files: &'f Files,
+    kustomizations: &mut Kustomizations<'f>,
+    is_template: impl Fn(&str) -> bool,
+) -> (Vec<Rendering<'f>>, BTreeMap<&'f Arc<str>, Vec<Chain>>) {
+    let (mut found, mut of_releases, mut count) = (Vec::new(), BTreeMap::new(), 0);
+    for (path, facts) in files {
+        // Their images may come from patches, if they are no patches themselves.
+        let partial = kustomizations.of_file.get(&**path).map_or(&[][..], |_| &facts.partial);
+        let workloads = || facts.manifests.workloads.iter().chain(partial);
+        let count_of_workloads = facts.manifests.workloads.len() + partial.len();
+        if count_of_workloads == 0 && facts.releases.is_empty() || is_template(path) {
+            continue;
+        }
+        let chains = kustomizations.chains(path);
+        // Each image of a release is kept for each way, too.
+        let of_release = facts.releases.iter().map(|release| 1 + release.values.len() + release.images.len());
+        count += chains.len() * (count_of_workloads + of_release.sum::<usize>());
+        if count > MAX_CHAINS || kustomizations.too_many.is_some() {
+            kustomizations.too_many.get_or_insert_with(|| path.to_string());
+            return (Vec::new(), BTreeMap::new());
+        }
+        for workload in workloads() {
+            for chain in &chains {
+                let own = &workload.workload.id;
+                let (namespace, name) = kustomizations.renamed(chain, &own.namespace, &own.name);
+                let id = WorkloadId { kind: own.kind.clone(), namespace, name };
+                let rendering = Rendering { path, found: workload, chain: chain.clone(), id };
+                if !kustomizations.is_deleted(files, &rendering) {
+                    found.push(rendering);
+                }
+            }
+        }
+        if !facts.releases.is_empty() {
+            of_releases.insert(path, chains);
+        }
+    }
+    (found, of_releases)
+}

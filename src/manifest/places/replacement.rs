@@ -1,0 +1,143 @@
+//! The `replacements` of a kustomization: which fields they set. What they put there is not followed.
+
+use std::sync::Arc;
+
+use super::{
+    super::{
+        ManifestError,
+        read::{get, text},
+        tree::{Id, Kind, Tree},
+    },
+    Files,
+    cell::Source,
+    kustomization::{Kustomization, mappings},
+    names::{folder, join},
+    patch::Named,
+    select::Target,
+    subject::Subject,
+};
+use crate::domain::workload::KindSpec;
+
+/// Why it is not known what an object is after a replacement.
+pub(super) const REPLACED: &str = "a replacement sets this image, or what the workload is called or asked for, and is not \
+     followed: set that by a patch or an entry of `images`";
+
+/// A replacement.
+#[derive(Debug)]
+pub(super) struct Replacement {
+    pub(super) line: usize,
+    /// The file that it stands in, if that is another one.
+    pub(super) file: Option<Box<str>>,
+    targets: Vec<Fields>,
+}
+
+/// Fields of some objects.
+#[derive(Debug)]
+struct Fields {
+    of: Target,
+    /// `spec.template.spec.containers.[name=web].image`
+    paths: Vec<Box<str>>,
+}
+
+/// The replacements of a list, or the one that a mapping is.
+pub(super) fn replacements(source: &Source, node: Id) -> Result<Vec<Replacement>, ManifestError> {
+    let tree = source.tree;
+    match tree.node(node).kind {
+        Kind::Mapping if has_targets(tree, node) => Ok(vec![Replacement::read(source, node)?]),
+        Kind::Sequence => mappings(tree, node).map(|item| Replacement::read(source, item)).collect(),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Whether a mapping is a replacement.
+pub(super) fn has_targets(tree: &Tree, node: Id) -> bool {
+    tree.entries_of(node).any(|(key, _)| tree.scalar(key) == Some("targets"))
+}
+
+impl Replacement {
+    fn read(source: &Source, item: Id) -> Result<Self, ManifestError> {
+        let tree = source.tree;
+        let mut targets = Vec::new();
+        let list = get(tree, item, "targets", Kind::Sequence)?;
+        for target in list.into_iter().flat_map(|list| mappings(tree, list)) {
+            let Some(select) = get(tree, target, "select", Kind::Mapping)? else { continue };
+            let paths = get(tree, target, "fieldPaths", Kind::Sequence)?;
+            let paths = paths.into_iter().flat_map(|paths| tree.children(paths));
+            let mut paths: Vec<Box<str>> = paths.filter_map(|path| Some(tree.scalar(path)?.into())).collect();
+            if paths.is_empty() {
+                paths.push("metadata.name".into());
+            }
+            targets.push(Fields { of: Target::read(tree, select)?, paths });
+        }
+        Ok(Self { line: source.line(item), file: text(tree, item, "path")?.map(Box::from), targets })
+    }
+
+    /// The fields that it may set of an object.
+    fn fields(&self, subject: &Subject) -> impl Iterator<Item = &str> {
+        let mine = self.targets.iter().filter(|fields| fields.of.may_have_selected(subject));
+        mine.flat_map(|fields| fields.paths.iter().map(|path| &**path))
+    }
+
+    /// Whether it may set what an object is called, or what its annotations ask for.
+    pub(super) fn sets_head(&self, subject: &Subject) -> bool {
+        self.fields(subject).any(|path| match path.split_once('.').map_or((path, ""), |(first, rest)| (first, rest)) {
+            ("kind" | "apiVersion", _) => true,
+            ("metadata", rest) => match rest.split_once('.') {
+                Some(("annotations", key)) => ["supercargo", "keel", "*"].iter().any(|word| key.contains(word)),
+                Some(_) => false,
+                None => !rest.starts_with("labels"),
+            },
+            _ => false,
+        })
+    }
+
+    /// Whether it may set values of a release.
+    pub(super) fn sets_values(&self, subject: &Subject) -> bool {
+        self.fields(subject).any(|path| {
+            let mut steps = path.split('.');
+            steps.next() == Some("spec") && matches!(steps.next(), None | Some("values" | "source" | "sources" | "*"))
+        })
+    }
+
+    /// Whether it may set the image of a container, which is item `index` of its list.
+    pub(super) fn sets_image(&self, subject: &Subject, spec: &KindSpec, one: Named<'_>, index: Option<usize>) -> bool {
+        let list = format!("{}/{}", spec.pod_spec, if one.init { "initContainers" } else { "containers" });
+        let list: Vec<&str> = list.split('/').skip(1).collect();
+        self.fields(subject).any(|path| {
+            let steps: Vec<&str> = path.split('.').collect();
+            let is_same = |(own, step): (&&str, &&str)| own == step || *step == "*";
+            if !list.iter().zip(&steps).all(is_same) {
+                return false;
+            }
+            match steps.get(list.len()..) {
+                // All of the list, or of what it stands in.
+                None | Some([]) => true,
+                Some([item, rest @ ..]) => is_item(item, one, index) && matches!(rest, [] | ["image" | "name" | "*"]),
+            }
+        })
+    }
+}
+
+/// Whether a step may mean a container.
+fn is_item(step: &str, one: Named<'_>, index: Option<usize>) -> bool {
+    match (step.parse::<usize>(), step.strip_prefix("[name=")) {
+        (Ok(own), _) => Some(own) == index,
+        (_, Some(name)) => name.trim_end_matches(']') == one.name,
+        _ => true,
+    }
+}
+
+/// The replacements of a kustomization, those of its files too, each with its file.
+pub(super) fn of_kustomization<'f>(
+    files: &'f Files,
+    path: &'f Arc<str>,
+    facts: &'f Kustomization,
+) -> impl Iterator<Item = (&'f Arc<str>, &'f Replacement)> {
+    facts.replacements.iter().flat_map(move |replacement| {
+        let file = replacement.file.as_ref().and_then(|file| join(folder(path), file));
+        let file = file.and_then(|file| files.get_key_value(&*file));
+        let of_file =
+            file.into_iter().flat_map(|(path, facts)| facts.replacements.iter().map(move |each| (path, each)));
+        std::iter::once((path, replacement)).chain(of_file)
+    })
+}
