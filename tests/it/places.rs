@@ -595,7 +595,13 @@ fn kustomize_renders_the_edited_trees_with_other_images_only() {
     assert!(changed >= 30, "{changed}");
 }
 
-/// The workloads of a folder as `kubectl kustomize` renders them, each as `namespace/name image ours`.
+fn sorted(images: impl Iterator<Item = String>) -> String {
+    let mut images: Vec<String> = images.collect();
+    images.sort();
+    images.join(",")
+}
+
+/// The workloads of a folder as `kubectl kustomize` renders them, each as `namespace/name images ours`.
 fn kustomized(texts: &Texts, folder: &str) -> Vec<String> {
     let root = tempfile::tempdir().unwrap();
     for (path, text) in texts {
@@ -611,7 +617,9 @@ fn kustomized(texts: &Texts, folder: &str) -> Vec<String> {
         let annotations = metadata["annotations"].as_object().into_iter().flatten();
         let ours = annotations.filter(|(key, _)| key.starts_with("supercargo.dev/"));
         let ours: Vec<String> = ours.map(|(key, value)| format!("{key}={}", value.as_str().unwrap())).collect();
-        let image = spec["containers"][0]["image"].as_str().unwrap();
+        let containers = spec["containers"].as_array().into_iter().flatten();
+        let images = containers.map(|c| format!("{}={}", c["name"].as_str().unwrap(), c["image"].as_str().unwrap()));
+        let image = sorted(images);
         format!("{}/{} {image} {}", word("namespace"), word("name"), ours.join(",")).trim_end().to_owned()
     };
     let mut found: Vec<String> = text.split("\n---\n").map(read).collect();
@@ -626,7 +634,7 @@ fn as_read(texts: &Texts) -> Vec<String> {
     let workload = |(workload, ..): &(Workload, Arc<str>, usize)| {
         let id = &workload.id;
         let ours: Vec<String> = workload.annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let image = &workload.containers[0].image;
+        let image = sorted(workload.containers.iter().map(|c| format!("{}={}", c.name, c.image)));
         format!("{}/{} {image} {}", id.namespace, id.name, ours.join(",")).trim_end().to_owned()
     };
     let mut found: Vec<String> = rendered.workloads.iter().map(workload).collect();
@@ -736,6 +744,67 @@ const HEAD: &str = "    apiVersion: apps/v1\n    kind: Deployment\n";
 fn an_overlay_sets_annotations(#[case] kustomization: &str) {
     let texts = annotated(kustomization);
     assert_eq!(as_read(&texts), kustomized(&texts, "prod"));
+}
+
+/// A Deployment of two containers under a kustomization, which may delete it, or replace, move and name containers.
+fn of_two(kustomization: &str) -> Texts {
+    let web = deployment("web", ", annotations: {supercargo.dev/policy: minor}")
+        .replace("[{name: c", "[{name: d, image: 'httpd:2.4'}, {name: c");
+    let patch = |spec: &str| format!("{{{HEAD_OF_WEB}, spec: {{template: {{spec: {spec}}}}}}}\n");
+    let files = [
+        ("base/web.yaml", web),
+        ("base/kept.yaml", deployment("kept", "")),
+        ("base/kustomization.yaml", "resources: [web.yaml, kept.yaml]\n".to_owned()),
+        ("prod/env.yaml", patch("{containers: [{name: c, env: []}]}")),
+        ("prod/kustomization.yaml", format!("resources: [../base]\n{kustomization}")),
+    ];
+    let is_used = |(path, _): &(&str, String)| !path.ends_with("env.yaml") || kustomization.contains("env.yaml");
+    files.into_iter().filter(is_used).map(|(path, text)| (path.into(), text.into_bytes())).collect()
+}
+
+const HEAD_OF_WEB: &str = "apiVersion: apps/v1, kind: Deployment, metadata: {name: web}";
+const FIRST: &str = "- target: {name: web}\n  patch: |-\n    - op: replace\n      path: \
+     /spec/template/spec/containers/0/image\n      value: nginx:1.20\n";
+
+/// What Kustomize makes of a patch's directives, and of other things that people seldom write.
+#[rstest::rstest]
+#[case::a_deleted_object(&format!("patches:\n- patch: '{{{HEAD_OF_WEB}, $patch: delete}}'\n"))]
+#[case::an_object_to_replace(&format!("patches:\n- patch: '{{{HEAD_OF_WEB}, $patch: replace, spec: {{replicas: 2}}}}'\n"))]
+#[case::an_item_to_replace(&format!("patches:\n- patch: '{{{HEAD_OF_WEB}, spec: {{template: {{spec: {{containers: [{{name: d, image: x, $patch: replace}}]}}}}}}}}'\n"))]
+#[case::a_list_to_replace(&format!("patches:\n- patch: '{{{HEAD_OF_WEB}, spec: {{template: {{spec: {{containers: [{{name: c, image: \"nginx:1.21\"}}, {{$patch: replace}}]}}}}}}}}'\n"))]
+#[case::a_pod_to_replace(&format!("patches:\n- patch: '{{{HEAD_OF_WEB}, spec: {{template: {{spec: {{$patch: replace, containers: [{{name: c, image: \"nginx:1.21\"}}]}}}}}}}}'\n"))]
+#[case::a_patch_without_an_image(&format!("patches:\n- path: env.yaml\n{FIRST}"))]
+#[case::a_moved_item(&format!("patches:\n- target: {{name: web}}\n  patch: |-\n    - op: move\n      from: /spec/template/spec/containers/1\n      path: /spec/template/spec/containers/0\n{FIRST}"))]
+#[case::null_is_a_text_with_a_target(
+    "patches:\n- target: {name: web}\n  patch: '{apiVersion: apps/v1, kind: Deployment, metadata: {name: x, annotations: {supercargo.dev/policy: null}}}'\n"
+)]
+#[case::null_removes_without_one(
+    "patches:\n- patch: '{apiVersion: apps/v1, kind: Deployment, metadata: {name: web, annotations: {supercargo.dev/policy: null}}}'\n"
+)]
+#[case::a_patch_on_one_line(&format!("patchesStrategicMerge:\n- '{{{HEAD_OF_WEB}, spec: {{template: {{spec: {{containers: [{{name: d, image: x}}]}}}}}}}}'\n"))]
+#[case::a_suffix_counts_twice("images: [{name: httpd, tagSuffix: -x}]\n")]
+fn directives_do_what_kustomize_makes_of_them(#[case] kustomization: &str) {
+    let texts = of_two(kustomization);
+    assert_eq!(as_read(&texts), kustomized(&texts, "prod"));
+}
+
+/// A replacement may set an image to what is not followed.
+#[rstest::rstest]
+#[case("spec.template.spec.containers.[name=c].image", false)]
+#[case("spec.template.spec.containers.1.image", false)]
+#[case("spec.template.spec.containers.*.image", false)]
+#[case("spec.template", false)]
+#[case("metadata.annotations.[supercargo.dev/policy]", false)]
+#[case("metadata.annotations.other", true)]
+#[case("spec.template.spec.containers.[name=d].image", true)]
+#[case("spec.template.spec.containers.1.env.0.value", true)]
+fn what_a_replacement_may_set_is_not_edited(#[case] path: &str, #[case] edited: bool) {
+    let target = format!("{{select: {{kind: Deployment, name: web}}, fieldPaths: ['{path}']}}");
+    let source = "{kind: Deployment, name: kept, fieldPath: metadata.name}";
+    let texts = of_two(&format!("namespace: a\nreplacements:\n- {{source: {source}, targets: [{target}]}}\n"));
+    let found = places::locate(&facts(&texts), &wanted("a", "web", "nginx:1.26"), &Options::default());
+    assert_eq!(found.is_ok(), edited, "{found:?}");
+    assert!(edited || found.unwrap_err().to_string().starts_with("prod/kustomization.yaml:4: a replacement sets"));
 }
 
 const BROKEN: &str =

@@ -162,9 +162,10 @@ async fn a_place_of_two_workloads_of_a_cluster_waits_until_both_wish_the_same() 
 async fn an_edit_after_which_another_image_would_be_rendered_is_not_made() {
     let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
     let host = &registry.host;
-    let web = super::alone::deployment("web", "web:1.0.0");
-    // The entry is for that very tag: with another one in the manifest it would no longer give it the name.
-    let layer = format!("resources: [web.yaml]\nimages: [{{name: 'web:1.0.0', newName: {host}/team/web}}]\n");
+    let web = super::alone::deployment("web", &format!("{host}/team/web:1.0.0"));
+    // The entry is for the tag that the manifest is to have, and gives it another name.
+    let layer =
+        format!("resources: [web.yaml]\nimages: [{{name: '{host}/team/web:1.1.0', newName: {host}/team/api}}]\n");
     let files = [("web.yaml", web.as_bytes()), ("kustomization.yaml", layer.as_bytes())];
     let repo = server.create("deploy", &files);
     registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
