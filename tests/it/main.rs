@@ -20,6 +20,7 @@ mod gitea;
 mod guards;
 mod hostile;
 mod keel;
+mod kustomize;
 mod migrate;
 mod neighbours;
 mod operator;

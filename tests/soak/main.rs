@@ -8,7 +8,7 @@ mod siege;
 
 use std::time::Duration;
 
-use support::{commits, kills};
+use support::{commits, kills, trees};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_kills_lose_no_update_and_make_none_twice() {
@@ -45,4 +45,10 @@ async fn a_siege_leaves_a_neighbour_served() {
         assert!(outcome.pushes > 0 && outcome.p99 <= Duration::from_secs(1), "{what}: {outcome:?}");
         assert_eq!(outcome.probes_missed, 0, "{what}: {outcome:?}");
     }
+}
+
+/// As released: `cargo test --release --test soak -- --nocapture trees`.
+#[tokio::test(flavor = "multi_thread")]
+async fn trees_20000_of_kustomizations_render_exactly_the_wanted_images() {
+    trees::check(20_000, kills::seed()).await.hold();
 }

@@ -22,6 +22,7 @@ pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod tls;
 pub(crate) mod token_server;
+pub(crate) mod trees;
 
 /// The cache folder of the real servers (`tests/stack/build`): `$SUPERCARGO_STACK`, else under the user's cache.
 #[expect(clippy::disallowed_methods, reason = "the tests' own environment, not the program's")]

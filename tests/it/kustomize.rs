@@ -1,0 +1,8 @@
+//! Random trees of kustomizations, as Kustomize builds them before and after an edit.
+
+use crate::support::{kills, trees};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trees_render_exactly_the_wanted_images_after_each_edit() {
+    trees::check(500, kills::seed()).await.hold();
+}
