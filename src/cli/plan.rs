@@ -105,6 +105,7 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
         let plans = indices.iter().filter_map(|&index| assessments[index].plan.clone()).collect();
         match target.preview(plans).await {
             Ok(found) => {
+                failed |= found.iter().flat_map(|found| found.as_ref().err()).any(is_failure);
                 let refused: Vec<Reason> = found.iter().filter_map(|found| found.as_ref().err().cloned()).collect();
                 tell_others(assessments.iter_mut().flat_map(|assessment| &mut assessment.reports), &refused);
                 for (index, found) in indices.into_iter().zip(found) {
@@ -118,6 +119,11 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
         }
     }
     Ok(failed)
+}
+
+/// Whether a forge could not be asked.
+fn is_failure(reason: &Reason) -> bool {
+    matches!(reason.code, Code::WriteFailed | Code::GitRefused)
 }
 
 /// Says in the rows of others what stands in the way of an update because of them.
@@ -145,7 +151,7 @@ pub(super) fn show(row: &mut Report, target: &str, found: &Result<Places, Reason
             row.reasons.insert(0, Reason::new(Code::GitEdit, message));
         }
         Err(reason) => {
-            row.decision = Verdict::Blocked;
+            row.decision = if reason.code == Code::WriteFailed { Verdict::Problem } else { Verdict::Blocked };
             row.reasons.insert(0, reason.clone());
         }
     }

@@ -1,9 +1,16 @@
-//! What the forge tells of a group's request before anything is done, and what people have decided by it.
+//! What the forge tells of a group's request before anything is done, what people have decided by it, and what that
+//! leaves to do.
+
+use std::sync::Arc;
 
 use super::{
+    branch::Tip,
     find::{Asked, Finding},
     forges::{Request, RequestState},
-    proposal::{Marks, Memo, mark},
+    history::brought,
+    proposal::{Marks, Memo, mark, namespace},
+    request::{Requests, Trouble, branch_of},
+    target::{Target, Work},
 };
 use crate::domain::{
     reason::{Code, Reason},
@@ -17,7 +24,7 @@ pub(super) struct Known {
     /// The newest one, whatever became of it.
     url: String,
     /// The end of its branch when it was merged.
-    pub(super) merged_at: Option<String>,
+    merged_at: Option<String>,
     /// Changes that the newest one holds, if it is open, refuses, if it was closed, or brought, if it was merged.
     holds: Marks,
     closed: Marks,
@@ -27,7 +34,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn new(newest: Option<Request>) -> Self {
+    fn new(newest: Option<Request>) -> Self {
         let Some(newest) = newest else { return Self::default() };
         let Memo { holds, refused, .. } = Memo::read(&newest.body);
         let mut known = Self { url: newest.url.clone(), refused, ..Self::default() };
@@ -44,7 +51,7 @@ impl Known {
 
     /// Whether a change of a branch's commit is what we put there: the request says so too, and it changes no more of
     /// an image than we ever do.
-    pub(super) fn trusts(&self, held: &Asked) -> bool {
+    fn trusts(&self, held: &Asked) -> bool {
         let Update { workload, changes, .. } = &held.update;
         let is_ours = |change: &Change| {
             self.holds.contains(&mark(workload, change)) && change.from.repository == change.to.repository
@@ -53,8 +60,89 @@ impl Known {
     }
 }
 
+/// What is known of a group's request, and where its updates stand, before anything is done.
+pub(super) struct Heard {
+    /// The base branch's commit.
+    pub(super) head: String,
+    pub(super) known: Known,
+    /// The end of the request's branch.
+    pub(super) tip: Option<Tip>,
+    /// What that commit brings, if it is ours.
+    pub(super) held: Vec<Asked>,
+    /// What was asked for, then the rest of what the open request holds.
+    pub(super) all: Arc<Vec<Asked>>,
+    /// Where each of these stands.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Asks the forge and Git about the updates of one group. Nothing is changed there.
+pub(super) async fn hear(
+    target: &Target,
+    requests: &Requests,
+    work: &mut Work,
+    asked: &[Asked],
+) -> Result<Heard, Trouble> {
+    let (write, group) =
+        asked.first().map(|one| (one.update.write.clone(), one.update.group.clone())).unwrap_or_default();
+    let branch = branch_of(&target.settings.name, group.as_ref());
+    // Before the base branch is read, so that what was merged is there.
+    let newest = requests.forge.find(&branch).await?;
+    if let Some(newest) = &newest {
+        if !work.merged.listed.contains(&branch) {
+            requests.forge.merged(&branch).await?.iter().for_each(|merged| work.merged.note(merged));
+            work.merged.listed.insert(branch.clone());
+        }
+        work.merged.note(newest);
+    }
+    let known = Known::new(newest);
+    let namespaces = known.open.as_ref().map(|open| Memo::read(&open.body).namespaces);
+    let mut within = namespaces.clone().unwrap_or_default();
+    work.open.saw(&branch, namespaces);
+    let head = target.read(work).await?;
+    let tip = work.mirror.tip(&branch).await?;
+    // What somebody has amended is no longer ours.
+    let held = tip
+        .as_ref()
+        .filter(|tip| tip.is_own)
+        .map(|tip| brought(&tip.message, &write, group.as_ref(), target.clock.now()));
+    let held = held.unwrap_or_default();
+
+    let mut all: Vec<Asked> = asked.iter().map(|one| without_refused(one, &known.refused)).collect();
+    if known.open.is_some() {
+        let is_asked = |held: &Asked| asked.iter().any(|asked| asked.update.workload == held.update.workload);
+        let ours: Vec<&Asked> = held.iter().filter(|held| known.trusts(held)).collect();
+        within.extend(ours.iter().map(|held| namespace(held)));
+        all.extend(ours.into_iter().filter(|held| !is_asked(held)).cloned());
+    }
+    let all = Arc::new(all);
+    let found = target.locate(work, &head, &all).await?;
+    let mut findings: Vec<Finding> =
+        found.into_iter().zip(&*all).map(|(finding, one)| unless_decided(finding, one, &known)).collect();
+    if group.is_some() {
+        findings = work.open.limited(target, requests, &branch, &all, findings, &within).await?;
+    }
+    if let Some(reason) = in_the_way(&branch, tip.as_ref(), &held, &known) {
+        for finding in findings.iter_mut().filter(|finding| matches!(finding, Finding::Edits(..))) {
+            *finding = Finding::Blocked(reason.clone());
+        }
+    }
+    Ok(Heard { head, known, tip, held, all, findings })
+}
+
+/// Why the branch is left alone, if somebody else uses it.
+fn in_the_way(branch: &str, tip: Option<&Tip>, held: &[Asked], known: &Known) -> Option<Reason> {
+    let tip = tip.filter(|tip| held.is_empty() && known.merged_at.as_ref() != Some(&tip.commit))?;
+    let short: String = tip.commit.chars().take(12).collect();
+    let why = format!(
+        "the branch {branch} ends in commit {short}, which is left alone, as by its author, its committer or its \
+         signature it is of somebody else: merge it, or delete the branch (a request that is closed by that refuses \
+         what it holds)"
+    );
+    Some(Reason::new(Code::GitConflict, why))
+}
+
 /// An update without what people refused; as it is where they refused all of it.
-pub(super) fn without_refused(asked: &Asked, refused: &Marks) -> Asked {
+fn without_refused(asked: &Asked, refused: &Marks) -> Asked {
     let Asked { update, instance, sources, wishes } = asked;
     let is_refused: Vec<bool> =
         update.changes.iter().map(|change| refused.contains(&mark(&update.workload, change))).collect();
@@ -75,7 +163,7 @@ fn retained<T: Clone>(all: &[T], keep: impl Fn(usize) -> bool) -> Vec<T> {
 }
 
 /// What people refused, and what they merged and somebody moved back, is not proposed again.
-pub(super) fn unless_decided(finding: Finding, asked: &Asked, known: &Known) -> Finding {
+fn unless_decided(finding: Finding, asked: &Asked, known: &Known) -> Finding {
     let (update, url) = (&asked.update, &known.url);
     let Finding::Edits(_, places) = &finding else { return finding };
     let first = |marks: &Marks| {

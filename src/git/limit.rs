@@ -36,11 +36,22 @@ pub(super) struct Open {
     requests: BTreeMap<String, Marks>,
     /// What has to wait at a branch, all of it, since the last of these requests ended.
     waiting: BTreeMap<String, Marks>,
+    /// Whether the forge is asked once only.
+    is_foreseen: bool,
 }
 
 impl Open {
-    /// Takes in the namespaces of a branch's open request; none if there is no such request.
+    /// For a preview: what it would open counts until it ends, though the forge has no such request.
+    pub(super) fn foreseen() -> Self {
+        Self { is_foreseen: true, ..Self::default() }
+    }
+
+    /// Takes in the namespaces of a branch's open request; none if there is no such request. Those without a group count
+    /// for nobody.
     pub(super) fn saw(&mut self, branch: &str, namespaces: Option<Marks>) {
+        if branch.split('/').nth(2) != Some(GROUPS) {
+            return;
+        }
         let now = namespaces.clone().unwrap_or_default();
         let before = match namespaces {
             Some(namespaces) => self.requests.insert(branch.to_owned(), namespaces),
@@ -105,7 +116,7 @@ impl Open {
     /// Asks the forge, if that was long ago.
     async fn list(&mut self, target: &Target, requests: &Requests) -> Result<(), ForgeError> {
         let now = target.clock.monotonic();
-        if self.listed.is_some_and(|at| now < at + FRESH) {
+        if self.listed.is_some_and(|at| self.is_foreseen || now < at + FRESH) {
             return Ok(());
         }
         let open = requests.forge.open_from(&format!("supercargo/{}/{GROUPS}/", target.settings.name)).await?;

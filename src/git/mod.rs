@@ -18,9 +18,10 @@
 //! | `own` | which commits are ours: by author, committer and signature |
 //! | `origin` | what changed in the sources of images, for what a request says |
 //! | `proposal` | what a request says, and what it notes for us |
-//! | `known` | what the forge tells of a request, and what people decided by it |
+//! | `known` | what the forge tells of a request, what people decided by it, and what that leaves to do |
 //! | `limit` | how many requests of groups a namespace has open |
 //! | `request` | one request for a target and a group |
+//! | `preview` | what a target would do, with nothing sent |
 //! | `repository` | where there is no cluster: the workloads of the branch |
 //! | `target` | plans in, one commit out: locate, edit, push, and again if somebody was quicker |
 
@@ -42,6 +43,7 @@ mod objects;
 mod origin;
 mod own;
 mod poke;
+mod preview;
 mod proposal;
 mod repository;
 mod request;

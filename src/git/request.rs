@@ -8,13 +8,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{
     branch::Tip,
     command::GitError,
-    find::{Asked, Finding},
+    find::{Asked, Finding, Places},
     forges::{Forge, ForgeError, NewRequest, RequestState, text},
-    history::{INSTANCE, brought, word},
-    known::{Known, unless_decided, without_refused},
+    history::{INSTANCE, word},
+    known::{Heard, Known, hear},
     mirror::Pushed,
     origin,
-    proposal::{Memo, body, marks, namespace},
+    proposal::{Memo, body, marks},
     settings::RequestSettings,
     target::{Edits, Target, Work},
 };
@@ -63,7 +63,7 @@ impl From<ForgeError> for Trouble {
 pub(super) const GROUPS: &str = "group";
 
 /// The branch of a group's request.
-fn branch_of(target: &str, group: Option<&Arc<str>>) -> String {
+pub(super) fn branch_of(target: &str, group: Option<&Arc<str>>) -> String {
     match group {
         // A name of git's cannot be a folder of others too.
         None => format!("supercargo/{target}/updates"),
@@ -79,58 +79,16 @@ pub(super) async fn round(
     asked: &[Asked],
 ) -> Result<Option<Vec<Outcome>>, Trouble> {
     let Some(first) = asked.first() else { return Ok(Some(Vec::new())) };
-    let (write, group) = (first.update.write.clone(), first.update.group.clone());
-    let branch = branch_of(&target.settings.name, group.as_ref());
+    let branch = branch_of(&target.settings.name, first.update.group.as_ref());
     if let Some(outcomes) = work.open.waits(target, requests, &branch, asked).await? {
         return Ok(Some(outcomes));
     }
-    // Before the base branch is read, so that what was merged is there.
-    let newest = requests.forge.find(&branch).await?;
-    if let Some(newest) = &newest {
-        if !work.merged.listed.contains(&branch) {
-            requests.forge.merged(&branch).await?.iter().for_each(|merged| work.merged.note(merged));
-            work.merged.listed.insert(branch.clone());
-        }
-        work.merged.note(newest);
-    }
-    let known = Known::new(newest);
-    let namespaces = known.open.as_ref().map(|open| Memo::read(&open.body).namespaces);
-    let mut within = namespaces.clone().unwrap_or_default();
-    work.open.saw(&branch, namespaces);
-    let head = target.read(work).await?;
-    let tip = work.mirror.tip(&branch).await?;
-    // What somebody has amended is no longer ours.
-    let held = tip
-        .as_ref()
-        .filter(|tip| tip.is_own)
-        .map(|tip| brought(&tip.message, &write, group.as_ref(), target.clock.now()));
-    let held = held.unwrap_or_default();
-
-    let mut all: Vec<Asked> = asked.iter().map(|one| without_refused(one, &known.refused)).collect();
-    if known.open.is_some() {
-        let is_asked = |held: &Asked| asked.iter().any(|asked| asked.update.workload == held.update.workload);
-        let ours: Vec<&Asked> = held.iter().filter(|held| known.trusts(held)).collect();
-        within.extend(ours.iter().map(|held| namespace(held)));
-        all.extend(ours.into_iter().filter(|held| !is_asked(held)).cloned());
-    }
-    let all = Arc::new(all);
-    let found = target.locate(work, &head, &all).await?;
-    let mut findings: Vec<Finding> =
-        found.into_iter().zip(&*all).map(|(finding, one)| unless_decided(finding, one, &known)).collect();
-    if group.is_some() {
-        findings = work.open.limited(target, requests, &branch, &all, findings, &within).await?;
-    }
-    let Edits { findings, edited, refused: wrong, .. } = target.edit(work, findings).await?;
-
-    let (mut wanted, mut places): (Vec<Asked>, Vec<Vec<String>>) = (Vec::new(), Vec::new());
-    for (at, (one, finding)) in all.iter().zip(&findings).enumerate() {
-        if let Finding::Edits(_, found) = finding
-            && !wrong.contains_key(&at)
-        {
-            wanted.push(one.clone());
-            places.push(found.all().into_iter().map(str::to_owned).collect());
-        }
-    }
+    let Heard { head, known, tip, held, all, findings } = hear(target, requests, work, asked).await?;
+    let edits = target.edit(work, findings).await?;
+    let wanted: Vec<Asked> = edits.made().map(|(at, _)| all[at].clone()).collect();
+    let place = |(_, found): (_, &Places)| found.all().into_iter().map(str::to_owned).collect();
+    let places: Vec<Vec<String>> = edits.made().map(place).collect();
+    let Edits { findings, edited, refused: wrong, .. } = edits;
     let brought = if wanted.is_empty() {
         if let Some(open) = &known.open
             && findings.iter().all(|finding| matches!(finding, Finding::There(_)))
@@ -150,7 +108,7 @@ pub(super) async fn round(
     for (at, finding) in findings.into_iter().enumerate().take(asked.len()) {
         let outcome = match (finding, wrong.get(&at), &brought) {
             (_, _, Brought::Overtaken) => return Ok(None),
-            (_, Some(why), _) => Outcome::Blocked(Reason::new(Code::GitConflict, format!("{}: {why}", target.place()))),
+            (_, Some(why), _) => Outcome::Blocked(target.misfit(why)),
             (Finding::Blocked(reason), ..) => Outcome::Blocked(reason),
             (Finding::There(places), ..) => {
                 let message = format!("{} has it ({places})", target.place());
@@ -211,16 +169,6 @@ async fn propose(
     let mut message = target.settings.message.message(&updates);
     let mut pushed = None;
     if !is_there {
-        let is_merged = |tip: &&Tip| known.merged_at.as_ref() == Some(&tip.commit);
-        if let Some(tip) = tip.filter(|tip| held.is_empty() && !is_merged(tip)) {
-            let short: String = tip.commit.chars().take(12).collect();
-            let why = format!(
-                "the branch {branch} ends in commit {short}, which is left alone, as by its author, its committer or its \
-                 signature it is of somebody else: merge it, or delete the branch (a request that is closed by that \
-                 refuses what it holds)"
-            );
-            return Ok(Brought::InTheWay(Reason::new(Code::GitConflict, why)));
-        }
         for one in wanted {
             if let Some(instance) = &one.instance {
                 let workload = one.update.workload.to_string();

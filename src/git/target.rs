@@ -38,9 +38,9 @@ const ROUNDS: u32 = 10;
 pub struct Target {
     pub(super) settings: Arc<Settings>,
     pub(super) clock: Arc<dyn Clock>,
-    requests: Option<Requests>,
+    pub(super) requests: Option<Requests>,
     pushed: Notify,
-    work: Mutex<Work>,
+    pub(super) work: Mutex<Work>,
 }
 
 pub(super) struct Work {
@@ -63,6 +63,16 @@ pub(super) struct Edits {
     pub(super) edited: Edited,
     /// Why an update's files are left alone.
     pub(super) refused: BTreeMap<usize, String>,
+}
+
+impl Edits {
+    /// The updates whose edits are made, and where.
+    pub(super) fn made(&self) -> impl Iterator<Item = (usize, &Places)> {
+        self.findings.iter().enumerate().filter_map(|(index, finding)| match finding {
+            Finding::Edits(_, places) if !self.refused.contains_key(&index) => Some((index, places)),
+            _ => None,
+        })
+    }
 }
 
 impl std::fmt::Debug for Target {
@@ -119,18 +129,6 @@ impl Target {
         self.pushed.notified().await;
     }
 
-    /// Where each plan would be written, as `file:line`, or why it would not be. Nothing is changed.
-    pub async fn preview(&self, plans: Vec<Plan<Approved>>) -> Result<Vec<Result<Places, Reason>>, String> {
-        let mut work = self.work.lock().await;
-        let found = self.look(&mut work, &Arc::new(plans.iter().map(Asked::from).collect())).await;
-        let (_, findings) = found.map_err(|error| format!("{}: {error}", self.place()))?;
-        let shown = |finding| match finding {
-            Finding::There(places) | Finding::Edits(_, places) => Ok(places),
-            Finding::Blocked(reason) => Err(reason),
-        };
-        Ok(findings.into_iter().map(shown).collect())
-    }
-
     async fn write(&self, plans: Vec<Plan<Approved>>) -> Vec<Outcome> {
         let mut work = self.work.lock().await;
         let asked: Vec<Asked> = plans.iter().map(Asked::from).collect();
@@ -153,10 +151,7 @@ impl Target {
             let ended = match (by_request, &self.requests) {
                 (false, _) => self.round(work, asked).await.map_err(Trouble::from),
                 (true, Some(requests)) => request::round(self, requests, work, asked).await,
-                (true, None) => {
-                    let why = format!("the Git target {} makes no requests: give it a forge", self.settings.name);
-                    return vec![Outcome::Failed(why); asked.len()];
-                }
+                (true, None) => return vec![Outcome::Failed(self.no_requests()); asked.len()],
             };
             match ended {
                 Ok(Some(outcomes)) => return outcomes,
@@ -185,7 +180,11 @@ impl Target {
     }
 
     /// The branch's commit, and where each plan stands in it.
-    async fn look(&self, work: &mut Work, asked: &Arc<Vec<Asked>>) -> Result<(String, Vec<Finding>), GitError> {
+    pub(super) async fn look(
+        &self,
+        work: &mut Work,
+        asked: &Arc<Vec<Asked>>,
+    ) -> Result<(String, Vec<Finding>), GitError> {
         let head = self.read(work).await?;
         let findings = self.locate(work, &head, asked).await?;
         Ok((head, findings))
@@ -231,11 +230,10 @@ impl Target {
     /// What happens to each plan; none if somebody pushed meanwhile.
     async fn round(&self, work: &mut Work, asked: &Arc<Vec<Asked>>) -> Result<Option<Vec<Outcome>>, GitError> {
         let (head, findings) = self.look(work, asked).await?;
-        let Edits { findings, texts, edited, refused } = self.edit(work, findings).await?;
+        let edits = self.edit(work, findings).await?;
+        let committed: Vec<usize> = edits.made().map(|(index, _)| index).collect();
+        let Edits { findings, texts, edited, refused } = edits;
         let entries = work.snapshot.entries.clone();
-        let committed: Vec<usize> = (0..findings.len())
-            .filter(|index| matches!(findings[*index], Finding::Edits(..)) && !refused.contains_key(index))
-            .collect();
         let mut commits = BTreeMap::new();
         if !edited.is_empty() {
             let steps = self.steps(&findings, &committed, edited, &entries, &texts);
@@ -292,7 +290,7 @@ impl Target {
         let short =
             |index| commits.get(&index).map(|commit| commit.chars().take(12).collect::<String>()).unwrap_or_default();
         let outcome = |(index, finding)| match (finding, refused.remove(&index)) {
-            (_, Some(why)) => Outcome::Blocked(Reason::new(Code::GitConflict, format!("{}: {why}", self.place()))),
+            (_, Some(why)) => Outcome::Blocked(self.misfit(&why)),
             (Finding::Blocked(reason), _) => Outcome::Blocked(reason),
             (Finding::There(places), _) => {
                 let message = format!("{} has it ({places})", self.place());
@@ -304,6 +302,15 @@ impl Target {
             }
         };
         findings.into_iter().enumerate().map(outcome).collect()
+    }
+
+    /// Why files are left alone whose edit went wrong.
+    pub(super) fn misfit(&self, why: &str) -> Reason {
+        Reason::new(Code::GitConflict, format!("{}: {why}", self.place()))
+    }
+
+    pub(super) fn no_requests(&self) -> String {
+        format!("the Git target {} makes no requests: give it a forge", self.settings.name)
     }
 
     pub(super) fn place(&self) -> String {

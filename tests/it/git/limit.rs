@@ -72,6 +72,14 @@ async fn codes<const N: usize>(target: &Target, wishes: [(&str, &str); N]) -> [&
     outcomes.iter().map(code).collect::<Vec<_>>().try_into().unwrap()
 }
 
+/// The codes of what would not be written.
+async fn foresee<const N: usize>(target: &Target, wishes: [(&str, &str); N]) -> [&'static str; N] {
+    let plans = wishes.iter().map(|(name, group)| approved(wish(name, group))).collect();
+    let shown = target.preview(plans).await.unwrap();
+    let codes = shown.iter().map(|shown| shown.as_ref().err().map_or("", |reason| reason.code.as_str()));
+    codes.collect::<Vec<_>>().try_into().unwrap()
+}
+
 fn branch(group: &str) -> String {
     format!("supercargo/prod/group/{group}")
 }
@@ -90,11 +98,16 @@ async fn a_namespace_has_only_so_many_requests_open_and_the_next_goes_when_one_e
     let target = |n: usize| proposer(&repo, &bot, &bot.token, folders[n].path(), two());
     let first = target(0);
     let all = [("a", "g-a"), ("b", "g-b"), ("c", "g-c"), ("d", "g-d")];
-    assert_eq!(codes(&first, all).await, ["request-open", "request-open", "request-limit", "request-limit"]);
+    let foreseen = ["", "", "request-limit", "request-limit"];
+    assert_eq!(foresee(&first, all).await, foreseen);
+    assert_eq!(repo.pulls().await.len(), 0);
     // The request without a group counts for nobody.
+    assert_eq!(codes(&first, [all[0]]).await, ["request-open"]);
     let shared = Update { group: None, ..wish("e", "") };
     assert_eq!(code(&first.apply(vec![approved(shared)]).await[0]), "request-open");
+    assert_eq!(codes(&first, all).await, ["request-open", "request-open", "request-limit", "request-limit"]);
     assert_eq!(repo.pulls().await.len(), 3);
+    assert_eq!(foresee(&target(1), all).await, foreseen);
     let again = target(1);
     assert_eq!(codes(&again, [all[2], all[3]]).await, ["request-limit", "request-limit"]);
     assert_eq!(codes(&again, [all[0], all[1]]).await, ["request-open", "request-open"]);

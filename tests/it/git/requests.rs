@@ -17,13 +17,21 @@ use supercargo::{
 };
 use tempfile::TempDir;
 
-use super::target::{approved, code, manifest, settings, target, text, update};
+use super::{
+    alone,
+    target::{approved, code, manifest, settings, target, text, update},
+};
 use crate::{
     forges::{held, settings as forge_settings},
     support::{
+        commits,
+        control_plane::{ADMIN, shared},
         eventually,
         git_server::{BareRepo, git, run},
         gitea::{self, BOT_SCOPES, Repo, User},
+        objects::{deployment, event_says},
+        operator::{Operator, supercargo},
+        registry::Registry,
     },
 };
 
@@ -196,6 +204,63 @@ async fn one_that_is_closed_unmerged_refuses_its_versions_until_newer_ones_come(
     bench.repo.commit(&[("web.yaml", Some(manifest("web", "1.2.0").as_bytes()))], "By hand").await;
     assert_eq!(bench.codes([wish("web", "1.2.0")]).await, ["committed"]);
     assert_eq!(bench.repo.pulls().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_decided_is_said_alike_by_the_operator_by_plan_and_by_a_dry_run() {
+    let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
+    let (gitea, namespace) = (gitea::shared().await, plane.namespace("pr-alike").await);
+    let image = format!("{}/team/web:1.0.0", registry.host);
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    let annotated = |name: &str| json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": "pr:prod", "supercargo.dev/group": name});
+    let file = |name: &str, tag: &str| {
+        let annotations = format!(", annotations: {}}}\nspec:", annotated(name));
+        let file = commits::manifest(&namespace, name, &image).replacen("}\nspec:", &annotations, 1);
+        (format!("apps/{name}.yaml"), file.replace(":1.0.0", tag))
+    };
+    let files = [file("closed", ":1.0.0"), file("back", ":1.0.0")];
+    let repo = gitea.repository("alike", &files.each_ref().map(|(path, text)| (&**path, text.as_bytes()))).await;
+    let bot = gitea.bot().await;
+    repo.invite(&bot).await;
+    let user = (&*bot.name, &*bot.token);
+    let config = commits::config_with(folder.path(), &namespace.name, &repo.url(), user, "  forge: gitea\n");
+    for name in ["closed", "back"] {
+        namespace.create(&deployment(name, &image, annotated(name)).to_string()).await;
+    }
+    let operator = Operator::start(plane, &commits::setup_with(&namespace, folder.path(), &config)).await;
+    eventually("two requests", async || (repo.pulls().await.len() == 2).then_some(())).await;
+    operator.process.signal("KILL");
+    let pulls = repo.pulls().await;
+    let of = |name: &str| {
+        let head = format!("supercargo/prod/group/{name}");
+        number(pulls.iter().find(|pull| pull["head"]["ref"] == *head).unwrap())
+    };
+    repo.close(of("closed")).await;
+    // Else the forge takes our commit as it is, and that tells what it set.
+    repo.commit(&[("notes", Some(b"more"))], "Note").await;
+    repo.merge(of("back"), "squash").await;
+    let (path, before) = file("back", ":1.0.0");
+    assert_eq!(text(&repo.bare("main"), &path), file("back", ":1.1.0").1);
+    repo.commit(&[(&path, Some(before.as_bytes()))], "Back").await;
+
+    let kubeconfig = plane.kubeconfig(ADMIN);
+    let args = ["plan", "-n", &namespace.name, "-o", "json", "--kubeconfig", kubeconfig.to_str().unwrap()];
+    let planned = supercargo(&[&args[..], &["--config", "config.yaml"]].concat(), folder.path());
+    let rows: Vec<Value> = serde_json::from_slice(&planned.stdout).unwrap();
+    let mut dry = alone::command(folder.path(), "prod", &["--config", "config.yaml", "--once", "--dry-run"]);
+    let dry = dry.output().unwrap();
+    let table = String::from_utf8(dry.stdout).unwrap();
+    assert_eq!(dry.status.code(), Some(0), "{table} {}", String::from_utf8_lossy(&dry.stderr));
+    let _operator = Operator::start(plane, &commits::setup_with(&namespace, folder.path(), &config)).await;
+    for (name, code) in [("closed", "request-closed"), ("back", "reverted")] {
+        let row = rows.iter().find(|row| row["workload"].to_string().contains(name)).unwrap();
+        let reason = &row["reasons"][0];
+        assert_eq!((&row["decision"], &reason["code"]), (&json!("blocked"), &json!(code)), "{row}");
+        let said = reason["message"].as_str().unwrap();
+        assert!(table.contains(said), "{said}: {table}");
+        event_says(&namespace, name, said).await;
+    }
+    assert_eq!(repo.pulls().await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,91 @@
+//! What a target would do with plans: the same reading and the same edits in memory, and nothing is sent.
+
+use std::sync::Arc;
+
+use super::{
+    command::GitError,
+    find::{Asked, Finding, Places},
+    known::{Heard, hear},
+    limit::Open,
+    proposal::Memo,
+    request::{self, Trouble, branch_of},
+    target::{Edits, Target, Work},
+};
+use crate::{
+    domain::{
+        plan::{Approved, Plan},
+        reason::{Code, Reason},
+    },
+    ports::Outcome,
+};
+
+/// Where an update would be written, or why it would not be.
+type Shown = Result<Places, Reason>;
+
+impl Target {
+    /// Where each plan would be written, as `file:line`, or why it would not be. Nothing is changed, in Git and at the
+    /// forge.
+    pub async fn preview(&self, plans: Vec<Plan<Approved>>) -> Result<Vec<Result<Places, Reason>>, String> {
+        let mut work = self.work.lock().await;
+        let asked: Vec<Asked> = plans.iter().map(Asked::from).collect();
+        let before = std::mem::replace(&mut work.open, Open::foreseen());
+        let shown = self.foresee(&mut work, &asked).await;
+        work.open = before;
+        shown.map_err(|error| format!("{}: {error}", self.place()))
+    }
+
+    async fn foresee(&self, work: &mut Work, asked: &[Asked]) -> Result<Vec<Shown>, GitError> {
+        let mut all = vec![Ok(Places::default()); asked.len()];
+        for (way, indices) in request::ways(asked) {
+            let asked: Arc<Vec<Asked>> = Arc::new(indices.iter().map(|&index| asked[index].clone()).collect());
+            let shown = match way {
+                None => {
+                    let (_, findings) = self.look(work, &asked).await?;
+                    self.shown(self.edit(work, findings).await?)
+                }
+                Some(_) => match self.foresee_request(work, &asked).await {
+                    Ok(shown) => shown,
+                    Err(Trouble::Git(error)) => return Err(error),
+                    Err(Trouble::Forge(error)) => {
+                        let reason = match request::failed(&error, &self.place()) {
+                            Outcome::Refused(why) => Reason::new(Code::GitRefused, why),
+                            _ => Reason::new(Code::WriteFailed, format!("{}: {error}", self.place())),
+                        };
+                        vec![Err(reason); asked.len()]
+                    }
+                },
+            };
+            for (index, shown) in indices.into_iter().zip(shown) {
+                all[index] = shown;
+            }
+        }
+        Ok(all)
+    }
+
+    async fn foresee_request(&self, work: &mut Work, asked: &[Asked]) -> Result<Vec<Shown>, Trouble> {
+        let (Some(requests), Some(first)) = (&self.requests, asked.first()) else {
+            return Ok(vec![Err(Reason::new(Code::WriteFailed, self.no_requests())); asked.len()]);
+        };
+        let Heard { known, all, findings, .. } = hear(self, requests, work, asked).await?;
+        let edits = self.edit(work, findings).await?;
+        // What it would open or close counts for the groups behind it.
+        let wanted: Vec<Asked> = edits.made().map(|(at, _)| all[at].clone()).collect();
+        let branch = branch_of(&self.settings.name, first.update.group.as_ref());
+        if !wanted.is_empty() {
+            work.open.saw(&branch, Some(Memo::of(&wanted, known.refused).namespaces));
+        } else if edits.findings.iter().all(|finding| matches!(finding, Finding::There(_))) {
+            work.open.saw(&branch, None);
+        }
+        Ok(self.shown(edits))
+    }
+
+    fn shown(&self, edits: Edits) -> Vec<Shown> {
+        let Edits { findings, mut refused, .. } = edits;
+        let shown = |(index, finding)| match (finding, refused.remove(&index)) {
+            (_, Some(why)) => Err(self.misfit(&why)),
+            (Finding::Blocked(reason), _) => Err(reason),
+            (Finding::There(places) | Finding::Edits(_, places), _) => Ok(places),
+        };
+        findings.into_iter().enumerate().map(shown).collect()
+    }
+}
