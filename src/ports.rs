@@ -77,8 +77,10 @@ pub enum RegistryErrorKind {
     Auth,
     /// No such repository or tag.
     NotFound,
-    /// 429 or 503 with or without Retry-After: not before this long.
+    /// 429 with or without Retry-After: not before this long.
     Limited(Duration),
+    /// 503 with or without Retry-After: not before this long.
+    Away(Duration),
     /// No connection, a timeout, a 5xx, or an answer that breaks the protocol or a limit.
     Unavailable,
     /// An address or a redirect that is not to be followed.
@@ -96,10 +98,18 @@ impl RegistryErrorKind {
             Self::Auth => Code::RegistryAuth,
             Self::NotFound => Code::RegistryNotFound,
             Self::Limited(_) => Code::RegistryLimited,
-            Self::Unavailable => Code::RegistryUnavailable,
+            Self::Unavailable | Self::Away(_) => Code::RegistryUnavailable,
             Self::Refused => Code::RegistryRefused,
             Self::Secret => Code::SecretUnreadable,
             Self::NoRoom => Code::OverLimit,
+        }
+    }
+
+    /// How long nothing is to be asked, where the registry said so.
+    pub fn wait(self) -> Option<Duration> {
+        match self {
+            Self::Limited(wait) | Self::Away(wait) => Some(wait),
+            _ => None,
         }
     }
 }

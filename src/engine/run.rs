@@ -31,7 +31,7 @@ use crate::{
         workload::WorkloadId,
     },
     metrics::HookLabels,
-    ports::{ClusterChange, RegistryErrorKind},
+    ports::ClusterChange,
 };
 
 /// Patches under way at once.
@@ -309,7 +309,7 @@ impl<'p> Engine<'p> {
         match self.state.looked(looked, now) {
             Ok(()) => self.look_retries.forget(&source),
             Err(error) => {
-                let least = if let RegistryErrorKind::Limited(wait) = error.kind { wait } else { Duration::ZERO };
+                let least = error.kind.wait().unwrap_or_default();
                 let (first, longest) = (Duration::from_secs(5), Duration::from_secs(300));
                 self.look_retries.failed(source.clone(), now, first, longest, least);
                 let (repository, code) = (&source.repository, error.kind.code().as_str());

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::workload::WorkloadId,
-    ports::{Clock, ClusterChange, Registry, RegistryErrorKind, Workloads},
+    ports::{Clock, ClusterChange, Registry, Workloads},
 };
 
 /// Repositories that are read at once.
@@ -100,9 +100,6 @@ fn asked_to_wait(looked: &Looked) -> Option<Duration> {
         Err(error) => vec![error],
         Ok((_, answers)) => answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).collect(),
     };
-    let asked = failures.into_iter().filter_map(|error| match error.kind {
-        RegistryErrorKind::Limited(wait) => Some(wait.max(Duration::from_secs(1))),
-        _ => None,
-    });
+    let asked = failures.into_iter().filter_map(|error| Some(error.kind.wait()?.max(Duration::from_secs(1))));
     asked.max()
 }

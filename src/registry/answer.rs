@@ -102,11 +102,14 @@ pub(super) fn unavailable(host: &str, what: &str, why: &str) -> RegistryError {
 }
 
 /// Nothing is asked for a while.
-pub(super) fn limited(host: &str, what: &str, wait: Wait) -> RegistryError {
+pub(super) fn held(host: &str, what: &str, wait: Wait) -> RegistryError {
     let seconds = wait.rest.as_secs().max(1);
     let kept = if wait.whole { "nothing is sent to it" } else { "this is not asked of it" };
-    let text = format!("{host} asked for fewer requests; {kept} for another {seconds} s (wanted: {what})");
-    fail(RegistryErrorKind::Limited(wait.rest), text)
+    let (kind, said) = match wait.is_away {
+        true => (RegistryErrorKind::Away(wait.rest), "said that it is unavailable (503)"),
+        false => (RegistryErrorKind::Limited(wait.rest), "asked for fewer requests"),
+    };
+    fail(kind, format!("{host} {said}; {kept} for another {seconds} s (wanted: {what})"))
 }
 
 /// What follows the name of a host that is not connected to.

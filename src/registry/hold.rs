@@ -40,6 +40,8 @@ pub(super) enum Scope<'a> {
 pub(super) struct Wait {
     pub(super) rest: Duration,
     pub(super) whole: bool,
+    /// Whether it said that it is unavailable, and not that there are too many requests.
+    pub(super) is_away: bool,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +55,8 @@ struct Hold {
     until: Duration,
     /// How many times in a row it was asked for.
     times: u32,
+    /// Whether it was unavailable when that was said last.
+    is_away: bool,
     /// Whether it is one of those that speak for their host.
     is_own: bool,
 }
@@ -64,7 +68,14 @@ impl Holds {
     }
 
     /// The host asked to wait, for `asked` if it said how long. For how long is said.
-    pub(super) fn hold(&self, host: &str, scope: Scope<'_>, asked: Option<Duration>, now: Duration) -> Wait {
+    pub(super) fn hold(
+        &self,
+        host: &str,
+        scope: Scope<'_>,
+        asked: Option<Duration>,
+        is_away: bool,
+        now: Duration,
+    ) -> Wait {
         let mut hosts = self.hosts();
         if hosts.len() >= MANY {
             hosts.retain(|_, host| host.whole.until > now || host.parts.values().any(|part| part.until > now));
@@ -74,20 +85,20 @@ impl Holds {
             host.parts.retain(|_, part| part.until > now);
         }
         let Some(part) = scope.part() else {
-            host.whole.extend(asked, now);
-            return host.remaining(scope, now).unwrap_or(Wait { rest: FIRST, whole: true });
+            host.whole.extend(asked, is_away, now);
+            return host.remaining(scope, now).unwrap_or(Wait { rest: FIRST, whole: true, is_away });
         };
         let part = host.parts.entry(part.to_owned()).or_default();
-        part.extend(asked, now);
+        part.extend(asked, is_away, now);
         part.is_own = matches!(scope, Scope::Own(_));
         let own = host.parts.values().filter(|part| part.is_own);
         let mut rests: Vec<Duration> = own.filter_map(|part| part.rest(now)).collect();
         rests.sort_unstable_by_key(|rest| std::cmp::Reverse(*rest));
         // For as long as all of the several said.
         if let (Scope::Own(_), Some(rest)) = (scope, rests.get(SEVERAL - 1)) {
-            host.whole.extend(asked.map(|_| *rest), now);
+            host.whole.extend(asked.map(|_| *rest), is_away, now);
         }
-        host.remaining(scope, now).unwrap_or(Wait { rest: FIRST, whole: false })
+        host.remaining(scope, now).unwrap_or(Wait { rest: FIRST, whole: false, is_away })
     }
 
     /// The host answered as usual.
@@ -123,9 +134,11 @@ impl<'a> Scope<'a> {
 
 impl Host {
     fn remaining(&self, scope: Scope<'_>, now: Duration) -> Option<Wait> {
-        let part = scope.part().and_then(|part| self.parts.get(part)?.rest(now)).unwrap_or_default();
-        let whole = self.whole.rest(now).unwrap_or_default();
-        Some(Wait { rest: part.max(whole), whole: whole >= part }).filter(|wait| !wait.rest.is_zero())
+        let part = scope.part().and_then(|part| self.parts.get(part)).copied().unwrap_or_default();
+        let [of_part, of_whole] = [part, self.whole].map(|hold| hold.rest(now).unwrap_or_default());
+        let whole = of_whole >= of_part;
+        let is_away = if whole { self.whole.is_away } else { part.is_away };
+        Some(Wait { rest: of_part.max(of_whole), whole, is_away }).filter(|wait| !wait.rest.is_zero())
     }
 }
 
@@ -134,13 +147,14 @@ impl Hold {
         self.until.checked_sub(now).filter(|rest| !rest.is_zero())
     }
 
-    fn extend(&mut self, asked: Option<Duration>, now: Duration) {
+    fn extend(&mut self, asked: Option<Duration>, is_away: bool, now: Duration) {
         // Answers to requests that were on their way together are one refusal, and none shortens the wait.
         let is_new = self.until <= now;
         let guess =
             if is_new { FIRST.saturating_mul(1 << self.times.min(10)).min(LONGEST_GUESS) } else { Duration::ZERO };
         let wait = asked.unwrap_or(guess).clamp(Duration::from_secs(1), LONGEST);
         self.until = self.until.max(now + wait);
+        self.is_away = is_away;
         self.times = self.times.saturating_add(u32::from(is_new));
     }
 }
@@ -184,7 +198,7 @@ mod tests {
             let mut now = secs(0);
             let mut waits = vec![];
             for _ in 0..9 {
-                let wait = holds.hold("a", scope, None, now);
+                let wait = holds.hold("a", scope, None, false, now);
                 assert_eq!(holds.remaining("a", scope, now), Some(wait));
                 waits.push(wait.rest.as_secs());
                 now += wait.rest;
@@ -192,14 +206,14 @@ mod tests {
             }
             assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
             holds.release("a", scope, now);
-            assert_eq!(holds.hold("a", scope, None, now).rest, secs(5));
+            assert_eq!(holds.hold("a", scope, None, false, now).rest, secs(5));
         }
     }
 
     #[test]
     fn refusals_of_requests_that_were_on_their_way_together_are_one() {
         let (holds, x) = (Holds::default(), Scope::Own("x"));
-        let hold = |asked, now| holds.hold("a", x, asked, now).rest;
+        let hold = |asked, now| holds.hold("a", x, asked, false, now).rest;
         for _ in 0..50 {
             assert_eq!(hold(None, secs(0)), secs(5));
         }
@@ -211,8 +225,8 @@ mod tests {
     #[test]
     fn nobody_is_held_back_for_ever_nor_another_repository_or_host_at_all() {
         let (holds, [x, y]) = (Holds::default(), ["x", "y"].map(Scope::Own));
-        let wait = Wait { rest: LONGEST, whole: false };
-        assert_eq!(holds.hold("a", x, Some(Duration::MAX), secs(0)), wait);
+        let wait = Wait { rest: LONGEST, whole: false, is_away: false };
+        assert_eq!(holds.hold("a", x, Some(Duration::MAX), false, secs(0)), wait);
         assert_eq!(holds.remaining("a", y, secs(0)), None);
         assert_eq!(holds.remaining("a", Scope::Whole, secs(0)), None);
         assert_eq!(holds.remaining("b", x, secs(0)), None);
@@ -222,26 +236,26 @@ mod tests {
     fn three_repositories_speak_for_their_host_as_long_as_all_of_them_say() {
         let (holds, [w, x, y, z]) = (Holds::default(), ["w", "x", "y", "z"].map(Scope::Own));
         let rest = |at| holds.remaining("a", z, at).map(|wait| wait.rest);
-        holds.hold("a", w, Some(secs(60)), secs(0));
-        holds.hold("a", x, Some(secs(20)), secs(0));
+        holds.hold("a", w, Some(secs(60)), false, secs(0));
+        holds.hold("a", x, Some(secs(20)), false, secs(0));
         assert_eq!(rest(secs(0)), None);
-        holds.hold("a", y, Some(Duration::MAX), secs(10));
+        holds.hold("a", y, Some(Duration::MAX), false, secs(10));
         assert_eq!(rest(secs(10)), Some(secs(10)));
         assert_eq!(rest(secs(20)), None);
         // x has passed: two are left, and one more makes three again.
-        holds.hold("a", z, Some(secs(5)), secs(20));
+        holds.hold("a", z, Some(secs(5)), false, secs(20));
         let other = holds.remaining("a", Scope::Own("other"), secs(20));
-        assert_eq!(other, Some(Wait { rest: secs(5), whole: true }));
+        assert_eq!(other, Some(Wait { rest: secs(5), whole: true, is_away: false }));
     }
 
     #[test]
     fn what_others_led_to_does_not_speak_for_a_host() {
         let holds = Holds::default();
         for name in ["w", "x", "y", "z"] {
-            holds.hold("a", Scope::Led(name), Some(secs(60)), secs(0));
+            holds.hold("a", Scope::Led(name), Some(secs(60)), false, secs(0));
             assert!(!holds.remaining("a", Scope::Led(name), secs(0)).unwrap().whole);
         }
-        holds.hold("a", Scope::Own("b"), Some(secs(60)), secs(0));
+        holds.hold("a", Scope::Own("b"), Some(secs(60)), false, secs(0));
         assert_eq!(holds.remaining("a", Scope::Own("c"), secs(0)), None);
     }
 
@@ -251,7 +265,7 @@ mod tests {
         let mut waits = vec![];
         for round in 0..8 {
             for n in 0..3 {
-                holds.hold("a", Scope::Own(&format!("{round}-{n}")), None, now);
+                holds.hold("a", Scope::Own(&format!("{round}-{n}")), None, false, now);
             }
             let rest = holds.remaining("a", Scope::Own("other"), now).unwrap().rest;
             waits.push(rest.as_secs());
@@ -263,7 +277,10 @@ mod tests {
     #[test]
     fn what_a_token_server_says_holds_for_all_that_is_asked_of_it() {
         let holds = Holds::default();
-        assert_eq!(holds.hold("a", Scope::Whole, Some(secs(30)), secs(0)), Wait { rest: secs(30), whole: true });
+        assert_eq!(
+            holds.hold("a", Scope::Whole, Some(secs(30)), false, secs(0)),
+            Wait { rest: secs(30), whole: true, is_away: false }
+        );
         assert_eq!(holds.remaining("a", Scope::Whole, secs(29)).unwrap().rest, secs(1));
         assert!(holds.remaining("a", Scope::Own("x"), secs(0)).unwrap().whole);
     }
@@ -272,12 +289,12 @@ mod tests {
     fn hosts_and_repositories_whose_time_has_passed_are_forgotten() {
         let holds = Holds::default();
         for n in 0..5000 {
-            holds.hold(&n.to_string(), Scope::Own("x"), Some(secs(1)), secs(2 * n));
+            holds.hold(&n.to_string(), Scope::Own("x"), Some(secs(1)), false, secs(2 * n));
         }
         assert!(holds.0.lock().unwrap().len() <= MANY);
         let holds = Holds::default();
         for n in 0..5000 {
-            holds.hold("a", Scope::Own(&format!("r{n}")), Some(secs(1)), secs(2 * n));
+            holds.hold("a", Scope::Own(&format!("r{n}")), Some(secs(1)), false, secs(2 * n));
         }
         assert!(holds.0.lock().unwrap()["a"].parts.len() <= MANY);
     }
@@ -286,7 +303,7 @@ mod tests {
     fn a_late_answer_from_before_does_not_release() {
         let holds = Holds::default();
         for scope in [Scope::Whole, Scope::Own("x")] {
-            holds.hold("a", scope, Some(secs(60)), secs(0));
+            holds.hold("a", scope, Some(secs(60)), false, secs(0));
             holds.release("a", scope, secs(1));
             assert_eq!(holds.remaining("a", scope, secs(1)).unwrap().rest, secs(59));
         }

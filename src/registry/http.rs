@@ -17,7 +17,7 @@ use url::Url;
 
 use super::{
     address::{self, Guard},
-    answer::{Answer, broken, elsewhere, fail, forbidden_text, limited, unavailable},
+    answer::{Answer, broken, elsewhere, fail, forbidden_text, held, unavailable},
     connections::{Connections, Manner, own_tls, system_tls},
     hold::{Holds, Scope, retry_after},
     names::Names,
@@ -228,7 +228,7 @@ impl Http {
             false => Scope::Led(&part),
         };
         if let Some(wait) = self.holds.remaining(&host, scope, self.clock.monotonic()) {
-            return Err(limited(&host, ask.what, wait));
+            return Err(held(&host, ask.what, wait));
         }
         if let Some(url::Host::Domain(name)) = url.host() {
             self.names
@@ -253,7 +253,8 @@ impl Http {
         if matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             let header = response.headers().get(RETRY_AFTER).and_then(|h| h.to_str().ok());
             let asked = header.and_then(|h| retry_after(h, self.clock.now()));
-            return Err(limited(&host, ask.what, self.holds.hold(&host, scope, asked, now)));
+            let is_away = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+            return Err(held(&host, ask.what, self.holds.hold(&host, scope, asked, is_away, now)));
         }
         self.holds.release(&host, scope, now);
         Ok((response, permit))

@@ -110,15 +110,17 @@ pub(super) async fn digest(look: &Look<'_>, tag: &Tag) -> Result<Digest, Registr
                 }
             }
             Ok(answer) if matches!(answer.status().as_u16(), 400 | 404 | 405 | 501) => refused = true,
-            Err(error) if error.kind == RegistryErrorKind::Auth => refused = true,
+            Err(error) if error.kind == RegistryErrorKind::Auth && !look.sessions.is_shut(look).await => refused = true,
             other => return Err(other?.unexpected()),
         }
     }
-    let digest = get(look, tag.as_str(), &what).await?.digest;
-    if refused {
-        look.sessions.keep_head(look, false).await;
+    let got = get(look, tag.as_str(), &what).await;
+    match &got {
+        Ok(_) if refused => look.sessions.keep_head(look, false).await,
+        Err(error) if refused && error.kind == RegistryErrorKind::Auth => look.sessions.keep_shut(look).await,
+        _ => {}
     }
-    Ok(digest)
+    Ok(got?.digest)
 }
 
 /// The digest a tag points to and when that image was made.

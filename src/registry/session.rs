@@ -52,6 +52,8 @@ struct Session {
     read_again: Option<Duration>,
     /// Until when an answer without a challenge is taken as it is.
     plain_until: Option<Duration>,
+    /// Until when GET is taken to be refused as HEAD is.
+    shut_until: Option<Duration>,
 }
 
 impl Sessions {
@@ -68,6 +70,19 @@ impl Sessions {
     async fn head(&self, look: &Look<'_>) -> Option<bool> {
         let known = self.heads.get(&look.registry.host).await;
         known.filter(|(_, until)| *until > look.http.clock.monotonic()).map(|(knows, _)| knows)
+    }
+
+    /// Whether GET was refused after HEAD, not long ago: who has no access is not asked twice each time.
+    pub(super) async fn is_shut(&self, look: &Look<'_>) -> bool {
+        let session = self.known.get(look.source).await.unwrap_or_default();
+        session.shut_until.is_some_and(|until| look.http.clock.monotonic() < until)
+    }
+
+    /// Keeps that GET was refused after HEAD.
+    pub(super) async fn keep_shut(&self, look: &Look<'_>) {
+        let session = self.known.get(look.source).await.unwrap_or_default();
+        let shut_until = Some(look.http.clock.monotonic() + REMEMBERED);
+        self.known.insert(look.registry.share(), look.source.clone(), Session { shut_until, ..session }).await;
     }
 
     /// Keeps what was seen. Where HEAD works, a tag that comes between HEAD and GET is no proof of the contrary.

@@ -25,33 +25,33 @@ use crate::support::{keys, tls::TlsListener};
 
 /// A request as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// `GET /v2/web/tags/list?n=1`
-    pub(super) line: String,
+    pub(crate) line: String,
     /// The value of `Host`.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// The value of `Authorization`, or nothing.
-    pub(super) authorization: String,
+    pub(crate) authorization: String,
 }
 
 /// Runs on the runtime of its test.
 #[derive(Debug, Clone)]
-pub(super) struct FaultServer {
+pub(crate) struct FaultServer {
     /// `127.0.0.1:PORT`
-    pub(super) host: String,
+    pub(crate) host: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     bodies: Arc<Mutex<Vec<String>>>,
 }
 
 impl FaultServer {
     /// Answers each request by `answer`, which is told the request and how many came before it.
-    pub(super) async fn start(answer: impl Fn(&Seen, usize) -> Response<Body> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&Seen, usize) -> Response<Body> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self::serve(listener.local_addr().unwrap(), listener, answer)
     }
 
     /// The same over TLS, and the certificate of its CA.
-    pub(super) async fn start_tls(
+    pub(crate) async fn start_tls(
         answer: impl Fn(&Seen, usize) -> Response<Body> + Send + Sync + 'static,
     ) -> (Self, Vec<u8>) {
         let (ca, certified) = keys::signed();
@@ -92,24 +92,24 @@ impl FaultServer {
     }
 
     /// What came so far.
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
     /// The bodies that came so far.
-    pub(super) fn bodies(&self) -> Vec<String> {
+    pub(crate) fn bodies(&self) -> Vec<String> {
         self.bodies.lock().unwrap().clone()
     }
 
     /// The lines of what came so far.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.seen().into_iter().map(|seen| seen.line).collect()
     }
 }
 
 /// What a server does after it has sent its bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Then {
+pub(crate) enum Then {
     /// Keeps the connection open and says nothing more.
     Silence,
     /// Sends a byte every 20 ms for ever.
@@ -119,7 +119,7 @@ pub(super) enum Then {
 }
 
 /// A server that answers each connection with these bytes, whatever it is asked. Returns `127.0.0.1:PORT`.
-pub(super) async fn raw_server(bytes: &'static [u8], then: Then) -> String {
+pub(crate) async fn raw_server(bytes: &'static [u8], then: Then) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
@@ -146,7 +146,7 @@ pub(super) async fn raw_server(bytes: &'static [u8], then: Then) -> String {
 }
 
 /// An answer with these headers and this body.
-pub(super) fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Response<Body> {
+pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(*name, *value);
@@ -155,7 +155,7 @@ pub(super) fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Body
 }
 
 /// A page of a tag list, with a `Link` if one is given.
-pub(super) fn page(tags: &[&str], link: Option<&str>) -> Response<Body> {
+pub(crate) fn page(tags: &[&str], link: Option<&str>) -> Response<Body> {
     let body = serde_json::json!({"name": "web", "tags": tags}).to_string();
     let headers: Vec<(&str, &str)> = link.iter().map(|link| ("link", *link)).collect();
     answer(200, &headers, body)

@@ -51,17 +51,15 @@ async fn a_repository_for_which_a_host_asks_to_wait_is_left_alone_until_then(
     .await;
     let other = FaultServer::start(|_, _| page(&["2"], None)).await;
     let bench = Bench::new(Settings::default());
-    let limited = |seconds| RegistryErrorKind::Limited(Duration::from_secs(seconds));
-    assert_eq!(failed(bench.client.tags(&source(&server)).await, "fewer requests"), limited(seconds));
+    let held = |wait| if status == 503 { RegistryErrorKind::Away(wait) } else { RegistryErrorKind::Limited(wait) };
+    let (says, wait) = (if status == 503 { "is unavailable" } else { "fewer requests" }, Duration::from_secs(seconds));
+    assert_eq!(failed(bench.client.tags(&source(&server)).await, says), held(wait));
     // Any other request for it is not even sent.
-    assert_eq!(failed(bench.client.digest(&source(&server), &tag("1")).await, &server.host), limited(seconds));
+    assert_eq!(failed(bench.client.digest(&source(&server), &tag("1")).await, says), held(wait));
     assert_eq!(server.seen().len(), 1);
     assert_eq!(bench.client.tags(&source(&other)).await.unwrap(), [tag("2")]);
     bench.clock.advance(Duration::from_millis(seconds * 1000 - 1)).await;
-    assert_eq!(
-        failed(bench.client.tags(&source(&server)).await, "another 1 s"),
-        RegistryErrorKind::Limited(Duration::from_millis(1))
-    );
+    assert_eq!(failed(bench.client.tags(&source(&server)).await, "another 1 s"), held(Duration::from_millis(1)));
     assert_eq!(server.seen().len(), 1);
     bench.clock.advance(Duration::from_millis(1)).await;
     assert_eq!(bench.client.tags(&source(&server)).await.unwrap(), [tag("1")]);
@@ -600,6 +598,27 @@ async fn the_answer_to_get_counts_where_head_is_refused(#[values(400, 401, 403, 
     bench.clock.advance(Duration::from_secs(3600)).await;
     bench.client.digest(&source(&server), &tag("1")).await.unwrap();
     assert_eq!(heads(), 2, "for an hour");
+}
+
+#[rstest::rstest]
+#[tokio::test]
+async fn who_has_no_access_is_asked_by_head_alone_for_an_hour(#[values(401, 403)] status: u16) {
+    let server = FaultServer::start(move |_, before| match before {
+        0..6 => answer(status, &[], ""),
+        _ => answer(200, &[("docker-content-digest", &format!("sha256:{}", "a".repeat(64)))], ""),
+    })
+    .await;
+    let bench = Bench::new(Settings::default());
+    for _ in 0..3 {
+        let digest = bench.client.digest(&source(&server), &tag("1")).await;
+        assert_eq!(failed(digest, "tried no credentials"), RegistryErrorKind::Auth);
+    }
+    let methods = || server.lines().iter().map(|line| line[..3].to_owned()).collect::<Vec<_>>().join(" ");
+    assert_eq!(methods(), "HEA GET HEA HEA");
+    bench.clock.advance(Duration::from_secs(3600)).await;
+    failed(bench.client.digest(&source(&server), &tag("1")).await, "tried no credentials");
+    assert_eq!(methods(), "HEA GET HEA HEA HEA GET");
+    bench.client.digest(&source(&server), &tag("1")).await.unwrap();
 }
 
 #[rstest::rstest]

@@ -26,12 +26,13 @@ use crate::support::clock::SimClock;
 
 mod astray;
 mod crowd;
-mod fault_server;
+pub(crate) mod fault_server;
 mod faults;
 mod origin;
 mod paging;
 mod real;
 mod tenancy;
+mod waits;
 
 /// Secrets by `namespace/name`, held in memory.
 #[derive(Default)]
