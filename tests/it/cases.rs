@@ -11,17 +11,22 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::support::{
-    git_server::{BareRepo, git, run},
-    registry::{Image, Registry},
+use crate::{
+    registry::fault_server::FaultServer,
+    support::{
+        git_server::{BareRepo, git, run},
+        registry::{Image, Registry},
+    },
 };
+
+mod faulty;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
     #[serde(rename = "about")]
     _about: String,
-    registry: BTreeMap<String, Vec<String>>,
+    registry: faulty::Spec,
     run: Vec<String>,
     expect: Expect,
 }
@@ -35,6 +40,8 @@ struct Expect {
     unchanged: bool,
     /// What is said; the words of an inner list on one line.
     says: Vec<OneOrMany<String>>,
+    /// Likewise, and is not.
+    never_says: Vec<OneOrMany<String>>,
     /// One of these holds, too.
     any: Vec<Expect>,
 }
@@ -89,6 +96,7 @@ impl Outcome {
             self.said.lines().any(|line| words.all().iter().all(|word| line.contains(&**word)))
         };
         wrong.extend(expect.says.iter().filter(|words| !is_said(words)).map(|words| format!("said no {words:?}")));
+        wrong.extend(expect.never_says.iter().filter(|words| is_said(words)).map(|words| format!("said {words:?}")));
         let each: Vec<Vec<String>> = expect.any.iter().map(|one| self.wrong(one)).collect();
         if !each.is_empty() && each.iter().all(|wrong| !wrong.is_empty()) {
             wrong.push(format!("none of these: {each:?}"));
@@ -120,22 +128,50 @@ fn fill(text: &str, words: &[(String, String)]) -> String {
     words.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value))
 }
 
+/// A registry: a real one, unless the case names faults.
+enum Host {
+    Real(Registry),
+    Faulty(FaultServer),
+}
+
+impl Host {
+    fn name(&self) -> &str {
+        match self {
+            Self::Real(registry) => &registry.host,
+            Self::Faulty(server) => &server.host,
+        }
+    }
+
+    /// The digest of an image that is there from now on, without its `sha256:`.
+    async fn image(&self, path: &str, tag: &str) -> String {
+        match self {
+            Self::Real(registry) => {
+                registry.push(path, tag, &Image::unique()).await.to_string().replacen("sha256:", "", 1)
+            }
+            Self::Faulty(_) => faulty::digest(path, tag),
+        }
+    }
+}
+
 async fn run_case(folder: &Path) -> Vec<String> {
-    let (registry, room) = (Registry::start().await, tempfile::tempdir().unwrap());
+    let room = tempfile::tempdir().unwrap();
     let text = fs::read_to_string(folder.join("case.yaml")).unwrap();
     let case: Case = serde_saphyr::from_str(&text).unwrap();
+    let registry = match case.registry.is_plain() {
+        true => Host::Real(Registry::start().await),
+        false => Host::Faulty(faulty::start(&case.registry).await),
+    };
     let with_git = case.run.contains(&"--git".to_owned());
     let (bare, work) = (room.path().join("repo.git"), room.path().join("repo"));
     let repo = if with_git { &bare } else { &work };
     let mut words = vec![
-        ("REGISTRY".to_owned(), registry.host.clone()),
+        ("REGISTRY".to_owned(), registry.name().to_owned()),
         ("REPO".to_owned(), repo.to_str().unwrap().to_owned()),
         ("CASE".to_owned(), room.path().to_str().unwrap().to_owned()),
     ];
-    for (path, tags) in &case.registry {
+    for (path, tags) in &case.registry.repositories {
         for tag in tags {
-            let digest = registry.push(path, tag, &Image::unique()).await.to_string();
-            words.push((format!("SHA({path}:{tag})"), digest.replacen("sha256:", "", 1)));
+            words.push((format!("SHA({path}:{tag})"), registry.image(path, tag).await));
         }
     }
     let case: Case = serde_saphyr::from_str(&fill(&text, &words)).unwrap();
