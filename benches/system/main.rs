@@ -1,6 +1,6 @@
 //! The system benchmark: the program itself beside a real API server and a real registry.
 //!
-//!     cargo bench --bench system -- latency | scale | start | git      (all without an argument)
+//!     cargo bench --bench system -- latency | scale | start | hints | git      (all without an argument)
 //!
 //! Every figure with a bound is a ratio of two things measured in turn in the same run, or a size, so that it
 //! means the same on any machine. The bounds and the last results stand in docs/benchmarks.md.
@@ -9,6 +9,7 @@
 
 mod fleet;
 mod git;
+mod hints;
 mod latency;
 mod program;
 mod repository;
@@ -45,7 +46,7 @@ async fn main() -> ExitCode {
         git::write(url, folder.as_ref()).await;
         return ExitCode::SUCCESS;
     }
-    let all = ["latency", "scale", "start", "git"];
+    let all = ["latency", "scale", "start", "hints", "git"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         eprintln!("error: there is no part `{unknown}`: write {}, or nothing for all", all.join(", "));
         return ExitCode::from(2);
@@ -54,6 +55,9 @@ async fn main() -> ExitCode {
     let mut table = Table::default();
     if ["latency", "scale", "start"].into_iter().any(&runs) {
         cluster(&runs, &mut table).await;
+    }
+    if runs("hints") {
+        hints::run(&mut table).await;
     }
     // The last, as it moves the temporary folder.
     if runs("git") {

@@ -29,9 +29,13 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it, and says how long it took until it was ready.
     pub(crate) async fn start(plane: &ControlPlane, poll_interval: &str) -> (Self, Duration) {
+        Self::start_on(plane, poll_interval, free_port()).await
+    }
+
+    /// The same, where the port for hooks is known before.
+    pub(crate) async fn start_on(plane: &ControlPlane, poll_interval: &str, hooks: u16) -> (Self, Duration) {
         let folder = tempfile::tempdir().unwrap();
-        let user = audited_user();
-        let (hooks, private) = (free_port(), free_port());
+        let (user, private) = (audited_user(), free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
         command
             .arg("run")

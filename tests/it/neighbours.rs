@@ -253,3 +253,41 @@ async fn a_webhook_that_comes_before_its_tag_is_not_lost() {
         eventually(&format!("moved-{n} runs {digest}"), async || digest_of(n).await.filter(|now| now == digest)).await;
     }
 }
+
+/// A hook whose tag is linked long after it, and one whose tag never is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_comes_late_is_found_and_one_that_never_comes_is_given_up() {
+    let street = Street::new("late").await;
+    // It tells of nothing, so that only these hooks count.
+    let silent = Registry::start().await;
+    for name in ["late", "never"] {
+        silent.push(name, "1.0.0", &Image::unique()).await;
+        let annotations = json!({"supercargo.dev/policy": "patch", "supercargo.dev/poll": "never"});
+        let object = deployment(name, &format!("{}/{name}:1.0.0", silent.host), annotations);
+        street.tenant.create(&object.to_string()).await;
+    }
+    let operator = street.operator("1h", &[]).await;
+    let event = |name: &str| json!({"action": "push", "request": {"host": silent.host}, "target": {"repository": name, "tag": "1.0.1"}});
+    let body = json!({"events": [event("late"), event("never")]}).to_string();
+    let http = Client::builder().no_proxy().build().unwrap();
+    let answer = http.post(format!("{}/hooks/distribution", operator.hooks)).bearer_auth(SECRET).body(body);
+    assert_eq!(answer.send().await.unwrap().status(), 202);
+
+    // By HEAD and GET, six times each: the next look comes 23.7 s after the hook.
+    eventually("both are asked for in vain", async || {
+        (operator.metric("supercargo_registry_requests_total", "404").await >= 24.0).then_some(())
+    })
+    .await;
+    silent.push("late", "1.0.1", &Image::unique()).await;
+    runs(&street.tenant, "late", &[&format!("{}/late:1.0.1", silent.host)]).await;
+    assert_eq!(operator.metric("supercargo_hooks_total", "not-found").await, 0.0);
+    eventually("the other is given up", async || {
+        (operator.metric("supercargo_hooks_total", "not-found").await >= 1.0).then_some(())
+    })
+    .await;
+    let output = operator.process.output();
+    let lines: Vec<&str> = output.lines().filter(|line| line.contains("given up waiting")).collect();
+    let says = ["/never", "1.0.1"];
+    assert!(lines.len() == 1 && says.iter().all(|word| lines[0].contains(word)), "{lines:?}");
+    runs(&street.tenant, "never", &[&format!("{}/never:1.0.0", silent.host)]).await;
+}
