@@ -287,11 +287,11 @@ pub fn in_cluster() -> bool {
     variable("KUBERNETES_SERVICE_HOST").is_some()
 }
 
-/// The user's docker config file, where there is one: `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`.
+/// Where the user's docker config file is, if there is one: `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`.
 pub fn docker_config() -> Option<PathBuf> {
     let folder = variable("DOCKER_CONFIG").map(PathBuf::from);
     let folder = folder.or_else(|| variable("HOME").map(|home| Path::new(&home).join(".docker")))?;
-    Some(folder.join("config.json")).filter(|path| path.is_file())
+    Some(folder.join("config.json"))
 }
 
 /// Reads YAML; what is wrong with it is told in one line.

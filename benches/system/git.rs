@@ -26,8 +26,7 @@ use supercargo::{
         update::{Change, Phase, Update, UpdateId},
         workload::{KINDS, WorkloadId},
     },
-    git::{Credentials, Settings, Target, Template},
-    manifest::places,
+    git::{Credentials, Scope, Settings, Target, Template},
     ports::{Outcome, Sink as _},
 };
 
@@ -272,7 +271,7 @@ fn settings(url: &str, folder: &Path) -> Settings {
         name: "prod".into(),
         url: url.to_owned(),
         branch: "main".to_owned(),
-        paths: None,
+        scope: Scope::target("prod", "prod"),
         credentials: Credentials::None,
         ca: None,
         proxy: None,
@@ -281,7 +280,6 @@ fn settings(url: &str, folder: &Path) -> Settings {
         message: Template::default(),
         signing: None,
         pokes: Vec::new(),
-        options: places::Options::default(),
         folder: folder.join("prod.git"),
     }
 }

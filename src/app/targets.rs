@@ -156,19 +156,9 @@ fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
             passphrase: passphrase_file.as_ref().map(file).transpose()?,
         }),
     };
-    Ok(git::Settings {
-        name: entry.shown().into(),
-        url: entry.url.clone(),
-        branch: entry.branch.clone(),
+    let name = entry.shown();
+    let scope = git::Scope {
         paths: entry.path_globs().map_err(|error| wrong("paths", &error))?,
-        credentials,
-        ca: entry.ca.as_ref().map(file).transpose()?,
-        proxy: entry.proxy.clone(),
-        author: (entry.author.name.clone(), entry.author.email.clone()),
-        one_each: entry.commits == Commits::Workload,
-        message,
-        signing,
-        pokes: Vec::new(),
         options: places::Options {
             default_namespace: entry.default_namespace.clone(),
             values,
@@ -178,6 +168,21 @@ fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
                 .map(|folder| folder.trim_start_matches("./").trim_end_matches('/').to_owned()),
             image_policies: entry.image_policies.clone(),
         },
+        ..git::Scope::target(&entry.name, name)
+    };
+    Ok(git::Settings {
+        name: name.into(),
+        scope,
+        url: entry.url.clone(),
+        branch: entry.branch.clone(),
+        credentials,
+        ca: entry.ca.as_ref().map(file).transpose()?,
+        proxy: entry.proxy.clone(),
+        author: (entry.author.name.clone(), entry.author.email.clone()),
+        one_each: entry.commits == Commits::Workload,
+        message,
+        signing,
+        pokes: Vec::new(),
         folder: cache.join(format!("{}.git", entry.slug())),
     })
 }

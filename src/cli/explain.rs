@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{
+    folder,
     output::{Output, print_as, refuse, table, tell, verdict},
     survey::{self, block_on},
 };
@@ -28,7 +29,7 @@ use crate::{
         tags::{Collector, Tags},
         workload::{KindSpec, WorkloadId},
     },
-    engine::{Assessment, Settings},
+    engine::Settings,
 };
 
 /// The longest list of tags that is read.
@@ -117,16 +118,16 @@ impl Args {
     async fn reports(&self, config: &Config) -> anyhow::Result<Vec<Report>> {
         let one = self.workload.as_deref().map(parse_workload).transpose()?;
         let settings = survey::settings(config, self.keel);
-        let surveyed = match (&self.file, one) {
+        let reports = match (&self.file, one) {
             (None, None) => Vec::new(),
             (None, Some((namespace, kind, name))) => {
                 let namespace = namespace.map(str::to_owned).or_else(|| self.namespace.clone());
                 let scope = survey::Scope { namespace, all: false, one: Some((kind, name.to_owned())) };
-                survey::cluster(&self.cluster, scope, config, settings).await?
+                let surveyed = survey::cluster(&self.cluster, scope, config, settings).await?;
+                surveyed.into_iter().flat_map(|(_, assessment)| assessment.reports).collect()
             }
             (Some(file), one) => self.of_file(file, one, config, &settings).await?,
         };
-        let reports: Vec<Report> = surveyed.into_iter().flat_map(|(_, assessment)| assessment.reports).collect();
         if reports.is_empty() {
             let what = self.workload.as_deref().unwrap_or("what the file holds");
             anyhow::bail!("no policy applies to {what}: put supercargo.dev/policy on the workload or on its Namespace");
@@ -141,31 +142,23 @@ impl Args {
         one: Option<(Option<&str>, &'static KindSpec, &str)>,
         config: &Config,
         settings: &Settings,
-    ) -> anyhow::Result<Vec<(WorkloadId, Assessment)>> {
+    ) -> anyhow::Result<Vec<Report>> {
         let is_asked = |id: &WorkloadId| {
             one.is_none_or(|(namespace, kind, name)| {
                 let namespace = namespace.or(self.namespace.as_deref());
                 id.kind == kind.kind && *id.name == *name && namespace.is_none_or(|n| *id.namespace == *n)
             })
         };
-        let folder = survey::folder(file, settings, &survey::local_registry(config)?).await?;
-        for problem in &folder.problems {
-            tell(problem);
-        }
-        let mut found = folder.files.iter().flat_map(|file| &file.manifests.workloads);
-        if !found.any(|found| is_asked(&found.workload.id)) {
+        let folder = folder::survey(file, settings, &survey::local_registry(config)?).await?;
+        if !folder.workloads.iter().any(is_asked) {
             let what = self.workload.as_deref().unwrap_or("no workload");
-            let unread = if folder.problems.is_empty() { "" } else { ", or could not be read (see above)" };
+            let unread = if !folder.is_partial { "" } else { ", or could not be read (see above)" };
             match self.workload {
                 Some(_) => anyhow::bail!("{what} is not in {}{unread}", file.display()),
                 None => anyhow::bail!("{what} is in {}{unread}; the kinds are {}", file.display(), KindSpec::all()),
             }
         }
-        let of = |surveyed: survey::Surveyed| {
-            let found = &folder.files[surveyed.file].manifests.workloads[surveyed.workload];
-            (found.workload.id.clone(), surveyed.assessment)
-        };
-        Ok(folder.surveyed.into_iter().map(of).filter(|(id, _)| is_asked(id)).collect())
+        Ok(folder.reports.into_iter().filter(|row| is_asked(&row.workload.id)).collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Folders of manifests: find and read the files, write edited ones whole, show what changed.
 
 use std::{
+    ffi::OsStr,
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
@@ -12,6 +13,7 @@ use anyhow::Context as _;
 use crate::{
     config::ConfigError,
     domain::text::escape,
+    git::Text,
     manifest::{MAX_BYTES, ManifestError, Manifests},
 };
 
@@ -48,7 +50,7 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
-    fn new(path: &Path, reason: impl Into<String>) -> Self {
+    pub(super) fn new(path: &Path, reason: impl Into<String>) -> Self {
         Self { path: path.to_owned(), line: None, reason: reason.into() }
     }
 
@@ -75,27 +77,21 @@ pub(super) struct Loaded {
     pub(super) files: Vec<ManifestFile>,
     /// What could not be read.
     pub(super) problems: Vec<Problem>,
-    /// What is no failure, but should be known.
-    pub(super) notes: Vec<Problem>,
 }
 
 /// Reads every manifest of a folder (or one file). A file that cannot be read or parsed is reported; the others go on.
 pub(super) fn load(root: &Path) -> anyhow::Result<Loaded> {
-    let (paths, mut problems) = walk(root)?;
-    let (mut files, mut notes) = (Vec::new(), Vec::new());
+    let (paths, mut problems) = walk(root, is_manifest)?;
+    let mut files = Vec::new();
     for path in paths {
         match read(&path) {
             Err(reason) => problems.push(Problem::new(&path, reason)),
             Ok(text) => match crate::manifest::read(&text) {
                 // The templates of a chart are no YAML, and need not be.
-                Err(error) if is_template(root, &path) && text.contains("{{") => {
-                    let reason = "a template of a chart: left alone".to_owned();
-                    notes.push(Problem { path, line: Some(error.line), reason });
-                }
+                Err(_) if is_template(root, &path) && text.contains("{{") => {}
                 Err(error) => problems.push(Problem::on_line(&path, error)),
                 Ok(manifests) => {
                     problems.extend(manifests.problems.iter().map(|problem| Problem::on_line(&path, problem.clone())));
-                    notes.extend(manifests.misplaced.iter().map(|note| Problem::on_line(&path, note.clone())));
                     if !manifests.workloads.is_empty() || !manifests.namespaces.is_empty() {
                         files.push(ManifestFile { path, text, manifests });
                     }
@@ -104,7 +100,7 @@ pub(super) fn load(root: &Path) -> anyhow::Result<Loaded> {
         }
     }
     problems.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
-    Ok(Loaded { files, problems, notes })
+    Ok(Loaded { files, problems })
 }
 
 /// Whether a file stands in a folder `templates`.
@@ -113,9 +109,9 @@ fn is_template(root: &Path, path: &Path) -> bool {
     within.is_some_and(|folder| folder.components().any(|part| part.as_os_str() == "templates"))
 }
 
-/// The YAML and JSON files under a folder, sorted. Dot files and folders, `node_modules` and symbolic links are not
+/// The files under a folder that are wanted by their names, sorted. Dot folders, `node_modules` and symbolic links are not
 /// entered; a link that leads out of the folder is reported.
-pub(super) fn walk(root: &Path) -> anyhow::Result<(Vec<PathBuf>, Vec<Problem>)> {
+pub(super) fn walk(root: &Path, is_wanted: impl Fn(&Path) -> bool) -> anyhow::Result<(Vec<PathBuf>, Vec<Problem>)> {
     let cannot = |error: io::Error| ConfigError::one(format!("{} cannot be read: {error}", root.display()));
     let kind = fs::metadata(root).map_err(cannot)?;
     if !kind.is_dir() {
@@ -141,22 +137,22 @@ pub(super) fn walk(root: &Path) -> anyhow::Result<(Vec<PathBuf>, Vec<Problem>)> 
                     continue;
                 }
             };
-            if name.as_encoded_bytes().starts_with(b".") || name == "node_modules" {
-                continue;
-            }
+            let is_hidden = is_hidden(&name);
             if kind.is_dir() {
-                folders.push(path);
+                if !is_hidden {
+                    folders.push(path);
+                }
             } else if kind.is_file() {
-                if is_manifest(&path) {
+                if is_wanted(&path) {
                     files.push(path);
                 }
-            } else if kind.is_symlink() {
+            } else if kind.is_symlink() && !is_hidden {
                 // What a link within the folder points to is found by its own path.
                 match fs::canonicalize(&path) {
                     Ok(target) if target.starts_with(&inside) => {}
-                    Ok(target) if target.is_file() && !is_manifest(&path) => {}
+                    Ok(target) if target.is_file() && !is_wanted(&path) => {}
                     Ok(_) => problems.push(Problem::new(&path, "a symbolic link out of the folder: left alone")),
-                    Err(_) if !is_manifest(&path) => {}
+                    Err(_) if !is_wanted(&path) => {}
                     Err(error) => problems.push(Problem::new(&path, format!("a symbolic link to nowhere: {error}"))),
                 }
             }
@@ -166,8 +162,24 @@ pub(super) fn walk(root: &Path) -> anyhow::Result<(Vec<PathBuf>, Vec<Problem>)> 
     Ok((files, problems))
 }
 
-fn is_manifest(path: &Path) -> bool {
-    path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e.eq_ignore_ascii_case(known)))
+/// Whether nothing of that name is entered.
+pub(super) fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".") || name == "node_modules"
+}
+
+/// Whether a file holds manifests, by its name.
+pub(super) fn is_manifest(path: &Path) -> bool {
+    let ending = path.extension().filter(|_| !path.file_name().is_some_and(is_hidden));
+    ending.is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e.eq_ignore_ascii_case(known)))
+}
+
+/// The bytes of a file; if these are more than are read, their number.
+pub(super) fn bytes(path: &Path) -> io::Result<Text> {
+    let file = File::open(path)?;
+    let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(if bytes.len() > MAX_BYTES { Err(size.max(bytes.len())) } else { Ok(bytes) })
 }
 
 /// The text of a file, or why it is not read.
@@ -320,7 +332,7 @@ mod tests {
             (".git/x.yaml", yaml),
             ("node_modules/x/y.yaml", yaml),
         ]);
-        let Loaded { files, problems, .. } = load(folder.path()).unwrap();
+        let Loaded { files, problems } = load(folder.path()).unwrap();
         assert_eq!(names(folder.path(), files.into_iter().map(|f| f.path)), ["a/z.yaml", "a.json", "b.yml", "c.YAML"]);
         assert_eq!(problems, []);
     }
@@ -336,7 +348,7 @@ mod tests {
         ]);
         let huge = OpenOptions::new().write(true).open(folder.path().join("huge.yaml")).unwrap();
         huge.set_len(MAX_BYTES as u64 + 1).unwrap();
-        let Loaded { files, problems, .. } = load(folder.path()).unwrap();
+        let Loaded { files, problems } = load(folder.path()).unwrap();
         assert_eq!(names(folder.path(), files.into_iter().map(|f| f.path)), ["good.yaml", "part.yaml"]);
         let shown: Vec<String> = problems.iter().map(|p| p.to_string()).collect();
         let expected = [
@@ -360,7 +372,7 @@ mod tests {
         symlink(folder.path(), folder.path().join("round")).unwrap();
         symlink("a.yaml", folder.path().join("same.yaml")).unwrap();
         symlink("nowhere", folder.path().join("gone.yaml")).unwrap();
-        let (files, problems) = walk(folder.path()).unwrap();
+        let (files, problems) = walk(folder.path(), is_manifest).unwrap();
         assert_eq!(names(folder.path(), files), ["a.yaml"]);
         let mut reported = names(folder.path(), problems.into_iter().map(|p| p.path));
         reported.sort();

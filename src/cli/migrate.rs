@@ -53,8 +53,8 @@ impl Args {
             print(&cluster(&workloads))?;
             return Ok(ExitCode::SUCCESS);
         };
-        let files::Loaded { files, problems, .. } = files::load(root)?;
-        let paths = files::walk(root)?.0;
+        let files::Loaded { files, problems } = files::load(root)?;
+        let paths = files::walk(root, files::is_manifest)?.0;
         let patches = patches(&paths);
         let whole: Vec<(&ManifestFile, Vec<&Found>)> = files.iter().map(|file| (file, whole(file, &patches))).collect();
         let strays = strays(&paths, &whole);

@@ -9,6 +9,7 @@ use crate::{config::ConfigError, logging::LoggingError};
 mod demo;
 mod explain;
 mod files;
+mod folder;
 mod migrate;
 mod once;
 mod output;

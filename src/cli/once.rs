@@ -1,13 +1,13 @@
 //! `supercargo run --git URL --once`: look, decide, commit, end.
 
-use std::{collections::HashMap, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 
 use super::{
     output::{plan_table, print, tell},
-    plan::{show, tell_others},
-    survey,
+    plan::tell_others,
+    survey::{self, Looked, is_wanted, rows_of},
 };
 use crate::{
     app,
@@ -20,8 +20,8 @@ use crate::{
         update::{Phase, Update},
         workload::WorkloadId,
     },
-    engine::{self, Settings},
-    git::{self, Target},
+    engine::Settings,
+    git::Target,
     logging,
     ports::{Clock, Outcome, Records, Registry, Sink as _},
     store,
@@ -42,39 +42,25 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let settings = Settings { dry_run: false, ..survey::settings(&config, args.keel) };
     let mut run = look(&target, settings, &*registry, &*clock).await.map_err(|error| hinted(error, entry))?;
     // Where something could not be read, that may hold the policies, as an entry of `supercargo.yaml` does.
-    if !run.failed && !run.reports.iter().flat_map(|(_, rows)| rows).any(is_watched) {
+    if !run.failed() && !run.reports.iter().flat_map(|(_, rows)| rows).any(is_watched) {
         tell(format!("nothing in {} has a policy, so nothing is watched: {HOW}", entry.place()));
     }
+    let mut failed = false;
     if args.dry_run {
-        let ids: Vec<WorkloadId> = run.plans.iter().map(|plan| plan.update().workload.clone()).collect();
-        let found = target.preview(run.plans).await.map_err(anyhow::Error::msg)?;
-        let refused: Vec<Reason> = found.iter().filter_map(|found| found.as_ref().err().cloned()).collect();
-        for (id, found) in ids.iter().zip(found) {
-            run.failed |= found.as_ref().is_err_and(|reason| !is_wanted(reason));
-            rows_of(&mut run.reports, id).for_each(|row| show(row, entry.shown(), &found));
-        }
-        tell_others(run.reports.iter_mut().flat_map(|(_, rows)| rows), &refused);
+        let found = target.preview(run.plans.clone()).await.map_err(anyhow::Error::msg)?;
+        run.show(&format!("Git target {}", entry.shown()), &found);
     } else {
-        run.failed |= write(&target, &mut run.reports, run.plans, &records).await;
+        failed = write(&target, &mut run.reports, std::mem::take(&mut run.plans), &records).await;
     }
+    failed |= run.failed();
     print(&plan_table(&run.reports.into_iter().flat_map(|(_, rows)| rows).collect::<Vec<_>>()))?;
-    Ok(if run.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Where policies are written, for somebody who has written none.
 const HOW: &str = "a policy is the annotation `supercargo.dev/policy` of a workload (a label is none), a comment \
                    like `# supercargo: minor` at a value, or an entry of `supercargo.yaml`, which stands at the root \
                    and within the paths: see docs/git.md";
-
-/// What a look at a repository brought.
-pub(super) struct Looked {
-    /// What is said of each workload.
-    pub(super) reports: Vec<(WorkloadId, Vec<Report>)>,
-    /// What may be written.
-    pub(super) plans: Vec<Plan<Approved>>,
-    /// Whether something stands in the way.
-    pub(super) failed: bool,
-}
 
 /// Reads the repository and looks once at every image's repository.
 pub(super) async fn look(
@@ -84,26 +70,7 @@ pub(super) async fn look(
     clock: &dyn Clock,
 ) -> anyhow::Result<Looked> {
     let rendered = target.workloads().await.map_err(anyhow::Error::msg)?;
-    for (path, problem) in &rendered.problems {
-        tell(format!("{path}:{}: {}", problem.line, problem.reason));
-    }
-    for (path, note) in &rendered.misplaced {
-        tell(format!("{path}:{}: {}", note.line, note.reason));
-    }
-    let mut failed = !rendered.problems.is_empty();
-    let places: HashMap<&WorkloadId, String> =
-        rendered.workloads.iter().map(|(workload, path, line)| (&workload.id, format!("{path}:{line}"))).collect();
-    let settings = Settings { operator_serves: Arc::new(|_, _| true), ..settings };
-    let source = |id: &WorkloadId| places.get(id).cloned().unwrap_or_default();
-    let surveyed =
-        engine::survey(settings, git::changes(&rendered), registry, None, clock, source, survey::say_waiting).await;
-    let (mut reports, mut plans) = (Vec::new(), Vec::new());
-    for (id, assessment) in surveyed {
-        failed |= assessment.reports.iter().any(is_failure);
-        plans.extend(assessment.plan);
-        reports.push((id, assessment.reports));
-    }
-    Ok(Looked { reports, plans, failed })
+    Ok(survey::rendered(&rendered, settings, registry, clock, str::to_owned).await)
 }
 
 /// Writes all plans at once, says in the rows what came of each, and whether something failed.
@@ -144,24 +111,8 @@ pub(super) async fn write(
     failed
 }
 
-fn rows_of<'a>(
-    reports: &'a mut [(WorkloadId, Vec<Report>)],
-    id: &'a WorkloadId,
-) -> impl Iterator<Item = &'a mut Report> {
-    reports.iter_mut().filter(move |(of, _)| of == id).flat_map(|(_, rows)| rows)
-}
-
 fn is_watched(row: &Report) -> bool {
     !row.reasons.first().is_some_and(|reason| matches!(reason.code, Code::NotWatched | Code::NotSelected))
-}
-
-fn is_failure(row: &Report) -> bool {
-    matches!(row.decision, Verdict::Problem | Verdict::Blocked) && !row.reasons.first().is_some_and(is_wanted)
-}
-
-/// Whether a person decided so, or is waited for.
-fn is_wanted(reason: &Reason) -> bool {
-    matches!(reason.code, Code::Suspended | Code::Reverted | Code::RequestClosed | Code::RequestLimit)
 }
 
 /// Adds what lets Git in, where it was not.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
 
 use super::{
+    folder,
     output::{Output, plan_table, print_as, tell},
     survey::{self, block_on},
 };
@@ -39,6 +40,9 @@ pub(super) struct Args {
     /// End with 1 if anything is blocked or a problem
     #[arg(long)]
     strict: bool,
+    /// Name the templates of charts too, which are left alone (JSON and YAML always do)
+    #[arg(long, short = 'v', requires = "path")]
+    verbose: bool,
     /// What to do with keel.sh annotations
     #[arg(long, value_name = "MODE", default_value = "report", value_parser = crate::config::keel_mode)]
     keel: KeelMode,
@@ -51,9 +55,12 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = crate::app::read_files(&self.files)?;
-        let (reports, failed) = block_on(self.reports(&config))?;
+        let (mut reports, left_alone, failed) = block_on(self.reports(&config))?;
         if reports.is_empty() {
             tell("no workload that a policy applies to was found");
+        }
+        if self.verbose || self.output != Output::Table {
+            reports.extend(left_alone);
         }
         print_as(self.output, &reports, |reports| plan_table(reports))?;
         let changes = reports.iter().any(|report| report.decision == Verdict::Update);
@@ -66,22 +73,19 @@ impl Args {
         })
     }
 
-    async fn reports(&self, config: &Config) -> anyhow::Result<(Vec<Report>, bool)> {
+    /// The rows, those of what is left alone, and whether something could not be read.
+    async fn reports(&self, config: &Config) -> anyhow::Result<(Vec<Report>, Vec<Report>, bool)> {
         let settings = survey::settings(config, self.keel);
         let Some(path) = &self.path else {
             let scope = survey::Scope { namespace: self.namespace.clone(), all: self.all_namespaces, one: None };
             let surveyed = survey::cluster(&self.cluster, scope, config, settings).await?;
             let mut assessments: Vec<Assessment> = surveyed.into_iter().map(|(_, assessment)| assessment).collect();
             let failed = places(config, &mut assessments).await?;
-            return Ok((assessments.into_iter().flat_map(|assessment| assessment.reports).collect(), failed));
+            let reports = assessments.into_iter().flat_map(|assessment| assessment.reports).collect();
+            return Ok((reports, Vec::new(), failed));
         };
-        let registry = survey::local_registry(config)?;
-        let folder = survey::folder(path, &settings, &registry).await?;
-        for problem in folder.problems.iter().chain(&folder.notes) {
-            tell(problem);
-        }
-        let reports = folder.surveyed.into_iter().flat_map(|surveyed| surveyed.assessment.reports).collect();
-        Ok((reports, !folder.problems.is_empty()))
+        let folder = folder::survey(path, &settings, &survey::local_registry(config)?).await?;
+        Ok((folder.reports, folder.templates, folder.is_partial))
     }
 }
 
@@ -107,9 +111,10 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
             Ok(found) => {
                 failed |= found.iter().flat_map(|found| found.as_ref().err()).any(is_failure);
                 let refused: Vec<Reason> = found.iter().filter_map(|found| found.as_ref().err().cloned()).collect();
+                let shown = format!("Git target {name}");
                 tell_others(assessments.iter_mut().flat_map(|assessment| &mut assessment.reports), &refused);
                 for (index, found) in indices.into_iter().zip(found) {
-                    assessments[index].reports.iter_mut().for_each(|row| show(row, &name, &found));
+                    assessments[index].reports.iter_mut().for_each(|row| show(row, &shown, &found));
                 }
             }
             Err(why) => {
@@ -139,16 +144,16 @@ pub(super) fn tell_others<'r>(rows: impl Iterator<Item = &'r mut Report>, reason
     }
 }
 
-/// Says in the row of an update where in a target it would be made, or why it would not be.
-pub(super) fn show(row: &mut Report, target: &str, found: &Result<Places, Reason>) {
+/// Says in the row of an update where it would be made, in what people call so, or why it would not be.
+pub(super) fn show(row: &mut Report, scope: &str, found: &Result<Places, Reason>) {
     if row.decision != Verdict::Update {
         return;
     }
     match found {
         Ok(places) => {
             let own: Vec<&str> = places.of(&row.container).collect();
-            let message = format!("in the Git target {target}: {}", own.join(", "));
-            row.reasons.insert(0, Reason::new(Code::GitEdit, message));
+            let message = format!("in the {scope}: {}", own.join(", "));
+            row.reasons.insert(1.min(row.reasons.len()), Reason::new(Code::GitEdit, message));
         }
         Err(reason) => {
             row.decision = if reason.code == Code::WriteFailed { Verdict::Problem } else { Verdict::Blocked };

@@ -1,19 +1,12 @@
 //! What `plan`, `update`, `explain` and `demo` share: read the workloads, look once at each repository, assess.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    future::Future,
-    io::IsTerminal as _,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, future::Future, io::IsTerminal as _, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 
 use super::{
-    files::{self, Loaded, ManifestFile, Problem},
     output::tell,
+    plan::{show, tell_others},
 };
 use crate::{
     clock::SystemClock,
@@ -21,12 +14,16 @@ use crate::{
     config::{self, ClusterArgs, Config, ConfigError},
     domain::{
         keel::KeelMode,
-        target::Targets,
+        plan::{Approved, Plan},
+        reason::{Code, Reason},
+        report::{Report, Verdict},
         workload::{KindSpec, Workload, WorkloadId},
     },
     engine::{self, Assessment, Settings},
+    git::{self, Places},
+    manifest::places::Rendered,
     metrics::Metrics,
-    ports::{Clock, ClusterChange, NamespaceDefaults, Registry, Secrets},
+    ports::{Clock, ClusterChange, Registry, Secrets},
     registry,
 };
 
@@ -36,23 +33,48 @@ const POLL: Duration = Duration::from_secs(300);
 /// How long the cluster may take to tell of all its workloads.
 const READ: Duration = Duration::from_secs(60);
 
-/// A workload of a folder, where it stands, and what is to be done.
-pub(super) struct Surveyed {
-    /// Index of the file.
-    pub(super) file: usize,
-    /// Index of the workload in the file.
-    pub(super) workload: usize,
-    /// What is said.
-    pub(super) assessment: Assessment,
+/// What a look at files brought.
+pub(super) struct Looked {
+    /// What is said of each workload.
+    pub(super) reports: Vec<(WorkloadId, Vec<Report>)>,
+    /// What may be written.
+    pub(super) plans: Vec<Plan<Approved>>,
+    /// Whether a file, or a part of one, could not be read.
+    pub(super) is_partial: bool,
 }
 
-/// A folder with what is to be done about each of its workloads.
-pub(super) struct Folder {
-    pub(super) files: Vec<ManifestFile>,
-    pub(super) problems: Vec<Problem>,
-    /// What is no failure, but should be known.
-    pub(super) notes: Vec<Problem>,
-    pub(super) surveyed: Vec<Surveyed>,
+impl Looked {
+    /// Says in the rows where each plan would be written, in what people call so, or why it would not be.
+    pub(super) fn show(&mut self, scope: &str, found: &[Result<Places, Reason>]) {
+        for (plan, found) in self.plans.iter().zip(found) {
+            rows_of(&mut self.reports, &plan.update().workload).for_each(|row| show(row, scope, found));
+        }
+        let refused: Vec<Reason> = found.iter().filter_map(|found| found.as_ref().err().cloned()).collect();
+        tell_others(self.reports.iter_mut().flat_map(|(_, rows)| rows), &refused);
+    }
+
+    /// Whether something could not be read, or is not updated for another reason than that somebody wants it so.
+    pub(super) fn failed(&self) -> bool {
+        self.is_partial || self.reports.iter().flat_map(|(_, rows)| rows).any(is_failure)
+    }
+}
+
+/// The rows of a workload.
+pub(super) fn rows_of<'a>(
+    reports: &'a mut [(WorkloadId, Vec<Report>)],
+    id: &'a WorkloadId,
+) -> impl Iterator<Item = &'a mut Report> {
+    reports.iter_mut().filter(move |(of, _)| of == id).flat_map(|(_, rows)| rows)
+}
+
+/// Whether a container is not updated, and nobody wants it so.
+pub(super) fn is_failure(row: &Report) -> bool {
+    matches!(row.decision, Verdict::Problem | Verdict::Blocked) && !row.reasons.first().is_some_and(is_wanted)
+}
+
+/// Whether a person decided so, or is waited for.
+pub(super) fn is_wanted(reason: &Reason) -> bool {
+    matches!(reason.code, Code::Suspended | Code::Reverted | Code::RequestClosed | Code::RequestLimit)
 }
 
 /// What the engine is told by a command.
@@ -83,36 +105,32 @@ fn registry_with(settings: registry::Settings, secrets: Arc<dyn Secrets>) -> any
     Ok(registry::Client::new(settings, secrets, clock, metrics)?)
 }
 
-/// Reads a folder and looks at every repository that its workloads use.
-pub(super) async fn folder(root: &Path, settings: &Settings, registry: &dyn Registry) -> anyhow::Result<Folder> {
-    let Loaded { files, problems, notes } = files::load(root)?;
-    let clock = SystemClock::default();
-    let targets = Arc::new(Targets::any());
-    let settings = Settings { operator_serves: Arc::new(|_, _| true), targets, ..settings.clone() };
-    let mut surveyed = Vec::new();
-    for round in rounds(&files) {
-        let mut changes = namespaces(&files);
-        let mut place = HashMap::new();
-        for &(file, index) in &round {
-            let mut workload = files[file].manifests.workloads[index].workload.clone();
-            // There is no cluster to read them from; the user's own credentials are used.
-            workload.pull_secrets.clear();
-            place.insert(workload.id.clone(), (file, index));
-            changes.push(ClusterChange::Workload(Box::new(workload)));
-        }
-        let source = |id: &WorkloadId| {
-            let (file, index) = place[id];
-            format!("{}:{}", files[file].path.display(), files[file].manifests.workloads[index].line)
-        };
-        for (id, assessment) in
-            engine::survey(settings.clone(), changes, registry, None, &clock, source, say_waiting).await
-        {
-            let (file, workload) = place[&id];
-            surveyed.push(Surveyed { file, workload, assessment });
-        }
+/// Looks at every repository that files use, and says on stderr what could not be read of them. `place` says where a
+/// file is.
+pub(super) async fn rendered(
+    rendered: &Rendered,
+    settings: Settings,
+    registry: &dyn Registry,
+    clock: &dyn Clock,
+    place: impl Fn(&str) -> String,
+) -> Looked {
+    for (path, each) in rendered.problems.iter().chain(&rendered.misplaced) {
+        tell(format!("{}:{}: {}", place(path), each.line, each.reason));
     }
-    surveyed.sort_by_key(|surveyed| (surveyed.file, surveyed.workload));
-    Ok(Folder { files, problems, notes, surveyed })
+    let places: HashMap<&WorkloadId, String> = rendered
+        .workloads
+        .iter()
+        .map(|(workload, path, line)| (&workload.id, format!("{}:{line}", place(path))))
+        .collect();
+    let settings = Settings { operator_serves: Arc::new(|_, _| true), ..settings };
+    let source = |id: &WorkloadId| places.get(id).cloned().unwrap_or_default();
+    let surveyed = engine::survey(settings, git::changes(rendered), registry, None, clock, source, say_waiting).await;
+    let (mut reports, mut plans) = (Vec::new(), Vec::new());
+    for (id, assessment) in surveyed {
+        plans.extend(assessment.plan);
+        reports.push((id, assessment.reports));
+    }
+    Looked { reports, plans, is_partial: !rendered.problems.is_empty() }
 }
 
 /// Tells whoever sits before a terminal why nothing happens.
@@ -226,31 +244,6 @@ async fn read(
     }
     watching.abort();
     Ok(changes)
-}
-
-/// Overlays may hold workloads of the same kind, namespace and name. Each round holds one of each.
-fn rounds(files: &[ManifestFile]) -> Vec<Vec<(usize, usize)>> {
-    let mut seen: HashMap<&WorkloadId, usize> = HashMap::new();
-    let mut rounds: Vec<Vec<(usize, usize)>> = Vec::new();
-    for (file, manifests) in files.iter().enumerate() {
-        for (index, found) in manifests.manifests.workloads.iter().enumerate() {
-            let before = seen.entry(&found.workload.id).or_default();
-            if *before == rounds.len() {
-                rounds.push(Vec::new());
-            }
-            rounds[*before].push((file, index));
-            *before += 1;
-        }
-    }
-    rounds
-}
-
-fn namespaces(files: &[ManifestFile]) -> Vec<ClusterChange> {
-    let all = files.iter().flat_map(|file| &file.manifests.namespaces);
-    // The last one of a name counts.
-    let by_name: BTreeMap<_, _> = all.map(|found| (found.name.clone(), found.annotations.clone())).collect();
-    let defaults = |(name, annotations)| ClusterChange::Namespace(NamespaceDefaults { name, annotations });
-    by_name.into_iter().map(defaults).collect()
 }
 
 /// Runs a command's future on a runtime of its own.

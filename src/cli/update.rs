@@ -1,16 +1,18 @@
 //! `supercargo update PATH`: edit manifests in place.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use super::{
-    files::{self, ManifestFile, NewText},
+    files, folder,
     output::{print_file, tell},
-    survey::{self, Folder, block_on},
+    survey::{self, block_on},
 };
 use crate::{
     config::FileArgs,
-    domain::{keel::KeelMode, reason::Code, report::Verdict},
-    manifest::{self, Edit, EditError},
+    domain::{
+        keel::KeelMode,
+        report::{Report, ReportWorkload},
+    },
 };
 
 /// Edit the manifests of a folder in place and print the difference
@@ -21,6 +23,9 @@ pub(super) struct Args {
     /// Print the difference only
     #[arg(long)]
     dry_run: bool,
+    /// Name the templates of charts too, which are left alone
+    #[arg(long, short = 'v')]
+    verbose: bool,
     /// What to do with keel.sh annotations
     #[arg(long, value_name = "MODE", default_value = "report", value_parser = crate::config::keel_mode)]
     keel: KeelMode,
@@ -33,34 +38,21 @@ impl Args {
         let config = crate::app::read_files(&self.files)?;
         let settings = survey::settings(&config, self.keel);
         let registry = survey::local_registry(&config)?;
-        let folder = block_on(survey::folder(&self.path, &settings, &registry))?;
-        let mut failed = !folder.problems.is_empty();
-        if folder.surveyed.is_empty() {
+        let folder = block_on(folder::survey(&self.path, &settings, &registry))?;
+        let mut failed = folder.is_partial;
+        if folder.reports.is_empty() {
             tell("no workload that a policy applies to was found");
         }
-        for problem in folder.problems.iter().chain(&folder.notes) {
-            tell(problem);
+        let reason = |row: &Report| row.reasons.first().map(|reason| reason.message.clone()).unwrap_or_default();
+        for row in folder.templates.iter().filter(|_| self.verbose) {
+            tell(format!("{}: {}", row.workload.source, reason(row)));
         }
-        for surveyed in &folder.surveyed {
-            for row in &surveyed.assessment.reports {
-                let suspended = row.reasons.first().is_some_and(|reason| reason.code == Code::Suspended);
-                if matches!(row.decision, Verdict::Problem | Verdict::Blocked) && !suspended {
-                    failed = true;
-                    let reason = row.reasons.first().map(|reason| reason.message.as_str()).unwrap_or_default();
-                    let source = &row.workload.source;
-                    tell(format!("{source} {} {}: not updated: {reason}", row.workload.id, row.container));
-                }
-            }
-        }
-        let (texts, refused) = edited(&folder);
-        for error in &refused {
+        for row in folder.reports.iter().filter(|row| survey::is_failure(row)) {
             failed = true;
-            tell(error);
+            let ReportWorkload { id, source } = &row.workload;
+            tell(format!("{source} {id} {}: not updated: {}", row.container, reason(row)));
         }
-        let changed: Vec<NewText<'_>> = texts
-            .iter()
-            .map(|(&file, new)| NewText { path: &folder.files[file].path, old: &folder.files[file].text, new })
-            .collect();
+        let changed = folder.edited();
         if !self.dry_run {
             files::write(&changed)?;
         }
@@ -68,34 +60,4 @@ impl Args {
         print_file(&diffs)?;
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
-}
-
-/// The new text of every file that changes, and the files that are left as they are, because an edit of them cannot be
-/// made exactly.
-pub(super) fn edited(folder: &Folder) -> (BTreeMap<usize, String>, Vec<String>) {
-    let mut edits: BTreeMap<usize, Vec<Edit>> = BTreeMap::new();
-    for surveyed in &folder.surveyed {
-        let Some(plan) = &surveyed.assessment.plan else { continue };
-        let found = &folder.files[surveyed.file].manifests.workloads[surveyed.workload];
-        for change in &plan.update().changes {
-            let places = found.workload.containers.iter().zip(&found.images);
-            let places = places.filter(|(c, _)| c.name == change.container && c.init == change.init);
-            edits.entry(surveyed.file).or_default().extend(places.map(|(container, image)| Edit {
-                place: image.place.clone(),
-                old: container.image.to_string(),
-                new: change.to.to_string(),
-            }));
-        }
-    }
-    let (mut texts, mut refused) = (BTreeMap::new(), Vec::new());
-    for (file, edits) in edits {
-        let ManifestFile { path, text, .. } = &folder.files[file];
-        match manifest::edit(text, &edits) {
-            Ok(new) => _ = texts.insert(file, new),
-            Err(EditError { line, reason, .. }) => {
-                refused.push(format!("{}:{line}: {reason}; the file is left as it is", path.display()));
-            }
-        }
-    }
-    (texts, refused)
 }

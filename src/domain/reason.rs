@@ -98,7 +98,7 @@ codes! {
     TargetUnknown "target-unknown" "The configuration has no such Git target.",
     TargetRefused "target-refused" "The Git target does not serve this namespace, or makes no pull requests.",
     Committed "committed" "The change is in Git; the cluster does not run it yet.",
-    GitEdit "git-edit" "A line of a file in Git that would be edited.",
+    GitEdit "git-edit" "A line of a file that would be edited.",
     GitRefused "git-refused" "The Git server or its forge refused the change.",
     GitNoPlace "git-no-place" "No file of the Git target says which image this container runs.",
     GitConflict "git-conflict" "The files of the Git target disagree, make an image that others wish otherwise, or cannot be edited exactly.",

@@ -61,9 +61,9 @@ impl FromIterator<(Arc<str>, Target)> for Targets {
 }
 
 impl Targets {
-    /// For who writes nowhere but into the files at hand.
-    pub fn any() -> Self {
-        Self { any: true, ..Self::default() }
+    /// For who writes nowhere but into the files at hand, whatever `write` says.
+    pub fn files(name: Arc<str>) -> Self {
+        Self { any: true, only: Some(name), ..Self::default() }
     }
 
     /// For who knows no cluster and no other repository than this.

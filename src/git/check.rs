@@ -9,11 +9,11 @@ use std::{
 use super::{
     chain::{Edited, FileEdit},
     find::{Finding, same},
-    settings::Settings,
+    settings::Scope,
 };
 use crate::{
     domain::{image::ImageRef, text::escape, workload::WorkloadId},
-    manifest::places::{Facts, FileKind, Files, Index, Wanted},
+    manifest::places::{Files, Index, Wanted},
 };
 
 /// A workload, a container and whether it stands under `initContainers`.
@@ -22,17 +22,16 @@ type Key = (WorkloadId, Arc<str>, bool);
 /// Why findings may not be brought as these edits bring them.
 pub(super) fn check(
     files: &Files,
-    settings: &Settings,
+    scope: &Scope,
     edited: &Edited,
     findings: &[Finding],
     refused: &BTreeMap<usize, String>,
 ) -> BTreeMap<usize, String> {
     let mut new = files.clone();
     for (entry, text) in edited {
-        let is_named = settings.options.values.iter().any(|rule| rule.files.is_match(&*entry.path));
-        new.insert(entry.path.clone(), Arc::new(Facts::of(FileKind::of(&entry.path), text, is_named)));
+        new.insert(entry.path.clone(), Arc::new(scope.facts(&entry.path, text)));
     }
-    let (before, after) = (Index::new(files, &settings.options), Index::new(&new, &settings.options));
+    let (before, after) = (Index::new(files, &scope.options), Index::new(&new, &scope.options));
     let made = findings.iter().enumerate().filter_map(|(number, finding)| match finding {
         Finding::Edits(edits, places) if !refused.contains_key(&number) => {
             Some((number, &edits[..], &places.brings[..]))

@@ -8,7 +8,7 @@ use std::{
 use super::{
     chain::FileEdit,
     find::{Asked, Finding, same},
-    settings::Settings,
+    settings::Scope,
 };
 use crate::{
     domain::{
@@ -40,7 +40,7 @@ pub(super) fn contest(
     asked: &[Asked],
     findings: &mut [Finding],
     index: &Index<'_>,
-    settings: &Settings,
+    scope: &Scope,
     brought: &HashMap<FileEdit, ImageRef>,
 ) {
     if !findings.iter().any(|finding| matches!(finding, Finding::Edits(..))) {
@@ -48,7 +48,7 @@ pub(super) fn contest(
     }
     let wishes: BTreeMap<*const Wishes, &Wishes> =
         asked.iter().map(|asked| (Arc::as_ptr(&asked.wishes), &*asked.wishes)).collect();
-    let known: Vec<Wanted> = wishes.into_values().flat_map(|wishes| wanted(wishes, settings)).collect();
+    let known: Vec<Wanted> = wishes.into_values().flat_map(|wishes| wanted(wishes, scope)).collect();
     let sharers = index.sharers(&known);
     let changes = asked.iter().flat_map(|Asked { update, .. }| {
         update.changes.iter().map(|change| ((&update.workload, &*change.container, change.init), &change.to))
@@ -58,7 +58,7 @@ pub(super) fn contest(
         let Finding::Edits(edits, _) = finding else { continue };
         let contested = edits.iter().find_map(|edit| {
             let against = against(asked, edit, brought.get(edit)?, &sharers, &changes);
-            (!against.is_empty()).then(|| reason(asked, edit, brought.get(edit)?, &against, settings))?
+            (!against.is_empty()).then(|| reason(asked, edit, brought.get(edit)?, &against, scope))?
         });
         if let Some(reason) = contested {
             *finding = Finding::Blocked(reason);
@@ -70,8 +70,8 @@ pub(super) fn contest(
 type Changes<'a> = HashMap<(&'a WorkloadId, &'a str, bool), &'a ImageRef>;
 
 /// The images that are watched and written to this target: they may come from it in other ways than by their manifest.
-fn wanted<'w>(wishes: &'w Wishes, settings: &Settings) -> impl Iterator<Item = Wanted> + use<'w> {
-    let name = settings.name.clone();
+fn wanted<'w>(wishes: &'w Wishes, scope: &Scope) -> impl Iterator<Item = Wanted> + use<'w> {
+    let name = scope.name.clone();
     let ours = wishes.iter().filter(move |(_, wish)| wish.watched && wish.target.as_deref() == Some(&*name));
     ours.flat_map(|(workload, wish)| {
         wish.images.iter().map(|image| Wanted {
@@ -137,7 +137,7 @@ fn reason(
     (path, edit): &FileEdit,
     to: &ImageRef,
     against: &[(&Sharer, Wish)],
-    settings: &Settings,
+    scope: &Scope,
 ) -> Option<Reason> {
     let way_out = "give each its own place: an entry of `images` in its overlay";
     let place = format!("{}:{}", escape(path), edit.line);
@@ -156,11 +156,8 @@ fn reason(
     let more = said.len().saturating_sub(MAX_NAMED);
     said.truncate(MAX_NAMED);
     let more = if more > 0 { format!(", and of {more} more") } else { String::new() };
-    let message = format!(
-        "Git target {}: {place} makes the image of {}{more}, too: {way_out}",
-        settings.name,
-        said.join(", and of ")
-    );
+    let message =
+        format!("{}: {place} makes the image of {}{more}, too: {way_out}", scope.shown, said.join(", and of "));
     let own = &asked.update.workload;
     let others = against.iter().filter(|(sharer, _)| sharer.workload != *own);
     let text = format!("{place} makes this image, and {own} is to have {to} from it, which is not written: {way_out}");

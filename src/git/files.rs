@@ -9,7 +9,7 @@ use super::{
     command::GitError,
     mirror::Mirror,
     objects::{Blob, TreeEntry},
-    settings::Settings,
+    settings::Scope,
 };
 use crate::manifest::places::{Facts, FileKind, Files, MAX_SCALARS_IN_ALL, Room};
 
@@ -35,33 +35,28 @@ pub(super) struct Snapshot {
 }
 
 /// How often a kustomization beyond the target's paths may lead to further ones.
-const MAX_STEPS: usize = 32;
+pub(super) const MAX_STEPS: usize = 32;
 
 impl Snapshot {
     /// Reads what is new in a commit.
-    pub(super) async fn update(
-        &mut self,
-        mirror: &mut Mirror,
-        settings: &Settings,
-        commit: &str,
-    ) -> Result<(), GitError> {
+    pub(super) async fn update(&mut self, mirror: &mut Mirror, scope: &Scope, commit: &str) -> Result<(), GitError> {
         if self.commit != commit {
-            self.read(mirror, settings, commit).await?;
+            self.read(mirror, scope, commit).await?;
         }
         if self.followed != commit {
-            self.follow(mirror, settings, commit).await?;
+            self.follow(mirror, scope, commit).await?;
             self.followed = commit.to_owned();
         }
         if self.fitted != commit {
-            self.fit(mirror, settings).await?;
+            self.fit(mirror, scope).await?;
             self.fitted = commit.to_owned();
         }
         Ok(())
     }
 
-    async fn read(&mut self, mirror: &mut Mirror, settings: &Settings, commit: &str) -> Result<(), GitError> {
+    async fn read(&mut self, mirror: &mut Mirror, scope: &Scope, commit: &str) -> Result<(), GitError> {
         let is_known = self.made == mirror.made;
-        let within = |path: &str| settings.is_within(path);
+        let within = |path: &str| scope.is_within(path);
         let is_wanted = |path: &str, entry: Option<&TreeEntry>| {
             let is_known = self.files.contains_key(path) || self.entries.contains_key(path);
             let is_odd = entry.is_some_and(|entry| entry.left_alone().is_some());
@@ -69,7 +64,7 @@ impl Snapshot {
         };
         let changes = mirror.changes(is_known.then_some(&self.commit), commit, is_wanted).await?;
         let entries = changes.iter().filter_map(|(_, entry)| entry.as_ref());
-        self.parse(mirror, settings, entries.filter(|entry| is_read(entry))).await?;
+        self.parse(mirror, scope, entries.filter(|entry| is_read(entry))).await?;
 
         // From here on nothing can fail, so that what is known fits to one commit.
         let (files, entries) = (Arc::make_mut(&mut self.files), Arc::make_mut(&mut self.entries));
@@ -88,14 +83,14 @@ impl Snapshot {
             match entry.left_alone() {
                 Some(why) => _ = files.insert(path, Arc::new(Facts::left_alone(why))),
                 None if is_read(&entry) => {
-                    files.extend(facts_of(&self.facts, &entry, settings).map(|facts| (path.clone(), facts)));
+                    files.extend(facts_of(&self.facts, &entry, scope).map(|facts| (path.clone(), facts)));
                     entries.insert(path, entry);
                 }
                 None => {}
             }
         }
         if self.facts.len() > 2 * entries.len() {
-            let used: HashSet<Key> = entries.values().map(|entry| key(entry, settings)).collect();
+            let used: HashSet<Key> = entries.values().map(|entry| key(entry, scope)).collect();
             self.facts.retain(|key, _| used.contains(key));
         }
         (self.commit, self.made) = (commit.to_owned(), mirror.made);
@@ -105,52 +100,47 @@ impl Snapshot {
     }
 
     /// Reads what kustomizations within the target's paths take from beyond these, to know what they render.
-    async fn follow(&mut self, mirror: &mut Mirror, settings: &Settings, commit: &str) -> Result<(), GitError> {
-        if settings.paths.is_none() {
-            return Ok(());
-        }
+    async fn follow(&mut self, mirror: &mut Mirror, scope: &Scope, commit: &str) -> Result<(), GitError> {
         let mut asked = BTreeSet::new();
         for _ in 0..MAX_STEPS {
-            let included = self.files.iter().flat_map(|(path, facts)| facts.included(path));
-            let new: Vec<String> = included.filter(|path| !settings.is_within(path) && !asked.contains(path)).collect();
+            let new = scope.beyond(&self.files, &mut asked);
             if new.is_empty() {
                 return Ok(());
             }
             let found = mirror.entries(commit, &new).await?;
             let found: Vec<TreeEntry> = found.into_iter().filter(is_read).collect();
-            self.parse(mirror, settings, found.iter()).await?;
+            self.parse(mirror, scope, found.iter()).await?;
             let (files, entries) = (Arc::make_mut(&mut self.files), Arc::make_mut(&mut self.entries));
             for entry in found {
                 let path = entry.path.clone();
-                files.extend(facts_of(&self.facts, &entry, settings).map(|facts| (path.clone(), facts)));
+                files.extend(facts_of(&self.facts, &entry, scope).map(|facts| (path.clone(), facts)));
                 entries.insert(path.clone(), entry);
                 self.beyond.push(path);
             }
-            asked.extend(new);
         }
         Ok(())
     }
 
     /// Leaves out the largest files where all are too many, and reads those for which there is room again.
-    async fn fit(&mut self, mirror: &mut Mirror, settings: &Settings) -> Result<(), GitError> {
+    async fn fit(&mut self, mirror: &mut Mirror, scope: &Scope) -> Result<(), GitError> {
         let Room { crowded, fitting } = Room::of(&self.files);
         if crowded.is_empty() && fitting.is_empty() {
             return Ok(());
         }
-        let used: HashSet<Key> = self.entries.values().map(|entry| key(entry, settings)).collect();
+        let used: HashSet<Key> = self.entries.values().map(|entry| key(entry, scope)).collect();
         self.facts.retain(|key, facts| used.contains(key) && !facts.is_left_out());
         let files = Arc::make_mut(&mut self.files);
         for path in crowded {
             if let Some(entry) = self.entries.get(&path) {
-                self.facts.remove(&key(entry, settings));
+                self.facts.remove(&key(entry, scope));
             }
             files.entry(path).and_modify(|facts| *facts = Arc::new(facts.left_out()));
         }
         let entries: Vec<TreeEntry> = fitting.iter().filter_map(|path| self.entries.get(path).cloned()).collect();
-        self.parse(mirror, settings, entries.iter()).await?;
+        self.parse(mirror, scope, entries.iter()).await?;
         let files = Arc::make_mut(&mut self.files);
         for entry in entries {
-            files.extend(facts_of(&self.facts, &entry, settings).map(|facts| (entry.path.clone(), facts)));
+            files.extend(facts_of(&self.facts, &entry, scope).map(|facts| (entry.path.clone(), facts)));
         }
         Ok(())
     }
@@ -159,14 +149,14 @@ impl Snapshot {
     async fn parse<'a>(
         &mut self,
         mirror: &mut Mirror,
-        settings: &Settings,
+        scope: &Scope,
         entries: impl Iterator<Item = &'a TreeEntry>,
     ) -> Result<(), GitError> {
         let mut unread: HashMap<String, HashSet<Way>> = HashMap::new();
         // In the order of the paths: the server has deltas between neighbours, and need not make others.
         let mut blobs = Vec::new();
         for entry in entries {
-            let key = key(entry, settings);
+            let key = key(entry, scope);
             if self.facts.contains_key(&key) {
                 continue;
             }
@@ -219,13 +209,12 @@ fn is_read(entry: &TreeEntry) -> bool {
     entry.left_alone().is_none() && Facts::is_wanted(&entry.path)
 }
 
-fn facts_of(known: &HashMap<Key, Arc<Facts>>, entry: &TreeEntry, settings: &Settings) -> Option<Arc<Facts>> {
-    known.get(&key(entry, settings)).filter(|facts| !facts.is_empty()).cloned()
+fn facts_of(known: &HashMap<Key, Arc<Facts>>, entry: &TreeEntry, scope: &Scope) -> Option<Arc<Facts>> {
+    known.get(&key(entry, scope)).filter(|facts| !facts.is_empty()).cloned()
 }
 
-fn key(entry: &TreeEntry, settings: &Settings) -> Key {
-    let is_named = settings.options.values.iter().any(|rule| rule.files.is_match(&*entry.path));
-    (entry.blob.clone(), (FileKind::of(&entry.path), is_named))
+fn key(entry: &TreeEntry, scope: &Scope) -> Key {
+    (entry.blob.clone(), scope.way(&entry.path))
 }
 
 fn parse<T>(batch: Vec<Blob>, unread: &HashMap<String, HashSet<Way>>, reading: &Mutex<Reading>) -> Vec<T> {

@@ -12,7 +12,7 @@ use super::{
     contest::contest,
     history::History,
     objects::TreeEntry,
-    settings::Settings,
+    settings::Scope,
 };
 use crate::{
     domain::{
@@ -96,11 +96,11 @@ pub(super) fn paths(findings: &[Finding]) -> impl Iterator<Item = &str> {
 }
 
 /// Where each of the updates stands in the files.
-pub(super) fn find(asked: &[Asked], files: &Files, settings: &Settings, history: &History) -> Vec<Finding> {
-    let index = Index::new(files, &settings.options);
+pub(super) fn find(asked: &[Asked], files: &Files, scope: &Scope, history: &History) -> Vec<Finding> {
+    let index = Index::new(files, &scope.options);
     let (mut reverted, mut brought) = (HashMap::new(), HashMap::new());
     let mut findings: Vec<Finding> =
-        asked.iter().map(|asked| finding(asked, &index, settings, history, &mut reverted, &mut brought)).collect();
+        asked.iter().map(|asked| finding(asked, &index, scope, history, &mut reverted, &mut brought)).collect();
     // What was moved back for one workload is not set by way of another that has the same place.
     for finding in &mut findings {
         if let Finding::Edits(edits, _) = finding
@@ -109,7 +109,7 @@ pub(super) fn find(asked: &[Asked], files: &Files, settings: &Settings, history:
             *finding = Finding::Blocked(reason.clone());
         }
     }
-    contest(asked, &mut findings, &index, settings, &brought);
+    contest(asked, &mut findings, &index, scope, &brought);
     findings
 }
 
@@ -117,7 +117,7 @@ pub(super) fn find(asked: &[Asked], files: &Files, settings: &Settings, history:
 fn finding(
     asked: &Asked,
     index: &Index<'_>,
-    settings: &Settings,
+    scope: &Scope,
     history: &History,
     reverted: &mut HashMap<FileEdit, Reason>,
     brought: &mut HashMap<FileEdit, ImageRef>,
@@ -137,17 +137,16 @@ fn finding(
             Ok(spots) => spots,
             Err(misfit) => {
                 let code = if matches!(misfit, Misfit::Nowhere(_)) { Code::GitNoPlace } else { Code::GitConflict };
-                return Finding::Blocked(Reason::new(code, format!("Git target {}: {misfit}", settings.name)));
+                return Finding::Blocked(Reason::new(code, format!("{}: {misfit}", scope.shown)));
             }
         };
         for spot in spots {
             let place = format!("{}:{}", escape(&spot.path), spot.line);
             if !spot.edits.is_empty() {
-                if !settings.is_within(&spot.path) {
+                if !scope.is_within(&spot.path) {
                     let message = format!(
-                        "{place} is beyond the `paths` of the Git target {}: add it to them, or an entry of `images` to a \
-                         kustomization within them",
-                        settings.name
+                        "{place} is beyond {}: add it to that, or an entry of `images` to a kustomization within it",
+                        scope.within
                     );
                     return Finding::Blocked(Reason::new(Code::GitNoPlace, message));
                 }
@@ -169,9 +168,8 @@ fn finding(
                 let ours = is_as_we_left_it && !is_lower(&change.to, &spot.holds);
                 if !same(&spot.holds, &change.from) && !ours {
                     let message = format!(
-                        "{place} of the Git target {} has {}, and the workload runs {}: nothing is changed until they \
-                         agree",
-                        settings.name, spot.holds, change.from
+                        "{place} of the {} has {}, and the workload runs {}: nothing is changed until they agree",
+                        scope.shown, spot.holds, change.from
                     );
                     return Finding::Blocked(Reason::new(Code::GitDiffers, message));
                 }
@@ -188,6 +186,20 @@ fn finding(
     if edits.is_empty() { Finding::There(places) } else { Finding::Edits(edits, places) }
 }
 
+/// What is said of each: where it stands, or why it is not brought. `place` is where that would be.
+pub(super) fn told(
+    findings: Vec<Finding>,
+    refused: &BTreeMap<usize, String>,
+    place: &str,
+) -> Vec<Result<Places, Reason>> {
+    let told = |(index, finding)| match (finding, refused.get(&index)) {
+        (_, Some(why)) => Err(Reason::new(Code::GitConflict, format!("{place}: {why}"))),
+        (Finding::Blocked(reason), _) => Err(reason),
+        (Finding::There(places) | Finding::Edits(_, places), _) => Ok(places),
+    };
+    findings.into_iter().enumerate().map(told).collect()
+}
+
 /// Tags and digests alike; the repository may be spelt otherwise.
 pub(super) fn same(a: &ImageRef, b: &ImageRef) -> bool {
     (&a.repository, &a.tag, &a.digest) == (&b.repository, &b.tag, &b.digest)
@@ -201,12 +213,11 @@ fn is_lower(a: &ImageRef, b: &ImageRef) -> bool {
 }
 
 /// The new texts, and the updates whose files cannot be edited exactly: an update is made in all its files or in none.
-pub(super) fn edit(
+pub(super) fn edit<'t>(
     findings: &[Finding],
-    entries: &BTreeMap<Arc<str>, TreeEntry>,
-    texts: &BTreeMap<String, Vec<u8>>,
+    file: impl Fn(&str) -> Option<(TreeEntry, &'t [u8])> + Sync,
     files: &Files,
-    settings: &Settings,
+    scope: &Scope,
 ) -> (Edited, BTreeMap<usize, String>) {
     let mut refused: BTreeMap<usize, String> = BTreeMap::new();
     loop {
@@ -219,13 +230,12 @@ pub(super) fn edit(
         }
         let by_file: Vec<_> = by_file.into_iter().collect();
         let made = in_parallel(&by_file, |(path, users)| {
-            let file = entries.get(*path).and_then(|entry| Some((entry, texts.get(&entry.blob)?)));
-            let Some((entry, bytes)) = file else {
+            let Some((entry, bytes)) = file(path) else {
                 return Err(users.keys().map(|user| (*user, "the file cannot be read".to_owned())).collect());
             };
             let all: Vec<&SpotEdit> = users.values().flatten().copied().collect();
             let new = apply(path, bytes, &all).map_err(|error| blamed(path, bytes, users, &error.to_string()))?;
-            Ok((new != *bytes).then(|| (entry.clone(), new)))
+            Ok((new != *bytes).then_some((entry, new)))
         });
         let (mut edited, mut wrong) = (Vec::new(), Vec::new());
         for ((path, _), made) in by_file.into_iter().zip(made) {
@@ -238,7 +248,7 @@ pub(super) fn edit(
             }
         }
         if wrong.is_empty() && !edited.is_empty() {
-            wrong.extend(check(files, settings, &edited, findings, &refused));
+            wrong.extend(check(files, scope, &edited, findings, &refused));
         }
         if wrong.is_empty() {
             return (edited, refused);

@@ -11,6 +11,7 @@
 //! | `branch` | the branches of requests: read, and replaced with a lease |
 //! | `chain` | the commits of one push: one for all updates, or one for each |
 //! | `message` | the message of a commit |
+//! | [`Folder`] | a folder on this machine, read and edited as the files of a commit |
 //! | `find` | where updates stand in the files, and the new texts |
 //! | [`forges`] | requests to merge, at GitHub, GitLab, Gitea and Forgejo |
 //! | `poke` | tells deployers of a push |
@@ -32,6 +33,7 @@ mod command;
 mod contest;
 mod files;
 mod find;
+mod folder;
 pub mod forges;
 mod history;
 mod known;
@@ -52,9 +54,10 @@ mod signing;
 mod target;
 
 pub use find::Places;
+pub use folder::{Folder, NewTexts, Text};
 pub use message::Template;
 pub use poke::{Address, Poke, Receiver};
 pub use repository::{Repository, changes};
 pub use request::Requests;
-pub use settings::{Credentials, RequestSettings, Secret, Settings, Signing};
+pub use settings::{Credentials, RequestSettings, Scope, Secret, Settings, Signing};
 pub use target::Target;

@@ -43,6 +43,11 @@ pub(super) struct TreeEntry {
 }
 
 impl TreeEntry {
+    /// A file that is in no commit.
+    pub(super) fn at(path: &str) -> Self {
+        Self { mode: "100644".to_owned(), blob: String::new(), path: path.into() }
+    }
+
     /// Why it is not read, if it is no regular file.
     pub(super) fn left_alone(&self) -> Option<&'static str> {
         match &*self.mode {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     command::GitError,
-    find::{Asked, Finding, Places},
+    find::{Asked, Finding, Places, told},
     known::{Heard, hear},
     limit::Open,
     proposal::Memo,
@@ -79,13 +79,7 @@ impl Target {
         Ok(self.shown(edits))
     }
 
-    fn shown(&self, edits: Edits) -> Vec<Shown> {
-        let Edits { findings, mut refused, .. } = edits;
-        let shown = |(index, finding)| match (finding, refused.remove(&index)) {
-            (_, Some(why)) => Err(self.misfit(&why)),
-            (Finding::Blocked(reason), _) => Err(reason),
-            (Finding::There(places) | Finding::Edits(_, places), _) => Ok(places),
-        };
-        findings.into_iter().enumerate().map(shown).collect()
+    fn shown(&self, Edits { findings, refused, .. }: Edits) -> Vec<Shown> {
+        told(findings, &refused, &self.place())
     }
 }

@@ -1,24 +1,86 @@
 //! What a target is told by the configuration.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc};
 
 use globset::GlobSet;
 use secrecy::SecretString;
 
 use super::{forges::GithubApp, message::Template, poke::Poke};
-use crate::manifest::places::Options;
+use crate::manifest::places::{Facts, FileKind, Files, Options};
+
+/// Which files are read and edited, and what is known of them beforehand.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// What annotations call it.
+    pub name: Arc<str>,
+    /// What people call it: `Git target prod`.
+    pub shown: String,
+    /// Where edits may be made; everywhere if none.
+    pub paths: Option<GlobSet>,
+    /// What these are in messages: `the `paths` of the Git target prod`.
+    pub within: String,
+    /// Where images are looked for.
+    pub options: Options,
+    /// Whether a file is read as YAML whatever its name.
+    pub is_yaml: bool,
+}
+
+impl Scope {
+    /// Of a target: what annotations and people call it.
+    pub fn target(name: &str, shown: &str) -> Self {
+        let shown = format!("Git target {shown}");
+        Self { name: name.into(), within: format!("the `paths` of the {shown}"), shown, ..Self::default() }
+    }
+
+    /// Of a folder on this machine: what people call it, and the path to it from where the paths of its files begin.
+    pub fn folder(shown: String, path: &str) -> Result<Self, globset::Error> {
+        let glob = |path| globset::Glob::new(&format!("{}/**", globset::escape(path)));
+        let glob = Some(path).filter(|path| !path.is_empty()).map(glob).transpose()?;
+        let paths = glob.map(|glob| GlobSet::builder().add(glob).build()).transpose()?;
+        Ok(Self { name: "folder".into(), within: format!("the {shown}"), shown, paths, ..Self::default() })
+    }
+
+    /// Whether edits may be made at this path.
+    pub(super) fn is_within(&self, path: &str) -> bool {
+        self.paths.as_ref().is_none_or(|globs| globs.is_match(path))
+    }
+
+    /// How a file is read: its kind, and whether the configuration names values of it.
+    pub(super) fn way(&self, path: &str) -> (FileKind, bool) {
+        let kind = match FileKind::of(path) {
+            FileKind::Text | FileKind::Never if self.is_yaml => FileKind::Yaml,
+            kind => kind,
+        };
+        (kind, self.options.values.iter().any(|rule| rule.files.is_match(path)))
+    }
+
+    /// What a file holds.
+    pub(super) fn facts(&self, path: &str, bytes: &[u8]) -> Facts {
+        let (kind, is_named) = self.way(path);
+        Facts::of(kind, bytes, is_named)
+    }
+
+    /// Where kustomizations lead beyond the paths, without what is in `asked`, which takes it in.
+    pub(super) fn beyond(&self, files: &Files, asked: &mut BTreeSet<String>) -> Vec<String> {
+        if self.paths.is_none() {
+            return Vec::new();
+        }
+        let included = files.iter().flat_map(|(path, facts)| facts.included(path));
+        included.filter(|path| !self.is_within(path) && asked.insert(path.clone())).collect()
+    }
+}
 
 /// One target.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What annotations call it.
+    /// What people call it.
     pub name: Arc<str>,
+    /// Which files are read and edited.
+    pub scope: Scope,
     /// The repository, without credentials.
     pub url: String,
     /// The branch that is read and written.
     pub branch: String,
-    /// Where in the repository edits may be made; everywhere if none.
-    pub paths: Option<GlobSet>,
     /// What it is read and written with.
     pub credentials: Credentials,
     /// Certificates (PEM) that are trusted for its host.
@@ -35,17 +97,8 @@ pub struct Settings {
     pub signing: Option<Signing>,
     /// Who is told of a push.
     pub pokes: Vec<Poke>,
-    /// Where images are looked for.
-    pub options: Options,
     /// The folder of its clone, made if it is not there.
     pub folder: PathBuf,
-}
-
-impl Settings {
-    /// Whether edits may be made at this path.
-    pub(super) fn is_within(&self, path: &str) -> bool {
-        self.paths.as_ref().is_none_or(|globs| globs.is_match(path))
-    }
 }
 
 /// What a repository is read and written with.

@@ -113,12 +113,8 @@ impl Target {
             return Ok(known.clone());
         }
         let (files, settings) = (work.snapshot.files.clone(), self.settings.clone());
-        let found = tokio::task::spawn_blocking(move || rendered(&files, &settings.options)).await;
-        let mut found = found.map_err(|_| GitError::Broken("the reading of the workloads broke".to_owned()))?;
-        for (workload, ..) in &mut found.workloads {
-            // There is no cluster to read them from; the user's own credentials are used.
-            workload.pull_secrets.clear();
-        }
+        let found = tokio::task::spawn_blocking(move || rendered(&files, &settings.scope.options)).await;
+        let found = found.map_err(|_| GitError::Broken("the reading of the workloads broke".to_owned()))?;
         let found = Arc::new(found);
         work.rendered = Some((head, found.clone()));
         Ok(found)
@@ -199,7 +195,7 @@ impl Target {
     ) -> Result<Vec<Finding>, GitError> {
         let history = Arc::new(work.mirror.history(head, &work.merged).await?);
         let (asked, files, settings) = (asked.clone(), work.snapshot.files.clone(), self.settings.clone());
-        let found = tokio::task::spawn_blocking(move || find(&asked, &files, &settings, &history)).await;
+        let found = tokio::task::spawn_blocking(move || find(&asked, &files, &settings.scope, &history)).await;
         found.map_err(|_| GitError::Broken("the search for the images broke".to_owned()))
     }
 
@@ -211,10 +207,14 @@ impl Target {
         blobs.sort_unstable();
         blobs.dedup();
         let read = |batch: Vec<Blob>| batch.into_iter().filter_map(|(blob, text)| Some((blob, text.ok()?))).collect();
-        let texts = work.mirror.blobs(&blobs, read).await?.into_iter().collect();
+        let texts: BTreeMap<_, _> = work.mirror.blobs(&blobs, read).await?.into_iter().collect();
         let (files, settings) = (work.snapshot.files.clone(), self.settings.clone());
         let made = tokio::task::spawn_blocking(move || {
-            let (edited, refused) = edit(&findings, &entries, &texts, &files, &settings);
+            let file = |path: &str| {
+                let entry = entries.get(path)?;
+                Some((entry.clone(), &**texts.get(&entry.blob)?))
+            };
+            let (edited, refused) = edit(&findings, file, &files, &settings.scope);
             Edits { findings, texts, edited, refused }
         });
         made.await.map_err(|_| GitError::Broken("the edit of the files broke".to_owned()))
@@ -223,7 +223,7 @@ impl Target {
     /// The branch's commit; its files are in the snapshot.
     pub(super) async fn read(&self, work: &mut Work) -> Result<String, GitError> {
         let head = work.mirror.sync().await?;
-        work.snapshot.update(&mut work.mirror, &self.settings, &head).await?;
+        work.snapshot.update(&mut work.mirror, &self.settings.scope, &head).await?;
         Ok(head)
     }
 

@@ -13,6 +13,7 @@ mod deploy;
 mod deployers;
 mod docs;
 mod edits;
+mod folder;
 mod forges;
 mod git;
 mod git_server;

@@ -65,7 +65,7 @@ async fn demonstrate() -> anyhow::Result<()> {
     say("A bare Git repository holds web.yaml, a Deployment of that image with the annotation \
          supercargo.dev/policy: minor.")?;
     let before = once::look(&target, settings.clone(), &client, &*clock).await?;
-    ensure!(before.plans.is_empty() && !before.failed, "there was something to update before the push");
+    ensure!(before.plans.is_empty() && !before.failed(), "there was something to update before the push");
     say("supercargo looks: nothing to update.\n")?;
 
     for tag in PUSHED {

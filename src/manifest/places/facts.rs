@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Found, MAX_BYTES, MAX_SCALARS, ManifestError, Manifests,
+        Found, MAX_BYTES, MAX_SCALARS, ManifestError, Manifests, NamespaceFound,
         edit::sealed,
         read::{each_object, manifest},
         tree::{Kind, Tree},
@@ -50,6 +50,8 @@ pub struct Facts {
     pub(super) sealed: Option<usize>,
     problems: Vec<ManifestError>,
     left_alone: Option<&'static str>,
+    /// The line on which a chart's template shows that it is no YAML.
+    template: Option<usize>,
     /// How many scalars were read.
     scalars: usize,
     /// Whether nothing else is kept, for want of room.
@@ -73,6 +75,12 @@ fn is_promising(text: &[u8]) -> bool {
         b"vers" => at == 0 || !text[at - 1].is_ascii_alphanumeric(),
         _ => false,
     })
+}
+
+/// The first line of a chart's template that no YAML needs.
+fn template_line(kind: FileKind, text: &str) -> Option<usize> {
+    let at = text.find("{{").filter(|_| kind == FileKind::Template)?;
+    Some(1 + text[..at].bytes().filter(|byte| *byte == b'\n').count())
 }
 
 /// Cuts a list, and says by how much.
@@ -163,6 +171,7 @@ impl Facts {
             }
         };
         if !matches!(kind, FileKind::Kustomization | FileKind::Listed) && !is_named && !is_promising(bytes) {
+            facts.template = template_line(kind, text);
             return facts;
         }
         let has_marker = text.contains("supercargo:") || text.contains("$imagepolicy");
@@ -179,10 +188,10 @@ impl Facts {
                 facts.of_tree(kind, &tree, has_marker, is_named);
             }
             Err(error) => {
-                // The templates of a chart are no YAML, and need not be.
                 facts.broken(kind, error.line, text);
-                if !(kind == FileKind::Template && text.contains("{{")) {
-                    facts.problems.push(error);
+                match template_line(kind, text) {
+                    Some(_) => facts.template = Some(error.line),
+                    None => facts.problems.push(error),
                 }
                 if has_marker {
                     marker::of_lines(text, &mut facts.markers, &mut facts.problems);
@@ -331,6 +340,7 @@ impl Facts {
             sealed: _,
             problems,
             left_alone,
+            template,
             scalars: _,
             is_left_out: _,
         } = self;
@@ -351,6 +361,7 @@ impl Facts {
             && !is_chart
             && problems.is_empty()
             && left_alone.is_none()
+            && template.is_none()
     }
 
     /// The files that a kustomization at this path takes in, and the kustomizations that there may be in folders.
@@ -363,6 +374,21 @@ impl Facts {
         };
         let within: Vec<String> = included.iter().flat_map(in_folder).collect();
         included.into_iter().filter(|path| !path.is_empty()).chain(within).collect()
+    }
+
+    /// Whether it is a kustomization, also one that cannot be read.
+    pub(super) fn is_kustomization(&self) -> bool {
+        self.kustomization.is_some() || self.broken.is_some()
+    }
+
+    /// The Namespaces that have defaults.
+    pub fn namespaces(&self) -> &[NamespaceFound] {
+        &self.manifests.namespaces
+    }
+
+    /// The line on which a chart's template shows that it is no YAML, and need not be.
+    pub(super) fn template(&self) -> Option<usize> {
+        self.template
     }
 
     /// What could not be read, and why.

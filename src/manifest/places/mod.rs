@@ -15,6 +15,7 @@ use crate::domain::{
     workload::{Workload, WorkloadId},
 };
 
+mod apart;
 mod apply;
 mod broken;
 mod cell;
@@ -43,6 +44,7 @@ mod shared;
 mod subject;
 mod values;
 
+pub use apart::apart;
 pub use apply::apply;
 pub use cell::SpotEdit;
 pub use facts::Facts;
@@ -165,6 +167,8 @@ pub struct Rendered {
     pub namespaces: Vec<NamespaceFound>,
     /// What stands where it does not count, by file: annotations of ours, images.
     pub misplaced: Vec<(Arc<str>, ManifestError)>,
+    /// Templates of charts, which are no YAML, and the line that shows it.
+    pub templates: Vec<(Arc<str>, usize)>,
     /// What could not be read, by file.
     pub problems: Vec<(Arc<str>, ManifestError)>,
 }

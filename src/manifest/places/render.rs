@@ -144,8 +144,8 @@ impl<'f> Kustomizations<'f> {
             let components = names(path, &facts.components).into_iter();
             found.all[outer].components = components.filter_map(|folder| by_folder.get(&*folder).copied()).collect();
             let is_missing = |item: &&Named| {
-                let folder = Some(&item.name).filter(|name| is_folder(name)).and_then(|name| join(folder(path), name));
-                folder.is_some_and(|folder| !by_folder.contains_key(&*folder) && !files.contains_key(&*folder))
+                let is_here = |at: String| by_folder.contains_key(&*at) || files.contains_key(&*at);
+                is_folder(&item.name) && !join(folder(path), &item.name).is_some_and(is_here)
             };
             found.missing.extend(facts.resources.iter().filter(is_missing).map(|item| (path, item)));
             let patches = facts.patches.iter().filter_map(|patch| join(folder(path), patch.file.as_ref()?));

@@ -11,6 +11,7 @@ use super::{
     listed::{self, Listed},
     locate::{MAX_LEFT_ALONE, TOO_MANY},
     marker::Says,
+    names::{folder, join},
 };
 use crate::{
     domain::{
@@ -30,14 +31,21 @@ impl Index<'_> {
         let mut rendered = Rendered::default();
         for (path, facts) in self.files {
             rendered.problems.extend(facts.problems().iter().map(|problem| (path.clone(), problem.clone())));
+            rendered.templates.extend(facts.template().map(|line| (path.clone(), line)));
             rendered.misplaced.extend(facts.manifests.misplaced.iter().map(|each| (path.clone(), each.clone())));
-            rendered.namespaces.extend(facts.manifests.namespaces.iter().cloned());
+            rendered.namespaces.extend(facts.namespaces().iter().cloned());
         }
         for (path, missing) in &self.kustomizations.missing {
-            let reason = format!(
-                "there is no kustomization in `{}` that could be read, so this one may not build: correct the path",
-                excerpt(&missing.name)
-            );
+            let name = excerpt(&missing.name);
+            let reason = match join(folder(path), &missing.name) {
+                Some(_) => format!(
+                    "there is no kustomization in `{name}` that could be read, so this one may not build: correct the path"
+                ),
+                None => format!(
+                    "`{name}` leads out of what is read, so what this one renders is not known: read from a folder that \
+                     holds both"
+                ),
+            };
             rendered.problems.push(((*path).clone(), ManifestError::new(missing.line, reason)));
         }
         if let Some(path) = &self.kustomizations.too_many {
@@ -73,7 +81,8 @@ impl Index<'_> {
             let mut subject = rendering.subject();
             self.kustomizations.walk(self.files, &mut subject, &rendering.chain, |_| {});
             let annotations = Arc::new(subject.ours());
-            let mut workload = Workload { id, annotations, ..found.workload.clone() };
+            // There is no cluster to read pull secrets from; the user's own credentials are used.
+            let mut workload = Workload { id, annotations, pull_secrets: Vec::new(), ..found.workload.clone() };
             let made = self.kustomizations.all_made(self.files, rendering, None).into_iter().enumerate();
             let containers =
                 made.map(|(index, (name, init, made))| Container { name, image: made.image.into(), init, index });

@@ -15,8 +15,8 @@ use supercargo::{
         update::{Change, Phase, Update, UpdateId},
         workload::{KINDS, WorkloadId},
     },
-    git::{Credentials, Secret, Settings, Target, Template},
-    manifest::{MAX_BYTES, places},
+    git::{Credentials, Scope, Secret, Settings, Target, Template},
+    manifest::MAX_BYTES,
     ports::{Outcome, Sink},
 };
 
@@ -27,7 +27,7 @@ pub(crate) fn settings(url: &str, folder: &Path) -> Settings {
         name: "prod".into(),
         url: url.to_owned(),
         branch: "main".to_owned(),
-        paths: None,
+        scope: Scope::target("prod", "prod"),
         credentials: Credentials::None,
         ca: None,
         proxy: None,
@@ -36,7 +36,6 @@ pub(crate) fn settings(url: &str, folder: &Path) -> Settings {
         message: Template::default(),
         signing: None,
         pokes: Vec::new(),
-        options: places::Options::default(),
         folder: folder.join("prod.git"),
     }
 }
@@ -382,7 +381,10 @@ async fn what_kustomizations_take_from_beyond_the_paths_is_read_and_not_edited()
     let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (*path, text.as_bytes())).collect();
     let repo = server.create("deploy", &files);
     let paths = Some(GlobSetBuilder::new().add(Glob::new("overlays/prod/**").unwrap()).build().unwrap());
-    let target = target(Settings { paths, ..settings(&server.url("deploy"), folder.path()) });
+    let target = target(Settings {
+        scope: Scope { paths, ..Scope::target("prod", "prod") },
+        ..settings(&server.url("deploy"), folder.path())
+    });
     let names = async || {
         let found = target.workloads().await.unwrap();
         found.workloads.iter().map(|(workload, ..)| workload.id.name.to_string()).collect::<BTreeSet<_>>()

@@ -1,0 +1,265 @@
+//! Folders, read as `run --git` reads a repository.
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    git_server::{BareRepo, git, run},
+    operator::supercargo,
+    registry::{Access, Options, Registry},
+};
+
+/// Which tags there are.
+const TAGS: [&str; 4] = ["1.0.0", "1.0.1", "1.1.0", "2.0.0"];
+
+fn web(name: &str, annotations: &str, tag: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\n  annotations: {{{annotations}}}\nspec:\n  \
+         template:\n    spec: {{containers: [{{name: app, image: 'HOST/team/web:{tag}'}}]}}\n"
+    )
+}
+
+const MINOR: &str = "supercargo.dev/policy: minor";
+
+/// A tree for each way in which a line of a file makes an image.
+fn trees() -> Vec<Vec<(&'static str, String)>> {
+    let overlay = |name: &str, more: &str| format!("resources: [../../base]\nnamespace: {name}\n{more}");
+    let images = "images: [{name: HOST/team/web, newTag: 1.1.0}]\n";
+    let base = || ("base/kustomization.yaml", "resources: [web.yaml]\n".to_owned());
+    let suspend = "patches:\n- patch: |-\n    apiVersion: apps/v1\n    kind: Deployment\n    metadata:\n      name: web\n      \
+                   annotations: {supercargo.dev/suspend: 'true'}\n";
+    vec![
+        vec![("web.yaml", web("web", MINOR, "1.0.0")), ("db.yaml", web("db", "", "1.0.0"))],
+        vec![
+            base(),
+            ("base/web.yaml", web("web", MINOR, "1.0.0")),
+            ("overlays/prod/kustomization.yaml", overlay("prod", images)),
+            ("overlays/test/kustomization.yaml", overlay("test", "")),
+        ],
+        // One of two that share the base's line is to stay.
+        vec![
+            base(),
+            ("base/web.yaml", web("web", MINOR, "1.0.0")),
+            ("overlays/prod/kustomization.yaml", overlay("prod", suspend)),
+            ("overlays/test/kustomization.yaml", overlay("test", "")),
+        ],
+        vec![
+            ("kustomization.yaml", "resources: [web.yaml, ../gone]\npatches: [{path: patch.yaml}]\n".to_owned()),
+            ("web.yaml", web("web", "supercargo.dev/policy: patch", "1.1.0")),
+            ("patch.yaml", web("web", "", "1.0.0")),
+        ],
+        vec![
+            ("supercargo.yaml", "images: [{image: HOST/team/web, policy: patch}]\n".to_owned()),
+            ("values.yaml", "image: {repository: HOST/team/web, tag: 1.0.0}\n".to_owned()),
+            ("compose.yaml", "web: HOST/team/web:1.0.0 # supercargo: minor\n".to_owned()),
+        ],
+        vec![
+            ("web.yaml", web("web", "supercargo.dev/polcy: minor", "1.0.0")),
+            ("broken.yaml", "image: [\n".to_owned()),
+        ],
+    ]
+}
+
+fn written(root: &Path, files: &[(&str, String)]) {
+    for (path, text) in files {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+async fn registry() -> Registry {
+    let registry = Registry::start().await;
+    registry.push_tags("team/web", TAGS).await;
+    registry
+}
+
+fn on(registry: &Registry, files: Vec<(&'static str, String)>) -> Vec<(&'static str, String)> {
+    files.into_iter().map(|(path, text)| (path, text.replace("HOST", &registry.host))).collect()
+}
+
+fn said(args: &[&str], folder: &Path) -> (i32, String, String) {
+    let output = supercargo(args, folder);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn rows(args: &[&str], folder: &Path) -> Vec<Value> {
+    let (_, out, err) = said(&[&["plan", "-o", "json"], args].concat(), folder);
+    serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out} {err}"))
+}
+
+/// Two wishes for one place that no manifest makes an image of.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_share_a_place_must_wish_the_same() {
+    let registry = registry().await;
+    let root = tempfile::tempdir().unwrap();
+    let entry = |name: &str, policy: &str| format!("- {{name: {name}, image: HOST/team/web, policy: {policy}}}\n");
+    let files = vec![
+        ("supercargo.yaml", format!("images:\n{}{}", entry("a", "minor"), entry("b", "patch"))),
+        ("values.yaml", "image: {repository: HOST/team/web, tag: 1.0.0}\n".to_owned()),
+    ];
+    let files = on(&registry, files);
+    written(root.path(), &files);
+    let bytes: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (*path, text.as_bytes())).collect();
+    BareRepo::create(&root.path().join("deploy.git"), &bytes);
+    let once = ["run", "--git", "deploy.git", "--once", "--git-cache", "cache", "--state", "state"];
+    for args in [&["plan", "."][..], &[&once[..], &["--dry-run"]].concat(), &once] {
+        let (_, table, err) = said(args, root.path());
+        let is_blocked = |line: &&str| line.contains(" blocked ") && line.contains("values.yaml:1 makes the image of");
+        assert_eq!(table.lines().filter(is_blocked).count(), 2, "{table} {err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_gets_the_verdicts_and_the_edits_that_its_repository_gets() {
+    let registry = registry().await;
+    for files in trees() {
+        let files = on(&registry, files);
+        let room = tempfile::tempdir().unwrap();
+        let (work, bare) = (room.path().join("work"), room.path().join("deploy.git"));
+        written(&work, &files);
+        let bytes: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (*path, text.as_bytes())).collect();
+        let repo = BareRepo::create(&bare, &bytes);
+        let address = bare.to_str().unwrap();
+        let once = |more: &[&str]| {
+            let args = ["run", "--git", address, "--once", "--git-cache", "cache", "--state", "state"];
+            let (code, out, _) = said(&[&args, more].concat(), room.path());
+            (code, out.replace(&format!("Git target {address}"), "folder ."))
+        };
+
+        let (of_git, table) = once(&["--dry-run"]);
+        let (_, plan, err) = said(&["plan", "."], &work);
+        assert_eq!(plan.replace("the branch main of the folder .", "folder ."), table, "{err}");
+
+        let (of_update, _, err) = said(&["update", "."], &work);
+        once(&[]);
+        assert_eq!(of_update, of_git, "{err}");
+        for (path, _) in &files {
+            let [own, committed] = [fs::read(work.join(path)).unwrap(), repo.read(path)].map(String::from_utf8);
+            assert_eq!(own, committed, "{path} {err}");
+        }
+    }
+}
+
+/// What kustomizations take from above the folder is read, and not edited; and nothing is committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_a_checkout_takes_its_bases_from_above_it() {
+    let registry = registry().await;
+    let room = tempfile::tempdir().unwrap();
+    let root = room.path();
+    written(root, &on(&registry, trees().swap_remove(1)));
+    let update = |path| said(&["update", path], root);
+    let (code, table, err) = said(&["plan", "overlays/prod"], root);
+    let why = "overlays/prod/kustomization.yaml:1: `../../base` leads out of what is read";
+    assert!(code == 1 && err.contains(why) && !table.contains("team/web"), "{code} {table} {err}");
+
+    run(git().arg("init").arg("-q").arg(root), b"");
+    let (code, table, err) = said(&["plan", "overlays/prod", "--exit-code"], root);
+    let is_there = ["prod/Deployment/web", "team/web:1.1.0", "up-to-date"].iter().all(|word| table.contains(word));
+    assert!(code == 0 && is_there && !table.contains("test/"), "{code} {table} {err}");
+    let (code, diff, err) = update("overlays/test");
+    let why = "base/web.yaml:8 is beyond the folder overlays/test: add it to that, or an entry of `images`";
+    assert!(code == 1 && diff.is_empty() && err.contains(why), "{code} {diff} {err}");
+    let entry = format!("images:\n- name: {}/team/web\n  newTag: 1.0.0\n", registry.host);
+    let test = root.join("overlays/test/kustomization.yaml");
+    let old = fs::read_to_string(&test).unwrap() + &entry;
+    fs::write(&test, &old).unwrap();
+    let (code, diff, err) = update("overlays/test");
+    assert!(code == 0 && diff.contains("+++ b/overlays/test/kustomization.yaml"), "{code} {diff} {err}");
+    assert_eq!(fs::read_to_string(&test).unwrap(), old.replace("newTag: 1.0.0", "newTag: 1.1.0"));
+    let commits = Command::new("git").arg("-C").arg(root).args(["rev-list", "--all"]).output().unwrap();
+    assert!(commits.stdout.is_empty(), "nothing is committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_of_several_clusters_are_each_edited() {
+    let registry = registry().await;
+    let root = tempfile::tempdir().unwrap();
+    let files = [("prod/web.yaml", web("web", MINOR, "1.0.0")), ("test/web.yaml", web("web", MINOR, "1.0.1"))];
+    let namespace =
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, annotations: {supercargo.dev/policy: patch}}\n";
+    let in_namespace = web("db", "", "1.0.0").replace("  name: db\n", "  name: db\n  namespace: shop\n");
+    let more =
+        [("a.yaml", namespace.to_owned()), ("prod/db.yaml", in_namespace.clone()), ("test/db.yaml", in_namespace)];
+    written(root.path(), &on(&registry, files.into_iter().chain(more).collect()));
+
+    let rows = rows(&["."], root.path());
+    let shown = |row: &Value| format!("{} {}", row["workload"]["source"], row["to"]).replace('"', "");
+    let all: Vec<String> = rows.iter().map(shown).collect();
+    assert_eq!(
+        all,
+        ["./prod/web.yaml:1 1.1.0", "./test/web.yaml:1 1.1.0", "./prod/db.yaml:1 1.0.1", "./test/db.yaml:1 1.0.1"]
+    );
+    let (code, _, err) = said(&["update", "."], root.path());
+    assert_eq!((code, err.as_str()), (0, ""));
+    for (file, tag) in [("prod/web", "1.1.0"), ("test/web", "1.1.0"), ("prod/db", "1.0.1"), ("test/db", "1.0.1")] {
+        let text = fs::read_to_string(root.path().join(format!("{file}.yaml"))).unwrap();
+        assert!(text.contains(&format!("team/web:{tag}'")), "{file}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn templates_of_charts_are_left_alone_and_named_where_it_is_asked_for() {
+    let registry = registry().await;
+    let root = tempfile::tempdir().unwrap();
+    let files = vec![
+        ("web.yaml", web("web", MINOR, "1.1.0")),
+        ("chart/Chart.yaml", "{apiVersion: v2, name: web, version: 0.1.0}\n".to_owned()),
+        ("chart/templates/config.yaml", "kind: ConfigMap\n{{- if .Values.config }}\n{{- end }}\n".to_owned()),
+        ("chart/templates/web.yaml", "{{- if .Values.web }}\nimage: {{ .Values.image }}\n{{- end }}\n".to_owned()),
+    ];
+    written(root.path(), &on(&registry, files));
+    let templates = ["chart/templates/config.yaml:2", "chart/templates/web.yaml"];
+    let names = |text: &str| templates.iter().filter(|path| text.contains(**path)).count();
+
+    let (code, table, err) = said(&["plan", ".", "--strict"], root.path());
+    assert_eq!((code, names(&table) + names(&err)), (0, 0), "{table} {err}");
+    let (code, table, _) = said(&["plan", ".", "--strict", "-v"], root.path());
+    assert!(code == 0 && table.contains("File/chart/templates/config.yaml"), "{code} {table}");
+    let rows = rows(&["."], root.path());
+    assert_eq!(rows.len(), 3);
+    assert_eq!(
+        (&rows[1]["workload"]["source"], &rows[1]["decision"], &rows[1]["reasons"][0]["message"]),
+        (&json!("./chart/templates/config.yaml:2"), &json!("up-to-date"), &json!("a template of a chart: left alone"))
+    );
+    let (code, out, err) = said(&["update", "."], root.path());
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "", ""));
+    let (code, out, err) = said(&["update", ".", "-v"], root.path());
+    assert_eq!((code, out.as_str(), names(&err)), (0, "", 2), "{err}");
+}
+
+/// Also one in a hidden folder, and a file by any name.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_named_is_read() {
+    let registry = registry().await;
+    let root = tempfile::tempdir().unwrap();
+    run(git().arg("init").arg("-q").arg(root.path()), b"");
+    let files = vec![(".deploy/prod/web.yaml", web("web", MINOR, "1.0.0")), ("deploy.tpl", web("web", MINOR, "1.0.0"))];
+    written(root.path(), &on(&registry, files));
+    for (named, file) in [(".deploy/prod", ".deploy/prod/web.yaml"), ("deploy.tpl", "deploy.tpl")] {
+        let rows = rows(&[named], root.path());
+        assert_eq!((rows.len(), &rows[0]["workload"]["source"]), (1, &json!(format!("{file}:1"))));
+        let (code, _, err) = said(&["update", named], root.path());
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(fs::read_to_string(root.path().join(file)).unwrap().contains("team/web:1.1.0'"), "{file}");
+    }
+    assert_eq!(rows(&["."], root.path()).len(), 0, "neither is met by its own name");
+}
+
+/// There is no cluster that would have pull secrets: what there is instead is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_login_is_told_how_to_have_one() {
+    let registry = Registry::start_with(Options { access: Access::Password, ..Options::default() }).await;
+    registry.push_tags("team/web", TAGS).await;
+    let root = tempfile::tempdir().unwrap();
+    let secrets = "spec: {imagePullSecrets: [{name: pull}], containers";
+    let text = web("web", MINOR, "1.0.0").replace("spec: {containers", secrets);
+    written(root.path(), &on(&registry, vec![("web.yaml", text)]));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
+    let output = command.args(["plan", "."]).current_dir(&root).env("DOCKER_CONFIG", root.path()).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let way = format!("log in with `docker login {}`, or name a file", registry.host);
+    assert!(said.contains(" blocked ") && said.contains(&way) && !said.contains("imagePullSecrets"), "{said}");
+}
