@@ -9,6 +9,7 @@ use super::{
     },
     broken::Broken,
     cell::{Cell, Maker, Source},
+    dockerfile::of_dockerfile,
     kustomization::{self, Kustomization},
     listed::{self, Listed},
     marker::{self, Marker},
@@ -153,7 +154,8 @@ impl Facts {
             facts.is_chart = true;
             return facts;
         }
-        if kind == FileKind::Never || bytes.contains(&0) && kind == FileKind::Text {
+        let is_text = matches!(kind, FileKind::Text | FileKind::Dockerfile);
+        if kind == FileKind::Never || bytes.contains(&0) && is_text {
             return facts;
         }
         if bytes.len() > MAX_BYTES {
@@ -163,7 +165,7 @@ impl Facts {
             Ok(text) => text,
             Err(error) => {
                 let line = 1 + bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count();
-                if kind != FileKind::Text {
+                if !is_text {
                     facts.problems.push(ManifestError::new(line, "this is no UTF-8: the file is left alone"));
                 }
                 facts.broken(kind, line, &String::from_utf8_lossy(bytes));
@@ -175,9 +177,11 @@ impl Facts {
             return facts;
         }
         let has_marker = text.contains("supercargo:") || text.contains("$imagepolicy");
-        if kind == FileKind::Text {
-            if has_marker {
-                marker::of_lines(text, &mut facts.markers, &mut facts.problems);
+        if is_text {
+            match kind {
+                _ if !has_marker => {}
+                FileKind::Dockerfile => of_dockerfile(text, &mut facts.markers, &mut facts.problems),
+                _ => marker::of_lines(text, &mut facts.markers, &mut facts.problems),
             }
             facts.limit();
             return facts;

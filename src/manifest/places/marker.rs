@@ -95,7 +95,7 @@ pub(super) fn makers(markers: &[Marker], repository_of: impl Fn(&Says) -> Option
 }
 
 /// A marker as it is written.
-struct Written<'t> {
+pub(super) struct Written<'t> {
     says: Says,
     part: Option<&'t str>,
     image: Option<&'t str>,
@@ -246,50 +246,67 @@ fn repository_beside(tree: &Tree, mapping: Id) -> Option<Repository> {
     }
 }
 
+/// The lines of a text without their ends: number, first byte, text.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, usize, &str)> {
+    let mut start = 0;
+    text.split('\n').enumerate().map(move |(index, whole)| {
+        let at = start;
+        start += whole.len() + 1;
+        let line = whole.strip_suffix('\r').unwrap_or(whole);
+        match line.strip_prefix('\u{feff}').filter(|_| index == 0) {
+            Some(line) => (1, at + '\u{feff}'.len_utf8(), line),
+            None => (index + 1, at, line),
+        }
+    })
+}
+
 /// The marked values of a text, line by line: `KEY=value # …`, `key: value # …`.
 pub(super) fn of_lines(text: &str, found: &mut Vec<Marker>, problems: &mut Vec<ManifestError>) {
-    let mut start = 0;
-    for (index, whole) in text.split('\n').enumerate() {
+    for (number, at, line) in lines(text) {
         if found.len() > MAX_KEPT || problems.len() > MAX_KEPT {
             return;
         }
-        let (number, at) = (index + 1, start);
-        start += whole.len() + 1;
-        let line = whole.strip_suffix('\r').unwrap_or(whole);
-        let line = if index == 0 { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
-        let at = at + (whole.len() - whole.strip_suffix('\r').map_or(0, |_| 1) - line.len());
-        if let Some(read) = of_line(line, at, number) {
-            match read {
-                Ok(marker) => found.push(marker),
-                Err(reason) => problems.push(ManifestError::new(number, reason)),
+        match comment(line) {
+            Some((before, written)) if !is_comment(before) => {
+                let one = "exactly one value must stand before the marker, as in `KEY=value # …` or `key: value # …`";
+                let value = before.ends_with([' ', '\t']).then(|| value_of(before.trim_end())).flatten();
+                match written.and_then(|written| on_line(&written, line, at, number, value.ok_or(one)?)) {
+                    Ok(marker) => found.push(marker),
+                    Err(reason) => problems.push(ManifestError::new(number, reason)),
+                }
             }
+            _ => {}
         }
     }
 }
 
-fn of_line(line: &str, at: usize, number: usize) -> Option<Result<Marker, String>> {
+/// What stands before the marker of a line, and the marker.
+pub(super) fn comment(line: &str) -> Option<(&str, Result<Written<'_>, String>)> {
     let word = line.find("supercargo:").or_else(|| line.find("$imagepolicy"))?;
     let hash = line[..word].rfind('#')?;
-    let written = written(&line[hash..])?;
-    let before = &line[..hash];
-    if before.trim_start().starts_with(['#', ';']) || before.trim_start().starts_with("//") {
-        return None;
-    }
-    Some(written.and_then(|written| {
-        let one = "exactly one value must stand before the marker, as in `KEY=value # …` or `key: value # …`";
-        let (key, value) = value_of(before).ok_or(one)?;
-        let cell =
-            Cell { line: number, at: At::Line(at + value.0..at + value.1), value: before[value.0..value.1].into() };
-        marker(&written, key, cell, None, None)
-    }))
+    Some((&line[..hash], written(&line[hash..])?))
 }
 
-/// The key and the bytes of the value of a line.
-fn value_of(line: &str) -> Option<(&str, (usize, usize))> {
-    if !line.ends_with([' ', '\t']) {
-        return None;
-    }
-    let line = line.trim_end();
+/// Whether a line is nothing but a comment.
+pub(super) fn is_comment(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with(['#', ';']) || line.starts_with("//")
+}
+
+/// The marker of a value of a line, which begins at a byte of the text.
+pub(super) fn on_line(
+    written: &Written,
+    line: &str,
+    at: usize,
+    number: usize,
+    (key, (start, end)): (&str, (usize, usize)),
+) -> Result<Marker, String> {
+    let cell = Cell { line: number, at: At::Line(at + start..at + end), value: line[start..end].into() };
+    marker(written, key, cell, None, None)
+}
+
+/// The key and the bytes of the value of a line that ends with it.
+pub(super) fn value_of(line: &str) -> Option<(&str, (usize, usize))> {
     let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'');
     let end_of_key = line.find(['=', ':']);
     let (key, rest) = match end_of_key {

@@ -19,6 +19,7 @@ mod apart;
 mod apply;
 mod broken;
 mod cell;
+mod dockerfile;
 mod facts;
 mod index;
 mod insert;

@@ -21,6 +21,8 @@ pub enum FileKind {
     Listed,
     /// Other text with `#` comments: markers only.
     Text,
+    /// Text with `#` comments on lines of their own: markers only.
+    Dockerfile,
     /// Never read.
     Never,
 }
@@ -87,8 +89,8 @@ impl FileKind {
             "yaml" | "yml" | "json" if stem.contains("values") => Self::Values,
             "yaml" | "yml" => Self::Yaml,
             "json" => Self::Json,
-            _ if TEXTS.contains(&ending) => Self::Text,
-            _ if is_docker("dockerfile") || is_docker("containerfile") || lower == "makefile" => Self::Text,
+            _ if is_docker("dockerfile") || is_docker("containerfile") => Self::Dockerfile,
+            _ if TEXTS.contains(&ending) || lower == "makefile" => Self::Text,
             _ => Self::Never,
         }
     }
@@ -133,8 +135,10 @@ mod tests {
     #[case("a/supercargo.yaml", FileKind::Yaml)]
     #[case(".env", FileKind::Text)]
     #[case("a/.env.prod", FileKind::Text)]
-    #[case("a/Dockerfile", FileKind::Text)]
-    #[case("a/web.Dockerfile", FileKind::Text)]
+    #[case("a/Dockerfile", FileKind::Dockerfile)]
+    #[case("a/web.Dockerfile", FileKind::Dockerfile)]
+    #[case("a/Dockerfile.txt", FileKind::Dockerfile)]
+    #[case("a/Makefile", FileKind::Text)]
     #[case(".github/workflows/a.yaml", FileKind::Never)]
     #[case("a/.hidden/b.yaml", FileKind::Never)]
     #[case(".gitlab-ci.yml", FileKind::Never)]
