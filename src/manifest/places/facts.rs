@@ -20,6 +20,7 @@ use super::{
     release::{self, Release},
     replacement::{Replacement, has_targets, replacements},
     room::MAX_SCALARS_IN_ALL,
+    sight::{is_promising, template_line},
     values::{self, MAX_FLAT, MAX_OF_RELEASE, MAX_PATHS},
 };
 
@@ -61,28 +62,6 @@ pub struct Facts {
 
 /// More of one kind than this are not kept from one file.
 pub(super) const MAX_KEPT: usize = 10_000;
-
-/// Whether a text may hold anything: `image`, `tag`, `version` or `digest` as a word or the end of one, our own words and
-/// Keel's, or what a patch does to containers, labels or whole objects. In one pass, as most files of a repository hold
-/// none.
-fn is_promising(text: &[u8]) -> bool {
-    text.windows(4).enumerate().any(|(at, word)| match word {
-        b"mage" | b"MAGE" | b"iges" | b"IGES" | b"supe" | b"keel" | b"$pat" => true,
-        b"aine" => text[..at].ends_with(b"ont"),
-        b"/lab" => text[..at].ends_with(b"metadata"),
-        [b't' | b'T', b'a', b'g', _] | b"_TAG" | b"-TAG" | b"VERS" => true,
-        // Every object has an `apiVersion`.
-        b"Vers" => !text[..at].ends_with(b"api"),
-        b"vers" => at == 0 || !text[at - 1].is_ascii_alphanumeric(),
-        _ => false,
-    })
-}
-
-/// The first line of a chart's template that no YAML needs.
-fn template_line(kind: FileKind, text: &str) -> Option<usize> {
-    let at = text.find("{{").filter(|_| kind == FileKind::Template)?;
-    Some(1 + text[..at].bytes().filter(|byte| *byte == b'\n').count())
-}
 
 /// Cuts a list, and says by how much.
 fn limit<T>(list: &mut Vec<T>) -> usize {

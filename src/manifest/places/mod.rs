@@ -42,6 +42,7 @@ mod replacement;
 mod room;
 mod select;
 mod shared;
+mod sight;
 mod subject;
 mod values;
 
