@@ -31,6 +31,9 @@ async fn a_hundred_kills_during_commits_leave_each_edit_in_the_history_once() {
 async fn a_siege_leaves_a_neighbour_served() {
     let (seed, length) = (kills::seed(), siege::length());
     println!("SUPERCARGO_SEED={seed}");
+    if let Some(attack) = siege::only() {
+        return println!("| {} | {}", attack.describe(), siege::lay(&[attack], length, seed).await);
+    }
     let mut outcomes = vec![("nothing", 220, siege::lay(&[], length / 10, seed).await)];
     for attack in siege::ATTACKS {
         let most = if attack == siege::Attack::MillionsOfTags { 200 } else { 220 };

@@ -101,6 +101,14 @@ pub(crate) fn length() -> Duration {
     Duration::from_secs(given.map_or(600, |text| text.parse().expect("SUPERCARGO_SIEGE is a number of seconds")))
 }
 
+/// The one whose name `$SUPERCARGO_ATTACK` is, if it is set.
+#[expect(clippy::disallowed_methods, reason = "the test's own environment")]
+pub(crate) fn only() -> Option<Attack> {
+    let name = std::env::var("SUPERCARGO_ATTACK").ok()?;
+    let found = ATTACKS.into_iter().find(|attack| format!("{attack:?}") == name);
+    Some(found.unwrap_or_else(|| panic!("SUPERCARGO_ATTACK is one of {ATTACKS:?}")))
+}
+
 /// Lays siege for that long.
 #[expect(clippy::disallowed_methods, reason = "latencies are what is measured")]
 pub(crate) async fn lay(attacks: &[Attack], length: Duration, seed: u64) -> Outcome {
