@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use super::patches::Patches;
 use crate::domain::{target::Write, update::Update, workload::WorkloadId};
 
 /// Updates that go into one commit at most.
@@ -28,7 +29,7 @@ pub(super) enum Way {
 /// Every line. A workload stands in one of them at most; its caller sees to that.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    cluster: VecDeque<WorkloadId>,
+    pub(super) cluster: Patches,
     git: BTreeMap<Arc<str>, Line>,
 }
 
@@ -75,15 +76,10 @@ impl Lines {
     /// Lines a workload up.
     pub(super) fn push(&mut self, way: Way, id: WorkloadId, now: Duration) {
         match way {
-            Way::Cluster => self.cluster.push_back(id),
+            Way::Cluster => self.cluster.push(id),
             Way::Commit(target) => self.git.entry(target).or_default().commits.push(None, id, now),
             Way::Request(target, group) => self.git.entry(target).or_default().requests.push(group, id, now),
         }
-    }
-
-    /// The next one for the cluster.
-    pub(super) fn next(&mut self) -> Option<WorkloadId> {
-        self.cluster.pop_front()
     }
 
     /// A way to a target that is free and whose settle window is over, with those who go it.
@@ -216,7 +212,7 @@ mod tests {
         lines.push(Way::Cluster, id("4"), seconds(106));
         assert_eq!(lines.opens(settle), Some(seconds(110)));
         assert_eq!(lines.ready(seconds(109), settle), None);
-        assert_eq!(lines.next(), Some(id("4")), "the cluster waits for no window");
+        assert_eq!(lines.cluster.next(), Some(id("4")), "the cluster waits for no window");
         assert_eq!(lines.ready(seconds(110), settle), Some((a.clone(), vec![id("1"), id("2")])));
         lines.push(a.clone(), id("5"), seconds(111));
         assert_eq!(lines.ready(seconds(130), settle), Some((b.clone(), vec![id("3")])), "a is being written");

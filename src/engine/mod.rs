@@ -9,7 +9,7 @@
 //! | which look is next, and how often somebody may ask for one | `queue`, `bursts` |
 //! | how much memory looks and what is kept of them may take | `room` |
 //! | which sources cannot be read, for how long | `outages` |
-//! | who is written next, and where | `lines` |
+//! | who is written next, and where | `lines`, `patches` |
 //! | one look: refresh and decide, which may take long (`beside`) | `look` |
 //! | what is said, gate, plan | `assess` |
 //! | the operator's loop, and what it is given (`inputs`) | `run` |
@@ -35,6 +35,7 @@ mod look;
 mod model;
 mod namespace;
 mod outages;
+mod patches;
 mod queue;
 mod retry;
 mod room;

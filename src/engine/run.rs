@@ -34,8 +34,6 @@ use crate::{
     ports::ClusterChange,
 };
 
-/// Patches under way at once.
-const WRITES: usize = 16;
 /// How long a plan waits for the other looks of its workload: a repository that hangs must not hold up the rest.
 const HELD: Duration = Duration::from_secs(10);
 /// Changes of the cluster that are taken in before anything else gets its turn.
@@ -54,7 +52,6 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
         reads: FuturesUnordered::new(),
         writes: FuturesUnordered::new(),
         records: FuturesUnordered::new(),
-        patches: 0,
         lines: Lines::default(),
         busy: HashMap::new(),
         look_retries: Retries::default(),
@@ -112,12 +109,10 @@ pub(super) struct Engine<'p> {
     looks: FuturesUnordered<BoxFuture<'p, Looked>>,
     pub(super) reads: FuturesUnordered<BoxFuture<'p, Read>>,
     writes: FuturesUnordered<BoxFuture<'p, Written>>,
-    /// How many of them go to the cluster.
-    patches: usize,
     /// Records that are being written besides.
     pub(super) records: FuturesUnordered<BoxFuture<'p, ()>>,
     /// Workloads that wait for their turn to be written.
-    lines: Lines,
+    pub(super) lines: Lines,
     /// Workloads that wait, or with a write or a reading under way, and whether they are to be assessed again after it.
     pub(super) busy: HashMap<WorkloadId, bool>,
     look_retries: Retries<Arc<Source>>,
@@ -227,18 +222,17 @@ impl<'p> Engine<'p> {
 
     /// Starts the writes whose turn it is. Each is decided again: what was asked for may have changed while it waited.
     fn write(&mut self) {
-        while self.patches < WRITES {
-            let Some(id) = self.lines.next() else { break };
-            if let Some(plan) = self.ready(&id, &Way::Cluster) {
-                self.patches += 1;
-                self.writes.push(write(self.ports, None, vec![plan]).boxed());
+        while let Some(id) = self.lines.cluster.next() {
+            match self.ready(&id, &Way::Cluster) {
+                Some(plan) => self.writes.push(write(self.ports, None, vec![plan]).boxed()),
+                None => self.lines.cluster.ended(&id.namespace),
             }
         }
         let targets = self.state.settings.targets.clone();
         while let Some((way, ids)) = self.lines.ready(self.now(), |name| targets.settle(name)) {
             let plans: Vec<_> = ids.iter().filter_map(|id| self.ready(id, &way)).collect();
             if plans.is_empty() {
-                self.line_ended(way.target());
+                way.target().into_iter().for_each(|target| self.lines.ended(target));
             } else {
                 let plans = super::wishes::among(&self.state, plans, self.ports.clock.now());
                 self.writes.push(write(self.ports, way.target().cloned(), plans).boxed());
@@ -257,14 +251,6 @@ impl<'p> Engine<'p> {
         }
         self.lines.push(goes, id.clone(), self.ports.clock.monotonic());
         None
-    }
-
-    /// A write has ended: its line goes on.
-    pub(super) fn line_ended(&mut self, target: Option<&Arc<str>>) {
-        match target {
-            None => self.patches -= 1,
-            Some(target) => self.lines.ended(target),
-        }
     }
 
     fn timer(&self) -> BoxFuture<'static, ()> {

@@ -77,8 +77,13 @@ impl Engine<'_> {
 
     /// A write has ended.
     pub(super) fn written(&mut self, (target, written): Written) {
-        self.line_ended(target.as_ref());
+        if let Some(target) = &target {
+            self.lines.ended(target);
+        }
         for (update, outcome) in written {
+            if target.is_none() {
+                self.lines.cluster.ended(&update.workload.namespace);
+            }
             self.settle(update, outcome);
         }
     }
