@@ -45,6 +45,8 @@ impl Program {
             .arg(format!("--hooks-listen=127.0.0.1:{hooks}"))
             .arg(format!("--listen=127.0.0.1:{private}"))
             .env("SUPERCARGO_HOOK_SECRET_DISTRIBUTION", SECRET)
+            // As deploy/Dockerfile has it.
+            .env("MIMALLOC_PURGE_DELAY", "10")
             .env_remove("KUBERNETES_SERVICE_HOST");
         let url = |port| format!("http://127.0.0.1:{port}");
         let http = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -90,6 +90,8 @@ impl Operator {
             .arg(format!("--log-format={}", if setup.text_log { "text" } else { "json" }))
             .arg("--log-level=supercargo=debug,info")
             .args(&setup.args)
+            // As deploy/Dockerfile has it.
+            .env("MIMALLOC_PURGE_DELAY", "10")
             .env_remove("KUBERNETES_SERVICE_HOST");
         if let Some(secret) = &setup.hook_secret {
             command.env("SUPERCARGO_HOOK_SECRET_DISTRIBUTION", secret);
