@@ -8,6 +8,8 @@ use super::{
     version::{Flags, Scratch, Version, base_of, is_signature},
 };
 
+/// Of more versions than these a list to sort by takes more memory than the time is worth.
+const MANY: usize = 200_000;
 /// For how many tags that lost a reason is given.
 pub(super) const EXPLAINED: usize = 20;
 
@@ -153,6 +155,13 @@ impl Index {
     /// Sorts the versions. First by the beginnings of their keys, with the place of each in one number, as moving and
     /// comparing whole entries costs far more; then what begins alike.
     fn sort(&mut self) {
+        if self.versions.len() > MANY {
+            let mut versions = std::mem::take(&mut self.versions);
+            let whole = |entry: &Entry| (self.key(entry), entry.numbers, entry.tag);
+            versions.sort_unstable_by(|a, b| whole(b).cmp(&whole(a)));
+            self.versions = versions;
+            return;
+        }
         // The complement of the key, as the greatest comes first.
         let numbered =
             |(entry, place): (&Entry, u32)| ((!u128::from_be_bytes(entry.head) >> 32) << 32) | u128::from(place);
@@ -245,5 +254,36 @@ impl Names {
 
     fn find(&self, name: &str) -> Option<u32> {
         self.numbers.get(name).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::tags::Collector;
+
+    #[test]
+    fn very_many_versions_are_in_the_same_order_as_fewer() {
+        let order = |count: usize| {
+            let mut tags = Collector::default();
+            for n in 0..count {
+                tags.push(&format!("1.{}.{}-x{}", n % 7, n % 1000, n));
+            }
+            let listing = Listing::new(tags.finish());
+            let index = listing.index();
+            assert!(index.versions.is_sorted_by_key(|entry| std::cmp::Reverse((
+                index.key(entry),
+                entry.numbers,
+                entry.tag
+            ))));
+            let first = |entry: &Entry| listing.tag(entry.tag).to_owned();
+            index
+                .versions
+                .iter()
+                .map(first)
+                .filter(|tag| tag.ends_with("-x999") || tag.ends_with("-x99"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(order(1000), order(MANY + 1));
     }
 }
