@@ -101,6 +101,9 @@ impl Outcome {
 
     fn add(&mut self, other: Self) {
         let Self { trees, broken, edited, wanted, updated, refused, wrong } = other;
+        if (self.trees + trees) / 1000 > self.trees / 1000 {
+            println!("{} trees, {} of them wrong", self.trees + trees, self.wrong.len() + wrong.len());
+        }
         self.trees += trees;
         self.broken += broken;
         self.edited += edited;
