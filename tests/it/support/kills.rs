@@ -39,11 +39,16 @@ impl Random {
     }
 }
 
+/// `$SUPERCARGO_SEED`, if it is set.
+#[expect(clippy::disallowed_methods, reason = "the tests' own environment")]
+pub(crate) fn given_seed() -> Option<u64> {
+    std::env::var("SUPERCARGO_SEED").ok().map(|text| text.parse().expect("SUPERCARGO_SEED is a number"))
+}
+
 /// `$SUPERCARGO_SEED`, else another one each time.
-#[expect(clippy::disallowed_methods, reason = "the tests' own environment and clock")]
+#[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
 pub(crate) fn seed() -> u64 {
-    let given = std::env::var("SUPERCARGO_SEED").ok().map(|text| text.parse().expect("SUPERCARGO_SEED is a number"));
-    given.unwrap_or_else(|| {
+    given_seed().unwrap_or_else(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
         u64::from(since.subsec_nanos())
     })

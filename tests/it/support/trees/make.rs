@@ -631,7 +631,7 @@ impl Maker<'_> {
             pairs.push(("$patch".to_owned(), text("delete")));
             return Some(Yaml::Map(pairs));
         }
-        if self.one_in(40) {
+        if self.one_in(40) && !format!("{items:?}").contains("$patch") {
             for index in indices {
                 works[*index].lists = [Vec::new(), Vec::new()];
             }

@@ -172,6 +172,10 @@ fn batch(trees: Vec<Tree>, images: &Images) -> Outcome {
     let mut good: BTreeMap<u64, (Tree, Objects)> = BTreeMap::new();
     for tree in trees {
         match &rendered[&tree.seed] {
+            // Two containers of one name no cluster takes.
+            Ok(objects) if objects.iter().filter_map(rows::Rendered::of).any(|workload| workload.has_namesakes()) => {
+                outcome.broken += 1;
+            }
             Ok(objects) => _ = good.insert(tree.seed, (tree, objects.clone())),
             Err(_) => outcome.broken += 1,
         }

@@ -1,6 +1,6 @@
 //! What supercargo says of each container, and what the annotations that Kustomize renders ask for.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use regex::Regex;
 use serde_json::Value;
@@ -85,6 +85,14 @@ impl<'o> Rendered<'o> {
             }
         }
         found
+    }
+
+    /// Whether two of its containers have one name.
+    pub(super) fn has_namesakes(&self) -> bool {
+        let lists = ["containers", "initContainers"].map(|list| self.object.pointer(&format!("{}/{list}", self.pod)));
+        let items = lists.into_iter().flatten().filter_map(Value::as_array).flatten();
+        let mut seen = BTreeSet::new();
+        items.into_iter().any(|item| !seen.insert(item["name"].as_str()))
     }
 
     /// Whether it says anything to us.
