@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{
     folder,
-    output::{Output, print_as, refuse, table, tell, verdict},
+    output::{Output, decision, print_as, refuse, table, tell, verdict},
     survey::{self, block_on},
 };
 use crate::{
@@ -184,7 +184,7 @@ fn report_text(report: &Report) -> String {
         line("container", report.container.to_string()),
         line("image", report.image.to_string()),
         line("policy", report.policy.to_string()),
-        line("decision", verdict(report.decision).to_owned()),
+        line("decision", decision(report).to_owned()),
         line("to", or_dash(report.to.as_ref())),
         line("to image", report.to_image.clone().unwrap_or_else(|| "-".to_owned())),
     ];

@@ -78,12 +78,20 @@ pub(super) fn refuse(text: impl ToString) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// What is decided of a container, in words.
+pub(super) fn decision(row: &Report) -> &'static str {
+    let first = row.reasons.iter().find(|reason| reason.tag.is_none() || row.decision == Verdict::Update);
+    match first.map(|reason| reason.code) {
+        Some(Code::NotWatched | Code::NotSelected) => "not watched",
+        _ => verdict(row.decision),
+    }
+}
+
 /// The table of `plan`.
 pub(super) fn plan_table(reports: &[Report]) -> String {
     let head = ["WORKLOAD", "CONTAINER", "IMAGE", "DECISION", "TO", "REASON"].map(str::to_owned);
     let rows = reports.iter().map(|row| {
         let first = row.reasons.iter().find(|reason| reason.tag.is_none() || row.decision == Verdict::Update);
-        let watched = !first.is_some_and(|reason| matches!(reason.code, Code::NotWatched | Code::NotSelected));
         // What concerns the workload as a whole follows the reason for the decision.
         let notes = row.reasons.iter().filter(|reason| reason.tag.is_none() && Some(*reason) != first);
         let why: Vec<&str> = first.into_iter().chain(notes).map(|reason| reason.message.as_str()).collect();
@@ -91,7 +99,7 @@ pub(super) fn plan_table(reports: &[Report]) -> String {
             row.workload.id.to_string(),
             dash(&row.container),
             dash(&short(&row.image)),
-            if watched { verdict(row.decision) } else { "not watched" }.to_owned(),
+            decision(row).to_owned(),
             row.to.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
             dash(&why.join("; ")),
         ]

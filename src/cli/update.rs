@@ -11,6 +11,7 @@ use crate::{
     config::FileArgs,
     domain::{
         keel::KeelMode,
+        reason::Code,
         report::{Report, ReportWorkload},
     },
 };
@@ -40,7 +41,8 @@ impl Args {
         let registry = survey::local_registry(&config)?;
         let folder = block_on(folder::survey(&self.path, &settings, &registry))?;
         let mut failed = folder.is_partial;
-        if folder.reports.is_empty() {
+        let is_watched = |row: &Report| row.reasons.first().is_none_or(|reason| reason.code != Code::NotWatched);
+        if !folder.reports.iter().any(is_watched) {
             tell("no workload that a policy applies to was found");
         }
         let reason = |row: &Report| row.reasons.first().map(|reason| reason.message.clone()).unwrap_or_default();

@@ -209,9 +209,11 @@ async fn templates_of_charts_are_left_alone_and_named_where_it_is_asked_for() {
         ("chart/Chart.yaml", "{apiVersion: v2, name: web, version: 0.1.0}\n".to_owned()),
         ("chart/templates/config.yaml", "kind: ConfigMap\n{{- if .Values.config }}\n{{- end }}\n".to_owned()),
         ("chart/templates/web.yaml", "{{- if .Values.web }}\nimage: {{ .Values.image }}\n{{- end }}\n".to_owned()),
+        // By chance it is YAML.
+        ("chart/templates/db.yaml", web("{{ .Values.name }}", MINOR, "1.0.0")),
     ];
     written(root.path(), &on(&registry, files));
-    let templates = ["chart/templates/config.yaml:2", "chart/templates/web.yaml"];
+    let templates = ["chart/templates/config.yaml:2", "chart/templates/db.yaml:", "chart/templates/web.yaml"];
     let names = |text: &str| templates.iter().filter(|path| text.contains(**path)).count();
 
     let (code, table, err) = said(&["plan", ".", "--strict"], root.path());
@@ -219,7 +221,7 @@ async fn templates_of_charts_are_left_alone_and_named_where_it_is_asked_for() {
     let (code, table, _) = said(&["plan", ".", "--strict", "-v"], root.path());
     assert!(code == 0 && table.contains("File/chart/templates/config.yaml"), "{code} {table}");
     let rows = rows(&["."], root.path());
-    assert_eq!(rows.len(), 3);
+    assert_eq!(rows.len(), 4);
     assert_eq!(
         (&rows[1]["workload"]["source"], &rows[1]["decision"], &rows[1]["reasons"][0]["message"]),
         (&json!("./chart/templates/config.yaml:2"), &json!("up-to-date"), &json!("a template of a chart: left alone"))
@@ -227,7 +229,20 @@ async fn templates_of_charts_are_left_alone_and_named_where_it_is_asked_for() {
     let (code, out, err) = said(&["update", "."], root.path());
     assert_eq!((code, out.as_str(), err.as_str()), (0, "", ""));
     let (code, out, err) = said(&["update", ".", "-v"], root.path());
-    assert_eq!((code, out.as_str(), names(&err)), (0, "", 2), "{err}");
+    assert_eq!((code, out.as_str(), names(&err)), (0, "", 3), "{err}");
+}
+
+/// A workload that only Keel would watch is not watched, to each command.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_silent_where_nothing_is_watched() {
+    let registry = registry().await;
+    let root = tempfile::tempdir().unwrap();
+    written(root.path(), &on(&registry, vec![("web.yaml", web("web", "keel.sh/policy: minor", "1.0.0"))]));
+    let (code, out, err) = said(&["update", "."], root.path());
+    assert_eq!((code, out.as_str()), (0, ""));
+    assert!(err.contains("no workload that a policy applies to was found"), "{err}");
+    let (_, out, err) = said(&["explain", "-f", "."], root.path());
+    assert!(out.contains("not watched"), "{out} {err}");
 }
 
 /// Also one in a hidden folder, and a file by any name.

@@ -807,6 +807,20 @@ fn what_a_replacement_may_set_is_not_edited(#[case] path: &str, #[case] edited: 
     assert!(edited || found.unwrap_err().to_string().starts_with("prod/kustomization.yaml:4: a replacement sets"));
 }
 
+/// What Kustomize takes for `images` under another name would win over what we edit.
+#[rstest::rstest]
+#[case("imageTags: [{name: nginx, newTag: '1.20'}]\n")]
+#[case(
+    "transformers:\n- |-\n  {apiVersion: builtin, kind: ImageTagTransformer, metadata: {name: x}, imageTag: {name: nginx, newTag: '1.20'}}\n"
+)]
+fn images_that_are_set_by_other_words_are_not_edited(#[case] kustomization: &str) {
+    let texts = of_two(kustomization);
+    assert!(kustomized(&texts, "prod").iter().any(|each| format!("{each:?}").contains("1.20")));
+    let found = places::locate(&facts(&texts), &wanted("", "web", "nginx:1.26"), &Options::default());
+    let reason = found.unwrap_err().to_string();
+    assert!(reason.starts_with("prod/kustomization.yaml:"), "{reason}");
+}
+
 const BROKEN: &str =
     "this kustomization cannot be read whole, and may render the workload with another image: repair it";
 

@@ -241,6 +241,8 @@ impl Facts {
         }
         let mut manifests = Manifests::default();
         let most = if is_named { MAX_SCALARS } else { MAX_OF_RELEASE };
+        // `{{ .Values.name }}` is YAML, too: a mapping.
+        let is_template = template_line(kind, tree.text).is_some();
         each_object(tree, |object| {
             let read = object.and_then(|object| {
                 manifest(tree, &object, &mut manifests)?;
@@ -248,7 +250,10 @@ impl Facts {
                 self.outer.extend(outer::read(&source, &object, &mut self.problems)?);
                 Ok(())
             });
-            self.problems.extend(read.err());
+            match read {
+                Err(problem) if is_template => self.template = Some(problem.line),
+                read => self.problems.extend(read.err()),
+            }
         });
         let (whole, partial) = manifests.workloads.into_iter().partition(|found| !found.images.is_empty());
         (manifests.workloads, self.partial) = (whole, partial);

@@ -60,6 +60,9 @@ pub(super) struct Entry {
     pub(super) text: Option<Box<Maker>>,
 }
 
+/// The plugin of Kustomize that sets images.
+const TRANSFORMER: &str = "ImageTagTransformer";
+
 /// More patterns than this are not read from the `images` of one object: each may have to be compiled for each image.
 const MAX_PATTERNS: usize = 100;
 
@@ -124,6 +127,10 @@ fn kustomization(
     if text(tree, root, "apiVersion")?.is_some_and(|version| !version.starts_with("kustomize.config.k8s.io/")) {
         return Ok(None);
     }
+    if let Some((line, what)) = unread(tree, root)? {
+        let reason = format!("`{what}` sets images and is not followed: write them as entries of `images`");
+        return Err(ManifestError::new(line, reason));
+    }
     let word = |key| Ok::<_, ManifestError>(text(tree, root, key)?.filter(|w| !is_unset(w)));
     let mut found = Kustomization {
         is_component: word("kind")? == Some("Component"),
@@ -161,6 +168,17 @@ fn kustomization(
     found.images = entries(source, root, problems)?;
     found.replacements = list("replacements")?.map_or(Ok(Vec::new()), |list| replacements(source, list))?;
     Ok(Some(found))
+}
+
+/// What sets images by other words than `images`, and its line: the old name of that list, and a transformer in it.
+fn unread(tree: &Tree, root: Id) -> Result<Option<(usize, &'static str)>, ManifestError> {
+    if let Some(list) = tree.get(root, "imageTags")? {
+        return Ok(Some((tree.line(list), "imageTags")));
+    }
+    let Some(list) = get(tree, root, "transformers", Kind::Sequence)? else { return Ok(None) };
+    let mut items =
+        tree.children(list).filter(|item| tree.scalar(*item).is_some_and(|text| text.contains(TRANSFORMER)));
+    Ok(items.next().map(|item| (tree.line(item), TRANSFORMER)))
 }
 
 /// The texts of a list, without those of several lines.
