@@ -198,7 +198,8 @@ impl Paths {
     /// A file of the repository outside of the folder; no link leads to it.
     fn beyond(&self, path: &str) -> Option<Text> {
         let file = self.folder.as_ref()?.top.join(path);
+        // Not even opened otherwise: what a link leads to, such as a terminal, may never end.
         let is_itself = fs::canonicalize(&file).is_ok_and(|found| found == file) && file.is_file();
-        files::bytes(&file).ok().filter(|_| is_itself)
+        is_itself.then(|| files::bytes(&file).ok()).flatten()
     }
 }

@@ -15,7 +15,9 @@ mod misplaced;
 mod path;
 pub mod places;
 mod read;
+mod repeated;
 mod scalar;
+mod size;
 mod strays;
 mod tree;
 

@@ -2,22 +2,17 @@
 //!
 //! Nothing here recurses, so the depth of a document costs no stack; each step over the list is linear.
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-    ops::Range,
-};
+use std::{borrow::Cow, cell::Cell, collections::HashMap, ops::Range};
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag};
 
-use super::{MAX_BYTES, MAX_SCALARS, ManifestError, Place};
-use crate::domain::image::excerpt;
+use super::{
+    MAX_BYTES, ManifestError, Place,
+    size::{MAX_OTHERS, Size, Sizes, within},
+};
 
 /// The index of a node in its tree.
 pub(super) type Id = u32;
-
-/// More collections or comments are refused, as more scalars are: each costs memory.
-const MAX_OTHERS: usize = MAX_SCALARS;
 
 /// Every document of a text.
 pub(super) struct Tree<'a> {
@@ -29,8 +24,10 @@ pub(super) struct Tree<'a> {
     pub(super) documents: Vec<Document>,
     /// The bytes of each comment, in order of the text.
     pub(super) comments: Vec<Range<usize>>,
-    /// How many of the nodes are scalars, or aliases of such.
+    /// How many scalars there are with the aliases written out.
     pub(super) scalars: usize,
+    /// How many the texts in it have that were read ([`Self::inner`]).
+    pub(super) inner: Cell<usize>,
 }
 
 /// A document: its marker and its root.
@@ -84,9 +81,17 @@ impl<'a> Tree<'a> {
         let mut options = granit_parser::options! { emit_anchor_events: true };
         options.max_buffered_comment_events = MAX_OTHERS;
         let mut building = Building {
-            tree: Tree { text, nodes: Vec::new(), documents: Vec::new(), comments: Vec::new(), scalars: 0 },
+            tree: Tree {
+                text,
+                nodes: Vec::new(),
+                documents: Vec::new(),
+                comments: Vec::new(),
+                scalars: 0,
+                inner: Cell::default(),
+            },
             open: Vec::new(),
             anchors: HashMap::new(),
+            sizes: Sizes::default(),
             flow: 0,
         };
         for event in Parser::new_from_str_with_options(text, options) {
@@ -94,6 +99,7 @@ impl<'a> Tree<'a> {
             building.event(event, span)?;
         }
         building.tree.comments.sort_unstable_by_key(|c| c.start);
+        building.tree.scalars = building.sizes.all().scalars;
         Ok(building.tree)
     }
 
@@ -239,19 +245,17 @@ struct Building<'a> {
     open: Vec<Open>,
     /// The parser's number of an anchor, and its node.
     anchors: HashMap<usize, Id>,
+    sizes: Sizes,
     /// How many of the open ones are in flow style.
     flow: usize,
-}
-
-/// Whether there is room for one more.
-fn within(there: usize, most: usize, what: &str, span: Span) -> Result<(), ManifestError> {
-    let reason = || format!("more than {most} {what}, which is more than is read of one file: split the file");
-    (there < most).then_some(()).ok_or_else(|| ManifestError::new(span.start.line(), reason()))
 }
 
 struct Open {
     id: Id,
     in_flow: bool,
+    /// Of all before it.
+    before: Size,
+    is_anchored: bool,
     /// Whether the next node in it is the value of a key.
     value_next: bool,
 }
@@ -266,7 +270,7 @@ impl<'a> Building<'a> {
                 self.tree.documents.push(Document { root: self.next_id(), explicit, version });
             }
             Event::Comment(..) => {
-                within(self.tree.comments.len(), MAX_OTHERS, "comments", span)?;
+                within(self.tree.comments.len() + 1, MAX_OTHERS, "comments", span.start.line())?;
                 self.tree.comments.push(bytes);
             }
             Event::Scalar(value, style, anchor, tag) => {
@@ -327,15 +331,17 @@ impl<'a> Building<'a> {
         tag: Option<Cow<'a, Tag>>,
     ) -> Result<Id, ManifestError> {
         let id = self.next_id();
-        match kind {
-            Kind::Scalar(..) | Kind::Alias(_) => {
-                within(self.tree.scalars, MAX_SCALARS, "scalars", span)?;
-                self.tree.scalars += 1;
-            }
-            _ => within(id as usize - self.tree.scalars, MAX_OTHERS, "lists and mappings", span)?,
-        }
+        let size = match kind {
+            Kind::Alias(target) => self.sizes.of(target, span.start.line())?,
+            Kind::Scalar(..) => Size { scalars: 1, others: 0, bytes: bytes.len() },
+            Kind::Sequence | Kind::Mapping => Size { scalars: 0, others: 1, bytes: 0 },
+        };
+        self.sizes.add(size, span.start.line())?;
         if anchor != 0 {
             self.anchors.insert(anchor, id);
+            if let Kind::Scalar(..) = kind {
+                self.sizes.keep(id, size);
+            }
         }
         let mut is_value = false;
         if let Some(open) = self.open.last_mut()
@@ -367,34 +373,21 @@ impl<'a> Building<'a> {
         anchor: usize,
         tag: Option<Cow<'a, Tag>>,
     ) -> Result<(), ManifestError> {
+        let before = self.sizes.all();
         let id = self.add(kind, span, bytes, anchor, tag)?;
         let in_flow = style == StructureStyle::Flow;
         self.flow += usize::from(in_flow);
-        self.open.push(Open { id, in_flow, value_next: false });
+        self.open.push(Open { id, in_flow, before, is_anchored: anchor != 0, value_next: false });
         Ok(())
     }
 
     fn close(&mut self) -> Option<Id> {
-        let Open { id, in_flow, .. } = self.open.pop()?;
+        let Open { id, in_flow, before, is_anchored, .. } = self.open.pop()?;
+        if is_anchored {
+            self.sizes.keep(id, self.sizes.all() - before);
+        }
         self.flow -= usize::from(in_flow);
         self.tree.nodes[id as usize].next = self.next_id();
         Some(id)
-    }
-}
-
-impl Tree<'_> {
-    fn refuse_repeated_keys(&self, mapping: Id) -> Result<(), ManifestError> {
-        let repeated = {
-            let mut seen = HashSet::new();
-            self.entries(mapping).find(|(key, _)| self.scalar(*key).is_some_and(|name| !seen.insert(name)))
-        };
-        match repeated {
-            None => Ok(()),
-            Some((key, _)) => {
-                let name = excerpt(self.scalar(key).unwrap_or_default());
-                let reason = format!("the key `{name}` is given twice in one mapping: remove one of them");
-                Err(ManifestError::new(self.line(key), reason))
-            }
-        }
     }
 }

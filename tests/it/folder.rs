@@ -173,6 +173,25 @@ async fn a_folder_of_a_checkout_takes_its_bases_from_above_it() {
     assert!(commits.stdout.is_empty(), "nothing is committed");
 }
 
+/// A link above the folder is not even opened: what it leads to may never end.
+#[test]
+fn a_link_above_a_folder_is_not_opened() {
+    let root = tempfile::tempdir().unwrap();
+    let base = ("base/kustomization.yaml", "resources: [web.yaml]\n".to_owned());
+    written(root.path(), &[base, ("prod/kustomization.yaml", "resources: [../base]\n".to_owned())]);
+    run(git().arg("init").arg("-q").arg(root.path()), b"");
+    run(Command::new("mkfifo").arg(root.path().join("pipe")), b"");
+    std::os::unix::fs::symlink("../pipe", root.path().join("base/web.yaml")).unwrap();
+    let plan = Command::new("timeout")
+        .arg("30")
+        .arg(env!("CARGO_BIN_EXE_supercargo"))
+        .args(["plan", "prod"])
+        .current_dir(root.path())
+        .output()
+        .unwrap();
+    assert_ne!(plan.status.code(), Some(124), "it waits for the pipe");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn manifests_of_several_clusters_are_each_edited() {
     let registry = registry().await;

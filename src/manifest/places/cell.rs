@@ -1,10 +1,13 @@
 //! The scalars that make an image, wherever they stand, and the edits that make another one of them.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, cell::RefCell, collections::HashSet, ops::Range, sync::Arc};
 
-use super::super::{
-    Place,
-    tree::{Id, Tree},
+use super::{
+    super::{
+        Place,
+        tree::{Id, Tree},
+    },
+    kustomization::MAX_PATTERNS,
 };
 use crate::domain::image::{ImageError, ImageRef, excerpt};
 
@@ -39,19 +42,26 @@ pub(super) struct Source<'t> {
     pub(super) tree: &'t Tree<'t>,
     outer: Option<Place>,
     lines_before: usize,
+    /// The patterns of its selectors.
+    patterns: RefCell<HashSet<Arc<str>>>,
 }
 
 impl<'t> Source<'t> {
     /// A file.
     pub(super) fn file(tree: &'t Tree<'t>) -> Self {
-        Self { tree, outer: None, lines_before: 0 }
+        Self { tree, outer: None, lines_before: 0, patterns: RefCell::default() }
     }
 
     /// The text of a scalar.
     pub(super) fn inner(tree: &'t Tree<'t>, outer: Place) -> Self {
         // The parser gives the line of a block scalar's first line that is not empty.
         let empty = tree.text.len() - tree.text.trim_start_matches('\n').len();
-        Self { tree, lines_before: outer.line.saturating_sub(empty + 1), outer: Some(outer) }
+        Self {
+            tree,
+            lines_before: outer.line.saturating_sub(empty + 1),
+            outer: Some(outer),
+            patterns: RefCell::default(),
+        }
     }
 
     /// The scalar of the file that this is the text of.
@@ -67,6 +77,12 @@ impl<'t> Source<'t> {
     /// The line in the file.
     pub(super) fn line(&self, id: Id) -> usize {
         self.file_line(self.tree.line(id))
+    }
+
+    /// Whether a pattern of a selector may be compiled, for which as many are read as of `images`.
+    pub(super) fn takes(&self, pattern: &Arc<str>) -> bool {
+        let mut patterns = self.patterns.borrow_mut();
+        patterns.contains(pattern) || patterns.len() < MAX_PATTERNS && patterns.insert(pattern.clone())
     }
 
     /// The scalar, if it is one and may be part of an image.

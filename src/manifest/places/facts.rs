@@ -167,8 +167,14 @@ impl Facts {
         }
         match Tree::parse(text) {
             Ok(tree) => {
-                facts.scalars = tree.scalars;
                 facts.of_tree(kind, &tree, has_marker, is_named);
+                match tree.with_inner() {
+                    Ok(scalars) => facts.scalars = scalars,
+                    Err(problem) => {
+                        facts = Self { problems: vec![problem], ..Self::default() };
+                        facts.broken(kind, 1, text);
+                    }
+                }
             }
             Err(error) => {
                 facts.broken(kind, error.line, text);

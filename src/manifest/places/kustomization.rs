@@ -63,8 +63,9 @@ pub(super) struct Entry {
 /// The plugin of Kustomize that sets images.
 const TRANSFORMER: &str = "ImageTagTransformer";
 
-/// More patterns than this are not read from the `images` of one object: each may have to be compiled for each image.
-const MAX_PATTERNS: usize = 100;
+/// More patterns than this are not read from the `images` of one object, nor from the selectors of one file: each may
+/// have to be compiled for each image.
+pub(super) const MAX_PATTERNS: usize = 100;
 
 impl Kustomization {
     /// The files and folders that it takes in, as they are named.

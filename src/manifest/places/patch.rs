@@ -7,7 +7,7 @@ use super::{
         Found, ManifestError,
         meta::Pairs,
         read::{Manifests, Object, concerns_us, each_object, each_object_in, get, manifest, text},
-        tree::{Id, Kind, Tree},
+        tree::{Id, Kind},
     },
     Files,
     cell::{At, Cell, Source},
@@ -83,7 +83,7 @@ impl Patch {
     pub(super) fn read(source: &Source, item: Id, is_late: bool) -> Result<Self, ManifestError> {
         let tree = source.tree;
         let target = get(tree, item, "target", Kind::Mapping)?;
-        let target = target.map(|target| Target::read(tree, target)).transpose()?;
+        let target = target.map(|target| Target::read(source, target)).transpose()?;
         let inline = tree.get(item, "patch")?.map(|node| inline(source, node)).unwrap_or_default();
         let file = text(tree, item, "path")?.map(Box::from);
         Ok(Self { line: source.line(item), file, inline, target, is_late, is_strategic: false })
@@ -332,7 +332,7 @@ fn inline(source: &Source, node: Id) -> Inline {
         // In a text that is a patch itself, a text is too deep.
         _ if source.outer().is_some() => {}
         _ => {
-            let Some(Ok(inner)) = tree.scalar(node).map(Tree::parse) else { return found };
+            let Some(Ok(inner)) = tree.scalar(node).map(|text| tree.inner(text)) else { return found };
             let source = Source::inner(&inner, tree.place(node));
             if let [document] = inner.documents.as_slice()
                 && inner.node(document.root).kind == Kind::Sequence

@@ -200,7 +200,7 @@ fn helm_values(
     // In a patch that is a text itself, a text is too deep.
     let Some(node) = tree.get(helm, "values")?.filter(|_| source.outer().is_none()) else { return Ok(()) };
     let Some(text) = tree.scalar(node) else { return Ok(()) };
-    match Tree::parse(text) {
+    match tree.inner(text) {
         Ok(inner) => {
             let inner_source = Source::inner(&inner, tree.place(tree.resolve(node)));
             let Some(root) = inner.documents.first().map(|document| document.root) else { return Ok(()) };

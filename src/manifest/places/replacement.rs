@@ -67,7 +67,7 @@ impl Replacement {
             if paths.is_empty() {
                 paths.push("metadata.name".into());
             }
-            targets.push(Fields { of: Target::read(tree, select)?, paths });
+            targets.push(Fields { of: Target::read(source, select)?, paths });
         }
         Ok(Self { line: source.line(item), file: text(tree, item, "path")?.map(Box::from), targets })
     }
