@@ -190,6 +190,7 @@ fn check(texts: &Texts, render: impl Fn(&Texts) -> Images) {
 #[case::all_and_one(
     "- {op: add, path: /spec/template/spec/initContainers, value: [{name: x, image: 'redis:7'}]}\n- {op: add, path: /spec/template/spec/initContainers/-, value: {name: second, image: 'memcached:1'}}"
 )]
+#[case::moved("- {op: move, from: /spec/template/spec/containers/1, path: /spec/template/spec/containers/0}")]
 #[case::no_init("- {op: remove, path: /spec/template/spec/initContainers}")]
 fn operations_on_containers_are_followed(#[case] operations: &str) {
     let lines: String = operations.lines().map(|line| format!("    {line}\n")).collect();
@@ -203,7 +204,6 @@ fn operations_on_containers_are_followed(#[case] operations: &str) {
 #[rstest::rstest]
 #[case("- {op: replace, path: /spec/template/spec, value: {containers: [{name: web, image: 'nginx:1.0'}]}}")]
 #[case("- {op: copy, from: /spec/template/spec/containers/1, path: /spec/template/spec/containers/0}")]
-#[case("- {op: move, from: /spec/template/spec/containers/1, path: /spec/template/spec/containers/0}")]
 #[case("- {op: replace, path: /spec/template/spec/containers/0/name, value: other}")]
 #[case("- {op: add, path: /spec/template/spec/containers/0, value: {image: 'redis:7'}}")]
 fn an_operation_that_is_not_followed_is_named(#[case] operation: &str) {

@@ -813,6 +813,12 @@ fn what_a_replacement_may_set_is_not_edited(#[case] path: &str, #[case] edited: 
 #[case(
     "transformers:\n- |-\n  {apiVersion: builtin, kind: ImageTagTransformer, metadata: {name: x}, imageTag: {name: nginx, newTag: '1.20'}}\n"
 )]
+#[case(
+    "transformers:\n- |-\n  {apiVersion: builtin, kind: PatchTransformer, metadata: {name: x}, target: {kind: Deployment}, patch: '[{\"op\": \"replace\", \"path\": \"/spec/template/spec/containers/0/image\", \"value\": \"nginx:1.20\"}]'}\n"
+)]
+#[case(
+    "transformers:\n- |-\n  {apiVersion: builtin, kind: AnnotationsTransformer, metadata: {name: x}, annotations: {supercargo.dev/ignore: '1.20'}, fieldSpecs: [{path: metadata/annotations, create: true}]}\n"
+)]
 fn images_that_are_set_by_other_words_are_not_edited(#[case] kustomization: &str) {
     let texts = of_two(kustomization);
     assert!(kustomized(&texts, "prod").iter().any(|each| format!("{each:?}").contains("1.20")));

@@ -60,8 +60,15 @@ pub(super) struct Entry {
     pub(super) text: Option<Box<Maker>>,
 }
 
-/// The plugin of Kustomize that sets images.
-const TRANSFORMER: &str = "ImageTagTransformer";
+/// What a transformer that is written out says if it may set images, by Kustomize's own plugins, or our annotations.
+const SETTERS: [&str; 6] = [
+    "ImageTagTransformer",
+    "PatchTransformer",
+    "PatchJson6902Transformer",
+    "PatchStrategicMergeTransformer",
+    "ReplacementTransformer",
+    "supercargo.dev/",
+];
 
 /// More patterns than this are not read from the `images` of one object, nor from the selectors of one file: each may
 /// have to be compiled for each image.
@@ -129,7 +136,10 @@ fn kustomization(
         return Ok(None);
     }
     if let Some((line, what)) = unread(tree, root)? {
-        let reason = format!("`{what}` sets images and is not followed: write them as entries of `images`");
+        let reason = format!(
+            "`{what}` sets images or annotations and is not followed: write them as `images`, `patches` or \
+             `commonAnnotations`"
+        );
         return Err(ManifestError::new(line, reason));
     }
     let word = |key| Ok::<_, ManifestError>(text(tree, root, key)?.filter(|w| !is_unset(w)));
@@ -171,15 +181,16 @@ fn kustomization(
     Ok(Some(found))
 }
 
-/// What sets images by other words than `images`, and its line: the old name of that list, and a transformer in it.
+/// What sets images or our annotations in a way that is not followed, and its line: the old name of `images`, and a
+/// transformer that is written out.
 fn unread(tree: &Tree, root: Id) -> Result<Option<(usize, &'static str)>, ManifestError> {
     if let Some(list) = tree.get(root, "imageTags")? {
         return Ok(Some((tree.line(list), "imageTags")));
     }
     let Some(list) = get(tree, root, "transformers", Kind::Sequence)? else { return Ok(None) };
-    let mut items =
-        tree.children(list).filter(|item| tree.scalar(*item).is_some_and(|text| text.contains(TRANSFORMER)));
-    Ok(items.next().map(|item| (tree.line(item), TRANSFORMER)))
+    let setter =
+        |item: Id| SETTERS.into_iter().find(|setter| tree.scalar(item).is_some_and(|text| text.contains(setter)));
+    Ok(tree.children(list).find_map(|item| Some((tree.line(item), setter(item)?))))
 }
 
 /// The texts of a list, without those of several lines.
