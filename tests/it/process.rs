@@ -45,7 +45,8 @@ async fn a_dropped_child_is_dead() {
     command.arg("1002");
     let process = Process::spawn(&command, &folder.path().join("log"));
     let pid = process.pid();
-    assert!(is_alive(pid));
+    // While it becomes another program it has no command line.
+    eventually("the child's start", async || is_alive(pid).then_some(())).await;
     drop(process);
     eventually("the child's end", async || (!is_alive(pid)).then_some(())).await;
 }
