@@ -487,7 +487,7 @@ impl Maker<'_> {
             0 | 1 => vec![("kind", work.kind.to_owned()), ("name", name)],
             2 => vec![("kind", work.kind.to_owned())],
             3 => vec![("name", format!("{}.*", &name[..name.len() - 2]))],
-            4 => vec![("labelSelector", format!("app={}", work.app))],
+            4 => vec![("kind", work.kind.to_owned()), ("labelSelector", format!("app={}", work.app))],
             5 => vec![("version", "v1".to_owned()), ("kind", work.kind.to_owned()), ("name", name)],
             6 => vec![("kind", format!("{}|Nothing", work.kind)), ("labelSelector", "app".to_owned())],
             _ => Vec::new(),
