@@ -34,7 +34,7 @@
 //! | [`ingest`] | the queue of due times; webhooks: bytes in, hints out |
 //! | [`registry`] | the OCI client: pages, tokens, limits, where requests may lead |
 //! | [`cluster`] | watches, the guarded patch, pull secrets, Events |
-//! | [`net`] | what goes out shares: where credentials end, how namespaces take turns and share what is kept |
+//! | [`net`] | what goes out shares: where credentials end, how namespaces share what is kept |
 //! | [`git`] | targets: find the image, edit, commit, push; pull requests at forges |
 //! | [`store`] | what must be remembered of updates |
 //! | [`web`] | the listeners: hooks, probes, metrics |
@@ -72,7 +72,7 @@
 //! | `store` | `domain` `ports` | `futures` `rusqlite` `serde_json` `tokio::task` | `env` `net` `process` |
 //! | `web` | `domain` `ports` `metrics` `ingest::webhook` | `axum` `futures` `http` `hyper` `hyper_util` `rustls` `secrecy` `serde_json` `sha2` `thiserror` `tokio` `tokio_rustls` `tokio_util` `tracing` | `env` `process` |
 //! | `config` | `domain` `logging` | `clap` `globset` `jiff` `regex` `secrecy` `serde` `serde_saphyr` `sha2` `thiserror` | `process` |
-//! | `pool` | `ports` | `tokio::task` | `env` `fs` `net` `process` |
+//! | `pool` | `domain::line` `ports` | `tokio::task` | `env` `fs` `net` `process` |
 //! | `clock` | `ports` | `futures` `jiff` `rustix::time` `tokio::time` | `env` `fs` `net` `process` |
 //! | `logging` | `domain::text` | `clap` `thiserror` `tracing` `tracing_subscriber` | `env` `fs` `net` `process` |
 //! | `cli` | everything | | |

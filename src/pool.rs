@@ -1,11 +1,14 @@
 //! Threads for work that may take long: a few for all namespaces, one for each of them at a time.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::ports::{Clock, Pool, Work};
+use crate::{
+    domain::line::Line,
+    ports::{Clock, Pool, Work},
+};
 
 /// Pieces of work under way at once. The system shares the cores among them, so a short one need not wait for a long
 /// one of another namespace.
@@ -18,12 +21,11 @@ pub struct Threads {
     queue: Arc<Mutex<Queue>>,
 }
 
-/// What waits. A namespace whose work is under way is not in turn.
+/// What waits, and the namespaces whose work is under way.
 #[derive(Default)]
 struct Queue {
-    waiting: HashMap<Arc<str>, VecDeque<Work>>,
-    turn: VecDeque<Arc<str>>,
-    running: usize,
+    waiting: Line<Work>,
+    running: HashSet<Arc<str>>,
 }
 
 impl Threads {
@@ -60,33 +62,21 @@ impl Pool for Threads {
 }
 
 impl Queue {
-    fn push(&mut self, namespace: &Arc<str>, work: Work) {
-        match self.waiting.get_mut(namespace) {
-            Some(waiting) => waiting.push_back(work),
-            None => {
-                self.waiting.insert(namespace.clone(), VecDeque::from([work]));
-                self.turn.push_back(namespace.clone());
-            }
-        }
+    fn push(&mut self, namespace: &str, work: Work) {
+        self.waiting.join(namespace, work, usize::MAX, |_| true);
     }
 
     fn next(&mut self) -> Option<(Arc<str>, Work)> {
-        if self.running == THREADS {
+        if self.running.len() == THREADS {
             return None;
         }
-        let namespace = self.turn.pop_front()?;
-        let work = self.waiting.get_mut(&namespace)?.pop_front()?;
-        self.running += 1;
+        let (namespace, work) = self.waiting.next(|name| !self.running.contains(name))?;
+        self.running.insert(namespace.clone());
         Some((namespace, work))
     }
 
     fn ended(&mut self, namespace: &Arc<str>) {
-        self.running -= 1;
-        if self.waiting.get(namespace).is_some_and(VecDeque::is_empty) {
-            self.waiting.remove(namespace);
-        } else {
-            self.turn.push_back(namespace.clone());
-        }
+        self.running.remove(namespace);
     }
 }
 
@@ -118,7 +108,7 @@ mod tests {
             let pool = Threads::new(Arc::new(SystemClock::default()));
             pool.run(&"web".into(), Box::new(|_| {}));
             pool.run(&"web".into(), Box::new(|_| {}));
-            ended.0.send(pool.queue().running).unwrap();
+            ended.0.send(pool.queue().running.len()).unwrap();
         });
         assert_eq!(ended.1.recv_timeout(std::time::Duration::from_secs(60)), Ok(0));
     }
@@ -142,6 +132,6 @@ mod tests {
         }
         let expected: Vec<_> = std::iter::repeat_n(namespaces, 3).flatten().collect();
         assert_eq!(started, expected);
-        assert!(queue.waiting.is_empty() && queue.turn.is_empty() && queue.running == 0);
+        assert!(queue.waiting.is_empty() && queue.running.is_empty());
     }
 }

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use crate::domain::{
     hint::{Hint, Source},
-    image::{Digest, ImageRef, Tag},
+    image::{Digest, ImageRef, Repository, Tag},
     plan::{Approved, Plan},
     poll::Schedule,
     reason::{Code, Reason},
@@ -68,6 +68,14 @@ pub struct RegistryError {
     pub kind: RegistryErrorKind,
     /// What happened, to what, and what to do next.
     pub message: String,
+}
+
+impl RegistryError {
+    /// There are more tags than there is room for.
+    pub fn no_room(repository: &Repository) -> Self {
+        let message = format!("the tags of {repository} take more memory than there is room for");
+        Self { kind: RegistryErrorKind::NoRoom, message }
+    }
 }
 
 /// The kinds of failure of a look.

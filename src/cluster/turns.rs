@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::{net::Line, ports::Clock};
+use crate::{domain::line::Line, ports::Clock};
 
 /// One turn takes this long, once [`AT_ONCE`] were taken at once.
 const EACH: Duration = Duration::from_millis(100);

@@ -7,6 +7,7 @@ pub mod guard;
 pub mod hint;
 pub mod image;
 pub mod keel;
+pub mod line;
 mod listing;
 pub(crate) mod nearest;
 pub mod plan;

@@ -131,9 +131,7 @@ async fn answer(registry: &dyn Registry, pool: Option<&dyn Pool>, order: &Order)
     let needs_listing = order.questions.keys().any(|q| q.policy.needs().listing);
     let narrow = !order.hinted.is_empty() && (previous.tags.is_some() || !needs_listing);
     if previous.tags.as_ref().is_some_and(|tags| tags.weight() > order.room) {
-        let message =
-            format!("the tags of {source} take more memory than there is room for", source = source.repository);
-        return Err(RegistryError { kind: RegistryErrorKind::NoRoom, message });
+        return Err(RegistryError::no_room(&source.repository));
     }
 
     let mut snapshot = Snapshot { times: previous.times.clone(), ..Snapshot::default() };

@@ -1,12 +1,9 @@
 //! Who is patched next in the cluster: a few at a time, namespaces in turn, none of which takes more than half of what
 //! is free.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use crate::domain::workload::WorkloadId;
+use crate::domain::{line::Line, workload::WorkloadId};
 
 /// Patches under way at once.
 const PLACES: usize = 16;
@@ -14,9 +11,7 @@ const PLACES: usize = 16;
 /// Workloads that wait to be patched. Each stands in it once at most; its caller sees to that.
 #[derive(Debug, Default)]
 pub(super) struct Patches {
-    waiting: HashMap<Arc<str>, VecDeque<WorkloadId>>,
-    /// The namespaces that wait, the next first.
-    turn: VecDeque<Arc<str>>,
+    waiting: Line<WorkloadId>,
     /// How many are under way, in all and of each namespace.
     running: usize,
     of: HashMap<Arc<str>, usize>,
@@ -24,28 +19,15 @@ pub(super) struct Patches {
 
 impl Patches {
     pub(super) fn push(&mut self, id: WorkloadId) {
-        let waiting = self.waiting.entry(id.namespace.clone()).or_default();
-        if waiting.is_empty() {
-            self.turn.push_back(id.namespace.clone());
-        }
-        waiting.push_back(id);
+        self.waiting.join(&id.namespace.clone(), id, usize::MAX, |_| true);
     }
 
     /// The next one, which is under way from now on.
     pub(super) fn next(&mut self) -> Option<WorkloadId> {
-        let free = PLACES - self.running;
-        let own = |name: &Arc<str>| self.of.get(name).copied().unwrap_or_default();
-        let at = self.turn.iter().position(|name| own(name) < free.min(PLACES / 2))?;
-        let name = self.turn.remove(at)?;
-        let waiting = self.waiting.get_mut(&name)?;
-        let id = waiting.pop_front()?;
-        if waiting.is_empty() {
-            self.waiting.remove(&name);
-        } else {
-            self.turn.push_back(name.clone());
-        }
+        let most = (PLACES - self.running).min(PLACES / 2);
+        let (namespace, id) = self.waiting.next(|name| self.of.get(name).copied().unwrap_or_default() < most)?;
         self.running += 1;
-        *self.of.entry(name).or_default() += 1;
+        *self.of.entry(namespace).or_default() += 1;
         Some(id)
     }
 
@@ -61,12 +43,14 @@ impl Patches {
 
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        self.waiting.values().map(VecDeque::len).sum()
+        self.waiting.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
     use crate::domain::workload::Kind;
 
@@ -115,6 +99,6 @@ mod tests {
             count += 1;
         }
         assert_eq!((count, patches.len(), patches.running), (100, 0, 0));
-        assert!(patches.of.is_empty() && patches.turn.is_empty() && patches.waiting.is_empty());
+        assert!(patches.of.is_empty());
     }
 }

@@ -205,7 +205,7 @@ impl<'p> Engine<'p> {
             match self.state.order(&source, size.room()) {
                 Some(order) => {
                     let Ports { registry, pool, clock, .. } = self.ports;
-                    let registry = registry.within(&namespace, size.room());
+                    let registry = registry.within(&namespace, order.room);
                     self.looks.push(look_in_time(registry, &**pool, &**clock, order).boxed());
                 }
                 None => self.ended(&source),

@@ -14,7 +14,10 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
 
 use super::address::Guard;
-use crate::{domain::image::excerpt, net::Line, ports::Clock};
+use crate::{
+    domain::{image::excerpt, line::Line},
+    ports::Clock,
+};
 
 /// Lookups under way.
 const PLACES: usize = 32;

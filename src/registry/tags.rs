@@ -71,7 +71,7 @@ pub(super) async fn list(look: &Look<'_>, room: usize) -> Result<Tags, RegistryE
         let (count, others) = fed.and_then(|()| page.end()).map_err(|fault| match fault {
             Fault::NoList => answer.broken("sent no tag list"),
             Fault::TooMany => broken("there are more than 1,000,000"),
-            Fault::NoRoom => fail(RegistryErrorKind::NoRoom, format!("{what} take more memory than there is room for")),
+            Fault::NoRoom => RegistryError::no_room(&look.source.repository),
         })?;
         budget -= read;
         dropped += others;

@@ -12,7 +12,10 @@ use supercargo::{
     manifest::places::{self, Index, Options, Spot, SpotEdit, Wanted},
 };
 
-use crate::places::{Texts, facts, output};
+use crate::{
+    places::{Texts, facts, output},
+    support::write_below,
+};
 
 /// The images of a rendered text: `namespace/name/container` and the image.
 type Images = BTreeMap<String, String>;
@@ -46,11 +49,7 @@ fn tree(overlay: &str) -> Texts {
 /// As `kubectl kustomize` renders a folder.
 fn kustomized(texts: &Texts, folder: &str) -> Images {
     let root = tempfile::tempdir().unwrap();
-    for (path, text) in texts {
-        let path = root.path().join(&**path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
+    write_below(root.path(), texts);
     let text = output("kubectl", &["kustomize"], &root.path().join(folder)).expect("it builds");
     images(&text)
 }
@@ -335,11 +334,7 @@ spec:
 /// As Flux deploys the HelmRelease that a folder has: its kustomization, the chart, its post-renderers.
 fn released(texts: &Texts) -> Images {
     let root = tempfile::tempdir().unwrap();
-    for (path, text) in texts {
-        let path = root.path().join(&**path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
+    write_below(root.path(), texts);
     let release = output("kubectl", &["kustomize"], &root.path().join("prod")).expect("it builds");
     let release: Value = serde_saphyr::from_str(&release).unwrap();
     let (chart, values) = (root.path().join("chart"), root.path().join("given.json"));

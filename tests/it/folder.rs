@@ -8,6 +8,7 @@ use crate::support::{
     git_server::{BareRepo, git, run},
     operator::supercargo,
     registry::{Access, Options, Registry},
+    write_below,
 };
 
 /// Which tags there are.
@@ -61,14 +62,6 @@ fn trees() -> Vec<Vec<(&'static str, String)>> {
     ]
 }
 
-fn written(root: &Path, files: &[(&str, String)]) {
-    for (path, text) in files {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-}
-
 async fn registry() -> Registry {
     let registry = Registry::start().await;
     registry.push_tags("team/web", TAGS).await;
@@ -101,7 +94,7 @@ async fn entries_that_share_a_place_must_wish_the_same() {
         ("values.yaml", "image: {repository: HOST/team/web, tag: 1.0.0}\n".to_owned()),
     ];
     let files = on(&registry, files);
-    written(root.path(), &files);
+    write_below(root.path(), files.clone());
     let bytes: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (*path, text.as_bytes())).collect();
     BareRepo::create(&root.path().join("deploy.git"), &bytes);
     let once = ["run", "--git", "deploy.git", "--once", "--git-cache", "cache", "--state", "state"];
@@ -119,7 +112,7 @@ async fn a_folder_gets_the_verdicts_and_the_edits_that_its_repository_gets() {
         let files = on(&registry, files);
         let room = tempfile::tempdir().unwrap();
         let (work, bare) = (room.path().join("work"), room.path().join("deploy.git"));
-        written(&work, &files);
+        write_below(&work, files.clone());
         let bytes: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (*path, text.as_bytes())).collect();
         let repo = BareRepo::create(&bare, &bytes);
         let address = bare.to_str().unwrap();
@@ -149,7 +142,7 @@ async fn a_folder_of_a_checkout_takes_its_bases_from_above_it() {
     let registry = registry().await;
     let room = tempfile::tempdir().unwrap();
     let root = room.path();
-    written(root, &on(&registry, trees().swap_remove(1)));
+    write_below(root, on(&registry, trees().swap_remove(1)));
     let update = |path| said(&["update", path], root);
     let (code, table, err) = said(&["plan", "overlays/prod"], root);
     let why = "overlays/prod/kustomization.yaml:1: `../../base` leads out of what is read";
@@ -178,7 +171,7 @@ async fn a_folder_of_a_checkout_takes_its_bases_from_above_it() {
 fn a_link_above_a_folder_is_not_opened() {
     let root = tempfile::tempdir().unwrap();
     let base = ("base/kustomization.yaml", "resources: [web.yaml]\n".to_owned());
-    written(root.path(), &[base, ("prod/kustomization.yaml", "resources: [../base]\n".to_owned())]);
+    write_below(root.path(), [base, ("prod/kustomization.yaml", "resources: [../base]\n".to_owned())]);
     run(git().arg("init").arg("-q").arg(root.path()), b"");
     run(Command::new("mkfifo").arg(root.path().join("pipe")), b"");
     std::os::unix::fs::symlink("../pipe", root.path().join("base/web.yaml")).unwrap();
@@ -202,7 +195,7 @@ async fn manifests_of_several_clusters_are_each_edited() {
     let in_namespace = web("db", "", "1.0.0").replace("  name: db\n", "  name: db\n  namespace: shop\n");
     let more =
         [("a.yaml", namespace.to_owned()), ("prod/db.yaml", in_namespace.clone()), ("test/db.yaml", in_namespace)];
-    written(root.path(), &on(&registry, files.into_iter().chain(more).collect()));
+    write_below(root.path(), on(&registry, files.into_iter().chain(more).collect()));
 
     let rows = rows(&["."], root.path());
     let shown = |row: &Value| format!("{} {}", row["workload"]["source"], row["to"]).replace('"', "");
@@ -231,7 +224,7 @@ async fn templates_of_charts_are_left_alone_and_named_where_it_is_asked_for() {
         // By chance it is YAML.
         ("chart/templates/db.yaml", web("{{ .Values.name }}", MINOR, "1.0.0")),
     ];
-    written(root.path(), &on(&registry, files));
+    write_below(root.path(), on(&registry, files));
     let templates = ["chart/templates/config.yaml:2", "chart/templates/db.yaml:", "chart/templates/web.yaml"];
     let names = |text: &str| templates.iter().filter(|path| text.contains(**path)).count();
 
@@ -256,7 +249,7 @@ async fn templates_of_charts_are_left_alone_and_named_where_it_is_asked_for() {
 async fn nothing_is_silent_where_nothing_is_watched() {
     let registry = registry().await;
     let root = tempfile::tempdir().unwrap();
-    written(root.path(), &on(&registry, vec![("web.yaml", web("web", "keel.sh/policy: minor", "1.0.0"))]));
+    write_below(root.path(), on(&registry, vec![("web.yaml", web("web", "keel.sh/policy: minor", "1.0.0"))]));
     let (code, out, err) = said(&["update", "."], root.path());
     assert_eq!((code, out.as_str()), (0, ""));
     assert!(err.contains("no workload that a policy applies to was found"), "{err}");
@@ -271,7 +264,7 @@ async fn what_is_named_is_read() {
     let root = tempfile::tempdir().unwrap();
     run(git().arg("init").arg("-q").arg(root.path()), b"");
     let files = vec![(".deploy/prod/web.yaml", web("web", MINOR, "1.0.0")), ("deploy.tpl", web("web", MINOR, "1.0.0"))];
-    written(root.path(), &on(&registry, files));
+    write_below(root.path(), on(&registry, files));
     for (named, file) in [(".deploy/prod", ".deploy/prod/web.yaml"), ("deploy.tpl", "deploy.tpl")] {
         let rows = rows(&[named], root.path());
         assert_eq!((rows.len(), &rows[0]["workload"]["source"]), (1, &json!(format!("{file}:1"))));
@@ -290,7 +283,7 @@ async fn who_has_no_login_is_told_how_to_have_one() {
     let root = tempfile::tempdir().unwrap();
     let secrets = "spec: {imagePullSecrets: [{name: pull}], containers";
     let text = web("web", MINOR, "1.0.0").replace("spec: {containers", secrets);
-    written(root.path(), &on(&registry, vec![("web.yaml", text)]));
+    write_below(root.path(), on(&registry, vec![("web.yaml", text)]));
     let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
     let output = command.args(["plan", "."]).current_dir(&root).env("DOCKER_CONFIG", root.path()).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();

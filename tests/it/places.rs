@@ -22,6 +22,8 @@ use supercargo::{
     },
 };
 
+use crate::support::write_below;
+
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/places");
 
 #[derive(Deserialize)]
@@ -554,11 +556,7 @@ fn edited_folders(name: impl Fn(&str) -> bool) -> Vec<(PathBuf, PathBuf, tempfil
         after.extend(texts(&case.join("after")));
         for folder in folders {
             let edited = tempfile::tempdir().unwrap();
-            for (path, text) in &after {
-                let path = edited.path().join(&**path);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, text).unwrap();
-            }
+            write_below(edited.path(), &after);
             found.push((case.join("before").join(&folder), edited.path().join(&folder), edited));
         }
     }
@@ -604,11 +602,7 @@ fn sorted(images: impl Iterator<Item = String>) -> String {
 /// The workloads of a folder as `kubectl kustomize` renders them, each as `namespace/name images ours`.
 fn kustomized(texts: &Texts, folder: &str) -> Vec<String> {
     let root = tempfile::tempdir().unwrap();
-    for (path, text) in texts {
-        let path = root.path().join(&**path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
+    write_below(root.path(), texts);
     let text = output("kubectl", &["kustomize"], &root.path().join(folder)).expect("it builds");
     let read = |text: &str| {
         let object: serde_json::Value = serde_saphyr::from_str(text).unwrap();

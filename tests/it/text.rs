@@ -34,6 +34,7 @@ use crate::{
         objects::{deployment, events},
         operator::{Operator, Setup, supercargo},
         registry::Registry,
+        write_below,
     },
 };
 
@@ -203,11 +204,7 @@ async fn tables_and_messages_of_commands() {
     registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
     let (front, folder, nasty) = (front(&registry).await, tempfile::tempdir().unwrap(), nasty());
     let web = format!("{}/web:1.0.0", front.host);
-    let put = |path: &str, text: &str| {
-        let path = folder.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
+    let put = |path: &str, text: &str| write_below(folder.path(), [(path, text)]);
     for (n, (_, text)) in nasty.iter().enumerate() {
         let policy = json!({"supercargo.dev/policy": "minor"});
         put(&format!("policy/{n}.yaml"), &written("a", &web, &json!({"supercargo.dev/policy": text})));

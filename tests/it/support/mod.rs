@@ -34,6 +34,15 @@ pub(crate) fn stack() -> PathBuf {
     })
 }
 
+/// Writes files below a folder.
+pub(crate) fn write_below<P: AsRef<str>, T: AsRef<[u8]>>(root: &Path, files: impl IntoIterator<Item = (P, T)>) {
+    for (path, text) in files {
+        let path = root.join(path.as_ref());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+}
+
 /// A server's binary, built first if it is not there (the first time that takes minutes).
 pub(crate) fn bin(name: &str) -> PathBuf {
     static BUILT: OnceLock<()> = OnceLock::new();

@@ -24,6 +24,7 @@ use super::{
     bin,
     git_server::{BareRepo, git, run},
     registry::Registry,
+    write_below,
 };
 
 mod images;
@@ -155,18 +156,10 @@ fn render(root: &Path, trees: &[&Tree]) -> BTreeMap<u64, Result<Objects, String>
     found
 }
 
-fn write(root: &Path, files: &Texts) {
-    for (path, text) in files {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-}
-
 fn batch(trees: Vec<Tree>, images: &Images) -> Outcome {
     let room = tempfile::tempdir().unwrap();
     let (before, after) = (room.path().join("before"), room.path().join("after"));
-    trees.iter().for_each(|tree| write(&before, &tree.files));
+    trees.iter().for_each(|tree| write_below(&before, &tree.files));
     let rendered = render(&before, &trees.iter().collect::<Vec<_>>());
     let mut outcome = Outcome::default();
     let mut good: BTreeMap<u64, (Tree, Objects)> = BTreeMap::new();

@@ -33,6 +33,16 @@ impl<T> Line<T> {
         has_room
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.namespaces.iter().map(|(_, line)| line.len()).sum()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.namespaces.is_empty()
+    }
+
     /// Takes the next one out of a namespace whose turn it may be.
     pub fn next(&mut self, may: impl Fn(&str) -> bool) -> Option<(Arc<str>, T)> {
         let at = self.namespaces.iter().position(|(name, _)| may(name))?;
