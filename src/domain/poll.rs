@@ -7,6 +7,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use croner::{
     Cron,
+    errors::CronError,
     parser::{CronParser, Seconds, Year},
 };
 use jiff::{
@@ -34,6 +35,8 @@ pub enum Schedule {
 }
 
 /// Five cron fields and a time zone. Equal if they read the same.
+///
+/// Held as text: parsed it takes 8 KiB, and anybody who may annotate may write thousands of them.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CronLine(Arc<CronInner>);
 
@@ -41,8 +44,8 @@ pub struct CronLine(Arc<CronInner>);
 struct CronInner {
     /// As written, blanks made one.
     text: String,
-    cron: Cron,
     zone: TimeZone,
+    shortest_gap: Duration,
     /// Minutes that come sooner than this after a look are passed over; zero for none.
     at_least: Duration,
 }
@@ -66,7 +69,7 @@ impl Schedule {
     pub fn shortest_gap(&self) -> Option<Duration> {
         match self {
             Self::Every(interval) => Some(*interval),
-            Self::Cron(line) => Some(line.shortest_gap().max(line.0.at_least)),
+            Self::Cron(line) => Some(line.0.shortest_gap.max(line.0.at_least)),
             Self::Never => None,
         }
     }
@@ -77,7 +80,7 @@ impl Schedule {
     pub fn at_least(self, floor: Duration) -> Self {
         match self {
             Self::Every(interval) => Self::Every(interval.max(floor)),
-            Self::Cron(line) if line.shortest_gap() < floor => {
+            Self::Cron(line) if line.0.shortest_gap < floor => {
                 Self::Cron(CronLine(Arc::new(CronInner { at_least: floor, ..(*line.0).clone() })))
             }
             other => other,
@@ -137,12 +140,7 @@ impl CronLine {
             return Err(bad("an empty part in a list"));
         }
         let five = fields.join(" ");
-        let cron = CronParser::builder()
-            .seconds(Seconds::Disallowed)
-            .year(Year::Disallowed)
-            .build()
-            .parse(&five)
-            .map_err(|error| bad(&excerpt(&error.to_string())))?;
+        let cron = parse_fields(&five).map_err(|error| bad(&excerpt(&error.to_string())))?;
         // Whether it ever comes is asked of forty years only, as the search for a day that never comes is long.
         let once = CronParser::builder().year(Year::Required).seconds(Seconds::Required).build();
         let comes = once
@@ -155,7 +153,7 @@ impl CronLine {
             Some((zone, _)) if zone.starts_with("TZ=") => format!("{zone} {five}"),
             _ => five,
         };
-        Ok(Self(Arc::new(CronInner { text, cron, zone, at_least: Duration::ZERO })))
+        Ok(Self(Arc::new(CronInner { text, zone, shortest_gap: shortest_gap(&cron), at_least: Duration::ZERO })))
     }
 
     fn next(&self, after: Timestamp, seed: u64) -> Option<Timestamp> {
@@ -165,21 +163,27 @@ impl CronLine {
         let slack = Duration::from_secs(59);
         let wait = SignedDuration::try_from(self.0.at_least.saturating_sub(slack)).ok()?;
         let from = after.checked_sub(offset).ok()?.checked_add(wait).ok()?.to_zoned(self.0.zone.clone());
-        let at = self.0.cron.find_next_occurrence(&from, false).ok()?;
+        let fields = self.0.text.strip_prefix("TZ=").and_then(|rest| rest.split_once(' '));
+        let cron = parse_fields(fields.map_or(&self.0.text, |(_, fields)| fields)).ok()?;
+        let at = cron.find_next_occurrence(&from, false).ok()?;
         at.timestamp().checked_add(offset).ok()
     }
+}
 
-    /// By its hours and minutes alone, as if every day matched.
-    fn shortest_gap(&self) -> Duration {
-        const DAY: u64 = 24 * 60;
-        let (hours, minutes) = (self.0.cron.pattern.hours.values(), self.0.cron.pattern.minutes.values());
-        let times: Vec<u64> =
-            hours.iter().flat_map(|h| minutes.iter().map(move |m| u64::from(*h) * 60 + u64::from(*m))).collect();
-        let first = times.first().copied().unwrap_or(0);
-        let last = times.last().copied().unwrap_or(0);
-        let within = times.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap_or(DAY);
-        Duration::from_secs(60 * within.min(DAY - last + first))
-    }
+fn parse_fields(five: &str) -> Result<Cron, CronError> {
+    CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build().parse(five)
+}
+
+/// By its hours and minutes alone, as if every day matched.
+fn shortest_gap(cron: &Cron) -> Duration {
+    const DAY: u64 = 24 * 60;
+    let (hours, minutes) = (cron.pattern.hours.values(), cron.pattern.minutes.values());
+    let times: Vec<u64> =
+        hours.iter().flat_map(|h| minutes.iter().map(move |m| u64::from(*h) * 60 + u64::from(*m))).collect();
+    let first = times.first().copied().unwrap_or(0);
+    let last = times.last().copied().unwrap_or(0);
+    let within = times.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap_or(DAY);
+    Duration::from_secs(60 * within.min(DAY - last + first))
 }
 
 /// Reads `30s`, `5m`, `1h30m`, `2d`: whole numbers with units, the larger first, from a second to a year.

@@ -119,11 +119,11 @@ fn notes(state: &State, source: &Source) -> impl Iterator<Item = Reason> {
     const MIB: usize = 1024 * 1024;
     let left_out = state.sources.left_out(source).map(|bytes| {
         let message = format!(
-            "the tags of {} take {} MiB and are not kept, as those of all repositories together may take {} MiB: every \
-             look, also one for a webhook, reads all of them",
+            "the tags of {} take {} MiB and are not kept, as those of all repositories, with what a look at very many \
+             needs, may take {} MiB: every look, also one for a webhook, reads all of them",
             source.repository,
             bytes.div_ceil(MIB),
-            room::KEPT / MIB
+            room::TOTAL / MIB
         );
         Reason::new(Code::OverLimit, message)
     });

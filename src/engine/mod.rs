@@ -5,7 +5,7 @@
 //! | hints wait, each once; what they name is waited for | `inbox`, `hints` |
 //! | every workload by `namespace`, and what is to be done (`effect`) about a change | `state` |
 //! | one workload: what it asks, what was answered, what we wrote | `entry` |
-//! | which workloads use which source, how often (`schedules`), what for | `sources` |
+//! | which workloads use which source, how often (`schedules`), what for | `sources`, `source` |
 //! | which look is next, and how often somebody may ask for one | `queue`, `bursts` |
 //! | how much memory looks and what is kept of them may take | `room` |
 //! | which sources cannot be read, for how long | `outages` |
@@ -43,6 +43,7 @@ mod run;
 mod schedules;
 mod settings;
 mod settle;
+mod source;
 mod sources;
 mod state;
 mod survey;

@@ -332,6 +332,7 @@ impl World {
 
     /// Adds the effects up, and checks that none is out of place.
     fn effects(&mut self) {
+        assert!(self.state.sources.has_room(), "more tags are kept than there is room for");
         for effect in self.state.effects() {
             match effect {
                 Effect::Look { source, .. } => {

@@ -2,8 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-/// What the tags of all repositories may take together between looks, in bytes.
-pub(super) const KEPT: usize = 96 * 1024 * 1024;
+/// What the tags of all repositories may take together, in bytes: those that are kept between looks, and those that a
+/// look at the most tags works with.
+pub(super) const TOTAL: usize = 96 * 1024 * 1024;
+/// What a look at the most tags counts for: a million of them, and what is decided by. The rest of the total is for what
+/// is kept, whatever is looked at.
+const MOST: usize = 64 * 1024 * 1024;
 
 /// How many tags a look is about, by their weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -41,21 +45,27 @@ impl Size {
         }
     }
 
+    /// What a look at so many tags counts for in [`TOTAL`]. That of others is small.
+    pub(super) fn in_use(self) -> usize {
+        if self == Self::Most { MOST } else { 0 }
+    }
+
     /// The next greater one.
     pub(super) fn more(self) -> Self {
         if self == Self::Few { Self::Many } else { Self::Most }
     }
 }
 
-/// Of what each of them keeps for a namespace: the largest of the namespace that keeps most.
-pub(super) fn largest<'k, K>(kept: impl Iterator<Item = (K, &'k Arc<str>, usize)> + Clone) -> Option<K> {
+/// Of what is kept for namespaces: the largest of the namespace that takes most, with what is in use for it.
+pub(super) fn largest<'k, K>(
+    kept: impl Iterator<Item = (K, &'k Arc<str>, usize)> + Clone,
+    in_use: impl Iterator<Item = (&'k Arc<str>, usize)>,
+) -> Option<K> {
     let mut of: HashMap<&Arc<str>, usize> = HashMap::new();
-    for (_, namespace, bytes) in kept.clone() {
+    for (namespace, bytes) in kept.clone().map(|(_, namespace, bytes)| (namespace, bytes)).chain(in_use) {
         *of.entry(namespace).or_default() += bytes;
     }
-    let most = of.into_iter().max_by_key(|(name, bytes)| (*bytes, (*name).clone()))?.0.clone();
-    let own = kept.filter(|(_, namespace, _)| **namespace == most);
-    own.max_by_key(|(_, _, bytes)| *bytes).map(|(key, ..)| key)
+    kept.max_by_key(|(_, namespace, bytes)| (of[namespace], *namespace, *bytes)).map(|(key, ..)| key)
 }
 
 #[cfg(test)]
@@ -71,11 +81,14 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_most_loses_the_largest() {
+    fn who_takes_most_loses_the_largest() {
         let (a, b) = (Arc::from("a"), Arc::from("b"));
         let kept = [(1, &a, 30), (2, &b, 25), (3, &b, 26), (4, &a, 20)];
-        assert_eq!(largest(kept.into_iter()), Some(3));
-        assert_eq!(largest(kept.into_iter().filter(|(n, ..)| *n != 3)), Some(1));
-        assert_eq!(largest::<u8>(std::iter::empty()), None);
+        let none = || std::iter::empty();
+        assert_eq!(largest(kept.into_iter(), none()), Some(3));
+        assert_eq!(largest(kept.into_iter().filter(|(n, ..)| *n != 3), none()), Some(1));
+        assert_eq!(largest(kept.into_iter(), [(&a, 2)].into_iter()), Some(1));
+        assert_eq!(largest(kept.into_iter().skip(1).take(2), [(&a, 90)].into_iter()), Some(3), "a keeps nothing");
+        assert_eq!(largest::<u8>(std::iter::empty(), none()), None);
     }
 }

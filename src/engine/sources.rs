@@ -2,7 +2,7 @@
 //! last one left.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -13,10 +13,10 @@ use super::{
     effect::Effect,
     entry::kept,
     hints::Lost,
-    look::{Answered, Brought, Order, Question, Snapshot, answer_from},
+    look::{Answered, Brought, Order, Question, answer_from},
     outages::Outages,
     room::{self, Size},
-    schedules::Schedules,
+    source::Known,
     timers::Timers,
 };
 use crate::{
@@ -36,39 +36,17 @@ pub(super) type Cause = (Trigger, Duration);
 /// Every source that somebody uses.
 pub(super) struct Sources {
     known: HashMap<Arc<Source>, Known>,
-    /// What the tags of all take, and may take, in bytes.
+    /// What the tags of all take between looks, in bytes.
     kept: usize,
+    /// What they may take with that of a look under way.
     pub(super) most: usize,
+    /// The one with the most tags that is looked at: there is one such look at a time.
+    in_use: Option<Arc<Source>>,
     by_repository: HashMap<Repository, Vec<Arc<Source>>>,
     bursts: Bursts,
     /// Looks that were asked for too often, and are made later.
     later: Timers<Arc<Source>>,
     pub(super) outages: Outages,
-}
-
-#[derive(Default)]
-struct Known {
-    users: HashMap<WorkloadId, Schedule>,
-    /// How many users each namespace has.
-    namespaces: BTreeMap<Arc<str>, usize>,
-    schedules: Schedules,
-    snapshot: Option<Arc<Snapshot>>,
-    /// How many tags there are.
-    size: Size,
-    /// What its tags take, where there was no room to keep them.
-    left_out: Option<usize>,
-    /// What the snapshot answered since the last look: many workloads ask the same after an update.
-    answered: HashMap<Question, Option<Arc<Answered>>>,
-    hinted: BTreeSet<Tag>,
-    listing_wanted: bool,
-    /// A question was not answered yet, or a look failed.
-    ask_all: bool,
-    /// Of the next look, and of the one under way.
-    wanted: Option<Cause>,
-    running: Option<Cause>,
-    failure: Option<RegistryError>,
-    /// What a webhook named last that was not found.
-    lost: Option<Lost>,
 }
 
 /// What a look has brought.
@@ -303,6 +281,10 @@ impl Sources {
 
     /// What the look that starts now is to find out; `None` if nobody uses the source any more.
     pub(super) fn order(&mut self, source: &Arc<Source>, questions: Questions, room: usize) -> Option<Order> {
+        if self.size(source) == Size::Most {
+            self.in_use = Some(source.clone());
+            self.make_room();
+        }
         let known = self.known.get_mut(source)?;
         let hinted = std::mem::take(&mut known.hinted);
         let listing = std::mem::take(&mut known.listing_wanted);
@@ -329,6 +311,7 @@ impl Sources {
 
     /// Takes in what a look brought; `None` if nobody uses the source any more.
     pub(super) fn looked(&mut self, source: &Source, result: Result<Brought, RegistryError>) -> Option<Heard> {
+        self.in_use.take_if(|in_use| **in_use == *source);
         let known = self.known.get_mut(source)?;
         let cause = known.running.take();
         let text = |error: &RegistryError| error.message.clone();
@@ -354,13 +337,24 @@ impl Sources {
         Some(Heard { cause, turned, answers, outcome })
     }
 
-    /// Leaves out the largest until the tags of all have room.
+    /// Whether what is kept has room beside the look under way.
+    #[cfg(test)]
+    pub(super) fn has_room(&self) -> bool {
+        let taken = self.in_use.as_ref().map_or(0, |source| self.size(source).in_use());
+        self.kept == 0 || self.kept + taken <= self.most
+    }
+
+    /// Leaves out the largest until the tags of all have room. What namespaces share counts for each in part.
     pub(super) fn make_room(&mut self) {
-        while self.kept > self.most {
-            let kept = self.known.iter().filter_map(|(source, known)| {
-                Some((source, known.namespaces.keys().next()?, known.bytes())).filter(|(.., bytes)| *bytes > 0)
+        let in_use = self.in_use.as_ref().and_then(|source| self.known.get(source));
+        let taken = in_use.map_or(0, |known| known.size.in_use());
+        while self.kept > 0 && self.kept + taken > self.most {
+            let kept = self.known.iter().flat_map(|(source, known)| {
+                known.shares(known.bytes()).map(move |(namespace, bytes)| (source, namespace, bytes))
             });
-            let Some(largest) = room::largest(kept).cloned() else { break };
+            let in_use = self.in_use.as_ref().and_then(|source| self.known.get(source));
+            let in_use = in_use.into_iter().flat_map(|known| known.shares(taken));
+            let Some(largest) = room::largest(kept.filter(|(.., bytes)| *bytes > 0), in_use).cloned() else { break };
             let Some(known) = self.known.get_mut(&largest) else { break };
             let bytes = known.bytes();
             self.kept -= bytes;
@@ -375,22 +369,12 @@ impl Default for Sources {
         Self {
             known: HashMap::new(),
             kept: 0,
-            most: room::KEPT,
+            most: room::TOTAL,
+            in_use: None,
             by_repository: HashMap::new(),
             bursts: Bursts::default(),
             outages: Outages::default(),
             later: Timers::default(),
         }
-    }
-}
-
-impl Known {
-    /// What its tags take here, in bytes.
-    fn bytes(&self) -> usize {
-        self.snapshot.as_deref().and_then(Snapshot::tags).map_or(0, Tags::bytes)
-    }
-
-    fn scheduled(&self, source: &Arc<Source>) -> Effect {
-        Effect::Schedule { source: source.clone(), schedules: self.schedules.followed() }
     }
 }

@@ -31,8 +31,8 @@ async fn a_hundred_kills_during_commits_leave_each_edit_in_the_history_once() {
 async fn a_siege_leaves_a_neighbour_served() {
     let (seed, length) = (kills::seed(), siege::length());
     println!("SUPERCARGO_SEED={seed}");
-    if let Some(attack) = siege::only() {
-        return println!("| {} | {}", attack.describe(), siege::lay(&[attack], length, seed).await);
+    if let Some(attacks) = siege::only() {
+        return println!("| {attacks:?} | {}", siege::lay(&attacks, length, seed).await);
     }
     let mut outcomes = vec![("nothing", 220, siege::lay(&[], length / 10, seed).await)];
     for attack in siege::ATTACKS {

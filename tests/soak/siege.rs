@@ -101,12 +101,17 @@ pub(crate) fn length() -> Duration {
     Duration::from_secs(given.map_or(600, |text| text.parse().expect("SUPERCARGO_SIEGE is a number of seconds")))
 }
 
-/// The one whose name `$SUPERCARGO_ATTACK` is, if it is set.
+/// Those that `$SUPERCARGO_ATTACK` names, separated by commas, or `all`, if it is set.
 #[expect(clippy::disallowed_methods, reason = "the test's own environment")]
-pub(crate) fn only() -> Option<Attack> {
-    let name = std::env::var("SUPERCARGO_ATTACK").ok()?;
-    let found = ATTACKS.into_iter().find(|attack| format!("{attack:?}") == name);
-    Some(found.unwrap_or_else(|| panic!("SUPERCARGO_ATTACK is one of {ATTACKS:?}")))
+pub(crate) fn only() -> Option<Vec<Attack>> {
+    let names = std::env::var("SUPERCARGO_ATTACK").ok()?;
+    if names == "all" {
+        return Some(ATTACKS.to_vec());
+    }
+    let find = |name| ATTACKS.into_iter().find(|attack| format!("{attack:?}") == name);
+    let found =
+        names.split(',').map(|name| find(name).unwrap_or_else(|| panic!("{name} is not `all` or of {ATTACKS:?}")));
+    Some(found.collect())
 }
 
 /// Lays siege for that long.
