@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// The images of a rendered text: `namespace/name/container` and the image.
-type Images = BTreeMap<String, String>;
+pub(crate) type Images = BTreeMap<String, String>;
 
-const WEB: &str = "\
+pub(crate) const WEB: &str = "\
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web, namespace: shop}
@@ -33,12 +33,12 @@ spec:
       - {name: side, image: 'httpd:2.4'}
 ";
 
-fn of(files: &[(&str, &str)]) -> Texts {
+pub(crate) fn of(files: &[(&str, &str)]) -> Texts {
     files.iter().map(|(path, text)| (Arc::from(*path), text.as_bytes().to_vec())).collect()
 }
 
 /// A base with one workload, and an overlay.
-fn tree(overlay: &str) -> Texts {
+pub(crate) fn tree(overlay: &str) -> Texts {
     of(&[
         ("base/kustomization.yaml", "resources: [web.yaml]\n"),
         ("base/web.yaml", WEB),
@@ -47,7 +47,7 @@ fn tree(overlay: &str) -> Texts {
 }
 
 /// As `kubectl kustomize` renders a folder.
-fn kustomized(texts: &Texts, folder: &str) -> Images {
+pub(crate) fn kustomized(texts: &Texts, folder: &str) -> Images {
     let root = tempfile::tempdir().unwrap();
     write_below(root.path(), texts);
     let text = output("kubectl", &["kustomize"], &root.path().join(folder)).expect("it builds");
@@ -71,7 +71,7 @@ fn images(text: &str) -> Images {
 }
 
 /// As Flux and Argo CD render it: what the object says is first put into the kustomization of its folder.
-fn deployed(texts: &Texts, object: &str) -> Images {
+pub(crate) fn deployed(texts: &Texts, object: &str) -> Images {
     let yaml = |path: &str| {
         texts.get(path).map(|text| serde_saphyr::from_str::<Value>(std::str::from_utf8(text).unwrap()).unwrap())
     };
@@ -105,13 +105,23 @@ fn deployed(texts: &Texts, object: &str) -> Images {
         }
     }
     (kustomization["patches"], kustomization["images"]) = (patches.into(), images.into());
+    let components = [list(&kustomization["components"]), list(&set["components"])].concat();
+    kustomization["components"] = components.into();
+    let namespace = if is_flux { &set["targetNamespace"] } else { &set["namespace"] };
+    for (key, value) in
+        [("namespace", namespace), ("namePrefix", &set["namePrefix"]), ("nameSuffix", &set["nameSuffix"])]
+    {
+        if !value.is_null() {
+            kustomization[key] = value.clone();
+        }
+    }
     let mut all = texts.clone();
     all.insert(at.into(), kustomization.to_string().into_bytes());
     kustomized(&all, folder)
 }
 
 /// As we read it.
-fn read(texts: &Texts) -> Images {
+pub(crate) fn read(texts: &Texts) -> Images {
     let rendered = places::rendered(&facts(texts), &Options::default());
     assert!(rendered.problems.is_empty(), "{:?}", rendered.problems);
     let mut images = Images::new();
@@ -125,7 +135,7 @@ fn read(texts: &Texts) -> Images {
 }
 
 /// The texts with another tag for the image of one container.
-fn edited(texts: &Texts, container: &str) -> Result<(Texts, String), String> {
+pub(crate) fn edited(texts: &Texts, container: &str) -> Result<(Texts, String), String> {
     let files = facts(texts);
     let options = Options::default();
     let index = Index::new(&files, &options);
@@ -161,7 +171,7 @@ fn apply(texts: &Texts, spots: &[Spot]) -> Result<Texts, String> {
 }
 
 /// Every image is read as it is rendered; edited, it is the wanted one, and no other one changes.
-fn check(texts: &Texts, render: impl Fn(&Texts) -> Images) {
+pub(crate) fn check(texts: &Texts, render: impl Fn(&Texts) -> Images) {
     let before = render(texts);
     assert_eq!(read(texts), before);
     for container in before.keys() {
@@ -251,6 +261,68 @@ fn what_flux_sets_is_edited_there(#[case] overlay: &str, #[case] set: &str) {
         let plain = of(&[("prod/a/web.yaml", WEB), ("clusters/apps.yaml", &object), ("other/web.yaml", "a: b\n")]);
         check(&plain, |texts| deployed(texts, "clusters/apps.yaml"));
     }
+}
+
+/// A namespace, a prefix and components that an object brings are part of the folder's kustomization.
+#[rstest::rstest]
+#[case::namespace("", "  targetNamespace: team\n")]
+#[case::in_the_place_of(
+    "namespace: a\nnamePrefix: x-\n",
+    "  targetNamespace: team\n  nameSuffix: -b\n  namePrefix: y-\n"
+)]
+#[case::component("", "  components: [../c]\n")]
+#[case::component_before_images("images: [{name: redis, newTag: '8'}]\n", "  components: [../c]\n")]
+#[case::components("components: [../d]\n", "  components: [../c]\n  images: [{name: nginx, newTag: '1.28'}]\n")]
+#[case::reversed("components: [../c]\n", "  components: [../d]\n  targetNamespace: team\n")]
+fn what_flux_renders_with_components_and_names_is_edited(#[case] overlay: &str, #[case] set: &str) {
+    let object = format!(
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: apps}}\nspec:\n  path: ./prod\n{set}"
+    );
+    let component = "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n";
+    let mut texts = tree(overlay);
+    for (path, text) in [
+        ("clusters/apps.yaml", object.clone()),
+        (
+            "c/kustomization.yaml",
+            format!("{component}resources: [more.yaml]\nimages: [{{name: nginx, newTag: '1.30'}}]\n"),
+        ),
+        ("c/more.yaml", WEB.replace("name: web, namespace", "name: more, namespace").replace("httpd", "redis")),
+        (
+            "d/kustomization.yaml",
+            format!("{component}images: [{{name: nginx, newTag: '1.31'}}, {{name: redis, newTag: '9'}}]\n"),
+        ),
+    ] {
+        texts.insert(path.into(), text.into_bytes());
+    }
+    let files = read(&texts);
+    assert_eq!(files, deployed(&texts, "clusters/apps.yaml"));
+    for container in
+        files.keys().filter(|container| container.ends_with("/web/web") || container.ends_with("more/side"))
+    {
+        let (after, to) = edited(&texts, container).unwrap_or_else(|why| panic!("{container}: {why}"));
+        assert_eq!(deployed(&after, "clusters/apps.yaml")[container], to);
+    }
+    // A folder without a kustomization: Flux makes one.
+    if overlay.is_empty() {
+        texts.insert("prod/web.yaml".into(), WEB.as_bytes().to_vec());
+        texts.retain(|path, _| &**path != "prod/kustomization.yaml" && !path.starts_with("base/"));
+        assert_eq!(read(&texts), deployed(&texts, "clusters/apps.yaml"));
+    }
+}
+
+/// What metadata Flux gives to all that it renders, is obeyed; and a component that is not there is named.
+#[test]
+fn what_flux_says_of_all_objects_counts() {
+    let object = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec:\n  path: ./prod\n";
+    let mut texts = tree("");
+    let metadata = "  commonMetadata:\n    annotations: {supercargo.dev/suspend: 'true'}\n";
+    texts.insert("clusters/apps.yaml".into(), format!("{object}{metadata}").into_bytes());
+    let rendered = places::rendered(&facts(&texts), &Options::default());
+    let annotations: Vec<_> = rendered.workloads.iter().flat_map(|(workload, ..)| &*workload.annotations).collect();
+    assert_eq!(annotations, [(&"supercargo.dev/suspend".to_owned(), &"true".to_owned())]);
+    texts.insert("clusters/apps.yaml".into(), format!("{object}  components:\n  - ../none\n").into_bytes());
+    let error = edited(&texts, "shop/web/web").unwrap_err();
+    assert!(error.starts_with("clusters/apps.yaml:7: this component could not be read"), "{error}");
 }
 
 /// One folder that two objects render is two deployments.

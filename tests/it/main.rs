@@ -34,5 +34,6 @@ mod registry;
 mod store;
 mod survive;
 mod text;
+mod transformers;
 mod values;
 mod webhook;

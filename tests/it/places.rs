@@ -701,6 +701,7 @@ fn annotated(kustomization: &str) -> Texts {
         ("c/kustomization.yaml", format!("{component}commonAnnotations: {{supercargo.dev/suspend: 'true'}}\n")),
         ("prod/kustomization.yaml", format!("{kustomization}{}", if kustomization.contains("resources:") { "" } else { "resources: [../base]\n" })),
         ("prod/never.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, annotations: {supercargo.dev/policy: never}}\n".to_owned()),
+        ("prod/t.yaml", "apiVersion: builtin\nkind: AnnotationsTransformer\nmetadata: {name: x}\nannotations: {supercargo.dev/policy: never}\nfieldSpecs: [{path: metadata/annotations, create: true}]\n".to_owned()),
         ("prod/op.yaml", "- op: add\n  path: /metadata/annotations/supercargo.dev~1suspend\n  value: 'true'\n- op: replace\n  path: /metadata/annotations/supercargo.dev~1policy\n  value: never\n- op: remove\n  path: /metadata/annotations/supercargo.dev~1poll\n".to_owned()),
     ];
     files.into_iter().map(|(path, text)| (path.into(), text.into_bytes())).collect()
@@ -729,6 +730,14 @@ const HEAD: &str = "    apiVersion: apps/v1\n    kind: Deployment\n";
     "patches:\n- target: {name: web}\n  patch: |-\n    - op: add\n      path: /metadata/annotations\n      value:\n        supercargo.dev/suspend: 'true'\n"
 )]
 #[case("patches:\n- target: {name: web}\n  patch: |-\n    - op: remove\n      path: /metadata/annotations\n")]
+#[case("transformers: [t.yaml]\n")]
+#[case("transformers: [t.yaml]\ncommonAnnotations: {supercargo.dev/policy: major}\n")]
+#[case(
+    "transformers:\n- |-\n  {apiVersion: builtin, kind: AnnotationsTransformer, metadata: {name: x}, annotations: {supercargo.dev/ignore: '1.20'}, fieldSpecs: [{path: metadata/annotations, create: true}]}\n"
+)]
+#[case(
+    "transformers:\n- |-\n  {apiVersion: builtin, kind: AnnotationsTransformer, metadata: {name: x}, annotations: {supercargo.dev/ignore: '1.20'}}\n"
+)]
 #[case(
     "resources: [../mid]\npatches:\n- target: {labelSelector: tier=x}\n  patch: |-\n    - op: add\n      path: /metadata/annotations/supercargo.dev~1suspend\n      value: 'true'\n"
 )]
@@ -809,9 +818,6 @@ fn what_a_replacement_may_set_is_not_edited(#[case] path: &str, #[case] edited: 
 )]
 #[case(
     "transformers:\n- |-\n  {apiVersion: builtin, kind: PatchTransformer, metadata: {name: x}, target: {kind: Deployment}, patch: '[{\"op\": \"replace\", \"path\": \"/spec/template/spec/containers/0/image\", \"value\": \"nginx:1.20\"}]'}\n"
-)]
-#[case(
-    "transformers:\n- |-\n  {apiVersion: builtin, kind: AnnotationsTransformer, metadata: {name: x}, annotations: {supercargo.dev/ignore: '1.20'}, fieldSpecs: [{path: metadata/annotations, create: true}]}\n"
 )]
 fn images_that_are_set_by_other_words_are_not_edited(#[case] kustomization: &str) {
     let texts = of_two(kustomization);
@@ -910,6 +916,89 @@ fn what_a_patch_may_change_is_not_edited(#[case] kustomization: &str, #[case] ex
     assert_eq!(misfit.to_string(), expected);
     let other = places::locate(&files, &wanted("", "canary", "nginx:1.26"), &options);
     assert_eq!(other.is_ok(), !kustomization.contains("w("), "{other:?}");
+}
+
+/// A text with more scalars, its aliases written out, than are read.
+fn endless() -> String {
+    let list = |level: usize| format!("  l{level}: &l{level} [{}]\n", format!("*l{},", level - 1).repeat(100));
+    format!("  l0: &l0 x\n{}", (1..4).map(list).collect::<String>())
+}
+
+/// A patch that cannot be read may do anything to what it may be for.
+#[rstest::rstest]
+#[case::inline(true, "")]
+#[case::with_a_target(true, "- target: {name: web}\n  ")]
+#[case::of_another(true, "- target: {name: canary}\n  ")]
+#[case::in_a_file(false, "")]
+fn a_patch_that_cannot_be_read_is_named(#[case] is_inline: bool, #[case] head: &str) {
+    let patch = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, namespace: a}}\nspec: {{template: {{spec: {{containers: [{{name: c, image: 'nginx:1.20'}}]}}}}}}\nx:\n{}",
+        endless()
+    );
+    let head = if head.is_empty() { "- " } else { head };
+    let lines: String = patch.lines().map(|line| format!("    {line}\n")).collect();
+    let mut texts = match is_inline {
+        true => three(&format!("patches:\n{head}patch: |\n{lines}")),
+        false => three("patches:\n- path: long.yaml\n"),
+    };
+    if !is_inline {
+        texts.insert("prod/long.yaml".into(), patch.into_bytes());
+    }
+    let files = facts(&texts);
+    let found = |name: &str, namespace| {
+        places::locate(&files, &wanted(namespace, name, "nginx:1.26"), &Options::default()).map_err(|e| e.to_string())
+    };
+    let place = if is_inline { "prod/kustomization.yaml:3: " } else { "prod/long.yaml:" };
+    let is_of_canary = head.contains("canary");
+    for (name, namespace, is_blocked) in
+        [("web", "a", !is_of_canary), ("canary", "", is_of_canary || !head.contains("web"))]
+    {
+        match found(name, namespace) {
+            Ok(_) => assert!(!is_blocked, "{name}"),
+            Err(why) => {
+                assert!(is_blocked && why.starts_with(place) && why.contains("this patch cannot be read"), "{why}")
+            }
+        }
+    }
+}
+
+/// What more than is kept of a kustomization would do is not passed over.
+#[test]
+fn a_kustomization_with_more_patches_than_are_kept_is_not_followed() {
+    let patch = |n| format!("- {{target: {{name: x{n}}}, patch: ''}}\n");
+    let last = format!("- target: {{name: web}}{SET}");
+    let texts = three(&format!("patches:\n{}{last}", (0..10_000).map(patch).collect::<String>()));
+    let error = places::locate(&facts(&texts), &wanted("a", "web", "nginx:1.26"), &Options::default()).unwrap_err();
+    assert!(error.to_string().contains("this kustomization cannot be read whole"), "{error}");
+}
+
+/// Few kustomizations that lead outwards in many long ways: what they render is bounded in all.
+#[test]
+fn deep_ways_through_few_kustomizations_are_not_followed() {
+    let component = "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n";
+    let of = |levels: usize, components: usize| {
+        let mut texts = BTreeMap::from([("base/web.yaml".to_owned(), deployment("web", ", namespace: a"))]);
+        texts.insert("base/kustomization.yaml".into(), "resources: [web.yaml]\n".into());
+        let named: String = (0..components).map(|n| format!("- ../c{n}\n")).collect();
+        for n in 0..components {
+            texts.insert(format!("c{n}/kustomization.yaml"), component.into());
+        }
+        for level in 1..=levels {
+            for side in ["l", "r"] {
+                let below = |side| if level == 1 { "../base".to_owned() } else { format!("../{side}{}", level - 1) };
+                let resources = if level == 1 { below("") } else { format!("{}, {}", below("l"), below("r")) };
+                let text = format!("resources: [{resources}]\ncomponents:\n{named}");
+                texts.insert(format!("{side}{level}/kustomization.yaml"), text);
+            }
+        }
+        texts.into_iter().map(|(path, text)| (path.into(), text.into_bytes())).collect::<Texts>()
+    };
+    let problems = |texts: &Texts| places::rendered(&facts(texts), &Options::default()).problems;
+    assert_eq!(problems(&of(3, 2)), []);
+    let found = problems(&of(15, 8));
+    let reason = found.first().map(|(path, problem)| (&**path, &*problem.reason));
+    let expected = "kustomizations include it in more ways than are followed: simplify them";
+    assert_eq!(reason, Some(("base/web.yaml", expected)));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::{
     super::ManifestError,
-    facts::MAX_KEPT,
+    kept::MAX_KEPT,
     marker::{Marker, Written, comment, is_comment, on_line, value_of},
 };
 

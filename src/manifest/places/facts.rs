@@ -21,6 +21,7 @@ use super::{
     replacement::{Replacement, has_targets, replacements},
     room::MAX_SCALARS_IN_ALL,
     sight::{is_promising, template_line},
+    transformer::{self, Field, fields},
     values::{self, MAX_FLAT, MAX_OF_RELEASE, MAX_PATHS},
 };
 
@@ -40,6 +41,10 @@ pub struct Facts {
     pub(super) operations: Vec<Operation>,
     /// The replacements of a file that a kustomization names.
     pub(super) replacements: Vec<Replacement>,
+    /// The transformers of a file that a kustomization names.
+    pub(super) transformers: Vec<Kustomization>,
+    /// The fields that entries of `images` set besides, of a file that a kustomization names.
+    pub(super) fields: Vec<Field>,
     /// Images by the conventions of values files.
     pub(super) values: Vec<Maker>,
     /// The scalars of a file that holds no object, by their paths.
@@ -50,7 +55,7 @@ pub struct Facts {
     pub(super) is_chart: bool,
     /// The line on which SOPS's seal stands: no value may change.
     pub(super) sealed: Option<usize>,
-    problems: Vec<ManifestError>,
+    pub(super) problems: Vec<ManifestError>,
     left_alone: Option<&'static str>,
     /// The line on which a chart's template shows that it is no YAML.
     template: Option<usize>,
@@ -58,17 +63,6 @@ pub struct Facts {
     scalars: usize,
     /// Whether nothing else is kept, for want of room.
     is_left_out: bool,
-}
-
-/// More of one kind than this are not kept from one file.
-pub(super) const MAX_KEPT: usize = 10_000;
-
-/// Cuts a list, and says by how much.
-fn limit<T>(list: &mut Vec<T>) -> usize {
-    let more = list.len().saturating_sub(MAX_KEPT);
-    list.truncate(MAX_KEPT);
-    list.shrink_to_fit();
-    more
 }
 
 fn too_many_paths() -> String {
@@ -191,33 +185,6 @@ impl Facts {
         facts
     }
 
-    /// Keeps no more of one file than its share of memory.
-    fn limit(&mut self) {
-        let images = self.kustomization.as_mut().map_or(0, |kustomization| {
-            let included = limit(&mut kustomization.resources) + limit(&mut kustomization.components);
-            let replacements = limit(&mut kustomization.replacements);
-            included + replacements + limit(&mut kustomization.images) + limit(&mut kustomization.patches)
-        });
-        let releases = self.releases.iter_mut().map(|release| limit(&mut release.values) + limit(&mut release.images));
-        let more = images + releases.sum::<usize>() + limit(&mut self.values) + limit(&mut self.markers);
-        let objects = limit(&mut self.manifests.workloads)
-            + limit(&mut self.partial)
-            + limit(&mut self.releases)
-            + limit(&mut self.outer);
-        let more = more + objects + limit(&mut self.manifests.namespaces) + limit(&mut self.manifests.misplaced);
-        let more = more + self.broken.as_mut().map_or(0, |broken| limit(&mut broken.names));
-        let more = more
-            + limit(&mut self.replacements)
-            + limit(&mut self.listed)
-            + limit(&mut self.operations)
-            + limit(&mut self.problems);
-        if more > 0 {
-            let reason =
-                format!("{more} or more values here are left out: {MAX_KEPT} of a kind are kept; split the file");
-            self.problems.push(ManifestError::new(1, reason));
-        }
-    }
-
     fn broken(&mut self, kind: FileKind, line: usize, text: &str) {
         if kind == FileKind::Kustomization {
             self.broken = Some(Box::new(Broken::new(line, text)));
@@ -254,6 +221,7 @@ impl Facts {
                 manifest(tree, &object, &mut manifests)?;
                 self.releases.extend(release::read(&source, &object, most, &mut self.problems)?);
                 self.outer.extend(outer::read(&source, &object, &mut self.problems)?);
+                self.transformers.extend(transformer::read(&source, &object));
                 Ok(())
             });
             match read {
@@ -290,6 +258,7 @@ impl Facts {
             self.operations = operations(source, root);
         }
         let first = tree.children(root).next().filter(|_| tree.node(root).kind == Kind::Sequence);
+        self.fields = fields(tree, root, "images");
         if has_targets(tree, first.map_or(root, |first| tree.resolve(first))) {
             match replacements(source, root) {
                 Ok(found) => self.replacements = found,
@@ -326,6 +295,8 @@ impl Facts {
             outer,
             operations,
             replacements,
+            transformers,
+            fields,
             values,
             flat,
             markers,
@@ -348,6 +319,8 @@ impl Facts {
             && outer.is_empty()
             && operations.is_empty()
             && replacements.is_empty()
+            && transformers.is_empty()
+            && fields.is_empty()
             && values.is_empty()
             && flat.is_empty()
             && markers.is_empty()
@@ -360,8 +333,11 @@ impl Facts {
 
     /// The files that a kustomization at this path takes in, and the kustomizations that there may be in folders.
     pub fn included(&self, path: &str) -> Vec<String> {
-        let Some(kustomization) = &self.kustomization else { return Vec::new() };
-        let included: Vec<String> = kustomization.included().filter_map(|name| join(folder(path), name)).collect();
+        let own = self.kustomization.iter().flat_map(|kustomization| kustomization.included());
+        let of_transformers = self.transformers.iter().flat_map(|transformer| transformer.included());
+        let own = own.chain(of_transformers).filter_map(|name| join(folder(path), name));
+        let components = self.outer.iter().flat_map(|outer| outer.component_folders().flatten());
+        let included: Vec<String> = own.chain(components).collect();
         let files = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
         let in_folder = |folder: &String| {
             files.map(|file| if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") })

@@ -8,6 +8,7 @@ use std::{
 use super::{
     Files, Options, Path,
     cell::{At, Cell, Maker, Name, split},
+    chains::{Chain, Rendering},
     made::of_outside,
     marker::{self, Says},
     names::{FileKind, folder},
@@ -15,7 +16,7 @@ use super::{
     post::{self, Released},
     release::Release,
     release_patch,
-    render::{Chain, Kustomizations, Rendering},
+    render::Kustomizations,
     renderings::renderings,
     values::is_digest_beside,
 };
@@ -117,7 +118,7 @@ impl<'f> Index<'f> {
                     continue;
                 }
                 let roots: Vec<&Chain> = chains.iter().filter(|chain| chain.is_root).collect();
-                let unknown = Chain { layers: [].into(), is_root: true, outer: None };
+                let unknown = Chain::plain();
                 for chain in if roots.is_empty() { vec![&unknown] } else { roots } {
                     let index = releases.len();
                     let (images, after) = release_patch::images(files, &kustomizations, path, release, chain);

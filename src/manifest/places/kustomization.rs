@@ -12,6 +12,7 @@ use super::{
     cell::{At, Cell, Maker, Source, is_unset, split},
     patch::Patch,
     replacement::{Replacement, replacements},
+    transformer::{self, Field, Transformers},
 };
 use crate::domain::{image::excerpt, policy::Matcher};
 
@@ -33,6 +34,14 @@ pub(super) struct Kustomization {
     pub(super) patches: Vec<Patch>,
     pub(super) images: Vec<Entry>,
     pub(super) replacements: Vec<Replacement>,
+    /// What comes after all that.
+    pub(super) transformers: Vec<Transformers>,
+    /// Files that say which fields `images` set besides.
+    pub(super) configurations: Vec<Named>,
+    /// Of a transformer: the fields that its `images` set besides.
+    pub(super) fields: Vec<Field>,
+    /// Of a transformer: the line of what is not followed, and why.
+    pub(super) unread: Option<(usize, &'static str)>,
     /// Whether it renders charts.
     pub(super) has_charts: bool,
 }
@@ -60,16 +69,6 @@ pub(super) struct Entry {
     pub(super) text: Option<Box<Maker>>,
 }
 
-/// What a transformer that is written out says if it may set images, by Kustomize's own plugins, or our annotations.
-const SETTERS: [&str; 6] = [
-    "ImageTagTransformer",
-    "PatchTransformer",
-    "PatchJson6902Transformer",
-    "PatchStrategicMergeTransformer",
-    "ReplacementTransformer",
-    "supercargo.dev/",
-];
-
 /// More patterns than this are not read from the `images` of one object, nor from the selectors of one file: each may
 /// have to be compiled for each image.
 pub(super) const MAX_PATTERNS: usize = 100;
@@ -77,9 +76,28 @@ pub(super) const MAX_PATTERNS: usize = 100;
 impl Kustomization {
     /// The files and folders that it takes in, as they are named.
     pub(super) fn included(&self) -> impl Iterator<Item = &str> {
-        let lists = [&self.resources, &self.components].into_iter().flatten().map(|item| &*item.name);
+        let lists = [&self.resources, &self.components, &self.configurations].into_iter().flatten();
+        let named = self.transformers.iter().filter_map(|item| match item {
+            Transformers::Named(named) => Some(named),
+            Transformers::Text(_) => None,
+        });
+        let lists = lists.chain(named).map(|item| &*item.name);
         let patches = self.patches.iter().filter_map(|patch| patch.file.as_deref());
+        let texts = self.transformers.iter().flat_map(|item| match item {
+            Transformers::Named(_) => &[][..],
+            Transformers::Text(all) => all,
+        });
+        let of_texts = texts.flat_map(|one| one.patches.iter().filter_map(|patch| patch.file.as_deref()));
+        let patches = patches.chain(of_texts);
         lists.chain(patches).chain(self.replacements.iter().filter_map(|replacement| replacement.file.as_deref()))
+    }
+
+    /// Whether it does nothing but take in resources.
+    pub(super) fn is_plain(&self) -> bool {
+        let changes_names = self.namespace.is_some() || !self.prefix.is_empty() || !self.suffix.is_empty();
+        let sets = self.images.is_empty() && self.labels.is_empty() && self.annotations.all.is_empty();
+        let is_alone = self.components.is_empty() && self.replacements.is_empty() && self.transformers.is_empty();
+        !changes_names && sets && is_alone && self.patches.is_empty() && !self.has_charts
     }
 }
 
@@ -135,12 +153,9 @@ fn kustomization(
     if text(tree, root, "apiVersion")?.is_some_and(|version| !version.starts_with("kustomize.config.k8s.io/")) {
         return Ok(None);
     }
-    if let Some((line, what)) = unread(tree, root)? {
-        let reason = format!(
-            "`{what}` sets images or annotations and is not followed: write them as `images`, `patches` or \
-             `commonAnnotations`"
-        );
-        return Err(ManifestError::new(line, reason));
+    if let Some(list) = tree.get(root, "imageTags")? {
+        let reason = "`imageTags` sets images and is not followed: write them as `images`";
+        return Err(ManifestError::new(tree.line(list), reason));
     }
     let word = |key| Ok::<_, ManifestError>(text(tree, root, key)?.filter(|w| !is_unset(w)));
     let mut found = Kustomization {
@@ -154,6 +169,7 @@ fn kustomization(
         list.extend(words(tree, root, key)?);
     }
     found.resources.extend(words(tree, root, "bases")?);
+    found.configurations = words(tree, root, "configurations")?;
     let list = |key| get(tree, root, key, Kind::Sequence);
     if let Some(list) = list("patchesStrategicMerge")? {
         found.patches.extend(tree.children(list).filter_map(|item| match tree.scalar(item)? {
@@ -164,7 +180,7 @@ fn kustomization(
     }
     for (key, is_late) in [("patches", false), ("patchesJson6902", true)] {
         for item in list(key)?.into_iter().flat_map(|list| mappings(tree, list)) {
-            found.patches.push(Patch::read(source, item, is_late)?);
+            found.patches.push(Patch::read(source, item, "patch", is_late)?);
         }
     }
     for item in list("labels")?.into_iter().flat_map(|list| mappings(tree, list)) {
@@ -178,23 +194,12 @@ fn kustomization(
         .any(|key| tree.entries_of(root).any(|(own, _)| tree.scalar(own) == Some(*key)));
     found.images = entries(source, root, problems)?;
     found.replacements = list("replacements")?.map_or(Ok(Vec::new()), |list| replacements(source, list))?;
+    found.transformers = list("transformers")?.map_or(Vec::new(), |list| transformer::all(source, list));
     Ok(Some(found))
 }
 
-/// What sets images or our annotations in a way that is not followed, and its line: the old name of `images`, and a
-/// transformer that is written out.
-fn unread(tree: &Tree, root: Id) -> Result<Option<(usize, &'static str)>, ManifestError> {
-    if let Some(list) = tree.get(root, "imageTags")? {
-        return Ok(Some((tree.line(list), "imageTags")));
-    }
-    let Some(list) = get(tree, root, "transformers", Kind::Sequence)? else { return Ok(None) };
-    let setter =
-        |item: Id| SETTERS.into_iter().find(|setter| tree.scalar(item).is_some_and(|text| text.contains(setter)));
-    Ok(tree.children(list).find_map(|item| Some((tree.line(item), setter(item)?))))
-}
-
 /// The texts of a list, without those of several lines.
-fn words(tree: &Tree, root: Id, key: &str) -> Result<Vec<Named>, ManifestError> {
+pub(super) fn words(tree: &Tree, root: Id, key: &str) -> Result<Vec<Named>, ManifestError> {
     let Some(list) = get(tree, root, key, Kind::Sequence)? else { return Ok(Vec::new()) };
     let words = tree.children(list).filter_map(|item| Some((tree.line(item), tree.scalar(item)?)));
     let words = words.filter(|(_, word)| !word.is_empty() && !word.contains('\n'));
@@ -225,7 +230,11 @@ fn pattern(line: usize, name: &str, patterns: &mut HashSet<Arc<str>>) -> Result<
     Ok(Some(text))
 }
 
-fn entry(source: &Source, item: Id, patterns: &mut HashSet<Arc<str>>) -> Result<Option<Entry>, ManifestError> {
+pub(super) fn entry(
+    source: &Source,
+    item: Id,
+    patterns: &mut HashSet<Arc<str>>,
+) -> Result<Option<Entry>, ManifestError> {
     let tree = source.tree;
     let is_known = |key: &str| matches!(key, "name" | "newName" | "newTag" | "digest" | "tagSuffix");
     let unknown = tree.entries_of(item).find(|(key, _)| !tree.scalar(*key).is_some_and(is_known));

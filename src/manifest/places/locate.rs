@@ -7,11 +7,11 @@ use std::{
 
 use super::{
     Disagreeing, FILE_KIND, Facts, Index, Misfit, Spot, Wanted,
+    chains::Rendering,
     index::{Draft, add},
     listed::{self, Listed},
     made::Made,
     patch::Doubt,
-    render::Rendering,
 };
 use crate::domain::image::{ImageRef, Repository, excerpt};
 

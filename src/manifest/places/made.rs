@@ -6,11 +6,13 @@ use super::{
     super::ImagePlace,
     Files,
     cell::{At, Cell, Maker, Name, is_unset, split},
+    chains::Rendering,
     kustomization::Entry,
     names::folder,
     patch::{Doubt, Named, TOO_MUCH, UNKNOWN_TARGET},
-    render::{Kustomizations, Rendering, Step},
+    render::Kustomizations,
     replacement::REPLACED,
+    walk::Step,
 };
 use crate::domain::{
     image::{ImageError, ImageRef},
@@ -146,8 +148,10 @@ impl<'f> Kustomizations<'f> {
                     doubt = doubt.take().or(Some(Doubt { path, line: replacement.line, reason: REPLACED }));
                 }
             }
-            Step::Images { at, entries } => {
+            Step::Unread(_) => {}
+            Step::Images { at, entries, is_transformer, .. } => {
                 if let Some(current) = &mut current {
+                    let times = if is_transformer { 1 } else { times };
                     let overlay = at.filter(|at| overlay.is_some_and(|overlay| overlay == folder(at)));
                     doubt = doubt.take().or(current.pass(entries, overlay, times));
                 }

@@ -9,7 +9,7 @@ use super::{
         tree::{Id, Kind, Tree},
     },
     cell::{At, Cell, Maker, Name, Source, is_unset, split},
-    facts::MAX_KEPT,
+    kept::MAX_KEPT,
 };
 use crate::domain::image::{Repository, excerpt};
 

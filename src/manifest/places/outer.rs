@@ -1,5 +1,6 @@
 //! Objects of Flux and Argo CD that render a folder, and change images as they do: a Kustomization with `patches` and
-//! `images`, an Application with `kustomize`. They do so within the folder's own kustomization, after what it says.
+//! `images`, an Application with `kustomize`. They do so within the folder's own kustomization, after what it says; a
+//! namespace and the like they say in its place.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,12 +10,13 @@ use std::{
 use super::{
     super::{
         ManifestError,
+        meta::Pairs,
         read::{Object, get, text},
         tree::{Id, Kind, Tree},
     },
     Files,
     cell::{Source, is_unset},
-    kustomization::{Entry, Kustomization, entries, mappings, of_text},
+    kustomization::{Entry, Kustomization, Named, entries, mappings, of_text, words},
     names::{folder, join},
     patch::{Doubt, Patch},
 };
@@ -27,6 +29,48 @@ pub(super) struct Outer {
     /// Whether it is Flux's, which renders a folder without a kustomization, too.
     pub(super) is_flux: bool,
     pub(super) set: Set,
+    pub(super) over: Over,
+    /// Components, from the folder.
+    pub(super) components: Vec<Named>,
+}
+
+/// What an object says of the heads of what it renders, in the place of the folder's kustomization.
+#[derive(Debug, Default)]
+pub(super) struct Over {
+    pub(super) namespace: Option<Box<str>>,
+    pub(super) prefix: Option<Box<str>>,
+    pub(super) suffix: Option<Box<str>>,
+    pub(super) labels: Pairs,
+    pub(super) annotations: Pairs,
+}
+
+impl Over {
+    /// Of a mapping with these keys: of the namespace, and of labels and annotations in a mapping of their own.
+    fn read(tree: &Tree, of: Id, is_flux: bool) -> Result<Self, ManifestError> {
+        let own = |key| Ok::<_, ManifestError>(word(tree, of, key)?.map(Box::from));
+        let metadata = if is_flux { get(tree, of, "commonMetadata", Kind::Mapping)? } else { Some(of) };
+        let keys = if is_flux { ["labels", "annotations"] } else { ["commonLabels", "commonAnnotations"] };
+        let map = |key| match metadata.map_or(Ok(None), |metadata| get(tree, metadata, key, Kind::Mapping))? {
+            Some(map) => Ok(Pairs::read(tree, map)),
+            None => Ok::<_, ManifestError>(Pairs::default()),
+        };
+        Ok(Self {
+            namespace: own(if is_flux { "targetNamespace" } else { "namespace" })?,
+            prefix: own("namePrefix")?,
+            suffix: own("nameSuffix")?,
+            labels: map(keys[0])?,
+            annotations: map(keys[1])?,
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self { namespace, prefix, suffix, labels, annotations } = self;
+        namespace.is_none()
+            && prefix.is_none()
+            && suffix.is_none()
+            && labels.all.is_empty()
+            && annotations.all.is_empty()
+    }
 }
 
 /// Patches, and then images.
@@ -37,6 +81,9 @@ pub(super) struct Set {
     /// The line of what cannot be read of it.
     pub(super) unread: Option<usize>,
 }
+
+/// A component that is not there may set anything.
+const COMPONENT: &str = "this component could not be read, and may set images: correct the path";
 
 /// Something of [`Set`] that cannot be read may be for any image.
 pub(super) const UNREAD: &str = "this sets images in a way that cannot be read: repair it";
@@ -62,7 +109,7 @@ impl Set {
         }
         for (key, is_late) in [("patches", false), ("patchesJson6902", true)] {
             for item in list(key)?.into_iter().flat_map(|list| mappings(tree, list)) {
-                self.patches.push(Patch::read(source, item, is_late)?);
+                self.patches.push(Patch::read(source, item, "patch", is_late)?);
             }
         }
         match list("images")? {
@@ -124,9 +171,15 @@ pub(super) fn read(
     }
     let mut found = Vec::new();
     for (at, set) in sources {
-        let Some(set) = set.map(|set| Set::read(source, set, problems)).filter(|set| !set.is_empty()) else { continue };
+        let Some(of) = set else { continue };
+        let set = Set::read(source, of, problems);
+        let (over, components) = (Over::read(tree, of, is_flux)?, words(tree, of, "components")?);
+        if set.is_empty() && over.is_empty() && components.is_empty() {
+            continue;
+        }
         let path = word(tree, at, "path")?.unwrap_or_default();
-        found.extend(join("", path.trim_start_matches('/')).map(|at| Outer { folder: at.into(), is_flux, set }));
+        let folder = join("", path.trim_start_matches('/'));
+        found.extend(folder.map(|at| Outer { folder: at.into(), is_flux, set, over, components }));
     }
     Ok(found)
 }
@@ -140,6 +193,8 @@ fn word<'t>(tree: &'t Tree, mapping: Id, key: &str) -> Result<Option<&'t str>, M
 pub(super) struct Outers<'f> {
     all: Vec<(&'f Arc<str>, &'f Outer)>,
     by_folder: HashMap<&'f str, Vec<usize>>,
+    /// Those with a folder among their components.
+    by_component: HashMap<String, Vec<usize>>,
 }
 
 impl<'f> Outers<'f> {
@@ -147,6 +202,9 @@ impl<'f> Outers<'f> {
         let mut found = Self::default();
         for (path, outer) in files.iter().flat_map(|(path, facts)| facts.outer.iter().map(move |outer| (path, outer))) {
             found.by_folder.entry(&outer.folder).or_default().push(found.all.len());
+            for component in outer.component_folders().flatten() {
+                found.by_component.entry(component).or_default().push(found.all.len());
+            }
             found.all.push((path, outer));
         }
         found
@@ -165,6 +223,11 @@ impl<'f> Outers<'f> {
     /// Those that render what a kustomization of a folder makes.
     pub(super) fn of(&self, folder: &str) -> &[usize] {
         self.by_folder.get(folder).map_or(&[], Vec::as_slice)
+    }
+
+    /// Those that take in a component.
+    pub(super) fn with_component(&self, folder: &str) -> &[usize] {
+        self.by_component.get(folder).map_or(&[], Vec::as_slice)
     }
 
     /// Those that render what is somewhere in a folder without a kustomization: Flux makes one.
@@ -190,8 +253,21 @@ impl Outer {
         folder(path) == &*self.folder
     }
 
-    /// Why it is not known what it does.
-    pub(super) fn doubt<'f>(&self, path: &'f Arc<str>) -> Option<Doubt<'f>> {
-        self.set.unread.map(|line| Doubt { path, line, reason: UNREAD })
+    /// The folder that it renders.
+    pub(super) fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// The folders of its components; none for one that leads out of the repository.
+    pub(super) fn component_folders(&self) -> impl Iterator<Item = Option<String>> {
+        self.components.iter().map(|component| join(&self.folder, &component.name))
+    }
+
+    /// Why it is not known what it does; `is_here` says whether a component is read.
+    pub(super) fn doubt<'f>(&self, path: &'f Arc<str>, is_here: impl Fn(&str) -> bool) -> Option<Doubt<'f>> {
+        let mut folders = self.component_folders().zip(&self.components);
+        let lost = folders.find(|(folder, _)| !folder.as_deref().is_some_and(&is_here)).map(|(_, named)| named.line);
+        let unread = self.set.unread.map(|line| Doubt { path, line, reason: UNREAD });
+        unread.or(lost.map(|line| Doubt { path, line, reason: COMPONENT }))
     }
 }

@@ -6,17 +6,17 @@ use super::{
     super::{
         Found, ManifestError,
         meta::Pairs,
-        read::{Manifests, Object, concerns_us, each_object, each_object_in, get, manifest, text},
+        read::{concerns_us, get, text},
         tree::{Id, Kind},
     },
-    Files,
+    Facts, Files,
     cell::{At, Cell, Source},
+    inline::{Inline, inline},
     names::{folder, join},
-    operation::{Operation, Put, operations},
-    release::{self, Release},
+    operation::{Operation, Put},
+    release::Release,
     select::Target,
     subject::Subject,
-    values::MAX_OF_RELEASE,
 };
 use crate::domain::workload::{Container, KindSpec, WorkloadId};
 
@@ -24,7 +24,7 @@ use crate::domain::workload::{Container, KindSpec, WorkloadId};
 #[derive(Debug, Default)]
 pub(super) struct Patch {
     /// Where it stands in the kustomization.
-    line: usize,
+    pub(super) line: usize,
     pub(super) file: Option<Box<str>>,
     inline: Inline,
     /// What it is for, where that is said.
@@ -33,14 +33,6 @@ pub(super) struct Patch {
     pub(super) is_late: bool,
     /// Whether it is one of `patchesStrategicMerge`.
     is_strategic: bool,
-}
-
-/// What a patch holds that is a text of the kustomization.
-#[derive(Debug, Default)]
-struct Inline {
-    workloads: Vec<(Found, Vec<Cell>)>,
-    releases: Vec<Release>,
-    operations: Vec<Operation>,
 }
 
 /// One object or operation of a patch.
@@ -64,6 +56,10 @@ pub(super) struct Doubt<'f> {
 pub(super) const UNKNOWN_TARGET: &str = "whether this patch is for the workload cannot be told by its `target`: select \
      by plain names, or by labels with `=`, `!=`, `in` and `notin`";
 
+/// A patch that may change anything.
+pub(super) const UNREAD_PATCH: &str =
+    "this patch cannot be read whole, and may set the image: repair it, or write less in it";
+
 /// An operation that changes more than can be followed.
 pub(super) const TOO_MUCH: &str =
     "this operation changes more than one value around the image or the annotations: patch just the value";
@@ -79,12 +75,12 @@ impl Patch {
         Self { line: source.line(node), inline: inline(source, node), is_strategic: true, ..Self::default() }
     }
 
-    /// An item of `patches` or `patchesJson6902`.
-    pub(super) fn read(source: &Source, item: Id, is_late: bool) -> Result<Self, ManifestError> {
+    /// An item of `patches` or `patchesJson6902`, or a transformer, with its text under `key`.
+    pub(super) fn read(source: &Source, item: Id, key: &str, is_late: bool) -> Result<Self, ManifestError> {
         let tree = source.tree;
         let target = get(tree, item, "target", Kind::Mapping)?;
         let target = target.map(|target| Target::read(source, target)).transpose()?;
-        let inline = tree.get(item, "patch")?.map(|node| inline(source, node)).unwrap_or_default();
+        let inline = tree.get(item, key)?.map(|node| inline(source, node)).unwrap_or_default();
         let file = text(tree, item, "path")?.map(Box::from);
         Ok(Self { line: source.line(item), file, inline, target, is_late, is_strategic: false })
     }
@@ -95,11 +91,10 @@ impl Patch {
         files: &'f Files,
         at: &'f Arc<str>,
     ) -> impl Iterator<Item = (&'f Arc<str>, usize, Part<'f>)> {
-        let Inline { workloads, releases, operations } = &self.inline;
+        let Inline { workloads, releases, operations, is_unread: _ } = &self.inline;
         let workloads = workloads.iter().map(|(found, cells)| Part::Workload(found, Some(cells)));
         let own = workloads.chain(releases.iter().map(Part::Release)).chain(operations.iter().map(Part::Operation));
-        let file = self.file.as_ref().and_then(|file| files.get_key_value(&*join(folder(at), file)?));
-        let of_file = file.into_iter().flat_map(|(path, facts)| {
+        let of_file = self.read_file(files, at).into_iter().flat_map(|(path, facts)| {
             let workloads = facts.manifests.workloads.iter().chain(&facts.partial);
             let workloads = workloads.map(|found| (found.line, Part::Workload(found, None)));
             let releases = facts.releases.iter().map(|release| (release.line, Part::Release(release)));
@@ -107,6 +102,40 @@ impl Patch {
             workloads.chain(releases).chain(operations).map(move |(line, part)| (path, line, part))
         });
         own.map(move |part| (at, self.line, part)).chain(of_file)
+    }
+
+    /// The file that it stands in.
+    pub(super) fn read_file<'f>(&self, files: &'f Files, at: &str) -> Option<(&'f Arc<str>, &'f Arc<Facts>)> {
+        files.get_key_value(&*join(folder(at), self.file.as_ref()?)?)
+    }
+
+    /// Whether what is written inline takes an object away.
+    pub(super) fn is_deleting(&self) -> bool {
+        self.inline.workloads.iter().any(|(found, _)| found.is_deleting)
+    }
+
+    /// How much there is in it.
+    pub(super) fn steps(&self, files: &Files, at: &str) -> usize {
+        let Inline { workloads, releases, operations, is_unread: _ } = &self.inline;
+        let of_file = self.read_file(files, at).map_or(0, |(_, facts)| {
+            let objects = facts.manifests.workloads.len() + facts.partial.len() + facts.releases.len();
+            objects + facts.operations.len()
+        });
+        workloads.len() + releases.len() + operations.len() + of_file
+    }
+
+    /// Why it is not known what it does, and to which objects.
+    pub(super) fn unread<'f>(&self, files: &'f Files, at: &'f Arc<str>) -> Option<Doubt<'f>> {
+        let own = self.inline.is_unread.then_some((at, self.line));
+        let of_file =
+            || Some(self.read_file(files, at)?).and_then(|(path, facts)| Some((path, facts.first_unread()?.0)));
+        let (path, line) = own.or_else(of_file)?;
+        Some(Doubt { path, line, reason: UNREAD_PATCH })
+    }
+
+    /// Whether something of it may be for an object.
+    pub(super) fn may_select(&self, subject: &Subject) -> bool {
+        self.target.as_ref().is_none_or(|target| target.selects(subject) != Some(false))
     }
 
     /// Whether it may be for a workload of which nothing else is known, and whether it says so itself.
@@ -316,46 +345,4 @@ fn list_pointer(spec: &KindSpec, init: bool) -> String {
 
 fn image_pointer(spec: &KindSpec, container: Named<'_>, index: usize) -> String {
     format!("{}/{index}/image", list_pointer(spec, container.init))
-}
-
-/// What of a patch is about images: of a text, or of what Flux has in its place. What cannot be read there changes no
-/// image that we know of.
-fn inline(source: &Source, node: Id) -> Inline {
-    let tree = source.tree;
-    let node = tree.resolve(node);
-    let mut found = Inline::default();
-    match tree.node(node).kind {
-        Kind::Sequence => found.operations = operations(source, node),
-        Kind::Mapping => {
-            each_object_in(tree, node, |object| found.object(source, object));
-        }
-        // In a text that is a patch itself, a text is too deep.
-        _ if source.outer().is_some() => {}
-        _ => {
-            let Some(Ok(inner)) = tree.scalar(node).map(|text| tree.inner(text)) else { return found };
-            let source = Source::inner(&inner, tree.place(node));
-            if let [document] = inner.documents.as_slice()
-                && inner.node(document.root).kind == Kind::Sequence
-            {
-                found.operations = operations(&source, document.root);
-            }
-            each_object(&inner, |object| found.object(&source, object));
-        }
-    }
-    found
-}
-
-impl Inline {
-    fn object(&mut self, source: &Source, object: Result<Object, ManifestError>) {
-        let Ok(object) = object else { return };
-        let mut manifests = Manifests::default();
-        let _ = manifest(source.tree, &object, &mut manifests);
-        self.releases.extend(release::read(source, &object, MAX_OF_RELEASE, &mut Vec::new()).ok().flatten());
-        for object in manifests.workloads {
-            let cells: Vec<Cell> = object.images.iter().filter_map(|image| source.cell(image.place.node)).collect();
-            if cells.len() == object.images.len() {
-                self.workloads.push((object, cells));
-            }
-        }
-    }
 }

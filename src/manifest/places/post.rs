@@ -52,7 +52,9 @@ pub(super) fn released<'f>(
     let mut all: Vec<Released> =
         before.into_iter().map(|(is_last, draft)| Released { is_last, of: None, draft }).collect();
     for set in sets {
+        let mut unread = set.unread.map(|line| Doubt { path, line, reason: UNREAD });
         for patch in &set.patches {
+            unread = unread.or_else(|| patch.unread(files, path));
             for (at, _, part) in patch.parts(files, path) {
                 for (cell, container) in images(&part) {
                     let draft = Draft::new(at, Maker::whole(cell));
@@ -77,8 +79,7 @@ pub(super) fn released<'f>(
                 all.extend(draft.map(|draft| Released { is_last: false, of: None, draft }));
             }
         }
-        if let Some(line) = set.unread {
-            let doubt = Doubt { path, line, reason: UNREAD };
+        if let Some(doubt) = unread {
             all.iter_mut().for_each(|each| _ = each.draft.doubt.get_or_insert_with(|| doubt.clone()));
         }
     }

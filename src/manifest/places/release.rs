@@ -197,8 +197,12 @@ fn helm_values(
         release.values.extend(values::parameters(source, list));
         release.add_flat(source, list, &format!("{path}.parameters"), most);
     }
+    let Some(node) = tree.get(helm, "values")? else { return Ok(()) };
     // In a patch that is a text itself, a text is too deep.
-    let Some(node) = tree.get(helm, "values")?.filter(|_| source.outer().is_none()) else { return Ok(()) };
+    if source.outer().is_some() {
+        release.is_cut = Some(source.line(node));
+        return Ok(());
+    }
     let Some(text) = tree.scalar(node) else { return Ok(()) };
     match tree.inner(text) {
         Ok(inner) => {

@@ -8,21 +8,26 @@ use std::{
 use super::{
     Files,
     cell::{Cell, Maker, Name, is_unset},
+    chains::Chain,
     index::Draft,
     operation::{Operation, Put},
     outer::Set,
     patch::{Doubt, Part, TOO_MUCH, UNKNOWN_TARGET},
     release::Release,
-    render::{Chain, Kustomizations, Step},
+    render::Kustomizations,
     replacement::REPLACED,
     subject::Subject,
     values::{self, Keys, by_base, keys},
+    walk::Step,
 };
 
 const CUT: &str =
     "this has more values than patches are followed in: move the image to a values file, or patch it there";
 const IN_TWO_FILES: &str = "the tag and the digest of this image stand in two files, or under two keys, where a patch sets one: write both in the \
      patch";
+
+const BY_ENTRY: &str = "this entry sets an image within the values of a release, too, and is not followed there: set that in the \
+     values, or name the image otherwise";
 
 /// A value, and the file that it is in.
 type Value<'f> = (&'f Arc<str>, Cell);
@@ -53,7 +58,28 @@ pub(super) fn images<'f>(
         {
             doubt.get_or_insert(Doubt { path, line: replacement.line, reason: REPLACED });
         }
-        let Step::Part { path: file, line, part, is_sure } = step else { return };
+        let (file, line, part, is_sure) = match step {
+            Step::Part { path, line, part, is_sure } => (path, line, part, is_sure),
+            Step::Unread(unread) => {
+                doubt.get_or_insert(unread);
+                return;
+            }
+            Step::Images { entries, fields, .. } => {
+                let all = || kustomizations.fields.iter().copied().chain(fields);
+                let is_set = |path: &str| is_of_containers(path) || all().any(|field| field.is(release.kind(), path));
+                let by = |(path, value): (&str, &str)| {
+                    is_set(path).then(|| entries.iter().find(|(_, entry)| entry.matches(value))).flatten()
+                };
+                let found = match &flat {
+                    Some(flat) => flat.iter().find_map(|(path, (_, cell))| by((path, &cell.value))),
+                    None => release.flat.iter().find_map(|(path, cell)| by((path, &cell.value))),
+                };
+                let why = found.map(|(path, entry)| Doubt { path, line: entry.new_tag.line, reason: BY_ENTRY });
+                doubt = doubt.take().or(why);
+                return;
+            }
+            Step::Replacement { .. } => return,
+        };
         let touches = match part {
             Part::Release(patch) => !patch.flat.is_empty() || patch.is_cut.is_some() || !patch.after.is_empty(),
             Part::Operation(operation) => is_of_values(operation),
@@ -104,6 +130,12 @@ fn is_of_values(operation: &Operation) -> bool {
     let pointer = &*operation.pointer;
     matches!(pointer, "" | "/" | "/spec")
         || ["/spec/values", "/spec/source", "/spec/postRenderers"].iter().any(|of| pointer.starts_with(of))
+}
+
+/// Whether a value is the image of an item of what Kustomize takes for containers, in any object.
+fn is_of_containers(path: &str) -> bool {
+    let list = path.strip_suffix(".image").and_then(|item| parent(item)).filter(|(_, step)| step.starts_with('['));
+    list.is_some_and(|(list, _)| list.ends_with(".containers") || list.ends_with(".initContainers"))
 }
 
 /// Takes away what is at a path and below it, and what above it is no mapping.

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Files,
-    render::{Chain, Kustomizations, MAX_CHAINS, Rendering, Step, chain_layers},
+    chains::{Chain, MAX_CHAINS, Rendering},
+    render::Kustomizations,
+    walk::{Layer, Step},
 };
 use crate::domain::workload::WorkloadId;
 
@@ -12,10 +14,11 @@ impl<'f> Kustomizations<'f> {
     /// The files that a workload is rendered from.
     pub(super) fn files_of(&self, files: &'f Files, rendering: &Rendering<'f>) -> Vec<Arc<str>> {
         let mut found = vec![rendering.path.clone()];
-        for layer in chain_layers(&self.all, &rendering.chain) {
-            found.push(layer.path.clone());
-            let patches = layer.facts.patches.iter().flat_map(|patch| patch.parts(files, layer.path));
-            found.extend(patches.map(|(path, ..)| path.clone()));
+        let layers: Vec<Layer<'f>> = self.layers_of(&rendering.chain);
+        for (path, facts) in layers.iter().filter_map(|layer| layer.own) {
+            found.push(path.clone());
+            let patches = facts.patches.iter().filter_map(|patch| patch.read_file(files, path));
+            found.extend(patches.map(|(path, _)| path.clone()));
         }
         found
     }
@@ -47,10 +50,11 @@ pub(super) fn renderings<'f>(
         if count_of_workloads == 0 && facts.releases.is_empty() || is_template(path) {
             continue;
         }
-        let chains = kustomizations.chains(path);
         // Each image of a release is kept for each way, too.
         let of_release = facts.releases.iter().map(|release| 1 + release.values.len() + release.images.len());
-        count += chains.len() * (count_of_workloads + of_release.sum::<usize>());
+        let objects = count_of_workloads + of_release.sum::<usize>();
+        let chains = kustomizations.chains(path, objects);
+        count += chains.len() * objects;
         if count > MAX_CHAINS || kustomizations.too_many.is_some() {
             kustomizations.too_many.get_or_insert_with(|| path.to_string());
             return (Vec::new(), BTreeMap::new());

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Index, SpotEdit, Wanted, cell::At, render::Rendering};
+use super::{Index, SpotEdit, Wanted, cell::At, chains::Rendering};
 use crate::domain::workload::WorkloadId;
 
 /// A container whose image a place makes.

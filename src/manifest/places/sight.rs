@@ -3,12 +3,16 @@
 use super::names::FileKind;
 
 /// Whether a text may hold anything: `image`, `tag`, `version` or `digest` as a word or the end of one, our own words and
-/// Keel's, or what a patch does to containers, labels or whole objects. In one pass, as most files of a repository hold
+/// Keel's, what a patch does to containers, labels or whole objects, or an object that deploys others. In one pass, as most files of a repository hold
 /// none.
 pub(super) fn is_promising(text: &[u8]) -> bool {
     text.windows(4).enumerate().any(|(at, word)| match word {
         b"mage" | b"MAGE" | b"iges" | b"IGES" | b"supe" | b"keel" | b"$pat" => true,
         b"aine" => text[..at].ends_with(b"ont"),
+        b"rmer" => text[..at].ends_with(b"Transfo"),
+        // Objects of Flux and Argo CD.
+        b"kit." => text[..at].ends_with(b"tool"),
+        b"proj" => text[..at].ends_with(b"argo"),
         b"/lab" => text[..at].ends_with(b"metadata"),
         [b't' | b'T', b'a', b'g', _] | b"_TAG" | b"-TAG" | b"VERS" => true,
         // Every object has an `apiVersion`.

@@ -9,6 +9,7 @@ use super::{
     },
     kustomization::Kustomization,
     operation::{Operation, Put},
+    outer::Over,
 };
 
 /// An object at some point of its way.
@@ -76,18 +77,28 @@ impl<'f> Subject<'f> {
         ours.filter_map(|key| Some((key.to_owned(), self.annotation(key)?.to_owned()))).collect()
     }
 
-    /// What a kustomization does to its head, besides patches.
-    pub(super) fn pass(&mut self, layer: &'f Kustomization) {
+    /// What a kustomization does to its head, besides patches; what renders it may say so in its place.
+    pub(super) fn pass(&mut self, layer: Option<&'f Kustomization>, over: Option<&'f Over>) {
         let (mut namespace, name) = self.ids.last().cloned().unwrap_or_default();
-        if let Some(own) = &layer.namespace {
-            namespace = (&**own).into();
+        let of_layer = layer.and_then(|layer| layer.namespace.as_deref());
+        if let Some(own) = over.and_then(|over| over.namespace.as_deref()).or(of_layer) {
+            namespace = own.into();
             self.ids.push((namespace.clone(), name.clone()));
         }
-        if !layer.prefix.is_empty() || !layer.suffix.is_empty() {
-            self.ids.push((namespace, format!("{}{name}{}", layer.prefix, layer.suffix).into()));
+        let prefix = over.and_then(|over| over.prefix.as_deref()).or(layer.map(|layer| &*layer.prefix));
+        let suffix = over.and_then(|over| over.suffix.as_deref()).or(layer.map(|layer| &*layer.suffix));
+        let (prefix, suffix) = (prefix.unwrap_or_default(), suffix.unwrap_or_default());
+        if !prefix.is_empty() || !suffix.is_empty() {
+            self.ids.push((namespace, format!("{prefix}{name}{suffix}").into()));
         }
-        layer.labels.iter().for_each(|pairs| set(&mut self.labels, pairs));
-        set(&mut self.annotations, &layer.annotations);
+        if let Some(layer) = layer {
+            layer.labels.iter().for_each(|pairs| set(&mut self.labels, pairs));
+            set(&mut self.annotations, &layer.annotations);
+        }
+        if let Some(over) = over {
+            set(&mut self.labels, &over.labels);
+            set(&mut self.annotations, &over.annotations);
+        }
     }
 
     /// What a partial object does to its head. Where Kustomize copies it first, `null` is a text.

@@ -1,0 +1,156 @@
+//! The way of an object through kustomizations: what acts on it, in Kustomize's order.
+
+use std::sync::Arc;
+
+use super::{
+    super::meta::Meta,
+    Files,
+    chains::Chain,
+    kustomization::{Entry, Kustomization},
+    outer::Outer,
+    patch::{Doubt, Part, Patch, TOO_MUCH, UNKNOWN_TARGET},
+    render::Kustomizations,
+    replacement::{REPLACED, Replacement, of_kustomization},
+    subject::Subject,
+    transformer::Field,
+};
+
+/// A step of an object's way.
+pub(super) enum Step<'a, 'f> {
+    /// A part of a patch that is for the object, or may be.
+    Part { path: &'f Arc<str>, line: usize, part: Part<'f>, is_sure: bool },
+    /// The `images` of a kustomization, each with its file; its own file, unless Flux or a transformer makes it.
+    Images {
+        at: Option<&'f Arc<str>>,
+        entries: &'a [(&'f Arc<str>, &'f Entry)],
+        /// The fields that they set besides.
+        fields: &'f [Field],
+        is_transformer: bool,
+    },
+    /// A replacement, and the object as it is then.
+    Replacement { path: &'f Arc<str>, replacement: &'f Replacement, subject: &'a Subject<'f> },
+    /// Something that cannot be read may do anything to it.
+    Unread(Doubt<'f>),
+}
+
+/// A kustomization on a way, or one of its transformers, and what renders it.
+#[derive(Default)]
+pub(super) struct Layer<'f> {
+    pub(super) own: Option<(&'f Arc<str>, &'f Kustomization)>,
+    outer: Option<(&'f Arc<str>, &'f Outer)>,
+    is_transformer: bool,
+    unread: Option<Doubt<'f>>,
+}
+
+impl<'f> Kustomizations<'f> {
+    /// The layers of a way, with their transformers.
+    pub(super) fn layers_of(&self, chain: &Chain) -> Vec<Layer<'f>> {
+        let outer = chain.outer.map(|outer| self.outers.get(outer));
+        let is_here = |folder: &str| self.by_folder.contains_key(folder);
+        let lost = outer.and_then(|(path, outer)| outer.doubt(path, is_here));
+        let mut found = Vec::new();
+        let last =
+            chain.layers.last().filter(|last| outer.is_some_and(|(_, outer)| outer.is_of(self.all[**last].path)));
+        for layer in &*chain.layers {
+            let one = &self.all[*layer];
+            let (outer, unread) =
+                if last.is_some_and(|last| std::ptr::eq(last, layer)) { (outer, lost.clone()) } else { (None, None) };
+            found.push(Layer { own: Some((one.path, one.facts)), outer, is_transformer: false, unread });
+            found.extend(one.transformers.iter().map(|known| match known {
+                Ok(own) => Layer { own: Some(*own), is_transformer: true, ..Layer::default() },
+                Err(doubt) => Layer { unread: Some(doubt.clone()), ..Layer::default() },
+            }));
+        }
+        if last.is_none() && outer.is_some() {
+            found.push(Layer { outer, unread: lost, ..Layer::default() });
+        }
+        found
+    }
+
+    /// Namespace and name of an object after a chain.
+    pub(super) fn renamed(&self, chain: &Chain, namespace: &str, name: &str) -> (Arc<str>, Arc<str>) {
+        let none = Meta::default();
+        let layers = self.layers_of(chain);
+        let mut subject = Subject::new("", "", &none, namespace, name);
+        layers.iter().for_each(|layer| layer.rename(&mut subject));
+        subject.id()
+    }
+
+    /// Takes an object the way of a chain, and calls for each patch that may be for it, and each kustomization's images.
+    /// Says why its annotations are not known afterwards.
+    pub(super) fn walk(
+        &self,
+        files: &'f Files,
+        subject: &mut Subject<'f>,
+        chain: &Chain,
+        mut call: impl FnMut(Step<'_, 'f>),
+    ) -> Option<Doubt<'f>> {
+        let mut doubt = None;
+        for layer in self.layers_of(chain) {
+            layer.walk(files, subject, &mut doubt, &mut call);
+        }
+        doubt
+    }
+}
+
+impl<'f> Layer<'f> {
+    fn rename(&self, subject: &mut Subject<'f>) {
+        subject.pass(self.own.map(|(_, facts)| facts), self.outer.map(|(_, outer)| &outer.over));
+    }
+
+    fn walk(
+        &self,
+        files: &'f Files,
+        subject: &mut Subject<'f>,
+        doubt: &mut Option<Doubt<'f>>,
+        call: &mut impl FnMut(Step<'_, 'f>),
+    ) {
+        let (own, outer, is_transformer) = (self.own, self.outer, self.is_transformer);
+        let of_own = own.and_then(|(path, facts)| facts.unread.map(|(line, reason)| Doubt { path, line, reason }));
+        for unread in self.unread.iter().cloned().chain(of_own) {
+            doubt.get_or_insert_with(|| unread.clone());
+            call(Step::Unread(unread));
+        }
+        let inner = own.into_iter().flat_map(|(path, facts)| facts.patches.iter().map(move |patch| (path, patch)));
+        let more = outer.into_iter().flat_map(|(at, outer)| outer.set.patches.iter().map(move |patch| (at, patch)));
+        let patches: Vec<(&'f Arc<str>, &'f Patch)> = inner.chain(more).collect();
+        for is_late in [false, true] {
+            if is_late {
+                self.rename(subject);
+            }
+            for (at, patch) in patches.iter().filter(|(_, patch)| patch.is_late == is_late) {
+                if let Some(unread) = patch.unread(files, at).filter(|_| patch.may_select(subject)) {
+                    doubt.get_or_insert_with(|| unread.clone());
+                    call(Step::Unread(unread));
+                }
+                for (path, line, part) in patch.parts(files, at) {
+                    let is_sure = match patch.is_for(&part, subject) {
+                        Some(false) => continue,
+                        Some(true) => true,
+                        None => false,
+                    };
+                    let reason = match is_sure {
+                        true if part.change(subject, patch.is_copied()) => None,
+                        true => Some(TOO_MUCH),
+                        false => Some(UNKNOWN_TARGET).filter(|_| part.has_ours() || part.is_deleting()),
+                    };
+                    *doubt = doubt.take().or(reason.map(|reason| Doubt { path, line, reason }));
+                    call(Step::Part { path, line, part, is_sure });
+                }
+            }
+        }
+        let entries: Vec<(&'f Arc<str>, &'f Entry)> = match outer {
+            Some((path, outer)) => outer.set.over(path, own),
+            None => own.into_iter().flat_map(|(at, facts)| facts.images.iter().map(move |entry| (at, entry))).collect(),
+        };
+        let at = own.map(|(path, _)| path).filter(|_| !is_transformer);
+        let fields = own.map_or(&[][..], |(_, facts)| &facts.fields);
+        call(Step::Images { at, entries: &entries, fields, is_transformer });
+        for (path, replacement) in own.into_iter().flat_map(|(path, facts)| of_kustomization(files, path, facts)) {
+            if replacement.sets_head(subject) {
+                *doubt = doubt.take().or(Some(Doubt { path, line: replacement.line, reason: REPLACED }));
+            }
+            call(Step::Replacement { path, replacement, subject });
+        }
+    }
+}
