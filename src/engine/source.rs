@@ -28,7 +28,7 @@ pub(super) struct Known {
     pub(super) snapshot: Option<Arc<Snapshot>>,
     /// How many tags there are.
     pub(super) size: Size,
-    /// What its tags take, where there was no room to keep them.
+    /// What its tags took when there was last no room to keep them until the next look.
     pub(super) left_out: Option<usize>,
     /// What the snapshot answered since the last look: many workloads ask the same after an update.
     pub(super) answered: HashMap<Question, Option<Arc<Answered>>>,

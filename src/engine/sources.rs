@@ -42,6 +42,8 @@ pub(super) struct Sources {
     pub(super) most: usize,
     /// The one with the most tags that is looked at: there is one such look at a time.
     in_use: Option<Arc<Source>>,
+    /// Those that had no room, which their users are to be told.
+    pub(super) dropped: Vec<Arc<Source>>,
     by_repository: HashMap<Repository, Vec<Arc<Source>>>,
     bursts: Bursts,
     /// Looks that were asked for too often, and are made later.
@@ -321,7 +323,9 @@ impl Sources {
                 let bytes = snapshot.tags().map_or(0, Tags::bytes);
                 self.kept = self.kept + bytes - known.bytes();
                 known.size = Size::of(snapshot.tags().map_or(0, Tags::weight));
-                (known.snapshot, known.left_out) = (Some(snapshot), None);
+                // What was kept from look to look is no longer left out.
+                known.left_out = known.left_out.filter(|_| known.bytes() == 0);
+                known.snapshot = Some(snapshot);
                 known.answered = HashMap::new();
                 known.failure = None;
                 let unanswered = answers.iter().find_map(|(_, answer)| answer.as_ref().err().cloned());
@@ -358,8 +362,10 @@ impl Sources {
             let Some(known) = self.known.get_mut(&largest) else { break };
             let bytes = known.bytes();
             self.kept -= bytes;
-            known.left_out = Some(bytes);
             known.snapshot = known.snapshot.take().map(|snapshot| Arc::new(snapshot.without_tags()));
+            if known.left_out.replace(bytes).is_none() {
+                self.dropped.push(largest);
+            }
         }
     }
 }
@@ -371,6 +377,7 @@ impl Default for Sources {
             kept: 0,
             most: room::TOTAL,
             in_use: None,
+            dropped: Vec::new(),
             by_repository: HashMap::new(),
             bursts: Bursts::default(),
             outages: Outages::default(),

@@ -255,6 +255,7 @@ impl State {
             self.sources.has_more(&source, &mut self.effects);
             return Ok(());
         }
+        let was_left_out = self.sources.left_out(&source).is_some();
         let Some(heard) = self.sources.looked(&source, looked.result) else { return Ok(()) };
         self.seen(&source, heard.outcome.is_ok(), now);
         let back = self.sources.outages.looked(&source, heard.outcome.as_ref(), now);
@@ -280,6 +281,13 @@ impl State {
         }
         // Not before what has been brought was compared with what is asked and what was hinted at.
         self.sources.make_room();
+        let mut turned = std::mem::take(&mut self.sources.dropped);
+        if was_left_out && self.sources.left_out(&source).is_none() {
+            turned.push(source);
+        }
+        for id in turned.iter().flat_map(|source| self.sources.users(source)) {
+            self.effects.push(Effect::Assess(id.clone()));
+        }
         heard.outcome
     }
 

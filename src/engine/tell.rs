@@ -189,7 +189,8 @@ fn worth_saying(assessment: &Assessment) -> Said {
     let mut said = Said::default();
     for row in &assessment.reports {
         // What blocks nothing and still is no update's own business, such as a `poll` that is not what was asked for.
-        for note in row.reasons.iter().filter(|reason| is_note(row.decision, reason.code)) {
+        let notes = row.reasons.iter().enumerate().filter(|(at, reason)| is_note(row.decision, *at, reason.code));
+        for (_, note) in notes {
             said.add("PolicyProblem", Tone::Note, format!("{} ({})", note.message, note.code));
         }
         // What stands in the way of others, beside what is said of its own update.
@@ -238,9 +239,11 @@ impl Said {
     }
 }
 
-fn is_note(decision: Verdict, code: Code) -> bool {
+fn is_note(decision: Verdict, at: usize, code: Code) -> bool {
     match code {
-        Code::PollInvalid | Code::GuardInterval | Code::KeelReported => true,
+        Code::PollInvalid | Code::GuardInterval | Code::KeelReported | Code::SecretsLeftOut => true,
+        // Else it is what stands in the way.
+        Code::OverLimit => at > 0 || !matches!(decision, Verdict::Problem | Verdict::Blocked),
         // Else it is the problem itself.
         Code::NotBuilt => decision != Verdict::Problem,
         _ => false,

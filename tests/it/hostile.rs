@@ -15,12 +15,11 @@ use crate::support::{
     eventually, free_port,
     front::{Front, Way},
     objects::{deployment, event_says, events, policy, runs, workload},
-    operator::{Operator, Setup},
+    operator::{Operator, RESIDENT, Setup},
     registry::{Image, OCI_MANIFEST, Registry},
+    victim::Victim,
 };
 
-/// What a debug build may take, in MB: far below what any of the inputs could blow it up to.
-const RESIDENT: u64 = 200;
 const SECRET: &str = "the-hooks-own-secret";
 
 /// Annotations that no one means well with, by workload.
@@ -281,11 +280,8 @@ async fn ten_thousand_forged_webhooks_are_refused_and_a_true_one_gets_through() 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_hosts_than_files_hold_up_neither_probes_nor_others() {
     const HOSTS: usize = 300;
-    let (plane, registry) = (shared().await, Registry::start().await);
-    let namespace = plane.namespace("many-hosts").await;
-    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
-    registry.push("web", "1.0.0", &Image::unique()).await;
-    namespace.create(&deployment("web", &image("1.0.0"), policy("patch")).to_string()).await;
+    let plane = shared().await;
+    let (namespace, victim) = (plane.namespace("many-hosts").await, Victim::new("many-hosts").await);
     // One server with many addresses, which keeps connections open for as long as it is let.
     let asked = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
     let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
@@ -300,7 +296,7 @@ async fn more_hosts_than_files_hold_up_neither_probes_nor_others() {
         let image = format!("127.1.{}.{}:{port}/web:1.0.0", n / 100, n % 100 + 1);
         namespace.create(&deployment(&format!("n{n}"), &image, policy("patch")).to_string()).await;
     }
-    let mut setup = Setup::in_namespace(&namespace, "5s");
+    let mut setup = victim.beside(Setup::in_namespace(&namespace, "5s"));
     setup.through = ["sh", "-c", "ulimit -n 256; exec \"$@\"", "-"].map(str::to_owned).into();
     let mut operator = Operator::start(plane, &setup).await;
     eventually("all are looked at twice", async || {
@@ -315,8 +311,7 @@ async fn more_hosts_than_files_hold_up_neither_probes_nor_others() {
     };
     // Half of the files for registries, and some for the API server, probes and the like.
     assert!(sockets() < 128 + 40, "{} sockets", sockets());
-    registry.push("web", "1.0.1", &Image::unique()).await;
-    runs(&namespace, "web", &[&image("1.0.1")]).await;
+    victim.is_served("1.0.1").await;
     assert_eq!(reqwest::get(format!("{}/livez", operator.private)).await.unwrap().status(), 200);
     assert!(operator.process.exited().is_none());
     let log = operator.process.output();

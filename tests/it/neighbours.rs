@@ -7,7 +7,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 use reqwest::Client;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
     control_plane::{Namespace, shared},
@@ -15,47 +15,31 @@ use crate::support::{
     front::{Front, Way},
     objects::{deployment, event_says, policy, runs, workload},
     operator::{Operator, Setup},
-    registry::{Image, Options, Registry},
+    registry::{Image, Registry},
+    victim::{SECRET, Victim, hooked, tell},
 };
 
-const SECRET: &str = "the-hooks-own-secret";
+mod credentials;
+mod git;
+mod patches;
+mod ports;
+mod registries;
 
 /// A tenant, a neighbour whose registry tells of pushes, and an operator for both.
 struct Street {
     tenant: Namespace<'static>,
-    neighbour: Namespace<'static>,
-    registry: Registry,
-    hooks_port: u16,
+    neighbour: Victim,
 }
 
 impl Street {
     async fn new(name: &str) -> Self {
-        let plane = shared().await;
-        let (tenant, neighbour) =
-            (plane.namespace(&format!("{name}-tenant")).await, plane.namespace(&format!("{name}-neighbour")).await);
-        let hooks_port = free_port();
-        let notify = Some((format!("http://127.0.0.1:{hooks_port}/hooks/distribution"), format!("Bearer {SECRET}")));
-        let registry = Registry::start_with(Options { notify, ..Options::default() }).await;
-        registry.push("web", "1.0.0", &Image::unique()).await;
-        let annotations = json!({"supercargo.dev/policy": "patch", "supercargo.dev/poll": "never"});
-        let image = format!("{}/web:1.0.0", registry.host);
-        neighbour.create(&deployment("web", &image, annotations).to_string()).await;
-        Self { tenant, neighbour, registry, hooks_port }
+        let tenant = shared().await.namespace(&format!("{name}-tenant")).await;
+        Self { tenant, neighbour: Victim::new(name).await }
     }
 
     async fn operator(&self, interval: &str, more: &[&str]) -> Operator {
-        let setup = Setup {
-            hook_secret: Some(SECRET.to_owned()),
-            hooks_port: Some(self.hooks_port),
-            ..Setup::in_namespace(&self.tenant, interval).with(&["-n", &self.neighbour.name]).with(more)
-        };
+        let setup = self.neighbour.beside(Setup::in_namespace(&self.tenant, interval).with(more));
         Operator::start(self.tenant.plane, &setup).await
-    }
-
-    /// Pushes a version of the neighbour's image and waits until it runs.
-    async fn neighbour_is_served(&self, tag: &str) {
-        self.registry.push("web", tag, &Image::unique()).await;
-        runs(&self.neighbour, "web", &[&format!("{}/web:{tag}", self.registry.host)]).await;
     }
 
     /// Deployments of a hundred containers each, whose images are these.
@@ -95,7 +79,7 @@ async fn a_thousand_containers_on_slow_hosts_leave_places_for_others() {
     street.fill(&images).await;
     let operator = street.operator("1h", &[]).await;
     for tag in ["1.0.1", "1.0.2", "1.0.3"] {
-        street.neighbour_is_served(tag).await;
+        street.neighbour.is_served(tag).await;
     }
     let waiting = operator.metric("supercargo_look_wait_seconds", "").await;
     assert!(waiting > 0.0, "the tenant's own looks wait for one another");
@@ -114,14 +98,14 @@ async fn five_thousand_containers_on_hosts_that_refuse_leave_the_engine_free() {
     })
     .await;
     for tag in ["1.0.1", "1.0.2", "1.0.3"] {
-        street.neighbour_is_served(tag).await;
+        street.neighbour.is_served(tag).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn edits_of_annotations_bring_a_few_looks_and_no_more() {
     let street = Street::new("flipping").await;
-    let front = Front::start(&street.registry).await;
+    let front = Front::start(&street.neighbour.registry).await;
     let image = format!("{}/web:1.0.0", front.host);
     street.tenant.create(&deployment("flip", &image, policy("patch")).to_string()).await;
     let operator = street.operator("1h", &[]).await;
@@ -131,7 +115,7 @@ async fn edits_of_annotations_bring_a_few_looks_and_no_more() {
         street.tenant.merge("deployments", "flip", annotations).await;
     }
     // A look of the neighbour comes after them in every line.
-    street.neighbour_is_served("1.0.1").await;
+    street.neighbour.is_served("1.0.1").await;
     let lists = front.came().iter().filter(|came| came.line.contains("tags/list")).count();
     assert!((1..=8).contains(&lists), "{lists} listings for {flips} edits; {}", operator.process.output());
 }
@@ -139,14 +123,13 @@ async fn edits_of_annotations_bring_a_few_looks_and_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_webhooks_for_one_tag_bring_one_look() {
     let street = Street::new("hooks").await;
-    let front = Front::start(&street.registry).await;
-    street.registry.push("other", "1.0.0", &Image::unique()).await;
+    let front = Front::start(&street.neighbour.registry).await;
+    street.neighbour.registry.push("other", "1.0.0", &Image::unique()).await;
     let image = format!("{}/other:1.0.0", front.host);
-    let annotations = json!({"supercargo.dev/policy": "patch", "supercargo.dev/poll": "never"});
-    street.tenant.create(&deployment("other", &image, annotations).to_string()).await;
+    street.tenant.create(&deployment("other", &image, hooked()).to_string()).await;
     let operator = street.operator("1h", &[]).await;
     eventually("the first look", async || (!front.came().is_empty()).then_some(())).await;
-    street.registry.push("other", "1.0.1", &Image::unique()).await;
+    street.neighbour.registry.push("other", "1.0.1", &Image::unique()).await;
     let before = front.came().len();
     let event =
         json!({"action": "push", "request": {"host": front.host}, "target": {"repository": "other", "tag": "1.0.1"}});
@@ -156,7 +139,7 @@ async fn thousands_of_webhooks_for_one_tag_bring_one_look() {
     let codes: Vec<u16> = posts.buffer_unordered(16).map(|answer| answer.unwrap().status().as_u16()).collect().await;
     assert!(codes.iter().all(|code| *code == 202), "{codes:?}");
     runs(&street.tenant, "other", &[&format!("{}/other:1.0.1", front.host)]).await;
-    street.neighbour_is_served("1.0.1").await;
+    street.neighbour.is_served("1.0.1").await;
     let looks = front.came().len() - before;
     assert!(looks <= 4, "{looks} requests for 2,000 webhooks of one tag");
 }
@@ -166,7 +149,7 @@ async fn thousands_of_webhooks_for_one_tag_bring_one_look() {
 async fn a_hundred_patterns_over_a_long_list_are_ended_and_told_and_hold_up_neither_others_nor_a_stop() {
     let street = Street::new("costly").await;
     let lists = AtomicUsize::new(0);
-    let front = Front::start_with(&street.registry, move |path| {
+    let front = Front::start_with(&street.neighbour.registry, move |path| {
         if !path.starts_with("/v2/long/tags/list") {
             return Way::Pass;
         }
@@ -189,7 +172,7 @@ async fn a_hundred_patterns_over_a_long_list_are_ended_and_told_and_hold_up_neit
     street.tenant.create(&object.to_string()).await;
     eventually("the long list is read", async || (front.count("long") > 0).then_some(())).await;
     for tag in ["1.0.1", "1.0.2", "1.0.3"] {
-        street.neighbour_is_served(tag).await;
+        street.neighbour.is_served(tag).await;
     }
     event_says(&street.tenant, "costly", "too-costly").await;
 
@@ -204,23 +187,19 @@ async fn a_hundred_patterns_over_a_long_list_are_ended_and_told_and_hold_up_neit
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_comes_before_its_tag_is_not_lost() {
     let street = Street::new("early").await;
-    let image = |tag: &str| format!("{}/web:{tag}", street.registry.host);
+    let image = |tag: &str| format!("{}/web:{tag}", street.neighbour.registry.host);
     let operator = street.operator("1h", &[]).await;
-    let event: Value = json!({"action": "push", "request": {"host": street.registry.host}, "target": {"repository": "web", "tag": "1.0.7"}});
-    let http = Client::builder().no_proxy().build().unwrap();
-    let url = format!("{}/hooks/distribution", operator.hooks);
-    let answer = http.post(&url).bearer_auth(SECRET).body(json!({"events": [event]}).to_string()).send().await.unwrap();
-    assert_eq!(answer.status(), 202);
+    tell(&operator, &street.neighbour.registry.host, "web", "1.0.7").await;
     eventually("the tag is asked for in vain", async || {
         (operator.metric("supercargo_registry_requests_total", "404").await >= 2.0).then_some(())
     })
     .await;
-    street.registry.push("web", "1.0.7", &Image::unique()).await;
-    runs(&street.neighbour, "web", &[&image("1.0.7")]).await;
+    street.neighbour.registry.push("web", "1.0.7", &Image::unique()).await;
+    runs(&street.neighbour.namespace, "web", &[&image("1.0.7")]).await;
 
     // One after the other, and many at once: `crane` is as quick as a registry is early.
     for n in 10..30 {
-        street.neighbour_is_served(&format!("1.0.{n}")).await;
+        street.neighbour.is_served(&format!("1.0.{n}")).await;
     }
     let objects: Vec<String> = (0..20)
         .map(|n| {
@@ -229,7 +208,7 @@ async fn a_webhook_that_comes_before_its_tag_is_not_lost() {
         })
         .collect();
     for n in 0..20 {
-        street.registry.push("web", &format!("moved-{n}"), &Image::unique()).await;
+        street.neighbour.registry.push("web", &format!("moved-{n}"), &Image::unique()).await;
     }
     for object in &objects {
         street.tenant.create(object).await;
@@ -243,7 +222,7 @@ async fn a_webhook_that_comes_before_its_tag_is_not_lost() {
     }
     let pushed: Vec<String> = stream::iter(0..20)
         .map(|n| {
-            let registry = &street.registry;
+            let registry = &street.neighbour.registry;
             async move { registry.push("web", &format!("moved-{n}"), &Image::unique()).await.to_string() }
         })
         .buffered(20)
@@ -262,8 +241,7 @@ async fn a_tag_that_comes_late_is_found_and_one_that_never_comes_is_given_up() {
     let silent = Registry::start().await;
     for name in ["late", "never"] {
         silent.push(name, "1.0.0", &Image::unique()).await;
-        let annotations = json!({"supercargo.dev/policy": "patch", "supercargo.dev/poll": "never"});
-        let object = deployment(name, &format!("{}/{name}:1.0.0", silent.host), annotations);
+        let object = deployment(name, &format!("{}/{name}:1.0.0", silent.host), hooked());
         street.tenant.create(&object.to_string()).await;
     }
     let operator = street.operator("1h", &[]).await;

@@ -11,6 +11,7 @@ use crate::support::{
     operator::{Operator, Setup},
     registry::{Access, Image, Options, PASSWORD, Registry, USER, docker_config},
     token_server::{Rules, TokenServer},
+    victim::Victim,
 };
 
 async fn secret(namespace: &Namespace<'_>, host: &str, user: &str, password: &str) {
@@ -125,19 +126,22 @@ async fn a_namespace_that_names_thousands_of_secrets_holds_up_no_other() {
     for n in 0..60 {
         greedy.create(&with(&format!("more-{n}"), (0..20).map(|s| format!("more-{n}-{s}")).collect())).await;
     }
-    let setup = Setup::in_namespace(&greedy, "1s").with(&["-n", &victim.name]);
+    let hooked = Victim::new("ps-hooked").await;
+    let setup = hooked.beside(Setup::in_namespace(&greedy, "1s").with(&["-n", &victim.name]));
     let operator = Operator::start(plane, &setup).await;
     let reads = || {
         let audited = plane.audit(&operator.user).into_iter().map(|audited| audited.uri);
         audited.filter(|uri| uri.contains("/secrets/") && uri.contains(&greedy.name)).collect::<Vec<_>>()
     };
     eventually("the line is long", async || (reads().len() >= 15).then_some(())).await;
+    hooked.is_served("1.0.1").await;
 
     registry.push("web", "1.0.1", &Image::unique()).await;
     secret(&victim, &registry.host, USER, PASSWORD).await;
     victim.create(&with("web", vec!["pull".to_owned()])).await;
     runs(&victim, "web", &[&image("1.0.1")]).await;
     let reads = reads();
+    event_says(&greedy, "endless", "secrets-left-out").await;
     let endless = reads.iter().filter(|uri| uri.contains("/endless-")).collect::<BTreeSet<_>>();
     assert!(endless.len() <= 20, "{} names of one workload were read", endless.len());
     assert!(reads.len() < 1200, "the other one waited for all of them");

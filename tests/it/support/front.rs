@@ -28,6 +28,8 @@ pub(crate) enum Way {
     Hang,
     /// This status and body.
     Say(u16, Vec<u8>),
+    /// Not before so many seconds.
+    Later(u32),
 }
 
 /// A request as it came.
@@ -78,6 +80,10 @@ impl Front {
                         pass(&http, request, url).await
                     }
                     Way::Hang => std::future::pending().await,
+                    Way::Later(seconds) => {
+                        let later = Response::builder().status(StatusCode::TOO_MANY_REQUESTS);
+                        later.header("retry-after", seconds).body(Body::empty()).unwrap()
+                    }
                     Way::Say(status, body) => Response::builder().status(status).body(Body::from(body)).unwrap(),
                 }
             }

@@ -23,6 +23,7 @@ pub(crate) mod registry;
 pub(crate) mod tls;
 pub(crate) mod token_server;
 pub(crate) mod trees;
+pub(crate) mod victim;
 
 /// The cache folder of the real servers (`tests/stack/build`): `$SUPERCARGO_STACK`, else under the user's cache.
 #[expect(clippy::disallowed_methods, reason = "the tests' own environment, not the program's")]

@@ -10,6 +10,9 @@ use super::{
     process::Process,
 };
 
+/// What a debug build may take, in MB: far below what any of the inputs could blow it up to.
+pub(crate) const RESIDENT: u64 = 200;
+
 /// A running operator. Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Operator {

@@ -1,0 +1,35 @@
+//! Strangers at the ports.
+
+use tokio::net::TcpStream;
+
+use super::Street;
+
+/// Keeps three hundred connections that say nothing.
+async fn idle(url: String) {
+    let address = url.trim_start_matches("http://").to_owned();
+    let mut kept = Vec::new();
+    loop {
+        if let Ok(stream) = TcpStream::connect(&address).await {
+            kept.push(stream);
+        }
+        if kept.len() > 300 {
+            kept.remove(0);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_say_nothing_at_both_ports_keep_neither_hooks_nor_probes_waiting() {
+    let street = Street::new("idle").await;
+    let operator = street.operator("1h", &[]).await;
+    let strangers = [operator.private.clone(), operator.hooks.clone()].map(|url| tokio::spawn(idle(url)));
+    for tag in ["1.0.1", "1.0.2", "1.0.3"] {
+        street.neighbour.is_served(tag).await;
+        assert_eq!(reqwest::get(format!("{}/livez", operator.private)).await.unwrap().status(), 200);
+    }
+    for stranger in strangers {
+        assert!(!stranger.is_finished());
+        stranger.abort();
+    }
+}

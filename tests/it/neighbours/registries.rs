@@ -1,0 +1,113 @@
+//! What registries answer, and what is asked of them.
+
+use serde_json::json;
+
+use super::Street;
+use crate::support::{
+    eventually,
+    front::{Front, Way},
+    objects::{deployment, event_says, policy, runs, workload},
+    operator::RESIDENT,
+    registry::Image,
+    victim::{hooked, tell},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_asks_to_be_left_alone_for_a_year_holds_up_no_other_of_its_host() {
+    let street = Street::new("year").await;
+    let front = Front::start_with(&street.neighbour.registry, |path| match path.starts_with("/v2/greedy/") {
+        true => Way::Later(365 * 24 * 3600),
+        false => Way::Pass,
+    })
+    .await;
+    let image = |tag: &str| format!("{}/web:{tag}", front.host);
+    let greedy = format!("{}/greedy:1.0.0", front.host);
+    street.tenant.create(&deployment("greedy", &greedy, policy("patch")).to_string()).await;
+    street.neighbour.namespace.create(&deployment("same-host", &image("1.0.0"), hooked()).to_string()).await;
+    let operator = street.operator("1s", &[]).await;
+    eventually("it asks to wait", async || (front.count("greedy") > 0).then_some(())).await;
+    for tag in ["1.0.1", "1.0.2"] {
+        street.neighbour.registry.push("web", tag, &Image::unique()).await;
+        tell(&operator, &front.host, "web", tag).await;
+        runs(&street.neighbour.namespace, "same-host", &[&image(tag)]).await;
+    }
+    assert_eq!(front.count("greedy"), 1, "it is left alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_cron_lines_at_one_repository_are_one_interval_and_hold_up_nobody() {
+    let street = Street::new("cron").await;
+    let image = format!("{}/many:1.0.0", street.neighbour.registry.host);
+    street.neighbour.registry.push("many", "1.0.0", &Image::unique()).await;
+    let operator = street.operator("1h", &[]).await;
+    for n in 0..300 {
+        let mut annotations = policy("patch");
+        annotations["supercargo.dev/poll"] = json!(format!("{} {} * * *", n % 60, n / 60));
+        street.tenant.create(&deployment(&format!("n{n}"), &image, annotations).to_string()).await;
+        if n % 100 == 50 {
+            street.neighbour.is_served(&format!("1.0.{n}")).await;
+        }
+    }
+    event_says(&street.tenant, "n299", "more than 16 different `poll` values ask for").await;
+    street.neighbour.is_served("1.0.300").await;
+    assert_eq!(operator.metric("supercargo_repositories", "").await, 2.0);
+}
+
+/// Counted repetition makes much of a short pattern.
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_patterns_that_compile_to_much_hold_up_nobody_and_take_little() {
+    let street = Street::new("compiled").await;
+    let front = Front::start_with(&street.neighbour.registry, |path| {
+        if !path.starts_with("/v2/many/tags/list") {
+            return Way::Pass;
+        }
+        let tags: Vec<String> = (0..10_000).map(|n| format!("{n}-x")).collect();
+        Way::Say(200, json!({"name": "many", "tags": tags}).to_string().into_bytes())
+    })
+    .await;
+    let image = format!("{}/many:1-x", front.host);
+    let names: Vec<String> = (0..100).map(|n| format!("c{n}")).collect();
+    let containers: Vec<(&str, &str)> = names.iter().map(|name| (&**name, &*image)).collect();
+    let operator = street.operator("1s", &[]).await;
+    for n in 0..5 {
+        let pattern = |name: &str| format!("regex:(?P<order>[0-9]{{1,9}})-x{n}{name}-[a-z]{{1,200}}");
+        let annotations = names.iter().map(|name| (format!("supercargo.dev/policy.{name}"), json!(pattern(name))));
+        let object = workload("Deployment", &format!("n{n}"), annotations.collect(), &containers);
+        street.tenant.create(&object.to_string()).await;
+        eventually("it is asked for", async || (front.count("many") > n).then_some(())).await;
+        street.neighbour.is_served(&format!("1.0.{}", n + 1)).await;
+    }
+    let resident = operator.resident();
+    assert!(resident < RESIDENT, "{resident} MB");
+}
+
+/// Eight lists of 13 MB.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_take_more_than_is_kept_are_told_of_and_leave_others_served() {
+    let street = Street::new("lists").await;
+    let front = Front::start_with(&street.neighbour.registry, |path| {
+        if !path.starts_with("/v2/long-") || !path.contains("/tags/list") {
+            return Way::Pass;
+        }
+        let tail = "x".repeat(116);
+        let tags: Vec<String> = (0..110_000).map(|n| format!("\"1.0.{n}-{tail}\"")).collect();
+        Way::Say(200, format!("{{\"tags\":[{}]}}", tags.join(",")).into_bytes())
+    })
+    .await;
+    for n in 0..8 {
+        let image = format!("{}/long-{n}:1.0.0", front.host);
+        street.tenant.create(&deployment(&format!("long-{n}"), &image, policy("patch")).to_string()).await;
+    }
+    let _operator = street.operator("1h", &[]).await;
+    eventually("a list is asked for", async || (!front.came().is_empty()).then_some(())).await;
+    street.neighbour.is_served("1.0.1").await;
+    let said = eventually("a row says that its tags are not kept", async || {
+        let path = format!("/api/v1/namespaces/{}/events", street.tenant.name);
+        let all = street.tenant.plane.request(http::Method::GET, &path, None).await.unwrap();
+        let said = all["items"].as_array().unwrap().iter().filter_map(|event| event["message"].as_str());
+        said.filter(|said| said.contains("are not kept")).map(str::to_owned).next()
+    })
+    .await;
+    assert!(said.contains("the tags of 127.0.0.1:") && said.ends_with("(over-limit)"), "{said}");
+    street.neighbour.is_served("1.0.2").await;
+}
