@@ -8,6 +8,7 @@ use super::{
     find::{Asked, Finding},
     forges::{Request, RequestState},
     history::brought,
+    limit,
     proposal::{Marks, Memo, mark, namespace},
     request::{Requests, Trouble, branch_of},
     target::{Target, Work},
@@ -121,6 +122,7 @@ pub(super) async fn hear(
     if group.is_some() {
         findings = work.open.limited(target, requests, &branch, &all, findings, &within).await?;
     }
+    findings = limit::fitting(target, &held, &all, findings);
     if let Some(reason) = in_the_way(&branch, tip.as_ref(), &held, &known) {
         for finding in findings.iter_mut().filter(|finding| matches!(finding, Finding::Edits(..))) {
             *finding = Finding::Blocked(reason.clone());

@@ -13,12 +13,15 @@ use std::{
 use super::{
     find::{Asked, Finding},
     forges::ForgeError,
-    proposal::{Marks, Memo, marks, namespace},
+    proposal::{MAX_HELD, Marks, Memo, marks, namespace},
     request::{GROUPS, Requests},
     target::Target,
 };
 use crate::{
-    domain::reason::{Code, Reason},
+    domain::{
+        reason::{Code, Reason},
+        workload::WorkloadId,
+    },
     ports::Outcome,
 };
 
@@ -138,6 +141,31 @@ impl Open {
         }
         counts
     }
+}
+
+/// The findings without the edits for which a request has no room. What is in it already (`held`) comes first.
+pub(super) fn fitting(target: &Target, held: &[Asked], all: &[Asked], mut findings: Vec<Finding>) -> Vec<Finding> {
+    let held: BTreeSet<&WorkloadId> = held.iter().map(|held| &held.update.workload).collect();
+    let mut room = MAX_HELD;
+    for is_held in [true, false] {
+        for (finding, Asked { update, .. }) in findings.iter_mut().zip(all) {
+            if !matches!(finding, Finding::Edits(..)) || held.contains(&update.workload) != is_held {
+                continue;
+            }
+            match room.checked_sub(update.changes.len()) {
+                Some(left) => room = left,
+                None => {
+                    let message = format!(
+                        "a request at {} holds at most {MAX_HELD} changes, and has no room for this: merge or close it, or \
+                         make groups",
+                        target.place()
+                    );
+                    *finding = Finding::Blocked(Reason::new(Code::RequestLimit, message));
+                }
+            }
+        }
+    }
+    findings
 }
 
 /// Why an update waits, if its namespace has as many requests as it may have.

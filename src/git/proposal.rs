@@ -17,8 +17,11 @@ use crate::domain::{update::Change, workload::WorkloadId};
 /// Names of changes, or of namespaces.
 pub(super) type Marks = BTreeSet<String>;
 
+/// Changes that a request holds at most: what is kept of each in the comment has room in the body of any forge, and all of
+/// them can be refused.
+pub(super) const MAX_HELD: usize = 1000;
 /// Refused changes that are remembered at most.
-const MAX_REFUSED: usize = 1000;
+const MAX_REFUSED: usize = MAX_HELD;
 const BEGIN: &str = "<!-- supercargo";
 
 /// What a request holds, and what was refused.
@@ -103,32 +106,47 @@ pub(super) fn body(
     branch: &str,
     memo: &Memo,
 ) -> String {
-    let mut body = format!("Merging this brings these images to {}:\n\n", text::code(branch));
-    body.push_str("| workload | container | from | to | chosen by | changes |\n|---|---|---|---|---|---|\n");
+    const HEAD: &str = "| workload | container | from | to | chosen by | changes |\n|---|---|---|---|---|---|\n";
+    let mut rows = Vec::new();
     for (asked, origins) in asked.iter().zip(origins) {
         let update = &asked.update;
         for (index, change) in update.changes.iter().enumerate() {
             let policy = update.policies.get(index).filter(|policy| !policy.is_empty());
             let chosen = policy.map(|policy| format!("policy {}", text::code(policy))).unwrap_or_default();
             let origin = origins.get(index).map(String::as_str).unwrap_or_default();
-            body.push_str(&format!("{}{chosen} | {origin} |\n", row(&update.workload, change)));
+            rows.push(format!("{}{chosen} | {origin} |\n", row(&update.workload, change)));
         }
     }
-    body.push_str("\nEdited, and nothing else in these files:\n\n");
     let places: BTreeSet<&String> = places.iter().flatten().collect();
-    for place in places {
-        body.push_str(&format!("- {}\n", text::code(place)));
-    }
-    body.push_str(
-        "\nNewer images are added here while it is open. Closing it unmerged refuses these versions; only newer ones are \
-         proposed then.\n\n",
-    );
+    let places = places.into_iter().map(|place| format!("- {}\n", text::code(place))).collect();
+    let begin = format!("Merging this brings these images to {}:\n\n{HEAD}", text::code(branch));
     let comment = memo.comment();
-    let shown = match body.len() + comment.len() > MAX_BODY {
-        false => body,
-        true => cut(&body, MAX_BODY.saturating_sub(comment.len())),
-    };
-    shown + &comment
+    let room = MAX_BODY.saturating_sub(begin.len() + EDITED.len() + END.len() + comment.len());
+    // Places are many where rows are.
+    let rows = fitting(rows, room / 3 * 2);
+    let places = fitting(places, room - rows.len());
+    format!("{begin}{rows}{EDITED}{places}{END}{comment}")
+}
+
+const EDITED: &str = "\nEdited, and nothing else in these files:\n\n";
+const END: &str = "\nNewer images are added here while it is open. Closing it unmerged refuses these versions; only newer \
+                   ones are proposed then.\n\n";
+
+/// As many of the lines as have room, in bytes, and a word about the others.
+fn fitting(lines: Vec<String>, room: usize) -> String {
+    const WORD: usize = "\n… and 1000000 more\n".len();
+    let (mut text, all) = (String::new(), lines.len());
+    if lines.iter().map(String::len).sum::<usize>() <= room {
+        return lines.concat();
+    }
+    for (count, line) in lines.iter().enumerate() {
+        if text.len() + line.len() + WORD > room {
+            text.push_str(&format!("\n… and {} more\n", all - count));
+            break;
+        }
+        text.push_str(line);
+    }
+    text
 }
 
 /// How the row of a change begins.
@@ -148,14 +166,6 @@ pub(super) fn told<'a>(body: &'a str, workload: &WorkloadId, change: &Change) ->
     let rest = body.lines().find_map(|line| line.strip_prefix(&row));
     let cells = rest.and_then(|rest| rest.trim_end().strip_suffix('|')).and_then(|rest| rest.rsplit_once(" | "));
     cells.map(|(_, told)| told.trim()).unwrap_or_default()
-}
-
-/// The lines that fit, and a word about the rest.
-fn cut(body: &str, room: usize) -> String {
-    const CUT: &str = "\n\n… (cut)\n\n";
-    let end = body.floor_char_boundary(room.saturating_sub(CUT.len()));
-    let end = body[..end].rfind('\n').unwrap_or(0);
-    format!("{}{CUT}", &body[..end])
 }
 
 #[cfg(test)]
@@ -207,14 +217,24 @@ mod tests {
         assert_ne!(first, marks(&asked("shop/Deployment/web init:app r.io/web:1 r.io/web:3")));
     }
 
+    /// With as much in the comment as there may be.
     #[test]
-    fn a_body_that_is_too_long_is_cut_before_the_comment() {
-        let lines: String = (0..2000).map(|n| format!("shop/Deployment/w{n} app r.io/web:1 r.io/web:2\n")).collect();
-        let asked = asked(&lines);
-        let memo = Memo::of(&asked, Marks::new());
-        let body = body(&asked, &vec![vec![]; 2000], &[], "main", &memo);
-        assert!(body.len() <= MAX_BODY && body.contains("(cut)"), "{}", body.len());
+    fn a_body_that_is_too_long_says_how_many_lines_are_left_out_and_is_read_back() {
+        let name = |n: usize| format!("{n}{}", "x".repeat(100));
+        let line = |n| format!("team-{n}/Deployment/{} app r.io/web:1 r.io/web:2\n", name(n));
+        let asked = asked(&(0..MAX_HELD).map(line).collect::<String>());
+        let refused: Marks = (0..MAX_REFUSED).map(|n| format!("{n:012x}")).collect();
+        let memo = Memo::of(&asked, refused);
+        assert_eq!((memo.holds.len(), memo.namespaces.len()), (MAX_HELD, MAX_HELD));
+        let places: Vec<Vec<String>> = (0..MAX_HELD).map(|n| vec![format!("apps/{}.yaml:3", name(n))]).collect();
+        let body = body(&asked, &vec![vec![]; MAX_HELD], &places, "main", &memo);
+        assert!(body.len() <= MAX_BODY, "{}", body.len());
         assert_eq!(Memo::read(&body), memo);
+        let count = |begin: &str| body.lines().filter(|line| line.starts_with(begin)).count();
+        let left: Vec<usize> =
+            body.lines().filter_map(|line| line.strip_prefix("… and ")?.split(' ').next()?.parse().ok()).collect();
+        assert_eq!([count("| `team-") + left[0], count("- `apps/") + left[1]], [MAX_HELD; 2], "{body}");
+        assert!(count("| `team-") > 10 && count("- `apps/") > 10 && body.contains(END), "{body}");
     }
 
     #[rstest::rstest]

@@ -7,7 +7,11 @@ use std::sync::{
 
 use serde_json::json;
 use supercargo::{
-    domain::{target::Write, update::Update, workload::WorkloadId},
+    domain::{
+        target::Write,
+        update::{Change, Update},
+        workload::WorkloadId,
+    },
     git::{RequestSettings, Target},
     ports::{Outcome, Sink as _},
 };
@@ -27,6 +31,7 @@ use crate::support::{
     objects::deployment,
     operator::Operator,
     registry::Registry,
+    victim::Victim,
 };
 
 /// A repository with `a` to `e` of the namespace `shop` and `mine` of `team`, and a bot.
@@ -162,6 +167,51 @@ async fn what_waits_costs_one_list_however_much_it_is_and_however_often_it_is_tr
     assert_eq!(codes(&target, [all[2], all[3]]).await, ["request-open", "request-limit"]);
 }
 
+/// Workloads of a hundred containers each: what names their changes would have no room in the body of a request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_holds_a_thousand_changes_and_the_next_waits_until_it_is_merged() {
+    let file = |n: usize| {
+        let head = format!("apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: w{n}, namespace: shop}}\nspec:\n");
+        let line = |c: usize| format!("      - {{name: c{c}, image: 'r.example/w{n}:1.0.0'}}\n");
+        let containers: String = (0..100).map(line).collect();
+        (format!("w{n}.yaml"), format!("{head}  template:\n    spec:\n      containers:\n{containers}"))
+    };
+    let wish = |n: usize| {
+        let update = Update { write: Write::Request("prod".into()), ..update(&format!("w{n}"), "1.0.0", "1.1.0") };
+        let change = |c: usize| Change { container: format!("c{c}").into(), ..update.changes[0].clone() };
+        let (changes, policies) = ((0..100).map(change).collect(), vec!["minor".into(); 100]);
+        approved(Update { changes, policies, ..update })
+    };
+    let (gitea, folder) = (gitea::shared().await, tempfile::tempdir().unwrap());
+    let files: Vec<(String, String)> = (0..12).map(file).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (&**path, text.as_bytes())).collect();
+    let repo = gitea.repository("pr-changes", &files).await;
+    let bot = gitea.bot_with(BOT_SCOPES).await;
+    repo.invite(&bot).await;
+    let target = proposer(&repo, &bot, &bot.token, folder.path(), RequestSettings::default());
+    let outcomes = target.apply((1..11).map(wish).collect()).await;
+    assert!(outcomes.iter().all(|outcome| code(outcome) == "request-open"), "{outcomes:?}");
+    // Who comes later has no room, whatever its name, also where what is in the request is not asked for.
+    for asked in [vec![0, 11], (0..12).collect()] {
+        let outcomes = target.apply(asked.iter().copied().map(wish).collect()).await;
+        for (n, outcome) in asked.into_iter().zip(outcomes) {
+            match (n, outcome) {
+                (0 | 11, Outcome::Blocked(reason)) => {
+                    let says = "a request at the branch main of the Git target prod holds at most 1000 changes";
+                    assert!(reason.code.as_str() == "request-limit" && reason.message.contains(says), "{reason:?}");
+                }
+                (_, outcome) => assert_eq!(code(&outcome), "request-open", "{n}: {outcome:?}"),
+            }
+        }
+    }
+    let pull = repo.pulls().await.remove(0);
+    let body = pull["body"].as_str().unwrap();
+    assert!(body.len() <= 60_000 && body.contains(" more\n") && body.contains("holds="), "{}", body.len());
+    repo.merge(pull["number"].as_u64().unwrap(), "squash").await;
+    let outcomes = target.apply(vec![wish(0), wish(11)]).await;
+    assert!(outcomes.iter().all(|outcome| code(outcome) == "request-open"), "{outcomes:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_round_without_a_cluster_ends_well_where_people_are_to_merge_first() {
     let (registry, gitea, folder) = (Registry::start().await, gitea::shared().await, tempfile::tempdir().unwrap());
@@ -232,9 +282,11 @@ async fn nobody_waits_for_the_many_requests_of_another_namespace_of_which_ten_ar
     let namespaces = format!("{}, {}", many.name, few.name);
     let more = format!("  forge: gitea\n  api: http://{}/api/v1\n", front.host);
     let config = config_with(folder.path(), &namespaces, &repo.url(), (&bot.name, &bot.token), &more);
-    let setup = setup_with(&many, folder.path(), &config).with(&["-n", &few.name]);
+    let victim = Victim::new("many-groups").await;
+    let setup = victim.beside(setup_with(&many, folder.path(), &config).with(&["-n", &few.name]));
     let operator = Operator::start(plane, &setup).await;
     eventually("a request is made", async || is_held.load(Ordering::Relaxed).then_some(())).await;
+    victim.is_served("1.0.1").await;
 
     let main = repo.bare("main");
     let begin = main.head();
