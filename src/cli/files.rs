@@ -109,6 +109,9 @@ fn is_template(root: &Path, path: &Path) -> bool {
     within.is_some_and(|folder| folder.components().any(|part| part.as_os_str() == "templates"))
 }
 
+/// What the files of a folder may have together, in bytes, as all of them may be held at once.
+pub(super) const MAX_IN_ALL: usize = 512 << 20;
+
 /// The files under a folder that are wanted by their names, sorted. Dot folders, `node_modules` and symbolic links are not
 /// entered; a link that leads out of the folder is reported.
 pub(super) fn walk(root: &Path, is_wanted: impl Fn(&Path) -> bool) -> anyhow::Result<(Vec<PathBuf>, Vec<Problem>)> {
@@ -159,7 +162,22 @@ pub(super) fn walk(root: &Path, is_wanted: impl Fn(&Path) -> bool) -> anyhow::Re
         }
     }
     files.sort();
+    let sizes = files.iter().filter_map(|path| usize::try_from(fs::metadata(path).ok()?.len()).ok());
+    // A file that is too large is not read.
+    within_all(root, sizes.filter(|size| *size <= MAX_BYTES).sum())?;
     Ok((files, problems))
+}
+
+/// Whether a folder's files may have so many bytes.
+pub(super) fn within_all(root: &Path, size: usize) -> Result<(), ConfigError> {
+    let (size, most) = (size.div_ceil(1 << 20), MAX_IN_ALL >> 20);
+    let why = || {
+        format!(
+            "{}: its files have {size} MiB, more than the {most} that are read: name a folder in it",
+            root.display()
+        )
+    };
+    if size <= most { Ok(()) } else { Err(ConfigError::one(why())) }
 }
 
 /// Whether nothing of that name is entered.

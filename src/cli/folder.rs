@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    files::{self, NewText, Problem},
+    files::{self, MAX_IN_ALL, NewText, Problem},
     output::tell,
     survey,
 };
@@ -74,7 +74,16 @@ pub(super) async fn survey(root: &Path, settings: &Settings, registry: &dyn Regi
         is_partial: !problems.is_empty(),
     };
     let mut reports = Vec::new();
-    for files in git::Folder::read(&scope, texts, |path| paths.beyond(path)) {
+    let size = |text: &Text| text.as_ref().map_or(0, Vec::len);
+    let mut held: usize = texts.values().map(size).sum();
+    let beyond = |path: &str| {
+        let text = paths.beyond(path)?;
+        held += size(&text);
+        (held <= MAX_IN_ALL).then_some(text)
+    };
+    let folders = git::Folder::read(&scope, texts, beyond);
+    files::within_all(root, held)?;
+    for files in folders {
         let rendered = files.workloads();
         let place = |path: &str| paths.shown(path).display().to_string();
         let mut looked = survey::rendered(&rendered, settings.clone(), registry, &clock, place).await;

@@ -19,10 +19,11 @@ use crate::{
         report::{Report, Verdict},
         workload::{KindSpec, Workload, WorkloadId},
     },
-    engine::{self, Assessment, Settings},
+    engine::{self, Assessment, Outside, Settings},
     git::{self, Places},
     manifest::places::Rendered,
     metrics::Metrics,
+    pool::Threads,
     ports::{Clock, ClusterChange, Registry, Secrets},
     registry,
 };
@@ -124,7 +125,9 @@ pub(super) async fn rendered(
         .collect();
     let settings = Settings { operator_serves: Arc::new(|_, _| true), ..settings };
     let source = |id: &WorkloadId| places.get(id).cloned().unwrap_or_default();
-    let surveyed = engine::survey(settings, git::changes(rendered), registry, None, clock, source, say_waiting).await;
+    let pool = Threads::new(Arc::new(SystemClock::default()));
+    let outside = Outside { registry, pool: &pool, workloads: None, clock };
+    let surveyed = engine::survey(settings, git::changes(rendered), outside, source, say_waiting).await;
     let (mut reports, mut plans) = (Vec::new(), Vec::new());
     for (id, assessment) in surveyed {
         plans.extend(assessment.plan);
@@ -181,7 +184,9 @@ pub(super) async fn cluster(
     let registry = registry_with(crate::app::registry_settings(config, false)?, secrets)?;
     let objects = cluster::Objects::new(client, clock.clone());
     let source = |_: &WorkloadId| "cluster".to_owned();
-    Ok(engine::survey(settings, changes, &registry, Some(&objects), &*clock, source, say_waiting).await)
+    let pool = Threads::new(clock.clone());
+    let outside = Outside { registry: &registry, pool: &pool, workloads: Some(&objects), clock: &*clock };
+    Ok(engine::survey(settings, changes, outside, source, say_waiting).await)
 }
 
 /// Reads the workloads of a cluster as the kubeconfig's user, and asks no registry.

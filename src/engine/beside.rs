@@ -23,8 +23,7 @@ pub(super) type Questions = HashMap<Question, BTreeSet<Arc<str>>>;
 
 /// The questions of one look, over one listing.
 pub(super) struct Beside<'a> {
-    /// Without one all is decided at once.
-    pool: Option<&'a dyn Pool>,
+    pool: &'a dyn Pool,
     listing: Arc<Listing>,
     shares: BTreeMap<Arc<str>, Share>,
 }
@@ -45,7 +44,7 @@ pub(super) struct Broken;
 
 impl<'a> Beside<'a> {
     /// A question that several namespaces ask counts for that which asks least.
-    pub(super) fn new(pool: Option<&'a dyn Pool>, listing: Arc<Listing>, questions: &Questions) -> Self {
+    pub(super) fn new(pool: &'a dyn Pool, listing: Arc<Listing>, questions: &Questions) -> Self {
         let mut asks: HashMap<&Arc<str>, usize> = HashMap::new();
         for namespace in questions.values().flatten() {
             *asks.entry(namespace).or_default() += 1;
@@ -68,7 +67,7 @@ impl<'a> Beside<'a> {
         what: impl Fn(&Question, &Listing, &dyn Fn() -> bool) -> Option<T> + Clone + Send + 'static,
     ) -> Result<Vec<Outcome<T>>, Broken> {
         let all = self.shares.values().flat_map(|share| &share.questions);
-        let pool = self.pool.filter(|_| !is_small(self.listing.len(), all));
+        let pool = (!is_small(self.listing.len(), all)).then_some(self.pool);
         let mut answers = Vec::new();
         let mut running = Vec::new();
         for (namespace, share) in &mut self.shares {
@@ -157,7 +156,7 @@ mod tests {
         let mut questions: Questions = (0..20).map(|n| (question(&format!("regex:{n}")), names(&["many"]))).collect();
         questions.insert(question("glob:few"), names(&["few"]));
         questions.insert(question("glob:both"), names(&["few", "many"]));
-        let mut beside = Beside::new(Some(&Slow), listing(1), &questions);
+        let mut beside = Beside::new(&Slow, listing(1), &questions);
         let answers = beside.each(|_| true, |_, _, _| Some(())).now_or_never().unwrap().unwrap();
         assert_eq!(answers.len(), 22);
         let lost: Vec<&str> = answers

@@ -109,7 +109,7 @@ pub(super) async fn look_in_time(
 ) -> Looked {
     let source = order.source.clone();
     let end = clock.sleep_until(clock.monotonic() + LONGEST);
-    match select(pin!(look(&*registry, Some(pool), order)), end).await {
+    match select(pin!(look(&*registry, pool, order)), end).await {
         Either::Left((looked, _)) => looked,
         Either::Right(_) => {
             let (kind, seconds) = (RegistryErrorKind::Unavailable, LONGEST.as_secs());
@@ -119,13 +119,13 @@ pub(super) async fn look_in_time(
     }
 }
 
-/// Looks. A listing is used whole or not at all. Without a pool all is decided at once, however long it takes.
-pub(super) async fn look(registry: &dyn Registry, pool: Option<&dyn Pool>, order: Order) -> Looked {
+/// Looks. A listing is used whole or not at all.
+pub(super) async fn look(registry: &dyn Registry, pool: &dyn Pool, order: Order) -> Looked {
     let result = answer(registry, pool, &order).await;
     Looked { source: order.source, result }
 }
 
-async fn answer(registry: &dyn Registry, pool: Option<&dyn Pool>, order: &Order) -> Result<Brought, RegistryError> {
+async fn answer(registry: &dyn Registry, pool: &dyn Pool, order: &Order) -> Result<Brought, RegistryError> {
     let source = &*order.source;
     let previous = order.previous.clone().unwrap_or_default();
     let needs_listing = order.questions.keys().any(|q| q.policy.needs().listing);

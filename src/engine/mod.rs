@@ -56,4 +56,4 @@ pub use inbox::Inbox;
 pub use inputs::{Inputs, Ports};
 pub use run::run;
 pub use settings::{ArgoCdNamespaces, OperatorServes, Settings};
-pub use survey::survey;
+pub use survey::{Outside, survey};

@@ -30,8 +30,8 @@ use crate::{
         workload::{Container, Kind, Workload, WorkloadId},
     },
     ports::{
-        Clock, ClusterChange, ImageTimes, NamespaceDefaults, Observed, Origin, Registry, RegistryError,
-        RegistryErrorKind,
+        Clock, ClusterChange, ImageTimes, NamespaceDefaults, Observed, Origin, Pool, Registry, RegistryError,
+        RegistryErrorKind, Work,
     },
 };
 
@@ -106,6 +106,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// What the registry holds, to which tags are only ever added, and for tags of which weight there is room.
 #[derive(Clone)]
 struct Pushed(BTreeMap<String, Vec<Tag>>, usize);
+
+/// Runs all at once.
+struct AtOnce;
+
+impl Pool for AtOnce {
+    fn run(&self, _: &Arc<str>, work: Work) {
+        work(&|| Duration::ZERO);
+    }
+}
 
 impl Registry for Pushed {
     fn within(&self, _: &Arc<str>, room: usize) -> Box<dyn Registry> {
@@ -299,7 +308,7 @@ impl World {
                         let Some(order) = self.state.order(&source, room) else { return self.effects() };
                         // The registry is read now; what it said arrives later.
                         let registry = self.tags.within(&"".into(), room);
-                        self.running.push(look(&*registry, None, order).now_or_never().unwrap());
+                        self.running.push(look(&*registry, &AtOnce, order).now_or_never().unwrap());
                     }
                 }
             }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::workload::WorkloadId,
-    ports::{Clock, ClusterChange, Registry, Workloads},
+    ports::{Clock, ClusterChange, Pool, Registry, Workloads},
 };
 
 /// Repositories that are read at once.
@@ -22,19 +22,30 @@ const CONCURRENT: usize = 16;
 /// How long registries that ask to wait are waited for, in all.
 const MOST_WAIT: Duration = Duration::from_secs(60);
 
+/// What a survey has of the outside world.
+pub struct Outside<'a> {
+    /// Where images are looked for.
+    pub registry: &'a dyn Registry,
+    /// Decides what takes long.
+    pub pool: &'a dyn Pool,
+    /// Says who moved an image back, where there is a cluster.
+    pub workloads: Option<&'a dyn Workloads>,
+    /// Tells the time.
+    pub clock: &'a dyn Clock,
+}
+
 /// Looks at every repository that the workloads use, once, and assesses each workload, in the order of their ids.
 ///
 /// A registry that asks to wait a little is waited for, and `waiting` is told how long.
-/// `source` says where a workload stands; `workloads` is asked who moved an image back, where there is a cluster.
+/// `source` says where a workload stands.
 pub async fn survey(
     settings: Settings,
     changes: Vec<ClusterChange>,
-    registry: &dyn Registry,
-    workloads: Option<&dyn Workloads>,
-    clock: &dyn Clock,
+    outside: Outside<'_>,
     source: impl Fn(&WorkloadId) -> String,
     waiting: impl Fn(Duration),
 ) -> Vec<(WorkloadId, Assessment)> {
+    let Outside { registry, pool, workloads, clock } = outside;
     let mut state = State::new(settings);
     // Namespaces first, so that no workload is read without its defaults.
     let (namespaces, others): (Vec<_>, Vec<_>) =
@@ -52,7 +63,7 @@ pub async fn survey(
     while !wanted.is_empty() {
         let orders: Vec<_> = wanted.iter().filter_map(|source| state.order(source, usize::MAX)).collect();
         let looks: Vec<_> =
-            stream::iter(orders).map(|order| look(registry, None, order)).buffer_unordered(CONCURRENT).collect().await;
+            stream::iter(orders).map(|order| look(registry, pool, order)).buffer_unordered(CONCURRENT).collect().await;
         wanted.clear();
         let mut wait = Duration::ZERO;
         for looked in looks {

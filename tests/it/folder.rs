@@ -5,7 +5,9 @@ use std::{fs, path::Path, process::Command};
 use serde_json::{Value, json};
 
 use crate::support::{
+    front::{Front, Way},
     git_server::{BareRepo, git, run},
+    objects::workload,
     operator::supercargo,
     registry::{Access, Options, Registry},
     write_below,
@@ -289,4 +291,45 @@ async fn who_has_no_login_is_told_how_to_have_one() {
     let said = String::from_utf8(output.stdout).unwrap();
     let way = format!("log in with `docker login {}`, or name a file", registry.host);
     assert!(said.contains(" blocked ") && said.contains(&way) && !said.contains("imagePullSecrets"), "{said}");
+}
+
+#[rstest::rstest]
+#[case("plan")]
+#[case("update")]
+#[case("migrate")]
+fn a_folder_with_more_than_is_held_is_named_and_not_read(#[case] command: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    for n in 0..17 {
+        // Empty, and of no size on the disk.
+        fs::File::create(folder.path().join(format!("{n}.yaml"))).unwrap().set_len(32 << 20).unwrap();
+    }
+    let (code, _, stderr) = said(&[command, "."], folder.path());
+    assert_eq!(
+        (code, stderr.contains("its files have 544 MiB, more than the 512 that are read")),
+        (2, true),
+        "{stderr}"
+    );
+}
+
+/// Each of a hundred patterns would be tried on each of 200,000 tags.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_ends_what_takes_too_much_of_the_cpu_as_the_operator_does() {
+    let front = Front::start_with(&registry().await, |_| {
+        let tags: Vec<String> = (0..200_000).map(|n| format!("1.{}.{}-build", n / 1000, n % 1000)).collect();
+        Way::Say(200, json!({"name": "long", "tags": tags}).to_string().into_bytes())
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let image = format!("{}/long:1.0.0-build", front.host);
+    let names: Vec<String> = (0..100).map(|n| format!("c{n}")).collect();
+    let containers: Vec<(&str, &str)> = names.iter().map(|name| (&**name, &*image)).collect();
+    let pattern = |n: usize| json!(format!("regex:1[.](?P<order>[0-9]+[.][0-9]+)-(?:[a-z]+|x{n})*"));
+    let annotations = names.iter().enumerate().map(|(n, name)| (format!("supercargo.dev/policy.{name}"), pattern(n)));
+    let object = workload("Deployment", "costly", annotations.collect(), &containers);
+    write_below(folder.path(), [("costly.yaml", object.to_string())]);
+    let path = folder.path().to_owned();
+    let (code, table, stderr) =
+        tokio::task::spawn_blocking(move || said(&["plan", ".", "--strict"], &path)).await.unwrap();
+    assert!(table.contains("took more than 2 s of CPU time and was ended"), "{table} {stderr}");
+    assert_eq!(code, 1, "{table} {stderr}");
 }

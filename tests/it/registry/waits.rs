@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use supercargo::{
     domain::{keel::KeelMode, policy::NamedPolicies, reason::Code, report::Verdict, target::Targets},
-    engine::{self, Assessment},
+    engine::{self, Assessment, Outside},
+    pool::Threads,
     ports::ClusterChange,
     registry::Settings,
 };
@@ -51,7 +52,9 @@ async fn survey(server: &FaultServer) -> (Assessment, Vec<u64>) {
         }
         all
     };
-    let looking = engine::survey(settings, changes, client, None, &bench.clock, source, waiting);
+    let pool = Threads::new(Arc::new(bench.clock.clone()));
+    let outside = Outside { registry: client, pool: &pool, workloads: None, clock: &bench.clock };
+    let looking = engine::survey(settings, changes, outside, source, waiting);
     let (mut surveyed, waits) = tokio::join!(looking, passing);
     (surveyed.remove(0).1, waits)
 }
