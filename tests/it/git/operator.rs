@@ -1,7 +1,5 @@
 //! `write: git:<target>` from the push of an image to the commit, and on until the cluster runs it.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::support::{
@@ -121,7 +119,6 @@ async fn a_pushed_image_is_proposed_and_followed_through_the_merge_until_the_clu
 
     repo.merge(request["number"].as_u64().unwrap(), "merge").await;
     // It looks at the forge again half a minute after it was there last.
-    tokio::time::sleep(Duration::from_secs(10)).await;
     event_says(&namespace, "web", "the branch main of the Git target prod has it").await;
     let containers = json!([{"name": "web", "image": image("1.2.0")}]);
     namespace.merge("deployments", "web", json!({"spec": {"template": {"spec": {"containers": containers}}}})).await;
