@@ -103,7 +103,7 @@ codes! {
     GitNoPlace "git-no-place" "No file of the Git target says which image this container runs.",
     GitConflict "git-conflict" "The files of the Git target disagree, make an image that others wish otherwise, or cannot be edited exactly.",
     RequestOpen "request-open" "A pull request holds the update; it waits to be merged.",
-    RequestLimit "request-limit" "The namespace has as many open pull requests as it may have; the update waits until one is merged or closed.",
+    RequestLimit "request-limit" "The namespace has as many open pull requests as it may have, or the request has no room for more changes; the update waits until one is merged or closed.",
     RequestClosed "request-closed" "A person closed the pull request unmerged; only a newer image is proposed again.",
     GitDiffers "git-differs" "Git has another image than the workload runs; nothing is changed until they agree.",
 }
