@@ -165,7 +165,11 @@ pub(crate) async fn lay(attacks: &[Attack], length: Duration, seed: u64) -> Outc
             assert!(sent.elapsed() < Duration::from_secs(120), "{wanted} does not run: {}", operator.process.output());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        latencies.push(sent.elapsed());
+        let latency = sent.elapsed();
+        if latency > Duration::from_millis(500) {
+            println!("push {n}, {:.1} s in: {:.2} s", began.elapsed().as_secs_f64(), latency.as_secs_f64());
+        }
+        latencies.push(latency);
         let livez = http.get(format!("{}/livez", operator.private)).send().await;
         probes_missed += usize::from(livez.is_err());
         tokio::time::sleep(PUSH_EVERY).await;
