@@ -211,3 +211,43 @@ fn the_readmes_table_of_policies_holds() {
     }
     assert!(checked >= 5, "{checked} rows were checked");
 }
+
+/// The page's outputs are compared by [`every_command_that_is_shown_with_its_output_prints_just_that`].
+#[test]
+fn the_page_of_commands_holds_each_of_them() {
+    let help = String::from_utf8(supercargo(&["--help"], Path::new(".")).stdout).unwrap();
+    let list = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names =
+        list.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
+    let page = page("docs/commands.md");
+    for name in names.filter(|name| *name != "help") {
+        assert!(page.contains(&format!("\n## supercargo {name}")), "{name} has no section");
+    }
+}
+
+/// Each link of a page leads to a file, and to a heading where it names one.
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let others = ["SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned);
+    let link = regex::Regex::new(r"\]\(([^)\s:]+)\)").unwrap();
+    let mut followed = 0;
+    for name in pages().into_iter().chain(others) {
+        let text = page(&name);
+        for found in link.captures_iter(&text) {
+            let (path, heading) = found[1].split_once('#').unwrap_or((&found[1], ""));
+            let to = if path.is_empty() { root.join(&name) } else { root.join(&name).parent().unwrap().join(path) };
+            let there = fs::read_to_string(&to).unwrap_or_else(|error| panic!("{name}: {}: {error}", &found[1]));
+            let is_named = |line: &str| line.starts_with('#') && anchor(line) == heading;
+            assert!(heading.is_empty() || there.lines().any(is_named), "{name}: {} has no such heading", &found[1]);
+            followed += 1;
+        }
+    }
+    assert!(followed > 20);
+}
+
+/// A heading's name in a link, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
