@@ -2,60 +2,84 @@
 
 use super::{
     EditError,
-    edit::Targets,
+    edit::{Target, Targets},
+    merge::Uses,
     tree::{Id, Kind, Tree},
 };
 use crate::domain::image::excerpt;
 
-/// Refuses a value that stands elsewhere too, by an alias or a merge key, unless all those places are edited alike, or
+/// Refuses a value that is used elsewhere too, by an alias or a merge key, unless all those places are edited alike, or
 /// are the same image by all that they hold.
 pub(super) fn refuse_shared(tree: &Tree, targets: &Targets) -> Result<(), EditError> {
-    let parents = tree.parents();
-    for (index, node) in tree.nodes.iter().enumerate() {
-        let Kind::Alias(anchored) = node.kind else { continue };
-        let alias = index as Id;
-        let name = excerpt(tree.anchor(anchored).unwrap_or_default());
-        if tree.node(anchored).is_collection() {
-            for (&id, _) in targets.range(anchored..tree.node(anchored).next()) {
-                let Err(why) = same_image(tree, &parents, id, anchored, alias) else { continue };
-                let reason = format!(
-                    "the value stands in what the anchor `&{name}` (line {}) names, which is used again on line {}{why}: \
-                     write it out in one of the places",
-                    tree.line(anchored),
-                    node.line()
-                );
-                return Err(EditError::new(tree.line(id), reason));
-            }
-        } else if let Some(target) = targets.get(&anchored) {
-            // The anchor is a place of its own, besides its aliases.
-            let missing = [alias, anchored].into_iter().find(|id| !target.users.contains(id));
-            if let Some(missing) = missing {
-                let reason = format!(
-                    "the value of the anchor `&{name}` (line {}) is used on line {} by an alias, and line {} is not to \
-                     change: write it out in one of the places",
-                    tree.line(anchored),
-                    node.line(),
-                    tree.line(missing)
-                );
-                let line = tree.line(target.users.iter().copied().min().unwrap_or(anchored));
-                return Err(EditError::new(line, reason));
-            }
+    let uses = Uses::of(tree);
+    for (&id, target) in targets {
+        let refused = uses.refused(id, |path| {
+            let outermost = path.first().copied().unwrap_or(id);
+            target.users.contains(path) || is_definition(tree, &uses, outermost) || is_same(tree, &uses, id, path)
+        });
+        if let Some(path) = refused {
+            return Err(shared(tree, &uses, id, target, &path));
         }
     }
     Ok(())
+}
+
+/// Whether the mapping that a scalar is in is used nowhere else, too.
+pub(super) fn is_used_once(tree: &Tree, id: Id) -> bool {
+    let uses = Uses::of(tree);
+    uses.parent(id).is_none_or(|mapping| uses.refused(mapping, <[Id]>::is_empty).is_none())
+}
+
+/// Whether a value stands under a key of a document that is for nothing but anchors: `x-image: &image …`.
+fn is_definition(tree: &Tree, uses: &Uses, id: Id) -> bool {
+    let mut at = id;
+    while let Some(above) = uses.parent(at).filter(|above| uses.parent(*above).is_some()) {
+        at = above;
+    }
+    let is_in_object = tree.documents.iter().any(|document| Some(document.root) == uses.parent(at));
+    is_in_object && uses.key(at).is_some_and(|key| key.starts_with("x-"))
+}
+
+/// Whether a use is the same image by all that it holds.
+fn is_same(tree: &Tree, uses: &Uses, id: Id, path: &[Id]) -> bool {
+    let Some(&alias) = path.last() else { return false };
+    let anchored = tree.resolve(alias);
+    tree.node(anchored).is_collection() && same_image(tree, uses, id, anchored, alias).is_ok()
+}
+
+/// The error for a use that is not to change.
+fn shared(tree: &Tree, uses: &Uses, id: Id, target: &Target, path: &[Id]) -> EditError {
+    let alias = path.last().or_else(|| target.users.iter().filter_map(|user| user.last()).min()).copied().unwrap_or(id);
+    let anchored = tree.resolve(alias);
+    let (name, line) = (excerpt(tree.anchor(anchored).unwrap_or_default()), tree.line(anchored));
+    let missing = tree.line(path.first().copied().unwrap_or(id));
+    if tree.node(anchored).is_collection() {
+        let why = same_image(tree, uses, id, anchored, alias).err().unwrap_or_default();
+        let reason = format!(
+            "the value stands in what the anchor `&{name}` (line {line}) names, which is used again on line {}{why}, and \
+             line {missing} is not to change: write it out in one of the places",
+            tree.line(alias)
+        );
+        return EditError::new(tree.line(id), reason);
+    }
+    let reason = format!(
+        "the value of the anchor `&{name}` (line {line}) is used on line {} by an alias, and line {missing} is not to \
+         change: write it out in one of the places",
+        tree.line(alias)
+    );
+    let users = target.users.iter().map(|user| user.first().copied().unwrap_or(anchored));
+    EditError::new(tree.line(users.min().unwrap_or(anchored)), reason)
 }
 
 /// The keys under which the name of an image stands.
 const NAMES: [&str; 4] = ["registry", "repository", "name", "image"];
 
 /// Whether a scalar within an anchored collection belongs to the same image, or to none, where an alias uses that.
-fn same_image(tree: &Tree, parents: &[Option<Id>], id: Id, anchored: Id, alias: Id) -> Result<(), &'static str> {
-    let parent = |id: Id| parents[id as usize];
-    let key = |id: Id| id.checked_sub(1).filter(|_| tree.node(id).is_value).and_then(|key| tree.scalar(key));
+fn same_image(tree: &Tree, uses: &Uses, id: Id, anchored: Id, alias: Id) -> Result<(), &'static str> {
     // The image's own mapping, which must hold its name, too.
-    let mapping = parent(id).filter(|mapping| tree.node(*mapping).kind == Kind::Mapping).ok_or("")?;
+    let mapping = uses.parent(id).filter(|mapping| tree.node(*mapping).kind == Kind::Mapping).ok_or("")?;
     let has = |mapping: Id, name: &str| tree.entries_of(mapping).any(|(key, _)| tree.scalar(key) == Some(name));
-    let own = key(id).unwrap_or_default();
+    let own = uses.key(id).unwrap_or_default();
     // A container has a name, and its image is not for whoever uses it again to share.
     let is_named = match own.to_ascii_lowercase().ends_with("image") {
         true => !has(mapping, "name"),
@@ -64,17 +88,12 @@ fn same_image(tree: &Tree, parents: &[Option<Id>], id: Id, anchored: Id, alias: 
     if !is_named {
         return Err("");
     }
-    // What merges it: `<<: *x`, `<<: [*x, *y]`.
-    let user = match parent(alias) {
-        Some(user) if key(alias) == Some("<<") => user,
-        Some(list) if tree.node(list).kind == Kind::Sequence && key(list) == Some("<<") => parent(list).ok_or("")?,
-        _ => return Ok(()),
-    };
+    let Some(user) = uses.merges_into(alias) else { return Ok(()) };
     let mut top = id;
-    while let Some(above) = parent(top).filter(|above| *above != anchored) {
+    while let Some(above) = uses.parent(top).filter(|above| *above != anchored) {
         top = above;
     }
-    if key(top).is_some_and(|key| has(user, key)) {
+    if uses.key(top).is_some_and(|key| has(user, key)) {
         // It has a value of its own there.
         return Ok(());
     }

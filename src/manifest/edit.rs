@@ -93,10 +93,10 @@ pub(super) fn splice(text: &str, mut changes: Changes) -> String {
     edited
 }
 
-/// What a scalar is to become, and the places that asked for it.
+/// What a scalar is to become, and the uses of it that asked for it, each as the aliases that lead to it.
 pub(super) struct Target<'e> {
     pub(super) new: Cow<'e, str>,
-    pub(super) users: HashSet<Id>,
+    pub(super) users: HashSet<Box<[Id]>>,
 }
 
 /// By scalar.
@@ -114,7 +114,8 @@ pub(super) struct Inserted {
 
 /// Whether the place is one of this text.
 pub(super) fn is_there(tree: &Tree, place: &Place) -> bool {
-    (place.node as usize) < tree.nodes.len() && tree.place(place.node) == *place
+    let is_there = (place.node as usize) < tree.nodes.len();
+    is_there && Place { via: place.via.clone(), ..tree.place(place.node) } == *place
 }
 
 pub(super) fn targets<'e>(tree: &Tree, edits: &'e [Edit]) -> Result<Targets<'e>, EditError> {
@@ -131,7 +132,7 @@ pub(super) fn targets<'e>(tree: &Tree, edits: &'e [Edit]) -> Result<Targets<'e>,
             let reason = format!("`{}` and `{}` are both asked for here", excerpt(&target.new), excerpt(new));
             return Err(EditError::new(tree.line(id), reason));
         }
-        target.users.insert(place.node);
+        target.users.insert(tree.through(place.node, &place.via).1.into());
     }
     Ok(targets)
 }

@@ -2,7 +2,10 @@
 
 use granit_parser::ScalarStyle;
 
-use super::tree::{Id, Kind, Tree};
+use super::{
+    merge::Entry,
+    tree::{Id, Kind, Tree},
+};
 
 /// The longest value that a selector can name.
 const MAX_SELECTED: usize = 63;
@@ -31,7 +34,7 @@ impl Meta {
     /// Of the object that is this mapping. What is no text there is none.
     pub(super) fn read(tree: &Tree, object: Id) -> Self {
         let find = |mapping: Id, name: &str| {
-            let value = tree.entries_of(mapping).find(|(key, _)| tree.scalar(*key) == Some(name))?.1;
+            let value = tree.get(mapping, name).ok()??;
             Some(tree.resolve(value))
         };
         let version = find(object, "apiVersion").and_then(|node| tree.scalar(node)).unwrap_or_default();
@@ -50,8 +53,7 @@ impl Pairs {
     pub(super) fn read(tree: &Tree, map: Id) -> Self {
         let mut replaces = false;
         let mut all = Vec::new();
-        for (key, value) in tree.entries_of(map) {
-            let Some(key) = tree.scalar(key) else { continue };
+        for Entry { name: key, value, .. } in tree.all_entries(map).0 {
             let Kind::Scalar(text, style) = &tree.node(tree.resolve(value)).kind else { continue };
             if key == "$patch" {
                 replaces = matches!(&**text, "replace" | "delete");

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 mod anchors;
 mod edit;
+mod merge;
 mod meta;
 mod metadata;
 mod misplaced;
@@ -59,4 +60,6 @@ pub struct Place {
     /// The bytes; empty where a key has no value.
     pub bytes: Range<usize>,
     node: tree::Id,
+    /// The aliases that it is reached by, the outer ones first.
+    via: Box<[tree::Id]>,
 }

@@ -117,7 +117,14 @@ pub fn find(text: &str, path: &Path, document: Option<usize>) -> Result<Vec<(Pla
                 return Err(ManifestError::new(tree.line(node), reason));
             }
             at = match (step, &tree.node(node).kind) {
-                (Step::Key(key), Kind::Mapping) => tree.get(node, key)?,
+                (Step::Key(key), Kind::Mapping) => {
+                    let found = tree.find(node, key)?;
+                    if found.as_ref().is_some_and(|(_, via)| !via.is_empty()) {
+                        let reason = "the path leads through a merge key: give the path to where its anchor stands";
+                        return Err(ManifestError::new(tree.line(node), reason));
+                    }
+                    found.map(|(value, _)| value)
+                }
                 (Step::Index(index), Kind::Sequence) => tree.children(node).nth(*index),
                 _ => None,
             };

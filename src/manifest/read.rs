@@ -180,12 +180,12 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
     let (labels, _) = metadata.map_or(Ok(Default::default()), |m| ours(tree, m, "labels"))?;
 
     let is_deleting = directive(tree, node) == Some("delete");
-    let mut pod = Some(node);
+    let (mut pod, mut via) = (Some(node), Vec::new());
     // What a patch puts there takes the place of all that was.
     let mut anew = None;
     for key in spec.pod_spec.split('/').skip(1) {
         let is_gone = pod.is_some_and(|pod| is_null(tree, pod, key));
-        pod = pod.map_or(Ok(None), |p| get(tree, p, key, Kind::Mapping))?;
+        pod = pod.map_or(Ok(None), |p| step(tree, p, key, Kind::Mapping, &mut via))?;
         let word = if is_gone { Some("delete") } else { pod.and_then(|pod| directive(tree, pod)) };
         anew = word.filter(|word| *word != "merge").or(anew);
     }
@@ -195,19 +195,22 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
         let is_gone = pod.is_some_and(|pod| is_null(tree, pod, key));
         let word = if is_gone { Some("delete") } else { anew };
         items.extend(word.map(|word| Item { name: "".into(), init, patch: Some(word.into()) }));
-        let Some(list) = list(key)? else { continue };
-        for (index, item) in tree.children(list).enumerate() {
-            let item = tree.resolve(item);
+        let mut via = via.clone();
+        let list = pod.map_or(Ok(None), |p| step(tree, p, key, Kind::Sequence, &mut via))?;
+        for (index, item) in list.into_iter().flat_map(|list| tree.children(list)).enumerate() {
+            let (item, mut via) = tree.through(item, &via);
             if tree.node(item).kind != Kind::Mapping {
                 return Err(ManifestError::new(tree.line(item), format!("an item of `{key}` is no mapping")));
             }
             let name = text(tree, item, "name")?.unwrap_or_default();
             let patch = directive(tree, item).map(Box::from);
             items.push(Item { name: name.into(), init, patch });
-            let Some(image) = tree.get(item, "image")? else { continue };
+            let Some((image, more)) = tree.find(item, "image")? else { continue };
+            via.extend(more);
             let written = tree.scalar(image).ok_or_else(|| no(tree, image, "image", "no text"))?;
             containers.push(Container { name: name.into(), image: written.into(), init, index });
-            images.push(ImagePlace { line: tree.line(image), place: tree.place(image) });
+            let place = Place { via: via.into(), ..tree.place(image) };
+            images.push(ImagePlace { line: tree.line(image), place });
         }
     }
     let mut secrets: Vec<Arc<str>> = Vec::new();
@@ -242,20 +245,27 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
 
 /// What a patch does with a mapping, where it says so (`$patch`).
 fn directive<'t>(tree: &'t Tree, mapping: Id) -> Option<&'t str> {
-    let (_, value) = tree.entries_of(mapping).find(|(key, _)| tree.scalar(*key) == Some("$patch"))?;
+    let value = tree.get(mapping, "$patch").ok()??;
     Some(tree.scalar(value).unwrap_or_default())
 }
 
 /// Whether a key has no value, by which a patch takes it away.
 fn is_null(tree: &Tree, mapping: Id, key: &str) -> bool {
-    let mut entries = tree.entries_of(mapping);
-    entries.any(|(own, value)| tree.scalar(own) == Some(key) && matches!(tree.scalar(value), Some("" | "~" | "null")))
+    let value = tree.get(mapping, key).ok().flatten();
+    value.is_some_and(|value| matches!(tree.scalar(value), Some("" | "~" | "null")))
 }
 
 /// A collection under a key; none where the key is absent or has no value.
 pub(super) fn get(tree: &Tree, mapping: Id, key: &str, kind: Kind) -> Result<Option<Id>, ManifestError> {
-    let Some(value) = tree.get(mapping, key)? else { return Ok(None) };
-    let value = tree.resolve(value);
+    step(tree, mapping, key, kind, &mut Vec::new())
+}
+
+/// The same, and the aliases by which it is reached are added to those before.
+fn step(tree: &Tree, mapping: Id, key: &str, kind: Kind, via: &mut Vec<Id>) -> Result<Option<Id>, ManifestError> {
+    let Some((value, more)) = tree.find(mapping, key)? else { return Ok(None) };
+    via.extend(more);
+    let (value, all) = tree.through(value, via);
+    *via = all;
     if tree.node(value).kind == kind {
         return Ok(Some(value));
     }
@@ -281,15 +291,13 @@ pub(super) fn text<'t>(tree: &'t Tree, mapping: Id, key: &str) -> Result<Option<
 fn ours(tree: &Tree, metadata: Id, key: &str) -> Result<(BTreeMap<String, String>, bool), ManifestError> {
     let Some(map) = get(tree, metadata, key, Kind::Mapping)? else { return Ok(Default::default()) };
     let mut entries = BTreeMap::new();
-    for (k, value) in tree.entries(map) {
-        match tree.scalar(k) {
-            Some("<<") => return Err(tree.merged(k, key)),
-            Some(name) if concerns_us(name) => {
-                let value = tree.scalar(value).ok_or_else(|| no(tree, value, name, "no text"))?;
-                entries.insert(name.to_owned(), value.to_owned());
-            }
-            _ => {}
-        }
+    let (all, is_cut) = tree.all_entries(map);
+    if is_cut {
+        return Err(no(tree, map, key, "made of more merge keys (`<<`) than are followed"));
+    }
+    for entry in all.into_iter().filter(|entry| concerns_us(entry.name)) {
+        let value = tree.scalar(entry.value).ok_or_else(|| no(tree, entry.value, entry.name, "no text"))?;
+        entries.insert(entry.name.to_owned(), value.to_owned());
     }
     Ok((entries, true))
 }

@@ -164,28 +164,6 @@ impl<'a> Tree<'a> {
         is_mapping.then(|| self.entries(id)).into_iter().flatten()
     }
 
-    /// The value of a key of a mapping; an error where a merge key may bring one.
-    pub(super) fn get(&self, mapping: Id, key: &str) -> Result<Option<Id>, ManifestError> {
-        let mut merge = None;
-        for (k, value) in self.entries(mapping) {
-            match self.scalar(k) {
-                Some(name) if name == key => return Ok(Some(value)),
-                Some("<<") => merge = Some(k),
-                _ => {}
-            }
-        }
-        match merge {
-            None => Ok(None),
-            Some(merge) => Err(self.merged(merge, key)),
-        }
-    }
-
-    /// The error for a value that a merge key may bring.
-    pub(super) fn merged(&self, merge: Id, key: &str) -> ManifestError {
-        let reason = format!("`{key}` may come through the merge key `<<` here: write it out where it is used");
-        ManifestError::new(self.node(merge).line(), reason)
-    }
-
     /// The line of a node.
     pub(super) fn line(&self, id: Id) -> usize {
         self.node(id).line()
@@ -205,7 +183,7 @@ impl<'a> Tree<'a> {
     /// A scalar's or an alias's place.
     pub(super) fn place(&self, id: Id) -> Place {
         let node = self.node(id);
-        Place { document: self.document_of(id), line: node.line(), bytes: node.bytes(), node: id }
+        Place { document: self.document_of(id), line: node.line(), bytes: node.bytes(), node: id, via: [].into() }
     }
 }
 

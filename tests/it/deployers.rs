@@ -136,25 +136,35 @@ pub(crate) fn read(texts: &Texts) -> Images {
 
 /// The texts with another tag for the image of one container.
 pub(crate) fn edited(texts: &Texts, container: &str) -> Result<(Texts, String), String> {
+    let (after, mut to) = edited_all(texts, &[container])?;
+    Ok((after, to.pop().expect("one image")))
+}
+
+/// The same for several containers, together.
+pub(crate) fn edited_all(texts: &Texts, containers: &[&str]) -> Result<(Texts, Vec<String>), String> {
     let files = facts(texts);
     let options = Options::default();
     let index = Index::new(&files, &options);
     let workloads = index.rendered().workloads;
     let all = workloads.iter().flat_map(|(workload, ..)| workload.containers.iter().map(move |c| (workload, c)));
     let named = |id: &WorkloadId, name: &str| format!("{}/{}/{name}", id.namespace, id.name);
-    let (workload, found) = all.clone().find(|(workload, c)| named(&workload.id, &c.name) == container).unwrap();
-    let from: ImageRef = found.image.parse().unwrap();
-    let to = from.at(Some("99".parse().unwrap()), None);
-    let wanted = Wanted {
-        workload: workload.id.clone(),
-        instance: None,
-        container: found.name.clone(),
-        init: found.init,
-        from,
-        to: to.clone(),
-    };
-    let spots = index.locate(&wanted).map_err(|misfit| misfit.to_string())?;
-    Ok((apply(texts, &spots)?, to.to_string()))
+    let (mut spots, mut images) = (Vec::new(), Vec::new());
+    for container in containers {
+        let (workload, found) = all.clone().find(|(workload, c)| named(&workload.id, &c.name) == *container).unwrap();
+        let from: ImageRef = found.image.parse().unwrap();
+        let to = from.at(Some("99".parse().unwrap()), None);
+        images.push(to.to_string());
+        let wanted = Wanted {
+            workload: workload.id.clone(),
+            instance: None,
+            container: found.name.clone(),
+            init: found.init,
+            from,
+            to,
+        };
+        spots.extend(index.locate(&wanted).map_err(|misfit| misfit.to_string())?);
+    }
+    Ok((apply(texts, &spots)?, images))
 }
 
 fn apply(texts: &Texts, spots: &[Spot]) -> Result<Texts, String> {

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod aliases;
 mod architecture;
 mod argocd;
 mod cases;

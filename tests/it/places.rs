@@ -701,6 +701,7 @@ fn annotated(kustomization: &str) -> Texts {
         ("c/kustomization.yaml", format!("{component}commonAnnotations: {{supercargo.dev/suspend: 'true'}}\n")),
         ("prod/kustomization.yaml", format!("{kustomization}{}", if kustomization.contains("resources:") { "" } else { "resources: [../base]\n" })),
         ("prod/never.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, annotations: {supercargo.dev/policy: never}}\n".to_owned()),
+        ("prod/merged.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n  labels: &l {supercargo.dev/suspend: 'true'}\n  annotations: {<<: *l, supercargo.dev/policy: never}\n".to_owned()),
         ("prod/t.yaml", "apiVersion: builtin\nkind: AnnotationsTransformer\nmetadata: {name: x}\nannotations: {supercargo.dev/policy: never}\nfieldSpecs: [{path: metadata/annotations, create: true}]\n".to_owned()),
         ("prod/op.yaml", "- op: add\n  path: /metadata/annotations/supercargo.dev~1suspend\n  value: 'true'\n- op: replace\n  path: /metadata/annotations/supercargo.dev~1policy\n  value: never\n- op: remove\n  path: /metadata/annotations/supercargo.dev~1poll\n".to_owned()),
     ];
@@ -731,6 +732,8 @@ const HEAD: &str = "    apiVersion: apps/v1\n    kind: Deployment\n";
 )]
 #[case("patches:\n- target: {name: web}\n  patch: |-\n    - op: remove\n      path: /metadata/annotations\n")]
 #[case("transformers: [t.yaml]\n")]
+#[case("commonAnnotations: &c {supercargo.dev/policy: never}\nlabels: [{pairs: *c}]\n")]
+#[case("patches: [{path: merged.yaml}]\n")]
 #[case("transformers: [t.yaml]\ncommonAnnotations: {supercargo.dev/policy: major}\n")]
 #[case(
     "transformers:\n- |-\n  {apiVersion: builtin, kind: AnnotationsTransformer, metadata: {name: x}, annotations: {supercargo.dev/ignore: '1.20'}, fieldSpecs: [{path: metadata/annotations, create: true}]}\n"
@@ -836,7 +839,6 @@ const BROKEN: &str =
 #[case("resources:\n- ./../base/\nimages: {}\n", Some("3"))]
 #[case("resources: [../mid]\nimages: *x\n", Some("2"))]
 #[case("resources: ['../base/web.yaml', \"\n", Some("1"))]
-#[case("resources: [../base]\nx: &x {newTag: '1.2'}\nimages:\n- name: nginx\n  <<: *x\n", Some("5"))]
 #[case("resources: [../other]\npatches: [\n", None)]
 #[case("resources: [https://example.com/base]\npatches: [\n", None)]
 fn what_a_broken_kustomization_may_render_is_not_edited(#[case] broken: &str, #[case] line: Option<&str>) {

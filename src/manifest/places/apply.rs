@@ -7,7 +7,7 @@ use granit_parser::ScalarStyle;
 use super::{
     super::{
         Edit, EditError, MAX_BYTES, Place,
-        anchors::refuse_shared,
+        anchors::{is_used_once, refuse_shared},
         edit::{self, Changes, Target, changes, is_there, refuse_sealed, splice, targets, verify},
         tree::{Id, Kind, Tree},
     },
@@ -87,6 +87,11 @@ fn of_yaml(text: &str, edits: &[&SpotEdit]) -> Result<String, EditError> {
                 if !is_there(&tree, beside) {
                     return Err(gone(edit));
                 }
+                if !beside.via.is_empty() || !is_used_once(&tree, beside.node) {
+                    let reason =
+                        format!("`{key}` cannot be added to what an anchor names: add it by hand, with any value");
+                    return Err(EditError::new(edit.line, reason));
+                }
                 inserts.key(beside.node, key, edit)?;
             }
             At::Entry { name } => inserts.entry(name, edit)?,
@@ -101,7 +106,7 @@ fn of_yaml(text: &str, edits: &[&SpotEdit]) -> Result<String, EditError> {
         }
         let (new, changes) = of_block(&tree, *id, edits)?;
         all.extend(changes);
-        targets.insert(*id, Target { new: new.into(), users: [*id].into() });
+        targets.insert(*id, Target { new: new.into(), users: [[].into()].into() });
     }
     refuse_shared(&tree, &targets)?;
     let inserted = inserts.changes(&tree, &mut all)?;

@@ -29,6 +29,18 @@ pub(super) enum At {
     Entry { name: Box<str> },
 }
 
+impl At {
+    /// The scalar itself, by whichever aliases it is reached.
+    pub(super) fn bare(&self) -> Cow<'_, Self> {
+        match self {
+            Self::Scalar(place) if !place.via.is_empty() => {
+                Cow::Owned(Self::Scalar(Place { via: [].into(), ..place.clone() }))
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
+}
+
 /// A scalar: where it stands and what it holds.
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
@@ -87,8 +99,13 @@ impl<'t> Source<'t> {
 
     /// The scalar, if it is one and may be part of an image.
     pub(super) fn cell(&self, id: Id) -> Option<Cell> {
+        self.cell_at(self.tree.place(id))
+    }
+
+    /// The same, of a scalar that may be reached by aliases.
+    pub(super) fn cell_at(&self, place: Place) -> Option<Cell> {
+        let id = place.node;
         let value = self.tree.scalar(id).filter(|value| value.len() <= MAX_VALUE)?;
-        let place = self.tree.place(id);
         let at = match &self.outer {
             None => At::Scalar(place),
             Some(outer) => At::Inner { outer: outer.clone(), inner: place },

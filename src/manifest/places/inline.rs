@@ -64,7 +64,8 @@ impl Inline {
         manifest(source.tree, object, &mut manifests)?;
         self.releases.extend(release::read(source, object, MAX_OF_RELEASE, &mut Vec::new())?);
         for object in manifests.workloads {
-            let cells: Vec<Cell> = object.images.iter().filter_map(|image| source.cell(image.place.node)).collect();
+            let cells: Vec<Cell> =
+                object.images.iter().filter_map(|image| source.cell_at(image.place.clone())).collect();
             match cells.len() == object.images.len() {
                 true => self.workloads.push((object, cells)),
                 false => self.is_unread = true,

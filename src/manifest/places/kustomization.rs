@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{
     super::{
-        ManifestError,
+        ManifestError, Place,
         meta::Pairs,
         read::{get, text},
         tree::{Id, Kind, Tree},
@@ -126,7 +126,10 @@ impl Entry {
 pub(super) fn entries(source: &Source, of: Id, problems: &mut Vec<ManifestError>) -> Result<Vec<Entry>, ManifestError> {
     let Some(list) = get(source.tree, of, "images", Kind::Sequence)? else { return Ok(Vec::new()) };
     let (mut found, mut patterns) = (Vec::new(), HashSet::new());
-    for item in mappings(source.tree, list) {
+    for item in source.tree.children(list).map(|item| source.tree.through(item, &[])) {
+        if source.tree.node(item.0).kind != Kind::Mapping {
+            continue;
+        }
         match entry(source, item, &mut patterns) {
             Ok(entry) => found.extend(entry),
             Err(problem) => problems.push(problem),
@@ -232,19 +235,23 @@ fn pattern(line: usize, name: &str, patterns: &mut HashSet<Arc<str>>) -> Result<
 
 pub(super) fn entry(
     source: &Source,
-    item: Id,
+    (item, via): (Id, Vec<Id>),
     patterns: &mut HashSet<Arc<str>>,
 ) -> Result<Option<Entry>, ManifestError> {
     let tree = source.tree;
     let is_known = |key: &str| matches!(key, "name" | "newName" | "newTag" | "digest" | "tagSuffix");
-    let unknown = tree.entries_of(item).find(|(key, _)| !tree.scalar(*key).is_some_and(is_known));
-    if let Some((key, _)) = unknown {
-        let name = excerpt(tree.scalar(key).unwrap_or_default());
+    let (all, _) = tree.all_entries(item);
+    if let Some(unknown) = all.iter().find(|entry| !is_known(entry.name)) {
+        let (name, key) = (excerpt(unknown.name), unknown.value);
         let reason = format!("`{name}` is no key of an entry of `images` that is known: what it does is not followed");
         return Err(ManifestError::new(tree.line(key), reason));
     }
-    let Some(name) = tree.get(item, "name")?.and_then(|node| source.cell(node)) else { return Ok(None) };
-    let cell = |key| Ok::<_, ManifestError>(tree.get(item, key)?.and_then(|node| source.cell(node)));
+    let cell = |key| {
+        let Some((node, more)) = tree.find(item, key)? else { return Ok(None) };
+        let place = Place { via: [&*via, &*more].concat().into(), ..tree.place(node) };
+        Ok::<_, ManifestError>(source.cell_at(place))
+    };
+    let Some(name) = cell("name")? else { return Ok(None) };
     let (new_name, new_tag, digest) = (cell("newName")?, cell("newTag")?, cell("digest")?);
     let last = [&new_tag, &new_name].into_iter().flatten().next().unwrap_or(&name);
     let beside = |key| {

@@ -63,7 +63,8 @@ impl<'f> Index<'f> {
 
     /// Whether one of its scalars is marked to stay as it is.
     pub(super) fn is_never(&self, draft: &Draft) -> bool {
-        !self.never.is_empty() && draft.maker.cells().any(|cell| self.never.contains(&(&**draft.path, &cell.at)))
+        !self.never.is_empty()
+            && draft.maker.cells().any(|cell| self.never.contains(&(&**draft.path, &*cell.at.bare())))
     }
 
     fn listed(&self, name: &str) -> Option<&'f Listed> {

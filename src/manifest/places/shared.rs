@@ -28,7 +28,7 @@ pub struct Sharers(HashMap<(Arc<str>, At), Vec<Sharer>>);
 impl Sharers {
     /// Those whose image an edit changes.
     pub fn of(&self, path: &Arc<str>, edit: &SpotEdit) -> &[Sharer] {
-        self.0.get(&(path.clone(), edit.at.clone())).map_or(&[], Vec::as_slice)
+        self.0.get(&(path.clone(), edit.at.bare().into_owned())).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -61,7 +61,7 @@ impl Index<'_> {
                 let sharer = Sharer { workload, container, init, annotations };
                 let own = made.maker.cells().map(|cell| (made.path, cell));
                 for (path, cell) in own.chain(made.below.iter().map(|(path, cell)| (*path, cell))) {
-                    all.0.entry((path.clone(), cell.at.clone())).or_default().push(sharer.clone());
+                    all.0.entry((path.clone(), cell.at.bare().into_owned())).or_default().push(sharer.clone());
                 }
             }
         }
@@ -70,7 +70,7 @@ impl Index<'_> {
             let sharer = Sharer { workload, container, init, annotations: None };
             for draft in self.drafts(wanted).unwrap_or_default() {
                 for cell in draft.maker.cells() {
-                    all.0.entry((draft.path.clone(), cell.at.clone())).or_default().push(sharer.clone());
+                    all.0.entry((draft.path.clone(), cell.at.bare().into_owned())).or_default().push(sharer.clone());
                 }
             }
         }

@@ -102,7 +102,7 @@ fn one(source: &Source, kind: &str, node: Id) -> Result<Option<Kustomization>, M
         }
         "ImageTagTransformer" => {
             let item = get(tree, node, "imageTag", Kind::Mapping)?.ok_or_else(not_followed)?;
-            found.images.extend(entry(source, item, &mut HashSet::new())?);
+            found.images.extend(entry(source, (item, Vec::new()), &mut HashSet::new())?);
             found.fields = fields(tree, node, "fieldSpecs");
         }
         "AnnotationsTransformer" => found.annotations = map("annotations", "metadata/annotations")?.unwrap_or_default(),

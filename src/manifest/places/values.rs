@@ -1,6 +1,6 @@
 //! Images in the values of a chart: by the conventions that charts follow, and every scalar by its path.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::{
     super::tree::{Id, Kind, Tree},
@@ -9,9 +9,6 @@ use super::{
 
 /// Deeper values are not read.
 const MAX_DEPTH: usize = 64;
-
-/// Merge keys in what merge keys bring are not followed further.
-const MAX_MERGES: usize = 8;
 
 /// More scalars than this are not kept by their paths, of a file whose values nobody names.
 pub(super) const MAX_FLAT: usize = 2_000;
@@ -48,33 +45,13 @@ pub(super) fn images(source: &Source, root: Id) -> Vec<Maker> {
 
 fn of_mapping(source: &Source, mapping: Id, key: &str) -> Vec<Maker> {
     let tree = source.tree;
-    let cells = entries(tree, mapping).into_iter().filter_map(|(key, value)| Some((key, source.cell(value)?)));
+    let cells = entries(tree, mapping).filter_map(|(key, value)| Some((key, source.cell(value)?)));
     of_keys(key, &cells.collect::<Vec<_>>())
 }
 
 /// The keys and values of a mapping, with those that merge keys (`<<`) bring: its own come first.
-fn entries<'t>(tree: &'t Tree, mapping: Id) -> Vec<(&'t str, Id)> {
-    let (mut found, mut seen) = (Vec::new(), HashSet::new());
-    let mut open = vec![(mapping, 0)];
-    while let Some((mapping, depth)) = open.pop() {
-        let mut merged = Vec::new();
-        for (key, value) in tree.entries_of(mapping) {
-            let Some(key) = tree.scalar(key) else { continue };
-            if key != "<<" {
-                if seen.insert(key) {
-                    found.push((key, value));
-                }
-            } else if depth < MAX_MERGES {
-                let value = tree.resolve(value);
-                match tree.node(value).kind {
-                    Kind::Sequence => merged.extend(tree.children(value).map(|item| (tree.resolve(item), depth + 1))),
-                    _ => merged.push((value, depth + 1)),
-                }
-            }
-        }
-        open.extend(merged.into_iter().rev());
-    }
-    found
+fn entries<'t>(tree: &'t Tree, mapping: Id) -> impl Iterator<Item = (&'t str, Id)> {
+    tree.all_entries(mapping).0.into_iter().map(|entry| (entry.name, entry.value))
 }
 
 fn of_keys(key: &str, cells: &[(&str, Cell)]) -> Vec<Maker> {
