@@ -148,6 +148,8 @@ pub enum ClusterChange {
     WorkloadGone(WorkloadId),
     /// An object that could not be decoded; others go on.
     Undecodable(WorkloadId, String),
+    /// Something could not be read that may hold policies, and whoever read it has said so.
+    Partial,
     /// A Namespace's annotations (ours and Keel's only).
     Namespace(NamespaceDefaults),
     /// A Namespace is gone.

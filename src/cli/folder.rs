@@ -96,6 +96,7 @@ pub(super) async fn survey(root: &Path, settings: &Settings, registry: &dyn Regi
             folder.edited.push(Edited { path: paths.shown(&path), old, new });
         }
         folder.templates.extend(rendered.templates.iter().map(|(path, line)| template(path, &place(path), *line)));
+        folder.workloads.extend(rendered.unplaced.iter().map(|each| each.id.clone()));
         folder.workloads.extend(rendered.workloads.into_iter().map(|(workload, ..)| workload.id));
         reports.extend(looked.reports);
     }
@@ -199,6 +200,7 @@ impl Paths {
             .strip_prefix(&**folder)
             .map(|rest| if folder.is_empty() { Some(rest) } else { rest.strip_prefix('/') })
         {
+            Some(Some(rest)) if self.given == Path::new(".") => rest.into(),
             Some(Some(rest)) => self.given.join(rest),
             _ => top.join(path),
         }

@@ -341,6 +341,7 @@ fn pretended(annotations: BTreeMap<String, String>) -> Workload {
         resource_version: "".into(),
         annotations: Arc::new(annotations),
         labels: BTreeMap::new(),
+        written: None,
         has_annotations: true,
         containers: Vec::new(),
         owner: None,

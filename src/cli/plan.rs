@@ -57,7 +57,7 @@ impl Args {
         let config = crate::app::read_files(&self.files)?;
         let (mut reports, left_alone, failed) = block_on(self.reports(&config))?;
         if reports.is_empty() {
-            tell("no workload that a policy applies to was found");
+            tell(nothing(left_alone.len()));
         }
         if self.verbose || self.output != Output::Table {
             reports.extend(left_alone);
@@ -126,6 +126,15 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
     Ok(failed)
 }
 
+/// What is said where nothing is watched, and so many templates of charts are left alone.
+pub(super) fn nothing(templates: usize) -> String {
+    let nothing = "no workload that a policy applies to was found";
+    match templates {
+        0 => nothing.to_owned(),
+        _ => format!("{nothing}; templates of charts are left alone: `-v` names them"),
+    }
+}
+
 /// Whether a forge could not be asked.
 fn is_failure(reason: &Reason) -> bool {
     matches!(reason.code, Code::WriteFailed | Code::GitRefused)
@@ -152,7 +161,8 @@ pub(super) fn show(row: &mut Report, scope: &str, found: &Result<Places, Reason>
     match found {
         Ok(places) => {
             let own: Vec<&str> = places.of(&row.container).collect();
-            let message = format!("in the {scope}: {}", own.join(", "));
+            let besides: String = places.besides(Some(&row.container)).map(|note| format!("; {note}")).collect();
+            let message = format!("in the {scope}: {}{besides}", own.join(", "));
             row.reasons.insert(1.min(row.reasons.len()), Reason::new(Code::GitEdit, message));
         }
         Err(reason) => {

@@ -16,12 +16,12 @@ use crate::{
         keel::KeelMode,
         plan::{Approved, Plan},
         reason::{Code, Reason},
-        report::{Report, Verdict},
+        report::{Report, ReportWorkload, Verdict},
         workload::{KindSpec, Workload, WorkloadId},
     },
     engine::{self, Assessment, Outside, Settings},
     git::{self, Places},
-    manifest::places::Rendered,
+    manifest::places::{Rendered, Unplaced},
     metrics::Metrics,
     pool::Threads,
     ports::{Clock, ClusterChange, Registry, Secrets},
@@ -133,7 +133,23 @@ pub(super) async fn rendered(
         plans.extend(assessment.plan);
         reports.push((id, assessment.reports));
     }
-    Looked { reports, plans, is_partial: !rendered.problems.is_empty() }
+    reports.extend(rendered.unplaced.iter().map(|each| (each.id.clone(), vec![unplaced(each, &place)])));
+    Looked { reports, plans, is_partial: !rendered.problems.is_empty() || !rendered.unplaced.is_empty() }
+}
+
+/// The row of an entry of `supercargo.yaml` that has no place.
+fn unplaced(entry: &Unplaced, place: impl Fn(&str) -> String) -> Report {
+    let file = entry.id.name.split(':').next().unwrap_or_default();
+    Report {
+        workload: ReportWorkload { id: entry.id.clone(), source: format!("{}:{}", place(file), entry.line).into() },
+        container: entry.repository.to_string().into(),
+        image: "".into(),
+        policy: entry.policy.clone(),
+        decision: Verdict::Problem,
+        to: None,
+        to_image: None,
+        reasons: vec![Reason::new(Code::GitNoPlace, entry.why.clone())],
+    }
 }
 
 /// Tells whoever sits before a terminal why nothing happens.

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use super::{
     files, folder,
     output::{print_file, tell},
+    plan::nothing,
     survey::{self, block_on},
 };
 use crate::{
@@ -43,7 +44,7 @@ impl Args {
         let mut failed = folder.is_partial;
         let is_watched = |row: &Report| row.reasons.first().is_none_or(|reason| reason.code != Code::NotWatched);
         if !folder.reports.iter().any(is_watched) {
-            tell("no workload that a policy applies to was found");
+            tell(nothing(folder.templates.len()));
         }
         let reason = |row: &Report| row.reasons.first().map(|reason| reason.message.clone()).unwrap_or_default();
         for row in folder.templates.iter().filter(|_| self.verbose) {

@@ -146,6 +146,7 @@ impl Object {
             resource_version: meta.resource_version.as_str().into(),
             annotations,
             labels: meta.labels.ours(),
+            written: None,
             has_annotations: meta.annotations.present,
             containers,
             owner: owner(Evidence {

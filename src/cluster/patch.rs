@@ -114,6 +114,7 @@ mod tests {
             resource_version: "7".into(),
             annotations: Arc::default(),
             labels: BTreeMap::new(),
+            written: None,
             has_annotations: true,
             containers: containers.collect(),
             owner: None,

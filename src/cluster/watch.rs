@@ -295,6 +295,7 @@ fn fingerprint(hashes: &RandomState, workload: &Workload) -> u64 {
         containers,
         owner,
         instance,
+        written: _,
         pull_secrets,
     } = workload;
     let mut hasher = hashes.build_hasher();

@@ -174,6 +174,8 @@ pub struct Workload {
     pub resource_version: Arc<str>,
     /// The annotations that concern us: `supercargo.dev/*`, Keel's, and none else.
     pub annotations: Arc<BTreeMap<String, String>>,
+    /// Where and how those are written that are none of an object's annotations.
+    pub written: Option<Arc<BTreeMap<String, Written>>>,
     /// Labels that concern us: Keel's.
     pub labels: BTreeMap<String, String>,
     /// Whether the object has an annotations map at all (a JSON Patch must know).
@@ -186,6 +188,15 @@ pub struct Workload {
     pub instance: Option<Arc<str>>,
     /// Names of `imagePullSecrets` in the pod template, as [`pull_secrets`] keeps them.
     pub pull_secrets: Vec<Arc<str>>,
+}
+
+/// What stands for an annotation where there is no object: a marked value, a key of an entry of `supercargo.yaml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// What stands before the value: `# supercargo`, `policy`.
+    pub key: String,
+    /// `file:line`
+    pub at: String,
 }
 
 /// How many pull secrets of a workload count.

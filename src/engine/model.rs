@@ -253,6 +253,7 @@ impl World {
                     resource_version: self.version.to_string().into(),
                     annotations: annotations(policy).into(),
                     labels: BTreeMap::new(),
+                    written: None,
                     has_annotations: true,
                     containers: containers.collect(),
                     owner: None,

@@ -189,6 +189,7 @@ mod tests {
             resource_version: "".into(),
             annotations: Arc::new(annotations.into()),
             labels: Default::default(),
+            written: None,
             has_annotations: true,
             containers: images.iter().enumerate().map(container).collect(),
             owner: None,

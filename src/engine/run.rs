@@ -62,6 +62,7 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
         checks: Retries::default(),
         told: Told::new(&*ports.events, &ports.metrics),
         synced: false,
+        is_partial: false,
         inbox: inputs.inbox.clone(),
         ready: inputs.ready,
     };
@@ -127,6 +128,8 @@ pub(super) struct Engine<'p> {
     pub(super) checks: Retries<WorkloadId>,
     pub(super) told: Told<'p>,
     synced: bool,
+    /// Whether something could not be read that may hold policies.
+    is_partial: bool,
     inbox: Inbox,
     ready: watch::Sender<bool>,
 }
@@ -143,13 +146,15 @@ impl<'p> Engine<'p> {
                 self.synced = true;
                 self.ready.send_replace(true);
             }
+            ClusterChange::Partial => self.is_partial = true,
             ClusterChange::Undecodable(id, why) => {
+                self.is_partial = true;
                 self.told.undecodable(id, &self.state.uid(id), why);
             }
             _ => {}
         }
         self.state.change(change, self.now());
-        if is_synced && self.state.watched() == 0 {
+        if is_synced && self.state.watched() == 0 && !self.is_partial {
             tracing::warn!(
                 "nothing has a policy, so nothing is watched: annotate a workload with supercargo.dev/policy"
             );

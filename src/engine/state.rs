@@ -117,6 +117,7 @@ impl State {
             }
             ClusterChange::Application(application) => self.claim(&application.id, Some(&application)),
             ClusterChange::ApplicationGone(id) => self.claim(&id, None),
+            ClusterChange::Partial => {}
             ClusterChange::Synced => {
                 self.synced = true;
                 self.assess_all();

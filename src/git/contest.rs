@@ -58,7 +58,7 @@ pub(super) fn contest(
         let Finding::Edits(edits, _) = finding else { continue };
         let contested = edits.iter().find_map(|edit| {
             let against = against(asked, edit, brought.get(edit)?, &sharers, &changes);
-            (!against.is_empty()).then(|| reason(asked, edit, brought.get(edit)?, &against, scope))?
+            (!against.is_empty()).then(|| reason(asked, edit, brought.get(edit)?, &against, (index, scope)))?
         });
         if let Some(reason) = contested {
             *finding = Finding::Blocked(reason);
@@ -137,9 +137,9 @@ fn reason(
     (path, edit): &FileEdit,
     to: &ImageRef,
     against: &[(&Sharer, Wish)],
-    scope: &Scope,
+    (index, scope): (&Index<'_>, &Scope),
 ) -> Option<Reason> {
-    let way_out = "give each its own place: an entry of `images` in its overlay";
+    let way_out = index.way_out(path, &asked.update.workload, against.iter().map(|(sharer, _)| &sharer.workload));
     let place = format!("{}:{}", escape(path), edit.line);
     let mut said: Vec<String> = against
         .iter()

@@ -53,12 +53,20 @@ pub struct Places {
     all: Vec<(Arc<str>, String)>,
     /// The changes that they bring.
     pub(super) brings: Vec<Wanted>,
+    /// What of the files is left as it is, by container.
+    besides: Vec<(Arc<str>, String)>,
 }
 
 impl Places {
     /// Those of one container.
     pub fn of<'p>(&'p self, container: &str) -> impl Iterator<Item = &'p str> {
         self.all.iter().filter(move |(of, _)| **of == *container).map(|(_, place)| &**place)
+    }
+
+    /// What is left as it is, of one container or of all.
+    pub fn besides<'p>(&'p self, container: Option<&'p str>) -> impl Iterator<Item = &'p str> {
+        let is_of = move |of: &str| container.is_none_or(|container| container == of);
+        self.besides.iter().filter(move |(of, _)| is_of(of)).map(|(_, note)| &**note)
     }
 
     /// All of them, each once.
@@ -140,6 +148,7 @@ fn finding(
                 return Finding::Blocked(Reason::new(code, format!("{}: {misfit}", scope.shown)));
             }
         };
+        places.besides.extend(index.besides(&wanted, &spots).map(|note| (change.container.clone(), note)));
         for spot in spots {
             let place = format!("{}:{}", escape(&spot.path), spot.line);
             if !spot.edits.is_empty() {

@@ -39,11 +39,12 @@ impl Repository {
     /// whenever `interval` is over. That costs one `ls-remote` if nobody has.
     pub async fn watch(self: Arc<Self>, interval: Duration, changes: mpsc::Sender<ClusterChange>) {
         let (mut known, mut synced) = (BTreeMap::new(), false);
-        let (mut trouble, mut misplaced) = (HashSet::new(), HashSet::new());
+        let [mut trouble, mut unplaced, mut misplaced] = [(); 3].map(|()| HashSet::new());
         loop {
             let pushed = match self.look().await {
                 Ok((target, rendered)) => {
                     report(&mut trouble, shown(&rendered.problems), "left alone in the repository");
+                    report(&mut unplaced, entries(&rendered), "an entry of supercargo.yaml that updates nothing");
                     report(&mut misplaced, shown(&rendered.misplaced), "what does not count in the repository");
                     for change in differences(&mut known, &rendered) {
                         if changes.send(change).await.is_err() {
@@ -52,6 +53,10 @@ impl Repository {
                     }
                     if !std::mem::replace(&mut synced, true) {
                         tracing::info!(workloads = known.len(), "the repository is read");
+                        let is_partial = !rendered.problems.is_empty() || !rendered.unplaced.is_empty();
+                        if is_partial && changes.send(ClusterChange::Partial).await.is_err() {
+                            return;
+                        }
                         if changes.send(ClusterChange::Synced).await.is_err() {
                             return;
                         }
@@ -121,6 +126,15 @@ fn differences(known: &mut BTreeMap<WorkloadId, Workload>, rendered: &Rendered) 
         }
     }
     changes
+}
+
+/// The entries that have no place.
+fn entries(rendered: &Rendered) -> HashSet<String> {
+    rendered
+        .unplaced
+        .iter()
+        .map(|each| format!("{}: line {}: {}", escape(&each.id.name), each.line, each.why))
+        .collect()
 }
 
 fn shown(all: &[(Arc<str>, ManifestError)]) -> HashSet<String> {

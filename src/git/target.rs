@@ -297,7 +297,8 @@ impl Target {
                 Outcome::Committed(Reason::new(Code::Committed, message))
             }
             (Finding::Edits(_, places), _) => {
-                let message = format!("commit {} to {} ({places})", short(index), self.place());
+                let besides: String = places.besides(None).map(|note| format!("; {note}")).collect();
+                let message = format!("commit {} to {} ({places}){besides}", short(index), self.place());
                 Outcome::Committed(Reason::new(Code::Committed, message))
             }
         };

@@ -229,6 +229,7 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
         containers,
         owner: None,
         instance: None,
+        written: None,
         pull_secrets: pull_secrets(secrets),
     };
     Ok(Found {

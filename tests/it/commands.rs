@@ -81,7 +81,7 @@ async fn plan_says_for_a_folder_what_would_change_and_why_not() {
     let job = rows.iter().find(|row| row["container"] == "job").unwrap();
     assert_eq!(
         job["workload"],
-        json!({"kind": "CronJob", "namespace": "jobs", "name": "nightly", "source": "./web.yaml:14"})
+        json!({"kind": "CronJob", "namespace": "jobs", "name": "nightly", "source": "web.yaml:14"})
     );
     assert_eq!((&job["decision"], &job["to"], &job["policy"]), (&json!("update"), &json!("2.0.7"), &json!("patch")));
     assert_eq!(job["toImage"], format!("{}/team/job:2.0.7", registry.host));
@@ -147,7 +147,7 @@ async fn an_image_that_cannot_be_edited_exactly_is_left_and_the_rest_is_updated(
     assert_eq!(code, 1);
     let updated = |text: &str| text.replace("job:2.0.0", "job:2.0.7");
     for name in ["a.yaml", "b.yaml"] {
-        let said = format!("./{name}:2 Deployment/web web: not updated: folder .: {name}: line 12: ");
+        let said = format!("{name}:2 Deployment/web web: not updated: folder .: {name}: line 12: ");
         assert!(err.contains(&said), "{err}");
         assert_eq!(std::fs::read_to_string(folder.path().join(name)).unwrap(), updated(&aliased(&text)));
         assert!(diff.contains(&format!("+++ b/{name}")), "{diff}");

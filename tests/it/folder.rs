@@ -202,10 +202,7 @@ async fn manifests_of_several_clusters_are_each_edited() {
     let rows = rows(&["."], root.path());
     let shown = |row: &Value| format!("{} {}", row["workload"]["source"], row["to"]).replace('"', "");
     let all: Vec<String> = rows.iter().map(shown).collect();
-    assert_eq!(
-        all,
-        ["./prod/web.yaml:1 1.1.0", "./test/web.yaml:1 1.1.0", "./prod/db.yaml:1 1.0.1", "./test/db.yaml:1 1.0.1"]
-    );
+    assert_eq!(all, ["prod/web.yaml:1 1.1.0", "test/web.yaml:1 1.1.0", "prod/db.yaml:1 1.0.1", "test/db.yaml:1 1.0.1"]);
     let (code, _, err) = said(&["update", "."], root.path());
     assert_eq!((code, err.as_str()), (0, ""));
     for (file, tag) in [("prod/web", "1.1.0"), ("test/web", "1.1.0"), ("prod/db", "1.0.1"), ("test/db", "1.0.1")] {
@@ -238,7 +235,7 @@ async fn templates_of_charts_are_left_alone_and_named_where_it_is_asked_for() {
     assert_eq!(rows.len(), 4);
     assert_eq!(
         (&rows[1]["workload"]["source"], &rows[1]["decision"], &rows[1]["reasons"][0]["message"]),
-        (&json!("./chart/templates/config.yaml:2"), &json!("up-to-date"), &json!("a template of a chart: left alone"))
+        (&json!("chart/templates/config.yaml:2"), &json!("up-to-date"), &json!("a template of a chart: left alone"))
     );
     let (code, out, err) = said(&["update", "."], root.path());
     assert_eq!((code, out.as_str(), err.as_str()), (0, "", ""));
@@ -257,6 +254,119 @@ async fn nothing_is_silent_where_nothing_is_watched() {
     assert!(err.contains("no workload that a policy applies to was found"), "{err}");
     let (_, out, err) = said(&["explain", "-f", "."], root.path());
     assert!(out.contains("not watched"), "{out} {err}");
+}
+
+/// One that is a plain manifest with a policy, which nobody obeys.
+#[test]
+fn a_template_with_a_policy_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let files = vec![
+        ("chart/Chart.yaml", "{apiVersion: v2, name: web, version: 0.1.0}\n".to_owned()),
+        ("chart/templates/web.yaml", web("web", MINOR, "1.0.0")),
+        ("chart/templates/db.yaml", web("db", "", "1.0.0")),
+    ];
+    write_below(root.path(), files);
+    let says = "no workload that a policy applies to was found; templates of charts are left alone: `-v` names them";
+    for command in ["plan", "update"] {
+        let (code, _, err) = said(&[command, "."], root.path());
+        assert!(code == 0 && err.contains(says), "{command} {err}");
+        let (_, out, err) = said(&[command, ".", "-v"], root.path());
+        let said = format!("{out}{err}");
+        assert!(said.contains("chart/templates/web.yaml") && !said.contains("db.yaml"), "{command} {said}");
+    }
+}
+
+/// Where one place is to make two images, what is advised works: it is followed here.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_out_of_a_shared_place_leads_out() {
+    let registry = registry().await;
+    let two = |a: &str, b: &str| {
+        web("web", "supercargo.dev/policy: minor, supercargo.dev/policy.b: never", "1.0.0").replace(
+            "[{name: app, image: 'HOST/team/web:1.0.0'}]",
+            &format!("[{{name: a, image: {a}'HOST/team/web:1.0.0'}}, {{name: b, image: {b}}}]"),
+        )
+    };
+    let same = "'HOST/team/web:1.0.0'";
+    let kustomization = |more: &str| ("kustomization.yaml", format!("resources: [web.yaml]\n{more}"));
+    let cases = [
+        (
+            vec![kustomization("images: [{name: HOST/team/web, newTag: 1.0.0}]\n"), ("web.yaml", two("", same))],
+            "take it out, and write the tag in each container",
+            vec![kustomization(""), ("web.yaml", two("", same))],
+        ),
+        (
+            vec![("web.yaml", two("&image ", "*image"))],
+            "write it out in one of the places",
+            vec![("web.yaml", two("", same))],
+        ),
+    ];
+    for (before, advice, after) in cases {
+        let root = tempfile::tempdir().unwrap();
+        write_below(root.path(), on(&registry, before));
+        let (_, table, err) = said(&["plan", "."], root.path());
+        let blocked = table.lines().find(|line| line.contains(" blocked ")).unwrap_or_else(|| panic!("{table} {err}"));
+        assert!(blocked.contains(advice), "{blocked}");
+        write_below(root.path(), on(&registry, after));
+        let (code, diff, err) = said(&["update", "."], root.path());
+        assert!(
+            code == 0
+                && diff.contains("name: a, image: 'HOST/team/web:1.1.0'".replace("HOST", &registry.host).as_str()),
+            "{diff} {err}"
+        );
+        assert!(fs::read_to_string(root.path().join("web.yaml")).unwrap().contains("team/web:1.0.0"), "b stays");
+    }
+}
+
+/// An entry of `supercargo.yaml` whose image stands at no place is a row, to each command, and not "nothing".
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_has_no_place_is_a_row_that_says_why() {
+    let registry = registry().await;
+    let root = tempfile::tempdir().unwrap();
+    let files = on(
+        &registry,
+        vec![
+            ("supercargo.yaml", "images: [{image: HOST/team/web, policy: minor}]\n".to_owned()),
+            ("values.yaml", "image:\n  repository: HOST/team/web\n  tag: ${TAG}\n".to_owned()),
+        ],
+    );
+    write_below(root.path(), files.clone());
+    let bytes: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (*path, text.as_bytes())).collect();
+    BareRepo::create(&root.path().join("deploy.git"), &bytes);
+    let why = "values.yaml:3: `${TAG}` is filled in from elsewhere: ";
+    let once = ["run", "--git", "deploy.git", "--once", "--git-cache", "cache", "--state", "state"];
+    for args in
+        [&["plan", "."][..], &["explain", "-f", "."], &["update", "."], &[&once[..], &["--dry-run"]].concat(), &once]
+    {
+        let (code, out, err) = said(args, root.path());
+        assert_eq!(code, i32::from(args[0] != "explain"), "{args:?} {out} {err}");
+        assert!(format!("{out}{err}").contains(why), "{args:?} {out} {err}");
+        assert!(!err.contains("no workload that a policy") && !err.contains("has a policy"), "{args:?} {err}");
+    }
+    let rows = rows(&["."], root.path());
+    assert_eq!((rows.len(), &rows[0]["decision"]), (1, &json!("problem")));
+    assert_eq!(rows[0]["reasons"][0]["code"], json!("git-no-place"));
+    assert_eq!(rows[0]["workload"]["source"], json!("supercargo.yaml:1"));
+}
+
+/// Nobody can write the key that stands for a marked value, or for an entry's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_marked_or_listed_is_named_as_it_is_written() {
+    let registry = registry().await;
+    let root = tempfile::tempdir().unwrap();
+    write_below(root.path(), on(&registry, vec![
+        ("compose.yaml", "a: 1\nweb: HOST/team/web:1.0.0 # supercargo: never\napi: HOST/team/api:1.0.0 # supercargo: mayor\n".to_owned()),
+        ("values.yaml", "image: {repository: HOST/team/web, tag: 1.0.0}\n".to_owned()),
+        ("supercargo.yaml", "images:\n- {image: HOST/team/web, policy: minor, prereleaze: allow}\n".to_owned()),
+    ]));
+    let said: Vec<String> = rows(&["."], root.path())
+        .iter()
+        .flat_map(|row| row["reasons"].as_array().unwrap())
+        .map(|reason| reason["message"].as_str().unwrap().to_owned())
+        .collect();
+    let begins = |words: &str| said.iter().any(|said| said.starts_with(words));
+    assert!(begins("`# supercargo: mayor` (compose.yaml:3): `mayor` is no policy"), "{said:?}");
+    assert!(begins("`prereleaze` (supercargo.yaml:2) is no key of supercargo's; is `prerelease` meant?"), "{said:?}");
+    assert!(!said.iter().any(|said| said.contains("supercargo.dev/")), "{said:?}");
 }
 
 /// Also one in a hidden folder, and a file by any name.

@@ -228,7 +228,9 @@ fn shown(files: &Files, options: &Options) -> (Vec<String>, Vec<String>) {
         words.join(" ").trim_end().to_owned()
     };
     let problem = |(path, error): &(Arc<str>, manifest::ManifestError)| format!("{path}: {error}");
-    (rendered.workloads.iter().map(workload).collect(), rendered.problems.iter().map(problem).collect())
+    let unplaced = rendered.unplaced.iter().map(|entry| format!("supercargo.yaml: line {}: {}", entry.line, entry.why));
+    let problems = rendered.problems.iter().map(problem).chain(unplaced);
+    (rendered.workloads.iter().map(workload).collect(), problems.collect())
 }
 
 const WEB: &str = "\
@@ -441,7 +443,8 @@ fn a_value_that_is_marked_never_has_no_other_policy() {
     assert_eq!(lines(&files, &entry), none("a.yaml:1", "docker.io/library/nginx:1.26"));
     let (workloads, problems) = shown(&files, &Options::default());
     assert_eq!(workloads.len(), 1, "{workloads:?}");
-    let kept = "supercargo.yaml: line 1: a.yaml:1 holds the image docker.io/library/nginx, and is marked `never`";
+    let kept = "supercargo.yaml: line 1: a.yaml:1 holds the image docker.io/library/nginx, and is marked `never`: write a \
+                policy there, or take the entry out";
     assert_eq!(problems, [kept]);
 
     // Others go on without it.
@@ -471,6 +474,155 @@ fn a_value_that_is_marked_never_has_no_other_policy() {
     let files =
         repository(&[("kustomization.yaml", &kustomization), ("web.yaml", &deployment("web", ", namespace: a"))]);
     assert_eq!(lines(&files, &wanted("a", "web", "nginx:1.26")), none("kustomization.yaml:4", "nginx:1.26"));
+}
+
+/// The advice that is given where places disagree leads somewhere: the other one is edited.
+#[test]
+fn beside_a_value_that_is_marked_never_the_values_file_goes_on() {
+    let values =
+        "a:\n  image:\n    repository: nginx\n    tag: '1.26'\nb:\n  image:\n    repository: nginx\n    tag: '1.20'";
+    let listed = ("supercargo.yaml", "images: [{image: nginx, policy: minor}]\n");
+    for (text, found) in [(values.to_owned(), None), (format!("{values} # supercargo: never\n"), Some("values.yaml:4"))]
+    {
+        let files = repository(&[("values.yaml", &text), listed]);
+        for wanted in [of_file("supercargo.yaml:nginx", "nginx"), wanted("a", "web", "nginx:1.26")] {
+            match (lines(&files, &wanted), found) {
+                (Ok(lines), Some(found)) => assert_eq!(lines, [found]),
+                (Err(why), None) => assert!(why.contains("or one marked `# supercargo: never`"), "{why}"),
+                (other, _) => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+/// An image that stands in a file and is no place of it: the row of its entry, and that of a cluster's workload, name the
+/// line and why.
+#[rstest::rstest]
+#[case::expression(
+    "values.yaml",
+    "image:\n  repository: o/web\n  tag: \"${TAG}\"\n",
+    "values.yaml:3: `${TAG}` is filled in from elsewhere: "
+)]
+#[case::whole_expression(
+    "compose.yaml",
+    "services: {web: {image: 'o/web:${TAG:-1.0.0}'}}\n",
+    "compose.yaml:1: `o/web:${TAG:-1.0.0}` is filled in from"
+)]
+#[case::block(
+    "values.yaml",
+    "image:\n  repository: o/web\n  tag: |\n    1.0.0\n",
+    "values.yaml:4: the value is a text of lines (`|` or `>`): write it on the line of its key"
+)]
+#[case::no_tag(
+    "c/values.yaml",
+    "image:\n  repository: o/web\n",
+    "c/values.yaml:2: no tag that is known stands with it: "
+)]
+#[case::no_convention(
+    "values.yaml",
+    "img: o/web:1.0.0\n",
+    "values.yaml:1: it is at no place where images are looked for: mark it with"
+)]
+#[case::broken(
+    "values.yaml",
+    "image: {repository: o/web, tag: 1.0.0}\nb: [\n",
+    "values.yaml:1: line 2: this is no valid YAML: unclosed bracket"
+)]
+#[case::no_workload(
+    "cm.yaml",
+    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata:\n  IMAGE: o/web:1.0.0\n",
+    "cm.yaml:5: it is at no place where"
+)]
+#[case::in_a_text(
+    "cm.yaml",
+    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata:\n  pod: |\n    image: o/web:1.0.0\n",
+    "cm.yaml:6: it is at no place where"
+)]
+#[case::dockerfile(
+    "web/Dockerfile",
+    "FROM o/web:1.0.0\n",
+    "web/Dockerfile:1: in such a file only marked values count: put `# supercargo: minor` on the line above"
+)]
+#[case::env("a.env", "IMAGE=o/web:1.0.0\n", "a.env:1: it is at no place where images are looked for: mark it with")]
+#[case::template(
+    "c/templates/web.yaml",
+    "image: \"o/web:{{ .Values.tag }}\"\n",
+    "c/templates/web.yaml:1: a template of a chart is left alone: "
+)]
+#[case::manifest("web.yaml", &WEB.replace("nginx:1.26", "o/web:${TAG}"), "web.yaml:4: `o/web:${TAG}` is filled in from elsewhere: ")]
+#[case::release(
+    "app.yaml",
+    "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: web}\nspec:\n  source:\n    helm:\n      parameters:\n      - {name: image.repository, value: o/web}\n      - {name: image.tag, value: $ARGOCD_APP_REVISION}\n",
+    "app.yaml:9: `$ARGOCD_APP_REVISION` is filled in from elsewhere: "
+)]
+#[case::kustomization(
+    "kustomization.yaml",
+    "resources: ['https://example.com/web']\nimages:\n- name: o/web\n  newName: other\n",
+    "kustomization.yaml:3: no tag that is known stands with it: "
+)]
+fn what_holds_an_image_and_is_no_place_is_told(#[case] path: &str, #[case] text: &str, #[case] why: &str) {
+    let files = repository(&[(path, text), ("supercargo.yaml", "images: [{image: o/web, policy: minor}]\n")]);
+    let rendered = places::rendered(&files, &Options::default());
+    let [entry] = &rendered.unplaced[..] else { panic!("{rendered:?}") };
+    let begins = format!("the image docker.io/o/web cannot be edited: {why}");
+    assert!(entry.why.starts_with(&begins), "{}", entry.why);
+    let of_cluster = Wanted { container: "other".into(), ..wanted("shop", "other", "o/web:1.0.0") };
+    let error = lines(&files, &of_cluster).unwrap_err();
+    assert!(error.contains(&format!("docker.io/o/web stands in {why}")), "{error}");
+}
+
+#[test]
+fn what_an_entry_does_not_cover_is_told() {
+    let files = repository(&[
+        ("supercargo.yaml", "images: [{image: o/web, policy: minor, files: 'apps/**'}]\n"),
+        ("deploy/values.yaml", "image: {repository: o/web, tag: 1.0.0}\n"),
+        ("web.yaml", &WEB.replace("nginx:1.26", "o/web:1.0.0")),
+    ]);
+    let (_, problems) = shown(&files, &Options::default());
+    let not = "`files` of the entry `o/web` of supercargo.yaml does not cover it";
+    let expected = format!(
+        "supercargo.yaml: line 1: the image docker.io/o/web cannot be edited: deploy/values.yaml:1: {not}; web.yaml:4: {not}"
+    );
+    assert_eq!(problems, [expected]);
+}
+
+#[test]
+fn entries_in_a_folder_are_told_not_to_count() {
+    let files = repository(&[("deploy/supercargo.yaml", "images:\n- image: o/web\n  policy: minor\n")]);
+    let [(path, note)] = &places::rendered(&files, &Options::default()).misplaced[..] else {
+        panic!("nothing is said")
+    };
+    let says = "entries count in the `supercargo.yaml` at the root only: ";
+    assert!((&**path, note.line) == ("deploy/supercargo.yaml", 3) && note.reason.starts_with(says), "{note}");
+}
+
+/// A marker on what is no image, or is another's, moves nothing: that is told, and where it only says `never` it is not.
+#[rstest::rstest]
+#[case(
+    "compose.yaml",
+    "image: o/web:${TAG} # supercargo: minor\n",
+    Some("compose.yaml: line 1: `o/web:${TAG}` is filled in")
+)]
+#[case(
+    "values.yaml",
+    "image:\n  repository: o/web\n  tag: $TAG # supercargo: minor\n",
+    Some("values.yaml: line 3: `$TAG` is filled in")
+)]
+#[case(
+    ".env",
+    "IMAGE=o/web:${TAG} # supercargo: minor\n",
+    Some(".env: line 1: what stands before the marker is filled in")
+)]
+#[case(
+    "a.yaml",
+    "a: o/web:1.0.0 # supercargo: minor image=o/api\n",
+    Some("a.yaml: line 1: the marker is for the image docker.io/o/api, and this is docker.io/o/web: ")
+)]
+#[case("compose.yaml", "image: o/web:${TAG} # supercargo: never\n", None)]
+fn a_marker_that_moves_nothing_is_told(#[case] path: &str, #[case] text: &str, #[case] why: Option<&str>) {
+    let (workloads, problems) = shown(&repository(&[(path, text)]), &Options::default());
+    assert!(workloads.is_empty() && problems.len() == usize::from(why.is_some()), "{workloads:?} {problems:?}");
+    assert!(why.is_none_or(|why| problems[0].starts_with(why)), "{problems:?}");
 }
 
 /// Two marked values of one file are one workload with two images, each with its own place.

@@ -82,6 +82,39 @@ fn a_digest_beside_a_tag_goes_with_it(#[case] values: &str) {
     }
 }
 
+/// So it is beside a marked tag or image, in any file; one of another image stays.
+#[rstest::rstest]
+#[case::tag("web:\n  version: 1.0.0 # supercargo: minor image=team/web part=tag\n  versionSha: {A}\n")]
+#[case::sha("image:\n  repository: team/web\n  tag: 1.0.0 # supercargo: minor\n  sha: {A}\n")]
+#[case::digest("image:\n  repository: team/web\n  tag: 1.0.0 # supercargo: minor\n  shaDigest: sha256:{A}\n")]
+#[case::marked(
+    "image:\n  repository: team/web\n  tag: 1.0.0 # supercargo: minor\n  sum: sha256:{A} # supercargo: minor part=digest\n"
+)]
+#[case::whole("image: team/web:1.0.0 # supercargo: minor\nimageDigest: sha256:{A}\n")]
+#[case::two("webTag: 1.0.0 # supercargo: minor image=team/web\nwebDigest: sha256:{A}\napiDigest: sha256:{C}\n")]
+fn a_digest_beside_a_marked_tag_goes_with_it(#[case] values: &str) {
+    let [a, b, c] = ["a", "b", "c"].map(|digit| digit.repeat(64));
+    let (text, from) = (values.replace("{A}", &a).replace("{C}", &c), format!("team/web:1.0.0@sha256:{a}"));
+    let pinned = edited("env.yaml", &text, &from, &format!("team/web:2.0.0@sha256:{b}"), &Options::default());
+    assert_eq!(pinned.unwrap(), text.replace("1.0.0", "2.0.0").replace(&a, &b));
+    let plain = edited("env.yaml", &text, &from, "team/web:2.0.0", &Options::default()).unwrap();
+    let emptied =
+        [format!("sha256:{a}"), a].iter().fold(text.replace("1.0.0", "2.0.0"), |text, a| text.replace(a, "\"\""));
+    assert_eq!(plain, emptied);
+}
+
+#[test]
+fn two_digests_beside_a_marked_tag_are_named() {
+    let digests = format!("  digest: sha256:{0}\n  sha: {0}\n", "a".repeat(64));
+    let from = format!("team/web:1.0.0@sha256:{}", "a".repeat(64));
+    let tag = format!("image:\n  repository: team/web\n  tag: 1.0.0 # supercargo: minor\n{digests}");
+    let error = edited("env.yaml", &tag, &from, "team/web:2.0.0", &Options::default()).unwrap_err();
+    assert!(error.starts_with("env.yaml:3: another key, on line 5, holds a digest"), "{error}");
+    let image = format!("web:\n  image: team/web:1.0.0 # supercargo: minor\n{digests}");
+    let facts = Facts::of(FileKind::of("env.yaml"), image.as_bytes(), false);
+    assert_eq!(facts.problems()[0].line, 2, "{:?}", facts.problems());
+}
+
 #[test]
 fn a_digest_among_parameters_goes_with_its_tag() {
     let [a, b] = ["a", "b"].map(|digit| digit.repeat(64));
@@ -94,6 +127,46 @@ fn a_digest_among_parameters_goes_with_its_tag() {
     assert_eq!(after, text.replace("1.0.0", "2.0.0").replace(&a, &b));
     let plain = edited("app.yaml", &text, &from, "team/web:2.0.0", &Options::default()).unwrap();
     assert!(plain.ends_with("        value: \"\"\n"), "{plain}");
+}
+
+/// Parameters are over the other values, as Helm has them: the part that counts is edited.
+#[rstest::rstest]
+#[case::tag_over(
+    "      valuesObject:\n        image:\n          repository: team/web\n",
+    "      parameters:\n      - {name: image.tag, value: 1.0.0}\n",
+    ""
+)]
+#[case::repository_over(
+    "      valuesObject:\n        image:\n          tag: 1.0.0\n",
+    "      parameters:\n      - {name: image.repository, value: team/web}\n",
+    ""
+)]
+#[case::text(
+    "      values: |\n        image:\n          repository: team/web\n",
+    "      parameters:\n      - {name: image.tag, value: 1.0.0}\n",
+    ""
+)]
+#[case::deep(
+    "      valuesObject:\n        web: {image: {repository: team/web, tag: 0.9.0}}\n",
+    "      parameters:\n      - {name: web.image.tag, value: 1.0.0}\n",
+    "0.9.0"
+)]
+#[case::whole(
+    "      valuesObject:\n        image: team/web:0.9.0\n",
+    "      parameters:\n      - {name: image, value: 'team/web:1.0.0'}\n",
+    "0.9.0"
+)]
+#[case::text_passed_over(
+    "      valuesObject:\n        image: team/web:1.0.0\n",
+    "      values: |\n        image: team/web:0.9.0\n",
+    "0.9.0"
+)]
+fn parameters_are_over_the_values_of_an_application(#[case] values: &str, #[case] more: &str, #[case] stays: &str) {
+    for text in [format!("{APPLICATION}{values}{more}"), format!("{APPLICATION}{more}{values}")] {
+        let after = edited("app.yaml", &text, "team/web:1.0.0", "team/web:2.0.0", &Options::default()).unwrap();
+        assert_eq!(after, text.replace("1.0.0", "2.0.0"));
+        assert!(after.contains(stays));
+    }
 }
 
 #[test]

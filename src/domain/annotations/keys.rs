@@ -12,7 +12,7 @@ use crate::domain::{
     policy::{FlavourOption, NamedPolicies, Options, Order, Policy, PrereleaseOption, check_glob, check_regex},
     reason::{Code, Reason},
     target::{Write, is_name},
-    workload::Workload,
+    workload::{Workload, Written},
 };
 
 /// The prefix of all our keys.
@@ -127,13 +127,21 @@ impl Layer {
             Place::Workload => "",
             Place::Namespace => " on the Namespace",
         };
-        let unknown = |why: String| Reason::new(Code::AnnotationUnknown, format!("`{}`{there}{why}", excerpt(key)));
+        // What nobody wrote as an annotation is named by what was written.
+        let written = workload.written.as_ref().filter(|_| place == Place::Workload).and_then(|all| all.get(key));
+        let (named_as, there) = match written {
+            Some(Written { key, at }) => (key.as_str(), format!(" ({})", excerpt(at))),
+            None => (key, there.to_owned()),
+        };
+        let unknown =
+            |why: String| Reason::new(Code::AnnotationUnknown, format!("`{}`{there}{why}", excerpt(named_as)));
         let (name, container) = match rest.split_once('.') {
             Some((name, container)) => (name, Some(container)),
             None => (rest, None),
         };
         let Some(spec) = find(name) else {
-            let hint = is_meant(name, SPECS.iter().map(|spec| spec.name).chain(["flavor"]), PREFIX);
+            let prefix = if written.is_some() { "" } else { PREFIX };
+            let hint = is_meant(name, SPECS.iter().map(|spec| spec.name).chain(["flavor"]), prefix);
             return Err(unknown(format!(" is no key of supercargo's{hint}")));
         };
         if let Some(container) = container {
@@ -149,7 +157,7 @@ impl Layer {
             }
         }
         let value = value.trim();
-        let shown = format!("`{}: {}`{there}", excerpt(key), excerpt(value));
+        let shown = format!("`{}: {}`{there}", excerpt(named_as), excerpt(value));
         let names_nobody = || match (spec.name, place) {
             ("containers", Place::Workload) => nobody(value, workload),
             _ => None,

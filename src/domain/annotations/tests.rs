@@ -18,6 +18,7 @@ fn workload(annotations: &[(&str, &str)], containers: &[&str]) -> Workload {
         resource_version: "".into(),
         annotations: map(annotations).into(),
         labels: BTreeMap::new(),
+        written: None,
         has_annotations: true,
         containers: containers.iter().enumerate().map(container).collect(),
         owner: None,

@@ -285,6 +285,12 @@ impl Parts {
                 other.line
             ));
         }
+        if split(self.name.value()).1.is_some() {
+            let name = excerpt(self.name.value());
+            return Err(format!(
+                "`{name}` holds a tag, too, and a key beside it is for the tag: write the tag there only"
+            ));
+        }
         if holds.repository != to.repository {
             let Name::Cell(name) = &self.name else {
                 return Err(format!("no key here holds the repository, which would be `{}`", to.repository));

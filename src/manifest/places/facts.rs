@@ -13,6 +13,7 @@ use super::{
     kustomization::{self, Kustomization},
     listed::{self, Listed},
     marker::{self, Marker},
+    mention::Mention,
     names::{FileKind, folder, join},
     operation::{Operation, operations},
     outer::{self, Outer},
@@ -59,6 +60,8 @@ pub struct Facts {
     left_alone: Option<&'static str>,
     /// The line on which a chart's template shows that it is no YAML.
     template: Option<usize>,
+    /// Lines that name an image, at a place of one or not.
+    pub(super) mentions: Vec<Mention>,
     /// How many scalars were read.
     scalars: usize,
     /// Whether nothing else is kept, for want of room.
@@ -112,7 +115,7 @@ impl Facts {
 
     /// How many scalars count; none of a file that holds nothing.
     pub fn scalars(&self) -> usize {
-        if self.is_empty() { 0 } else { self.scalars }
+        if self.holds_nothing() { 0 } else { self.scalars }
     }
 
     /// Of what is no file, and why it is not read.
@@ -122,6 +125,10 @@ impl Facts {
 
     /// Reads the text of a file of this kind. If the configuration names values of it, no word need promise any.
     pub fn of(kind: FileKind, bytes: &[u8], is_named: bool) -> Self {
+        Self { mentions: Self::mentions(kind, bytes), ..Self::held_by(kind, bytes, is_named) }
+    }
+
+    fn held_by(kind: FileKind, bytes: &[u8], is_named: bool) -> Self {
         let mut facts = Self::default();
         if kind == FileKind::Chart {
             facts.is_chart = true;
@@ -270,11 +277,11 @@ impl Facts {
             return;
         }
         // By another name they count where an entry of `supercargo.yaml` names the file.
-        if matches!(kind, FileKind::Values | FileKind::Yaml) {
+        if matches!(kind, FileKind::Values | FileKind::Yaml | FileKind::Json) {
             self.values = values::images(source, root);
         }
         // Dashboards and the like are JSON, and large.
-        if kind != FileKind::Json {
+        if kind != FileKind::Json || is_named {
             let most = if is_named { MAX_SCALARS } else { MAX_FLAT };
             let flat = values::flat(source, root, "", most);
             if is_named && flat.is_none() {
@@ -286,6 +293,10 @@ impl Facts {
 
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
+        self.holds_nothing() && self.mentions.is_empty()
+    }
+
+    fn holds_nothing(&self) -> bool {
         let Self {
             manifests,
             partial,
@@ -306,6 +317,7 @@ impl Facts {
             problems,
             left_alone,
             template,
+            mentions: _,
             scalars: _,
             is_left_out: _,
         } = self;
@@ -364,6 +376,13 @@ impl Facts {
     /// What could not be read, and why.
     pub fn problems(&self) -> &[ManifestError] {
         &self.problems
+    }
+
+    /// Why nothing here was read, and the line; none if something was.
+    pub(super) fn unread(&self) -> Option<(usize, &str)> {
+        let is_read = !self.flat.is_empty() || !self.manifests.workloads.is_empty() || !self.releases.is_empty();
+        let is_known = is_read || !self.markers.is_empty() || !self.listed.is_empty() || self.kustomization.is_some();
+        self.first_unread().filter(|_| !is_known)
     }
 
     /// The first thing here that was not read, and its line.

@@ -9,8 +9,10 @@ use super::{
     Files, Options, Path,
     cell::{At, Cell, Maker, Name, split},
     chains::{Chain, Rendering},
+    held::{self, AllHeld, Held},
     made::of_outside,
     marker::{self, Says},
+    mention::Mentions,
     names::{FileKind, folder},
     patch::Doubt,
     post::{self, Released},
@@ -20,7 +22,13 @@ use super::{
     renderings::renderings,
     values::is_digest_beside,
 };
-use crate::domain::image::{ImageRef, Repository};
+use crate::{
+    domain::{
+        annotations::PREFIX,
+        image::{ImageRef, Repository},
+    },
+    manifest::Found,
+};
 
 /// What the files of a repository render together, for many questions.
 pub struct Index<'f> {
@@ -38,7 +46,15 @@ pub struct Index<'f> {
     /// The scalars that are marked `never`.
     pub(super) never: HashSet<(&'f str, &'f At)>,
     /// Every image that is rendered, once somebody asks.
-    pub(super) images: OnceLock<HashMap<Repository, Vec<Draft<'f>>>>,
+    pub(super) images: OnceLock<(HashMap<Repository, Vec<Draft<'f>>>, AllHeld<'f>)>,
+    /// What makes no image, in values, releases and entries, and why.
+    pub(super) barred: AllHeld<'f>,
+    /// Marked values that make none.
+    pub(super) mismarked: Vec<Held<'f>>,
+    /// Templates of charts that are plain manifests with a policy, and the line.
+    pub(super) templates: Vec<(&'f Arc<str>, usize)>,
+    /// Lines that name images, once somebody asks.
+    pub(super) mentions: OnceLock<Mentions<'f>>,
     pub(super) values: HashMap<Repository, Vec<Draft<'f>>>,
     /// The same of files by other names.
     pub(super) other_values: HashMap<Repository, Vec<Draft<'f>>>,
@@ -90,6 +106,7 @@ impl<'f> Index<'f> {
         let mut markers: HashMap<_, Vec<Marked>> = HashMap::new();
         let mut released: HashMap<_, Vec<(usize, Released)>> = HashMap::new();
         let mut by_instance: HashMap<&str, Vec<usize>> = HashMap::new();
+        let (mut barred, mut mismarked, mut templates) = (AllHeld::new(), Vec::new(), Vec::new());
         let not_patches = files.iter().filter(|(path, _)| !kustomizations.is_patch(path));
         let bases = not_patches.flat_map(|(_, facts)| facts.releases.iter().map(|r| (r.kind(), &*r.name)));
         let bases: HashSet<(&str, &str)> = bases.collect();
@@ -101,14 +118,22 @@ impl<'f> Index<'f> {
             let is_ours =
                 |says: &Says| !matches!(says, Says::Flux(name) if !options.image_policies.contains_key(&**name));
             for (says, repository, maker) in marker::makers(&facts.markers, repository_of) {
-                if let Some(draft) = Draft::new(path, maker)
-                    && draft.holds.repository == repository
-                    && is_ours(says)
-                {
-                    markers.entry(repository).or_default().push((path, says, draft));
+                match held::of_marked(path, says, &repository, &maker, is_ours(says)) {
+                    Some(held) => {
+                        mismarked.extend(is_ours(says).then(|| held.clone()));
+                        barred.entry(repository).or_default().push(held);
+                    }
+                    None => {
+                        let draft = Draft::new(path, maker);
+                        markers.entry(repository).or_default().extend(draft.map(|draft| (path, says, draft)));
+                    }
                 }
             }
             if is_template(path) {
+                let is_ours = |found: &&Found| found.workload.annotations.keys().any(|key| key.starts_with(PREFIX));
+                let watched = facts.manifests.workloads.iter().chain(&facts.partial).find(is_ours);
+                let literal = watched.filter(|_| facts.template().is_none());
+                templates.extend(literal.map(|found| (path, found.line)));
                 continue;
             }
             let chains = of_releases.get(path).map_or(&[][..], Vec::as_slice);
@@ -134,13 +159,15 @@ impl<'f> Index<'f> {
             }
             let by_name = if FileKind::of(path) == FileKind::Values { &mut values } else { &mut other_values };
             add(by_name, facts.values.iter().filter_map(|maker| Draft::new(path, maker.clone())));
+            let released = facts.releases.iter().flat_map(|release| release.values.iter().chain(&release.images));
+            held::add(&mut barred, path, facts.values.iter().chain(released));
         }
         let marked = files.iter().flat_map(|(path, facts)| facts.markers.iter().map(move |marker| (&**path, marker)));
         let never = marked.filter(|(_, marker)| marker.says.is_never());
         let never = never.map(|(path, marker)| (path, &marker.cell.at)).collect();
         let mut configured = HashMap::new();
         add(&mut configured, by_rules(files, options));
-        let images = OnceLock::new();
+        let (images, mentions) = (OnceLock::new(), OnceLock::new());
         let mut entries = HashMap::new();
         let outside = kustomizations.entries().into_iter();
         add(&mut entries, outside.filter_map(|(path, entry)| Draft::new(path, of_outside(path, entry)?)));
@@ -157,6 +184,10 @@ impl<'f> Index<'f> {
             markers,
             never,
             images,
+            barred,
+            mismarked,
+            templates,
+            mentions,
             values,
             other_values,
             configured,

@@ -1,14 +1,12 @@
 //! The places of one image.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Disagreeing, FILE_KIND, Facts, Index, Misfit, Spot, Wanted,
     chains::Rendering,
-    index::{Draft, add},
+    held::{self, Held},
+    index::Draft,
     listed::{self, Listed},
     made::Made,
     patch::Doubt,
@@ -20,6 +18,9 @@ pub(super) const TOO_MANY: &str = "kustomizations include it in more ways than a
 
 /// More files that could not be read are not named where nothing is found.
 pub(super) const MAX_LEFT_ALONE: usize = 5;
+
+/// How a file that is none by its name is read as values for an entry.
+pub(super) const BY_FILES: &str = "name it by `files` of an entry of `supercargo.yaml`";
 
 impl<'f> Index<'f> {
     /// All places of a change, or why there is none. Those that are found agree on the image that they make now.
@@ -81,10 +82,13 @@ impl<'f> Index<'f> {
         let found = if images.is_empty() { self.manifests(wanted)? } else { images };
         let found = if found.is_empty() { values } else { found };
         let found = if found.is_empty() { self.outside(wanted) } else { found };
-        let found = if found.is_empty() { self.marked(wanted, |_| true) } else { found };
+        let marked = if found.is_empty() { self.marked(wanted, |_| true) } else { Vec::new() };
+        let is_found = !found.is_empty() || marked.iter().any(|draft| !self.is_never(draft));
         drafts.extend(found);
-        if drafts.is_empty() && !by_rule {
-            drafts = self.values.get(&wanted.from.repository).cloned().unwrap_or_default();
+        drafts.extend(marked);
+        // What is marked to stay leaves the others to the values files.
+        if !is_found && !by_rule {
+            drafts.extend(self.values.get(&wanted.from.repository).into_iter().flatten().cloned());
         }
         Ok(drafts)
     }
@@ -95,7 +99,7 @@ impl<'f> Index<'f> {
         let mut drafts = self.configured.get(repository).cloned().unwrap_or_default();
         let released = self.released.get(repository).into_iter().flatten().map(|(_, each)| &each.draft);
         let mut found: Vec<Draft> =
-            released.chain(self.images().get(repository).into_iter().flatten()).cloned().collect();
+            released.chain(self.images().0.get(repository).into_iter().flatten()).cloned().collect();
         let fits = |draft: &Draft| draft.holds.repository == *repository && listed.covers(draft.path);
         found.extend(self.outside(wanted));
         found.retain(fits);
@@ -104,24 +108,14 @@ impl<'f> Index<'f> {
         }
         drafts.extend(found);
         drafts.retain(fits);
-        if drafts.is_empty() {
-            drafts = self.values.get(repository).cloned().unwrap_or_default();
+        if drafts.iter().all(|draft| self.is_never(draft)) {
+            drafts.extend(self.values.get(repository).into_iter().flatten().cloned());
             if listed.files.is_some() {
                 drafts.extend(self.other_values.get(repository).into_iter().flatten().cloned());
             }
             drafts.retain(fits);
         }
         Ok(drafts)
-    }
-
-    fn images(&self) -> &HashMap<Repository, Vec<Draft<'f>>> {
-        self.images.get_or_init(|| {
-            let roots = self.renderings.iter().filter(|rendering| rendering.chain.is_root);
-            let made = roots.flat_map(|rendering| self.all_made(rendering));
-            let mut images = HashMap::new();
-            add(&mut images, made.filter_map(|(.., made)| draft(made).ok()));
-            images
-        })
     }
 
     /// The manifests of the workload, with what the kustomizations do to them.
@@ -238,44 +232,48 @@ impl<'f> Index<'f> {
         let Wanted { workload, container, from, .. } = wanted;
         let place = |rendering: &Rendering| format!("{}:{}", excerpt(rendering.path), rendering.found.line);
         let name = excerpt(container);
-        for rendering in self.named(wanted) {
-            let (place, namespace) = (place(rendering), self.namespace(&rendering.id.namespace));
-            if namespace == &*workload.namespace {
-                return format!("{place} defines {workload}, but no container {name}, and no other place holds {from}");
-            }
-            if namespace.is_empty() {
-                return format!(
-                    "{place} defines {}/{} without a namespace, and no kustomization sets one: name it by \
-                     `defaultNamespace`",
-                    workload.kind.as_str(),
-                    workload.name
-                );
-            }
+        let is_own = |rendering: &&&Rendering| self.namespace(&rendering.id.namespace) == &*workload.namespace;
+        let named = self.named(wanted);
+        let own = named.iter().find(is_own).map(|rendering| place(rendering));
+        if let (None, Some(open)) = (&own, named.iter().find(|rendering| rendering.id.namespace.is_empty())) {
+            return format!(
+                "{} defines {}/{} without a namespace, and no kustomization sets one: name it by `defaultNamespace`",
+                place(open),
+                workload.kind.as_str(),
+                workload.name
+            );
         }
-        format!(
-            "no file defines the image of {workload}, container {name}, and none marks or holds {}{}{}",
-            from.repository,
-            self.by_other_names(&from.repository),
-            self.left_alone()
-        )
+        let head = match own {
+            Some(place) => format!("{place} defines {workload}, but no container {name}"),
+            None => format!("no file defines the image of {workload}, container {name}"),
+        };
+        let way = match workload.kind.as_str() == FILE_KIND {
+            true => BY_FILES,
+            false => "name its keys by `values` of the target, or mark the value",
+        };
+        let others = self.by_other_names(&from.repository, way);
+        let held = self.held(&from.repository, None);
+        let left_alone = self.left_alone(Facts::first_unread, &held);
+        match held.is_empty() {
+            true => format!("{head}, and none marks or holds {}{others}{left_alone}", from.repository),
+            false => format!("{head}; {} stands in {}{others}{left_alone}", from.repository, held::shown(&held)),
+        }
     }
 
     /// The files that hold the repository as values files do, and are called otherwise.
-    pub(super) fn by_other_names(&self, repository: &Repository) -> String {
+    pub(super) fn by_other_names(&self, repository: &Repository, way: &str) -> String {
         let Some(drafts) = self.other_values.get(repository) else { return String::new() };
         let shown: Vec<String> =
             drafts.iter().take(MAX_LEFT_ALONE).map(|draft| format!("{}:{}", excerpt(draft.path), draft.line)).collect();
         let more = drafts.len().saturating_sub(shown.len());
         let more = if more > 0 { format!(", and {more} more places") } else { String::new() };
-        format!(
-            "; {}{more} does, but is no values file by its name: name it by `files` of an entry of `supercargo.yaml`",
-            shown.join(", ")
-        )
+        format!("; {}{more} does, but is no values file by its name: {way}", shown.join(", "))
     }
 
-    /// The files, or parts of them, that could not be read: what is looked for may stand there.
-    fn left_alone(&self) -> String {
-        let mut all = self.files.iter().filter_map(|(path, facts)| Some((path, facts.first_unread()?)));
+    /// The files, or parts of them, that could not be read and of which nothing is said: what is looked for may stand there.
+    pub(super) fn left_alone(&self, unread: fn(&Facts) -> Option<(usize, &str)>, held: &[Held]) -> String {
+        let others = self.files.iter().filter(|(path, _)| !held.iter().any(|held| held.path == *path));
+        let mut all = others.filter_map(|(path, facts)| Some((path, unread(facts)?)));
         let shown: Vec<String> = all
             .by_ref()
             .take(MAX_LEFT_ALONE)
@@ -289,7 +287,7 @@ impl<'f> Index<'f> {
     }
 }
 
-fn draft(made: Made<'_>) -> Result<Draft<'_>, Misfit> {
+pub(super) fn draft(made: Made<'_>) -> Result<Draft<'_>, Misfit> {
     let Made { path, line, maker, holds, doubt, .. } = made;
     match (holds, doubt) {
         (Ok(holds), doubt) => Ok(Draft { path, line, maker, holds, doubt }),

@@ -9,7 +9,9 @@ use super::{
         tree::{Id, Kind, Tree},
     },
     cell::{At, Cell, Maker, Name, Source, is_unset, split},
+    held::is_open,
     kept::MAX_KEPT,
+    values::{self, is_digest_beside},
 };
 use crate::domain::image::{Repository, excerpt};
 
@@ -46,6 +48,8 @@ pub(super) struct Marker {
     /// Named by the marker, or by the keys beside the value.
     pub(super) repository: Option<Repository>,
     pub(super) cell: Cell,
+    /// The digests that stand beside a tag or an image, by their keys.
+    digests: Vec<Cell>,
     /// The mapping that the value is in: marked parts of one image stand together.
     mapping: Option<Mapping>,
 }
@@ -60,12 +64,14 @@ type Marked<'m> = (&'m Says, Repository, Maker);
 pub(super) fn makers(markers: &[Marker], repository_of: impl Fn(&Says) -> Option<Repository>) -> Vec<Marked<'_>> {
     let mut found: Vec<Marked> = Vec::new();
     let mut mappings: HashMap<(Mapping, &Repository), usize> = HashMap::new();
+    let mut beside = Vec::new();
     let known: Vec<_> = markers.iter().map(|m| repository_of(&m.says).or_else(|| m.repository.clone())).collect();
     for (marker, repository) in markers.iter().zip(&known) {
         let cell = marker.cell.clone();
         if marker.part == Part::Image {
             let own = Repository::parse(split(&cell.value).0).ok();
-            found.extend(repository.clone().or(own).map(|repository| (&marker.says, repository, Maker::whole(cell))));
+            let maker = Maker::beside(cell, marker.digests.first().cloned());
+            found.extend(repository.clone().or(own).map(|repository| (&marker.says, repository, maker)));
             continue;
         }
         let Some(repository) = repository else { continue };
@@ -85,8 +91,20 @@ pub(super) fn makers(markers: &[Marker], repository_of: impl Fn(&Says) -> Option
                     parts.name = Name::Cell(cell)
                 }
                 Part::Name => {}
-                _ => parts.tag = Some(cell),
+                _ => {
+                    parts.tag = Some(cell);
+                    beside.push((at, &marker.digests));
+                }
             }
+        }
+    }
+    for (at, digests) in beside {
+        if let Maker::Parts(parts) = &mut found[at].2 {
+            let own = parts.digest.clone().or(digests.first().cloned());
+            let is_other =
+                |digest: &&Cell| own.as_ref().is_some_and(|own| own.at != digest.at && !is_unset(&digest.value));
+            parts.other_digest = digests.iter().find(is_other).cloned();
+            parts.digest = own;
         }
     }
     // A name alone says nothing of a version.
@@ -154,7 +172,7 @@ fn marker(
     if repository.is_none() && part != Part::Image && matches!(written.says, Says::Policy(_)) {
         return Err("the marker must say whose tag this is: add image=<repository>".into());
     }
-    Ok(Marker { says: written.says.clone(), part, repository, cell, mapping })
+    Ok(Marker { says: written.says.clone(), part, repository, cell, digests: Vec::new(), mapping })
 }
 
 fn usual_part(key: &str, value: &str) -> Part {
@@ -186,7 +204,7 @@ pub(super) fn of_tree(source: &Source, found: &mut Vec<Marker>, problems: &mut V
         return;
     }
     let on_line = values_on(tree, marked.iter().map(|(line, _)| *line).collect());
-    let mut beside = HashMap::new();
+    let (mut beside, mut digests) = (HashMap::new(), HashMap::new());
     for (line, written) in marked {
         if found.len() > MAX_KEPT || problems.len() > MAX_KEPT {
             return;
@@ -198,13 +216,11 @@ pub(super) fn of_tree(source: &Source, found: &mut Vec<Marker>, problems: &mut V
                 let beside = mapping.and_then(|mapping| {
                     beside.entry(mapping).or_insert_with(|| repository_beside(tree, mapping)).clone()
                 });
-                marker(
-                    &written,
-                    key.unwrap_or_default(),
-                    cell,
-                    beside,
-                    mapping.map(|mapping| (source.outer(), mapping)),
-                )
+                let key = key.unwrap_or_default();
+                let read = marker(&written, key, cell, beside, mapping.map(|mapping| (source.outer(), mapping)));
+                let digests =
+                    mapping.map(|mapping| &**digests.entry(mapping).or_insert_with(|| digests_of(source, mapping)));
+                read.and_then(|marker| with_digests(key, marker, digests.unwrap_or_default()))
             }
             [] => Err("the marker stands on a line without a value: put it behind the value".to_owned()),
             _ => Err("the marker stands behind several values: write each on a line of its own".to_owned()),
@@ -213,6 +229,41 @@ pub(super) fn of_tree(source: &Source, found: &mut Vec<Marker>, problems: &mut V
             Ok(marker) => found.push(marker),
             Err(reason) => problems.push(ManifestError::new(source.file_line(line), reason)),
         }
+    }
+}
+
+/// More digests in one mapping are not those of images.
+const MAX_DIGESTS: usize = 100;
+
+/// The digests of a mapping and its empty `digest`, by their keys in lower case. It may be long: it is looked through once.
+fn digests_of(source: &Source, mapping: Id) -> Vec<(String, Cell)> {
+    let is_digest = |key: &str, id: Id| {
+        let value = source.tree.scalar(id).unwrap_or_default();
+        key == "digest" && is_unset(value) || is_digest_beside(key, value)
+    };
+    let all = values::entries(source.tree, mapping).filter(|(key, value)| is_digest(key, *value));
+    all.filter_map(|(key, value)| Some((key.to_ascii_lowercase(), source.cell(value)?))).take(MAX_DIGESTS).collect()
+}
+
+/// A marked tag or image under a key, with those of the digests beside it that are its own.
+fn with_digests(key: &str, marker: Marker, all: &[(String, Cell)]) -> Result<Marker, String> {
+    let key = key.to_ascii_lowercase();
+    // Of one image among several in a mapping: `webTag` and `webDigest`.
+    let of = ["tag", "version", "image"].iter().find_map(|end| key.strip_suffix(end)).unwrap_or(&key);
+    let own =
+        all.iter().filter(|(key, cell)| is_unset(&cell.value) || key.starts_with(of)).map(|(_, cell)| cell.clone());
+    // One that is filled counts.
+    let (empty, mut digests): (Vec<Cell>, Vec<Cell>) = own.partition(|cell| is_unset(&cell.value));
+    match marker.part {
+        Part::Image if digests.len() > 1 => {
+            Err("several digests stand beside the marked image: leave the one that counts".to_owned())
+        }
+        Part::Image => Ok(Marker { digests, ..marker }),
+        Part::Tag => {
+            digests.extend(empty);
+            Ok(Marker { digests, ..marker })
+        }
+        Part::Name | Part::Digest => Ok(marker),
     }
 }
 
@@ -268,7 +319,12 @@ pub(super) fn of_lines(text: &str, found: &mut Vec<Marker>, problems: &mut Vec<M
         }
         match comment(line) {
             Some((before, written)) if !is_comment(before) => {
-                let one = "exactly one value must stand before the marker, as in `KEY=value # …` or `key: value # …`";
+                let one = match is_open(before) {
+                    true => "what stands before the marker is filled in from elsewhere: mark the value there",
+                    false => {
+                        "exactly one value must stand before the marker, as in `KEY=value # …` or `key: value # …`"
+                    }
+                };
                 let value = before.ends_with([' ', '\t']).then(|| value_of(before.trim_end())).flatten();
                 match written.and_then(|written| on_line(&written, line, at, number, value.ok_or(one)?)) {
                     Ok(marker) => found.push(marker),

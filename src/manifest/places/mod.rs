@@ -22,6 +22,7 @@ mod cell;
 mod chains;
 mod dockerfile;
 mod facts;
+mod held;
 mod index;
 mod inline;
 mod insert;
@@ -31,9 +32,11 @@ mod listed;
 mod locate;
 mod made;
 mod marker;
+mod mention;
 mod names;
 mod operation;
 mod outer;
+mod parameters;
 mod patch;
 mod post;
 mod release;
@@ -153,6 +156,16 @@ pub enum Misfit {
     },
 }
 
+impl Misfit {
+    /// Why, without the place.
+    fn reason(&self) -> String {
+        match self {
+            Self::Refused { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// One of the places that disagree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}:{line} has {holds}", excerpt(path))]
@@ -165,9 +178,26 @@ pub struct Disagreeing {
     pub holds: ImageRef,
 }
 
+/// An entry of `supercargo.yaml` that nothing is updated by.
+#[derive(Debug, Clone)]
+pub struct Unplaced {
+    /// What it would be as a workload.
+    pub id: WorkloadId,
+    /// The repository whose image it is for.
+    pub repository: Repository,
+    /// Its policy, as written.
+    pub policy: Arc<str>,
+    /// Where it stands, from 1.
+    pub line: usize,
+    /// Where the image stands, and why it is not edited there.
+    pub why: String,
+}
+
 /// What a repository renders.
 #[derive(Debug, Clone, Default)]
 pub struct Rendered {
+    /// The entries of its `supercargo.yaml` that have no place.
+    pub unplaced: Vec<Unplaced>,
     /// The workloads, each with the file and the line that define it.
     pub workloads: Vec<(Workload, Arc<str>, usize)>,
     /// The Namespaces that have defaults.

@@ -11,7 +11,7 @@ use super::{
     kustomization::mappings,
     marker::{self, Marker},
     outer::Set,
-    values,
+    parameters, values,
 };
 
 /// An object that sets images of what it deploys.
@@ -189,30 +189,39 @@ fn helm_values(
     problems: &mut Vec<ManifestError>,
 ) -> Result<(), ManifestError> {
     let tree = source.tree;
-    if let Some(object) = child(tree, Some(helm), "valuesObject")? {
-        release.values.extend(values::images(source, object));
-        release.add_flat(source, object, &format!("{path}.valuesObject"), most);
-    }
-    if let Some(list) = get(tree, helm, "parameters", Kind::Sequence)? {
-        release.values.extend(values::parameters(source, list));
+    let list = get(tree, helm, "parameters", Kind::Sequence)?;
+    let named = list.map(|list| parameters::named(source, list)).unwrap_or_default();
+    if let Some(list) = list {
         release.add_flat(source, list, &format!("{path}.parameters"), most);
     }
-    let Some(node) = tree.get(helm, "values")? else { return Ok(()) };
+    // Argo CD passes over the text where there is an object.
+    if let Some(object) = child(tree, Some(helm), "valuesObject")? {
+        release.values.extend(parameters::over(Some((source, object)), &named));
+        release.add_flat(source, object, &format!("{path}.valuesObject"), most);
+        return Ok(());
+    }
+    let Some((node, text)) = tree.get(helm, "values")?.and_then(|node| Some((node, tree.scalar(node)?))) else {
+        release.values.extend(parameters::over(None, &named));
+        return Ok(());
+    };
     // In a patch that is a text itself, a text is too deep.
     if source.outer().is_some() {
+        release.values.extend(parameters::over(None, &named));
         release.is_cut = Some(source.line(node));
         return Ok(());
     }
-    let Some(text) = tree.scalar(node) else { return Ok(()) };
     match tree.inner(text) {
         Ok(inner) => {
             let inner_source = Source::inner(&inner, tree.place(tree.resolve(node)));
-            let Some(root) = inner.documents.first().map(|document| document.root) else { return Ok(()) };
-            marker::of_tree(&inner_source, &mut release.markers, problems);
-            release.values.extend(values::images(&inner_source, root));
-            release.add_flat(&inner_source, root, &format!("{path}.values"), most);
+            let root = inner.documents.first().map(|document| document.root);
+            release.values.extend(parameters::over(root.map(|root| (&inner_source, root)), &named));
+            if let Some(root) = root {
+                marker::of_tree(&inner_source, &mut release.markers, problems);
+                release.add_flat(&inner_source, root, &format!("{path}.values"), most);
+            }
         }
         Err(error) => {
+            release.values.extend(parameters::over(None, &named));
             let reason = format!("in the text of `values`: {}", error.reason);
             problems.push(ManifestError::new(source.line(node) + error.line - 1, reason));
         }

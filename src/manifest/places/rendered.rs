@@ -6,17 +6,17 @@ use std::{
 };
 
 use super::{
-    FILE_KIND, Index, Misfit, Rendered, Wanted,
+    FILE_KIND, Facts, Index, Misfit, Rendered, Unplaced, Wanted, held,
     index::Draft,
     listed::{self, Listed},
-    locate::{MAX_LEFT_ALONE, TOO_MANY},
+    locate::{BY_FILES, MAX_LEFT_ALONE, TOO_MANY},
     marker::Says,
     names::{folder, join},
 };
 use crate::{
     domain::{
         image::{ImageRef, Repository, excerpt},
-        workload::{Container, Kind, Workload, WorkloadId},
+        workload::{Container, Kind, Workload, WorkloadId, Written},
     },
     manifest::ManifestError,
 };
@@ -51,6 +51,9 @@ impl Index<'_> {
         if let Some(path) = &self.kustomizations.too_many {
             rendered.problems.push((path.as_str().into(), ManifestError::new(1, TOO_MANY)));
         }
+        rendered.templates.extend(self.templates.iter().map(|(path, line)| ((*path).clone(), *line)));
+        let mismarked = self.mismarked.iter();
+        rendered.problems.extend(mismarked.map(|held| (held.path.clone(), ManifestError::new(held.line, &*held.why))));
         self.manifests_of(&mut rendered);
         self.marked_of(&mut rendered);
         let listed = self.files.get_key_value(listed::FILE);
@@ -60,8 +63,21 @@ impl Index<'_> {
                     rendered.workloads.push((workload, path.clone(), each.line));
                     rendered.misplaced.extend(self.unread(each));
                 }
-                Err(reason) => rendered.problems.push((path.clone(), ManifestError::new(each.line, reason))),
+                Err(why) => rendered.unplaced.push(Unplaced {
+                    id: listed_id(each),
+                    repository: each.repository.clone(),
+                    policy: each.annotations.get("supercargo.dev/policy").map_or("", |policy| policy).into(),
+                    line: each.line,
+                    why,
+                }),
             }
+        }
+        let elsewhere =
+            self.files.iter().filter(|(path, _)| path.rsplit_once('/').is_some_and(|(_, name)| name == listed::FILE));
+        for (path, facts) in elsewhere {
+            let first = facts.flat.iter().find(|(key, _)| &**key == ".images[0].policy");
+            let reason = "entries count in the `supercargo.yaml` at the root only: move them there, with `files` for this folder";
+            rendered.misplaced.extend(first.map(|(_, cell)| (path.clone(), ManifestError::new(cell.line, reason))));
         }
         rendered
     }
@@ -112,8 +128,13 @@ impl Index<'_> {
                 (format!("supercargo.dev/policy.{repository}"), (*policy).to_owned())
             };
             let annotations = images.iter().map(policy).collect();
+            let written = |(repository, (.., line)): (&&Repository, &Marked)| {
+                let at = format!("{path}:{line}");
+                (format!("supercargo.dev/policy.{repository}"), Written { key: "# supercargo".to_owned(), at })
+            };
+            let written = images.iter().map(written).collect();
             let images = images.iter().map(|(repository, (_, image, _))| (repository.to_string(), image.to_string()));
-            rendered.workloads.push((pseudo(path.clone(), annotations, images), path.clone(), line));
+            rendered.workloads.push((pseudo(path.clone(), annotations, written, images), path.clone(), line));
         }
     }
 
@@ -135,11 +156,12 @@ impl Index<'_> {
     }
 
     fn listed_workload(&self, listed: &Listed) -> Result<Workload, String> {
-        let name: Arc<str> = format!("{}:{}", listed::FILE, listed.name).into();
+        let id = listed_id(listed);
+        let (workload, name) = (id.clone(), id.name);
         let image = ImageRef::parse(&listed.repository.to_string()).map_err(|error| error.to_string())?;
         let container = listed.repository.to_string();
         let wanted = Wanted {
-            workload: WorkloadId { kind: Kind(FILE_KIND.into()), namespace: "".into(), name: name.clone() },
+            workload,
             instance: None,
             container: container.as_str().into(),
             init: false,
@@ -152,19 +174,40 @@ impl Index<'_> {
         let Some(draft) = versioned.or(drafts.first()) else {
             if let Some(kept) = kept.first() {
                 let (path, line) = (excerpt(kept.path), kept.line);
-                return Err(format!("{path}:{line} holds the image {}, and is marked `never`", listed.repository));
+                return Err(format!(
+                    "{path}:{line} holds the image {}, and is marked `never`: write a policy there, or take the entry out",
+                    listed.repository
+                ));
             }
-            let others = self.by_other_names(&listed.repository);
-            return Err(format!("no file that this covers holds the image {}{others}", listed.repository));
+            let (others, repository) = (self.by_other_names(&listed.repository, BY_FILES), &listed.repository);
+            let held = self.held(repository, Some(listed));
+            let left_alone = self.left_alone(Facts::unread, &held);
+            return Err(match held.is_empty() {
+                true => format!("no file that this covers holds the image {repository}{others}{left_alone}"),
+                false => format!("the image {repository} cannot be edited: {}{others}{left_alone}", held::shown(&held)),
+            });
         };
-        Ok(pseudo(name, listed.annotations.clone(), [(container, draft.holds.to_string())]))
+        let at = format!("{}:{}", listed::FILE, listed.line);
+        let written = |key: &String| {
+            let own = key.strip_prefix("supercargo.dev/").unwrap_or(key);
+            (key.clone(), Written { key: own.to_owned(), at: at.clone() })
+        };
+        let written = listed.annotations.keys().map(written).collect();
+        Ok(pseudo(name, listed.annotations.clone(), written, [(container, draft.holds.to_string())]))
     }
+}
+
+/// What an entry of `supercargo.yaml` is as a workload.
+fn listed_id(listed: &Listed) -> WorkloadId {
+    let name = format!("{}:{}", listed::FILE, listed.name).into();
+    WorkloadId { kind: Kind(FILE_KIND.into()), namespace: "".into(), name }
 }
 
 /// A workload made of a file.
 fn pseudo(
     name: Arc<str>,
     annotations: BTreeMap<String, String>,
+    written: BTreeMap<String, Written>,
     images: impl IntoIterator<Item = (String, String)>,
 ) -> Workload {
     let containers = images.into_iter().enumerate().map(|(index, (name, image))| Container {
@@ -178,6 +221,7 @@ fn pseudo(
         uid: "".into(),
         resource_version: "".into(),
         annotations: annotations.into(),
+        written: Some(written.into()),
         labels: BTreeMap::new(),
         has_annotations: true,
         containers: containers.collect(),

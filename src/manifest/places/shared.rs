@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Index, SpotEdit, Wanted, cell::At, chains::Rendering};
+use super::{FILE_KIND, Index, SpotEdit, Wanted, cell::At, chains::Rendering};
 use crate::domain::workload::WorkloadId;
 
 /// A container whose image a place makes.
@@ -32,15 +32,45 @@ impl Sharers {
     }
 }
 
+/// The ways out where a place makes images that are to differ.
+const IN_OVERLAYS: &str = "give each its own place: an entry of `images` in its overlay";
+const IN_CONTAINERS: &str =
+    "an entry of `images` is for every container of that image: take it out, and write the tag in each container";
+const BY_ONE: &str = "write one policy for both, or take the entry or the marker out";
+const WRITTEN_OUT: &str = "write the image out for each of them, in a place of its own";
+
 impl Index<'_> {
-    /// The files that a workload is rendered from.
-    pub fn files_of(&self, workload: &WorkloadId) -> BTreeSet<Arc<str>> {
-        let is_it = |rendering: &&Rendering| {
+    /// How a workload gets a place of its own, where the place in a file makes the images of others, too.
+    pub fn way_out<'w>(
+        &self,
+        path: &str,
+        own: &WorkloadId,
+        others: impl IntoIterator<Item = &'w WorkloadId>,
+    ) -> &'static str {
+        let outer = |workload: &WorkloadId| {
+            let own = self.rendered_as(workload).filter(|rendering| rendering.chain.is_root);
+            own.filter_map(|rendering| rendering.chain.layers.last().copied()).next()
+        };
+        let mut others = others.into_iter();
+        match outer(own) {
+            _ if own.kind.as_str() == FILE_KIND => BY_ONE,
+            Some(overlay) if others.all(|other| outer(other).is_some_and(|other| other != overlay)) => IN_OVERLAYS,
+            _ if self.files.get(path).is_some_and(|facts| facts.is_kustomization()) => IN_CONTAINERS,
+            _ => WRITTEN_OUT,
+        }
+    }
+
+    fn rendered_as<'i>(&'i self, workload: &'i WorkloadId) -> impl Iterator<Item = &'i Rendering<'i>> {
+        self.renderings.iter().filter(move |rendering| {
             let namespace = self.namespace(&rendering.id.namespace);
             let own = (&rendering.id.kind, namespace, &rendering.id.name);
             own == (&workload.kind, &*workload.namespace, &workload.name)
-        };
-        let own = self.renderings.iter().filter(is_it);
+        })
+    }
+
+    /// The files that a workload is rendered from.
+    pub fn files_of(&self, workload: &WorkloadId) -> BTreeSet<Arc<str>> {
+        let own = self.rendered_as(workload);
         own.flat_map(|rendering| self.kustomizations.files_of(self.files, rendering)).collect()
     }
 

@@ -50,11 +50,11 @@ fn of_mapping(source: &Source, mapping: Id, key: &str) -> Vec<Maker> {
 }
 
 /// The keys and values of a mapping, with those that merge keys (`<<`) bring: its own come first.
-fn entries<'t>(tree: &'t Tree, mapping: Id) -> impl Iterator<Item = (&'t str, Id)> {
+pub(super) fn entries<'t>(tree: &'t Tree, mapping: Id) -> impl Iterator<Item = (&'t str, Id)> {
     tree.all_entries(mapping).0.into_iter().map(|entry| (entry.name, entry.value))
 }
 
-fn of_keys(key: &str, cells: &[(&str, Cell)]) -> Vec<Maker> {
+pub(super) fn of_keys(key: &str, cells: &[(&str, Cell)]) -> Vec<Maker> {
     let values: Vec<(&str, &str)> = cells.iter().map(|(key, cell)| (*key, &*cell.value)).collect();
     keys(key, &values).into_iter().map(|keys| keys.maker(|index| cells[index].1.clone())).collect()
 }
@@ -134,21 +134,6 @@ pub(super) fn is_digest_beside(key: &str, value: &str) -> bool {
 fn is_image_key(key: &str) -> bool {
     let start = key.len().saturating_sub("image".len());
     key.get(start..).is_some_and(|end| end.eq_ignore_ascii_case("image"))
-}
-
-/// `helm.parameters`, whose names are paths: those of one image share what stands before the last dot.
-pub(super) fn parameters(source: &Source, list: Id) -> Vec<Maker> {
-    let tree = source.tree;
-    let named: Vec<(&str, Cell)> = super::kustomization::mappings(tree, list)
-        .filter_map(|item| {
-            let name = tree.get(item, "name").ok()??;
-            Some((tree.scalar(name)?, source.cell(tree.get(item, "value").ok()??)?))
-        })
-        .collect();
-    let groups = by_base(named).into_iter();
-    let mut found: Vec<Maker> = groups.flat_map(|(base, cells)| of_keys(last(base), &cells)).collect();
-    found.sort_by_key(|maker| maker.main().map(|cell| cell.line));
-    found
 }
 
 /// Parameters by what stands before the last dot of their names. The last of two of the same name counts, as to Helm.

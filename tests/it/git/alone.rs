@@ -271,6 +271,20 @@ async fn it_says_so_if_there_is_no_policy_or_a_misspelt_one() {
         assert!(process.wait().await.success(), "{}", process.output());
         assert_eq!(process.output().contains("has a policy"), warns, "{}", process.output());
     }
+    // Nor is that said where an entry has no place: that entry is.
+    let listed = "images: [{image: registry.invalid/web, policy: minor}]\n";
+    let values = "image: {repository: registry.invalid/web, tag: '${TAG}'}\n";
+    server.create("listed", &[("supercargo.yaml", listed.as_bytes()), ("values.yaml", values.as_bytes())]);
+    let mut process =
+        Process::spawn(&command(folder, &server.url("listed"), &[&*listen[0], &listen[1]]), &folder.join("log-listed"));
+    let says =
+        "supercargo.yaml:registry.invalid/web: line 1: the image registry.invalid/web cannot be edited: values.yaml:1";
+    eventually("it says so", async || process.output().contains("is read").then_some(())).await;
+    process.signal("TERM");
+    assert!(process.wait().await.success(), "{}", process.output());
+    let output = process.output();
+    assert!(output.contains(says) && !output.contains("has a policy"), "{output}");
+
     // Where there is nothing to read yet, the probe does not speak of a cluster.
     let mut process =
         Process::spawn(&command(folder, &server.url("none"), &[&*listen[0], &listen[1]]), &folder.join("log"));

@@ -130,6 +130,26 @@ async fn many_updates_are_one_commit_of_nothing_but_their_tags() {
     assert_eq!(code(&one(&target, plan("a1", "1.0.0", "1.0.5")).await), "git-differs");
 }
 
+/// A cluster's workload has its image from values: what holds it besides and is not read is named in its row, whether it is
+/// written or has no place.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_hold_the_image_and_are_not_read_are_named() {
+    let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
+    let values = |tag: &str| format!("image: {{repository: r.example/web, tag: {tag}}}\n");
+    let api = "apiVersion: v1\nkind: Pod\nmetadata: {name: api}\nspec: {containers: [{name: api, image: 'r.example/api:1.0.0'}]}\n";
+    let (old, other) = (values("1.0.0"), values("0.9.0"));
+    let files = [("values.yaml", old.as_bytes()), ("env/dev.yaml", other.as_bytes()), ("pod.yaml", api.as_bytes())];
+    let repo = server.create("deploy", &files);
+    let target = target(settings(&server.url("deploy"), folder.path()));
+    let Outcome::Committed(reason) = one(&target, plan("web", "1.0.0", "1.1.0")).await else { panic!() };
+    let says = "(values.yaml:1); env/dev.yaml:1 has it, too, and stays, as it is no values file by its name: ";
+    assert!(reason.message.contains(says), "{}", reason.message);
+    assert_eq!((text(&repo, "values.yaml"), text(&repo, "env/dev.yaml")), (values("1.1.0"), other.clone()));
+    let Outcome::Blocked(reason) = one(&target, plan("api", "1.0.0", "1.1.0")).await else { panic!() };
+    let says = "r.example/api stands in pod.yaml:4: it is at no place where images are looked for: mark it with ";
+    assert!(reason.code == Code::GitNoPlace && reason.message.contains(says), "{}", reason.message);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_workload_gets_a_commit_of_its_own_lines_in_one_push() {
     let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());

@@ -1,0 +1,245 @@
+//! Where an image stands that no place is found for, and why it cannot be edited there.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{
+    FILE_KIND, Index, Spot, Wanted,
+    cell::{Cell, Maker, Name, is_unset, split},
+    index::{self, Draft},
+    listed::{self, Listed},
+    locate::{MAX_LEFT_ALONE, draft},
+    marker::Says,
+    mention::{self, Mentions, Version},
+    names::FileKind,
+};
+use crate::domain::image::{Repository, excerpt};
+
+/// An image that stands in a file and cannot be edited there.
+#[derive(Debug, Clone)]
+pub(super) struct Held<'f> {
+    pub(super) path: &'f Arc<str>,
+    pub(super) line: usize,
+    /// Why, and what to do.
+    pub(super) why: String,
+}
+
+/// By repository.
+pub(super) type AllHeld<'f> = HashMap<Repository, Vec<Held<'f>>>;
+
+/// What makes no image where one is meant.
+pub(super) fn add<'f, 'm>(all: &mut AllHeld<'f>, path: &'f Arc<str>, makers: impl IntoIterator<Item = &'m Maker>) {
+    for maker in makers {
+        if let Some((repository, held)) = of_maker(path, maker) {
+            all.entry(repository).or_default().push(held);
+        }
+    }
+}
+
+/// Of what is made of values; none if it is an image, or if it is not known whose.
+pub(super) fn of_maker<'f>(path: &'f Arc<str>, maker: &Maker) -> Option<(Repository, Held<'f>)> {
+    let error = maker.holds().err()?;
+    let whole = |cell: &Cell| Repository::parse(split(cell.value.rsplit('=').next().unwrap_or_default()).0).ok();
+    let repository = match maker {
+        Maker::Whole { cell, .. } => whole(cell),
+        Maker::Parts(parts) => match (&parts.registry, &parts.name) {
+            (Some(registry), Name::Cell(name)) if !is_unset(&registry.value) => {
+                Repository::parse(&format!("{}/{}", registry.value.trim_end_matches('/'), name.value)).ok()
+            }
+            (_, name) => Repository::parse(name.value()).ok(),
+        },
+    }?;
+    let wrong = maker.cells().find(|cell| is_open(&cell.value) || cell.value.contains('\n'));
+    let cell = wrong.or(maker.main())?;
+    Some((repository, Held { path, line: cell.line, why: why(cell).unwrap_or_else(|| error.to_string()) }))
+}
+
+/// Why a marked value makes no image of the repository that the marker means; none if it does.
+pub(super) fn of_marked<'f>(
+    path: &'f Arc<str>,
+    says: &Says,
+    repository: &Repository,
+    maker: &Maker,
+    is_ours: bool,
+) -> Option<Held<'f>> {
+    let line = maker.main().map_or(1, |cell| cell.line);
+    let why = match (maker.holds(), says) {
+        // It moves nothing, whatever it is.
+        (Err(_), says) if says.is_never() => return None,
+        (Err(_), _) => return of_maker(path, maker).map(|(_, held)| held),
+        (Ok(holds), _) if holds.repository != *repository => {
+            format!("the marker is for the image {repository}, and this is {}: correct one of them", holds.repository)
+        }
+        (_, Says::Flux(name)) if !is_ours => {
+            format!("Flux's policy `{}` is not among the `imagePolicies` of the target: add it", excerpt(name))
+        }
+        _ => return None,
+    };
+    Some(Held { path, line, why })
+}
+
+/// Why a value is no part of an image, and what to do.
+pub(super) fn why(cell: &Cell) -> Option<String> {
+    match () {
+        () if is_open(&cell.value) => Some(format!("`{}` {OPEN}", excerpt(&cell.value))),
+        () if cell.value.contains('\n') => {
+            Some("the value is a text of lines (`|` or `>`): write it on the line of its key".to_owned())
+        }
+        () => None,
+    }
+}
+
+const OPEN: &str = "is filled in from elsewhere: write the image here, or mark the value there \
+                    (`# supercargo: minor image=<repository> part=tag`)";
+
+const BARE: &str = "no tag that is known stands with it: write `image: <repository>:<tag>`, or `repository` and `tag` side \
+                    by side, or mark the tag (`# supercargo: minor image=<repository> part=tag`)";
+
+/// Whether something else fills a value in.
+pub(super) fn is_open(value: &str) -> bool {
+    ["$", "{{", "<%"].iter().any(|sign| value.contains(sign))
+}
+
+impl<'f> Index<'f> {
+    /// Where an image stands, one line each, though it is not to be edited there for a workload, or for an entry of
+    /// `supercargo.yaml`. Empty if no file holds it.
+    pub(super) fn held(&self, repository: &Repository, listed: Option<&Listed>) -> Vec<Held<'f>> {
+        let mut found: BTreeMap<(&str, usize), Held<'f>> = BTreeMap::new();
+        let add = |found: &mut BTreeMap<_, _>, held: Held<'f>| {
+            found.entry((&**held.path, held.line)).or_insert(held);
+        };
+        let uncovered = |path: &str| listed.filter(|listed| !listed.covers(path)).map(not_covered);
+        for held in self.barred.get(repository).into_iter().chain(self.images().1.get(repository)).flatten() {
+            let why = uncovered(held.path).unwrap_or_else(|| held.why.clone());
+            add(&mut found, Held { why, ..held.clone() });
+        }
+        for (draft, why) in self.of_others(repository, listed.is_some()) {
+            let why = uncovered(draft.path).unwrap_or(why);
+            add(&mut found, Held { path: draft.path, line: draft.line, why });
+        }
+        let is_other = |path: &Arc<str>, line| {
+            let others = self.other_values.get(repository).into_iter().flatten();
+            others.into_iter().any(|draft| draft.path == path && draft.maker.cells().any(|cell| cell.line == line))
+        };
+        for (path, mention) in self.mentions().get(&mention::hash(repository)).into_iter().flatten() {
+            let line = mention.line as usize;
+            // Those are told by their names, and a name is told by what stands beside it.
+            let is_told = is_other(path, line) && listed.is_none_or(|listed| listed.files.is_none());
+            let is_part = mention.version == Version::None
+                && found.range((&***path, 0)..).next().is_some_and(|((of, _), _)| *of == &***path);
+            if !is_told && !is_part {
+                let why = uncovered(path).unwrap_or_else(|| self.why_not(path, mention.version));
+                add(&mut found, Held { path, line, why });
+            }
+        }
+        found.into_values().collect()
+    }
+
+    /// Where else the image of a workload stands as in values, in files that are none by their names; none if its places
+    /// are no values files, or if it is an entry of `supercargo.yaml`, which tells so itself.
+    pub fn besides(&self, wanted: &Wanted, spots: &[Spot]) -> Option<String> {
+        let repository = &wanted.to.repository;
+        let is_values = |spot: &Spot| {
+            let values = self.values.get(repository).into_iter().flatten();
+            values.into_iter().any(|draft| (draft.path, draft.line) == (&spot.path, spot.line))
+        };
+        if wanted.workload.kind.as_str() == FILE_KIND || !spots.iter().any(is_values) {
+            return None;
+        }
+        let others = self.other_values.get(repository)?.iter().filter(|draft| !self.is_never(draft));
+        let others: Vec<String> =
+            others.take(MAX_LEFT_ALONE).map(|draft| format!("{}:{}", excerpt(draft.path), draft.line)).collect();
+        (!others.is_empty()).then(|| {
+            let others = others.join(", ");
+            format!("{others} has it, too, and stays, as it is no values file by its name: name it by `values` of the target")
+        })
+    }
+
+    /// The places of an image that are not those of who asks.
+    fn of_others(&self, repository: &Repository, is_listed: bool) -> Vec<(&Draft<'f>, String)> {
+        let mut all = Vec::new();
+        let rendered = self.images().0.get(repository).into_iter().flatten();
+        all.extend(rendered.map(|draft| (draft, "it is the image of another workload or container".to_owned())));
+        let released = self.released.get(repository).into_iter().flatten();
+        all.extend(released.map(|(release, each)| {
+            let target = self.releases[*release].as_deref();
+            let target = target.map_or("another namespace".to_owned(), |n| format!("the namespace {}", excerpt(n)));
+            (&each.draft, format!("it is for another release, which goes to {target}"))
+        }));
+        if is_listed {
+            let maps = [&self.values, &self.entries, &self.configured];
+            all.extend(
+                maps.into_iter().flat_map(|map| map.get(repository)).flatten().map(|draft| (draft, String::new())),
+            );
+        }
+        all
+    }
+
+    /// Why an image that a line names is no place.
+    fn why_not(&self, path: &str, version: Version) -> String {
+        let kind = FileKind::of(path);
+        let problem = self.files.get(path).and_then(|facts| facts.unread());
+        match (kind, version, problem) {
+            (FileKind::Template, ..) => {
+                "a template of a chart is left alone: what the chart takes from its values is edited there".to_owned()
+            }
+            (_, _, Some((line, reason))) => format!("line {line}: {reason}"),
+            (_, Version::Open, _) => format!("its tag {OPEN}"),
+            (FileKind::Dockerfile, ..) => {
+                "in such a file only marked values count: put `# supercargo: minor` on the line above".to_owned()
+            }
+            (_, Version::None, _) => BARE.to_owned(),
+            _ => "it is at no place where images are looked for: mark it with `# supercargo: minor` behind the value"
+                .to_owned(),
+        }
+    }
+
+    /// Images that manifests make with what kustomizations do, and what is none there.
+    pub(super) fn images(&self) -> &(HashMap<Repository, Vec<Draft<'f>>>, AllHeld<'f>) {
+        self.images.get_or_init(|| {
+            let (mut images, mut held) = (HashMap::new(), AllHeld::new());
+            let roots = self.renderings.iter().filter(|rendering| rendering.chain.is_root);
+            for (.., made) in roots.flat_map(|rendering| self.all_made(rendering)) {
+                let (path, line) = (made.path, made.line);
+                let why = made.maker.main().and_then(why);
+                match (Repository::parse(split(&made.image).0), draft(made)) {
+                    (_, Ok(draft)) => index::add(&mut images, [draft]),
+                    (Ok(repository), Err(misfit)) => {
+                        let why = why.unwrap_or_else(|| misfit.reason());
+                        held.entry(repository).or_default().push(Held { path, line, why });
+                    }
+                    _ => {}
+                }
+            }
+            (images, held)
+        })
+    }
+
+    fn mentions(&self) -> &Mentions<'f> {
+        self.mentions.get_or_init(|| {
+            let mut all = Mentions::new();
+            for (path, facts) in self.files {
+                for mention in &facts.mentions {
+                    all.entry(mention.hash).or_default().push((path, *mention));
+                }
+            }
+            all
+        })
+    }
+}
+
+/// The lines, for people; empty if there are none.
+pub(super) fn shown(all: &[Held]) -> String {
+    let each = all.iter().take(MAX_LEFT_ALONE);
+    let each: Vec<String> = each.map(|held| format!("{}:{}: {}", excerpt(held.path), held.line, held.why)).collect();
+    match all.len().saturating_sub(each.len()) {
+        0 => each.join("; "),
+        more => format!("{}; and {more} more lines", each.join("; ")),
+    }
+}
+
+fn not_covered(listed: &Listed) -> String {
+    format!("`files` of the entry `{}` of {} does not cover it", excerpt(&listed.name), listed::FILE)
+}

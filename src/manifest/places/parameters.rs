@@ -1,0 +1,46 @@
+//! `helm.parameters` of an Application, whose names are paths, over the values that it gives besides.
+
+use super::{
+    super::tree::{Id, Kind, Tree},
+    cell::{Cell, Maker, Source},
+    kustomization::mappings,
+    values::{by_base, entries, images, last, of_keys},
+};
+
+/// Values by their paths.
+pub(super) type Named<'t> = Vec<(&'t str, Cell)>;
+
+pub(super) fn named<'t>(source: &Source<'t>, list: Id) -> Named<'t> {
+    let tree = source.tree;
+    let each = mappings(tree, list).filter_map(|item| {
+        let name = tree.get(item, "name").ok()??;
+        Some((tree.scalar(name)?, source.cell(tree.get(item, "value").ok()??)?))
+    });
+    each.collect()
+}
+
+/// The images of values with parameters over them, as Helm has them: those of one image share what stands before the last
+/// dot of their names, and may be some of its parts only.
+pub(super) fn over(values: Option<(&Source, Id)>, parameters: &Named) -> Vec<Maker> {
+    let mut found = values.map(|(source, root)| images(source, root)).unwrap_or_default();
+    for (base, own) in by_base(parameters.iter().map(|(name, cell)| (*name, cell))) {
+        let below = values.map(|(source, root)| beside(source, root, base)).unwrap_or_default();
+        found.retain(|maker| !maker.cells().any(|cell| below.iter().any(|(_, below)| below.at == cell.at)));
+        let is_over = |key: &str| own.iter().any(|(own, _)| *own == key);
+        let kept = below.iter().filter(|(key, _)| !is_over(key)).map(|(key, cell)| (*key, cell.clone()));
+        let all: Vec<(&str, Cell)> = kept.chain(own.iter().map(|(key, cell)| (*key, (*cell).clone()))).collect();
+        found.extend(of_keys(last(base), &all));
+    }
+    found.sort_by_key(|maker| maker.main().map(|cell| cell.line));
+    found
+}
+
+/// The scalars of the mapping at a path.
+fn beside<'t>(source: &Source<'t>, root: Id, base: &str) -> Vec<(&'t str, Cell)> {
+    let tree: &Tree = source.tree;
+    let mut keys = base.split('.').filter(|key| !key.is_empty());
+    let mapping = keys.try_fold(root, |at, key| Some(tree.resolve(tree.get(at, key).ok()??)));
+    let mapping = mapping.filter(|mapping| tree.node(*mapping).kind == Kind::Mapping);
+    let all = mapping.into_iter().flat_map(|mapping| entries(source.tree, mapping));
+    all.filter_map(|(key, value)| Some((key, source.cell(value)?))).collect()
+}
