@@ -56,7 +56,7 @@ impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = crate::app::read_files(&self.files)?;
         let (mut reports, left_alone, failed) = block_on(self.reports(&config))?;
-        if reports.is_empty() {
+        if reports.is_empty() && !failed {
             tell(nothing(left_alone.len()));
         }
         if self.verbose || self.output != Output::Table {

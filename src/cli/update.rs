@@ -43,7 +43,7 @@ impl Args {
         let folder = block_on(folder::survey(&self.path, &settings, &registry))?;
         let mut failed = folder.is_partial;
         let is_watched = |row: &Report| row.reasons.first().is_none_or(|reason| reason.code != Code::NotWatched);
-        if !folder.reports.iter().any(is_watched) {
+        if !failed && !folder.reports.iter().any(is_watched) {
             tell(nothing(folder.templates.len()));
         }
         let reason = |row: &Report| row.reasons.first().map(|reason| reason.message.clone()).unwrap_or_default();

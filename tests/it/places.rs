@@ -293,7 +293,6 @@ fn marked_values_and_listed_images_are_workloads_that_can_be_changed() {
         [
             "a.env:1 File/a.env docker.io/library/httpd=docker.io/library/httpd:2.4,docker.io/library/nginx=nginx:1.26 \
              supercargo.dev/policy.docker.io/library/httpd=semver:>=2 <3,supercargo.dev/policy.docker.io/library/nginx=minor",
-            "c.yaml:1 File/c.yaml docker.io/library/nginx=nginx:1.26 supercargo.dev/policy.docker.io/library/nginx=minor",
             "supercargo.yaml:2 File/supercargo.yaml:ghcr.io/o/redis ghcr.io/o/redis=ghcr.io/o/redis:7.0.1 \
              supercargo.dev/policy=patch,supercargo.dev/poll=every 1h",
         ]
@@ -304,8 +303,10 @@ fn marked_values_and_listed_images_are_workloads_that_can_be_changed() {
             "c.yaml: line 3: the marker must say whose tag this is: add image=<repository>",
             "supercargo.yaml: line 7: `other` is no key of this file: `images` is",
             "supercargo.yaml: line 6: `policy` is missing: write for example `policy: minor`",
-            "c.yaml: line 2: `docker.io/library/nginx` has another policy above in this file: write the same",
-            "supercargo.yaml: line 5: no file that this covers holds the image docker.io/library/none",
+            "c.yaml: line 2: `docker.io/library/nginx` has another policy above in this file, so that neither counts: write the \
+             same",
+            "supercargo.yaml: line 5: no file that this covers holds the image docker.io/library/none: correct it, or take \
+             the entry out",
         ]
     );
     for (workload, ..) in places::rendered(&files, &options).workloads {
@@ -526,7 +527,7 @@ fn beside_a_value_that_is_marked_never_the_values_file_goes_on() {
 #[case::broken(
     "values.yaml",
     "image: {repository: o/web, tag: 1.0.0}\nb: [\n",
-    "values.yaml:1: line 2: this is no valid YAML: unclosed bracket"
+    "values.yaml:2: this is no valid YAML: unclosed bracket"
 )]
 #[case::no_workload(
     "cm.yaml",

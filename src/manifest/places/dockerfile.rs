@@ -3,6 +3,7 @@
 
 use super::{
     super::ManifestError,
+    held::is_open,
     kept::MAX_KEPT,
     marker::{Marker, Written, comment, is_comment, on_line, value_of},
 };
@@ -19,8 +20,12 @@ pub(super) fn of_dockerfile(text: &str, found: &mut Vec<Marker>, problems: &mut 
             return;
         }
         if let Some(written) = above.take() {
-            let none =
-                "exactly one value must stand on the line below the marker, as in `ARG NAME=value` or `FROM image`";
+            let none = match is_open(line) {
+                true => "what stands below the marker is filled in from elsewhere: mark the `ARG` that holds it",
+                false => {
+                    "exactly one value must stand on the line below the marker, as in `ARG NAME=value` or `FROM image`"
+                }
+            };
             match written.and_then(|written| on_line(&written, line, at, number, value(line).ok_or(none)?)) {
                 Ok(marker) => found.push(marker),
                 Err(reason) => problems.push(ManifestError::new(number - 1, reason)),

@@ -94,6 +94,8 @@ pub(super) fn why(cell: &Cell) -> Option<String> {
 const OPEN: &str = "is filled in from elsewhere: write the image here, or mark the value there \
                     (`# supercargo: minor image=<repository> part=tag`)";
 
+const OPEN_TAG: &str = "its tag is filled in from elsewhere: write the image here, or mark the tag there (`# supercargo: minor \
+                        image=<repository> part=tag`)";
 const BARE: &str = "no tag that is known stands with it: write `image: <repository>:<tag>`, or `repository` and `tag` side \
                     by side, or mark the tag (`# supercargo: minor image=<repository> part=tag`)";
 
@@ -124,13 +126,16 @@ impl<'f> Index<'f> {
             others.into_iter().any(|draft| draft.path == path && draft.maker.cells().any(|cell| cell.line == line))
         };
         for (path, mention) in self.mentions().get(&mention::hash(repository)).into_iter().flatten() {
-            let line = mention.line as usize;
+            let (kind, line) = (FileKind::of(path), mention.line as usize);
+            let unread =
+                self.files.get(&***path).and_then(|facts| facts.unread()).filter(|_| kind != FileKind::Template);
             // Those are told by their names, and a name is told by what stands beside it.
             let is_told = is_other(path, line) && listed.is_none_or(|listed| listed.files.is_none());
             let is_part = mention.version == Version::None
                 && found.range((&***path, 0)..).next().is_some_and(|((of, _), _)| *of == &***path);
             if !is_told && !is_part {
-                let why = uncovered(path).unwrap_or_else(|| self.why_not(path, mention.version));
+                let (line, why) = unread.unwrap_or_else(|| (line, why_not(kind, mention.version)));
+                let why = uncovered(path).unwrap_or_else(|| why.to_owned());
                 add(&mut found, Held { path, line, why });
             }
         }
@@ -177,25 +182,6 @@ impl<'f> Index<'f> {
         all
     }
 
-    /// Why an image that a line names is no place.
-    fn why_not(&self, path: &str, version: Version) -> String {
-        let kind = FileKind::of(path);
-        let problem = self.files.get(path).and_then(|facts| facts.unread());
-        match (kind, version, problem) {
-            (FileKind::Template, ..) => {
-                "a template of a chart is left alone: what the chart takes from its values is edited there".to_owned()
-            }
-            (_, _, Some((line, reason))) => format!("line {line}: {reason}"),
-            (_, Version::Open, _) => format!("its tag {OPEN}"),
-            (FileKind::Dockerfile, ..) => {
-                "in such a file only marked values count: put `# supercargo: minor` on the line above".to_owned()
-            }
-            (_, Version::None, _) => BARE.to_owned(),
-            _ => "it is at no place where images are looked for: mark it with `# supercargo: minor` behind the value"
-                .to_owned(),
-        }
-    }
-
     /// Images that manifests make with what kustomizations do, and what is none there.
     pub(super) fn images(&self) -> &(HashMap<Repository, Vec<Draft<'f>>>, AllHeld<'f>) {
         self.images.get_or_init(|| {
@@ -227,6 +213,21 @@ impl<'f> Index<'f> {
             }
             all
         })
+    }
+}
+
+/// Why an image that a line names is no place.
+fn why_not(kind: FileKind, version: Version) -> &'static str {
+    match (kind, version) {
+        (FileKind::Template, _) => {
+            "a template of a chart is left alone: what the chart takes from its values is edited there"
+        }
+        (_, Version::Open) => OPEN_TAG,
+        (FileKind::Dockerfile, _) => {
+            "in such a file only marked values count: put `# supercargo: minor` on the line above"
+        }
+        (_, Version::None) => BARE,
+        _ => "it is at no place where images are looked for: mark it with `# supercargo: minor` behind the value",
     }
 }
 

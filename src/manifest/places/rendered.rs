@@ -109,6 +109,7 @@ impl Index<'_> {
 
     fn marked_of(&self, rendered: &mut Rendered) {
         let mut files: BTreeMap<&Arc<str>, BTreeMap<&Repository, Marked>> = BTreeMap::new();
+        let mut differing = BTreeSet::new();
         let mut marked: Vec<_> = self.markers.values().flatten().collect();
         marked.sort_by_key(|(path, says, draft)| (*path, says.is_never(), draft.line));
         for (path, says, draft) in marked {
@@ -117,11 +118,18 @@ impl Index<'_> {
             let (first, ..) = images.entry(&draft.holds.repository).or_insert((&**policy, &draft.holds, draft.line));
             // One that stays as it is stands beside any other.
             if *first != &**policy && !says.is_never() {
-                let reason =
-                    format!("`{}` has another policy above in this file: write the same", draft.holds.repository);
+                let reason = format!(
+                    "`{}` has another policy above in this file, so that neither counts: write the same",
+                    draft.holds.repository
+                );
                 rendered.problems.push(((*path).clone(), ManifestError::new(draft.line, reason)));
+                differing.insert((path, &draft.holds.repository));
             }
         }
+        for (path, repository) in differing {
+            files.entry(path).and_modify(|images| _ = images.remove(repository));
+        }
+        files.retain(|_, images| !images.is_empty());
         for (path, images) in files {
             let line = images.values().map(|(.., line)| *line).min().unwrap_or(1);
             let policy = |(repository, (policy, ..)): (&&Repository, &Marked)| {
@@ -183,6 +191,9 @@ impl Index<'_> {
             let held = self.held(repository, Some(listed));
             let left_alone = self.left_alone(Facts::unread, &held);
             return Err(match held.is_empty() {
+                true if others.is_empty() && left_alone.is_empty() => {
+                    format!("no file that this covers holds the image {repository}: correct it, or take the entry out")
+                }
                 true => format!("no file that this covers holds the image {repository}{others}{left_alone}"),
                 false => format!("the image {repository} cannot be edited: {}{others}{left_alone}", held::shown(&held)),
             });
