@@ -235,7 +235,9 @@ impl<'f> Index<'f> {
         let is_own = |rendering: &&&Rendering| self.namespace(&rendering.id.namespace) == &*workload.namespace;
         let named = self.named(wanted);
         let own = named.iter().find(is_own).map(|rendering| place(rendering));
-        if let (None, Some(open)) = (&own, named.iter().find(|rendering| rendering.id.namespace.is_empty())) {
+        if let (None, Some(open)) =
+            (&own, named.iter().find(|rendering| self.namespace(&rendering.id.namespace).is_empty()))
+        {
             return format!(
                 "{} defines {}/{} without a namespace, and no kustomization sets one: name it by `defaultNamespace`",
                 place(open),
