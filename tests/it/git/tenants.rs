@@ -28,8 +28,8 @@ const STAYS: [(&str, &str, &str, &str); 9] = [
     ("alike", "supercargo.dev/poll", "1s", ""),
 ];
 
-/// How the image of both overlays is defined: by a line of the base, or by an entry of `images` in it.
-const PLACES: [&str; 2] = ["line", "entry"];
+/// How the image of both is defined: by a line of a base, by an entry of `images` in it, or by values of a chart.
+const PLACES: [&str; 3] = ["line", "entry", "values"];
 
 fn annotations(stay: &str, key: &str, value: &str) -> Value {
     let mut annotations = json!({"supercargo.dev/policy": "major", "supercargo.dev/write": "git:prod"});
@@ -43,19 +43,53 @@ fn annotations(stay: &str, key: &str, value: &str) -> Value {
     annotations
 }
 
+/// By values a workload is served only where it is written to the same target: nothing else says that they are its own.
+fn places(stay: &str) -> impl Iterator<Item = &'static str> + use<> {
+    let most = if stay == "gate" { 2 } else { 3 };
+    PLACES.into_iter().take(most)
+}
+
+/// The file that defines the image.
+fn file(stay: &str, place: &str) -> String {
+    let path = match place {
+        "line" => "base/web.yaml",
+        "entry" => "base/kustomization.yaml",
+        _ => "values.yaml",
+    };
+    format!("apps/{stay}-{place}/{path}")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_tenant_wants_to_keep_is_not_moved_for_another_that_shares_its_place() {
     let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
     let server = GitServer::start().await;
     let (moves, stays, guarded) =
         (plane.namespace("moves").await, plane.namespace("stays").await, plane.namespace("guarded").await);
+    // Those of values are told apart by their repositories alone.
+    let image = |name: &str| match name.ends_with("-values") {
+        true => format!("{}/team/{name}", registry.host),
+        false => format!("{}/team/web", registry.host),
+    };
     registry.push_tags("team/web", ["1.0.0", "2.0.0"]).await;
-    let image = format!("{}/team/web", registry.host);
+    for (stay, ..) in STAYS {
+        registry.push_tags(&format!("team/{stay}-values"), ["1.0.0", "2.0.0"]).await;
+    }
     let mut files = Vec::new();
     let keeper = |stay: &str| -> &Namespace<'_> { if stay == "guard" { &guarded } else { &stays } };
     for (stay, key, value, _) in STAYS {
-        for place in PLACES {
+        for place in places(stay) {
             let name = format!("{stay}-{place}");
+            let image = image(&name);
+            let now = format!("{image}:1.0.0");
+            let own = annotations(stay, key, value);
+            keeper(stay).create(&deployment(&name, &now, own).to_string()).await;
+            let own = json!({"supercargo.dev/policy": "major", "supercargo.dev/write": "git:prod"});
+            moves.create(&deployment(&name, &now, own).to_string()).await;
+            if place == "values" {
+                let values = format!("image: {{repository: '{image}', tag: 1.0.0}}\n");
+                files.push((file(stay, place), values));
+                continue;
+            }
             let (tag, mut base) =
                 (if place == "line" { "1.0.0" } else { "0.1.0" }, "resources: [web.yaml]\n".to_owned());
             if place == "entry" {
@@ -72,11 +106,6 @@ async fn what_one_tenant_wants_to_keep_is_not_moved_for_another_that_shares_its_
                 let text = format!("namespace: {}\nresources: [../base]\n", namespace.name);
                 files.push((format!("{folder}/{overlay}/kustomization.yaml"), text));
             }
-            let now = format!("{image}:1.0.0");
-            let own = annotations(stay, key, value);
-            keeper(stay).create(&deployment(&name, &now, own).to_string()).await;
-            let own = json!({"supercargo.dev/policy": "major", "supercargo.dev/write": "git:prod"});
-            moves.create(&deployment(&name, &now, own).to_string()).await;
         }
     }
     let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (&**path, text.as_bytes())).collect();
@@ -87,23 +116,23 @@ async fn what_one_tenant_wants_to_keep_is_not_moved_for_another_that_shares_its_
     let setup = setup_with(&moves, folder.path(), &config).with(&["-n", &stays.name, "-n", &guarded.name]);
     let _operator = Operator::start(plane, &setup).await;
     for (stay, _, _, why) in STAYS.into_iter().filter(|(stay, ..)| *stay != "alike") {
-        for place in PLACES {
+        for place in places(stay) {
             let name = format!("{stay}-{place}");
             let (mover, keeper) = (&moves, keeper(stay));
             let said = event_says(mover, &name, "git-conflict").await;
             let names = format!("{}/Deployment/{name} (container web), which is to stay ({why})", keeper.name);
             assert!(said.contains(&names) && said.contains("an entry of `images` in its overlay"), "{name}: {said}");
-            let names = format!("{}/Deployment/{name} is to have {image}:2.0.0 from it", mover.name);
+            let names = format!("{}/Deployment/{name} is to have {}:2.0.0 from it", mover.name, image(&name));
             event_says(keeper, &name, &names).await;
         }
     }
     eventually("what both wish is written", async || {
         let has = |path: &str| repo.read(path).windows(5).any(|text| text == b"2.0.0");
-        (has("apps/alike-line/base/web.yaml") && has("apps/alike-entry/base/kustomization.yaml")).then_some(())
+        PLACES.iter().all(|place| has(&file("alike", place))).then_some(())
     })
     .await;
     for (stay, ..) in STAYS.into_iter().filter(|(stay, ..)| *stay != "alike") {
-        for path in [format!("apps/{stay}-line/base/web.yaml"), format!("apps/{stay}-entry/base/kustomization.yaml")] {
+        for path in places(stay).map(|place| file(stay, place)) {
             assert!(String::from_utf8(repo.read(&path)).unwrap().contains("1.0.0"), "{path}");
         }
     }
