@@ -121,7 +121,8 @@ async fn what_one_tenant_wants_to_keep_is_not_moved_for_another_that_shares_its_
             let (mover, keeper) = (&moves, keeper(stay));
             let said = event_says(mover, &name, "git-conflict").await;
             let names = format!("{}/Deployment/{name} (container web), which is to stay ({why})", keeper.name);
-            assert!(said.contains(&names) && said.contains("an entry of `images` in its overlay"), "{name}: {said}");
+            let way = if place == "values" { "in a place of its own" } else { "an entry of `images` in its overlay" };
+            assert!(said.contains(&names) && said.contains(way), "{name}: {said}");
             let names = format!("{}/Deployment/{name} is to have {}:2.0.0 from it", mover.name, image(&name));
             event_says(keeper, &name, &names).await;
         }
