@@ -60,7 +60,7 @@
 //! | module | of this crate | other crates | not of `std` |
 //! |---|---|---|---|
 //! | `domain` | | `serde` `serde_json` `serde_saphyr` `semver` `regex` `regex_automata` `regex_syntax` `globset` `croner` `sha2` `jiff` `thiserror` | `env` `fs` `net::TcpListener` `net::TcpStream` `net::ToSocketAddrs` `net::UdpSocket` `process` `thread` `time::Instant` `time::SystemTime` |
-//! | `manifest` | `domain` | `globset` `granit_parser` `regex` `thiserror` | `env` `fs` `net` `process` `thread` `time` |
+//! | `manifest` | `domain` | `base64` `globset` `granit_parser` `regex` `thiserror` | `env` `fs` `net` `process` `thread` `time` |
 //! | `ports` | `domain` | `futures` `secrecy` `thiserror` `jiff` | `env` `fs` `net` `process` `thread` |
 //! | `metrics` | | `prometheus_client` | `env` `fs` `net` `process` `thread` |
 //! | `engine` | `domain` `manifest` `ports` `metrics` | `futures` `jiff` `serde_json` `thiserror` `tracing` `tokio::sync` `tokio::select` | `env` `fs` `net` `process` `thread` `time::Instant` `time::SystemTime` |

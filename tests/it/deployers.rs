@@ -417,14 +417,25 @@ spec:
 fn released(texts: &Texts) -> Images {
     let root = tempfile::tempdir().unwrap();
     write_below(root.path(), texts);
-    let release = output("kubectl", &["kustomize"], &root.path().join("prod")).expect("it builds");
-    let release: Value = serde_saphyr::from_str(&release).unwrap();
-    let (chart, values) = (root.path().join("chart"), root.path().join("given.json"));
+    let text = output("kubectl", &["kustomize"], &root.path().join("prod")).expect("it builds");
+    let objects: Vec<Value> = text.split("\n---\n").map(|text| serde_saphyr::from_str(text).unwrap()).collect();
+    let release = objects.iter().find(|object| object["kind"] == "HelmRelease").unwrap();
+    let chart = root.path().join("chart");
     fs::create_dir_all(chart.join("templates")).unwrap();
     fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: web\nversion: 1.0.0\n").unwrap();
     fs::write(chart.join("templates/web.yaml"), CHART).unwrap();
-    fs::write(&values, release["spec"]["values"].to_string()).unwrap();
-    let mut text = output("helm", &["template", "web", "-f", values.to_str().unwrap()], &chart).expect("it renders");
+    // As Flux merges them: what is taken from elsewhere in its order, then its own.
+    let from = release["spec"]["valuesFrom"].as_array().into_iter().flatten();
+    let mut all: Vec<String> = from.map(|from| given(&objects, from)).collect();
+    all.push(release["spec"]["values"].to_string());
+    let mut args = vec!["template".to_owned(), "web".to_owned()];
+    for (number, values) in all.iter().enumerate() {
+        let path = root.path().join(format!("given-{number}.yaml"));
+        fs::write(&path, values).unwrap();
+        args.extend(["-f".to_owned(), path.to_str().unwrap().to_owned()]);
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut text = output("helm", &args, &chart).expect("it renders");
     for (number, renderer) in release["spec"]["postRenderers"].as_array().into_iter().flatten().enumerate() {
         let folder = root.path().join(format!("renderer-{number}"));
         fs::create_dir_all(&folder).unwrap();
@@ -435,6 +446,18 @@ fn released(texts: &Texts) -> Images {
         text = output("kubectl", &["kustomize"], &folder).expect("it builds");
     }
     images(&text)
+}
+
+/// The values that an item of `valuesFrom` names.
+fn given(objects: &[Value], from: &Value) -> String {
+    let is_it = |object: &&Value| object["kind"] == from["kind"] && object["metadata"]["name"] == from["name"];
+    let object = objects.iter().find(is_it).expect("it is there");
+    let key = from["valuesKey"].as_str().unwrap_or("values.yaml");
+    let text = object["data"][key].as_str().or(object["stringData"][key].as_str()).expect("a text");
+    match from["targetPath"].as_str() {
+        None => text.to_owned(),
+        Some(path) => path.rsplit('.').fold(json!(text), |value, key| json!({key: value})).to_string(),
+    }
 }
 
 /// A HelmRelease in a base and an overlay; in its values `web` has one image, and what else is there has another.
@@ -588,4 +611,94 @@ fn a_tag_and_a_digest_in_two_files_are_named() {
     );
     let error = edited_release(&release("", &overlay), "shop/web/web", "team/web:2.0.0").unwrap_err();
     assert!(error.contains("stand in two files"), "{error}");
+}
+
+/// A release that takes values from elsewhere; of its own it has what is given.
+fn taking(from: &str, values: &str, more: &[(&str, &str)]) -> Texts {
+    let release = format!(
+        "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {{name: web, namespace: shop}}\nspec:\n  \
+         chart: {{spec: {{chart: web}}}}\n  valuesFrom: {from}\n  values: {values}\n"
+    );
+    let mut texts = of(&[("prod/release.yaml", &release)]);
+    texts.extend(more.iter().map(|(path, text)| (Arc::from(*path), text.as_bytes().to_vec())));
+    texts
+}
+
+const CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: given, namespace: shop}\ndata:\n  tag: 5.0.0\n  values.yaml: |\n    # of all\n    image:\n      repository: team/worker\n      tag: 1.0.0\n    web: {repository: team/web, tag: 2.0.0}\n";
+const IMAGE: &str = "{image: {repository: team/worker, tag: 1.0.0}, web: {repository: team/web, tag: 2.0.0}}";
+const WITH_CONFIG: (&str, &str) = ("prod/kustomization.yaml", "resources: [release.yaml, config.yaml]\n");
+
+/// Values that a release takes from elsewhere are edited where they stand, if nothing stands above them.
+#[rstest::rstest]
+#[case::config("[{kind: ConfigMap, name: given}]", "{}", &[WITH_CONFIG, ("prod/config.yaml", CONFIG)])]
+#[case::below_its_own("[{kind: ConfigMap, name: given}]", "{web: {tag: '7'}, image: {repository: x/worker}}", &[WITH_CONFIG, ("prod/config.yaml", CONFIG)])]
+#[case::one_value("[{kind: ConfigMap, name: given, valuesKey: tag, targetPath: web.tag}]", "{image: {repository: team/worker, tag: 1.0.0}, web: {repository: team/web}}", &[WITH_CONFIG, ("prod/config.yaml", CONFIG)])]
+#[case::the_last(
+    "[{kind: ConfigMap, name: given}, {kind: ConfigMap, name: given, valuesKey: tag, targetPath: web.tag}]",
+    "{}",
+    &[WITH_CONFIG, ("prod/config.yaml", CONFIG)]
+)]
+#[case::generated(
+    "[{kind: ConfigMap, name: given}]",
+    "{}",
+    &[
+        ("prod/kustomization.yaml", "resources: [release.yaml]\nnamespace: shop\ngeneratorOptions: {disableNameSuffixHash: true}\nconfigMapGenerator:\n- {name: given, files: [values.yaml=web.yaml]}\n"),
+        ("prod/web.yaml", "image:\n  repository: team/worker\n  tag: 1.0.0 # here\nweb: {repository: team/web, tag: '2'}\n")
+    ]
+)]
+#[case::secret(
+    "[{kind: Secret, name: given, valuesKey: my-values}]",
+    "{}",
+    &[WITH_CONFIG, ("prod/config.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: given, namespace: shop}\nstringData:\n  my-values: |\n    web: {repository: team/web, tag: 2.0.0}\n    image: {repository: team/worker, tag: 1.0.0}\n")]
+)]
+fn what_a_release_takes_from_elsewhere_is_edited_there(
+    #[case] from: &str,
+    #[case] values: &str,
+    #[case] more: &[(&str, &str)],
+) {
+    // A values file that has the same, and that nobody uses.
+    let mut texts = taking(from, values, more);
+    texts.insert("values.yaml".into(), IMAGE.as_bytes().to_vec());
+    check_release(&texts, BOTH);
+}
+
+/// Where it cannot be told or edited, the line is named, and nothing else is edited.
+#[rstest::rstest]
+#[case::quoted(
+    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: given, namespace: shop}\ndata:\n  values.yaml: \"web: {repository: team/web, tag: 2.0.0}\\n\"\n",
+    "",
+    "line 5: the values are a text in quotes"
+)]
+#[case::encoded(
+    "apiVersion: v1\nkind: Secret\nmetadata: {name: given, namespace: shop}\ndata:\n  values.yaml: d2ViOgogIHJlcG9zaXRvcnk6IHRlYW0vd2ViCiAgdGFnOiAyLjAuMAo=\n",
+    "",
+    "line 5: this stands in base64"
+)]
+#[case::patched(
+    CONFIG,
+    "patches:\n- patch: |-\n    {apiVersion: v1, kind: ConfigMap, metadata: {name: given, namespace: shop}, data: {values.yaml: 'web: {}'}}\n",
+    "prod/kustomization.yaml:3: this patch may change the values"
+)]
+#[case::operated(
+    CONFIG,
+    "patches:\n- target: {kind: ConfigMap}\n  patch: |-\n    - {op: replace, path: /data/values.yaml, value: 'web: {}'}\n",
+    "prod/kustomization.yaml:3: this patch may change the values"
+)]
+#[case::generated_again(
+    CONFIG,
+    "configMapGenerator:\n- {name: given, namespace: shop, behavior: merge, literals: ['values.yaml=web: {}']}\n",
+    "prod/release.yaml:6: several ConfigMaps"
+)]
+fn values_from_elsewhere_that_are_not_followed_are_named(
+    #[case] config: &str,
+    #[case] overlay: &str,
+    #[case] place: &str,
+) {
+    let kustomization = format!("resources: [release.yaml, config.yaml]\n{overlay}");
+    let kind = if config.contains("Secret") { "Secret" } else { "ConfigMap" };
+    let more = [("prod/kustomization.yaml", &*kustomization), ("prod/config.yaml", config), ("values.yaml", IMAGE)];
+    let texts =
+        taking(&format!("[{{kind: {kind}, name: given}}]"), "{image: {repository: team/worker, tag: 1.0.0}}", &more);
+    let error = edited_release(&texts, "shop/web/web", "team/web:2.0.0").unwrap_err();
+    assert!(error.contains(place), "{error}");
 }

@@ -810,6 +810,11 @@ fn three(kustomization: &str) -> Texts {
         ("prod/kustomization.yaml", format!("resources: [../base]\n{kustomization}")),
         ("prod/p.yaml", deployment("web", ", namespace: a").replace("1.26", "1.21")),
         ("prod/default.yaml", deployment("canary", ", namespace: default").replace("1.26", "1.22")),
+        (
+            "prod/label.yaml",
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: a, labels: {track: canary}}\n"
+                .to_owned(),
+        ),
     ];
     let is_used = |(path, _): &(&str, String)| {
         !path.starts_with("prod/") || path.ends_with("kustomization.yaml") || kustomization.contains(&path[5..])
@@ -831,6 +836,7 @@ fn three(kustomization: &str) -> Texts {
 #[case(&format!("patches:\n- target: {{labelSelector: track!=canary}}{SET}"))]
 #[case(&format!("patches:\n- target: {{labelSelector: 'track in (x,canary)'}}{SET}"))]
 #[case(&format!("patches:\n- target: {{annotationSelector: team=x}}{SET}"))]
+#[case(&format!("patches:\n- path: label.yaml\n- target: {{labelSelector: track=canary}}{SET}"))]
 #[case(&format!("patches:\n- target: {{group: batch}}{SET}"))]
 #[case(&format!("patches:\n- target: {{group: apps, version: v1, name: canary}}{SET}"))]
 #[case(&format!("patches:\n- target: {{kind: Deployment, version: v2}}{SET}"))]

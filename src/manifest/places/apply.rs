@@ -95,6 +95,10 @@ fn of_yaml(text: &str, edits: &[&SpotEdit]) -> Result<String, EditError> {
                 inserts.key(beside.node, key, edit)?;
             }
             At::Entry { name } => inserts.entry(name, edit)?,
+            At::Encoded => {
+                let reason = "this stands in base64: write it as `stringData`, or in a ConfigMap";
+                return Err(EditError::new(edit.line, reason));
+            }
             At::Line(_) => return Err(gone(edit)),
         }
     }

@@ -23,6 +23,8 @@ pub(super) enum At {
     Inner { outer: Place, inner: Place },
     /// A value on a line of a text that is not read as YAML.
     Line(Range<usize>),
+    /// Within a text in base64.
+    Encoded,
     /// A key that is not there yet, beside the scalar named.
     Key { beside: Place, key: &'static str },
     /// An entry of `images` that a kustomization does not have yet.

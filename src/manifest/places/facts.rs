@@ -10,6 +10,7 @@ use super::{
     broken::Broken,
     cell::{Cell, Maker, Source},
     dockerfile::of_dockerfile,
+    given::{self, Given},
     kustomization::{self, Kustomization},
     listed::{self, Listed},
     marker::{self, Marker},
@@ -44,6 +45,8 @@ pub struct Facts {
     pub(super) replacements: Vec<Replacement>,
     /// The transformers of a file that a kustomization names.
     pub(super) transformers: Vec<Kustomization>,
+    /// ConfigMaps and Secrets.
+    pub(super) given: Vec<Given>,
     /// The fields that entries of `images` set besides, of a file that a kustomization names.
     pub(super) fields: Vec<Field>,
     /// Images by the conventions of values files.
@@ -229,6 +232,7 @@ impl Facts {
                 self.releases.extend(release::read(&source, &object, most, &mut self.problems)?);
                 self.outer.extend(outer::read(&source, &object, &mut self.problems)?);
                 self.transformers.extend(transformer::read(&source, &object));
+                self.given.extend(given::read(&source, &object)?);
                 Ok(())
             });
             match read {
@@ -307,6 +311,7 @@ impl Facts {
             operations,
             replacements,
             transformers,
+            given,
             fields,
             values,
             flat,
@@ -332,6 +337,7 @@ impl Facts {
             && operations.is_empty()
             && replacements.is_empty()
             && transformers.is_empty()
+            && given.is_empty()
             && fields.is_empty()
             && values.is_empty()
             && flat.is_empty()

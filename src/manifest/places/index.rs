@@ -42,6 +42,8 @@ pub struct Index<'f> {
     /// The images of releases, by repository, and of which release.
     pub(super) released: HashMap<Repository, Vec<(usize, Released<'f>)>>,
     pub(super) by_instance: HashMap<&'f str, Vec<usize>>,
+    /// The releases that take values from elsewhere which are not known, and why.
+    pub(super) lost_values: Vec<(usize, Doubt<'f>)>,
     pub(super) markers: HashMap<Repository, Vec<Marked<'f>>>,
     /// The scalars that are marked `never`.
     pub(super) never: HashSet<(&'f str, &'f At)>,
@@ -107,6 +109,7 @@ impl<'f> Index<'f> {
         let mut released: HashMap<_, Vec<(usize, Released)>> = HashMap::new();
         let mut by_instance: HashMap<&str, Vec<usize>> = HashMap::new();
         let (mut barred, mut mismarked, mut templates) = (AllHeld::new(), Vec::new(), Vec::new());
+        let mut lost_values = Vec::new();
         let not_patches = files.iter().filter(|(path, _)| !kustomizations.is_patch(path));
         let bases = not_patches.flat_map(|(_, facts)| facts.releases.iter().map(|r| (r.kind(), &*r.name)));
         let bases: HashSet<(&str, &str)> = bases.collect();
@@ -146,7 +149,8 @@ impl<'f> Index<'f> {
                 let unknown = Chain::plain();
                 for chain in if roots.is_empty() { vec![&unknown] } else { roots } {
                     let index = releases.len();
-                    let (images, after) = release_patch::images(files, &kustomizations, path, release, chain);
+                    let (images, after, lost) = release_patch::images(files, &kustomizations, path, release, chain);
+                    lost_values.extend(lost.map(|doubt| (index, doubt)));
                     for mut each in post::released(files, after, images) {
                         each.draft.doubt = each.draft.doubt.or_else(|| kustomizations.blocked(path));
                         released.entry(each.draft.holds.repository.clone()).or_default().push((index, each));
@@ -181,6 +185,7 @@ impl<'f> Index<'f> {
             releases,
             released,
             by_instance,
+            lost_values,
             markers,
             never,
             images,

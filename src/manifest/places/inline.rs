@@ -7,6 +7,7 @@ use super::{
         tree::{Id, Kind},
     },
     cell::{Cell, Source},
+    given::{self, Given},
     operation::{Operation, operations},
     release::{self, Release},
     values::MAX_OF_RELEASE,
@@ -18,6 +19,8 @@ pub(super) struct Inline {
     pub(super) workloads: Vec<(Found, Vec<Cell>)>,
     pub(super) releases: Vec<Release>,
     pub(super) operations: Vec<Operation>,
+    /// ConfigMaps and Secrets.
+    pub(super) given: Vec<Given>,
     /// Whether something of it cannot be read.
     pub(super) is_unread: bool,
 }
@@ -63,6 +66,7 @@ impl Inline {
         let mut manifests = Manifests::default();
         manifest(source.tree, object, &mut manifests)?;
         self.releases.extend(release::read(source, object, MAX_OF_RELEASE, &mut Vec::new())?);
+        self.given.extend(given::read(source, object)?);
         for object in manifests.workloads {
             let cells: Vec<Cell> =
                 object.images.iter().filter_map(|image| source.cell_at(image.place.clone())).collect();

@@ -33,6 +33,7 @@ impl Facts {
             + limit(&mut self.releases)
             + limit(&mut self.outer)
             + limit(&mut self.transformers)
+            + limit(&mut self.given)
             + limit(&mut self.fields);
         let more = more + objects + limit(&mut self.manifests.namespaces) + limit(&mut self.manifests.misplaced);
         let more = more + self.broken.as_mut().map_or(0, |broken| limit(&mut broken.names));

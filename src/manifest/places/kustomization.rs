@@ -10,6 +10,7 @@ use super::{
         tree::{Id, Kind, Tree},
     },
     cell::{At, Cell, Maker, Source, is_unset, split},
+    given::{self, Given},
     patch::Patch,
     replacement::{Replacement, replacements},
     transformer::{self, Field, Transformers},
@@ -42,6 +43,8 @@ pub(super) struct Kustomization {
     pub(super) fields: Vec<Field>,
     /// Of a transformer: the line of what is not followed, and why.
     pub(super) unread: Option<(usize, &'static str)>,
+    /// ConfigMaps and Secrets that it makes.
+    pub(super) generated: Vec<Given>,
     /// Whether it renders charts.
     pub(super) has_charts: bool,
 }
@@ -88,7 +91,7 @@ impl Kustomization {
             Transformers::Text(all) => all,
         });
         let of_texts = texts.flat_map(|one| one.patches.iter().filter_map(|patch| patch.file.as_deref()));
-        let patches = patches.chain(of_texts);
+        let patches = patches.chain(of_texts).chain(self.generated.iter().flat_map(|given| given.files()));
         lists.chain(patches).chain(self.replacements.iter().filter_map(|replacement| replacement.file.as_deref()))
     }
 
@@ -195,6 +198,7 @@ fn kustomization(
     found.has_charts = ["helmCharts", "helmChartInflationGenerator", "generators"]
         .iter()
         .any(|key| tree.entries_of(root).any(|(own, _)| tree.scalar(own) == Some(*key)));
+    found.generated = given::generated(source, root)?;
     found.images = entries(source, root, problems)?;
     found.replacements = list("replacements")?.map_or(Ok(Vec::new()), |list| replacements(source, list))?;
     found.transformers = list("transformers")?.map_or(Vec::new(), |list| transformer::all(source, list));

@@ -75,12 +75,15 @@ impl<'f> Index<'f> {
 
     /// By what a workload is, then by what it runs.
     fn defined(&self, wanted: &Wanted) -> Result<Vec<Draft<'f>>, Misfit> {
-        let (values, images) = self.released(wanted);
+        let (values, images, lost) = self.released(wanted);
         let mut drafts = self.configured.get(&wanted.from.repository).cloned().unwrap_or_default();
         let by_rule = !drafts.is_empty();
         // What an Application says comes after all kustomizations.
         let found = if images.is_empty() { self.manifests(wanted)? } else { images };
         let found = if found.is_empty() { values } else { found };
+        if let Some(lost) = lost.filter(|_| found.is_empty()) {
+            return Err(refused(lost));
+        }
         let found = if found.is_empty() { self.outside(wanted) } else { found };
         let marked = if found.is_empty() { self.marked(wanted, |_| true) } else { Vec::new() };
         let is_found = !found.is_empty() || marked.iter().any(|draft| !self.is_never(draft));
@@ -161,16 +164,19 @@ impl<'f> Index<'f> {
         self.kustomizations.all_made(self.files, rendering, self.options.overlay.as_deref())
     }
 
-    /// The images in the values of the releases that the workload may be of, and those in `kustomize.images`.
-    fn released(&self, wanted: &Wanted) -> (Vec<Draft<'f>>, Vec<Draft<'f>>) {
+    /// The images in the values of the releases that the workload may be of, and those in `kustomize.images`; and why
+    /// there may be others.
+    fn released(&self, wanted: &Wanted) -> (Vec<Draft<'f>>, Vec<Draft<'f>>, Option<&Doubt<'f>>) {
         let namespace = &*wanted.workload.namespace;
         let fits = |index: &usize| self.releases[*index].as_deref().is_none_or(|target| target == namespace);
         let own = wanted.instance.as_ref().and_then(|instance| self.by_instance.get(&**instance));
         let own: Option<Vec<usize>> = own.map(|own| own.iter().copied().filter(fits).collect());
         let own = own.filter(|own| !own.is_empty());
         let (mut values, mut images, mut patched) = (Vec::new(), Vec::new(), Vec::new());
+        let is_own = |release: &usize| own.as_ref().map_or_else(|| fits(release), |own| own.contains(release));
+        let lost = self.lost_values.iter().find(|(release, _)| is_own(release)).map(|(_, doubt)| doubt);
         for (release, each) in self.released.get(&wanted.from.repository).into_iter().flatten() {
-            if own.as_ref().map_or_else(|| fits(release), |own| own.contains(release)) {
+            if is_own(release) {
                 match (each.is_last, each.may_be_of(wanted)) {
                     (true, _) => images.push(each.draft.clone()),
                     (false, Some(false)) => values.push(each.draft.clone()),
@@ -179,7 +185,7 @@ impl<'f> Index<'f> {
                 }
             }
         }
-        (if patched.is_empty() { values } else { patched }, images)
+        (if patched.is_empty() { values } else { patched }, images, lost)
     }
 
     /// The entries of `images` for what kustomizations take from elsewhere.

@@ -22,6 +22,7 @@ mod cell;
 mod chains;
 mod dockerfile;
 mod facts;
+mod given;
 mod held;
 mod index;
 mod inline;

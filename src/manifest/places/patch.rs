@@ -91,7 +91,7 @@ impl Patch {
         files: &'f Files,
         at: &'f Arc<str>,
     ) -> impl Iterator<Item = (&'f Arc<str>, usize, Part<'f>)> {
-        let Inline { workloads, releases, operations, is_unread: _ } = &self.inline;
+        let Inline { workloads, releases, operations, given: _, is_unread: _ } = &self.inline;
         let workloads = workloads.iter().map(|(found, cells)| Part::Workload(found, Some(cells)));
         let own = workloads.chain(releases.iter().map(Part::Release)).chain(operations.iter().map(Part::Operation));
         let of_file = self.read_file(files, at).into_iter().flat_map(|(path, facts)| {
@@ -114,9 +114,21 @@ impl Patch {
         self.inline.workloads.iter().any(|(found, _)| found.is_deleting)
     }
 
+    /// Whether it may change a ConfigMap or Secret.
+    pub(super) fn may_change(&self, files: &Files, at: &str, kind: &str, name: &str) -> bool {
+        let file = self.read_file(files, at).map(|(_, facts)| facts);
+        match &self.target {
+            Some(target) => target.may_select("", kind, name) != Some(false),
+            None => {
+                let given = file.into_iter().flat_map(|facts| &facts.given).chain(&self.inline.given);
+                given.into_iter().any(|given| given.is(kind, name))
+            }
+        }
+    }
+
     /// How much there is in it.
     pub(super) fn steps(&self, files: &Files, at: &str) -> usize {
-        let Inline { workloads, releases, operations, is_unread: _ } = &self.inline;
+        let Inline { workloads, releases, operations, given: _, is_unread: _ } = &self.inline;
         let of_file = self.read_file(files, at).map_or(0, |(_, facts)| {
             let objects = facts.manifests.workloads.len() + facts.partial.len() + facts.releases.len();
             objects + facts.operations.len()

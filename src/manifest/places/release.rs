@@ -8,6 +8,7 @@ use super::{
         tree::{Id, Kind, Tree},
     },
     cell::{Cell, Maker, Source, is_unset},
+    given::{self, From},
     kustomization::mappings,
     marker::{self, Marker},
     outer::Set,
@@ -39,6 +40,8 @@ pub(super) struct Release {
     pub(super) is_cut: Option<usize>,
     /// What is done to what the chart renders: `postRenderers`, in their order.
     pub(super) after: Vec<Set>,
+    /// Where it takes values from, the last above the others and its own above all.
+    pub(super) from: Vec<From>,
     /// Marked values in an inline text.
     pub(super) markers: Vec<Marker>,
 }
@@ -111,8 +114,10 @@ fn helm_release(
             after.push(Set::read(source, kustomize, problems));
         }
     }
+    let from = spec.map_or(Ok(Vec::new()), |spec| given::from(source, spec))?;
     let mut release = Release {
         after,
+        from,
         line: source.line(node),
         meta: Meta::read(tree, node),
         name: name.into(),
@@ -144,6 +149,7 @@ fn application(
     let namespace = word(tree, metadata, "namespace")?.unwrap_or_default();
     let mut release = Release {
         after: Vec::new(),
+        from: Vec::new(),
         line: source.line(node),
         meta: Meta::read(tree, node),
         name: name.into(),

@@ -33,24 +33,24 @@ const BY_ENTRY: &str = "this entry sets an image within the values of a release,
 type Value<'f> = (&'f Arc<str>, Cell);
 
 /// The values of a release on its way, by their paths.
-type Flat<'f> = BTreeMap<String, Value<'f>>;
+pub(super) type Flat<'f> = BTreeMap<String, Value<'f>>;
 
 /// What comes after the chart: `postRenderers`, and their file.
 type After<'f> = (&'f Arc<str>, &'f [Set]);
 
 /// The images of a release after the patches on one way outwards, and whether in `kustomize.images`; and what comes after
-/// the chart.
+/// the chart; and why values that it takes from elsewhere are not known.
 pub(super) fn images<'f>(
     files: &'f Files,
     kustomizations: &Kustomizations<'f>,
     path: &'f Arc<str>,
     release: &'f Release,
     chain: &Chain,
-) -> (Vec<(bool, Draft<'f>)>, After<'f>) {
+) -> (Vec<(bool, Draft<'f>)>, After<'f>, Option<Doubt<'f>>) {
     let mut after: After = (path, &release.after);
     let own = |(key, cell): &(Box<str>, Cell)| (key.to_string(), (path, cell.clone()));
-    let mut flat: Option<Flat> = None;
-    let mut doubt = None;
+    let (mut flat, lost) = kustomizations.given(files, path, release, chain);
+    let mut doubt = lost.clone();
     let mut subject = Subject::new(release.kind(), release.group(), &release.meta, &release.namespace, &release.name);
     kustomizations.walk(files, &mut subject, chain, |step| {
         if let Step::Replacement { path, replacement, subject } = &step
@@ -122,7 +122,7 @@ pub(super) fn images<'f>(
         let doubt = doubt.clone().or(draft.doubt.clone());
         (is_last, Draft { doubt, ..draft })
     };
-    (drafts.into_iter().map(doubted).collect(), after)
+    (drafts.into_iter().map(doubted).collect(), after, lost)
 }
 
 /// Whether an operation may change an image of a release.
@@ -154,7 +154,7 @@ fn clear(flat: &mut Flat, path: &str) {
 }
 
 /// A partial object: mappings are merged, lists are replaced.
-fn merge<'f>(flat: &mut Flat<'f>, file: &'f Arc<str>, patch: &[(Box<str>, Cell)]) {
+pub(super) fn merge<'f>(flat: &mut Flat<'f>, file: &'f Arc<str>, patch: &[(Box<str>, Cell)]) {
     let mut lists: HashSet<&str> = HashSet::new();
     for (key, _) in patch {
         // The list that is not in another one.

@@ -9,6 +9,7 @@ use super::{
     Files,
     broken::blocked,
     chains::Count,
+    given::{self, AllGiven},
     kustomization::{Entry, Kustomization, Named},
     names::{folder, join},
     outer::Outers,
@@ -31,6 +32,8 @@ pub(super) struct Kustomizations<'f> {
     /// What renders folders with images of its own.
     pub(super) outers: Outers<'f>,
     pub(super) by_folder: HashMap<&'f str, usize>,
+    /// ConfigMaps and Secrets.
+    pub(super) given: AllGiven<'f>,
     /// The fields that `images` set besides, as configurations say.
     pub(super) fields: Vec<&'f Field>,
     /// The kustomizations that render what is not in the repository.
@@ -80,6 +83,7 @@ impl<'f> Kustomizations<'f> {
             patches: HashSet::new(),
             too_many: None,
             count: Count::default(),
+            given: given::all(files),
             fields: Vec::new(),
             blocked,
             missing: Vec::new(),

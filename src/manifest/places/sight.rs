@@ -3,7 +3,8 @@
 use super::names::FileKind;
 
 /// Whether a text may hold anything: `image`, `tag`, `version` or `digest` as a word or the end of one, our own words and
-/// Keel's, what a patch does to containers, labels or whole objects, or an object that deploys others. In one pass, as most files of a repository hold
+/// Keel's, what a patch does to containers, labels or whole objects, an object that may be a patch, holds values or deploys others. In
+/// one pass, as most files of a repository hold
 /// none.
 pub(super) fn is_promising(text: &[u8]) -> bool {
     text.windows(4).enumerate().any(|(at, word)| match word {
@@ -13,6 +14,7 @@ pub(super) fn is_promising(text: &[u8]) -> bool {
         // Objects of Flux and Argo CD.
         b"kit." => text[..at].ends_with(b"tool"),
         b"proj" => text[..at].ends_with(b"argo"),
+        b"Conf" | b"Secr" | b"Depl" | b"Stat" | b"Daem" | b"Cron" => is_kind(&text[..at]),
         b"/lab" => text[..at].ends_with(b"metadata"),
         [b't' | b'T', b'a', b'g', _] | b"_TAG" | b"-TAG" | b"VERS" => true,
         // Every object has an `apiVersion`.
@@ -20,6 +22,12 @@ pub(super) fn is_promising(text: &[u8]) -> bool {
         b"vers" => at == 0 || !text[at - 1].is_ascii_alphanumeric(),
         _ => false,
     })
+}
+
+/// Whether a text ends where the kind of an object would begin.
+fn is_kind(text: &[u8]) -> bool {
+    let end = text.iter().rposition(|byte| !b" \"':".contains(byte)).map_or(0, |last| last + 1);
+    text[..end].ends_with(b"kind")
 }
 
 /// The first line of a chart's template that no YAML needs.

@@ -402,6 +402,33 @@ impl Maker<'_> {
         if self.one_in(12) {
             self.replacement(layer, works);
         }
+        if self.one_in(8) {
+            self.transformer(layer, works);
+        }
+    }
+
+    /// A transformer in a file of its own, which comes after all else.
+    fn transformer(&mut self, layer: &mut Layer, works: &mut [Work]) {
+        let (kind, rest) = match self.below(4) {
+            0 | 1 => {
+                let Some(entry) = self.entry_of(works) else { return };
+                ("ImageTagTransformer", vec![("imageTag", entry)])
+            }
+            2 => {
+                let (indices, target) = self.target(works, true);
+                let (Some(inner), Some(target)) = (self.operations(works, &indices), target) else { return };
+                ("PatchTransformer", vec![("target", target), ("patch", Yaml::Inner(Box::new(inner)))])
+            }
+            _ => {
+                works.iter_mut().for_each(|work| work.names[1] = format!("t-{}", work.names[1]));
+                let field = Yaml::List(vec![map([("path", text("metadata/name"))])]);
+                ("PrefixTransformer", vec![("prefix", text("t-")), ("fieldSpecs", field)])
+            }
+        };
+        let name = format!("transformer{}", self.next());
+        let head = [("apiVersion", text("builtin")), ("kind", text(kind)), ("metadata", map([("name", text(&*name))]))];
+        self.write(format!("{}/{name}.yaml", layer.folder), &[map(head.into_iter().chain(rest))]);
+        layer.add("transformers", text(format!("{name}.yaml")));
     }
 
     fn rename(&mut self, layer: &mut Layer, works: &mut Vec<Work>, key: &'static str, word: &str) {
@@ -414,10 +441,15 @@ impl Maker<'_> {
 
     /// An entry of `images`.
     fn entry(&mut self, layer: &mut Layer, works: &mut [Work]) {
+        let entry = self.entry_of(works);
+        entry.into_iter().for_each(|entry| layer.add("images", entry));
+    }
+
+    fn entry_of(&mut self, works: &mut [Work]) -> Option<Yaml> {
         let all = works.iter().flat_map(|work| work.lists.iter().flatten());
         let names: Vec<String> = all.filter_map(|c| Some(name_of(c.image.as_deref()?).to_owned())).collect();
         if names.is_empty() {
-            return;
+            return None;
         }
         let own = &names[self.below(names.len())];
         let name = match self.below(12) {
@@ -427,9 +459,8 @@ impl Maker<'_> {
             3 => format!("{own}:1.0.0"),
             _ => own.clone(),
         };
-        let Ok(pattern) = Regex::new(&format!("^{name}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$")) else {
-            return;
-        };
+        let pattern = format!("^{name}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$");
+        let pattern = Regex::new(&pattern).ok()?;
         let new = self.pushed();
         let mut pairs = vec![("name", name)];
         let moves = self.one_in(3);
@@ -460,7 +491,7 @@ impl Maker<'_> {
         }
         let shift = self.below(pairs.len());
         pairs.rotate_left(shift);
-        layer.add("images", map(pairs.into_iter().map(|(key, value)| (key, text(value)))));
+        Some(map(pairs.into_iter().map(|(key, value)| (key, text(value)))))
     }
 
     /// Something that is copied from one object to another.
@@ -519,7 +550,9 @@ impl Maker<'_> {
             false => self.operations(works, &indices),
         };
         let Some(inner) = inner else { return };
-        if strategic && target.is_none() && self.one_in(5) {
+        // It comes before `patches`: what these add would be there twice on the way.
+        let is_late = layer.keys.contains_key("patches") && format!("{inner:?}").contains("added");
+        if strategic && target.is_none() && !is_late && self.one_in(5) {
             let item = match self.one_in(2) {
                 true => Yaml::Inner(Box::new(inner)),
                 false => text(self.patch_file(layer, inner)),
