@@ -6,6 +6,7 @@
 mod applications;
 pub mod connect;
 mod events;
+mod long;
 mod managed;
 mod object;
 mod owner;

@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     hash::{BuildHasher, Hash, Hasher, RandomState},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -26,6 +26,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     applications, failure, foreign,
+    long::Long,
     object::{Object, is_ours, own},
     shared::Shared,
 };
@@ -44,6 +45,9 @@ pub enum Scope {
     Namespaces(Vec<String>),
 }
 
+/// How many objects are read at once: an object may have 1.5 MiB (the limit of etcd), whatever of it matters here.
+const PAGE: u32 = 100;
+
 /// After so many failures in a row the list is read anew: the API server may have gone back to an older state.
 const ANEW: u32 = 8;
 
@@ -55,10 +59,11 @@ pub async fn watch(client: Client, scope: Scope, clock: Arc<dyn Clock>, changes:
     };
     let pending = Arc::new(AtomicUsize::new(namespaces.len() * (KINDS.len() + 1) + 1));
     let outlet = Outlet { changes, pending, clock };
+    let long = Arc::new(Mutex::new(Long::default()));
     let mut watches = JoinSet::new();
     for namespace in &namespaces {
         for kind in KINDS {
-            watches.spawn(workloads(client.clone(), kind, namespace.clone(), outlet.clone()));
+            watches.spawn(workloads(client.clone(), kind, namespace.clone(), long.clone(), outlet.clone()));
         }
         watches.spawn(defaults(client.clone(), namespace.clone(), outlet.clone()));
     }
@@ -94,7 +99,13 @@ impl Outlet {
     }
 }
 
-async fn workloads(client: Client, kind: &'static KindSpec, namespace: Option<String>, outlet: Outlet) {
+async fn workloads(
+    client: Client,
+    kind: &'static KindSpec,
+    namespace: Option<String>,
+    long: Arc<Mutex<Long>>,
+    outlet: Outlet,
+) {
     let api: Api<Object> = match &namespace {
         Some(namespace) => Api::namespaced_with(client, namespace, &kind),
         None => Api::all_with(client, &kind),
@@ -105,19 +116,29 @@ async fn workloads(client: Client, kind: &'static KindSpec, namespace: Option<St
     };
     let hashes = RandomState::new();
     let mut shared = Shared::default();
-    let read = |object: Object| match object.workload(kind, &mut shared) {
+    let long = || long.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut decode = |object: &Object| {
+        let workload = object.workload(kind, &mut shared)?;
+        long().take(&workload.id, workload.annotations.iter().map(|(key, value)| key.len() + value.len()).sum())?;
+        Ok::<_, String>(workload)
+    };
+    let read = |object: Object| match decode(&object) {
         Ok(workload) => {
             (workload.id.clone(), fingerprint(&hashes, &workload), ClusterChange::Workload(Box::new(workload)))
         }
         Err(reason) => {
-            let id = object.id(kind, |text| shared.texts.share(text));
+            let id = object.id(kind, own);
             let hash = hashes.hash_one(&reason);
             (id.clone(), hash, ClusterChange::Undecodable(id, reason))
         }
     };
     let key = |object: &Object| object.id(kind, own);
-    let source = Source { api, config: watcher::Config::default(), what, without: None };
-    let _: Result<(), Closed> = follow(source, read, key, ClusterChange::WorkloadGone, &outlet).await;
+    let gone = |id: WorkloadId| {
+        long().forget(&id);
+        ClusterChange::WorkloadGone(id)
+    };
+    let source = Source { api, config: watcher::Config::default().page_size(PAGE), what, without: None };
+    let _: Result<(), Closed> = follow(source, read, key, gone, &outlet).await;
 }
 
 async fn defaults(client: Client, namespace: Option<String>, outlet: Outlet) {

@@ -19,6 +19,7 @@ use crate::support::{
     victim::{SECRET, Victim, hooked, tell},
 };
 
+mod annotations;
 mod credentials;
 mod git;
 mod patches;
