@@ -972,6 +972,26 @@ fn what_a_replacement_may_set_is_not_edited(#[case] path: &str, #[case] edited: 
     assert!(edited || found.unwrap_err().to_string().starts_with("prod/kustomization.yaml:4: a replacement sets"));
 }
 
+/// What a replacement sets as a whole is shown as unknown, until something above it sets the image again.
+#[rstest::rstest]
+#[case("", "", "$(set by the replacement at prod/kustomization.yaml:4)")]
+#[case(", options: {delimiter: ':', index: 1}", "", "nginx:1.26")]
+#[case("", "d/env", "$(set by the replacement at prod/kustomization.yaml:4)")]
+#[case("", "caddy:2.8", "caddy:2.8")]
+fn the_image_that_a_replacement_sets_is_not_known(#[case] options: &str, #[case] above: &str, #[case] shown: &str) {
+    let select = "{kind: Deployment, name: web}";
+    let target = format!("{{select: {select}, fieldPaths: ['spec.template.spec.containers.[name=c].image']{options}}}");
+    let source = "{kind: Deployment, name: kept, fieldPath: metadata.name}";
+    let mut texts = of_two(&format!("namespace: a\nreplacements:\n- {{source: {source}, targets: [{target}]}}\n"));
+    let image = if above.contains(':') { format!("image: '{above}'") } else { "env: []".to_owned() };
+    let patch = format!("{{{HEAD_OF_WEB}, spec: {{template: {{spec: {{containers: [{{name: c, {image}}}]}}}}}}}}");
+    let outer = format!("resources: [../prod]\npatches:\n- {{target: {select}, patch: \"{patch}\"}}\n");
+    texts.insert("outer/kustomization.yaml".into(), outer.into_bytes());
+    let read = as_read(&texts);
+    let web = read.iter().find(|workload| workload.starts_with("a/web ")).unwrap();
+    assert!(web.contains(&format!("c={shown}")) && web.contains("d=httpd:2.4"), "{web}");
+}
+
 /// What Kustomize takes for `images` under another name would win over what we edit.
 #[rstest::rstest]
 #[case("imageTags: [{name: nginx, newTag: '1.20'}]\n")]

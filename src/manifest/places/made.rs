@@ -31,6 +31,8 @@ pub(super) struct Made<'f> {
     pub(super) holds: Result<ImageRef, ImageError>,
     /// Why this may not be what makes it.
     pub(super) doubt: Option<Doubt<'f>>,
+    /// The replacement, with its line, that sets all of it to what is not known.
+    pub(super) replaced: Option<(&'f Arc<str>, usize)>,
 }
 
 /// The tag that counts cannot be said at one place.
@@ -107,7 +109,7 @@ impl<'f> Kustomizations<'f> {
         });
         let items = found.items.iter().filter(|item| item.init == which.init);
         let mut order: Vec<&str> = items.map(|item| &*item.name).collect();
-        let mut doubt = None;
+        let (mut doubt, mut replaced) = (None, None);
         let spec = found.workload.id.kind.spec();
         let mut subject = rendering.subject();
         let container = Named { name: which.name, init: which.init };
@@ -138,6 +140,7 @@ impl<'f> Kustomizations<'f> {
                 }
                 order = after;
                 if let Some(cell) = image {
+                    replaced = None;
                     current = (!is_unset(&cell.value)).then(|| Current::new(at, cell));
                 }
             }
@@ -145,6 +148,7 @@ impl<'f> Kustomizations<'f> {
                 let Some(spec) = spec else { return };
                 let index = order.iter().position(|name| *name == which.name);
                 if replacement.sets_image(subject, spec, container, index) {
+                    replaced = Some((path, replacement.line)).filter(|_| !replacement.is_part());
                     doubt = doubt.take().or(Some(Doubt { path, line: replacement.line, reason: REPLACED }));
                 }
             }
@@ -163,7 +167,16 @@ impl<'f> Kustomizations<'f> {
         let holds = ImageRef::parse(&text);
         let below = current.below();
         let (path, maker) = current.maker();
-        Some(Made { path, line: maker.main().map_or(1, |cell| cell.line), maker, below, image: text, holds, doubt })
+        Some(Made {
+            path,
+            line: maker.main().map_or(1, |cell| cell.line),
+            maker,
+            below,
+            image: text,
+            holds,
+            doubt,
+            replaced,
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     index::Draft,
     listed::{self, Listed},
     locate::{BY_FILES, MAX_LEFT_ALONE, TOO_MANY},
+    made::Made,
     marker::Says,
     names::{folder, join},
 };
@@ -100,8 +101,12 @@ impl Index<'_> {
             // There is no cluster to read pull secrets from; the user's own credentials are used.
             let mut workload = Workload { id, annotations, pull_secrets: Vec::new(), ..found.workload.clone() };
             let made = self.kustomizations.all_made(self.files, rendering, None).into_iter().enumerate();
+            let image = |made: Made| match made.replaced {
+                Some((path, line)) => format!("$(set by the replacement at {path}:{line})").into(),
+                None => made.image.into(),
+            };
             let containers =
-                made.map(|(index, (name, init, made))| Container { name, image: made.image.into(), init, index });
+                made.map(|(index, (name, init, made))| Container { name, image: image(made), init, index });
             workload.containers = containers.collect();
             rendered.workloads.push((workload, rendering.path.clone(), found.line));
         }

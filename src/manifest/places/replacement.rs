@@ -37,6 +37,8 @@ struct Fields {
     of: Target,
     /// `spec.template.spec.containers.[name=web].image`
     paths: Vec<Box<str>>,
+    /// Only what stands between delimiters is set.
+    is_part: bool,
 }
 
 /// The replacements of a list, or the one that a mapping is.
@@ -67,7 +69,9 @@ impl Replacement {
             if paths.is_empty() {
                 paths.push("metadata.name".into());
             }
-            targets.push(Fields { of: Target::read(source, select)?, paths });
+            let options = get(tree, target, "options", Kind::Mapping)?;
+            let delimiter = options.map_or(Ok(None), |options| text(tree, options, "delimiter"))?;
+            targets.push(Fields { of: Target::read(source, select)?, paths, is_part: delimiter.is_some() });
         }
         Ok(Self { line: source.line(item), file: text(tree, item, "path")?.map(Box::from), targets })
     }
@@ -76,6 +80,11 @@ impl Replacement {
     fn fields(&self, subject: &Subject) -> impl Iterator<Item = &str> {
         let mine = self.targets.iter().filter(|fields| fields.of.may_have_selected(subject));
         mine.flat_map(|fields| fields.paths.iter().map(|path| &**path))
+    }
+
+    /// Whether it may leave a part of a field as it was.
+    pub(super) fn is_part(&self) -> bool {
+        self.targets.iter().any(|fields| fields.is_part)
     }
 
     /// Whether it may set what an object is called, or what its annotations ask for.
