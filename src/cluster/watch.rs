@@ -48,6 +48,9 @@ pub enum Scope {
 /// How many objects are read at once: an object may have 1.5 MiB (the limit of etcd), whatever of it matters here.
 const PAGE: u32 = 100;
 
+/// How long until a kind is asked for again that the cluster does not have.
+const ABSENT: Duration = Duration::from_secs(60);
+
 /// After so many failures in a row the list is read anew: the API server may have gone back to an older state.
 const ANEW: u32 = 8;
 
@@ -222,6 +225,16 @@ where
                         outlet.send(change.clone()).await?;
                     }
                     return outlet.delivered().await;
+                }
+                // What the cluster does not have is no more than empty.
+                if is(&error, 404) {
+                    if !std::mem::replace(&mut delivered, true) {
+                        let again = ABSENT;
+                        tracing::warn!(what = source.what, ?again, "this cluster does not have them; asked again");
+                        outlet.delivered().await?;
+                    }
+                    outlet.clock.sleep_until(outlet.clock.monotonic() + ABSENT).await;
+                    continue;
                 }
                 failures += 1;
                 let delay = delays.next().unwrap_or(MAX_DELAY);

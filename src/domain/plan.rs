@@ -54,8 +54,8 @@ pub struct WishedImage {
     pub container: Arc<str>,
     /// Whether it stands under `initContainers`.
     pub init: bool,
-    /// The image that it has.
-    pub now: ImageRef,
+    /// The image that it has, if it is one.
+    pub now: Option<ImageRef>,
     /// The image that it is to have: another one, or why it stays as it is.
     pub to: Result<ImageRef, Code>,
 }

@@ -21,7 +21,7 @@ use crate::domain::{
     report::{Report, ReportWorkload, Verdict},
     target::Write,
     update::{Change, Evidence, Phase, Update, UpdateId},
-    workload::{Owner, WorkloadId},
+    workload::WorkloadId,
 };
 
 /// What is known of one workload.
@@ -307,11 +307,6 @@ fn gated(
                     row.decision = in_git.verdict;
                     row.reasons.insert(0, in_git.said());
                 });
-            }
-            if matches!(owner, Some(Owner::Helm)) && entry.rule.write == Write::Cluster {
-                let note =
-                    "installed by Helm: the next `helm upgrade` sets the chart's image; set it in the values too";
-                touched(reports, &mut |row| row.reasons.push(Reason::new(Code::HelmManaged, note)));
             }
             Some(plan)
         }

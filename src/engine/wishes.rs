@@ -30,13 +30,10 @@ pub(super) fn among(state: &State, plans: Vec<Plan<Approved>>, now: Timestamp) -
 /// None if it has no image of these repositories.
 fn wish(state: &State, id: &WorkloadId, repositories: &HashSet<&Repository>, now: Timestamp) -> Option<Wish> {
     let entry = state.entry(id)?;
-    let parsed: Vec<_> = entry
-        .workload
-        .containers
-        .iter()
-        .filter_map(|container| Some((container, ImageRef::parse(&container.image).ok()?)))
-        .collect();
-    if !parsed.iter().any(|(_, image)| repositories.contains(&image.repository)) {
+    let parsed: Vec<_> =
+        entry.workload.containers.iter().map(|container| (container, ImageRef::parse(&container.image).ok())).collect();
+    // What is no image may become one.
+    if !parsed.iter().any(|(_, image)| image.as_ref().is_none_or(|image| repositories.contains(&image.repository))) {
         return None;
     }
     let watched = entry.rule.watched || !entry.rule.problems.is_empty();

@@ -74,13 +74,15 @@ fn wanted<'w>(wishes: &'w Wishes, scope: &Scope) -> impl Iterator<Item = Wanted>
     let name = scope.name.clone();
     let ours = wishes.iter().filter(move |(_, wish)| wish.watched && wish.target.as_deref() == Some(&*name));
     ours.flat_map(|(workload, wish)| {
-        wish.images.iter().map(|image| Wanted {
-            workload: workload.clone(),
-            instance: wish.instance.clone(),
-            container: image.container.clone(),
-            init: image.init,
-            from: image.now.clone(),
-            to: image.now.clone(),
+        wish.images.iter().filter_map(|image| {
+            Some(Wanted {
+                workload: workload.clone(),
+                instance: wish.instance.clone(),
+                container: image.container.clone(),
+                init: image.init,
+                from: image.now.clone()?,
+                to: image.now.clone()?,
+            })
         })
     })
 }

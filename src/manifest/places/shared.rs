@@ -86,7 +86,9 @@ impl Index<'_> {
             self.kustomizations.walk(self.files, &mut subject, &rendering.chain, |_| {});
             let annotations = Some(Arc::new(subject.ours()));
             rendered.insert(workload.clone());
-            for (container, init, made) in self.all_made(rendering) {
+            // What a replacement sets hangs on no place below it.
+            let own = self.all_made(rendering).into_iter().filter(|(.., made)| made.replaced.is_none());
+            for (container, init, made) in own {
                 let (workload, annotations) = (workload.clone(), annotations.clone());
                 let sharer = Sharer { workload, container, init, annotations };
                 let own = made.maker.cells().map(|cell| (made.path, cell));

@@ -1,5 +1,6 @@
 //! What the watches tell.
 
+use http::Method;
 use serde_json::json;
 use supercargo::{
     cluster::{Scope, watch},
@@ -10,7 +11,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{clock, create, id, manifest};
 use crate::support::{
-    control_plane::{self, ControlPlane, Parts, audited_user},
+    control_plane::{self, ControlPlane, Parts, audited_user, request},
     eventually,
 };
 
@@ -245,4 +246,21 @@ async fn a_restart_of_the_api_server_is_survived_with_few_lists() {
     assert!(lists() <= 5 + 2 * 5, "{} lists", lists());
     let requests = plane.audit(&user).len();
     assert!(requests <= 60, "{requests} requests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_that_the_cluster_does_not_have_is_no_more_than_empty() {
+    let plane = ControlPlane::start(Parts::Api).await;
+    plane.stop_api();
+    plane.start_api_with(&["--runtime-config=batch/v1=false"]);
+    plane.ready().await;
+    let client = plane.client(&audited_user()).await;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    request(&client, Method::POST, path, Some(&manifest("Deployment", "web", &[("web", "nginx:1.26")]))).await.unwrap();
+    let user = audited_user();
+    let mut watching = scoped(&plane, &user, "default").await;
+    let before = watching.synced().await;
+    assert!(before.iter().any(|change| matches!(change, ClusterChange::Workload(w) if &*w.id.name == "web")));
+    let asked = plane.audit(&user).into_iter().filter(|request| request.uri.contains("/cronjobs"));
+    assert!(asked.count() <= 1, "not asked again at once");
 }

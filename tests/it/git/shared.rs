@@ -116,6 +116,24 @@ async fn two_that_wish_the_same_move_together_and_another_wish_holds_both() {
     assert!(text(&repo, "base/web.yaml").contains("web:1.1.0"));
 }
 
+/// Two tags make no image, and the entry is for one tag only: at another it would be an image again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_image_in_one_of_two_stays_so() {
+    let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
+    let image = format!("{}/team/web", registry.host);
+    let repo = repository(&server, &image, Place::Line, "supercargo.dev/policy: minor");
+    let prod = format!(
+        "namespace: prod\nresources: [../base]\nimages: [{{name: '{image}:1.0.0', newName: '{image}:0.9.0', newTag: 0.9.1}}]\n"
+    );
+    repo.commit(&[("prod/kustomization.yaml", Some(prod.as_bytes()))], "Overlay", "A Person <a@example.com>");
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    let (code, table, said) = once(folder.path(), &server.url("deploy"), &[]);
+    assert_eq!(code, 1, "{table} {said}");
+    let test = table.lines().find(|line| line.starts_with("test/Deployment/web")).unwrap();
+    assert!(test.contains("blocked") && test.contains("prod/Deployment/web"), "{table}");
+    assert!(text(&repo, "base/web.yaml").contains("web:1.0.0"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_of_two_workloads_of_a_cluster_waits_until_both_wish_the_same() {
     let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());

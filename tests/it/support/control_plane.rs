@@ -128,6 +128,11 @@ impl ControlPlane {
 
     /// Starts the API server again, on the same port. Not ready yet: see [`Self::ready`].
     pub(crate) fn start_api(&self) {
+        self.start_api_with(&[]);
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_api_with(&self, more: &[&str]) {
         let mut command = Command::new(bin("kube-apiserver"));
         let file = |flag: &str, name: &str| format!("--{flag}={}", self.folder.join(name).display());
         command.args([
@@ -146,6 +151,7 @@ impl ControlPlane {
             &file("audit-policy-file", "audit.yaml"),
             &file("audit-log-path", "audit.jsonl"),
         ]);
+        command.args(more);
         *self.api.lock().unwrap() = Some(Process::spawn(&command, &self.folder.join("kube-apiserver.log")));
     }
 
