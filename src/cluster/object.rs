@@ -35,6 +35,8 @@ const MAX_VALUE: usize = 16 * 1024;
 /// All that is kept of a workload's annotations, in bytes.
 const MAX_ANNOTATIONS: usize = 64 * 1024;
 const MAX_CONTAINERS: usize = 1000;
+/// The longest image and name of a secret that is kept whole, in bytes. The API server takes any; no longer one is valid.
+const MAX_NAME: usize = 1024;
 
 #[derive(Debug, Deserialize)]
 struct Body {
@@ -136,7 +138,7 @@ impl Object {
         let lists = [(&pod.containers[..], false), (pod.init_containers.as_deref().unwrap_or_default(), true)];
         for (list, init) in lists {
             for (index, c) in list.iter().enumerate() {
-                containers.push(Container { name: text(&c.name), image: text(&c.image), init, index });
+                containers.push(Container { name: text(&c.name), image: text(&cut(&c.image)), init, index });
             }
         }
         let secrets = pod.image_pull_secrets.as_deref().unwrap_or_default();
@@ -156,7 +158,7 @@ impl Object {
                 managed: &meta.managed_fields,
             }),
             instance: meta.labels.kept.get(INSTANCE).map(|instance| text(instance)),
-            pull_secrets: pull_secrets(secrets.iter().map(|secret| text(&secret.name))),
+            pull_secrets: pull_secrets(secrets.iter().map(|secret| text(&cut(&secret.name)))),
         })
     }
 
@@ -172,6 +174,14 @@ impl Object {
     /// Who manages which fields; nothing where the object was not decoded.
     pub(super) fn managed(&self) -> &[Entry] {
         self.body.as_ref().map_or(&[], |body| &body.metadata.managed_fields)
+    }
+}
+
+/// The text, or so much of it that it still is none that is valid.
+fn cut(text: &str) -> Cow<'_, str> {
+    match text.len() > MAX_NAME {
+        true => format!("{}…", &text[..text.floor_char_boundary(MAX_NAME)]).into(),
+        false => text.into(),
     }
 }
 

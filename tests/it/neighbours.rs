@@ -22,6 +22,7 @@ use crate::support::{
 mod annotations;
 mod credentials;
 mod git;
+mod images;
 mod patches;
 mod ports;
 mod registries;
