@@ -1182,6 +1182,59 @@ fn deep_ways_through_few_kustomizations_are_not_followed() {
     assert_eq!(reason, Some(("base/web.yaml", expected)));
 }
 
+/// Values that a release takes from a ConfigMap or a patch, and containers, count with the ways on which they are kept.
+#[test]
+fn what_many_ways_bring_to_one_object_is_bounded() {
+    let release = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: web}\nspec:\n";
+    let each = |n: usize, text: &dyn Fn(usize) -> String| (0..n).map(text).collect::<String>();
+    let value = |n| format!("    i{n}: {{repository: r.io/a{n}, tag: 1.0.0}}\n");
+    let container = |n| format!("      - {{name: c{n}, image: 'r.io/a{n}:1.0.0'}}\n");
+    let item = |_| "  - {kind: ConfigMap, name: v}\n".to_owned();
+    let entry = |n| format!("        - {{name: r.io/x{n}, newTag: 1.0.0}}\n");
+    let head = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: v}\ndata:\n  values.yaml: |\n";
+    let taken = |n| [format!("{head}{}", each(n, &value)), format!("{release}  valuesFrom:\n{}", item(0))];
+    let patched = |n| [format!("{release}  values:\n{}", each(n, &value)), format!("{release}  chart: {{}}\n")];
+    let again = |n| [format!("{head}{}", each(n, &value)), format!("{release}  valuesFrom:\n{}", each(n, &item))];
+    let after = |n| {
+        let renderers = format!("  postRenderers:\n  - kustomize:\n      images:\n{}", each(n, &entry));
+        [String::new(), format!("{release}{renderers}  values:\n{}", each(n, &value))]
+    };
+    let wide = |n| {
+        let head = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {template: {spec: {\n";
+        [
+            String::new(),
+            format!(
+                "{head}    containers: [\n{}]}}}}}}\n",
+                each(n, &container).replace("- ", "").replace("}\n", "},\n")
+            ),
+        ]
+    };
+    let problems = |levels: usize, patches: &str, [beside, object]: [String; 2]| {
+        let base = format!("resources: [r.yaml, {}]\n", if patches.is_empty() { "b.yaml" } else { "" });
+        let mut texts = BTreeMap::from([("base/kustomization.yaml".to_owned(), base + patches)]);
+        texts.extend([("base/b.yaml".to_owned(), beside), ("base/r.yaml".to_owned(), object)]);
+        for (level, side) in (1..=levels).flat_map(|level| ["l", "r"].map(|side| (level, side))) {
+            let below = if level == 1 { "../base".to_owned() } else { format!("../l{0}, ../r{0}", level - 1) };
+            texts.insert(format!("{side}{level}/kustomization.yaml"), format!("resources: [{below}]\n"));
+        }
+        let texts = texts.into_iter().map(|(path, text)| (path.into(), text.into_bytes())).collect::<Texts>();
+        let problems = places::rendered(&facts(&texts), &Options::default()).problems;
+        problems.iter().map(|(path, problem)| format!("{path}: {}", problem.reason)).collect::<Vec<_>>()
+    };
+    let by_patch = "patches: [{path: b.yaml}]\n";
+    let expected = "base/r.yaml: kustomizations include it in more ways than are followed: simplify them";
+    assert_eq!(problems(2, "", taken(10)), [] as [&str; 0]);
+    assert_eq!(problems(2, by_patch, patched(10)), [] as [&str; 0]);
+    assert_eq!(problems(2, "", wide(10)), [] as [&str; 0]);
+    assert_eq!(problems(0, "", again(10)), [] as [&str; 0]);
+    assert_eq!(problems(0, "", after(10)), [] as [&str; 0]);
+    assert_eq!(problems(8, "", taken(300)), [expected]);
+    assert_eq!(problems(8, by_patch, patched(300)), [expected]);
+    assert_eq!(problems(8, "", wide(500)), [expected]);
+    assert_eq!(problems(0, "", again(1100)), [expected]);
+    assert_eq!(problems(0, "", after(1100)), [expected]);
+}
+
 #[test]
 fn helm_renders_the_edited_charts_with_other_images_only() {
     let mut changed = 0;

@@ -1,6 +1,6 @@
 //! Each way from a manifest to a kustomization that nothing includes.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use super::{
     super::Found,
@@ -20,11 +20,18 @@ pub(super) const MAX_STEPS: usize = 2_000_000;
 /// A way through more kustomizations is not followed.
 const MAX_DEPTH: usize = 50;
 
+/// Values of releases that are compared, copied or set on all ways together.
+const MAX_VALUES: usize = 2_000_000;
+
+/// Images of releases that are kept of all ways together.
+pub(super) const MAX_RELEASED: usize = 50_000;
+
 /// How many ways there are.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     chains: usize,
     steps: usize,
+    values: Cell<usize>,
 }
 
 /// One way from a file to an outer kustomization: the layers that act on it, the inner ones first.
@@ -62,6 +69,13 @@ impl<'f> Rendering<'f> {
 }
 
 impl<'f> Kustomizations<'f> {
+    /// Whether so many more values may be read or set on the ways of releases.
+    pub(super) fn takes(&self, values: usize) -> bool {
+        let Count { values: all, .. } = &self.count;
+        all.set(all.get().saturating_add(values));
+        all.get() <= MAX_VALUES
+    }
+
     /// Every way from a file outwards, of so many objects. A file that is in no kustomization has one way, without a
     /// layer; one that is a patch only has none.
     pub(super) fn chains(&mut self, path: &str, objects: usize) -> Vec<Chain> {
@@ -144,7 +158,7 @@ impl<'f> Kustomizations<'f> {
 
     fn keep(&mut self, chain: Chain, found: &mut Ways<'_>) {
         let steps: usize = 1 + chain.layers.iter().map(|layer| self.all[*layer].steps).sum::<usize>();
-        let Count { chains, steps: all } = &mut self.count;
+        let Count { chains, steps: all, .. } = &mut self.count;
         *chains += 1;
         *all += steps.saturating_mul(found.objects);
         if *chains > MAX_CHAINS || *all > MAX_STEPS {

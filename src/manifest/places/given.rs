@@ -204,8 +204,12 @@ impl<'f> Kustomizations<'f> {
         chain: &Chain,
     ) -> (Option<Flat<'f>>, Option<Doubt<'f>>) {
         let (mut flat, mut doubt, mut is_given) = (Flat::new(), None, false);
+        let patches: usize = chain.layers.iter().map(|layer| self.all[*layer].facts.patches.len()).sum();
         for from in &release.from {
             let all = self.given.get(&(from.kind, &*from.name)).map_or(&[][..], Vec::as_slice);
+            if !self.takes(1 + all.len() + patches) {
+                break;
+            }
             let fits = |(at, given): &(&'f Arc<str>, &'f Given)| {
                 let is_patch = self.patches.contains(&***at);
                 let is_here =
@@ -230,12 +234,14 @@ impl<'f> Kustomizations<'f> {
             let held = given.keys.iter().find(|(key, _)| *key == from.key).map(|(_, held)| held);
             let unread = match (held, &from.target) {
                 (Some(Held::Values(values)), None) => {
-                    merge(&mut flat, at, values);
+                    if self.takes(values.len()) {
+                        merge(&mut flat, at, values);
+                    }
                     None
                 }
                 (Some(Held::File(file)), None) => {
                     let file = join(folder(at), file).and_then(|file| files.get_key_value(&*file));
-                    let Some((file, facts)) = file else { continue };
+                    let Some((file, facts)) = file.filter(|(_, facts)| self.takes(facts.flat.len())) else { continue };
                     let within = |(path, cell): &(Box<str>, Cell)| (format!("{VALUES}{path}").into(), cell.clone());
                     let values: Vec<(Box<str>, Cell)> = facts.flat.iter().map(within).collect();
                     merge(&mut flat, file, &values);
@@ -256,7 +262,7 @@ impl<'f> Kustomizations<'f> {
             doubt = doubt.or(unread.map(|(path, line)| Doubt { path, line, reason: UNREAD }));
             doubt = doubt.or(self.patch_of_given(files, from, chain));
         }
-        if is_given {
+        if is_given && self.takes(release.flat.len()) {
             merge(&mut flat, path, &release.flat);
         }
         (is_given.then_some(flat), doubt)

@@ -8,7 +8,7 @@ use std::{
 use super::{
     Files, Options, Path,
     cell::{At, Cell, Maker, Name, split},
-    chains::{Chain, Rendering},
+    chains::{Chain, MAX_RELEASED, Rendering},
     held::{self, AllHeld, Held},
     made::of_outside,
     marker::{self, Says},
@@ -109,7 +109,7 @@ impl<'f> Index<'f> {
         let mut released: HashMap<_, Vec<(usize, Released)>> = HashMap::new();
         let mut by_instance: HashMap<&str, Vec<usize>> = HashMap::new();
         let (mut barred, mut mismarked, mut templates) = (AllHeld::new(), Vec::new(), Vec::new());
-        let mut lost_values = Vec::new();
+        let (mut lost_values, mut kept) = (Vec::new(), 0);
         let not_patches = files.iter().filter(|(path, _)| !kustomizations.is_patch(path));
         let bases = not_patches.flat_map(|(_, facts)| facts.releases.iter().map(|r| (r.kind(), &*r.name)));
         let bases: HashSet<(&str, &str)> = bases.collect();
@@ -151,7 +151,13 @@ impl<'f> Index<'f> {
                     let index = releases.len();
                     let (images, after, lost) = release_patch::images(files, &kustomizations, path, release, chain);
                     lost_values.extend(lost.map(|doubt| (index, doubt)));
+                    let sets: usize = after.1.iter().map(|set| set.images.len() + set.patches.len()).sum();
+                    if !kustomizations.takes((images.len() + sets) * sets) || kept > MAX_RELEASED {
+                        kustomizations.too_many.get_or_insert_with(|| path.to_string());
+                        break;
+                    }
                     for mut each in post::released(files, after, images) {
+                        kept += 1;
                         each.draft.doubt = each.draft.doubt.or_else(|| kustomizations.blocked(path));
                         released.entry(each.draft.holds.repository.clone()).or_default().push((index, each));
                     }

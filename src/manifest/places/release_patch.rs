@@ -48,11 +48,12 @@ pub(super) fn images<'f>(
     chain: &Chain,
 ) -> (Vec<(bool, Draft<'f>)>, After<'f>, Option<Doubt<'f>>) {
     let mut after: After = (path, &release.after);
-    let own = |(key, cell): &(Box<str>, Cell)| (key.to_string(), (path, cell.clone()));
+    let of_release = |(key, cell): &(Box<str>, Cell)| (key.to_string(), (path, cell.clone()));
     let (mut flat, lost) = kustomizations.given(files, path, release, chain);
     let mut doubt = lost.clone();
     let mut subject = Subject::new(release.kind(), release.group(), &release.meta, &release.namespace, &release.name);
     kustomizations.walk(files, &mut subject, chain, |step| {
+        let values = |flat: &Option<Flat>| flat.as_ref().map_or(release.flat.len(), BTreeMap::len);
         if let Step::Replacement { path, replacement, subject } = &step
             && replacement.sets_values(subject)
         {
@@ -65,6 +66,9 @@ pub(super) fn images<'f>(
                 return;
             }
             Step::Images { entries, fields, .. } => {
+                if !kustomizations.takes(values(&flat)) {
+                    return;
+                }
                 let all = || kustomizations.fields.iter().copied().chain(fields);
                 let is_set = |path: &str| is_of_containers(path) || all().any(|field| field.is(release.kind(), path));
                 let by = |(path, value): (&str, &str)| {
@@ -85,10 +89,11 @@ pub(super) fn images<'f>(
             Part::Operation(operation) => is_of_values(operation),
             Part::Workload(..) => false,
         };
-        if !touches {
+        let own = if let Part::Release(patch) = part { patch.flat.len() } else { 0 };
+        if !touches || !kustomizations.takes(values(&flat) + own) {
             return;
         }
-        let flat = flat.get_or_insert_with(|| release.flat.iter().map(own).collect());
+        let flat = flat.get_or_insert_with(|| release.flat.iter().map(of_release).collect());
         let cut = |line| Some(Doubt { path, line, reason: CUT });
         let reason = match part {
             _ if !is_sure => Some(UNKNOWN_TARGET),

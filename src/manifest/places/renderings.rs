@@ -46,7 +46,8 @@ pub(super) fn renderings<'f>(
         // Their images may come from patches, if they are no patches themselves.
         let partial = kustomizations.of_file.get(&**path).map_or(&[][..], |_| &facts.partial);
         let workloads = || facts.manifests.workloads.iter().chain(partial);
-        let count_of_workloads = facts.manifests.workloads.len() + partial.len();
+        // Each container is walked with on its own.
+        let count_of_workloads: usize = workloads().map(|found| found.workload.containers.len().max(1)).sum();
         if count_of_workloads == 0 && facts.releases.is_empty() || is_template(path) {
             continue;
         }
