@@ -149,7 +149,7 @@ impl<'p> Engine<'p> {
             ClusterChange::Partial => self.is_partial = true,
             ClusterChange::Undecodable(id, why) => {
                 self.is_partial = true;
-                self.told.undecodable(id, &self.state.uid(id), why);
+                self.told.undecodable(id, &self.state.uid(id), why, self.now());
             }
             _ => {}
         }

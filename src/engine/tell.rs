@@ -167,7 +167,10 @@ impl<'p> Told<'p> {
     }
 
     /// Says that a workload is left alone because it does not decode.
-    pub(super) fn undecodable(&self, id: &WorkloadId, uid: &Arc<str>, why: &str) {
+    pub(super) fn undecodable(&mut self, id: &WorkloadId, uid: &Arc<str>, why: &str, now: Duration) {
+        if !self.may_say(&id.namespace, now) {
+            return;
+        }
         tracing::warn!(workload = %id, why, "left out: it does not decode");
         let message = format!("left alone, as it cannot be read: {why} ({})", Code::Undecodable);
         self.notice(id, uid, "PolicyProblem", true, message);
@@ -255,4 +258,33 @@ fn describe(update: &Update) -> String {
     let lines: Vec<String> =
         lines.map(|(c, policy)| format!("{}: {} to {} (policy {policy})", c.container, c.from, c.to)).collect();
     lines.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    impl Events for Counted {
+        fn publish(&self, _: Notice) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_workload_that_does_not_decode_again_and_again_fills_neither_log_nor_events() {
+        let (events, metrics) = (Counted::default(), Metrics::default());
+        let (mut told, id) = (Told::new(&events, &metrics), "a/Deployment/web".parse().unwrap());
+        let mut say = |n: usize, now: u64| {
+            told.undecodable(&id, &"".into(), &format!("it has {n} containers"), Duration::from_secs(now));
+        };
+        (0..2000).for_each(|n| say(n, 1));
+        assert_eq!(events.0.load(Ordering::Relaxed), TALK.0 as usize);
+        (0..10).for_each(|n| say(n, 4));
+        assert_eq!(events.0.load(Ordering::Relaxed), TALK.0 as usize + 3);
+    }
 }
