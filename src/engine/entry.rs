@@ -23,6 +23,8 @@ use crate::{
     ports::{ImageManager, Observed},
 };
 
+/// Questions of a workload at once that are answered by what the last look left.
+const AT_ONCE: usize = 8;
 /// Moved-back targets that are remembered for each workload.
 const KEPT: usize = 20;
 
@@ -126,6 +128,7 @@ impl Entry {
         if !self.rule.problems.is_empty() {
             return;
         }
+        let mut left = AT_ONCE;
         for (container, slot) in self.rule.containers.iter().zip(&mut self.slots) {
             let (Watch::Watched { policy, pin }, Some(image)) = (&container.state, &container.parsed) else { continue };
             let pinned = match pin {
@@ -151,7 +154,7 @@ impl Entry {
                 } else if before.question.as_ref().is_some_and(|before| before.policy == question.policy) {
                     // Only the image changed, most often by our own hand: what the last look brought will do,
                     // unless there would be something to write.
-                    slot.answer = sources.answer(&source, &question, reasons);
+                    slot.answer = sources.answer(&source, &question, reasons, &mut left);
                 }
             }
             slot.source = Some(source);
@@ -184,7 +187,7 @@ impl Entry {
         mut sources: Option<&mut Sources>,
         reasons: bool,
     ) -> Heed {
-        let mut heed = Heed::default();
+        let (mut heed, mut left) = (Heed::default(), AT_ONCE);
         for slot in self.slots.iter_mut().filter(|slot| slot.source.as_ref() == Some(source)) {
             let Some(question) = &slot.question else { continue };
             if let Some(answer) = answers.get(question) {
@@ -194,7 +197,7 @@ impl Entry {
                 && (slot.answer.is_none() || !answers.is_empty())
             {
                 // The question came up while the look was under way, most often by our own update.
-                match sources.answer(source, question, reasons) {
+                match sources.answer(source, question, reasons, &mut left) {
                     Some(answer) => (heed.news, slot.answer) = (true, Some(answer)),
                     None => heed.unasked = true,
                 }

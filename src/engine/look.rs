@@ -64,11 +64,11 @@ pub(super) type Answered = Result<Answer, RegistryError>;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Snapshot {
     /// `None` while nobody needed a listing.
-    tags: Option<Tags>,
+    pub(super) tags: Option<Tags>,
     /// Digests of tags that were asked for.
-    digests: HashMap<Tag, Digest>,
+    pub(super) digests: HashMap<Tag, Digest>,
     /// Times by digest, which never change.
-    times: HashMap<Digest, (Option<Timestamp>, Option<Timestamp>)>,
+    pub(super) times: HashMap<Digest, (Option<Timestamp>, Option<Timestamp>)>,
 }
 
 /// What a look is to find out.

@@ -79,19 +79,27 @@ impl Sources {
         self.known.get(source).into_iter().flat_map(|known| known.users.keys())
     }
 
-    /// The answer that what the last look left gives, if it is that there is nothing to write.
-    pub(super) fn answer(&mut self, source: &Source, question: &Question, reasons: bool) -> Option<Arc<Answered>> {
-        /// More distinct questions than this between two looks are not remembered.
+    /// The answer that what the last look left gives, if it is that there is nothing to write. Not more than `left` are
+    /// found anew: each reads all tags, and in the engine's loop.
+    pub(super) fn answer(
+        &mut self,
+        source: &Source,
+        question: &Question,
+        reasons: bool,
+        left: &mut usize,
+    ) -> Option<Arc<Answered>> {
+        /// More distinct questions than this between two looks are left to the next one.
         const MANY: usize = 64;
         let known = self.known.get_mut(source)?;
         let snapshot = known.snapshot.as_deref()?;
         if let Some(answer) = known.answered.get(question) {
             return answer.clone();
         }
-        let answer = answer_from(snapshot, question).map(|answer| kept(answer, reasons));
-        if known.answered.len() >= MANY {
-            known.answered.clear();
+        if known.answered.len() >= MANY || *left == 0 {
+            return None;
         }
+        *left -= 1;
+        let answer = answer_from(snapshot, question).map(|answer| kept(answer, reasons));
         known.answered.insert(question.clone(), answer.clone());
         answer
     }
@@ -383,5 +391,40 @@ impl Default for Sources {
             outages: Outages::default(),
             later: Timers::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::look::Snapshot, *};
+    use crate::domain::{
+        hint::Credentials,
+        policy::{NamedPolicies, Options, Policy},
+        tags::Collector,
+    };
+
+    #[test]
+    fn not_more_than_a_few_questions_are_answered_in_the_loop() {
+        let source = Source { repository: Repository::parse("r.io/a").unwrap(), credentials: Credentials::default() };
+        let (source, id) = (Arc::new(source), "a/Deployment/web".parse().unwrap());
+        let mut sources = Sources::default();
+        sources.join(&source, &id, &Schedule::Never, &mut Vec::new());
+        let mut tags = Collector::default();
+        assert!(tags.push("1.0.0"));
+        let snapshot = Snapshot { tags: Some(tags.finish()), ..Snapshot::default() };
+        assert!(sources.looked(&source, Ok((Arc::new(snapshot), Vec::new()))).is_some());
+        let policy = Policy::parse("minor", &Options::default(), &NamedPolicies::default()).unwrap();
+        let mut answered = |tags: std::ops::Range<usize>, mut left: usize| {
+            let questions = tags.map(|n| Question {
+                policy: policy.clone(),
+                tag: Some(Tag::parse(&format!("1.1.{n}")).unwrap()),
+                digest: None,
+                pinned: false,
+            });
+            questions.filter(|question| sources.answer(&source, question, false, &mut left).is_some()).count()
+        };
+        assert_eq!(answered(0..10, 4), 4);
+        assert_eq!(answered(0..4, 0), 4, "they are remembered");
+        assert_eq!(answered(0..1000, 1000), 64);
     }
 }
