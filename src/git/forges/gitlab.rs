@@ -36,6 +36,9 @@ const DRAFT: &str = "Draft: ";
 
 struct Gitlab(Http);
 
+/// Requests that are asked for at once.
+const PAGE: usize = 30;
+
 #[derive(Deserialize)]
 struct Merge {
     iid: u64,
@@ -103,11 +106,18 @@ impl Gitlab {
         self.0.url(&[&["projects", &self.0.repository, "merge_requests"], parts].concat())
     }
 
-    /// Those of a branch. GitLab allows one that is open.
+    /// Those of a branch. GitLab allows one that is open. Forks may have branches of that name, and many requests of them.
     async fn list(&self, branch: &str, state: &str) -> Result<Vec<Request>, ForgeError> {
-        let merges =
-            self.page(&[("state", state), ("source_branch", branch)], "the merge requests of a branch").await?;
-        Ok(merges.into_iter().filter(Merge::is_own).map(Merge::request).collect())
+        for page in 1..=MAX_PAGES {
+            let which = [("state", state), ("source_branch", branch), ("page", &page.to_string())];
+            let merges = self.page(&which, "the merge requests of a branch").await?;
+            let is_last = merges.len() < PAGE;
+            let own: Vec<Request> = merges.into_iter().filter(Merge::is_own).map(Merge::request).collect();
+            if is_last || !own.is_empty() {
+                return Ok(own);
+            }
+        }
+        Ok(Vec::new())
     }
 
     async fn open_from(&self, prefix: &str) -> Result<Vec<Request>, ForgeError> {
@@ -131,7 +141,7 @@ impl Gitlab {
             .append_pair("target_branch", &self.0.base)
             .append_pair("order_by", "created_at")
             .append_pair("sort", "desc")
-            .append_pair("per_page", "30");
+            .append_pair("per_page", &PAGE.to_string());
         self.0.json(Method::GET, url, None, what).await
     }
 

@@ -194,7 +194,12 @@ async fn a_forks_branch_of_the_same_name_is_another() {
     lab.lock().unwrap().merges.push(merge(1, &foreign, json!(7)));
     lab.lock().unwrap().merges.push(merge(2, &foreign, Value::Null));
     assert_eq!(forge.find("supercargo/web").await.unwrap(), None);
-    assert_eq!(forge.open(&new("supercargo/web")).await.unwrap().request.number, 3);
+    let own = forge.open(&new("supercargo/web")).await.unwrap().request;
+    assert_eq!(own.number, 3);
+    for n in 4..70 {
+        lab.lock().unwrap().merges.push(merge(n, &foreign, json!(7)));
+    }
+    assert_eq!(forge.find("supercargo/web").await.unwrap(), Some(own), "behind two pages of a fork's");
 }
 
 #[tokio::test]

@@ -15,7 +15,8 @@ async fn images_and_pull_secrets_of_a_megabyte_are_not_kept() {
     let create = async |n: usize| {
         let mut object = deployment(&format!("long-{n}"), &format!("r.io/a:{n}{}", "1".repeat(700_000)), json!({}));
         object["spec"]["replicas"] = json!(0);
-        object["spec"]["template"]["spec"]["imagePullSecrets"] = json!([{"name": format!("{n}{}", "s".repeat(500_000))}]);
+        object["spec"]["template"]["spec"]["imagePullSecrets"] =
+            json!([{"name": format!("{n}{}", "s".repeat(500_000))}]);
         street.tenant.create(&object.to_string()).await;
     };
     stream::iter(0..100).for_each_concurrent(2, create).await;
