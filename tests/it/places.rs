@@ -12,6 +12,7 @@ use std::{
 
 use serde::Deserialize;
 use supercargo::{
+    clock::SystemClock,
     domain::{
         image::ImageRef,
         workload::{Kind, Workload, WorkloadId},
@@ -20,6 +21,7 @@ use supercargo::{
         self,
         places::{self, Facts, Files, Index, Options, SpotEdit, ValuesRule, Wanted},
     },
+    ports::Clock,
 };
 
 use crate::support::write_below;
@@ -1233,6 +1235,21 @@ fn what_many_ways_bring_to_one_object_is_bounded() {
     assert_eq!(problems(8, "", wide(500)), [expected]);
     assert_eq!(problems(0, "", again(1100)), [expected]);
     assert_eq!(problems(0, "", after(1100)), [expected]);
+}
+
+/// Each is looked up among all values, which is not done anew for each.
+#[test]
+fn ten_thousand_parameters_over_as_many_values_are_read_in_no_time() {
+    let values: String =
+        (0..10_000).map(|n| format!("        i{n}: {{repository: r.io/a{n}, tag: 1.0.0}}\n")).collect();
+    let parameters: String = (0..10_000).map(|n| format!("      - {{name: i{n}.tag, value: 2.0.0}}\n")).collect();
+    let head =
+        "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: web}\nspec:\n  source:\n    helm:\n";
+    let text = format!("{head}      parameters:\n{parameters}      valuesObject:\n{values}");
+    let clock = SystemClock::default();
+    let facts = Facts::read("app.yaml", text.as_bytes());
+    assert_eq!(facts.problems(), []);
+    assert!(clock.monotonic() < std::time::Duration::from_secs(10), "{:?}", clock.monotonic());
 }
 
 #[test]

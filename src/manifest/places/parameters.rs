@@ -1,5 +1,7 @@
 //! `helm.parameters` of an Application, whose names are paths, over the values that it gives besides.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{
     super::tree::{Id, Kind, Tree},
     cell::{Cell, Maker, Source},
@@ -23,23 +25,33 @@ pub(super) fn named<'t>(source: &Source<'t>, list: Id) -> Named<'t> {
 /// dot of their names, and may be some of its parts only.
 pub(super) fn over(values: Option<(&Source, Id)>, parameters: &Named) -> Vec<Maker> {
     let mut found = values.map(|(source, root)| images(source, root)).unwrap_or_default();
+    let (mut replaced, mut set) = (HashSet::new(), Vec::new());
+    let mut seen = HashMap::new();
     for (base, own) in by_base(parameters.iter().map(|(name, cell)| (*name, cell))) {
-        let below = values.map(|(source, root)| beside(source, root, base)).unwrap_or_default();
-        found.retain(|maker| !maker.cells().any(|cell| below.iter().any(|(_, below)| below.at == cell.at)));
+        let below = values.map(|(source, root)| beside(source, root, base, &mut seen)).unwrap_or_default();
+        replaced.extend(below.iter().map(|(_, cell)| cell.at.clone()));
         let is_over = |key: &str| own.iter().any(|(own, _)| *own == key);
         let kept = below.iter().filter(|(key, _)| !is_over(key)).map(|(key, cell)| (*key, cell.clone()));
         let all: Vec<(&str, Cell)> = kept.chain(own.iter().map(|(key, cell)| (*key, (*cell).clone()))).collect();
-        found.extend(of_keys(last(base), &all));
+        set.extend(of_keys(last(base), &all));
     }
+    found.retain(|maker| !maker.cells().any(|cell| replaced.contains(&cell.at)));
+    found.extend(set);
     found.sort_by_key(|maker| maker.main().map(|cell| cell.line));
     found
 }
 
+/// What is at each key of the mappings that were looked into: thousands of parameters may ask for it.
+type Seen<'t> = HashMap<Id, HashMap<&'t str, Id>>;
+
 /// The scalars of the mapping at a path.
-fn beside<'t>(source: &Source<'t>, root: Id, base: &str) -> Vec<(&'t str, Cell)> {
+fn beside<'t>(source: &Source<'t>, root: Id, base: &str, seen: &mut Seen<'t>) -> Vec<(&'t str, Cell)> {
     let tree: &Tree = source.tree;
     let mut keys = base.split('.').filter(|key| !key.is_empty());
-    let mapping = keys.try_fold(root, |at, key| Some(tree.resolve(tree.get(at, key).ok()??)));
+    let mapping = keys.try_fold(root, |at, key| {
+        let entries = seen.entry(at).or_insert_with(|| entries(source.tree, at).collect());
+        Some(tree.resolve(*entries.get(key)?))
+    });
     let mapping = mapping.filter(|mapping| tree.node(*mapping).kind == Kind::Mapping);
     let all = mapping.into_iter().flat_map(|mapping| entries(source.tree, mapping));
     all.filter_map(|(key, value)| Some((key, source.cell(value)?))).collect()
