@@ -3,9 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
-use super::{entry::Entry, settings::Settings};
+use super::{entry::Entry, settings::Settings, state::State};
 use crate::domain::{
     annotations::{RuleSettings, WorkloadRule, rules},
     poll::Schedule,
@@ -54,6 +55,19 @@ impl Namespace {
     }
 }
 
+impl State {
+    /// Takes in what was left alone, one after the other, until the next has no room.
+    pub(super) fn admit(&mut self, mut next: Arc<Workload>, now: Duration) {
+        loop {
+            let id = next.id.clone();
+            self.workload(next, now);
+            let Some(namespace) = self.namespaces.get(&id.namespace) else { return };
+            let Some(more) = namespace.next_over().filter(|_| !namespace.over.contains(&id)) else { return };
+            next = more;
+        }
+    }
+}
+
 pub(super) fn rule(
     workload: &Workload,
     namespace: Option<&BTreeMap<String, String>>,
@@ -84,5 +98,56 @@ fn unwatched() -> WorkloadRule {
         write: Write::Cluster,
         group: None,
         containers: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::model::settings, *};
+    use crate::{
+        domain::{keel::KeelMode, workload::Container},
+        ports::ClusterChange,
+    };
+
+    fn workload(n: usize, containers: usize) -> Box<Workload> {
+        let container = |index| Container {
+            name: format!("c{index}").into(),
+            image: "registry.example.com/web:1.0.0".into(),
+            init: false,
+            index,
+        };
+        Box::new(Workload {
+            id: format!("shop/Deployment/w{n:03}").parse().unwrap(),
+            uid: "u".into(),
+            resource_version: "1".into(),
+            annotations: BTreeMap::from([("supercargo.dev/policy".to_owned(), "patch".to_owned())]).into(),
+            labels: BTreeMap::new(),
+            written: None,
+            has_annotations: true,
+            containers: (0..containers).map(container).collect(),
+            owner: None,
+            instance: None,
+            pull_secrets: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn all_for_whom_there_is_room_get_it() {
+        let mut state = State::new(Settings { await_namespaces: false, ..settings(KeelMode::Ignore) });
+        let mut tell = |change| {
+            state.change(change, Duration::ZERO);
+            state.effects();
+            let namespace = &state.namespaces["shop"];
+            (namespace.watched, namespace.over.len())
+        };
+        for n in 0..100 {
+            tell(ClusterChange::Workload(workload(n, 100)));
+        }
+        for n in 100..150 {
+            tell(ClusterChange::Workload(workload(n, 1)));
+        }
+        assert_eq!(tell(ClusterChange::Workload(workload(150, 100))), (10_000, 51));
+        assert_eq!(tell(ClusterChange::WorkloadGone(workload(0, 1).id)), (9_950, 1));
+        assert_eq!(tell(ClusterChange::Workload(workload(1, 50))), (10_000, 0));
     }
 }

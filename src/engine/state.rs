@@ -34,7 +34,7 @@ use crate::{
 /// Everything the engine knows.
 pub(super) struct State {
     pub(super) settings: Settings,
-    namespaces: HashMap<Arc<str>, Namespace>,
+    pub(super) namespaces: HashMap<Arc<str>, Namespace>,
     /// Instance labels, and the Applications of Argo CD that each may mean.
     claims: HashMap<String, Vec<Application>>,
     /// Whether the cluster has told of everything.
@@ -334,7 +334,7 @@ impl State {
     }
 
     /// A workload is new or has changed, or what applies to it has.
-    fn workload(&mut self, workload: Arc<Workload>, now: Duration) {
+    pub(super) fn workload(&mut self, workload: Arc<Workload>, now: Duration) {
         let id = workload.id.clone();
         let namespace = self.namespaces.entry(id.namespace.clone()).or_default();
         let mut rule = rule(&workload, namespace.annotations.as_deref(), &self.settings);
@@ -364,7 +364,7 @@ impl State {
         namespace.workloads.insert(id.clone(), entry);
         self.effects.push(Effect::Changed(id));
         if let Some(next) = room {
-            self.workload(next, now);
+            self.admit(next, now);
         }
     }
 
@@ -384,7 +384,7 @@ impl State {
         self.uncontested(id, entry.in_git.as_deref());
         self.effects.push(Effect::Forget(id.clone()));
         if let Some(next) = room {
-            self.workload(next, now);
+            self.admit(next, now);
         }
     }
 

@@ -88,10 +88,15 @@ impl<'f> Kustomizations<'f> {
         };
         self.rendered_by(Chain { is_root: false, ..Chain::plain() }, &mut found);
         let mut open: Vec<(usize, Vec<usize>, Vec<usize>)> = Vec::new();
+        // What the ways that are not at their ends yet take.
+        let mut waiting = 0;
         for one in outer {
-            open.push((one, vec![one], self.layers(one, None)));
+            let layers = self.layers(one, None);
+            waiting += 1 + layers.len();
+            open.push((one, vec![one], layers));
         }
         while let Some((one, way, layers)) = open.pop() {
+            waiting -= way.len() + layers.len();
             if self.too_many.is_some() {
                 break;
             }
@@ -99,14 +104,15 @@ impl<'f> Kustomizations<'f> {
             let mut is_root = !facts.is_component;
             for &(parent, as_component) in parents.iter().filter(|(parent, _)| !way.contains(parent)) {
                 is_root = false;
-                if way.len() >= MAX_DEPTH || layers.len() > 4 * MAX_DEPTH || open.len() + self.count.chains > MAX_CHAINS
-                {
+                let is_deep = way.len() >= MAX_DEPTH || layers.len() > 4 * MAX_DEPTH;
+                if is_deep || open.len() + self.count.chains > MAX_CHAINS || waiting > MAX_STEPS {
                     self.too_many = Some(path.to_owned());
                     break;
                 }
                 let (mut way, mut layers) = (way.clone(), layers.clone());
                 layers.extend(self.layers(parent, as_component.then_some(one)));
                 way.push(parent);
+                waiting += way.len() + layers.len();
                 open.push((parent, way, layers));
             }
             self.rendered_by(Chain { layers: layers.into(), is_root, outer: None }, &mut found);
