@@ -23,14 +23,14 @@ impl Long {
         if bytes < SHORT {
             return Ok(());
         }
-        let taken = self.namespaces.entry(id.namespace.clone()).or_default();
-        if *taken + bytes > MOST {
+        let taken = self.namespaces.get(&id.namespace).copied().unwrap_or_default();
+        if taken + bytes > MOST {
             return Err(format!(
                 "its annotations that matter here have {bytes} bytes, and those of all workloads of its namespace with more \
                  than {SHORT} may have {MOST} together: shorten them; this one is read again when it changes"
             ));
         }
-        *taken += bytes;
+        self.namespaces.insert(id.namespace.clone(), taken + bytes);
         self.of.insert(id.clone(), bytes);
         Ok(())
     }

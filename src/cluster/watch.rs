@@ -121,7 +121,7 @@ async fn workloads(
     let mut shared = Shared::default();
     let long = || long.lock().unwrap_or_else(PoisonError::into_inner);
     let mut decode = |object: &Object| {
-        let workload = object.workload(kind, &mut shared)?;
+        let workload = object.workload(kind, &mut shared).inspect_err(|_| long().forget(&object.id(kind, own)))?;
         long().take(&workload.id, workload.annotations.iter().map(|(key, value)| key.len() + value.len()).sum())?;
         Ok::<_, String>(workload)
     };

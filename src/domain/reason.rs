@@ -62,7 +62,7 @@ codes! {
     PolicyNever "policy-never" "The policy is `never`." "Nothing; another policy would watch it.",
     Follows "follows" "An init container that moves with the container whose image it runs." "Nothing; `policy.<container>` gives it a policy of its own.",
     NotSelected "not-selected" "The container is not among those that `containers` names." "Name it in `containers`.",
-    Suspended "suspended" "`suspend` is true: nothing is changed." "Take `suspend` away where the row says it stands.",
+    Suspended "suspended" "`suspend` is true: nothing is changed." "Take `suspend` away from the workload, its Namespace or the overlay that sets it.",
     DryRun "dry-run" "The operator runs with --dry-run: nothing is changed." "Start the operator without `--dry-run`.",
     WebhookOnly "webhook-only" "Not polled: looked at when a webhook comes." "Send a webhook, or set `poll`.",
     SecretsLeftOut "secrets-left-out" "Only the first 20 imagePullSecrets of a workload are used." "Name the Secret that is needed among the first 20.",

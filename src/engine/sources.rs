@@ -352,14 +352,17 @@ impl Sources {
     /// Whether what is kept has room beside the look under way.
     #[cfg(test)]
     pub(super) fn has_room(&self) -> bool {
-        let taken = self.in_use.as_ref().map_or(0, |source| self.size(source).in_use());
-        self.kept == 0 || self.kept + taken <= self.most
+        self.kept == 0 || self.kept + self.taken() <= self.most
+    }
+
+    /// What the look under way counts for.
+    fn taken(&self) -> usize {
+        self.in_use.as_ref().map_or(0, |source| self.size(source).in_use())
     }
 
     /// Leaves out the largest until the tags of all have room. What namespaces share counts for each in part.
     pub(super) fn make_room(&mut self) {
-        let in_use = self.in_use.as_ref().and_then(|source| self.known.get(source));
-        let taken = in_use.map_or(0, |known| known.size.in_use());
+        let taken = self.taken();
         while self.kept > 0 && self.kept + taken > self.most {
             let kept = self.known.iter().flat_map(|(source, known)| {
                 known.shares(known.bytes()).map(move |(namespace, bytes)| (source, namespace, bytes))

@@ -9,7 +9,7 @@ use axum::{Router, body::Body, extract::Path, http::Response};
 use futures::{StreamExt, stream};
 use http::Method;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use super::support::{
     control_plane::{ControlPlane, Namespace, Parts, audited_user, request},
@@ -18,9 +18,9 @@ use super::support::{
     objects::{deployment, policy, workload},
     operator::{Operator, Setup},
     registry::{Image, Registry},
+    victim::{SECRET, idle},
 };
 
-const SECRET: &str = "the-hooks-own-secret";
 /// Between two pushes of the neighbour.
 const PUSH_EVERY: Duration = Duration::from_secs(1);
 
@@ -112,6 +112,11 @@ pub(crate) fn only() -> Option<Vec<Attack>> {
     let found =
         names.split(',').map(|name| find(name).unwrap_or_else(|| panic!("{name} is not `all` or of {ATTACKS:?}")));
     Some(found.collect())
+}
+
+/// The memory that may be taken under these, in MiB.
+pub(crate) fn most(attacks: &[Attack]) -> u64 {
+    if attacks == [Attack::MillionsOfTags] { 200 } else { 220 }
 }
 
 /// Lays siege for that long.
@@ -286,21 +291,6 @@ async fn hook(http: &reqwest::Client, to: &str, host: &str, repository: &str, ta
         answer.ok().filter(|answer| answer.status() == 202)
     })
     .await;
-}
-
-/// Three hundred connections that say nothing, again and again.
-async fn idle(url: String) {
-    let address = url.trim_start_matches("http://").to_owned();
-    let mut kept = Vec::new();
-    loop {
-        if let Ok(stream) = TcpStream::connect(&address).await {
-            kept.push(stream);
-        }
-        if kept.len() > 300 {
-            kept.remove(0);
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// Hooks with another tag each.

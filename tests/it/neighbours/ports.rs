@@ -1,23 +1,7 @@
 //! Strangers at the ports.
 
-use tokio::net::TcpStream;
-
 use super::Street;
-
-/// Keeps three hundred connections that say nothing.
-async fn idle(url: String) {
-    let address = url.trim_start_matches("http://").to_owned();
-    let mut kept = Vec::new();
-    loop {
-        if let Ok(stream) = TcpStream::connect(&address).await {
-            kept.push(stream);
-        }
-        if kept.len() > 300 {
-            kept.remove(0);
-            tokio::task::yield_now().await;
-        }
-    }
-}
+use crate::support::victim::idle;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_say_nothing_at_both_ports_keep_neither_hooks_nor_probes_waiting() {
