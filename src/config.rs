@@ -20,16 +20,16 @@ use crate::{
 };
 
 mod checkout;
+mod deployer;
 mod forge;
 mod git;
-mod poke;
 mod policies;
 mod registry;
 mod repository;
 
+pub use deployer::{DeployerConfig, ReceiverConfig, RefreshConfig};
 pub use forge::{AppConfig, RequestConfig};
 pub use git::{Author, Commits, GitConfig, GitCredentials, SigningConfig, SigningFormat, ValuesConfig};
-pub use poke::{PokeConfig, ReceiverConfig, RefreshConfig};
 use policies::named_policies;
 pub use policies::{policies, policy_files};
 pub use registry::{CredentialsConfig, PrivateAddresses, RegistryConfig, open_files};

@@ -73,7 +73,7 @@ pub struct Metrics {
     /// Seconds by which the most overdue repository is late.
     pub poll_overdue: Gauge<f64, AtomicU64>,
     /// Seconds that the repository that waits longest for its registry has waited.
-    pub look_wait: Gauge<f64, AtomicU64>,
+    pub registry_queue: Gauge<f64, AtomicU64>,
     /// Workloads with a policy.
     pub workloads: Gauge,
     /// Repositories that are looked at.
@@ -93,7 +93,7 @@ impl Default for Metrics {
             problems: Family::default(),
             detect_to_apply: Family::new_with_constructor(seconds),
             poll_overdue: Gauge::default(),
-            look_wait: Gauge::default(),
+            registry_queue: Gauge::default(),
             workloads: Gauge::default(),
             repositories: Gauge::default(),
         };
@@ -106,7 +106,8 @@ impl Default for Metrics {
         r.register("problems", "Workloads and containers with a problem", metrics.problems.clone());
         r.register("detect_to_apply_seconds", "From the hint to the written change", metrics.detect_to_apply.clone());
         r.register("poll_overdue_seconds", "Lateness of the most overdue repository", metrics.poll_overdue.clone());
-        r.register("look_wait_seconds", "Longest wait of a repository for its registry", metrics.look_wait.clone());
+        let queue = metrics.registry_queue.clone();
+        r.register("registry_queue_seconds", "Longest wait of a repository for its registry", queue);
         r.register("workloads", "Workloads with a policy", metrics.workloads.clone());
         r.register("repositories", "Repositories looked at", metrics.repositories.clone());
         metrics

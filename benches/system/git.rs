@@ -279,7 +279,7 @@ fn settings(url: &str, folder: &Path) -> Settings {
         one_each: false,
         message: Template::default(),
         signing: None,
-        pokes: Vec::new(),
+        deployers: Vec::new(),
         folder: folder.join("prod.git"),
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn forge(
         key: app.key_file.clone(),
         pull_requests: makes_requests,
     });
-    let request = entry.request.clone().unwrap_or_default();
+    let request = entry.pull_request.clone().unwrap_or_default();
     let shown = format!("{settings:?} {app:?} {request:?}");
     let app = app.map(|app| GithubApp::new(&settings, app, clock.clone()).map(Arc::new)).transpose();
     let app = app.map_err(|error| wrong(&error))?;

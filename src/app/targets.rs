@@ -11,9 +11,11 @@ use futures::future::BoxFuture;
 
 use super::forge::{forge, secret};
 use crate::{
-    config::{self, Commits, Config, ConfigError, GitConfig, PokeConfig, ReceiverConfig, SigningConfig, SigningFormat},
+    config::{
+        self, Commits, Config, ConfigError, DeployerConfig, GitConfig, ReceiverConfig, SigningConfig, SigningFormat,
+    },
     domain::plan::{Approved, Plan},
-    git::{self, Address, Credentials, Poke, Receiver, Secret, Signing},
+    git::{self, Address, Credentials, Deployer, Receiver, Secret, Signing},
     manifest::{self, places},
     ports::{Clock, Outcome, Refresh, Registry, Sink},
 };
@@ -92,9 +94,9 @@ pub fn git_targets(
                 settings.credentials = Credentials::App(app.clone());
             }
         }
-        for poke in &entry.poke {
-            let poke = self::poke(poke, refresh);
-            settings.pokes.extend(poke.map_err(|why| ConfigError::one(format!("git: {}: {why}", entry.name)))?);
+        for deployer in &entry.deployers {
+            let deployer = self::deployer(deployer, refresh);
+            settings.deployers.extend(deployer.map_err(|why| ConfigError::one(format!("git: {}: {why}", entry.name)))?);
         }
         // The environment's token is no part of what is compared: it does not change while the process lives.
         shown.push_str(&format!("{settings:?}"));
@@ -182,18 +184,18 @@ fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
         one_each: entry.commits == Commits::Workload,
         message,
         signing,
-        pokes: Vec::new(),
+        deployers: Vec::new(),
         folder: cache.join(format!("{}.git", entry.slug())),
     })
 }
 
-fn poke(config: &PokeConfig, refresh: Option<&Arc<dyn Refresh>>) -> Result<Option<Poke>, globset::Error> {
+fn deployer(config: &DeployerConfig, refresh: Option<&Arc<dyn Refresh>>) -> Result<Option<Deployer>, globset::Error> {
     Ok(match config {
-        PokeConfig::FluxReceiver(config) => receiver(config).map(Poke::FluxReceiver),
-        PokeConfig::ArgocdWebhook(config) => receiver(config).map(Poke::ArgocdWebhook),
-        PokeConfig::ArgocdRefresh(config) => {
+        DeployerConfig::FluxReceiver(config) => receiver(config).map(Deployer::FluxReceiver),
+        DeployerConfig::ArgocdWebhook(config) => receiver(config).map(Deployer::ArgocdWebhook),
+        DeployerConfig::ArgocdRefresh(config) => {
             let (namespace, applications) = (config.namespace.clone(), config.globs()?);
-            refresh.map(|by| Poke::ArgocdRefresh { namespace, applications, by: by.clone() })
+            refresh.map(|by| Deployer::ArgocdRefresh { namespace, applications, by: by.clone() })
         }
     })
 }

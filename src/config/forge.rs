@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::variable;
 use crate::domain::image::excerpt;
 
-/// `request`: what a pull request is given.
+/// `pullRequest`: what a pull request is given.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RequestConfig {
@@ -69,15 +69,15 @@ impl RequestConfig {
     pub(super) fn check(&mut self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.max_open == Some(0) {
-            problems.push("request: maxOpen: at least 1; without `forge` there are no requests".to_owned());
+            problems.push("pullRequest: maxOpen: at least 1; without `forge` there are no requests".to_owned());
         }
         if self.token_file.is_some() && self.token_env.is_some() {
-            problems.push("request: both `tokenFile` and `tokenEnv` are given: take one of them out".to_owned());
+            problems.push("pullRequest: both `tokenFile` and `tokenEnv` are given: take one of them out".to_owned());
         }
         if let Some(name) = &self.token_env {
             self.token = variable(name).map(|value| SecretString::from(value.trim().to_owned()));
             if self.token.is_none() {
-                problems.push(format!("request: the environment has no `{}`", excerpt(name)));
+                problems.push(format!("pullRequest: the environment has no `{}`", excerpt(name)));
             }
         }
         problems

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    PokeConfig,
+    DeployerConfig,
     forge::{AppConfig, RequestConfig},
     globs, read_text, variable,
 };
@@ -19,8 +19,8 @@ use crate::domain::{
 };
 
 /// How long updates are gathered for one commit, and at most.
-const SETTLE: Duration = Duration::from_secs(10);
-const LONGEST_SETTLE: Duration = Duration::from_secs(60);
+const BATCH_WINDOW: Duration = Duration::from_secs(10);
+const LONGEST_WINDOW: Duration = Duration::from_secs(60);
 
 /// One entry of `git`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -51,7 +51,7 @@ pub struct GitConfig {
     /// The commit message, a minijinja template.
     pub message: Option<String>,
     /// How long updates are gathered for one commit: 10s if absent, at most 60s.
-    pub settle: Option<String>,
+    pub batch_window: Option<String>,
     /// The namespace of manifests that name none.
     pub default_namespace: Option<String>,
     /// Where values of charts hold images.
@@ -64,7 +64,7 @@ pub struct GitConfig {
     pub image_policies: BTreeMap<String, Repository>,
     /// Who is told of a push.
     #[serde(default)]
-    pub poke: Vec<PokeConfig>,
+    pub deployers: Vec<DeployerConfig>,
     /// Which updates share a commit.
     #[serde(default)]
     pub commits: Commits,
@@ -75,7 +75,7 @@ pub struct GitConfig {
     /// Where its API is, where that does not follow from `url`.
     pub api: Option<String>,
     /// What pull requests are given.
-    pub request: Option<RequestConfig>,
+    pub pull_request: Option<RequestConfig>,
     /// What people call it, where it is no target of the configuration: its address.
     #[serde(skip)]
     pub shown: Option<String>,
@@ -203,9 +203,12 @@ impl GitConfig {
         if !is_branch(&self.branch) {
             wrong(format!("`{}` is no name of a branch", excerpt(&self.branch)));
         }
-        let has_token = self.credentials.has_token() || self.request.as_ref().is_some_and(RequestConfig::has_token);
+        let has_token =
+            self.credentials.has_token() || self.pull_request.as_ref().is_some_and(RequestConfig::has_token);
         if self.forge.is_some() && !has_token {
-            wrong("forge: it needs a token: one over HTTPS in `credentials`, or `tokenFile` in `request`".to_owned());
+            wrong(
+                "forge: it needs a token: one over HTTPS in `credentials`, or `tokenFile` in `pullRequest`".to_owned(),
+            );
         }
         if self.credentials.github_app.is_some() && !matches!(self.forge.as_deref(), None | Some("github")) {
             wrong("forge: `githubApp` is an app of GitHub; this forge wants `tokenFile` or `tokenEnv`".to_owned());
@@ -216,10 +219,10 @@ impl GitConfig {
         if self.api.as_ref().is_some_and(|api| !api.starts_with("https://") && !is_loopback(api)) {
             wrong("api: a token is only sent over https://".to_owned());
         }
-        if self.forge.is_none() && self.request.is_some() {
-            wrong("`request` belongs to `forge`".to_owned());
+        if self.forge.is_none() && self.pull_request.is_some() {
+            wrong("`pullRequest` belongs to `forge`".to_owned());
         }
-        for why in self.request.iter_mut().flat_map(RequestConfig::check) {
+        for why in self.pull_request.iter_mut().flat_map(RequestConfig::check) {
             wrong(why);
         }
         if self.signing.as_ref().is_some_and(|s| s.format == SigningFormat::Ssh && s.passphrase_file.is_some()) {
@@ -242,8 +245,8 @@ impl GitConfig {
                 wrong("values: without `repository` nothing says which image it is: add `forImage`".to_owned());
             }
         }
-        if let Err(why) = self.settle() {
-            wrong(format!("settle: {why}"));
+        if let Err(why) = self.batch_window() {
+            wrong(format!("batchWindow: {why}"));
         }
         let is_plain = |text: &str| !text.trim().is_empty() && !text.contains(['<', '>', '\n', '\r', '\0']);
         if !is_plain(&self.author.name) || !is_plain(&self.author.email) {
@@ -254,8 +257,8 @@ impl GitConfig {
         }
         problems.extend(self.credentials.check(&self.name, &self.url));
         let has_page = url_of(&self.url).is_ok_and(|kind| kind != UrlKind::File);
-        let pokes = self.poke.iter_mut().flat_map(|poke| poke.check(has_page));
-        problems.extend(pokes.map(|why| format!("git: {}: poke: {why}", excerpt(&self.name))));
+        let deployers = self.deployers.iter_mut().flat_map(|deployer| deployer.check(has_page));
+        problems.extend(deployers.map(|why| format!("git: {}: deployers: {why}", excerpt(&self.name))));
         problems
     }
 
@@ -275,7 +278,7 @@ impl GitConfig {
     /// What decisions need of it.
     pub(super) fn target(&self) -> Result<Target, String> {
         let namespaces = globs(&self.namespaces).map_err(|error| error.to_string())?;
-        Ok(Target { namespaces, requests: self.forge.is_some(), settle: self.settle()? })
+        Ok(Target { namespaces, requests: self.forge.is_some(), batch_window: self.batch_window()? })
     }
 
     /// A name for files that are about this branch of this repository only.
@@ -285,11 +288,11 @@ impl GitConfig {
         format!("{}-{hash}", self.name)
     }
 
-    fn settle(&self) -> Result<Duration, String> {
-        let Some(text) = &self.settle else { return Ok(SETTLE) };
+    fn batch_window(&self) -> Result<Duration, String> {
+        let Some(text) = &self.batch_window else { return Ok(BATCH_WINDOW) };
         match parse_duration(text) {
             _ if text == "0s" => Ok(Duration::ZERO),
-            Ok(settle) if settle <= LONGEST_SETTLE => Ok(settle),
+            Ok(window) if window <= LONGEST_WINDOW => Ok(window),
             Ok(_) => Err("at most 60s".to_owned()),
             Err(error) => Err(error.to_string()),
         }
@@ -413,35 +416,38 @@ mod tests {
 
     #[rstest::rstest]
     #[case("", "")]
-    #[case("settle: 2m", "at most 60s")]
-    #[case("settle: 0s", "")]
+    #[case("batchWindow: 2m", "at most 60s")]
+    #[case("batchWindow: 0s", "")]
     #[case("forge: gitea", "forge: it needs a token")]
-    #[case("forge: gitea\ncredentials: {tokenFile: /t}\nrequest: {labels: [bot], autoMerge: true}", "")]
-    #[case("forge: gitea\nrequest: {tokenFile: /t, tokenEnv: X}", "request: both")]
-    #[case("forge: gitea\nrequest: {tokenEnv: SUPERCARGO_TEST_NOT_SET}", "request: the environment has no")]
-    #[case("request: {draft: true}", "`request` belongs to `forge`")]
+    #[case("forge: gitea\ncredentials: {tokenFile: /t}\npullRequest: {labels: [bot], autoMerge: true}", "")]
+    #[case("forge: gitea\npullRequest: {tokenFile: /t, tokenEnv: X}", "pullRequest: both")]
+    #[case("forge: gitea\npullRequest: {tokenEnv: SUPERCARGO_TEST_NOT_SET}", "pullRequest: the environment has no")]
+    #[case("pullRequest: {draft: true}", "`pullRequest` belongs to `forge`")]
     #[case("api: https://git.example.com/api/v1", "`api` belongs to `forge`")]
-    #[case("forge: gitea\napi: https://api.example.com/api/v1\nrequest: {tokenFile: /t}", "")]
-    #[case("forge: gitea\napi: http://127.0.0.1:3000/api/v1\nrequest: {tokenFile: /t}", "")]
-    #[case("forge: gitea\napi: http://git.example.com/api/v1\nrequest: {tokenFile: /t}", "api: a token is only sent")]
+    #[case("forge: gitea\napi: https://api.example.com/api/v1\npullRequest: {tokenFile: /t}", "")]
+    #[case("forge: gitea\napi: http://127.0.0.1:3000/api/v1\npullRequest: {tokenFile: /t}", "")]
+    #[case(
+        "forge: gitea\napi: http://git.example.com/api/v1\npullRequest: {tokenFile: /t}",
+        "api: a token is only sent"
+    )]
     #[case("credentials: {githubApp: {appId: 7, keyFile: /k}, tokenFile: /t}", "only one of")]
     #[case("credentials: {githubApp: {appId: Iv1.a, installationId: 8, keyFile: /k}}", "")]
     #[case("forge: github\ncredentials: {githubApp: {appId: 7, keyFile: /k}}", "")]
     #[case("forge: gitea\ncredentials: {githubApp: {appId: 7, keyFile: /k}}", "an app of GitHub")]
     #[case("commits: workload", "")]
-    #[case("poke: [{fluxReceiver: {url: 'http://receiver.flux-system/hook/a', secretFile: /s}}]", "")]
-    #[case("poke: [{fluxReceiver: {url: 'http://receiver.flux-system/hook/a'}}]", "the URL is the secret")]
-    #[case("poke: [{fluxReceiver: {urlFile: /u}}, {argocdWebhook: {url: 'https://argocd/api/webhook'}}]", "")]
-    #[case("poke: [{fluxReceiver: {secretFile: /s}}]", "either `url` or `urlFile`")]
-    #[case("poke: [{argocdWebhook: {url: 'ftp://argocd'}}]", "write https://")]
-    #[case("poke: [{argocdWebhook: {url: 'https://a:b@argocd'}}]", "write https://")]
+    #[case("deployers: [{fluxReceiver: {url: 'http://receiver.flux-system/hook/a', secretFile: /s}}]", "")]
+    #[case("deployers: [{fluxReceiver: {url: 'http://receiver.flux-system/hook/a'}}]", "the URL is the secret")]
+    #[case("deployers: [{fluxReceiver: {urlFile: /u}}, {argocdWebhook: {url: 'https://argocd/api/webhook'}}]", "")]
+    #[case("deployers: [{fluxReceiver: {secretFile: /s}}]", "either `url` or `urlFile`")]
+    #[case("deployers: [{argocdWebhook: {url: 'ftp://argocd'}}]", "write https://")]
+    #[case("deployers: [{argocdWebhook: {url: 'https://a:b@argocd'}}]", "write https://")]
     #[case(
-        "poke: [{argocdWebhook: {url: 'https://argocd', secretEnv: SUPERCARGO_TEST_NOT_SET}}]",
+        "deployers: [{argocdWebhook: {url: 'https://argocd', secretEnv: SUPERCARGO_TEST_NOT_SET}}]",
         "has no `SUPERCARGO"
     )]
-    #[case("poke: [{argocdRefresh: {namespace: argocd, applications: [shop, 'team-*']}}]", "")]
-    #[case("poke: [{argocdRefresh: {namespace: argocd, applications: []}}]", "names no Application")]
-    #[case("poke: [{argocdRefresh: {namespace: argocd, applications: ['a[']}}]", "argocdRefresh: applications:")]
+    #[case("deployers: [{argocdRefresh: {namespace: argocd, applications: [shop, 'team-*']}}]", "")]
+    #[case("deployers: [{argocdRefresh: {namespace: argocd, applications: []}}]", "names no Application")]
+    #[case("deployers: [{argocdRefresh: {namespace: argocd, applications: ['a[']}}]", "argocdRefresh: applications:")]
     #[case("signing: {format: ssh, keyFile: /k}", "")]
     #[case("signing: {format: openpgp, keyFile: /k, passphraseFile: /p}", "")]
     #[case("signing: {format: ssh, keyFile: /k, passphraseFile: /p}", "with a passphrase cannot be used")]

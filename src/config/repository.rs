@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use globset::{Glob, GlobSet};
 
-use super::{Config, ConfigError, GitConfig, PokeConfig, checkout, variable};
+use super::{Config, ConfigError, DeployerConfig, GitConfig, checkout, variable};
 use crate::domain::target::Targets;
 
 /// The user and the token for an address that the configuration does not name.
@@ -50,7 +50,7 @@ impl RepositoryArgs {
         let mut problems = target.check();
         let checkout = checkout::refuse(&target.url).filter(|_| !dry_run);
         problems.extend(checkout.map(|why| format!("--git {given}: {why}")));
-        if target.poke.iter().any(|poke| matches!(poke, PokeConfig::ArgocdRefresh(_))) {
+        if target.deployers.iter().any(|deployer| matches!(deployer, DeployerConfig::ArgocdRefresh(_))) {
             problems.push("git: `argocdRefresh` needs a cluster: use `argocdWebhook` with --git".to_owned());
         }
         if !problems.is_empty() {

@@ -97,7 +97,7 @@ codes! {
     RegistryRefused "registry-refused" "The address is one that supercargo does not connect to." "List the host under `registries`, if it is meant.",
     SecretUnreadable "secret-unreadable" "A pull secret could not be read." "Run the command that the message shows, or name a Secret that exists.",
     HintNotFound "hint-not-found" "A webhook named a tag that the registry does not have, or not as it said." "Check what the sender says: host, repository and tag as images write them.",
-    NotLookedYet "not-looked-yet" "The repository has not been looked at yet." "Wait a moment; `supercargo_look_wait_seconds` says for how long looks wait.",
+    NotLookedYet "not-looked-yet" "The repository has not been looked at yet." "Wait a moment; `supercargo_registry_queue_seconds` says for how long looks wait.",
     WriteFailed "write-failed" "The change could not be written." "The message is the API server's or the Git server's; it is tried again.",
     // Writing to Git.
     TargetUnknown "target-unknown" "The configuration has no such Git target." "Correct the name, or add the target to the configuration.",

@@ -31,7 +31,7 @@ pub struct Target {
     /// Whether pull requests can be made: its forge is known.
     pub requests: bool,
     /// How long updates are gathered for one commit.
-    pub settle: Duration,
+    pub batch_window: Duration,
 }
 
 /// The Git targets by name.
@@ -105,8 +105,8 @@ impl Targets {
     }
 
     /// How long updates for it are gathered.
-    pub fn settle(&self, name: &str) -> Duration {
-        self.known.get(name).map_or(Duration::ZERO, |target| target.settle)
+    pub fn batch_window(&self, name: &str) -> Duration {
+        self.known.get(name).map_or(Duration::ZERO, |target| target.batch_window)
     }
 }
 
@@ -171,7 +171,7 @@ mod tests {
     #[case("git:prod", "git:here")]
     #[case("pr:prod", "pr:here")]
     fn without_a_cluster_all_ways_lead_to_the_one_repository(#[case] write: Write, #[case] expected: &str) {
-        let target = Target { namespaces: GlobSet::empty(), requests: true, settle: Duration::ZERO };
+        let target = Target { namespaces: GlobSet::empty(), requests: true, batch_window: Duration::ZERO };
         assert_eq!(Targets::only("here".into(), target).route(write.clone()).to_string(), expected);
         assert_eq!(Targets::default().route(write.clone()), write);
     }

@@ -82,12 +82,12 @@ impl Lines {
         }
     }
 
-    /// A way to a target that is free and whose settle window is over, with those who go it.
-    pub(super) fn ready(&mut self, now: Duration, settle: impl Fn(&str) -> Duration) -> Option<(Way, Vec<WorkloadId>)> {
-        let is_ready = |name: &str, line: &Line| line.opens(settle(name)).is_some_and(|at| at <= now);
+    /// A way to a target that is free and whose batch window is over, with those who go it.
+    pub(super) fn ready(&mut self, now: Duration, window: impl Fn(&str) -> Duration) -> Option<(Way, Vec<WorkloadId>)> {
+        let is_ready = |name: &str, line: &Line| line.opens(window(name)).is_some_and(|at| at <= now);
         let (target, line) = self.git.iter_mut().find(|(name, line)| is_ready(name, line))?;
         line.busy = true;
-        let is_due = |waiting: &Waiting| waiting.opens(settle(target)).is_some_and(|at| at <= now);
+        let is_due = |waiting: &Waiting| waiting.opens(window(target)).is_some_and(|at| at <= now);
         line.committed = is_due(&line.commits) && !(line.committed && is_due(&line.requests));
         Some(match line.committed {
             true => (Way::Commit(target.clone()), line.commits.next_commits()),
@@ -108,9 +108,9 @@ impl Lines {
         }
     }
 
-    /// When the next settle window is over.
-    pub(super) fn opens(&self, settle: impl Fn(&str) -> Duration) -> Option<Duration> {
-        self.git.iter().filter_map(|(name, line)| line.opens(settle(name))).min()
+    /// When the next batch window is over.
+    pub(super) fn opens(&self, window: impl Fn(&str) -> Duration) -> Option<Duration> {
+        self.git.iter().filter_map(|(name, line)| line.opens(window(name))).min()
     }
 
     /// Empties all lines; how many waited.
@@ -126,8 +126,8 @@ impl Line {
         [&self.commits, &self.requests].into_iter().flat_map(|waiting| &waiting.shares).map(VecDeque::len).sum()
     }
 
-    fn opens(&self, settle: Duration) -> Option<Duration> {
-        let both = [&self.commits, &self.requests].into_iter().filter_map(|waiting| waiting.opens(settle));
+    fn opens(&self, window: Duration) -> Option<Duration> {
+        let both = [&self.commits, &self.requests].into_iter().filter_map(|waiting| waiting.opens(window));
         both.min().filter(|_| !self.busy)
     }
 }
@@ -145,8 +145,8 @@ impl Waiting {
         }
     }
 
-    fn opens(&self, settle: Duration) -> Option<Duration> {
-        (!self.shares.is_empty()).then(|| self.since + settle)
+    fn opens(&self, window: Duration) -> Option<Duration> {
+        (!self.shares.is_empty()).then(|| self.since + window)
     }
 
     /// As many as one commit takes, of each namespace in turn.
@@ -204,67 +204,67 @@ mod tests {
     #[test]
     fn a_target_gathers_for_its_window_and_writes_once_at_a_time() {
         let seconds = Duration::from_secs;
-        let (mut lines, settle) = (Lines::default(), |_: &str| seconds(10));
+        let (mut lines, window) = (Lines::default(), |_: &str| seconds(10));
         let (a, b) = (Way::Commit("a".into()), Way::Commit("b".into()));
         lines.push(a.clone(), id("1"), seconds(100));
         lines.push(a.clone(), id("2"), seconds(105));
         lines.push(b.clone(), id("3"), seconds(102));
         lines.push(Way::Cluster, id("4"), seconds(106));
-        assert_eq!(lines.opens(settle), Some(seconds(110)));
-        assert_eq!(lines.ready(seconds(109), settle), None);
+        assert_eq!(lines.opens(window), Some(seconds(110)));
+        assert_eq!(lines.ready(seconds(109), window), None);
         assert_eq!(lines.cluster.next(), Some(id("4")), "the cluster waits for no window");
-        assert_eq!(lines.ready(seconds(110), settle), Some((a.clone(), vec![id("1"), id("2")])));
+        assert_eq!(lines.ready(seconds(110), window), Some((a.clone(), vec![id("1"), id("2")])));
         lines.push(a.clone(), id("5"), seconds(111));
-        assert_eq!(lines.ready(seconds(130), settle), Some((b.clone(), vec![id("3")])), "a is being written");
-        assert_eq!(lines.ready(seconds(130), settle), None);
+        assert_eq!(lines.ready(seconds(130), window), Some((b.clone(), vec![id("3")])), "a is being written");
+        assert_eq!(lines.ready(seconds(130), window), None);
         lines.ended(a.target().unwrap());
-        assert_eq!(lines.ready(seconds(130), settle), Some((a.clone(), vec![id("5")])));
+        assert_eq!(lines.ready(seconds(130), window), Some((a.clone(), vec![id("5")])));
         lines.ended(a.target().unwrap());
         lines.ended(b.target().unwrap());
-        assert_eq!((lines.opens(settle), lines.clear()), (None, 0));
+        assert_eq!((lines.opens(window), lines.clear()), (None, 0));
     }
 
     #[test]
     fn a_commit_waits_for_one_request_however_many_there_are() {
         let seconds = Duration::from_secs;
-        let (mut lines, settle) = (Lines::default(), |_: &str| seconds(10));
+        let (mut lines, window) = (Lines::default(), |_: &str| seconds(10));
         for n in 0..60 {
             lines.push(request(&format!("g{n}")), id(&n.to_string()), seconds(100));
         }
-        assert_eq!(lines.ready(seconds(110), settle), Some((request("g0"), vec![id("0")])));
+        assert_eq!(lines.ready(seconds(110), window), Some((request("g0"), vec![id("0")])));
         lines.push(Way::Commit("a".into()), id_in("m", "web"), seconds(110));
         lines.push(Way::Commit("a".into()), id_in("m", "api"), seconds(112));
         lines.ended(&"a".into());
-        assert_eq!(lines.ready(seconds(119), settle), Some((request("g1"), vec![id("1")])), "commits gather still");
+        assert_eq!(lines.ready(seconds(119), window), Some((request("g1"), vec![id("1")])), "commits gather still");
         lines.ended(&"a".into());
-        assert_eq!(lines.opens(settle), Some(seconds(110)));
+        assert_eq!(lines.opens(window), Some(seconds(110)));
         let commits = vec![id_in("m", "web"), id_in("m", "api")];
-        assert_eq!(lines.ready(seconds(120), settle), Some((Way::Commit("a".into()), commits)));
+        assert_eq!(lines.ready(seconds(120), window), Some((Way::Commit("a".into()), commits)));
         assert_eq!(lines.clear(), 58);
     }
 
     #[test]
     fn a_namespace_with_very_many_commits_leaves_room_in_each_for_the_others() {
-        let (mut lines, settle) = (Lines::default(), |_: &str| Duration::ZERO);
+        let (mut lines, window) = (Lines::default(), |_: &str| Duration::ZERO);
         for n in 0..3 * BATCH {
             lines.push(Way::Commit("a".into()), id_in("many", &n.to_string()), Duration::ZERO);
         }
         let few = [id_in("few", "web"), id_in("few", "api")];
         few.iter().for_each(|id| lines.push(Way::Commit("a".into()), id.clone(), Duration::ZERO));
-        let (_, batch) = lines.ready(Duration::ZERO, settle).unwrap();
+        let (_, batch) = lines.ready(Duration::ZERO, window).unwrap();
         assert_eq!(batch[..4], [id_in("many", "0"), few[0].clone(), id_in("many", "1"), few[1].clone()]);
         assert_eq!((batch.len(), lines.clear()), (BATCH, 2 * BATCH + 2));
     }
 
     #[test]
     fn commits_without_end_and_requests_without_end_let_each_other_in() {
-        let (mut lines, settle) = (Lines::default(), |_: &str| Duration::ZERO);
+        let (mut lines, window) = (Lines::default(), |_: &str| Duration::ZERO);
         let mut made = String::new();
         for n in 0..8 {
             let now = Duration::from_secs(n);
             lines.push(Way::Commit("a".into()), id_in("commits", &n.to_string()), now);
             lines.push(request(&n.to_string()), id_in("requests", &n.to_string()), now);
-            let (way, _) = lines.ready(now, settle).unwrap();
+            let (way, _) = lines.ready(now, window).unwrap();
             made.push(if matches!(way, Way::Commit(_)) { 'c' } else { 'r' });
             lines.ended(&"a".into());
         }
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn namespaces_have_their_requests_made_in_turn_and_share_those_of_a_group() {
-        let (mut lines, settle) = (Lines::default(), |_: &str| Duration::ZERO);
+        let (mut lines, window) = (Lines::default(), |_: &str| Duration::ZERO);
         for group in ["1", "2", "3", "shared"] {
             lines.push(request(group), id_in("many", group), Duration::ZERO);
         }
@@ -281,7 +281,7 @@ mod tests {
         lines.push(request("shared"), id_in("few", "api"), Duration::ZERO);
         lines.push(Way::Request("a".into(), None), id_in("one", "web"), Duration::ZERO);
         let mut made = Vec::new();
-        while let Some((way, ids)) = lines.ready(Duration::ZERO, settle) {
+        while let Some((way, ids)) = lines.ready(Duration::ZERO, window) {
             let Way::Request(_, group) = way else { panic!("{way:?}") };
             made.push((group.unwrap_or_default().to_string(), ids.len()));
             lines.ended(&"a".into());

@@ -222,7 +222,7 @@ impl<'p> Engine<'p> {
         let metrics = &self.ports.metrics;
         metrics.workloads.set(i64::try_from(self.state.watched()).unwrap_or(i64::MAX));
         metrics.repositories.set(i64::try_from(self.state.sources.len()).unwrap_or(i64::MAX));
-        metrics.look_wait.set(self.queue.longest_wait(self.now()).as_secs_f64());
+        metrics.registry_queue.set(self.queue.longest_wait(self.now()).as_secs_f64());
     }
 
     /// Starts the writes whose turn it is. Each is decided again: what was asked for may have changed while it waited.
@@ -234,7 +234,7 @@ impl<'p> Engine<'p> {
             }
         }
         let targets = self.state.settings.targets.clone();
-        while let Some((way, ids)) = self.lines.ready(self.now(), |name| targets.settle(name)) {
+        while let Some((way, ids)) = self.lines.ready(self.now(), |name| targets.batch_window(name)) {
             let plans: Vec<_> = ids.iter().filter_map(|id| self.ready(id, &way)).collect();
             if plans.is_empty() {
                 way.target().into_iter().for_each(|target| self.lines.ended(target));
@@ -260,7 +260,7 @@ impl<'p> Engine<'p> {
 
     fn timer(&self) -> BoxFuture<'static, ()> {
         let targets = &self.state.settings.targets;
-        let window = self.lines.opens(|name| targets.settle(name));
+        let window = self.lines.opens(|name| targets.batch_window(name));
         let retries = [self.look_retries.next(), self.write_retries.next(), self.held.next(), self.checks.next()];
         match retries.into_iter().chain([window, self.state.next()]).flatten().min() {
             Some(at) => self.ports.clock.sleep_until(at),

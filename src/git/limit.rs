@@ -175,7 +175,7 @@ fn full(target: &Target, requests: &Requests, asked: &Asked, counts: &BTreeMap<S
         let (namespace, target) = (&asked.update.workload.namespace, &target.settings.name);
         format!(
             "the namespace {namespace} has {open} open requests of groups at the Git target {target}, and may have {most} \
-             (`request.maxOpen`): merge or close one, or raise `maxOpen`"
+             (`pullRequest.maxOpen`): merge or close one, or raise `maxOpen`"
         )
     };
     (*open >= most).then(|| Reason::new(Code::RequestLimit, message()))

@@ -14,7 +14,7 @@
 //! | [`Folder`] | a folder on this machine, read and edited as the files of a commit |
 //! | `find` | where updates stand in the files, and the new texts |
 //! | [`forges`] | requests to merge, at GitHub, GitLab, Gitea and Forgejo |
-//! | `poke` | tells deployers of a push |
+//! | `deployer` | tells deployers of a push |
 //! | `signing` | signatures of commits, by ssh-keygen and gpg |
 //! | `own` | which commits are ours: by author, committer and signature |
 //! | `origin` | what changed in the sources of images, for what a request says |
@@ -31,6 +31,7 @@ mod chain;
 mod check;
 mod command;
 mod contest;
+mod deployer;
 mod files;
 mod find;
 mod folder;
@@ -44,7 +45,6 @@ mod mirror;
 mod objects;
 mod origin;
 mod own;
-mod poke;
 mod preview;
 mod proposal;
 mod repository;
@@ -53,10 +53,10 @@ mod settings;
 mod signing;
 mod target;
 
+pub use deployer::{Address, Deployer, Receiver};
 pub use find::Places;
 pub use folder::{Folder, NewTexts, Text};
 pub use message::Template;
-pub use poke::{Address, Poke, Receiver};
 pub use repository::{Repository, changes};
 pub use request::Requests;
 pub use settings::{Credentials, RequestSettings, Scope, Secret, Settings, Signing};

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc};
 use globset::GlobSet;
 use secrecy::SecretString;
 
-use super::{forges::GithubApp, message::Template, poke::Poke};
+use super::{deployer::Deployer, forges::GithubApp, message::Template};
 use crate::manifest::places::{Facts, FileKind, Files, Options};
 
 /// Which files are read and edited, and what is known of them beforehand.
@@ -96,7 +96,7 @@ pub struct Settings {
     /// What commits are signed with.
     pub signing: Option<Signing>,
     /// Who is told of a push.
-    pub pokes: Vec<Poke>,
+    pub deployers: Vec<Deployer>,
     /// The folder of its clone, made if it is not there.
     pub folder: PathBuf,
 }

@@ -11,13 +11,13 @@ use tokio::sync::{Mutex, Notify};
 use super::{
     chain::{Edited, FileEdit, Step, chain},
     command::GitError,
+    deployer::{self, Push},
     files::Snapshot,
     find::{Asked, Finding, Places, edit, find, paths},
     history::Merged,
     limit::Open,
     mirror::{Mirror, Pushed},
     objects::{Blob, TreeEntry},
-    poke::{self, Push},
     request::{self, Requests, Trouble},
     settings::Settings,
 };
@@ -248,7 +248,7 @@ impl Target {
             match work.mirror.push(&tip).await? {
                 Pushed::Done => {
                     self.pushed.notify_one();
-                    poke::tell(&self.settings, &self.clock, &push);
+                    deployer::tell(&self.settings, &self.clock, &push);
                 }
                 Pushed::Overtaken => return Ok(None),
                 Pushed::Refused(words) => {

@@ -178,8 +178,8 @@ async fn after_a_push_the_applications_that_are_named_are_refreshed() {
     std::fs::write(&secret, "geheim-4711").unwrap();
     let gone = format!("http://127.0.0.1:{}/hook/geheim-path", free_port());
     let text = json!({"git": [{
-        "name": "prod", "url": server.url("deploy"), "branch": "main", "namespaces": [namespace.name], "settle": "0s",
-        "poke": [
+        "name": "prod", "url": server.url("deploy"), "branch": "main", "namespaces": [namespace.name], "batchWindow": "0s",
+        "deployers": [
             {"fluxReceiver": {"url": gone, "secretFile": secret}},
             {"argocdRefresh": {"namespace": "argocd", "applications": ["shop-*", "none"]}},
         ],

@@ -83,7 +83,7 @@ async fn a_thousand_containers_on_slow_hosts_leave_places_for_others() {
     for tag in ["1.0.1", "1.0.2", "1.0.3"] {
         street.neighbour.is_served(tag).await;
     }
-    let waiting = operator.metric("supercargo_look_wait_seconds", "").await;
+    let waiting = operator.metric("supercargo_registry_queue_seconds", "").await;
     assert!(waiting > 0.0, "the tenant's own looks wait for one another");
     hanging.abort();
 }

@@ -104,5 +104,5 @@ async fn a_repository_that_hangs_and_a_host_that_is_dead_delay_no_other() {
     }
     assert_eq!(half.count("slow"), 1, "one look at a time");
     assert!(dead.came().len() <= 16, "a few at a time at one host: {}", dead.came().len());
-    assert!(operator.metric("supercargo_look_wait_seconds", "").await > 0.0, "that others wait is told");
+    assert!(operator.metric("supercargo_registry_queue_seconds", "").await > 0.0, "that others wait is told");
 }

@@ -103,7 +103,7 @@ const SINKS: &[(&str, &[&str], Shown)] = &[
     ("git/command.rs", &["Command::new(", "write_all("], COMMITS),
     ("git/command.rs", &["stdout(", "stderr("], Not("how git is started")),
     ("git/signing.rs", &["fs::write("], Not("keys")),
-    ("git/poke.rs", &[".body(", ".header("], Not("commits and paths as JSON, which deployers read")),
+    ("git/deployer.rs", &[".body(", ".header("], Not("commits and paths as JSON, which deployers read")),
     ("git/forges/http.rs", &[".header(", ".json("], REQUESTS),
     ("git/forges/gitea.rs", &[".json(", ".patch("], REQUESTS),
     ("git/forges/github.rs", &[".json(", ".patch("], REQUESTS),

@@ -158,7 +158,7 @@ async fn it_follows_the_registry_and_the_repository_until_it_is_stopped() {
     registry.push_tags("team/web", ["1.0.0"]).await;
     registry.push_tags("team/late", ["3.0.0", "3.1.0"]).await;
     let listen = [format!("--listen=127.0.0.1:{}", free_port()), format!("--hooks-listen=127.0.0.1:{}", free_port())];
-    let config = format!("git:\n- {{name: deploy, url: '{}', branch: main, settle: 1s}}\n", server.url("deploy"));
+    let config = format!("git:\n- {{name: deploy, url: '{}', branch: main, batchWindow: 1s}}\n", server.url("deploy"));
     std::fs::write(folder.path().join("config.yaml"), config).unwrap();
     let args = ["--config", "config.yaml", "--poll-interval", "1s", &listen[0], &listen[1]];
     let start = || Process::spawn(&command(folder.path(), &server.url("deploy"), &args), &folder.path().join("log"));

@@ -27,7 +27,7 @@ const ARGS: [&str; 2] = ["--config", "config.yaml"];
 
 /// Writes the configuration of a target `prod`.
 fn configure(folder: &Path, url: &str, more: &str) {
-    let text = format!("git:\n- name: prod\n  url: {url}\n  branch: main\n  settle: 0s\n{more}");
+    let text = format!("git:\n- name: prod\n  url: {url}\n  branch: main\n  batchWindow: 0s\n{more}");
     fs::write(folder.join("config.yaml"), text).unwrap();
 }
 

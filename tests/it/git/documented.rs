@@ -28,7 +28,7 @@ async fn one_request_updated_in_place_and_heard_when_it_is_merged_or_closed<S: S
         .replace("policy: minor", "policy: minor, supercargo.dev/write: 'pr:prod'");
     let main = server.create(S::REPOSITORY, &[("web.yaml", web.as_bytes())]);
     let config = format!(
-        "git:\n- name: prod\n  url: {}\n  branch: main\n  namespaces: ['*']\n  forge: {}\n  api: {}{}\n  request: \
+        "git:\n- name: prod\n  url: {}\n  branch: main\n  namespaces: ['*']\n  forge: {}\n  api: {}{}\n  pullRequest: \
          {{tokenFile: token}}\n",
         server.url(S::REPOSITORY),
         S::KIND,

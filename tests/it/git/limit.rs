@@ -67,7 +67,7 @@ async fn codes<const N: usize>(target: &Target, wishes: [(&str, &str); N]) -> [&
                 let namespace = if name == "mine" { "team" } else { "shop" };
                 let says = format!(
                     "the namespace {namespace} has 2 open requests of groups at the Git target prod, and may have 2 \
-                     (`request.maxOpen`): merge or close one, or raise `maxOpen`"
+                     (`pullRequest.maxOpen`): merge or close one, or raise `maxOpen`"
                 );
                 assert_eq!(reason.message, says);
             }
@@ -227,7 +227,7 @@ async fn a_round_without_a_cluster_ends_well_where_people_are_to_merge_first() {
     repo.invite(&bot).await;
     std::fs::write(folder.path().join("token"), &bot.token).unwrap();
     let config = format!(
-        "git:\n- {{name: prod, url: '{}', branch: main, namespaces: ['*'], forge: gitea, request: {{maxOpen: 2}},\n   \
+        "git:\n- {{name: prod, url: '{}', branch: main, namespaces: ['*'], forge: gitea, pullRequest: {{maxOpen: 2}},\n   \
          credentials: {{username: {}, tokenFile: token}}}}\n",
         repo.url(),
         bot.name

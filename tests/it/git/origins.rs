@@ -187,7 +187,7 @@ fn config(folder: &Path, namespace: &str, repo: &Repo, bot: &User) -> std::path:
     let (path, token) = (folder.join("config.yaml"), folder.join("token"));
     std::fs::write(&token, &bot.token).unwrap();
     let config = json!({"git": [{
-        "name": "prod", "url": repo.url(), "branch": "main", "namespaces": [namespace], "settle": "0s",
+        "name": "prod", "url": repo.url(), "branch": "main", "namespaces": [namespace], "batchWindow": "0s",
         "credentials": {"username": bot.name, "tokenFile": token}, "forge": "gitea",
     }]});
     std::fs::write(&path, config.to_string()).unwrap();

@@ -35,7 +35,7 @@ pub(crate) fn settings(url: &str, folder: &Path) -> Settings {
         one_each: false,
         message: Template::default(),
         signing: None,
-        pokes: Vec::new(),
+        deployers: Vec::new(),
         folder: folder.join("prod.git"),
     }
 }

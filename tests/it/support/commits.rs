@@ -46,7 +46,7 @@ pub(crate) fn config_with(
     let file = folder.join("token");
     std::fs::write(&file, format!("{token}\n")).unwrap();
     let text = format!(
-        "git:\n- name: prod\n  url: {url}\n  branch: main\n  paths: [apps]\n  namespaces: [{namespaces}]\n  settle: 0s\n  \
+        "git:\n- name: prod\n  url: {url}\n  branch: main\n  paths: [apps]\n  namespaces: [{namespaces}]\n  batchWindow: 0s\n  \
          credentials: {{username: {user}, tokenFile: {}}}\n{more}",
         file.display()
     );

@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// A deployer that is told of each push.
 #[derive(Debug, Clone)]
-pub enum Poke {
+pub enum Deployer {
     /// Flux's Receiver: of the type `generic-hmac` with a secret, else `generic`.
     FluxReceiver(Receiver),
     /// Argo CD's webhook, which hears what GitHub would say.
@@ -68,7 +68,7 @@ pub(super) struct Push {
     pub(super) commits: Vec<(String, Vec<Arc<str>>)>,
 }
 
-impl Poke {
+impl Deployer {
     fn kind(&self) -> &'static str {
         match self {
             Self::FluxReceiver(_) => "fluxReceiver",
@@ -96,19 +96,19 @@ impl Poke {
 
 /// Tells everybody, beside what goes on.
 pub(super) fn tell(settings: &Arc<Settings>, clock: &Arc<dyn Clock>, push: &Push) {
-    if settings.pokes.is_empty() {
+    if settings.deployers.is_empty() {
         return;
     }
     let (settings, clock, body) = (settings.clone(), clock.clone(), body(settings, push));
     tokio::spawn(async move {
-        let each = settings.pokes.iter().map(async |poke| {
+        let each = settings.deployers.iter().map(async |deployer| {
             let told = tokio::select! {
-                told = poke.send(&body) => told,
+                told = deployer.send(&body) => told,
                 () = clock.sleep_until(clock.monotonic() + LIMIT) => Err("no answer in time".to_owned()),
             };
             if let Err(why) = told {
                 let note = "a deployer was not told of the push; it will find it when it looks by itself";
-                tracing::warn!(target_name = %settings.name, poke = poke.kind(), why, "{note}");
+                tracing::warn!(target_name = %settings.name, deployer = deployer.kind(), why, "{note}");
             }
         });
         join_all(each).await;

@@ -1,4 +1,4 @@
-//! `git[].poke`: who is told of a push.
+//! `git[].deployers`: who is told of a push.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use serde::Deserialize;
 use super::{globs, variable};
 use crate::domain::image::excerpt;
 
-/// One entry of `poke`.
+/// One entry of `deployers`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum PokeConfig {
+pub enum DeployerConfig {
     /// Flux's Receiver.
     FluxReceiver(ReceiverConfig),
     /// Argo CD's webhook.
@@ -50,7 +50,7 @@ pub struct RefreshConfig {
     pub applications: Vec<String>,
 }
 
-impl PokeConfig {
+impl DeployerConfig {
     /// Everything that is wrong with it. `has_page`: whether the repository is one that Argo CD knows by a host.
     pub(super) fn check(&mut self, has_page: bool) -> Vec<String> {
         let (kind, mut problems) = match self {

@@ -14,7 +14,7 @@ use axum::{
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use supercargo::git::{Address, Poke, Receiver, Secret, Settings};
+use supercargo::git::{Address, Deployer, Receiver, Secret, Settings};
 use tokio::sync::Semaphore;
 
 use super::target::{code, manifest, one, plan, settings, target};
@@ -34,13 +34,13 @@ struct Heard {
 }
 
 /// A deployer that answers when it is let.
-struct Deployer {
+struct Fake {
     base: String,
     heard: Arc<Mutex<Vec<Heard>>>,
     answers: Arc<Semaphore>,
 }
 
-impl Deployer {
+impl Fake {
     async fn start(repo: &BareRepo, status: StatusCode) -> Self {
         let (heard, answers) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Semaphore::new(0)));
         let handler = {
@@ -94,16 +94,16 @@ async fn deployers_are_told_of_a_push_when_it_is_there_and_of_nothing_else() {
     let files = [("apps/web.yaml", manifest("web", "1.0.0")), ("apps/api.yaml", manifest("api", "1.0.0"))];
     let files = files.each_ref().map(|(path, text)| (*path, text.as_bytes()));
     let repo = server.create("deploy", &files);
-    let deployer = Deployer::start(&repo, StatusCode::OK).await;
+    let deployer = Fake::start(&repo, StatusCode::OK).await;
     let of_file = Secret::File(file(folder.path(), "secret", "geheim-1\n"));
     let of_environment = Secret::Value(SecretString::from("geheim-2".to_owned()));
     let secret_url = Address::File(file(folder.path(), "url", &format!("{}/hook/generic\n", deployer.base)));
-    let pokes = vec![
-        Poke::FluxReceiver(deployer.at("/hook/hmac", Some(of_file))),
-        Poke::FluxReceiver(Receiver { address: secret_url, secret: None, ca: None }),
-        Poke::ArgocdWebhook(deployer.at("/api/webhook", Some(of_environment))),
+    let deployers = vec![
+        Deployer::FluxReceiver(deployer.at("/hook/hmac", Some(of_file))),
+        Deployer::FluxReceiver(Receiver { address: secret_url, secret: None, ca: None }),
+        Deployer::ArgocdWebhook(deployer.at("/api/webhook", Some(of_environment))),
     ];
-    let target = target(Settings { pokes, one_each: true, ..settings(&server.url("deploy"), folder.path()) });
+    let target = target(Settings { deployers, one_each: true, ..settings(&server.url("deploy"), folder.path()) });
     let before = repo.head();
     let plans = ["web", "api"].map(|name| plan(name, "1.0.0", "1.1.0"));
     let outcomes = supercargo::ports::Sink::apply(&target, plans.into()).await;
@@ -143,13 +143,14 @@ async fn deployers_are_told_of_a_push_when_it_is_there_and_of_nothing_else() {
 async fn a_deployer_that_refuses_or_is_gone_stops_nothing() {
     let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
     let repo = server.create("deploy", &[("web.yaml", manifest("web", "1.0.0").as_bytes())]);
-    let deployer = Deployer::start(&repo, StatusCode::UNAUTHORIZED).await;
+    let deployer = Fake::start(&repo, StatusCode::UNAUTHORIZED).await;
     deployer.answers.add_permits(10);
     let nowhere = Address::Url(format!("http://127.0.0.1:{}/", crate::support::free_port()));
     let missing = Address::File(folder.path().join("none"));
-    let pokes = [nowhere, missing].map(|address| Poke::FluxReceiver(Receiver { address, secret: None, ca: None }));
-    let pokes = pokes.into_iter().chain([Poke::ArgocdWebhook(deployer.at("/api/webhook", None))]).collect();
-    let target = target(Settings { pokes, ..settings(&server.url("deploy"), folder.path()) });
+    let deployers =
+        [nowhere, missing].map(|address| Deployer::FluxReceiver(Receiver { address, secret: None, ca: None }));
+    let deployers = deployers.into_iter().chain([Deployer::ArgocdWebhook(deployer.at("/api/webhook", None))]).collect();
+    let target = target(Settings { deployers, ..settings(&server.url("deploy"), folder.path()) });
     // Once for each push: it is not tried again.
     let mut heads = Vec::new();
     for (from, to) in [("1.0.0", "1.1.0"), ("1.1.0", "1.2.0"), ("1.2.0", "1.3.0")] {
