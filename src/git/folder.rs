@@ -17,10 +17,7 @@ use crate::{
         plan::{Approved, Plan},
         reason::Reason,
     },
-    manifest::{
-        NamespaceFound,
-        places::{Facts, Files, Rendered, Room, apart, rendered},
-    },
+    manifest::places::{Facts, Files, Rendered, Room, apart, rendered},
 };
 
 /// The bytes of a file; if these are more than are read, their number.
@@ -35,8 +32,6 @@ pub struct Folder {
     scope: Scope,
     files: Files,
     texts: Arc<BTreeMap<Arc<str>, Text>>,
-    /// The Namespaces of all.
-    namespaces: Arc<[NamespaceFound]>,
 }
 
 impl Folder {
@@ -74,15 +69,14 @@ impl Folder {
         for path in Room::of(&files).crowded {
             files.entry(path).and_modify(|facts| *facts = Arc::new(facts.left_out()));
         }
-        let (texts, namespaces) = (Arc::new(texts), files.values().flat_map(|facts| facts.namespaces()).cloned());
-        let namespaces: Arc<[NamespaceFound]> = namespaces.collect();
-        let folder = |files| Self { scope: scope.clone(), files, texts: texts.clone(), namespaces: namespaces.clone() };
+        let texts = Arc::new(texts);
+        let folder = |files| Self { scope: scope.clone(), files, texts: texts.clone() };
         apart(files).into_iter().map(folder).collect()
     }
 
     /// The workloads that the files render.
     pub fn workloads(&self) -> Rendered {
-        Rendered { namespaces: self.namespaces.to_vec(), ..rendered(&self.files, &self.scope.options) }
+        rendered(&self.files, &self.scope.options)
     }
 
     /// The bytes of a file that was read.

@@ -100,16 +100,13 @@ pub fn changes(rendered: &Rendered) -> Vec<ClusterChange> {
 
 /// What has changed since `known`, which is brought up to date.
 fn differences(known: &mut BTreeMap<WorkloadId, Workload>, rendered: &Rendered) -> Vec<ClusterChange> {
-    // The last one of a name counts.
-    let defaults: BTreeMap<_, _> =
-        rendered.namespaces.iter().map(|n| (n.name.clone(), n.annotations.clone())).collect();
     let found: BTreeMap<&WorkloadId, &Workload> = rendered.workloads.iter().map(|(w, ..)| (&w.id, w)).collect();
     let mut changes = Vec::new();
     let empty: HashSet<_> = known.keys().map(|id| id.namespace.clone()).collect();
-    for name in empty.into_iter().filter(|name| !defaults.contains_key(&**name)) {
+    for name in empty.into_iter().filter(|name| !rendered.namespaces.contains_key(&**name)) {
         changes.push(ClusterChange::NamespaceGone(name.to_string()));
     }
-    for (name, annotations) in defaults {
+    for (name, annotations) in rendered.namespaces.clone() {
         changes.push(ClusterChange::Namespace(NamespaceDefaults { name, annotations }));
     }
     known.retain(|id, _| {

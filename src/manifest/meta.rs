@@ -11,7 +11,7 @@ use super::{
 const MAX_SELECTED: usize = 63;
 
 /// What of an object's head patches are chosen by, or set.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Meta {
     /// The API version, without its group.
     pub(super) version: Box<str>,
@@ -23,7 +23,7 @@ pub(super) struct Meta {
 type Pair = (Box<str>, Option<Box<str>>);
 
 /// A map of texts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Pairs {
     pub(super) all: Box<[Pair]>,
     /// Whether a patch puts it in the place of the whole map: `$patch: replace`, or with no values `$patch: delete`.

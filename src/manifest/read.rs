@@ -69,6 +69,9 @@ pub struct NamespaceFound {
     pub annotations: BTreeMap<String, String>,
     /// The line on which it starts, from 1.
     pub line: usize,
+    pub(super) meta: Meta,
+    /// Whether it is a patch that takes the object away.
+    pub(super) is_deleting: bool,
 }
 
 /// Finds the workloads and Namespaces of a text: in its documents, and in the items of Lists.
@@ -155,13 +158,15 @@ fn visit<'t>(
 pub(super) fn manifest(tree: &Tree, object: &Object, found: &mut Manifests) -> Result<(), ManifestError> {
     misplaced::find(tree, object, &mut found.misplaced);
     let node = object.node;
-    if object.kind == "Namespace" && object.group.is_empty() {
+    let word = directive(tree, node);
+    if word == Some("replace") {
+        // As a patch it changes nothing.
+    } else if object.kind == "Namespace" && object.group.is_empty() {
         let Some(metadata) = get(tree, node, "metadata", Kind::Mapping)? else { return Ok(()) };
         let name = text(tree, metadata, "name")?.unwrap_or_default().to_owned();
         let (annotations, _) = ours(tree, metadata, "annotations")?;
-        found.namespaces.push(NamespaceFound { name, annotations, line: tree.line(node) });
-    } else if directive(tree, node) == Some("replace") {
-        // As a patch it changes nothing.
+        let (line, meta, is_deleting) = (tree.line(node), Meta::read(tree, node), word == Some("delete"));
+        found.namespaces.push(NamespaceFound { name, annotations, line, meta, is_deleting });
     } else if let Some(spec) = KINDS.iter().find(|k| k.kind.as_str() == object.kind && k.group == object.group) {
         found.workloads.push(workload(tree, node, spec)?);
     }

@@ -24,6 +24,7 @@ mod hostile;
 mod keel;
 mod kustomize;
 mod migrate;
+mod namespaces;
 mod neighbours;
 mod operator;
 mod places;

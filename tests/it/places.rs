@@ -270,8 +270,10 @@ fn a_repository_renders_its_workloads() {
     );
     assert!(problems.is_empty(), "{problems:?}");
     let namespaces = places::rendered(&files, &options).namespaces;
-    assert_eq!(namespaces.len(), 1);
-    assert_eq!((&*namespaces[0].name, namespaces[0].annotations.len()), ("prod", 1));
+    assert_eq!(
+        serde_json::to_value(&namespaces).unwrap(),
+        serde_json::json!({"prod": {"supercargo.dev/poll": "every 1h"}})
+    );
 }
 
 #[test]
@@ -1070,7 +1072,7 @@ fn a_patch_of_a_release_is_matched(#[case] target: &str, #[case] place: Option<&
     assert_eq!(found.as_deref(), place.map(|place| vec![place.to_owned()]).as_deref(), "{spots:?}");
 }
 
-fn wanted(namespace: &str, name: &str, from: &str) -> Wanted {
+pub(crate) fn wanted(namespace: &str, name: &str, from: &str) -> Wanted {
     Wanted {
         workload: WorkloadId { kind: Kind("Deployment".into()), namespace: namespace.into(), name: name.into() },
         instance: None,

@@ -1,12 +1,12 @@
 //! Folders that hold a workload more than once, and nothing that says which manifests belong together.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{Files, listed};
 use crate::domain::workload::WorkloadId;
 
 /// Files in sets that each render a workload once: those of a folder without a kustomization and without a
-/// `supercargo.yaml` may be those of several clusters. Otherwise they are one set.
+/// `supercargo.yaml` may be those of several clusters. Otherwise they are one set. What Namespaces ask for is in each.
 pub fn apart(files: Files) -> Vec<Files> {
     let is_one = files.contains_key(listed::FILE) || files.values().any(|facts| facts.is_kustomization());
     let mut sets = vec![(HashSet::<WorkloadId>::new(), Files::new())];
@@ -21,13 +21,19 @@ pub fn apart(files: Files) -> Vec<Files> {
         sets[place].0.extend(ids);
         sets[place].1.insert(path, facts);
     }
+    let namespaces = sets.iter().flat_map(|(_, files)| files);
+    let namespaces = namespaces.filter_map(|(path, facts)| Some((path.clone(), Arc::new(facts.namespaces()?))));
+    let namespaces: Files = if sets.len() > 1 { namespaces.collect() } else { Files::new() };
+    for (_, files) in &mut sets {
+        for (path, facts) in &namespaces {
+            files.entry(path.clone()).or_insert_with(|| facts.clone());
+        }
+    }
     sets.into_iter().map(|(_, files)| files).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::{super::Facts, *};
 
     fn sets(paths: &[&str]) -> Vec<Vec<String>> {

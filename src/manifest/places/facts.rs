@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Found, MAX_BYTES, MAX_SCALARS, ManifestError, Manifests, NamespaceFound,
+        Found, MAX_BYTES, MAX_SCALARS, ManifestError, Manifests,
         edit::sealed,
         read::{each_object, manifest},
         tree::{Kind, Tree},
@@ -244,7 +244,6 @@ impl Facts {
         (manifests.workloads, self.partial) = (whole, partial);
         let tells = |found: &Found| found.is_deleting || !found.items.is_empty() || !found.meta.labels.all.is_empty();
         self.partial.retain(|found| Part::Workload(found, None).has_ours() || tells(found));
-        manifests.namespaces.retain(|namespace| !namespace.annotations.is_empty());
         self.manifests = manifests;
         for line in self.releases.iter().filter_map(|release| release.is_cut).filter(|_| is_named) {
             self.problems.push(ManifestError::new(line, too_many_paths()));
@@ -369,9 +368,11 @@ impl Facts {
         self.kustomization.is_some() || self.broken.is_some()
     }
 
-    /// The Namespaces that have defaults.
-    pub fn namespaces(&self) -> &[NamespaceFound] {
-        &self.manifests.namespaces
+    /// The Namespaces of it, and nothing else.
+    pub(super) fn namespaces(&self) -> Option<Self> {
+        let namespaces = self.manifests.namespaces.clone();
+        let manifests = Manifests { namespaces, ..Manifests::default() };
+        (!manifests.namespaces.is_empty()).then(|| Self { manifests, ..Self::default() })
     }
 
     /// The line on which a chart's template shows that it is no YAML, and need not be.

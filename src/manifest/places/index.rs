@@ -14,12 +14,13 @@ use super::{
     marker::{self, Says},
     mention::Mentions,
     names::{FileKind, folder},
+    namespace::{self, Asks},
     patch::Doubt,
     post::{self, Released},
     release::Release,
     release_patch,
     render::Kustomizations,
-    renderings::renderings,
+    renderings::{Renderings, renderings},
     values::is_digest_beside,
 };
 use crate::{
@@ -36,6 +37,8 @@ pub struct Index<'f> {
     pub(super) options: &'f Options,
     pub(super) kustomizations: Kustomizations<'f>,
     pub(super) renderings: Vec<Rendering<'f>>,
+    /// By name.
+    pub(super) namespaces: HashMap<Arc<str>, Asks>,
     pub(super) by_name: HashMap<(&'f str, Arc<str>), Vec<usize>>,
     /// The namespace that each release's workloads go to, by one way outwards each; none if it is not known.
     pub(super) releases: Vec<Option<Arc<str>>>,
@@ -98,7 +101,9 @@ impl<'f> Index<'f> {
         let charts: HashSet<&str> = files.iter().filter(|(_, f)| f.is_chart).map(|(path, _)| folder(path)).collect();
         let is_template = |path: &str| is_template(&charts, path);
         let mut kustomizations = Kustomizations::new(files);
-        let (renderings, of_releases) = renderings(files, &mut kustomizations, is_template);
+        let Renderings { workloads: renderings, namespaces, of_releases } =
+            renderings(files, &mut kustomizations, is_template);
+        let namespaces = namespace::namespaces(files, &kustomizations, namespaces);
         let mut by_name: HashMap<_, Vec<usize>> = HashMap::new();
         for (index, rendering) in renderings.iter().enumerate() {
             let kind = rendering.found.workload.id.kind.as_str();
@@ -187,6 +192,7 @@ impl<'f> Index<'f> {
             options,
             kustomizations,
             renderings,
+            namespaces,
             by_name,
             releases,
             released,

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Found, ManifestError,
+        Found, ManifestError, NamespaceFound,
         read::{Manifests, Object, each_object, each_object_in, manifest},
         tree::{Id, Kind},
     },
@@ -17,6 +17,7 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Inline {
     pub(super) workloads: Vec<(Found, Vec<Cell>)>,
+    pub(super) namespaces: Vec<NamespaceFound>,
     pub(super) releases: Vec<Release>,
     pub(super) operations: Vec<Operation>,
     /// ConfigMaps and Secrets.
@@ -67,6 +68,7 @@ impl Inline {
         manifest(source.tree, object, &mut manifests)?;
         self.releases.extend(release::read(source, object, MAX_OF_RELEASE, &mut Vec::new())?);
         self.given.extend(given::read(source, object)?);
+        self.namespaces.append(&mut manifests.namespaces);
         for object in manifests.workloads {
             let cells: Vec<Cell> =
                 object.images.iter().filter_map(|image| source.cell_at(image.place.clone())).collect();

@@ -26,6 +26,8 @@ pub(super) struct Kustomization {
     pub(super) resources: Vec<Named>,
     pub(super) components: Vec<Named>,
     pub(super) namespace: Option<Box<str>>,
+    /// Of a transformer: whether that is no name of Namespaces.
+    pub(super) leaves_namespaces: bool,
     pub(super) prefix: Box<str>,
     pub(super) suffix: Box<str>,
     /// `labels` and `commonLabels`

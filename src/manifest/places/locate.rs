@@ -37,6 +37,9 @@ impl<'f> Index<'f> {
         if let Some(path) = &self.kustomizations.too_many {
             return Err(Misfit::Nowhere(format!("{}: {TOO_MANY}", excerpt(path))));
         }
+        if let Some(lost) = self.namespaces.get(&wanted.workload.namespace).and_then(|asks| asks.lost.clone()) {
+            return Err(lost);
+        }
         let drafts = self.drafts(wanted)?;
         let (kept, drafts): (Vec<_>, Vec<_>) = drafts.into_iter().partition(|draft| self.is_never(draft));
         match (kept.first(), drafts.is_empty()) {

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use globset::GlobMatcher;
 
-use super::{ManifestError, NamespaceFound, Path};
+use super::{ManifestError, Path};
 use crate::domain::{
     image::{ImageRef, Repository, excerpt},
     workload::{Workload, WorkloadId},
@@ -35,6 +35,7 @@ mod made;
 mod marker;
 mod mention;
 mod names;
+mod namespace;
 mod operation;
 mod outer;
 mod parameters;
@@ -201,8 +202,8 @@ pub struct Rendered {
     pub unplaced: Vec<Unplaced>,
     /// The workloads, each with the file and the line that define it.
     pub workloads: Vec<(Workload, Arc<str>, usize)>,
-    /// The Namespaces that have defaults.
-    pub namespaces: Vec<NamespaceFound>,
+    /// What concerns us of the annotations of Namespaces, by their names.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// What stands where it does not count, by file: annotations of ours, images.
     pub misplaced: Vec<(Arc<str>, ManifestError)>,
     /// Templates of charts, which are no YAML, and the line that shows it.

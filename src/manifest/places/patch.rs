@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        Found, ManifestError,
+        Found, ManifestError, NamespaceFound,
         meta::Pairs,
         read::{concerns_us, get, text},
         tree::{Id, Kind},
@@ -16,7 +16,7 @@ use super::{
     operation::{Operation, Put},
     release::Release,
     select::Target,
-    subject::Subject,
+    subject::{NAMESPACE, NO_NAMESPACE, Subject},
 };
 use crate::domain::workload::{Container, KindSpec, WorkloadId};
 
@@ -41,6 +41,7 @@ pub(super) enum Part<'f> {
     /// A partial workload, and the cells of its images where it stands in a text of the kustomization.
     Workload(&'f Found, Option<&'f [Cell]>),
     Release(&'f Release),
+    Namespace(&'f NamespaceFound),
     Operation(&'f Operation),
 }
 
@@ -91,12 +92,15 @@ impl Patch {
         files: &'f Files,
         at: &'f Arc<str>,
     ) -> impl Iterator<Item = (&'f Arc<str>, usize, Part<'f>)> {
-        let Inline { workloads, releases, operations, given: _, is_unread: _ } = &self.inline;
+        let Inline { workloads, namespaces, releases, operations, given: _, is_unread: _ } = &self.inline;
         let workloads = workloads.iter().map(|(found, cells)| Part::Workload(found, Some(cells)));
-        let own = workloads.chain(releases.iter().map(Part::Release)).chain(operations.iter().map(Part::Operation));
+        let objects = workloads.chain(namespaces.iter().map(Part::Namespace)).chain(releases.iter().map(Part::Release));
+        let own = objects.chain(operations.iter().map(Part::Operation));
         let of_file = self.read_file(files, at).into_iter().flat_map(|(path, facts)| {
             let workloads = facts.manifests.workloads.iter().chain(&facts.partial);
             let workloads = workloads.map(|found| (found.line, Part::Workload(found, None)));
+            let namespaces = facts.manifests.namespaces.iter();
+            let workloads = workloads.chain(namespaces.map(|found| (found.line, Part::Namespace(found))));
             let releases = facts.releases.iter().map(|release| (release.line, Part::Release(release)));
             let operations = facts.operations.iter().map(|operation| (operation.line, Part::Operation(operation)));
             workloads.chain(releases).chain(operations).map(move |(line, part)| (path, line, part))
@@ -128,12 +132,12 @@ impl Patch {
 
     /// How much there is in it.
     pub(super) fn steps(&self, files: &Files, at: &str) -> usize {
-        let Inline { workloads, releases, operations, given: _, is_unread: _ } = &self.inline;
+        let Inline { workloads, namespaces, releases, operations, given: _, is_unread: _ } = &self.inline;
         let of_file = self.read_file(files, at).map_or(0, |(_, facts)| {
             let objects = facts.manifests.workloads.len() + facts.partial.len() + facts.releases.len();
-            objects + facts.operations.len()
+            objects + facts.manifests.namespaces.len() + facts.operations.len()
         });
-        workloads.len() + releases.len() + operations.len() + of_file
+        workloads.len() + namespaces.len() + releases.len() + operations.len() + of_file
     }
 
     /// Why it is not known what it does, and to which objects.
@@ -177,6 +181,7 @@ impl Patch {
             // Without a target they are for nothing.
             Part::Operation(_) => return Some(false),
             Part::Release(release) => (release.kind(), release.group(), &*release.namespace, &*release.name),
+            Part::Namespace(found) => (NAMESPACE, "", NO_NAMESPACE, &*found.name),
             Part::Workload(found, _) => {
                 let id = &found.workload.id;
                 let group = id.kind.spec().map_or("", |spec| spec.group);
@@ -210,7 +215,7 @@ impl<'f> Part<'f> {
             {
                 change.containers().iter().find(|(name, _)| **name == *container.name)?.1.clone()
             }
-            Self::Operation(_) | Self::Release(_) => None,
+            Self::Operation(_) | Self::Release(_) | Self::Namespace(_) => None,
         }
     }
 
@@ -290,7 +295,11 @@ impl<'f> Part<'f> {
 
     /// Whether it takes the whole object away.
     pub(super) fn is_deleting(&self) -> bool {
-        matches!(self, Self::Workload(found, _) if found.is_deleting)
+        match self {
+            Self::Workload(found, _) => found.is_deleting,
+            Self::Namespace(found) => found.is_deleting,
+            Self::Release(_) | Self::Operation(_) => false,
+        }
     }
 
     /// Whether it changes annotations that concern us.
@@ -298,6 +307,7 @@ impl<'f> Part<'f> {
         let ours = |pairs: &Pairs| pairs.replaces || pairs.all.iter().any(|(key, _)| concerns_us(key));
         match self {
             Self::Workload(found, _) => ours(&found.meta.annotations),
+            Self::Namespace(found) => ours(&found.meta.annotations),
             Self::Release(_) => false,
             Self::Operation(operation) => {
                 let is_it = operation.map == Some("annotations");
@@ -311,9 +321,10 @@ impl<'f> Part<'f> {
         match self {
             Self::Workload(found, _) => subject.merge(&found.meta, is_copied),
             Self::Release(release) => subject.merge(&release.meta, is_copied),
-            Self::Operation(operation) => subject.operate(operation),
+            Self::Namespace(found) => subject.merge(&found.meta, is_copied),
+            Self::Operation(operation) => return subject.operate(operation),
         }
-        !matches!(self, Self::Operation(operation) if operation.is_all_of_the_head())
+        true
     }
 }
 

@@ -34,8 +34,9 @@ impl Index<'_> {
             rendered.problems.extend(facts.problems().iter().map(|problem| (path.clone(), problem.clone())));
             rendered.templates.extend(facts.template().map(|line| (path.clone(), line)));
             rendered.misplaced.extend(facts.manifests.misplaced.iter().map(|each| (path.clone(), each.clone())));
-            rendered.namespaces.extend(facts.namespaces().iter().cloned());
         }
+        let asking = self.namespaces.iter().filter(|(_, asks)| !asks.annotations.is_empty());
+        rendered.namespaces = asking.map(|(name, asks)| (name.to_string(), asks.annotations.clone())).collect();
         for (path, missing) in &self.kustomizations.missing {
             let name = excerpt(&missing.name);
             let reason = match join(folder(path), &missing.name) {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     Files,
     chains::{Chain, MAX_CHAINS, Rendering},
+    namespace::Named,
     render::Kustomizations,
     walk::{Layer, Step},
 };
@@ -35,30 +36,45 @@ impl<'f> Kustomizations<'f> {
     }
 }
 
-/// The workloads of every file as they are rendered, and the namespaces that the objects of other files end in.
+/// The objects of every file as they are rendered.
+#[derive(Default)]
+pub(super) struct Renderings<'f> {
+    pub(super) workloads: Vec<Rendering<'f>>,
+    pub(super) namespaces: Vec<Named<'f>>,
+    /// The ways of files with releases.
+    pub(super) of_releases: BTreeMap<&'f Arc<str>, Vec<Chain>>,
+}
+
+/// Takes the objects of every file all ways outwards.
 pub(super) fn renderings<'f>(
     files: &'f Files,
     kustomizations: &mut Kustomizations<'f>,
     is_template: impl Fn(&str) -> bool,
-) -> (Vec<Rendering<'f>>, BTreeMap<&'f Arc<str>, Vec<Chain>>) {
-    let (mut found, mut of_releases, mut count) = (Vec::new(), BTreeMap::new(), 0);
+) -> Renderings<'f> {
+    let (mut all, mut count) = (Renderings::default(), 0);
     for (path, facts) in files {
         // Their images may come from patches, if they are no patches themselves.
         let partial = kustomizations.of_file.get(&**path).map_or(&[][..], |_| &facts.partial);
         let workloads = || facts.manifests.workloads.iter().chain(partial);
         // Each container is walked with on its own.
         let count_of_workloads: usize = workloads().map(|found| found.workload.containers.len().max(1)).sum();
-        if count_of_workloads == 0 && facts.releases.is_empty() || is_template(path) {
+        let namespaces = &facts.manifests.namespaces;
+        // What is literal in a template of a chart is rendered as it is.
+        if is_template(path) {
+            all.namespaces.extend(namespaces.iter().map(|found| Named { path, found, chain: Chain::plain() }));
+            continue;
+        }
+        if count_of_workloads + namespaces.len() + facts.releases.len() == 0 {
             continue;
         }
         // Each image of a release is kept for each way, too.
         let of_release = facts.releases.iter().map(|release| 1 + release.values.len() + release.images.len());
-        let objects = count_of_workloads + of_release.sum::<usize>();
+        let objects = count_of_workloads + namespaces.len() + of_release.sum::<usize>();
         let chains = kustomizations.chains(path, objects);
         count += chains.len() * objects;
         if count > MAX_CHAINS || kustomizations.too_many.is_some() {
             kustomizations.too_many.get_or_insert_with(|| path.to_string());
-            return (Vec::new(), BTreeMap::new());
+            return Renderings::default();
         }
         for workload in workloads() {
             for chain in &chains {
@@ -67,13 +83,16 @@ pub(super) fn renderings<'f>(
                 let id = WorkloadId { kind: own.kind.clone(), namespace, name };
                 let rendering = Rendering { path, found: workload, chain: chain.clone(), id };
                 if !kustomizations.is_deleted(files, &rendering) {
-                    found.push(rendering);
+                    all.workloads.push(rendering);
                 }
             }
         }
+        for chain in chains.iter().filter(|chain| chain.is_root) {
+            all.namespaces.extend(namespaces.iter().map(|found| Named { path, found, chain: chain.clone() }));
+        }
         if !facts.releases.is_empty() {
-            of_releases.insert(path, chains);
+            all.of_releases.insert(path, chains);
         }
     }
-    (found, of_releases)
+    all
 }

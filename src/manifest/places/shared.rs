@@ -17,7 +17,8 @@ pub struct Sharer {
     pub container: Arc<str>,
     /// Whether it stands under `initContainers`.
     pub init: bool,
-    /// The annotations that concern us as the repository renders them; none if it does not render the workload.
+    /// The annotations that concern us as the repository renders them, and as `Namespace/…` those of the Namespace; none if
+    /// it does not render the workload.
     pub annotations: Option<Arc<BTreeMap<String, String>>>,
 }
 
@@ -84,7 +85,10 @@ impl Index<'_> {
             let workload = WorkloadId { namespace, ..rendering.id.clone() };
             let mut subject = rendering.subject();
             self.kustomizations.walk(self.files, &mut subject, &rendering.chain, |_| {});
-            let annotations = Some(Arc::new(subject.ours()));
+            let mut annotations = subject.ours();
+            let of_namespace = self.namespaces.get(&workload.namespace).into_iter().flat_map(|asks| &asks.annotations);
+            annotations.extend(of_namespace.map(|(key, value)| (format!("Namespace/{key}"), value.clone())));
+            let annotations = Some(Arc::new(annotations));
             rendered.insert(workload.clone());
             // What a replacement sets hangs on no place below it.
             let own = self.all_made(rendering).into_iter().filter(|(.., made)| made.replaced.is_none());

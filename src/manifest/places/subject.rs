@@ -12,6 +12,11 @@ use super::{
     outer::Over,
 };
 
+/// The kind whose objects `namespace` gives another name.
+pub(super) const NAMESPACE: &str = "Namespace";
+/// What Kustomize has for the namespace of what is in none.
+pub(super) const NO_NAMESPACE: &str = "_non_namespaceable_";
+
 /// An object at some point of its way.
 #[derive(Debug)]
 pub(super) struct Subject<'f> {
@@ -80,15 +85,22 @@ impl<'f> Subject<'f> {
     /// What a kustomization does to its head, besides patches; what renders it may say so in its place.
     pub(super) fn pass(&mut self, layer: Option<&'f Kustomization>, over: Option<&'f Over>) {
         let (mut namespace, name) = self.ids.last().cloned().unwrap_or_default();
+        let is_namespace = self.kind == NAMESPACE && self.group.is_empty();
         let of_layer = layer.and_then(|layer| layer.namespace.as_deref());
         if let Some(own) = over.and_then(|over| over.namespace.as_deref()).or(of_layer) {
-            namespace = own.into();
-            self.ids.push((namespace.clone(), name.clone()));
+            if is_namespace && layer.is_some_and(|layer| layer.leaves_namespaces) {
+                // It is called as before.
+            } else if is_namespace {
+                self.ids.push((namespace.clone(), own.into()));
+            } else {
+                namespace = own.into();
+                self.ids.push((namespace.clone(), name.clone()));
+            }
         }
         let prefix = over.and_then(|over| over.prefix.as_deref()).or(layer.map(|layer| &*layer.prefix));
         let suffix = over.and_then(|over| over.suffix.as_deref()).or(layer.map(|layer| &*layer.suffix));
         let (prefix, suffix) = (prefix.unwrap_or_default(), suffix.unwrap_or_default());
-        if !prefix.is_empty() || !suffix.is_empty() {
+        if !is_namespace && (!prefix.is_empty() || !suffix.is_empty()) {
             self.ids.push((namespace, format!("{prefix}{name}{suffix}").into()));
         }
         if let Some(layer) = layer {
@@ -114,8 +126,11 @@ impl<'f> Subject<'f> {
         }
     }
 
-    /// What an operation does to its head.
-    pub(super) fn operate(&mut self, operation: &'f Operation) {
+    /// What an operation does to its head; false if it puts there what is not followed.
+    pub(super) fn operate(&mut self, operation: &'f Operation) -> bool {
+        if operation.map == Some("annotations") && matches!(operation.put, Put::Other) {
+            return operation.key.as_ref().is_some_and(|key| !concerns_us(key));
+        }
         for (map, changes) in [("labels", &mut self.labels), ("annotations", &mut self.annotations)] {
             if operation.map != Some(map) {
                 continue;
@@ -131,6 +146,7 @@ impl<'f> Subject<'f> {
                 }
             }
         }
+        !operation.is_all_of_the_head()
     }
 }
 

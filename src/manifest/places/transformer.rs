@@ -113,6 +113,9 @@ fn one(source: &Source, kind: &str, node: Id) -> Result<Option<Kustomization>, M
             }
             let metadata = get(tree, node, "metadata", Kind::Mapping)?.ok_or_else(not_followed)?;
             found.namespace = text(tree, metadata, "namespace")?.filter(|own| !own.is_empty()).map(Box::from);
+            let specs = list("fieldSpecs")?.into_iter().flat_map(|list| mappings(tree, list));
+            let mut paths = specs.filter_map(|item| text(tree, item, "path").ok()?);
+            found.leaves_namespaces = !paths.any(|path| path.trim_matches('/') == "metadata/name");
         }
         "PrefixTransformer" | "SuffixTransformer" | "PrefixSuffixTransformer" => {
             if reaches(tree, node, "metadata/name", false)? {

@@ -175,6 +175,37 @@ async fn a_place_of_two_workloads_of_a_cluster_waits_until_both_wish_the_same() 
     assert!(text(&repo, "apps/base/web.yaml").contains("web:1.1.0"));
 }
 
+/// What the operator does not know, as it runs in another cluster, is asked for by its Namespace, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_is_held_by_what_a_namespace_of_another_cluster_asks_for() {
+    let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
+    let (server, namespace) = (GitServer::start().await, plane.namespace("places").await);
+    let image = |tag: &str| format!("{}/team/web:{tag}", registry.host);
+    let web = super::alone::deployment("web", &image("1.0.0"));
+    let own = format!("namespace: {}\nresources: [../base]\n", namespace.name);
+    let suspended = "namespace: elsewhere\nresources: [../base, ns.yaml]\n";
+    let of_namespace =
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: x, annotations: {supercargo.dev/suspend: 'true'}}\n";
+    let repo = server.create(
+        "deploy",
+        &[
+            ("apps/base/web.yaml", web.as_bytes()),
+            ("apps/base/kustomization.yaml", b"resources: [web.yaml]\n"),
+            ("apps/own/kustomization.yaml", own.as_bytes()),
+            ("apps/elsewhere/kustomization.yaml", suspended.as_bytes()),
+            ("apps/elsewhere/ns.yaml", of_namespace.as_bytes()),
+        ],
+    );
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    let annotations = json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": "git:prod"});
+    namespace.create(&deployment("web", &image("1.0.0"), annotations).to_string()).await;
+    let setup = setup(&namespace, folder.path(), &server.url("deploy"));
+    let _operator = Operator::start(plane, &setup).await;
+    let said = event_says(&namespace, "web", "git-conflict").await;
+    assert!(said.contains("elsewhere/Deployment/web") && said.contains("other annotations"), "{said}");
+    assert_eq!(repo.log().len(), 1);
+}
+
 /// Stands for the guard in `git/check.rs` (SECURITY.md): what an edit renders is compared with what was wanted.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_after_which_another_image_would_be_rendered_is_not_made() {

@@ -1,0 +1,91 @@
+//! The Namespaces of a repository as they are rendered, and what they ask of the workloads in them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{
+    super::NamespaceFound,
+    Files, Misfit,
+    chains::Chain,
+    patch::Doubt,
+    render::Kustomizations,
+    subject::{NAMESPACE, NO_NAMESPACE, Subject},
+    walk::Step,
+};
+use crate::domain::image::excerpt;
+
+/// A Namespace, and a way that it is rendered.
+pub(super) struct Named<'f> {
+    pub(super) path: &'f Arc<str>,
+    pub(super) found: &'f NamespaceFound,
+    /// To what nothing includes.
+    pub(super) chain: Chain,
+}
+
+/// What the Namespaces of one name ask for.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    pub(super) annotations: BTreeMap<String, String>,
+    /// Where each of these stands first.
+    at: BTreeMap<String, String>,
+    /// Why that is not all that they ask for.
+    pub(super) lost: Option<Misfit>,
+}
+
+/// Every Namespace by its name. What several of one name say counts together, as what is applied one after the other.
+pub(super) fn namespaces<'f>(
+    files: &'f Files,
+    kustomizations: &Kustomizations<'f>,
+    all: Vec<Named<'f>>,
+) -> HashMap<Arc<str>, Asks> {
+    let mut found: HashMap<Arc<str>, Asks> = HashMap::new();
+    for Named { path, found: own, chain } in all {
+        if own.name.is_empty() {
+            continue;
+        }
+        let mut subject = Subject::new(NAMESPACE, "", &own.meta, NO_NAMESPACE, &own.name);
+        let mut is_deleted = false;
+        let doubt = kustomizations.walk(files, &mut subject, &chain, |step| {
+            is_deleted |= matches!(step, Step::Part { part, is_sure: true, .. } if part.is_deleting());
+        });
+        let doubt = kustomizations.blocked(path).or(doubt);
+        let names: BTreeSet<Arc<str>> = subject.each_end().map(|(_, name)| name.into()).collect();
+        for name in names.into_iter().filter(|_| doubt.is_some()) {
+            let lost = doubt.as_ref().map(|doubt| lost(&name, doubt));
+            let asks = found.entry(name).or_default();
+            asks.lost = asks.lost.take().or(lost);
+        }
+        if is_deleted {
+            continue;
+        }
+        let annotations = subject.ours();
+        let (_, name) = subject.id();
+        let asks = found.entry(name.clone()).or_default();
+        for (key, value) in annotations {
+            match asks.annotations.get(&key) {
+                Some(other) if *other != value => {
+                    let at = asks.at.get(&key).map_or("", |at| at);
+                    let [name, key, value, other] = [&*name, &key, &value, other].map(excerpt);
+                    let reason = format!(
+                        "the Namespace {name} has `{key}: {value}` here and `{key}: {other}` at {at}: write the same, or read \
+                         only one of them (`paths` of the target)"
+                    );
+                    asks.lost.get_or_insert(Misfit::Refused { path: path.clone(), line: own.line, reason });
+                }
+                Some(_) => {}
+                None => {
+                    asks.at.insert(key.clone(), format!("{}:{}", excerpt(path), own.line));
+                    asks.annotations.insert(key, value);
+                }
+            }
+        }
+    }
+    found
+}
+
+fn lost(name: &str, doubt: &Doubt) -> Misfit {
+    let reason = format!("what the Namespace {} asks for is not known: {}", excerpt(name), doubt.reason);
+    Misfit::Refused { path: doubt.path.clone(), line: doubt.line, reason }
+}
