@@ -23,6 +23,7 @@ mod guards;
 mod hostile;
 mod keel;
 mod kustomize;
+mod layers;
 mod migrate;
 mod namespaces;
 mod neighbours;

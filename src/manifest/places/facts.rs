@@ -9,13 +9,14 @@ use super::{
     },
     broken::Broken,
     cell::{Cell, Maker, Source},
+    charts::Chart,
     dockerfile::of_dockerfile,
     given::{self, Given},
     kustomization::{self, Kustomization},
     listed::{self, Listed},
     marker::{self, Marker},
     mention::Mention,
-    names::{FileKind, folder, join},
+    names::FileKind,
     operation::{Operation, operations},
     outer::{self, Outer},
     patch::Part,
@@ -56,7 +57,8 @@ pub struct Facts {
     pub(super) markers: Vec<Marker>,
     /// The entries of `supercargo.yaml`.
     pub(super) listed: Vec<Listed>,
-    pub(super) is_chart: bool,
+    /// `Chart.yaml`
+    pub(super) chart: Option<Box<Chart>>,
     /// The line on which SOPS's seal stands: no value may change.
     pub(super) sealed: Option<usize>,
     pub(super) problems: Vec<ManifestError>,
@@ -90,7 +92,8 @@ impl Facts {
 
     /// What a file would hold that has so many bytes, if these are more than are read.
     pub fn too_large(kind: FileKind, bytes: usize) -> Self {
-        let mut facts = Self { is_chart: kind == FileKind::Chart, ..Self::default() };
+        let chart = (kind == FileKind::Chart).then(Box::default);
+        let mut facts = Self { chart, ..Self::default() };
         if !matches!(kind, FileKind::Chart | FileKind::Never) {
             let reason = format!("{bytes} bytes are more than the {MAX_BYTES} that are read: split the file");
             facts.problems.push(ManifestError::new(1, reason));
@@ -134,7 +137,7 @@ impl Facts {
     fn held_by(kind: FileKind, bytes: &[u8], is_named: bool) -> Self {
         let mut facts = Self::default();
         if kind == FileKind::Chart {
-            facts.is_chart = true;
+            facts.of_chart(bytes);
             return facts;
         }
         let is_text = matches!(kind, FileKind::Text | FileKind::Dockerfile);
@@ -285,7 +288,11 @@ impl Facts {
         }
         // Dashboards and the like are JSON, and large.
         if kind != FileKind::Json || is_named {
-            let most = if is_named { MAX_SCALARS } else { MAX_FLAT };
+            let most = match kind {
+                _ if is_named => MAX_SCALARS,
+                FileKind::Values => MAX_OF_RELEASE,
+                _ => MAX_FLAT,
+            };
             let flat = values::flat(source, root, "", most);
             if is_named && flat.is_none() {
                 self.problems.push(ManifestError::new(1, too_many_paths()));
@@ -316,7 +323,7 @@ impl Facts {
             flat,
             markers,
             listed,
-            is_chart,
+            chart,
             sealed: _,
             problems,
             left_alone,
@@ -342,25 +349,10 @@ impl Facts {
             && flat.is_empty()
             && markers.is_empty()
             && listed.is_empty()
-            && !is_chart
+            && chart.is_none()
             && problems.is_empty()
             && left_alone.is_none()
             && template.is_none()
-    }
-
-    /// The files that a kustomization at this path takes in, and the kustomizations that there may be in folders.
-    pub fn included(&self, path: &str) -> Vec<String> {
-        let own = self.kustomization.iter().flat_map(|kustomization| kustomization.included());
-        let of_transformers = self.transformers.iter().flat_map(|transformer| transformer.included());
-        let own = own.chain(of_transformers).filter_map(|name| join(folder(path), name));
-        let components = self.outer.iter().flat_map(|outer| outer.component_folders().flatten());
-        let included: Vec<String> = own.chain(components).collect();
-        let files = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
-        let in_folder = |folder: &String| {
-            files.map(|file| if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") })
-        };
-        let within: Vec<String> = included.iter().flat_map(in_folder).collect();
-        included.into_iter().filter(|path| !path.is_empty()).chain(within).collect()
     }
 
     /// Whether it is a kustomization, also one that cannot be read.

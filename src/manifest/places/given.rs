@@ -194,16 +194,15 @@ pub(super) fn all(files: &Files) -> AllGiven<'_> {
 }
 
 impl<'f> Kustomizations<'f> {
-    /// The values of a release as it is written, over those that it takes from elsewhere; none if it takes none that are
-    /// here. Besides, why they may be others.
+    /// The values that a release takes from elsewhere, as far as they are here. Besides, why they may be others.
     pub(super) fn given(
         &self,
         files: &'f Files,
         path: &'f Arc<str>,
         release: &'f Release,
         chain: &Chain,
-    ) -> (Option<Flat<'f>>, Option<Doubt<'f>>) {
-        let (mut flat, mut doubt, mut is_given) = (Flat::new(), None, false);
+    ) -> (Flat<'f>, Option<Doubt<'f>>) {
+        let (mut flat, mut doubt) = (Flat::new(), None);
         let patches: usize = chain.layers.iter().map(|layer| self.all[*layer].facts.patches.len()).sum();
         for from in &release.from {
             let all = self.given.get(&(from.kind, &*from.name)).map_or(&[][..], Vec::as_slice);
@@ -230,7 +229,6 @@ impl<'f> Kustomizations<'f> {
                     continue;
                 }
             };
-            is_given = true;
             let held = given.keys.iter().find(|(key, _)| *key == from.key).map(|(_, held)| held);
             let unread = match (held, &from.target) {
                 (Some(Held::Values(values)), None) => {
@@ -262,10 +260,7 @@ impl<'f> Kustomizations<'f> {
             doubt = doubt.or(unread.map(|(path, line)| Doubt { path, line, reason: UNREAD }));
             doubt = doubt.or(self.patch_of_given(files, from, chain));
         }
-        if is_given && self.takes(release.flat.len()) {
-            merge(&mut flat, path, &release.flat);
-        }
-        (is_given.then_some(flat), doubt)
+        (flat, doubt)
     }
 
     /// A patch on a way that may change what holds values.

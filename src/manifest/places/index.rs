@@ -10,6 +10,7 @@ use super::{
     cell::{At, Cell, Maker, Name, split},
     chains::{Chain, MAX_RELEASED, Rendering},
     held::{self, AllHeld, Held},
+    layers::Layered,
     made::of_outside,
     marker::{self, Says},
     mention::Mentions,
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     domain::{
         annotations::PREFIX,
-        image::{ImageRef, Repository},
+        image::{ImageRef, Repository, excerpt},
     },
     manifest::Found,
 };
@@ -98,7 +99,8 @@ impl std::fmt::Debug for Index<'_> {
 impl<'f> Index<'f> {
     /// Reads what the files say together.
     pub fn new(files: &'f Files, options: &'f Options) -> Self {
-        let charts: HashSet<&str> = files.iter().filter(|(_, f)| f.is_chart).map(|(path, _)| folder(path)).collect();
+        let charts: HashSet<&str> =
+            files.iter().filter(|(_, f)| f.chart.is_some()).map(|(path, _)| folder(path)).collect();
         let is_template = |path: &str| is_template(&charts, path);
         let mut kustomizations = Kustomizations::new(files);
         let Renderings { workloads: renderings, namespaces, of_releases } =
@@ -115,6 +117,7 @@ impl<'f> Index<'f> {
         let mut by_instance: HashMap<&str, Vec<usize>> = HashMap::new();
         let (mut barred, mut mismarked, mut templates) = (AllHeld::new(), Vec::new(), Vec::new());
         let (mut lost_values, mut kept) = (Vec::new(), 0);
+        let layered = Layered::new(files, &kustomizations.charts);
         let not_patches = files.iter().filter(|(path, _)| !kustomizations.is_patch(path));
         let bases = not_patches.flat_map(|(_, facts)| facts.releases.iter().map(|r| (r.kind(), &*r.name)));
         let bases: HashSet<(&str, &str)> = bases.collect();
@@ -173,10 +176,17 @@ impl<'f> Index<'f> {
                 }
             }
             let by_name = if FileKind::of(path) == FileKind::Values { &mut values } else { &mut other_values };
-            add(by_name, facts.values.iter().filter_map(|maker| Draft::new(path, maker.clone())));
+            for maker in &facts.values {
+                match layered.over(path, maker) {
+                    Some((above, line)) => barred_by(&mut barred, path, maker, (above, line)),
+                    None => add(by_name, Draft::new(path, maker.clone())),
+                }
+            }
             let released = facts.releases.iter().flat_map(|release| release.values.iter().chain(&release.images));
             held::add(&mut barred, path, facts.values.iter().chain(released));
         }
+        add_layered(&mut values, layered.drafts);
+        tell_by_name(&values, &mut released);
         let marked = files.iter().flat_map(|(path, facts)| facts.markers.iter().map(move |marker| (&**path, marker)));
         let never = marked.filter(|(_, marker)| marker.says.is_never());
         let never = never.map(|(path, marker)| (path, &marker.cell.at)).collect();
@@ -223,6 +233,51 @@ fn is_template(charts: &HashSet<&str>, path: &str) -> bool {
 pub(super) fn add<'f>(map: &mut HashMap<Repository, Vec<Draft<'f>>>, drafts: impl IntoIterator<Item = Draft<'f>>) {
     for draft in drafts {
         map.entry(draft.holds.repository.clone()).or_default().push(draft);
+    }
+}
+
+/// Adds places of several values files, unless they are known.
+fn add_layered<'f>(values: &mut HashMap<Repository, Vec<Draft<'f>>>, drafts: Vec<Draft<'f>>) {
+    let known = places(values);
+    let is_new = |draft: &Draft| {
+        draft.doubt.is_some()
+            || place(draft).is_none_or(|place| !known.contains(&(draft.holds.repository.clone(), place)))
+    };
+    let new: Vec<Draft> = drafts.into_iter().filter(is_new).collect();
+    add(values, new);
+}
+
+/// A file, and the scalar in it that tells one place from another.
+type Place = (Arc<str>, At);
+
+fn place(draft: &Draft) -> Option<Place> {
+    Some((draft.path.clone(), draft.maker.main()?.at.bare().into_owned()))
+}
+
+fn places(values: &HashMap<Repository, Vec<Draft>>) -> HashSet<(Repository, Place)> {
+    let all = values.iter().flat_map(|(repository, all)| all.iter().map(move |draft| (repository, draft)));
+    all.filter_map(|(repository, draft)| Some((repository.clone(), place(draft)?))).collect()
+}
+
+/// Tells of each image of a release whether its place is one by the names of values files, too.
+fn tell_by_name(values: &HashMap<Repository, Vec<Draft>>, released: &mut HashMap<Repository, Vec<(usize, Released)>>) {
+    if released.is_empty() {
+        return;
+    }
+    let known = places(values);
+    for (repository, all) in released {
+        for (_, each) in all {
+            each.is_by_name = each.draft.doubt.is_none()
+                && place(&each.draft).is_some_and(|place| known.contains(&(repository.clone(), place)));
+        }
+    }
+}
+
+/// An image in values that another file is always over.
+fn barred_by<'f>(all: &mut AllHeld<'f>, path: &'f Arc<str>, maker: &Maker, (above, line): (&Arc<str>, usize)) {
+    if let Some(Draft { line: own, holds, .. }) = Draft::new(path, maker.clone()) {
+        let why = format!("{}:{line} sets it, too, and stands above: edit that", excerpt(above));
+        all.entry(holds.repository).or_default().push(Held { path, line: own, why });
     }
 }
 

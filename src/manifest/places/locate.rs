@@ -83,7 +83,14 @@ impl<'f> Index<'f> {
         let by_rule = !drafts.is_empty();
         // What an Application says comes after all kustomizations.
         let found = if images.is_empty() { self.manifests(wanted)? } else { images };
-        let found = if found.is_empty() { values } else { found };
+        // Where something else holds the image, too, those of values files by their names come after all others.
+        let (by_name, own): (Vec<_>, Vec<_>) = values.into_iter().partition(|(is_by_name, _)| *is_by_name);
+        let (mut by_name, mut own): (Vec<Draft>, Vec<Draft>) =
+            (by_name.into_iter().map(|(_, draft)| draft).collect(), own.into_iter().map(|(_, draft)| draft).collect());
+        if !own.is_empty() {
+            own.append(&mut by_name);
+        }
+        let found = if found.is_empty() { own } else { found };
         if let Some(lost) = lost.filter(|_| found.is_empty()) {
             return Err(refused(lost));
         }
@@ -94,7 +101,10 @@ impl<'f> Index<'f> {
         drafts.extend(marked);
         // What is marked to stay leaves the others to the values files.
         if !is_found && !by_rule {
-            drafts.extend(self.values.get(&wanted.from.repository).into_iter().flatten().cloned());
+            match by_name.is_empty() {
+                true => drafts.extend(self.values.get(&wanted.from.repository).into_iter().flatten().cloned()),
+                false => drafts.append(&mut by_name),
+            }
         }
         Ok(drafts)
     }
@@ -103,7 +113,9 @@ impl<'f> Index<'f> {
     pub(super) fn everywhere(&self, wanted: &Wanted, listed: &Listed) -> Result<Vec<Draft<'f>>, Misfit> {
         let repository = &wanted.from.repository;
         let mut drafts = self.configured.get(repository).cloned().unwrap_or_default();
-        let released = self.released.get(repository).into_iter().flatten().map(|(_, each)| &each.draft);
+        let released = self.released.get(repository).map_or(&[][..], Vec::as_slice);
+        let is_by_name = released.iter().all(|(_, each)| each.is_by_name);
+        let released = released.iter().filter(|_| !is_by_name).map(|(_, each)| &each.draft);
         let mut found: Vec<Draft> =
             released.chain(self.images().0.get(repository).into_iter().flatten()).cloned().collect();
         let fits = |draft: &Draft| draft.holds.repository == *repository && listed.covers(draft.path);
@@ -167,9 +179,9 @@ impl<'f> Index<'f> {
         self.kustomizations.all_made(self.files, rendering, self.options.overlay.as_deref())
     }
 
-    /// The images in the values of the releases that the workload may be of, and those in `kustomize.images`; and why
-    /// there may be others.
-    fn released(&self, wanted: &Wanted) -> (Vec<Draft<'f>>, Vec<Draft<'f>>, Option<&Doubt<'f>>) {
+    /// The images in the values of the releases that the workload may be of, and whether by the names of values files, too;
+    /// those in `kustomize.images`; and why there may be others.
+    fn released(&self, wanted: &Wanted) -> (Vec<(bool, Draft<'f>)>, Vec<Draft<'f>>, Option<&Doubt<'f>>) {
         let namespace = &*wanted.workload.namespace;
         let fits = |index: &usize| self.releases[*index].as_deref().is_none_or(|target| target == namespace);
         let own = wanted.instance.as_ref().and_then(|instance| self.by_instance.get(&**instance));
@@ -182,8 +194,8 @@ impl<'f> Index<'f> {
             if is_own(release) {
                 match (each.is_last, each.may_be_of(wanted)) {
                     (true, _) => images.push(each.draft.clone()),
-                    (false, Some(false)) => values.push(each.draft.clone()),
-                    (false, Some(true)) => patched.push(each.draft.clone()),
+                    (false, Some(false)) => values.push((each.is_by_name, each.draft.clone())),
+                    (false, Some(true)) => patched.push((each.is_by_name, each.draft.clone())),
                     (false, None) => {}
                 }
             }

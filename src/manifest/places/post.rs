@@ -28,6 +28,8 @@ pub(super) struct Released<'f> {
     /// Whom it is for, if a patch sets it.
     of: Option<(&'f Patch, Part<'f>, Option<Container>)>,
     pub(super) draft: Draft<'f>,
+    /// Whether it is a place by the names of values files, too.
+    pub(super) is_by_name: bool,
 }
 
 impl<'f> Released<'f> {
@@ -50,7 +52,7 @@ pub(super) fn released<'f>(
     before: Vec<(bool, Draft<'f>)>,
 ) -> Vec<Released<'f>> {
     let mut all: Vec<Released> =
-        before.into_iter().map(|(is_last, draft)| Released { is_last, of: None, draft }).collect();
+        before.into_iter().map(|(is_last, draft)| Released { is_last, of: None, draft, is_by_name: false }).collect();
     for set in sets {
         let mut unread = set.unread.map(|line| Doubt { path, line, reason: UNREAD });
         for patch in &set.patches {
@@ -62,6 +64,7 @@ pub(super) fn released<'f>(
                         is_last: false,
                         of: Some((patch, part, container)),
                         draft,
+                        is_by_name: false,
                     }));
                 }
             }
@@ -76,7 +79,7 @@ pub(super) fn released<'f>(
             }
             if !is_known {
                 let draft = of_outside(path, entry).and_then(|maker| Draft::new(path, maker));
-                all.extend(draft.map(|draft| Released { is_last: false, of: None, draft }));
+                all.extend(draft.map(|draft| Released { is_last: false, of: None, draft, is_by_name: false }));
             }
         }
         if let Some(doubt) = unread {

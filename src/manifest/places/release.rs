@@ -12,7 +12,9 @@ use super::{
     kustomization::mappings,
     marker::{self, Marker},
     outer::Set,
-    parameters, values,
+    parameters,
+    stack::CHART,
+    values,
 };
 
 /// An object that sets images of what it deploys.
@@ -34,7 +36,8 @@ pub(super) struct Release {
     pub(super) values: Vec<Maker>,
     /// `kustomize.images`
     pub(super) images: Vec<Maker>,
-    /// Every scalar of its values by its path, and of `kustomize.images`; none of a part that has too many.
+    /// Every scalar of its values by its path, of `kustomize.images`, and of what says which chart and which files are below
+    /// them; none of a part that has too many.
     pub(super) flat: Vec<(Box<str>, Cell)>,
     /// The line of a part that has too many.
     pub(super) is_cut: Option<usize>,
@@ -55,6 +58,20 @@ impl Release {
     /// The group of its kind.
     pub(super) fn group(&self) -> &'static str {
         if self.is_flux { FLUX } else { ARGO }
+    }
+
+    /// Texts of a mapping, and the items of a list in it.
+    fn add_words(&mut self, source: &Source, mapping: Option<Id>, prefix: &str, keys: &[&str]) {
+        let tree = source.tree;
+        for (key, value) in mapping.into_iter().flat_map(|mapping| values::entries(tree, mapping)) {
+            if keys.contains(&key) {
+                let value = tree.resolve(value);
+                self.flat.extend(source.cell(value).map(|cell| (format!("{prefix}.{key}").into(), cell)));
+                let items = tree.children(value).filter(|_| tree.node(value).kind == Kind::Sequence).enumerate();
+                let items = items.filter_map(|(index, item)| Some((index, source.cell(item)?)));
+                self.flat.extend(items.map(|(index, cell)| (format!("{prefix}.{key}[{index}]").into(), cell)));
+            }
+        }
     }
 
     fn add_flat(&mut self, source: &Source, node: Id, prefix: &str, most: usize) {
@@ -134,6 +151,9 @@ fn helm_release(
     if let Some(values) = values {
         release.add_flat(source, values, ".spec.values", most);
     }
+    let chart = child(tree, child(tree, spec, "chart")?, "spec")?;
+    release.add_words(source, chart, CHART, &["chart", "valuesFiles"]);
+    release.add_words(source, child(tree, chart, "sourceRef")?, &format!("{CHART}.sourceRef"), &["kind"]);
     Ok(release)
 }
 
@@ -171,8 +191,10 @@ fn application(
         sources.extend(each.map(|(index, source)| (source, format!(".spec.sources[{index}]"))));
     }
     for (each, path) in sources {
+        release.add_words(source, Some(each), &path, &["path"]);
         if let Some(helm) = child(tree, Some(each), "helm")? {
             release.instances.extend(word(tree, Some(helm), "releaseName")?.map(Box::from));
+            release.add_words(source, Some(helm), &format!("{path}.helm"), &["valueFiles"]);
             helm_values(source, helm, &format!("{path}.helm"), most, &mut release, problems)?;
         }
         let kustomize = child(tree, Some(each), "kustomize")?;

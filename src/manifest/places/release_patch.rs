@@ -17,7 +17,7 @@ use super::{
     render::Kustomizations,
     replacement::REPLACED,
     subject::Subject,
-    values::{self, Keys, by_base, keys},
+    values::{Keys, keys},
     walk::Step,
 };
 
@@ -26,11 +26,13 @@ const CUT: &str =
 const IN_TWO_FILES: &str = "the tag and the digest of this image stand in two files, or under two keys, where a patch sets one: write both in the \
      patch";
 
+const NAMED_ABOVE: &str = "values that stand above name this image otherwise, and take this tag, which others may take, too: write the tag \
+     beside the name";
 const BY_ENTRY: &str = "this entry sets an image within the values of a release, too, and is not followed there: set that in the \
      values, or name the image otherwise";
 
 /// A value, and the file that it is in.
-type Value<'f> = (&'f Arc<str>, Cell);
+pub(super) type Value<'f> = (&'f Arc<str>, Cell);
 
 /// The values of a release on its way, by their paths.
 pub(super) type Flat<'f> = BTreeMap<String, Value<'f>>;
@@ -49,8 +51,8 @@ pub(super) fn images<'f>(
 ) -> (Vec<(bool, Draft<'f>)>, After<'f>, Option<Doubt<'f>>) {
     let mut after: After = (path, &release.after);
     let of_release = |(key, cell): &(Box<str>, Cell)| (key.to_string(), (path, cell.clone()));
-    let (mut flat, lost) = kustomizations.given(files, path, release, chain);
-    let mut doubt = lost.clone();
+    let (given, lost) = kustomizations.given(files, path, release, chain);
+    let (mut flat, mut doubt): (Option<Flat>, _) = (None, lost.clone());
     let mut subject = Subject::new(release.kind(), release.group(), &release.meta, &release.namespace, &release.name);
     kustomizations.walk(files, &mut subject, chain, |step| {
         let values = |flat: &Option<Flat>| flat.as_ref().map_or(release.flat.len(), BTreeMap::len);
@@ -111,16 +113,18 @@ pub(super) fn images<'f>(
         let why = reason.map(|reason| Doubt { path: file, line, reason });
         doubt = doubt.take().or(why).or(release.is_cut.and_then(cut));
     });
-    let mut drafts: Vec<(bool, Draft)> = match &flat {
-        Some(flat) => of_flat(flat),
-        None => {
+    let as_written = || release.flat.iter().map(of_release).collect();
+    let is_patched = flat.is_some();
+    let mut drafts: Vec<(bool, Draft)> = match release.stacked(files, &kustomizations.charts, flat, given, as_written) {
+        Some((flat, below)) if kustomizations.takes(flat.len()) => of_flat(&flat, &|path| below.rank(path)),
+        _ => {
             let draft = |maker: &Maker| Draft::new(path, maker.clone());
             let values = release.values.iter().filter_map(draft).map(|draft| (false, draft));
             values.chain(release.images.iter().filter_map(draft).map(|draft| (true, draft))).collect()
         }
     };
     // What is not kept by its path is not lost.
-    if release.is_cut.is_some() && flat.is_some() {
+    if release.is_cut.is_some() && is_patched {
         drafts.extend(release.values.iter().filter_map(|maker| Some((false, Draft::new(path, maker.clone())?))));
     }
     let doubted = |(is_last, draft): (bool, Draft<'f>)| {
@@ -133,8 +137,16 @@ pub(super) fn images<'f>(
 /// Whether an operation may change an image of a release.
 fn is_of_values(operation: &Operation) -> bool {
     let pointer = &*operation.pointer;
-    matches!(pointer, "" | "/" | "/spec")
-        || ["/spec/values", "/spec/source", "/spec/postRenderers"].iter().any(|of| pointer.starts_with(of))
+    matches!(pointer, "" | "/" | "/spec" | "/spec/chart" | "/spec/chart/spec")
+        || [
+            "/spec/values",
+            "/spec/source",
+            "/spec/postRenderers",
+            "/spec/chart/spec/chart",
+            "/spec/chart/spec/valuesFiles",
+        ]
+        .iter()
+        .any(|of| pointer.starts_with(of))
 }
 
 /// Whether a value is the image of an item of what Kustomize takes for containers, in any object.
@@ -144,7 +156,7 @@ fn is_of_containers(path: &str) -> bool {
 }
 
 /// Takes away what is at a path and below it, and what above it is no mapping.
-fn clear(flat: &mut Flat, path: &str) {
+pub(super) fn clear(flat: &mut Flat, path: &str) {
     let is_below = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with(['.', '[']));
     let below = flat.range(path.to_owned()..).take_while(|(key, _)| key.starts_with(path));
     let below: Vec<String> = below.map(|(key, _)| key).filter(|key| *key == path || is_below(key)).cloned().collect();
@@ -160,8 +172,19 @@ fn clear(flat: &mut Flat, path: &str) {
 
 /// A partial object: mappings are merged, lists are replaced.
 pub(super) fn merge<'f>(flat: &mut Flat<'f>, file: &'f Arc<str>, patch: &[(Box<str>, Cell)]) {
+    make_room(flat, patch.iter().map(|(key, _)| &**key));
+    flat.extend(patch.iter().map(|(key, cell)| (key.to_string(), (file, cell.clone()))));
+}
+
+/// The same, of values of several files.
+pub(super) fn over<'f>(flat: &mut Flat<'f>, patch: Flat<'f>) {
+    make_room(flat, patch.keys().map(|key| &**key));
+    flat.extend(patch);
+}
+
+fn make_room<'k>(flat: &mut Flat, keys: impl Iterator<Item = &'k str>) {
     let mut lists: HashSet<&str> = HashSet::new();
-    for (key, _) in patch {
+    for key in keys {
         // The list that is not in another one.
         let list = steps(key).find(|(_, rest)| rest.starts_with('[')).map(|(list, _)| list);
         match list {
@@ -173,7 +196,6 @@ pub(super) fn merge<'f>(flat: &mut Flat<'f>, file: &'f Arc<str>, patch: &[(Box<s
             None => clear(flat, key),
         }
     }
-    flat.extend(patch.iter().map(|(key, cell)| (key.to_string(), (file, cell.clone()))));
 }
 
 /// False if it is not followed.
@@ -236,9 +258,10 @@ fn key(step: &str) -> Option<String> {
     Some(key)
 }
 
-fn of_flat<'f>(flat: &Flat<'f>) -> Vec<(bool, Draft<'f>)> {
+/// The images of values, and whether in `kustomize.images`; `rank` says how far above a file stands.
+pub(super) fn of_flat<'f>(flat: &Flat<'f>, rank: &dyn Fn(&str) -> usize) -> Vec<(bool, Draft<'f>)> {
     let mut groups: BTreeMap<&str, Vec<(String, &Value<'f>)>> = BTreeMap::new();
-    let (mut found, mut parameters) = (Vec::new(), BTreeMap::<&str, Vec<(&str, &Value<'f>)>>::new());
+    let mut found = Vec::new();
     for (path, value) in flat {
         let Some((above, step)) = parent(path) else { continue };
         match key(step) {
@@ -247,31 +270,13 @@ fn of_flat<'f>(flat: &Flat<'f>) -> Vec<(bool, Draft<'f>)> {
                 found.extend(Draft::new(file, Maker::renaming(cell.clone())).map(|draft| (true, draft)));
             }
             None => {}
-            Some(key) => {
-                let list =
-                    parent(above).filter(|(list, step)| step.starts_with('[') && list.ends_with(".helm.parameters"));
-                if let (Some((list, _)), "name") = (list, &*key) {
-                    let value = flat.get(&format!("{above}.value")).map(|cell| (&*value.1.value, cell));
-                    parameters.entry(list).or_default().extend(value);
-                } else if list.is_none() {
-                    groups.entry(above).or_default().push((key, value));
-                }
-            }
+            Some(key) => groups.entry(above).or_default().push((key, value)),
         }
     }
-    let mut each = |own: &str, all: &[(&str, &Value<'f>)]| {
-        let values: Vec<(&str, &str)> = all.iter().map(|(key, (_, cell))| (*key, &*cell.value)).collect();
-        for keys in keys(own, &values) {
-            found.extend(draft(keys, &|index| all[index].1).map(|draft| (false, draft)));
-        }
-    };
     for (path, all) in &groups {
-        let all: Vec<(&str, &Value)> = all.iter().map(|(key, value)| (&**key, *value)).collect();
-        each(&own_key(path), &all);
-    }
-    for named in parameters.into_values() {
-        for (base, all) in by_base(named) {
-            each(values::last(base), &all);
+        let values: Vec<(&str, &str)> = all.iter().map(|(key, (_, cell))| (&**key, &*cell.value)).collect();
+        for keys in keys(&own_key(path), &values) {
+            found.extend(draft(keys, &|index| all[index].1, rank).map(|draft| (false, draft)));
         }
     }
     found
@@ -290,7 +295,7 @@ fn own_key(path: &str) -> String {
 }
 
 /// A place of parts that may stand in several files: what changes stands in one.
-fn draft<'f, 'v>(keys: Keys, get: &dyn Fn(usize) -> &'v Value<'f>) -> Option<Draft<'f>>
+fn draft<'f, 'v>(keys: Keys, get: &dyn Fn(usize) -> &'v Value<'f>, rank: &dyn Fn(&str) -> usize) -> Option<Draft<'f>>
 where
     'f: 'v,
 {
@@ -321,6 +326,7 @@ where
     };
     let (file, line) = tag.or(digest).map(|(file, cell)| (*file, cell.line))?;
     let registry = registry.filter(is_set);
+    let is_named_above = rank(name.0) > rank(file) || registry.is_some_and(|(at, _)| rank(at) > rank(file));
     let is_here = name.0 == file && registry.is_none_or(|(at, _)| *at == file);
     let whole = registry.map_or(name.1.value.to_string(), |(_, registry)| {
         format!("{}/{}", registry.value.trim_end_matches('/'), name.1.value)
@@ -331,6 +337,10 @@ where
     };
     let cell = |value: Option<&Value>| value.map(|(_, cell)| cell.clone());
     let mut draft = Draft::new(file, Maker::parts(registry, name, cell(tag), cell(digest)))?;
-    draft.doubt = (is_apart || is_doubled).then_some(Doubt { path: file, line, reason: IN_TWO_FILES });
+    let reason = match is_apart || is_doubled {
+        true => Some(IN_TWO_FILES),
+        false => is_named_above.then_some(NAMED_ABOVE),
+    };
+    draft.doubt = reason.map(|reason| Doubt { path: file, line, reason });
     Some(draft)
 }

@@ -9,6 +9,7 @@ use super::{
     Files,
     broken::blocked,
     chains::Count,
+    charts::Charts,
     given::{self, AllGiven},
     kustomization::{Entry, Kustomization, Named},
     names::{folder, join},
@@ -32,6 +33,7 @@ pub(super) struct Kustomizations<'f> {
     /// What renders folders with images of its own.
     pub(super) outers: Outers<'f>,
     pub(super) by_folder: HashMap<&'f str, usize>,
+    pub(super) charts: Charts<'f>,
     /// ConfigMaps and Secrets.
     pub(super) given: AllGiven<'f>,
     /// The fields that `images` set besides, as configurations say.
@@ -83,6 +85,7 @@ impl<'f> Kustomizations<'f> {
             patches: HashSet::new(),
             too_many: None,
             count: Count::default(),
+            charts: Charts::new(files),
             given: given::all(files),
             fields: Vec::new(),
             blocked,
@@ -92,6 +95,7 @@ impl<'f> Kustomizations<'f> {
             by_folder,
             deleting: Vec::new(),
         };
+        found.too_many = found.charts.too_many().map(str::to_owned);
         let by_folder = found.by_folder.clone();
         for outer in 0..found.all.len() {
             let (path, facts) = (found.all[outer].path, found.all[outer].facts);

@@ -10,10 +10,10 @@ use super::{
 /// Deeper values are not read.
 const MAX_DEPTH: usize = 64;
 
-/// More scalars than this are not kept by their paths, of a file whose values nobody names.
+/// More scalars than this are not kept by their paths, of a file that is no values file by its name and that nobody names.
 pub(super) const MAX_FLAT: usize = 2_000;
 
-/// Nor so many of the values of a release.
+/// Nor so many of a values file, or of the values of a release.
 pub(super) const MAX_OF_RELEASE: usize = 20_000;
 
 /// What the paths of one file may take, in bytes.
@@ -123,6 +123,14 @@ pub(super) fn keys(key: &str, all: &[(&str, &str)]) -> Vec<Keys> {
         }
     }
     found
+}
+
+/// Whether a value at a path may be a part of an image.
+pub(super) fn is_part(path: &str, value: &str) -> bool {
+    let key = path.rsplit('.').next().unwrap_or_default();
+    matches!(key, "registry" | "repository" | "name" | "tag" | "digest")
+        || is_image_key(key)
+        || is_digest_beside(key, value)
 }
 
 /// Whether a value beside a tag is the digest: under `digest`, `sha`, `shaDigest`, `imageSha256` and the like.

@@ -1,0 +1,196 @@
+//! The values of a release over those of its chart and of the files that it names, as Helm has them.
+
+use std::collections::BTreeMap;
+
+use super::{
+    super::Path,
+    Files,
+    cell::Cell,
+    charts::{Charts, Values, files_of},
+    names::join,
+    release::Release,
+    release_patch::{Flat, Value, clear, over},
+};
+
+/// Where the values of a chart stand in a release, and what they stand over.
+#[derive(Debug, Default)]
+struct Root {
+    /// The path of the values.
+    values: String,
+    /// The folder of the chart, if it may be in this repository.
+    chart: Option<String>,
+    /// The values files that are named, from the root of the repository.
+    files: Vec<String>,
+    /// Whether these take the place of the chart's own.
+    is_instead: bool,
+}
+
+/// What a source of an Application says.
+#[derive(Default)]
+struct OfArgo<'c> {
+    path: Option<&'c str>,
+    /// `helm.valueFiles`, by their indices.
+    files: Vec<(usize, &'c str)>,
+    has_object: bool,
+}
+
+impl Release {
+    /// The files that its values stand over.
+    pub(super) fn included(&self) -> Vec<String> {
+        let roots = self.roots(self.flat.iter().map(|(key, cell)| (&**key, cell))).into_iter();
+        roots
+            .flat_map(|root| root.chart.iter().flat_map(|chart| files_of(chart)).chain(root.files).collect::<Vec<_>>())
+            .collect()
+    }
+
+    fn roots<'c>(&self, cells: impl Iterator<Item = (&'c str, &'c Cell)>) -> Vec<Root> {
+        if self.is_flux {
+            return vec![self.flux_root(cells)];
+        }
+        let mut sources: BTreeMap<&str, OfArgo> = BTreeMap::new();
+        for (key, cell) in cells {
+            let Some((prefix, rest)) = source(key) else { continue };
+            let OfArgo { path, files, has_object } = sources.entry(prefix).or_default();
+            match rest {
+                ".path" => *path = Some(&cell.value),
+                _ if rest.starts_with(".helm.valuesObject") => *has_object = true,
+                _ => files.extend(item(rest, ".helm.valueFiles").map(|index| (index, &*cell.value))),
+            }
+        }
+        let root = |(prefix, OfArgo { path, mut files, has_object }): (&str, OfArgo)| {
+            files.sort_unstable();
+            let chart = path.and_then(|path| join("", path.trim_start_matches('/')));
+            let file = |(_, file): (usize, &str)| match file.strip_prefix('$') {
+                Some(of_another) => join("", of_another.split_once('/')?.1),
+                None if file.starts_with('/') => join("", file.trim_start_matches('/')),
+                None => join(chart.as_ref()?, file),
+            };
+            Root {
+                values: format!("{prefix}.helm.{}", if has_object { "valuesObject" } else { "values" }),
+                files: files.into_iter().filter_map(file).collect(),
+                chart,
+                is_instead: false,
+            }
+        };
+        sources.into_iter().map(root).collect()
+    }
+
+    fn flux_root<'c>(&self, cells: impl Iterator<Item = (&'c str, &'c Cell)>) -> Root {
+        let (mut chart, mut kind, mut files) = (None, None, Vec::new());
+        for (key, cell) in cells {
+            match key.strip_prefix(CHART) {
+                Some(".chart") => chart = Some(&*cell.value),
+                Some(".sourceRef.kind") => kind = Some(&*cell.value),
+                Some(rest) => files.extend(item(rest, ".valuesFiles").map(|index| (index, &*cell.value))),
+                None => {}
+            }
+        }
+        files.sort_unstable();
+        // The name of one in another repository is no path.
+        let is_path = |chart: &&str| matches!(kind, Some("GitRepository" | "Bucket")) || chart.starts_with(['.', '/']);
+        let chart = chart.filter(is_path).and_then(|chart| join("", chart.trim_start_matches('/')));
+        let files = files.into_iter().filter(|_| chart.is_some());
+        let files: Vec<String> = files.filter_map(|(_, file)| join("", file.trim_start_matches('/'))).collect();
+        Root { values: ".spec.values".to_owned(), chart, is_instead: !files.is_empty(), files }
+    }
+
+    /// All values that the release comes to, over `given`, and where they stand over one another; none if it has none but
+    /// its own, as they are written. `own` has its own as they are patched.
+    pub(super) fn stacked<'f>(
+        &'f self,
+        files: &'f Files,
+        charts: &Charts<'f>,
+        own: Option<Flat<'f>>,
+        given: Flat<'f>,
+        as_written: impl Fn() -> Flat<'f>,
+    ) -> Option<(Flat<'f>, Values<'f>)> {
+        let roots = match &own {
+            Some(own) => self.roots(own.iter().map(|(key, (_, cell))| (&**key, cell))),
+            None => self.roots(self.flat.iter().map(|(key, cell)| (&**key, cell))),
+        };
+        let (mut all, mut order) = (Vec::new(), Vec::new());
+        for root in roots {
+            let chart = root.chart.as_deref().filter(|chart| self.is_cut.is_none() && charts.folders().contains(chart));
+            let mut values = match chart {
+                Some(chart) if root.is_instead => charts.below(chart),
+                Some(chart) => charts.values(chart).into_owned(),
+                None => Values::default(),
+            };
+            let files = root.files.iter().filter_map(|file| files.get_key_value(&**file));
+            for (path, facts) in files.filter(|_| self.is_cut.is_none()) {
+                values.put(path, facts);
+            }
+            order.append(&mut values.order);
+            all.push((root, values.flat));
+        }
+        if own.is_none() && given.is_empty() && all.iter().all(|(_, values)| values.is_empty()) {
+            return None;
+        }
+        let mut own = own.unwrap_or_else(as_written);
+        let mut flat = Flat::new();
+        if let Some((root, values)) = all.first_mut().filter(|_| self.is_flux) {
+            over(values, given.into_iter().map(|(key, value)| (key[root.values.len()..].to_owned(), value)).collect());
+        }
+        for (root, mut values) in all {
+            if let Some(helm) = root.values.strip_suffix("Object") {
+                // Argo CD passes over the text where there is an object.
+                taken(&mut own, helm);
+            }
+            let parameters = if self.is_flux { Vec::new() } else { named(&root, &mut own) };
+            over(&mut values, taken(&mut own, &root.values));
+            for (path, value) in parameters {
+                clear(&mut values, &path);
+                values.insert(path, value);
+            }
+            flat.extend(values.into_iter().map(|(key, value)| (format!("{}{key}", root.values), value)));
+        }
+        flat.extend(own);
+        Some((flat, Values { flat: Flat::new(), order }))
+    }
+}
+
+/// What is below a path, by the rest of its path: it is taken out.
+fn taken<'f>(flat: &mut Flat<'f>, path: &str) -> Flat<'f> {
+    let is_below = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with(['.', '[']));
+    let below = flat.range(path.to_owned()..).take_while(|(key, _)| key.starts_with(path)).map(|(key, _)| key);
+    let below: Vec<String> = below.filter(|key| is_below(key)).cloned().collect();
+    below.into_iter().filter_map(|key| Some((key[path.len()..].to_owned(), flat.remove(&key)?))).collect()
+}
+
+/// Where a HelmRelease says which chart.
+pub(super) const CHART: &str = ".spec.chart.spec";
+
+/// The parameters of a source, by the paths of the values that they set: they are taken out.
+fn named<'f>(root: &Root, own: &mut Flat<'f>) -> Vec<(String, Value<'f>)> {
+    let helm = root.values.rsplit_once('.').map_or("", |(helm, _)| helm);
+    let mut by_index = BTreeMap::new();
+    for (key, value) in taken(own, &format!("{helm}.parameters")) {
+        let Some((index, part)) = key.strip_prefix('[').and_then(|rest| rest.split_once("].")) else { continue };
+        let (name, of) = by_index.entry(index.parse::<usize>().unwrap_or(usize::MAX)).or_insert((None, None));
+        match part {
+            "name" => *name = Some(value),
+            "value" => *of = Some(value),
+            _ => {}
+        }
+    }
+    let each = by_index.into_values().filter_map(|(name, value)| {
+        let path: Path = name?.1.value.parse().ok()?;
+        Some((path.key(), value?))
+    });
+    each.collect()
+}
+
+/// The prefix of a source of an Application, and the rest of a path in it.
+fn source(key: &str) -> Option<(&str, &str)> {
+    let rest = key.strip_prefix(".spec.source")?;
+    let end = match rest.strip_prefix("s[") {
+        Some(list) => ".spec.sources[".len() + list.find(']')? + 1,
+        None => ".spec.source".len(),
+    };
+    Some(key.split_at(end)).filter(|(_, rest)| rest.starts_with('.'))
+}
+
+/// The index of an item of a list.
+fn item(key: &str, list: &str) -> Option<usize> {
+    key.strip_prefix(list)?.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
