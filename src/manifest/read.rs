@@ -250,13 +250,13 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
 }
 
 /// What a patch does with a mapping, where it says so (`$patch`).
-fn directive<'t>(tree: &'t Tree, mapping: Id) -> Option<&'t str> {
+pub(super) fn directive<'t>(tree: &'t Tree, mapping: Id) -> Option<&'t str> {
     let value = tree.get(mapping, "$patch").ok()??;
     Some(tree.scalar(value).unwrap_or_default())
 }
 
 /// Whether a key has no value, by which a patch takes it away.
-fn is_null(tree: &Tree, mapping: Id, key: &str) -> bool {
+pub(super) fn is_null(tree: &Tree, mapping: Id, key: &str) -> bool {
     let value = tree.get(mapping, key).ok().flatten();
     value.is_some_and(|value| matches!(tree.scalar(value), Some("" | "~" | "null")))
 }

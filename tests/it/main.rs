@@ -28,6 +28,7 @@ mod migrate;
 mod namespaces;
 mod neighbours;
 mod operator;
+mod outers;
 mod places;
 mod policy;
 mod poll;

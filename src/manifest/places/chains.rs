@@ -124,7 +124,7 @@ impl<'f> Kustomizations<'f> {
     fn rendered_by(&mut self, chain: Chain, found: &mut Ways<'_>) {
         let last = chain.layers.last().copied();
         let end = last.map_or(found.path, |last| &**self.all[last].path);
-        let mut outers = last.map_or(Vec::new(), |_| self.outers.of(folder(end)).to_vec());
+        let mut outers = last.map_or(Vec::new(), |_| self.outers.of_folder(folder(end)).to_vec());
         if outers.is_empty() && chain.is_root {
             outers = self.outers.around(end, |folder| self.by_folder.contains_key(folder));
         }
@@ -144,7 +144,7 @@ impl<'f> Kustomizations<'f> {
 
     /// Layers with the (further) components of what renders them: they come before its kustomization, if it has one.
     fn with_components(&self, layers: &[usize], outer: usize, after: Option<usize>) -> Arc<[usize]> {
-        let (_, outer) = self.outers.get(outer);
+        let outer = self.outers.get(outer);
         let own = self.by_folder.get(outer.folder()).copied();
         let components = outer.component_folders().filter_map(|folder| self.by_folder.get(&*folder?).copied());
         let components: Vec<usize> = components.collect();

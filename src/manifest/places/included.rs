@@ -12,7 +12,7 @@ impl Facts {
         let own = self.kustomization.iter().flat_map(|kustomization| kustomization.included());
         let of_transformers = self.transformers.iter().flat_map(|transformer| transformer.included());
         let own = own.chain(of_transformers).filter_map(|name| join(folder(path), name));
-        let components = self.outer.iter().flat_map(|outer| outer.component_folders().flatten());
+        let components = self.outer.iter().flat_map(|outer| outer.component_folders());
         let of_releases = self.releases.iter().flat_map(|release| release.included());
         let of_chart = self.chart.iter().flat_map(|chart| chart.included(folder(path)));
         let included: Vec<String> = own.chain(components).chain(of_releases).chain(of_chart).collect();

@@ -103,6 +103,7 @@ impl<'f> Index<'f> {
             files.iter().filter(|(_, f)| f.chart.is_some()).map(|(path, _)| folder(path)).collect();
         let is_template = |path: &str| is_template(&charts, path);
         let mut kustomizations = Kustomizations::new(files);
+        kustomizations.patch_outers(files);
         let Renderings { workloads: renderings, namespaces, of_releases } =
             renderings(files, &mut kustomizations, is_template);
         let namespaces = namespace::namespaces(files, &kustomizations, namespaces);

@@ -9,6 +9,7 @@ use super::{
     cell::{Cell, Source},
     given::{self, Given},
     operation::{Operation, operations},
+    outer::{self, Outer},
     release::{self, Release},
     values::MAX_OF_RELEASE,
 };
@@ -19,6 +20,7 @@ pub(super) struct Inline {
     pub(super) workloads: Vec<(Found, Vec<Cell>)>,
     pub(super) namespaces: Vec<NamespaceFound>,
     pub(super) releases: Vec<Release>,
+    pub(super) outers: Vec<Outer>,
     pub(super) operations: Vec<Operation>,
     /// ConfigMaps and Secrets.
     pub(super) given: Vec<Given>,
@@ -67,6 +69,7 @@ impl Inline {
         let mut manifests = Manifests::default();
         manifest(source.tree, object, &mut manifests)?;
         self.releases.extend(release::read(source, object, MAX_OF_RELEASE, &mut Vec::new())?);
+        self.outers.extend(outer::read(source, object, &mut Vec::new())?);
         self.given.extend(given::read(source, object)?);
         self.namespaces.append(&mut manifests.namespaces);
         for object in manifests.workloads {

@@ -127,9 +127,8 @@ impl Entry {
     }
 }
 
-/// The entries of `images` in objects of Flux.
-pub(super) fn entries(source: &Source, of: Id, problems: &mut Vec<ManifestError>) -> Result<Vec<Entry>, ManifestError> {
-    let Some(list) = get(source.tree, of, "images", Kind::Sequence)? else { return Ok(Vec::new()) };
+/// The entries of a list.
+pub(super) fn entries_of(source: &Source, list: Id, problems: &mut Vec<ManifestError>) -> Vec<Entry> {
     let (mut found, mut patterns) = (Vec::new(), HashSet::new());
     for item in source.tree.children(list).map(|item| source.tree.through(item, &[])) {
         if source.tree.node(item.0).kind != Kind::Mapping {
@@ -140,7 +139,7 @@ pub(super) fn entries(source: &Source, of: Id, problems: &mut Vec<ManifestError>
             Err(problem) => problems.push(problem),
         }
     }
-    Ok(found)
+    found
 }
 
 /// Reads the one document of a file; none where it is no kustomization of Kustomize's.
@@ -201,7 +200,7 @@ fn kustomization(
         .iter()
         .any(|key| tree.entries_of(root).any(|(own, _)| tree.scalar(own) == Some(*key)));
     found.generated = given::generated(source, root)?;
-    found.images = entries(source, root, problems)?;
+    found.images = list("images")?.map_or(Vec::new(), |list| entries_of(source, list, problems));
     found.replacements = list("replacements")?.map_or(Ok(Vec::new()), |list| replacements(source, list))?;
     found.transformers = list("transformers")?.map_or(Vec::new(), |list| transformer::all(source, list));
     Ok(Some(found))

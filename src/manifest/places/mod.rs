@@ -21,6 +21,7 @@ mod broken;
 mod cell;
 mod chains;
 mod charts;
+mod deployed;
 mod dockerfile;
 mod facts;
 mod given;

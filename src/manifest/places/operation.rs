@@ -8,6 +8,7 @@ use super::{
     },
     cell::{Cell, Source},
     kustomization::mappings,
+    outer::Set,
     values::{self, MAX_OF_RELEASE},
 };
 
@@ -22,6 +23,8 @@ pub(super) struct Operation {
     /// Whether it changes labels or annotations, and which of them; all if none is said.
     pub(super) map: Option<&'static str>,
     pub(super) key: Option<Box<str>>,
+    /// The `images` or `patches` that it puts there.
+    pub(super) set: Option<Box<Set>>,
     /// What it does to a list of containers, and the pointer of the list.
     pub(super) list: Option<(Box<str>, Change)>,
 }
@@ -135,7 +138,17 @@ impl Operation {
             _ => (Some(pointer).filter(|pointer| is_list(pointer)), None),
         };
         let list = list.map(|list| (list.into(), Change::read(source, op, item, value)));
-        Self { line, pointer: pointer.into(), put, is_replacing: op == "replace", map, key, list }
+        let set = value.filter(|_| op != "remove").and_then(|value| Set::of_list(source, pointer, value));
+        Self {
+            line,
+            pointer: pointer.into(),
+            put,
+            is_replacing: op == "replace",
+            map,
+            key,
+            set: set.map(Box::new),
+            list,
+        }
     }
 
     pub(super) fn is_all_of_the_head(&self) -> bool {

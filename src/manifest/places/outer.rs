@@ -1,37 +1,51 @@
 //! Objects of Flux and Argo CD that render a folder, and change images as they do: a Kustomization with `patches` and
 //! `images`, an Application with `kustomize`. They do so within the folder's own kustomization, after what it says; a
-//! namespace and the like they say in its place.
+//! namespace and the like they say in its place. Here as they are written.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::HashSet;
 
 use super::{
     super::{
         ManifestError,
-        meta::Pairs,
-        read::{Object, get, text},
+        meta::{Meta, Pairs},
+        read::{Object, directive, get, is_null, text},
         tree::{Id, Kind, Tree},
     },
-    Files,
     cell::{Source, is_unset},
-    kustomization::{Entry, Kustomization, Named, entries, mappings, of_text, words},
-    names::{folder, join},
-    patch::{Doubt, Patch},
+    kustomization::{Entry, Named, entries_of, mappings, of_text, words},
+    names::join,
+    operation::Operation,
+    patch::Patch,
 };
+
+/// Such an object, or a part of one in a patch.
+#[derive(Debug)]
+pub(super) struct Outer {
+    pub(super) line: usize,
+    pub(super) meta: Meta,
+    pub(super) name: Box<str>,
+    pub(super) namespace: Box<str>,
+    /// Whether it is Flux's, which renders a folder without a kustomization, too.
+    pub(super) is_flux: bool,
+    /// Whether it is a patch that takes the object away.
+    pub(super) is_deleting: bool,
+    /// What it renders: what its `spec` says, or its `source`.
+    pub(super) one: Option<Says>,
+    /// `sources`
+    pub(super) list: Option<Vec<Says>>,
+}
 
 /// What an object says of one folder.
 #[derive(Debug)]
-pub(super) struct Outer {
-    /// From the root of the repository.
-    folder: Box<str>,
-    /// Whether it is Flux's, which renders a folder without a kustomization, too.
-    pub(super) is_flux: bool,
+pub(super) struct Says {
+    /// The folder, from the root of the repository.
+    pub(super) path: Option<Box<str>>,
     pub(super) set: Set,
     pub(super) over: Over,
     /// Components, from the folder.
-    pub(super) components: Vec<Named>,
+    pub(super) components: Option<Vec<Named>>,
+    /// The line of what takes something away, in a patch.
+    pub(super) takes: Option<usize>,
 }
 
 /// What an object says of the heads of what it renders, in the place of the folder's kustomization.
@@ -63,7 +77,7 @@ impl Over {
         })
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         let Self { namespace, prefix, suffix, labels, annotations } = self;
         namespace.is_none()
             && prefix.is_none()
@@ -78,12 +92,22 @@ impl Over {
 pub(super) struct Set {
     pub(super) patches: Vec<Patch>,
     pub(super) images: Vec<Entry>,
+    /// Whether there are keys for these.
+    pub(super) has: Has,
     /// The line of what cannot be read of it.
     pub(super) unread: Option<usize>,
+    /// Whether it stands in a text.
+    pub(super) is_in_text: bool,
 }
 
-/// A component that is not there may set anything.
-const COMPONENT: &str = "this component could not be read, and may set images: correct the path";
+/// The keys of a [`Set`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Has {
+    pub(super) patches: bool,
+    pub(super) images: bool,
+    /// `patchesStrategicMerge` or `patchesJson6902`
+    pub(super) old: bool,
+}
 
 /// Something of [`Set`] that cannot be read may be for any image.
 pub(super) const UNREAD: &str = "this sets images in a way that cannot be read: repair it";
@@ -92,7 +116,7 @@ impl Set {
     /// Of a mapping with the keys of a kustomization that Flux and Argo CD take.
     pub(super) fn read(source: &Source, of: Id, problems: &mut Vec<ManifestError>) -> Self {
         let first = problems.len();
-        let mut set = Self::default();
+        let mut set = Self { is_in_text: source.outer().is_some(), ..Self::default() };
         if let Err(problem) = set.add(source, of, problems) {
             problems.push(problem);
         }
@@ -104,6 +128,9 @@ impl Set {
     fn add(&mut self, source: &Source, of: Id, problems: &mut Vec<ManifestError>) -> Result<(), ManifestError> {
         let tree = source.tree;
         let list = |key| get(tree, of, key, Kind::Sequence);
+        let has = |key| Ok::<_, ManifestError>(list(key)?.is_some());
+        let old = has("patchesStrategicMerge")? || has("patchesJson6902")?;
+        self.has = Has { patches: has("patches")?, images: has("images")?, old };
         for item in list("patchesStrategicMerge")?.into_iter().flat_map(|list| tree.children(list)) {
             self.patches.push(Patch::text(source, item));
         }
@@ -112,162 +139,176 @@ impl Set {
                 self.patches.push(Patch::read(source, item, "patch", is_late)?);
             }
         }
-        match list("images")? {
-            Some(list) if tree.children(list).any(|item| tree.scalar(item).is_some()) => {
-                let mut patterns = HashSet::new();
-                for item in tree.children(list) {
-                    self.images.push(of_text(source, item, &mut patterns)?);
-                }
-            }
-            Some(_) => self.images.extend(entries(source, of, problems)?),
-            None => {}
+        if let Some(list) = list("images")? {
+            self.add_images(source, list, problems)?;
         }
         Ok(())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.patches.is_empty() && self.images.is_empty() && self.unread.is_none()
+    fn add_images(
+        &mut self,
+        source: &Source,
+        list: Id,
+        problems: &mut Vec<ManifestError>,
+    ) -> Result<(), ManifestError> {
+        let tree = source.tree;
+        if tree.children(list).any(|item| tree.scalar(item).is_some()) {
+            let mut patterns = HashSet::new();
+            for item in tree.children(list) {
+                self.images.push(of_text(source, item, &mut patterns)?);
+            }
+        } else {
+            self.images.extend(entries_of(source, list, problems));
+        }
+        Ok(())
     }
 
-    /// The `images` of a kustomization with these, each with its file: of two of one name these count.
-    pub(super) fn over<'f>(
-        &'f self,
-        path: &'f Arc<str>,
-        inner: Option<(&'f Arc<str>, &'f Kustomization)>,
-    ) -> Vec<(&'f Arc<str>, &'f Entry)> {
-        let own: HashMap<&str, &Entry> = self.images.iter().map(|entry| (&*entry.name, entry)).collect();
-        let inner = inner.into_iter().flat_map(|(at, facts)| facts.images.iter().map(move |entry| (at, entry)));
-        let mut all: Vec<_> =
-            inner.map(|(at, entry)| own.get(&*entry.name).map_or((at, entry), |entry| (path, *entry))).collect();
-        let there: HashSet<&str> = all.iter().map(|(_, entry)| &*entry.name).collect();
-        let more: Vec<_> = self.images.iter().filter(|entry| !there.contains(&*entry.name)).collect();
-        all.extend(more.into_iter().map(|entry| (path, entry)));
-        all
+    /// Of a list that an operation puts there.
+    pub(super) fn of_list(source: &Source, pointer: &str, list: Id) -> Option<Self> {
+        let (tree, list) = (source.tree, source.tree.resolve(list));
+        if tree.node(list).kind != Kind::Sequence || !pointer.starts_with("/spec") {
+            return None;
+        }
+        let (mut set, mut problems) = (Self::default(), Vec::new());
+        let done = match pointer.rsplit_once('/')?.1 {
+            "images" => set.add_images(source, list, &mut problems),
+            "patches" => mappings(tree, list).try_for_each(|item| {
+                set.patches.push(Patch::read(source, item, "patch", false)?);
+                Ok(())
+            }),
+            _ => return None,
+        };
+        set.unread = (done.is_err() || !problems.is_empty()).then(|| source.line(list));
+        Some(set)
     }
 }
 
-/// Reads an object, if it is one of these; one for each folder.
+impl Says {
+    /// Of a mapping with `path`, and the one with the rest, which is the same in Flux.
+    fn read(source: &Source, at: Id, of: Option<Id>, is_flux: bool, problems: &mut Vec<ManifestError>) -> Self {
+        let tree = source.tree;
+        let mut set = of.map(|of| Set::read(source, of, problems)).unwrap_or_default();
+        let rest = || {
+            let path = word(tree, at, "path")?.map(Box::from);
+            let over = of.map_or(Ok(Over::default()), |of| Over::read(tree, of, is_flux))?;
+            let list = of.map_or(Ok(None), |of| get(tree, of, "components", Kind::Sequence))?;
+            let components = of.filter(|_| list.is_some()).map(|of| words(tree, of, "components")).transpose()?;
+            Ok::<_, ManifestError>((path, over, components))
+        };
+        let (path, over, components) = rest().unwrap_or_else(|problem| {
+            set.unread.get_or_insert(if source.outer().is_some() { source.line(at) } else { problem.line });
+            problems.push(problem);
+            Default::default()
+        });
+        let takes = [Some(at), of].into_iter().flatten().any(|node| takes(tree, node));
+        Self { path, set, over, components, takes: takes.then(|| source.line(at)) }
+    }
+
+    /// The folder; none if it leads out of the repository.
+    pub(super) fn folder(&self) -> Option<String> {
+        join("", self.path.as_deref().unwrap_or_default().trim_start_matches('/'))
+    }
+}
+
+const KEYS: [&str; 11] = [
+    "path",
+    "kustomize",
+    "patches",
+    "images",
+    "components",
+    "targetNamespace",
+    "namespace",
+    "namePrefix",
+    "nameSuffix",
+    "commonMetadata",
+    "commonAnnotations",
+];
+
+/// Whether a patch takes something away with a mapping.
+fn takes(tree: &Tree, node: Id) -> bool {
+    directive(tree, node).is_some() || KEYS.iter().any(|key| is_null(tree, node, key))
+}
+
+/// Reads an object, if it is one of these.
 pub(super) fn read(
     source: &Source,
     object: &Object,
     problems: &mut Vec<ManifestError>,
-) -> Result<Vec<Outer>, ManifestError> {
-    let tree = source.tree;
+) -> Result<Option<Outer>, ManifestError> {
+    let (tree, node) = (source.tree, object.node);
     let is_flux = match (&*object.kind, &*object.group) {
-        ("Kustomization", "kustomize.toolkit.fluxcd.io") => true,
-        ("Application", "argoproj.io") => false,
-        _ => return Ok(Vec::new()),
+        ("Kustomization", FLUX) => true,
+        ("Application", ARGO) => false,
+        _ => return Ok(None),
     };
-    let Some(spec) = get(tree, object.node, "spec", Kind::Mapping)? else { return Ok(Vec::new()) };
-    let mut sources = Vec::new();
+    let metadata = get(tree, node, "metadata", Kind::Mapping)?;
+    let of_head =
+        |key| Ok::<_, ManifestError>(metadata.map_or(Ok(None), |of| word(tree, of, key))?.unwrap_or_default());
+    let mut found = Outer {
+        line: source.line(node),
+        meta: Meta::read(tree, node),
+        name: of_head("name")?.into(),
+        namespace: of_head("namespace")?.into(),
+        is_flux,
+        is_deleting: directive(tree, node) == Some("delete"),
+        one: None,
+        list: None,
+    };
+    let Some(spec) = get(tree, node, "spec", Kind::Mapping)? else { return Ok(found.is_deleting.then_some(found)) };
     if is_flux {
-        sources.push((spec, Some(spec)));
-    } else {
-        let list = get(tree, spec, "sources", Kind::Sequence)?;
-        let each = get(tree, spec, "source", Kind::Mapping)?.into_iter();
-        for each in each.chain(list.into_iter().flat_map(|list| mappings(tree, list))) {
-            sources.push((each, get(tree, each, "kustomize", Kind::Mapping)?));
-        }
+        found.one = Some(Says::read(source, spec, Some(spec), true, problems));
+        return Ok(Some(found));
     }
-    let mut found = Vec::new();
-    for (at, set) in sources {
-        let Some(of) = set else { continue };
-        let set = Set::read(source, of, problems);
-        let (over, components) = (Over::read(tree, of, is_flux)?, words(tree, of, "components")?);
-        if set.is_empty() && over.is_empty() && components.is_empty() {
-            continue;
-        }
-        let path = word(tree, at, "path")?.unwrap_or_default();
-        let folder = join("", path.trim_start_matches('/'));
-        found.extend(folder.map(|at| Outer { folder: at.into(), is_flux, set, over, components }));
+    let mut says = |at: Id| {
+        let of = get(tree, at, "kustomize", Kind::Mapping)?;
+        Ok::<_, ManifestError>(Says::read(source, at, of, false, problems))
+    };
+    found.one = get(tree, spec, "source", Kind::Mapping)?.map(&mut says).transpose()?;
+    if let Some(list) = get(tree, spec, "sources", Kind::Sequence)? {
+        found.list = Some(mappings(tree, list).map(&mut says).collect::<Result<_, _>>()?);
     }
-    Ok(found)
+    Ok(Some(found))
 }
+
+const FLUX: &str = "kustomize.toolkit.fluxcd.io";
+const ARGO: &str = "argoproj.io";
 
 fn word<'t>(tree: &'t Tree, mapping: Id, key: &str) -> Result<Option<&'t str>, ManifestError> {
     Ok(text(tree, mapping, key)?.filter(|word| !is_unset(word)))
 }
 
-/// Those of a repository.
-#[derive(Default)]
-pub(super) struct Outers<'f> {
-    all: Vec<(&'f Arc<str>, &'f Outer)>,
-    by_folder: HashMap<&'f str, Vec<usize>>,
-    /// Those with a folder among their components.
-    by_component: HashMap<String, Vec<usize>>,
-}
-
-impl<'f> Outers<'f> {
-    pub(super) fn new(files: &'f Files) -> Self {
-        let mut found = Self::default();
-        for (path, outer) in files.iter().flat_map(|(path, facts)| facts.outer.iter().map(move |outer| (path, outer))) {
-            found.by_folder.entry(&outer.folder).or_default().push(found.all.len());
-            for component in outer.component_folders().flatten() {
-                found.by_component.entry(component).or_default().push(found.all.len());
-            }
-            found.all.push((path, outer));
-        }
-        found
-    }
-
-    pub(super) fn get(&self, index: usize) -> (&'f Arc<str>, &'f Outer) {
-        self.all[index]
-    }
-
-    /// Those of Flux for folders of which nothing is known here.
-    pub(super) fn elsewhere(&self, is_here: impl Fn(&str) -> bool) -> impl Iterator<Item = (&'f Arc<str>, &'f Entry)> {
-        let outers = self.all.iter().filter(move |(_, outer)| outer.is_flux && !is_here(&outer.folder));
-        outers.flat_map(|(path, outer)| outer.set.images.iter().map(|entry| (*path, entry)))
-    }
-
-    /// Those that render what a kustomization of a folder makes.
-    pub(super) fn of(&self, folder: &str) -> &[usize] {
-        self.by_folder.get(folder).map_or(&[], Vec::as_slice)
-    }
-
-    /// Those that take in a component.
-    pub(super) fn with_component(&self, folder: &str) -> &[usize] {
-        self.by_component.get(folder).map_or(&[], Vec::as_slice)
-    }
-
-    /// Those that render what is somewhere in a folder without a kustomization: Flux makes one.
-    pub(super) fn around(&self, path: &str, has_kustomization: impl Fn(&str) -> bool) -> Vec<usize> {
-        if self.all.is_empty() {
-            return Vec::new();
-        }
-        let mut found = Vec::new();
-        let mut at = Some(folder(path));
-        while let Some(own) = at {
-            if !has_kustomization(own) {
-                found.extend(self.of(own).iter().copied().filter(|index| self.all[*index].1.is_flux));
-            }
-            at = (!own.is_empty()).then(|| folder(own));
-        }
-        found
-    }
-}
-
 impl Outer {
-    /// Whether it is for the kustomization at a path.
-    pub(super) fn is_of(&self, path: &str) -> bool {
-        folder(path) == &*self.folder
+    /// Its kind of object, and the group.
+    pub(super) fn kind(&self) -> (&'static str, &'static str) {
+        if self.is_flux { ("Kustomization", FLUX) } else { ("Application", ARGO) }
     }
 
-    /// The folder that it renders.
-    pub(super) fn folder(&self) -> &str {
-        &self.folder
+    /// What it says of each folder.
+    pub(super) fn says(&self) -> impl Iterator<Item = &Says> {
+        self.one.iter().chain(self.list.iter().flatten())
     }
 
-    /// The folders of its components; none for one that leads out of the repository.
-    pub(super) fn component_folders(&self) -> impl Iterator<Item = Option<String>> {
-        self.components.iter().map(|component| join(&self.folder, &component.name))
+    /// The folders of its components.
+    pub(super) fn component_folders(&self) -> impl Iterator<Item = String> {
+        self.says().flat_map(|says| {
+            let folder = says.folder();
+            let components = says.components.iter().flatten();
+            components.filter_map(move |component| join(folder.as_ref()?, &component.name))
+        })
     }
 
-    /// Why it is not known what it does; `is_here` says whether a component is read.
-    pub(super) fn doubt<'f>(&self, path: &'f Arc<str>, is_here: impl Fn(&str) -> bool) -> Option<Doubt<'f>> {
-        let mut folders = self.component_folders().zip(&self.components);
-        let lost = folders.find(|(folder, _)| !folder.as_deref().is_some_and(&is_here)).map(|(_, named)| named.line);
-        let unread = self.set.unread.map(|line| Doubt { path, line, reason: UNREAD });
-        unread.or(lost.map(|line| Doubt { path, line, reason: COMPONENT }))
+    /// Whether an operation may change what it renders.
+    pub(super) fn is_changed_by(&self, operation: &Operation) -> bool {
+        let steps: Vec<&str> = operation.pointer.split('/').skip(1).filter(|step| !step.is_empty()).collect();
+        let of_flux = ["path", "images", "patches", "components", "targetNamespace", "name", "commonMetadata"];
+        match (steps.as_slice(), self.is_flux) {
+            ([] | ["spec"], _) => true,
+            (["spec", key, ..], true) => of_flux.iter().any(|own| key.starts_with(own)),
+            (["spec", "source"] | ["spec", "sources"] | ["spec", "sources", _], false) => true,
+            (["spec", "source", key, ..] | ["spec", "sources", _, key, ..], false) => {
+                matches!(*key, "path" | "kustomize")
+            }
+            _ => false,
+        }
     }
 }

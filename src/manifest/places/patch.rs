@@ -14,6 +14,7 @@ use super::{
     inline::{Inline, inline},
     names::{folder, join},
     operation::{Operation, Put},
+    outer::Outer,
     release::Release,
     select::Target,
     subject::{NAMESPACE, NO_NAMESPACE, Subject},
@@ -42,6 +43,7 @@ pub(super) enum Part<'f> {
     Workload(&'f Found, Option<&'f [Cell]>),
     Release(&'f Release),
     Namespace(&'f NamespaceFound),
+    Outer(&'f Outer),
     Operation(&'f Operation),
 }
 
@@ -92,9 +94,10 @@ impl Patch {
         files: &'f Files,
         at: &'f Arc<str>,
     ) -> impl Iterator<Item = (&'f Arc<str>, usize, Part<'f>)> {
-        let Inline { workloads, namespaces, releases, operations, given: _, is_unread: _ } = &self.inline;
+        let Inline { workloads, namespaces, releases, outers, operations, given: _, is_unread: _ } = &self.inline;
         let workloads = workloads.iter().map(|(found, cells)| Part::Workload(found, Some(cells)));
         let objects = workloads.chain(namespaces.iter().map(Part::Namespace)).chain(releases.iter().map(Part::Release));
+        let objects = objects.chain(outers.iter().map(Part::Outer));
         let own = objects.chain(operations.iter().map(Part::Operation));
         let of_file = self.read_file(files, at).into_iter().flat_map(|(path, facts)| {
             let workloads = facts.manifests.workloads.iter().chain(&facts.partial);
@@ -102,8 +105,9 @@ impl Patch {
             let namespaces = facts.manifests.namespaces.iter();
             let workloads = workloads.chain(namespaces.map(|found| (found.line, Part::Namespace(found))));
             let releases = facts.releases.iter().map(|release| (release.line, Part::Release(release)));
+            let outers = facts.outer.iter().map(|outer| (outer.line, Part::Outer(outer)));
             let operations = facts.operations.iter().map(|operation| (operation.line, Part::Operation(operation)));
-            workloads.chain(releases).chain(operations).map(move |(line, part)| (path, line, part))
+            workloads.chain(releases).chain(outers).chain(operations).map(move |(line, part)| (path, line, part))
         });
         own.map(move |part| (at, self.line, part)).chain(of_file)
     }
@@ -132,12 +136,12 @@ impl Patch {
 
     /// How much there is in it.
     pub(super) fn steps(&self, files: &Files, at: &str) -> usize {
-        let Inline { workloads, namespaces, releases, operations, given: _, is_unread: _ } = &self.inline;
+        let Inline { workloads, namespaces, releases, outers, operations, given: _, is_unread: _ } = &self.inline;
         let of_file = self.read_file(files, at).map_or(0, |(_, facts)| {
             let objects = facts.manifests.workloads.len() + facts.partial.len() + facts.releases.len();
-            objects + facts.manifests.namespaces.len() + facts.operations.len()
+            objects + facts.manifests.namespaces.len() + facts.outer.len() + facts.operations.len()
         });
-        workloads.len() + namespaces.len() + releases.len() + operations.len() + of_file
+        workloads.len() + namespaces.len() + releases.len() + outers.len() + operations.len() + of_file
     }
 
     /// Why it is not known what it does, and to which objects.
@@ -181,6 +185,7 @@ impl Patch {
             // Without a target they are for nothing.
             Part::Operation(_) => return Some(false),
             Part::Release(release) => (release.kind(), release.group(), &*release.namespace, &*release.name),
+            Part::Outer(outer) => (outer.kind().0, outer.kind().1, &*outer.namespace, &*outer.name),
             Part::Namespace(found) => (NAMESPACE, "", NO_NAMESPACE, &*found.name),
             Part::Workload(found, _) => {
                 let id = &found.workload.id;
@@ -215,7 +220,7 @@ impl<'f> Part<'f> {
             {
                 change.containers().iter().find(|(name, _)| **name == *container.name)?.1.clone()
             }
-            Self::Operation(_) | Self::Release(_) | Self::Namespace(_) => None,
+            Self::Operation(_) | Self::Release(_) | Self::Namespace(_) | Self::Outer(_) => None,
         }
     }
 
@@ -298,6 +303,7 @@ impl<'f> Part<'f> {
         match self {
             Self::Workload(found, _) => found.is_deleting,
             Self::Namespace(found) => found.is_deleting,
+            Self::Outer(outer) => outer.is_deleting,
             Self::Release(_) | Self::Operation(_) => false,
         }
     }
@@ -308,7 +314,7 @@ impl<'f> Part<'f> {
         match self {
             Self::Workload(found, _) => ours(&found.meta.annotations),
             Self::Namespace(found) => ours(&found.meta.annotations),
-            Self::Release(_) => false,
+            Self::Release(_) | Self::Outer(_) => false,
             Self::Operation(operation) => {
                 let is_it = operation.map == Some("annotations");
                 is_it && operation.key.as_ref().is_none_or(|key| concerns_us(key)) || operation.is_all_of_the_head()
@@ -322,6 +328,7 @@ impl<'f> Part<'f> {
             Self::Workload(found, _) => subject.merge(&found.meta, is_copied),
             Self::Release(release) => subject.merge(&release.meta, is_copied),
             Self::Namespace(found) => subject.merge(&found.meta, is_copied),
+            Self::Outer(outer) => subject.merge(&outer.meta, is_copied),
             Self::Operation(operation) => return subject.operate(operation),
         }
         true

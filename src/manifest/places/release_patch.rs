@@ -89,7 +89,7 @@ pub(super) fn images<'f>(
         let touches = match part {
             Part::Release(patch) => !patch.flat.is_empty() || patch.is_cut.is_some() || !patch.after.is_empty(),
             Part::Operation(operation) => is_of_values(operation),
-            Part::Workload(..) | Part::Namespace(_) => false,
+            Part::Workload(..) | Part::Namespace(_) | Part::Outer(_) => false,
         };
         let own = if let Part::Release(patch) = part { patch.flat.len() } else { 0 };
         if !touches || !kustomizations.takes(values(&flat) + own) {
@@ -108,7 +108,7 @@ pub(super) fn images<'f>(
                 None
             }
             Part::Operation(operation) => (!operate(flat, file, operation)).then_some(TOO_MUCH),
-            Part::Workload(..) | Part::Namespace(_) => None,
+            Part::Workload(..) | Part::Namespace(_) | Part::Outer(_) => None,
         };
         let why = reason.map(|reason| Doubt { path: file, line, reason });
         doubt = doubt.take().or(why).or(release.is_cut.and_then(cut));

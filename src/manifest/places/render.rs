@@ -10,10 +10,10 @@ use super::{
     broken::blocked,
     chains::Count,
     charts::Charts,
+    deployed::Outers,
     given::{self, AllGiven},
     kustomization::{Entry, Kustomization, Named},
     names::{folder, join},
-    outer::Outers,
     patch::Doubt,
     transformer::{self, Field, Known},
 };
@@ -186,8 +186,8 @@ impl<'f> Kustomizations<'f> {
     fn is_set_again(&self, one: usize, entry: &Entry) -> bool {
         let (mut open, mut seen) = (vec![one], HashSet::from([one]));
         while let Some(one) = open.pop() {
-            let outers = self.outers.of(folder(self.all[one].path)).iter();
-            let mut outers = outers.flat_map(|outer| &self.outers.get(*outer).1.set.images);
+            let outers = self.outers.of_folder(folder(self.all[one].path)).iter();
+            let mut outers = outers.flat_map(|outer| self.outers.get(*outer).images.1);
             if outers.any(|outer| is_again(outer, entry) || outer.has_version() && outer.name == entry.name) {
                 return true;
             }

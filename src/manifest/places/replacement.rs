@@ -22,6 +22,10 @@ use crate::domain::workload::KindSpec;
 pub(super) const REPLACED: &str = "a replacement sets this image, or what the workload is called or asked for, and is not \
      followed: set that by a patch or an entry of `images`";
 
+/// How the keys begin by which an object of Flux or Argo CD says what it renders.
+const CHANGING: [&str; 9] =
+    ["*", "path", "kustomize", "images", "patches", "components", "targetNamespace", "name", "commonMetadata"];
+
 /// A replacement.
 #[derive(Debug)]
 pub(super) struct Replacement {
@@ -105,6 +109,21 @@ impl Replacement {
         self.fields(subject).any(|path| {
             let mut steps = path.split('.');
             steps.next() == Some("spec") && matches!(steps.next(), None | Some("values" | "source" | "sources" | "*"))
+        })
+    }
+
+    /// Whether it may set what an object of Flux or Argo CD renders.
+    pub(super) fn sets_deployed(&self, subject: &Subject) -> bool {
+        self.fields(subject).any(|path| {
+            let steps: Vec<&str> = path.split('.').collect();
+            let rest = match steps[..] {
+                ["spec", "sources", _, ref rest @ ..] | ["spec", "source", ref rest @ ..] | ["spec", ref rest @ ..] => {
+                    rest
+                }
+                _ => return false,
+            };
+            let is_it = |step: &&str| CHANGING.iter().any(|key| step.starts_with(key));
+            rest.first().is_none_or(is_it)
         })
     }
 

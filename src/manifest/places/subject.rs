@@ -83,11 +83,12 @@ impl<'f> Subject<'f> {
     }
 
     /// What a kustomization does to its head, besides patches; what renders it may say so in its place.
-    pub(super) fn pass(&mut self, layer: Option<&'f Kustomization>, over: Option<&'f Over>) {
+    pub(super) fn pass(&mut self, layer: Option<&'f Kustomization>, over: &[&'f Over]) {
         let (mut namespace, name) = self.ids.last().cloned().unwrap_or_default();
         let is_namespace = self.kind == NAMESPACE && self.group.is_empty();
         let of_layer = layer.and_then(|layer| layer.namespace.as_deref());
-        if let Some(own) = over.and_then(|over| over.namespace.as_deref()).or(of_layer) {
+        let last = |get: fn(&'f Over) -> &'f Option<Box<str>>| over.iter().rev().find_map(|over| get(over).as_deref());
+        if let Some(own) = last(|over| &over.namespace).or(of_layer) {
             if is_namespace && layer.is_some_and(|layer| layer.leaves_namespaces) {
                 // It is called as before.
             } else if is_namespace {
@@ -97,8 +98,8 @@ impl<'f> Subject<'f> {
                 self.ids.push((namespace.clone(), name.clone()));
             }
         }
-        let prefix = over.and_then(|over| over.prefix.as_deref()).or(layer.map(|layer| &*layer.prefix));
-        let suffix = over.and_then(|over| over.suffix.as_deref()).or(layer.map(|layer| &*layer.suffix));
+        let prefix = last(|over| &over.prefix).or(layer.map(|layer| &*layer.prefix));
+        let suffix = last(|over| &over.suffix).or(layer.map(|layer| &*layer.suffix));
         let (prefix, suffix) = (prefix.unwrap_or_default(), suffix.unwrap_or_default());
         if !is_namespace && (!prefix.is_empty() || !suffix.is_empty()) {
             self.ids.push((namespace, format!("{prefix}{name}{suffix}").into()));
@@ -107,7 +108,7 @@ impl<'f> Subject<'f> {
             layer.labels.iter().for_each(|pairs| set(&mut self.labels, pairs));
             set(&mut self.annotations, &layer.annotations);
         }
-        if let Some(over) = over {
+        for over in over {
             set(&mut self.labels, &over.labels);
             set(&mut self.annotations, &over.annotations);
         }

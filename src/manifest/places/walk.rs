@@ -6,8 +6,8 @@ use super::{
     super::meta::Meta,
     Files,
     chains::Chain,
+    deployed::Deployed,
     kustomization::{Entry, Kustomization},
-    outer::Outer,
     patch::{Doubt, Part, Patch, TOO_MUCH, UNKNOWN_TARGET},
     render::Kustomizations,
     replacement::{REPLACED, Replacement, of_kustomization},
@@ -37,7 +37,7 @@ pub(super) enum Step<'a, 'f> {
 #[derive(Default)]
 pub(super) struct Layer<'f> {
     pub(super) own: Option<(&'f Arc<str>, &'f Kustomization)>,
-    outer: Option<(&'f Arc<str>, &'f Outer)>,
+    outer: Option<Arc<Deployed<'f>>>,
     is_transformer: bool,
     unread: Option<Doubt<'f>>,
 }
@@ -45,16 +45,18 @@ pub(super) struct Layer<'f> {
 impl<'f> Kustomizations<'f> {
     /// The layers of a way, with their transformers.
     pub(super) fn layers_of(&self, chain: &Chain) -> Vec<Layer<'f>> {
-        let outer = chain.outer.map(|outer| self.outers.get(outer));
+        let outer = chain.outer.map(|outer| self.outers.get(outer).clone());
         let is_here = |folder: &str| self.by_folder.contains_key(folder);
-        let lost = outer.and_then(|(path, outer)| outer.doubt(path, is_here));
+        let lost = outer.as_ref().and_then(|outer| outer.doubt(is_here));
         let mut found = Vec::new();
         let last =
-            chain.layers.last().filter(|last| outer.is_some_and(|(_, outer)| outer.is_of(self.all[**last].path)));
+            chain.layers.last().filter(|last| outer.as_ref().is_some_and(|outer| outer.is_of(self.all[**last].path)));
         for layer in &*chain.layers {
             let one = &self.all[*layer];
-            let (outer, unread) =
-                if last.is_some_and(|last| std::ptr::eq(last, layer)) { (outer, lost.clone()) } else { (None, None) };
+            let (outer, unread) = match last.is_some_and(|last| std::ptr::eq(last, layer)) {
+                true => (outer.clone(), lost.clone()),
+                false => (None, None),
+            };
             found.push(Layer { own: Some((one.path, one.facts)), outer, is_transformer: false, unread });
             found.extend(one.transformers.iter().map(|known| match known {
                 Ok(own) => Layer { own: Some(*own), is_transformer: true, ..Layer::default() },
@@ -95,7 +97,8 @@ impl<'f> Kustomizations<'f> {
 
 impl<'f> Layer<'f> {
     fn rename(&self, subject: &mut Subject<'f>) {
-        subject.pass(self.own.map(|(_, facts)| facts), self.outer.map(|(_, outer)| &outer.over));
+        let over = self.outer.as_ref().map_or(&[][..], |outer| &outer.over);
+        subject.pass(self.own.map(|(_, facts)| facts), over);
     }
 
     fn walk(
@@ -105,14 +108,15 @@ impl<'f> Layer<'f> {
         doubt: &mut Option<Doubt<'f>>,
         call: &mut impl FnMut(Step<'_, 'f>),
     ) {
-        let (own, outer, is_transformer) = (self.own, self.outer, self.is_transformer);
+        let (own, outer, is_transformer) = (self.own, &self.outer, self.is_transformer);
         let of_own = own.and_then(|(path, facts)| facts.unread.map(|(line, reason)| Doubt { path, line, reason }));
         for unread in self.unread.iter().cloned().chain(of_own) {
             doubt.get_or_insert_with(|| unread.clone());
             call(Step::Unread(unread));
         }
         let inner = own.into_iter().flat_map(|(path, facts)| facts.patches.iter().map(move |patch| (path, patch)));
-        let more = outer.into_iter().flat_map(|(at, outer)| outer.set.patches.iter().map(move |patch| (at, patch)));
+        let (at, more) = outer.as_ref().map(|outer| outer.patches).unzip();
+        let more = more.into_iter().flatten().flat_map(|patch| Some((at?, patch)));
         let patches: Vec<(&'f Arc<str>, &'f Patch)> = inner.chain(more).collect();
         for is_late in [false, true] {
             if is_late {
@@ -140,7 +144,7 @@ impl<'f> Layer<'f> {
             }
         }
         let entries: Vec<(&'f Arc<str>, &'f Entry)> = match outer {
-            Some((path, outer)) => outer.set.over(path, own),
+            Some(outer) => outer.images_over(own),
             None => own.into_iter().flat_map(|(at, facts)| facts.images.iter().map(move |entry| (at, entry))).collect(),
         };
         let at = own.map(|(path, _)| path).filter(|_| !is_transformer);
