@@ -39,12 +39,34 @@ pub type Wishes = HashMap<WorkloadId, Wish>;
 pub struct Wish {
     /// Whether a policy applies to it, or would if its annotations were right.
     pub watched: bool,
-    /// The Git target that it is written to, if it is.
-    pub target: Option<Arc<str>>,
+    /// Where its images may come from.
+    pub origin: Origin,
     /// The label `app.kubernetes.io/instance`.
     pub instance: Option<Arc<str>>,
     /// One for each container.
     pub images: Vec<WishedImage>,
+}
+
+/// Where a workload's images may come from, if no manifest tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// From nowhere else: it is patched.
+    Cluster,
+    /// The Git target that it is written to.
+    Target(Arc<str>),
+    /// Another tool sets them, and nothing says from where: the Git targets that serve its namespace.
+    Unsaid(Vec<Arc<str>>),
+}
+
+impl Origin {
+    /// Whether it may be that target.
+    pub fn may_be(&self, name: &str) -> bool {
+        match self {
+            Self::Cluster => false,
+            Self::Target(target) => **target == *name,
+            Self::Unsaid(targets) => targets.iter().any(|target| **target == *name),
+        }
+    }
 }
 
 /// What is wished for the image of one container.

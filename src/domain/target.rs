@@ -104,6 +104,11 @@ impl Targets {
         None
     }
 
+    /// The names of those that serve a namespace.
+    pub fn serving(&self, namespace: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.known.iter().filter(move |(_, target)| target.namespaces.is_match(namespace)).map(|(name, _)| name)
+    }
+
     /// How long updates for it are gathered.
     pub fn batch_window(&self, name: &str) -> Duration {
         self.known.get(name).map_or(Duration::ZERO, |target| target.batch_window)

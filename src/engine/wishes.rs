@@ -6,14 +6,15 @@ use jiff::Timestamp;
 
 use super::{
     assess::{Assessment, assess},
+    entry::Entry,
     state::State,
 };
 use crate::domain::{
     image::{ImageRef, Repository},
-    plan::{Approved, Plan, Wish, WishedImage, Wishes},
+    plan::{Approved, Origin, Plan, Wish, WishedImage, Wishes},
     reason::Code,
     report::Verdict,
-    workload::WorkloadId,
+    workload::{Owner, WorkloadId},
 };
 
 /// Gives plans for Git the wishes of all workloads that have an image of one of their repositories. One pass over the
@@ -45,12 +46,17 @@ fn wish(state: &State, id: &WorkloadId, repositories: &HashSet<&Repository>, now
         now,
     });
     let images = images.collect();
-    Some(Wish {
-        watched,
-        target: entry.rule.write.target().cloned(),
-        instance: entry.workload.instance.clone(),
-        images,
-    })
+    Some(Wish { watched, origin: origin(state, entry), instance: entry.workload.instance.clone(), images })
+}
+
+fn origin(state: &State, entry: &Entry) -> Origin {
+    match (entry.rule.write.target(), state.owner(&entry.workload)) {
+        (Some(target), _) => Origin::Target(target.clone()),
+        (None, Some(Owner::Elsewhere(_))) if !entry.rule.overrides_owner => {
+            Origin::Unsaid(state.settings.targets.serving(&entry.workload.id.namespace).cloned().collect())
+        }
+        (None, _) => Origin::Cluster,
+    }
 }
 
 /// The image that a container is to have, or why it stays as it is.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     domain::{
         image::ImageRef,
-        plan::Wishes,
+        plan::{Origin, Wishes},
         reason::{Code, Reason},
         text::escape,
         workload::WorkloadId,
@@ -69,10 +69,10 @@ pub(super) fn contest(
 /// The image that each container is to have that somebody asks for now.
 type Changes<'a> = HashMap<(&'a WorkloadId, &'a str, bool), &'a ImageRef>;
 
-/// The images that are watched and written to this target: they may come from it in other ways than by their manifest.
+/// The images that are watched and may come from this target in other ways than by their manifest.
 fn wanted<'w>(wishes: &'w Wishes, scope: &Scope) -> impl Iterator<Item = Wanted> + use<'w> {
     let name = scope.name.clone();
-    let ours = wishes.iter().filter(move |(_, wish)| wish.watched && wish.target.as_deref() == Some(&*name));
+    let ours = wishes.iter().filter(move |(_, wish)| wish.watched && wish.origin.may_be(&name));
     ours.flat_map(|(workload, wish)| {
         wish.images.iter().filter_map(|image| {
             Some(Wanted {
@@ -142,6 +142,16 @@ fn reason(
     (index, scope): (&Index<'_>, &Scope),
 ) -> Option<Reason> {
     let way_out = index.way_out(path, &asked.update.workload, against.iter().map(|(sharer, _)| &sharer.workload));
+    let is_unsaid = |sharer: &&Sharer| {
+        let wish = asked.wishes.get(&sharer.workload).filter(|_| sharer.annotations.is_none());
+        wish.is_some_and(|wish| matches!(wish.origin, Origin::Unsaid(_)))
+    };
+    let way_out = match against.iter().map(|(sharer, _)| *sharer).find(is_unsaid) {
+        Some(Sharer { workload, .. }) => {
+            format!("{way_out}, or say by `supercargo.dev/write` on {workload} where its image is written")
+        }
+        None => way_out.to_owned(),
+    };
     let place = format!("{}:{}", escape(path), edit.line);
     let mut said: Vec<String> = against
         .iter()

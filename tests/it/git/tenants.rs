@@ -43,12 +43,6 @@ fn annotations(stay: &str, key: &str, value: &str) -> Value {
     annotations
 }
 
-/// By values a workload is served only where it is written to the same target: nothing else says that they are its own.
-fn places(stay: &str) -> impl Iterator<Item = &'static str> + use<> {
-    let most = if stay == "gate" { 2 } else { 3 };
-    PLACES.into_iter().take(most)
-}
-
 /// The file that defines the image.
 fn file(stay: &str, place: &str) -> String {
     let path = match place {
@@ -77,7 +71,7 @@ async fn what_one_tenant_wants_to_keep_is_not_moved_for_another_that_shares_its_
     let mut files = Vec::new();
     let keeper = |stay: &str| -> &Namespace<'_> { if stay == "guard" { &guarded } else { &stays } };
     for (stay, key, value, _) in STAYS {
-        for place in places(stay) {
+        for place in PLACES {
             let name = format!("{stay}-{place}");
             let image = image(&name);
             let now = format!("{image}:1.0.0");
@@ -116,7 +110,7 @@ async fn what_one_tenant_wants_to_keep_is_not_moved_for_another_that_shares_its_
     let setup = setup_with(&moves, folder.path(), &config).with(&["-n", &stays.name, "-n", &guarded.name]);
     let _operator = Operator::start(plane, &setup).await;
     for (stay, _, _, why) in STAYS.into_iter().filter(|(stay, ..)| *stay != "alike") {
-        for place in places(stay) {
+        for place in PLACES {
             let name = format!("{stay}-{place}");
             let (mover, keeper) = (&moves, keeper(stay));
             let said = event_says(mover, &name, "git-conflict").await;
@@ -133,7 +127,7 @@ async fn what_one_tenant_wants_to_keep_is_not_moved_for_another_that_shares_its_
     })
     .await;
     for (stay, ..) in STAYS.into_iter().filter(|(stay, ..)| *stay != "alike") {
-        for path in places(stay).map(|place| file(stay, place)) {
+        for path in PLACES.map(|place| file(stay, place)) {
             assert!(String::from_utf8(repo.read(&path)).unwrap().contains("1.0.0"), "{path}");
         }
     }
@@ -146,4 +140,37 @@ async fn what_one_tenant_wants_to_keep_is_not_moved_for_another_that_shares_its_
         text.contains("2.0.0").then_some(())
     })
     .await;
+}
+
+/// No manifest tells whether values are a workload's: where its own annotations, or its namespace, say that they are not, it
+/// holds nobody up.
+#[tokio::test(flavor = "multi_thread")]
+async fn values_are_held_by_none_whose_image_they_cannot_be() {
+    let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
+    let server = GitServer::start().await;
+    let (own, beyond) = (plane.namespace("own").await, plane.namespace("beyond").await);
+    registry.push_tags("team/web", ["1.0.0", "2.0.0"]).await;
+    let image = |tag: &str| format!("{}/team/web:{tag}", registry.host);
+    let of_argocd = |name: &str, ours: &[(&str, &str)]| {
+        let mut all = json!({"argocd.argoproj.io/tracking-id": format!("shop:apps/Deployment:shop/{name}")});
+        for (key, value) in ours {
+            all[format!("supercargo.dev/{key}")] = json!(value);
+        }
+        deployment(name, &image("1.0.0"), all).to_string()
+    };
+    let patch = ("policy", "patch");
+    own.create(&of_argocd("patched", &[patch, ("write", "cluster")])).await;
+    own.create(&of_argocd("other-target", &[patch, ("write", "git:other")])).await;
+    own.create(&of_argocd("unwatched", &[])).await;
+    beyond.create(&of_argocd("not-served", &[patch])).await;
+    own.create(&deployment("by-people", &image("1.0.0"), json!({"supercargo.dev/policy": "patch"})).to_string()).await;
+    let moves = json!({"supercargo.dev/policy": "major", "supercargo.dev/write": "git:prod"});
+    own.create(&deployment("moves", &image("1.0.0"), moves).to_string()).await;
+    let values = format!("image: {{repository: '{}/team/web', tag: 1.0.0}}\n", registry.host);
+    let repo = server.create("deploy", &[("apps/values.yaml", values.as_bytes())]);
+    let config = config_with(folder.path(), &own.name, &server.url("deploy"), ("bot", "geheim-4711"), "");
+    let setup = setup_with(&own, folder.path(), &config).with(&["-n", &beyond.name]);
+    let _operator = Operator::start(plane, &setup).await;
+    eventually("it is written", async || (repo.log().len() == 2).then_some(())).await;
+    assert_eq!(String::from_utf8(repo.read("apps/values.yaml")).unwrap(), values.replace("1.0.0", "2.0.0"));
 }
