@@ -21,6 +21,8 @@ use crate::manifest::MAX_BYTES;
 
 /// Blobs are handed over in batches of about so many bytes.
 const BATCH: usize = 1 << 20;
+/// Blobs of more bytes are worked on one after the other, so that a few large ones are not held at once.
+const AT_ONCE: usize = 4 * BATCH;
 /// Where more files than this are, or are to be read, nothing is: a small tree can name another any number of times.
 const MAX_FILES: usize = 5_000_000;
 const MAX_WANTED: usize = 400_000;
@@ -228,7 +230,8 @@ async fn read<T: Send + 'static>(
     work: impl Fn(Vec<Blob>) -> Vec<T> + Clone + Send + 'static,
 ) -> Result<Vec<T>, String> {
     let at_once = std::thread::available_parallelism().map_or(1, Into::into);
-    let (mut working, mut done): (VecDeque<JoinHandle<Vec<T>>>, _) = (VecDeque::new(), Vec::new());
+    let mut working = VecDeque::<(usize, JoinHandle<Vec<T>>)>::new();
+    let mut done = Vec::new();
     let (mut batch, mut bytes) = (Vec::new(), 0);
     let ended = |_| "the work on the files broke".to_owned();
     for left in (0..count).rev() {
@@ -240,6 +243,12 @@ async fn read<T: Send + 'static>(
         else {
             return Err(format!("a blob cannot be read: {}", header.trim_end()));
         };
+        let held: usize = working.iter().map(|(bytes, _)| bytes).sum();
+        if held + size > AT_ONCE {
+            for (_, work) in working.drain(..) {
+                done.extend(work.await.map_err(ended)?);
+            }
+        }
         let mut text = Vec::new();
         let mut body = (&mut stdout).take(size as u64 + 1);
         let read = match size > MAX_BYTES {
@@ -257,16 +266,16 @@ async fn read<T: Send + 'static>(
         batch.push((id.to_owned(), if size > MAX_BYTES { Err(size) } else { Ok(text) }));
         if bytes > BATCH || left == 0 {
             if working.len() == at_once
-                && let Some(first) = working.pop_front()
+                && let Some((_, first)) = working.pop_front()
             {
                 done.extend(first.await.map_err(ended)?);
             }
             let (batch, work) = (std::mem::take(&mut batch), work.clone());
-            working.push_back(tokio::task::spawn_blocking(move || work(batch)));
+            working.push_back((bytes, tokio::task::spawn_blocking(move || work(batch))));
             bytes = 0;
         }
     }
-    for last in working {
+    for (_, last) in working {
         done.extend(last.await.map_err(ended)?);
     }
     Ok(done)

@@ -23,6 +23,8 @@ use super::{
     settings::Timeouts,
 };
 
+/// Hosts whose client, and connection, are kept: what each holds is small, and of thousands it is much.
+const KEPT: usize = 256;
 const USER_AGENT: &str = concat!("supercargo/", env!("CARGO_PKG_VERSION"));
 
 /// How connections to a host are made.
@@ -50,7 +52,7 @@ struct Clients {
 }
 
 impl Connections {
-    /// Half of the connections are for requests under way, half for those that are kept.
+    /// Half of the connections are for requests under way, half, and no more than [`KEPT`], for those that are kept.
     pub(super) fn new(most: usize, timeouts: Timeouts, names: Arc<Names>) -> Self {
         let most = (most / 2).clamp(1, Semaphore::MAX_PERMITS);
         Self { names, timeouts, clients: Mutex::default(), most, requests: Arc::new(Semaphore::new(most)) }
@@ -71,7 +73,7 @@ impl Connections {
             *used = now;
             return Ok((client.clone(), permit));
         }
-        if clients.by_host.len() >= self.most {
+        if clients.by_host.len() >= self.most.min(KEPT) {
             let oldest = clients.by_host.iter().min_by_key(|(_, (_, used))| *used).map(|(host, _)| host.clone());
             oldest.and_then(|host| clients.by_host.remove(&host));
         }
