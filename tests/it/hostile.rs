@@ -1,16 +1,12 @@
 //! Everything that comes from outside may be nonsense: the process stays up, others are served, nothing leaks.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
-use axum::{Router, http::HeaderMap};
 use futures::{StreamExt, stream};
 use serde_json::{Map, Value, json};
 
 use crate::support::{
+    attacks,
     control_plane::shared,
     eventually, free_port,
     front::{Front, Way},
@@ -282,22 +278,10 @@ async fn more_hosts_than_files_hold_up_neither_probes_nor_others() {
     const HOSTS: usize = 300;
     let plane = shared().await;
     let (namespace, victim) = (plane.namespace("many-hosts").await, Victim::new("many-hosts").await);
-    // One server with many addresses, which keeps connections open for as long as it is let.
-    let asked = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
-    let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let count = asked.clone();
-    let app = Router::new().fallback(move |headers: HeaderMap| {
-        *count.lock().unwrap().entry(headers["host"].to_str().unwrap().to_owned()).or_default() += 1;
-        std::future::ready(r#"{"tags": ["1.0.0"]}"#)
-    });
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    for n in 0..HOSTS {
-        let image = format!("127.1.{}.{}:{port}/web:1.0.0", n / 100, n % 100 + 1);
-        namespace.create(&deployment(&format!("n{n}"), &image, policy("patch")).to_string()).await;
-    }
+    let (objects, asked) = attacks::keeping_hosts(HOSTS).await;
+    attacks::create(&namespace, objects).await;
     let mut setup = victim.beside(Setup::in_namespace(&namespace, "5s"));
-    setup.through = ["sh", "-c", "ulimit -n 256; exec \"$@\"", "-"].map(str::to_owned).into();
+    setup.through = attacks::with_files(256);
     let mut operator = Operator::start(plane, &setup).await;
     eventually("all are looked at twice", async || {
         let asked = asked.lock().unwrap();

@@ -10,8 +10,9 @@ use reqwest::Client;
 use serde_json::json;
 
 use crate::support::{
+    attacks,
     control_plane::{Namespace, shared},
-    eventually, free_port,
+    eventually,
     front::{Front, Way},
     objects::{deployment, event_says, policy, runs, workload},
     operator::{Operator, Setup},
@@ -23,6 +24,7 @@ mod annotations;
 mod credentials;
 mod git;
 mod images;
+mod names;
 mod patches;
 mod ports;
 mod registries;
@@ -43,57 +45,24 @@ impl Street {
         let setup = self.neighbour.beside(Setup::in_namespace(&self.tenant, interval).with(more));
         Operator::start(self.tenant.plane, &setup).await
     }
-
-    /// Deployments of a hundred containers each, whose images are these.
-    async fn fill(&self, images: &[String]) {
-        let objects: Vec<String> = images
-            .chunks(100)
-            .enumerate()
-            .map(|(n, images)| {
-                let names: Vec<String> = (0..images.len()).map(|n| format!("c{n}")).collect();
-                let containers: Vec<(&str, &str)> =
-                    names.iter().zip(images).map(|(name, image)| (name.as_str(), image.as_str())).collect();
-                workload("Deployment", &format!("many-{n}"), policy("patch"), &containers).to_string()
-            })
-            .collect();
-        stream::iter(objects).for_each_concurrent(4, async |object| _ = self.tenant.create(&object).await).await;
-    }
-}
-
-/// `127.1.0.0`, `127.1.0.1`, …: all of them are this machine.
-fn addresses(count: usize) -> impl Iterator<Item = String> {
-    (0..count).map(|n| format!("127.1.{}.{}", n / 250, n % 250 + 1))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_containers_on_slow_hosts_leave_places_for_others() {
     let street = Street::new("slow").await;
-    // Takes connections and never answers.
-    let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let hanging = tokio::spawn(async move {
-        let mut kept = Vec::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            kept.push(stream);
-        }
-    });
-    let images: Vec<String> = addresses(1000).map(|address| format!("{address}:{port}/r:1.0.0")).collect();
-    street.fill(&images).await;
+    attacks::create(&street.tenant, attacks::slow_hosts(1000).await).await;
     let operator = street.operator("1h", &[]).await;
     for tag in ["1.0.1", "1.0.2", "1.0.3"] {
         street.neighbour.is_served(tag).await;
     }
     let waiting = operator.metric("supercargo_registry_queue_seconds", "").await;
     assert!(waiting > 0.0, "the tenant's own looks wait for one another");
-    hanging.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_thousand_containers_on_hosts_that_refuse_leave_the_engine_free() {
     let street = Street::new("refusing").await;
-    let port = free_port();
-    let images: Vec<String> = addresses(5000).map(|address| format!("{address}:{port}/r:1.0.0")).collect();
-    street.fill(&images).await;
+    attacks::create(&street.tenant, attacks::refusing_hosts(5000)).await;
     let operator = street.operator("5s", &[]).await;
     eventually("the hosts are asked", async || {
         (operator.metric("supercargo_registry_requests_total", "error").await > 100.0).then_some(())

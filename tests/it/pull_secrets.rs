@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::{
+    attacks,
     control_plane::{Namespace, shared},
     eventually,
     objects::{deployment, event_says, policy, runs},
@@ -116,16 +117,9 @@ async fn a_namespace_that_names_thousands_of_secrets_holds_up_no_other() {
     let (greedy, victim) = (plane.namespace("ps-greedy").await, plane.namespace("ps-victim").await);
     let image = |tag: &str| format!("{}/web:{tag}", registry.host);
     registry.push("web", "1.0.0", &Image::unique()).await;
-    let with = |name: &str, names: Vec<String>| {
-        let mut object = deployment(name, &image("1.0.0"), policy("patch"));
-        let names: Vec<_> = names.iter().map(|name| json!({"name": name})).collect();
-        object["spec"]["template"]["spec"]["imagePullSecrets"] = json!(names);
-        object.to_string()
-    };
-    greedy.create(&with("endless", (0..15_000).map(|n| format!("endless-{n}")).collect())).await;
-    for n in 0..60 {
-        greedy.create(&with(&format!("more-{n}"), (0..20).map(|s| format!("more-{n}-{s}")).collect())).await;
-    }
+    let with = |name: &str, count: usize| attacks::pull_secrets(name, count, &image("1.0.0"));
+    attacks::create(&greedy, [with("endless", 15_000)]).await;
+    attacks::create(&greedy, (0..60).map(|n| with(&format!("more-{n}"), 20))).await;
     let hooked = Victim::new("ps-hooked").await;
     let setup = hooked.beside(Setup::in_namespace(&greedy, "1s").with(&["-n", &victim.name]));
     let operator = Operator::start(plane, &setup).await;
@@ -138,7 +132,7 @@ async fn a_namespace_that_names_thousands_of_secrets_holds_up_no_other() {
 
     registry.push("web", "1.0.1", &Image::unique()).await;
     secret(&victim, &registry.host, USER, PASSWORD).await;
-    victim.create(&with("web", vec!["pull".to_owned()])).await;
+    victim.create(&with_secret(deployment("web", &image("1.0.0"), policy("patch")))).await;
     runs(&victim, "web", &[&image("1.0.1")]).await;
     let reads = reads();
     event_says(&greedy, "endless", "secrets-left-out").await;

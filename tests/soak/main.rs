@@ -40,8 +40,8 @@ async fn a_siege_leaves_a_neighbour_served() {
             let outcome = siege::lay(&[attack], length / 10, seed).await;
             outcomes.push((attack.describe(), siege::most(&[attack]), outcome));
         }
-        let outcome = siege::lay(&siege::ATTACKS, length, seed).await;
-        outcomes.push(("all at once", siege::most(&siege::ATTACKS), outcome));
+        let all = siege::at_once();
+        outcomes.push(("all at once", siege::most(&all), siege::lay(&all, length, seed).await));
     }
     for (what, _, outcome) in &outcomes {
         println!("| {what} | {outcome}");

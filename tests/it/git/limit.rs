@@ -23,6 +23,7 @@ use super::{
     target::{approved, code, manifest, text, update},
 };
 use crate::support::{
+    attacks,
     commits::{self, config_with, setup_with},
     control_plane::shared,
     eventually,
@@ -245,7 +246,6 @@ async fn a_round_without_a_cluster_ends_well_where_people_are_to_merge_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_the_many_requests_of_another_namespace_of_which_ten_are_opened() {
-    const GROUPS: usize = 60;
     let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
     let gitea = gitea::shared().await;
     let (many, few) = (plane.namespace("many-groups").await, plane.namespace("few").await);
@@ -256,16 +256,10 @@ async fn nobody_waits_for_the_many_requests_of_another_namespace_of_which_ten_ar
     let mut files = ["commit", "ask"]
         .map(|name| (format!("apps/{name}.yaml"), commits::manifest(&few, name, &image("few"))))
         .to_vec();
-    for n in 0..GROUPS {
-        let name = format!("w{n}");
-        files.push((format!("apps/{name}.yaml"), commits::manifest(&many, &name, &image("many"))));
-        let annotations = json!({
-            "supercargo.dev/policy": "minor", "supercargo.dev/write": "pr:prod", "supercargo.dev/group": name,
-        });
-        many.create(&deployment(&name, &image("many"), annotations).to_string()).await;
-    }
-    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (&**path, text.as_bytes())).collect();
-    let repo = gitea.repository("many-groups", &files).await;
+    let (objects, manifests) = attacks::git::groups(&many, "prod", 60, &image("many"));
+    attacks::create(&many, objects).await;
+    files.extend(manifests);
+    let repo = gitea.repository("many-groups", &attacks::git::bytes(&files)).await;
     let bot = gitea.bot().await;
     repo.invite(&bot).await;
     // The first request is held open until the others are known.

@@ -2,14 +2,11 @@
 
 use std::collections::HashSet;
 
-use futures::{StreamExt as _, stream};
-
 use super::Street;
 use crate::support::{
-    eventually,
-    objects::{deployment, runs, written},
+    attacks, eventually,
+    objects::{runs, written},
     registry::Image,
-    victim::hooked,
 };
 
 /// Workloads of the tenant.
@@ -21,11 +18,9 @@ const FEW: usize = 3;
 async fn who_has_hundreds_of_workloads_to_patch_takes_turns_with_others() {
     let street = Street::new("patches").await;
     let neighbour = &street.neighbour;
-    let create = async |n: usize| {
-        let object = deployment(&format!("n{n}"), &neighbour.image("1.0.0"), hooked()).to_string();
-        if n < MANY { street.tenant.create(&object).await } else { neighbour.namespace.create(&object).await }
-    };
-    stream::iter(0..MANY + FEW).for_each_concurrent(4, async |n| _ = create(n).await).await;
+    let image = neighbour.image("1.0.0");
+    attacks::create(&street.tenant, attacks::due_at_once(MANY, &image)).await;
+    attacks::create(&neighbour.namespace, attacks::due_at_once(FEW, &image)).await;
     let operator = street.operator("1h", &[]).await;
     eventually("all are watched", async || {
         let watched = operator.metric("supercargo_workloads", "").await;
@@ -35,8 +30,8 @@ async fn who_has_hundreds_of_workloads_to_patch_takes_turns_with_others() {
 
     // One look is for all of them.
     neighbour.registry.push("web", "1.0.1", &Image::unique()).await;
-    for n in MANY..MANY + FEW {
-        runs(&neighbour.namespace, &format!("n{n}"), &[&neighbour.image("1.0.1")]).await;
+    for n in 0..FEW {
+        runs(&neighbour.namespace, &format!("due-{n}"), &[&neighbour.image("1.0.1")]).await;
     }
     let patched = || written(street.tenant.plane, &operator.user);
     let all = eventually("all are patched", async || Some(patched()).filter(|all| all.len() > MANY + FEW)).await;

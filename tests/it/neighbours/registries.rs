@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::Street;
 use crate::support::{
-    eventually,
+    attacks, eventually,
     front::{Front, Way},
-    objects::{deployment, event_says, policy, runs, workload},
+    objects::{deployment, event_says, policy, runs},
     operator::RESIDENT,
     registry::Image,
     victim::{hooked, tell},
@@ -15,14 +15,9 @@ use crate::support::{
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_that_asks_to_be_left_alone_for_a_year_holds_up_no_other_of_its_host() {
     let street = Street::new("year").await;
-    let front = Front::start_with(&street.neighbour.registry, |path| match path.starts_with("/v2/greedy/") {
-        true => Way::Later(365 * 24 * 3600),
-        false => Way::Pass,
-    })
-    .await;
+    let front = attacks::year_of_rest(&street.neighbour.registry).await;
     let image = |tag: &str| format!("{}/web:{tag}", front.host);
-    let greedy = format!("{}/greedy:1.0.0", front.host);
-    street.tenant.create(&deployment("greedy", &greedy, policy("patch")).to_string()).await;
+    attacks::create(&street.tenant, [attacks::greedy(&front.host)]).await;
     street.neighbour.namespace.create(&deployment("same-host", &image("1.0.0"), hooked()).to_string()).await;
     let operator = street.operator("1s", &[]).await;
     eventually("it asks to wait", async || (front.count("greedy") > 0).then_some(())).await;
@@ -41,14 +36,12 @@ async fn three_hundred_cron_lines_at_one_repository_are_one_interval_and_hold_up
     street.neighbour.registry.push("many", "1.0.0", &Image::unique()).await;
     let operator = street.operator("1h", &[]).await;
     for n in 0..300 {
-        let mut annotations = policy("patch");
-        annotations["supercargo.dev/poll"] = json!(format!("{} {} * * *", n % 60, n / 60));
-        street.tenant.create(&deployment(&format!("n{n}"), &image, annotations).to_string()).await;
+        street.tenant.create(&attacks::cron_line(n, &image).to_string()).await;
         if n % 100 == 50 {
             street.neighbour.is_served(&format!("1.0.{n}")).await;
         }
     }
-    event_says(&street.tenant, "n299", "more than 16 different `poll` values ask for").await;
+    event_says(&street.tenant, "cron-299", "more than 16 different `poll` values ask for").await;
     street.neighbour.is_served("1.0.300").await;
     assert_eq!(operator.metric("supercargo_repositories", "").await, 2.0);
 }
@@ -66,14 +59,9 @@ async fn hundreds_of_patterns_that_compile_to_much_hold_up_nobody_and_take_littl
     })
     .await;
     let image = format!("{}/many:1-x", front.host);
-    let names: Vec<String> = (0..100).map(|n| format!("c{n}")).collect();
-    let containers: Vec<(&str, &str)> = names.iter().map(|name| (&**name, &*image)).collect();
     let operator = street.operator("1s", &[]).await;
     for n in 0..5 {
-        let pattern = |name: &str| format!("regex:(?P<order>[0-9]{{1,9}})-x{n}{name}-[a-z]{{1,200}}");
-        let annotations = names.iter().map(|name| (format!("supercargo.dev/policy.{name}"), json!(pattern(name))));
-        let object = workload("Deployment", &format!("n{n}"), annotations.collect(), &containers);
-        street.tenant.create(&object.to_string()).await;
+        street.tenant.create(&attacks::patterns(n, &image).to_string()).await;
         eventually("it is asked for", async || (front.count("many") > n).then_some(())).await;
         street.neighbour.is_served(&format!("1.0.{}", n + 1)).await;
     }

@@ -35,23 +35,28 @@ pub(crate) fn config(folder: &Path, namespaces: &str, url: &str) -> PathBuf {
 }
 
 /// The same with that user and token, and more settings.
-pub(crate) fn config_with(
+pub(crate) fn config_with(folder: &Path, namespaces: &str, url: &str, user: (&str, &str), more: &str) -> PathBuf {
+    let path = folder.join("config.yaml");
+    std::fs::write(&path, format!("git:\n{}", target(folder, "prod", namespaces, url, user, more))).unwrap();
+    path
+}
+
+/// An item of `git`.
+pub(crate) fn target(
     folder: &Path,
+    name: &str,
     namespaces: &str,
     url: &str,
     (user, token): (&str, &str),
     more: &str,
-) -> PathBuf {
-    let path = folder.join("config.yaml");
-    let file = folder.join("token");
+) -> String {
+    let file = folder.join(format!("{name}-token"));
     std::fs::write(&file, format!("{token}\n")).unwrap();
-    let text = format!(
-        "git:\n- name: prod\n  url: {url}\n  branch: main\n  paths: [apps]\n  namespaces: [{namespaces}]\n  batchWindow: 0s\n  \
+    format!(
+        "- name: {name}\n  url: {url}\n  branch: main\n  paths: [apps]\n  namespaces: [{namespaces}]\n  batchWindow: 0s\n  \
          credentials: {{username: {user}, tokenFile: {}}}\n{more}",
         file.display()
-    );
-    std::fs::write(&path, text).unwrap();
-    path
+    )
 }
 
 /// An operator for one namespace that writes to `prod` at that address, with its clone in `folder`.

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) mod attacks;
 pub(crate) mod clock;
 pub(crate) mod commits;
 pub(crate) mod control_plane;

@@ -115,9 +115,14 @@ impl Operator {
 
     /// Resident memory, in MB.
     pub(crate) fn resident(&self) -> u64 {
+        self.status("VmRSS") / 1024
+    }
+
+    /// A number of `/proc/PID/status`; sizes are in kB.
+    pub(crate) fn status(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// The text of `/metrics`.
