@@ -30,6 +30,8 @@ struct Deployed {
     files: &'static [&'static str],
     /// The release that gives values, and where they stand in it.
     release: Option<(&'static str, &'static str)>,
+    /// Whether it is a kustomization.
+    is_kustomized: bool,
 }
 
 /// Files, who deploys them, and the lines that get the wanted tag; or what is said, and nothing changes.
@@ -60,7 +62,7 @@ fn tree(
     Tree { name, files: all, deployed: deployed.to_vec(), expected }
 }
 
-const ALONE: Deployed = Deployed { chart: "charts/web", files: &[], release: None };
+const ALONE: Deployed = Deployed { chart: "charts/web", files: &[], release: None, is_kustomized: false };
 const PROD: Deployed = Deployed { files: &["charts/web/values-prod.yaml"], ..ALONE };
 
 fn release(spec: &str) -> String {
@@ -302,6 +304,36 @@ fn by_releases() -> Vec<Tree> {
             Ok(&["env/eu.yaml:1"]),
         ),
         tree(
+            "a file with the whole image over the chart",
+            &[("app.yaml", &app("      valueFiles: [values-prod.yaml]\n")), ("charts/web/values-prod.yaml", VALUES)],
+            &[Deployed { files: &["charts/web/values-prod.yaml"], ..ALONE }],
+            Ok(&["charts/web/values-prod.yaml:3"]),
+        ),
+        tree(
+            "a generator's file by another name",
+            &[
+                ("release.yaml", &hr("  valuesFrom: [{kind: ConfigMap, name: web}]\n")),
+                (
+                    "kustomization.yaml",
+                    "resources: [release.yaml]\nconfigMapGenerator: [{name: web, files: [values.yaml=web.yaml]}]\n",
+                ),
+                ("web.yaml", "image:\n  tag: 1.0.0\n"),
+                (base, &old),
+            ],
+            &[Deployed { files: &["web.yaml"], ..ALONE }],
+            Ok(&["web.yaml:2"]),
+        ),
+        tree(
+            "two Applications of one chart",
+            &[
+                ("app.yaml", &app("      valueFiles: [values-prod.yaml]\n")),
+                ("dev.yaml", &app("      releaseName: dev\n")),
+                ("charts/web/values-prod.yaml", "image:\n  tag: 1.0.0\n"),
+            ],
+            &[ALONE, Deployed { files: &["charts/web/values-prod.yaml"], ..ALONE }],
+            Ok(&["charts/web/values-prod.yaml:2", "charts/web/values.yaml:3"]),
+        ),
+        tree(
             "sources with values of another",
             &[
                 (
@@ -425,10 +457,124 @@ fn by_charts() -> Vec<Tree> {
     ]
 }
 
-/// What `helm template` makes of a chart as it is deployed.
+fn by_kustomizations() -> Vec<Tree> {
+    let template = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: web}}\ndata:\n  {TEMPLATE}");
+    let kustomized = Deployed { chart: ".", is_kustomized: true, ..ALONE };
+    let old = "image: {repository: HOST/team/web, tag: 0.9.0}\n";
+    let one = |name, chart: &str, more: &[(&'static str, &str)], expected: Result<&[&'static str], &[&'static str]>| {
+        let kustomization = format!("helmCharts:\n- name: web\n{chart}");
+        let mut files = vec![
+            ("kustomization.yaml", &*kustomization),
+            ("charts/web/templates/web.yaml", &*template),
+            ("charts/web/values.yaml", old),
+        ];
+        files.extend(more);
+        tree(name, &files, &[kustomized][..usize::from(expected.is_ok())], expected)
+    };
+    let inline = "  valuesInline:\n    image:\n      tag: 1.0.0\n";
+    let whole = "  valuesInline:\n    image:\n      repository: HOST/team/web\n      tag: 1.0.0\n";
+    let file = "  valuesFile: values.yaml\n";
+    let values = ("values.yaml", "image:\n  repository: HOST/team/web\n  tag: 1.0.0\n");
+    let other = ("values.yaml", old);
+    let more = "  additionalValuesFiles: [env/prod.yaml]\n";
+    let merge = |how: &str| format!("  valuesMerge: {how}\n");
+    vec![
+        one("inline", inline, &[], Ok(&["kustomization.yaml:5"])),
+        one("inline over a file", &format!("{inline}{file}"), &[other], Ok(&["kustomization.yaml:5"])),
+        one("whole inline over a file", &format!("{whole}{file}"), &[other], Ok(&["kustomization.yaml:6"])),
+        one("override", &format!("{inline}{file}{}", merge("override")), &[other], Ok(&["kustomization.yaml:5"])),
+        one(
+            "merge",
+            &format!("{}{file}{}", inline.replace("1.0.0", "0.9.0"), merge("merge")),
+            &[values],
+            Ok(&["values.yaml:3"]),
+        ),
+        one("replace", &format!("{whole}{file}{}", merge("replace")), &[other], Ok(&["kustomization.yaml:6"])),
+        one(
+            "replace over the chart",
+            &format!("{inline}{file}{}", merge("replace")),
+            &[other],
+            Ok(&["kustomization.yaml:5"]),
+        ),
+        one(
+            "an unknown merge",
+            &format!("{inline}{}", merge("none")),
+            &[],
+            Err(&["kustomization.yaml:2: this gives a chart more values"]),
+        ),
+        one("only a file", file, &[values], Ok(&["values.yaml:3"])),
+        one(
+            "more files over inline",
+            &format!("{}{file}{more}", inline.replace("1.0.0", "0.9.1")),
+            &[other, ("env/prod.yaml", "image:\n  tag: 1.0.0\n")],
+            Ok(&["env/prod.yaml:2"]),
+        ),
+        one(
+            "more files without the image",
+            &format!("{inline}{file}{more}"),
+            &[other, ("env/prod.yaml", "replicas: 3\n")],
+            Ok(&["kustomization.yaml:5"]),
+        ),
+        one("only the chart", "", &[("charts/web/values.yaml", VALUES)], Ok(&["charts/web/values.yaml:3"])),
+        one(
+            "no image inline",
+            "  valuesInline: {replicas: 3}\n",
+            &[("charts/web/values.yaml", VALUES)],
+            Ok(&["charts/web/values.yaml:3"]),
+        ),
+        tree(
+            "an old key",
+            &[
+                (
+                    "kustomization.yaml",
+                    "helmChartInflationGenerator:\n- chartName: web\n  chartHome: charts\n  values: values.yaml\n  valuesLocal:\n    image:\n      tag: 1.0.0\n",
+                ),
+                ("charts/web/templates/web.yaml", &template),
+                other,
+            ],
+            &[kustomized],
+            Ok(&["kustomization.yaml:7"]),
+        ),
+        tree(
+            "a generator",
+            &[
+                ("kustomization.yaml", "generators: [chart.yaml]\n"),
+                (
+                    "chart.yaml",
+                    "apiVersion: builtin\nkind: HelmChartInflationGenerator\nmetadata: {name: web}\nname: web\nvaluesFile: values.yaml\nvaluesInline:\n  image:\n    tag: 1.0.0\n",
+                ),
+                ("charts/web/templates/web.yaml", &template),
+                ("charts/web/values.yaml", old),
+                other,
+            ],
+            &[kustomized],
+            Ok(&["chart.yaml:8"]),
+        ),
+        tree(
+            "another folder of charts",
+            &[
+                (
+                    "deploy/kustomization.yaml",
+                    "helmGlobals: {chartHome: ../charts}\nhelmCharts:\n- name: web\n  valuesInline:\n    image:\n      tag: 1.0.0\n",
+                ),
+                ("charts/web/templates/web.yaml", &template),
+                ("charts/web/values.yaml", old),
+            ],
+            &[],
+            Ok(&["deploy/kustomization.yaml:6"]),
+        ),
+    ]
+}
+
+/// What `helm template`, or `kubectl kustomize`, makes of a chart as it is deployed.
 fn rendered(root: &Path, deployed: &Deployed) -> String {
-    let mut command = Command::new(bin("helm"));
-    command.args(["template", "web", deployed.chart]).current_dir(root).env("PATH", "");
+    let helm = bin("helm");
+    let mut command = Command::new(if deployed.is_kustomized { bin("kubectl") } else { helm.clone() });
+    match deployed.is_kustomized {
+        true => command.args(["kustomize", "--enable-helm", "--helm-command"]).arg(helm).arg(deployed.chart),
+        false => command.args(["template", "web", deployed.chart]),
+    };
+    command.current_dir(root).env("PATH", "").env("HOME", root);
     for file in deployed.files {
         command.args(["-f", file]);
     }
@@ -495,6 +641,7 @@ fn wrong(tree: &Tree, host: &str) -> Vec<String> {
             run(git().current_dir(room.path()).args(["clone", "-q", "deploy.git", "clone"]), b"");
         }
         let after = texts(&room.path().join(at), &files);
+        assert!(!said.contains("and stays"), "{}: {said}", tree.name);
         let (lines, fits) = (
             changed(&before, &after),
             match &tree.expected {
@@ -533,6 +680,11 @@ async fn a_values_file_is_over_another_by_its_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_over_its_files_and_its_chart() {
     check(by_releases()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kustomization_gives_values_to_charts() {
+    check(by_kustomizations()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

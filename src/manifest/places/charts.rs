@@ -106,7 +106,12 @@ pub(super) struct Values<'f> {
 impl<'f> Values<'f> {
     /// Puts a file over what there is. One with too many values is passed over.
     pub(super) fn put(&mut self, path: &'f Arc<str>, facts: &'f Facts) {
-        let own: Vec<(Box<str>, Cell)> = parts(&facts.flat).cloned().collect();
+        self.put_own(path, &facts.flat);
+    }
+
+    /// The same of values that stand in a file.
+    pub(super) fn put_own(&mut self, path: &'f Arc<str>, flat: &[(Box<str>, Cell)]) {
+        let own: Vec<(Box<str>, Cell)> = parts(flat).cloned().collect();
         merge(&mut self.flat, path, &own);
         self.order.push(path);
     }

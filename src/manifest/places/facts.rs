@@ -12,6 +12,7 @@ use super::{
     charts::Chart,
     dockerfile::of_dockerfile,
     given::{self, Given},
+    inflation::{self, Inflation},
     kustomization::{self, Kustomization},
     listed::{self, Listed},
     marker::{self, Marker},
@@ -46,6 +47,8 @@ pub struct Facts {
     pub(super) replacements: Vec<Replacement>,
     /// The transformers of a file that a kustomization names.
     pub(super) transformers: Vec<Kustomization>,
+    /// The charts of a file that a kustomization names.
+    pub(super) inflations: Vec<Inflation>,
     /// ConfigMaps and Secrets.
     pub(super) given: Vec<Given>,
     /// The fields that entries of `images` set besides, of a file that a kustomization names.
@@ -235,6 +238,7 @@ impl Facts {
                 self.releases.extend(release::read(&source, &object, most, &mut self.problems)?);
                 self.outer.extend(outer::read(&source, &object, &mut self.problems)?);
                 self.transformers.extend(transformer::read(&source, &object));
+                self.inflations.extend(inflation::read(&source, &object)?);
                 self.given.extend(given::read(&source, &object)?);
                 Ok(())
             });
@@ -317,6 +321,7 @@ impl Facts {
             operations,
             replacements,
             transformers,
+            inflations,
             given,
             fields,
             values,
@@ -343,6 +348,7 @@ impl Facts {
             && operations.is_empty()
             && replacements.is_empty()
             && transformers.is_empty()
+            && inflations.is_empty()
             && given.is_empty()
             && fields.is_empty()
             && values.is_empty()

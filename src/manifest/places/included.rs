@@ -1,5 +1,7 @@
 //! Which other files count for what a file holds.
 
+use std::borrow::Cow;
+
 use super::{
     Facts,
     names::{folder, join},
@@ -11,7 +13,8 @@ impl Facts {
     pub fn included(&self, path: &str) -> Vec<String> {
         let own = self.kustomization.iter().flat_map(|kustomization| kustomization.included());
         let of_transformers = self.transformers.iter().flat_map(|transformer| transformer.included());
-        let own = own.chain(of_transformers).filter_map(|name| join(folder(path), name));
+        let of_charts = self.inflations.iter().flat_map(|inflation| inflation.included()).map(Cow::Owned);
+        let own = own.chain(of_transformers).chain(of_charts).filter_map(|name| join(folder(path), &name));
         let components = self.outer.iter().flat_map(|outer| outer.component_folders());
         let of_releases = self.releases.iter().flat_map(|release| release.included());
         let of_chart = self.chart.iter().flat_map(|chart| chart.included(folder(path)));

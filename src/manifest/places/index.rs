@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Files, Options, Path,
+    Files, Options, Path, by_name,
     cell::{At, Cell, Maker, Name, split},
     chains::{Chain, MAX_RELEASED, Rendering},
     held::{self, AllHeld, Held},
@@ -19,7 +19,7 @@ use super::{
     patch::Doubt,
     post::{self, Released},
     release::Release,
-    release_patch,
+    release_patch::{self, OfRelease},
     render::Kustomizations,
     renderings::{Renderings, renderings},
     values::is_digest_beside,
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     domain::{
         annotations::PREFIX,
-        image::{ImageRef, Repository, excerpt},
+        image::{ImageRef, Repository},
     },
     manifest::Found,
 };
@@ -64,6 +64,8 @@ pub struct Index<'f> {
     pub(super) values: HashMap<Repository, Vec<Draft<'f>>>,
     /// The same of files by other names.
     pub(super) other_values: HashMap<Repository, Vec<Draft<'f>>>,
+    /// The images of charts that Kustomize renders, and whether by the names of values files, too.
+    pub(super) inflated: HashMap<Repository, Vec<(bool, Draft<'f>)>>,
     /// Entries of `images` for what kustomizations take from elsewhere.
     pub(super) entries: HashMap<Repository, Vec<Draft<'f>>>,
     pub(super) configured: HashMap<Repository, Vec<Draft<'f>>>,
@@ -117,7 +119,7 @@ impl<'f> Index<'f> {
         let mut released: HashMap<_, Vec<(usize, Released)>> = HashMap::new();
         let mut by_instance: HashMap<&str, Vec<usize>> = HashMap::new();
         let (mut barred, mut mismarked, mut templates) = (AllHeld::new(), Vec::new(), Vec::new());
-        let (mut lost_values, mut kept) = (Vec::new(), 0);
+        let (mut lost_values, mut kept, mut given) = (Vec::new(), 0, by_name::Given::new());
         let layered = Layered::new(files, &kustomizations.charts);
         let not_patches = files.iter().filter(|(path, _)| !kustomizations.is_patch(path));
         let bases = not_patches.flat_map(|(_, facts)| facts.releases.iter().map(|r| (r.kind(), &*r.name)));
@@ -158,7 +160,9 @@ impl<'f> Index<'f> {
                 let unknown = Chain::plain();
                 for chain in if roots.is_empty() { vec![&unknown] } else { roots } {
                     let index = releases.len();
-                    let (images, after, lost) = release_patch::images(files, &kustomizations, path, release, chain);
+                    let OfRelease { images, after, lost, below } =
+                        release_patch::images(files, &kustomizations, path, release, chain);
+                    given.extend(below.into_iter().map(|file| (&**file, (path, release.line))));
                     lost_values.extend(lost.map(|doubt| (index, doubt)));
                     let sets: usize = after.1.iter().map(|set| set.images.len() + set.patches.len()).sum();
                     if !kustomizations.takes((images.len() + sets) * sets) || kept > MAX_RELEASED {
@@ -176,18 +180,20 @@ impl<'f> Index<'f> {
                     releases.push(target(&kustomizations, release, chain, options));
                 }
             }
-            let by_name = if FileKind::of(path) == FileKind::Values { &mut values } else { &mut other_values };
+            let values_of = if FileKind::of(path) == FileKind::Values { &mut values } else { &mut other_values };
             for maker in &facts.values {
                 match layered.over(path, maker) {
-                    Some((above, line)) => barred_by(&mut barred, path, maker, (above, line)),
-                    None => add(by_name, Draft::new(path, maker.clone())),
+                    Some((above, line)) => by_name::bar(&mut barred, path, maker, (above, line)),
+                    None => add(values_of, Draft::new(path, maker.clone())),
                 }
             }
             let released = facts.releases.iter().flat_map(|release| release.values.iter().chain(&release.images));
             held::add(&mut barred, path, facts.values.iter().chain(released));
         }
-        add_layered(&mut values, layered.drafts);
-        tell_by_name(&values, &mut released);
+        by_name::add_layered(&mut values, layered.drafts);
+        let (inflated, of_kustomizations) = kustomizations.inflated(files);
+        given.extend(of_kustomizations);
+        let inflated = by_name::settle(&mut values, &mut other_values, &mut released, inflated, &given, &mut barred);
         let marked = files.iter().flat_map(|(path, facts)| facts.markers.iter().map(move |marker| (&**path, marker)));
         let never = marked.filter(|(_, marker)| marker.says.is_never());
         let never = never.map(|(path, marker)| (path, &marker.cell.at)).collect();
@@ -198,6 +204,7 @@ impl<'f> Index<'f> {
         let outside = kustomizations.entries().into_iter();
         add(&mut entries, outside.filter_map(|(path, entry)| Draft::new(path, of_outside(path, entry)?)));
         Self {
+            inflated,
             entries,
             files,
             options,
@@ -234,51 +241,6 @@ fn is_template(charts: &HashSet<&str>, path: &str) -> bool {
 pub(super) fn add<'f>(map: &mut HashMap<Repository, Vec<Draft<'f>>>, drafts: impl IntoIterator<Item = Draft<'f>>) {
     for draft in drafts {
         map.entry(draft.holds.repository.clone()).or_default().push(draft);
-    }
-}
-
-/// Adds places of several values files, unless they are known.
-fn add_layered<'f>(values: &mut HashMap<Repository, Vec<Draft<'f>>>, drafts: Vec<Draft<'f>>) {
-    let known = places(values);
-    let is_new = |draft: &Draft| {
-        draft.doubt.is_some()
-            || place(draft).is_none_or(|place| !known.contains(&(draft.holds.repository.clone(), place)))
-    };
-    let new: Vec<Draft> = drafts.into_iter().filter(is_new).collect();
-    add(values, new);
-}
-
-/// A file, and the scalar in it that tells one place from another.
-type Place = (Arc<str>, At);
-
-fn place(draft: &Draft) -> Option<Place> {
-    Some((draft.path.clone(), draft.maker.main()?.at.bare().into_owned()))
-}
-
-fn places(values: &HashMap<Repository, Vec<Draft>>) -> HashSet<(Repository, Place)> {
-    let all = values.iter().flat_map(|(repository, all)| all.iter().map(move |draft| (repository, draft)));
-    all.filter_map(|(repository, draft)| Some((repository.clone(), place(draft)?))).collect()
-}
-
-/// Tells of each image of a release whether its place is one by the names of values files, too.
-fn tell_by_name(values: &HashMap<Repository, Vec<Draft>>, released: &mut HashMap<Repository, Vec<(usize, Released)>>) {
-    if released.is_empty() {
-        return;
-    }
-    let known = places(values);
-    for (repository, all) in released {
-        for (_, each) in all {
-            each.is_by_name = each.draft.doubt.is_none()
-                && place(&each.draft).is_some_and(|place| known.contains(&(repository.clone(), place)));
-        }
-    }
-}
-
-/// An image in values that another file is always over.
-fn barred_by<'f>(all: &mut AllHeld<'f>, path: &'f Arc<str>, maker: &Maker, (above, line): (&Arc<str>, usize)) {
-    if let Some(Draft { line: own, holds, .. }) = Draft::new(path, maker.clone()) {
-        let why = format!("{}:{line} sets it, too, and stands above: edit that", excerpt(above));
-        all.entry(holds.repository).or_default().push(Held { path, line: own, why });
     }
 }
 

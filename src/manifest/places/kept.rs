@@ -20,7 +20,9 @@ impl Facts {
         let names = self.kustomization.as_ref().map(|kustomization| kustomization.included().map(Box::from).collect());
         let of_kustomization = self.kustomization.as_mut().map_or(0, |kustomization| {
             let included = limit(&mut kustomization.resources) + limit(&mut kustomization.components);
-            let more = limit(&mut kustomization.replacements) + limit(&mut kustomization.transformers);
+            let more = limit(&mut kustomization.replacements)
+                + limit(&mut kustomization.transformers)
+                + limit(&mut kustomization.inflations);
             included + more + limit(&mut kustomization.images) + limit(&mut kustomization.patches)
         });
         if of_kustomization > 0 && self.broken.is_none() {
@@ -33,6 +35,7 @@ impl Facts {
             + limit(&mut self.releases)
             + limit(&mut self.outer)
             + limit(&mut self.transformers)
+            + limit(&mut self.inflations)
             + limit(&mut self.given)
             + limit(&mut self.fields);
         let more = more + objects + limit(&mut self.manifests.namespaces) + limit(&mut self.manifests.misplaced);

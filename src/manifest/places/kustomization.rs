@@ -1,6 +1,6 @@
 //! A kustomization as it is written: what it renders, and what it does to images.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use super::{
     super::{
@@ -11,6 +11,7 @@ use super::{
     },
     cell::{At, Cell, Maker, Source, is_unset, split},
     given::{self, Given},
+    inflation::{self, Inflation},
     patch::Patch,
     replacement::{Replacement, replacements},
     transformer::{self, Field, Transformers},
@@ -47,6 +48,10 @@ pub(super) struct Kustomization {
     pub(super) unread: Option<(usize, &'static str)>,
     /// ConfigMaps and Secrets that it makes.
     pub(super) generated: Vec<Given>,
+    /// The charts that it renders.
+    pub(super) inflations: Vec<Inflation>,
+    /// Files that may render others.
+    pub(super) generators: Vec<Named>,
     /// Whether it renders charts.
     pub(super) has_charts: bool,
 }
@@ -80,8 +85,8 @@ pub(super) const MAX_PATTERNS: usize = 100;
 
 impl Kustomization {
     /// The files and folders that it takes in, as they are named.
-    pub(super) fn included(&self) -> impl Iterator<Item = &str> {
-        let lists = [&self.resources, &self.components, &self.configurations].into_iter().flatten();
+    pub(super) fn included(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let lists = [&self.resources, &self.components, &self.configurations, &self.generators].into_iter().flatten();
         let named = self.transformers.iter().filter_map(|item| match item {
             Transformers::Named(named) => Some(named),
             Transformers::Text(_) => None,
@@ -94,7 +99,9 @@ impl Kustomization {
         });
         let of_texts = texts.flat_map(|one| one.patches.iter().filter_map(|patch| patch.file.as_deref()));
         let patches = patches.chain(of_texts).chain(self.generated.iter().flat_map(|given| given.files()));
-        lists.chain(patches).chain(self.replacements.iter().filter_map(|replacement| replacement.file.as_deref()))
+        let replacements = self.replacements.iter().filter_map(|replacement| replacement.file.as_deref());
+        let inflations = self.inflations.iter().flat_map(|inflation| inflation.included());
+        lists.chain(patches).chain(replacements).map(Cow::Borrowed).chain(inflations.map(Cow::Owned))
     }
 
     /// Whether it does nothing but take in resources.
@@ -200,6 +207,8 @@ fn kustomization(
         .iter()
         .any(|key| tree.entries_of(root).any(|(own, _)| tree.scalar(own) == Some(*key)));
     found.generated = given::generated(source, root)?;
+    found.inflations = inflation::all(source, root)?;
+    found.generators = words(tree, root, "generators")?;
     found.images = list("images")?.map_or(Vec::new(), |list| entries_of(source, list, problems));
     found.replacements = list("replacements")?.map_or(Ok(Vec::new()), |list| replacements(source, list))?;
     found.transformers = list("transformers")?.map_or(Vec::new(), |list| transformer::all(source, list));

@@ -203,9 +203,15 @@ impl<'f> Index<'f> {
         (if patched.is_empty() { values } else { patched }, images, lost)
     }
 
-    /// The entries of `images` for what kustomizations take from elsewhere.
+    /// The entries of `images` for what kustomizations take from elsewhere; else the values of charts that they render.
     fn outside(&self, wanted: &Wanted) -> Vec<Draft<'f>> {
-        self.entries.get(&wanted.from.repository).cloned().unwrap_or_default()
+        let repository = &wanted.from.repository;
+        if let Some(entries) = self.entries.get(repository) {
+            return entries.clone();
+        }
+        let inflated = self.inflated.get(repository).map_or(&[][..], Vec::as_slice);
+        let is_by_name = inflated.iter().all(|(is_by_name, _)| *is_by_name);
+        inflated.iter().filter(|_| !is_by_name).map(|(_, draft)| draft.clone()).collect()
     }
 
     fn marked(&self, wanted: &Wanted, is_in: impl Fn(&str) -> bool) -> Vec<Draft<'f>> {

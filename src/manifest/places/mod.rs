@@ -18,6 +18,7 @@ use crate::domain::{
 mod apart;
 mod apply;
 mod broken;
+mod by_name;
 mod cell;
 mod chains;
 mod charts;
@@ -28,6 +29,7 @@ mod given;
 mod held;
 mod included;
 mod index;
+mod inflation;
 mod inline;
 mod insert;
 mod kept;

@@ -40,15 +40,26 @@ pub(super) type Flat<'f> = BTreeMap<String, Value<'f>>;
 /// What comes after the chart: `postRenderers`, and their file.
 type After<'f> = (&'f Arc<str>, &'f [Set]);
 
-/// The images of a release after the patches on one way outwards, and whether in `kustomize.images`; and what comes after
-/// the chart; and why values that it takes from elsewhere are not known.
+/// What a release comes to.
+pub(super) struct OfRelease<'f> {
+    /// Its images, and whether in `kustomize.images`.
+    pub(super) images: Vec<(bool, Draft<'f>)>,
+    /// What comes after the chart.
+    pub(super) after: After<'f>,
+    /// Why values that it takes from elsewhere are not known.
+    pub(super) lost: Option<Doubt<'f>>,
+    /// The values files below its own values.
+    pub(super) below: Vec<&'f Arc<str>>,
+}
+
+/// What a release comes to after the patches on one way outwards.
 pub(super) fn images<'f>(
     files: &'f Files,
     kustomizations: &Kustomizations<'f>,
     path: &'f Arc<str>,
     release: &'f Release,
     chain: &Chain,
-) -> (Vec<(bool, Draft<'f>)>, After<'f>, Option<Doubt<'f>>) {
+) -> OfRelease<'f> {
     let mut after: After = (path, &release.after);
     let of_release = |(key, cell): &(Box<str>, Cell)| (key.to_string(), (path, cell.clone()));
     let (given, lost) = kustomizations.given(files, path, release, chain);
@@ -114,9 +125,15 @@ pub(super) fn images<'f>(
         doubt = doubt.take().or(why).or(release.is_cut.and_then(cut));
     });
     let as_written = || release.flat.iter().map(of_release).collect();
-    let is_patched = flat.is_some();
+    let (is_patched, mut below) = (flat.is_some(), Vec::new());
+    let mut of_given: Vec<&Arc<str>> = given.values().map(|(file, _)| *file).collect();
     let mut drafts: Vec<(bool, Draft)> = match release.stacked(files, &kustomizations.charts, flat, given, as_written) {
-        Some((flat, below)) if kustomizations.takes(flat.len()) => of_flat(&flat, &|path| below.rank(path)),
+        Some((flat, stack)) if kustomizations.takes(flat.len()) => {
+            let drafts = of_flat(&flat, &|path| stack.rank(path));
+            of_given.dedup();
+            below = [stack.order, of_given].concat();
+            drafts
+        }
         _ => {
             let draft = |maker: &Maker| Draft::new(path, maker.clone());
             let values = release.values.iter().filter_map(draft).map(|draft| (false, draft));
@@ -131,7 +148,7 @@ pub(super) fn images<'f>(
         let doubt = doubt.clone().or(draft.doubt.clone());
         (is_last, Draft { doubt, ..draft })
     };
-    (drafts.into_iter().map(doubted).collect(), after, lost)
+    OfRelease { images: drafts.into_iter().map(doubted).collect(), after, lost, below }
 }
 
 /// Whether an operation may change an image of a release.
