@@ -8,7 +8,7 @@ use crate::domain::hint::Source;
 
 /// The gap after the first look of a rush; each further one is four times as long.
 const GAP: Duration = Duration::from_secs(1);
-/// When more than these are remembered, those whose rush is over are forgotten.
+/// When more than these are remembered, those that are over are forgotten, and then some of the namespace with the most.
 const MANY: usize = 10_000;
 
 /// The rush that each namespace is in at each source.
@@ -34,10 +34,7 @@ impl Bursts {
         now: Duration,
     ) -> Duration {
         if self.0.len() >= MANY {
-            self.0.retain(|_, rush| rush.over > now);
-        }
-        if self.0.len() >= MANY {
-            self.0.clear();
+            self.forget(now);
         }
         let new = || Rush { last: now, gap: Duration::ZERO, over: now };
         let rush = self.0.entry((source.clone(), namespace.clone())).or_insert_with(new);
@@ -48,6 +45,22 @@ impl Bursts {
         rush.gap = if rush.gap.is_zero() { GAP } else { rush.gap * 4 }.min(interval);
         rush.over = rush.last + interval;
         rush.last
+    }
+
+    fn forget(&mut self, now: Duration) {
+        self.0.retain(|_, rush| rush.over > now);
+        if self.0.len() < MANY {
+            return;
+        }
+        let mut ends: HashMap<Arc<str>, Vec<Duration>> = HashMap::new();
+        for ((_, namespace), rush) in &self.0 {
+            ends.entry(namespace.clone()).or_default().push(rush.over);
+        }
+        // Half of them, so that the next ones have room for a while.
+        let Some((most, mut ends)) = ends.into_iter().max_by_key(|(_, ends)| ends.len()) else { return };
+        ends.sort_unstable();
+        let middle = ends.get(ends.len() / 2).copied().unwrap_or_default();
+        self.0.retain(|(_, namespace), rush| *namespace != most || rush.over > middle);
     }
 }
 
@@ -85,11 +98,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn what_is_remembered_is_bounded_and_forgotten_of_who_has_the_most() {
         let mut bursts = Bursts::default();
-        for n in 0..3 * MANY {
-            bursts.take(&source(&format!("r.io/r{n}")), &"tenant".into(), Duration::from_secs(3600), Duration::ZERO);
+        let mut take = |source: &Arc<Source>, namespace: &str, now: u64| {
+            let at = bursts.take(source, &namespace.into(), Duration::from_secs(3600), Duration::from_millis(now));
             assert!(bursts.0.len() <= MANY);
+            at.as_millis() as u64
+        };
+        let own = source("r.io/a");
+        assert_eq!([take(&own, "other", 0), take(&own, "other", 0)], [0, 1000]);
+        for n in 0..3 * MANY {
+            take(&source(&format!("r.io/r{n}")), "tenant", n as u64 / 100);
         }
+        assert_eq!(take(&own, "other", 1000), 5000, "its rush goes on");
     }
 }
