@@ -3,6 +3,7 @@
 mod support;
 
 mod aliases;
+mod appsets;
 mod architecture;
 mod argocd;
 mod cases;

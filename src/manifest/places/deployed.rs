@@ -8,6 +8,7 @@ use std::{
 use super::{
     Files,
     chains::Chain,
+    generator::{GENERATED, is_filled},
     kustomization::{Entry, Kustomization, Named},
     names::{folder, join},
     operation::{Operation, Put},
@@ -24,6 +25,8 @@ use super::{
 pub(super) struct Deployed<'f> {
     /// From the root of the repository; none if it leads out.
     folder: Option<String>,
+    /// Where it says so.
+    line: (&'f Arc<str>, usize),
     /// Whether it is Flux's, which renders a folder without a kustomization, too.
     is_flux: bool,
     pub(super) patches: (&'f Arc<str>, &'f [Patch]),
@@ -50,6 +53,7 @@ impl<'f> Deployed<'f> {
     fn new(at: &'f Arc<str>, is_flux: bool) -> Self {
         Self {
             folder: Some(String::new()),
+            line: (at, 1),
             is_flux,
             patches: (at, &[]),
             images: (at, &[]),
@@ -70,22 +74,23 @@ impl<'f> Deployed<'f> {
     fn add(&mut self, at: &'f Arc<str>, says: &'f Says) {
         let Says { path, set, over, components, .. } = says;
         if path.is_some() {
-            self.folder = says.folder();
+            (self.folder, self.line) = (says.folder(), (at, says.line));
         }
         if set.has.patches || set.has.old {
             self.patches = (at, &set.patches);
             self.is_old |= set.has.old;
         }
-        if set.has.images {
+        if set.has.images && says.filled.is_none() {
             self.images = (at, &set.images);
         }
         if let Some(components) = components {
             self.components = (at, components);
         }
-        self.over.extend((!over.is_empty()).then_some(over));
+        self.over.extend(Some(over).filter(|over| !over.is_empty() && says.filled.is_none()));
         let reason = if set.is_in_text { IN_TEXT } else { UNREAD };
         let unread = set.unread.map(|line| Doubt { path: at, line, reason });
-        self.lost = self.lost.take().or(unread);
+        let filled = says.filled.map(|line| Doubt { path: at, line, reason: GENERATED });
+        self.lost = self.lost.take().or(filled).or(unread);
     }
 
     /// The same of a patch.
@@ -100,7 +105,7 @@ impl<'f> Deployed<'f> {
 
     /// Whether it says nothing that counts.
     fn is_idle(&self) -> bool {
-        let Self { folder: _, is_flux: _, patches, images, components, over, is_old: _, lost } = self;
+        let Self { folder: _, line: _, is_flux: _, patches, images, components, over, is_old: _, lost } = self;
         patches.1.is_empty() && images.1.is_empty() && components.1.is_empty() && over.is_empty() && lost.is_none()
     }
 
@@ -111,6 +116,27 @@ impl<'f> Deployed<'f> {
             && std::ptr::eq(self.components.1, other.components.1)
             && self.over.len() == other.over.len()
             && self.over.iter().zip(&other.over).all(|(a, b)| std::ptr::eq(*a, *b))
+    }
+
+    /// Whether a generator fills in which folders it is for.
+    fn is_open(&self) -> bool {
+        self.folder.as_deref().is_some_and(is_filled)
+    }
+
+    /// The same of each of the folders that it may be for.
+    fn of_each<'a>(self, folders: impl Iterator<Item = &'a str>) -> Vec<Self> {
+        let mut pattern = String::new();
+        for (index, part) in self.folder().split("{{").enumerate() {
+            let literal = if index == 0 { part } else { part.split_once("}}").map_or("", |(_, rest)| rest) };
+            pattern.push_str(if index == 0 { "" } else { "*" });
+            pattern.push_str(&globset::escape(literal));
+        }
+        let Ok(pattern) = globset::Glob::new(&pattern) else { return Vec::new() };
+        let pattern = pattern.compile_matcher();
+        let (path, line) = self.line;
+        let lost = self.lost.clone().or(Some(Doubt { path, line, reason: GENERATED }));
+        let of = |folder: &str| Self { folder: Some(folder.to_owned()), lost: lost.clone(), ..self.clone() };
+        folders.filter(|folder| pattern.is_match(folder)).map(of).collect()
     }
 
     /// Whether it is for the kustomization at a path.
@@ -210,7 +236,7 @@ impl<'f> Going<'f> {
 impl<'f> Kustomizations<'f> {
     /// Takes the objects that render folders their own way through the kustomizations, which may patch them.
     pub(super) fn patch_outers(&mut self, files: &'f Files) {
-        let mut found = Vec::new();
+        let (mut found, mut too_many) = (Vec::new(), None);
         let all = || files.iter().flat_map(|(path, facts)| facts.outer.iter().map(move |outer| (path, outer)));
         let bases = all().filter(|(path, _)| !self.is_patch(path));
         let bases: HashSet<_> = bases.map(|(_, outer)| (outer.kind(), &*outer.name)).collect();
@@ -226,12 +252,19 @@ impl<'f> Kustomizations<'f> {
             }
             for outer in facts.outer.iter().filter(|outer| !is_alone || !bases.contains(&(outer.kind(), &*outer.name)))
             {
-                for chain in &chains {
-                    found.extend(self.deployed(files, path, outer, chain));
+                for each in chains.iter().flat_map(|chain| self.deployed(files, path, outer, chain)) {
+                    match each.is_open() {
+                        true if self.takes(self.by_folder.len()) => {
+                            found.extend(each.of_each(self.by_folder.keys().copied()));
+                        }
+                        true => _ = too_many.get_or_insert_with(|| path.to_string()),
+                        false => found.push(each),
+                    }
                 }
             }
         }
         self.outers = Outers::of(found);
+        self.too_many = self.too_many.take().or(too_many);
     }
 
     /// What an object says in the end.
@@ -249,7 +282,7 @@ impl<'f> Kustomizations<'f> {
         self.walk(files, &mut subject, chain, |step| match step {
             Step::Part { path, line, part, is_sure } => {
                 let touches = match part {
-                    Part::Outer(patch) => patch.is_deleting || patch.says().next().is_some(),
+                    Part::Outer(patch) => patch.is_deleting || patch.patched.is_some() || patch.says().next().is_some(),
                     Part::Operation(operation) => outer.is_changed_by(operation),
                     Part::Workload(..) | Part::Namespace(_) | Part::Release(_) => false,
                 };
@@ -262,7 +295,7 @@ impl<'f> Kustomizations<'f> {
                     }
                     Part::Outer(patch) => {
                         going.merge(path, patch);
-                        None
+                        patch.patched.map(|_| GENERATED)
                     }
                     Part::Operation(operation) => (!going.operate(path, operation)).then_some(TOO_MUCH),
                     _ => None,
@@ -279,7 +312,8 @@ impl<'f> Kustomizations<'f> {
             Step::Unread(doubt) => going.lose(&doubt),
             Step::Images { .. } => {}
         });
-        if let Some(doubt) = self.blocked(path) {
+        let patched = outer.patched.map(|line| Doubt { path, line, reason: GENERATED });
+        if let Some(doubt) = self.blocked(path).or(patched) {
             going.lose(&doubt);
         }
         let all = going.one.into_iter().chain(going.list);
@@ -301,7 +335,7 @@ impl<'f> Outers<'f> {
     pub(super) fn new(files: &'f Files) -> Self {
         let all = files.iter().flat_map(|(path, facts)| facts.outer.iter().map(move |outer| (path, outer)));
         let each = all.flat_map(|(path, outer)| outer.says().map(|says| Deployed::of(path, outer.is_flux, says)));
-        Self::of(each.filter(|one| !one.is_idle() && one.folder.is_some()))
+        Self::of(each.filter(|one| !one.is_idle() && one.folder.is_some() && !one.is_open()))
     }
 
     fn of(each: impl IntoIterator<Item = Deployed<'f>>) -> Self {

@@ -41,8 +41,21 @@ pub(super) fn add<'f, 'm>(all: &mut AllHeld<'f>, path: &'f Arc<str>, makers: imp
 /// Of what is made of values; none if it is an image, or if it is not known whose.
 pub(super) fn of_maker<'f>(path: &'f Arc<str>, maker: &Maker) -> Option<(Repository, Held<'f>)> {
     let error = maker.holds().err()?;
+    let repository = repository(maker)?;
+    let wrong = maker.cells().find(|cell| is_open(&cell.value) || cell.value.contains('\n'));
+    let cell = wrong.or(maker.main())?;
+    Some((repository, Held { path, line: cell.line, why: why(cell).unwrap_or_else(|| error.to_string()) }))
+}
+
+/// Of what is made of values of which one is filled in from elsewhere: the repository, and that value.
+pub(super) fn open(maker: &Maker) -> Option<(Repository, &Cell)> {
+    maker.holds().err()?;
+    Some((repository(maker)?, maker.cells().find(|cell| is_open(&cell.value))?))
+}
+
+fn repository(maker: &Maker) -> Option<Repository> {
     let whole = |cell: &Cell| Repository::parse(split(cell.value.rsplit('=').next().unwrap_or_default()).0).ok();
-    let repository = match maker {
+    match maker {
         Maker::Whole { cell, .. } => whole(cell),
         Maker::Parts(parts) => match (&parts.registry, &parts.name) {
             (Some(registry), Name::Cell(name)) if !is_unset(&registry.value) => {
@@ -50,10 +63,7 @@ pub(super) fn of_maker<'f>(path: &'f Arc<str>, maker: &Maker) -> Option<(Reposit
             }
             (_, name) => Repository::parse(name.value()).ok(),
         },
-    }?;
-    let wrong = maker.cells().find(|cell| is_open(&cell.value) || cell.value.contains('\n'));
-    let cell = wrong.or(maker.main())?;
-    Some((repository, Held { path, line: cell.line, why: why(cell).unwrap_or_else(|| error.to_string()) }))
+    }
 }
 
 /// Why a marked value makes no image of the repository that the marker means; none if it does.
@@ -90,6 +100,10 @@ pub(super) fn why(cell: &Cell) -> Option<String> {
         () => None,
     }
 }
+
+/// What a release fills in from elsewhere.
+pub(super) const OPEN_ABOVE: &str = "a part of the image is filled in here from elsewhere, and stands above what is below: write the \
+                          image here, or mark the value there (`# supercargo: minor image=<repository> part=tag`)";
 
 const OPEN: &str = "is filled in from elsewhere: write the image here, or mark the value there \
                     (`# supercargo: minor image=<repository> part=tag`)";

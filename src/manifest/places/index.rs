@@ -9,7 +9,7 @@ use super::{
     Files, Options, Path, by_name,
     cell::{At, Cell, Maker, Name, split},
     chains::{Chain, MAX_RELEASED, Rendering},
-    held::{self, AllHeld, Held},
+    held::{self, AllHeld, Held, OPEN_ABOVE},
     layers::Layered,
     made::of_outside,
     marker::{self, Says},
@@ -89,6 +89,21 @@ impl<'f> Draft<'f> {
     pub(super) fn new(path: &'f Arc<str>, maker: Maker) -> Option<Self> {
         let holds = maker.holds().ok()?;
         Some(Self { path, line: maker.main().map_or(1, |cell| cell.line), maker, holds, doubt: None })
+    }
+
+    /// The same of a release, also where a part of the image is filled in from elsewhere.
+    pub(super) fn of_release(path: &'f Arc<str>, maker: Maker) -> Option<Self> {
+        if let Some(draft) = Self::new(path, maker.clone()) {
+            return Some(draft);
+        }
+        let (repository, cell) = held::open(&maker)?;
+        let (holds, line) = (ImageRef::parse(&repository.to_string()).ok()?, cell.line);
+        Some(Self { path, line, holds, doubt: Some(Doubt { path, line, reason: OPEN_ABOVE }), maker })
+    }
+
+    /// Whether a part of it is filled in from elsewhere.
+    pub(super) fn is_open(&self) -> bool {
+        self.doubt.as_ref().is_some_and(|doubt| doubt.reason == OPEN_ABOVE)
     }
 }
 

@@ -78,15 +78,19 @@ impl<'f> Index<'f> {
 
     /// By what a workload is, then by what it runs.
     fn defined(&self, wanted: &Wanted) -> Result<Vec<Draft<'f>>, Misfit> {
-        let (values, images, lost) = self.released(wanted);
+        let OfReleases { values, images, is_sure, lost } = self.released(wanted);
         let mut drafts = self.configured.get(&wanted.from.repository).cloned().unwrap_or_default();
         let by_rule = !drafts.is_empty();
-        // What an Application says comes after all kustomizations.
-        let found = if images.is_empty() { self.manifests(wanted)? } else { images };
+        // What an Application says comes after all kustomizations, if it is for this workload.
+        let own = if is_sure && !images.is_empty() { Vec::new() } else { self.manifests(wanted)? };
+        let found = if own.is_empty() { images } else { own };
         // Where something else holds the image, too, those of values files by their names come after all others.
         let (by_name, own): (Vec<_>, Vec<_>) = values.into_iter().partition(|(is_by_name, _)| *is_by_name);
         let (mut by_name, mut own): (Vec<Draft>, Vec<Draft>) =
             (by_name.into_iter().map(|(_, draft)| draft).collect(), own.into_iter().map(|(_, draft)| draft).collect());
+        // Of what is filled in elsewhere a marker may tell.
+        let is_open = own.iter().all(Draft::is_open);
+        let open = if is_open { std::mem::take(&mut own) } else { Vec::new() };
         if !own.is_empty() {
             own.append(&mut by_name);
         }
@@ -105,6 +109,9 @@ impl<'f> Index<'f> {
                 true => drafts.extend(self.values.get(&wanted.from.repository).into_iter().flatten().cloned()),
                 false => drafts.append(&mut by_name),
             }
+            if let Some(doubt) = open.first().and_then(|open| open.doubt.as_ref()).filter(|_| !drafts.is_empty()) {
+                return Err(refused(doubt));
+            }
         }
         Ok(drafts)
     }
@@ -116,8 +123,9 @@ impl<'f> Index<'f> {
         let released = self.released.get(repository).map_or(&[][..], Vec::as_slice);
         let is_by_name = released.iter().all(|(_, each)| each.is_by_name);
         let released = released.iter().filter(|_| !is_by_name).map(|(_, each)| &each.draft);
+        let (open, released): (Vec<&Draft>, Vec<&Draft>) = released.partition(|draft| draft.is_open());
         let mut found: Vec<Draft> =
-            released.chain(self.images().0.get(repository).into_iter().flatten()).cloned().collect();
+            released.into_iter().chain(self.images().0.get(repository).into_iter().flatten()).cloned().collect();
         let fits = |draft: &Draft| draft.holds.repository == *repository && listed.covers(draft.path);
         found.extend(self.outside(wanted));
         found.retain(fits);
@@ -132,6 +140,9 @@ impl<'f> Index<'f> {
                 drafts.extend(self.other_values.get(repository).into_iter().flatten().cloned());
             }
             drafts.retain(fits);
+            if let Some(doubt) = open.first().and_then(|open| open.doubt.as_ref()).filter(|_| !drafts.is_empty()) {
+                return Err(refused(doubt));
+            }
         }
         Ok(drafts)
     }
@@ -179,28 +190,30 @@ impl<'f> Index<'f> {
         self.kustomizations.all_made(self.files, rendering, self.options.overlay.as_deref())
     }
 
-    /// The images in the values of the releases that the workload may be of, and whether by the names of values files, too;
-    /// those in `kustomize.images`; and why there may be others.
-    fn released(&self, wanted: &Wanted) -> (Vec<(bool, Draft<'f>)>, Vec<Draft<'f>>, Option<&Doubt<'f>>) {
+    /// What the releases say that the workload may be of.
+    fn released(&self, wanted: &Wanted) -> OfReleases<'_, 'f> {
         let namespace = &*wanted.workload.namespace;
         let fits = |index: &usize| self.releases[*index].as_deref().is_none_or(|target| target == namespace);
         let own = wanted.instance.as_ref().and_then(|instance| self.by_instance.get(&**instance));
         let own: Option<Vec<usize>> = own.map(|own| own.iter().copied().filter(fits).collect());
         let own = own.filter(|own| !own.is_empty());
-        let (mut values, mut images, mut patched) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut values, mut images, mut patched, mut is_sure) = (Vec::new(), Vec::new(), Vec::new(), false);
         let is_own = |release: &usize| own.as_ref().map_or_else(|| fits(release), |own| own.contains(release));
         let lost = self.lost_values.iter().find(|(release, _)| is_own(release)).map(|(_, doubt)| doubt);
         for (release, each) in self.released.get(&wanted.from.repository).into_iter().flatten() {
             if is_own(release) {
                 match (each.is_last, each.may_be_of(wanted)) {
-                    (true, _) => images.push(each.draft.clone()),
+                    (true, _) => {
+                        is_sure |= own.is_some() || self.releases[*release].is_some();
+                        images.push(each.draft.clone());
+                    }
                     (false, Some(false)) => values.push((each.is_by_name, each.draft.clone())),
                     (false, Some(true)) => patched.push((each.is_by_name, each.draft.clone())),
                     (false, None) => {}
                 }
             }
         }
-        (if patched.is_empty() { values } else { patched }, images, lost)
+        OfReleases { values: if patched.is_empty() { values } else { patched }, images, is_sure, lost }
     }
 
     /// The entries of `images` for what kustomizations take from elsewhere; else the values of charts that they render.
@@ -316,12 +329,27 @@ impl<'f> Index<'f> {
     }
 }
 
+/// The images of releases.
+struct OfReleases<'i, 'f> {
+    /// In their values, and whether by the names of values files, too.
+    values: Vec<(bool, Draft<'f>)>,
+    /// In `kustomize.images`.
+    images: Vec<Draft<'f>>,
+    /// Whether one that has these is known to be for the workload.
+    is_sure: bool,
+    /// Why there may be others.
+    lost: Option<&'i Doubt<'f>>,
+}
+
 pub(super) fn draft(made: Made<'_>) -> Result<Draft<'_>, Misfit> {
     let Made { path, line, maker, holds, doubt, .. } = made;
     match (holds, doubt) {
         (Ok(holds), doubt) => Ok(Draft { path, line, maker, holds, doubt }),
         (Err(_), Some(doubt)) => Err(refused(&doubt)),
-        (Err(error), None) => Err(Misfit::Refused { path: path.clone(), line, reason: error.to_string() }),
+        (Err(error), None) => {
+            let reason = maker.main().and_then(held::why).unwrap_or_else(|| error.to_string());
+            Err(Misfit::Refused { path: path.clone(), line, reason })
+        }
     }
 }
 

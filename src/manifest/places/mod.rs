@@ -25,6 +25,7 @@ mod charts;
 mod deployed;
 mod dockerfile;
 mod facts;
+mod generator;
 mod given;
 mod held;
 mod included;

@@ -12,10 +12,12 @@ use super::{
         tree::{Id, Kind, Tree},
     },
     cell::{Source, is_unset},
+    generator::{Template, is_filled, template},
     kustomization::{Entry, Named, entries_of, mappings, of_text, words},
     names::join,
     operation::Operation,
     patch::Patch,
+    values::{MAX_OF_RELEASE, flat},
 };
 
 /// Such an object, or a part of one in a patch.
@@ -27,6 +29,10 @@ pub(super) struct Outer {
     pub(super) namespace: Box<str>,
     /// Whether it is Flux's, which renders a folder without a kustomization, too.
     pub(super) is_flux: bool,
+    /// Whether it is the template of an ApplicationSet.
+    pub(super) is_set: bool,
+    /// The line of what may put something else in the place of that template.
+    pub(super) patched: Option<usize>,
     /// Whether it is a patch that takes the object away.
     pub(super) is_deleting: bool,
     /// What it renders: what its `spec` says, or its `source`.
@@ -38,6 +44,7 @@ pub(super) struct Outer {
 /// What an object says of one folder.
 #[derive(Debug)]
 pub(super) struct Says {
+    pub(super) line: usize,
     /// The folder, from the root of the repository.
     pub(super) path: Option<Box<str>>,
     pub(super) set: Set,
@@ -46,6 +53,8 @@ pub(super) struct Says {
     pub(super) components: Option<Vec<Named>>,
     /// The line of what takes something away, in a patch.
     pub(super) takes: Option<usize>,
+    /// The line of what a generator fills in.
+    pub(super) filled: Option<usize>,
 }
 
 /// What an object says of the heads of what it renders, in the place of the folder's kustomization.
@@ -201,7 +210,8 @@ impl Says {
             Default::default()
         });
         let takes = [Some(at), of].into_iter().flatten().any(|node| takes(tree, node));
-        Self { path, set, over, components, takes: takes.then(|| source.line(at)) }
+        let takes = takes.then(|| source.line(at));
+        Self { line: source.line(at), path, set, over, components, takes, filled: None }
     }
 
     /// The folder; none if it leads out of the repository.
@@ -236,11 +246,15 @@ pub(super) fn read(
     problems: &mut Vec<ManifestError>,
 ) -> Result<Option<Outer>, ManifestError> {
     let (tree, node) = (source.tree, object.node);
-    let is_flux = match (&*object.kind, &*object.group) {
-        ("Kustomization", FLUX) => true,
-        ("Application", ARGO) => false,
+    let (is_flux, is_set) = match (&*object.kind, &*object.group) {
+        ("Kustomization", FLUX) => (true, false),
+        ("Application", ARGO) => (false, false),
+        ("ApplicationSet", ARGO) => (false, true),
         _ => return Ok(None),
     };
+    // What cannot be read of a template need not be a mistake.
+    let mut of_template = Vec::new();
+    let problems = if is_set { &mut of_template } else { problems };
     let metadata = get(tree, node, "metadata", Kind::Mapping)?;
     let of_head =
         |key| Ok::<_, ManifestError>(metadata.map_or(Ok(None), |of| word(tree, of, key))?.unwrap_or_default());
@@ -250,18 +264,36 @@ pub(super) fn read(
         name: of_head("name")?.into(),
         namespace: of_head("namespace")?.into(),
         is_flux,
+        is_set,
+        patched: None,
         is_deleting: directive(tree, node) == Some("delete"),
         one: None,
         list: None,
     };
-    let Some(spec) = get(tree, node, "spec", Kind::Mapping)? else { return Ok(found.is_deleting.then_some(found)) };
+    let of = match is_set {
+        true => {
+            let Template { of, patch } = template(tree, node)?;
+            found.patched = patch.map(|patch| source.line(patch));
+            of
+        }
+        false => Some(node),
+    };
+    let Some(spec) = of.map_or(Ok(None), |of| get(tree, of, "spec", Kind::Mapping))? else {
+        return Ok((found.is_deleting || found.patched.is_some()).then_some(found));
+    };
     if is_flux {
         found.one = Some(Says::read(source, spec, Some(spec), true, problems));
         return Ok(Some(found));
     }
     let mut says = |at: Id| {
         let of = get(tree, at, "kustomize", Kind::Mapping)?;
-        Ok::<_, ManifestError>(Says::read(source, at, of, false, problems))
+        let mut says = Says::read(source, at, of, false, problems);
+        if is_set {
+            let all = of.and_then(|of| flat(source, of, "", MAX_OF_RELEASE)).unwrap_or_default();
+            let mut filled = all.iter().filter(|(_, cell)| is_filled(&cell.value));
+            says.filled = filled.next().map(|(_, cell)| cell.line);
+        }
+        Ok::<_, ManifestError>(says)
     };
     found.one = get(tree, spec, "source", Kind::Mapping)?.map(&mut says).transpose()?;
     if let Some(list) = get(tree, spec, "sources", Kind::Sequence)? {
@@ -280,7 +312,11 @@ fn word<'t>(tree: &'t Tree, mapping: Id, key: &str) -> Result<Option<&'t str>, M
 impl Outer {
     /// Its kind of object, and the group.
     pub(super) fn kind(&self) -> (&'static str, &'static str) {
-        if self.is_flux { ("Kustomization", FLUX) } else { ("Application", ARGO) }
+        match (self.is_flux, self.is_set) {
+            (true, _) => ("Kustomization", FLUX),
+            (_, false) => ("Application", ARGO),
+            (_, true) => ("ApplicationSet", ARGO),
+        }
     }
 
     /// What it says of each folder.
@@ -301,7 +337,12 @@ impl Outer {
     pub(super) fn is_changed_by(&self, operation: &Operation) -> bool {
         let steps: Vec<&str> = operation.pointer.split('/').skip(1).filter(|step| !step.is_empty()).collect();
         let of_flux = ["path", "images", "patches", "components", "targetNamespace", "name", "commonMetadata"];
-        match (steps.as_slice(), self.is_flux) {
+        let steps = match steps.as_slice() {
+            ["spec", "templatePatch" | "generators", ..] | ["spec", "template"] if self.is_set => return true,
+            ["spec", "template", rest @ ..] if self.is_set => rest,
+            steps => steps,
+        };
+        match (steps, self.is_flux) {
             ([] | ["spec"], _) => true,
             (["spec", key, ..], true) => of_flux.iter().any(|own| key.starts_with(own)),
             (["spec", "source"] | ["spec", "sources"] | ["spec", "sources", _], false) => true,

@@ -94,6 +94,7 @@ fn changed<'f>(path: &'f Arc<str>, entry: &Entry, draft: &Draft<'f>) -> Option<D
     let name = entry.new_name.as_ref().map_or(draft.holds.name(), |name| &name.value);
     let doubt = draft.doubt.clone();
     if entry.has_version() {
+        let doubt = doubt.filter(|_| !draft.is_open());
         let named = entry.new_name.as_ref().map(|name| (path, name));
         return Some(Draft { doubt, ..Draft::new(path, of_entry(path, entry, named, name))? });
     }

@@ -8,6 +8,7 @@ use super::{
         tree::{Id, Kind, Tree},
     },
     cell::{Cell, Maker, Source, is_unset},
+    generator::{self, Template, is_filled, template},
     given::{self, From},
     kustomization::mappings,
     marker::{self, Marker},
@@ -32,6 +33,12 @@ pub(super) struct Release {
     pub(super) namespace: Box<str>,
     /// Whether it deploys to its own namespace where it has no target.
     pub(super) is_flux: bool,
+    /// Whether it is the template of an ApplicationSet.
+    pub(super) is_set: bool,
+    /// The line of what may put something else in the place of that template.
+    pub(super) patched: Option<usize>,
+    /// The line of a value of it that a generator fills in, and that may be a part of any image.
+    pub(super) filled: Option<usize>,
     /// Images in values and parameters.
     pub(super) values: Vec<Maker>,
     /// `kustomize.images`
@@ -52,7 +59,11 @@ pub(super) struct Release {
 impl Release {
     /// Its kind of object.
     pub(super) fn kind(&self) -> &'static str {
-        if self.is_flux { "HelmRelease" } else { "Application" }
+        match (self.is_flux, self.is_set) {
+            (true, _) => "HelmRelease",
+            (_, false) => "Application",
+            (_, true) => "ApplicationSet",
+        }
     }
 
     /// The group of its kind.
@@ -94,7 +105,17 @@ pub(super) fn read(
 ) -> Result<Option<Release>, ManifestError> {
     match (&*object.kind, &*object.group) {
         ("HelmRelease", FLUX) => helm_release(source, object.node, most, problems).map(Some),
-        ("Application", ARGO) => application(source, object.node, most, problems).map(Some),
+        ("Application", ARGO) => application(source, object.node, Some(object.node), most, problems).map(Some),
+        ("ApplicationSet", ARGO) => {
+            let Template { of, patch } = template(source.tree, object.node)?;
+            let mut release = application(source, object.node, of, most, problems)?;
+            release.is_set = true;
+            release.patched = patch.map(|patch| source.line(patch));
+            release.filled = generator::filled(&release.flat, &release.values);
+            release.instances.retain(|instance| !is_filled(instance));
+            release.target = release.target.filter(|target| !is_filled(target));
+            Ok(Some(release))
+        }
         _ => Ok(None),
     }
 }
@@ -142,6 +163,9 @@ fn helm_release(
         target: target.map(Box::from),
         namespace: word(tree, metadata, "namespace")?.unwrap_or_default().into(),
         is_flux: true,
+        is_set: false,
+        patched: None,
+        filled: None,
         values: values.map(|values| values::images(source, values)).unwrap_or_default(),
         images: Vec::new(),
         flat: Vec::new(),
@@ -157,16 +181,19 @@ fn helm_release(
     Ok(release)
 }
 
+/// Of an object; what it is an Application by stands in `of`, which is the object itself or a template in it.
 fn application(
     source: &Source,
     node: Id,
+    of: Option<Id>,
     most: usize,
     problems: &mut Vec<ManifestError>,
 ) -> Result<Release, ManifestError> {
     let tree = source.tree;
-    let (metadata, spec) = (child(tree, Some(node), "metadata")?, child(tree, Some(node), "spec")?);
+    let (metadata, spec) = (child(tree, Some(node), "metadata")?, child(tree, of, "spec")?);
     let name = word(tree, metadata, "name")?.unwrap_or_default();
     let namespace = word(tree, metadata, "namespace")?.unwrap_or_default();
+    let own = word(tree, child(tree, of, "metadata")?, "name")?.unwrap_or_default();
     let mut release = Release {
         after: Vec::new(),
         from: Vec::new(),
@@ -174,10 +201,13 @@ fn application(
         meta: Meta::read(tree, node),
         name: name.into(),
         // Argo CD's own label may have the Application's namespace before its name.
-        instances: vec![name.into(), format!("{namespace}_{name}").into()],
+        instances: vec![own.into(), format!("{namespace}_{own}").into()],
         target: word(tree, child(tree, spec, "destination")?, "namespace")?.map(Box::from),
         namespace: namespace.into(),
         is_flux: false,
+        is_set: false,
+        patched: None,
+        filled: None,
         values: Vec::new(),
         images: Vec::new(),
         flat: Vec::new(),

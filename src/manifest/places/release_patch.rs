@@ -9,6 +9,7 @@ use super::{
     Files,
     cell::{Cell, Maker, Name, is_unset},
     chains::Chain,
+    generator::GENERATED,
     index::Draft,
     operation::{Operation, Put},
     outer::Set,
@@ -63,7 +64,10 @@ pub(super) fn images<'f>(
     let mut after: After = (path, &release.after);
     let of_release = |(key, cell): &(Box<str>, Cell)| (key.to_string(), (path, cell.clone()));
     let (given, lost) = kustomizations.given(files, path, release, chain);
-    let (mut flat, mut doubt): (Option<Flat>, _) = (None, lost.clone());
+    let generated = |line| Doubt { path, line, reason: GENERATED };
+    let patched = release.patched.map(generated);
+    let (mut flat, mut doubt): (Option<Flat>, _) = (None, lost.clone().or(patched.clone()));
+    let lost = lost.or(patched).or(release.filled.map(generated));
     let mut subject = Subject::new(release.kind(), release.group(), &release.meta, &release.namespace, &release.name);
     kustomizations.walk(files, &mut subject, chain, |step| {
         let values = |flat: &Option<Flat>| flat.as_ref().map_or(release.flat.len(), BTreeMap::len);
@@ -98,7 +102,10 @@ pub(super) fn images<'f>(
             Step::Replacement { .. } => return,
         };
         let touches = match part {
-            Part::Release(patch) => !patch.flat.is_empty() || patch.is_cut.is_some() || !patch.after.is_empty(),
+            Part::Release(patch) => {
+                !patch.flat.is_empty() || patch.is_cut.is_some() || !patch.after.is_empty() || patch.patched.is_some()
+            }
+            Part::Operation(operation) if release.is_set => is_of_template(operation),
             Part::Operation(operation) => is_of_values(operation),
             Part::Workload(..) | Part::Namespace(_) | Part::Outer(_) => false,
         };
@@ -111,6 +118,7 @@ pub(super) fn images<'f>(
         let reason = match part {
             _ if !is_sure => Some(UNKNOWN_TARGET),
             Part::Release(patch) if patch.is_cut.is_some() => Some(CUT),
+            Part::Release(patch) if patch.patched.is_some() => Some(GENERATED),
             Part::Release(patch) => {
                 merge(flat, file, &patch.flat);
                 if !patch.after.is_empty() {
@@ -118,7 +126,10 @@ pub(super) fn images<'f>(
                 }
                 None
             }
-            Part::Operation(operation) => (!operate(flat, file, operation)).then_some(TOO_MUCH),
+            Part::Operation(operation) => {
+                let done = operate(flat, file, operation, release.is_set);
+                (!done).then_some(TOO_MUCH)
+            }
             Part::Workload(..) | Part::Namespace(_) | Part::Outer(_) => None,
         };
         let why = reason.map(|reason| Doubt { path: file, line, reason });
@@ -129,13 +140,13 @@ pub(super) fn images<'f>(
     let mut of_given: Vec<&Arc<str>> = given.values().map(|(file, _)| *file).collect();
     let mut drafts: Vec<(bool, Draft)> = match release.stacked(files, &kustomizations.charts, flat, given, as_written) {
         Some((flat, stack)) if kustomizations.takes(flat.len()) => {
-            let drafts = of_flat(&flat, &|path| stack.rank(path));
+            let drafts = all_of_flat(&flat, &|path| stack.rank(path));
             of_given.dedup();
             below = [stack.order, of_given].concat();
             drafts
         }
         _ => {
-            let draft = |maker: &Maker| Draft::new(path, maker.clone());
+            let draft = |maker: &Maker| Draft::of_release(path, maker.clone());
             let values = release.values.iter().filter_map(draft).map(|draft| (false, draft));
             values.chain(release.images.iter().filter_map(draft).map(|draft| (true, draft))).collect()
         }
@@ -145,7 +156,8 @@ pub(super) fn images<'f>(
         drafts.extend(release.values.iter().filter_map(|maker| Some((false, Draft::new(path, maker.clone())?))));
     }
     let doubted = |(is_last, draft): (bool, Draft<'f>)| {
-        let doubt = doubt.clone().or(draft.doubt.clone());
+        let own = draft.doubt.clone().filter(|_| draft.is_open());
+        let doubt = own.or(doubt.clone()).or(draft.doubt.clone());
         (is_last, Draft { doubt, ..draft })
     };
     OfRelease { images: drafts.into_iter().map(doubted).collect(), after, lost, below }
@@ -164,6 +176,17 @@ fn is_of_values(operation: &Operation) -> bool {
         ]
         .iter()
         .any(|of| pointer.starts_with(of))
+}
+
+/// The same of an ApplicationSet.
+fn is_of_template(operation: &Operation) -> bool {
+    let steps: Vec<&str> = operation.pointer.split('/').skip(1).filter(|step| !step.is_empty()).collect();
+    match steps[..] {
+        [] | ["spec"] | ["spec", "template"] | ["spec", "template", "spec"] => true,
+        ["spec", "template", "spec", key, ..] => key.starts_with("source"),
+        ["spec", key, ..] => matches!(key, "templatePatch" | "generators"),
+        _ => false,
+    }
 }
 
 /// Whether a value is the image of an item of what Kustomize takes for containers, in any object.
@@ -215,9 +238,15 @@ fn make_room<'k>(flat: &mut Flat, keys: impl Iterator<Item = &'k str>) {
     }
 }
 
-/// False if it is not followed.
-fn operate<'f>(flat: &mut Flat<'f>, file: &'f Arc<str>, operation: &'f Operation) -> bool {
+/// False if it is not followed. Of an ApplicationSet what its template says counts.
+fn operate<'f>(flat: &mut Flat<'f>, file: &'f Arc<str>, operation: &'f Operation, is_set: bool) -> bool {
     let mut path = operation.path();
+    if is_set {
+        let Some(of_template) = path.strip_prefix(".spec.template").filter(|path| path.starts_with(".spec.")) else {
+            return false;
+        };
+        path = of_template.to_owned();
+    }
     let count = |list: &str, flat: &Flat| {
         let items = flat.range(format!("{list}[")..).take_while(|(key, _)| key.starts_with(&format!("{list}[")));
         let index = |key: &str| key[list.len() + 1..].split(']').next()?.parse::<usize>().ok();
@@ -277,6 +306,13 @@ fn key(step: &str) -> Option<String> {
 
 /// The images of values, and whether in `kustomize.images`; `rank` says how far above a file stands.
 pub(super) fn of_flat<'f>(flat: &Flat<'f>, rank: &dyn Fn(&str) -> usize) -> Vec<(bool, Draft<'f>)> {
+    let mut all = all_of_flat(flat, rank);
+    all.retain(|(_, draft)| !draft.is_open());
+    all
+}
+
+/// The same, also those of which a part is filled in from elsewhere.
+fn all_of_flat<'f>(flat: &Flat<'f>, rank: &dyn Fn(&str) -> usize) -> Vec<(bool, Draft<'f>)> {
     let mut groups: BTreeMap<&str, Vec<(String, &Value<'f>)>> = BTreeMap::new();
     let mut found = Vec::new();
     for (path, value) in flat {
@@ -284,7 +320,7 @@ pub(super) fn of_flat<'f>(flat: &Flat<'f>, rank: &dyn Fn(&str) -> usize) -> Vec<
         match key(step) {
             None if above.ends_with(".kustomize.images") => {
                 let (file, cell) = value;
-                found.extend(Draft::new(file, Maker::renaming(cell.clone())).map(|draft| (true, draft)));
+                found.extend(Draft::of_release(file, Maker::renaming(cell.clone())).map(|draft| (true, draft)));
             }
             None => {}
             Some(key) => groups.entry(above).or_default().push((key, value)),
@@ -321,7 +357,8 @@ where
         Keys::Whole { image, digest } => {
             let (file, cell) = get(image);
             let digest = digest.map(get);
-            let mut draft = Draft::new(file, Maker::beside(cell.clone(), digest.map(|(_, digest)| digest.clone())))?;
+            let maker = Maker::beside(cell.clone(), digest.map(|(_, digest)| digest.clone()));
+            let mut draft = Draft::of_release(file, maker)?;
             if digest.is_some_and(|(at, _)| at != file) {
                 draft.doubt = Some(Doubt { path: file, line: cell.line, reason: IN_TWO_FILES });
             }
@@ -353,11 +390,11 @@ where
         false => (None, Name::Known(whole.into())),
     };
     let cell = |value: Option<&Value>| value.map(|(_, cell)| cell.clone());
-    let mut draft = Draft::new(file, Maker::parts(registry, name, cell(tag), cell(digest)))?;
+    let mut draft = Draft::of_release(file, Maker::parts(registry, name, cell(tag), cell(digest)))?;
     let reason = match is_apart || is_doubled {
         true => Some(IN_TWO_FILES),
         false => is_named_above.then_some(NAMED_ABOVE),
     };
-    draft.doubt = reason.map(|reason| Doubt { path: file, line, reason });
+    draft.doubt = draft.doubt.or(reason.map(|reason| Doubt { path: file, line, reason }));
     Some(draft)
 }

@@ -108,7 +108,8 @@ impl Replacement {
     pub(super) fn sets_values(&self, subject: &Subject) -> bool {
         self.fields(subject).any(|path| {
             let mut steps = path.split('.');
-            steps.next() == Some("spec") && matches!(steps.next(), None | Some("values" | "source" | "sources" | "*"))
+            steps.next() == Some("spec")
+                && matches!(steps.next(), None | Some("values" | "source" | "sources" | "template" | "*"))
         })
     }
 

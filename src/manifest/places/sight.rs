@@ -3,7 +3,7 @@
 use super::names::FileKind;
 
 /// Whether a text may hold anything: `image`, `tag`, `version` or `digest` as a word or the end of one, our own words and
-/// Keel's, what a patch does to containers, heads or whole objects, a Namespace, an object that may be a patch, holds values or deploys others. In
+/// Keel's, what a patch does to containers, whole objects or by operations, a Namespace, an object that may be a patch, holds values or deploys others. In
 /// one pass, as most files of a repository hold
 /// none.
 pub(super) fn is_promising(text: &[u8]) -> bool {
@@ -15,7 +15,9 @@ pub(super) fn is_promising(text: &[u8]) -> bool {
         b"kit." => text[..at].ends_with(b"tool"),
         b"proj" => text[..at].ends_with(b"argo"),
         b"Conf" | b"Secr" | b"Depl" | b"Stat" | b"Daem" | b"Cron" | b"Name" => is_kind(&text[..at]),
+        // Operations.
         b"/met" => text[at..].starts_with(b"/metadata"),
+        b"/spe" => text[at..].starts_with(b"/spec"),
         [b't' | b'T', b'a', b'g', _] | b"_TAG" | b"-TAG" | b"VERS" => true,
         // Every object has an `apiVersion`.
         b"Vers" => !text[..at].ends_with(b"api"),
