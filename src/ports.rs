@@ -16,7 +16,7 @@ use crate::domain::{
     poll::Schedule,
     reason::{Code, Reason},
     tags::Tags,
-    update::{Update, UpdateId},
+    update::{LeftOut, Update, UpdateId},
     workload::{Application, ApplicationId, Workload, WorkloadId},
 };
 
@@ -231,6 +231,8 @@ pub enum Outcome {
     },
     /// In Git, from where a deployer brings it to the cluster: the commit or the pull request.
     Committed(Reason),
+    /// The same, but for some of its changes.
+    Partly(Reason, Vec<LeftOut>),
     /// Not written, and not before something changes: who moved it back, who closed the request, what is in the way.
     Blocked(Reason),
     /// What was tested no longer holds: decide again on what is there now.

@@ -17,7 +17,7 @@ use crate::{
         plan::{Approved, Plan},
         reason::{Code, Reason},
         report::{Report, Verdict},
-        update::{Phase, Update},
+        update::{LeftOut, Phase, Update},
         workload::WorkloadId,
     },
     engine::Settings,
@@ -86,8 +86,13 @@ pub(super) async fn write(
     let updates: Vec<Update> = plans.iter().map(|plan| plan.update().clone()).collect();
     let (mut failed, mut refused) = (false, Vec::new());
     for (mut update, outcome) in updates.into_iter().zip(target.apply(plans).await) {
+        let mut left = Vec::new();
+        if let Outcome::Partly(_, without) = &outcome {
+            left.clone_from(without);
+            update = update.without(&left);
+        }
         let (verdict, reason) = match outcome {
-            Outcome::Committed(reason) => {
+            Outcome::Committed(reason) | Outcome::Partly(reason, _) => {
                 update.phase = Phase::Progressing;
                 if let Err(error) = records.put(update.clone()).await {
                     tell(format!("{}: written, but not recorded: {error}", update.workload));
@@ -101,6 +106,15 @@ pub(super) async fn write(
             Outcome::Applied { .. } | Outcome::Stale | Outcome::Gone => continue,
         };
         failed |= verdict != Verdict::Update && !is_wanted(&reason);
+        for LeftOut { container, reason, .. } in left {
+            failed |= !is_wanted(&reason);
+            let rows = rows_of(reports, &update.workload);
+            for row in rows.filter(|row| row.decision == Verdict::Update && row.container == container) {
+                row.decision = Verdict::Blocked;
+                row.reasons.insert(0, reason.clone());
+            }
+            refused.push(reason);
+        }
         for row in rows_of(reports, &update.workload).filter(|row| row.decision == Verdict::Update) {
             row.decision = verdict;
             row.reasons.insert(0, reason.clone());

@@ -12,7 +12,7 @@ use crate::{
     config::{ClusterArgs, Config, FileArgs},
     domain::{
         keel::KeelMode,
-        reason::{Code, Reason},
+        reason::{Code, Other, Reason},
         report::{Report, Verdict},
     },
     engine::Assessment,
@@ -110,7 +110,7 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
         match target.preview(plans).await {
             Ok(found) => {
                 failed |= found.iter().flat_map(|found| found.as_ref().err()).any(is_failure);
-                let refused: Vec<Reason> = found.iter().filter_map(|found| found.as_ref().err().cloned()).collect();
+                let refused = reasons(&found);
                 let shown = format!("Git target {name}");
                 tell_others(assessments.iter_mut().flat_map(|assessment| &mut assessment.reports), &refused);
                 for (index, found) in indices.into_iter().zip(found) {
@@ -140,12 +140,23 @@ fn is_failure(reason: &Reason) -> bool {
     matches!(reason.code, Code::WriteFailed | Code::GitRefused)
 }
 
+/// Why something is not written, of each plan and of what is left out of one.
+pub(super) fn reasons(found: &[Result<Places, Reason>]) -> Vec<Reason> {
+    let each = found.iter().flat_map(|found| match found {
+        Ok(places) => places.left().iter().map(|left| left.reason.clone()).collect(),
+        Err(reason) => vec![reason.clone()],
+    });
+    each.collect()
+}
+
 /// Says in the rows of others what stands in the way of an update because of them.
 pub(super) fn tell_others<'r>(rows: impl Iterator<Item = &'r mut Report>, reasons: &[Reason]) {
     for row in rows {
         let of_row = reasons.iter().flat_map(|reason| reason.others.iter().map(move |other| (reason.code, other)));
-        for (code, (_, text)) in of_row.filter(|(_, (id, _))| *id == row.workload.id) {
-            let said = Reason::new(code, text.clone());
+        let is_own = |other: &Other| other.workload == row.workload.id && other.container == row.container;
+        let own: Vec<(Code, &Other)> = of_row.filter(|(_, other)| is_own(other)).collect();
+        for (code, other) in own {
+            let said = Reason::new(code, other.text.clone());
             if !row.reasons.contains(&said) {
                 row.reasons.push(said);
             }
@@ -159,6 +170,11 @@ pub(super) fn show(row: &mut Report, scope: &str, found: &Result<Places, Reason>
         return;
     }
     match found {
+        Ok(places) if places.left().iter().any(|left| left.container == row.container) => {
+            let own = places.left().iter().find(|left| left.container == row.container);
+            row.decision = Verdict::Blocked;
+            row.reasons.splice(0..0, own.map(|left| left.reason.clone()));
+        }
         Ok(places) => {
             let own: Vec<&str> = places.of(&row.container).collect();
             let besides: String = places.besides(Some(&row.container)).map(|note| format!("; {note}")).collect();

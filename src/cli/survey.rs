@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::{
     output::tell,
-    plan::{show, tell_others},
+    plan::{reasons, show, tell_others},
 };
 use crate::{
     clock::SystemClock,
@@ -50,8 +50,7 @@ impl Looked {
         for (plan, found) in self.plans.iter().zip(found) {
             rows_of(&mut self.reports, &plan.update().workload).for_each(|row| show(row, scope, found));
         }
-        let refused: Vec<Reason> = found.iter().filter_map(|found| found.as_ref().err().cloned()).collect();
-        tell_others(self.reports.iter_mut().flat_map(|(_, rows)| rows), &refused);
+        tell_others(self.reports.iter_mut().flat_map(|(_, rows)| rows), &reasons(found));
     }
 
     /// Whether something could not be read, or is not updated for another reason than that somebody wants it so.

@@ -1,6 +1,6 @@
 //! Every "no" (and "yes") in words a person can read, with a code from one closed list.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Serialize, Serializer};
 
@@ -123,9 +123,20 @@ pub struct Reason {
     pub code: Code,
     /// In words, with the values that matter.
     pub message: String,
-    /// Workloads that it is about besides, and what to say of each.
+    /// Containers of other workloads that it is about besides.
     #[serde(skip)]
-    pub others: Box<[(WorkloadId, String)]>,
+    pub others: Box<[Other]>,
+}
+
+/// Another container that a reason is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// Its workload.
+    pub workload: WorkloadId,
+    /// Its name.
+    pub container: Arc<str>,
+    /// What is said of it.
+    pub text: String,
 }
 
 impl Reason {
@@ -134,9 +145,9 @@ impl Reason {
         Self { tag: None, code, message: message.into(), others: Box::default() }
     }
 
-    /// About other workloads besides, with what to say of each.
+    /// About other containers besides.
     #[must_use]
-    pub fn with_others(self, others: impl IntoIterator<Item = (WorkloadId, String)>) -> Self {
+    pub fn with_others(self, others: impl IntoIterator<Item = Other>) -> Self {
         Self { others: others.into_iter().collect(), ..self }
     }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     image::{Digest, ImageRef, Tag},
+    reason::Reason,
     target::Write,
     workload::WorkloadId,
 };
@@ -91,6 +92,40 @@ pub struct Update {
     pub phase: Phase,
     /// When it was proposed.
     pub proposed: Timestamp,
+}
+
+/// A change of an update that is not made with the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The container's name.
+    pub container: Arc<str>,
+    /// Whether it stands under `initContainers`.
+    pub init: bool,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl LeftOut {
+    /// Whether it is this change.
+    pub fn is(&self, change: &Change) -> bool {
+        (&self.container, self.init) == (&change.container, change.init)
+    }
+}
+
+impl Update {
+    /// Without the changes that are not made.
+    #[must_use]
+    pub fn without(mut self, left: &[LeftOut]) -> Self {
+        let is_kept: Vec<bool> = self.changes.iter().map(|change| !left.iter().any(|left| left.is(change))).collect();
+        fn keep<T>(all: &mut Vec<T>, is_kept: &[bool]) {
+            let mut kept = is_kept.iter();
+            all.retain(|_| kept.next().copied().unwrap_or(true));
+        }
+        keep(&mut self.changes, &is_kept);
+        keep(&mut self.policies, &is_kept);
+        keep(&mut self.evidence, &is_kept);
+        self
+    }
 }
 
 /// What `supercargo.dev/last-update` says to people.

@@ -52,7 +52,7 @@ type Found = (Change, Arc<str>, Evidence, Arc<Source>);
 /// Assesses a workload; `None` if nothing applies to it. `source` says where it stands, for people.
 pub(super) fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestamp) -> Option<Assessment> {
     let entry = state.entry(id)?;
-    let told: Vec<Reason> = state.told_by_others(id).collect();
+    let told = state.told_by_others(id);
     if !entry.rule.watched && entry.rule.problems.is_empty() && entry.rule.notes.is_empty() && told.is_empty() {
         return None;
     }
@@ -101,7 +101,8 @@ pub(super) fn assess(state: &State, id: &WorkloadId, source: &str, now: Timestam
     let sources = waiting.filter_map(|(_, slot)| slot.source.as_ref());
     let outages = sources.filter_map(|source| state.sources.outages.of(source)).cloned().collect();
     for row in &mut reports {
-        row.reasons.extend(told.iter().cloned());
+        let own = told.iter().filter(|(container, _)| *container == row.container);
+        row.reasons.extend(own.map(|(_, said)| said.clone()));
     }
     Some(Assessment { reports, plan: plan.filter(|_| !must_read), outages, must_read })
 }
@@ -304,8 +305,9 @@ fn gated(
         Ok(plan) => {
             if let Some(in_git) = entry.in_git.as_ref().filter(|in_git| in_git.update.id == plan.update().id) {
                 touched(reports, &mut |row| {
-                    row.decision = in_git.verdict;
-                    row.reasons.insert(0, in_git.said());
+                    let left = in_git.left.iter().find(|left| left.container == row.container);
+                    row.decision = left.map_or(in_git.verdict, |_| Verdict::Blocked);
+                    row.reasons.insert(0, left.map_or_else(|| in_git.said(), |left| left.reason.clone()));
                 });
             }
             Some(plan)

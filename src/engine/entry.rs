@@ -17,7 +17,7 @@ use crate::{
         image::ImageRef,
         reason::Reason,
         report::Verdict,
-        update::{Change, LastUpdate, Update},
+        update::{Change, LastUpdate, LeftOut, Update},
         workload::{Container, MAX_PULL_SECRETS, Workload},
     },
     ports::{ImageManager, Observed},
@@ -50,6 +50,8 @@ pub(super) struct Entry {
 pub(super) struct InGit {
     pub(super) update: Update,
     pub(super) said: Reason,
+    /// What is not brought with the others.
+    pub(super) left: Vec<LeftOut>,
     /// Waiting for the cluster to run it, or blocked.
     pub(super) verdict: Verdict,
 }

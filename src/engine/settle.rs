@@ -29,9 +29,12 @@ pub(super) async fn write(ports: &Ports, target: Option<Arc<str>>, plans: Vec<Pl
     let outcomes = ports.sink.apply(plans).await;
     let mut written = Vec::with_capacity(updates.len());
     for (mut update, outcome) in updates.into_iter().zip(outcomes) {
+        if let Outcome::Partly(_, left) = &outcome {
+            update = update.without(left);
+        }
         update.phase = match outcome {
             Outcome::Applied { .. } => Phase::Progressing,
-            Outcome::Committed(_) => Phase::Applying,
+            Outcome::Committed(_) | Outcome::Partly(..) => Phase::Applying,
             _ => Phase::Proposed,
         };
         if update.phase != Phase::Proposed {
@@ -94,8 +97,8 @@ impl Engine<'_> {
         let again = self.busy.remove(&id).unwrap_or_default();
         let label = match &outcome {
             Outcome::Applied { .. } => "applied",
-            Outcome::Committed(said) if said.code == Code::RequestOpen => "proposed",
-            Outcome::Committed(_) => "committed",
+            Outcome::Committed(said) | Outcome::Partly(said, _) if said.code == Code::RequestOpen => "proposed",
+            Outcome::Committed(_) | Outcome::Partly(..) => "committed",
             Outcome::Blocked(_) => "blocked",
             Outcome::Stale => "stale",
             Outcome::Gone => "gone",
@@ -107,6 +110,10 @@ impl Engine<'_> {
         if self.not_written.insert(id.clone(), update.id.clone()).as_ref() != Some(&update.id) {
             self.checks.forget(&id);
         }
+        let (outcome, left) = match outcome {
+            Outcome::Partly(said, left) => (Outcome::Committed(said), left),
+            other => (other, Vec::new()),
+        };
         match outcome {
             Outcome::Applied { resource_version } => {
                 self.write_retries.forget(&id);
@@ -120,7 +127,7 @@ impl Engine<'_> {
                 let before = self.state.in_git_as(&update.id, &id);
                 let known =
                     before.is_some_and(|known| known.verdict == Verdict::Waiting && known.said.code == said.code);
-                let cause = self.state.in_git(&update, &said, Verdict::Waiting);
+                let cause = self.state.in_git(&update, &said, left, Verdict::Waiting);
                 if !known {
                     self.observe(cause);
                     self.told.committed(&update, &self.state.uid(&id), &said);
@@ -130,7 +137,7 @@ impl Engine<'_> {
             }
             Outcome::Blocked(said) => {
                 self.write_retries.forget(&id);
-                self.state.in_git(&update, &said, Verdict::Blocked);
+                self.state.in_git(&update, &said, left, Verdict::Blocked);
                 self.check_later(&id);
                 self.state.assess_later(&id);
             }
@@ -140,6 +147,8 @@ impl Engine<'_> {
                 self.read_again(&id);
             }
             Outcome::Gone => _ = self.not_written.remove(&id),
+            // Taken apart above.
+            Outcome::Partly(..) => {}
             Outcome::Refused(why) => {
                 self.write_failed(&id, &why, true);
                 self.told.refused(&update, &self.state.uid(&id), &why);

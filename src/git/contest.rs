@@ -14,7 +14,7 @@ use crate::{
     domain::{
         image::ImageRef,
         plan::{Origin, Wishes},
-        reason::{Code, Reason},
+        reason::{Code, Other, Reason},
         text::escape,
         workload::WorkloadId,
     },
@@ -141,7 +141,10 @@ fn reason(
     against: &[(&Sharer, Wish)],
     (index, scope): (&Index<'_>, &Scope),
 ) -> Option<Reason> {
-    let way_out = index.way_out(path, &asked.update.workload, against.iter().map(|(sharer, _)| &sharer.workload));
+    let workloads = against.iter().map(|(sharer, _)| &sharer.workload);
+    // The containers of what is no workload are called as their repositories.
+    let are_others = against.iter().any(|(sharer, _)| *sharer.container != *to.repository.to_string());
+    let way_out = index.way_out((path, edit), &asked.update.workload, workloads, are_others);
     let is_unsaid = |sharer: &&Sharer| {
         let wish = asked.wishes.get(&sharer.workload).filter(|_| sharer.annotations.is_none());
         wish.is_some_and(|wish| matches!(wish.origin, Origin::Unsaid(_)))
@@ -171,7 +174,11 @@ fn reason(
     let message =
         format!("{}: {place} makes the image of {}{more}, too: {way_out}", scope.shown, said.join(", and of "));
     let own = &asked.update.workload;
-    let others = against.iter().filter(|(sharer, _)| sharer.workload != *own);
     let text = format!("{place} makes this image, and {own} is to have {to} from it, which is not written: {way_out}");
-    Some(Reason::new(Code::GitConflict, message).with_others(others.map(|(s, _)| (s.workload.clone(), text.clone()))))
+    let others = against.iter().filter(|(sharer, _)| sharer.workload != *own).map(|(sharer, _)| Other {
+        workload: sharer.workload.clone(),
+        container: sharer.container.clone(),
+        text: text.clone(),
+    });
+    Some(Reason::new(Code::GitConflict, message).with_others(others))
 }

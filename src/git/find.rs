@@ -21,7 +21,7 @@ use crate::{
         plan::{Approved, Plan, Wishes},
         reason::{Code, Reason},
         text::escape,
-        update::Update,
+        update::{LeftOut, Update},
         version::Version,
     },
     manifest::places::{Files, Index, Misfit, SpotEdit, Wanted, apply},
@@ -55,6 +55,8 @@ pub struct Places {
     pub(super) brings: Vec<Wanted>,
     /// What of the files is left as it is, by container.
     besides: Vec<(Arc<str>, String)>,
+    /// What is not brought with the others.
+    left: Vec<LeftOut>,
 }
 
 impl Places {
@@ -67,6 +69,16 @@ impl Places {
     pub fn besides<'p>(&'p self, container: Option<&'p str>) -> impl Iterator<Item = &'p str> {
         let is_of = move |of: &str| container.is_none_or(|container| container == of);
         self.besides.iter().filter(move |(of, _)| is_of(of)).map(|(_, note)| &**note)
+    }
+
+    /// What is not brought with the others.
+    pub fn left(&self) -> &[LeftOut] {
+        &self.left
+    }
+
+    /// With what is not brought with the others.
+    pub(super) fn without(self, left: Vec<LeftOut>) -> Self {
+        Self { left, ..self }
     }
 
     /// All of them, each once.

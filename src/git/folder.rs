@@ -10,6 +10,7 @@ use super::{
     find::{Asked, Finding, Places, edit, find, told},
     history::History,
     objects::TreeEntry,
+    part,
     settings::Scope,
 };
 use crate::{
@@ -87,7 +88,18 @@ impl Folder {
     /// Where each plan would be written, or why it would not be; and the files that change.
     pub fn edit(&self, plans: &[Plan<Approved>]) -> (Vec<Result<Places, Reason>>, NewTexts) {
         let asked: Vec<Asked> = plans.iter().map(Asked::from).collect();
-        let findings: Vec<Finding> = find(&asked, &self.files, &self.scope, &History::default());
+        let (mut found, mut edited) = self.tried(&asked);
+        if let Some(parts) = part::parts(&asked, &found) {
+            let each: Vec<Asked> = parts.iter().map(|(_, part)| part.clone()).collect();
+            let (possible, left) = part::possible(&asked, &parts, self.tried(&each).0);
+            (found, edited) = self.tried(&possible);
+            found = found.into_iter().zip(left).map(|(found, left)| found.map(|places| places.without(left))).collect();
+        }
+        (found, edited)
+    }
+
+    fn tried(&self, asked: &[Asked]) -> (Vec<Result<Places, Reason>>, NewTexts) {
+        let findings: Vec<Finding> = find(asked, &self.files, &self.scope, &History::default());
         let file = |path: &str| Some((TreeEntry::at(path), self.text(path)?));
         let (edited, refused) = edit(&findings, file, &self.files, &self.scope);
         let edited = edited.into_iter().map(|(entry, text)| (entry.path, text)).collect();

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::{
     reason::{Code, Reason},
-    update::{Change, Update},
+    update::{Change, LeftOut, Update},
 };
 
 /// What the forge tells of the request before anything is done.
@@ -74,6 +74,8 @@ pub(super) struct Heard {
     pub(super) all: Arc<Vec<Asked>>,
     /// Where each of these stands.
     pub(super) findings: Vec<Finding>,
+    /// What of each is left out.
+    pub(super) left: Vec<Vec<LeftOut>>,
 }
 
 /// Asks the forge and Git about the updates of one group. Nothing is changed there.
@@ -115,7 +117,7 @@ pub(super) async fn hear(
         within.extend(ours.iter().map(|held| namespace(held)));
         all.extend(ours.into_iter().filter(|held| !is_asked(held)).cloned());
     }
-    let all = Arc::new(all);
+    let (all, left) = target.possible(work, &head, &Arc::new(all)).await?;
     let found = target.locate(work, &head, &all).await?;
     let mut findings: Vec<Finding> =
         found.into_iter().zip(&*all).map(|(finding, one)| unless_decided(finding, one, &known)).collect();
@@ -128,7 +130,7 @@ pub(super) async fn hear(
             *finding = Finding::Blocked(reason.clone());
         }
     }
-    Ok(Heard { head, known, tip, held, all, findings })
+    Ok(Heard { head, known, tip, held, all, findings, left })
 }
 
 /// Why the branch is left alone, if somebody else uses it.
@@ -145,23 +147,13 @@ fn in_the_way(branch: &str, tip: Option<&Tip>, held: &[Asked], known: &Known) ->
 
 /// An update without what people refused; as it is where they refused all of it.
 fn without_refused(asked: &Asked, refused: &Marks) -> Asked {
-    let Asked { update, instance, sources, wishes } = asked;
+    let update = &asked.update;
     let is_refused: Vec<bool> =
         update.changes.iter().map(|change| refused.contains(&mark(&update.workload, change))).collect();
-    if is_refused.iter().all(|refused| *refused) {
-        return asked.clone();
+    match is_refused.iter().all(|refused| *refused) {
+        true => asked.clone(),
+        false => asked.only(|index| !is_refused.get(index).copied().unwrap_or_default()),
     }
-    let mut left = update.clone();
-    let keep = |index: usize| !is_refused.get(index).copied().unwrap_or_default();
-    left.changes = retained(&update.changes, keep);
-    left.policies = retained(&update.policies, keep);
-    left.evidence = retained(&update.evidence, keep);
-    let (instance, wishes) = (instance.clone(), wishes.clone());
-    Asked { update: left, instance, sources: retained(sources, keep), wishes }
-}
-
-fn retained<T: Clone>(all: &[T], keep: impl Fn(usize) -> bool) -> Vec<T> {
-    all.iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, one)| one.clone()).collect()
 }
 
 /// What people refused, and what they merged and somebody moved back, is not proposed again.

@@ -12,6 +12,7 @@
 //! | `chain` | the commits of one push: one for all updates, or one for each |
 //! | `message` | the message of a commit |
 //! | [`Folder`] | a folder on this machine, read and edited as the files of a commit |
+//! | `part` | updates of which some containers are left out |
 //! | `find` | where updates stand in the files, and the new texts |
 //! | [`forges`] | requests to merge, at GitHub, GitLab, Gitea and Forgejo |
 //! | `deployer` | tells deployers of a push |
@@ -45,6 +46,7 @@ mod mirror;
 mod objects;
 mod origin;
 mod own;
+mod part;
 mod preview;
 mod proposal;
 mod repository;

@@ -9,12 +9,13 @@ use super::{
     limit::Open,
     proposal::Memo,
     request::{self, Trouble, branch_of},
-    target::{Edits, Target, Work},
+    target::{Edits, Look, Target, Work},
 };
 use crate::{
     domain::{
         plan::{Approved, Plan},
         reason::{Code, Reason},
+        update::LeftOut,
     },
     ports::Outcome,
 };
@@ -40,8 +41,8 @@ impl Target {
             let asked: Arc<Vec<Asked>> = Arc::new(indices.iter().map(|&index| asked[index].clone()).collect());
             let shown = match way {
                 None => {
-                    let (_, findings) = self.look(work, &asked).await?;
-                    self.shown(self.edit(work, findings).await?)
+                    let Look { findings, left, .. } = self.look(work, &asked).await?;
+                    self.shown(self.edit(work, findings).await?, left)
                 }
                 Some(_) => match self.foresee_request(work, &asked).await {
                     Ok(shown) => shown,
@@ -66,7 +67,7 @@ impl Target {
         let (Some(requests), Some(first)) = (&self.requests, asked.first()) else {
             return Ok(vec![Err(Reason::new(Code::WriteFailed, self.no_requests())); asked.len()]);
         };
-        let Heard { known, all, findings, .. } = hear(self, requests, work, asked).await?;
+        let Heard { known, all, findings, left, .. } = hear(self, requests, work, asked).await?;
         let edits = self.edit(work, findings).await?;
         // What it would open or close counts for the groups behind it.
         let wanted: Vec<Asked> = edits.made().map(|(at, _)| all[at].clone()).collect();
@@ -76,10 +77,11 @@ impl Target {
         } else if edits.findings.iter().all(|finding| matches!(finding, Finding::There(_))) {
             work.open.saw(&branch, None);
         }
-        Ok(self.shown(edits))
+        Ok(self.shown(edits, left))
     }
 
-    fn shown(&self, Edits { findings, refused, .. }: Edits) -> Vec<Shown> {
-        told(findings, &refused, &self.place())
+    fn shown(&self, Edits { findings, refused, .. }: Edits, left: Vec<Vec<LeftOut>>) -> Vec<Shown> {
+        let told = told(findings, &refused, &self.place());
+        told.into_iter().zip(left).map(|(told, left)| told.map(|places| places.without(left))).collect()
     }
 }

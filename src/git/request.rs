@@ -16,7 +16,7 @@ use super::{
     origin,
     proposal::{Memo, body, marks},
     settings::RequestSettings,
-    target::{Edits, Target, Work},
+    target::{Edits, Target, Work, partly},
 };
 use crate::{
     domain::{
@@ -83,7 +83,7 @@ pub(super) async fn round(
     if let Some(outcomes) = work.open.waits(target, requests, &branch, asked).await? {
         return Ok(Some(outcomes));
     }
-    let Heard { head, known, tip, held, all, findings } = hear(target, requests, work, asked).await?;
+    let Heard { head, known, tip, held, all, findings, left } = hear(target, requests, work, asked).await?;
     let edits = target.edit(work, findings).await?;
     let wanted: Vec<Asked> = edits.made().map(|(at, _)| all[at].clone()).collect();
     let place = |(_, found): (_, &Places)| found.all().into_iter().map(str::to_owned).collect();
@@ -122,7 +122,7 @@ pub(super) async fn round(
             (Finding::Edits(..), _, Brought::InTheWay(reason)) => Outcome::Blocked(reason.clone()),
             (Finding::Edits(..), _, Brought::Nothing) => Outcome::Stale,
         };
-        outcomes.push(outcome);
+        outcomes.push(partly(outcome, left.get(at).cloned().unwrap_or_default()));
     }
     Ok(Some(outcomes))
 }

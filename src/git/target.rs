@@ -13,11 +13,12 @@ use super::{
     command::GitError,
     deployer::{self, Push},
     files::Snapshot,
-    find::{Asked, Finding, Places, edit, find, paths},
+    find::{Asked, Finding, Places, edit, find, paths, told},
     history::Merged,
     limit::Open,
     mirror::{Mirror, Pushed},
     objects::{Blob, TreeEntry},
+    part,
     request::{self, Requests, Trouble},
     settings::Settings,
 };
@@ -25,7 +26,7 @@ use crate::{
     domain::{
         plan::{Approved, Plan},
         reason::{Code, Reason},
-        update::Update,
+        update::{LeftOut, Update},
     },
     manifest::places::{Rendered, rendered},
     ports::{Clock, Outcome, Sink},
@@ -52,6 +53,16 @@ pub(super) struct Work {
     pub(super) open: Open,
     /// What a commit renders, where somebody has asked.
     rendered: Option<(String, Arc<Rendered>)>,
+}
+
+/// Where updates stand in a commit.
+pub(super) struct Look {
+    head: String,
+    /// Without what is blocked.
+    asked: Arc<Vec<Asked>>,
+    pub(super) findings: Vec<Finding>,
+    /// What of each is left out.
+    pub(super) left: Vec<Vec<LeftOut>>,
 }
 
 /// What edits make of a commit's files.
@@ -175,15 +186,43 @@ impl Target {
         }
     }
 
-    /// The branch's commit, and where each plan stands in it.
-    pub(super) async fn look(
+    /// The branch's commit, and where what is possible of each plan stands in it.
+    pub(super) async fn look(&self, work: &mut Work, asked: &Arc<Vec<Asked>>) -> Result<Look, GitError> {
+        let head = self.read(work).await?;
+        let (asked, left) = self.possible(work, &head, asked).await?;
+        let findings = self.locate(work, &head, &asked).await?;
+        Ok(Look { head, asked, findings, left })
+    }
+
+    /// The updates without the changes that are blocked where others of the same update are not, and these.
+    pub(super) async fn possible(
         &self,
         work: &mut Work,
+        head: &str,
         asked: &Arc<Vec<Asked>>,
-    ) -> Result<(String, Vec<Finding>), GitError> {
-        let head = self.read(work).await?;
-        let findings = self.locate(work, &head, asked).await?;
-        Ok((head, findings))
+    ) -> Result<(Arc<Vec<Asked>>, Vec<Vec<LeftOut>>), GitError> {
+        let whole = || (asked.clone(), vec![Vec::new(); asked.len()]);
+        if asked.iter().all(|asked| asked.update.changes.len() < 2) {
+            return Ok(whole());
+        }
+        let found = self.tried(work, head, asked).await?;
+        let Some(parts) = part::parts(asked, &found) else { return Ok(whole()) };
+        let each = Arc::new(parts.iter().map(|(_, part)| part.clone()).collect());
+        let found = self.tried(work, head, &each).await?;
+        let (possible, left) = part::possible(asked, &parts, found);
+        Ok((Arc::new(possible), left))
+    }
+
+    /// What would come of each.
+    async fn tried(
+        &self,
+        work: &mut Work,
+        head: &str,
+        asked: &Arc<Vec<Asked>>,
+    ) -> Result<Vec<Result<Places, Reason>>, GitError> {
+        let findings = self.locate(work, head, asked).await?;
+        let Edits { findings, refused, .. } = self.edit(work, findings).await?;
+        Ok(told(findings, &refused, &self.place()))
     }
 
     /// Where each stands in the commit that was read last.
@@ -229,7 +268,7 @@ impl Target {
 
     /// What happens to each plan; none if somebody pushed meanwhile.
     async fn round(&self, work: &mut Work, asked: &Arc<Vec<Asked>>) -> Result<Option<Vec<Outcome>>, GitError> {
-        let (head, findings) = self.look(work, asked).await?;
+        let Look { head, asked, findings, left } = self.look(work, asked).await?;
         let edits = self.edit(work, findings).await?;
         let committed: Vec<usize> = edits.made().map(|(index, _)| index).collect();
         let Edits { findings, texts, edited, refused } = edits;
@@ -252,7 +291,7 @@ impl Target {
                 }
                 Pushed::Overtaken => return Ok(None),
                 Pushed::Refused(words) => {
-                    let mut outcomes = self.outcomes(findings, refused, &commits);
+                    let mut outcomes = self.outcomes(findings, refused, &commits, left);
                     for index in committed {
                         outcomes[index] = Outcome::Refused(words.clone());
                     }
@@ -260,7 +299,7 @@ impl Target {
                 }
             }
         }
-        Ok(Some(self.outcomes(findings, refused, &commits)))
+        Ok(Some(self.outcomes(findings, refused, &commits, left)))
     }
 
     /// The commits of a push, in their order.
@@ -286,6 +325,7 @@ impl Target {
         findings: Vec<Finding>,
         mut refused: BTreeMap<usize, String>,
         commits: &BTreeMap<usize, String>,
+        left: Vec<Vec<LeftOut>>,
     ) -> Vec<Outcome> {
         let short =
             |index| commits.get(&index).map(|commit| commit.chars().take(12).collect::<String>()).unwrap_or_default();
@@ -302,7 +342,7 @@ impl Target {
                 Outcome::Committed(Reason::new(Code::Committed, message))
             }
         };
-        findings.into_iter().enumerate().map(outcome).collect()
+        findings.into_iter().enumerate().map(outcome).zip(left).map(|(outcome, left)| partly(outcome, left)).collect()
     }
 
     /// Why files are left alone whose edit went wrong.
@@ -316,6 +356,17 @@ impl Target {
 
     pub(super) fn place(&self) -> String {
         format!("the branch {} of the Git target {}", self.settings.branch, self.settings.name)
+    }
+}
+
+/// An outcome of which something is left out.
+pub(super) fn partly(outcome: Outcome, left: Vec<LeftOut>) -> Outcome {
+    match outcome {
+        Outcome::Committed(mut said) if !left.is_empty() => {
+            said.message.push_str(&part::shown(&left));
+            Outcome::Partly(said, left)
+        }
+        other => other,
     }
 }
 

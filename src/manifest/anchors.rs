@@ -6,7 +6,7 @@ use super::{
     merge::Uses,
     tree::{Id, Kind, Tree},
 };
-use crate::domain::image::excerpt;
+use crate::domain::image::{ImageRef, excerpt};
 
 /// Refuses a value that is used elsewhere too, by an alias or a merge key, unless all those places are edited alike, or
 /// are the same image by all that they hold.
@@ -42,9 +42,34 @@ fn is_definition(tree: &Tree, uses: &Uses, id: Id) -> bool {
 
 /// Whether a use is the same image by all that it holds.
 fn is_same(tree: &Tree, uses: &Uses, id: Id, path: &[Id]) -> bool {
-    let Some(&alias) = path.last() else { return false };
+    let Some(&alias) = path.last() else { return is_whole(tree, id) && is_in_values(tree, uses, id) };
     let anchored = tree.resolve(alias);
-    tree.node(anchored).is_collection() && same_image(tree, uses, id, anchored, alias).is_ok()
+    match tree.node(anchored).is_collection() {
+        true => same_image(tree, uses, id, anchored, alias).is_ok(),
+        false => is_whole(tree, id) && is_in_values(tree, uses, path.first().copied().unwrap_or(id)),
+    }
+}
+
+/// Whether a scalar is an image with its tag: the same one wherever it is used.
+fn is_whole(tree: &Tree, id: Id) -> bool {
+    let image = tree.scalar(id).and_then(|value| ImageRef::parse(value).ok());
+    image.is_some_and(|image| image.tag.is_some() || image.digest.is_some())
+}
+
+/// Whether a value stands in no object, or in one that hands values on: whoever uses an anchor there asks for what it is.
+fn is_in_values(tree: &Tree, uses: &Uses, id: Id) -> bool {
+    let mut root = id;
+    while let Some(above) = uses.parent(root) {
+        root = above;
+    }
+    let word = |name: &str| {
+        let mut entries = tree.entries_of(root);
+        entries.find(|(key, _)| tree.scalar(*key) == Some(name)).and_then(|(_, value)| tree.scalar(value))
+    };
+    match (word("apiVersion"), word("kind")) {
+        (Some(_), Some(kind)) => matches!(kind, "HelmRelease" | "Application"),
+        _ => true,
+    }
 }
 
 /// The error for a use that is not to change.

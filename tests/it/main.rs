@@ -30,6 +30,7 @@ mod namespaces;
 mod neighbours;
 mod operator;
 mod outers;
+mod parts;
 mod places;
 mod policy;
 mod poll;

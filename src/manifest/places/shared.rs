@@ -37,16 +37,20 @@ impl Sharers {
 const IN_OVERLAYS: &str = "give each its own place: an entry of `images` in its overlay";
 const IN_CONTAINERS: &str =
     "an entry of `images` is for every container of that image: take it out, and write the tag in each container";
+const BY_PATCH: &str = "this patch is for both: write one for each, by its name";
+const BESIDE_EACH: &str = "an anchor brings it to both images: write the tag beside each name";
 const BY_ONE: &str = "write one policy for both, or take the entry or the marker out";
 const WRITTEN_OUT: &str = "write the image out for each of them, in a place of its own";
 
 impl Index<'_> {
-    /// How a workload gets a place of its own, where the place in a file makes the images of others, too.
+    /// How a workload gets a place of its own, where an edit in a file makes the images of others, too; they may be of
+    /// other repositories.
     pub fn way_out<'w>(
         &self,
-        path: &str,
+        (path, edit): (&str, &SpotEdit),
         own: &WorkloadId,
         others: impl IntoIterator<Item = &'w WorkloadId>,
+        are_others: bool,
     ) -> &'static str {
         let outer = |workload: &WorkloadId| {
             let own = self.rendered_as(workload).filter(|rendering| rendering.chain.is_root);
@@ -54,11 +58,27 @@ impl Index<'_> {
         };
         let mut others = others.into_iter();
         match outer(own) {
+            _ if own.kind.as_str() == FILE_KIND && are_others => BESIDE_EACH,
             _ if own.kind.as_str() == FILE_KIND => BY_ONE,
             Some(overlay) if others.all(|other| outer(other).is_some_and(|other| other != overlay)) => IN_OVERLAYS,
-            _ if self.files.get(path).is_some_and(|facts| facts.is_kustomization()) => IN_CONTAINERS,
+            _ if self.is_entry(path, edit) => IN_CONTAINERS,
+            _ if self.kustomizations.is_patch(path) || self.is_kustomization(path) => BY_PATCH,
             _ => WRITTEN_OUT,
         }
+    }
+
+    fn is_kustomization(&self, path: &str) -> bool {
+        self.files.get(path).is_some_and(|facts| facts.is_kustomization())
+    }
+
+    /// Whether an edit is of an entry of `images`.
+    fn is_entry(&self, path: &str, edit: &SpotEdit) -> bool {
+        let kustomization = self.files.get(path).and_then(|facts| facts.kustomization.as_deref());
+        let mut entries = kustomization.into_iter().flat_map(|kustomization| &kustomization.images);
+        entries.any(|entry| {
+            let cells = [Some(&entry.new_tag), Some(&entry.digest), entry.new_name.as_ref()];
+            cells.into_iter().flatten().any(|cell| cell.at == edit.at)
+        })
     }
 
     fn rendered_as<'i>(&'i self, workload: &'i WorkloadId) -> impl Iterator<Item = &'i Rendering<'i>> {

@@ -15,7 +15,7 @@ use crate::support::{
 
 const PERSON: &str = "Pat <pat@example.com>";
 
-pub(super) fn command(folder: &Path, url: &str, args: &[&str]) -> Command {
+pub(crate) fn command(folder: &Path, url: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
     command.arg("run").arg("--git").arg(url).args(args).current_dir(folder);
     command.arg("--git-cache").arg(folder.join("cache"));
