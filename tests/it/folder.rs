@@ -197,7 +197,21 @@ async fn manifests_of_several_clusters_are_each_edited() {
     let in_namespace = web("db", "", "1.0.0").replace("  name: db\n", "  name: db\n  namespace: shop\n");
     let more =
         [("a.yaml", namespace.to_owned()), ("prod/db.yaml", in_namespace.clone()), ("test/db.yaml", in_namespace)];
-    write_below(root.path(), on(&registry, files.into_iter().chain(more).collect()));
+    let files = on(&registry, files.into_iter().chain(more).collect());
+    write_below(root.path(), files.clone());
+    // A repository has one of each name.
+    let bytes: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (*path, text.as_bytes())).collect();
+    let room = tempfile::tempdir().unwrap();
+    BareRepo::create(&room.path().join("deploy.git"), &bytes);
+    let once = ["run", "--git", "deploy.git", "--once", "--dry-run", "--git-cache", "cache", "--state", "state"];
+    let (code, table, err) = said(&once, room.path());
+    let has = |words: &[&str]| table.lines().filter(|line| words.iter().all(|word| line.contains(word))).count();
+    assert_eq!((code, has(&["Deployment/web"]), has(&["shop/Deployment/db"])), (1, 1, 1), "{table} {err}");
+    assert_eq!(
+        has(&["Deployment/web", "the places disagree", "prod/web.yaml:8", "test/web.yaml:8"]),
+        1,
+        "{table} {err}"
+    );
 
     let rows = rows(&["."], root.path());
     let shown = |row: &Value| format!("{} {}", row["workload"]["source"], row["to"]).replace('"', "");

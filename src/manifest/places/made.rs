@@ -189,6 +189,8 @@ struct Current<'f> {
     entry: Option<(&'f Arc<str>, &'f Entry)>,
     /// The entry whose tag and digest count, which may have none of its own.
     version: Option<(&'f Arc<str>, &'f Entry)>,
+    /// The entries that kept the version which they found, and would set it if they had a value.
+    keeping: Vec<(&'f Arc<str>, &'f Entry)>,
     /// What decided whether an entry is for it.
     below: Vec<(&'f Arc<str>, Cell)>,
     new_name: Option<(&'f Arc<str>, &'f Cell)>,
@@ -207,6 +209,7 @@ impl<'f> Current<'f> {
             cell,
             entry: None,
             version: None,
+            keeping: Vec::new(),
             below: Vec::new(),
             new_name: None,
             in_name: None,
@@ -239,12 +242,14 @@ impl<'f> Current<'f> {
             let (tag, digest) = (set(&each.new_tag), set(&each.digest));
             if each.has_version() {
                 self.entry = Some((path, each));
+                self.keeping.push((path, each));
             }
             if is_by_version && tag.is_none() && digest.is_none() {
                 doubt = doubt.or(Some(Doubt { path, line: each.new_tag.line, reason: BY_TAG }));
             }
             if tag.is_some() || digest.is_some() {
                 self.version = Some((path, each));
+                self.keeping.clear();
                 (self.image.tag, self.image.digest) = (tag, digest);
                 self.in_name = None;
             } else if let Some(suffix) = &each.suffix {
@@ -288,8 +293,13 @@ impl<'f> Current<'f> {
             a == b && one.new_tag.at == other.new_tag.at
         };
         let is_own = self.entry.is_none_or(|entry| self.version.is_some_and(|version| is_same(entry, version)));
-        let source = if is_own { Vec::new() } else { self.source() };
-        self.below.iter().cloned().chain(source).collect()
+        let mut all = self.below.clone();
+        if !is_own {
+            all.extend(self.source());
+            let keeping = self.keeping.iter().filter(|one| self.entry.is_some_and(|entry| !is_same(entry, **one)));
+            all.extend(keeping.flat_map(|(path, one)| [&one.new_tag, &one.digest].map(|cell| (*path, cell.clone()))));
+        }
+        all
     }
 
     fn maker(self) -> (&'f Arc<str>, Maker) {
