@@ -13,7 +13,7 @@ use crate::{
     domain::{
         keel::KeelMode,
         reason::Code,
-        report::{Report, ReportWorkload},
+        report::{Report, ReportWorkload, Verdict},
     },
 };
 
@@ -53,7 +53,11 @@ impl Args {
         for row in folder.reports.iter().filter(|row| survey::is_failure(row)) {
             failed = true;
             let ReportWorkload { id, source } = &row.workload;
-            tell(format!("{source} {id} {}: not updated: {}", row.container, reason(row)));
+            let why = match row.decision {
+                Verdict::Problem => row.reasons.iter().map(|reason| &*reason.message).collect::<Vec<_>>().join("; "),
+                _ => reason(row),
+            };
+            tell(format!("{source} {id} {}: not updated: {why}", row.container));
         }
         let changed = folder.edited();
         if !self.dry_run {

@@ -18,7 +18,9 @@ pub enum ImageError {
     #[error("the image is empty")]
     Empty,
     /// A template or a variable that something else fills in.
-    #[error("`{0}` holds a placeholder, not an image")]
+    #[error(
+        "`{0}` holds a placeholder, not an image: write the image here, or mark the tag where it is filled in from"
+    )]
     Placeholder(String),
     /// The part before the tag is not `[host[:port]/]path`.
     #[error("`{0}` is no repository: write [host[:port]/]path in lower case")]

@@ -63,7 +63,8 @@ fn is_printable(c: char) -> bool {
 fn is_plain(value: &str, in_flow: bool) -> bool {
     let (Some(first), Some(last)) = (value.chars().next(), value.chars().last()) else { return false };
     // Some of these may start a plain text if the next character is right; quoting them is never wrong.
-    let indicator = "-?:,[]{}#&*!|>'\"%@`".contains(first);
+    let is_option = value.strip_prefix("--").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric()));
+    let indicator = "-?:,[]{}#&*!|>'\"%@`".contains(first) && !is_option;
     // libyaml and PyYAML end a plain text in flow style at a `?` too.
     let inner = |c: char| c != '\t' && is_printable(c) && !(in_flow && ",[]{}?".contains(c));
     !indicator

@@ -325,6 +325,43 @@ fn marked_values_and_listed_images_are_workloads_that_can_be_changed() {
     }
 }
 
+/// A chart's `global.registry` is not joined with a repository: that is said, with what to do.
+#[test]
+fn a_registry_that_stands_elsewhere_is_told() {
+    let values = "global:\n  imageRegistry: r.example\nimage:\n  repository: o/web\n  tag: 1.0.0\n";
+    let listed = "images: [{image: r.example/o/web, policy: minor}]\n";
+    let files = repository(&[("values.yaml", values), ("supercargo.yaml", listed)]);
+    let rendered = places::rendered(&files, &Options::default());
+    let expected = "the image r.example/o/web cannot be edited: values.yaml:5: its registry stands on line 2, and is not taken \
+                    for it: write `registry: r.example` beside it, or mark the line that has the tag (`# supercargo: minor \
+                    image=r.example/o/web part=tag`)";
+    assert_eq!(rendered.unplaced[0].why, expected);
+}
+
+/// Where a marked value may stand.
+#[rstest::rstest]
+#[case("Makefile", "V := 1.0.0 # supercargo: minor image=o/web part=tag\n")]
+#[case("Makefile", "V:=1.0.0 # supercargo: minor image=o/web part=tag\n")]
+#[case("Makefile", "V ?= 1.0.0 # supercargo: minor image=o/web part=tag\n")]
+#[case("Makefile", "V ::= o/web:1.0.0 # supercargo: minor\n")]
+#[case("x.yaml", "args:\n- --image=o/web:1.0.0 # supercargo: minor\n- --image=o/api:1.0.0\n")]
+#[case("x.yaml", "args:\n- \"--image=o/web:1.0.0\" # supercargo: minor\n")]
+#[case("web/Chart.yaml", "name: web\nappVersion: \"1.0.0\" # supercargo: minor image=o/web part=tag\n")]
+fn a_marked_value_is_edited(#[case] path: &str, #[case] text: &str) {
+    let files = repository(&[(path, text)]);
+    let rendered = places::rendered(&files, &Options::default());
+    assert!(rendered.problems.is_empty() && rendered.workloads.len() == 1, "{rendered:?}");
+    let container = &rendered.workloads[0].0.containers[0];
+    assert_eq!(container.image.rsplit('/').next(), Some("web:1.0.0"));
+    let mut wanted = wanted("", path, "o/web:1.0.0");
+    wanted.workload = rendered.workloads[0].0.id.clone();
+    wanted.to = "o/web:2.0.0".parse().unwrap();
+    let spots = places::locate(&files, &wanted, &Options::default()).unwrap();
+    let edits: Vec<&SpotEdit> = spots.iter().flat_map(|spot| &spot.edits).collect();
+    let after = places::apply(path, text.as_bytes(), &edits).unwrap();
+    assert_eq!(String::from_utf8(after).unwrap(), text.replacen("1.0.0", "2.0.0", 1));
+}
+
 /// The problems of a file's facts.
 #[rstest::rstest]
 #[case("a.yaml", b"image: \xff\n", &["line 1: this is no UTF-8: the file is left alone"])]
@@ -564,6 +601,22 @@ fn beside_a_value_that_is_marked_never_the_values_file_goes_on() {
     "kustomization.yaml",
     "resources: ['https://example.com/web']\nimages:\n- name: o/web\n  newName: other\n",
     "kustomization.yaml:3: no tag that is known stands with it: "
+)]
+#[case::other_keys(
+    "values.yaml",
+    "web:\n  imageName: o/web\n  imageTag: 1.0.0\n",
+    "values.yaml:2: no tag that is known stands with it: call the keys `repository` and `tag`, or mark the line that has the \
+     tag (`# supercargo: minor image=docker.io/o/web part=tag`)"
+)]
+#[case::repo_and_tag(
+    "values.yaml",
+    "web: {repo: o/web, tag: 1.0.0}\n",
+    "values.yaml:1: no tag that is known stands with it: "
+)]
+#[case::name_and_version(
+    "env.yaml",
+    "- {name: o/web, version: 1.0.0}\n",
+    "env.yaml:1: no tag that is known stands with it: "
 )]
 fn what_holds_an_image_and_is_no_place_is_told(#[case] path: &str, #[case] text: &str, #[case] why: &str) {
     let files = repository(&[(path, text), ("supercargo.yaml", "images: [{image: o/web, policy: minor}]\n")]);

@@ -239,7 +239,7 @@ fn item(given: &Given, index: usize, key: &Key, workload: &Workload) -> Item {
         item.differs.push(if key.label {
             "Keel does not read this label here: take it out".into()
         } else {
-            "Keel does not read this here, as another key stands above it: take it out".into()
+            "Keel reads another of the keys that say this instead, as it looks for that first: take this out".into()
         });
         return item;
     }

@@ -57,7 +57,10 @@ impl Level {
 
     pub(super) fn judge<'a>(self, asked: &Asked<'a>) -> Result<Box<dyn Judge + 'a>, Reason> {
         let Some(tag) = asked.current.tag else {
-            let message = format!("the image has no tag, and `{}` compares versions: give it one", asked.policy);
+            let message = format!(
+                "the image has no tag, and `{}` compares versions: give it one, in the values where a chart fills in its `appVersion`",
+                asked.policy
+            );
             return Err(Reason::new(Code::CurrentNoTag, message));
         };
         let Some(current) = Version::parse(tag.as_str()) else {

@@ -124,7 +124,7 @@ fn of_block(tree: &Tree, id: Id, edits: &[Edit]) -> Result<(String, Changes), Ed
     let node = tree.node(id);
     let line = node.line();
     let Kind::Scalar(value, ScalarStyle::Literal) = &node.kind else {
-        let reason = "the values are a text in quotes or folded: write them as a block (`values: |`) or `valuesObject`";
+        let reason = "this is a text in quotes or folded, in which nothing is edited: write it as a block (`|`)";
         return Err(EditError::new(line, reason));
     };
     let empty = value.len() - value.trim_start_matches('\n').len();

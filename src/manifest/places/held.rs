@@ -110,8 +110,8 @@ const OPEN: &str = "is filled in from elsewhere: write the image here, or mark t
 
 const OPEN_TAG: &str = "its tag is filled in from elsewhere: write the image here, or mark the tag there (`# supercargo: minor \
                         image=<repository> part=tag`)";
-const BARE: &str = "no tag that is known stands with it: write `image: <repository>:<tag>`, or `repository` and `tag` side \
-                    by side, or mark the tag (`# supercargo: minor image=<repository> part=tag`)";
+const BARE: &str = "no tag that is known stands with it: call the keys `repository` and `tag`, or mark the line that has \
+                    the tag (`# supercargo: minor image=<repository> part=tag`)";
 
 /// Whether something else fills a value in.
 pub(super) fn is_open(value: &str) -> bool {
@@ -153,7 +153,33 @@ impl<'f> Index<'f> {
                 add(&mut found, Held { path, line, why });
             }
         }
-        found.into_values().collect()
+        for (draft, line) in self.without_registry(repository) {
+            let why = format!(
+                "its registry stands on line {line}, and is not taken for it: write `registry: {}` beside it, or mark the line \
+                 that has the tag (`# supercargo: minor image=<repository> part=tag`)",
+                repository.host()
+            );
+            add(&mut found, Held { path: draft.path, line: draft.line, why: uncovered(draft.path).unwrap_or(why) });
+        }
+        let told = |held: Held<'f>| Held { why: held.why.replace("<repository>", &repository.to_string()), ..held };
+        found.into_values().map(told).collect()
+    }
+
+    /// Values that hold a repository without its registry, where another line of the file has that (`global.registry`).
+    fn without_registry(&self, repository: &Repository) -> Vec<(&Draft<'f>, usize)> {
+        let Ok(bare) = Repository::parse(repository.path()) else { return Vec::new() };
+        let all = [&self.values, &self.other_values].into_iter().filter(|_| bare != *repository);
+        let drafts = all.flat_map(|all| all.get(&bare)).flatten();
+        let with_registry = drafts.filter_map(|draft| {
+            let flat = &self.files.get(draft.path)?.flat;
+            let is_registry = |(key, cell): &&(Box<str>, Cell)| {
+                key.to_ascii_lowercase().ends_with("registry") && cell.value.trim_end_matches('/') == repository.host()
+            };
+            // The outermost is for all.
+            let outermost = flat.iter().filter(is_registry).min_by_key(|(key, _)| key.matches('.').count());
+            Some((draft, outermost?.1.line))
+        });
+        with_registry.collect()
     }
 
     /// Where else the image of a workload stands as in values, in files that are none by their names; none if its places
@@ -241,7 +267,10 @@ fn why_not(kind: FileKind, version: Version) -> &'static str {
             "in such a file only marked values count: put `# supercargo: minor` on the line above"
         }
         (_, Version::None) => BARE,
-        _ => "it is at no place where images are looked for: mark it with `# supercargo: minor` behind the value",
+        _ => {
+            "it is at no place where images are looked for: mark it with `# supercargo: minor` behind the value, which must \
+             stand alone on its line, and in no text of several lines"
+        }
     }
 }
 

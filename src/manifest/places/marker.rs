@@ -69,8 +69,12 @@ pub(super) fn makers(markers: &[Marker], repository_of: impl Fn(&Says) -> Option
     for (marker, repository) in markers.iter().zip(&known) {
         let cell = marker.cell.clone();
         if marker.part == Part::Image {
-            let own = Repository::parse(split(&cell.value).0).ok();
-            let maker = Maker::beside(cell, marker.digests.first().cloned());
+            // An argument: `--image=…`.
+            let prefix = cell.value.split_once('=').filter(|(option, _)| option.starts_with('-'));
+            let prefix: Box<str> = prefix.map_or("", |(option, _)| &cell.value[..=option.len()]).into();
+            let own = Repository::parse(split(&cell.value[prefix.len()..]).0).ok();
+            let digest = marker.digests.first().cloned().map(Box::new);
+            let maker = Maker::Whole { prefix, cell, digest };
             found.extend(repository.clone().or(own).map(|repository| (&marker.says, repository, maker)));
             continue;
         }
@@ -364,15 +368,16 @@ pub(super) fn on_line(
 /// The key and the bytes of the value of a line that ends with it.
 pub(super) fn value_of(line: &str) -> Option<(&str, (usize, usize))> {
     let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '"' | '\'');
-    let end_of_key = line.find(['=', ':']);
+    // Make assigns with `:=`, `::=` and `?=`, too.
+    let assigned = line.find('=').filter(|end| line[..*end].ends_with([':', '?']));
+    let end_of_key = assigned.or(line.find(['=', ':']));
     let (key, rest) = match end_of_key {
-        Some(end) if line[..end].trim_end().ends_with(is_key) => {
+        Some(end) if line[..end].trim_end_matches([':', '?']).trim_end().ends_with(is_key) => {
             let sign = &line[end..=end];
             let rest = &line[end + 1..];
-            if sign == ":" && !rest.starts_with([' ', '\t']) {
-                (None, line)
-            } else {
-                (line[..end].split_whitespace().next_back(), rest)
+            match sign == ":" && !rest.starts_with([' ', '\t']) {
+                true => (None, line),
+                false => (line[..end].trim_end_matches([':', '?']).split_whitespace().next_back(), rest),
             }
         }
         _ => (None, line),

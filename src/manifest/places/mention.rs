@@ -104,7 +104,9 @@ fn image(kind: FileKind, before: &str, word: &str, after: &str) -> Option<(Repos
     };
     let key = before.trim_end_matches(['"', '\'', ' ', '\t']).trim_end_matches([':', '=', '"', '\'']);
     let key = key.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_ascii_lowercase();
-    let is_named = ["image", "repository", "newname"].iter().any(|name| key.ends_with(name))
+    let is_named = key.contains("image")
+        || ["repo", "repository", "newname"].iter().any(|name| key.ends_with(name))
+        || key == "name" && name.contains('/')
         || kind == FileKind::Dockerfile && is_instruction(before)
         || kind == FileKind::Kustomization && key == "name";
     // Few words with a slash and a colon are no image, and few without are one.

@@ -119,7 +119,7 @@ pub(super) struct Has {
 }
 
 /// Something of [`Set`] that cannot be read may be for any image.
-pub(super) const UNREAD: &str = "this sets images in a way that cannot be read: repair it";
+pub(super) const UNREAD: &str = "this sets images in a way that is not followed here: correct it, or write a patch that is a text to a file of its own";
 
 impl Set {
     /// Of a mapping with the keys of a kustomization that Flux and Argo CD take.
