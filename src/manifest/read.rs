@@ -17,6 +17,8 @@ pub struct Manifests {
     pub workloads: Vec<Found>,
     /// The Namespaces.
     pub namespaces: Vec<NamespaceFound>,
+    /// Objects of other kinds that are like workloads: as patches with a `target` they are for workloads, too.
+    pub(super) foreign: Vec<Found>,
     /// Annotations of ours where they cannot count, and where they would.
     pub misplaced: Vec<ManifestError>,
     /// Workloads that could not be read, and why; the others are not touched by it.
@@ -169,8 +171,22 @@ pub(super) fn manifest(tree: &Tree, object: &Object, found: &mut Manifests) -> R
         found.namespaces.push(NamespaceFound { name, annotations, line, meta, is_deleting });
     } else if let Some(spec) = KINDS.iter().find(|k| k.kind.as_str() == object.kind && k.group == object.group) {
         found.workloads.push(workload(tree, node, spec)?);
+    } else {
+        found.foreign.extend(foreign(tree, node));
     }
     Ok(())
+}
+
+/// An object of another kind as a workload, by what it has of one.
+fn foreign(tree: &Tree, node: Id) -> Option<Found> {
+    let spec = get(tree, node, "spec", Kind::Mapping).ok()?;
+    let has = |key| spec.is_some_and(|spec| matches!(get(tree, spec, key, Kind::Mapping), Ok(Some(_))));
+    let (is_workload, is_job) = (has("template"), has("jobTemplate"));
+    let metadata = get(tree, node, "metadata", Kind::Mapping).ok()??;
+    let has_ours = || ours(tree, metadata, "annotations").is_ok_and(|(ours, _)| !ours.is_empty());
+    let like = if is_job { "CronJob" } else { "Deployment" };
+    let like = KINDS.iter().find(|kind| kind.kind.as_str() == like)?;
+    if is_workload || is_job || has_ours() { workload(tree, node, like).ok() } else { None }
 }
 
 fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestError> {

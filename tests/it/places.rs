@@ -918,6 +918,7 @@ fn annotated(kustomization: &str) -> Texts {
         ("prod/kustomization.yaml", format!("{kustomization}{}", if kustomization.contains("resources:") { "" } else { "resources: [../base]\n" })),
         ("prod/never.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, annotations: {supercargo.dev/policy: never}}\n".to_owned()),
         ("prod/merged.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n  labels: &l {supercargo.dev/suspend: 'true'}\n  annotations: {<<: *l, supercargo.dev/policy: never}\n".to_owned()),
+        ("prod/any.yaml", "apiVersion: not-important\nkind: not-important\nmetadata: {name: any, annotations: {supercargo.dev/suspend: 'true'}}\nspec: {template: {spec: {containers: [{name: c, image: 'nginx:1.20'}]}}}\n".to_owned()),
         ("prod/t.yaml", "apiVersion: builtin\nkind: AnnotationsTransformer\nmetadata: {name: x}\nannotations: {supercargo.dev/policy: never}\nfieldSpecs: [{path: metadata/annotations, create: true}]\n".to_owned()),
         ("prod/op.yaml", "- op: add\n  path: /metadata/annotations/supercargo.dev~1suspend\n  value: 'true'\n- op: replace\n  path: /metadata/annotations/supercargo.dev~1policy\n  value: never\n- op: remove\n  path: /metadata/annotations/supercargo.dev~1poll\n".to_owned()),
     ];
@@ -950,6 +951,10 @@ const HEAD: &str = "    apiVersion: apps/v1\n    kind: Deployment\n";
 #[case("transformers: [t.yaml]\n")]
 #[case("commonAnnotations: &c {supercargo.dev/policy: never}\nlabels: [{pairs: *c}]\n")]
 #[case("patches: [{path: merged.yaml}]\n")]
+#[case("patches: [{path: any.yaml, target: {kind: Deployment, name: web}}]\n")]
+#[case(
+    "patches:\n- target: {kind: Deployment, name: web}\n  patch: |-\n    apiVersion: not-important\n    kind: not-important\n    metadata: {name: any, annotations: {supercargo.dev/suspend: 'true'}}\n    spec: {template: {spec: {containers: [{name: c, image: 'nginx:1.20'}]}}}\n"
+)]
 #[case("transformers: [t.yaml]\ncommonAnnotations: {supercargo.dev/policy: major}\n")]
 #[case(
     "transformers:\n- |-\n  {apiVersion: builtin, kind: AnnotationsTransformer, metadata: {name: x}, annotations: {supercargo.dev/ignore: '1.20'}, fieldSpecs: [{path: metadata/annotations, create: true}]}\n"

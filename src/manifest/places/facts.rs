@@ -339,6 +339,7 @@ impl Facts {
         } = self;
         manifests.workloads.is_empty()
             && manifests.namespaces.is_empty()
+            && manifests.foreign.is_empty()
             && manifests.misplaced.is_empty()
             && partial.is_empty()
             && kustomization.is_none()

@@ -18,6 +18,8 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Inline {
     pub(super) workloads: Vec<(Found, Vec<Cell>)>,
+    /// Objects of other kinds that are like workloads.
+    pub(super) foreign: Vec<(Found, Vec<Cell>)>,
     pub(super) namespaces: Vec<NamespaceFound>,
     pub(super) releases: Vec<Release>,
     pub(super) outers: Vec<Outer>,
@@ -72,12 +74,14 @@ impl Inline {
         self.outers.extend(outer::read(source, object, &mut Vec::new())?);
         self.given.extend(given::read(source, object)?);
         self.namespaces.append(&mut manifests.namespaces);
-        for object in manifests.workloads {
-            let cells: Vec<Cell> =
-                object.images.iter().filter_map(|image| source.cell_at(image.place.clone())).collect();
-            match cells.len() == object.images.len() {
-                true => self.workloads.push((object, cells)),
-                false => self.is_unread = true,
+        for (list, objects) in [(&mut self.workloads, manifests.workloads), (&mut self.foreign, manifests.foreign)] {
+            for object in objects {
+                let cells: Vec<Cell> =
+                    object.images.iter().filter_map(|image| source.cell_at(image.place.clone())).collect();
+                match cells.len() == object.images.len() {
+                    true => list.push((object, cells)),
+                    false => self.is_unread = true,
+                }
             }
         }
         Ok(())

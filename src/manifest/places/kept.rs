@@ -31,6 +31,7 @@ impl Facts {
         let releases = self.releases.iter_mut().map(|release| limit(&mut release.values) + limit(&mut release.images));
         let more = of_kustomization + releases.sum::<usize>() + limit(&mut self.values) + limit(&mut self.markers);
         let objects = limit(&mut self.manifests.workloads)
+            + limit(&mut self.manifests.foreign)
             + limit(&mut self.partial)
             + limit(&mut self.releases)
             + limit(&mut self.outer)

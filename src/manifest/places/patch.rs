@@ -94,13 +94,17 @@ impl Patch {
         files: &'f Files,
         at: &'f Arc<str>,
     ) -> impl Iterator<Item = (&'f Arc<str>, usize, Part<'f>)> {
-        let Inline { workloads, namespaces, releases, outers, operations, given: _, is_unread: _ } = &self.inline;
-        let workloads = workloads.iter().map(|(found, cells)| Part::Workload(found, Some(cells)));
+        let Inline { workloads, foreign, namespaces, releases, outers, operations, given: _, is_unread: _ } =
+            &self.inline;
+        let has_target = self.target.is_some();
+        let foreign = foreign.iter().filter(move |_| has_target);
+        let workloads = workloads.iter().chain(foreign).map(|(found, cells)| Part::Workload(found, Some(cells)));
         let objects = workloads.chain(namespaces.iter().map(Part::Namespace)).chain(releases.iter().map(Part::Release));
         let objects = objects.chain(outers.iter().map(Part::Outer));
         let own = objects.chain(operations.iter().map(Part::Operation));
-        let of_file = self.read_file(files, at).into_iter().flat_map(|(path, facts)| {
-            let workloads = facts.manifests.workloads.iter().chain(&facts.partial);
+        let of_file = self.read_file(files, at).into_iter().flat_map(move |(path, facts)| {
+            let foreign = facts.manifests.foreign.iter().filter(move |_| has_target);
+            let workloads = facts.manifests.workloads.iter().chain(&facts.partial).chain(foreign);
             let workloads = workloads.map(|found| (found.line, Part::Workload(found, None)));
             let namespaces = facts.manifests.namespaces.iter();
             let workloads = workloads.chain(namespaces.map(|found| (found.line, Part::Namespace(found))));
@@ -136,12 +140,14 @@ impl Patch {
 
     /// How much there is in it.
     pub(super) fn steps(&self, files: &Files, at: &str) -> usize {
-        let Inline { workloads, namespaces, releases, outers, operations, given: _, is_unread: _ } = &self.inline;
+        let Inline { workloads, foreign, namespaces, releases, outers, operations, given: _, is_unread: _ } =
+            &self.inline;
         let of_file = self.read_file(files, at).map_or(0, |(_, facts)| {
-            let objects = facts.manifests.workloads.len() + facts.partial.len() + facts.releases.len();
+            let own = facts.manifests.workloads.len() + facts.manifests.foreign.len();
+            let objects = own + facts.partial.len() + facts.releases.len();
             objects + facts.manifests.namespaces.len() + facts.outer.len() + facts.operations.len()
         });
-        workloads.len() + namespaces.len() + releases.len() + outers.len() + operations.len() + of_file
+        workloads.len() + foreign.len() + namespaces.len() + releases.len() + outers.len() + operations.len() + of_file
     }
 
     /// Why it is not known what it does, and to which objects.

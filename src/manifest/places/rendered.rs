@@ -33,7 +33,10 @@ impl Index<'_> {
         for (path, facts) in self.files {
             rendered.problems.extend(facts.problems().iter().map(|problem| (path.clone(), problem.clone())));
             rendered.templates.extend(facts.template().map(|line| (path.clone(), line)));
-            rendered.misplaced.extend(facts.manifests.misplaced.iter().map(|each| (path.clone(), each.clone())));
+            // A patch may be for another kind than its own.
+            let is_foreign = self.kustomizations.is_patch(path) && !facts.manifests.foreign.is_empty();
+            let misplaced = facts.manifests.misplaced.iter().filter(|_| !is_foreign);
+            rendered.misplaced.extend(misplaced.map(|each| (path.clone(), each.clone())));
         }
         let asking = self.namespaces.iter().filter(|(_, asks)| !asks.annotations.is_empty());
         rendered.namespaces = asking.map(|(name, asks)| (name.to_string(), asks.annotations.clone())).collect();
