@@ -36,7 +36,7 @@ use crate::{
     logging,
     metrics::Metrics,
     pool::Threads,
-    ports::{Clock, ImageTimes, Leadership, Origin, Registry, RegistryError},
+    ports::{Clock, ImageTimes, Origin, Registry, RegistryError},
     registry,
     web::{
         self,
@@ -156,12 +156,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         records: world.records,
         events: world.events,
         polling: Arc::new(poll),
-        leadership: Arc::new(Always),
         pool: Arc::new(Threads::new(clock.clone())),
         clock: clock.clone(),
         metrics,
     };
-    let inputs = Inputs { changes, due, inbox, settings, ready: ready_sender };
+    // Until there is an election, the one process may write.
+    let (_leads, leader) = watch::channel(true);
+    let inputs = Inputs { changes, due, inbox, settings, leader, ready: ready_sender };
     let mut engine = tokio::spawn(engine::run(ports, inputs, stop.clone().cancelled_owned()));
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -365,14 +366,5 @@ impl Registry for Replaceable {
     fn origin<'a>(&'a self, source: &'a Source, image: &'a ImageRef) -> BoxFuture<'a, Result<Origin, RegistryError>> {
         let client = self.get();
         Box::pin(async move { client.origin(source, image).await })
-    }
-}
-
-/// Until there is an election, the one process may write.
-struct Always;
-
-impl Leadership for Always {
-    fn is_leader(&self) -> bool {
-        true
     }
 }

@@ -9,8 +9,8 @@
 //!
 //! ```text
 //!  webhook ─┐                                                  ┌─ cluster: one guarded JSON Patch ─┐
-//!           ├─► hint: repository ─► refresh ─► decide ─► gate ─┼─ git: one commit for many edits ──┼─► settle: record,
-//!  poll  ───┘   (nothing else       one        per      may it ├─ git: one pull request a group ───┘   tell, follow
+//!           ├─► hint: repository ─► refresh ─► decide ─► gate ─┼─ git: one commit for many edits ──┼─► step: record,
+//!  poll  ───┘   (nothing else       one        per      may it ├─ git: one pull request a group ───┘   tell, see to it
 //!  change ──┘    is believed)       look,      container now?  └─ folder: exact edits (update)
 //!                                   shared
 //! ```
@@ -22,6 +22,8 @@
 //! - *Plan, then act.* `decide` returns a value and changes nothing. Only a [`domain::plan::Plan`] that a gate has
 //!   approved can be written; its type says so.
 //! - *The unit of work* is an [`domain::update::Update`]: all changes of one workload, in one patch and one rollout.
+//! - *One home for its life.* [`domain::update::step()`] is pure: a record and an event in, a record and acts out. Every
+//!   answer of the outside is an event, every effect an act; nothing else sets a phase.
 //!
 //! # The modules
 //!
@@ -67,7 +69,7 @@
 //! | `ingest` | `domain` `ports` `metrics` | `base64` `http` `jiff` `secrecy` `serde` `serde_json` `sha2` `subtle` `thiserror` `tokio::sync` `tokio::select` `url` | `env` `fs` `net` `process` `thread` |
 //! | `net` | `domain` | `http` `moka` `thiserror` `url` | `env` `fs` `process` `thread` |
 //! | `registry` | `domain` `metrics` `net` `ports` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `rustls_platform_verifier` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
-//! | `cluster` | `domain` `manifest` `metrics` `net` `ports` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `secrecy` `serde` `serde_json` `thiserror` `tokio` `tracing` | `env` `process` |
+//! | `cluster` | `domain` `manifest` `metrics` `net` `ports` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` | `env` `process` |
 //! | `git` | `domain` `manifest` `net` `ports` | `base64` `futures` `globset` `hmac` `jiff` `minijinja` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `tempfile` `thiserror` `tokio` `tracing` `url` | `env` |
 //! | `store` | `domain` `ports` | `futures` `rusqlite` `serde_json` `tokio::task` | `env` `net` `process` |
 //! | `web` | `domain` `ports` `metrics` `ingest::webhook` | `axum` `futures` `http` `hyper` `hyper_util` `rustls` `secrecy` `serde_json` `sha2` `thiserror` `tokio` `tokio_rustls` `tokio_util` `tracing` | `env` `process` |

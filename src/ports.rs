@@ -14,10 +14,14 @@ use crate::domain::{
     image::{Digest, ImageRef, Repository, Tag},
     plan::{Approved, Plan},
     poll::Schedule,
-    reason::{Code, Reason},
+    reason::Code,
     tags::Tags,
-    update::{LeftOut, Update, UpdateId},
+    update::{Tracked, UpdateId},
     workload::{Application, ApplicationId, Workload, WorkloadId},
+};
+pub use crate::domain::{
+    update::{Outcome, Standing, Written},
+    workload::{ImageManager, Observed},
 };
 
 /// Reads registries (OCI distribution-spec). Nothing is cached here but tokens and challenges.
@@ -177,28 +181,6 @@ pub trait Workloads: Send + Sync {
     fn get<'a>(&'a self, id: &'a WorkloadId) -> BoxFuture<'a, Result<Option<Observed>, ClusterError>>;
 }
 
-/// A workload as just read.
-#[derive(Debug, Clone)]
-pub struct Observed {
-    /// The workload.
-    pub workload: Workload,
-    /// Per container name: the field manager that owns its image, and since when.
-    pub image_managers: Vec<ImageManager>,
-}
-
-/// Who set a container's image last, by managedFields.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageManager {
-    /// The container.
-    pub container: String,
-    /// `kubectl-set`, `supercargo`, …
-    pub manager: String,
-    /// `Apply` or `Update`.
-    pub operation: String,
-    /// When, to the second.
-    pub time: Option<Timestamp>,
-}
-
 /// Why the API server did not answer as hoped.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
@@ -208,6 +190,9 @@ pub struct ClusterError(pub String);
 pub trait Sink: Send + Sync {
     /// Writes each plan, all of them to one target, whole or not at all, and says for each what came of it, in the same order.
     fn apply<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Outcome>>;
+
+    /// How each of these stands, all of them brought to one target before. Changes nothing.
+    fn check<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Standing>>;
 }
 
 /// Has a deployer in the cluster look at Git now.
@@ -220,41 +205,16 @@ pub trait Refresh: Send + Sync + std::fmt::Debug {
     ) -> BoxFuture<'a, Result<usize, ClusterError>>;
 }
 
-/// What came of one plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Written, at this `metadata.resourceVersion` (empty where there is none): what a watch says of an older version
-    /// is out of date.
-    Applied {
-        /// As the target answered.
-        resource_version: Arc<str>,
-    },
-    /// In Git, from where a deployer brings it to the cluster: the commit or the pull request.
-    Committed(Reason),
-    /// The same, but for some of its changes.
-    Partly(Reason, Vec<LeftOut>),
-    /// Not written, and not before something changes: who moved it back, who closed the request, what is in the way.
-    Blocked(Reason),
-    /// What was tested no longer holds: decide again on what is there now.
-    Stale,
-    /// The workload is gone.
-    Gone,
-    /// An admission, a quota, a validation or a Git server's rule refused it, in its own words.
-    Refused(String),
-    /// It could not be tried or the answer was lost: try again later.
-    Failed(String),
-}
-
 /// What must be remembered about updates. One conformance suite serves every store.
 pub trait Records: Send + Sync {
     /// Writes an update, new or further on.
-    fn put(&self, update: Update) -> BoxFuture<'_, Result<(), RecordError>>;
+    fn put(&self, update: Tracked) -> BoxFuture<'_, Result<(), RecordError>>;
 
     /// The update of that id.
-    fn get<'a>(&'a self, id: &'a UpdateId) -> BoxFuture<'a, Result<Option<Update>, RecordError>>;
+    fn get<'a>(&'a self, id: &'a UpdateId) -> BoxFuture<'a, Result<Option<Tracked>, RecordError>>;
 
     /// A workload's updates, newest first.
-    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<Update>, RecordError>>;
+    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<Tracked>, RecordError>>;
 
     /// Forgets a workload that is gone.
     fn forget<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<(), RecordError>>;
@@ -309,12 +269,6 @@ pub enum Offer {
 pub trait Polling: Send + Sync {
     /// From now on look at `source` at whichever of these schedules comes first; none at all ends it.
     fn set(&self, source: Source, schedules: Vec<Schedule>);
-}
-
-/// Whether this process may write.
-pub trait Leadership: Send + Sync {
-    /// True while it may.
-    fn is_leader(&self) -> bool;
 }
 
 /// Runs what may take long beside the engine's loop: of each namespace one piece of work at a time, namespaces in turn.

@@ -22,8 +22,8 @@ use supercargo::{
         image::ImageRef,
         plan::{Approved, Plan},
         reason::Code,
-        target::Write,
-        update::{Change, Phase, Update, UpdateId},
+        target::Route,
+        update::{Change, Update},
         workload::{KINDS, WorkloadId},
     },
     git::{Credentials, Scope, Settings, Target, Template},
@@ -288,18 +288,9 @@ fn plan(app: usize, tags: &[String; 2]) -> Plan<Approved> {
     let [from, to] = tags.each_ref().map(|tag| ImageRef::parse(&repository::image(app, tag)).unwrap());
     let (namespace, name) = (repository::namespace(app).into(), repository::name(app).into());
     let workload = WorkloadId { kind: KINDS[0].kind.clone(), namespace, name };
-    let changes = vec![Change { container: "app".into(), init: false, from, to }];
-    let update = Update {
-        id: UpdateId::of(&workload, &changes),
-        workload,
-        changes,
-        policies: vec!["minor".into()],
-        evidence: Vec::new(),
-        write: Write::Commit("prod".into()),
-        group: None,
-        phase: Phase::Proposed,
-        proposed: "2026-01-01T00:00:00Z".parse().unwrap(),
-    };
+    let items = vec![Change { container: "app".into(), init: false, from, to }.into()];
+    let proposed = "2026-01-01T00:00:00Z".parse().unwrap();
+    let update = Update::new(workload, items, Route::Commit("prod".into()), proposed);
     gate::pass(Plan::propose(update), &gate::Context::default()).unwrap()
 }
 

@@ -17,7 +17,7 @@ use crate::{
     domain::plan::{Approved, Plan},
     git::{self, Address, Credentials, Deployer, Receiver, Secret, Signing},
     manifest::{self, places},
-    ports::{Clock, Outcome, Refresh, Registry, Sink},
+    ports::{Clock, Outcome, Refresh, Registry, Sink, Standing},
 };
 
 /// Targets by name, each with its settings as text.
@@ -57,16 +57,26 @@ impl Sinks {
     }
 }
 
+/// What is said where the configuration was changed meanwhile.
+const GONE: &str = "the configuration has no such Git target any more";
+
 impl Sink for Sinks {
     fn apply<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Outcome>> {
         Box::pin(async move {
-            let target = plans.first().and_then(|plan| plan.update().write.target());
+            let target = plans.first().and_then(|plan| plan.update().route.target());
             match self.of(target) {
                 Some(sink) => sink.apply(plans).await,
-                None => {
-                    let gone = Outcome::Failed("the configuration has no such Git target any more".to_owned());
-                    vec![gone; plans.len()]
-                }
+                None => vec![Outcome::Failed(GONE.to_owned()); plans.len()],
+            }
+        })
+    }
+
+    fn check<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Standing>> {
+        Box::pin(async move {
+            let target = plans.first().and_then(|plan| plan.update().route.target());
+            match self.of(target) {
+                Some(sink) => sink.check(plans).await,
+                None => vec![Standing::Failed(GONE.to_owned()); plans.len()],
             }
         })
     }

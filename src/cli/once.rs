@@ -1,6 +1,6 @@
 //! `supercargo run --git URL --once`: look, decide, commit, end.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 
@@ -17,7 +17,7 @@ use crate::{
         plan::{Approved, Plan},
         reason::{Code, Reason},
         report::{Report, Verdict},
-        update::{LeftOut, Phase, Update},
+        update::{Act, Event, LeftOut, Proposal, Record, Tracked, Update, step},
         workload::WorkloadId,
     },
     engine::Settings,
@@ -85,37 +85,33 @@ pub(super) async fn write(
     }
     let updates: Vec<Update> = plans.iter().map(|plan| plan.update().clone()).collect();
     let (mut failed, mut refused) = (false, Vec::new());
-    for (mut update, outcome) in updates.into_iter().zip(target.apply(plans).await) {
-        let mut left = Vec::new();
-        if let Outcome::Partly(_, without) = &outcome {
-            left.clone_from(without);
-            update = update.without(&left);
+    for (update, outcome) in updates.into_iter().zip(target.apply(plans).await) {
+        let workload = update.workload.clone();
+        let left = if let Outcome::Partly(_, left) = &outcome { left.clone() } else { Vec::new() };
+        for tracked in saved(update, &outcome) {
+            if let Err(error) = records.put(tracked).await {
+                tell(format!("{workload}: written, but not recorded: {error}"));
+                failed = true;
+            }
         }
         let (verdict, reason) = match outcome {
-            Outcome::Committed(reason) | Outcome::Partly(reason, _) => {
-                update.phase = Phase::Progressing;
-                if let Err(error) = records.put(update.clone()).await {
-                    tell(format!("{}: written, but not recorded: {error}", update.workload));
-                    failed = true;
-                }
-                (Verdict::Update, reason)
-            }
+            Outcome::Committed(reason) | Outcome::Partly(reason, _) => (Verdict::Update, reason),
             Outcome::Blocked(reason) => (Verdict::Blocked, reason),
             Outcome::Refused(why) => (Verdict::Blocked, Reason::new(Code::GitRefused, why)),
             Outcome::Failed(why) => (Verdict::Problem, Reason::new(Code::WriteFailed, why)),
-            Outcome::Applied { .. } | Outcome::Stale | Outcome::Gone => continue,
+            Outcome::Applied(_) | Outcome::Stale | Outcome::Gone => continue,
         };
         failed |= verdict != Verdict::Update && !is_wanted(&reason);
         for LeftOut { container, reason, .. } in left {
             failed |= !is_wanted(&reason);
-            let rows = rows_of(reports, &update.workload);
+            let rows = rows_of(reports, &workload);
             for row in rows.filter(|row| row.decision == Verdict::Update && row.container == container) {
                 row.decision = Verdict::Blocked;
                 row.reasons.insert(0, reason.clone());
             }
             refused.push(reason);
         }
-        for row in rows_of(reports, &update.workload).filter(|row| row.decision == Verdict::Update) {
+        for row in rows_of(reports, &workload).filter(|row| row.decision == Verdict::Update) {
             row.decision = verdict;
             row.reasons.insert(0, reason.clone());
         }
@@ -123,6 +119,21 @@ pub(super) async fn write(
     }
     tell_others(reports.iter_mut().flat_map(|(_, rows)| rows), &refused);
     failed
+}
+
+/// What the operator would remember of that.
+fn saved(update: Update, outcome: &Outcome) -> Vec<Tracked> {
+    let (id, route) = (update.id.clone(), update.route.clone());
+    let events = [Event::Turn(route, Proposal::Update(update, false)), Event::Written(id, outcome.clone())];
+    let mut record = Record::default();
+    let mut saved = Vec::new();
+    for event in events {
+        let (next, acts) = step(record, event, Duration::ZERO);
+        record = next;
+        saved
+            .extend(acts.into_iter().filter_map(|act| if let Act::Save(tracked) = act { Some(tracked) } else { None }));
+    }
+    saved
 }
 
 fn is_watched(row: &Report) -> bool {

@@ -93,7 +93,7 @@ impl Args {
 async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Result<bool> {
     let mut by_target: BTreeMap<Arc<str>, Vec<usize>> = BTreeMap::new();
     for (index, assessment) in assessments.iter().enumerate() {
-        let target = assessment.plan.as_ref().and_then(|plan| plan.update().write.target());
+        let target = assessment.plan.as_ref().and_then(|plan| plan.update().route.target());
         if let Some(target) = target {
             by_target.entry(target.clone()).or_default().push(index);
         }

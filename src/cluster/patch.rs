@@ -15,7 +15,7 @@ pub(super) const LAST_UPDATE: &str = "supercargo.dev/last-update";
 
 /// How an update stands to the workload as it is now.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Standing {
+pub(super) enum Stands {
     /// To be written by this JSON Patch.
     Ready(Vec<Value>),
     /// Written already, by this very update.
@@ -25,17 +25,17 @@ pub(super) enum Standing {
 }
 
 /// Compares an update with the workload as just read. `at` is the time that the note will say.
-pub(super) fn standing(update: &Update, kind: &KindSpec, workload: &Workload, at: Timestamp) -> Standing {
-    if update.changes.is_empty() {
-        return Standing::Stale;
+pub(super) fn stands(update: &Update, kind: &KindSpec, workload: &Workload, at: Timestamp) -> Stands {
+    if update.items.is_empty() {
+        return Stands::Stale;
     }
     if is_done(update, workload) {
-        return Standing::Done;
+        return Stands::Done;
     }
     let mut operations = Vec::new();
-    for change in &update.changes {
+    for change in update.changes() {
         let Some(container) = find(change, workload).filter(|c| *c.image == change.from.to_string()) else {
-            return Standing::Stale;
+            return Stands::Stale;
         };
         let list = if change.init { "initContainers" } else { "containers" };
         let path = format!("{}/{list}/{}", kind.pod_spec, container.index);
@@ -44,12 +44,12 @@ pub(super) fn standing(update: &Update, kind: &KindSpec, workload: &Workload, at
         operations.push(json!({"op": "replace", "path": format!("{path}/image"), "value": change.to}));
     }
     operations.extend(note(update, workload, at));
-    Standing::Ready(operations)
+    Stands::Ready(operations)
 }
 
 /// Whether the API server, or an admission, left every image as it was.
 pub(super) fn is_unchanged(update: &Update, workload: &Workload) -> bool {
-    update.changes.iter().all(|change| find(change, workload).is_some_and(|c| *c.image == change.from.to_string()))
+    update.changes().all(|change| find(change, workload).is_some_and(|c| *c.image == change.from.to_string()))
 }
 
 fn find<'w>(change: &Change, workload: &'w Workload) -> Option<&'w crate::domain::workload::Container> {
@@ -60,11 +60,12 @@ fn find<'w>(change: &Change, workload: &'w Workload) -> Option<&'w crate::domain
 fn is_done(update: &Update, workload: &Workload) -> bool {
     let note = workload.annotations.get(LAST_UPDATE).and_then(|note| serde_json::from_str::<LastUpdate>(note).ok());
     note.is_some_and(|note| note.id == update.id)
-        && update.changes.iter().all(|change| find(change, workload).is_some_and(|c| *c.image == change.to.to_string()))
+        && update.changes().all(|change| find(change, workload).is_some_and(|c| *c.image == change.to.to_string()))
 }
 
 fn note(update: &Update, workload: &Workload, at: Timestamp) -> Vec<Value> {
-    let note = json!(LastUpdate { id: update.id.clone(), at, changes: update.changes.clone() }).to_string();
+    let note =
+        json!(LastUpdate { id: update.id.clone(), at, changes: update.changes().cloned().collect() }).to_string();
     if workload.has_annotations {
         let path = format!("/metadata/annotations/{}", LAST_UPDATE.replace('~', "~0").replace('/', "~1"));
         vec![json!({"op": "add", "path": path, "value": note})]
@@ -84,7 +85,8 @@ mod tests {
     use super::*;
     use crate::domain::{
         image::ImageRef,
-        update::{Phase, UpdateId},
+        target::Route,
+        update::Item,
         workload::{Container, WorkloadId},
     };
 
@@ -124,37 +126,21 @@ mod tests {
     }
 
     fn update(workload: &Workload, changes: &[(&str, bool, &str, &str)]) -> Update {
-        let changes: Vec<Change> = changes
-            .iter()
-            .map(|&(container, init, from, to)| Change {
-                container: container.into(),
-                init,
-                from: image(from),
-                to: image(to),
-            })
-            .collect();
-        Update {
-            id: UpdateId::of(&workload.id, &changes),
-            workload: workload.id.clone(),
-            changes,
-            policies: vec!["minor".into()],
-            evidence: Vec::new(),
-            write: Default::default(),
-            group: None,
-            phase: Phase::Applying,
-            proposed: at(),
-        }
+        let item = |&(container, init, from, to): &(&str, bool, &str, &str)| {
+            Item::from(Change { container: container.into(), init, from: image(from), to: image(to) })
+        };
+        Update::new(workload.id.clone(), changes.iter().map(item).collect(), Route::Cluster, at())
     }
 
-    fn stand(update: &Update, workload: &Workload) -> Standing {
-        standing(update, workload.id.kind.spec().unwrap(), workload, at())
+    fn stand(update: &Update, workload: &Workload) -> Stands {
+        stands(update, workload.id.kind.spec().unwrap(), workload, at())
     }
 
     #[test]
     fn the_patch_tests_name_and_image_of_each_container_and_adds_a_note() {
         let w = workload("Deployment", &[("log", "log:1", false), ("web", "web:1", false), ("init", "web:1", true)]);
         let update = update(&w, &[("web", false, "web:1", "web:2"), ("init", true, "web:1", "web:2")]);
-        let Standing::Ready(operations) = stand(&update, &w) else { panic!("not ready") };
+        let Stands::Ready(operations) = stand(&update, &w) else { panic!("not ready") };
         let note = json!({"id": update.id, "at": "2026-01-02T03:04:05Z", "changes": [
             {"container": "web", "from": "web:1", "to": "web:2"},
             {"container": "init", "init": true, "from": "web:1", "to": "web:2"},
@@ -183,7 +169,7 @@ mod tests {
     fn where_there_is_no_annotation_the_map_is_added_but_only_if_it_is_still_absent() {
         let mut w = workload("CronJob", &[("job", "job:1", false)]);
         w.has_annotations = false;
-        let Standing::Ready(operations) = stand(&update(&w, &[("job", false, "job:1", "job:2")]), &w) else {
+        let Stands::Ready(operations) = stand(&update(&w, &[("job", false, "job:1", "job:2")]), &w) else {
             panic!("not ready")
         };
         assert_eq!(operations[0]["path"], "/spec/jobTemplate/spec/template/spec/containers/0/name");
@@ -200,14 +186,14 @@ mod tests {
     fn what_is_no_longer_so_is_stale(#[case] now: &[(&str, &str, bool)]) {
         let decided_on = workload("Deployment", &[("web", "web:1", false)]);
         let update = update(&decided_on, &[("web", false, "web:1", "web:2")]);
-        assert_eq!(stand(&update, &workload("Deployment", now)), Standing::Stale);
+        assert_eq!(stand(&update, &workload("Deployment", now)), Stands::Stale);
     }
 
     #[test]
     fn one_stale_image_of_two_holds_back_both() {
         let w = workload("Deployment", &[("a", "a:1", false), ("b", "b:9", false)]);
         let update = update(&w, &[("a", false, "a:1", "a:2"), ("b", false, "b:1", "b:2")]);
-        assert_eq!(stand(&update, &w), Standing::Stale);
+        assert_eq!(stand(&update, &w), Stands::Stale);
     }
 
     #[test]
@@ -215,9 +201,9 @@ mod tests {
         let mut w = workload("Deployment", &[("web", "web:1", false)]);
         let update = update(&w, &[("web", false, "web:1", "web:2")]);
         w.containers[0].image = "web:2".into();
-        assert_eq!(stand(&update, &w), Standing::Stale);
-        let note = LastUpdate { id: update.id.clone(), at: at(), changes: update.changes.clone() };
+        assert_eq!(stand(&update, &w), Stands::Stale);
+        let note = LastUpdate { id: update.id.clone(), at: at(), changes: update.changes().cloned().collect() };
         Arc::make_mut(&mut w.annotations).insert(LAST_UPDATE.to_owned(), serde_json::to_string(&note).unwrap());
-        assert_eq!(stand(&update, &w), Standing::Done);
+        assert_eq!(stand(&update, &w), Stands::Done);
     }
 }

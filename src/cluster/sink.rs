@@ -8,15 +8,17 @@ use std::{sync::Arc, time::Duration};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use jiff::Timestamp;
 use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
+    Client, Resource as _,
+    api::{GetParams, Patch, PatchParams},
+    core::Request,
 };
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::{
     failure, foreign, in_time,
     object::Object,
-    patch::{Standing, is_unchanged, standing},
+    patch::{Stands, is_unchanged, stands},
     shared::Shared,
 };
 use crate::{
@@ -25,7 +27,7 @@ use crate::{
         update::Update,
         workload::{KindSpec, Workload, WorkloadId},
     },
-    ports::{Clock, ClusterError, ImageManager, Observed, Outcome, Sink, Workloads},
+    ports::{Clock, ClusterError, ImageManager, Observed, Outcome, Sink, Standing, Workloads, Written},
 };
 
 /// The cluster's workloads, one by one.
@@ -54,21 +56,19 @@ impl Objects {
         Self { client, clock }
     }
 
-    fn api(&self, kind: &'static KindSpec, namespace: &str) -> Api<Object> {
-        Api::namespaced_with(self.client.clone(), namespace, &kind)
-    }
-
-    async fn read(&self, id: &WorkloadId) -> Result<Option<(Object, Workload)>, ClusterError> {
+    async fn read(&self, id: &WorkloadId) -> Result<Option<Read>, ClusterError> {
+        let failed = |why: String| ClusterError(format!("{id} could not be read: {why}"));
         let kind = id.kind.spec().ok_or_else(|| ClusterError(format!("{id}: supercargo does not know this kind")))?;
-        let found = match in_time(&self.clock, self.api(kind, &id.namespace).get_opt(&id.name)).await {
-            Some(Ok(found)) => found,
-            Some(Err(error)) => return Err(ClusterError(format!("{id} could not be read: {}", failure(&error)))),
-            None => return Err(ClusterError(format!("{id} could not be read: the API server did not answer in time"))),
-        };
-        let Some(object) = found else { return Ok(None) };
-        match object.workload(kind, &mut Shared::default()) {
-            Ok(workload) => Ok(Some((object, workload))),
-            Err(reason) => Err(ClusterError(format!("{id} could not be decoded: {reason}"))),
+        let request = Request::new(Object::url_path(&kind, Some(&id.namespace)));
+        let request = request.get(&id.name, &GetParams::default()).map_err(|error| failed(error.to_string()))?;
+        match in_time(&self.clock, self.client.request_text(request)).await {
+            None => Err(failed("the API server did not answer in time".to_owned())),
+            Some(Err(kube::Error::Api(status))) if status.code == 404 => Ok(None),
+            Some(Err(error)) => Err(failed(failure(&error))),
+            Some(Ok(text)) => {
+                let read = Read::new(kind, text);
+                read.map(Some).map_err(|reason| ClusterError(format!("{id} could not be decoded: {reason}")))
+            }
         }
     }
 
@@ -86,10 +86,11 @@ impl Objects {
             if attempt > 0 && doubt.is_none() {
                 self.clock.sleep_until(self.clock.monotonic() + Duration::from_millis(200 << attempt)).await;
             }
-            let workload = match plan.decided_on().filter(|_| attempt == 0) {
-                Some(workload) => workload.clone(),
+            let decided_on = plan.decided_on().filter(|_| attempt == 0);
+            let read = match decided_on {
+                Some(_) => None,
                 None => match self.read(id).await {
-                    Ok(Some((_, workload))) => Arc::new(workload),
+                    Ok(Some(read)) => Some(read),
                     Ok(None) => return Outcome::Gone,
                     Err(error) => {
                         last = error.0;
@@ -97,10 +98,15 @@ impl Objects {
                     }
                 },
             };
-            let operations = match standing(update, kind, &workload, at) {
-                Standing::Ready(operations) => operations,
-                Standing::Done => return Outcome::Applied { resource_version: workload.resource_version.clone() },
-                Standing::Stale => return Outcome::Stale,
+            let Some(workload) = decided_on.map(|known| &**known).or(read.as_ref().map(|read| &read.workload)) else {
+                continue;
+            };
+            let operations = match (stands(update, kind, workload, at), &read) {
+                (Stands::Ready(operations), _) => operations,
+                (Stands::Done, Some(read)) => return Outcome::Applied(read.written(kind)),
+                // What the server has is to be seen first.
+                (Stands::Done, None) => continue,
+                (Stands::Stale, _) => return Outcome::Stale,
             };
             match doubt.take() {
                 Some((before, words)) if before == operations => return Outcome::Refused(words),
@@ -125,15 +131,19 @@ impl Objects {
             Err(error) => return Answer::Written(Outcome::Failed(format!("{id}: the patch is malformed: {error}"))),
         };
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let api = self.api(kind, &id.namespace);
-        match in_time(&self.clock, api.patch(&id.name, &params, &patch)).await {
+        let url = Object::url_path(&kind, Some(&id.namespace));
+        let request = match Request::new(url).patch(&id.name, &params, &patch) {
+            Ok(request) => request,
+            Err(error) => return Answer::Written(Outcome::Failed(format!("{id}: the patch is malformed: {error}"))),
+        };
+        match in_time(&self.clock, self.client.request_text(request)).await {
             None => Answer::Again(format!("{id} could not be written: the API server did not answer in time")),
             Some(Err(error)) => answer(id, &error),
-            Some(Ok(object)) => match object.workload(kind, &mut Shared::default()) {
-                Ok(workload) if is_unchanged(update, &workload) => Answer::Written(Outcome::Refused(
+            Some(Ok(text)) => match Read::new(kind, text) {
+                Ok(read) if is_unchanged(update, &read.workload) => Answer::Written(Outcome::Refused(
                     "the change was accepted, but an admission put the images back as they were".to_owned(),
                 )),
-                Ok(workload) => Answer::Written(Outcome::Applied { resource_version: workload.resource_version }),
+                Ok(read) => Answer::Written(Outcome::Applied(read.written(kind))),
                 Err(reason) => Answer::Again(format!("{id}: the answer could not be decoded: {reason}")),
             },
         }
@@ -145,15 +155,21 @@ impl Sink for Objects {
         let each = futures::stream::iter(plans).map(async move |plan| self.write(&plan).await);
         each.buffered(AT_ONCE).collect().boxed()
     }
+
+    /// A patch is seen by the watch: nothing is left to be found out.
+    fn check<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Standing>> {
+        std::future::ready(vec![Standing::Due; plans.len()]).boxed()
+    }
 }
 
 impl Workloads for Objects {
     fn get<'a>(&'a self, id: &'a WorkloadId) -> BoxFuture<'a, Result<Option<Observed>, ClusterError>> {
         async move {
-            Ok(self.read(id).await?.map(|(object, workload)| {
+            let observed = |Read { object, workload, .. }: Read| {
                 let image_managers = image_managers(&object);
                 Observed { workload, image_managers }
-            }))
+            };
+            Ok(self.read(id).await?.map(observed))
         }
         .boxed()
     }
@@ -188,6 +204,39 @@ fn answer(id: &WorkloadId, error: &kube::Error) -> Answer {
         ))),
         409 | 429 | 500.. => Answer::Again(format!("{id} could not be written: {}", failure(error))),
         _ => Answer::Written(Outcome::Refused(words)),
+    }
+}
+
+/// An object as the API server answered it.
+struct Read {
+    object: Object,
+    workload: Workload,
+    text: String,
+}
+
+impl Read {
+    fn new(kind: &'static KindSpec, text: String) -> Result<Self, String> {
+        let object: Object = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let workload = object.workload(kind, &mut Shared::default())?;
+        Ok(Self { object, workload, text })
+    }
+
+    /// What is told of it after a write.
+    fn written(&self, kind: &KindSpec) -> Written {
+        let object: Value = serde_json::from_str(&self.text).unwrap_or_default();
+        let mut template = object.pointer(kind.pod_spec.trim_end_matches("/spec")).cloned().unwrap_or_default();
+        for list in ["/spec/containers", "/spec/initContainers"] {
+            for container in template.pointer_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+                container.as_object_mut().map(|container| container.remove("image"));
+            }
+        }
+        let hash = Sha256::digest(template.to_string());
+        Written {
+            resource_version: self.workload.resource_version.clone(),
+            generation: object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
+            images: self.workload.containers.iter().map(|c| (c.name.clone(), c.image.clone())).collect(),
+            template: hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+        }
     }
 }
 

@@ -1,75 +1,17 @@
 //! From a policy, the current tag and the tags of a repository to one tag, or none (docs/policy.md §2 to §4).
 
-use std::{cell::Cell, collections::HashMap, fmt};
+use std::collections::HashMap;
 
-use jiff::Timestamp;
-
-pub use super::listing::Listing;
 use super::{
-    image::{Digest, Tag},
+    image::Tag,
     listing::EXPLAINED,
-    policy::{Judge, Kind, Policy, Ready, decide_digest, newest_candidates},
+    policy::{Asked, Judge, Kind, Limit, Policy, decide_digest, newest_candidates},
     reason::{Code, Reason},
 };
-
-/// What is known of a tag beside its name.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TagFacts {
-    /// What it points to.
-    pub digest: Option<Digest>,
-    /// When it was pushed, as the registry records it.
-    pub pushed: Option<Timestamp>,
-    /// `created` of the image's configuration.
-    pub created: Option<Timestamp>,
-}
-
-/// What runs now.
-#[derive(Debug, Clone, Copy)]
-pub struct Current<'a> {
-    /// The tag as written.
-    pub tag: Option<&'a Tag>,
-    /// The digest as written.
-    pub digest: Option<&'a Digest>,
-}
-
-/// What to run instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The tag.
-    pub tag: Tag,
-    /// What it points to, where that is known; always under policy `digest`.
-    pub digest: Option<Digest>,
-}
-
-/// What a policy came to, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    /// Best first, at most 20: where a gate refuses one, the next is tried.
-    pub eligible: Vec<Target>,
-    /// Why nothing can be decided until somebody mends something. It is the first of the reasons too.
-    pub problem: Option<Reason>,
-    /// For the whole first, then for each of the newest 20 tags that lost.
-    pub reasons: Vec<Reason>,
-}
-
-/// One question: what a policy is asked about.
-#[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
-    pub(super) policy: &'a Policy,
-    pub(super) current: Current<'a>,
-    pub(super) listing: &'a Listing,
-    pub(super) facts: &'a HashMap<Tag, TagFacts>,
-    /// Those of the policy.
-    pub(super) filters: &'a Ready,
-    pub(super) limit: &'a Limit<'a>,
-}
-
-/// Ends a decision that takes too long: loops over all tags ask it, and what it ended is not used.
-pub(super) struct Limit<'a> {
-    over: &'a dyn Fn() -> bool,
-    asked: Cell<usize>,
-    is_over: Cell<bool>,
-}
+pub use super::{
+    listing::Listing,
+    policy::{Current, Decision, TagFacts, Target},
+};
 
 /// Decides. The answer depends on nothing but the arguments, and not on the order of the tags.
 pub fn decide(policy: &Policy, current: Current<'_>, listing: &Listing, facts: &HashMap<Tag, TagFacts>) -> Decision {
@@ -123,39 +65,6 @@ pub fn timed_candidates(
     let mut tags = newest_candidates(policy, glob.as_ref(), listing, &Limit::new(over))?;
     tags.extend(current.tag.filter(|tag| tags.binary_search(tag).is_err()).cloned());
     Ok(tags)
-}
-
-impl<'a> Limit<'a> {
-    fn new(over: &'a dyn Fn() -> bool) -> Self {
-        Self { over, asked: Cell::new(0), is_over: Cell::new(false) }
-    }
-
-    /// Whether there is time for one more tag.
-    pub(super) fn goes_on(&self) -> bool {
-        /// Tags between two looks at the clock.
-        const STRETCH: usize = 512;
-        let asked = self.asked.replace(self.asked.get() + 1);
-        if asked % STRETCH == STRETCH - 1 && (self.over)() {
-            self.is_over.set(true);
-        }
-        !self.is_over.get()
-    }
-}
-
-impl Decision {
-    /// The best target.
-    pub fn choice(&self) -> Option<&Target> {
-        self.eligible.first()
-    }
-
-    /// One that says what is to be mended.
-    pub fn problem(reason: Reason) -> Self {
-        Self { eligible: Vec::new(), problem: Some(reason.clone()), reasons: vec![reason] }
-    }
-
-    pub(super) fn nothing(reason: Reason) -> Self {
-        Self { eligible: Vec::new(), problem: None, reasons: vec![reason] }
-    }
 }
 
 fn choose(asked: &Asked<'_>, judge: &dyn Judge) -> Decision {
@@ -217,34 +126,12 @@ fn losers(asked: &Asked<'_>, judge: &dyn Judge, choice: Option<&str>) -> Vec<Rea
     reasons
 }
 
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.digest {
-            Some(digest) => write!(f, "{}@{digest}", self.tag),
-            None => write!(f, "{}", self.tag),
-        }
-    }
-}
-
-/// A line for each reason.
-impl fmt::Display for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, reason) in self.reasons.iter().enumerate() {
-            if index > 0 {
-                writeln!(f)?;
-            }
-            match &reason.tag {
-                Some(tag) => write!(f, "{tag}: {}: {}", reason.code, reason.message)?,
-                None => write!(f, "{}: {}", reason.code, reason.message)?,
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::domain::image::Digest;
     use crate::domain::{
         policy::{NamedPolicies, Options},
         tags::Tags,

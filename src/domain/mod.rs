@@ -1,7 +1,9 @@
 //! Values and decisions: no I/O, no clock, no async. Nothing here can fail because of the outside world.
 
 pub mod annotations;
+pub mod back_off;
 pub mod decide;
+mod examples;
 pub mod gate;
 pub mod guard;
 pub mod hint;

@@ -5,7 +5,6 @@
 use std::{collections::HashMap, marker::PhantomData, sync::Arc};
 
 use super::{
-    hint::Source,
     image::ImageRef,
     reason::Code,
     update::Update,
@@ -25,7 +24,6 @@ pub enum Approved {}
 pub struct Plan<State> {
     update: Update,
     decided_on: Option<Arc<Workload>>,
-    sources: Vec<Arc<Source>>,
     wishes: Arc<Wishes>,
     state: PhantomData<State>,
 }
@@ -85,7 +83,7 @@ pub struct WishedImage {
 impl Plan<Proposed> {
     /// What a decision came to.
     pub fn propose(update: Update) -> Self {
-        Self { update, decided_on: None, sources: Vec::new(), wishes: Arc::default(), state: PhantomData }
+        Self { update, decided_on: None, wishes: Arc::default(), state: PhantomData }
     }
 
     /// With the workload as it was when that was decided.
@@ -93,15 +91,10 @@ impl Plan<Proposed> {
         Self { decided_on: Some(workload), ..self }
     }
 
-    /// With where each change was found, and as whom.
-    pub fn found_at(self, sources: Vec<Arc<Source>>) -> Self {
-        Self { sources, ..self }
-    }
-
     /// Only gates open this door.
     pub(super) fn approve(self) -> Plan<Approved> {
-        let Self { update, decided_on, sources, wishes, .. } = self;
-        Plan { update, decided_on, sources, wishes, state: PhantomData }
+        let Self { update, decided_on, wishes, .. } = self;
+        Plan { update, decided_on, wishes, state: PhantomData }
     }
 }
 
@@ -126,12 +119,6 @@ impl<State> Plan<State> {
     /// need not be read again first.
     pub fn decided_on(&self) -> Option<&Arc<Workload>> {
         self.decided_on.as_ref()
-    }
-
-    /// Where each change was found, in their order, and as whom: nobody else's credentials may be used to read more of
-    /// these images. Empty where that is not known.
-    pub fn sources(&self) -> &[Arc<Source>] {
-        &self.sources
     }
 
     /// Takes the update out, for the record.

@@ -23,6 +23,73 @@ pub enum Write {
     Request(Arc<str>),
 }
 
+/// Where an update goes. What goes the same way may share a commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
+pub enum Route {
+    /// The workload is patched.
+    #[default]
+    Cluster,
+    /// To the branch of this target.
+    Commit(Arc<str>),
+    /// Into a pull request to this target, which those of a group share.
+    Request(Arc<str>, Option<Arc<str>>),
+}
+
+/// A [`Route`] as it is recorded.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    #[serde(default)]
+    write: Write,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<Arc<str>>,
+}
+
+impl Route {
+    /// Where `write` leads. A group is of meaning for requests only.
+    pub fn new(write: &Write, group: Option<Arc<str>>) -> Self {
+        match write {
+            Write::Cluster => Self::Cluster,
+            Write::Commit(target) => Self::Commit(target.clone()),
+            Write::Request(target) => Self::Request(target.clone(), group),
+        }
+    }
+
+    /// The Git target's name.
+    pub fn target(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Cluster => None,
+            Self::Commit(target) | Self::Request(target, _) => Some(target),
+        }
+    }
+
+    /// The group whose request it goes into, if it is of one.
+    pub fn group(&self) -> Option<&Arc<str>> {
+        if let Self::Request(_, group) = self { group.as_ref() } else { None }
+    }
+
+    /// What `write` says to get here.
+    pub fn write(&self) -> Write {
+        match self {
+            Self::Cluster => Write::Cluster,
+            Self::Commit(target) => Write::Commit(target.clone()),
+            Self::Request(target, _) => Write::Request(target.clone()),
+        }
+    }
+}
+
+impl From<Written> for Route {
+    fn from(Written { write, group }: Written) -> Self {
+        Self::new(&write, group)
+    }
+}
+
+impl From<Route> for Written {
+    fn from(route: Route) -> Self {
+        Self { write: route.write(), group: route.group().cloned() }
+    }
+}
+
 /// One entry of `git` in the configuration, as far as decisions need it.
 #[derive(Debug, Clone)]
 pub struct Target {

@@ -2,9 +2,13 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::text::excerpt;
+
+/// The prefix of all our keys.
+pub const PREFIX: &str = "supercargo.dev/";
 
 /// What kind of object a workload is, and where its pods are described.
 ///
@@ -216,7 +220,56 @@ pub fn pull_secrets(names: impl IntoIterator<Item = Arc<str>>) -> Vec<Arc<str>> 
     kept
 }
 
+/// A workload as just read.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The workload.
+    pub workload: Workload,
+    /// Per container name: the field manager that owns its image, and since when.
+    pub image_managers: Vec<ImageManager>,
+}
+
+/// Who set a container's image last, by managedFields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageManager {
+    /// The container.
+    pub container: String,
+    /// `kubectl-set`, `supercargo`, …
+    pub manager: String,
+    /// `Apply` or `Update`.
+    pub operation: String,
+    /// When, to the second.
+    pub time: Option<Timestamp>,
+}
+
 impl Workload {
+    /// Whether it says the same of everything but its version.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let Self {
+            id,
+            uid,
+            resource_version: _,
+            annotations,
+            written,
+            labels,
+            has_annotations,
+            containers,
+            owner,
+            instance,
+            pull_secrets,
+        } = self;
+        *id == other.id
+            && *uid == other.uid
+            && *annotations == other.annotations
+            && *written == other.written
+            && *labels == other.labels
+            && *has_annotations == other.has_annotations
+            && *containers == other.containers
+            && *owner == other.owner
+            && *instance == other.instance
+            && *pull_secrets == other.pull_secrets
+    }
+
     /// Who sets the image, where Argo CD claims it by the instance label.
     pub fn claimed(&self) -> Option<Owner> {
         let name = excerpt(self.instance.as_deref()?);

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::{inbox::Inbox, settings::Settings};
 use crate::{
     domain::hint::Source,
+    engine::{index::settings::Settings, look::inbox::Inbox},
     metrics::Metrics,
-    ports::{Clock, ClusterChange, Events, Leadership, Polling, Pool, Records, Registry, Sink, Workloads},
+    ports::{Clock, ClusterChange, Events, Polling, Pool, Records, Registry, Sink, Workloads},
 };
 
 /// The outside world.
@@ -21,7 +21,6 @@ pub struct Ports {
     pub records: Arc<dyn Records>,
     pub events: Arc<dyn Events>,
     pub polling: Arc<dyn Polling>,
-    pub leadership: Arc<dyn Leadership>,
     pub pool: Arc<dyn Pool>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
@@ -37,6 +36,8 @@ pub struct Inputs {
     pub inbox: Inbox,
     /// Settings, whenever the configuration is read anew.
     pub settings: watch::Receiver<Settings>,
+    /// Whether this process may write.
+    pub leader: watch::Receiver<bool>,
     /// Told when the cluster has told of everything.
     pub ready: watch::Sender<bool>,
 }

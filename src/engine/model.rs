@@ -1,5 +1,7 @@
-//! Random histories against the index: whatever comes in whatever order, nothing stale is proposed, what is scheduled
-//! and watched is what is used, and in the end every workload runs what its policy wants.
+//! Random histories against the whole engine but its loop: whatever comes in whatever order, nothing stale is proposed,
+//! nothing is written twice or after somebody moved it back, what is scheduled and watched is what is used, and in the end
+//! every workload runs what its policy wants, or says why not. At any moment the process may be killed: the next one knows
+//! what the cluster and Git have.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
@@ -8,26 +10,28 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
+use globset::{Glob, GlobSet};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{
-    assess::assess,
-    effect::Effect,
-    look::{Looked, look},
-    room::Size,
-    settings::Settings,
-    state::State,
-};
 use crate::{
     domain::{
         hint::{Hint, Source},
         image::{Digest, ImageRef, Repository, Tag},
         keel::KeelMode,
-        reason::Code,
+        reason::{Code, Reason},
         report::Verdict,
         tags::Tags,
+        target::{Route, Target},
+        update::{Act, Change, Event, Item, LastUpdate, Outcome, Proposal, Standing, Update, Written},
         workload::{Container, Kind, Workload, WorkloadId},
+    },
+    engine::{
+        Assessment,
+        index::{effect::Effect, settings::Settings, state::State},
+        look::{look, question::Looked, room::Size},
+        report::rows::assess,
+        updates::board::{Acts, Board},
     },
     ports::{
         Clock, ClusterChange, ImageTimes, NamespaceDefaults, Observed, Origin, Pool, Registry, RegistryError,
@@ -49,6 +53,7 @@ enum Step {
         patch: usize,
         repositories: Vec<usize>,
         secret: bool,
+        git: bool,
         new: bool,
     },
     Delete(usize),
@@ -63,7 +68,19 @@ enum Step {
     StartLook(usize),
     EndLook(usize),
     FailLook(usize),
-    Apply(usize),
+    /// The turn of a workload has come: what it writes is there, and the answer is under way.
+    Turn(usize),
+    /// What was written or checked is answered; or the answer is lost; or it was refused.
+    EndWrite(usize),
+    LoseWrite(usize),
+    RefuseWrite(usize),
+    EndRead(usize),
+    /// Somebody sets an old image, and leaves all else as it is.
+    MoveBack(usize, usize),
+    /// What Git has comes to the cluster.
+    Deploy(usize),
+    /// The process is killed, and started again.
+    Kill,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -75,14 +92,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         0usize..4,
         prop::collection::vec(0..REPOSITORIES, 1..3),
         prop::bool::weighted(0.2),
+        prop::bool::weighted(0.3),
         prop::bool::weighted(0.1),
     );
-    let write = write.prop_map(|(workload, policy, patch, repositories, secret, new)| Step::Write {
+    let write = write.prop_map(|(workload, policy, patch, repositories, secret, git, new)| Step::Write {
         workload,
         policy,
         patch,
         repositories,
         secret,
+        git,
         new,
     });
     let step = prop_oneof![
@@ -98,9 +117,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0usize..8).prop_map(Step::StartLook),
         6 => (0usize..8).prop_map(Step::EndLook),
         1 => (0usize..8).prop_map(Step::FailLook),
-        5 => (0..WORKLOADS).prop_map(Step::Apply),
+        6 => (0usize..4).prop_map(Step::Turn),
+        5 => (0usize..4).prop_map(Step::EndWrite),
+        1 => (0usize..4).prop_map(Step::LoseWrite),
+        1 => (0usize..4).prop_map(Step::RefuseWrite),
+        3 => (0usize..4).prop_map(Step::EndRead),
+        2 => (0..WORKLOADS, 0usize..4).prop_map(|(n, patch)| Step::MoveBack(n, patch)),
+        2 => (0..WORKLOADS).prop_map(Step::Deploy),
+        1 => Just(Step::Kill),
     ];
-    prop::collection::vec(step, 1..120)
+    prop::collection::vec(step, 1..80)
 }
 
 /// What the registry holds, to which tags are only ever added, and for tags of which weight there is room.
@@ -174,7 +200,19 @@ struct World {
     /// Whether there is little room for tags.
     cramped: bool,
     running: Vec<Looked>,
-    failed: Vec<Arc<Source>>,
+    board: Board,
+    undecided: Vec<WorkloadId>,
+    queue: VecDeque<(Route, WorkloadId)>,
+    /// What was done, or would be, and the answer.
+    writes: Vec<(Update, Answer)>,
+    reads: Vec<(WorkloadId, Option<Observed>)>,
+    /// What Git has, by workload and container.
+    git: BTreeMap<(WorkloadId, Arc<str>), ImageRef>,
+    /// Images that were written to a container of an object that nobody else has written since.
+    written: HashSet<(WorkloadId, Arc<str>, Arc<str>, String)>,
+    keel: KeelMode,
+    /// The Namespaces that are there, and their policies.
+    namespaces: BTreeMap<String, Option<&'static str>>,
     scheduled: HashSet<Arc<Source>>,
     watched: HashSet<Repository>,
     clock: Still,
@@ -199,13 +237,19 @@ fn annotations(policy: Option<&str>) -> BTreeMap<String, String> {
     policy.map(|policy| ("supercargo.dev/policy".to_owned(), policy.to_owned())).into_iter().collect()
 }
 
-pub(super) fn settings(keel: KeelMode) -> Settings {
+/// The one Git target, which serves every namespace.
+fn prod() -> Target {
+    let every = GlobSet::builder().add(Glob::new("*").unwrap()).build().unwrap();
+    Target { namespaces: every, requests: false, batch_window: Duration::ZERO }
+}
+
+pub(crate) fn settings(keel: KeelMode) -> Settings {
     Settings {
         poll_interval: Duration::from_secs(300),
         named: Arc::default(),
         keel,
         guards: Arc::default(),
-        targets: Arc::default(),
+        targets: Arc::new([("prod".into(), prod())].into_iter().collect()),
         dry_run: false,
         operator_serves: Arc::new(|_, _| false),
         argocd_namespaces: Arc::new(|_| false),
@@ -226,7 +270,15 @@ impl World {
             version: 0,
             wanted: VecDeque::new(),
             running: Vec::new(),
-            failed: Vec::new(),
+            board: Board::default(),
+            undecided: Vec::new(),
+            queue: VecDeque::new(),
+            writes: Vec::new(),
+            reads: Vec::new(),
+            git: BTreeMap::new(),
+            written: HashSet::new(),
+            keel: KeelMode::Ignore,
+            namespaces: BTreeMap::new(),
             scheduled: HashSet::new(),
             watched: HashSet::new(),
             time: Duration::ZERO,
@@ -237,7 +289,11 @@ impl World {
     fn step(&mut self, step: Step) {
         let now = self.time;
         match step {
-            Step::Write { workload, policy, patch, repositories, secret, new } => {
+            Step::Write { workload, policy, patch, repositories, secret, git, new } => {
+                let mut annotations = annotations(policy);
+                if git && policy.is_some() {
+                    annotations.insert("supercargo.dev/write".to_owned(), "git:prod".to_owned());
+                }
                 let id = id(workload);
                 self.version += 1;
                 let uid = self.cluster.get(&id).filter(|_| !new).map(|old| old.uid.clone());
@@ -251,7 +307,7 @@ impl World {
                     id: id.clone(),
                     uid: uid.unwrap_or_else(|| format!("u{}", self.version).into()),
                     resource_version: self.version.to_string().into(),
-                    annotations: annotations(policy).into(),
+                    annotations: annotations.into(),
                     labels: BTreeMap::new(),
                     written: None,
                     has_annotations: true,
@@ -260,9 +316,13 @@ impl World {
                     instance: None,
                     pull_secrets: if secret { vec!["pull".into()] } else { Vec::new() },
                 };
+                self.written.retain(|(of, ..)| *of != id);
+                self.git.retain(|(of, _), _| *of != id);
                 self.write(workload);
             }
             Step::Delete(n) => {
+                self.written.retain(|(of, ..)| *of != id(n));
+                self.git.retain(|(of, _), _| *of != id(n));
                 if self.cluster.remove(&id(n)).is_some() {
                     self.untold.push_back(ClusterChange::WorkloadGone(id(n)));
                 }
@@ -273,10 +333,14 @@ impl World {
                 }
             }
             Step::Namespace(n, policy) => {
+                self.namespaces.insert(format!("n{n}"), policy);
                 let namespace = NamespaceDefaults { name: format!("n{n}"), annotations: annotations(policy) };
                 self.state.change(ClusterChange::Namespace(namespace), now);
             }
-            Step::NamespaceGone(n) => self.state.change(ClusterChange::NamespaceGone(format!("n{n}")), now),
+            Step::NamespaceGone(n) => {
+                self.namespaces.remove(&format!("n{n}"));
+                self.state.change(ClusterChange::NamespaceGone(format!("n{n}")), now);
+            }
             Step::Push(n) => {
                 let tags = self.tags.0.get_mut(&repository(n).to_string()).unwrap();
                 tags.push(tag(tags.len()));
@@ -292,7 +356,10 @@ impl World {
                     self.state.due(&source, now);
                 }
             }
-            Step::Settings(keel) => self.state.settings_changed(settings(keel), now),
+            Step::Settings(keel) => {
+                self.keel = keel;
+                self.state.settings_changed(settings(keel), now);
+            }
             Step::StartLook(n) => {
                 if !self.wanted.is_empty() {
                     let source = self.wanted.remove(n % self.wanted.len()).unwrap();
@@ -317,20 +384,44 @@ impl World {
                 if !self.running.is_empty() {
                     let looked = self.running.remove(n % self.running.len());
                     let source = looked.source.clone();
-                    if self.state.looked(looked, now).is_err() {
-                        self.failed.push(source);
-                    }
+                    let _ = self.state.looked(looked, now);
+                    self.look_ended(&source);
                 }
             }
             Step::FailLook(n) => {
                 if !self.running.is_empty() {
                     let mut looked = self.running.remove(n % self.running.len());
-                    self.failed.push(looked.source.clone());
+                    let source = looked.source.clone();
                     looked.result = Err(failed(RegistryErrorKind::Unavailable));
                     let _ = self.state.looked(looked, now);
+                    self.look_ended(&source);
                 }
             }
-            Step::Apply(n) => _ = self.apply(&id(n)),
+            Step::Turn(n) => self.turn(n),
+            Step::EndWrite(n) => self.end_write(n, |answer| answer),
+            Step::LoseWrite(n) => self.end_write(n, |answer| match answer {
+                Answer::Written(_) => Answer::Written(Outcome::Failed("no answer".to_owned())),
+                Answer::Checked(_) => Answer::Checked(Standing::Failed("no answer".to_owned())),
+            }),
+            Step::RefuseWrite(n) => {
+                // Only what had no effect can be refused.
+                let is_stale = |(_, answer): &(Update, Answer)| *answer == Answer::Written(Outcome::Stale);
+                if self.writes.get(n).is_some_and(is_stale) {
+                    self.end_write(n, |_| Answer::Written(Outcome::Refused("no".to_owned())));
+                }
+            }
+            Step::EndRead(n) => {
+                if !self.reads.is_empty() {
+                    let (id, observed) = self.reads.remove(n % self.reads.len());
+                    self.event(&id, Event::Observed(Ok(observed.clone())));
+                    if let Some(observed) = observed {
+                        self.state.read(observed.workload, now);
+                    }
+                }
+            }
+            Step::MoveBack(n, patch) => self.set(&id(n), |_, image| image.at(Some(tag(patch)), None)),
+            Step::Deploy(n) => self.deploy(&id(n)),
+            Step::Kill => self.kill(),
         }
         self.effects();
     }
@@ -340,27 +431,61 @@ impl World {
         self.cluster.insert(workload.id.clone(), workload);
     }
 
-    /// Adds the effects up, and checks that none is out of place.
+    /// Adds the effects up, checks that none is out of place, and decides what is to be decided.
     fn effects(&mut self) {
+        loop {
+            self.add_up();
+            let mut undecided = std::mem::take(&mut self.undecided);
+            if undecided.is_empty() {
+                return;
+            }
+            undecided.sort();
+            undecided.dedup();
+            for id in undecided {
+                let is_open = |source: &Arc<Source>| {
+                    self.wanted.contains(source) || self.running.iter().any(|looked| looked.source == *source)
+                };
+                let looking = self.state.sources_of(&id).into_iter().find(is_open);
+                let (proposal, _) = self.proposal(&id, looking.is_some());
+                self.event(&id, Event::Proposed(proposal));
+                if let Some(source) = looking {
+                    self.board.hold(&id, &source);
+                }
+            }
+        }
+    }
+
+    fn add_up(&mut self) {
         assert!(self.state.sources.has_room(), "more tags are kept than there is room for");
-        for effect in self.state.effects() {
-            match effect {
-                Effect::Look { source, .. } => {
-                    if !self.wanted.contains(&source) {
-                        self.wanted.push_back(source);
+        loop {
+            let effects = self.state.effects();
+            if effects.is_empty() {
+                break;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Look { source, .. } => {
+                        if !self.wanted.contains(&source) {
+                            self.wanted.push_back(source);
+                        }
                     }
+                    Effect::Schedule { source, schedules } if schedules.is_empty() => {
+                        assert!(self.scheduled.remove(&source), "{source:?} was not scheduled");
+                    }
+                    Effect::Schedule { source, .. } => _ = self.scheduled.insert(source),
+                    Effect::Watched { repository, watched: true } => assert!(self.watched.insert(repository), "twice"),
+                    Effect::Watched { repository, watched: false } => {
+                        assert!(self.watched.remove(&repository), "unknown");
+                    }
+                    Effect::Assess(id) => self.event(&id, Event::Asked),
+                    Effect::Changed(id) => {
+                        if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
+                            self.event(&id, Event::Seen(workload));
+                        }
+                    }
+                    Effect::Forget(id) => self.event(&id, Event::Gone),
+                    Effect::Lost { .. } => {}
                 }
-                Effect::Schedule { source, schedules } if schedules.is_empty() => {
-                    assert!(self.scheduled.remove(&source), "{source:?} was not scheduled");
-                }
-                Effect::Schedule { source, .. } => _ = self.scheduled.insert(source),
-                Effect::Watched { repository, watched: true } => assert!(self.watched.insert(repository), "twice"),
-                Effect::Watched { repository, watched: false } => assert!(self.watched.remove(&repository), "unknown"),
-                Effect::Assess(_)
-                | Effect::Changed(_)
-                | Effect::Arrived(_)
-                | Effect::Forget(_)
-                | Effect::Lost { .. } => {}
             }
         }
         assert_eq!(self.scheduled.len(), self.state.sources.len());
@@ -368,29 +493,79 @@ impl World {
         assert_eq!(used, self.watched.iter().collect());
     }
 
-    /// Does what the operator would do about a workload; whether it wrote.
-    fn apply(&mut self, id: &WorkloadId) -> bool {
-        let now = self.clock.now();
-        let Some(mut assessment) = assess(&self.state, id, "here", now) else { return false };
-        if assessment.must_read {
-            match self.cluster.get(id).cloned() {
-                Some(workload) => {
-                    let observed = Observed { workload: workload.clone(), image_managers: Vec::new() };
-                    self.state.moved_back(&observed);
-                    self.state.change(ClusterChange::Workload(Box::new(workload)), self.time);
+    fn event(&mut self, id: &WorkloadId, event: Event) {
+        let acts = self.board.step(id, event, self.time);
+        self.perform(acts);
+    }
+
+    fn perform(&mut self, acts: Acts) {
+        for (id, act) in acts {
+            match act {
+                Act::Decide => self.undecided.push(id),
+                Act::Queue(route) => {
+                    let is_busy = self.queue.iter().any(|(_, of)| *of == id)
+                        || self.writes.iter().any(|(update, _)| update.workload == id)
+                        || self.reads.iter().any(|(of, _)| *of == id);
+                    assert!(!is_busy, "{id} stands in the queue while something is under way for it");
+                    self.queue.push_back((route, id));
                 }
-                None => self.state.change(ClusterChange::WorkloadGone(id.clone()), self.time),
-            }
-            match assess(&self.state, id, "here", now) {
-                Some(again) => assessment = again,
-                None => return false,
+                Act::Look => self.state.again(&id, self.time),
+                Act::Read => {
+                    let workload = self.cluster.get(&id).cloned();
+                    let observed = workload.map(|workload| Observed { workload, image_managers: Vec::new() });
+                    self.reads.push((id, observed));
+                }
+                Act::Save(tracked) => assert_eq!(tracked.update.workload, id),
+                Act::Announce(_) | Act::Write | Act::Check => {}
             }
         }
-        let Some(plan) = assessment.plan else { return false };
-        let update = plan.update().clone();
-        let entry = self.state.entry(id).unwrap();
-        assert_eq!(plan.sources().len(), update.changes.len());
-        for ((change, policy), source) in update.changes.iter().zip(&update.policies).zip(plan.sources()) {
+    }
+
+    fn look_ended(&mut self, source: &Arc<Source>) {
+        let acts = self.board.looked(source, self.time);
+        self.perform(acts);
+    }
+
+    fn proposal(&self, id: &WorkloadId, is_looking: bool) -> (Proposal, Option<Update>) {
+        match assess(&self.state, &self.board, id, "here", self.clock.now()) {
+            Some(assessment) if assessment.must_read => (Proposal::Unsure, None),
+            Some(Assessment { plan: Some(plan), .. }) => {
+                (Proposal::Update(plan.update().clone(), is_looking), Some(plan.update().clone()))
+            }
+            _ => (Proposal::Nothing, None),
+        }
+    }
+
+    /// The effect of a write or a check is there at once; the answer comes later.
+    fn turn(&mut self, n: usize) {
+        if self.queue.is_empty() {
+            return;
+        }
+        let Some((route, id)) = self.queue.remove(n % self.queue.len()) else { return };
+        let (proposal, update) = self.proposal(&id, false);
+        let acts = self.board.step(&id, Event::Turn(route, proposal), self.time);
+        let does = |act: Act| acts.iter().any(|(of, other)| *of == id && *other == act);
+        let (writes, checks) = (does(Act::Write), does(Act::Check));
+        if let Some(update) = update {
+            if writes {
+                self.check_update(&update);
+                let outcome = self.apply(&update);
+                self.writes.push((update, Answer::Written(outcome)));
+            } else if checks {
+                let has = |change: &Change| self.git.get(&(id.clone(), change.container.clone())) == Some(&change.to);
+                let is_there = update.changes().all(has);
+                let said = Reason::new(Code::Committed, "it is there");
+                let standing = if is_there { Standing::InGit(said, Vec::new()) } else { Standing::Due };
+                self.writes.push((update, Answer::Checked(standing)));
+            }
+        }
+        self.perform(acts);
+    }
+
+    fn check_update(&self, update: &Update) {
+        let entry = self.state.entry(&update.workload).unwrap();
+        for Item { change, policy, source, .. } in &update.items {
+            let source = source.as_ref().expect("it was found somewhere");
             assert!(
                 source.repository == change.to.repository && entry.sources().contains(source),
                 "not its own source"
@@ -404,56 +579,156 @@ impl World {
             assert!(to > from, "{from} to {to}");
             assert!(to < self.tags.0[&change.to.repository.to_string()].len(), "no such tag");
         }
-        // The API server tests what was there, as the patch does.
-        let Some(there) = self.cluster.get(id).filter(|there| there.uid == entry.workload.uid) else { return false };
-        let mut workload = there.clone();
-        for change in &update.changes {
-            let Some(container) = workload.containers.iter_mut().find(|c| c.name == change.container) else {
-                return false;
-            };
+    }
+
+    /// As the API server, which tests what was there, or a Git server would.
+    fn apply(&mut self, update: &Update) -> Outcome {
+        let id = &update.workload;
+        if update.route != Route::Cluster {
+            for change in update.changes() {
+                self.git.insert((id.clone(), change.container.clone()), change.to.clone());
+            }
+            return Outcome::Committed(Reason::new(Code::Committed, "a commit"));
+        }
+        let Some(mut workload) = self.cluster.get(id).cloned() else { return Outcome::Gone };
+        for change in update.changes() {
+            let of = |c: &&mut Container| c.name == change.container;
+            let Some(container) = workload.containers.iter_mut().find(of) else { return Outcome::Stale };
             if ImageRef::parse(&container.image).unwrap() != change.from {
-                return false;
+                return Outcome::Stale;
             }
             container.image = change.to.to_string().into();
         }
+        for change in update.changes() {
+            let what = (id.clone(), workload.uid.clone(), change.container.clone(), change.to.to_string());
+            assert!(self.written.insert(what), "{id}: {} is written twice", change.to);
+        }
+        let at = self.clock.now();
+        let note = LastUpdate { id: update.id.clone(), at, changes: update.changes().cloned().collect() };
+        let mut annotations = (*workload.annotations).clone();
+        annotations.insert("supercargo.dev/last-update".to_owned(), serde_json::to_string(&note).unwrap());
+        workload.annotations = annotations.into();
+        let resource_version = self.touch(workload);
+        Outcome::Applied(Written { resource_version, ..Written::default() })
+    }
+
+    fn end_write(&mut self, n: usize, how: impl Fn(Answer) -> Answer) {
+        if self.writes.is_empty() {
+            return;
+        }
+        let (update, answer) = self.writes.remove(n % self.writes.len());
+        let (id, name) = (update.workload.clone(), update.id.clone());
+        match how(answer) {
+            Answer::Checked(standing) => self.event(&id, Event::Checked(name, standing)),
+            Answer::Written(outcome) => {
+                self.event(&id, Event::Written(name, outcome.clone()));
+                if let Outcome::Applied(Written { resource_version, .. }) = outcome {
+                    self.state.applied(&update, &resource_version, self.time);
+                }
+            }
+        }
+    }
+
+    /// Gives containers other images, if the workload is there.
+    fn set(&mut self, id: &WorkloadId, image: impl Fn(&Arc<str>, &ImageRef) -> ImageRef) {
+        let Some(mut workload) = self.cluster.get(id).cloned() else { return };
+        for container in &mut workload.containers {
+            container.image = image(&container.name, &ImageRef::parse(&container.image).unwrap()).to_string().into();
+        }
+        self.touch(workload);
+    }
+
+    /// What Git has comes to the cluster.
+    fn deploy(&mut self, id: &WorkloadId) {
+        let git = self.git.clone();
+        self.set(id, |container, image| {
+            git.get(&(id.clone(), container.clone())).cloned().unwrap_or_else(|| image.clone())
+        });
+    }
+
+    /// Writes a workload that has changed; its new version.
+    fn touch(&mut self, mut workload: Workload) -> Arc<str> {
         self.version += 1;
         workload.resource_version = self.version.to_string().into();
         let version = workload.resource_version.clone();
         self.write(workload);
-        self.state.applied(&update, &version, self.time);
-        true
+        version
+    }
+
+    /// The process knows nothing any more, and is told of all there is.
+    fn kill(&mut self) {
+        let most = self.state.sources.most;
+        self.state = State::new(settings(self.keel));
+        self.state.sources.most = most;
+        self.board = Board::default();
+        (self.wanted, self.running, self.undecided) = Default::default();
+        (self.queue, self.writes, self.reads, self.untold) = Default::default();
+        (self.scheduled, self.watched) = Default::default();
+        // An older note is overwritten by a newer one.
+        let noted = |id: &WorkloadId, container: &Arc<str>, image: &String| {
+            let note = self.cluster.get(id)?.annotations.get("supercargo.dev/last-update")?.clone();
+            let note: LastUpdate = serde_json::from_str(&note).ok()?;
+            let same = |c: &Change| c.container == *container && c.to.to_string() == *image;
+            note.changes.iter().any(same).then_some(())
+        };
+        let kept = self.written.iter().filter(|(id, _, container, image)| noted(id, container, image).is_some());
+        self.written = kept.cloned().collect();
+        for (name, policy) in self.namespaces.clone() {
+            let namespace = NamespaceDefaults { name, annotations: annotations(policy) };
+            self.state.change(ClusterChange::Namespace(namespace), self.time);
+        }
+        for workload in self.cluster.values().cloned() {
+            self.state.change(ClusterChange::Workload(Box::new(workload)), self.time);
+        }
+    }
+
+    fn is_to_be_deployed(&self) -> bool {
+        self.git.iter().any(|((id, container), image)| {
+            let there = self.cluster.get(id).and_then(|workload| workload.container(container));
+            there.is_some_and(|there| *there.image != *image.to_string())
+        })
     }
 
     /// Lets everything that is under way come to its end.
     fn settle(&mut self) {
         for round in 0.. {
-            assert!(round < 1000, "it does not come to rest");
+            assert!(round < 1000, "it does not come to rest: {:?} {:?}", self.time, self.cluster);
             while !self.untold.is_empty() {
                 self.step(Step::Tell);
-            }
-            for source in std::mem::take(&mut self.failed) {
-                self.state.again_source(&source, self.time);
             }
             self.effects();
             if !self.running.is_empty() {
                 self.step(Step::EndLook(0));
             } else if !self.wanted.is_empty() {
                 self.step(Step::StartLook(0));
-            } else {
+            } else if !self.queue.is_empty() {
+                self.step(Step::Turn(0));
+            } else if !self.writes.is_empty() {
+                self.step(Step::EndWrite(0));
+            } else if !self.reads.is_empty() {
+                self.step(Step::EndRead(0));
+            } else if self.is_to_be_deployed() {
                 let ids: Vec<WorkloadId> = self.cluster.keys().cloned().collect();
-                let wrote = ids.iter().filter(|id| self.apply(id)).count();
-                self.effects();
-                if wrote > 0 || !self.wanted.is_empty() || !self.untold.is_empty() {
-                    continue;
-                }
+                ids.iter().for_each(|id| self.deploy(id));
+            } else {
                 // Time passes only while nothing else is to be done.
-                let Some(at) = self.state.next() else { return };
+                let next = [self.state.next(), self.board.next()];
+                let Some(at) = next.into_iter().flatten().min() else { return };
                 self.time = self.time.max(at);
                 self.state.woke(self.time);
+                let acts = self.board.woke(self.time);
+                self.perform(acts);
                 self.effects();
             }
         }
     }
+}
+
+/// What comes of a turn.
+#[derive(Debug, Clone, PartialEq)]
+enum Answer {
+    Written(Outcome),
+    Checked(Standing),
 }
 
 fn number(image: &ImageRef) -> usize {
@@ -465,12 +740,12 @@ fn what_a_look_found_while_an_update_was_written_is_not_missed() {
     let mut world = World::new();
     world.step(Step::Namespace(0, None));
     let (policy, repositories) = (Some("patch"), vec![0]);
-    world.step(Step::Write { workload: 0, policy, patch: 0, repositories, secret: false, new: false });
+    world.step(Step::Write { workload: 0, policy, patch: 0, repositories, secret: false, git: false, new: false });
     for step in [Step::Tell, Step::StartLook(0), Step::EndLook(0)] {
         world.step(step);
     }
     // 1.0.3 is about to be written when the next look reads 1.0.4.
-    for step in [Step::Push(0), Step::Due(0), Step::StartLook(0), Step::Apply(0), Step::EndLook(0)] {
+    for step in [Step::Push(0), Step::Due(0), Step::StartLook(0), Step::Turn(0), Step::EndWrite(0), Step::EndLook(0)] {
         world.step(step);
     }
     world.settle();
@@ -484,19 +759,25 @@ fn a_question_that_a_look_left_open_is_answered_by_the_poll_that_is_due() {
         world.step(Step::Namespace(n, None));
     }
     let (policy, repositories) = (Some("patch"), vec![1]);
-    world.step(Step::Write { workload: 0, policy, patch: 0, repositories, secret: false, new: false });
+    world.step(Step::Write { workload: 0, policy, patch: 0, repositories, secret: false, git: false, new: false });
     for step in [Step::Tell, Step::StartLook(0), Step::Push(1), Step::Hint(1, None), Step::EndLook(0)] {
         world.step(step);
     }
-    for step in [Step::StartLook(0), Step::Apply(0), Step::Due(1)] {
+    for step in [Step::StartLook(0), Step::Turn(0), Step::EndWrite(0), Step::Due(1)] {
         world.step(step);
     }
     world.settle();
     assert_eq!(&*world.cluster[&id(0)].containers[0].image, "r.io/r1:1.0.4");
 }
 
+/// `$SUPERCARGO_HISTORIES`, else ten thousand.
+#[expect(clippy::disallowed_methods, reason = "the test's own environment")]
+fn histories() -> u32 {
+    std::env::var("SUPERCARGO_HISTORIES").map_or(10_000, |text| text.parse().expect("a number of histories"))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: histories(), ..ProptestConfig::default() })]
 
     #[test]
     fn no_history_panics_proposes_what_is_stale_or_leaves_a_workload_behind(
@@ -528,7 +809,7 @@ proptest! {
         world.settle();
         for (id, workload) in world.cluster.clone() {
             let wants = workload.annotations.get("supercargo.dev/policy").map(String::as_str);
-            let assessment = assess(&world.state, &id, "here", world.clock.now());
+            let assessment = assess(&world.state, &world.board, &id, "here", world.clock.now());
             prop_assert_eq!(assessment.is_some(), wants.is_some());
             let Some(assessment) = assessment else { continue };
             for (row, container) in assessment.reports.iter().zip(&workload.containers) {

@@ -4,16 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 
-use super::{
-    assess::{Assessment, assess},
-    effect::Effect,
-    look::{Looked, look},
-    settings::Settings,
-    state::State,
-    wishes::among,
-};
 use crate::{
-    domain::workload::WorkloadId,
+    domain::{update::Event, workload::WorkloadId},
+    engine::{
+        index::{effect::Effect, settings::Settings, state::State},
+        look::{look, question::Looked},
+        report::rows::{Assessment, assess},
+        updates::board::Board,
+        wishes::among,
+    },
     ports::{Clock, ClusterChange, Pool, Registry, Workloads},
 };
 
@@ -80,26 +79,32 @@ pub async fn survey(
             left -= wait;
         }
     }
+    let mut board = Board::default();
+    for id in state.workloads() {
+        if let Some(entry) = state.entry(id) {
+            board.step(id, Event::Seen(entry.workload.clone()), clock.monotonic());
+        }
+    }
     let mut ids: Vec<WorkloadId> = state.workloads().cloned().collect();
     ids.sort_unstable();
     let mut all = Vec::new();
     for id in ids {
-        let Some(mut assessment) = assess(&state, &id, &source(&id), clock.now()) else { continue };
+        let Some(mut assessment) = assess(&state, &board, &id, &source(&id), clock.now()) else { continue };
         if assessment.must_read
             && let Some(workloads) = workloads
             && let Ok(Some(observed)) = workloads.get(&id).await
         {
-            state.moved_back(&observed);
-            if let Some(again) = assess(&state, &id, &source(&id), clock.now()) {
+            board.step(&id, Event::Observed(Ok(Some(observed))), clock.monotonic());
+            if let Some(again) = assess(&state, &board, &id, &source(&id), clock.now()) {
                 assessment = again;
             }
         }
         all.push((id, assessment));
     }
-    let in_git = |assessment: &mut Assessment| assessment.plan.take_if(|plan| plan.update().write.target().is_some());
+    let in_git = |assessment: &mut Assessment| assessment.plan.take_if(|plan| plan.update().route.target().is_some());
     let (rows, plans): (Vec<usize>, Vec<_>) =
         all.iter_mut().enumerate().filter_map(|(row, (_, assessment))| Some((row, in_git(assessment)?))).unzip();
-    for (row, plan) in rows.into_iter().zip(among(&state, plans, clock.now())) {
+    for (row, plan) in rows.into_iter().zip(among(&state, &board, plans, clock.now())) {
         all[row].1.plan = Some(plan);
     }
     all

@@ -8,7 +8,7 @@ use std::{
 
 /// Keys with the time (monotonic) at which each is due.
 #[derive(Debug)]
-pub(super) struct Timers<K> {
+pub(crate) struct Timers<K> {
     at: HashMap<K, Duration>,
     order: BTreeSet<(Duration, K)>,
 }
@@ -21,30 +21,30 @@ impl<K> Default for Timers<K> {
 
 impl<K: Clone + Ord + Hash> Timers<K> {
     /// From now on it is due at that time, and at no other.
-    pub(super) fn set(&mut self, key: K, at: Duration) {
+    pub(crate) fn set(&mut self, key: K, at: Duration) {
         self.forget(&key);
         self.order.insert((at, key.clone()));
         self.at.insert(key, at);
     }
 
-    pub(super) fn forget(&mut self, key: &K) {
+    pub(crate) fn forget(&mut self, key: &K) {
         if let Some((key, at)) = self.at.remove_entry(key) {
             self.order.remove(&(at, key));
         }
     }
 
     /// When it is due, if it has a time.
-    pub(super) fn of(&self, key: &K) -> Option<Duration> {
+    pub(crate) fn of(&self, key: &K) -> Option<Duration> {
         self.at.get(key).copied()
     }
 
     /// When the next one is due.
-    pub(super) fn next(&self) -> Option<Duration> {
+    pub(crate) fn next(&self) -> Option<Duration> {
         self.order.first().map(|(at, _)| *at)
     }
 
     /// Takes one whose time has come.
-    pub(super) fn due(&mut self, now: Duration) -> Option<K> {
+    pub(crate) fn due(&mut self, now: Duration) -> Option<K> {
         let (at, key) = self.order.first()?;
         if *at > now {
             return None;

@@ -4,32 +4,40 @@ use std::{collections::HashSet, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::{
-    assess::{Assessment, assess},
-    entry::Entry,
-    state::State,
-};
-use crate::domain::{
-    image::{ImageRef, Repository},
-    plan::{Approved, Origin, Plan, Wish, WishedImage, Wishes},
-    reason::Code,
-    report::Verdict,
-    workload::{Owner, WorkloadId},
+use crate::{
+    domain::{
+        image::{ImageRef, Repository},
+        plan::{Approved, Origin, Plan, Wish, WishedImage, Wishes},
+        reason::Code,
+        report::Verdict,
+        workload::{Owner, WorkloadId},
+    },
+    engine::{
+        index::{entry::Entry, state::State},
+        report::rows::{Assessment, assess},
+        updates::board::Board,
+    },
 };
 
 /// Gives plans for Git the wishes of all workloads that have an image of one of their repositories. One pass over the
 /// workloads for all plans.
-pub(super) fn among(state: &State, plans: Vec<Plan<Approved>>, now: Timestamp) -> Vec<Plan<Approved>> {
-    let changes = plans.iter().flat_map(|plan| &plan.update().changes);
+pub(crate) fn among(state: &State, board: &Board, plans: Vec<Plan<Approved>>, now: Timestamp) -> Vec<Plan<Approved>> {
+    let changes = plans.iter().flat_map(|plan| plan.update().changes());
     let repositories: HashSet<&Repository> = changes.flat_map(|c| [&c.from.repository, &c.to.repository]).collect();
     let wishes: Wishes =
-        state.workloads().filter_map(|id| Some((id.clone(), wish(state, id, &repositories, now)?))).collect();
+        state.workloads().filter_map(|id| Some((id.clone(), wish(state, board, id, &repositories, now)?))).collect();
     let wishes = Arc::new(wishes);
     plans.into_iter().map(|plan| plan.among(wishes.clone())).collect()
 }
 
 /// None if it has no image of these repositories.
-fn wish(state: &State, id: &WorkloadId, repositories: &HashSet<&Repository>, now: Timestamp) -> Option<Wish> {
+fn wish(
+    state: &State,
+    board: &Board,
+    id: &WorkloadId,
+    repositories: &HashSet<&Repository>,
+    now: Timestamp,
+) -> Option<Wish> {
     let entry = state.entry(id)?;
     let parsed: Vec<_> =
         entry.workload.containers.iter().map(|container| (container, ImageRef::parse(&container.image).ok())).collect();
@@ -38,7 +46,7 @@ fn wish(state: &State, id: &WorkloadId, repositories: &HashSet<&Repository>, now
         return None;
     }
     let watched = entry.rule.watched || !entry.rule.problems.is_empty();
-    let assessment = if watched { assess(state, id, "", now) } else { None };
+    let assessment = if watched { assess(state, board, id, "", now) } else { None };
     let images = parsed.into_iter().map(|(container, now)| WishedImage {
         container: container.name.clone(),
         init: container.init,
@@ -62,7 +70,7 @@ fn origin(state: &State, entry: &Entry) -> Origin {
 /// The image that a container is to have, or why it stays as it is.
 fn to(assessment: Option<&Assessment>, container: &str, init: bool) -> Result<ImageRef, Code> {
     let Some(Assessment { reports, plan, .. }) = assessment else { return Err(Code::NotWatched) };
-    let mut changes = plan.iter().flat_map(|plan| &plan.update().changes);
+    let mut changes = plan.iter().flat_map(|plan| plan.update().changes());
     if let Some(change) = changes.find(|change| *change.container == *container && change.init == init) {
         return Ok(change.to.clone());
     }

@@ -51,7 +51,7 @@ pub(super) fn contest(
     let known: Vec<Wanted> = wishes.into_values().flat_map(|wishes| wanted(wishes, scope)).collect();
     let sharers = index.sharers(&known);
     let changes = asked.iter().flat_map(|Asked { update, .. }| {
-        update.changes.iter().map(|change| ((&update.workload, &*change.container, change.init), &change.to))
+        update.changes().map(|change| ((&update.workload, &*change.container, change.init), &change.to))
     });
     let changes: Changes = changes.collect();
     for (asked, finding) in asked.iter().zip(findings) {

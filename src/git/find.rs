@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     domain::{
-        hint::Source,
         image::ImageRef,
         plan::{Approved, Plan, Wishes},
         reason::{Code, Reason},
@@ -33,8 +32,6 @@ pub(super) struct Asked {
     pub(super) update: Update,
     /// The label `app.kubernetes.io/instance`.
     pub(super) instance: Option<Arc<str>>,
-    /// Where each change was found, as [`Plan::sources`] has it; empty where nobody asked just now.
-    pub(super) sources: Vec<Arc<Source>>,
     /// What is wished for those that may share its places.
     pub(super) wishes: Arc<Wishes>,
 }
@@ -42,8 +39,7 @@ pub(super) struct Asked {
 impl From<&Plan<Approved>> for Asked {
     fn from(plan: &Plan<Approved>) -> Self {
         let instance = plan.decided_on().and_then(|workload| workload.instance.clone());
-        let (sources, wishes) = (plan.sources().to_vec(), plan.wishes().clone());
-        Self { update: plan.update().clone(), instance, sources, wishes }
+        Self { update: plan.update().clone(), instance, wishes: plan.wishes().clone() }
     }
 }
 
@@ -144,7 +140,7 @@ fn finding(
 ) -> Finding {
     let Asked { update, instance, .. } = asked;
     let (mut edits, mut places) = (Vec::new(), Places::default());
-    for change in &update.changes {
+    for change in update.changes() {
         let wanted = Wanted {
             workload: update.workload.clone(),
             instance: instance.clone(),

@@ -16,9 +16,9 @@ use super::{
 };
 use crate::domain::{
     image::ImageRef,
-    target::Write,
+    target::Route,
     text::is_hidden,
-    update::{Change, Phase, Update, UpdateId},
+    update::{Change, Item, Update},
     workload::WorkloadId,
 };
 
@@ -153,7 +153,7 @@ impl History {
 }
 
 /// What a commit of ours on a request's branch brings, by the trailers that end its message; nothing if it is not ours.
-pub(super) fn brought(message: &str, write: &Write, group: Option<&Arc<str>>, now: Timestamp) -> Vec<Asked> {
+pub(super) fn brought(message: &str, route: &Route, now: Timestamp) -> Vec<Asked> {
     let mut instances: HashMap<WorkloadId, Arc<str>> = HashMap::new();
     let mut changes: Vec<(WorkloadId, Vec<Change>)> = Vec::new();
     let trailers = message.trim_end().rsplit("\n\n").next().unwrap_or_default();
@@ -172,20 +172,10 @@ pub(super) fn brought(message: &str, write: &Write, group: Option<&Arc<str>>, no
         }
     }
     let asked = |(workload, changes): (WorkloadId, Vec<Change>)| {
-        let policies = changes.iter().map(|_| Arc::from("")).collect();
-        let update = Update {
-            id: UpdateId::of(&workload, &changes),
-            policies,
-            evidence: Vec::new(),
-            write: write.clone(),
-            group: group.cloned(),
-            phase: Phase::Applying,
-            proposed: now,
-            changes,
-            workload,
-        };
+        let items = changes.into_iter().map(Item::from).collect();
+        let update = Update::new(workload, items, route.clone(), now);
         let instance = instances.get(&update.workload).cloned();
-        Asked { update, instance, sources: Vec::new(), wishes: Arc::default() }
+        Asked { update, instance, wishes: Arc::default() }
     };
     changes.into_iter().map(asked).collect()
 }
@@ -222,11 +212,14 @@ mod tests {
         let changes = vec![change("web", false), change("migrate", true)];
         let lines: String = changes.iter().map(|c| format!("{CHANGE}: {}\n", trailer(&workload, c))).collect();
         let message = format!("Update\n\n{lines}{INSTANCE}: {workload} shop_web\n");
-        let found = brought(&message, &Write::Request("prod".into()), None, Timestamp::UNIX_EPOCH);
+        let found = brought(&message, &Route::Request("prod".into(), None), Timestamp::UNIX_EPOCH);
         assert_eq!(found.len(), 1);
-        assert_eq!((&found[0].update.changes, found[0].instance.as_deref()), (&changes, Some("shop_web")));
-        assert_eq!(found[0].update.id, UpdateId::of(&workload, &changes));
-        assert!(brought("Fix a typo", &Write::Cluster, None, Timestamp::UNIX_EPOCH).is_empty());
+        let held: Vec<Change> = found[0].update.changes().cloned().collect();
+        assert_eq!(
+            (&found[0].update.workload, &held, found[0].instance.as_deref()),
+            (&workload, &changes, Some("shop_web"))
+        );
+        assert!(brought("Fix a typo", &Route::Cluster, Timestamp::UNIX_EPOCH).is_empty());
     }
 
     #[rstest::rstest]
@@ -242,7 +235,7 @@ mod tests {
     #[test]
     fn a_trailer_counts_at_the_end_only() {
         let line = format!("{CHANGE}: shop/Deployment/web web r.io/web:1 r.io/web:2");
-        let brought = |message: &str| brought(message, &Write::Cluster, None, Timestamp::UNIX_EPOCH).len();
+        let brought = |message: &str| brought(message, &Route::Cluster, Timestamp::UNIX_EPOCH).len();
         assert_eq!(brought(&format!("Update\n\n{line}\n\nSupercargo-Update: 1\n")), 0);
         assert_eq!(brought(&format!("Update\n\nSupercargo-Update: 1\n{line}\n")), 1);
     }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::{
     reason::{Code, Reason},
-    update::{Change, LeftOut, Update},
+    update::{Change, LeftOut},
 };
 
 /// What the forge tells of the request before anything is done.
@@ -53,11 +53,11 @@ impl Known {
     /// Whether a change of a branch's commit is what we put there: the request says so too, and it changes no more of
     /// an image than we ever do.
     fn trusts(&self, held: &Asked) -> bool {
-        let Update { workload, changes, .. } = &held.update;
+        let workload = &held.update.workload;
         let is_ours = |change: &Change| {
             self.holds.contains(&mark(workload, change)) && change.from.repository == change.to.repository
         };
-        changes.iter().all(is_ours)
+        held.update.changes().all(is_ours)
     }
 }
 
@@ -85,9 +85,8 @@ pub(super) async fn hear(
     work: &mut Work,
     asked: &[Asked],
 ) -> Result<Heard, Trouble> {
-    let (write, group) =
-        asked.first().map(|one| (one.update.write.clone(), one.update.group.clone())).unwrap_or_default();
-    let branch = branch_of(&target.settings.name, group.as_ref());
+    let route = asked.first().map(|one| one.update.route.clone()).unwrap_or_default();
+    let branch = branch_of(&target.settings.name, route.group());
     // Before the base branch is read, so that what was merged is there.
     let newest = requests.forge.find(&branch).await?;
     if let Some(newest) = &newest {
@@ -104,10 +103,7 @@ pub(super) async fn hear(
     let head = target.read(work).await?;
     let tip = work.mirror.tip(&branch).await?;
     // What somebody has amended is no longer ours.
-    let held = tip
-        .as_ref()
-        .filter(|tip| tip.is_own)
-        .map(|tip| brought(&tip.message, &write, group.as_ref(), target.clock.now()));
+    let held = tip.as_ref().filter(|tip| tip.is_own).map(|tip| brought(&tip.message, &route, target.clock.now()));
     let held = held.unwrap_or_default();
 
     let mut all: Vec<Asked> = asked.iter().map(|one| without_refused(one, &known.refused)).collect();
@@ -121,7 +117,7 @@ pub(super) async fn hear(
     let found = target.locate(work, &head, &all).await?;
     let mut findings: Vec<Finding> =
         found.into_iter().zip(&*all).map(|(finding, one)| unless_decided(finding, one, &known)).collect();
-    if group.is_some() {
+    if route.group().is_some() {
         findings = work.open.limited(target, requests, &branch, &all, findings, &within).await?;
     }
     findings = limit::fitting(target, &held, &all, findings);
@@ -147,13 +143,8 @@ fn in_the_way(branch: &str, tip: Option<&Tip>, held: &[Asked], known: &Known) ->
 
 /// An update without what people refused; as it is where they refused all of it.
 fn without_refused(asked: &Asked, refused: &Marks) -> Asked {
-    let update = &asked.update;
-    let is_refused: Vec<bool> =
-        update.changes.iter().map(|change| refused.contains(&mark(&update.workload, change))).collect();
-    match is_refused.iter().all(|refused| *refused) {
-        true => asked.clone(),
-        false => asked.only(|index| !is_refused.get(index).copied().unwrap_or_default()),
-    }
+    let is_refused = |change: &Change| refused.contains(&mark(&asked.update.workload, change));
+    if asked.update.changes().all(is_refused) { asked.clone() } else { asked.only(|change| !is_refused(change)) }
 }
 
 /// What people refused, and what they merged and somebody moved back, is not proposed again.
@@ -161,7 +152,7 @@ fn unless_decided(finding: Finding, asked: &Asked, known: &Known) -> Finding {
     let (update, url) = (&asked.update, &known.url);
     let Finding::Edits(_, places) = &finding else { return finding };
     let first = |marks: &Marks| {
-        update.changes.iter().find(|change| marks.contains(&mark(&update.workload, change))).map(|change| &change.to)
+        update.changes().find(|change| marks.contains(&mark(&update.workload, change))).map(|change| &change.to)
     };
     if let Some(image) = first(&known.refused) {
         let which = if first(&known.closed) == Some(image) { format!("the request {url}") } else { "a request".into() };

@@ -17,12 +17,9 @@ use super::{
     request::{GROUPS, Requests},
     target::Target,
 };
-use crate::{
-    domain::{
-        reason::{Code, Reason},
-        workload::WorkloadId,
-    },
-    ports::Outcome,
+use crate::domain::{
+    reason::{Code, Reason},
+    workload::WorkloadId,
 };
 
 /// How long a list of the open requests counts; what we do ourselves is seen at once.
@@ -73,14 +70,14 @@ impl Open {
         requests: &Requests,
         branch: &str,
         asked: &[Asked],
-    ) -> Result<Option<Vec<Outcome>>, ForgeError> {
+    ) -> Result<Option<Vec<Reason>>, ForgeError> {
         let are_same = |open: &Self| open.waiting.get(branch).is_some_and(|waiting| *waiting == marks(asked));
         if !are_same(self) {
             return Ok(None);
         }
         self.list(target, requests).await?;
         let counts = self.counts();
-        let said = |asked: &Asked| Some(Outcome::Blocked(full(target, requests, asked, &counts)?));
+        let said = |asked: &Asked| full(target, requests, asked, &counts);
         Ok(asked.iter().map(said).collect::<Option<_>>().filter(|_| are_same(self)))
     }
 
@@ -152,7 +149,7 @@ pub(super) fn fitting(target: &Target, held: &[Asked], all: &[Asked], mut findin
             if !matches!(finding, Finding::Edits(..)) || held.contains(&update.workload) != is_held {
                 continue;
             }
-            match room.checked_sub(update.changes.len()) {
+            match room.checked_sub(update.items.len()) {
                 Some(left) => room = left,
                 None => {
                     let message = format!(

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::domain::{
     image::ImageRef,
-    update::{Change, Update},
+    update::{Change, Item, Update},
     workload::{Kind, WorkloadId},
 };
 
@@ -70,8 +70,7 @@ impl Template {
         let changes: Vec<Value> = updates
             .iter()
             .flat_map(|update| {
-                let changes = update.changes.iter().zip(&update.policies);
-                changes.map(|(change, policy)| values(&update.workload, change, policy))
+                update.items.iter().map(|Item { change, policy, .. }| values(&update.workload, change, policy))
             })
             .collect();
         let rendered = self.render(changes.clone(), updates.len()).or_else(|error| {
@@ -82,7 +81,7 @@ impl Template {
         message.push_str("\n\n");
         for update in updates {
             message.push_str(&format!("{UPDATE}: {}\n", update.id));
-            for change in &update.changes {
+            for change in update.changes() {
                 message.push_str(&format!("{CHANGE}: {}\n", trailer(&update.workload, change)));
             }
         }

@@ -24,6 +24,7 @@
 //! | `limit` | how many requests of groups a namespace has open |
 //! | `request` | one request for a target and a group |
 //! | `preview` | what a target would do, with nothing sent |
+//! | `standing` | how updates stand that were brought there before |
 //! | `repository` | where there is no cluster: the workloads of the branch |
 //! | `target` | plans in, one commit out: locate, edit, push, and again if somebody was quicker |
 
@@ -53,6 +54,7 @@ mod repository;
 mod request;
 mod settings;
 mod signing;
+mod standing;
 mod target;
 
 pub use deployer::{Address, Deployer, Receiver};

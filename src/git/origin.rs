@@ -13,7 +13,7 @@ use url::Url;
 
 use super::{find::Asked, forges::text, proposal::told};
 use crate::{
-    domain::{hint::Source, image::ImageRef},
+    domain::{hint::Source, image::ImageRef, update::Item},
     ports::{Clock, Origin, Registry},
 };
 
@@ -35,15 +35,15 @@ pub(super) async fn links(
     before: &str,
 ) -> Vec<Vec<String>> {
     let of = |asked: &Asked| -> Vec<String> {
-        asked.update.changes.iter().map(|change| kept(told(before, &asked.update.workload, change))).collect()
+        asked.update.changes().map(|change| kept(told(before, &asked.update.workload, change))).collect()
     };
     let mut links: Vec<Vec<String>> = wanted.iter().map(of).collect();
     let Some(registry) = registry else { return links };
 
     let mut open = Vec::new();
     for (row, asked) in wanted.iter().enumerate() {
-        for (index, (change, source)) in asked.update.changes.iter().zip(&asked.sources).enumerate() {
-            if links[row][index].is_empty() {
+        for (index, Item { change, source, .. }) in asked.update.items.iter().enumerate() {
+            if let (Some(source), true) = (source, links[row][index].is_empty()) {
                 open.push((row, index, [(source.clone(), change.from.clone()), (source.clone(), change.to.clone())]));
             }
         }

@@ -1,37 +1,32 @@
 //! Updates of which some containers can be brought and others cannot: they are brought without these. Pure.
 
 use super::find::{Asked, Places};
-use crate::domain::{reason::Reason, update::LeftOut};
+use crate::domain::{
+    reason::Reason,
+    update::{Change, Item, LeftOut},
+};
 
 /// A part of an update, and the number of that.
 pub(super) type Part = (usize, Asked);
 
 impl Asked {
     /// With some of its changes only.
-    pub(super) fn only(&self, keep: impl Fn(usize) -> bool) -> Self {
-        let Self { update, instance, sources, wishes } = self;
-        let mut update = update.clone();
-        update.changes = retained(&update.changes, &keep);
-        update.policies = retained(&update.policies, &keep);
-        update.evidence = retained(&update.evidence, &keep);
-        let (instance, wishes) = (instance.clone(), wishes.clone());
-        Self { update, instance, sources: retained(sources, &keep), wishes }
+    pub(super) fn only(&self, keep: impl Fn(&Change) -> bool) -> Self {
+        let mut only = self.clone();
+        only.update.items.retain(|item| keep(&item.change));
+        only
     }
-}
-
-fn retained<T: Clone>(all: &[T], keep: impl Fn(usize) -> bool) -> Vec<T> {
-    all.iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, one)| one.clone()).collect()
 }
 
 /// The updates, those that are blocked and have several changes as one for each of these; none if there is no such one.
 pub(super) fn parts(asked: &[Asked], told: &[Result<Places, Reason>]) -> Option<Vec<Part>> {
-    let is_divided = |(asked, told): (&Asked, &Result<Places, Reason>)| told.is_err() && asked.update.changes.len() > 1;
+    let is_divided = |(asked, told): (&Asked, &Result<Places, Reason>)| told.is_err() && asked.update.items.len() > 1;
     if !asked.iter().zip(told).any(is_divided) {
         return None;
     }
     let each = asked.iter().zip(told).enumerate().flat_map(|(number, (asked, told))| {
         let parts = match is_divided((asked, told)) {
-            true => (0..asked.update.changes.len()).map(|own| asked.only(|index| index == own)).collect(),
+            true => asked.update.changes().map(|own| asked.only(|change| change == own)).collect(),
             false => vec![asked.clone()],
         };
         parts.into_iter().map(move |part| (number, part))
@@ -48,16 +43,15 @@ pub(super) fn possible(
 ) -> (Vec<Asked>, Vec<Vec<LeftOut>>) {
     let mut left: Vec<Vec<LeftOut>> = vec![Vec::new(); asked.len()];
     for ((number, part), told) in parts.iter().zip(told) {
-        if let (Err(reason), [change]) = (told, &part.update.changes[..]) {
+        if let (Err(reason), [Item { change, .. }]) = (told, &part.update.items[..]) {
             left[*number].push(LeftOut { container: change.container.clone(), init: change.init, reason });
         }
     }
     let reduced = asked.iter().zip(&mut left).map(|(asked, left)| {
-        let changes = &asked.update.changes;
-        if left.len() == changes.len() {
+        if left.len() == asked.update.items.len() {
             left.clear();
         }
-        asked.only(|index| !left.iter().any(|left| left.is(&changes[index])))
+        asked.only(|change| !left.iter().any(|left| left.is(change)))
     });
     (reduced.collect(), left)
 }

@@ -71,7 +71,7 @@ impl Target {
         let edits = self.edit(work, findings).await?;
         // What it would open or close counts for the groups behind it.
         let wanted: Vec<Asked> = edits.made().map(|(at, _)| all[at].clone()).collect();
-        let branch = branch_of(&self.settings.name, first.update.group.as_ref());
+        let branch = branch_of(&self.settings.name, first.update.route.group());
         if !wanted.is_empty() {
             work.open.saw(&branch, Some(Memo::of(&wanted, known.refused).namespaces));
         } else if edits.findings.iter().all(|finding| matches!(finding, Finding::There(_))) {

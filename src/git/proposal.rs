@@ -12,7 +12,10 @@ use super::{
     find::Asked,
     forges::text::{self, MAX_BODY},
 };
-use crate::domain::{update::Change, workload::WorkloadId};
+use crate::domain::{
+    update::{Change, Item},
+    workload::WorkloadId,
+};
 
 /// Names of changes, or of namespaces.
 pub(super) type Marks = BTreeSet<String>;
@@ -53,7 +56,7 @@ fn hashed(text: &str) -> String {
 
 /// The names of all changes of these updates.
 pub(super) fn marks<'a>(asked: impl IntoIterator<Item = &'a Asked>) -> Marks {
-    let of = |asked: &'a Asked| asked.update.changes.iter().map(|change| mark(&asked.update.workload, change));
+    let of = |asked: &'a Asked| asked.update.changes().map(|change| mark(&asked.update.workload, change));
     asked.into_iter().flat_map(of).collect()
 }
 
@@ -110,9 +113,8 @@ pub(super) fn body(
     let mut rows = Vec::new();
     for (asked, origins) in asked.iter().zip(origins) {
         let update = &asked.update;
-        for (index, change) in update.changes.iter().enumerate() {
-            let policy = update.policies.get(index).filter(|policy| !policy.is_empty());
-            let chosen = policy.map(|policy| format!("policy {}", text::code(policy))).unwrap_or_default();
+        for (index, Item { change, policy, .. }) in update.items.iter().enumerate() {
+            let chosen = if policy.is_empty() { String::new() } else { format!("policy {}", text::code(policy)) };
             let origin = origins.get(index).map(String::as_str).unwrap_or_default();
             rows.push(format!("{}{chosen} | {origin} |\n", row(&update.workload, change)));
         }
@@ -177,14 +179,14 @@ mod tests {
 
     fn asked(lines: &str) -> Vec<Asked> {
         let trailers: String = lines.lines().map(|line| format!("Supercargo-Change: {line}\n")).collect();
-        brought(&trailers, &crate::domain::target::Write::Request("prod".into()), None, Timestamp::UNIX_EPOCH)
+        brought(&trailers, &crate::domain::target::Route::Request("prod".into(), None), Timestamp::UNIX_EPOCH)
     }
 
     #[test]
     fn a_body_is_read_back_and_names_nobody() {
         let mut asked =
             asked("shop/Deployment/web app r.io/web:1 r.io/web:2\nshop/Deployment/api app r.io/api:1 r.io/api:2");
-        asked[0].update.policies = vec!["glob:@alice|*".into()];
+        asked[0].update.items[0].policy = "glob:@alice|*".into();
         let memo = Memo::of(&asked, Marks::from(["0123456789ab".to_owned()]));
         let places = [vec!["apps/web.yaml:3".to_owned()], vec!["apps/web.yaml:3".to_owned()]];
         let body = body(&asked, &[vec![], vec![]], &places, "main", &memo);
@@ -200,13 +202,13 @@ mod tests {
     fn a_body_tells_again_what_changed_in_the_sources() {
         let mut asked =
             asked("shop/Deployment/web app r.io/web:1 r.io/web:2\nshop/Deployment/api app r.io/api:1 r.io/api:2");
-        asked[0].update.policies = vec!["glob:a | b".into()];
+        asked[0].update.items[0].policy = "glob:a | b".into();
         let origins = [vec!["[source](https://a.example/o/r)".to_owned()], vec![String::new()]];
         let body = body(&asked, &origins, &[], "main", &Memo::default()).replace('\n', "\r\n");
-        let told = |at: usize| told(&body, &asked[at].update.workload, &asked[at].update.changes[0]);
+        let told = |at: usize| told(&body, &asked[at].update.workload, &asked[at].update.items[0].change);
         assert_eq!((told(0), told(1)), (&*origins[0][0], ""));
         let other = &self::asked("shop/Deployment/web app r.io/web:1 r.io/web:3")[0].update;
-        assert_eq!(super::told(&body, &other.workload, &other.changes[0]), "");
+        assert_eq!(super::told(&body, &other.workload, &other.items[0].change), "");
     }
 
     #[test]

@@ -16,14 +16,15 @@ use super::{
     origin,
     proposal::{Memo, body, marks},
     settings::RequestSettings,
-    target::{Edits, Target, Work, partly},
+    target::{Edits, Target, Work, partly, without},
 };
 use crate::{
     domain::{
         reason::{Code, Reason},
-        update::Update,
+        target::Route,
+        update::{LeftOut, Update},
     },
-    ports::{Outcome, Registry},
+    ports::{Outcome, Registry, Standing},
 };
 
 /// How often a forge that is not ready yet is asked for the merge, and how long is waited in between.
@@ -41,22 +42,12 @@ pub struct Requests {
 }
 
 /// Why a round could not end.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
-    Git(GitError),
-    Forge(ForgeError),
-}
-
-impl From<GitError> for Trouble {
-    fn from(error: GitError) -> Self {
-        Self::Git(error)
-    }
-}
-
-impl From<ForgeError> for Trouble {
-    fn from(error: ForgeError) -> Self {
-        Self::Forge(error)
-    }
+    #[error(transparent)]
+    Git(#[from] GitError),
+    #[error(transparent)]
+    Forge(#[from] ForgeError),
 }
 
 /// The folder of their branches, within that of the target.
@@ -79,9 +70,9 @@ pub(super) async fn round(
     asked: &[Asked],
 ) -> Result<Option<Vec<Outcome>>, Trouble> {
     let Some(first) = asked.first() else { return Ok(Some(Vec::new())) };
-    let branch = branch_of(&target.settings.name, first.update.group.as_ref());
-    if let Some(outcomes) = work.open.waits(target, requests, &branch, asked).await? {
-        return Ok(Some(outcomes));
+    let branch = branch_of(&target.settings.name, first.update.route.group());
+    if let Some(reasons) = work.open.waits(target, requests, &branch, asked).await? {
+        return Ok(Some(reasons.into_iter().map(Outcome::Blocked).collect()));
     }
     let Heard { head, known, tip, held, all, findings, left } = hear(target, requests, work, asked).await?;
     let edits = target.edit(work, findings).await?;
@@ -110,21 +101,66 @@ pub(super) async fn round(
             (_, _, Brought::Overtaken) => return Ok(None),
             (_, Some(why), _) => Outcome::Blocked(target.misfit(why)),
             (Finding::Blocked(reason), ..) => Outcome::Blocked(reason),
-            (Finding::There(places), ..) => {
-                let message = format!("{} has it ({places})", target.place());
-                Outcome::Committed(Reason::new(Code::Committed, message))
-            }
-            (Finding::Edits(_, places), _, Brought::Request(url)) => {
-                let message = format!("request {url} ({places})");
-                Outcome::Committed(Reason::new(Code::RequestOpen, message))
-            }
+            (Finding::There(places), ..) => Outcome::Committed(target.has(&places)),
+            (Finding::Edits(_, places), _, Brought::Request(url)) => Outcome::Committed(is_open(url, &places)),
             (Finding::Edits(..), _, Brought::Refused(words)) => Outcome::Refused(words.clone()),
             (Finding::Edits(..), _, Brought::InTheWay(reason)) => Outcome::Blocked(reason.clone()),
             (Finding::Edits(..), _, Brought::Nothing) => Outcome::Stale,
         };
-        outcomes.push(partly(outcome, left.get(at).cloned().unwrap_or_default()));
+        outcomes.push(without(outcome, left.get(at).cloned().unwrap_or_default()));
     }
     Ok(Some(outcomes))
+}
+
+fn is_open(url: &str, places: &Places) -> Reason {
+    Reason::new(Code::RequestOpen, format!("request {url} ({places})"))
+}
+
+/// How each update of one group stands.
+pub(super) async fn standings(
+    target: &Target,
+    requests: &Requests,
+    work: &mut Work,
+    asked: &[Asked],
+) -> Result<Vec<Standing>, Trouble> {
+    let Some(first) = asked.first() else { return Ok(Vec::new()) };
+    let branch = branch_of(&target.settings.name, first.update.route.group());
+    if let Some(reasons) = work.open.waits(target, requests, &branch, asked).await? {
+        return Ok(reasons.into_iter().map(Standing::Blocked).collect());
+    }
+    let Heard { known, tip, held, all, findings, left, .. } = hear(target, requests, work, asked).await?;
+    let edits = target.edit(work, findings).await?;
+    let wanted: Vec<Asked> = edits.made().map(|(at, _)| all[at].clone()).collect();
+    let Edits { findings, edited, refused: wrong, .. } = edits;
+    let memo = Memo::of(&wanted, known.refused.clone());
+    let is_there = holds(work, &known, tip.as_ref(), &held, &memo, &edited).await?;
+    let open = known.open.as_ref().filter(|open| is_there && Memo::read(&open.body) == memo);
+    // It is to be closed then.
+    let is_idle = known.open.is_some() && findings.iter().all(|finding| matches!(finding, Finding::There(_)));
+    let in_git = |said: Reason, left: Vec<LeftOut>| Standing::InGit(partly(said, &left), left);
+    let standing = |((at, finding), left)| match (finding, wrong.get(&at)) {
+        (_, Some(why)) => Standing::Blocked(target.misfit(why)),
+        (Finding::Blocked(reason), _) => Standing::Blocked(reason),
+        (Finding::There(places), _) if !is_idle => in_git(target.has(&places), left),
+        (Finding::Edits(_, places), _) => open.map_or(Standing::Due, |open| in_git(is_open(&open.url, &places), left)),
+        _ => Standing::Due,
+    };
+    Ok(findings.into_iter().enumerate().zip(left).take(asked.len()).map(standing).collect())
+}
+
+/// Whether the request's branch is as it is to be.
+async fn holds(
+    work: &mut Work,
+    known: &Known,
+    tip: Option<&Tip>,
+    held: &[Asked],
+    memo: &Memo,
+    edited: &super::chain::Edited,
+) -> Result<bool, Trouble> {
+    match tip.filter(|_| known.open.is_some() && marks(held) == memo.holds) {
+        Some(tip) => Ok(work.mirror.holds(&tip.commit, edited).await?),
+        None => Ok(false),
+    }
 }
 
 /// What came of a proposal.
@@ -161,10 +197,7 @@ async fn propose(
 ) -> Result<Brought, Trouble> {
     let Proposed { branch, head, wanted, places, edited } = proposed;
     let memo = Memo::of(wanted, known.refused.clone());
-    let mut is_there = false;
-    if let Some(tip) = tip.filter(|_| known.open.is_some() && marks(held) == memo.holds) {
-        is_there = work.mirror.holds(&tip.commit, edited).await?;
-    }
+    let is_there = holds(work, known, tip, held, &memo, edited).await?;
     let updates: Vec<&Update> = wanted.iter().map(|one| &one.update).collect();
     let mut message = target.settings.message.message(&updates);
     let mut pushed = None;
@@ -255,10 +288,9 @@ async fn auto_merge(
 
 /// Splits what goes to the branch itself from what goes into requests, each group for itself; by their numbers.
 pub(super) fn ways(asked: &[Asked]) -> BTreeMap<Option<Option<Arc<str>>>, Vec<usize>> {
-    use crate::domain::target::Write;
     let mut ways: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for (index, Asked { update, .. }) in asked.iter().enumerate() {
-        let way = matches!(update.write, Write::Request(_)).then(|| update.group.clone());
+        let way = matches!(update.route, Route::Request(..)).then(|| update.route.group().cloned());
         ways.entry(way).or_default().push(index);
     }
     ways

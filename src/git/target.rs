@@ -29,7 +29,7 @@ use crate::{
         update::{LeftOut, Update},
     },
     manifest::places::{Rendered, rendered},
-    ports::{Clock, Outcome, Sink},
+    ports::{Clock, Outcome, Sink, Standing},
 };
 
 /// Rounds for one commit before it is given back.
@@ -202,7 +202,7 @@ impl Target {
         asked: &Arc<Vec<Asked>>,
     ) -> Result<(Arc<Vec<Asked>>, Vec<Vec<LeftOut>>), GitError> {
         let whole = || (asked.clone(), vec![Vec::new(); asked.len()]);
-        if asked.iter().all(|asked| asked.update.changes.len() < 2) {
+        if asked.iter().all(|asked| asked.update.items.len() < 2) {
             return Ok(whole());
         }
         let found = self.tried(work, head, asked).await?;
@@ -332,17 +332,19 @@ impl Target {
         let outcome = |(index, finding)| match (finding, refused.remove(&index)) {
             (_, Some(why)) => Outcome::Blocked(self.misfit(&why)),
             (Finding::Blocked(reason), _) => Outcome::Blocked(reason),
-            (Finding::There(places), _) => {
-                let message = format!("{} has it ({places})", self.place());
-                Outcome::Committed(Reason::new(Code::Committed, message))
-            }
+            (Finding::There(places), _) => Outcome::Committed(self.has(&places)),
             (Finding::Edits(_, places), _) => {
                 let besides: String = places.besides(None).map(|note| format!("; {note}")).collect();
                 let message = format!("commit {} to {} ({places}){besides}", short(index), self.place());
                 Outcome::Committed(Reason::new(Code::Committed, message))
             }
         };
-        findings.into_iter().enumerate().map(outcome).zip(left).map(|(outcome, left)| partly(outcome, left)).collect()
+        findings.into_iter().enumerate().map(outcome).zip(left).map(|(outcome, left)| without(outcome, left)).collect()
+    }
+
+    /// What is said of an update that the branch has.
+    pub(super) fn has(&self, places: &Places) -> Reason {
+        Reason::new(Code::Committed, format!("{} has it ({places})", self.place()))
     }
 
     /// Why files are left alone whose edit went wrong.
@@ -359,13 +361,16 @@ impl Target {
     }
 }
 
+/// What is said of an update of which something is left out.
+pub(super) fn partly(mut said: Reason, left: &[LeftOut]) -> Reason {
+    said.message.push_str(&part::shown(left));
+    said
+}
+
 /// An outcome of which something is left out.
-pub(super) fn partly(outcome: Outcome, left: Vec<LeftOut>) -> Outcome {
+pub(super) fn without(outcome: Outcome, left: Vec<LeftOut>) -> Outcome {
     match outcome {
-        Outcome::Committed(mut said) if !left.is_empty() => {
-            said.message.push_str(&part::shown(&left));
-            Outcome::Partly(said, left)
-        }
+        Outcome::Committed(said) if !left.is_empty() => Outcome::Partly(partly(said, &left), left),
         other => other,
     }
 }
@@ -373,5 +378,9 @@ pub(super) fn partly(outcome: Outcome, left: Vec<LeftOut>) -> Outcome {
 impl Sink for Target {
     fn apply<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Outcome>> {
         Box::pin(self.write(plans))
+    }
+
+    fn check<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Standing>> {
+        Box::pin(self.standings(plans))
     }
 }

@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, ready};
 use super::KEPT;
 use crate::{
     domain::{
-        update::{Update, UpdateId},
+        update::{Tracked, UpdateId},
         workload::WorkloadId,
     },
     ports::{RecordError, Records},
@@ -20,34 +20,34 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Memory {
     // A plain lock: it is held for a look-up or an insertion, never across an await.
-    updates: Mutex<HashMap<WorkloadId, Vec<Update>>>,
+    updates: Mutex<HashMap<WorkloadId, Vec<Tracked>>>,
 }
 
 impl Memory {
-    fn with<T>(&self, f: impl FnOnce(&mut HashMap<WorkloadId, Vec<Update>>) -> T) -> T {
+    fn with<T>(&self, f: impl FnOnce(&mut HashMap<WorkloadId, Vec<Tracked>>) -> T) -> T {
         f(&mut self.updates.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Records for Memory {
-    fn put(&self, update: Update) -> BoxFuture<'_, Result<(), RecordError>> {
+    fn put(&self, tracked: Tracked) -> BoxFuture<'_, Result<(), RecordError>> {
         self.with(|all| {
-            let of = all.entry(update.workload.clone()).or_default();
-            match of.iter_mut().find(|known| known.id == update.id) {
-                Some(known) => *known = update,
-                None => of.insert(0, update),
+            let of = all.entry(tracked.update.workload.clone()).or_default();
+            match of.iter_mut().find(|known| known.update.id == tracked.update.id) {
+                Some(known) => *known = tracked,
+                None => of.insert(0, tracked),
             }
             of.truncate(KEPT);
         });
         Box::pin(ready(Ok(())))
     }
 
-    fn get<'a>(&'a self, id: &'a UpdateId) -> BoxFuture<'a, Result<Option<Update>, RecordError>> {
-        let found = self.with(|all| all.values().flatten().find(|update| update.id == *id).cloned());
+    fn get<'a>(&'a self, id: &'a UpdateId) -> BoxFuture<'a, Result<Option<Tracked>, RecordError>> {
+        let found = self.with(|all| all.values().flatten().find(|tracked| tracked.update.id == *id).cloned());
         Box::pin(ready(Ok(found)))
     }
 
-    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<Update>, RecordError>> {
+    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<Tracked>, RecordError>> {
         let found = self.with(|all| all.get(workload).cloned().unwrap_or_default());
         Box::pin(ready(Ok(found)))
     }

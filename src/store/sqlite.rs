@@ -21,7 +21,7 @@ use tokio::task;
 use super::KEPT;
 use crate::{
     domain::{
-        update::{Update, UpdateId},
+        update::{Tracked, UpdateId},
         workload::WorkloadId,
     },
     ports::{RecordError, Records},
@@ -96,11 +96,11 @@ impl Sqlite {
 }
 
 impl Records for Sqlite {
-    fn put(&self, update: Update) -> BoxFuture<'_, Result<(), RecordError>> {
-        self.run(move |file| transact(file, |all| put(all, &update)))
+    fn put(&self, tracked: Tracked) -> BoxFuture<'_, Result<(), RecordError>> {
+        self.run(move |file| transact(file, |all| put(all, &tracked)))
     }
 
-    fn get<'a>(&'a self, id: &'a UpdateId) -> BoxFuture<'a, Result<Option<Update>, RecordError>> {
+    fn get<'a>(&'a self, id: &'a UpdateId) -> BoxFuture<'a, Result<Option<Tracked>, RecordError>> {
         let id = id.clone();
         self.run(move |file| {
             let sql = "SELECT body FROM updates WHERE id = ?1";
@@ -109,7 +109,7 @@ impl Records for Sqlite {
         })
     }
 
-    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<Update>, RecordError>> {
+    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<Tracked>, RecordError>> {
         let WorkloadId { kind, namespace, name } = workload.clone();
         self.run(move |file| {
             let sql = "SELECT body FROM updates WHERE kind = ?1 AND namespace = ?2 AND name = ?3 ORDER BY number DESC";
@@ -129,9 +129,10 @@ impl Records for Sqlite {
     }
 }
 
-fn put(all: &Transaction<'_>, update: &Update) -> Result<(), Trouble> {
+fn put(all: &Transaction<'_>, tracked: &Tracked) -> Result<(), Trouble> {
+    let update = &tracked.update;
     let body =
-        serde_json::to_string(update).map_err(|e| Trouble::Other(format!("it cannot hold {}: {e}", update.id)))?;
+        serde_json::to_string(tracked).map_err(|e| Trouble::Other(format!("it cannot hold {}: {e}", update.id)))?;
     let WorkloadId { kind, namespace, name } = &update.workload;
     all.execute(
         "INSERT INTO updates (id, kind, namespace, name, body) VALUES (:id, :kind, :namespace, :name, :body)
@@ -151,7 +152,7 @@ fn put(all: &Transaction<'_>, update: &Update) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn read(body: &str) -> Result<Update, Trouble> {
+fn read(body: &str) -> Result<Tracked, Trouble> {
     serde_json::from_str(body).map_err(|e| Trouble::Other(format!("one of its updates does not read ({e}); {ASIDE}")))
 }
 

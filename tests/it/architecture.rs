@@ -1,7 +1,7 @@
 //! The rules of the map in `src/lib.rs`, read from it and held against every file of `src/`.
 //!
 //! Files are read as words, not as Rust: paths with `::`, and the trees of `use`. A file's unit tests, which stand at
-//! its end under `#[cfg(test)]` or in a file `tests.rs`, may use what they like.
+//! its end under `#[cfg(test)]` or in a file `tests.rs` (or `engine/model.rs`), may use what they like.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,6 @@ const MAX_LINES: usize = 400;
 /// Files that may be longer, each with its reason.
 const LONG: &[(&str, &str)] = &[
     ("domain/version.rs", "the grammar and the order of tags are one idea"),
-    ("engine/model.rs", "a test: random histories against the state"),
     ("registry/http.rs", "one request, with all that it must refuse"),
 ];
 
@@ -65,7 +64,11 @@ pub(crate) static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
         let own = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
         Source { path: relative, module, lines: own.lines().count(), words: words(&blank(own)) }
     };
-    let sources: Vec<_> = files.iter().filter(|path| !path.ends_with("tests.rs")).map(read).collect();
+    let sources: Vec<_> = files
+        .iter()
+        .filter(|path| !path.ends_with("tests.rs") && !path.ends_with("engine/model.rs"))
+        .map(read)
+        .collect();
     assert!(sources.len() > 20, "src/ was not found");
     sources
 });
@@ -226,6 +229,65 @@ fn nothing_is_used_but_what_the_import_table_allows() {
     }
     wrong.dedup();
     assert_none("not allowed by the import table of src/lib.rs", &wrong);
+}
+
+/// Of the files and folders of one folder, which uses which.
+fn siblings(folder: &[String]) -> BTreeMap<&str, BTreeSet<&str>> {
+    let within = |path: &'static [String]| path.strip_prefix(folder)?.first().map(String::as_str);
+    let all: BTreeSet<&str> = SOURCES.iter().filter_map(|source| within(&source.module)).collect();
+    let mut uses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for source in &*SOURCES {
+        let Some(own) = within(&source.module) else { continue };
+        for path in paths(&source.words) {
+            let path = resolve(&source.module, &path);
+            let used = path.strip_prefix(&["crate".to_owned()][..]).and_then(|path| path.strip_prefix(folder)?.first());
+            if let Some(used) = used.and_then(|used| all.get(used.as_str())).filter(|used| **used != own) {
+                uses.entry(own).or_default().insert(used);
+            }
+        }
+    }
+    uses
+}
+
+#[test]
+fn no_files_of_a_folder_use_each_other_in_a_circle() {
+    let inside = |source: &&Source| matches!(source.module.first().map(String::as_str), Some("engine" | "domain"));
+    let folders: BTreeSet<&[String]> = SOURCES
+        .iter()
+        .filter(inside)
+        .flat_map(|source| (1..=source.module.len()).map(|n| &source.module[..n]))
+        .collect();
+    let mut wrong = Vec::new();
+    for folder in folders {
+        let mut uses = siblings(folder);
+        // What uses nothing that is left is in no circle.
+        loop {
+            let left: BTreeSet<&str> = uses.keys().copied().collect();
+            uses.values_mut().for_each(|used| used.retain(|name| left.contains(name)));
+            let before = uses.len();
+            uses.retain(|_, used| !used.is_empty());
+            if uses.len() == before {
+                break;
+            }
+        }
+        wrong.extend(uses.iter().map(|(name, used)| format!("{}: {name} uses {used:?}", folder.join("/"))));
+    }
+    assert_none("circles, and what leads into one", &wrong);
+}
+
+#[test]
+fn a_phase_is_set_in_one_place() {
+    let sets = |words: &[String]| {
+        let is = |at: usize, word: &str| words.get(at).is_some_and(|found| found == word);
+        (0..words.len()).any(|at| {
+            is(at, "Tracked") && is(at + 1, "{") || is(at, "phase") && is(at + 1, "=") && is(at.wrapping_sub(1), ".")
+        })
+    };
+    let wrong: Vec<String> =
+        SOURCES.iter().filter(|source| sets(&source.words)).map(|source| source.path.clone()).collect();
+    let (phase, others): (Vec<_>, Vec<_>) = wrong.into_iter().partition(|path| path.starts_with("domain/update/"));
+    assert_eq!(phase, ["domain/update/phase.rs", "domain/update/step.rs"], "the type, and what sets it");
+    assert_none("sets a phase", &others.into_iter().filter(|path| !path.starts_with("web/")).collect::<Vec<_>>());
 }
 
 #[test]

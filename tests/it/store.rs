@@ -13,7 +13,7 @@ use rstest::rstest;
 use rusqlite::Connection;
 use supercargo::{
     domain::{
-        update::{Phase, Update, UpdateId},
+        update::{Phase, Tracked, UpdateId},
         workload::WorkloadId,
     },
     ports::Records,
@@ -55,14 +55,15 @@ fn workload(name: &str) -> WorkloadId {
     }
 }
 
-fn update(of: &str, version: usize) -> Update {
+fn update(of: &str, version: usize) -> Tracked {
     let image = |version: usize| format!("registry.test/web:1.0.{version}");
     let update = serde_json::json!({
         "id": format!("{of} {version}"),
         "workload": {"kind": "Deployment", "namespace": "shop", "name": of},
-        "changes": [{"container": "web", "from": image(0), "to": image(version)}],
-        "policies": ["minor"],
-        "evidence": [{"tag": format!("1.0.{version}"), "digest": null, "seen": "2026-03-01T12:00:00.123456789Z"}],
+        "items": [{
+            "container": "web", "from": image(0), "to": image(version), "policy": "minor",
+            "evidence": {"tag": format!("1.0.{version}"), "digest": null, "seen": "2026-03-01T12:00:00.123456789Z"},
+        }],
         "phase": "Proposed",
         "proposed": "2026-03-01T12:00:00Z",
     });
@@ -71,7 +72,7 @@ fn update(of: &str, version: usize) -> Update {
 
 async fn versions(records: &dyn Records, of: &str) -> Vec<String> {
     let found = records.of(&workload(of)).await.unwrap();
-    found.iter().map(|update| update.id.0.rsplit(' ').next().unwrap().to_owned()).collect()
+    found.iter().map(|tracked| tracked.update.id.0.rsplit(' ').next().unwrap().to_owned()).collect()
 }
 
 #[rstest]
@@ -98,10 +99,10 @@ async fn an_update_that_goes_on_takes_its_own_place(#[values(Kind::Memory, Kind:
     for version in 1..=10 {
         store.one.put(update("web", version)).await.unwrap();
     }
-    let further = Update { phase: Phase::Succeeded, ..update("web", 1) };
+    let further = Tracked { phase: Phase::Progressing, ..update("web", 1) };
     store.one.put(further.clone()).await.unwrap();
-    assert_eq!(store.other.get(&further.id).await.unwrap(), Some(further.clone()));
-    let all = store.other.of(&further.workload).await.unwrap();
+    assert_eq!(store.other.get(&further.update.id).await.unwrap(), Some(further.clone()));
+    let all = store.other.of(&further.update.workload).await.unwrap();
     assert_eq!((all.len(), all.last()), (10, Some(&further)));
 }
 
@@ -114,7 +115,7 @@ async fn a_workload_is_forgotten_alone(#[values(Kind::Memory, Kind::File)] kind:
     }
     store.one.forget(&workload("web")).await.unwrap();
     store.one.forget(&workload("never")).await.unwrap();
-    assert_eq!(store.other.get(&update("web", 1).id).await.unwrap(), None);
+    assert_eq!(store.other.get(&update("web", 1).update.id).await.unwrap(), None);
     assert_eq!(versions(&*store.other, "web").await, [""; 0]);
     assert_eq!(versions(&*store.other, "web2").await, ["1"]);
     store.one.put(update("web", 2)).await.unwrap();
@@ -174,7 +175,7 @@ async fn ten_thousand_updates_are_held(#[values(Kind::Memory, Kind::File)] kind:
         assert_eq!(versions(&*store.one, &format!("web-{of}")).await.len(), 10);
     }
     let last = update("web-999", 10);
-    assert_eq!(store.other.get(&last.id).await.unwrap(), Some(last));
+    assert_eq!(store.other.get(&last.update.id).await.unwrap(), Some(last));
 }
 
 #[tokio::test]

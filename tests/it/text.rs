@@ -445,9 +445,10 @@ async fn titles_and_bodies_of_requests() {
     let forge = connect(&forge_settings("gitea", &repo.url(), None), held(&bot.token));
     let target = target.with_requests(Requests { forge, settings: RequestSettings::default(), registry: None });
     let wishes = nasty.iter().zip(&names).map(|((_, text), name)| {
-        let write = supercargo::domain::target::Write::Request("prod".into());
-        let policies = vec![policy_of(text).into()];
-        approved(Update { write, policies, ..update(name, "1.0.0", "1.1.0") })
+        let route = supercargo::domain::target::Route::Request("prod".into(), None);
+        let mut update = Update { route, ..update(name, "1.0.0", "1.1.0") };
+        update.items[0].policy = policy_of(text).into();
+        approved(update)
     });
     let outcomes = target.apply(wishes.collect()).await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Committed(_))), "{outcomes:?}");

@@ -12,11 +12,8 @@ use crate::domain::{
     policy::{FlavourOption, NamedPolicies, Options, Order, Policy, PrereleaseOption, check_glob, check_regex},
     reason::{Code, Reason},
     target::{Write, is_name},
-    workload::{Workload, Written},
+    workload::{PREFIX, Workload, Written},
 };
-
-/// The prefix of all our keys.
-pub const PREFIX: &str = "supercargo.dev/";
 
 /// The longest value that is read; `last-update`, which is ours, may be longer.
 const MAX_VALUE: usize = 1024;

@@ -28,8 +28,8 @@ mod keys;
 #[cfg(test)]
 mod tests;
 
+pub use super::workload::PREFIX;
 pub(crate) use globs::list as globs;
-pub use keys::PREFIX;
 use keys::{Given, Layer, Place};
 
 /// More reasons than this of one workload are counted only.

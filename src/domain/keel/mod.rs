@@ -83,7 +83,7 @@ impl Translation {
 /// What to write in place of each item, in the same order: annotations with their whole keys. What is there already stays
 /// and is not written again.
 pub fn replacements(workload: &Workload, translation: &Translation) -> Vec<Vec<(String, String)>> {
-    let prefix = super::annotations::PREFIX;
+    let prefix = super::workload::PREFIX;
     let mut there: std::collections::BTreeSet<String> = workload.annotations.keys().cloned().collect();
     let mut puts = |item: &Item| -> Vec<(String, String)> {
         let whole = item.becomes.iter().map(|(key, value)| (format!("{prefix}{key}"), value.clone()));
@@ -171,7 +171,7 @@ impl<'a> Given<'a> {
         let policy = [(false, KEYS[0].0), (false, KEYS[1].0), (true, KEYS[0].0), (true, KEYS[1].0)]
             .into_iter()
             .find_map(|(label, name)| find(label, name));
-        let own = format!("{}policy", super::annotations::PREFIX);
+        let own = format!("{}policy", super::workload::PREFIX);
         let is_own = |key: &String| key.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         Self { all, policy, ours: workload.annotations.keys().any(is_own) }
     }

@@ -1,6 +1,6 @@
-//! Worked cases: the examples of policy files and the vectors (docs/policy.md §6, §7), and how they are run.
+//! Worked cases: the examples of policy files and the vectors (docs/policy.md §6, §7). `domain/examples.rs` runs them.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{
@@ -8,12 +8,8 @@ use serde::{
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use super::{Kind, NamedPolicies, Policy, PolicyError, RawOptions};
-use crate::domain::{
-    decide::{Current, Listing, TagFacts, decide},
-    image::{Digest, Tag},
-    reason::Code,
-};
+use super::RawOptions;
+use crate::domain::image::Digest;
 
 /// One worked case: what comes of a current tag and the tags of a repository.
 #[derive(Debug, Clone, Deserialize)]
@@ -63,14 +59,14 @@ pub struct Vector {
     #[serde(default)]
     pub options: RawOptions,
     #[serde(default)]
-    current: Option<String>,
+    pub(in crate::domain) current: Option<String>,
     #[serde(default)]
-    current_digest: Option<Digest>,
-    tags: Vec<ExampleTag>,
+    pub(in crate::domain) current_digest: Option<Digest>,
+    pub(in crate::domain) tags: Vec<ExampleTag>,
     #[serde(deserialize_with = "Option::deserialize")]
-    expect: Option<String>,
+    pub(in crate::domain) expect: Option<String>,
     #[serde(default)]
-    problem: bool,
+    pub(in crate::domain) problem: bool,
 }
 
 /// What came of a case that was not as expected.
@@ -82,67 +78,6 @@ pub struct Failure {
     pub got: String,
     /// The reasons, a line each.
     pub why: String,
-}
-
-impl Vector {
-    /// Runs it.
-    pub fn run(&self, named: &NamedPolicies) -> Result<(), Failure> {
-        let policy = self.options.parse().and_then(|options| Policy::parse(&self.policy, &options, named));
-        let example = Example {
-            name: Some(self.name.clone()),
-            current: self.current.clone(),
-            current_digest: self.current_digest.clone(),
-            tags: self.tags.clone(),
-            expect: self.expect.clone(),
-            problem: self.problem,
-        };
-        example.run(policy.as_ref())
-    }
-}
-
-impl Example {
-    /// Asks the policy, and compares.
-    pub fn run(&self, policy: Result<&Policy, &PolicyError>) -> Result<(), Failure> {
-        let (got, problem, why) = match policy {
-            Ok(policy) => self.ask(policy),
-            Err(error) => (None, true, error.to_string()),
-        };
-        if got == self.expect && problem == self.problem {
-            return Ok(());
-        }
-        let say = |choice: &Option<String>, problem| match (choice, problem) {
-            (_, true) => "a configuration problem".to_owned(),
-            (Some(choice), false) => choice.clone(),
-            (None, false) => "no update".to_owned(),
-        };
-        Err(Failure { expected: say(&self.expect, self.problem), got: say(&got, problem), why })
-    }
-
-    /// The choice, whether there was a configuration problem, and the reasons.
-    fn ask(&self, policy: &Policy) -> (Option<String>, bool, String) {
-        let current = match self.current.as_deref().map(Tag::parse).transpose() {
-            Ok(current) => current,
-            Err(error) => return (None, true, error.to_string()),
-        };
-        let mut tags = Vec::new();
-        let mut facts = HashMap::new();
-        for example in &self.tags {
-            let Ok(tag) = Tag::parse(&example.tag) else { continue };
-            let ExampleTag { digest, pushed, created, .. } = example.clone();
-            facts.insert(tag.clone(), TagFacts { digest, pushed, created });
-            tags.push(tag);
-        }
-        let current = Current { tag: current.as_ref(), digest: self.current_digest.as_ref() };
-        let decision = decide(policy, current, &Listing::new(tags.iter().collect()), &facts);
-        let digests = matches!(policy.kind(), Kind::Digest);
-        let choice = decision.choice().map(|target| match &target.digest {
-            Some(digest) if digests => digest.to_string(),
-            _ => target.tag.to_string(),
-        });
-        // What the registry has not told is no mistake of the configuration.
-        let problem = decision.problem.as_ref().is_some_and(|problem| problem.code != Code::NotLookedYet);
-        (choice, problem, decision.to_string())
-    }
 }
 
 impl<'de> Deserialize<'de> for ExampleTag {

@@ -1,7 +1,7 @@
 //! `digest`: the current tag itself, at what it points to now (docs/policy.md §2.5).
 
 use crate::domain::{
-    decide::{Asked, Decision, Target},
+    policy::{Asked, Decision, Target},
     reason::{Code, Reason},
 };
 

@@ -1,13 +1,9 @@
 //! `patch`, `minor`, `major`, `all` (docs/policy.md §2.1).
 
-use super::{
-    Judge,
-    versions::{Rules, Test},
-};
 use crate::domain::{
-    decide::Asked,
     image::excerpt,
     listing::Entry,
+    policy::Asked,
     reason::{Code, Reason},
     sortkey::KeyRef,
     version::Version,
@@ -55,7 +51,8 @@ impl Level {
         }
     }
 
-    pub(super) fn judge<'a>(self, asked: &Asked<'a>) -> Result<Box<dyn Judge + 'a>, Reason> {
+    /// The level above the current version.
+    pub(super) fn above<'a>(self, asked: &Asked<'a>) -> Result<(Version<'a>, Above), Reason> {
         let Some(tag) = asked.current.tag else {
             let message = format!(
                 "the image has no tag, and `{}` compares versions: give it one, in the values where a chart fills in its `appVersion`",
@@ -91,7 +88,7 @@ impl Level {
             numbers: current.numbers(),
             revision: current.has_revision(),
         };
-        Ok(Box::new(Rules::new(asked, Some(current), Test::Level(above))))
+        Ok((current, above))
     }
 }
 

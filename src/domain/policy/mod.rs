@@ -3,6 +3,7 @@
 //! A policy is parsed here; what it chooses, and why not, is asked of its kind through [`Judge`] by
 //! [`crate::domain::decide`].
 
+mod asked;
 mod cases;
 mod compiled;
 mod digest;
@@ -16,6 +17,8 @@ mod pattern;
 mod semver;
 mod versions;
 
+pub(in crate::domain) use asked::{Asked, Limit};
+pub use asked::{Current, Decision, TagFacts, Target};
 pub use cases::{Example, ExampleTag, Failure, Vector};
 pub(crate) use compiled::Matcher;
 pub use file::{PolicyFile, RawOptions};
@@ -30,7 +33,6 @@ use std::{
 };
 
 use super::{
-    decide::Asked,
     image::excerpt,
     listing::{Entry, TagId},
     nearest::is_meant,
@@ -42,6 +44,7 @@ use level::Level;
 use pattern::Ordered;
 pub(super) use pattern::Pattern;
 use semver::Range;
+use versions::{Rules, Test};
 
 pub(super) use digest::decide as decide_digest;
 pub(super) use newest::candidates as newest_candidates;
@@ -108,7 +111,7 @@ pub struct Needs {
     pub listing: bool,
     /// What the current tag points to now.
     pub digest_of_current: bool,
-    /// When the candidates were pushed or built (see [`crate::domain::decide::timed_candidates`]).
+    /// When the candidates were pushed or built (see [`crate::domain::policy::timed_candidates`]).
     pub times: bool,
 }
 
@@ -197,7 +200,10 @@ impl Policy {
     /// Prepares the answers to one question; `None` for the kinds that choose among no tags.
     pub(super) fn judge<'a>(&'a self, asked: &Asked<'a>) -> Option<Result<Box<dyn Judge + 'a>, Reason>> {
         match self.kind() {
-            Kind::Level(level) => Some(level.judge(asked)),
+            Kind::Level(level) => {
+                let rules = |(current, above)| Rules::new(asked, Some(current), Test::Level(above));
+                Some(level.above(asked).map(|above| Box::new(rules(above)) as Box<dyn Judge + 'a>))
+            }
             Kind::Semver(range) => Some(Ok(range.judge(asked))),
             Kind::Ordered(ordered) => Some(ordered.judge(asked)),
             Kind::Newest(glob) => Some(newest::judge(glob.as_ref(), asked)),

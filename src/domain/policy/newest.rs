@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use super::{Judge, Policy, Ready, compiled::Matcher, pattern::Pattern};
 use crate::domain::{
-    decide::{Asked, Limit},
     image::Tag,
     listing::{EXPLAINED, Entry, Listing, TagId, greatest},
+    policy::{Asked, Limit},
     reason::{Code, Reason},
 };
 

@@ -9,9 +9,9 @@ use super::{
     compiled::{MAX_COMPILED, Matcher, Part},
 };
 use crate::domain::{
-    decide::Asked,
     image::excerpt,
     listing::{EXPLAINED, Entry, TagId, greatest},
+    policy::Asked,
     reason::{Code, Reason},
     sortkey::{Key, push_natural, push_number, push_text},
     version::Version,

@@ -8,9 +8,9 @@ use super::{
     semver::{Range, Standing},
 };
 use crate::domain::{
-    decide::{Asked, Limit},
     listing::{EXPLAINED, Entry, Index, Listing, TagId},
     policy::filters::Ready,
+    policy::{Asked, Limit},
     reason::Code,
     version::{Version, base_of},
 };

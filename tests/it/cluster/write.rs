@@ -13,7 +13,8 @@ use supercargo::{
         gate,
         image::ImageRef,
         plan::{Approved, Plan, Proposed},
-        update::{Change, LastUpdate, Phase, Update, UpdateId},
+        target::Route,
+        update::{Change, Item, LastUpdate, Update},
         workload::WorkloadId,
     },
     ports::{Outcome, Sink, Workloads},
@@ -40,19 +41,9 @@ fn propose(workload: &WorkloadId, changes: &[(&str, &str, &str)]) -> Plan<Propos
         from: image(from),
         to: image(to),
     };
-    let changes: Vec<Change> = changes.iter().map(change).collect();
-    let update = Update {
-        id: UpdateId::of(workload, &changes),
-        workload: workload.clone(),
-        policies: vec!["minor".into(); changes.len()],
-        evidence: Vec::new(),
-        write: Default::default(),
-        group: None,
-        phase: Phase::Applying,
-        proposed: "2026-01-01T00:00:00Z".parse().unwrap(),
-        changes,
-    };
-    Plan::propose(update)
+    let items = changes.iter().map(change).map(Item::from).collect();
+    let proposed = "2026-01-01T00:00:00Z".parse().unwrap();
+    Plan::propose(Update::new(workload.clone(), items, Route::Cluster, proposed))
 }
 
 fn approve(plan: Plan<Proposed>) -> Plan<Approved> {
@@ -70,7 +61,7 @@ async fn apply(plane: &ControlPlane, user: &str, plan: Plan<Approved>) -> Outcom
 }
 
 fn is_applied(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Applied { resource_version } if !resource_version.is_empty())
+    matches!(outcome, Outcome::Applied(written) if !written.resource_version.is_empty())
 }
 
 /// A user of the test's own: what it asks is counted.

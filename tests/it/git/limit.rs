@@ -7,11 +7,7 @@ use std::sync::{
 
 use serde_json::json;
 use supercargo::{
-    domain::{
-        target::Write,
-        update::{Change, Update},
-        workload::WorkloadId,
-    },
+    domain::{target::Route, update::Update, workload::WorkloadId},
     git::{RequestSettings, Target},
     ports::{Outcome, Sink as _},
 };
@@ -57,7 +53,7 @@ fn wish(name: &str, group: &str) -> Update {
     let update = update(name, "1.0.0", "1.1.0");
     let namespace = if name == "mine" { "team" } else { "shop" };
     let workload = WorkloadId { namespace: namespace.into(), ..update.workload.clone() };
-    Update { workload, write: Write::Request("prod".into()), group: Some(group.into()), ..update }
+    Update { workload, route: Route::Request("prod".into(), Some(group.into())), ..update }
 }
 
 async fn codes<const N: usize>(target: &Target, wishes: [(&str, &str); N]) -> [&'static str; N] {
@@ -109,7 +105,7 @@ async fn a_namespace_has_only_so_many_requests_open_and_the_next_goes_when_one_e
     assert_eq!(repo.pulls().await.len(), 0);
     // The request without a group counts for nobody.
     assert_eq!(codes(&first, [all[0]]).await, ["request-open"]);
-    let shared = Update { group: None, ..wish("e", "") };
+    let shared = Update { route: Route::Request("prod".into(), None), ..wish("e", "") };
     assert_eq!(code(&first.apply(vec![approved(shared)]).await[0]), "request-open");
     assert_eq!(codes(&first, all).await, ["request-open", "request-open", "request-limit", "request-limit"]);
     assert_eq!(repo.pulls().await.len(), 3);
@@ -178,10 +174,14 @@ async fn a_request_holds_a_thousand_changes_and_the_next_waits_until_it_is_merge
         (format!("w{n}.yaml"), format!("{head}  template:\n    spec:\n      containers:\n{containers}"))
     };
     let wish = |n: usize| {
-        let update = Update { write: Write::Request("prod".into()), ..update(&format!("w{n}"), "1.0.0", "1.1.0") };
-        let change = |c: usize| Change { container: format!("c{c}").into(), ..update.changes[0].clone() };
-        let (changes, policies) = ((0..100).map(change).collect(), vec!["minor".into(); 100]);
-        approved(Update { changes, policies, ..update })
+        let update = update(&format!("w{n}"), "1.0.0", "1.1.0");
+        let item = |c: usize| {
+            let mut item = update.items[0].clone();
+            item.change.container = format!("c{c}").into();
+            item
+        };
+        let items = (0..100).map(item).collect();
+        approved(Update { items, route: Route::Request("prod".into(), None), ..update })
     };
     let (gitea, folder) = (gitea::shared().await, tempfile::tempdir().unwrap());
     let files: Vec<(String, String)> = (0..12).map(file).collect();

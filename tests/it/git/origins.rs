@@ -7,12 +7,11 @@ use serde_json::json;
 use supercargo::{
     clock::SystemClock,
     domain::{
-        gate,
         hint::{Credentials as Whose, Source},
         image::ImageRef,
         plan::{Approved, Plan},
-        target::Write,
-        update::{Change, Update, UpdateId},
+        target::Route,
+        update::{Change, Update},
     },
     git::{Credentials, RequestSettings, Requests, Secret, Settings, Target, forges},
     metrics::Metrics,
@@ -22,7 +21,7 @@ use supercargo::{
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::target::{code, settings, target, update};
+use super::target::{approved, code, settings, target, update};
 use crate::{
     forges::{held, settings as forge_settings},
     support::{
@@ -84,11 +83,10 @@ async fn bot(repo: &Repo) -> User {
 fn wish(registry: &str, name: &str, to: &str) -> Plan<Approved> {
     let image = |tag: &str| ImageRef::parse(&format!("{registry}/{name}:{tag}")).unwrap();
     let before = update(name, "1.0.0", to);
-    let changes = vec![Change { from: image("1.0.0"), to: image(to), ..before.changes[0].clone() }];
-    let id = UpdateId::of(&before.workload, &changes);
-    let update = Update { id, changes, write: Write::Request("prod".into()), ..before };
-    let source = Source { repository: image(to).repository, credentials: Whose::default() };
-    gate::pass(Plan::propose(update).found_at(vec![Arc::new(source)]), &gate::Context::default()).unwrap()
+    let mut items = before.items.clone();
+    items[0].change = Change { from: image("1.0.0"), to: image(to), ..items[0].change.clone() };
+    items[0].source = Some(Arc::new(Source { repository: image(to).repository, credentials: Whose::default() }));
+    approved(Update::new(before.workload, items, Route::Request("prod".into(), None), before.proposed))
 }
 
 impl Bench {

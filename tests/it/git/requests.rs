@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use supercargo::{
     clock::SystemClock,
-    domain::{target::Write, update::Update},
+    domain::{target::Route, update::Update},
     git::{
         Credentials, RequestSettings, Requests, Secret, Settings, Target,
         forges::{self, ForgeError},
@@ -90,7 +90,7 @@ pub(super) fn proposer_by(
 
 /// `name` to that tag by a request, from what the cluster runs all the time.
 fn wish(name: &str, to: &str) -> Update {
-    Update { write: Write::Request("prod".into()), ..update(name, "1.0.0", to) }
+    Update { route: Route::Request("prod".into(), None), ..update(name, "1.0.0", to) }
 }
 
 impl Bench {
@@ -287,7 +287,7 @@ async fn one_that_the_base_has_overtaken_follows_it_and_is_closed_when_nothing_i
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_has_a_request_of_its_own() {
     let bench = bench("pr-group").await;
-    let shop = |name: &str| Update { group: Some("shop".into()), ..wish(name, "1.1.0") };
+    let shop = |name: &str| Update { route: Route::Request("prod".into(), Some("shop".into())), ..wish(name, "1.1.0") };
     assert_eq!(bench.codes([shop("web"), wish("api", "1.1.0")]).await, ["request-open", "request-open"]);
     assert_eq!(bench.codes([shop("web")]).await, ["request-open"]);
     let mut heads: Vec<String> =

@@ -11,8 +11,8 @@ use supercargo::{
         image::ImageRef,
         plan::{Approved, Plan},
         reason::Code,
-        target::Write,
-        update::{Change, Phase, Update, UpdateId},
+        target::Route,
+        update::{Change, Item, Update},
         workload::{KINDS, WorkloadId},
     },
     git::{Credentials, Scope, Secret, Settings, Target, Template},
@@ -69,18 +69,9 @@ pub(crate) fn update(name: &str, from: &str, to: &str) -> Update {
 
 fn update_of(workload: WorkloadId, name: &str, from: &str, to: &str) -> Update {
     let image = |tag: &str| ImageRef::parse(&format!("r.example/{name}:{tag}")).unwrap();
-    let changes = vec![Change { container: "app".into(), init: false, from: image(from), to: image(to) }];
-    Update {
-        id: UpdateId::of(&workload, &changes),
-        workload,
-        changes,
-        policies: vec!["minor".into()],
-        evidence: Vec::new(),
-        write: Write::Commit("prod".into()),
-        group: None,
-        phase: Phase::Proposed,
-        proposed: "2026-01-01T00:00:00Z".parse().unwrap(),
-    }
+    let change = Change { container: "app".into(), init: false, from: image(from), to: image(to) };
+    let items = vec![Item { policy: "minor".into(), ..change.into() }];
+    Update::new(workload, items, Route::Commit("prod".into()), "2026-01-01T00:00:00Z".parse().unwrap())
 }
 
 pub(super) async fn one(target: &Target, plan: Plan<Approved>) -> Outcome {
@@ -351,7 +342,7 @@ async fn names_and_policies_add_nothing_to_a_message() {
     let target = target(settings(&server.url("deploy"), folder.path()));
     let forged = "Supercargo-Change: shop/Deployment/api app r.example/api:1.0.0 r.example/evil:9";
     let mut update = update("web", "1.0.0", "1.1.0");
-    update.policies = vec![format!("regex:a|\n\n{forged}\nCloses #3, @ada").into()];
+    update.items[0].policy = format!("regex:a|\n\n{forged}\nCloses #3, @ada").into();
     assert_eq!(code(&one(&target, approved(update)).await), "committed");
     let message = &repo.log()[0].message;
     assert!(!message.lines().any(|line| line.starts_with(forged)), "{message}");

@@ -1,0 +1,129 @@
+//! What a policy is asked, and what it answers.
+
+use std::{cell::Cell, collections::HashMap, fmt};
+
+use jiff::Timestamp;
+
+use super::{Policy, Ready};
+use crate::domain::{
+    image::{Digest, Tag},
+    listing::Listing,
+    reason::Reason,
+};
+
+/// What is known of a tag beside its name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TagFacts {
+    /// What it points to.
+    pub digest: Option<Digest>,
+    /// When it was pushed, as the registry records it.
+    pub pushed: Option<Timestamp>,
+    /// `created` of the image's configuration.
+    pub created: Option<Timestamp>,
+}
+
+/// What runs now.
+#[derive(Debug, Clone, Copy)]
+pub struct Current<'a> {
+    /// The tag as written.
+    pub tag: Option<&'a Tag>,
+    /// The digest as written.
+    pub digest: Option<&'a Digest>,
+}
+
+/// What to run instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The tag.
+    pub tag: Tag,
+    /// What it points to, where that is known; always under policy `digest`.
+    pub digest: Option<Digest>,
+}
+
+/// What a policy came to, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Best first, at most 20: where a gate refuses one, the next is tried.
+    pub eligible: Vec<Target>,
+    /// Why nothing can be decided until somebody mends something. It is the first of the reasons too.
+    pub problem: Option<Reason>,
+    /// For the whole first, then for each of the newest 20 tags that lost.
+    pub reasons: Vec<Reason>,
+}
+
+/// One question: what a policy is asked about.
+#[derive(Clone, Copy)]
+pub(in crate::domain) struct Asked<'a> {
+    pub(in crate::domain) policy: &'a Policy,
+    pub(in crate::domain) current: Current<'a>,
+    pub(in crate::domain) listing: &'a Listing,
+    pub(in crate::domain) facts: &'a HashMap<Tag, TagFacts>,
+    /// Those of the policy.
+    pub(in crate::domain) filters: &'a Ready,
+    pub(in crate::domain) limit: &'a Limit<'a>,
+}
+
+/// Ends a decision that takes too long: loops over all tags ask it, and what it ended is not used.
+pub(in crate::domain) struct Limit<'a> {
+    over: &'a dyn Fn() -> bool,
+    asked: Cell<usize>,
+    pub(in crate::domain) is_over: Cell<bool>,
+}
+
+impl<'a> Limit<'a> {
+    pub(in crate::domain) fn new(over: &'a dyn Fn() -> bool) -> Self {
+        Self { over, asked: Cell::new(0), is_over: Cell::new(false) }
+    }
+
+    /// Whether there is time for one more tag.
+    pub(in crate::domain) fn goes_on(&self) -> bool {
+        /// Tags between two looks at the clock.
+        const STRETCH: usize = 512;
+        let asked = self.asked.replace(self.asked.get() + 1);
+        if asked % STRETCH == STRETCH - 1 && (self.over)() {
+            self.is_over.set(true);
+        }
+        !self.is_over.get()
+    }
+}
+
+impl Decision {
+    /// The best target.
+    pub fn choice(&self) -> Option<&Target> {
+        self.eligible.first()
+    }
+
+    /// One that says what is to be mended.
+    pub fn problem(reason: Reason) -> Self {
+        Self { eligible: Vec::new(), problem: Some(reason.clone()), reasons: vec![reason] }
+    }
+
+    pub(in crate::domain) fn nothing(reason: Reason) -> Self {
+        Self { eligible: Vec::new(), problem: None, reasons: vec![reason] }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.digest {
+            Some(digest) => write!(f, "{}@{digest}", self.tag),
+            None => write!(f, "{}", self.tag),
+        }
+    }
+}
+
+/// A line for each reason.
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, reason) in self.reasons.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            match &reason.tag {
+                Some(tag) => write!(f, "{tag}: {}: {}", reason.code, reason.message)?,
+                None => write!(f, "{}: {}", reason.code, reason.message)?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! The unit of work: one change of one workload, from the proposal to its end.
+//!
+//! | | |
+//! |---|---|
+//! | [`Update`] | what changes, and where it is written |
+//! | [`Phase`] | how far it has come |
+//! | [`Record`] | what is remembered of a workload's updates |
+//! | [`step()`] | the only place where any of this goes on |
+//! | [`Outcome`], [`Standing`] | what the outside answers |
+//! | [`News`] | what people are told |
+
+mod news;
+mod outcome;
+mod phase;
+mod record;
+mod step;
+
+pub use news::News;
+pub use outcome::{Outcome, Standing, Written};
+pub use phase::{Phase, Tracked};
+pub use record::Record;
+pub use step::{Act, Event, Proposal, step};
+
+use std::{fmt, sync::Arc};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    hint::Source,
+    image::{Digest, ImageRef, Tag},
+    reason::Reason,
+    target::Route,
+    workload::WorkloadId,
+};
+
+/// The name of an [`Update`]: the same changes of the same workload have the same id, so an effect that is
+/// keyed by it is not done twice.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UpdateId(pub Arc<str>);
+
+/// One image of one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The container's name.
+    pub container: Arc<str>,
+    /// Whether it stands under `initContainers`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub init: bool,
+    /// The image that was there.
+    pub from: ImageRef,
+    /// The image to run.
+    pub to: ImageRef,
+}
+
+/// What a new image was chosen by and from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The tag that was chosen.
+    pub tag: Tag,
+    /// The digest it pointed to when looked at, where one was asked for.
+    pub digest: Option<Digest>,
+    /// When the look was made.
+    pub seen: Timestamp,
+}
+
+/// A change of an [`Update`], and how it came to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// What changes.
+    #[serde(flatten)]
+    pub change: Change,
+    /// The policy that chose, as written; empty where that is not known.
+    #[serde(default)]
+    pub policy: Arc<str>,
+    /// What it was chosen from, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// Where it was found, and as whom: nobody else's credentials may be used to read more of these images. `None` where
+    /// nobody asked just now.
+    #[serde(skip)]
+    pub source: Option<Arc<Source>>,
+}
+
+/// One change of one workload: all its approved images go into one patch and one rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// See [`UpdateId`].
+    pub id: UpdateId,
+    /// The workload that changes.
+    pub workload: WorkloadId,
+    /// One a container; never empty.
+    pub items: Vec<Item>,
+    /// Where it is written.
+    #[serde(flatten)]
+    pub route: Route,
+    /// When it was proposed.
+    pub proposed: Timestamp,
+}
+
+/// A change of an update that is not made with the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The container's name.
+    pub container: Arc<str>,
+    /// Whether it stands under `initContainers`.
+    pub init: bool,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl LeftOut {
+    /// Whether it is this change.
+    pub fn is(&self, change: &Change) -> bool {
+        (&self.container, self.init) == (&change.container, change.init)
+    }
+}
+
+/// What `supercargo.dev/last-update` says to people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastUpdate {
+    /// The update's id.
+    pub id: UpdateId,
+    /// When it was written.
+    pub at: Timestamp,
+    /// What it changed.
+    pub changes: Vec<Change>,
+}
+
+impl fmt::Display for UpdateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl UpdateId {
+    /// The id of these changes of this workload: a hash of both.
+    fn of<'a>(workload: &WorkloadId, changes: impl Iterator<Item = &'a Change>) -> Self {
+        use sha2::{Digest as _, Sha256};
+        let mut hash = Sha256::new();
+        hash.update(workload.to_string());
+        for change in changes {
+            hash.update(format!("\n{} {} {} {}", change.container, change.init, change.from, change.to));
+        }
+        let hex: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+        Self(hex.into())
+    }
+}
+
+impl From<Change> for Item {
+    fn from(change: Change) -> Self {
+        Self { change, policy: "".into(), evidence: None, source: None }
+    }
+}
+
+impl Update {
+    /// Changes that are proposed for a workload.
+    pub fn new(workload: WorkloadId, items: Vec<Item>, route: Route, proposed: Timestamp) -> Self {
+        let id = UpdateId::of(&workload, items.iter().map(|item| &item.change));
+        Self { id, workload, items, route, proposed }
+    }
+
+    /// Without the changes that are not made.
+    #[must_use]
+    pub fn without(mut self, left: &[LeftOut]) -> Self {
+        self.items.retain(|item| !left.iter().any(|left| left.is(&item.change)));
+        self
+    }
+
+    /// What changes.
+    pub fn changes(&self) -> impl Iterator<Item = &Change> + Clone {
+        self.items.iter().map(|item| &item.change)
+    }
+}

@@ -1,0 +1,338 @@
+//! The life of a workload's updates: what happens, and what is to be done about it. Pure; no other place sets a phase.
+//!
+//! ```text
+//! Proposed ─► Applying ─┬─► Progressing
+//!                       ├─► InGit ─► Progressing (the cluster runs it)
+//!                       └─► Waiting ─► Applying (what stood in the way has changed)
+//! ```
+//!
+//! One that another one takes the place of before it runs is Superseded. While something is under way for a workload
+//! nothing else is begun; what comes up meanwhile is thought of after it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    LeftOut, News, Outcome, Phase, Record, Standing, Tracked, Update, UpdateId,
+    record::{UnderWay, Why},
+};
+use crate::domain::{
+    back_off::BackOff,
+    reason::Reason,
+    target::Route,
+    workload::{Observed, Workload},
+};
+
+/// How long a plan waits for the other looks of its workload: a repository that hangs must not hold up the rest.
+const HELD: Duration = Duration::from_secs(10);
+/// What was tested no longer held.
+const STALE: BackOff = BackOff::millis(100, 60_000);
+const FAILED: BackOff = BackOff::millis(2_000, 300_000);
+const REFUSED: BackOff = BackOff::millis(60_000, 3_600_000);
+/// What stands in Git: whether it was moved back, its request merged or closed.
+const CHECK: BackOff = BackOff::millis(30_000, 600_000);
+
+/// What happens to a workload, or what the outside answered.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// It is there, new or changed, or what applies to it has changed.
+    Seen(Arc<Workload>),
+    /// It is gone.
+    Gone,
+    /// A look or somebody else's update may have brought something for it.
+    Asked,
+    /// What was decided about it, as was asked by [`Act::Decide`].
+    Proposed(Proposal),
+    /// Its turn to be written has come, by that route, and this was decided again.
+    Turn(Route, Proposal),
+    /// What came of writing that update.
+    Written(UpdateId, Outcome),
+    /// How that update stands in Git.
+    Checked(UpdateId, Standing),
+    /// It was read; `None` if it is gone.
+    Observed(Result<Option<Observed>, String>),
+    /// The time has come that [`Record::wakes_at`] said.
+    Woke,
+}
+
+/// What is decided about a workload.
+#[derive(Debug, Clone)]
+pub enum Proposal {
+    /// There is nothing to write.
+    Nothing,
+    /// What is to be written was written before and is not there: whoever took it away must be known first.
+    Unsure,
+    /// This is to be written; whether another look of the workload is still under way.
+    Update(Update, bool),
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// Decide about it, and say what came of that.
+    Decide,
+    /// Let it have its turn to be written.
+    Queue(Route),
+    /// Write what was decided on now.
+    Write,
+    /// See how that stands in Git.
+    Check,
+    /// Read the workload with the managers of its images.
+    Read,
+    /// Look at its repositories again.
+    Look,
+    /// Remember this, also after a restart.
+    Save(Tracked),
+    /// Tell people.
+    Announce(News),
+}
+
+/// What an event leads to. `now` is monotonic.
+pub fn step(mut record: Record, event: Event, now: Duration) -> (Record, Vec<Act>) {
+    let mut acts = Vec::new();
+    match event {
+        Event::Seen(workload) => seen(&mut record, &workload, &mut acts),
+        Event::Gone => record.forget(),
+        Event::Asked => asked(&mut record, &mut acts),
+        Event::Proposed(proposal) => proposed(&mut record, proposal, now, &mut acts),
+        Event::Turn(route, proposal) => turn(&mut record, &route, proposal, now, &mut acts),
+        Event::Written(id, outcome) => {
+            end(&mut record, &mut acts);
+            let current = record.current.take_if(|current| current.update.id == id);
+            if let Some(Tracked { update, .. }) = current {
+                written(&mut record, update, outcome, now, &mut acts);
+            }
+        }
+        Event::Checked(id, standing) => {
+            end(&mut record, &mut acts);
+            // Meanwhile the cluster may have come to run it.
+            let is_checked = |current: &mut Tracked| current.update.id == id && current.phase.reason().is_some();
+            let current = record.current.take_if(is_checked);
+            if let Some(current) = current {
+                checked(&mut record, current, standing, now, &mut acts);
+            }
+        }
+        Event::Observed(read) => {
+            end(&mut record, &mut acts);
+            match read {
+                Ok(Some(observed)) => {
+                    record.note_moved_back(&observed);
+                    decide(&mut acts);
+                }
+                Ok(None) => {}
+                Err(_) => record.wait(Why::NotWritten, FAILED, now),
+            }
+        }
+        Event::Woke => {
+            if record.held.is_some_and(|until| until <= now) {
+                asked(&mut record, &mut acts);
+            }
+            if let Some(wait) = record.wait.as_mut().filter(|wait| !wait.is_over && wait.until <= now) {
+                wait.is_over = true;
+                match wait.why {
+                    Why::NotWritten => acts.push(Act::Look),
+                    Why::Check => asked(&mut record, &mut acts),
+                }
+            }
+        }
+    }
+    (record, acts)
+}
+
+fn asked(record: &mut Record, acts: &mut Vec<Act>) {
+    match record.under_way {
+        Some(_) => record.again = true,
+        None => decide(acts),
+    }
+}
+
+fn decide(acts: &mut Vec<Act>) {
+    if !acts.contains(&Act::Decide) {
+        acts.push(Act::Decide);
+    }
+}
+
+/// What was under way has ended.
+fn end(record: &mut Record, acts: &mut Vec<Act>) {
+    record.under_way = None;
+    if std::mem::take(&mut record.again) {
+        decide(acts);
+    }
+}
+
+fn seen(record: &mut Record, workload: &Workload, acts: &mut Vec<Act>) {
+    record.belongs_to(workload);
+    if let Some(Tracked { update, phase }) = record.current.take_if(|current| current.phase.reason().is_some()) {
+        match (Record::runs(&update, workload), phase) {
+            (true, Phase::InGit { .. }) => {
+                record.wait = None;
+                acts.push(Act::Announce(News::Updated(update.clone())));
+                go(record, update, Phase::Progressing, acts);
+            }
+            // It was in the way of nothing.
+            (true, _) => {}
+            (false, phase) => record.current = Some(Tracked { update, phase }),
+        }
+    }
+    record.wait.take_if(|wait| wait.why == Why::NotWritten);
+    asked(record, acts);
+}
+
+fn proposed(record: &mut Record, proposal: Proposal, now: Duration, acts: &mut Vec<Act>) {
+    let (update, is_looking) = match proposal {
+        Proposal::Update(update, is_looking) => (update, is_looking),
+        nothing => return unproposed(record, &nothing, now, acts),
+    };
+    if record.phase_of(&update.id).is_some() {
+        if record.waits(now) {
+            return;
+        }
+    } else {
+        not_asked_any_more(record);
+    }
+    if is_looking && now < *record.held.get_or_insert(now + HELD) {
+        return;
+    }
+    record.held = None;
+    record.under_way = Some(UnderWay::Queued);
+    acts.push(Act::Queue(update.route.clone()));
+    if record.phase_of(&update.id).is_none_or(|phase| phase.reason().is_none()) {
+        replace(record, update, Phase::Proposed, acts);
+    }
+}
+
+/// There is nothing to write, or nothing that is sure.
+fn unproposed(record: &mut Record, proposal: &Proposal, now: Duration, acts: &mut Vec<Act>) {
+    record.held = None;
+    not_asked_any_more(record);
+    if matches!(proposal, Proposal::Unsure) && !record.waits(now) {
+        record.under_way = Some(UnderWay::Reading);
+        acts.push(Act::Read);
+    }
+}
+
+/// Nobody stands in the way of what is not wanted now.
+fn not_asked_any_more(record: &mut Record) {
+    if let Some(Tracked { phase: Phase::Waiting { reason }, .. }) = &mut record.current {
+        reason.others = Box::default();
+    }
+}
+
+fn turn(record: &mut Record, route: &Route, proposal: Proposal, now: Duration, acts: &mut Vec<Act>) {
+    // What came up while it stood in the queue has been decided with.
+    (record.under_way, record.again) = (None, false);
+    let update = match proposal {
+        Proposal::Update(update, _) => update,
+        nothing => return unproposed(record, &nothing, now, acts),
+    };
+    let phase = record.phase_of(&update.id);
+    if phase.is_some() && record.waits(now) {
+        return;
+    }
+    if update.route != *route {
+        record.under_way = Some(UnderWay::Queued);
+        acts.push(Act::Queue(update.route.clone()));
+    } else if phase.is_some_and(|phase| phase.reason().is_some()) {
+        record.under_way = Some(UnderWay::Checking);
+        acts.push(Act::Check);
+        return;
+    } else {
+        record.under_way = Some(UnderWay::Writing);
+        acts.push(Act::Write);
+        return replace(record, update, Phase::Applying, acts);
+    }
+    replace(record, update, Phase::Proposed, acts);
+}
+
+/// Another update, or the same one further on, is the current one.
+fn replace(record: &mut Record, update: Update, phase: Phase, acts: &mut Vec<Act>) {
+    if let Some(old) = record.current.take_if(|current| current.update.id != update.id) {
+        record.wait = None;
+        if !old.phase.is_over() && old.phase != Phase::Proposed {
+            acts.push(Act::Save(Tracked { phase: Phase::Superseded, ..old }));
+        }
+    }
+    record.current = Some(Tracked { update, phase });
+}
+
+/// The update is that far, which is remembered.
+fn go(record: &mut Record, update: Update, phase: Phase, acts: &mut Vec<Act>) {
+    let current = Tracked { update, phase };
+    acts.push(Act::Save(current.clone()));
+    record.current = Some(current);
+}
+
+fn written(record: &mut Record, update: Update, outcome: Outcome, now: Duration, acts: &mut Vec<Act>) {
+    match outcome {
+        Outcome::Applied(_) => {
+            record.wait = None;
+            record.set(&update);
+            acts.push(Act::Announce(News::Updated(update.clone())));
+            return go(record, update, Phase::Progressing, acts);
+        }
+        Outcome::Committed(reason) => return in_git(record, update, (reason, Vec::new()), true, now, acts),
+        Outcome::Partly(reason, left) => return in_git(record, update, (reason, left), true, now, acts),
+        Outcome::Blocked(reason) => return blocked(record, update, reason, now, acts),
+        Outcome::Gone => return record.wait = None,
+        Outcome::Stale => {
+            record.wait(Why::NotWritten, STALE, now);
+            record.under_way = Some(UnderWay::Reading);
+            acts.retain(|act| *act != Act::Decide);
+            acts.push(Act::Read);
+        }
+        Outcome::Refused(why) => {
+            record.wait(Why::NotWritten, REFUSED, now);
+            acts.push(Act::Announce(News::Refused(update.clone(), why)));
+        }
+        Outcome::Failed(why) => {
+            record.wait(Why::NotWritten, FAILED, now);
+            acts.push(Act::Announce(News::Failed(update.clone(), why)));
+        }
+    }
+    record.current = Some(Tracked { update, phase: Phase::Applying });
+}
+
+fn checked(record: &mut Record, current: Tracked, standing: Standing, now: Duration, acts: &mut Vec<Act>) {
+    let Tracked { update, phase } = current;
+    match standing {
+        Standing::InGit(reason, left) => {
+            let is_news = !matches!(&phase, Phase::InGit { reason: before, .. } if before.code == reason.code);
+            in_git(record, update, (reason, left), is_news, now, acts);
+        }
+        Standing::Blocked(reason) => blocked(record, update, reason, now, acts),
+        Standing::Due => {
+            record.under_way = Some(UnderWay::Queued);
+            acts.retain(|act| *act != Act::Decide);
+            acts.push(Act::Queue(update.route.clone()));
+            record.current = Some(Tracked { update, phase: Phase::Proposed });
+        }
+        Standing::Failed(why) => {
+            record.wait(Why::NotWritten, FAILED, now);
+            acts.push(Act::Announce(News::Failed(update.clone(), why)));
+            record.current = Some(Tracked { update, phase });
+        }
+    }
+}
+
+fn in_git(
+    record: &mut Record,
+    update: Update,
+    (reason, left): (Reason, Vec<LeftOut>),
+    is_news: bool,
+    now: Duration,
+    acts: &mut Vec<Act>,
+) {
+    record.wait(Why::Check, CHECK, now);
+    decide(acts);
+    let update = update.without(&left);
+    if is_news {
+        acts.push(Act::Announce(News::Committed(update.clone(), reason.clone())));
+        return go(record, update, Phase::InGit { reason, left }, acts);
+    }
+    record.current = Some(Tracked { update, phase: Phase::InGit { reason, left } });
+}
+
+fn blocked(record: &mut Record, update: Update, reason: Reason, now: Duration, acts: &mut Vec<Act>) {
+    record.wait(Why::Check, CHECK, now);
+    decide(acts);
+    record.current = Some(Tracked { update, phase: Phase::Waiting { reason } });
+}

@@ -1,0 +1,389 @@
+//! What the loop does: it carries out what the state and the board want done, and takes in what came of it.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use futures::{FutureExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::watch;
+
+use crate::{
+    domain::{
+        hint::Source,
+        plan::{Approved, Plan},
+        target::Route,
+        update::{Act, Event, News, Proposal, Tracked},
+        workload::{Observed, WorkloadId},
+    },
+    engine::{
+        index::{effect::Effect, settings::Settings, state::State},
+        inputs::{Inputs, Ports},
+        look::{
+            inbox::Inbox,
+            look_in_time,
+            question::Looked,
+            queue::{Queue, Start},
+        },
+        report::{
+            announce::Told,
+            rows::{Assessment, assess},
+        },
+        updates::{
+            board::{Acts, Board},
+            turn::{Answer, Batch, Ended},
+            write_queue::WriteQueue,
+        },
+        wishes::among,
+    },
+    metrics::{HookLabels, TriggerLabels, UpdateLabels},
+    ports::{ClusterChange, ClusterError},
+};
+
+/// A workload, and what a reading of it brought.
+type Read = (WorkloadId, Result<Option<Observed>, ClusterError>);
+
+pub(super) struct Engine<'p> {
+    pub(super) ports: &'p Ports,
+    pub(super) state: State,
+    board: Board,
+    pub(super) queue: Queue,
+    pub(super) looks: FuturesUnordered<BoxFuture<'p, Looked>>,
+    pub(super) reads: FuturesUnordered<BoxFuture<'p, Read>>,
+    pub(super) writes: FuturesUnordered<BoxFuture<'p, Ended>>,
+    /// Records that are being written besides.
+    pub(super) records: FuturesUnordered<BoxFuture<'p, ()>>,
+    /// Workloads that wait for their turn to be written.
+    pub(super) write_queue: WriteQueue,
+    /// Workloads that are to be decided about.
+    undecided: Vec<WorkloadId>,
+    told: Told<'p>,
+    synced: bool,
+    /// Whether something could not be read that may hold policies.
+    is_partial: bool,
+    inbox: Inbox,
+    leader: watch::Receiver<bool>,
+    ready: watch::Sender<bool>,
+}
+
+impl<'p> Engine<'p> {
+    pub(super) fn new(ports: &'p Ports, settings: Settings, inputs: &Inputs) -> Self {
+        Self {
+            ports,
+            state: State::new(settings),
+            board: Board::default(),
+            queue: Queue::default(),
+            looks: FuturesUnordered::new(),
+            reads: FuturesUnordered::new(),
+            writes: FuturesUnordered::new(),
+            records: FuturesUnordered::new(),
+            write_queue: WriteQueue::default(),
+            undecided: Vec::new(),
+            told: Told::new(&*ports.events, &ports.metrics),
+            synced: false,
+            is_partial: false,
+            inbox: inputs.inbox.clone(),
+            leader: inputs.leader.clone(),
+            ready: inputs.ready.clone(),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.ports.clock.monotonic()
+    }
+
+    pub(super) fn change(&mut self, change: ClusterChange) {
+        let is_synced = matches!(change, ClusterChange::Synced);
+        match &change {
+            ClusterChange::Synced => {
+                self.synced = true;
+                self.ready.send_replace(true);
+            }
+            ClusterChange::Partial => self.is_partial = true,
+            ClusterChange::Undecodable(id, why) => {
+                self.is_partial = true;
+                self.told.undecodable(id, &self.state.uid(id), why, self.now());
+            }
+            _ => {}
+        }
+        self.state.change(change, self.now());
+        if is_synced && self.state.watched() == 0 && !self.is_partial {
+            tracing::warn!(
+                "nothing has a policy, so nothing is watched: annotate a workload with supercargo.dev/policy"
+            );
+        }
+    }
+
+    /// Carries out effects and decides until nothing more follows, then starts what may start.
+    pub(super) fn advance(&mut self) {
+        loop {
+            self.effects();
+            if !self.synced {
+                self.undecided.clear();
+                return;
+            }
+            let undecided = std::mem::take(&mut self.undecided);
+            if undecided.is_empty() {
+                break;
+            }
+            let mut decided = HashSet::new();
+            for id in undecided {
+                if !decided.contains(&id) {
+                    self.decide(&id);
+                    decided.insert(id);
+                }
+            }
+        }
+        while let Some(Start { source, namespace, size }) = self.queue.start() {
+            match self.state.order(&source, size.room()) {
+                Some(order) => {
+                    let Ports { registry, pool, clock, .. } = self.ports;
+                    let registry = registry.within(&namespace, order.room);
+                    self.looks.push(look_in_time(registry, &**pool, &**clock, order).boxed());
+                }
+                None => self.look_ended(&source),
+            }
+        }
+        if *self.leader.borrow_and_update() {
+            self.write();
+        }
+        let metrics = &self.ports.metrics;
+        metrics.workloads.set(i64::try_from(self.state.watched()).unwrap_or(i64::MAX));
+        metrics.repositories.set(i64::try_from(self.state.sources.len()).unwrap_or(i64::MAX));
+        metrics.registry_queue.set(self.queue.longest_wait(self.now()).as_secs_f64());
+    }
+
+    /// Carries out what the state wants done.
+    fn effects(&mut self) {
+        loop {
+            let effects = self.state.effects();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Look { source, urgent } => {
+                        let (sources, now) = (&self.state.sources, self.now());
+                        self.queue.push(&source, sources.namespaces(&source), sources.size(&source), urgent, now);
+                    }
+                    Effect::Schedule { source, schedules } => self.ports.polling.set((*source).clone(), schedules),
+                    Effect::Watched { repository, watched } => self.inbox.watch(&repository, watched),
+                    Effect::Changed(id) => {
+                        if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
+                            self.step(&id, Event::Seen(workload));
+                        }
+                    }
+                    Effect::Assess(id) => self.step(&id, Event::Asked),
+                    Effect::Lost { repository, sender, why } => {
+                        tracing::warn!(%repository, sender, why, "given up waiting for what a webhook named");
+                        let labels = HookLabels { sender, outcome: "not-found" };
+                        self.ports.metrics.hooks.get_or_create(&labels).inc();
+                    }
+                    Effect::Forget(id) => self.forget(id),
+                }
+            }
+        }
+    }
+
+    /// Lets something happen to a workload, and does what follows.
+    fn step(&mut self, id: &WorkloadId, event: Event) {
+        let acts = self.board.step(id, event, self.now());
+        self.perform(acts);
+    }
+
+    fn perform(&mut self, acts: Acts) {
+        for (id, act) in acts {
+            match act {
+                Act::Decide => self.undecided.push(id),
+                Act::Queue(route) => self.write_queue.push(route, id, self.now()),
+                Act::Look => self.state.again(&id, self.now()),
+                Act::Read => self.read(id),
+                Act::Save(tracked) => self.save(tracked),
+                Act::Announce(news) => self.announce(&id, &news),
+                // Only a turn leads to these, which has the plan (`turn`).
+                Act::Write | Act::Check => {}
+            }
+        }
+    }
+
+    /// Says what is to be said of a workload, and goes on with it.
+    fn decide(&mut self, id: &WorkloadId) {
+        let looking = self.state.sources_of(id).into_iter().find(|source| self.queue.holds(source));
+        let (proposal, _) = self.proposal(id, looking.is_some());
+        self.step(id, Event::Proposed(proposal));
+        if let Some(source) = looking {
+            self.board.hold(id, &source);
+        }
+    }
+
+    /// Says what is to be said of a workload; what is to be written, and the plan for it.
+    fn proposal(&mut self, id: &WorkloadId, is_looking: bool) -> (Proposal, Option<Plan<Approved>>) {
+        let assessment = assess(&self.state, &self.board, id, "cluster", self.ports.clock.now());
+        self.told.assessed(id, &self.state.uid(id), assessment.as_ref(), self.now());
+        match assessment {
+            Some(assessment) if assessment.must_read => (Proposal::Unsure, None),
+            Some(Assessment { plan: Some(plan), .. }) => {
+                (Proposal::Update(plan.update().clone(), is_looking), Some(plan))
+            }
+            _ => (Proposal::Nothing, None),
+        }
+    }
+
+    /// Starts the writes whose turn it is.
+    fn write(&mut self) {
+        while let Some(id) = self.write_queue.cluster.next() {
+            if !self.turn(Route::Cluster, std::slice::from_ref(&id)) {
+                self.write_queue.cluster.ended(&id.namespace);
+            }
+        }
+        let targets = self.state.settings.targets.clone();
+        while let Some((route, ids)) = self.write_queue.ready(self.now(), |name| targets.batch_window(name)) {
+            if !self.turn(route.clone(), &ids) {
+                route.target().into_iter().for_each(|target| self.write_queue.ended(target));
+            }
+        }
+    }
+
+    /// Starts what of these is still to be written or checked; whether there is anything. Each is decided again: what was
+    /// asked for may have changed while it waited.
+    fn turn(&mut self, route: Route, ids: &[WorkloadId]) -> bool {
+        let mut batch = Batch::default();
+        for id in ids {
+            let (proposal, plan) = self.proposal(id, false);
+            let acts = self.board.step(id, Event::Turn(route.clone(), proposal), self.now());
+            batch.take(id, plan, &acts);
+            self.perform(acts);
+        }
+        if batch.is_empty() {
+            return false;
+        }
+        if route.target().is_some() {
+            let now = self.ports.clock.now();
+            batch = batch.with(|plans| among(&self.state, &self.board, plans, now));
+        }
+        self.writes.push(batch.end(route, self.ports.sink.clone()).boxed());
+        true
+    }
+
+    /// A batch has ended.
+    pub(super) fn written(&mut self, (route, ended): Ended) {
+        if let Some(target) = route.target() {
+            self.write_queue.ended(target);
+        }
+        for (update, answer) in ended {
+            let id = &update.workload;
+            let mut version = None;
+            if let Answer::Written(outcome) = &answer {
+                if route == Route::Cluster {
+                    self.write_queue.cluster.ended(&id.namespace);
+                }
+                let labels = UpdateLabels { kind: id.kind.as_str().to_owned(), outcome: outcome.label() };
+                self.ports.metrics.updates.get_or_create(&labels).inc();
+                version = outcome.version().cloned();
+            }
+            self.step(id, answer.event(&update));
+            if let Some(version) = version {
+                self.observe(id);
+                self.state.applied(&update, &version, self.now());
+            }
+        }
+    }
+
+    /// Reads a workload whose image is not what was thought, or that must tell who moved it back.
+    fn read(&mut self, id: WorkloadId) {
+        let workloads = self.ports.workloads.clone();
+        self.reads.push(
+            async move {
+                let read = workloads.get(&id).await;
+                (id, read)
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn observed(&mut self, id: &WorkloadId, read: Result<Option<Observed>, ClusterError>) {
+        if let Err(error) = &read {
+            tracing::warn!(workload = %id, why = %error, "not written; tried again later");
+        }
+        self.step(id, Event::Observed(read.clone().map_err(|error| error.0)));
+        if let Ok(Some(observed)) = read {
+            self.state.read(observed.workload, self.now());
+        }
+    }
+
+    fn save(&mut self, tracked: Tracked) {
+        let records = &self.ports.records;
+        let saved = async move {
+            let workload = tracked.update.workload.clone();
+            if let Err(error) = records.put(tracked).await {
+                tracing::error!(%workload, %error, "updated, but not recorded");
+            }
+        };
+        self.records.push(saved.boxed());
+    }
+
+    fn announce(&mut self, id: &WorkloadId, news: &News) {
+        match news {
+            News::Committed(..) => self.observe(id),
+            News::Refused(_, why) | News::Failed(_, why) => {
+                tracing::warn!(workload = %id, why, "not written; tried again later");
+            }
+            News::Updated(_) => {}
+        }
+        self.told.news(news, &self.state.uid(id));
+    }
+
+    /// Measures the time since what made us look.
+    fn observe(&self, id: &WorkloadId) {
+        if let Some((trigger, at)) = self.state.entry(id).and_then(|entry| entry.detected) {
+            let seconds = self.now().saturating_sub(at).as_secs_f64();
+            let labels = TriggerLabels { trigger: trigger.as_str() };
+            self.ports.metrics.detect_to_apply.get_or_create(&labels).observe(seconds);
+        }
+    }
+
+    pub(super) fn timer(&self) -> BoxFuture<'static, ()> {
+        let targets = &self.state.settings.targets;
+        let window = self.write_queue.opens(|name| targets.batch_window(name));
+        match [self.board.next(), window, self.state.next()].into_iter().flatten().min() {
+            Some(at) => self.ports.clock.sleep_until(at),
+            None => futures::future::pending().boxed(),
+        }
+    }
+
+    pub(super) fn woke(&mut self) {
+        let now = self.now();
+        self.state.woke(now);
+        let acts = self.board.woke(now);
+        self.perform(acts);
+    }
+
+    fn look_ended(&mut self, source: &Arc<Source>) {
+        self.queue.ended(source);
+        let acts = self.board.looked(source, self.now());
+        self.perform(acts);
+    }
+
+    pub(super) fn looked(&mut self, looked: Looked) {
+        let source = looked.source.clone();
+        let known = self.state.sources.failure(&source).map(|error| error.kind);
+        self.look_ended(&source);
+        if let Err(error) = self.state.looked(looked, self.now()) {
+            let (repository, code) = (&source.repository, error.kind.code().as_str());
+            if known.is_some_and(|kind| kind.code() == error.kind.code()) {
+                tracing::debug!(%repository, code, %error, "look failed again");
+            } else {
+                tracing::warn!(%repository, code, %error, "look failed");
+            }
+        }
+    }
+
+    fn forget(&mut self, id: WorkloadId) {
+        self.step(&id, Event::Gone);
+        self.told.assessed(&id, &Arc::default(), None, self.now());
+        let records = &self.ports.records;
+        let forgotten = async move {
+            if let Err(error) = records.forget(&id).await {
+                tracing::error!(workload = %id, %error, "gone, but its record is not forgotten");
+            }
+        };
+        self.records.push(forgotten.boxed());
+    }
+}

@@ -1,0 +1,203 @@
+//! One workload: its rule, and what each of its containers asks.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use crate::{
+    domain::{
+        annotations::{Pin, Watch, WorkloadRule},
+        hint::{Credentials, PullSecrets, Source},
+        image::ImageRef,
+        update::Update,
+        workload::{Container, MAX_PULL_SECRETS, Workload},
+    },
+    engine::{
+        index::{settings::OperatorServes, source::Cause, sources::Sources},
+        look::{
+            beside::answer_from,
+            question::{Answered, Question, Snapshot, kept},
+        },
+    },
+};
+
+/// Questions of a workload at once that are answered by what the last look left.
+const AT_ONCE: usize = 8;
+
+/// A workload that is known.
+pub(crate) struct Entry {
+    pub(crate) workload: Arc<Workload>,
+    pub(crate) rule: WorkloadRule,
+    /// Beside `rule.containers`.
+    pub(crate) slots: Vec<Slot>,
+    /// The newest version that the cluster told of, or answered to our own write.
+    version: Option<u64>,
+    /// What made us look last.
+    pub(crate) detected: Option<Cause>,
+}
+
+/// What is asked for one container, and what is known.
+#[derive(Default)]
+pub(crate) struct Slot {
+    pub(crate) source: Option<Arc<Source>>,
+    pub(crate) question: Option<Question>,
+    /// Shared by all that ask the same.
+    pub(crate) answer: Option<Arc<Answered>>,
+}
+
+/// What a look meant for one workload.
+#[derive(Default)]
+pub(crate) struct Heed {
+    /// There is something to be thought of.
+    pub(crate) news: bool,
+    /// A question came up while the look was under way, and what it brought does not answer it.
+    pub(crate) unasked: bool,
+}
+
+impl Entry {
+    /// A workload that is new, or that is known as `old` and has changed, or what applies to it has.
+    pub(crate) fn new(workload: Arc<Workload>, rule: WorkloadRule, old: Option<&Self>) -> Self {
+        let mut entry = Self {
+            slots: rule.containers.iter().map(|_| Slot::default()).collect(),
+            version: version(&workload.resource_version),
+            detected: None,
+            workload,
+            rule,
+        };
+        if let Some(old) = old.filter(|old| old.workload.uid == entry.workload.uid) {
+            entry.version = entry.version.max(old.version);
+            entry.detected = old.detected;
+        }
+        entry
+    }
+
+    /// Fills the slots: what each container asks, and the answer where the same was asked before.
+    pub(crate) fn ask(&mut self, old: Option<&Self>, sources: &mut Sources, serves: &OperatorServes, reasons: bool) {
+        if !self.rule.problems.is_empty() {
+            return;
+        }
+        let mut left = AT_ONCE;
+        for (container, slot) in self.rule.containers.iter().zip(&mut self.slots) {
+            let (Watch::Watched { policy, pin }, Some(image)) = (&container.state, &container.parsed) else { continue };
+            let pinned = match pin {
+                Pin::Keep => image.digest.is_some(),
+                Pin::Tag => false,
+                Pin::Digest => true,
+            };
+            let question =
+                Question { policy: policy.clone(), tag: image.tag.clone(), digest: image.digest.clone(), pinned };
+            let needs = policy.needs();
+            if !needs.listing && !needs.digest_of_current {
+                // `never` asks nothing of a registry.
+                slot.answer = answer_from(&Snapshot::default(), &question).map(|answer| kept(answer, reasons));
+                slot.question = Some(question);
+                continue;
+            }
+            let source = source(&self.workload, image, sources, serves);
+            let before =
+                old.into_iter().flat_map(|old| &old.slots).filter(|slot| slot.source.as_ref() == Some(&source));
+            for before in before {
+                if before.question.as_ref() == Some(&question) {
+                    slot.answer.clone_from(&before.answer);
+                } else if before.question.as_ref().is_some_and(|before| before.policy == question.policy) {
+                    // Only the image changed, most often by our own hand: what the last look brought will do,
+                    // unless there would be something to write.
+                    slot.answer = sources.answer(&source, &question, reasons, &mut left);
+                }
+            }
+            slot.source = Some(source);
+            slot.question = Some(question);
+        }
+    }
+
+    /// The sources of all containers.
+    pub(crate) fn sources(&self) -> BTreeSet<Arc<Source>> {
+        self.slots.iter().filter_map(|slot| slot.source.clone()).collect()
+    }
+
+    /// The sources of which something is asked that is not known.
+    pub(crate) fn open(&self) -> BTreeSet<Arc<Source>> {
+        let open = self.slots.iter().filter(|slot| slot.question.is_some() && slot.answer.is_none());
+        open.filter_map(|slot| slot.source.clone()).collect()
+    }
+
+    /// What the containers ask of a source.
+    pub(crate) fn questions<'a>(&'a self, source: &'a Arc<Source>) -> impl Iterator<Item = &'a Question> {
+        let slots = self.slots.iter().filter(move |slot| slot.source.as_ref() == Some(source));
+        slots.filter_map(|slot| slot.question.as_ref())
+    }
+
+    /// Takes in what a look at a source brought: the answers, and, if it succeeded, what it left in `sources`.
+    pub(crate) fn heed(
+        &mut self,
+        source: &Arc<Source>,
+        answers: &HashMap<Question, Arc<Answered>>,
+        mut sources: Option<&mut Sources>,
+        reasons: bool,
+    ) -> Heed {
+        let (mut heed, mut left) = (Heed::default(), AT_ONCE);
+        for slot in self.slots.iter_mut().filter(|slot| slot.source.as_ref() == Some(source)) {
+            let Some(question) = &slot.question else { continue };
+            if let Some(answer) = answers.get(question) {
+                heed.news = true;
+                slot.answer = Some(answer.clone());
+            } else if let Some(sources) = &mut sources
+                && (slot.answer.is_none() || !answers.is_empty())
+            {
+                // The question came up while the look was under way, most often by our own update.
+                match sources.answer(source, question, reasons, &mut left) {
+                    Some(answer) => (heed.news, slot.answer) = (true, Some(answer)),
+                    None => heed.unasked = true,
+                }
+            }
+        }
+        heed
+    }
+
+    /// Takes in that the cluster told of this version; whether it differs from what is known, and is not older.
+    pub(crate) fn is_outdated_by(&mut self, told: &Workload) -> bool {
+        let version = version(&told.resource_version);
+        if self.workload.uid != told.uid {
+            return true;
+        }
+        if version.is_some() && version < self.version {
+            return false;
+        }
+        self.version = version;
+        !self.workload.is_same(told)
+    }
+
+    /// The workload as we wrote it; `None` if the cluster has told of a later version.
+    pub(crate) fn wrote(&mut self, update: &Update, at: &str) -> Option<Workload> {
+        let at = version(at);
+        if at.is_some() && at < self.version {
+            return None;
+        }
+        self.version = at;
+        let mut workload = (*self.workload).clone();
+        workload.has_annotations = true;
+        for change in update.changes() {
+            let same = |c: &&mut Container| c.name == change.container && c.init == change.init;
+            if let Some(container) = workload.containers.iter_mut().find(same) {
+                container.image = change.to.to_string().into();
+            }
+        }
+        Some(workload)
+    }
+}
+
+/// Resource versions of one kind compare as numbers (Kubernetes API concepts, "Resource versions").
+fn version(text: &str) -> Option<u64> {
+    text.parse().ok()
+}
+
+/// What an image of a workload is looked up with.
+fn source(workload: &Workload, image: &ImageRef, sources: &Sources, serves: &OperatorServes) -> Arc<Source> {
+    let namespace = &workload.id.namespace;
+    let names: Vec<_> = workload.pull_secrets.iter().take(MAX_PULL_SECRETS).cloned().collect();
+    let secrets = (!names.is_empty()).then(|| PullSecrets { namespace: namespace.clone(), names });
+    let operator = serves(&image.repository, namespace);
+    let source = Source { repository: image.repository.clone(), credentials: Credentials { secrets, operator } };
+    sources.find(&source).cloned().unwrap_or_else(|| Arc::new(source))
+}

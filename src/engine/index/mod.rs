@@ -1,0 +1,22 @@
+//! What is known of workloads, rules and sources, and what is to be done about a change of it. No await and no I/O.
+//!
+//! | | |
+//! |---|---|
+//! | `state` | every workload by `namespace`, with its rule and what is asked for it (`entry`) |
+//! | `sources` | who uses which `source`, how often (`schedules`), what for, and how often somebody may ask anew (`bursts`) |
+//! | `hints` | what webhooks named and has not been seen yet |
+//! | `outages` | which sources cannot be read, for how long |
+//! | `effect` | what is to be done |
+//! | `settings` | what the configuration says |
+
+mod bursts;
+pub(super) mod effect;
+pub(super) mod entry;
+mod hints;
+mod namespace;
+pub(super) mod outages;
+mod schedules;
+pub(super) mod settings;
+mod source;
+mod sources;
+pub(super) mod state;

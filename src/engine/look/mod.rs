@@ -1,0 +1,202 @@
+//! One look at one repository: what its workloads ask, answered from what the registry says now.
+//!
+//! A look serves every workload that uses the same repository with the same credentials, and a decision is made
+//! once for each distinct [`question::Question`]. What stays after it is a compact [`question::Snapshot`].
+//!
+//! | | |
+//! |---|---|
+//! | `inbox` | hints of webhooks wait, each once |
+//! | `queue` | which look is next |
+//! | `question` | what is asked, what is answered, and what is kept |
+//! | `beside` | decisions that may take long |
+//! | `times` | when images came to be |
+//! | `room` | how much memory looks and what is kept of them may take |
+
+pub(super) mod beside;
+pub(super) mod inbox;
+pub(super) mod question;
+pub(super) mod queue;
+pub(super) mod room;
+mod times;
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future::{Either, select};
+
+use crate::{
+    domain::{
+        decide::{Decision, Listing, decide_within, timed_candidates},
+        hint::Source,
+        image::{Digest, Tag},
+        reason::{Code, Reason},
+        tags::Tags,
+    },
+    engine::look::{
+        beside::{Beside, MOST},
+        question::{Answer, Brought, Looked, Order, Question, Snapshot},
+        times::fetch_times,
+    },
+    ports::{Clock, Pool, Registry, RegistryError, RegistryErrorKind},
+};
+
+/// How long one look may take, all its requests together.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Looks, but not for ever: a slow registry must not keep a place among the looks.
+pub(crate) async fn look_in_time(
+    registry: Box<dyn Registry>,
+    pool: &dyn Pool,
+    clock: &dyn Clock,
+    order: Order,
+) -> Looked {
+    let source = order.source.clone();
+    let end = clock.sleep_until(clock.monotonic() + LONGEST);
+    match select(pin!(look(&*registry, pool, order)), end).await {
+        Either::Left((looked, _)) => looked,
+        Either::Right(_) => {
+            let (kind, seconds) = (RegistryErrorKind::Unavailable, LONGEST.as_secs());
+            let message = format!("{}: what was asked of it took longer than {seconds} s in all", source.repository);
+            Looked { source, result: Err(RegistryError { kind, message }) }
+        }
+    }
+}
+
+/// Looks. A listing is used whole or not at all.
+pub(crate) async fn look(registry: &dyn Registry, pool: &dyn Pool, order: Order) -> Looked {
+    let result = answer(registry, pool, &order).await;
+    Looked { source: order.source, result }
+}
+
+async fn answer(registry: &dyn Registry, pool: &dyn Pool, order: &Order) -> Result<Brought, RegistryError> {
+    let source = &*order.source;
+    let previous = order.previous.clone().unwrap_or_default();
+    let needs_listing = order.questions.keys().any(|q| q.policy.needs().listing);
+    let narrow = !order.hinted.is_empty() && (previous.tags.is_some() || !needs_listing);
+    if previous.tags.as_ref().is_some_and(|tags| tags.weight() > order.room) {
+        return Err(RegistryError::no_room(&source.repository));
+    }
+
+    let mut snapshot = Snapshot { times: previous.times.clone(), ..Snapshot::default() };
+    // Tags whose digest was read in this very look: no other digest is ever written.
+    let mut fresh: HashSet<Tag> = HashSet::new();
+    if narrow {
+        snapshot.digests = previous.digests.clone();
+        let mut found = Vec::new();
+        let asked = |tag: &Tag| order.questions.keys().any(|question| question.tag.as_ref() == Some(tag));
+        for tag in order.hinted.iter().filter(|tag| needs_listing || asked(tag)) {
+            match registry.digest(source, tag).await {
+                Ok(digest) => {
+                    fresh.insert(tag.clone());
+                    snapshot.digests.insert(tag.clone(), digest);
+                    found.push(tag);
+                }
+                // The hint was wrong, or early: it is asked again (`super::hints`).
+                Err(error) if error.kind == RegistryErrorKind::NotFound => _ = snapshot.digests.remove(tag),
+                Err(error) => return Err(error),
+            }
+        }
+        if needs_listing {
+            snapshot.tags = Some(previous.tags.clone().unwrap_or_default().with(found));
+        }
+    } else if needs_listing {
+        snapshot.tags = Some(registry.tags(source).await?);
+    }
+
+    // Digests that `digest` policies compare: one HEAD of each distinct tag.
+    let mut heads = BTreeSet::new();
+    for question in order.questions.keys() {
+        if let (true, Some(tag)) = (question.policy.needs().digest_of_current, &question.tag)
+            && !(narrow && snapshot.digests.contains_key(tag))
+        {
+            heads.insert(tag.clone());
+        }
+    }
+    let mut missing: HashMap<Tag, RegistryError> = HashMap::new();
+    for tag in heads {
+        match registry.digest(source, &tag).await {
+            Ok(digest) => {
+                fresh.insert(tag.clone());
+                snapshot.digests.insert(tag, digest);
+            }
+            Err(error) if error.kind == RegistryErrorKind::NotFound => {
+                missing.insert(tag, error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+
+    let timed = order.questions.keys().any(|q| q.policy.needs().times);
+    if !timed && !order.ask_all && order.previous.as_deref() == Some(&snapshot) {
+        return Ok((previous, Vec::new()));
+    }
+
+    let mut beside = Beside::new(pool, Arc::new(snapshot.listing()), &order.questions);
+    let broke = |_| {
+        let message = format!("{}: deciding about its tags broke; this is a fault of supercargo", source.repository);
+        RegistryError { kind: RegistryErrorKind::Unavailable, message }
+    };
+    if timed {
+        let candidates = |question: &Question, listing: &Listing, over: &dyn Fn() -> bool| {
+            // Too many are a problem that `decide` reports.
+            timed_candidates(&question.policy, question.current(), listing, over).ok()
+        };
+        let wanted = beside.each(|question| question.policy.needs().times, candidates).await.map_err(broke)?;
+        let wanted = wanted.into_iter().filter_map(|(_, tags)| tags).flatten().collect();
+        fetch_times(registry, order, wanted, narrow, &mut snapshot).await?;
+    }
+    let facts = snapshot.facts();
+    let decide = move |question: &Question, listing: &Listing, over: &dyn Fn() -> bool| {
+        decide_within(&question.policy, question.current(), listing, &facts, over)
+    };
+    let decided = beside.each(|_| true, decide).await.map_err(broke)?;
+    // What was made for deciding is large where there are many tags.
+    drop(beside);
+    let mut answers = Vec::with_capacity(order.questions.len());
+    // The digest of a chosen tag is asked for once, however many questions choose it.
+    let mut chosen: HashMap<Tag, Result<Digest, RegistryError>> = HashMap::new();
+    for (question, decision) in decided {
+        if let Some(error) = question.tag.as_ref().and_then(|tag| missing.get(tag)) {
+            answers.push((question, Err(error.clone())));
+            continue;
+        }
+        let decision = decision.unwrap_or_else(|| too_costly(source, snapshot.tags.as_ref()));
+        let mut choice = decision.choice().cloned();
+        if let Some(target) = &mut choice
+            && !question.pinned
+            && !question.policy.needs().digest_of_current
+        {
+            target.digest = None;
+        } else if let Some(target) = &mut choice
+            && (target.digest.is_none() || !fresh.contains(&target.tag))
+        {
+            if !chosen.contains_key(&target.tag) {
+                chosen.insert(target.tag.clone(), registry.digest(source, &target.tag).await);
+            }
+            match &chosen[&target.tag] {
+                Ok(digest) => target.digest = Some(digest.clone()),
+                Err(error) => {
+                    answers.push((question, Err(error.clone())));
+                    continue;
+                }
+            }
+        }
+        answers.push((question, Ok(Answer { decision, choice })));
+    }
+    Ok((Arc::new(snapshot), answers))
+}
+
+fn too_costly(source: &Source, tags: Option<&Tags>) -> Decision {
+    let message = format!(
+        "what this namespace asks of the {} tags of {} took more than {} s of CPU time and was ended: use fewer \
+         patterns there (patch, minor, major and semver: cost the least), or a repository with fewer tags",
+        tags.map_or(0, Tags::len),
+        source.repository,
+        MOST.as_secs()
+    );
+    Decision::problem(Reason::new(Code::TooCostly, message))
+}

@@ -1,0 +1,140 @@
+//! What is asked of a repository, what is answered, and what is kept of it between looks.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        decide::{Current, Decision, Listing, TagFacts, Target},
+        hint::Source,
+        image::{Digest, Tag},
+        policy::Policy,
+        tags::Tags,
+    },
+    ports::RegistryError,
+};
+
+/// What is asked of a repository, and by which namespaces.
+pub(crate) type Questions = HashMap<Question, BTreeSet<Arc<str>>>;
+
+/// What a container asks of its repository. Containers that ask the same share the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Question {
+    /// What may be chosen.
+    pub(crate) policy: Policy,
+    /// The tag that is written now.
+    pub(crate) tag: Option<Tag>,
+    /// The digest that is written now.
+    pub(crate) digest: Option<Digest>,
+    /// Whether the chosen tag is written with its digest.
+    pub(crate) pinned: bool,
+}
+
+/// What came of a question.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// The decision with its reasons.
+    pub(crate) decision: Decision,
+    /// The best target, with its digest exactly if it is to be written with it.
+    pub(crate) choice: Option<Target>,
+}
+
+/// An answer, or why there is none for this question although the listing came.
+pub(crate) type Answered = Result<Answer, RegistryError>;
+
+/// What is kept of a repository between looks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// `None` while nobody needed a listing.
+    pub(crate) tags: Option<Tags>,
+    /// Digests of tags that were asked for.
+    pub(crate) digests: HashMap<Tag, Digest>,
+    /// Times by digest, which never change.
+    pub(crate) times: HashMap<Digest, (Option<Timestamp>, Option<Timestamp>)>,
+}
+
+/// What a look is to find out.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    /// Where, as whom.
+    pub(crate) source: Arc<Source>,
+    /// Tags that a webhook named. If there are any and a listing is known, they are all that is asked for.
+    pub(crate) hinted: BTreeSet<Tag>,
+    /// What is asked, and by whom.
+    pub(crate) questions: Questions,
+    /// What the last look left.
+    pub(crate) previous: Option<Arc<Snapshot>>,
+    /// Whether questions must be answered even if nothing changed in the repository.
+    pub(crate) ask_all: bool,
+    /// What the tags may weigh. It is the registry that keeps to it, where it is asked for them.
+    pub(crate) room: usize,
+}
+
+/// The new snapshot, and the answers, which are none if nothing changed.
+pub(crate) type Brought = (Arc<Snapshot>, Vec<(Question, Answered)>);
+
+/// What a look brought.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    /// Where.
+    pub(crate) source: Arc<Source>,
+    /// Or why nothing is known.
+    pub(crate) result: Result<Brought, RegistryError>,
+}
+
+impl Question {
+    pub(crate) fn current(&self) -> Current<'_> {
+        Current { tag: self.tag.as_ref(), digest: self.digest.as_ref() }
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn listing(&self) -> Listing {
+        Listing::new(self.tags.clone().unwrap_or_default())
+    }
+
+    /// Its tags, if they are kept.
+    pub(crate) fn tags(&self) -> Option<&Tags> {
+        self.tags.as_ref()
+    }
+
+    /// The same without its tags.
+    pub(crate) fn without_tags(&self) -> Self {
+        Self { tags: None, digests: self.digests.clone(), times: self.times.clone() }
+    }
+
+    /// Whether it has the tag, pointing to that digest if one is named.
+    pub(crate) fn shows(&self, tag: &Tag, digest: Option<&Digest>) -> bool {
+        match digest {
+            Some(digest) => self.digests.get(tag) == Some(digest),
+            None => {
+                self.digests.contains_key(tag) || self.tags.as_ref().is_some_and(|tags| tags.contains(tag.as_str()))
+            }
+        }
+    }
+
+    pub(crate) fn facts(&self) -> HashMap<Tag, TagFacts> {
+        let fact = |(tag, digest): (&Tag, &Digest)| {
+            let (pushed, created) = self.times.get(digest).copied().unwrap_or_default();
+            (tag.clone(), TagFacts { digest: Some(digest.clone()), pushed, created })
+        };
+        self.digests.iter().map(fact).collect()
+    }
+}
+
+/// The answer as it is kept: without the reasons for single tags, unless a command shows them.
+pub(crate) fn kept(mut answer: Answered, reasons: bool) -> Arc<Answered> {
+    if let Ok(Answer { decision, .. }) = &mut answer
+        && !reasons
+    {
+        decision.reasons.retain(|reason| reason.tag.is_none());
+        decision.reasons.shrink_to_fit();
+        decision.eligible.truncate(1);
+        decision.eligible.shrink_to_fit();
+    }
+    Arc::new(answer)
+}

@@ -1,0 +1,301 @@
+//! What people are told, each thing once: Events on the workload, lines in the log, the gauge of problems.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use crate::{
+    domain::{
+        reason::{Code, Reason},
+        report::Verdict,
+        target::Route,
+        update::{Change, Item, News, Update},
+        workload::WorkloadId,
+    },
+    engine::{index::outages::Outage, report::rows::Assessment},
+    metrics::{Metrics, ProblemLabels},
+    ports::{Events, Notice},
+};
+
+/// What was last said of each workload.
+pub(crate) struct Told<'p> {
+    events: &'p dyn Events,
+    metrics: &'p Metrics,
+    said: HashMap<WorkloadId, Said>,
+    /// How much was said of each namespace lately.
+    talk: HashMap<Arc<str>, Talk>,
+}
+
+/// What may be said of one namespace at once, and how often something more.
+const TALK: (u32, Duration) = (500, Duration::from_secs(1));
+/// What is said of one workload at once.
+const LINES: usize = 20;
+
+#[derive(Default)]
+struct Talk {
+    /// When all of it may be said again.
+    whole: Duration,
+    left_out: usize,
+}
+
+#[derive(Default, PartialEq)]
+struct Said {
+    codes: Vec<Code>,
+    lines: Vec<Line>,
+}
+
+/// Something to be told.
+struct Line {
+    /// The Event's reason.
+    event: &'static str,
+    tone: Tone,
+    text: String,
+    /// The registry that is away, of which one line is enough, whatever it says.
+    away: Option<Box<str>>,
+}
+
+impl PartialEq for Line {
+    fn eq(&self, other: &Self) -> bool {
+        let same = self.away.is_some() || self.text == other.text;
+        (self.event, self.tone, &self.away) == (other.event, other.tone, &other.away) && same
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Tone {
+    /// Somebody must do something.
+    Problem,
+    /// It would be updated, but is not to be.
+    Held,
+    /// Good to know.
+    Note,
+}
+
+impl<'p> Told<'p> {
+    /// Nothing has been said.
+    pub(crate) fn new(events: &'p dyn Events, metrics: &'p Metrics) -> Self {
+        Self { events, metrics, said: HashMap::new(), talk: HashMap::new() }
+    }
+
+    /// Says what an assessment brought that has not been said before, and keeps the gauge.
+    ///
+    /// What is left out because too much is said of a namespace is said when the workload is next assessed.
+    pub(crate) fn assessed(&mut self, id: &WorkloadId, uid: &Arc<str>, assessment: Option<&Assessment>, now: Duration) {
+        let mut said = assessment.map(worth_saying).unwrap_or_default();
+        let old = self.said.remove(id).unwrap_or_default();
+        let gauge = |code: Code| self.metrics.problems.get_or_create(&ProblemLabels { category: code.as_str() });
+        for &code in &old.codes {
+            gauge(code).dec();
+        }
+        for &code in &said.codes {
+            gauge(code).inc();
+        }
+        let mut more = said.lines.len().saturating_sub(LINES);
+        said.lines.truncate(LINES);
+        said.lines.retain(|line| old.lines.contains(line) || self.may_say(&id.namespace, now));
+        for Line { event, tone, text, .. } in said.lines.iter().filter(|line| !old.lines.contains(line)) {
+            match tone {
+                Tone::Problem => tracing::warn!(workload = %id, reason = event, why = text, "not updated"),
+                Tone::Held => tracing::info!(workload = %id, why = text, "would be updated"),
+                Tone::Note => tracing::info!(workload = %id, why = text, "noted"),
+            }
+            let others = match std::mem::take(&mut more) {
+                0 => String::new(),
+                more => format!("; and {more} more of this workload: `supercargo explain` shows them"),
+            };
+            self.notice(id, uid, event, *tone == Tone::Problem, format!("{text}{others}"));
+        }
+        if said != Said::default() {
+            self.said.insert(id.clone(), said);
+        }
+    }
+
+    /// Whether one line more may be said of a namespace, so that none fills the log or the queue of Events.
+    fn may_say(&mut self, namespace: &Arc<str>, now: Duration) -> bool {
+        if !self.talk.contains_key(namespace) {
+            self.talk.retain(|_, talk| talk.whole > now);
+        }
+        let talk = self.talk.entry(namespace.clone()).or_default();
+        let (burst, interval) = TALK;
+        let whole = talk.whole.max(now) + interval;
+        if whole > now + interval * burst {
+            talk.left_out += 1;
+            return false;
+        }
+        talk.whole = whole;
+        if talk.left_out > 0 {
+            let left_out = std::mem::take(&mut talk.left_out);
+            tracing::warn!(%namespace, left_out, "more was to be said of this namespace than is logged");
+        }
+        true
+    }
+
+    /// Says what is new of an update.
+    pub(crate) fn news(&mut self, news: &News, uid: &Arc<str>) {
+        match news {
+            News::Updated(update) => self.updated(update, uid),
+            News::Committed(update, said) => self.committed(update, uid, said),
+            News::Refused(update, why) => self.refused(update, uid, why),
+            News::Failed(update, _) => self.count(&update.workload, Code::WriteFailed),
+        }
+    }
+
+    /// Says that an update was written.
+    fn updated(&self, update: &Update, uid: &Arc<str>) {
+        for Item { change, policy, .. } in &update.items {
+            tracing::info!(
+                workload = %update.workload, container = %change.container, from = %change.from, to = %change.to,
+                policy = %policy, update = %update.id, "updated"
+            );
+        }
+        self.notice(&update.workload, uid, "ImageUpdated", false, describe(update));
+    }
+
+    /// Says that an update is in Git, or in a request.
+    fn committed(&self, update: &Update, uid: &Arc<str>, said: &Reason) {
+        let (event, what) = match said.code {
+            Code::RequestOpen => ("UpdateProposed", "proposed"),
+            _ => ("UpdateCommitted", "committed"),
+        };
+        for Item { change, policy, .. } in &update.items {
+            tracing::info!(
+                workload = %update.workload, container = %change.container, from = %change.from, to = %change.to,
+                policy = %policy, update = %update.id, write = %update.route.write(), why = said.message, "{what}"
+            );
+        }
+        let message = format!("{}: {} ({})", describe(update), said.message, said.code);
+        self.notice(&update.workload, uid, event, false, message);
+    }
+
+    /// Says that an admission refused an update, in its words.
+    fn refused(&mut self, update: &Update, uid: &Arc<str>, why: &str) {
+        let (who, code) = match update.route {
+            Route::Cluster => ("the API server", Code::AdmissionRefused),
+            _ => ("the Git server", Code::GitRefused),
+        };
+        let message = format!("{who} refused {}: {why}", describe(update));
+        self.notice(&update.workload, uid, "UpdateBlocked", true, message);
+        self.count(&update.workload, code);
+    }
+
+    /// Says that a workload is left alone because it does not decode.
+    pub(crate) fn undecodable(&mut self, id: &WorkloadId, uid: &Arc<str>, why: &str, now: Duration) {
+        if !self.may_say(&id.namespace, now) {
+            return;
+        }
+        tracing::warn!(workload = %id, why, "left out: it does not decode");
+        let message = format!("left alone, as it cannot be read: {why} ({})", Code::Undecodable);
+        self.notice(id, uid, "PolicyProblem", true, message);
+    }
+
+    /// Counts a problem until the workload is assessed again.
+    fn count(&mut self, id: &WorkloadId, code: Code) {
+        self.metrics.problems.get_or_create(&ProblemLabels { category: code.as_str() }).inc();
+        self.said.entry(id.clone()).or_default().codes.push(code);
+    }
+
+    fn notice(&self, id: &WorkloadId, uid: &Arc<str>, reason: &'static str, warning: bool, message: String) {
+        self.events.publish(Notice { workload: id.clone(), uid: uid.clone(), reason, warning, message });
+    }
+}
+
+/// What of an assessment is worth an Event or a place in the gauge.
+fn worth_saying(assessment: &Assessment) -> Said {
+    let mut said = Said::default();
+    for row in &assessment.reports {
+        // What blocks nothing and still is no update's own business, such as a `poll` that is not what was asked for.
+        let notes = row.reasons.iter().enumerate().filter(|(at, reason)| is_note(row.decision, *at, reason.code));
+        for (_, note) in notes {
+            said.add("PolicyProblem", Tone::Note, format!("{} ({})", note.message, note.code));
+        }
+        // What stands in the way of others, beside what is said of its own update.
+        let is_own = row.decision == Verdict::Blocked;
+        for told in row.reasons.iter().skip(usize::from(is_own)).filter(|reason| reason.code == Code::GitConflict) {
+            said.add("UpdateBlocked", Tone::Note, format!("{} ({})", told.message, told.code));
+        }
+        let event = match row.decision {
+            Verdict::Problem => "PolicyProblem",
+            Verdict::Blocked => "UpdateBlocked",
+            Verdict::Update | Verdict::UpToDate | Verdict::Waiting => continue,
+        };
+        let Some(reason) = row.reasons.first() else { continue };
+        let place = if row.container.is_empty() { String::new() } else { format!("container {}: ", row.container) };
+        match (reason.code, &row.to_image) {
+            (Code::NotLookedYet, _) => {}
+            (Code::Suspended | Code::DryRun, Some(to)) => {
+                let text = format!("{place}{to} by policy {}, but {} ({})", row.policy, reason.message, reason.code);
+                said.add(event, Tone::Held, text);
+            }
+            (code, _) => {
+                said.codes.push(code);
+                // A registry that is away for a while concerns its operator; for long, each workload (`outages`).
+                if !matches!(code, Code::RegistryUnavailable | Code::RegistryLimited) {
+                    said.add(event, Tone::Problem, format!("{place}{} ({code})", reason.message));
+                }
+            }
+        }
+    }
+    for Outage { host, code, message } in &assessment.outages {
+        let (tone, text) = (Tone::Problem, format!("{message} ({code})"));
+        said.push(Line { event: "UpdateBlocked", tone, text, away: Some(host.clone()) });
+    }
+    said
+}
+
+impl Said {
+    fn add(&mut self, event: &'static str, tone: Tone, text: String) {
+        self.push(Line { event, tone, text, away: None });
+    }
+
+    fn push(&mut self, line: Line) {
+        if !self.lines.contains(&line) {
+            self.lines.push(line);
+        }
+    }
+}
+
+fn is_note(decision: Verdict, at: usize, code: Code) -> bool {
+    match code {
+        Code::PollInvalid | Code::GuardInterval | Code::KeelReported | Code::SecretsLeftOut => true,
+        // Else it is what stands in the way.
+        Code::OverLimit => at > 0 || !matches!(decision, Verdict::Problem | Verdict::Blocked),
+        // Else it is the problem itself.
+        Code::NotBuilt => decision != Verdict::Problem,
+        _ => false,
+    }
+}
+
+fn describe(update: &Update) -> String {
+    let line = |Item { change: Change { container, from, to, .. }, policy, .. }: &Item| {
+        format!("{container}: {from} to {to} (policy {policy})")
+    };
+    let lines: Vec<String> = update.items.iter().map(line).collect();
+    lines.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    impl Events for Counted {
+        fn publish(&self, _: Notice) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_workload_that_does_not_decode_again_and_again_fills_neither_log_nor_events() {
+        let (events, metrics) = (Counted::default(), Metrics::default());
+        let (mut told, id) = (Told::new(&events, &metrics), "a/Deployment/web".parse().unwrap());
+        let mut say = |n: usize, now: u64| {
+            told.undecodable(&id, &"".into(), &format!("it has {n} containers"), Duration::from_secs(now));
+        };
+        (0..2000).for_each(|n| say(n, 1));
+        assert_eq!(events.0.load(Ordering::Relaxed), TALK.0 as usize);
+        (0..10).for_each(|n| say(n, 4));
+        assert_eq!(events.0.load(Ordering::Relaxed), TALK.0 as usize + 3);
+    }
+}

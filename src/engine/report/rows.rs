@@ -1,0 +1,251 @@
+//! From what is known of a workload to what is said about it, and to a plan if something is to be written.
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        annotations::{ContainerRule, Watch},
+        hint::Source,
+        plan::{Approved, Plan},
+        policy::Policy,
+        poll::show_duration,
+        reason::{Code, Reason},
+        report::{Report, ReportWorkload, Verdict},
+        update::{Change, Evidence, Item},
+        workload::WorkloadId,
+    },
+    engine::{
+        index::{
+            entry::{Entry, Slot},
+            outages::Outage,
+            state::State,
+        },
+        look::{question::Answer, room},
+        updates::{
+            board::Board,
+            propose::{Proposal, gated},
+        },
+    },
+};
+
+/// What is known of one workload.
+#[derive(Debug)]
+pub struct Assessment {
+    /// A row for each container that a policy applies to, or one for the workload.
+    pub reports: Vec<Report>,
+    /// What may be written now.
+    pub plan: Option<Plan<Approved>>,
+    /// Registries that it waits for and that have been away for long.
+    pub(crate) outages: Vec<Outage>,
+    /// A target was set before and is not there: the object must be read to tell who moved it back.
+    pub must_read: bool,
+}
+
+/// Assesses a workload; `None` if nothing applies to it. `source` says where it stands, for people.
+pub(crate) fn assess(
+    state: &State,
+    board: &Board,
+    id: &WorkloadId,
+    source: &str,
+    now: Timestamp,
+) -> Option<Assessment> {
+    let entry = state.entry(id)?;
+    let told = board.told_by_others(id);
+    if !entry.rule.watched && entry.rule.problems.is_empty() && entry.rule.notes.is_empty() && told.is_empty() {
+        return None;
+    }
+    let shown = ReportWorkload { id: id.clone(), source: source.into() };
+    let mut reports = Vec::new();
+    let mut proposals: Vec<Proposal> = Vec::new();
+    for (container, slot) in entry.rule.containers.iter().zip(&entry.slots) {
+        let mut row = Report {
+            workload: shown.clone(),
+            container: container.container.clone(),
+            image: container.image.clone(),
+            policy: "".into(),
+            decision: Verdict::UpToDate,
+            to: None,
+            to_image: None,
+            reasons: Vec::new(),
+        };
+        let proposed = fill(&mut row, state, entry, container, slot, now);
+        proposals.extend(proposed.map(|item| (reports.len(), item)));
+        reports.push(row);
+    }
+    explain_followers(entry, &mut reports);
+    if reports.is_empty() {
+        reports.push(Report {
+            workload: shown,
+            container: "".into(),
+            image: "".into(),
+            policy: "".into(),
+            decision: if entry.rule.problems.is_empty() { Verdict::UpToDate } else { Verdict::Problem },
+            to: None,
+            to_image: None,
+            reasons: entry.rule.problems.clone(),
+        });
+    }
+    for row in &mut reports {
+        row.reasons.extend(entry.rule.notes.iter().cloned());
+    }
+    for (row, slot) in reports.iter_mut().zip(&entry.slots) {
+        row.reasons.extend(slot.source.iter().flat_map(|source| notes(state, source)));
+    }
+    let record = board.record(id);
+    let is_unsure = |item: &Item| record.is_some_and(|record| record.is_unconfirmed(&item.change));
+    let must_read = proposals.iter().any(|(_, item)| is_unsure(item));
+    let plan = gated(state, entry, record, proposals, &mut reports, now);
+    let waiting = reports.iter().zip(&entry.slots).filter(|(row, _)| row.decision == Verdict::Blocked);
+    let sources = waiting.filter_map(|(_, slot)| slot.source.as_ref());
+    let outages = sources.filter_map(|source| state.sources.outages.of(source)).cloned().collect();
+    for row in &mut reports {
+        let own = told.iter().filter(|(container, _)| *container == row.container);
+        row.reasons.extend(own.map(|(_, said)| said.clone()));
+    }
+    Some(Assessment { reports, plan: plan.filter(|_| !must_read), outages, must_read })
+}
+
+/// What is good to know of a source on the row of a container that uses it.
+fn notes(state: &State, source: &Source) -> impl Iterator<Item = Reason> {
+    let replaced = state.sources.replaced(source).map(|interval| {
+        let message = format!(
+            "more than 16 different `poll` values ask for {}: it is looked at every {}, the shortest of them",
+            source.repository,
+            show_duration(interval)
+        );
+        Reason::new(Code::OverLimit, message)
+    });
+    const MIB: usize = 1024 * 1024;
+    let left_out = state.sources.left_out(source).map(|bytes| {
+        let message = format!(
+            "the tags of {} take {} MiB and are not kept, as those of all repositories, with what a look at very many \
+             needs, may take {} MiB: every look, also one for a webhook, reads all of them",
+            source.repository,
+            bytes.div_ceil(MIB),
+            room::TOTAL / MIB
+        );
+        Reason::new(Code::OverLimit, message)
+    });
+    let lost = state.sources.lost(source);
+    let lost = lost.map(|lost| Reason::new(Code::HintNotFound, lost.describe(&source.repository)));
+    lost.into_iter().chain(replaced).chain(left_out)
+}
+
+/// Fills one row, and says what the container would be changed to.
+fn fill(
+    row: &mut Report,
+    state: &State,
+    entry: &Entry,
+    container: &ContainerRule,
+    slot: &Slot,
+    now: Timestamp,
+) -> Option<Item> {
+    if !entry.rule.problems.is_empty() {
+        row.decision = Verdict::Problem;
+        row.reasons.clone_from(&entry.rule.problems);
+        return None;
+    }
+    let policy = match &container.state {
+        Watch::Watched { policy, .. } => policy,
+        Watch::Problem(problems) => {
+            row.decision = Verdict::Problem;
+            row.reasons.clone_from(problems);
+            return None;
+        }
+        Watch::Skipped(reason) => {
+            row.reasons.push(reason.clone());
+            return None;
+        }
+        Watch::Follows(leader) => {
+            row.reasons.push(Reason::new(Code::Follows, format!("moves with container {leader}, whose image it runs")));
+            let found = follow(entry, container, leader, now)?;
+            row.policy.clone_from(&found.policy);
+            show(row, &found.change);
+            return Some(found);
+        }
+    };
+    row.policy = policy.as_str().into();
+    let answer = match slot.answer.as_deref() {
+        Some(Ok(answer)) => answer,
+        Some(Err(error)) => {
+            row.decision = Verdict::Blocked;
+            row.reasons.push(Reason::new(error.kind.code(), error.message.clone()));
+            return None;
+        }
+        None => {
+            row.decision = Verdict::Blocked;
+            row.reasons.push(match slot.source.as_ref().and_then(|source| state.sources.failure(source)) {
+                Some(error) => Reason::new(error.kind.code(), error.message.clone()),
+                None if slot.source.as_ref().is_some_and(|source| state.sources.put_off(source).is_some()) => Reason::new(
+                    Code::NotLookedYet,
+                    "the repository has not been looked at yet: what is asked of it changed again and again, so the next \
+                     look is put off, by `minInterval` at most",
+                ),
+                None => Reason::new(Code::NotLookedYet, "the repository has not been looked at yet"),
+            });
+            return None;
+        }
+    };
+    row.reasons.clone_from(&answer.decision.reasons);
+    if let Some(problem) = &answer.decision.problem {
+        row.decision = Verdict::Problem;
+        if !row.reasons.contains(problem) {
+            row.reasons.insert(0, problem.clone());
+        }
+        return None;
+    }
+    // What is known is old while the registry does not answer: that is not "up to date".
+    if let Some(error) = slot.source.as_ref().and_then(|source| state.sources.failure(source)) {
+        row.decision = Verdict::Blocked;
+        row.reasons.insert(0, Reason::new(error.kind.code(), error.message.clone()));
+        return None;
+    }
+    let item = item(container, answer, policy, slot, now)?;
+    show(row, &item.change);
+    Some(item)
+}
+
+fn show(row: &mut Report, change: &Change) {
+    row.decision = Verdict::Update;
+    row.to.clone_from(&change.to.tag);
+    row.to_image = Some(change.to.to_string());
+}
+
+/// The change that an answer asks for; none if the image is already there.
+fn item(rule: &ContainerRule, answer: &Answer, policy: &Policy, slot: &Slot, now: Timestamp) -> Option<Item> {
+    let from = rule.parsed.as_ref()?;
+    let target = answer.choice.as_ref()?;
+    let to = from.at(Some(target.tag.clone()), target.digest.clone());
+    let change = Change { container: rule.container.clone(), init: rule.init, from: from.clone(), to };
+    let evidence = Evidence { tag: target.tag.clone(), digest: target.digest.clone(), seen: now };
+    let (policy, evidence) = (policy.as_str().into(), Some(evidence));
+    let item = Item { change, policy, evidence, source: Some(slot.source.clone()?) };
+    (item.change.from != item.change.to).then_some(item)
+}
+
+/// An init container that runs exactly the image of a watched container moves with it.
+fn follow(entry: &Entry, container: &ContainerRule, leader: &str, now: Timestamp) -> Option<Item> {
+    let mut pairs = entry.rule.containers.iter().zip(&entry.slots);
+    let (rule, slot) = pairs.find(|(rule, _)| &*rule.container == leader)?;
+    let (Watch::Watched { policy, .. }, Some(Ok(answer))) = (&rule.state, slot.answer.as_deref()) else { return None };
+    let mut item = item(rule, answer, policy, slot, now)?;
+    item.change.container.clone_from(&container.container);
+    item.change.init = container.init;
+    Some(item)
+}
+
+/// What holds up a container holds up those that follow it.
+fn explain_followers(entry: &Entry, reports: &mut [Report]) {
+    for (index, container) in entry.rule.containers.iter().enumerate() {
+        let Watch::Follows(leader) = &container.state else { continue };
+        let place = entry.rule.containers.iter().position(|other| other.container == *leader);
+        let Some(leader) = place.and_then(|place| reports.get(place)) else { continue };
+        let (policy, decision, why) = (leader.policy.clone(), leader.decision, leader.reasons.first().cloned());
+        if let Some(row) = reports.get_mut(index).filter(|row| row.decision != Verdict::Update)
+            && matches!(decision, Verdict::Problem | Verdict::Blocked)
+        {
+            (row.policy, row.decision) = (policy, decision);
+            row.reasons.splice(0..0, why);
+        }
+    }
+}

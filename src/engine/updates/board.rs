@@ -1,0 +1,131 @@
+//! Every workload's record, the one table of their timers, and who stands in whose way.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    domain::{
+        hint::Source,
+        reason::{Other, Reason},
+        update::{Act, Event, Record, step},
+        workload::WorkloadId,
+    },
+    engine::timers::Timers,
+};
+
+/// As many of those that ask for another image are named on the row of a workload.
+const MAX_NAMED: usize = 5;
+
+/// Who stands in the way, and what to say of each.
+type Others = Box<[Other]>;
+
+/// What is to be done, and for which workload.
+pub(crate) type Acts = Vec<(WorkloadId, Act)>;
+
+/// The records of workloads. Of one without a record nothing is to be remembered.
+#[derive(Default)]
+pub(crate) struct Board {
+    // Boxed: a third of such a table's places is empty.
+    records: HashMap<WorkloadId, Box<Record>>,
+    timers: Timers<WorkloadId>,
+    /// For the end of which look plans wait.
+    held_by: HashMap<Arc<Source>, HashSet<WorkloadId>>,
+    /// Workloads that stand in the way of updates, as Git said, and of whose.
+    contested: HashMap<WorkloadId, BTreeSet<WorkloadId>>,
+}
+
+impl Board {
+    /// What is remembered of a workload.
+    pub(crate) fn record(&self, id: &WorkloadId) -> Option<&Record> {
+        self.records.get(id).map(|record| &**record)
+    }
+
+    /// What an event leads to, for the workload and for those whose rows change with it.
+    pub(crate) fn step(&mut self, id: &WorkloadId, event: Event, now: Duration) -> Acts {
+        let old = self.records.remove(id);
+        let named = old.as_deref().map(others).unwrap_or_default();
+        let (record, acts) = step(old.map(|old| *old).unwrap_or_default(), event, now);
+        match record.wakes_at() {
+            Some(at) => self.timers.set(id.clone(), at),
+            None => self.timers.forget(id),
+        }
+        let names = others(&record);
+        if !record.is_empty() {
+            self.records.insert(id.clone(), Box::new(record));
+        }
+        let mut all: Acts = acts.into_iter().map(|act| (id.clone(), act)).collect();
+        if named != names {
+            for other in self.contest(id, named, names) {
+                all.extend(self.step(&other, Event::Asked, now));
+            }
+        }
+        all
+    }
+
+    /// Takes in who stands in the way of a workload's update; returns those for whom that is new.
+    fn contest(&mut self, id: &WorkloadId, before: Others, now: Others) -> BTreeSet<WorkloadId> {
+        let mut turned = BTreeSet::new();
+        for Other { workload: other, .. } in before {
+            if let Some(names) = self.contested.get_mut(&other)
+                && names.remove(id)
+            {
+                if names.is_empty() {
+                    self.contested.remove(&other);
+                }
+                turned.insert(other);
+            }
+        }
+        for Other { workload: other, .. } in now {
+            let names = self.contested.entry(other.clone()).or_default();
+            if names.len() < MAX_NAMED && names.insert(id.clone()) {
+                turned.insert(other);
+            }
+        }
+        turned
+    }
+
+    /// What each container of a workload is told of the updates of others that it stands in the way of.
+    pub(crate) fn told_by_others(&self, id: &WorkloadId) -> Vec<(Arc<str>, Reason)> {
+        let asks = self.contested.get(id).into_iter().flatten();
+        let told = asks.filter_map(|asks| self.record(asks)).flat_map(Record::said).flat_map(|said| {
+            let own = said.others.iter().filter(|other| other.workload == *id);
+            own.map(|other| (other.container.clone(), Reason::new(said.code, other.text.clone())))
+        });
+        told.collect()
+    }
+
+    /// A workload's plan waits for the end of a look, if it does.
+    pub(crate) fn hold(&mut self, id: &WorkloadId, source: &Arc<Source>) {
+        if self.record(id).is_some_and(Record::is_held) {
+            self.held_by.entry(source.clone()).or_default().insert(id.clone());
+        }
+    }
+
+    /// A look has ended: plans that waited for it are thought of again, also if it brought nothing new.
+    pub(crate) fn looked(&mut self, source: &Source, now: Duration) -> Acts {
+        let waited = self.held_by.remove(source).unwrap_or_default();
+        waited.iter().flat_map(|id| self.step(id, Event::Asked, now)).collect()
+    }
+
+    /// When the next workload is to be woken.
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    /// Wakes those whose time has come.
+    pub(crate) fn woke(&mut self, now: Duration) -> Acts {
+        let mut all = Vec::new();
+        while let Some(id) = self.timers.due(now) {
+            all.extend(self.step(&id, Event::Woke, now));
+        }
+        all
+    }
+}
+
+/// The workloads that stand in the way of the current update, as was said.
+fn others(record: &Record) -> Others {
+    record.said().flat_map(|said| said.others.iter().cloned()).collect()
+}
