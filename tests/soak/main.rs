@@ -40,8 +40,8 @@ async fn a_siege_leaves_a_neighbour_served() {
             let outcome = siege::lay(&[attack], length / 10, seed).await;
             outcomes.push((attack.describe(), siege::most(&[attack]), outcome));
         }
-        let all = siege::at_once();
-        outcomes.push(("all at once", siege::most(&all), siege::lay(&all, length, seed).await));
+        let outcome = siege::lay(&siege::AT_ONCE, length, seed).await;
+        outcomes.push(("nine of them at once", siege::most(&siege::AT_ONCE), outcome));
     }
     for (what, _, outcome) in &outcomes {
         println!("| {what} | {outcome}");

@@ -76,17 +76,25 @@ impl Attack {
     }
 }
 
-/// Those that can be laid together: how many files may be open is not for a tenant to say.
-pub(crate) fn at_once() -> Vec<Attack> {
-    ATTACKS.into_iter().filter(|attack| *attack != Attack::FewFiles).collect()
-}
+/// What is bounded at once: all that is asked of registries, the engine and the ports, without Git.
+pub(crate) const AT_ONCE: [Attack; 9] = [
+    Attack::SlowHosts,
+    Attack::RefusingHosts,
+    Attack::Patterns,
+    Attack::Schedules,
+    Attack::MillionsOfTags,
+    Attack::PullSecrets,
+    Attack::Edits,
+    Attack::IdleConnections,
+    Attack::Hooks,
+];
 
-/// Those that `$SUPERCARGO_ATTACK` names, separated by commas, or `all` ([`at_once`]), if it is set.
+/// Those that `$SUPERCARGO_ATTACK` names, separated by commas, or `all` ([`AT_ONCE`]), if it is set.
 #[expect(clippy::disallowed_methods, reason = "the test's own environment")]
 pub(crate) fn only() -> Option<Vec<Attack>> {
     let names = std::env::var("SUPERCARGO_ATTACK").ok()?;
     if names == "all" {
-        return Some(at_once());
+        return Some(AT_ONCE.to_vec());
     }
     let find = |name| ATTACKS.into_iter().find(|attack| format!("{attack:?}") == name);
     let found =

@@ -19,7 +19,7 @@ use super::support::{
     victim::{SECRET, hooked},
 };
 use arms::Arms;
-pub(crate) use attack::{ATTACKS, Attack, at_once, most, only};
+pub(crate) use attack::{AT_ONCE, ATTACKS, Attack, most, only};
 
 mod arms;
 mod attack;
