@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     process::ExitCode,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -10,7 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use axum::Router;
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -171,8 +172,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         Some(ended) = tasks.join_next() => {
-            let what = ended.unwrap_or_else(|error| if error.is_panic() { "a part that broke" } else { "a part" });
-            anyhow::bail!("{what} ended; the process ends so that it is started again");
+            let what = ended.unwrap_or_else(|error| format!("a part ended ({error})"));
+            anyhow::bail!("{what}; the process ends so that it is started again");
         }
         ended = &mut engine => {
             ended.context("the engine broke")?;
@@ -321,9 +322,13 @@ async fn listen(address: std::net::SocketAddr, flag: &str) -> anyhow::Result<Tcp
     TcpListener::bind(address).await.with_context(|| format!("{flag} {address}: cannot listen there"))
 }
 
-async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> &'static str {
-    task.await;
-    name
+/// Runs a part of the process for as long as that is; how it ended, and which.
+async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> String {
+    // Nothing of it is used afterwards.
+    match AssertUnwindSafe(task).catch_unwind().await {
+        Ok(_) => format!("{name} ended"),
+        Err(_) => format!("{name} broke"),
+    }
 }
 
 /// A registry client that is replaced when the configuration of registries changes. Looks under way keep the old one.
@@ -366,5 +371,16 @@ impl Registry for Replaceable {
     fn origin<'a>(&'a self, source: &'a Source, image: &'a ImageRef) -> BoxFuture<'a, Result<Origin, RegistryError>> {
         let client = self.get();
         Box::pin(async move { client.origin(source, image).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_panics_is_reported_by_its_name() {
+        assert_eq!(named("the poll", async {}).await, "the poll ended");
+        assert_eq!(named("the poll", async { panic!("the test says so") }).await, "the poll broke");
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use futures::future::BoxFuture;
+use sha2::{Digest as _, Sha256};
 
 use super::forge::{forge, secret};
 use crate::{
@@ -109,7 +110,7 @@ pub fn git_targets(
             settings.deployers.extend(deployer.map_err(|why| ConfigError::one(format!("git: {}: {why}", entry.name)))?);
         }
         // The environment's token is no part of what is compared: it does not change while the process lives.
-        shown.push_str(&format!("{settings:?}"));
+        shown.push_str(&format!("{settings:?} {}", trusted(entry)?));
         let name = entry.name.as_str().into();
         let mut inherited = config::git_environment();
         // To git, what the environment trusts would come before `ca`.
@@ -122,6 +123,13 @@ pub fn git_targets(
         targets.insert(name, (shown, Arc::new(target)));
     }
     Ok(targets)
+}
+
+/// What stands in the certificates that are trusted for a target: another one than before makes it another target.
+fn trusted(entry: &GitConfig) -> anyhow::Result<String> {
+    let Some(path) = &entry.ca else { return Ok(String::new()) };
+    let text = std::fs::read(path).with_context(|| format!("git: {}: ca: {}", entry.name, path.display()))?;
+    Ok(Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
@@ -214,4 +222,23 @@ fn receiver(config: &ReceiverConfig) -> Option<Receiver> {
     let address = config.url.clone().map(Address::Url).or_else(|| config.url_file.clone().map(Address::File))?;
     let secret = config.secret_file.clone().map(Secret::File).or_else(|| config.secret.clone().map(Secret::Value));
     Some(Receiver { address, secret, ca: config.ca.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_that_is_rotated_under_its_name_makes_another_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let entry = GitConfig { ca: Some(path.clone()), ..GitConfig::default() };
+        assert!(trusted(&entry).unwrap_err().to_string().contains("ca.pem"));
+        let of = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            trusted(&entry).unwrap()
+        };
+        assert_ne!(of("one"), of("another"));
+        assert_eq!(of("one"), of("one"));
+    }
 }

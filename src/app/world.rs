@@ -29,7 +29,7 @@ pub(super) struct World {
     pub(super) sinks: Arc<Sinks>,
     /// Of Argo CD's Applications, where there is a cluster.
     pub(super) refresh: Option<Arc<dyn Refresh>>,
-    pub(super) tasks: Vec<BoxFuture<'static, &'static str>>,
+    pub(super) tasks: Vec<BoxFuture<'static, String>>,
 }
 
 /// A cluster.

@@ -152,3 +152,27 @@ fn hinted(error: anyhow::Error, entry: &GitConfig) -> anyhow::Error {
     };
     anyhow::anyhow!("{said}; {hint}: see docs/git.md")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        image::ImageRef,
+        target::Route,
+        update::{Change, Item, Phase},
+    };
+
+    #[test]
+    fn an_outcome_has_the_phase_that_the_operator_would_record() {
+        let image = |tag: &str| ImageRef::parse(&format!("r.io/web:{tag}")).unwrap();
+        let change = Change { container: "web".into(), init: false, from: image("1"), to: image("2") };
+        let (workload, items) = ("shop/Deployment/web".parse().unwrap(), vec![Item::from(change)]);
+        let update = Update::new(workload, items, Route::Commit("prod".into()), jiff::Timestamp::UNIX_EPOCH);
+        let reason = Reason::new(Code::Committed, "commit 1");
+        let saved = |outcome: &Outcome| saved(update.clone(), outcome);
+        let [in_git] = &saved(&Outcome::Committed(reason.clone()))[..] else { panic!("one is recorded") };
+        assert_eq!(in_git.phase, Phase::InGit { reason: reason.clone(), left: Vec::new() });
+        assert_eq!(saved(&Outcome::Blocked(reason)), []);
+        assert_eq!(saved(&Outcome::Failed("no".to_owned())), []);
+    }
+}
