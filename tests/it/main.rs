@@ -15,6 +15,7 @@ mod deploy;
 mod deployers;
 mod docs;
 mod edits;
+mod engine;
 mod folder;
 mod forges;
 mod git;

@@ -178,6 +178,11 @@ fn seen(record: &mut Record, workload: &Workload, acts: &mut Vec<Act>) {
 }
 
 fn proposed(record: &mut Record, proposal: Proposal, now: Duration, acts: &mut Vec<Act>) {
+    // Something was begun since it was asked for.
+    if record.under_way.is_some() {
+        record.again = true;
+        return;
+    }
     let (update, is_looking) = match proposal {
         Proposal::Update(update, is_looking) => (update, is_looking),
         nothing => return unproposed(record, &nothing, now, acts),
@@ -335,4 +340,200 @@ fn blocked(record: &mut Record, update: Update, reason: Reason, now: Duration, a
     record.wait(Why::Check, CHECK, now);
     decide(acts);
     record.current = Some(Tracked { update, phase: Phase::Waiting { reason } });
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::{
+        image::ImageRef,
+        reason::Code,
+        update::{Change, Item, Written},
+    };
+
+    const NOW: Duration = Duration::from_secs(1000);
+
+    fn update(to: usize, route: &Route) -> Update {
+        let image = |n: usize| ImageRef::parse(&format!("r.io/web:1.0.{n}")).unwrap();
+        let change = Change { container: "web".into(), init: false, from: image(0), to: image(to) };
+        Update::new(
+            "shop/Deployment/web".parse().unwrap(),
+            vec![Item::from(change)],
+            route.clone(),
+            Timestamp::UNIX_EPOCH,
+        )
+    }
+
+    fn git() -> Route {
+        Route::Commit("prod".into())
+    }
+
+    fn reason(code: Code) -> Reason {
+        Reason::new(code, "the test says so")
+    }
+
+    /// A record after these, and the acts of the last.
+    fn after(events: impl IntoIterator<Item = Event>) -> (Record, Vec<Act>) {
+        let start = (Record::default(), Vec::new());
+        events.into_iter().fold(start, |(record, _), event| step(record, event, NOW))
+    }
+
+    /// An update that is being written.
+    fn writing(update: &Update) -> Vec<Event> {
+        let proposal = || Proposal::Update(update.clone(), false);
+        vec![Event::Proposed(proposal()), Event::Turn(update.route.clone(), proposal())]
+    }
+
+    fn phase(record: &Record) -> &Phase {
+        &record.current().unwrap().phase
+    }
+
+    #[rstest::rstest]
+    #[case::applied(Outcome::Applied(Written::default()), Phase::Progressing, 1, None)]
+    #[case::committed(Outcome::Committed(reason(Code::Committed)), Phase::InGit { reason: reason(Code::Committed), left: vec![] }, 1, Some(30.0))]
+    #[case::blocked(Outcome::Blocked(reason(Code::GitConflict)), Phase::Waiting { reason: reason(Code::GitConflict) }, 0, Some(30.0))]
+    #[case::refused(Outcome::Refused("no".into()), Phase::Applying, 0, Some(60.0))]
+    #[case::failed(Outcome::Failed("away".into()), Phase::Applying, 0, Some(2.0))]
+    #[case::stale(Outcome::Stale, Phase::Applying, 0, Some(0.1))]
+    fn what_is_written_leads_to_a_phase(
+        #[case] outcome: Outcome,
+        #[case] expected: Phase,
+        #[case] saved: usize,
+        #[case] woken: Option<f64>,
+    ) {
+        let update = update(1, &git());
+        let written = Event::Written(update.id.clone(), outcome);
+        let (record, acts) = after(writing(&update).into_iter().chain([written]));
+        assert_eq!(*phase(&record), expected);
+        assert_eq!(acts.iter().filter(|act| matches!(act, Act::Save(_))).count(), saved);
+        assert_eq!(record.wakes_at().map(|at| (at - NOW).as_secs_f64()), woken);
+    }
+
+    #[test]
+    fn what_stands_in_git_is_checked_and_not_written_again() {
+        let update = update(1, &git());
+        let committed = Event::Written(update.id.clone(), Outcome::Committed(reason(Code::RequestOpen)));
+        let (record, _) = after(writing(&update).into_iter().chain([committed]));
+        let later = record.wakes_at().unwrap();
+        let (record, acts) = step(record, Event::Woke, later);
+        assert_eq!(acts, [Act::Decide]);
+        let proposal = Proposal::Update(update.clone(), false);
+        let (record, acts) = step(record, Event::Proposed(proposal.clone()), later);
+        assert_eq!(acts, [Act::Queue(git())]);
+        let (record, acts) = step(record, Event::Turn(git(), proposal.clone()), later);
+        assert_eq!(acts, [Act::Check]);
+        // Nothing is new: nothing is recorded and told.
+        let there = Standing::InGit(reason(Code::RequestOpen), Vec::new());
+        let (again, acts) = step(record.clone(), Event::Checked(update.id.clone(), there), later);
+        assert_eq!(acts, [Act::Decide]);
+        assert!(again.wakes_at().unwrap() - later > CHECK.after(0), "it is asked less and less often");
+        // It was merged.
+        let merged = Standing::InGit(reason(Code::Committed), Vec::new());
+        let (_, acts) = step(record.clone(), Event::Checked(update.id.clone(), merged), later);
+        assert!(acts.iter().any(|act| matches!(act, Act::Announce(News::Committed(..)))), "{acts:?}");
+        // It is there no more.
+        let (record, acts) = step(record, Event::Checked(update.id.clone(), Standing::Due), later);
+        assert_eq!(acts, [Act::Queue(git())]);
+        let (_, acts) = step(record, Event::Turn(git(), proposal), later + CHECK.after(9));
+        assert_eq!(acts, [Act::Write]);
+    }
+
+    #[test]
+    fn a_newer_one_takes_the_place_of_what_does_not_run_yet() {
+        let (old, new) = (update(1, &git()), update(2, &git()));
+        let committed = Event::Written(old.id.clone(), Outcome::Committed(reason(Code::Committed)));
+        let events =
+            writing(&old).into_iter().chain([committed, Event::Proposed(Proposal::Update(new.clone(), false))]);
+        let (record, acts) = after(events);
+        assert!(acts.contains(&Act::Save(Tracked { update: old, phase: Phase::Superseded })), "{acts:?}");
+        assert_eq!((&record.current().unwrap().update, phase(&record)), (&new, &Phase::Proposed));
+    }
+
+    #[test]
+    fn a_plan_waits_for_the_other_looks_of_its_workload_but_not_for_ever() {
+        let update = update(1, &Route::Cluster);
+        let proposal = |looking| Event::Proposed(Proposal::Update(update.clone(), looking));
+        let (record, acts) = after([proposal(true)]);
+        assert_eq!((acts, record.wakes_at()), (vec![], Some(NOW + HELD)));
+        assert_eq!(step(record.clone(), proposal(false), NOW).1, [Act::Queue(Route::Cluster)]);
+        let (record, acts) = step(record, Event::Woke, NOW + HELD);
+        assert_eq!(acts, [Act::Decide]);
+        assert_eq!(step(record, proposal(true), NOW + HELD).1, [Act::Queue(Route::Cluster)]);
+    }
+
+    #[test]
+    fn what_comes_up_while_it_is_written_is_thought_of_after_it() {
+        let update = update(1, &Route::Cluster);
+        let (record, acts) = after(writing(&update).into_iter().chain([Event::Asked]));
+        assert_eq!(acts, []);
+        let (_, acts) = step(record, Event::Written(update.id.clone(), Outcome::Failed("away".into())), NOW);
+        assert!(acts.contains(&Act::Decide), "{acts:?}");
+    }
+
+    fn events() -> impl Strategy<Value = Event> {
+        let update = || {
+            (1usize..4, any::<bool>()).prop_map(|(to, git)| update(to, &if git { self::git() } else { Route::Cluster }))
+        };
+        let proposal = || {
+            prop_oneof![
+                Just(Proposal::Nothing),
+                Just(Proposal::Unsure),
+                (update(), any::<bool>()).prop_map(|(update, looking)| Proposal::Update(update, looking)),
+            ]
+        };
+        let outcome = prop_oneof![
+            Just(Outcome::Applied(Written::default())),
+            Just(Outcome::Committed(reason(Code::Committed))),
+            Just(Outcome::Blocked(reason(Code::GitConflict))),
+            Just(Outcome::Stale),
+            Just(Outcome::Gone),
+            Just(Outcome::Refused("no".into())),
+            Just(Outcome::Failed("away".into())),
+        ];
+        let standing = prop_oneof![
+            Just(Standing::InGit(reason(Code::Committed), Vec::new())),
+            Just(Standing::Blocked(reason(Code::Reverted))),
+            Just(Standing::Due),
+            Just(Standing::Failed("away".into())),
+        ];
+        prop_oneof![
+            Just(Event::Gone),
+            Just(Event::Asked),
+            Just(Event::Woke),
+            proposal().prop_map(Event::Proposed),
+            (any::<bool>(), proposal())
+                .prop_map(|(git, p)| Event::Turn(if git { self::git() } else { Route::Cluster }, p)),
+            (update(), outcome).prop_map(|(update, outcome)| Event::Written(update.id, outcome)),
+            (update(), standing).prop_map(|(update, standing)| Event::Checked(update.id, standing)),
+            Just(Event::Observed(Ok(None))),
+            Just(Event::Observed(Err("away".into()))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_in_whatever_order_is_taken(events in prop::collection::vec(events(), 1..60)) {
+            let (mut record, mut now) = (Record::default(), NOW);
+            for event in events {
+                let is_answer = matches!(event, Event::Written(..) | Event::Checked(..) | Event::Observed(_) | Event::Turn(..));
+                // Nothing is begun while something is under way, but for what follows from its end.
+                let was_busy = record.under_way.is_some() && !is_answer;
+                let (next, acts) = step(record, event, now);
+                let begun = acts.iter().filter(|act| matches!(act, Act::Queue(_) | Act::Write | Act::Check | Act::Read)).count();
+                prop_assert!(begun <= 1 && !(was_busy && begun > 0), "{acts:?}");
+                let saved = acts.iter().filter_map(|act| if let Act::Save(saved) = act { Some(saved) } else { None });
+                for saved in saved {
+                    let is_open = matches!(saved.phase, Phase::Proposed | Phase::Applying | Phase::Waiting { .. });
+                    prop_assert!(!is_open, "{saved:?}");
+                }
+                if let Some(at) = next.wakes_at() {
+                    now = now.max(at.min(now + Duration::from_secs(1)));
+                }
+                record = next;
+            }
+        }
+    }
 }

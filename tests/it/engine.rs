@@ -1,0 +1,344 @@
+//! The engine's loop with the outside world at hand: timers, retries, a stop, leadership and batches, in no time.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use globset::{Glob, GlobSet};
+use supercargo::{
+    domain::{
+        hint::Source,
+        image::{Digest, ImageRef, Tag},
+        keel::KeelMode,
+        plan::{Approved, Plan},
+        poll::Schedule,
+        reason::{Code, Reason},
+        tags::Tags,
+        target::Target,
+        update::{Tracked, UpdateId},
+        workload::{Container, Workload, WorkloadId},
+    },
+    engine::{self, Inbox, Inputs, Ports, Settings},
+    metrics::Metrics,
+    ports::{
+        Clock as _, ClusterChange, ClusterError, Events, ImageTimes, NamespaceDefaults, Notice, Observed, Origin,
+        Outcome, Polling, Pool, RecordError, Records, Registry, RegistryError, RegistryErrorKind, Sink, Standing, Work,
+        Workloads, Written,
+    },
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::support::clock::SimClock;
+
+/// What the sink was asked: written or checked, and which workloads.
+#[derive(Debug, Clone, PartialEq)]
+enum Asked {
+    Write(Vec<String>),
+    Check(Vec<String>),
+}
+
+/// Every part of the outside world. A write is answered by what is next in line, else it goes well.
+#[derive(Default)]
+struct World {
+    asked: Mutex<Vec<(Duration, Asked)>>,
+    answers: Mutex<Vec<Outcome>>,
+    clock: Mutex<Option<SimClock>>,
+    forgotten: Mutex<Vec<WorkloadId>>,
+    saved: Mutex<Vec<Tracked>>,
+    /// Lets a write go on, if there is one.
+    gate: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl World {
+    fn note(&self, asked: fn(Vec<String>) -> Asked, plans: &[Plan<Approved>]) {
+        let names = plans.iter().map(|plan| plan.update().workload.name.to_string()).collect();
+        let now = self.clock.lock().unwrap().as_ref().unwrap().monotonic();
+        self.asked.lock().unwrap().push((now, asked(names)));
+    }
+
+    fn asked(&self) -> Vec<(u64, Asked)> {
+        self.asked.lock().unwrap().iter().map(|(at, asked)| (at.as_secs(), asked.clone())).collect()
+    }
+}
+
+fn unavailable<T>() -> Result<T, RegistryError> {
+    Err(RegistryError { kind: RegistryErrorKind::Unavailable, message: "away".to_owned() })
+}
+
+/// Every repository has 1.0.0 and 1.0.1.
+struct Tagged;
+
+impl Registry for Tagged {
+    fn within(&self, _: &Arc<str>, _: usize) -> Box<dyn Registry> {
+        Box::new(Self)
+    }
+
+    fn tags<'a>(&'a self, _: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
+        let tags = ["1.0.0", "1.0.1"].map(|tag| Tag::parse(tag).unwrap());
+        Box::pin(async move { Ok(tags.iter().collect()) })
+    }
+
+    fn digest<'a>(&'a self, _: &'a Source, _: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {
+        Box::pin(async { unavailable() })
+    }
+
+    fn image<'a>(&'a self, _: &'a Source, _: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {
+        Box::pin(async { unavailable() })
+    }
+
+    fn origin<'a>(&'a self, _: &'a Source, _: &'a ImageRef) -> BoxFuture<'a, Result<Origin, RegistryError>> {
+        Box::pin(async { unavailable() })
+    }
+}
+
+impl Sink for World {
+    fn apply<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Outcome>> {
+        self.note(Asked::Write, &plans);
+        let gate = self.gate.lock().unwrap().take();
+        let answer = |plan: &Plan<Approved>| {
+            let next = self.answers.lock().unwrap().pop();
+            next.unwrap_or_else(|| match plan.update().route.target() {
+                Some(_) => Outcome::Committed(Reason::new(Code::Committed, "commit 1")),
+                None => Outcome::Applied(Written { resource_version: "2".into(), ..Written::default() }),
+            })
+        };
+        let outcomes = plans.iter().map(answer).collect();
+        Box::pin(async move {
+            if let Some(gate) = gate {
+                let _ = gate.await;
+            }
+            outcomes
+        })
+    }
+
+    fn check<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Standing>> {
+        self.note(Asked::Check, &plans);
+        let there = Standing::InGit(Reason::new(Code::Committed, "it is there"), Vec::new());
+        Box::pin(async move { vec![there; plans.len()] })
+    }
+}
+
+impl Workloads for World {
+    fn get<'a>(&'a self, _: &'a WorkloadId) -> BoxFuture<'a, Result<Option<Observed>, ClusterError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+impl Records for World {
+    fn put(&self, tracked: Tracked) -> BoxFuture<'_, Result<(), RecordError>> {
+        Box::pin(async move {
+            self.saved.lock().unwrap().push(tracked);
+            Ok(())
+        })
+    }
+
+    fn get<'a>(&'a self, _: &'a UpdateId) -> BoxFuture<'a, Result<Option<Tracked>, RecordError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn of<'a>(&'a self, _: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<Tracked>, RecordError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn forget<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<(), RecordError>> {
+        Box::pin(async move {
+            // As a store on a disk or in a cluster does.
+            tokio::task::yield_now().await;
+            self.forgotten.lock().unwrap().push(workload.clone());
+            Err(RecordError("the disk is full".to_owned()))
+        })
+    }
+}
+
+impl Events for World {
+    fn publish(&self, _: Notice) {}
+}
+
+impl Polling for World {
+    fn set(&self, _: Source, _: Vec<Schedule>) {}
+}
+
+impl Pool for World {
+    fn run(&self, _: &Arc<str>, work: Work) {
+        work(&|| Duration::ZERO);
+    }
+}
+
+/// A loop that runs.
+struct Running {
+    world: Arc<World>,
+    clock: SimClock,
+    metrics: Arc<Metrics>,
+    changes: mpsc::Sender<ClusterChange>,
+    leader: watch::Sender<bool>,
+    stop: Option<oneshot::Sender<()>>,
+    ended: tokio::task::JoinHandle<()>,
+    _kept: (mpsc::Sender<Source>, watch::Sender<Settings>, watch::Receiver<bool>),
+}
+
+fn settings(window: u64) -> Settings {
+    let every = GlobSet::builder().add(Glob::new("*").unwrap()).build().unwrap();
+    let target = Target { namespaces: every, requests: false, batch_window: Duration::from_secs(window) };
+    Settings {
+        poll_interval: Duration::from_secs(300),
+        named: Arc::default(),
+        keel: KeelMode::Ignore,
+        guards: Arc::default(),
+        targets: Arc::new([("prod".into(), target)].into_iter().collect()),
+        dry_run: false,
+        operator_serves: Arc::new(|_, _| false),
+        argocd_namespaces: Arc::new(|_| false),
+        await_namespaces: true,
+        keep_reasons: false,
+    }
+}
+
+fn workload(name: &str, write: &str) -> ClusterChange {
+    let annotation = |key: &str, value: &str| (format!("supercargo.dev/{key}"), value.to_owned());
+    ClusterChange::Workload(Box::new(Workload {
+        id: format!("shop/Deployment/{name}").parse().unwrap(),
+        uid: "u".into(),
+        resource_version: "1".into(),
+        annotations: BTreeMap::from([annotation("policy", "patch"), annotation("write", write)]).into(),
+        written: None,
+        labels: BTreeMap::new(),
+        has_annotations: true,
+        containers: vec![Container { name: "app".into(), image: "r.io/web:1.0.0".into(), init: false, index: 0 }],
+        owner: None,
+        instance: None,
+        pull_secrets: Vec::new(),
+    }))
+}
+
+impl Running {
+    /// With these workloads, and with a write that is answered by each of these, in turn.
+    async fn start(workloads: &[(&str, &str)], leads: bool, window: u64, answers: Vec<Outcome>) -> Self {
+        let world = Arc::new(World::default());
+        let clock = SimClock::at("2026-03-01T12:00:00Z");
+        *world.clock.lock().unwrap() = Some(clock.clone());
+        *world.answers.lock().unwrap() = answers.into_iter().rev().collect();
+        let metrics = Arc::new(Metrics::default());
+        let ports = Ports {
+            registry: Arc::new(Tagged),
+            workloads: world.clone(),
+            sink: world.clone(),
+            records: world.clone(),
+            events: world.clone(),
+            polling: world.clone(),
+            pool: world.clone(),
+            clock: Arc::new(clock.clone()),
+            metrics: metrics.clone(),
+        };
+        let (changes, changed) = mpsc::channel(64);
+        let (due_sender, due) = mpsc::channel(1);
+        let (settings_sender, settings) = watch::channel(settings(window));
+        let (leader, leads) = watch::channel(leads);
+        let (ready_sender, ready) = watch::channel(false);
+        let (stop, stopped) = oneshot::channel();
+        let inputs =
+            Inputs { changes: changed, due, inbox: Inbox::default(), settings, leader: leads, ready: ready_sender };
+        let ended = tokio::spawn(engine::run(ports, inputs, async move {
+            let _ = stopped.await;
+        }));
+        let namespace = NamespaceDefaults { name: "shop".to_owned(), annotations: BTreeMap::new() };
+        changes.send(ClusterChange::Namespace(namespace)).await.unwrap();
+        for (name, write) in workloads {
+            changes.send(workload(name, write)).await.unwrap();
+        }
+        changes.send(ClusterChange::Synced).await.unwrap();
+        let kept = (due_sender, settings_sender, ready);
+        let running = Self { world, clock, metrics, changes, leader, stop: Some(stop), ended, _kept: kept };
+        running.clock.advance(Duration::from_secs(1)).await;
+        running
+    }
+
+    /// How many updates ended so.
+    fn counted(&self, outcome: &str) -> u64 {
+        let text = self.metrics.encode();
+        let line = text.lines().find(|line| line.starts_with("supercargo_updates_total") && line.contains(outcome));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
+    }
+}
+
+fn write(names: &[&str]) -> Asked {
+    Asked::Write(names.iter().map(|&name| name.to_owned()).collect())
+}
+
+#[tokio::test]
+async fn who_comes_to_lead_writes_what_waits() {
+    let running = Running::start(&[("web", "cluster")], false, 0, vec![]).await;
+    running.clock.advance(Duration::from_secs(60)).await;
+    assert_eq!(running.world.asked(), []);
+    running.leader.send(true).unwrap();
+    running.clock.advance(Duration::from_secs(1)).await;
+    assert_eq!(running.world.asked(), [(61, write(&["web"]))]);
+    running.leader.send(false).unwrap();
+    running.changes.send(workload("api", "cluster")).await.unwrap();
+    running.clock.advance(Duration::from_secs(600)).await;
+    assert_eq!(running.world.asked().len(), 1, "it leads no more");
+}
+
+#[tokio::test]
+async fn a_check_of_what_stands_in_git_is_no_write_and_counts_as_none() {
+    let running = Running::start(&[("web", "git:prod")], true, 0, vec![]).await;
+    running.clock.advance(Duration::from_secs(200)).await;
+    let check = || Asked::Check(vec!["web".to_owned()]);
+    assert_eq!(running.world.asked(), [(0, write(&["web"])), (30, check()), (90, check())]);
+    assert_eq!(running.counted("committed"), 1);
+    assert_eq!(running.world.saved.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_not_written_is_tried_again_after_growing_delays() {
+    let failed = || Outcome::Failed("away".to_owned());
+    let answers = vec![failed(), failed(), Outcome::Refused("no".to_owned())];
+    let running = Running::start(&[("web", "cluster")], true, 0, answers).await;
+    running.clock.advance(Duration::from_secs(300)).await;
+    let times: Vec<u64> = running.world.asked().iter().map(|(at, _)| *at).collect();
+    // After 2, 4 and 8 s more of failures, or 60 s and more of a refusal.
+    assert_eq!(times[..3], [0, 2, 6]);
+    assert!(times.len() == 4 && times[3] >= 66, "{times:?}");
+    assert_eq!((running.counted("failed"), running.counted("refused"), running.counted("applied")), (2, 1, 1));
+}
+
+#[tokio::test]
+async fn what_comes_within_a_window_goes_into_one_batch() {
+    let running = Running::start(&[("web", "git:prod"), ("api", "git:prod")], true, 10, vec![]).await;
+    running.changes.send(workload("late", "git:prod")).await.unwrap();
+    running.clock.advance(Duration::from_secs(5)).await;
+    assert_eq!(running.world.asked(), []);
+    running.clock.advance(Duration::from_secs(6)).await;
+    let asked = running.world.asked();
+    let [(10, Asked::Write(names))] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "{names:?}");
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_write_that_is_under_way_and_begins_none() {
+    let (go, gate) = oneshot::channel();
+    let mut running = Running::start(&[], true, 0, vec![]).await;
+    *running.world.gate.lock().unwrap() = Some(gate);
+    running.changes.send(workload("web", "git:prod")).await.unwrap();
+    running.clock.advance(Duration::from_secs(1)).await;
+    running.changes.send(workload("api", "git:prod")).await.unwrap();
+    running.clock.advance(Duration::from_secs(1)).await;
+    running.stop.take().unwrap().send(()).unwrap();
+    running.clock.advance(Duration::from_secs(1)).await;
+    assert!(!running.ended.is_finished(), "a write is under way");
+    go.send(()).unwrap();
+    running.ended.await.unwrap();
+    assert_eq!(running.world.asked().iter().map(|(_, asked)| asked.clone()).collect::<Vec<_>>(), [write(&["web"])]);
+    assert_eq!(running.world.saved.lock().unwrap().len(), 1, "and it is recorded");
+}
+
+#[tokio::test]
+async fn a_workload_that_is_gone_is_forgotten_by_a_store_that_takes_its_time() {
+    let running = Running::start(&[("web", "cluster")], true, 0, vec![]).await;
+    let id: WorkloadId = "shop/Deployment/web".parse().unwrap();
+    running.changes.send(ClusterChange::WorkloadGone(id.clone())).await.unwrap();
+    running.clock.advance(Duration::from_secs(1)).await;
+    assert_eq!(*running.world.forgotten.lock().unwrap(), [id]);
+}
