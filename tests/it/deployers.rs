@@ -667,7 +667,7 @@ fn what_a_release_takes_from_elsewhere_is_edited_there(
 #[case::quoted(
     "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: given, namespace: shop}\ndata:\n  values.yaml: \"web: {repository: team/web, tag: 2.0.0}\\n\"\n",
     "",
-    "line 5: the values are a text in quotes"
+    "line 5: this is a text in quotes or folded"
 )]
 #[case::encoded(
     "apiVersion: v1\nkind: Secret\nmetadata: {name: given, namespace: shop}\ndata:\n  values.yaml: d2ViOgogIHJlcG9zaXRvcnk6IHRlYW0vd2ViCiAgdGFnOiAyLjAuMAo=\n",
