@@ -168,6 +168,18 @@ async fn a_process_that_goes_on_brings_what_it_can() {
     }
 }
 
+/// Each mistake of a workload is told at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn update_tells_all_mistakes() {
+    let registry = registry().await;
+    let text = pair("supercargo.dev/policy: minor, supercargo.dev/plicy: x, supercargo.dev/pin: none");
+    let (_root, work) = write(&on(&registry, vec![("pair.yaml", text)]));
+    let done = supercargo(&["update", "."], &work);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    let is_told = said.lines().any(|line| line.contains("supercargo.dev/plicy") && line.contains("supercargo.dev/pin"));
+    assert!(!done.status.success() && is_told, "{said}");
+}
+
 /// An anchor whose users all have the image, marked or not, in values and in files of markers.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_anchor_of_a_whole_image_is_edited_for_all_its_users() {

@@ -172,6 +172,15 @@ impl<'f> Index<'f> {
         Ok(drafts)
     }
 
+    /// Whether several kustomizations render one workload.
+    fn is_in_overlays(&self, wanted: &Wanted) -> bool {
+        let is_own = |rendering: &&Rendering| {
+            let is_outermost = rendering.chain.is_root && !rendering.chain.layers.is_empty();
+            is_outermost && self.namespace(&rendering.id.namespace) == &*wanted.workload.namespace
+        };
+        self.named(wanted).into_iter().filter(is_own).count() > 1
+    }
+
     fn named(&self, wanted: &Wanted) -> Vec<&Rendering<'f>> {
         let key = (wanted.workload.kind.as_str(), wanted.workload.name.clone());
         let found = self.by_name.get(&key).map_or(&[][..], Vec::as_slice);
@@ -248,7 +257,8 @@ impl<'f> Index<'f> {
         let key = |image: &ImageRef| (image.repository.clone(), image.tag.clone(), image.digest.clone());
         if drafts.iter().any(|draft| key(&draft.holds) != key(&drafts[0].holds)) {
             let each = |d: &Draft| Disagreeing { path: d.path.clone(), line: d.line, holds: d.holds.clone() };
-            return Err(Misfit::Conflict(drafts.iter().map(each).collect()));
+            let all = drafts.iter().map(each).collect();
+            return Err(if self.is_in_overlays(wanted) { Misfit::Overlays(all) } else { Misfit::Conflict(all) });
         }
         let mut spots = Vec::new();
         for Draft { path, line, maker, holds, .. } in drafts {

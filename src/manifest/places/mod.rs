@@ -154,6 +154,13 @@ pub enum Misfit {
         .0.iter().map(Disagreeing::to_string).collect::<Vec<_>>().join(", ")
     )]
     Conflict(Vec<Disagreeing>),
+    /// Several overlays render one workload, each with its own image.
+    #[error(
+        "{} make one and the same workload: set a namespace or a prefix in each overlay, or read each for itself (its folder, \
+         `--path`, `paths` of a target)",
+        .0.iter().map(Disagreeing::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Overlays(Vec<Disagreeing>),
     /// A place was found that cannot be changed.
     #[error("{}:{line}: {reason}", excerpt(path))]
     Refused {
