@@ -56,7 +56,7 @@ fn find<'w>(change: &Change, workload: &'w Workload) -> Option<&'w crate::domain
     workload.containers.iter().find(|c| c.init == change.init && c.name == change.container)
 }
 
-/// The images alone would not do: another hand may have set the same.
+/// The images alone would not do: another field manager may have set the same.
 fn is_done(update: &Update, workload: &Workload) -> bool {
     let note = workload.annotations.get(LAST_UPDATE).and_then(|note| serde_json::from_str::<LastUpdate>(note).ok());
     note.is_some_and(|note| note.id == update.id)

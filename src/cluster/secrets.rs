@@ -47,7 +47,7 @@ struct Read {
 
 /// How long an answer is kept.
 const KEEP: Duration = Duration::from_secs(600);
-/// How long an error is kept: somebody may be mending it.
+/// How long an error is kept: somebody may be fixing it.
 const KEEP_ERROR: Duration = Duration::from_secs(10);
 /// How much is kept, and what each costs beside its text.
 const MAX_KEPT: usize = 8 * 1024 * 1024;

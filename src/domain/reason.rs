@@ -69,12 +69,12 @@ codes! {
     HelmManaged "helm-managed" "Installed by Helm: the next upgrade sets the chart's image." "Set the tag in the chart's values too, or write it to Git.",
     AdmissionRefused "admission-refused" "The API server refused the change." "The message is the API server's: change what its policy refuses, or ask its owner.",
     OwnedElsewhere "owned-elsewhere" "Another controller sets the image and would change it back." "Write to Git instead (`write: git:<target>`), or put `write: cluster` on the workload itself.",
-    Reverted "reverted" "Another hand moved the image back; that target is not set again." "Nothing, if it was meant; else set the tag by hand.",
+    Reverted "reverted" "Another field manager moved the image back; that target is not set again." "Nothing, if it was meant; else set the tag by hand.",
     GuardPolicy "guard-policy" "A guard of the configuration does not allow this policy here." "Use a policy that the guard lists, or ask who keeps the configuration.",
     GuardRegistry "guard-registry" "A guard of the configuration does not allow this registry here." "Use a registry that the guard lists, or ask who keeps the configuration.",
     GuardTarget "guard-target" "A guard of the configuration does not allow this Git target here." "Use a target that the guard lists, or ask who keeps the configuration.",
     GuardInterval "guard-interval" "A guard of the configuration sets a longer poll interval." "Nothing; a webhook is not slowed down.",
-    // Problems: the workload is left alone until somebody mends them.
+    // Problems: the workload is left alone until somebody fixes them.
     AnnotationUnknown "annotation-unknown" "An annotation key that does not exist." "Correct the key as the message says.",
     AnnotationInvalid "annotation-invalid" "An annotation value that does not parse." "Correct the value as the message says.",
     PollInvalid "poll-invalid" "The poll annotation does not parse; the default interval is used." "Correct the value as the message says.",

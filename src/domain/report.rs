@@ -18,7 +18,7 @@ pub enum Verdict {
     Waiting,
     /// A newer image is chosen; something forbids it.
     Blocked,
-    /// Nothing can be decided until somebody mends what the reasons name.
+    /// Nothing can be decided until somebody fixes what the reasons name.
     Problem,
 }
 

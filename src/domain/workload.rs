@@ -287,6 +287,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_workload_is_the_same_whose_version_alone_has_changed() {
+        let id: WorkloadId = "shop/Deployment/web".parse().unwrap();
+        let image = |image: &str| Container { name: "web".into(), image: image.into(), init: false, index: 0 };
+        let written = Written { key: "policy".to_owned(), at: "web.yaml:3".to_owned() };
+        let one = Workload {
+            id: id.clone(),
+            uid: "u".into(),
+            resource_version: "1".into(),
+            annotations: Arc::default(),
+            written: None,
+            labels: BTreeMap::new(),
+            has_annotations: false,
+            containers: vec![image("web:1")],
+            owner: None,
+            instance: None,
+            pull_secrets: Vec::new(),
+        };
+        let text = || ("a".to_owned(), "b".to_owned());
+        assert!(one.is_same(&Workload { resource_version: "2".into(), ..one.clone() }));
+        let others = [
+            Workload { id: WorkloadId { name: "api".into(), ..id }, ..one.clone() },
+            Workload { uid: "v".into(), ..one.clone() },
+            Workload { annotations: Arc::new([text()].into()), ..one.clone() },
+            Workload { written: Some(Arc::new([("a".to_owned(), written)].into())), ..one.clone() },
+            Workload { labels: [text()].into(), ..one.clone() },
+            Workload { has_annotations: true, ..one.clone() },
+            Workload { containers: vec![image("web:2")], ..one.clone() },
+            Workload { owner: Some(Owner::Helm), ..one.clone() },
+            Workload { instance: Some("web".into()), ..one.clone() },
+            Workload { pull_secrets: vec!["pull".into()], ..one.clone() },
+        ];
+        for other in others {
+            assert!(!one.is_same(&other), "{other:?}");
+        }
+    }
+
+    #[test]
     fn pull_secrets_are_kept_once_and_not_without_end() {
         let kept = |names: &mut dyn Iterator<Item = String>| pull_secrets(names.map(Arc::from)).len();
         assert_eq!(kept(&mut (0..40).map(|n| format!("s{}", n / 2))), MAX_PULL_SECRETS);

@@ -285,8 +285,8 @@ fn not_found(name: &str) -> String {
     let there: Vec<_> = SENDERS.iter().map(|sender| sender.name).collect();
     let there = there.join(", ");
     match PLANNED.iter().find(|planned| **planned == name) {
-        Some(planned) => format!("sender `{planned}` is not built yet; there are: {there}"),
-        None => format!("there is no such sender; there are: {there}"),
+        Some(planned) => format!("sender `{planned}` is not built yet; available: {there}"),
+        None => format!("there is no such sender; available: {there}"),
     }
 }
 

@@ -47,7 +47,7 @@ async fn an_api_server_that_is_killed_and_comes_back_is_followed_without_a_storm
             runs(&namespace, name, &[&image(n)]).await;
         }
     }
-    // What changes by another hand is seen too.
+    // What changes by another field manager is seen too.
     namespace
         .merge("deployments", "other", json!({"metadata": {"annotations": {"supercargo.dev/policy": null}}}))
         .await;

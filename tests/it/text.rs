@@ -90,7 +90,7 @@ const SINKS: &[(&str, &[&str], Shown)] = &[
     ("logging.rs", &[".json(", "stderr(", "tracing_subscriber::", "write_all("], OPERATOR),
     ("metrics.rs", &["EncodeLabelSet)"], OPERATOR),
     ("web/hooks.rs", &[".headers_mut(", "IntoResponsefor", "Json("], OPERATOR),
-    ("engine/tell.rs", &["Notice{"], OPERATOR),
+    ("engine/report/announce.rs", &["Notice{"], OPERATOR),
     ("ports.rs", &["Notice{"], Not("says what a notice is")),
     ("cluster/events.rs", &[".body(", ".header("], OPERATOR),
     ("cluster/sink.rs", &[".patch("], Not("images, and the annotation `last-update`, as JSON")),

@@ -232,9 +232,9 @@ async fn the_answer_says_what_became_of_it(#[case] offer: Offer, #[case] status:
 }
 
 #[rstest]
-#[case("nobody", "there is no such sender; there are: distribution")]
-#[case("%2e%2e%2f%00", "there is no such sender; there are: distribution")]
-#[case("github", "sender `github` is not built yet; there are: distribution")]
+#[case("nobody", "there is no such sender; available: distribution")]
+#[case("%2e%2e%2f%00", "there is no such sender; available: distribution")]
+#[case("github", "sender `github` is not built yet; available: distribution")]
 #[case("distribution", "sender `distribution` is off: give it a secret")]
 #[tokio::test]
 async fn a_sender_that_is_not_there_or_off_is_not_found(#[case] sender: &str, #[case] text: &str) {

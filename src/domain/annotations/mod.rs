@@ -1,7 +1,7 @@
 //! From raw annotations to rules, or to every mistake in them.
 //!
 //! Mistakes close, never open: a key that does not exist or a value that does not parse is a problem, and nothing of the
-//! workload is changed until somebody mends it. Only a bad `poll` falls back, and says so. For one container the order
+//! workload is changed until somebody fixes it. Only a bad `poll` falls back, and says so. For one container the order
 //! is: the workload's `key.container`, its `key`, the Namespace's `key.container`, its `key`.
 
 use std::{
@@ -106,7 +106,7 @@ pub enum Watch {
     Follows(Arc<str>),
     /// Not watched, and why.
     Skipped(Reason),
-    /// Left alone until somebody mends these.
+    /// Left alone until somebody fixes these.
     Problem(Vec<Reason>),
 }
 

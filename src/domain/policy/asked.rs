@@ -45,7 +45,7 @@ pub struct Target {
 pub struct Decision {
     /// Best first, at most 20: where a gate refuses one, the next is tried.
     pub eligible: Vec<Target>,
-    /// Why nothing can be decided until somebody mends something. It is the first of the reasons too.
+    /// Why nothing can be decided until somebody fixes something. It is the first of the reasons too.
     pub problem: Option<Reason>,
     /// For the whole first, then for each of the newest 20 tags that lost.
     pub reasons: Vec<Reason>,
@@ -93,7 +93,7 @@ impl Decision {
         self.eligible.first()
     }
 
-    /// One that says what is to be mended.
+    /// One that says what is to be fixed.
     pub fn problem(reason: Reason) -> Self {
         Self { eligible: Vec::new(), problem: Some(reason.clone()), reasons: vec![reason] }
     }

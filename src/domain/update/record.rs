@@ -29,8 +29,8 @@ pub struct Record {
     pub(super) again: bool,
     /// When it is to be tried or checked again.
     pub(super) wait: Option<Wait>,
-    /// Until when the plan waits for the other looks of its workload.
-    pub(super) held: Option<Duration>,
+    /// Until when the plan waits for the other looks of its workload, and whether that time has come.
+    pub(super) held: Option<(Duration, bool)>,
 }
 
 /// An image that we had set and somebody took away again.
@@ -123,7 +123,8 @@ impl Record {
     /// When it is next to be woken.
     pub fn wakes_at(&self) -> Option<Duration> {
         let wait = self.wait.filter(|wait| !wait.is_over).map(|wait| wait.until);
-        self.held.into_iter().chain(wait).min()
+        let held = self.held.filter(|(_, is_over)| !is_over).map(|(until, _)| until);
+        held.into_iter().chain(wait).min()
     }
 
     /// Whether nothing is to be tried now.

@@ -123,7 +123,8 @@ pub fn step(mut record: Record, event: Event, now: Duration) -> (Record, Vec<Act
             }
         }
         Event::Woke => {
-            if record.held.is_some_and(|until| until <= now) {
+            if let Some((_, is_over)) = record.held.as_mut().filter(|(until, is_over)| !is_over && *until <= now) {
+                *is_over = true;
                 asked(&mut record, &mut acts);
             }
             if let Some(wait) = record.wait.as_mut().filter(|wait| !wait.is_over && wait.until <= now) {
@@ -194,7 +195,7 @@ fn proposed(record: &mut Record, proposal: Proposal, now: Duration, acts: &mut V
     } else {
         not_asked_any_more(record);
     }
-    if is_looking && now < *record.held.get_or_insert(now + HELD) {
+    if is_looking && now < record.held.get_or_insert((now + HELD, false)).0 {
         return;
     }
     record.held = None;
@@ -460,7 +461,7 @@ mod tests {
         assert_eq!((acts, record.wakes_at()), (vec![], Some(NOW + HELD)));
         assert_eq!(step(record.clone(), proposal(false), NOW).1, [Act::Queue(Route::Cluster)]);
         let (record, acts) = step(record, Event::Woke, NOW + HELD);
-        assert_eq!(acts, [Act::Decide]);
+        assert_eq!((acts, record.wakes_at()), (vec![Act::Decide], None));
         assert_eq!(step(record, proposal(true), NOW + HELD).1, [Act::Queue(Route::Cluster)]);
     }
 
@@ -520,6 +521,7 @@ mod tests {
             for event in events {
                 let is_answer = matches!(event, Event::Written(..) | Event::Checked(..) | Event::Observed(_) | Event::Turn(..));
                 // Nothing is begun while something is under way, but for what follows from its end.
+                let is_wake = matches!(event, Event::Woke);
                 let was_busy = record.under_way.is_some() && !is_answer;
                 let (next, acts) = step(record, event, now);
                 let begun = acts.iter().filter(|act| matches!(act, Act::Queue(_) | Act::Write | Act::Check | Act::Read)).count();
@@ -529,6 +531,7 @@ mod tests {
                     let is_open = matches!(saved.phase, Phase::Proposed | Phase::Applying | Phase::Waiting { .. });
                     prop_assert!(!is_open, "{saved:?}");
                 }
+                prop_assert!(!is_wake || next.wakes_at().is_none_or(|at| at > now), "it is woken without end");
                 if let Some(at) = next.wakes_at() {
                     now = now.max(at.min(now + Duration::from_secs(1)));
                 }

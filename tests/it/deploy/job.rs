@@ -34,7 +34,7 @@ pub(super) const SERIES: Part = "series";
 pub(super) const DEFAULTS: Part = "defaults";
 /// An image of a registry that wants the workload's pull secret is found.
 pub(super) const PRIVATE: Part = "private";
-/// Of each kind, as [`KINDS`]: a workload whose image another hand moved back is left alone, and told whose.
+/// Of each kind, as [`KINDS`]: a workload whose image another field manager moved back is left alone, and told whose.
 pub(super) const MOVED_BACK: [Part; 4] =
     ["Deployment moved back", "StatefulSet moved back", "DaemonSet moved back", "CronJob moved back"];
 
