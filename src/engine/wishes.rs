@@ -20,8 +20,11 @@ use crate::{
 };
 
 /// Gives plans for Git the wishes of all workloads that have an image of one of their repositories. One pass over the
-/// workloads for all plans.
+/// workloads for all plans, and none where there is no plan.
 pub(crate) fn among(state: &State, board: &Board, plans: Vec<Plan<Approved>>, now: Timestamp) -> Vec<Plan<Approved>> {
+    if plans.is_empty() {
+        return plans;
+    }
     let changes = plans.iter().flat_map(|plan| plan.update().changes());
     let repositories: HashSet<&Repository> = changes.flat_map(|c| [&c.from.repository, &c.to.repository]).collect();
     let wishes: Wishes =
