@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 /// What the tags of all repositories may take together, in bytes: those that are kept between looks, and those that a
 /// look at the most tags works with.
-pub(crate) const TOTAL: usize = 96 * 1024 * 1024;
+pub(crate) const TOTAL: usize = 80 * 1024 * 1024;
 /// What a look at the most tags counts for: a million of them, and what is decided by. The rest of the total is for what
 /// is kept, whatever is looked at.
 const MOST: usize = 64 * 1024 * 1024;
