@@ -41,7 +41,7 @@ use crate::{
     registry,
     web::{
         self,
-        hooks::{Doors, HookSettings, Hooks, SenderSettings},
+        hooks::{HookSettings, Hooks, SenderSettings, Senders},
         serve::Site,
     },
 };
@@ -110,7 +110,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let inbox = Inbox::default();
     let (ready_sender, ready) = watch::channel(false);
     let (settings_sender, settings) = watch::channel(engine_settings(&args, &config));
-    let doors = Doors::open(senders, &clock).await?;
+    let doors = Senders::open(senders, &clock).await?;
     let hooks = Hooks::new(doors, Arc::new(inbox.clone()), metrics.clone(), clock.clone());
     let apply = {
         let (args, clock, registry, hooks) = (args.clone(), clock.clone(), registry.clone(), hooks.clone());
@@ -119,13 +119,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             // What may fail comes first, so that a change takes effect as a whole.
             let changed = registry_settings(config, config::in_cluster())?;
             let client = (changed != registries).then(|| make_registry(&changed)).transpose()?;
-            let doors = Doors::open(hook_settings(&args, config)?, &clock).await?;
+            let doors = Senders::open(hook_settings(&args, config)?, &clock).await?;
             sinks.replace(git_targets(config)?);
             if let Some(client) = client {
                 registry.replace(client);
                 registries = changed;
             }
-            hooks.hear(doors);
+            hooks.set_senders(doors);
             settings_sender.send_replace(engine_settings(&args, config));
             Ok(())
         }
@@ -255,6 +255,7 @@ fn engine_settings(args: &RunArgs, config: &Config) -> Settings {
         },
         argocd_namespaces: Arc::new(config.argocd_namespaces()),
         await_namespaces: args.repository.git.is_none(),
+        await_webhooks: true,
         keep_reasons: false,
     }
 }
@@ -265,7 +266,7 @@ fn hook_settings(args: &RunArgs, config: &Config) -> anyhow::Result<HookSettings
         let Some(sender) = Sender::find(name) else {
             let there = sender_names().join(", ");
             return Err(
-                ConfigError::one(format!("--hooks-allow-unsigned: no sender `{name}`; there is {there}")).into()
+                ConfigError::one(format!("--hooks-allow-unsigned: no sender `{name}`; available: {there}")).into()
             );
         };
         senders.insert(sender.name, SenderSettings { allow_unsigned: true, ..SenderSettings::default() });

@@ -221,7 +221,7 @@ impl Config {
         for target in &mut git {
             if let Some(forge) = target.forge.as_deref().filter(|forge| !forges.contains(forge)) {
                 let there_are = forges.join(", ");
-                problems.push(format!("git: {}: forge: no forge `{forge}`; there is {there_are}", target.name));
+                problems.push(format!("git: {}: forge: no forge `{forge}`; available: {there_are}", target.name));
             }
             problems.extend(target.check());
             if !names.insert(target.name.clone()) {
@@ -231,7 +231,7 @@ impl Config {
         let mut hooks = raw.hooks;
         for (sender, hook) in &hooks {
             if !senders.contains(&sender.as_str()) {
-                problems.push(format!("hooks: no sender `{sender}`; there is {}", senders.join(", ")));
+                problems.push(format!("hooks: no sender `{sender}`; available: {}", senders.join(", ")));
             }
             if hook.secret_files.len() > 2 {
                 problems.push(format!("hooks: {sender}: at most two secretFiles, the new one and the old one"));

@@ -22,7 +22,7 @@ use crate::{
         text::escape,
         workload::{Kind, Workload, WorkloadId},
     },
-    manifest::{self, Found, Replace, Rewrite, Stray, Values},
+    manifest::{self, FoundWorkload, Replace, Rewrite, Stray, Values},
 };
 
 /// Say what to write instead of Keel's annotations and labels, line by line, and what will differ
@@ -56,7 +56,8 @@ impl Args {
         let files::Loaded { files, problems } = files::load(root)?;
         let paths = files::walk(root, files::is_manifest)?.0;
         let patches = patches(&paths);
-        let whole: Vec<(&ManifestFile, Vec<&Found>)> = files.iter().map(|file| (file, whole(file, &patches))).collect();
+        let whole: Vec<(&ManifestFile, Vec<&FoundWorkload>)> =
+            files.iter().map(|file| (file, whole(file, &patches))).collect();
         let strays = strays(&paths, &whole);
         let mut tally = Tally::default();
         let mut report = String::new();
@@ -120,13 +121,13 @@ fn patches(paths: &[PathBuf]) -> BTreeSet<PathBuf> {
 }
 
 /// The workloads of a file that are no patch of another: what a patch's keys mean is told by what it patches.
-fn whole<'f>(file: &'f ManifestFile, patches: &BTreeSet<PathBuf>) -> Vec<&'f Found> {
+fn whole<'f>(file: &'f ManifestFile, patches: &BTreeSet<PathBuf>) -> Vec<&'f FoundWorkload> {
     let is_patch = fs::canonicalize(&file.path).is_ok_and(|path| patches.contains(&path));
     file.manifests.workloads.iter().filter(|found| !is_patch && !found.images.is_empty()).collect()
 }
 
 /// Keel's keys that stand on none of these workloads, by file.
-fn strays<'p>(paths: &'p [PathBuf], whole: &[(&ManifestFile, Vec<&Found>)]) -> BTreeMap<&'p Path, Vec<Stray>> {
+fn strays<'p>(paths: &'p [PathBuf], whole: &[(&ManifestFile, Vec<&FoundWorkload>)]) -> BTreeMap<&'p Path, Vec<Stray>> {
     let found = paths.iter().filter_map(|path| {
         let but = whole.iter().find(|(file, _)| file.path == *path).map_or(&[][..], |(_, found)| found);
         let text = files::read(path).ok()?;
@@ -172,7 +173,7 @@ fn stray_lines(report: &mut String, path: &Path, strays: &[Stray]) {
 /// beside them may mean something.
 fn workloads(
     file: &ManifestFile,
-    found: &[&Found],
+    found: &[&FoundWorkload],
     from_elsewhere: bool,
     report: &mut String,
     tally: &mut Tally,

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::{
     output::{plan_table, print, tell},
     plan::tell_others,
-    survey::{self, Looked, is_wanted, rows_of},
+    survey::{self, Surveyed, is_wanted, rows_of},
 };
 use crate::{
     app,
@@ -68,7 +68,7 @@ pub(super) async fn look(
     settings: Settings,
     registry: &dyn Registry,
     clock: &dyn Clock,
-) -> anyhow::Result<Looked> {
+) -> anyhow::Result<Surveyed> {
     let rendered = target.workloads().await.map_err(anyhow::Error::msg)?;
     Ok(survey::rendered(&rendered, settings, registry, clock, str::to_owned).await)
 }

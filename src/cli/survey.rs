@@ -35,7 +35,7 @@ const POLL: Duration = Duration::from_secs(300);
 const READ: Duration = Duration::from_secs(60);
 
 /// What a look at files brought.
-pub(super) struct Looked {
+pub(super) struct Surveyed {
     /// What is said of each workload.
     pub(super) reports: Vec<(WorkloadId, Vec<Report>)>,
     /// What may be written.
@@ -44,7 +44,7 @@ pub(super) struct Looked {
     pub(super) is_partial: bool,
 }
 
-impl Looked {
+impl Surveyed {
     /// Says in the rows where each plan would be written, in what people call so, or why it would not be.
     pub(super) fn show(&mut self, scope: &str, found: &[Result<Places, Reason>]) {
         for (plan, found) in self.plans.iter().zip(found) {
@@ -89,6 +89,7 @@ pub(super) fn settings(config: &Config, keel: KeelMode) -> Settings {
         operator_serves: Arc::new(config.operator_serves()),
         argocd_namespaces: Arc::new(config.argocd_namespaces()),
         await_namespaces: false,
+        await_webhooks: false,
         keep_reasons: true,
     }
 }
@@ -113,7 +114,7 @@ pub(super) async fn rendered(
     registry: &dyn Registry,
     clock: &dyn Clock,
     place: impl Fn(&str) -> String,
-) -> Looked {
+) -> Surveyed {
     for (path, each) in rendered.problems.iter().chain(&rendered.misplaced) {
         tell(format!("{}:{}: {}", place(path), each.line, each.reason));
     }
@@ -133,7 +134,7 @@ pub(super) async fn rendered(
         reports.push((id, assessment.reports));
     }
     reports.extend(rendered.unplaced.iter().map(|each| (each.id.clone(), vec![unplaced(each, &place)])));
-    Looked { reports, plans, is_partial: !rendered.problems.is_empty() || !rendered.unplaced.is_empty() }
+    Surveyed { reports, plans, is_partial: !rendered.problems.is_empty() || !rendered.unplaced.is_empty() }
 }
 
 /// The row of an entry of `supercargo.yaml` that has no place.
@@ -201,6 +202,7 @@ pub(super) async fn cluster(
     let source = |_: &WorkloadId| "cluster".to_owned();
     let pool = Threads::new(clock.clone());
     let outside = Outside { registry: &registry, pool: &pool, workloads: Some(&objects), clock: &*clock };
+    let settings = Settings { await_webhooks: true, ..settings };
     Ok(engine::survey(settings, changes, outside, source, say_waiting).await)
 }
 

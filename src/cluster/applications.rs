@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use super::{
     failure, foreign, in_time,
-    watch::{Closed, MAX_DELAY, Outlet, Source, Without, delays, follow},
+    watch::{ChangeSender, Closed, MAX_DELAY, Source, Without, delays, follow},
 };
 use crate::{
     domain::workload::{Application, ApplicationId},
@@ -61,7 +61,7 @@ struct Object {
 const PAGE: u32 = 20;
 
 /// Tells of every Application.
-pub(super) async fn watch(client: Client, outlet: Outlet) {
+pub(super) async fn watch(client: Client, outlet: ChangeSender) {
     let _: Result<(), Closed> = async {
         if !is_installed(&client, &outlet).await {
             return outlet.delivered().await;
@@ -83,7 +83,7 @@ pub(super) async fn watch(client: Client, outlet: Outlet) {
     .await;
 }
 
-async fn is_installed(client: &Client, outlet: &Outlet) -> bool {
+async fn is_installed(client: &Client, outlet: &ChangeSender) -> bool {
     let mut delays = delays();
     loop {
         let request = Request::get(format!("/apis/{GROUP}/{VERSION}")).body(Vec::new());

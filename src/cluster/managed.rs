@@ -11,7 +11,7 @@ use serde::{
 /// One entry of managedFields.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Entry {
+pub(super) struct FieldsEntry {
     /// The field manager.
     pub(super) manager: String,
     /// `Apply` or `Update`.
@@ -114,20 +114,20 @@ mod tests {
                     "f:initContainers": {".": {}, "k:{\"name\":\"init\"}": {"f:image": {}}}
                 }}}
             }}"#;
-        let entry: Entry = serde_json::from_str(text).unwrap();
+        let entry: FieldsEntry = serde_json::from_str(text).unwrap();
         assert_eq!(entry.images.0, ["web", "init"]);
         assert_eq!((entry.manager.as_str(), entry.operation.as_str()), ("kubectl-set", "Update"));
         assert_eq!(entry.time.unwrap().to_string(), "2026-01-02T03:04:05Z");
 
         let cron = r#"{"fieldsV1": {"f:spec": {"f:jobTemplate": {"f:spec": {"f:template": {"f:spec": {
             "f:containers": {"k:{\"name\":\"job\"}": {"f:image": {}}}}}}}}}}"#;
-        assert_eq!(serde_json::from_str::<Entry>(cron).unwrap().images.0, ["job"]);
+        assert_eq!(serde_json::from_str::<FieldsEntry>(cron).unwrap().images.0, ["job"]);
     }
 
     #[test]
     fn an_entry_that_manages_no_image_names_none() {
         for text in ["{}", r#"{"fieldsV1": {}}"#, r#"{"fieldsV1": {"f:status": {"f:image": {}}}}"#] {
-            assert!(serde_json::from_str::<Entry>(text).unwrap().images.0.is_empty(), "{text}");
+            assert!(serde_json::from_str::<FieldsEntry>(text).unwrap().images.0.is_empty(), "{text}");
         }
     }
 }

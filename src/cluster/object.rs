@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::{
     foreign,
-    managed::Entry,
+    managed::FieldsEntry,
     owner::{Evidence, INSTANCE, Reference, is_marker, owner},
     shared::Shared,
 };
@@ -55,7 +55,7 @@ struct Metadata {
     annotations: Pruned,
     labels: Pruned,
     owner_references: Vec<Reference>,
-    managed_fields: Vec<Entry>,
+    managed_fields: Vec<FieldsEntry>,
 }
 
 /// A Deployment's has a template, a CronJob's a template of a Job.
@@ -172,7 +172,7 @@ impl Object {
     }
 
     /// Who manages which fields; nothing where the object was not decoded.
-    pub(super) fn managed(&self) -> &[Entry] {
+    pub(super) fn managed(&self) -> &[FieldsEntry] {
         self.body.as_ref().map_or(&[], |body| &body.metadata.managed_fields)
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::managed::Entry;
+use super::managed::FieldsEntry;
 use crate::domain::{image::excerpt, workload::Owner};
 
 /// What of an object's metadata tells its owner.
@@ -16,7 +16,7 @@ pub(super) struct Evidence<'a> {
     pub(super) annotations: &'a BTreeMap<String, String>,
     pub(super) labels: &'a BTreeMap<String, String>,
     pub(super) references: &'a [Reference],
-    pub(super) managed: &'a [Entry],
+    pub(super) managed: &'a [FieldsEntry],
 }
 
 /// One entry of `metadata.ownerReferences`.
@@ -99,7 +99,7 @@ fn marked(key: &str, value: &str) -> Option<Owner> {
     Some(Owner::Elsewhere(format!("{} ({key})", marker.tool)))
 }
 
-fn sets_images(entry: &Entry) -> bool {
+fn sets_images(entry: &FieldsEntry) -> bool {
     let person = entry.manager == "kubectl" || entry.manager.starts_with("kubectl-") || entry.manager == "supercargo";
     entry.operation == "Apply" && entry.subresource.is_empty() && !entry.images.0.is_empty() && !person
 }
@@ -117,8 +117,8 @@ mod tests {
         owner(Evidence { annotations: &annotations, labels: &labels, references: &[], managed: &[] })
     }
 
-    fn managed(manager: &str, operation: &str, subresource: &str, images: &[&str]) -> Entry {
-        Entry {
+    fn managed(manager: &str, operation: &str, subresource: &str, images: &[&str]) -> FieldsEntry {
+        FieldsEntry {
             manager: manager.to_owned(),
             operation: operation.to_owned(),
             subresource: subresource.to_owned(),
@@ -127,7 +127,7 @@ mod tests {
         }
     }
 
-    fn by(managed: &[Entry], labels: &[(&str, &str)]) -> Option<Owner> {
+    fn by(managed: &[FieldsEntry], labels: &[(&str, &str)]) -> Option<Owner> {
         owner(Evidence { annotations: &map(&[]), labels: &map(labels), references: &[], managed })
     }
 

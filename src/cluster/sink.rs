@@ -113,38 +113,42 @@ impl Objects {
                 _ => {}
             }
             match self.patch(kind, update, &operations).await {
-                Answer::Written(outcome) => return outcome,
-                Answer::Doubt(words) => {
+                PatchState::Written(outcome) => return outcome,
+                PatchState::Ambiguous(words) => {
                     last.clone_from(&words);
                     doubt = Some((operations, words));
                 }
-                Answer::Again(words) => last = words,
+                PatchState::Again(words) => last = words,
             }
         }
         Outcome::Failed(last)
     }
 
-    async fn patch(&self, kind: &'static KindSpec, update: &Update, operations: &[Value]) -> Answer {
+    async fn patch(&self, kind: &'static KindSpec, update: &Update, operations: &[Value]) -> PatchState {
         let id = &update.workload;
         let patch = match serde_json::from_value(Value::Array(operations.to_vec())) {
             Ok(patch) => Patch::Json::<()>(patch),
-            Err(error) => return Answer::Written(Outcome::Failed(format!("{id}: the patch is malformed: {error}"))),
+            Err(error) => {
+                return PatchState::Written(Outcome::Failed(format!("{id}: the patch is malformed: {error}")));
+            }
         };
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let url = Object::url_path(&kind, Some(&id.namespace));
         let request = match Request::new(url).patch(&id.name, &params, &patch) {
             Ok(request) => request,
-            Err(error) => return Answer::Written(Outcome::Failed(format!("{id}: the patch is malformed: {error}"))),
+            Err(error) => {
+                return PatchState::Written(Outcome::Failed(format!("{id}: the patch is malformed: {error}")));
+            }
         };
         match in_time(&self.clock, self.client.request_text(request)).await {
-            None => Answer::Again(format!("{id} could not be written: the API server did not answer in time")),
+            None => PatchState::Again(format!("{id} could not be written: the API server did not answer in time")),
             Some(Err(error)) => answer(id, &error),
             Some(Ok(text)) => match Read::new(kind, text) {
-                Ok(read) if is_unchanged(update, &read.workload) => Answer::Written(Outcome::Refused(
+                Ok(read) if is_unchanged(update, &read.workload) => PatchState::Written(Outcome::Refused(
                     "the change was accepted, but an admission put the images back as they were".to_owned(),
                 )),
-                Ok(read) => Answer::Written(Outcome::Applied(read.written(kind))),
-                Err(reason) => Answer::Again(format!("{id}: the answer could not be decoded: {reason}")),
+                Ok(read) => PatchState::Written(Outcome::Applied(read.written(kind))),
+                Err(reason) => PatchState::Again(format!("{id}: the answer could not be decoded: {reason}")),
             },
         }
     }
@@ -177,33 +181,33 @@ impl Workloads for Objects {
 
 /// What an attempt to write came to.
 #[derive(Debug, PartialEq)]
-enum Answer {
+enum PatchState {
     /// It ends with this.
     Written(Outcome),
     /// A test that failed, or a refusal: reading again tells.
-    Doubt(String),
+    Ambiguous(String),
     /// Perhaps written, perhaps not: read, and try again.
     Again(String),
 }
 
-fn answer(id: &WorkloadId, error: &kube::Error) -> Answer {
+fn answer(id: &WorkloadId, error: &kube::Error) -> PatchState {
     let kube::Error::Api(status) = error else {
-        return Answer::Again(format!("{id} could not be written: {}", failure(error)));
+        return PatchState::Again(format!("{id} could not be written: {}", failure(error)));
     };
     let words = foreign(&status.message);
     let causes = status.details.as_ref().is_some_and(|details| !details.causes.is_empty());
     match status.code {
-        404 => Answer::Written(Outcome::Gone),
-        422 if !causes => Answer::Doubt(words),
+        404 => PatchState::Written(Outcome::Gone),
+        422 if !causes => PatchState::Ambiguous(words),
         // Authorization and admission both answer 403; only the words differ.
-        403 if words.contains(" cannot patch resource ") => Answer::Written(Outcome::Failed(format!(
+        403 if words.contains(" cannot patch resource ") => PatchState::Written(Outcome::Failed(format!(
             "supercargo has no right to change {id}: {words}; grant `patch` on it (see deploy/)"
         ))),
-        401 => Answer::Written(Outcome::Failed(format!(
+        401 => PatchState::Written(Outcome::Failed(format!(
             "the API server does not accept supercargo's credentials for {id}: {words}"
         ))),
-        409 | 429 | 500.. => Answer::Again(format!("{id} could not be written: {}", failure(error))),
-        _ => Answer::Written(Outcome::Refused(words)),
+        409 | 429 | 500.. => PatchState::Again(format!("{id} could not be written: {}", failure(error))),
+        _ => PatchState::Written(Outcome::Refused(words)),
     }
 }
 
@@ -279,16 +283,19 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_its_own_words_and_a_missing_right_says_what_to_grant() {
-        let refused = |text: &str| Answer::Written(Outcome::Refused(text.to_owned()));
+        let refused = |text: &str| PatchState::Written(Outcome::Refused(text.to_owned()));
         assert_eq!(
             answer(&id(), &api(403, "web is forbidden: no Fridays", 0)),
             refused("web is forbidden: no Fridays")
         );
         assert_eq!(answer(&id(), &api(400, "denied the request", 0)), refused("denied the request"));
         assert_eq!(answer(&id(), &api(422, "image is too long", 1)), refused("image is too long"));
-        assert_eq!(answer(&id(), &api(422, "the server rejected", 0)), Answer::Doubt("the server rejected".to_owned()));
+        assert_eq!(
+            answer(&id(), &api(422, "the server rejected", 0)),
+            PatchState::Ambiguous("the server rejected".to_owned())
+        );
         let rbac = "deployments.apps \"web\" is forbidden: User \"x\" cannot patch resource \"deployments\"";
-        let Answer::Written(Outcome::Failed(words)) = answer(&id(), &api(403, rbac, 0)) else { panic!() };
+        let PatchState::Written(Outcome::Failed(words)) = answer(&id(), &api(403, rbac, 0)) else { panic!() };
         assert!(words.contains("no right") && words.contains("grant `patch`"), "{words}");
     }
 
@@ -298,6 +305,6 @@ mod tests {
     #[case(500)]
     #[case(504)]
     fn what_may_have_been_written_is_tried_again(#[case] code: u16) {
-        assert!(matches!(answer(&id(), &api(code, "x", 0)), Answer::Again(_)));
+        assert!(matches!(answer(&id(), &api(code, "x", 0)), PatchState::Again(_)));
     }
 }

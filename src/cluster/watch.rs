@@ -61,7 +61,7 @@ pub async fn watch(client: Client, scope: Scope, clock: Arc<dyn Clock>, changes:
         Scope::Namespaces(names) => names.into_iter().map(Some).collect(),
     };
     let pending = Arc::new(AtomicUsize::new(namespaces.len() * (KINDS.len() + 1) + 1));
-    let outlet = Outlet { changes, pending, clock };
+    let outlet = ChangeSender { changes, pending, clock };
     let long = Arc::new(Mutex::new(Long::default()));
     let mut watches = JoinSet::new();
     for namespace in &namespaces {
@@ -82,7 +82,7 @@ pub async fn watch(client: Client, scope: Scope, clock: Arc<dyn Clock>, changes:
 
 /// Where changes go.
 #[derive(Clone)]
-pub(super) struct Outlet {
+pub(super) struct ChangeSender {
     changes: mpsc::Sender<ClusterChange>,
     /// How many watches have not delivered their first list.
     pending: Arc<AtomicUsize>,
@@ -92,7 +92,7 @@ pub(super) struct Outlet {
 /// The receiver is gone.
 pub(super) struct Closed;
 
-impl Outlet {
+impl ChangeSender {
     async fn send(&self, change: ClusterChange) -> Result<(), Closed> {
         self.changes.send(change).await.map_err(|_| Closed)
     }
@@ -107,7 +107,7 @@ async fn workloads(
     kind: &'static KindSpec,
     namespace: Option<String>,
     long: Arc<Mutex<Long>>,
-    outlet: Outlet,
+    outlet: ChangeSender,
 ) {
     let api: Api<Object> = match &namespace {
         Some(namespace) => Api::namespaced_with(client, namespace, &kind),
@@ -144,7 +144,7 @@ async fn workloads(
     let _: Result<(), Closed> = follow(source, read, key, gone, &outlet).await;
 }
 
-async fn defaults(client: Client, namespace: Option<String>, outlet: Outlet) {
+async fn defaults(client: Client, namespace: Option<String>, outlet: ChangeSender) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
     let (config, what) = match &namespace {
         Some(name) => {
@@ -204,7 +204,7 @@ pub(super) async fn follow<K, Key>(
     mut read: impl FnMut(K) -> (Key, u64, ClusterChange),
     key: impl Fn(&K) -> Key,
     gone: impl Fn(Key) -> ClusterChange,
-    outlet: &Outlet,
+    outlet: &ChangeSender,
 ) -> Result<(), Closed>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,

@@ -15,7 +15,7 @@ use super::{
 use crate::domain::{
     image::{Repository, excerpt},
     poll::parse_duration,
-    target::{Target, Targets, is_name},
+    target::{TargetScope, Targets, is_name},
 };
 
 /// How long updates are gathered for one commit, and at most.
@@ -276,9 +276,9 @@ impl GitConfig {
     }
 
     /// What decisions need of it.
-    pub(super) fn target(&self) -> Result<Target, String> {
+    pub(super) fn target(&self) -> Result<TargetScope, String> {
         let namespaces = globs(&self.namespaces).map_err(|error| error.to_string())?;
-        Ok(Target { namespaces, requests: self.forge.is_some(), batch_window: self.batch_window()? })
+        Ok(TargetScope { namespaces, requests: self.forge.is_some(), batch_window: self.batch_window()? })
     }
 
     /// A name for files that are about this branch of this repository only.

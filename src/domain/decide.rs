@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use super::{
     image::Tag,
     listing::EXPLAINED,
-    policy::{Asked, Judge, Kind, Limit, Policy, decide_digest, newest_candidates},
+    policy::{Asked, Judge, Limit, Policy, PolicyKind, decide_digest, newest_candidates},
     reason::{Code, Reason},
 };
 pub use super::{
     listing::Listing,
-    policy::{Current, Decision, TagFacts, Target},
+    policy::{Candidate, Current, Decision, TagFacts},
 };
 
 /// Decides. The answer depends on nothing but the arguments, and not on the order of the tags.
@@ -46,7 +46,7 @@ fn decided(
     match policy.judge(&asked) {
         Some(Ok(judge)) => choose(&asked, &*judge),
         Some(Err(problem)) => Decision::problem(problem),
-        None if matches!(policy.kind(), Kind::Never) => {
+        None if matches!(policy.kind(), PolicyKind::Never) => {
             Decision::nothing(Reason::new(Code::PolicyNever, format!("`{policy}` takes no tag")))
         }
         None => decide_digest(&asked),
@@ -61,7 +61,7 @@ pub fn timed_candidates(
     listing: &Listing,
     over: &dyn Fn() -> bool,
 ) -> Result<Vec<Tag>, Reason> {
-    let Kind::Newest(glob) = policy.kind() else { return Ok(Vec::new()) };
+    let PolicyKind::Newest(glob) = policy.kind() else { return Ok(Vec::new()) };
     let mut tags = newest_candidates(policy, glob.as_ref(), listing, &Limit::new(over))?;
     tags.extend(current.tag.filter(|tag| tags.binary_search(tag).is_err()).cloned());
     Ok(tags)
@@ -75,7 +75,7 @@ fn choose(asked: &Asked<'_>, judge: &dyn Judge) -> Decision {
 
     let target = |&id| {
         let tag = asked.listing.tag(id);
-        Target { tag: Tag::of(tag), digest: asked.facts.get(tag).and_then(|facts| facts.digest.clone()) }
+        Candidate { tag: Tag::of(tag), digest: asked.facts.get(tag).and_then(|facts| facts.digest.clone()) }
     };
     Decision { eligible: best.iter().map(target).collect(), problem: None, reasons }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{
     decide::{Current, Listing, TagFacts, decide},
     image::Tag,
-    policy::{Example, ExampleTag, Failure, Kind, NamedPolicies, Policy, PolicyError, Vector},
+    policy::{Example, ExampleTag, Failure, NamedPolicies, Policy, PolicyError, PolicyKind, Vector},
     reason::Code,
 };
 
@@ -59,7 +59,7 @@ impl Example {
         }
         let current = Current { tag: current.as_ref(), digest: self.current_digest.as_ref() };
         let decision = decide(policy, current, &Listing::new(tags.iter().collect()), &facts);
-        let digests = matches!(policy.kind(), Kind::Digest);
+        let digests = matches!(policy.kind(), PolicyKind::Digest);
         let choice = decision.choice().map(|target| match &target.digest {
             Some(digest) if digests => digest.to_string(),
             _ => target.tag.to_string(),

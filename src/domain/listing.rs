@@ -27,7 +27,7 @@ pub struct Listing {
 #[derive(Debug)]
 pub(super) struct Index {
     /// Every version, greatest first; of equal ones that with more numbers, then the greater tag by bytes.
-    pub(super) versions: Vec<Entry>,
+    pub(super) versions: Vec<ListedVersion>,
     /// The newest tags, a few more than are explained: the greatest versions, then other tags in natural order,
     /// greatest first. With the place among `versions`.
     pub(super) newest: Vec<(TagId, Option<u32>)>,
@@ -40,7 +40,7 @@ pub(super) struct Index {
 /// One version of a listing. Names are numbers here, so that the search compares nothing longer. There may be a
 /// million, so it is small and holds nothing that is allocated.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct ListedVersion {
     /// The beginning of the key, and where the rest of it is.
     head: [u8; 16],
     tail: u32,
@@ -115,7 +115,7 @@ impl Index {
                 continue;
             };
             let key = version.key();
-            versions.push(Entry {
+            versions.push(ListedVersion {
                 head: key.head,
                 tail: tails.len() as u32,
                 tail_length: key.tail.len() as u16,
@@ -147,7 +147,7 @@ impl Index {
 
     /// The place of a version in the order.
     #[inline]
-    pub(super) fn key(&self, entry: &Entry) -> KeyRef<'_> {
+    pub(super) fn key(&self, entry: &ListedVersion) -> KeyRef<'_> {
         let start = entry.tail as usize;
         KeyRef { head: entry.head, tail: &self.tails[start..start + usize::from(entry.tail_length)] }
     }
@@ -157,14 +157,15 @@ impl Index {
     fn sort(&mut self) {
         if self.versions.len() > MANY {
             let mut versions = std::mem::take(&mut self.versions);
-            let whole = |entry: &Entry| (self.key(entry), entry.numbers, entry.tag);
+            let whole = |entry: &ListedVersion| (self.key(entry), entry.numbers, entry.tag);
             versions.sort_unstable_by(|a, b| whole(b).cmp(&whole(a)));
             self.versions = versions;
             return;
         }
         // The complement of the key, as the greatest comes first.
-        let numbered =
-            |(entry, place): (&Entry, u32)| ((!u128::from_be_bytes(entry.head) >> 32) << 32) | u128::from(place);
+        let numbered = |(entry, place): (&ListedVersion, u32)| {
+            ((!u128::from_be_bytes(entry.head) >> 32) << 32) | u128::from(place)
+        };
         let mut order: Vec<u128> = self.versions.iter().zip(0..).map(numbered).collect();
         order.sort_unstable();
         let whole = |number: u128| {
@@ -276,7 +277,7 @@ mod tests {
                 entry.numbers,
                 entry.tag
             ))));
-            let first = |entry: &Entry| listing.tag(entry.tag).to_owned();
+            let first = |entry: &ListedVersion| listing.tag(entry.tag).to_owned();
             index
                 .versions
                 .iter()

@@ -2,6 +2,7 @@
 
 pub mod annotations;
 pub mod back_off;
+pub mod candidate;
 pub mod decide;
 mod examples;
 pub mod gate;

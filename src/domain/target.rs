@@ -92,7 +92,7 @@ impl From<Route> for Written {
 
 /// One entry of `git` in the configuration, as far as decisions need it.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct TargetScope {
     /// The namespaces that it serves.
     pub namespaces: GlobSet,
     /// Whether pull requests can be made: its forge is known.
@@ -104,7 +104,7 @@ pub struct Target {
 /// The Git targets by name.
 #[derive(Debug, Clone, Default)]
 pub struct Targets {
-    known: BTreeMap<Arc<str>, Target>,
+    known: BTreeMap<Arc<str>, TargetScope>,
     /// Whether any name will do: a folder is edited wherever `write` leads.
     any: bool,
     /// Where everything goes, whatever `write` says: there is no cluster.
@@ -121,8 +121,8 @@ impl Write {
     }
 }
 
-impl FromIterator<(Arc<str>, Target)> for Targets {
-    fn from_iter<T: IntoIterator<Item = (Arc<str>, Target)>>(targets: T) -> Self {
+impl FromIterator<(Arc<str>, TargetScope)> for Targets {
+    fn from_iter<T: IntoIterator<Item = (Arc<str>, TargetScope)>>(targets: T) -> Self {
         Self { known: targets.into_iter().collect(), ..Self::default() }
     }
 }
@@ -134,7 +134,7 @@ impl Targets {
     }
 
     /// For who knows no cluster and no other repository than this.
-    pub fn only(name: Arc<str>, target: Target) -> Self {
+    pub fn only(name: Arc<str>, target: TargetScope) -> Self {
         Self { known: BTreeMap::from([(name.clone(), target)]), any: false, only: Some(name) }
     }
 
@@ -243,7 +243,7 @@ mod tests {
     #[case("git:prod", "git:here")]
     #[case("pr:prod", "pr:here")]
     fn without_a_cluster_all_ways_lead_to_the_one_repository(#[case] write: Write, #[case] expected: &str) {
-        let target = Target { namespaces: GlobSet::empty(), requests: true, batch_window: Duration::ZERO };
+        let target = TargetScope { namespaces: GlobSet::empty(), requests: true, batch_window: Duration::ZERO };
         assert_eq!(Targets::only("here".into(), target).route(write.clone()).to_string(), expected);
         assert_eq!(Targets::default().route(write.clone()), write);
     }

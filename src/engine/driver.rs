@@ -19,7 +19,7 @@ use crate::{
         look::{
             inbox::Inbox,
             look_in_time,
-            question::Looked,
+            question::LookResult,
             queue::{Queue, Start},
         },
         report::{
@@ -28,7 +28,7 @@ use crate::{
         },
         updates::{
             board::{Acts, Board},
-            turn::{Answer, Batch, Ended},
+            turn::{Batch, Ended, SinkAnswer},
             write_queue::WriteQueue,
         },
         wishes::among,
@@ -45,7 +45,7 @@ pub(super) struct Engine<'p> {
     pub(super) state: State,
     board: Board,
     pub(super) queue: Queue,
-    pub(super) looks: FuturesUnordered<BoxFuture<'p, Looked>>,
+    pub(super) looks: FuturesUnordered<BoxFuture<'p, LookResult>>,
     pub(super) reads: FuturesUnordered<BoxFuture<'p, Read>>,
     pub(super) writes: FuturesUnordered<BoxFuture<'p, Ended>>,
     /// Records that are being written besides.
@@ -270,7 +270,7 @@ impl<'p> Engine<'p> {
         for (update, answer) in ended {
             let id = &update.workload;
             let mut version = None;
-            if let Answer::Written(outcome) = &answer {
+            if let SinkAnswer::Written(outcome) = &answer {
                 if route == Route::Cluster {
                     self.write_queue.cluster.ended(&id.namespace);
                 }
@@ -361,7 +361,7 @@ impl<'p> Engine<'p> {
         self.perform(acts);
     }
 
-    pub(super) fn looked(&mut self, looked: Looked) {
+    pub(super) fn looked(&mut self, looked: LookResult) {
         let source = looked.source.clone();
         let known = self.state.sources.failure(&source).map(|error| error.kind);
         self.look_ended(&source);

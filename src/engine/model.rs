@@ -22,14 +22,14 @@ use crate::{
         reason::{Code, Reason},
         report::Verdict,
         tags::Tags,
-        target::{Route, Target},
+        target::{Route, TargetScope},
         update::{Act, Change, Event, Item, LastUpdate, Outcome, Proposal, Standing, Update, Written},
         workload::{Container, Kind, Workload, WorkloadId},
     },
     engine::{
         Assessment,
         index::{effect::Effect, settings::Settings, state::State},
-        look::{look, question::Looked, room::Size},
+        look::{look, question::LookResult, room::Size},
         report::rows::assess,
         updates::board::{Acts, Board},
     },
@@ -199,7 +199,7 @@ struct World {
     wanted: VecDeque<Arc<Source>>,
     /// Whether there is little room for tags.
     cramped: bool,
-    running: Vec<Looked>,
+    running: Vec<LookResult>,
     board: Board,
     undecided: Vec<WorkloadId>,
     queue: VecDeque<(Route, WorkloadId)>,
@@ -238,9 +238,9 @@ fn annotations(policy: Option<&str>) -> BTreeMap<String, String> {
 }
 
 /// The one Git target, which serves every namespace.
-fn prod() -> Target {
+fn prod() -> TargetScope {
     let every = GlobSet::builder().add(Glob::new("*").unwrap()).build().unwrap();
-    Target { namespaces: every, requests: false, batch_window: Duration::ZERO }
+    TargetScope { namespaces: every, requests: false, batch_window: Duration::ZERO }
 }
 
 pub(crate) fn settings(keel: KeelMode) -> Settings {
@@ -254,6 +254,7 @@ pub(crate) fn settings(keel: KeelMode) -> Settings {
         operator_serves: Arc::new(|_, _| false),
         argocd_namespaces: Arc::new(|_| false),
         await_namespaces: true,
+        await_webhooks: true,
         keep_reasons: false,
     }
 }

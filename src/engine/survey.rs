@@ -8,7 +8,7 @@ use crate::{
     domain::{update::Event, workload::WorkloadId},
     engine::{
         index::{effect::Effect, settings::Settings, state::State},
-        look::{look, question::Looked},
+        look::{look, question::LookResult},
         report::rows::{Assessment, assess},
         updates::board::Board,
         wishes::among,
@@ -111,7 +111,7 @@ pub async fn survey(
 }
 
 /// How long the registry asked to wait before it is asked again, if it did.
-fn asked_to_wait(looked: &Looked) -> Option<Duration> {
+fn asked_to_wait(looked: &LookResult) -> Option<Duration> {
     let failures = match &looked.result {
         Err(error) => vec![error],
         Ok((_, answers)) => answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).collect(),

@@ -13,7 +13,7 @@ use crate::{
         workload::{Owner, WorkloadId},
     },
     engine::{
-        index::{entry::Entry, state::State},
+        index::{entry::WorkloadEntry, state::State},
         report::rows::{Assessment, assess},
         updates::board::Board,
     },
@@ -60,7 +60,7 @@ fn wish(
     Some(Wish { watched, origin: origin(state, entry), instance: entry.workload.instance.clone(), images })
 }
 
-fn origin(state: &State, entry: &Entry) -> Origin {
+fn origin(state: &State, entry: &WorkloadEntry) -> Origin {
     match (entry.rule.write.target(), state.owner(&entry.workload)) {
         (Some(target), _) => Origin::Target(target.clone()),
         (None, Some(Owner::Elsewhere(_))) if !entry.rule.overrides_owner => {

@@ -6,13 +6,13 @@ use std::{
 };
 
 use super::objects::TreeEntry;
-use crate::manifest::places::{SpotEdit, apply};
+use crate::manifest::places::{LocationEdit, apply};
 
 /// New texts of files.
 pub(super) type Edited = Vec<(TreeEntry, Vec<u8>)>;
 
 /// An edit of a file.
-pub(super) type FileEdit = (Arc<str>, SpotEdit);
+pub(super) type FileEdit = (Arc<str>, LocationEdit);
 
 /// A commit that is to be made.
 pub(super) struct Step {
@@ -33,7 +33,7 @@ pub(super) fn chain(
 ) -> Option<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
     let mut step_of: HashMap<&FileEdit, usize> = HashMap::new();
-    let mut made: BTreeMap<&str, Vec<&SpotEdit>> = BTreeMap::new();
+    let mut made: BTreeMap<&str, Vec<&LocationEdit>> = BTreeMap::new();
     let mut now: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
     for (update, edits) in updates {
         let own: Vec<&FileEdit> = edits.iter().filter(|edit| !step_of.contains_key(edit)).collect();

@@ -23,7 +23,7 @@ use crate::{
         update::{LeftOut, Update},
         version::Version,
     },
-    manifest::places::{Files, Index, Misfit, SpotEdit, Wanted, apply},
+    manifest::places::{Files, Index, LocateError, LocationEdit, Wanted, apply},
 };
 
 /// An update, and what of its workload tells where it is defined.
@@ -152,7 +152,7 @@ fn finding(
         let spots = match index.locate(&wanted) {
             Ok(spots) => spots,
             Err(misfit) => {
-                let code = if matches!(misfit, Misfit::Nowhere(_)) { Code::GitNoPlace } else { Code::GitConflict };
+                let code = if matches!(misfit, LocateError::Nowhere(_)) { Code::GitNoPlace } else { Code::GitConflict };
                 return Finding::Blocked(Reason::new(code, format!("{}: {misfit}", scope.shown)));
             }
         };
@@ -238,7 +238,7 @@ pub(super) fn edit<'t>(
 ) -> (Edited, BTreeMap<usize, String>) {
     let mut refused: BTreeMap<usize, String> = BTreeMap::new();
     loop {
-        let mut by_file: BTreeMap<&Arc<str>, BTreeMap<usize, Vec<&SpotEdit>>> = BTreeMap::new();
+        let mut by_file: BTreeMap<&Arc<str>, BTreeMap<usize, Vec<&LocationEdit>>> = BTreeMap::new();
         for (index, finding) in findings.iter().enumerate().filter(|(index, _)| !refused.contains_key(index)) {
             let Finding::Edits(edits, _) = finding else { continue };
             for (path, edit) in edits {
@@ -250,7 +250,7 @@ pub(super) fn edit<'t>(
             let Some((entry, bytes)) = file(path) else {
                 return Err(users.keys().map(|user| (*user, "the file cannot be read".to_owned())).collect());
             };
-            let all: Vec<&SpotEdit> = users.values().flatten().copied().collect();
+            let all: Vec<&LocationEdit> = users.values().flatten().copied().collect();
             let new = apply(path, bytes, &all).map_err(|error| blamed(path, bytes, users, &error.to_string()))?;
             Ok((new != *bytes).then_some((entry, new)))
         });
@@ -275,8 +275,9 @@ pub(super) fn edit<'t>(
 }
 
 /// Those whose edits of a file cannot be made, each with its own reason; all of them where each alone could be.
-fn blamed(path: &str, bytes: &[u8], users: &BTreeMap<usize, Vec<&SpotEdit>>, why: &str) -> Vec<(usize, String)> {
-    let alone = |(user, edits): (&usize, &Vec<&SpotEdit>)| Some((*user, apply(path, bytes, edits).err()?.to_string()));
+fn blamed(path: &str, bytes: &[u8], users: &BTreeMap<usize, Vec<&LocationEdit>>, why: &str) -> Vec<(usize, String)> {
+    let alone =
+        |(user, edits): (&usize, &Vec<&LocationEdit>)| Some((*user, apply(path, bytes, edits).err()?.to_string()));
     let wrong: Vec<(usize, String)> = users.iter().filter_map(alone).collect();
     match wrong.is_empty() {
         true => users.keys().map(|user| (*user, why.to_owned())).collect(),

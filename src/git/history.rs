@@ -31,7 +31,7 @@ pub(super) const INSTANCE: &str = "Supercargo-Instance";
 
 /// A commit of the branch, and the values of our trailers in it.
 #[derive(Debug)]
-pub(super) struct Entry<'a> {
+pub(super) struct LoggedCommit<'a> {
     pub(super) made: Made<'a>,
     trailers: &'a str,
 }
@@ -105,7 +105,7 @@ fn unworded(word: &str) -> String {
     name
 }
 
-impl<'a> Entry<'a> {
+impl<'a> LoggedCommit<'a> {
     /// Reads commit, author, committer and the values of our trailers, each on a line of its own. NUL ends each of them,
     /// and no message can hold it. Those without such a trailer are left out.
     pub(super) fn read(log: &'a str) -> Vec<Self> {
@@ -131,9 +131,9 @@ impl Merged {
 
 impl History {
     /// What the trailers of these commits tell, newest first; of one that is not ours only what a merged request held.
-    pub(super) fn new<'a>(entries: impl IntoIterator<Item = (&'a Entry<'a>, bool)>, merged: &Merged) -> Self {
+    pub(super) fn new<'a>(entries: impl IntoIterator<Item = (&'a LoggedCommit<'a>, bool)>, merged: &Merged) -> Self {
         let mut history = Self::default();
-        for (Entry { made: Made { commit, .. }, trailers }, is_own) in entries {
+        for (LoggedCommit { made: Made { commit, .. }, trailers }, is_own) in entries {
             let held = merged.held.get(*commit);
             for line in trailers.lines() {
                 let Some((workload, change)) = read(line.trim()) else { continue };
@@ -250,7 +250,7 @@ mod tests {
         let who = "a\0a@b\0a\0a@b";
         let (newer, older) = (trailer(&workload, &new), trailer(&workload, &old));
         let log = format!("bbb\0{who}\0{newer}\n\0ccc\0{who}\0\0ddd\0{who}\0{older}\n\0aaa\0{who}\0{older}\n\0");
-        let entries = Entry::read(&log);
+        let entries = LoggedCommit::read(&log);
         assert_eq!(entries.iter().map(|entry| entry.made.commit).collect::<Vec<_>>(), ["bbb", "ddd", "aaa"]);
         let history = History::new(entries.iter().zip([true, false, true]), &Merged::default());
         let sets = [Set { to: image("3"), commit: "bbb".into() }, Set { to: image("2"), commit: "aaa".into() }];

@@ -10,7 +10,7 @@ use super::{
     history::brought,
     limit,
     proposal::{Marks, Memo, mark, namespace},
-    request::{Requests, Trouble, branch_of},
+    request::{Requests, RoundError, branch_of},
     target::{Target, Work},
 };
 use crate::domain::{
@@ -84,7 +84,7 @@ pub(super) async fn hear(
     requests: &Requests,
     work: &mut Work,
     asked: &[Asked],
-) -> Result<Heard, Trouble> {
+) -> Result<Heard, RoundError> {
     let route = asked.first().map(|one| one.update.route.clone()).unwrap_or_default();
     let branch = branch_of(&target.settings.name, route.group());
     // Before the base branch is read, so that what was merged is there.

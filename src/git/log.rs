@@ -5,7 +5,7 @@ use std::{fs, io, path::PathBuf};
 
 use super::{
     command::GitError,
-    history::{CHANGE, Entry, History, Merged},
+    history::{CHANGE, History, LoggedCommit, Merged},
     mirror::{FETCH, Mirror, TIP},
     own::{Made, WHO},
 };
@@ -46,7 +46,7 @@ impl Mirror {
         let more = vec![("GIT_ALTERNATE_OBJECT_DIRECTORIES".to_owned(), objects)];
         let log = self.git.tool("git", &args, b"", more).await.map_err(|error| GitError::Broken(error.to_string()))?;
         let log = String::from_utf8_lossy(&log);
-        let entries = Entry::read(&log);
+        let entries = LoggedCommit::read(&log);
         let made: Vec<Made<'_>> = entries.iter().map(|entry| entry.made).collect();
         let own = self.own(&made).await?;
         Ok(History::new(entries.iter().zip(own), merged))

@@ -29,7 +29,7 @@ Update {{ changes | length }} images of {{ updates }} workload{{ 's' if updates 
 {% endfor %}";
 
 /// What a template may use.
-const VARIABLES: &str = "there are `updates` and `changes`, each with `workload`, `kind`, `namespace`, `name`, \
+const VARIABLES: &str = "available: `updates` and `changes`, each with `workload`, `kind`, `namespace`, `name`, \
                          `container`, `repository`, `from`, `to`, `from_tag`, `to_tag` and `policy`";
 
 /// What a template may take at most, so that it ends.
@@ -136,7 +136,7 @@ mod tests {
     #[rstest::rstest]
     #[case("ci: {{ updates }} updates, {{ changes[0].to_tag }}", "")]
     #[case("{% for c in changes %}{{ c.name }} {{ c.note | default('-') }}{% endfor %}", "")]
-    #[case("{{ changs }}", "(in <string>:1); there are `updates` and `changes`")]
+    #[case("{{ changs }}", "(in <string>:1); available: `updates` and `changes`")]
     #[case("{{ changes[0].brnch }}", "it uses what there is not")]
     #[case("{% if brnch %}a{% endif %}", "it uses what there is not")]
     #[case("{% if updates == 2 %}{{ update }}{% endif %}ci: update", "it uses what there is not")]

@@ -116,10 +116,10 @@ impl Mirror {
         names.truncate(NAMED);
         let there = match (names.is_empty(), more) {
             (true, _) => "it has none: push a first commit".to_owned(),
-            (false, 0) => format!("there are {}", names.join(", ")),
-            (false, more) => format!("there are {} and {more} more", names.join(", ")),
+            (false, 0) => format!("available: {}", names.join(", ")),
+            (false, more) => format!("available: {} and {more} more", names.join(", ")),
         };
-        let words = format!("there is no branch {}: {there}", excerpt(&self.settings.branch));
+        let words = format!("there is no branch {}; {there}", excerpt(&self.settings.branch));
         GitError::Failed { stdout: String::new(), words }
     }
 

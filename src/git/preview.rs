@@ -8,7 +8,7 @@ use super::{
     known::{Heard, hear},
     limit::Open,
     proposal::Memo,
-    request::{self, Trouble, branch_of},
+    request::{self, RoundError, branch_of},
     target::{Edits, Look, Target, Work},
 };
 use crate::{
@@ -46,8 +46,8 @@ impl Target {
                 }
                 Some(_) => match self.foresee_request(work, &asked).await {
                     Ok(shown) => shown,
-                    Err(Trouble::Git(error)) => return Err(error),
-                    Err(Trouble::Forge(error)) => {
+                    Err(RoundError::Git(error)) => return Err(error),
+                    Err(RoundError::Forge(error)) => {
                         let reason = match request::failed(&error, &self.place()) {
                             Outcome::Refused(why) => Reason::new(Code::GitRefused, why),
                             _ => Reason::new(Code::WriteFailed, format!("{}: {error}", self.place())),
@@ -63,7 +63,7 @@ impl Target {
         Ok(all)
     }
 
-    async fn foresee_request(&self, work: &mut Work, asked: &[Asked]) -> Result<Vec<Shown>, Trouble> {
+    async fn foresee_request(&self, work: &mut Work, asked: &[Asked]) -> Result<Vec<Shown>, RoundError> {
         let (Some(requests), Some(first)) = (&self.requests, asked.first()) else {
             return Ok(vec![Err(Reason::new(Code::WriteFailed, self.no_requests())); asked.len()]);
         };

@@ -43,7 +43,7 @@ pub struct Requests {
 
 /// Why a round could not end.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum RoundError {
     #[error(transparent)]
     Git(#[from] GitError),
     #[error(transparent)]
@@ -68,7 +68,7 @@ pub(super) async fn round(
     requests: &Requests,
     work: &mut Work,
     asked: &[Asked],
-) -> Result<Option<Vec<Outcome>>, Trouble> {
+) -> Result<Option<Vec<Outcome>>, RoundError> {
     let Some(first) = asked.first() else { return Ok(Some(Vec::new())) };
     let branch = branch_of(&target.settings.name, first.update.route.group());
     if let Some(reasons) = work.open.waits(target, requests, &branch, asked).await? {
@@ -90,7 +90,7 @@ pub(super) async fn round(
             requests.forge.close(open.number).await?;
             work.open.saw(&branch, None);
         }
-        Brought::Nothing
+        PushResult::Nothing
     } else {
         let proposed = Proposed { branch: &branch, head: &head, wanted: &wanted, places: &places, edited: &edited };
         propose(target, requests, work, &known, tip.as_ref(), &held, proposed).await?
@@ -98,14 +98,14 @@ pub(super) async fn round(
     let mut outcomes = Vec::new();
     for (at, finding) in findings.into_iter().enumerate().take(asked.len()) {
         let outcome = match (finding, wrong.get(&at), &brought) {
-            (_, _, Brought::Overtaken) => return Ok(None),
+            (_, _, PushResult::Overtaken) => return Ok(None),
             (_, Some(why), _) => Outcome::Blocked(target.misfit(why)),
             (Finding::Blocked(reason), ..) => Outcome::Blocked(reason),
             (Finding::There(places), ..) => Outcome::Committed(target.has(&places)),
-            (Finding::Edits(_, places), _, Brought::Request(url)) => Outcome::Committed(is_open(url, &places)),
-            (Finding::Edits(..), _, Brought::Refused(words)) => Outcome::Refused(words.clone()),
-            (Finding::Edits(..), _, Brought::InTheWay(reason)) => Outcome::Blocked(reason.clone()),
-            (Finding::Edits(..), _, Brought::Nothing) => Outcome::Stale,
+            (Finding::Edits(_, places), _, PushResult::Request(url)) => Outcome::Committed(is_open(url, &places)),
+            (Finding::Edits(..), _, PushResult::Refused(words)) => Outcome::Refused(words.clone()),
+            (Finding::Edits(..), _, PushResult::InTheWay(reason)) => Outcome::Blocked(reason.clone()),
+            (Finding::Edits(..), _, PushResult::Nothing) => Outcome::Stale,
         };
         outcomes.push(without(outcome, left.get(at).cloned().unwrap_or_default()));
     }
@@ -122,7 +122,7 @@ pub(super) async fn standings(
     requests: &Requests,
     work: &mut Work,
     asked: &[Asked],
-) -> Result<Vec<Standing>, Trouble> {
+) -> Result<Vec<Standing>, RoundError> {
     let Some(first) = asked.first() else { return Ok(Vec::new()) };
     let branch = branch_of(&target.settings.name, first.update.route.group());
     if let Some(reasons) = work.open.waits(target, requests, &branch, asked).await? {
@@ -156,7 +156,7 @@ async fn holds(
     held: &[Asked],
     memo: &Memo,
     edited: &super::chain::Edited,
-) -> Result<bool, Trouble> {
+) -> Result<bool, RoundError> {
     match tip.filter(|_| known.open.is_some() && marks(held) == memo.holds) {
         Some(tip) => Ok(work.mirror.holds(&tip.commit, edited).await?),
         None => Ok(false),
@@ -164,7 +164,7 @@ async fn holds(
 }
 
 /// What came of a proposal.
-enum Brought {
+enum PushResult {
     /// There was nothing to propose.
     Nothing,
     /// The request at this address has it.
@@ -194,7 +194,7 @@ async fn propose(
     tip: Option<&Tip>,
     held: &[Asked],
     proposed: Proposed<'_>,
-) -> Result<Brought, Trouble> {
+) -> Result<PushResult, RoundError> {
     let Proposed { branch, head, wanted, places, edited } = proposed;
     let memo = Memo::of(wanted, known.refused.clone());
     let is_there = holds(work, known, tip, held, &memo, edited).await?;
@@ -211,14 +211,14 @@ async fn propose(
         let commit = work.mirror.commit(head, edited, &message).await?;
         match work.mirror.replace(branch, tip.map(|tip| &*tip.commit), &commit).await? {
             Pushed::Done => {}
-            Pushed::Overtaken => return Ok(Brought::Overtaken),
-            Pushed::Refused(words) => return Ok(Brought::Refused(words)),
+            Pushed::Overtaken => return Ok(PushResult::Overtaken),
+            Pushed::Refused(words) => return Ok(PushResult::Refused(words)),
         }
         pushed = Some(commit);
     }
     let open = known.open.as_ref();
     if let Some(open) = open.filter(|open| is_there && Memo::read(&open.body) == memo) {
-        return Ok(Brought::Request(open.url.clone()));
+        return Ok(PushResult::Request(open.url.clone()));
     }
     let title = text::plain(message.lines().next().unwrap_or_default());
     let before = open.map(|open| &*open.body).unwrap_or_default();
@@ -243,9 +243,9 @@ async fn propose(
     if let Some(commit) = pushed.filter(|_| requests.settings.auto_merge)
         && let Some(reason) = auto_merge(target, requests, work, branch, &commit).await?
     {
-        return Ok(Brought::InTheWay(reason));
+        return Ok(PushResult::InTheWay(reason));
     }
-    Ok(Brought::Request(request.url))
+    Ok(PushResult::Request(request.url))
 }
 
 /// Asks for the merge of the commit that we pushed; a forge that will not is told of, as people can merge too. Why not,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     command::GitError,
     find::{Asked, Finding},
-    request::{self, Trouble},
+    request::{self, RoundError},
     target::{Edits, Look, Target, Work, partly},
 };
 use crate::{
@@ -25,12 +25,12 @@ impl Target {
         for (way, indices) in request::ways(&asked) {
             let asked: Arc<Vec<Asked>> = Arc::new(indices.iter().map(|&index| asked[index].clone()).collect());
             let found = match (way, &self.requests) {
-                (None, _) => self.branch_standings(&mut work, &asked).await.map_err(Trouble::from),
+                (None, _) => self.branch_standings(&mut work, &asked).await.map_err(RoundError::from),
                 (Some(_), Some(requests)) => request::standings(self, requests, &mut work, &asked).await,
                 (Some(_), None) => Ok(vec![Standing::Failed(self.no_requests()); asked.len()]),
             };
             let found = found.unwrap_or_else(|trouble| {
-                if matches!(trouble, Trouble::Git(_)) {
+                if matches!(trouble, RoundError::Git(_)) {
                     work.mirror.reset();
                 }
                 vec![Standing::Failed(format!("{}: {trouble}", self.place())); asked.len()]

@@ -19,7 +19,7 @@ use super::{
     mirror::{Mirror, Pushed},
     objects::{Blob, TreeEntry},
     part,
-    request::{self, Requests, Trouble},
+    request::{self, Requests, RoundError},
     settings::Settings,
 };
 use crate::{
@@ -156,7 +156,7 @@ impl Target {
         let mut round = 0;
         loop {
             let ended = match (by_request, &self.requests) {
-                (false, _) => self.round(work, asked).await.map_err(Trouble::from),
+                (false, _) => self.round(work, asked).await.map_err(RoundError::from),
                 (true, Some(requests)) => request::round(self, requests, work, asked).await,
                 (true, None) => return vec![Outcome::Failed(self.no_requests()); asked.len()],
             };
@@ -172,16 +172,16 @@ impl Target {
                     return vec![Outcome::Failed(why); asked.len()];
                 }
                 // The clone itself may be at fault: it is made anew once.
-                Err(Trouble::Git(GitError::Broken(why))) if again => {
+                Err(RoundError::Git(GitError::Broken(why))) if again => {
                     tracing::warn!(target_name = %self.settings.name, why, "the clone is made anew");
                     work.mirror.reset();
                     again = false;
                 }
-                Err(Trouble::Git(error)) => {
+                Err(RoundError::Git(error)) => {
                     work.mirror.reset();
                     return vec![Outcome::Failed(format!("{}: {error}", self.place())); asked.len()];
                 }
-                Err(Trouble::Forge(error)) => return vec![request::failed(&error, &self.place()); asked.len()],
+                Err(RoundError::Forge(error)) => return vec![request::failed(&error, &self.place()); asked.len()],
             }
         }
     }

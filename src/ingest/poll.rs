@@ -75,13 +75,13 @@ struct Now {
 
 /// The sources, and in `order` one key for each that has a due time: removing one leaves nothing behind.
 struct Queue {
-    entries: HashMap<Arc<Source>, Entry>,
+    entries: HashMap<Arc<Source>, Scheduled>,
     order: BTreeSet<(Duration, Arc<Source>)>,
     /// Wall clock less monotonic clock when the due times were computed.
     offset: SignedDuration,
 }
 
-struct Entry {
+struct Scheduled {
     schedules: Vec<Schedule>,
     due: Option<Duration>,
 }
@@ -152,7 +152,7 @@ impl Queue {
         } else {
             let due = next_due(&schedules, &source, now);
             self.order.extend(due.map(|due| (due, Arc::clone(&source))));
-            self.entries.insert(source, Entry { schedules, due });
+            self.entries.insert(source, Scheduled { schedules, due });
         }
         true
     }

@@ -4,7 +4,7 @@ use super::{
     EditError,
     edit::{Target, Targets},
     merge::Uses,
-    tree::{Id, Kind, Tree},
+    tree::{Id, NodeKind, Tree},
 };
 use crate::domain::image::{ImageRef, excerpt};
 
@@ -102,7 +102,7 @@ const NAMES: [&str; 4] = ["registry", "repository", "name", "image"];
 /// Whether a scalar within an anchored collection belongs to the same image, or to none, where an alias uses that.
 fn same_image(tree: &Tree, uses: &Uses, id: Id, anchored: Id, alias: Id) -> Result<(), &'static str> {
     // The image's own mapping, which must hold its name, too.
-    let mapping = uses.parent(id).filter(|mapping| tree.node(*mapping).kind == Kind::Mapping).ok_or("")?;
+    let mapping = uses.parent(id).filter(|mapping| tree.node(*mapping).kind == NodeKind::Mapping).ok_or("")?;
     let has = |mapping: Id, name: &str| tree.entries_of(mapping).any(|(key, _)| tree.scalar(key) == Some(name));
     let own = uses.key(id).unwrap_or_default();
     // A container has a name, and its image is not for whoever uses it again to share.

@@ -12,7 +12,7 @@ use super::{
     ManifestError, Place,
     anchors::refuse_shared,
     scalar::{Style, render},
-    tree::{Document, Id, Kind, Node, Tree},
+    tree::{Document, Id, Node, NodeKind, Tree},
 };
 use crate::domain::image::excerpt;
 
@@ -155,7 +155,7 @@ pub(super) fn sealed(tree: &Tree) -> Option<Id> {
 /// Whether a string stands there already, and reads as that string to everyone.
 fn stands(tree: &Tree, id: Id, new: &str) -> bool {
     let node = tree.node(id);
-    let Kind::Scalar(value, style) = &node.kind else { return false };
+    let NodeKind::Scalar(value, style) = &node.kind else { return false };
     let plain = *style == ScalarStyle::Plain && node.tag.is_none() && !tree.text[node.bytes()].contains(['\n', '\r']);
     value == new && (!plain || render(new, Style::Plain { in_flow: node.in_flow, typed: false }) == new)
 }
@@ -169,7 +169,7 @@ fn change(
 ) -> Result<(Range<usize>, String), EditError> {
     let node = tree.node(id);
     let refuse = |reason: String| Err(EditError::new(node.line(), reason));
-    let Kind::Scalar(old, written) = &node.kind else { return refuse("this is no scalar".into()) };
+    let NodeKind::Scalar(old, written) = &node.kind else { return refuse("this is no scalar".into()) };
     let typed = match &node.tag {
         None => false,
         Some(tag) => match tag.suffix_in_namespace("tag:yaml.org,2002:") {
@@ -240,15 +240,15 @@ fn is_json(tree: &Tree, document: usize) -> bool {
         let node = tree.node(id);
         let bare = node.tag.is_none() && tree.anchor(id).is_none() && (node.in_flow || id == root);
         bare && match node.kind {
-            Kind::Mapping => {
-                let quoted = |key| matches!(tree.node(key).kind, Kind::Scalar(_, ScalarStyle::DoubleQuoted));
+            NodeKind::Mapping => {
+                let quoted = |key| matches!(tree.node(key).kind, NodeKind::Scalar(_, ScalarStyle::DoubleQuoted));
                 tree.entries(id).all(|(key, _)| quoted(key))
             }
-            Kind::Sequence => true,
-            Kind::Scalar(_, ScalarStyle::DoubleQuoted) => true,
-            Kind::Scalar(ref value, ScalarStyle::Plain) => is_json_literal(value),
-            Kind::Scalar(..) => false,
-            Kind::Alias(_) => false,
+            NodeKind::Sequence => true,
+            NodeKind::Scalar(_, ScalarStyle::DoubleQuoted) => true,
+            NodeKind::Scalar(ref value, ScalarStyle::Plain) => is_json_literal(value),
+            NodeKind::Scalar(..) => false,
+            NodeKind::Alias(_) => false,
         }
     })
 }
@@ -275,11 +275,11 @@ pub(super) fn verify(old: &Tree, edited: &str, targets: &Targets, inserted: &[In
         let now = origins.len() as Id;
         let is = new.node(now);
         let same = match (targets.get(&id), &is.kind) {
-            (Some(target), Kind::Scalar(value, _)) => *value == target.new,
+            (Some(target), NodeKind::Scalar(value, _)) => *value == target.new,
             (Some(_), _) => false,
-            (None, Kind::Alias(anchored)) => {
+            (None, NodeKind::Alias(anchored)) => {
                 let anchored = origins.get(*anchored as usize).copied().flatten();
-                matches!(was.kind, Kind::Alias(then) if anchored == Some(then))
+                matches!(was.kind, NodeKind::Alias(then) if anchored == Some(then))
             }
             (None, kind) => *kind == was.kind,
         };
@@ -318,8 +318,8 @@ fn check_inserted(new: &Tree, parents: &[Option<Id>], insert: &Inserted, origins
     for value in &insert.nodes {
         let now = origins.len();
         let is_same = match (value, &new.nodes.get(now)?.kind) {
-            (Some(value), Kind::Scalar(is, _)) => value == is,
-            (None, Kind::Mapping | Kind::Sequence) => true,
+            (Some(value), NodeKind::Scalar(is, _)) => value == is,
+            (None, NodeKind::Mapping | NodeKind::Sequence) => true,
             _ => false,
         };
         let parent = parents[now]? as usize;

@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::{
     ManifestError,
-    tree::{Id, Kind, Tree},
+    tree::{Id, NodeKind, Tree},
 };
 
 /// Merge keys in what merge keys bring are not followed further.
 const MAX_MERGES: usize = 8;
 
 /// An entry of a mapping, its own or a merged one.
-pub(super) struct Entry<'t> {
+pub(super) struct Member<'t> {
     pub(super) name: &'t str,
     pub(super) value: Id,
     /// The aliases that it comes by, the outer ones first.
@@ -21,7 +21,7 @@ pub(super) struct Entry<'t> {
 impl Tree<'_> {
     /// The entries of a mapping with those that merge keys bring: its own come first, then those of the first one that
     /// has the key. Besides, whether there are more.
-    pub(super) fn all_entries(&self, mapping: Id) -> (Vec<Entry<'_>>, bool) {
+    pub(super) fn all_entries(&self, mapping: Id) -> (Vec<Member<'_>>, bool) {
         let (mut found, mut seen, mut is_cut) = (Vec::new(), HashSet::new(), false);
         let mut open = vec![(mapping, Vec::new(), 0)];
         while let Some((mapping, via, depth)) = open.pop() {
@@ -30,14 +30,14 @@ impl Tree<'_> {
                 let Some(name) = self.scalar(key) else { continue };
                 if name != "<<" {
                     if seen.insert(name) {
-                        found.push(Entry { name, value, via: via.clone() });
+                        found.push(Member { name, value, via: via.clone() });
                     }
                 } else if depth == MAX_MERGES {
                     is_cut = true;
                 } else {
                     let (value, via) = self.through(value, &via);
                     match self.node(value).kind {
-                        Kind::Sequence => merged.extend(self.children(value).map(|item| self.through(item, &via))),
+                        NodeKind::Sequence => merged.extend(self.children(value).map(|item| self.through(item, &via))),
                         _ => merged.push((value, via)),
                     }
                 }
@@ -60,7 +60,7 @@ impl Tree<'_> {
         let Some(merge) = merge else { return Ok(None) };
         let (all, is_cut) = self.all_entries(mapping);
         match all.into_iter().find(|entry| entry.name == key) {
-            Some(Entry { value, via, .. }) => Ok(Some((value, via))),
+            Some(Member { value, via, .. }) => Ok(Some((value, via))),
             None if is_cut => {
                 let reason = format!("`{key}` may come through more merge keys (`<<`) than are followed: write it out");
                 Err(ManifestError::new(self.line(merge), reason))
@@ -96,7 +96,7 @@ impl<'t> Uses<'t> {
     pub(super) fn of(tree: &'t Tree<'t>) -> Self {
         let mut aliases: HashMap<Id, Vec<Id>> = HashMap::new();
         for (index, node) in tree.nodes.iter().enumerate() {
-            if let Kind::Alias(anchored) = node.kind {
+            if let NodeKind::Alias(anchored) = node.kind {
                 aliases.entry(anchored).or_default().push(index as Id);
             }
         }
@@ -118,7 +118,9 @@ impl<'t> Uses<'t> {
         let parent = self.parent(alias)?;
         match self.key(alias) {
             Some("<<") => Some(parent),
-            _ if self.tree.node(parent).kind == Kind::Sequence && self.key(parent) == Some("<<") => self.parent(parent),
+            _ if self.tree.node(parent).kind == NodeKind::Sequence && self.key(parent) == Some("<<") => {
+                self.parent(parent)
+            }
             _ => None,
         }
     }
@@ -171,8 +173,10 @@ mod tests {
         let tree = Tree::parse(text).unwrap();
         let uses = Uses::of(&tree);
         let seen = std::cell::RefCell::new(Vec::new());
-        let id =
-            tree.nodes.iter().position(|node| node.kind == Kind::Scalar("1".into(), granit_parser::ScalarStyle::Plain));
+        let id = tree
+            .nodes
+            .iter()
+            .position(|node| node.kind == NodeKind::Scalar("1".into(), granit_parser::ScalarStyle::Plain));
         let lines = |path: &[Id]| path.iter().map(|alias| tree.line(*alias).to_string()).collect::<Vec<_>>().join(">");
         uses.refused(id.unwrap() as Id, |path| {
             seen.borrow_mut().push(lines(path));

@@ -3,8 +3,8 @@
 use granit_parser::ScalarStyle;
 
 use super::{
-    merge::Entry,
-    tree::{Id, Kind, Tree},
+    merge::Member,
+    tree::{Id, NodeKind, Tree},
 };
 
 /// The longest value that a selector can name.
@@ -53,8 +53,8 @@ impl Pairs {
     pub(super) fn read(tree: &Tree, map: Id) -> Self {
         let mut replaces = false;
         let mut all = Vec::new();
-        for Entry { name: key, value, .. } in tree.all_entries(map).0 {
-            let Kind::Scalar(text, style) = &tree.node(tree.resolve(value)).kind else { continue };
+        for Member { name: key, value, .. } in tree.all_entries(map).0 {
+            let NodeKind::Scalar(text, style) = &tree.node(tree.resolve(value)).kind else { continue };
             if key == "$patch" {
                 replaces = matches!(&**text, "replace" | "delete");
                 continue;

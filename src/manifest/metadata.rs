@@ -9,9 +9,9 @@ use granit_parser::ScalarStyle;
 
 use super::{
     ManifestError,
-    read::{self, Found, get},
+    read::{self, FoundWorkload, get},
     scalar::{Style, render},
-    tree::{Id, Kind, Tree},
+    tree::{Id, NodeKind, Tree},
 };
 use crate::domain::image::excerpt;
 
@@ -30,7 +30,7 @@ pub struct Replace {
 #[derive(Debug, Clone)]
 pub struct Rewrite<'a> {
     /// As read from the same text.
-    pub found: &'a Found,
+    pub found: &'a FoundWorkload,
     /// One for each key that goes.
     pub replace: Vec<Replace>,
 }
@@ -50,9 +50,9 @@ pub struct Values {
 pub type KeyLines = BTreeMap<(bool, String), usize>;
 
 /// The lines of each workload's annotations and labels.
-pub fn key_lines(text: &str, found: &[&Found]) -> Result<Vec<KeyLines>, ManifestError> {
+pub fn key_lines(text: &str, found: &[&FoundWorkload]) -> Result<Vec<KeyLines>, ManifestError> {
     let tree = Tree::parse(text)?;
-    let lines = |found: &Found| {
+    let lines = |found: &FoundWorkload| {
         let mut lines = BTreeMap::new();
         for (label, map) in maps(&tree, found.node)? {
             for (key, _) in tree.entries(map) {
@@ -71,7 +71,7 @@ pub fn keel_values(text: &str) -> Result<Vec<Values>, ManifestError> {
     for id in 0..tree.nodes.len() as Id {
         for (key, value) in tree.entries_of(id) {
             let value = tree.resolve(value);
-            if tree.scalar(key) != Some("keel") || tree.node(value).kind != Kind::Mapping {
+            if tree.scalar(key) != Some("keel") || tree.node(value).kind != NodeKind::Mapping {
                 continue;
             }
             let mut block = Values { line: tree.line(key), scalars: BTreeMap::new(), images: Vec::new() };
@@ -123,10 +123,10 @@ pub fn rewrite(text: &str, rewrites: &[Rewrite]) -> Result<String, ManifestError
 
 /// The annotations and the labels of an object, where they are mappings.
 pub(super) fn maps(tree: &Tree, object: Id) -> Result<Vec<(bool, Id)>, ManifestError> {
-    let Some(metadata) = get(tree, object, "metadata", Kind::Mapping)? else { return Ok(Vec::new()) };
+    let Some(metadata) = get(tree, object, "metadata", NodeKind::Mapping)? else { return Ok(Vec::new()) };
     let mut maps = Vec::new();
     for (label, key) in [(false, "annotations"), (true, "labels")] {
-        maps.extend(get(tree, metadata, key, Kind::Mapping)?.map(|map| (label, map)));
+        maps.extend(get(tree, metadata, key, NodeKind::Mapping)?.map(|map| (label, map)));
     }
     Ok(maps)
 }
@@ -176,7 +176,7 @@ fn line<'t>(tree: &Tree<'t>, key: Id, value: Id) -> Result<Line<'t>, ManifestErr
         return refuse("has an anchor or a tag");
     }
     let shared = tree.nodes.iter().any(|other| match other.kind {
-        Kind::Alias(target) => (target..tree.node(target).next()).contains(&key),
+        NodeKind::Alias(target) => (target..tree.node(target).next()).contains(&key),
         _ => false,
     });
     if shared {
@@ -187,8 +187,8 @@ fn line<'t>(tree: &Tree<'t>, key: Id, value: Id) -> Result<Line<'t>, ManifestErr
     let content = text[start..stop].trim_end_matches(['\n', '\r']);
     let (stop_content, indent) = (start + content.len(), &text[start..node.bytes().start]);
     let one_line = match tree.node(value).kind {
-        Kind::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded) => false,
-        Kind::Scalar(..) => tree.node(value).bytes().end <= stop_content,
+        NodeKind::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded) => false,
+        NodeKind::Scalar(..) => tree.node(value).bytes().end <= stop_content,
         _ => return refuse("has no plain value"),
     };
     if !one_line || !indent.bytes().all(|b| b == b' ') {
@@ -302,8 +302,9 @@ fn verify(old: &Tree, gone: &HashSet<Id>, edited: &str, rewrites: &[Rewrite]) ->
     let again = read::read(edited).map_err(|_| differs())?.workloads;
     let mut come = HashSet::new();
     for rewrite in rewrites {
-        let same =
-            |found: &&Found| found.workload.id == rewrite.found.workload.id && found.document == rewrite.found.document;
+        let same = |found: &&FoundWorkload| {
+            found.workload.id == rewrite.found.workload.id && found.document == rewrite.found.document
+        };
         let found = again.iter().find(same).ok_or_else(differs)?;
         let mut expected: BTreeMap<&str, &str> =
             rewrite.replace.iter().flat_map(|r| r.by.iter().map(|(k, v)| (k.as_str(), v.as_str()))).collect();
@@ -344,7 +345,7 @@ fn bones<'t>(tree: &'t Tree, but: &HashSet<Id>) -> Vec<(usize, String, Option<St
             continue;
         }
         let kind = match &node.kind {
-            Kind::Alias(target) => format!("*{}", tree.anchor(*target).unwrap_or_default()),
+            NodeKind::Alias(target) => format!("*{}", tree.anchor(*target).unwrap_or_default()),
             other => format!("{other:?}"),
         };
         bones.push((depth, kind, node.tag.as_ref().map(|tag| tag.original()), tree.anchor(id)));

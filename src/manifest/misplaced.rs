@@ -3,7 +3,7 @@
 use super::{
     ManifestError,
     read::Object,
-    tree::{Id, Kind, Tree},
+    tree::{Id, NodeKind, Tree},
 };
 use crate::domain::{annotations::PREFIX, image::excerpt, workload::KINDS};
 
@@ -48,7 +48,7 @@ pub(super) fn find(tree: &Tree, object: &Object, found: &mut Vec<ManifestError>)
 fn at(tree: &Tree, node: Id, path: &[&str]) -> Option<Id> {
     path.iter().try_fold(node, |node, key| {
         let node = tree.resolve(node);
-        let is_mapping = tree.node(node).kind == Kind::Mapping;
+        let is_mapping = tree.node(node).kind == NodeKind::Mapping;
         is_mapping.then(|| tree.get(node, key).ok().flatten()).flatten()
     })
 }

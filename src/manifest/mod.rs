@@ -25,8 +25,8 @@ mod tree;
 pub use edit::{Edit, EditError, edit};
 pub use metadata::{KeyLines, Replace, Rewrite, Values, entry, keel_values, key_lines, rewrite};
 pub use path::{Path, PathError, find};
-pub use places::{Facts, Files, Index, Options, Rendered, Spot, SpotEdit, Wanted, apply, locate, rendered};
-pub use read::{Found, ImagePlace, Manifests, NamespaceFound, read};
+pub use places::{Facts, Files, Index, Location, LocationEdit, Options, Rendered, Wanted, apply, locate, rendered};
+pub use read::{FoundWorkload, ImagePlace, Manifests, NamespaceFound, read};
 pub use strays::{Stray, patch_paths, strays};
 
 /// The largest text that is read, in bytes.

@@ -2,7 +2,7 @@
 
 use super::{
     ManifestError, Place,
-    tree::{Kind, Tree},
+    tree::{NodeKind, Tree},
 };
 use crate::domain::image::excerpt;
 
@@ -112,12 +112,12 @@ pub fn find(text: &str, path: &Path, document: Option<usize>) -> Result<Vec<(Pla
         let mut at = Some(each.root);
         for step in &path.0 {
             let Some(node) = at else { break };
-            if let Kind::Alias(_) = tree.node(node).kind {
+            if let NodeKind::Alias(_) = tree.node(node).kind {
                 let reason = "the path leads through an alias: give the path to where its anchor stands";
                 return Err(ManifestError::new(tree.line(node), reason));
             }
             at = match (step, &tree.node(node).kind) {
-                (Step::Key(key), Kind::Mapping) => {
+                (Step::Key(key), NodeKind::Mapping) => {
                     let found = tree.find(node, key)?;
                     if found.as_ref().is_some_and(|(_, via)| !via.is_empty()) {
                         let reason = "the path leads through a merge key: give the path to where its anchor stands";
@@ -125,7 +125,7 @@ pub fn find(text: &str, path: &Path, document: Option<usize>) -> Result<Vec<(Pla
                     }
                     found.map(|(value, _)| value)
                 }
-                (Step::Index(index), Kind::Sequence) => tree.children(node).nth(*index),
+                (Step::Index(index), NodeKind::Sequence) => tree.children(node).nth(*index),
                 _ => None,
             };
         }

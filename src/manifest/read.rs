@@ -6,7 +6,7 @@ use super::{
     ManifestError, Place,
     meta::Meta,
     misplaced,
-    tree::{Id, Kind, Tree},
+    tree::{Id, NodeKind, Tree},
 };
 use crate::domain::workload::{Container, KINDS, KindSpec, Workload, WorkloadId, pull_secrets};
 
@@ -14,11 +14,11 @@ use crate::domain::workload::{Container, KINDS, KindSpec, Workload, WorkloadId, 
 #[derive(Debug, Clone, Default)]
 pub struct Manifests {
     /// The workloads of a supported kind, in the order of the text.
-    pub workloads: Vec<Found>,
+    pub workloads: Vec<FoundWorkload>,
     /// The Namespaces.
     pub namespaces: Vec<NamespaceFound>,
     /// Objects of other kinds that are like workloads: as patches with a `target` they are for workloads, too.
-    pub(super) foreign: Vec<Found>,
+    pub(super) foreign: Vec<FoundWorkload>,
     /// Annotations of ours where they cannot count, and where they would.
     pub misplaced: Vec<ManifestError>,
     /// Workloads that could not be read, and why; the others are not touched by it.
@@ -27,7 +27,7 @@ pub struct Manifests {
 
 /// A workload and where its images stand.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct FoundWorkload {
     /// The workload. A container without an `image` key is left out (a patch names it in passing).
     pub workload: Workload,
     /// The document in the stream, from 0.
@@ -129,17 +129,17 @@ fn visit<'t>(
     call: &mut impl FnMut(Result<Object<'t>, ManifestError>),
 ) -> Result<Option<Object<'t>>, ManifestError> {
     let node = item.node;
-    if tree.node(node).kind != Kind::Mapping {
+    if tree.node(node).kind != NodeKind::Mapping {
         return Ok(None);
     }
     let (list_kind, list_version) = item.list.unwrap_or_default();
     let kind = text(tree, node, "kind")?.map_or(Cow::Owned(list_kind), Cow::Borrowed);
     let version = text(tree, node, "apiVersion")?.map_or(Cow::Owned(list_version), Cow::Borrowed);
     if let Some(item_kind) = kind.strip_suffix("List") {
-        let Some(items) = get(tree, node, "items", Kind::Sequence)? else { return Ok(None) };
+        let Some(items) = get(tree, node, "items", NodeKind::Sequence)? else { return Ok(None) };
         let first = items_left.len();
         for item in tree.children(items) {
-            if let Kind::Alias(_) = tree.node(item).kind {
+            if let NodeKind::Alias(_) = tree.node(item).kind {
                 call(Err(ManifestError::new(tree.line(item), "an item that is an alias: write it out")));
                 continue;
             }
@@ -164,7 +164,7 @@ pub(super) fn manifest(tree: &Tree, object: &Object, found: &mut Manifests) -> R
     if word == Some("replace") {
         // As a patch it changes nothing.
     } else if object.kind == "Namespace" && object.group.is_empty() {
-        let Some(metadata) = get(tree, node, "metadata", Kind::Mapping)? else { return Ok(()) };
+        let Some(metadata) = get(tree, node, "metadata", NodeKind::Mapping)? else { return Ok(()) };
         let name = text(tree, metadata, "name")?.unwrap_or_default().to_owned();
         let (annotations, _) = ours(tree, metadata, "annotations")?;
         let (line, meta, is_deleting) = (tree.line(node), Meta::read(tree, node), word == Some("delete"));
@@ -178,19 +178,19 @@ pub(super) fn manifest(tree: &Tree, object: &Object, found: &mut Manifests) -> R
 }
 
 /// An object of another kind as a workload, by what it has of one.
-fn foreign(tree: &Tree, node: Id) -> Option<Found> {
-    let spec = get(tree, node, "spec", Kind::Mapping).ok()?;
-    let has = |key| spec.is_some_and(|spec| matches!(get(tree, spec, key, Kind::Mapping), Ok(Some(_))));
+fn foreign(tree: &Tree, node: Id) -> Option<FoundWorkload> {
+    let spec = get(tree, node, "spec", NodeKind::Mapping).ok()?;
+    let has = |key| spec.is_some_and(|spec| matches!(get(tree, spec, key, NodeKind::Mapping), Ok(Some(_))));
     let (is_workload, is_job) = (has("template"), has("jobTemplate"));
-    let metadata = get(tree, node, "metadata", Kind::Mapping).ok()??;
+    let metadata = get(tree, node, "metadata", NodeKind::Mapping).ok()??;
     let has_ours = || ours(tree, metadata, "annotations").is_ok_and(|(ours, _)| !ours.is_empty());
     let like = if is_job { "CronJob" } else { "Deployment" };
     let like = KINDS.iter().find(|kind| kind.kind.as_str() == like)?;
     if is_workload || is_job || has_ours() { workload(tree, node, like).ok() } else { None }
 }
 
-fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestError> {
-    let metadata = get(tree, node, "metadata", Kind::Mapping)?;
+fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<FoundWorkload, ManifestError> {
+    let metadata = get(tree, node, "metadata", NodeKind::Mapping)?;
     let field = |key| metadata.map_or(Ok(None), |m| text(tree, m, key));
     let Some(name) = field("name")?.filter(|n| !n.is_empty()) else {
         let reason = format!("this {} has no metadata.name", spec.kind.as_str());
@@ -206,21 +206,21 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
     let mut anew = None;
     for key in spec.pod_spec.split('/').skip(1) {
         let is_gone = pod.is_some_and(|pod| is_null(tree, pod, key));
-        pod = pod.map_or(Ok(None), |p| step(tree, p, key, Kind::Mapping, &mut via))?;
+        pod = pod.map_or(Ok(None), |p| step(tree, p, key, NodeKind::Mapping, &mut via))?;
         let word = if is_gone { Some("delete") } else { pod.and_then(|pod| directive(tree, pod)) };
         anew = word.filter(|word| *word != "merge").or(anew);
     }
-    let list = |key| pod.map_or(Ok(None), |p| get(tree, p, key, Kind::Sequence));
+    let list = |key| pod.map_or(Ok(None), |p| get(tree, p, key, NodeKind::Sequence));
     let (mut containers, mut images, mut items) = (Vec::new(), Vec::new(), Vec::new());
     for (key, init) in [("containers", false), ("initContainers", true)] {
         let is_gone = pod.is_some_and(|pod| is_null(tree, pod, key));
         let word = if is_gone { Some("delete") } else { anew };
         items.extend(word.map(|word| Item { name: "".into(), init, patch: Some(word.into()) }));
         let mut via = via.clone();
-        let list = pod.map_or(Ok(None), |p| step(tree, p, key, Kind::Sequence, &mut via))?;
+        let list = pod.map_or(Ok(None), |p| step(tree, p, key, NodeKind::Sequence, &mut via))?;
         for (index, item) in list.into_iter().flat_map(|list| tree.children(list)).enumerate() {
             let (item, mut via) = tree.through(item, &via);
-            if tree.node(item).kind != Kind::Mapping {
+            if tree.node(item).kind != NodeKind::Mapping {
                 return Err(ManifestError::new(tree.line(item), format!("an item of `{key}` is no mapping")));
             }
             let name = text(tree, item, "name")?.unwrap_or_default();
@@ -236,7 +236,7 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
     }
     let mut secrets: Vec<Arc<str>> = Vec::new();
     if let Some(given) = list("imagePullSecrets")? {
-        for item in tree.children(given).map(|i| tree.resolve(i)).filter(|i| tree.node(*i).kind == Kind::Mapping) {
+        for item in tree.children(given).map(|i| tree.resolve(i)).filter(|i| tree.node(*i).kind == NodeKind::Mapping) {
             secrets.extend(text(tree, item, "name")?.map(Arc::from));
         }
     }
@@ -253,7 +253,7 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<Found, ManifestErr
         written: None,
         pull_secrets: pull_secrets(secrets),
     };
-    Ok(Found {
+    Ok(FoundWorkload {
         workload,
         document: tree.document_of(node),
         line: tree.line(node),
@@ -278,12 +278,12 @@ pub(super) fn is_null(tree: &Tree, mapping: Id, key: &str) -> bool {
 }
 
 /// A collection under a key; none where the key is absent or has no value.
-pub(super) fn get(tree: &Tree, mapping: Id, key: &str, kind: Kind) -> Result<Option<Id>, ManifestError> {
+pub(super) fn get(tree: &Tree, mapping: Id, key: &str, kind: NodeKind) -> Result<Option<Id>, ManifestError> {
     step(tree, mapping, key, kind, &mut Vec::new())
 }
 
 /// The same, and the aliases by which it is reached are added to those before.
-fn step(tree: &Tree, mapping: Id, key: &str, kind: Kind, via: &mut Vec<Id>) -> Result<Option<Id>, ManifestError> {
+fn step(tree: &Tree, mapping: Id, key: &str, kind: NodeKind, via: &mut Vec<Id>) -> Result<Option<Id>, ManifestError> {
     let Some((value, more)) = tree.find(mapping, key)? else { return Ok(None) };
     via.extend(more);
     let (value, all) = tree.through(value, via);
@@ -293,7 +293,7 @@ fn step(tree: &Tree, mapping: Id, key: &str, kind: Kind, via: &mut Vec<Id>) -> R
     }
     match tree.scalar(value) {
         Some("" | "~" | "null") => Ok(None),
-        _ => Err(no(tree, value, key, if kind == Kind::Mapping { "no mapping" } else { "no list" })),
+        _ => Err(no(tree, value, key, if kind == NodeKind::Mapping { "no mapping" } else { "no list" })),
     }
 }
 
@@ -311,7 +311,7 @@ pub(super) fn text<'t>(tree: &'t Tree, mapping: Id, key: &str) -> Result<Option<
 
 /// The entries of `metadata.annotations` or `metadata.labels` that concern us, and whether there is such a map.
 fn ours(tree: &Tree, metadata: Id, key: &str) -> Result<(BTreeMap<String, String>, bool), ManifestError> {
-    let Some(map) = get(tree, metadata, key, Kind::Mapping)? else { return Ok(Default::default()) };
+    let Some(map) = get(tree, metadata, key, NodeKind::Mapping)? else { return Ok(Default::default()) };
     let mut entries = BTreeMap::new();
     let (all, is_cut) = tree.all_entries(map);
     if is_cut {

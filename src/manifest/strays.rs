@@ -6,8 +6,8 @@ use granit_parser::ScalarStyle;
 
 use super::{
     metadata::maps,
-    read::Found,
-    tree::{Id, Kind, Tree},
+    read::FoundWorkload,
+    tree::{Id, NodeKind, Tree},
 };
 
 /// Where a record of a whole object stands, which means nothing by itself.
@@ -30,7 +30,7 @@ pub struct Stray {
 /// `in_text` which there are in other texts, with their lines from 0. A text that is no YAML is searched as it is.
 pub fn strays(
     text: &str,
-    but: &[&Found],
+    but: &[&FoundWorkload],
     is_key: fn(&str) -> bool,
     in_text: fn(&str) -> Vec<(usize, String)>,
 ) -> Vec<Stray> {
@@ -58,7 +58,7 @@ pub fn strays(
                 found.push(Stray { line: tree.line(key), key: name.to_owned(), value, mapping: Some(id) });
             }
         }
-        let Kind::Scalar(value, style) = &tree.node(id).kind else { continue };
+        let NodeKind::Scalar(value, style) = &tree.node(id).kind else { continue };
         if done.contains(&id) {
             continue;
         }
@@ -83,7 +83,7 @@ pub fn patch_paths(text: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for (key, list) in tree.documents.iter().flat_map(|document| tree.entries_of(document.root)) {
         let list = tree.resolve(list);
-        if tree.node(list).kind != Kind::Sequence {
+        if tree.node(list).kind != NodeKind::Sequence {
             continue;
         }
         let items = tree.children(list).map(|item| tree.resolve(item));
@@ -109,7 +109,7 @@ mod tests {
 
     fn found(text: &str) -> Vec<(usize, String, Option<String>)> {
         let manifests = read(text).unwrap_or_default();
-        let but: Vec<&Found> = manifests.workloads.iter().collect();
+        let but: Vec<&FoundWorkload> = manifests.workloads.iter().collect();
         let strays = strays(text, &but, keel::is_keels, keel::mentions);
         strays.into_iter().map(|stray| (stray.line, stray.key, stray.value)).collect()
     }

@@ -44,7 +44,7 @@ pub(super) struct Document {
 /// One value or key.
 #[derive(Debug)]
 pub(super) struct Node<'a> {
-    pub(super) kind: Kind<'a>,
+    pub(super) kind: NodeKind<'a>,
     /// Bytes of a scalar or an alias; of a collection, those of its start.
     start: u32,
     end: u32,
@@ -64,7 +64,7 @@ pub(super) struct Node<'a> {
 
 /// What a node is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kind<'a> {
+pub(super) enum NodeKind<'a> {
     Scalar(Cow<'a, str>, ScalarStyle),
     Sequence,
     Mapping,
@@ -110,7 +110,7 @@ impl<'a> Tree<'a> {
     /// The node itself, or what an alias stands for.
     pub(super) fn resolve(&self, id: Id) -> Id {
         match self.node(id).kind {
-            Kind::Alias(target) => target,
+            NodeKind::Alias(target) => target,
             _ => id,
         }
     }
@@ -118,7 +118,7 @@ impl<'a> Tree<'a> {
     /// The text of a scalar (through an alias, if it is one); empty where there is no value.
     pub(super) fn scalar(&self, id: Id) -> Option<&str> {
         match &self.node(self.resolve(id)).kind {
-            Kind::Scalar(value, _) => Some(value),
+            NodeKind::Scalar(value, _) => Some(value),
             _ => None,
         }
     }
@@ -160,7 +160,7 @@ impl<'a> Tree<'a> {
 
     /// The keys and values of a node; none if it is no mapping.
     pub(super) fn entries_of(&self, id: Id) -> impl Iterator<Item = (Id, Id)> {
-        let is_mapping = self.node(id).kind == Kind::Mapping;
+        let is_mapping = self.node(id).kind == NodeKind::Mapping;
         is_mapping.then(|| self.entries(id)).into_iter().flatten()
     }
 
@@ -202,7 +202,7 @@ impl Node<'_> {
     }
 
     pub(super) fn is_collection(&self) -> bool {
-        matches!(self.kind, Kind::Sequence | Kind::Mapping)
+        matches!(self.kind, NodeKind::Sequence | NodeKind::Mapping)
     }
 }
 
@@ -255,18 +255,18 @@ impl<'a> Building<'a> {
                 // Where there is no value the parser says `~`; nothing is written there, so nothing is read.
                 let (value, bytes) =
                     if bytes.is_empty() { (Cow::Borrowed(""), self.before_comment(bytes)) } else { (value, bytes) };
-                self.add(Kind::Scalar(value, style), span, bytes, anchor, tag)?;
+                self.add(NodeKind::Scalar(value, style), span, bytes, anchor, tag)?;
             }
             Event::Alias(anchor) => {
                 let target = self.anchors.get(&anchor).copied();
                 let target =
                     target.ok_or_else(|| ManifestError::new(span.start.line(), "an alias without an anchor"))?;
-                self.add(Kind::Alias(target), span, bytes, 0, None)?;
+                self.add(NodeKind::Alias(target), span, bytes, 0, None)?;
             }
             Event::SequenceStart(style, anchor, tag) => {
-                self.open(Kind::Sequence, style, span, bytes, anchor, tag)?;
+                self.open(NodeKind::Sequence, style, span, bytes, anchor, tag)?;
             }
-            Event::MappingStart(style, anchor, tag) => self.open(Kind::Mapping, style, span, bytes, anchor, tag)?,
+            Event::MappingStart(style, anchor, tag) => self.open(NodeKind::Mapping, style, span, bytes, anchor, tag)?,
             Event::SequenceEnd => {
                 self.close();
             }
@@ -302,7 +302,7 @@ impl<'a> Building<'a> {
 
     fn add(
         &mut self,
-        kind: Kind<'a>,
+        kind: NodeKind<'a>,
         span: Span,
         bytes: Range<usize>,
         anchor: usize,
@@ -310,20 +310,20 @@ impl<'a> Building<'a> {
     ) -> Result<Id, ManifestError> {
         let id = self.next_id();
         let size = match kind {
-            Kind::Alias(target) => self.sizes.of(target, span.start.line())?,
-            Kind::Scalar(..) => Size { scalars: 1, others: 0, bytes: bytes.len() },
-            Kind::Sequence | Kind::Mapping => Size { scalars: 0, others: 1, bytes: 0 },
+            NodeKind::Alias(target) => self.sizes.of(target, span.start.line())?,
+            NodeKind::Scalar(..) => Size { scalars: 1, others: 0, bytes: bytes.len() },
+            NodeKind::Sequence | NodeKind::Mapping => Size { scalars: 0, others: 1, bytes: 0 },
         };
         self.sizes.add(size, span.start.line())?;
         if anchor != 0 {
             self.anchors.insert(anchor, id);
-            if let Kind::Scalar(..) = kind {
+            if let NodeKind::Scalar(..) = kind {
                 self.sizes.keep(id, size);
             }
         }
         let mut is_value = false;
         if let Some(open) = self.open.last_mut()
-            && self.tree.nodes[open.id as usize].kind == Kind::Mapping
+            && self.tree.nodes[open.id as usize].kind == NodeKind::Mapping
         {
             is_value = open.value_next;
             open.value_next = !is_value;
@@ -344,7 +344,7 @@ impl<'a> Building<'a> {
 
     fn open(
         &mut self,
-        kind: Kind<'a>,
+        kind: NodeKind<'a>,
         style: StructureStyle,
         span: Span,
         bytes: Range<usize>,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use reqwest::{StatusCode, header::HeaderMap};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{address::Forbidden, hold::Wait, http::Class};
+use super::{address::Forbidden, http::Class, throttle::Wait};
 use crate::{
     net::{Elsewhere, Way, cause},
     ports::{RegistryError, RegistryErrorKind},

@@ -57,7 +57,7 @@ struct DockerConfig {
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct AuthEntry {
     auth: Option<String>,
     username: Option<String>,
     password: Option<String>,
@@ -73,7 +73,7 @@ pub(super) fn find(text: &str, repository: &Repository) -> Result<Found, &'stati
     }
     let mut proofs = Vec::new();
     for (key, entry) in config.auths.into_iter().flatten() {
-        let entry: Entry = read(entry.unwrap_or_default()).ok_or(BAD)?;
+        let entry: AuthEntry = read(entry.unwrap_or_default()).ok_or(BAD)?;
         if let Some(rank) = rank(&key, repository) {
             proofs.extend(proof(entry).map(|proof| (rank, proof)));
         }
@@ -89,7 +89,7 @@ fn read<T: DeserializeOwned>(object: Object) -> Option<T> {
     serde_json::from_value(Value::Object(lower.collect())).ok()
 }
 
-fn proof(entry: Entry) -> Option<Proof> {
+fn proof(entry: AuthEntry) -> Option<Proof> {
     let text = |text: Option<String>| text.filter(|text| !text.is_empty());
     if let Some(token) = text(entry.identitytoken) {
         return Some(Proof::IdentityToken(token.into()));

@@ -19,9 +19,9 @@ use super::{
     address::{self, Guard},
     answer::{Answer, broken, elsewhere, fail, forbidden_text, held, unavailable},
     connections::{Connections, Manner, own_tls, system_tls},
-    hold::{Holds, Scope, retry_after},
     names::Names,
     settings::{HostSettings, Settings, SettingsError, Timeouts},
+    throttle::{Holds, Scope, retry_after},
 };
 use crate::{
     domain::{

@@ -2,7 +2,7 @@
 //!
 //! [`client`] implements the port. A look goes `client` → `session` (as whom, and by which challenge) → `http` (one
 //! request: where it may go, how long it may take, how much it may say), over one of few `connections`, to a host that
-//! `names` has found and no `hold` keeps us from. Nothing of the answers is kept but challenges and tokens.
+//! `names` has found and no `throttle` keeps us from. Nothing of the answers is kept but challenges and tokens.
 
 mod address;
 mod answer;
@@ -12,7 +12,6 @@ mod client;
 mod connections;
 mod credentials;
 mod docker_config;
-mod hold;
 mod http;
 mod manifest;
 mod names;
@@ -21,6 +20,7 @@ mod page;
 mod session;
 mod settings;
 mod tags;
+mod throttle;
 
 pub use client::Client;
 pub use no_secrets::NoSecrets;

@@ -62,7 +62,7 @@ const BUSY: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a file cannot be used.
-enum Trouble {
+enum SqliteError {
     Sqlite(rusqlite::Error),
     File(io::Error),
     /// Not ours, or not of this version.
@@ -81,7 +81,7 @@ impl Sqlite {
     /// Runs `work` on a thread that may block. It ends also when nobody waits for it any more.
     fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, Trouble> + Send + 'static,
+        work: impl FnOnce(&mut Connection) -> Result<T, SqliteError> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, RecordError>> {
         let file = self.file.clone();
         Box::pin(async move {
@@ -129,10 +129,10 @@ impl Records for Sqlite {
     }
 }
 
-fn put(all: &Transaction<'_>, tracked: &Tracked) -> Result<(), Trouble> {
+fn put(all: &Transaction<'_>, tracked: &Tracked) -> Result<(), SqliteError> {
     let update = &tracked.update;
     let body =
-        serde_json::to_string(tracked).map_err(|e| Trouble::Other(format!("it cannot hold {}: {e}", update.id)))?;
+        serde_json::to_string(tracked).map_err(|e| SqliteError::Other(format!("it cannot hold {}: {e}", update.id)))?;
     let WorkloadId { kind, namespace, name } = &update.workload;
     all.execute(
         "INSERT INTO updates (id, kind, namespace, name, body) VALUES (:id, :kind, :namespace, :name, :body)
@@ -152,22 +152,23 @@ fn put(all: &Transaction<'_>, tracked: &Tracked) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn read(body: &str) -> Result<Tracked, Trouble> {
-    serde_json::from_str(body).map_err(|e| Trouble::Other(format!("one of its updates does not read ({e}); {ASIDE}")))
+fn read(body: &str) -> Result<Tracked, SqliteError> {
+    serde_json::from_str(body)
+        .map_err(|e| SqliteError::Other(format!("one of its updates does not read ({e}); {ASIDE}")))
 }
 
 /// All or nothing. Writers wait for one another at its begin: of two that began as readers, one would fail at once.
 fn transact<T>(
     connection: &mut Connection,
-    work: impl FnOnce(&Transaction<'_>) -> Result<T, Trouble>,
-) -> Result<T, Trouble> {
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, SqliteError>,
+) -> Result<T, SqliteError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done = work(&transaction)?;
     transaction.commit()?;
     Ok(done)
 }
 
-fn connect(path: &Path) -> Result<Connection, Trouble> {
+fn connect(path: &Path) -> Result<Connection, SqliteError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
@@ -184,11 +185,11 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     transact(&mut connection, migrate)?;
     let health: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
-    if health == "ok" { Ok(connection) } else { Err(Trouble::Other(format!("it is damaged ({health}); {ASIDE}"))) }
+    if health == "ok" { Ok(connection) } else { Err(SqliteError::Other(format!("it is damaged ({health}); {ASIDE}"))) }
 }
 
 /// The format of the file, 0 if it is new. An error if it is not ours.
-fn version(connection: &Connection) -> Result<usize, Trouble> {
+fn version(connection: &Connection) -> Result<usize, SqliteError> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
@@ -196,11 +197,11 @@ fn version(connection: &Connection) -> Result<usize, Trouble> {
         return Ok(0);
     }
     if application != APPLICATION {
-        return Err(Trouble::Other("another program's database: name another file".to_owned()));
+        return Err(SqliteError::Other("another program's database: name another file".to_owned()));
     }
     match usize::try_from(version) {
         Ok(version) if version <= MIGRATIONS.len() => Ok(version),
-        _ => Err(Trouble::Other(format!(
+        _ => Err(SqliteError::Other(format!(
             "format {version} is not known here, only up to {}: run the newer supercargo that wrote it, or name another \
              file",
             MIGRATIONS.len()
@@ -208,7 +209,7 @@ fn version(connection: &Connection) -> Result<usize, Trouble> {
     }
 }
 
-fn migrate(file: &Transaction<'_>) -> Result<(), Trouble> {
+fn migrate(file: &Transaction<'_>) -> Result<(), SqliteError> {
     // Another process may have come first.
     for (n, step) in MIGRATIONS.iter().enumerate().skip(version(file)?) {
         file.execute_batch(step)?;
@@ -219,7 +220,7 @@ fn migrate(file: &Transaction<'_>) -> Result<(), Trouble> {
 }
 
 /// Readers and a writer do not wait for one another. SQLite does not wait for others that switch this on.
-fn write_ahead(connection: &Connection) -> Result<(), Trouble> {
+fn write_ahead(connection: &Connection) -> Result<(), SqliteError> {
     let mut waited = Duration::ZERO;
     loop {
         match connection.pragma_update(None, "journal_mode", "WAL") {
@@ -239,11 +240,11 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 /// What to do about a file that cannot be read; it is never overwritten.
 const ASIDE: &str = "move it aside, together with its -wal and -shm, or put a copy in its place";
 
-fn explain(path: &Path, trouble: Trouble) -> RecordError {
+fn explain(path: &Path, trouble: SqliteError) -> RecordError {
     let what = match trouble {
-        Trouble::Other(what) => what,
-        Trouble::File(error) => format!("{error}; the file and its folder must be writable, or name another file"),
-        Trouble::Sqlite(error) => match error.sqlite_error_code() {
+        SqliteError::Other(what) => what,
+        SqliteError::File(error) => format!("{error}; the file and its folder must be writable, or name another file"),
+        SqliteError::Sqlite(error) => match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => format!("no database, or a damaged one; {ASIDE}, or name another file"),
             Some(ErrorCode::DatabaseCorrupt) => format!("it is damaged ({error}); {ASIDE}"),
             Some(ErrorCode::DiskFull) => "the disk is full: make room".to_owned(),
@@ -257,13 +258,13 @@ fn explain(path: &Path, trouble: Trouble) -> RecordError {
     RecordError(format!("{}: {what}", path.display()))
 }
 
-impl From<rusqlite::Error> for Trouble {
+impl From<rusqlite::Error> for SqliteError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for SqliteError {
     fn from(error: io::Error) -> Self {
         Self::File(error)
     }

@@ -72,9 +72,9 @@ impl SenderSettings {
 
 /// The senders that are heard, each with its secrets.
 #[derive(Default)]
-pub struct Doors(BTreeMap<&'static str, Door>);
+pub struct Senders(BTreeMap<&'static str, Door>);
 
-impl Doors {
+impl Senders {
     /// Reads the secrets. Fails if a file of one cannot be read, or a sender does not exist.
     pub async fn open(settings: HookSettings, clock: &Arc<dyn Clock>) -> Result<Self, HookSettingsError> {
         let mut doors = BTreeMap::new();
@@ -100,13 +100,13 @@ pub struct Hooks(Arc<Shared>);
 
 impl Hooks {
     /// Hears these senders.
-    pub fn new(doors: Doors, hints: Arc<dyn Hints>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(doors: Senders, hints: Arc<dyn Hints>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
         let (doors, next_warning, unwatched) = (RwLock::new(doors), AtomicU64::new(0), Mutex::default());
         Self(Arc::new(Shared { doors, hints, metrics, clock, next_warning, unwatched }))
     }
 
     /// From now on hears these senders, and no others.
-    pub fn hear(&self, doors: Doors) {
+    pub fn set_senders(&self, doors: Senders) {
         *self.0.doors.write().unwrap_or_else(PoisonError::into_inner) = doors;
     }
 
@@ -129,7 +129,7 @@ pub enum HookSettingsError {
 
 struct Shared {
     // Held for a look-up, never across an await.
-    doors: RwLock<Doors>,
+    doors: RwLock<Senders>,
     hints: Arc<dyn Hints>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -147,7 +147,7 @@ struct Door {
 
 /// What a sender is told.
 #[derive(Debug)]
-enum Answer {
+enum HookAnswer {
     Queued,
     Unwatched,
     Ignored,
@@ -166,12 +166,12 @@ async fn hook(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
+) -> HookAnswer {
     let sender = hooks.admit(&name, &headers, query.as_deref());
     let keep = if sender.is_ok() { MAX_BODY } else { 0 };
     let read = tokio::select! {
         read = read(body, keep) => read,
-        () = hooks.clock.sleep_until(hooks.clock.monotonic() + BODY_TIME) => Err(Answer::Slow),
+        () = hooks.clock.sleep_until(hooks.clock.monotonic() + BODY_TIME) => Err(HookAnswer::Slow),
     };
     let answer = match (sender, read) {
         (Err(refused), _) | (_, Err(refused)) => refused,
@@ -185,38 +185,38 @@ async fn hook(
 
 impl Shared {
     /// The sender, if it is there and knows the secret.
-    fn admit(&self, name: &str, headers: &HeaderMap, query: Option<&str>) -> Result<&'static Sender, Answer> {
+    fn admit(&self, name: &str, headers: &HeaderMap, query: Option<&str>) -> Result<&'static Sender, HookAnswer> {
         let doors = self.doors.read().unwrap_or_else(PoisonError::into_inner);
-        let door = doors.0.get(name).ok_or_else(|| Answer::NotFound(not_found(name)))?;
+        let door = doors.0.get(name).ok_or_else(|| HookAnswer::NotFound(not_found(name)))?;
         if door.unsigned || auth::verify(door.sender.proof, headers, query, &door.secrets.get()) {
             Ok(door.sender)
         } else {
-            Err(Answer::Unauthorized)
+            Err(HookAnswer::Unauthorized)
         }
     }
 
-    fn take(&self, sender: &Sender, headers: &HeaderMap, body: &[u8]) -> Answer {
+    fn take(&self, sender: &Sender, headers: &HeaderMap, body: &[u8]) -> HookAnswer {
         let message = match webhook::read(sender, headers, body) {
             Ok(message) => message,
-            Err(error) => return Answer::Invalid(error.to_string()),
+            Err(error) => return HookAnswer::Invalid(error.to_string()),
         };
         if message.dropped > 0 {
             let (sender, dropped) = (sender.name, message.dropped);
             tracing::warn!(sender, dropped, "a webhook named more repositories and tags than are taken at once");
         }
-        let mut answer = Answer::Ignored;
+        let mut answer = HookAnswer::Ignored;
         for hint in message.hints {
             let repository = hint.repository.clone();
             match self.hints.offer(hint) {
-                Offer::Queued => answer = Answer::Queued,
+                Offer::Queued => answer = HookAnswer::Queued,
                 Offer::Unwatched => {
                     self.note_unwatched(sender, &repository);
-                    if matches!(answer, Answer::Ignored) {
-                        answer = Answer::Unwatched;
+                    if matches!(answer, HookAnswer::Ignored) {
+                        answer = HookAnswer::Unwatched;
                     }
                 }
-                Offer::Full => return Answer::TooMany,
-                Offer::Closed => return Answer::Unavailable,
+                Offer::Full => return HookAnswer::TooMany,
+                Offer::Closed => return HookAnswer::Unavailable,
             }
         }
         answer
@@ -251,11 +251,11 @@ impl Shared {
 }
 
 /// The whole body, if it is not too long; `keep` is how much of it is held in memory.
-async fn read(body: Body, keep: usize) -> Result<Vec<u8>, Answer> {
+async fn read(body: Body, keep: usize) -> Result<Vec<u8>, HookAnswer> {
     let mut chunks = body.into_data_stream();
     let (mut bytes, mut length) = (Vec::new(), 0);
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| Answer::Invalid("the body broke off".to_owned()))?;
+        let chunk = chunk.map_err(|_| HookAnswer::Invalid("the body broke off".to_owned()))?;
         length += chunk.len();
         if length > MAX_DISCARDED {
             break;
@@ -266,7 +266,7 @@ async fn read(body: Body, keep: usize) -> Result<Vec<u8>, Answer> {
             bytes = Vec::new();
         }
     }
-    if length > MAX_BODY { Err(Answer::TooLarge) } else { Ok(bytes) }
+    if length > MAX_BODY { Err(HookAnswer::TooLarge) } else { Ok(bytes) }
 }
 
 fn secret(file: &[u8]) -> Result<SecretString, String> {
@@ -290,7 +290,7 @@ fn not_found(name: &str) -> String {
     }
 }
 
-impl Answer {
+impl HookAnswer {
     fn status(&self) -> StatusCode {
         match self {
             Self::Queued | Self::Unwatched | Self::Ignored => StatusCode::ACCEPTED,
@@ -331,7 +331,7 @@ impl Answer {
     }
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for HookAnswer {
     fn into_response(self) -> Response {
         let body = match self.error() {
             None => json!({"outcome": self.outcome()}),

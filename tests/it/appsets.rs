@@ -117,7 +117,7 @@ fn chart(helm: &str) -> Texts {
 
 fn lines(texts: &Texts) -> Result<Vec<String>, String> {
     let found = places::locate(&facts(texts), &wanted("shop", "web", "nginx:1.26"), &Options::default());
-    let place = |spot: places::Spot| format!("{}:{} {}", spot.path, spot.line, spot.holds);
+    let place = |spot: places::Location| format!("{}:{} {}", spot.path, spot.line, spot.holds);
     found.map(|spots| spots.into_iter().map(place).collect()).map_err(|misfit| misfit.to_string())
 }
 

@@ -9,7 +9,7 @@ use supercargo::{
         image::ImageRef,
         workload::{Kind, WorkloadId},
     },
-    manifest::places::{self, Index, Options, Spot, SpotEdit, Wanted},
+    manifest::places::{self, Index, Location, LocationEdit, Options, Wanted},
 };
 
 use crate::{
@@ -167,8 +167,8 @@ pub(crate) fn edited_all(texts: &Texts, containers: &[&str]) -> Result<(Texts, V
     Ok((apply(texts, &spots)?, images))
 }
 
-fn apply(texts: &Texts, spots: &[Spot]) -> Result<Texts, String> {
-    let mut edits = BTreeMap::<&Arc<str>, Vec<&SpotEdit>>::new();
+fn apply(texts: &Texts, spots: &[Location]) -> Result<Texts, String> {
+    let mut edits = BTreeMap::<&Arc<str>, Vec<&LocationEdit>>::new();
     for spot in spots {
         edits.entry(&spot.path).or_default().extend(&spot.edits);
     }

@@ -10,23 +10,23 @@ use futures::future::BoxFuture;
 use globset::{Glob, GlobSet};
 use supercargo::{
     domain::{
-        hint::Source,
-        image::{Digest, ImageRef, Tag},
+        hint::{Hint, Source},
+        image::{Digest, ImageRef, Repository, Tag},
         keel::KeelMode,
         plan::{Approved, Plan},
         poll::Schedule,
         reason::{Code, Reason},
         tags::Tags,
-        target::Target,
+        target::TargetScope,
         update::{Tracked, UpdateId},
         workload::{Container, Workload, WorkloadId},
     },
     engine::{self, Inbox, Inputs, Ports, Settings},
     metrics::Metrics,
     ports::{
-        Clock as _, ClusterChange, ClusterError, Events, ImageTimes, NamespaceDefaults, Notice, Observed, Origin,
-        Outcome, Polling, Pool, RecordError, Records, Registry, RegistryError, RegistryErrorKind, Sink, Standing, Work,
-        Workloads, Written,
+        Clock as _, ClusterChange, ClusterError, Events, Hints as _, ImageTimes, NamespaceDefaults, Notice, Observed,
+        Origin, Outcome, Polling, Pool, RecordError, Records, Registry, RegistryError, RegistryErrorKind, Sink,
+        Standing, Work, Workloads, Written,
     },
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -68,21 +68,24 @@ fn unavailable<T>() -> Result<T, RegistryError> {
     Err(RegistryError { kind: RegistryErrorKind::Unavailable, message: "away".to_owned() })
 }
 
-/// Every repository has 1.0.0 and 1.0.1.
-struct Tagged;
+/// Every repository lists these, and has a manifest for 1.0.1.
+#[derive(Clone, Copy)]
+struct Tagged(&'static [&'static str]);
 
 impl Registry for Tagged {
     fn within(&self, _: &Arc<str>, _: usize) -> Box<dyn Registry> {
-        Box::new(Self)
+        Box::new(*self)
     }
 
     fn tags<'a>(&'a self, _: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
-        let tags = ["1.0.0", "1.0.1"].map(|tag| Tag::parse(tag).unwrap());
+        let tags: Vec<Tag> = self.0.iter().map(|tag| Tag::parse(tag).unwrap()).collect();
         Box::pin(async move { Ok(tags.iter().collect()) })
     }
 
-    fn digest<'a>(&'a self, _: &'a Source, _: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {
-        Box::pin(async { unavailable() })
+    fn digest<'a>(&'a self, _: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {
+        let error = RegistryError { kind: RegistryErrorKind::NotFound, message: "no such manifest".to_owned() };
+        let digest = (tag.as_str() == "1.0.1").then(|| Digest::parse(&format!("sha256:{}", "1".repeat(64))).unwrap());
+        Box::pin(async move { digest.ok_or(error) })
     }
 
     fn image<'a>(&'a self, _: &'a Source, _: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {
@@ -173,6 +176,7 @@ struct Running {
     clock: SimClock,
     metrics: Arc<Metrics>,
     changes: mpsc::Sender<ClusterChange>,
+    inbox: Inbox,
     leader: watch::Sender<bool>,
     stop: Option<oneshot::Sender<()>>,
     ended: tokio::task::JoinHandle<()>,
@@ -181,7 +185,7 @@ struct Running {
 
 fn settings(window: u64) -> Settings {
     let every = GlobSet::builder().add(Glob::new("*").unwrap()).build().unwrap();
-    let target = Target { namespaces: every, requests: false, batch_window: Duration::from_secs(window) };
+    let target = TargetScope { namespaces: every, requests: false, batch_window: Duration::from_secs(window) };
     Settings {
         poll_interval: Duration::from_secs(300),
         named: Arc::default(),
@@ -192,17 +196,22 @@ fn settings(window: u64) -> Settings {
         operator_serves: Arc::new(|_, _| false),
         argocd_namespaces: Arc::new(|_| false),
         await_namespaces: true,
+        await_webhooks: true,
         keep_reasons: false,
     }
 }
 
 fn workload(name: &str, write: &str) -> ClusterChange {
-    let annotation = |key: &str, value: &str| (format!("supercargo.dev/{key}"), value.to_owned());
+    annotated(name, &[("write", write)])
+}
+
+fn annotated(name: &str, annotations: &[(&str, &str)]) -> ClusterChange {
+    let all = annotations.iter().chain(&[("policy", "patch")]);
     ClusterChange::Workload(Box::new(Workload {
         id: format!("shop/Deployment/{name}").parse().unwrap(),
         uid: "u".into(),
         resource_version: "1".into(),
-        annotations: BTreeMap::from([annotation("policy", "patch"), annotation("write", write)]).into(),
+        annotations: Arc::new(all.map(|(key, value)| (format!("supercargo.dev/{key}"), (*value).to_owned())).collect()),
         written: None,
         labels: BTreeMap::new(),
         has_annotations: true,
@@ -216,13 +225,24 @@ fn workload(name: &str, write: &str) -> ClusterChange {
 impl Running {
     /// With these workloads, and with a write that is answered by each of these, in turn.
     async fn start(workloads: &[(&str, &str)], leads: bool, window: u64, answers: Vec<Outcome>) -> Self {
+        let workloads = workloads.iter().map(|(name, write)| workload(name, write)).collect();
+        Self::with(workloads, Tagged(&["1.0.0", "1.0.1"]), leads, window, answers).await
+    }
+
+    async fn with(
+        workloads: Vec<ClusterChange>,
+        registry: Tagged,
+        leads: bool,
+        window: u64,
+        answers: Vec<Outcome>,
+    ) -> Self {
         let world = Arc::new(World::default());
         let clock = SimClock::at("2026-03-01T12:00:00Z");
         *world.clock.lock().unwrap() = Some(clock.clone());
         *world.answers.lock().unwrap() = answers.into_iter().rev().collect();
         let metrics = Arc::new(Metrics::default());
         let ports = Ports {
-            registry: Arc::new(Tagged),
+            registry: Arc::new(registry),
             workloads: world.clone(),
             sink: world.clone(),
             records: world.clone(),
@@ -238,19 +258,20 @@ impl Running {
         let (leader, leads) = watch::channel(leads);
         let (ready_sender, ready) = watch::channel(false);
         let (stop, stopped) = oneshot::channel();
+        let inbox = Inbox::default();
         let inputs =
-            Inputs { changes: changed, due, inbox: Inbox::default(), settings, leader: leads, ready: ready_sender };
+            Inputs { changes: changed, due, inbox: inbox.clone(), settings, leader: leads, ready: ready_sender };
         let ended = tokio::spawn(engine::run(ports, inputs, async move {
             let _ = stopped.await;
         }));
         let namespace = NamespaceDefaults { name: "shop".to_owned(), annotations: BTreeMap::new() };
         changes.send(ClusterChange::Namespace(namespace)).await.unwrap();
-        for (name, write) in workloads {
-            changes.send(workload(name, write)).await.unwrap();
+        for workload in workloads {
+            changes.send(workload).await.unwrap();
         }
         changes.send(ClusterChange::Synced).await.unwrap();
         let kept = (due_sender, settings_sender, ready);
-        let running = Self { world, clock, metrics, changes, leader, stop: Some(stop), ended, _kept: kept };
+        let running = Self { world, clock, metrics, changes, inbox, leader, stop: Some(stop), ended, _kept: kept };
         running.clock.advance(Duration::from_secs(1)).await;
         running
     }
@@ -265,6 +286,46 @@ impl Running {
 
 fn write(names: &[&str]) -> Asked {
     Asked::Write(names.iter().map(|&name| name.to_owned()).collect())
+}
+
+#[tokio::test]
+async fn poll_never_waits_for_a_webhook_whoever_else_looks() {
+    let hooked = annotated("hooked", &[("poll", "never")]);
+    let workloads = vec![hooked, workload("polled", "cluster")];
+    let running = Running::with(workloads, Tagged(&["1.0.0", "1.0.1"]), true, 0, vec![]).await;
+    running.clock.advance(Duration::from_secs(600)).await;
+    assert_eq!(running.world.asked(), [(0, write(&["polled"]))], "neither the start nor another's poll updates it");
+    let repository = Repository::parse("r.io/web").unwrap();
+    let hint = |tag: &str| Hint {
+        repository: repository.clone(),
+        tag: Tag::parse(tag).ok(),
+        digest: None,
+        sender: "distribution",
+    };
+    running.inbox.offer(hint("1.0.1"));
+    running.clock.advance(Duration::from_secs(1)).await;
+    assert_eq!(running.world.asked()[1..], [(601, write(&["hooked"]))]);
+}
+
+#[tokio::test]
+async fn a_tag_without_a_manifest_is_passed_over_where_a_digest_is_written() {
+    let pinned = annotated("web", &[("pin", "digest")]);
+    let running = Running::with(vec![pinned], Tagged(&["1.0.0", "1.0.1", "1.0.2"]), true, 0, vec![]).await;
+    let saved = running.world.saved.lock().unwrap();
+    let [Tracked { update, .. }] = &saved[..] else { panic!("{saved:?}") };
+    let evidence = update.items[0].evidence.as_ref().unwrap();
+    assert_eq!(evidence.tag.as_str(), "1.0.1");
+    let passed: Vec<(&str, Code)> =
+        evidence.passed.iter().map(|reason| (reason.tag.as_ref().unwrap().as_str(), reason.code)).collect();
+    assert_eq!(passed, [("1.0.2", Code::RegistryNotFound)]);
+}
+
+#[tokio::test]
+async fn a_registry_that_has_no_candidate_s_manifest_is_told_of_and_nothing_is_written() {
+    let pinned = annotated("web", &[("pin", "digest")]);
+    let running = Running::with(vec![pinned], Tagged(&["1.0.0", "1.0.2", "1.0.3"]), true, 0, vec![]).await;
+    running.clock.advance(Duration::from_secs(60)).await;
+    assert_eq!(running.world.asked(), []);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use supercargo::{
     },
     manifest::{
         self,
-        places::{self, Facts, Files, Index, Options, SpotEdit, ValuesRule, Wanted},
+        places::{self, Facts, Files, Index, LocationEdit, Options, ValuesRule, Wanted},
     },
     ports::Clock,
 };
@@ -151,7 +151,7 @@ pub(crate) fn facts(texts: &Texts) -> Files {
 fn changed(texts: &Texts, wanted: &[Wanted], options: &Options) -> Result<(Vec<String>, Texts), String> {
     let files = facts(texts);
     let index = Index::new(&files, options);
-    let mut edits: BTreeMap<Arc<str>, Vec<SpotEdit>> = BTreeMap::new();
+    let mut edits: BTreeMap<Arc<str>, Vec<LocationEdit>> = BTreeMap::new();
     let mut found = Vec::new();
     for wanted in wanted {
         for spot in index.locate(wanted).map_err(|misfit| misfit.to_string())? {
@@ -161,7 +161,7 @@ fn changed(texts: &Texts, wanted: &[Wanted], options: &Options) -> Result<(Vec<S
     }
     let mut after = texts.clone();
     for (path, edits) in &edits {
-        let edits: Vec<&SpotEdit> = edits.iter().collect();
+        let edits: Vec<&LocationEdit> = edits.iter().collect();
         let edited = places::apply(path, &texts[path], &edits).map_err(|error| format!("{path}: {error}"))?;
         after.insert(path.clone(), edited);
     }
@@ -357,7 +357,7 @@ fn a_marked_value_is_edited(#[case] path: &str, #[case] text: &str) {
     wanted.workload = rendered.workloads[0].0.id.clone();
     wanted.to = "o/web:2.0.0".parse().unwrap();
     let spots = places::locate(&files, &wanted, &Options::default()).unwrap();
-    let edits: Vec<&SpotEdit> = spots.iter().flat_map(|spot| &spot.edits).collect();
+    let edits: Vec<&LocationEdit> = spots.iter().flat_map(|spot| &spot.edits).collect();
     let after = places::apply(path, text.as_bytes(), &edits).unwrap();
     assert_eq!(String::from_utf8(after).unwrap(), text.replacen("1.0.0", "2.0.0", 1));
 }
@@ -401,7 +401,7 @@ fn a_file_of_20000_documents_is_edited_in_one_go() {
         to: "nginx:1.27".parse().unwrap(),
     };
     let spots = workloads.into_iter().flat_map(|(workload, ..)| index.locate(&wanted(workload)).unwrap());
-    let edits: Vec<SpotEdit> = spots.flat_map(|spot| spot.edits).collect();
+    let edits: Vec<LocationEdit> = spots.flat_map(|spot| spot.edits).collect();
     let edited = places::apply("all.yaml", text.as_bytes(), &edits.iter().collect::<Vec<_>>()).unwrap();
     assert!(String::from_utf8(edited).unwrap() == text.replace("nginx:1.26", "nginx:1.27"));
 }
@@ -715,7 +715,7 @@ fn an_edit_of_a_text_that_has_changed_is_refused() {
         let change =
             Change { kind, namespace, name: name.into(), container: None, init: false, instance: None, from, to };
         let spots = places::locate(&files, &change.wanted(), &Options::default()).unwrap();
-        let edits: Vec<&SpotEdit> = spots[0].edits.iter().collect();
+        let edits: Vec<&LocationEdit> = spots[0].edits.iter().collect();
         assert_eq!(&*spots[0].path, path);
         assert!(places::apply(path, changed.as_bytes(), &edits).is_err(), "{changed:?}");
     }
@@ -1327,7 +1327,7 @@ mod properties {
     use proptest::prelude::*;
     use supercargo::manifest::{
         self,
-        places::{self, Facts, Options, SpotEdit},
+        places::{self, Facts, LocationEdit, Options},
     };
 
     use super::{Change, repository};
@@ -1406,7 +1406,7 @@ mod properties {
             let spot = &spots[0];
             let line = text.lines().nth(spot.line - 1).unwrap();
             prop_assert!(line.contains("tag:") && line.contains(spot.holds.tag.as_ref().unwrap().as_str()), "{} {:?}", text, spot);
-            let edits: Vec<&SpotEdit> = spot.edits.iter().collect();
+            let edits: Vec<&LocationEdit> = spot.edits.iter().collect();
             let edited = String::from_utf8(places::apply("values.yaml", text.as_bytes(), &edits).unwrap()).unwrap();
 
             // All lines but that of the tag are the same, and in it all but the value.
@@ -1459,7 +1459,7 @@ mod properties {
                         workload: workload.id.clone(), instance: None, container: container.name, init: container.init, from, to,
                     };
                     for spot in index.locate(&wanted).unwrap_or_default() {
-                        let edits: Vec<&SpotEdit> = spot.edits.iter().collect();
+                        let edits: Vec<&LocationEdit> = spot.edits.iter().collect();
                         if *spot.path != *name {
                             continue;
                         }

@@ -7,7 +7,7 @@ use supercargo::{
         image::ImageRef,
         workload::{Kind, WorkloadId},
     },
-    manifest::places::{self, Facts, FileKind, Files, Options, SpotEdit, ValuesRule, Wanted},
+    manifest::places::{self, Facts, FileKind, Files, LocationEdit, Options, ValuesRule, Wanted},
 };
 
 use crate::places::output;
@@ -34,7 +34,7 @@ fn edited(path: &str, text: &str, from: &str, to: &str, options: &Options) -> Re
         places::locate(&files, &wanted, options).map_err(|misfit| misfit.to_string())
     };
     let spots = locate(text)?;
-    let edits: Vec<&SpotEdit> = spots.iter().flat_map(|spot| &spot.edits).collect();
+    let edits: Vec<&LocationEdit> = spots.iter().flat_map(|spot| &spot.edits).collect();
     let after = places::apply(path, text.as_bytes(), &edits).map_err(|error| error.to_string())?;
     let after = String::from_utf8(after).unwrap();
     for spot in locate(&after)? {

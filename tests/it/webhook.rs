@@ -20,7 +20,7 @@ use supercargo::{
     ports::{Clock, Hints, Offer},
     web::{
         health,
-        hooks::{Doors, HookSettings, HookSettingsError, Hooks, SenderSettings},
+        hooks::{HookSettings, HookSettingsError, Hooks, SenderSettings, Senders},
         serve::{Limits, Site, serve},
         tls::Tls,
     },
@@ -124,7 +124,7 @@ impl Stage {
     async fn start_with(settings: HookSettings, answer: Offer, limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let (inbox, metrics) = (Inbox::new(answer), Arc::new(Metrics::default()));
         let hints: Arc<dyn Hints> = inbox.clone();
-        let doors = Doors::open(settings, &clock).await.unwrap();
+        let doors = Senders::open(settings, &clock).await.unwrap();
         let hooks = Hooks::new(doors, hints, Arc::clone(&metrics), Arc::clone(&clock));
         let served = Served::start(hooks.router(), None, limits, clock.clone()).await;
         Self { served, inbox, metrics, clock, hooks, client: client() }
@@ -307,9 +307,9 @@ async fn two_secrets_are_good_while_they_are_rotated_and_files_are_read_again() 
 async fn who_is_heard_may_change_while_hooks_are_served() {
     let stage = Stage::start(settings(&[]), Offer::Queued).await;
     assert_eq!(answer(stage.post(envelope(&[]))).await.0, 404);
-    stage.hooks.hear(Doors::open(settings(&[SECRET]), &stage.clock).await.unwrap());
+    stage.hooks.set_senders(Senders::open(settings(&[SECRET]), &stage.clock).await.unwrap());
     assert_eq!(answer(stage.post(envelope(&[]))).await.0, 202);
-    stage.hooks.hear(Doors::open(settings(&["another"]), &stage.clock).await.unwrap());
+    stage.hooks.set_senders(Senders::open(settings(&["another"]), &stage.clock).await.unwrap());
     assert_eq!(answer(stage.post(envelope(&[]))).await.0, 401);
 }
 
@@ -327,7 +327,7 @@ async fn a_secret_that_cannot_be_read_is_said_at_once(#[case] content: Option<&[
     let sender = SenderSettings { secret_files: vec![file.clone()], ..SenderSettings::default() };
     let settings = HookSettings { senders: [("distribution", sender)].into() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let error = Doors::open(settings, &clock).await.err().unwrap();
+    let error = Senders::open(settings, &clock).await.err().unwrap();
     assert!(matches!(error, HookSettingsError::Secret(_)));
     assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
 }
@@ -336,7 +336,7 @@ async fn a_secret_that_cannot_be_read_is_said_at_once(#[case] content: Option<&[
 async fn an_unknown_sender_in_the_settings_is_an_error() {
     let settings = HookSettings { senders: [("github", SenderSettings::default())].into() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let error = Doors::open(settings, &clock).await.err().unwrap();
+    let error = Senders::open(settings, &clock).await.err().unwrap();
     assert_eq!(error.to_string(), "there is no webhook sender `github`");
 }
 

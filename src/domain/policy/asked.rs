@@ -8,7 +8,7 @@ use super::{Policy, Ready};
 use crate::domain::{
     image::{Digest, Tag},
     listing::Listing,
-    reason::Reason,
+    reason::{Code, Reason},
 };
 
 /// What is known of a tag beside its name.
@@ -33,7 +33,7 @@ pub struct Current<'a> {
 
 /// What to run instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct Candidate {
     /// The tag.
     pub tag: Tag,
     /// What it points to, where that is known; always under policy `digest`.
@@ -44,7 +44,7 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// Best first, at most 20: where a gate refuses one, the next is tried.
-    pub eligible: Vec<Target>,
+    pub eligible: Vec<Candidate>,
     /// Why nothing can be decided until somebody fixes something. It is the first of the reasons too.
     pub problem: Option<Reason>,
     /// For the whole first, then for each of the newest 20 tags that lost.
@@ -88,8 +88,8 @@ impl<'a> Limit<'a> {
 }
 
 impl Decision {
-    /// The best target.
-    pub fn choice(&self) -> Option<&Target> {
+    /// The best candidate.
+    pub fn choice(&self) -> Option<&Candidate> {
         self.eligible.first()
     }
 
@@ -98,12 +98,29 @@ impl Decision {
         Self { eligible: Vec::new(), problem: Some(reason.clone()), reasons: vec![reason] }
     }
 
+    /// Takes out the best candidates, for these reasons, which come behind the first one.
+    pub fn pass_over(&mut self, passed: &[Reason]) {
+        self.eligible.drain(..passed.len().min(self.eligible.len()));
+        let chosen = self.choice().map(|candidate| candidate.tag.clone());
+        let Some(chosen) = chosen.filter(|_| !passed.is_empty()) else { return };
+        for reason in self.reasons.iter_mut().filter(|reason| reason.code == Code::Chosen) {
+            reason.tag = Some(chosen.clone());
+            reason.message.push_str(", of those that are there");
+        }
+        let of = |reason: &Reason, tag: &Tag| reason.code == Code::NotBest && reason.tag.as_ref() == Some(tag);
+        self.reasons.retain(|reason| !of(reason, &chosen));
+        for reason in passed {
+            self.reasons.retain(|old| !reason.tag.as_ref().is_some_and(|tag| of(old, tag)));
+        }
+        self.reasons.splice(1..1, passed.iter().cloned());
+    }
+
     pub(in crate::domain) fn nothing(reason: Reason) -> Self {
         Self { eligible: Vec::new(), problem: None, reasons: vec![reason] }
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.digest {
             Some(digest) => write!(f, "{}@{digest}", self.tag),

@@ -107,12 +107,12 @@ fn compile(text: &str) -> Result<Regex, Box<BuildError>> {
 /// What is kept of compiled patterns. It can be made again at any time, so a decision never depends on it.
 #[derive(Default)]
 struct Kept {
-    patterns: HashMap<Arc<str>, Entry>,
+    patterns: HashMap<Arc<str>, CachedPattern>,
     bytes: usize,
     uses: u64,
 }
 
-struct Entry {
+struct CachedPattern {
     regex: Regex,
     bytes: usize,
     used: u64,
@@ -134,7 +134,7 @@ impl Kept {
     fn keep(&mut self, text: Arc<str>, regex: Regex) {
         let bytes = regex.memory_usage() + text.len() + OVERHEAD;
         self.uses += 1;
-        let entry = Entry { regex, bytes, used: self.uses };
+        let entry = CachedPattern { regex, bytes, used: self.uses };
         self.bytes += bytes;
         self.bytes -= self.patterns.insert(text, entry).map_or(0, |old| old.bytes);
         while self.bytes > MAX_KEPT {

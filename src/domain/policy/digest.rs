@@ -1,7 +1,7 @@
 //! `digest`: the current tag itself, at what it points to now (docs/policy.md §2.5).
 
 use crate::domain::{
-    policy::{Asked, Decision, Target},
+    policy::{Asked, Candidate, Decision},
     reason::{Code, Reason},
 };
 
@@ -26,6 +26,6 @@ pub(in crate::domain) fn decide(asked: &Asked<'_>) -> Decision {
         Some(current) => (Code::NewDigest, format!("points to {digest} now, no longer to {current}")),
         None => (Code::NewDigest, format!("points to {digest}, to which the image is pinned at the first look")),
     };
-    let target = Target { tag: tag.clone(), digest: Some(digest.clone()) };
+    let target = Candidate { tag: tag.clone(), digest: Some(digest.clone()) };
     Decision { eligible: vec![target], problem: None, reasons: vec![Reason::of_tag(tag, reason.0, reason.1)] }
 }

@@ -2,7 +2,7 @@
 
 use crate::domain::{
     image::excerpt,
-    listing::Entry,
+    listing::ListedVersion,
     policy::Asked,
     reason::{Code, Reason},
     sortkey::KeyRef,
@@ -95,7 +95,7 @@ impl Level {
 impl Above {
     /// What keeps a version out, pre-releases aside.
     #[inline]
-    pub(super) fn refusal(&self, entry: &Entry, key: KeyRef<'_>) -> Option<Code> {
+    pub(super) fn refusal(&self, entry: &ListedVersion, key: KeyRef<'_>) -> Option<Code> {
         if entry.numbers != self.numbers {
             Some(Code::OtherPrecision)
         } else if entry.flags.revision && !self.revision {

@@ -18,7 +18,7 @@ mod semver;
 mod versions;
 
 pub(in crate::domain) use asked::{Asked, Limit};
-pub use asked::{Current, Decision, TagFacts, Target};
+pub use asked::{Candidate, Current, Decision, TagFacts};
 pub use cases::{Example, ExampleTag, Failure, Vector};
 pub(crate) use compiled::Matcher;
 pub use file::{PolicyFile, RawOptions};
@@ -34,7 +34,7 @@ use std::{
 
 use super::{
     image::excerpt,
-    listing::{Entry, TagId},
+    listing::{ListedVersion, TagId},
     nearest::is_meant,
     reason::{Code, Reason},
 };
@@ -74,13 +74,13 @@ pub(super) struct Inner {
     resolved: Arc<str>,
     /// In force, those of the file included.
     options: Options,
-    kind: Kind,
+    kind: PolicyKind,
     filters: Filters,
 }
 
 /// The kinds of policy with their arguments.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum PolicyKind {
     /// `major`, `minor`, `patch`, `all`
     Level(Level),
     /// `semver:<range>`
@@ -101,7 +101,7 @@ pub(super) trait Judge {
     fn best(&self) -> Vec<TagId>;
 
     /// Why a tag is not eligible, if it is not, filters aside. The entry is there if the tag is a version.
-    fn refusal(&self, tag: TagId, entry: Option<&Entry>) -> Option<(Code, String)>;
+    fn refusal(&self, tag: TagId, entry: Option<&ListedVersion>) -> Option<(Code, String)>;
 }
 
 /// What must be known before a policy can decide.
@@ -133,7 +133,7 @@ impl Policy {
             return Ok(Inner {
                 text: text.into(),
                 resolved: file.policy.clone(),
-                kind: Kind::parse(&file.policy, &merged)?,
+                kind: PolicyKind::parse(&file.policy, &merged)?,
                 filters: Filters::new(&merged)?,
                 options: merged,
             });
@@ -141,7 +141,7 @@ impl Policy {
         Ok(Inner {
             text: text.into(),
             resolved: text.into(),
-            kind: Kind::parse(text, options)?,
+            kind: PolicyKind::parse(text, options)?,
             filters: Filters::new(options)?,
             options: options.clone(),
         })
@@ -160,16 +160,16 @@ impl Policy {
     /// What must be known before it can decide.
     pub fn needs(&self) -> Needs {
         match self.0.kind {
-            Kind::Never => Needs::default(),
-            Kind::Digest => Needs { digest_of_current: true, ..Needs::default() },
-            Kind::Newest(_) => Needs { listing: true, times: true, ..Needs::default() },
+            PolicyKind::Never => Needs::default(),
+            PolicyKind::Digest => Needs { digest_of_current: true, ..Needs::default() },
+            PolicyKind::Newest(_) => Needs { listing: true, times: true, ..Needs::default() },
             _ => Needs { listing: true, ..Needs::default() },
         }
     }
 
     /// Whether its patterns can be compiled, where that is asked before a decision does it.
     pub(super) fn compiles(&self) -> Result<(), PolicyError> {
-        if let Kind::Ordered(Ordered { pattern, .. }) | Kind::Newest(Some(pattern)) = self.kind() {
+        if let PolicyKind::Ordered(Ordered { pattern, .. }) | PolicyKind::Newest(Some(pattern)) = self.kind() {
             pattern.matcher()?;
         }
         self.filters().ready().map(|_| ())
@@ -183,13 +183,13 @@ impl Policy {
     /// The patterns that it holds, its filters' included.
     pub(super) fn patterns(&self) -> impl Iterator<Item = &str> {
         let own = match self.kind() {
-            Kind::Ordered(Ordered { pattern, .. }) | Kind::Newest(Some(pattern)) => Some(pattern.as_str()),
+            PolicyKind::Ordered(Ordered { pattern, .. }) | PolicyKind::Newest(Some(pattern)) => Some(pattern.as_str()),
             _ => None,
         };
         own.into_iter().chain(self.filters().patterns())
     }
 
-    pub(super) fn kind(&self) -> &Kind {
+    pub(super) fn kind(&self) -> &PolicyKind {
         &self.0.kind
     }
 
@@ -200,14 +200,14 @@ impl Policy {
     /// Prepares the answers to one question; `None` for the kinds that choose among no tags.
     pub(super) fn judge<'a>(&'a self, asked: &Asked<'a>) -> Option<Result<Box<dyn Judge + 'a>, Reason>> {
         match self.kind() {
-            Kind::Level(level) => {
+            PolicyKind::Level(level) => {
                 let rules = |(current, above)| Rules::new(asked, Some(current), Test::Level(above));
                 Some(level.above(asked).map(|above| Box::new(rules(above)) as Box<dyn Judge + 'a>))
             }
-            Kind::Semver(range) => Some(Ok(range.judge(asked))),
-            Kind::Ordered(ordered) => Some(ordered.judge(asked)),
-            Kind::Newest(glob) => Some(newest::judge(glob.as_ref(), asked)),
-            Kind::Digest | Kind::Never => None,
+            PolicyKind::Semver(range) => Some(Ok(range.judge(asked))),
+            PolicyKind::Ordered(ordered) => Some(ordered.judge(asked)),
+            PolicyKind::Newest(glob) => Some(newest::judge(glob.as_ref(), asked)),
+            PolicyKind::Digest | PolicyKind::Never => None,
         }
     }
 }
@@ -218,7 +218,7 @@ impl From<PolicyError> for Reason {
     }
 }
 
-impl Kind {
+impl PolicyKind {
     fn parse(text: &str, options: &Options) -> Result<Self, PolicyError> {
         let (kind, argument) = match text.split_once(':') {
             Some((kind, argument)) => (kind, Some(argument)),

@@ -62,9 +62,9 @@ impl NamedPolicies {
             let there = if names.is_empty() {
                 "there are no policy files: see --policies".to_owned()
             } else {
-                format!("there are {}", excerpt(&names.join(", ")))
+                format!("available: {}", excerpt(&names.join(", ")))
             };
-            PolicyError(format!("no policy file is named `{}`: {there}", excerpt(name)))
+            PolicyError(format!("no policy file is named `{}`; {there}", excerpt(name)))
         })
     }
 

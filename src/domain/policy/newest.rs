@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{Judge, Policy, Ready, compiled::Matcher, pattern::Pattern};
 use crate::domain::{
     image::Tag,
-    listing::{EXPLAINED, Entry, Listing, TagId, greatest},
+    listing::{EXPLAINED, ListedVersion, Listing, TagId, greatest},
     policy::{Asked, Limit},
     reason::{Code, Reason},
 };
@@ -119,7 +119,7 @@ impl Judge for Newest<'_> {
         )
     }
 
-    fn refusal(&self, tag: TagId, _: Option<&Entry>) -> Option<(Code, String)> {
+    fn refusal(&self, tag: TagId, _: Option<&ListedVersion>) -> Option<(Code, String)> {
         let tag = self.asked.listing.tag(tag);
         if self.glob.as_ref().is_some_and(|glob| !glob.matches(tag)) {
             return Some((Code::NoMatch, format!("does not match `{}`", self.asked.policy)));

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::domain::{
     image::excerpt,
-    listing::{EXPLAINED, Entry, TagId, greatest},
+    listing::{EXPLAINED, ListedVersion, TagId, greatest},
     policy::Asked,
     reason::{Code, Reason},
     sortkey::{Key, push_natural, push_number, push_text},
@@ -140,7 +140,7 @@ impl Judge for Matching<'_> {
         greatest(EXPLAINED, greater)
     }
 
-    fn refusal(&self, tag: TagId, _: Option<&Entry>) -> Option<(Code, String)> {
+    fn refusal(&self, tag: TagId, _: Option<&ListedVersion>) -> Option<(Code, String)> {
         match (self.key(self.asked.listing.tag(tag)), &self.current, self.asked.current.tag) {
             (Err(Unordered::NoMatch), ..) => Some((Code::NoMatch, format!("does not match `{}`", self.asked.policy))),
             (Err(Unordered::NoKey), ..) => {

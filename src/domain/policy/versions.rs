@@ -8,7 +8,7 @@ use super::{
     semver::{Range, Standing},
 };
 use crate::domain::{
-    listing::{EXPLAINED, Entry, Index, Listing, TagId},
+    listing::{EXPLAINED, Index, ListedVersion, Listing, TagId},
     policy::filters::Ready,
     policy::{Asked, Limit},
     reason::Code,
@@ -77,7 +77,7 @@ impl<'a> Rules<'a> {
 
     /// The first rule that a version breaks.
     #[inline]
-    fn broken(&self, entry: &Entry) -> Option<Code> {
+    fn broken(&self, entry: &ListedVersion) -> Option<Code> {
         let key = self.index.key(entry);
         if let Some(current) = &self.current {
             if entry.flags.commit && !current.is_commit_build() {
@@ -118,7 +118,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    fn refused_prerelease(&self, entry: &Entry, level: Level) -> Option<Code> {
+    fn refused_prerelease(&self, entry: &ListedVersion, level: Level) -> Option<Code> {
         let taken = match self.options.prerelease.unwrap_or_default() {
             _ if !entry.flags.prerelease => true,
             PrereleaseOption::Never => false,
@@ -135,15 +135,15 @@ impl<'a> Rules<'a> {
         self.options.allow_downgrade.unwrap_or_default()
     }
 
-    fn is_eligible(&self, entry: &Entry) -> bool {
+    fn is_eligible(&self, entry: &ListedVersion) -> bool {
         self.broken(entry).is_none() && self.filters.pass(self.listing.tag(entry.tag))
     }
 
     /// Adds the eligible versions of a part of the index, best first, until there are enough.
     fn add(&self, best: &mut Vec<TagId>, places: Places<usize>) {
         let versions = &self.index.versions[places];
-        let key = |entry: &Entry| self.index.key(entry);
-        let mut found: Vec<&Entry> = Vec::new();
+        let key = |entry: &ListedVersion| self.index.key(entry);
+        let mut found: Vec<&ListedVersion> = Vec::new();
         for entry in versions.iter().take_while(|_| self.limit.goes_on()) {
             let full = best.len() + found.len() >= EXPLAINED;
             // Equal versions are looked at to the last, as the best of them may come late.
@@ -162,7 +162,7 @@ impl<'a> Rules<'a> {
     }
 
     /// How much of the current tag's spelling a version has.
-    fn likeness(&self, entry: &Entry) -> (bool, bool, bool) {
+    fn likeness(&self, entry: &ListedVersion) -> (bool, bool, bool) {
         let precise = self.current.as_ref().is_some_and(|current| current.numbers() == entry.numbers);
         (self.own_flavour == Some(entry.flavour), self.own_prefix == Some(entry.prefix), precise)
     }
@@ -171,7 +171,7 @@ impl<'a> Rules<'a> {
 impl Judge for Rules<'_> {
     fn best(&self) -> Vec<TagId> {
         let versions = &self.index.versions;
-        let key = |entry: &Entry| self.index.key(entry);
+        let key = |entry: &ListedVersion| self.index.key(entry);
         let mut window = 0..versions.len();
         if let Test::Level(above) = &self.test {
             window.start = versions.partition_point(|entry| key(entry).cmp_start(&above.start).is_gt());
@@ -194,7 +194,7 @@ impl Judge for Rules<'_> {
         best
     }
 
-    fn refusal(&self, tag: TagId, entry: Option<&Entry>) -> Option<(Code, String)> {
+    fn refusal(&self, tag: TagId, entry: Option<&ListedVersion>) -> Option<(Code, String)> {
         let Some(entry) = entry else {
             return Some((Code::NotAVersion, "no version".to_owned()));
         };

@@ -63,6 +63,9 @@ pub struct Evidence {
     pub digest: Option<Digest>,
     /// When the look was made.
     pub seen: Timestamp,
+    /// Why better tags were passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed: Vec<Reason>,
 }
 
 /// A change of an [`Update`], and how it came to be.

@@ -17,7 +17,7 @@ use crate::{
         index::{settings::OperatorServes, source::Cause, sources::Sources},
         look::{
             beside::answer_from,
-            question::{Answered, Question, Snapshot, kept},
+            question::{Answered, Question, Snapshot, trimmed},
         },
     },
 };
@@ -26,7 +26,7 @@ use crate::{
 const AT_ONCE: usize = 8;
 
 /// A workload that is known.
-pub(crate) struct Entry {
+pub(crate) struct WorkloadEntry {
     pub(crate) workload: Arc<Workload>,
     pub(crate) rule: WorkloadRule,
     /// Beside `rule.containers`.
@@ -44,18 +44,20 @@ pub(crate) struct Slot {
     pub(crate) question: Option<Question>,
     /// Shared by all that ask the same.
     pub(crate) answer: Option<Arc<Answered>>,
+    /// Whether a look that a webhook asked for has found what the answer says.
+    pub(crate) hooked: bool,
 }
 
 /// What a look meant for one workload.
 #[derive(Default)]
-pub(crate) struct Heed {
+pub(crate) struct AnswersApplied {
     /// There is something to be thought of.
     pub(crate) news: bool,
     /// A question came up while the look was under way, and what it brought does not answer it.
     pub(crate) unasked: bool,
 }
 
-impl Entry {
+impl WorkloadEntry {
     /// A workload that is new, or that is known as `old` and has changed, or what applies to it has.
     pub(crate) fn new(workload: Arc<Workload>, rule: WorkloadRule, old: Option<&Self>) -> Self {
         let mut entry = Self {
@@ -90,7 +92,7 @@ impl Entry {
             let needs = policy.needs();
             if !needs.listing && !needs.digest_of_current {
                 // `never` asks nothing of a registry.
-                slot.answer = answer_from(&Snapshot::default(), &question).map(|answer| kept(answer, reasons));
+                slot.answer = answer_from(&Snapshot::default(), &question).map(|answer| trimmed(answer, reasons));
                 slot.question = Some(question);
                 continue;
             }
@@ -100,6 +102,7 @@ impl Entry {
             for before in before {
                 if before.question.as_ref() == Some(&question) {
                     slot.answer.clone_from(&before.answer);
+                    slot.hooked |= before.hooked;
                 } else if before.question.as_ref().is_some_and(|before| before.policy == question.policy) {
                     // Only the image changed, most often by our own hand: what the last look brought will do,
                     // unless there would be something to write.
@@ -129,30 +132,35 @@ impl Entry {
     }
 
     /// Takes in what a look at a source brought: the answers, and, if it succeeded, what it left in `sources`.
-    pub(crate) fn heed(
+    pub(crate) fn apply_answers(
         &mut self,
         source: &Arc<Source>,
         answers: &HashMap<Question, Arc<Answered>>,
         mut sources: Option<&mut Sources>,
         reasons: bool,
-    ) -> Heed {
-        let (mut heed, mut left) = (Heed::default(), AT_ONCE);
+        hooked: bool,
+    ) -> AnswersApplied {
+        let (mut applied, mut left) = (AnswersApplied::default(), AT_ONCE);
         for slot in self.slots.iter_mut().filter(|slot| slot.source.as_ref() == Some(source)) {
             let Some(question) = &slot.question else { continue };
+            if hooked && !slot.hooked {
+                (slot.hooked, applied.news) = (true, true);
+            }
             if let Some(answer) = answers.get(question) {
-                heed.news = true;
+                applied.news = true;
+                slot.hooked &= hooked || !is_another(slot.answer.as_deref(), answer);
                 slot.answer = Some(answer.clone());
             } else if let Some(sources) = &mut sources
                 && (slot.answer.is_none() || !answers.is_empty())
             {
                 // The question came up while the look was under way, most often by our own update.
                 match sources.answer(source, question, reasons, &mut left) {
-                    Some(answer) => (heed.news, slot.answer) = (true, Some(answer)),
-                    None => heed.unasked = true,
+                    Some(answer) => (applied.news, slot.answer) = (true, Some(answer)),
+                    None => applied.unasked = true,
                 }
             }
         }
-        heed
+        applied
     }
 
     /// Takes in that the cluster told of this version; whether it differs from what is known, and is not older.
@@ -185,6 +193,11 @@ impl Entry {
         }
         Some(workload)
     }
+}
+
+/// Whether something else is chosen now.
+fn is_another(old: Option<&Answered>, new: &Answered) -> bool {
+    matches!((old, new), (Some(Ok(old)), Ok(new)) if old.choice != new.choice)
 }
 
 /// Resource versions of one kind compare as numbers (Kubernetes API concepts, "Resource versions").

@@ -54,7 +54,7 @@ enum Stage {
     /// A look is wanted.
     Wanted,
     /// A look is under way; whether another hint came meanwhile.
-    Looked { again: bool },
+    Looking { again: bool },
     /// Seen, or else given up, and when.
     Done { seen: bool, at: Duration },
 }
@@ -89,8 +89,8 @@ impl Hints {
         chain.sender = hint.sender;
         match chain.stage {
             Stage::Waits | Stage::Wanted => false,
-            Stage::Looked { .. } => {
-                chain.stage = Stage::Looked { again: true };
+            Stage::Looking { .. } => {
+                chain.stage = Stage::Looking { again: true };
                 false
             }
             Stage::Done { seen: true, .. } if is_known => false,
@@ -132,7 +132,7 @@ impl Hints {
     pub(crate) fn looking(&mut self, source: &Arc<Source>) {
         for chain in self.of.get_mut(source).into_iter().flat_map(HashMap::values_mut) {
             if chain.stage == Stage::Wanted {
-                chain.stage = Stage::Looked { again: false };
+                chain.stage = Stage::Looking { again: false };
             }
         }
     }
@@ -142,7 +142,7 @@ impl Hints {
     pub(crate) fn looked(&mut self, source: &Arc<Source>, now: Duration, seen: Option<&Seen<'_>>) -> Vec<Lost> {
         let mut lost = Vec::new();
         for (tag, chain) in self.of.get_mut(source).into_iter().flatten() {
-            let Stage::Looked { again } = chain.stage else { continue };
+            let Stage::Looking { again } = chain.stage else { continue };
             let key = (source.clone(), tag.clone());
             let is_there = match (tag, seen) {
                 (None, _) => true,

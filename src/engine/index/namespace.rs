@@ -13,7 +13,7 @@ use crate::{
         target::Write,
         workload::{Workload, WorkloadId},
     },
-    engine::index::{entry::Entry, settings::Settings},
+    engine::index::{entry::WorkloadEntry, settings::Settings},
 };
 
 /// A namespace and its workloads, of which either may be told of first.
@@ -22,7 +22,7 @@ pub(crate) struct Namespace {
     /// Defaults for its workloads; `None` until the cluster has told of it.
     pub(crate) annotations: Option<Arc<BTreeMap<String, String>>>,
     // Boxed: a third of such a table's places is empty.
-    pub(crate) workloads: HashMap<WorkloadId, Box<Entry>>,
+    pub(crate) workloads: HashMap<WorkloadId, Box<WorkloadEntry>>,
     /// Containers that are watched.
     pub(crate) watched: usize,
     /// Workloads that are left alone as there are too many of those.
@@ -34,7 +34,7 @@ const MAX_WATCHED: usize = 10_000;
 
 impl Namespace {
     /// Counts what a workload has watched, in place of what it had; leaves it alone if that is too many.
-    pub(crate) fn count(&mut self, old: Option<&Entry>, id: &WorkloadId, rule: &mut WorkloadRule) {
+    pub(crate) fn count(&mut self, old: Option<&WorkloadEntry>, id: &WorkloadId, rule: &mut WorkloadRule) {
         self.watched -= old.map_or(0, |old| old.rule.watches());
         self.over.remove(id);
         let all = self.watched + rule.watches();

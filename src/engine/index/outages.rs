@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::engine::{
         index::{effect::Effect, settings::Settings, state::State},
-        look::question::Looked,
+        look::question::LookResult,
         model::settings,
         report::{announce::Told, rows::assess},
         updates::board::Board,
@@ -161,7 +161,7 @@ mod tests {
                     for source in self.used.clone() {
                         let _ = self.state.order(&source, usize::MAX);
                         let message = format!("{}: no answer, try {minute}", source.repository);
-                        let looked = Looked { source, result: Err(RegistryError { kind, message }) };
+                        let looked = LookResult { source, result: Err(RegistryError { kind, message }) };
                         let _ = self.state.looked(looked, self.now);
                     }
                 }

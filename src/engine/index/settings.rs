@@ -31,6 +31,8 @@ pub struct Settings {
     pub argocd_namespaces: ArgoCdNamespaces,
     /// Whether a workload is left alone until its Namespace's defaults are known.
     pub await_namespaces: bool,
+    /// Whether `poll: never` waits for a webhook. A command that a person starts is asked to look now.
+    pub await_webhooks: bool,
     /// Whether the reasons for single tags are kept (a command shows them, the operator does not).
     pub keep_reasons: bool,
 }

@@ -48,6 +48,9 @@ pub(crate) struct Known {
     /// Of the next look, and of the one under way.
     pub(crate) wanted: Option<Cause>,
     pub(crate) running: Option<Cause>,
+    /// Whether a webhook asked for the next look, and for the one under way.
+    pub(crate) hook_waits: bool,
+    pub(crate) hook_served: bool,
     pub(crate) failure: Option<RegistryError>,
     /// Looks in a row that failed.
     pub(crate) failures: u32,

@@ -20,13 +20,13 @@ use crate::{
     engine::{
         index::{
             effect::Effect,
-            entry::Entry,
+            entry::WorkloadEntry,
             hints::Hints,
             namespace::{Namespace, rule},
             settings::Settings,
             sources::Sources,
         },
-        look::question::{Answered, Looked, Order, Question, Questions, kept},
+        look::question::{Answered, LookResult, Order, Question, Questions, trimmed},
     },
     ports::{ClusterChange, NamespaceDefaults, RegistryError, RegistryErrorKind},
 };
@@ -81,11 +81,11 @@ impl State {
         self.entry(id).map(|entry| entry.workload.uid.clone()).unwrap_or_default()
     }
 
-    pub(crate) fn entry(&self, id: &WorkloadId) -> Option<&Entry> {
+    pub(crate) fn entry(&self, id: &WorkloadId) -> Option<&WorkloadEntry> {
         self.namespaces.get(&id.namespace)?.workloads.get(id).map(|entry| &**entry)
     }
 
-    pub(crate) fn entry_mut(&mut self, id: &WorkloadId) -> Option<&mut Entry> {
+    pub(crate) fn entry_mut(&mut self, id: &WorkloadId) -> Option<&mut WorkloadEntry> {
         self.namespaces.get_mut(&id.namespace)?.workloads.get_mut(id).map(|entry| &mut **entry)
     }
 
@@ -237,7 +237,7 @@ impl State {
     }
 
     /// Takes in what a look brought.
-    pub(crate) fn looked(&mut self, looked: Looked, now: Duration) -> Result<(), RegistryError> {
+    pub(crate) fn looked(&mut self, looked: LookResult, now: Duration) -> Result<(), RegistryError> {
         let source = looked.source;
         if matches!(&looked.result, Err(error) if error.kind == RegistryErrorKind::NoRoom) {
             self.sources.has_more(&source, &mut self.effects);
@@ -250,16 +250,16 @@ impl State {
         let back = self.sources.outages.looked(&source, heard.outcome.as_ref(), now);
         let reasons = self.settings.keep_reasons;
         let answers: HashMap<Question, Arc<Answered>> =
-            heard.answers.into_iter().map(|(question, answer)| (question, kept(answer, reasons))).collect();
+            heard.answers.into_iter().map(|(question, answer)| (question, trimmed(answer, reasons))).collect();
         let mut unasked = false;
         let users: Vec<WorkloadId> = self.sources.users(&source).cloned().collect();
         for id in users {
             let namespace = self.namespaces.get_mut(&id.namespace);
             let Some(entry) = namespace.and_then(|namespace| namespace.workloads.get_mut(&id)) else { continue };
             let sources = heard.outcome.is_ok().then_some(&mut self.sources);
-            let heed = entry.heed(&source, &answers, sources, reasons);
-            unasked |= heed.unasked;
-            if heed.news || heard.turned || back {
+            let applied = entry.apply_answers(&source, &answers, sources, reasons, heard.hooked);
+            unasked |= applied.unasked;
+            if applied.news || heard.turned || back {
                 entry.detected = heard.cause.or(entry.detected);
                 self.effects.push(Effect::Assess(id));
             }
@@ -283,7 +283,7 @@ impl State {
     /// Compares what webhooks named with what a look brought.
     fn seen(&mut self, source: &Arc<Source>, read: bool, now: Duration) {
         let mut hints = std::mem::take(&mut self.hints);
-        let users: Vec<&Entry> = self.sources.users(source).filter_map(|id| self.entry(id)).collect();
+        let users: Vec<&WorkloadEntry> = self.sources.users(source).filter_map(|id| self.entry(id)).collect();
         // What nobody asks for is not looked at.
         let matters = |tag: &Tag| {
             let mut questions = users.iter().flat_map(|entry| entry.questions(source));
@@ -310,7 +310,7 @@ impl State {
 
     /// The sources that a workload uses.
     pub(crate) fn sources_of(&self, id: &WorkloadId) -> BTreeSet<Arc<Source>> {
-        self.entry(id).map(Entry::sources).unwrap_or_default()
+        self.entry(id).map(WorkloadEntry::sources).unwrap_or_default()
     }
 
     fn rule_again(&mut self, namespace: &str, now: Duration) {
@@ -330,10 +330,10 @@ impl State {
         let before = namespace.watched;
         namespace.count(old.as_deref(), &id, &mut rule);
         let room = if namespace.watched < before { namespace.next_over() } else { None };
-        let mut entry = Box::new(Entry::new(workload, rule, old.as_deref()));
+        let mut entry = Box::new(WorkloadEntry::new(workload, rule, old.as_deref()));
         entry.ask(old.as_deref(), &mut self.sources, &self.settings.operator_serves, self.settings.keep_reasons);
 
-        let (before, after) = (old.as_deref().map(Entry::sources).unwrap_or_default(), entry.sources());
+        let (before, after) = (old.as_deref().map(WorkloadEntry::sources).unwrap_or_default(), entry.sources());
         for source in before.difference(&after) {
             if self.sources.leave(source, &id, &mut self.effects) {
                 self.hints.leave(source);

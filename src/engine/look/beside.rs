@@ -122,7 +122,7 @@ pub(crate) fn answer_from(snapshot: &Snapshot, question: &Question) -> Option<An
         snapshot.tags.as_ref().filter(|tags| tags.is_empty() || is_small(tags.len(), std::iter::once(question)))?;
     }
     let decision = decide(&question.policy, question.current(), &snapshot.listing(), &snapshot.facts());
-    decision.choice().is_none().then_some(Ok(Answer { decision, choice: None }))
+    decision.choice().is_none().then_some(Ok(Answer { decision, choice: None, passed: Vec::new() }))
 }
 
 #[cfg(test)]

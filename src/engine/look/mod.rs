@@ -9,10 +9,12 @@
 //! | `queue` | which look is next |
 //! | `question` | what is asked, what is answered, and what is kept |
 //! | `beside` | decisions that may take long |
+//! | `choose` | which candidate is taken |
 //! | `times` | when images came to be |
 //! | `room` | how much memory looks and what is kept of them may take |
 
 pub(super) mod beside;
+mod choose;
 pub(super) mod inbox;
 pub(super) mod question;
 pub(super) mod queue;
@@ -32,13 +34,14 @@ use crate::{
     domain::{
         decide::{Decision, Listing, decide_within, timed_candidates},
         hint::Source,
-        image::{Digest, Tag},
+        image::Tag,
         reason::{Code, Reason},
         tags::Tags,
     },
     engine::look::{
         beside::{Beside, MOST},
-        question::{Answer, Brought, Looked, Order, Question, Snapshot},
+        choose::{Digests, choose},
+        question::{ListingResult, LookResult, Order, Question, Snapshot},
         times::fetch_times,
     },
     ports::{Clock, Pool, Registry, RegistryError, RegistryErrorKind},
@@ -53,7 +56,7 @@ pub(crate) async fn look_in_time(
     pool: &dyn Pool,
     clock: &dyn Clock,
     order: Order,
-) -> Looked {
+) -> LookResult {
     let source = order.source.clone();
     let end = clock.sleep_until(clock.monotonic() + LONGEST);
     match select(pin!(look(&*registry, pool, order)), end).await {
@@ -61,18 +64,18 @@ pub(crate) async fn look_in_time(
         Either::Right(_) => {
             let (kind, seconds) = (RegistryErrorKind::Unavailable, LONGEST.as_secs());
             let message = format!("{}: what was asked of it took longer than {seconds} s in all", source.repository);
-            Looked { source, result: Err(RegistryError { kind, message }) }
+            LookResult { source, result: Err(RegistryError { kind, message }) }
         }
     }
 }
 
 /// Looks. A listing is used whole or not at all.
-pub(crate) async fn look(registry: &dyn Registry, pool: &dyn Pool, order: Order) -> Looked {
+pub(crate) async fn look(registry: &dyn Registry, pool: &dyn Pool, order: Order) -> LookResult {
     let result = answer(registry, pool, &order).await;
-    Looked { source: order.source, result }
+    LookResult { source: order.source, result }
 }
 
-async fn answer(registry: &dyn Registry, pool: &dyn Pool, order: &Order) -> Result<Brought, RegistryError> {
+async fn answer(registry: &dyn Registry, pool: &dyn Pool, order: &Order) -> Result<ListingResult, RegistryError> {
     let source = &*order.source;
     let previous = order.previous.clone().unwrap_or_default();
     let needs_listing = order.questions.keys().any(|q| q.policy.needs().listing);
@@ -156,36 +159,18 @@ async fn answer(registry: &dyn Registry, pool: &dyn Pool, order: &Order) -> Resu
     let decided = beside.each(|_| true, decide).await.map_err(broke)?;
     // What was made for deciding is large where there are many tags.
     drop(beside);
+    let read = fresh.into_iter().filter_map(|tag| snapshot.digests.get(&tag).cloned().map(|digest| (tag, digest)));
+    let mut digests = Digests::new(registry, source, read.collect());
     let mut answers = Vec::with_capacity(order.questions.len());
-    // The digest of a chosen tag is asked for once, however many questions choose it.
-    let mut chosen: HashMap<Tag, Result<Digest, RegistryError>> = HashMap::new();
     for (question, decision) in decided {
-        if let Some(error) = question.tag.as_ref().and_then(|tag| missing.get(tag)) {
-            answers.push((question, Err(error.clone())));
-            continue;
-        }
-        let decision = decision.unwrap_or_else(|| too_costly(source, snapshot.tags.as_ref()));
-        let mut choice = decision.choice().cloned();
-        if let Some(target) = &mut choice
-            && !question.pinned
-            && !question.policy.needs().digest_of_current
-        {
-            target.digest = None;
-        } else if let Some(target) = &mut choice
-            && (target.digest.is_none() || !fresh.contains(&target.tag))
-        {
-            if !chosen.contains_key(&target.tag) {
-                chosen.insert(target.tag.clone(), registry.digest(source, &target.tag).await);
+        let answer = match question.tag.as_ref().and_then(|tag| missing.get(tag)) {
+            Some(error) => Err(error.clone()),
+            None => {
+                let decision = decision.unwrap_or_else(|| too_costly(source, snapshot.tags.as_ref()));
+                choose(&question, decision, &mut digests).await
             }
-            match &chosen[&target.tag] {
-                Ok(digest) => target.digest = Some(digest.clone()),
-                Err(error) => {
-                    answers.push((question, Err(error.clone())));
-                    continue;
-                }
-            }
-        }
-        answers.push((question, Ok(Answer { decision, choice })));
+        };
+        answers.push((question, answer));
     }
     Ok((Arc::new(snapshot), answers))
 }

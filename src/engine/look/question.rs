@@ -9,10 +9,11 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        decide::{Current, Decision, Listing, TagFacts, Target},
+        decide::{Candidate, Current, Decision, Listing, TagFacts},
         hint::Source,
         image::{Digest, Tag},
         policy::Policy,
+        reason::Reason,
         tags::Tags,
     },
     ports::RegistryError,
@@ -39,8 +40,10 @@ pub(crate) struct Question {
 pub(crate) struct Answer {
     /// The decision with its reasons.
     pub(crate) decision: Decision,
-    /// The best target, with its digest exactly if it is to be written with it.
-    pub(crate) choice: Option<Target>,
+    /// The best candidate that will do, with its digest exactly if it is to be written with it.
+    pub(crate) choice: Option<Candidate>,
+    /// Why better ones were passed over.
+    pub(crate) passed: Vec<Reason>,
 }
 
 /// An answer, or why there is none for this question although the listing came.
@@ -75,15 +78,15 @@ pub(crate) struct Order {
 }
 
 /// The new snapshot, and the answers, which are none if nothing changed.
-pub(crate) type Brought = (Arc<Snapshot>, Vec<(Question, Answered)>);
+pub(crate) type ListingResult = (Arc<Snapshot>, Vec<(Question, Answered)>);
 
 /// What a look brought.
 #[derive(Debug)]
-pub(crate) struct Looked {
+pub(crate) struct LookResult {
     /// Where.
     pub(crate) source: Arc<Source>,
     /// Or why nothing is known.
-    pub(crate) result: Result<Brought, RegistryError>,
+    pub(crate) result: Result<ListingResult, RegistryError>,
 }
 
 impl Question {
@@ -127,7 +130,7 @@ impl Snapshot {
 }
 
 /// The answer as it is kept: without the reasons for single tags, unless a command shows them.
-pub(crate) fn kept(mut answer: Answered, reasons: bool) -> Arc<Answered> {
+pub(crate) fn trimmed(mut answer: Answered, reasons: bool) -> Arc<Answered> {
     if let Ok(Answer { decision, .. }) = &mut answer
         && !reasons
     {

@@ -42,8 +42,8 @@ enum Lane {
 
 #[derive(Debug, Default)]
 struct Namespace {
-    urgent: Lines,
-    ordinary: Lines,
+    urgent: Waiting,
+    ordinary: Waiting,
     running: usize,
     waiting: usize,
     in_turn: bool,
@@ -51,7 +51,7 @@ struct Namespace {
 
 /// What one namespace wants, by lane.
 #[derive(Debug, Default)]
-struct Lines {
+struct Waiting {
     lanes: HashMap<Lane, Line>,
     /// Lanes that may be able to start something, in turn.
     ready: VecDeque<Lane>,
@@ -276,12 +276,12 @@ impl Queue {
 }
 
 impl Namespace {
-    fn lines(&mut self, urgent: bool) -> &mut Lines {
+    fn lines(&mut self, urgent: bool) -> &mut Waiting {
         if urgent { &mut self.urgent } else { &mut self.ordinary }
     }
 }
 
-impl Lines {
+impl Waiting {
     fn push(&mut self, source: &Arc<Source>, lane: Lane) {
         let line = self.lanes.entry(lane.clone()).or_default();
         line.sources.push_back(source.clone());

@@ -8,7 +8,7 @@ use crate::{
         hint::Source,
         plan::{Approved, Plan},
         policy::Policy,
-        poll::show_duration,
+        poll::{Schedule, show_duration},
         reason::{Code, Reason},
         report::{Report, ReportWorkload, Verdict},
         update::{Change, Evidence, Item},
@@ -16,7 +16,7 @@ use crate::{
     },
     engine::{
         index::{
-            entry::{Entry, Slot},
+            entry::{Slot, WorkloadEntry},
             outages::Outage,
             state::State,
         },
@@ -135,7 +135,7 @@ fn notes(state: &State, source: &Source) -> impl Iterator<Item = Reason> {
 fn fill(
     row: &mut Report,
     state: &State,
-    entry: &Entry,
+    entry: &WorkloadEntry,
     container: &ContainerRule,
     slot: &Slot,
     now: Timestamp,
@@ -158,10 +158,9 @@ fn fill(
         }
         Watch::Follows(leader) => {
             row.reasons.push(Reason::new(Code::Follows, format!("moves with container {leader}, whose image it runs")));
-            let found = follow(entry, container, leader, now)?;
+            let (found, leader) = follow(entry, container, leader, now)?;
             row.policy.clone_from(&found.policy);
-            show(row, &found.change);
-            return Some(found);
+            return show(row, found, waits_for_webhook(state, entry, leader));
         }
     };
     row.policy = policy.as_str().into();
@@ -201,14 +200,32 @@ fn fill(
         return None;
     }
     let item = item(container, answer, policy, slot, now)?;
-    show(row, &item.change);
-    Some(item)
+    show(row, item, waits_for_webhook(state, entry, slot))
 }
 
-fn show(row: &mut Report, change: &Change) {
-    row.decision = Verdict::Update;
-    row.to.clone_from(&change.to.tag);
-    row.to_image = Some(change.to.to_string());
+/// Shows what the container would be changed to; that it is to be changed now, unless it waits.
+fn show(row: &mut Report, item: Item, waits: Option<Reason>) -> Option<Item> {
+    row.to.clone_from(&item.change.to.tag);
+    row.to_image = Some(item.change.to.to_string());
+    match waits {
+        None => {
+            row.decision = Verdict::Update;
+            Some(item)
+        }
+        Some(reason) => {
+            row.decision = Verdict::Waiting;
+            row.reasons.insert(0, reason);
+            None
+        }
+    }
+}
+
+/// Under `poll: never` what the looks of others find is shown, and taken when a webhook names the repository.
+fn waits_for_webhook(state: &State, entry: &WorkloadEntry, slot: &Slot) -> Option<Reason> {
+    let waits = state.settings.await_webhooks && entry.rule.schedule == Schedule::Never && !slot.hooked;
+    let repository = &slot.source.as_ref().filter(|_| waits)?.repository;
+    let message = format!("`poll: never`: taken when a webhook names {repository}");
+    Some(Reason::new(Code::WebhookOnly, message))
 }
 
 /// The change that an answer asks for; none if the image is already there.
@@ -217,25 +234,31 @@ fn item(rule: &ContainerRule, answer: &Answer, policy: &Policy, slot: &Slot, now
     let target = answer.choice.as_ref()?;
     let to = from.at(Some(target.tag.clone()), target.digest.clone());
     let change = Change { container: rule.container.clone(), init: rule.init, from: from.clone(), to };
-    let evidence = Evidence { tag: target.tag.clone(), digest: target.digest.clone(), seen: now };
+    let (tag, digest) = (target.tag.clone(), target.digest.clone());
+    let evidence = Evidence { tag, digest, seen: now, passed: answer.passed.clone() };
     let (policy, evidence) = (policy.as_str().into(), Some(evidence));
     let item = Item { change, policy, evidence, source: Some(slot.source.clone()?) };
     (item.change.from != item.change.to).then_some(item)
 }
 
 /// An init container that runs exactly the image of a watched container moves with it.
-fn follow(entry: &Entry, container: &ContainerRule, leader: &str, now: Timestamp) -> Option<Item> {
+fn follow<'e>(
+    entry: &'e WorkloadEntry,
+    container: &ContainerRule,
+    leader: &str,
+    now: Timestamp,
+) -> Option<(Item, &'e Slot)> {
     let mut pairs = entry.rule.containers.iter().zip(&entry.slots);
     let (rule, slot) = pairs.find(|(rule, _)| &*rule.container == leader)?;
     let (Watch::Watched { policy, .. }, Some(Ok(answer))) = (&rule.state, slot.answer.as_deref()) else { return None };
     let mut item = item(rule, answer, policy, slot, now)?;
     item.change.container.clone_from(&container.container);
     item.change.init = container.init;
-    Some(item)
+    Some((item, slot))
 }
 
 /// What holds up a container holds up those that follow it.
-fn explain_followers(entry: &Entry, reports: &mut [Report]) {
+fn explain_followers(entry: &WorkloadEntry, reports: &mut [Report]) {
     for (index, container) in entry.rule.containers.iter().enumerate() {
         let Watch::Follows(leader) = &container.state else { continue };
         let place = entry.rule.containers.iter().position(|other| other.container == *leader);

@@ -11,7 +11,7 @@ use crate::{
         target::{Route, Write},
         update::{Item, Phase, Record, Update},
     },
-    engine::index::{entry::Entry, state::State},
+    engine::index::{entry::WorkloadEntry, state::State},
 };
 
 /// The row of a container, and what it would be changed to.
@@ -20,7 +20,7 @@ pub(crate) type Proposal = (usize, Item);
 /// Puts all changes of a workload into one plan and lets it through the gates; what is closed goes into the rows.
 pub(crate) fn gated(
     state: &State,
-    entry: &Entry,
+    entry: &WorkloadEntry,
     record: Option<&Record>,
     proposals: Vec<Proposal>,
     reports: &mut [Report],

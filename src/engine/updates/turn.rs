@@ -21,10 +21,10 @@ pub(crate) struct Batch {
 }
 
 /// What came of a batch: of each update, what is to be told of it.
-pub(crate) type Ended = (Route, Vec<(Update, Answer)>);
+pub(crate) type Ended = (Route, Vec<(Update, SinkAnswer)>);
 
 /// What came of an update.
-pub(crate) enum Answer {
+pub(crate) enum SinkAnswer {
     Written(Outcome),
     Checked(Standing),
 }
@@ -57,16 +57,16 @@ impl Batch {
         let (checked, written) = (updates(&self.check), updates(&self.write));
         let mut ended = Vec::with_capacity(checked.len() + written.len());
         if !checked.is_empty() {
-            ended.extend(checked.into_iter().zip(sink.check(self.check).await.into_iter().map(Answer::Checked)));
+            ended.extend(checked.into_iter().zip(sink.check(self.check).await.into_iter().map(SinkAnswer::Checked)));
         }
         if !written.is_empty() {
-            ended.extend(written.into_iter().zip(sink.apply(self.write).await.into_iter().map(Answer::Written)));
+            ended.extend(written.into_iter().zip(sink.apply(self.write).await.into_iter().map(SinkAnswer::Written)));
         }
         (route, ended)
     }
 }
 
-impl Answer {
+impl SinkAnswer {
     /// What has happened to that update.
     pub(crate) fn event(self, update: &Update) -> Event {
         match self {

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    Forge, Kind, MAX_PAGES, NewRequest, Opened, Request, RequestState, difference,
+    Forge, ForgeKind, MAX_PAGES, NewRequest, Opened, Request, RequestState, difference,
     error::ForgeError,
     for_each,
     http::{Dialect, Http},
     left_out, marked, newest, only_merged, reviewers_body, unmarked,
 };
 
-pub(super) const KIND: Kind = Kind {
+pub(super) const KIND: ForgeKind = ForgeKind {
     name: "gitea",
     has_groups: false,
     api: |site| {

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    Forge, Kind, MAX_PAGES, NewRequest, Opened, Request, RequestState, difference,
+    Forge, ForgeKind, MAX_PAGES, NewRequest, Opened, Request, RequestState, difference,
     error::{ForgeError, foreign},
     for_each,
-    http::{Answer, Dialect, Http},
+    http::{Dialect, ForgeAnswer, Http},
     left_out, newest, only_merged, reviewers_body,
 };
 
-pub(super) const KIND: Kind = Kind {
+pub(super) const KIND: ForgeKind = ForgeKind {
     name: "github",
     has_groups: false,
     api,
@@ -247,7 +247,7 @@ impl Forge for Github {
             let what = "opening a pull request";
             let mut notes = Vec::new();
             let mut answer = http.send(Method::POST, http.repos(&["pulls"]), Some(&body), what).await?;
-            let says = |answer: &Answer, text: &str| {
+            let says = |answer: &ForgeAnswer, text: &str| {
                 let is_invalid = answer.status == StatusCode::UNPROCESSABLE_ENTITY;
                 is_invalid && answer.words().is_some_and(|words| words.to_lowercase().contains(text))
             };

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    Forge, Kind, MAX_PAGES, NewRequest, Opened, Request, RequestState, difference,
+    Forge, ForgeKind, MAX_PAGES, NewRequest, Opened, Request, RequestState, difference,
     error::ForgeError,
     http::{Dialect, Http},
     left_out, marked, newest, only_merged, unmarked,
 };
 
-pub(super) const KIND: Kind = Kind {
+pub(super) const KIND: ForgeKind = ForgeKind {
     name: "gitlab",
     has_groups: true,
     api: |site| {

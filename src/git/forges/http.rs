@@ -60,7 +60,7 @@ pub(super) struct Http {
 }
 
 /// An answer that is neither a redirect nor a refusal to answer now.
-pub(super) struct Answer {
+pub(super) struct ForgeAnswer {
     pub(super) status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -137,7 +137,7 @@ impl Http {
         url: Url,
         body: Option<&Value>,
         what: &str,
-    ) -> Result<Answer, ForgeError> {
+    ) -> Result<ForgeAnswer, ForgeError> {
         let token = self.token.token().await?;
         let answer = self.send_as(token.expose_secret(), &method, url.clone(), body, what).await?;
         if answer.status != StatusCode::UNAUTHORIZED {
@@ -158,7 +158,7 @@ impl Http {
         url: Url,
         body: Option<&Value>,
         what: &str,
-    ) -> Result<Answer, ForgeError> {
+    ) -> Result<ForgeAnswer, ForgeError> {
         let mut way = Way::new(url);
         let mut secret = HeaderValue::from_str(&format!("{} {token}", self.dialect.scheme))
             .map_err(|_| ForgeError::Auth("the token holds characters that no token has".to_owned()))?;
@@ -178,7 +178,7 @@ impl Http {
             let (status, headers) = (response.status(), response.headers().clone());
             let said = format!("{host} answered {status} to: {what}");
             let body = body_of(response, &host, what).await?;
-            let answer = Answer { status, headers, body, said };
+            let answer = ForgeAnswer { status, headers, body, said };
             self.check_limit(&answer)?;
             // A repository that was renamed: the same host says where it is now.
             let is_same_method = matches!(status.as_u16(), 307 | 308) || *method == Method::GET;
@@ -207,7 +207,7 @@ impl Http {
 
     /// GitHub: 403 or 429, with `Retry-After`, or without requests left until a time, or with words of a limit alone.
     /// Others: 429, or 503 with `Retry-After`.
-    fn check_limit(&self, answer: &Answer) -> Result<(), ForgeError> {
+    fn check_limit(&self, answer: &ForgeAnswer) -> Result<(), ForgeError> {
         let is_limit = match answer.status.as_u16() {
             429 => true,
             503 => answer.header("retry-after").is_some(),
@@ -226,7 +226,7 @@ impl Http {
     }
 
     /// Takes down that nothing is sent for a while.
-    pub(super) fn limited(&self, answer: &Answer) -> ForgeError {
+    pub(super) fn limited(&self, answer: &ForgeAnswer) -> ForgeError {
         let asked = answer.header("retry-after").and_then(|text| retry_after(text, self.clock.now().as_second()));
         let asked = asked.or_else(|| self.rest(answer));
         let now = self.clock.monotonic();
@@ -240,7 +240,7 @@ impl Http {
     }
 
     /// Until there are requests left again, where there are none.
-    fn rest(&self, answer: &Answer) -> Option<Duration> {
+    fn rest(&self, answer: &ForgeAnswer) -> Option<Duration> {
         let (remaining, reset) = self.dialect.limit?;
         answer.header(remaining).filter(|left| *left == "0")?;
         let reset: i64 = answer.header(reset)?.parse().ok()?;
@@ -249,7 +249,7 @@ impl Http {
     }
 }
 
-impl Answer {
+impl ForgeAnswer {
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ForgeError> {
         if !self.status.is_success() {
             return Err(self.error());

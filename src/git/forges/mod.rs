@@ -38,7 +38,7 @@ pub use settings::{AnyToken, Place, Settings, Timeouts, Token, place};
 
 /// A kind of forge: how it is spoken to.
 #[derive(Debug)]
-pub struct Kind {
+pub struct ForgeKind {
     /// What the configuration calls it.
     pub name: &'static str,
     /// Whether a repository's path may have more than two parts.
@@ -50,13 +50,13 @@ pub struct Kind {
 }
 
 /// The forges there are.
-pub static FORGES: &[Kind] = &[github::KIND, gitlab::KIND, gitea::KIND];
+pub static FORGES: &[ForgeKind] = &[github::KIND, gitlab::KIND, gitea::KIND];
 
 /// The kind of that name.
-pub fn named(name: &str) -> Result<&'static Kind, String> {
+pub fn named(name: &str) -> Result<&'static ForgeKind, String> {
     FORGES.iter().find(|kind| kind.name == name).ok_or_else(|| {
         let there_are: Vec<_> = FORGES.iter().map(|kind| kind.name).collect();
-        format!("`{}` is no kind of forge: there are {}", excerpt(name), there_are.join(", "))
+        format!("`{}` is no kind of forge; available: {}", excerpt(name), there_are.join(", "))
     })
 }
 

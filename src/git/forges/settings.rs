@@ -6,14 +6,14 @@ use futures::future::BoxFuture;
 use secrecy::SecretString;
 use url::Url;
 
-use super::{Kind, error::ForgeError};
+use super::{ForgeKind, error::ForgeError};
 use crate::{domain::image::excerpt, git::Secret};
 
 /// One repository at one forge.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Which API it speaks.
-    pub kind: &'static Kind,
+    pub kind: &'static ForgeKind,
     /// Where the API is: `https://api.github.com`, `https://gitlab.com/api/v4`, `https://codeberg.org/api/v1`.
     pub api: Url,
     /// `owner/name`; at GitLab `group/sub/name` too.
@@ -118,7 +118,7 @@ impl Remote {
 
 /// Where the API is and what the repository is called there. A forge that stands in a folder of its host needs `api`
 /// unless it is one whose names have two parts.
-pub fn place(kind: &Kind, git: &str, api: Option<&Url>) -> Result<Place, String> {
+pub fn place(kind: &ForgeKind, git: &str, api: Option<&Url>) -> Result<Place, String> {
     let Remote { mut site, mut parts } = Remote::parse(git)?;
     if let Some(api) = api {
         if !matches!(api.scheme(), "http" | "https") || !api.username().is_empty() || api.password().is_some() {
@@ -212,6 +212,9 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_told_which_there_are() {
-        assert_eq!(named("bitbucket").unwrap_err(), "`bitbucket` is no kind of forge: there are github, gitlab, gitea");
+        assert_eq!(
+            named("bitbucket").unwrap_err(),
+            "`bitbucket` is no kind of forge; available: github, gitlab, gitea"
+        );
     }
 }

@@ -28,14 +28,14 @@ struct Envelope<'a> {
 struct Event {
     action: Option<String>,
     #[serde(default)]
-    target: Target,
+    target: EventTarget,
     #[serde(default)]
     request: Request,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
-struct Target {
+struct EventTarget {
     media_type: Option<String>,
     repository: Option<String>,
     tag: Option<String>,
@@ -82,7 +82,7 @@ fn hint(event: &Event) -> Option<Hint> {
 }
 
 /// Blobs are `application/octet-stream` and have no tag. What has a tag is a manifest, whatever its type.
-fn is_manifest(target: &Target) -> bool {
+fn is_manifest(target: &EventTarget) -> bool {
     let kind = target.media_type.as_deref().unwrap_or_default();
     target.tag.as_deref().is_some_and(|tag| !tag.is_empty())
         || kind.contains("manifest")

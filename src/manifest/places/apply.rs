@@ -9,9 +9,9 @@ use super::{
         Edit, EditError, MAX_BYTES, Place,
         anchors::{is_used_once, refuse_shared},
         edit::{self, Changes, Target, changes, is_there, refuse_sealed, splice, targets, verify},
-        tree::{Id, Kind, Tree},
+        tree::{Id, NodeKind, Tree},
     },
-    cell::{At, SpotEdit},
+    cell::{At, LocationEdit},
     insert,
 };
 use crate::domain::image::excerpt;
@@ -19,7 +19,7 @@ use crate::domain::image::excerpt;
 /// The text with all edits of one file made, or an error and none of them. The path is for nothing but messages.
 ///
 /// The edits are those that [`super::Index::locate`] gave for the very same bytes.
-pub fn apply(path: &str, bytes: &[u8], edits: &[&SpotEdit]) -> Result<Vec<u8>, EditError> {
+pub fn apply(path: &str, bytes: &[u8], edits: &[&LocationEdit]) -> Result<Vec<u8>, EditError> {
     let Some(first) = edits.first() else { return Ok(bytes.to_vec()) };
     let wrong = |reason: String| EditError::new(first.line, reason);
     let text = std::str::from_utf8(bytes).map_err(|_| wrong(format!("{} is no UTF-8", excerpt(path))))?;
@@ -34,7 +34,7 @@ pub fn apply(path: &str, bytes: &[u8], edits: &[&SpotEdit]) -> Result<Vec<u8>, E
     }
 }
 
-fn gone(edit: &SpotEdit) -> EditError {
+fn gone(edit: &LocationEdit) -> EditError {
     EditError::new(edit.line, format!("`{}` is no longer there: read the file again", excerpt(&edit.old)))
 }
 
@@ -42,8 +42,8 @@ fn both(line: usize, one: &str, other: &str) -> EditError {
     EditError::new(line, format!("`{}` and `{}` are both asked for here", excerpt(one), excerpt(other)))
 }
 
-fn of_lines(text: &str, edits: &[&SpotEdit]) -> Result<String, EditError> {
-    let mut values: BTreeMap<(usize, usize), &SpotEdit> = BTreeMap::new();
+fn of_lines(text: &str, edits: &[&LocationEdit]) -> Result<String, EditError> {
+    let mut values: BTreeMap<(usize, usize), &LocationEdit> = BTreeMap::new();
     for edit in edits {
         let At::Line(bytes) = &edit.at else { return Err(gone(edit)) };
         if text.get(bytes.clone()) != Some(&edit.old) {
@@ -68,7 +68,7 @@ fn of_lines(text: &str, edits: &[&SpotEdit]) -> Result<String, EditError> {
     Ok(splice(text, values.into_iter().map(|((start, end), edit)| (start..end, edit.new.clone())).collect()))
 }
 
-fn of_yaml(text: &str, edits: &[&SpotEdit]) -> Result<String, EditError> {
+fn of_yaml(text: &str, edits: &[&LocationEdit]) -> Result<String, EditError> {
     let tree = Tree::parse(text)?;
     refuse_sealed(&tree)?;
     let (mut scalars, mut inner) = (Vec::new(), BTreeMap::<Id, (Place, Vec<Edit>)>::new());
@@ -94,7 +94,7 @@ fn of_yaml(text: &str, edits: &[&SpotEdit]) -> Result<String, EditError> {
                 }
                 inserts.key(beside.node, key, edit)?;
             }
-            At::Entry { name } => inserts.entry(name, edit)?,
+            At::ImagesEntry { name } => inserts.entry(name, edit)?,
             At::Encoded => {
                 let reason = "this stands in base64: write it as `stringData`, or in a ConfigMap";
                 return Err(EditError::new(edit.line, reason));
@@ -123,7 +123,7 @@ fn of_yaml(text: &str, edits: &[&SpotEdit]) -> Result<String, EditError> {
 fn of_block(tree: &Tree, id: Id, edits: &[Edit]) -> Result<(String, Changes), EditError> {
     let node = tree.node(id);
     let line = node.line();
-    let Kind::Scalar(value, ScalarStyle::Literal) = &node.kind else {
+    let NodeKind::Scalar(value, ScalarStyle::Literal) = &node.kind else {
         let reason = "this is a text in quotes or folded, in which nothing is edited: write it as a block (`|`)";
         return Err(EditError::new(line, reason));
     };

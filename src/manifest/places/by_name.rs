@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    cell::{At, Maker},
+    cell::{At, ImageExpr},
     held::{AllHeld, Held},
     index::{Draft, add},
     post::Released,
@@ -83,7 +83,7 @@ pub(super) fn settle<'f>(
 }
 
 /// An image in values that another file is always over.
-pub(super) fn bar<'f>(all: &mut AllHeld<'f>, path: &'f Arc<str>, maker: &Maker, (above, line): (&Arc<str>, usize)) {
+pub(super) fn bar<'f>(all: &mut AllHeld<'f>, path: &'f Arc<str>, maker: &ImageExpr, (above, line): (&Arc<str>, usize)) {
     if let Some(Draft { line: own, holds, .. }) = Draft::new(path, maker.clone()) {
         let why = format!("{}:{line} sets it, too, and stands above: edit that", excerpt(above));
         all.entry(holds.repository).or_default().push(Held { path, line: own, why });

@@ -28,7 +28,7 @@ pub(super) enum At {
     /// A key that is not there yet, beside the scalar named.
     Key { beside: Place, key: &'static str },
     /// An entry of `images` that a kustomization does not have yet.
-    Entry { name: Box<str> },
+    ImagesEntry { name: Box<str> },
 }
 
 impl At {
@@ -118,7 +118,7 @@ impl<'t> Source<'t> {
 
 /// What makes an image.
 #[derive(Debug, Clone)]
-pub(super) enum Maker {
+pub(super) enum ImageExpr {
     /// One scalar, after what else it holds (`name=` in an Application's `kustomize.images`), and the digest beside it.
     Whole { prefix: Box<str>, cell: Cell, digest: Option<Box<Cell>> },
     /// Several, each with a part.
@@ -146,7 +146,7 @@ pub(super) enum Name {
 
 /// One scalar and its new value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SpotEdit {
+pub struct LocationEdit {
     /// The line, from 1.
     pub line: usize,
     /// What must be there.
@@ -156,7 +156,7 @@ pub struct SpotEdit {
     pub(super) at: At,
 }
 
-impl Maker {
+impl ImageExpr {
     pub(super) fn whole(cell: Cell) -> Self {
         Self::Whole { prefix: "".into(), cell, digest: None }
     }
@@ -178,7 +178,7 @@ impl Maker {
 
     /// An entry of `images` that is not there yet, for the image of this name.
     pub(super) fn added(name: &str) -> Self {
-        let cell = Cell { line: 1, at: At::Entry { name: name.into() }, value: "".into() };
+        let cell = Cell { line: 1, at: At::ImagesEntry { name: name.into() }, value: "".into() };
         Self::parts(None, Name::Known(name.into()), Some(cell), None)
     }
 
@@ -218,7 +218,7 @@ impl Maker {
     }
 
     /// The edits after which `to` is made, where `holds` is made now; or why there are none.
-    pub(super) fn edits(&self, holds: &ImageRef, to: &ImageRef) -> Result<Vec<SpotEdit>, String> {
+    pub(super) fn edits(&self, holds: &ImageRef, to: &ImageRef) -> Result<Vec<LocationEdit>, String> {
         let mut edits = Vec::new();
         match self {
             Self::Whole { prefix, cell, digest } => {
@@ -244,21 +244,21 @@ impl Maker {
     }
 }
 
-fn set(edits: &mut Vec<SpotEdit>, cell: &Cell, new: String) {
+fn set(edits: &mut Vec<LocationEdit>, cell: &Cell, new: String) {
     if *cell.value != *new {
-        edits.push(SpotEdit { line: cell.line, old: cell.value.to_string(), new, at: cell.at.clone() });
+        edits.push(LocationEdit { line: cell.line, old: cell.value.to_string(), new, at: cell.at.clone() });
     }
 }
 
 /// Nothing stays as it is written.
-fn set_or_empty(edits: &mut Vec<SpotEdit>, cell: &Cell, new: String) {
+fn set_or_empty(edits: &mut Vec<LocationEdit>, cell: &Cell, new: String) {
     if !(new.is_empty() && is_unset(&cell.value)) {
         set(edits, cell, new);
     }
 }
 
 /// Written as the digest there is, with or without `sha256:`; emptied where the image has none.
-fn set_digest(edits: &mut Vec<SpotEdit>, cell: &Cell, to: &ImageRef) {
+fn set_digest(edits: &mut Vec<LocationEdit>, cell: &Cell, to: &ImageRef) {
     let digest = to.digest.as_ref().map(ToString::to_string).unwrap_or_default();
     set_or_empty(edits, cell, if is_hex(&cell.value) { digest.replacen(SHA, "", 1) } else { digest });
 }
@@ -280,7 +280,7 @@ impl Parts {
         ImageRef::parse(&text)
     }
 
-    fn edits(&self, holds: &ImageRef, to: &ImageRef, edits: &mut Vec<SpotEdit>) -> Result<(), String> {
+    fn edits(&self, holds: &ImageRef, to: &ImageRef, edits: &mut Vec<LocationEdit>) -> Result<(), String> {
         if let Some(other) = &self.other_digest {
             return Err(format!(
                 "another key, on line {}, holds a digest, too: remove the one that does not count",

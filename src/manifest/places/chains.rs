@@ -3,7 +3,7 @@
 use std::{cell::Cell, sync::Arc};
 
 use super::{
-    super::Found,
+    super::FoundWorkload,
     names::folder,
     render::{Kustomizations, One},
     subject::Subject,
@@ -54,7 +54,7 @@ impl Chain {
 /// A workload as it is rendered.
 pub(super) struct Rendering<'f> {
     pub(super) path: &'f Arc<str>,
-    pub(super) found: &'f Found,
+    pub(super) found: &'f FoundWorkload,
     pub(super) chain: Chain,
     pub(super) id: WorkloadId,
 }

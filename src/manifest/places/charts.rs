@@ -11,7 +11,7 @@ use super::{
         MAX_BYTES,
         path::key_step,
         read::{get, text},
-        tree::{Kind, Tree},
+        tree::{NodeKind, Tree},
     },
     Facts, Files,
     cell::{Cell, Source},
@@ -60,11 +60,11 @@ impl Chart {
     /// What is not as it should be is left out.
     pub(super) fn read(tree: &Tree) -> Self {
         let Some(root) = tree.documents.first().map(|document| document.root) else { return Self::default() };
-        if tree.node(root).kind != Kind::Mapping {
+        if tree.node(root).kind != NodeKind::Mapping {
             return Self::default();
         }
         let word = |mapping, key| text(tree, mapping, key).ok().flatten().filter(|word| !word.is_empty());
-        let list = get(tree, root, "dependencies", Kind::Sequence).ok().flatten();
+        let list = get(tree, root, "dependencies", NodeKind::Sequence).ok().flatten();
         let dependencies = list.into_iter().flat_map(|list| mappings(tree, list)).filter_map(|item| {
             let repository = word(item, "repository").and_then(|repository| repository.strip_prefix("file://"));
             Some(Dependency {

@@ -9,7 +9,7 @@ use super::{
     Files,
     chains::Chain,
     generator::{GENERATED, is_filled},
-    kustomization::{Entry, Kustomization, Named},
+    kustomization::{ImagesEntry, Kustomization, Named},
     names::{folder, join},
     operation::{Operation, Put},
     outer::{Outer, Over, Says, UNREAD},
@@ -30,7 +30,7 @@ pub(super) struct Deployed<'f> {
     /// Whether it is Flux's, which renders a folder without a kustomization, too.
     is_flux: bool,
     pub(super) patches: (&'f Arc<str>, &'f [Patch]),
-    pub(super) images: (&'f Arc<str>, &'f [Entry]),
+    pub(super) images: (&'f Arc<str>, &'f [ImagesEntry]),
     components: (&'f Arc<str>, &'f [Named]),
     /// The later count over the others.
     pub(super) over: Vec<&'f Over>,
@@ -167,9 +167,9 @@ impl<'f> Deployed<'f> {
     pub(super) fn images_over(
         &self,
         inner: Option<(&'f Arc<str>, &'f Kustomization)>,
-    ) -> Vec<(&'f Arc<str>, &'f Entry)> {
+    ) -> Vec<(&'f Arc<str>, &'f ImagesEntry)> {
         let (path, images) = self.images;
-        let own: HashMap<&str, &Entry> = images.iter().map(|entry| (&*entry.name, entry)).collect();
+        let own: HashMap<&str, &ImagesEntry> = images.iter().map(|entry| (&*entry.name, entry)).collect();
         let inner = inner.into_iter().flat_map(|(at, facts)| facts.images.iter().map(move |entry| (at, entry)));
         let mut all: Vec<_> =
             inner.map(|(at, entry)| own.get(&*entry.name).map_or((at, entry), |entry| (path, *entry))).collect();
@@ -359,7 +359,10 @@ impl<'f> Outers<'f> {
     }
 
     /// Those of Flux for folders of which nothing is known here.
-    pub(super) fn elsewhere(&self, is_here: impl Fn(&str) -> bool) -> impl Iterator<Item = (&'f Arc<str>, &'f Entry)> {
+    pub(super) fn elsewhere(
+        &self,
+        is_here: impl Fn(&str) -> bool,
+    ) -> impl Iterator<Item = (&'f Arc<str>, &'f ImagesEntry)> {
         let outers = self.all.iter().filter(move |one| one.is_flux && !is_here(one.folder()));
         outers.flat_map(|one| one.images.1.iter().map(|entry| (one.images.0, entry)))
     }

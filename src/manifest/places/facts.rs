@@ -2,13 +2,13 @@
 
 use super::{
     super::{
-        Found, MAX_BYTES, MAX_SCALARS, ManifestError, Manifests,
+        FoundWorkload, MAX_BYTES, MAX_SCALARS, ManifestError, Manifests,
         edit::sealed,
         read::{each_object, manifest},
-        tree::{Kind, Tree},
+        tree::{NodeKind, Tree},
     },
     broken::Broken,
-    cell::{Cell, Maker, Source},
+    cell::{Cell, ImageExpr, Source},
     charts::Chart,
     dockerfile::of_dockerfile,
     given::{self, Given},
@@ -35,7 +35,7 @@ use super::{
 pub struct Facts {
     pub(super) manifests: Manifests,
     /// Workloads without an image, as patches have them, which change annotations that concern us.
-    pub(super) partial: Vec<Found>,
+    pub(super) partial: Vec<FoundWorkload>,
     pub(super) kustomization: Option<Box<Kustomization>>,
     /// A kustomization that cannot be read.
     pub(super) broken: Option<Box<Broken>>,
@@ -54,7 +54,7 @@ pub struct Facts {
     /// The fields that entries of `images` set besides, of a file that a kustomization names.
     pub(super) fields: Vec<Field>,
     /// Images by the conventions of values files.
-    pub(super) values: Vec<Maker>,
+    pub(super) values: Vec<ImageExpr>,
     /// The scalars of a file that holds no object, by their paths.
     pub(super) flat: Vec<(Box<str>, Cell)>,
     pub(super) markers: Vec<Marker>,
@@ -249,7 +249,8 @@ impl Facts {
         });
         let (whole, partial) = manifests.workloads.into_iter().partition(|found| !found.images.is_empty());
         (manifests.workloads, self.partial) = (whole, partial);
-        let tells = |found: &Found| found.is_deleting || !found.items.is_empty() || !found.meta.labels.all.is_empty();
+        let tells =
+            |found: &FoundWorkload| found.is_deleting || !found.items.is_empty() || !found.meta.labels.all.is_empty();
         self.partial.retain(|found| Part::Workload(found, None).has_ours() || tells(found));
         self.manifests = manifests;
         for line in self.releases.iter().filter_map(|release| release.is_cut).filter(|_| is_named) {
@@ -271,10 +272,10 @@ impl Facts {
         let tree = source.tree;
         let [document] = tree.documents.as_slice() else { return };
         let root = document.root;
-        if tree.node(root).kind == Kind::Sequence {
+        if tree.node(root).kind == NodeKind::Sequence {
             self.operations = operations(source, root);
         }
-        let first = tree.children(root).next().filter(|_| tree.node(root).kind == Kind::Sequence);
+        let first = tree.children(root).next().filter(|_| tree.node(root).kind == NodeKind::Sequence);
         self.fields = fields(tree, root, "images");
         if has_targets(tree, first.map_or(root, |first| tree.resolve(first))) {
             match replacements(source, root) {
@@ -283,7 +284,7 @@ impl Facts {
             }
         }
         let is_object = |key| tree.entries_of(root).any(|(k, _)| tree.scalar(k) == Some(key));
-        if tree.node(root).kind != Kind::Mapping || is_object("apiVersion") && is_object("kind") {
+        if tree.node(root).kind != NodeKind::Mapping || is_object("apiVersion") && is_object("kind") {
             return;
         }
         // By another name they count where an entry of `supercargo.yaml` names the file.

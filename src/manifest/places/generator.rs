@@ -6,9 +6,9 @@ use super::{
     super::{
         ManifestError,
         read::get,
-        tree::{Id, Kind, Tree},
+        tree::{Id, NodeKind, Tree},
     },
-    cell::{Cell, Maker},
+    cell::{Cell, ImageExpr},
     held,
 };
 
@@ -26,14 +26,16 @@ pub(super) const GENERATED: &str = "generators of this ApplicationSet have a par
 
 /// Reads the template of an object that is an ApplicationSet.
 pub(super) fn template(tree: &Tree, node: Id) -> Result<Template, ManifestError> {
-    let Some(spec) = get(tree, node, "spec", Kind::Mapping)? else { return Ok(Template { of: None, patch: None }) };
-    let of = get(tree, spec, "template", Kind::Mapping)?;
+    let Some(spec) = get(tree, node, "spec", NodeKind::Mapping)? else { return Ok(Template { of: None, patch: None }) };
+    let of = get(tree, spec, "template", NodeKind::Mapping)?;
     let patch = tree
         .get(spec, "templatePatch")?
         .filter(|patch| tree.scalar(*patch).is_some_and(|text| text.contains("source")));
     let patch = match patch {
         Some(patch) => Some(patch),
-        None => get(tree, spec, "generators", Kind::Sequence)?.and_then(|generators| of_generators(tree, generators)),
+        None => {
+            get(tree, spec, "generators", NodeKind::Sequence)?.and_then(|generators| of_generators(tree, generators))
+        }
     };
     Ok(Template { of, patch })
 }
@@ -44,7 +46,7 @@ fn of_generators(tree: &Tree, generators: Id) -> Option<Id> {
     while let Some(node) = open.pop() {
         let node = tree.resolve(node);
         match tree.node(node).kind {
-            Kind::Mapping => {
+            NodeKind::Mapping => {
                 for (key, value) in tree.entries_of(node) {
                     if tree.scalar(key) == Some("template") && names_source(tree, value) {
                         return Some(value);
@@ -52,7 +54,7 @@ fn of_generators(tree: &Tree, generators: Id) -> Option<Id> {
                     open.push(value);
                 }
             }
-            Kind::Sequence => open.extend(tree.children(node)),
+            NodeKind::Sequence => open.extend(tree.children(node)),
             _ => {}
         }
     }
@@ -61,7 +63,7 @@ fn of_generators(tree: &Tree, generators: Id) -> Option<Id> {
 
 fn names_source(tree: &Tree, template: Id) -> bool {
     let child = |node: Id, key| {
-        let node = Some(tree.resolve(node)).filter(|node| tree.node(*node).kind == Kind::Mapping)?;
+        let node = Some(tree.resolve(node)).filter(|node| tree.node(*node).kind == NodeKind::Mapping)?;
         tree.get(node, key).ok()?
     };
     child(template, "spec").is_some_and(|spec| child(spec, "source").or(child(spec, "sources")).is_some())
@@ -73,13 +75,13 @@ pub(super) fn is_filled(value: &str) -> bool {
 }
 
 /// The line of a value that is filled in, and may be a part of an image that is not named beside it.
-pub(super) fn filled(flat: &[(Box<str>, Cell)], makers: &[Maker]) -> Option<usize> {
+pub(super) fn filled(flat: &[(Box<str>, Cell)], makers: &[ImageExpr]) -> Option<usize> {
     if !flat.iter().any(|(_, cell)| is_filled(&cell.value)) {
         return None;
     }
     let of: HashMap<&str, &str> = flat.iter().map(|(key, cell)| (&**key, &*cell.value)).collect();
     let name = |key: &str| of.get(&*format!("{}.name", key.strip_suffix(".value")?)).copied();
-    let named = makers.iter().filter(|maker| held::open(maker).is_some()).flat_map(Maker::cells);
+    let named = makers.iter().filter(|maker| held::open(maker).is_some()).flat_map(ImageExpr::cells);
     let named: HashSet<usize> = named.map(|cell| cell.line).collect();
     let mut filled = flat.iter().filter(|(key, cell)| is_filled(&cell.value) && is_of_image(name(key).unwrap_or(key)));
     filled.find(|(_, cell)| !named.contains(&cell.line)).map(|(_, cell)| cell.line)

@@ -8,7 +8,7 @@ use super::{
     super::{
         ManifestError, Path,
         read::{Object, get, text},
-        tree::{Id, Kind, Tree},
+        tree::{Id, NodeKind, Tree},
     },
     Files,
     cell::{At, Cell, Source},
@@ -64,7 +64,7 @@ const VALUES: &str = ".spec.values";
 /// The items of `valuesFrom`.
 pub(super) fn from(source: &Source, spec: Id) -> Result<Vec<From>, ManifestError> {
     let tree = source.tree;
-    let list = get(tree, spec, "valuesFrom", Kind::Sequence)?;
+    let list = get(tree, spec, "valuesFrom", NodeKind::Sequence)?;
     let mut found = Vec::new();
     for item in list.into_iter().flat_map(|list| mappings(tree, list)) {
         let word = |key| Ok::<_, ManifestError>(text(tree, item, key)?.filter(|word| !word.is_empty()));
@@ -93,10 +93,10 @@ pub(super) fn read(source: &Source, object: &Object) -> Result<Option<Given>, Ma
         ("Secret", "") => "Secret",
         _ => return Ok(None),
     };
-    let Some(metadata) = get(tree, object.node, "metadata", Kind::Mapping)? else { return Ok(None) };
+    let Some(metadata) = get(tree, object.node, "metadata", NodeKind::Mapping)? else { return Ok(None) };
     let mut keys = Vec::new();
     for (map, is_encoded) in [("data", kind == "Secret"), ("stringData", false)] {
-        let map = get(tree, object.node, map, Kind::Mapping)?;
+        let map = get(tree, object.node, map, NodeKind::Mapping)?;
         for (key, value) in map.into_iter().flat_map(|map| tree.entries(map)) {
             let Some(key) = tree.scalar(key) else { continue };
             keys.extend(held(source, key, value, is_encoded).map(|held| (key.into(), held)));
@@ -144,11 +144,11 @@ pub(super) fn generated(source: &Source, root: Id) -> Result<Vec<Given>, Manifes
     let tree: &Tree = source.tree;
     let mut found = Vec::new();
     for (key, kind) in [("configMapGenerator", "ConfigMap"), ("secretGenerator", "Secret")] {
-        let list = get(tree, root, key, Kind::Sequence)?;
+        let list = get(tree, root, key, NodeKind::Sequence)?;
         for item in list.into_iter().flat_map(|list| mappings(tree, list)) {
             let word = |key| Ok::<_, ManifestError>(text(tree, item, key)?.unwrap_or_default().into());
             let words = |key| {
-                let list = get(tree, item, key, Kind::Sequence)?;
+                let list = get(tree, item, key, NodeKind::Sequence)?;
                 let words = list.into_iter().flat_map(|list| tree.children(list));
                 Ok::<_, ManifestError>(words.filter_map(|item| Some((source.line(item), tree.scalar(item)?))))
             };

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    FILE_KIND, Index, Spot, Wanted,
-    cell::{Cell, Maker, Name, is_unset, split},
+    FILE_KIND, Index, Location, Wanted,
+    cell::{Cell, ImageExpr, Name, is_unset, split},
     index::{self, Draft},
     listed::{self, Listed},
     locate::{MAX_LEFT_ALONE, draft},
@@ -30,7 +30,7 @@ pub(super) struct Held<'f> {
 pub(super) type AllHeld<'f> = HashMap<Repository, Vec<Held<'f>>>;
 
 /// What makes no image where one is meant.
-pub(super) fn add<'f, 'm>(all: &mut AllHeld<'f>, path: &'f Arc<str>, makers: impl IntoIterator<Item = &'m Maker>) {
+pub(super) fn add<'f, 'm>(all: &mut AllHeld<'f>, path: &'f Arc<str>, makers: impl IntoIterator<Item = &'m ImageExpr>) {
     for maker in makers {
         if let Some((repository, held)) = of_maker(path, maker) {
             all.entry(repository).or_default().push(held);
@@ -39,7 +39,7 @@ pub(super) fn add<'f, 'm>(all: &mut AllHeld<'f>, path: &'f Arc<str>, makers: imp
 }
 
 /// Of what is made of values; none if it is an image, or if it is not known whose.
-pub(super) fn of_maker<'f>(path: &'f Arc<str>, maker: &Maker) -> Option<(Repository, Held<'f>)> {
+pub(super) fn of_maker<'f>(path: &'f Arc<str>, maker: &ImageExpr) -> Option<(Repository, Held<'f>)> {
     let error = maker.holds().err()?;
     let repository = repository(maker)?;
     let wrong = maker.cells().find(|cell| is_open(&cell.value) || cell.value.contains('\n'));
@@ -48,16 +48,16 @@ pub(super) fn of_maker<'f>(path: &'f Arc<str>, maker: &Maker) -> Option<(Reposit
 }
 
 /// Of what is made of values of which one is filled in from elsewhere: the repository, and that value.
-pub(super) fn open(maker: &Maker) -> Option<(Repository, &Cell)> {
+pub(super) fn open(maker: &ImageExpr) -> Option<(Repository, &Cell)> {
     maker.holds().err()?;
     Some((repository(maker)?, maker.cells().find(|cell| is_open(&cell.value))?))
 }
 
-fn repository(maker: &Maker) -> Option<Repository> {
+fn repository(maker: &ImageExpr) -> Option<Repository> {
     let whole = |cell: &Cell| Repository::parse(split(cell.value.rsplit('=').next().unwrap_or_default()).0).ok();
     match maker {
-        Maker::Whole { cell, .. } => whole(cell),
-        Maker::Parts(parts) => match (&parts.registry, &parts.name) {
+        ImageExpr::Whole { cell, .. } => whole(cell),
+        ImageExpr::Parts(parts) => match (&parts.registry, &parts.name) {
             (Some(registry), Name::Cell(name)) if !is_unset(&registry.value) => {
                 Repository::parse(&format!("{}/{}", registry.value.trim_end_matches('/'), name.value)).ok()
             }
@@ -71,7 +71,7 @@ pub(super) fn of_marked<'f>(
     path: &'f Arc<str>,
     says: &Says,
     repository: &Repository,
-    maker: &Maker,
+    maker: &ImageExpr,
     is_ours: bool,
 ) -> Option<Held<'f>> {
     let line = maker.main().map_or(1, |cell| cell.line);
@@ -184,9 +184,9 @@ impl<'f> Index<'f> {
 
     /// Where else the image of a workload stands as in values, in files that are none by their names; none if its places
     /// are no values files, or if it is an entry of `supercargo.yaml`, which tells so itself.
-    pub fn besides(&self, wanted: &Wanted, spots: &[Spot]) -> Option<String> {
+    pub fn besides(&self, wanted: &Wanted, spots: &[Location]) -> Option<String> {
         let repository = &wanted.to.repository;
-        let is_values = |spot: &Spot| {
+        let is_values = |spot: &Location| {
             let values = self.values.get(repository).into_iter().flatten();
             values.into_iter().any(|draft| (draft.path, draft.line) == (&spot.path, spot.line))
         };

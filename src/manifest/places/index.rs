@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Files, Options, Path, by_name,
-    cell::{At, Cell, Maker, Name, split},
+    cell::{At, Cell, ImageExpr, Name, split},
     chains::{Chain, MAX_RELEASED, Rendering},
     held::{self, AllHeld, Held, OPEN_ABOVE},
     layers::Layered,
@@ -29,7 +29,7 @@ use crate::{
         annotations::PREFIX,
         image::{ImageRef, Repository},
     },
-    manifest::Found,
+    manifest::FoundWorkload,
 };
 
 /// What the files of a repository render together, for many questions.
@@ -79,20 +79,20 @@ pub(super) type Marked<'f> = (&'f Arc<str>, &'f Says, Draft<'f>);
 pub(super) struct Draft<'f> {
     pub(super) path: &'f Arc<str>,
     pub(super) line: usize,
-    pub(super) maker: Maker,
+    pub(super) maker: ImageExpr,
     pub(super) holds: ImageRef,
     /// Why this may not be what makes it.
     pub(super) doubt: Option<Doubt<'f>>,
 }
 
 impl<'f> Draft<'f> {
-    pub(super) fn new(path: &'f Arc<str>, maker: Maker) -> Option<Self> {
+    pub(super) fn new(path: &'f Arc<str>, maker: ImageExpr) -> Option<Self> {
         let holds = maker.holds().ok()?;
         Some(Self { path, line: maker.main().map_or(1, |cell| cell.line), maker, holds, doubt: None })
     }
 
     /// The same of a release, also where a part of the image is filled in from elsewhere.
-    pub(super) fn of_release(path: &'f Arc<str>, maker: Maker) -> Option<Self> {
+    pub(super) fn of_release(path: &'f Arc<str>, maker: ImageExpr) -> Option<Self> {
         if let Some(draft) = Self::new(path, maker.clone()) {
             return Some(draft);
         }
@@ -159,7 +159,8 @@ impl<'f> Index<'f> {
                 }
             }
             if is_template(path) {
-                let is_ours = |found: &&Found| found.workload.annotations.keys().any(|key| key.starts_with(PREFIX));
+                let is_ours =
+                    |found: &&FoundWorkload| found.workload.annotations.keys().any(|key| key.starts_with(PREFIX));
                 let watched = facts.manifests.workloads.iter().chain(&facts.partial).find(is_ours);
                 let literal = watched.filter(|_| facts.template().is_none());
                 templates.extend(literal.map(|found| (path, found.line)));
@@ -291,7 +292,7 @@ fn by_rules<'f>(files: &'f Files, options: &Options) -> Vec<Draft<'f>> {
                     own.next().map(|(_, cell)| cell.clone())
                 };
                 if let (Some(cell), Some(path_of)) = (cell(&rule.image), &rule.image) {
-                    found.extend(Draft::new(path, Maker::beside(cell, beside(path_of))));
+                    found.extend(Draft::new(path, ImageExpr::beside(cell, beside(path_of))));
                 }
                 let tag = cell(&rule.tag);
                 let digest =
@@ -299,7 +300,7 @@ fn by_rules<'f>(files: &'f Files, options: &Options) -> Vec<Draft<'f>> {
                 let named = rule.for_image.as_ref().map(|repository| Name::Known(repository.to_string().into()));
                 let name = cell(&rule.repository).filter(|cell| split(&cell.value).1.is_none()).map(Name::Cell);
                 if let Some(name) = name.or(named).filter(|_| tag.is_some() || digest.is_some()) {
-                    found.extend(Draft::new(path, Maker::parts(cell(&rule.registry), name, tag, digest)));
+                    found.extend(Draft::new(path, ImageExpr::parts(cell(&rule.registry), name, tag, digest)));
                 }
             }
         }

@@ -6,7 +6,7 @@ use super::{
     super::{
         ManifestError,
         read::{Object, get, text},
-        tree::{Id, Kind},
+        tree::{Id, NodeKind},
     },
     Files,
     cell::{Cell, Source},
@@ -61,14 +61,14 @@ impl Inflation {
             (Some(_), Some(version)) => Some(format!("{home}/{name}-{version}/{name}")),
             _ => None,
         };
-        let inline = get(tree, of, inline, Kind::Mapping)?;
+        let inline = get(tree, of, inline, NodeKind::Mapping)?;
         let order = match word("valuesMerge")? {
             None | Some("override") => Order::InlineOver,
             Some("merge") => Order::FileOver,
             Some("replace") => Order::InlineOnly,
             Some(_) => Order::Unknown,
         };
-        let more = get(tree, of, "additionalValuesFiles", Kind::Sequence)?;
+        let more = get(tree, of, "additionalValuesFiles", NodeKind::Sequence)?;
         let more = more.into_iter().flat_map(|list| tree.children(list)).filter_map(|item| tree.scalar(item));
         Ok(Self {
             line: source.line(of),
@@ -133,11 +133,11 @@ impl Inflation {
 /// Those of a kustomization.
 pub(super) fn all(source: &Source, root: Id) -> Result<Vec<Inflation>, ManifestError> {
     let tree = source.tree;
-    let globals = get(tree, root, "helmGlobals", Kind::Mapping)?;
+    let globals = get(tree, root, "helmGlobals", NodeKind::Mapping)?;
     let home = globals.map_or(Ok(None), |globals| text(tree, globals, "chartHome"))?.filter(|home| !home.is_empty());
     let mut found = Vec::new();
     for (key, is_old) in [("helmCharts", false), ("helmChartInflationGenerator", true)] {
-        let list = get(tree, root, key, Kind::Sequence)?;
+        let list = get(tree, root, key, NodeKind::Sequence)?;
         for item in list.into_iter().flat_map(|list| mappings(tree, list)) {
             found.push(Inflation::read(source, item, home, is_old)?);
         }

@@ -2,9 +2,9 @@
 
 use super::{
     super::{
-        Found, ManifestError, NamespaceFound,
+        FoundWorkload, ManifestError, NamespaceFound,
         read::{Manifests, Object, each_object, each_object_in, manifest},
-        tree::{Id, Kind},
+        tree::{Id, NodeKind},
     },
     cell::{Cell, Source},
     given::{self, Given},
@@ -17,9 +17,9 @@ use super::{
 /// What a patch holds that is a text of the kustomization.
 #[derive(Debug, Default)]
 pub(super) struct Inline {
-    pub(super) workloads: Vec<(Found, Vec<Cell>)>,
+    pub(super) workloads: Vec<(FoundWorkload, Vec<Cell>)>,
     /// Objects of other kinds that are like workloads.
-    pub(super) foreign: Vec<(Found, Vec<Cell>)>,
+    pub(super) foreign: Vec<(FoundWorkload, Vec<Cell>)>,
     pub(super) namespaces: Vec<NamespaceFound>,
     pub(super) releases: Vec<Release>,
     pub(super) outers: Vec<Outer>,
@@ -36,8 +36,8 @@ pub(super) fn inline(source: &Source, node: Id) -> Inline {
     let node = tree.resolve(node);
     let mut found = Inline::default();
     match tree.node(node).kind {
-        Kind::Sequence => found.operations = operations(source, node),
-        Kind::Mapping => {
+        NodeKind::Sequence => found.operations = operations(source, node),
+        NodeKind::Mapping => {
             each_object_in(tree, node, |object| found.add(source, object));
         }
         _ => match tree.scalar(node) {
@@ -56,7 +56,7 @@ pub(super) fn inline(source: &Source, node: Id) -> Inline {
 impl Inline {
     fn text(&mut self, source: &Source) {
         if let [document] = source.tree.documents.as_slice()
-            && source.tree.node(document.root).kind == Kind::Sequence
+            && source.tree.node(document.root).kind == NodeKind::Sequence
         {
             self.operations = operations(source, document.root);
         }

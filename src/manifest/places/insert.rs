@@ -9,25 +9,25 @@ use super::{
         EditError,
         edit::{Changes, Inserted},
         scalar::{Style, render},
-        tree::{Id, Kind, Tree},
+        tree::{Id, NodeKind, Tree},
     },
-    cell::SpotEdit,
+    cell::LocationEdit,
 };
 use crate::domain::image::excerpt;
 
 /// What is to come, each once.
 #[derive(Default)]
 pub(super) struct Inserts<'e> {
-    keys: BTreeMap<(Id, &'e str), &'e SpotEdit>,
-    entries: BTreeMap<&'e str, &'e SpotEdit>,
+    keys: BTreeMap<(Id, &'e str), &'e LocationEdit>,
+    entries: BTreeMap<&'e str, &'e LocationEdit>,
 }
 
 impl<'e> Inserts<'e> {
-    pub(super) fn key(&mut self, beside: Id, key: &'e str, edit: &'e SpotEdit) -> Result<(), EditError> {
+    pub(super) fn key(&mut self, beside: Id, key: &'e str, edit: &'e LocationEdit) -> Result<(), EditError> {
         once(self.keys.entry((beside, key)), edit)
     }
 
-    pub(super) fn entry(&mut self, name: &'e str, edit: &'e SpotEdit) -> Result<(), EditError> {
+    pub(super) fn entry(&mut self, name: &'e str, edit: &'e LocationEdit) -> Result<(), EditError> {
         once(self.entries.entry(name), edit)
     }
 
@@ -61,7 +61,7 @@ impl<'e> Inserts<'e> {
     }
 }
 
-fn once<'e, K: Ord>(entry: btree_map::Entry<K, &'e SpotEdit>, edit: &'e SpotEdit) -> Result<(), EditError> {
+fn once<'e, K: Ord>(entry: btree_map::Entry<K, &'e LocationEdit>, edit: &'e LocationEdit) -> Result<(), EditError> {
     let first = entry.or_insert(edit);
     if first.new == edit.new {
         return Ok(());
@@ -81,8 +81,8 @@ fn add_key(tree: &Tree, beside: Id, key: &str, value: &str) -> Option<(Change, V
         let is_quote = matches!(s, ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted);
         is_quote && !tree.text[node.bytes()].contains(['\n', '\r'])
     };
-    let Kind::Scalar(_, style) = &node.kind else { return None };
-    let Kind::Scalar(_, key_style) = &key_node.kind else { return None };
+    let NodeKind::Scalar(_, style) = &node.kind else { return None };
+    let NodeKind::Scalar(_, key_style) = &key_node.kind else { return None };
     if !is_one_line(style) || !node.is_value {
         return None;
     }
@@ -100,23 +100,23 @@ fn add_key(tree: &Tree, beside: Id, key: &str, value: &str) -> Option<(Change, V
 }
 
 /// Entries at the end of `images`, which is made if it is not there.
-fn add_entries(tree: &Tree, entries: &BTreeMap<&str, &SpotEdit>) -> Result<(Change, Inserted), &'static str> {
+fn add_entries(tree: &Tree, entries: &BTreeMap<&str, &LocationEdit>) -> Result<(Change, Inserted), &'static str> {
     let [document] = tree.documents.as_slice() else { return Err("the file has several documents") };
     let root = document.root;
     let is_block = |id: Id| tree.children(id).next().is_some_and(|first| !tree.node(first).in_flow);
-    if tree.node(root).kind != Kind::Mapping || !is_block(root) {
+    if tree.node(root).kind != NodeKind::Mapping || !is_block(root) {
         return Err("the file is no mapping in block style");
     }
     let images = tree.entries(root).find(|(key, _)| tree.scalar(*key) == Some("images"));
     let (parent, before, mut nodes) = match images {
         None => (root, tree.node(root).next(), vec![Some("images".to_owned()), None]),
-        Some((_, list)) if tree.node(list).kind == Kind::Sequence && is_block(list) => {
+        Some((_, list)) if tree.node(list).kind == NodeKind::Sequence && is_block(list) => {
             (list, tree.node(list).next(), Vec::new())
         }
         Some(_) => return Err("`images` is no list in block style"),
     };
     let last = tree.node(before.saturating_sub(1));
-    if matches!(&last.kind, Kind::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded)) {
+    if matches!(&last.kind, NodeKind::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded)) {
         return Err("a block scalar stands before its place");
     }
     let (dash, pad) = match images {

@@ -7,9 +7,9 @@ use super::{
         ManifestError, Place,
         meta::Pairs,
         read::{get, text},
-        tree::{Id, Kind, Tree},
+        tree::{Id, NodeKind, Tree},
     },
-    cell::{At, Cell, Maker, Source, is_unset, split},
+    cell::{At, Cell, ImageExpr, Source, is_unset, split},
     given::{self, Given},
     inflation::{self, Inflation},
     patch::Patch,
@@ -36,7 +36,7 @@ pub(super) struct Kustomization {
     /// `commonAnnotations`
     pub(super) annotations: Pairs,
     pub(super) patches: Vec<Patch>,
-    pub(super) images: Vec<Entry>,
+    pub(super) images: Vec<ImagesEntry>,
     pub(super) replacements: Vec<Replacement>,
     /// What comes after all that.
     pub(super) transformers: Vec<Transformers>,
@@ -65,7 +65,7 @@ pub(super) struct Named {
 
 /// An entry of `images`.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct ImagesEntry {
     pub(super) name: Box<str>,
     pub(super) new_name: Option<Cell>,
     /// Where the tag stands, or would stand.
@@ -76,7 +76,7 @@ pub(super) struct Entry {
     /// What an image must match where the name is a pattern.
     pattern: Option<Arc<str>>,
     /// The one text that all of it is, as Argo CD has it.
-    pub(super) text: Option<Box<Maker>>,
+    pub(super) text: Option<Box<ImageExpr>>,
 }
 
 /// More patterns than this are not read from the `images` of one object, nor from the selectors of one file: each may
@@ -113,7 +113,7 @@ impl Kustomization {
     }
 }
 
-impl Entry {
+impl ImagesEntry {
     /// Whether it is for an image: as Kustomize has it, its name is a pattern for the image's name, or for all of it.
     pub(super) fn matches(&self, image: &str) -> bool {
         let Some(pattern) = &self.pattern else {
@@ -135,10 +135,10 @@ impl Entry {
 }
 
 /// The entries of a list.
-pub(super) fn entries_of(source: &Source, list: Id, problems: &mut Vec<ManifestError>) -> Vec<Entry> {
+pub(super) fn entries_of(source: &Source, list: Id, problems: &mut Vec<ManifestError>) -> Vec<ImagesEntry> {
     let (mut found, mut patterns) = (Vec::new(), HashSet::new());
     for item in source.tree.children(list).map(|item| source.tree.through(item, &[])) {
-        if source.tree.node(item.0).kind != Kind::Mapping {
+        if source.tree.node(item.0).kind != NodeKind::Mapping {
             continue;
         }
         match entry(source, item, &mut patterns) {
@@ -153,7 +153,7 @@ pub(super) fn entries_of(source: &Source, list: Id, problems: &mut Vec<ManifestE
 pub(super) fn read(source: &Source, problems: &mut Vec<ManifestError>) -> Result<Option<Kustomization>, ManifestError> {
     let tree = source.tree;
     match tree.documents.first().map(|document| document.root) {
-        Some(root) if tree.node(root).kind == Kind::Mapping => kustomization(source, root, problems),
+        Some(root) if tree.node(root).kind == NodeKind::Mapping => kustomization(source, root, problems),
         _ => Ok(None),
     }
 }
@@ -184,7 +184,7 @@ fn kustomization(
     }
     found.resources.extend(words(tree, root, "bases")?);
     found.configurations = words(tree, root, "configurations")?;
-    let list = |key| get(tree, root, key, Kind::Sequence);
+    let list = |key| get(tree, root, key, NodeKind::Sequence);
     if let Some(list) = list("patchesStrategicMerge")? {
         found.patches.extend(tree.children(list).filter_map(|item| match tree.scalar(item)? {
             "" => None,
@@ -198,9 +198,9 @@ fn kustomization(
         }
     }
     for item in list("labels")?.into_iter().flat_map(|list| mappings(tree, list)) {
-        found.labels.extend(get(tree, item, "pairs", Kind::Mapping)?.map(|pairs| Pairs::read(tree, pairs)));
+        found.labels.extend(get(tree, item, "pairs", NodeKind::Mapping)?.map(|pairs| Pairs::read(tree, pairs)));
     }
-    let map = |key| Ok::<_, ManifestError>(get(tree, root, key, Kind::Mapping)?.map(|map| Pairs::read(tree, map)));
+    let map = |key| Ok::<_, ManifestError>(get(tree, root, key, NodeKind::Mapping)?.map(|map| Pairs::read(tree, map)));
     found.labels.extend(map("commonLabels")?);
     found.annotations = map("commonAnnotations")?.unwrap_or_default();
     found.has_charts = ["helmCharts", "helmChartInflationGenerator", "generators"]
@@ -217,14 +217,14 @@ fn kustomization(
 
 /// The texts of a list, without those of several lines.
 pub(super) fn words(tree: &Tree, root: Id, key: &str) -> Result<Vec<Named>, ManifestError> {
-    let Some(list) = get(tree, root, key, Kind::Sequence)? else { return Ok(Vec::new()) };
+    let Some(list) = get(tree, root, key, NodeKind::Sequence)? else { return Ok(Vec::new()) };
     let words = tree.children(list).filter_map(|item| Some((tree.line(item), tree.scalar(item)?)));
     let words = words.filter(|(_, word)| !word.is_empty() && !word.contains('\n'));
     Ok(words.map(|(line, name)| Named { line, name: name.into() }).collect())
 }
 
 pub(super) fn mappings(tree: &Tree, list: Id) -> impl Iterator<Item = Id> {
-    tree.children(list).map(|item| tree.resolve(item)).filter(|item| tree.node(*item).kind == Kind::Mapping)
+    tree.children(list).map(|item| tree.resolve(item)).filter(|item| tree.node(*item).kind == NodeKind::Mapping)
 }
 
 /// The pattern that the name of an entry is, if it is one: patterns are compiled here once, to know that they can be.
@@ -251,7 +251,7 @@ pub(super) fn entry(
     source: &Source,
     (item, via): (Id, Vec<Id>),
     patterns: &mut HashSet<Arc<str>>,
-) -> Result<Option<Entry>, ManifestError> {
+) -> Result<Option<ImagesEntry>, ManifestError> {
     let tree = source.tree;
     let is_known = |key: &str| matches!(key, "name" | "newName" | "newTag" | "digest" | "tagSuffix");
     let (all, _) = tree.all_entries(item);
@@ -276,7 +276,7 @@ pub(super) fn entry(
         let reason = "`images` in a patch that is a text of its kustomization are not followed: write it to a file";
         return Err(ManifestError::new(source.line(item), reason));
     };
-    Ok(Some(Entry {
+    Ok(Some(ImagesEntry {
         new_tag: new_tag.unwrap_or(add_tag),
         digest: digest.unwrap_or(add_digest),
         new_name: new_name.filter(|name| !is_unset(&name.value)),
@@ -288,7 +288,11 @@ pub(super) fn entry(
 }
 
 /// An entry as one text, which Argo CD hands to Kustomize: `name:tag`, `name@digest`, `name=other:tag`.
-pub(super) fn of_text(source: &Source, item: Id, patterns: &mut HashSet<Arc<str>>) -> Result<Entry, ManifestError> {
+pub(super) fn of_text(
+    source: &Source,
+    item: Id,
+    patterns: &mut HashSet<Arc<str>>,
+) -> Result<ImagesEntry, ManifestError> {
     let cell =
         source.cell(item).ok_or_else(|| ManifestError::new(source.line(item), "an item of `images` is no text"))?;
     let prefix = cell.value.split_once('=').map_or("", |(name, _)| &cell.value[..=name.len()]);
@@ -300,13 +304,13 @@ pub(super) fn of_text(source: &Source, item: Id, patterns: &mut HashSet<Arc<str>
         return Err(ManifestError::new(cell.line, reason));
     }
     let part = |value: &str| Cell { value: value.into(), ..cell.clone() };
-    Ok(Entry {
+    Ok(ImagesEntry {
         name: name.into(),
         new_name: (!prefix.is_empty()).then(|| part(new_name)),
         new_tag: part(tag.unwrap_or_default()),
         digest: part(digest.unwrap_or_default()),
         suffix: None,
         pattern: pattern(cell.line, name, patterns)?,
-        text: Some(Box::new(Maker::renaming(cell.clone()))),
+        text: Some(Box::new(ImageExpr::renaming(cell.clone()))),
     })
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Facts, Files,
-    cell::{At, Cell, Maker},
+    cell::{At, Cell, ImageExpr},
     charts::{Charts, Inner, parts},
     index::Draft,
     names::{FileKind, folder},
@@ -98,7 +98,7 @@ impl<'f> Layered<'f> {
     }
 
     /// Where something is always over a part of an image, if that is so.
-    pub(super) fn over(&self, path: &'f Arc<str>, maker: &Maker) -> Option<(&'f Arc<str>, usize)> {
+    pub(super) fn over(&self, path: &'f Arc<str>, maker: &ImageExpr) -> Option<(&'f Arc<str>, usize)> {
         if self.hidden.is_empty() {
             return None;
         }

@@ -16,7 +16,7 @@ use globset::Glob;
 use super::super::{
     ManifestError,
     read::{get, text},
-    tree::{Id, Kind, Tree},
+    tree::{Id, NodeKind, Tree},
 };
 use super::kustomization::mappings;
 use crate::domain::{
@@ -45,14 +45,14 @@ impl Listed {
 }
 
 pub(super) fn read(tree: &Tree, found: &mut Vec<Listed>, problems: &mut Vec<ManifestError>) {
-    let Some(root) = tree.documents.first().map(|d| d.root).filter(|r| tree.node(*r).kind == Kind::Mapping) else {
+    let Some(root) = tree.documents.first().map(|d| d.root).filter(|r| tree.node(*r).kind == NodeKind::Mapping) else {
         return;
     };
     for (key, _) in tree.entries(root).filter(|(key, _)| tree.scalar(*key) != Some("images")) {
         let reason = format!("`{}` is no key of this file: `images` is", excerpt(tree.scalar(key).unwrap_or_default()));
         problems.push(ManifestError::new(tree.line(key), reason));
     }
-    let list = match get(tree, root, "images", Kind::Sequence) {
+    let list = match get(tree, root, "images", NodeKind::Sequence) {
         Ok(list) => list,
         Err(problem) => return problems.push(problem),
     };

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Disagreeing, FILE_KIND, Facts, Index, Misfit, Spot, Wanted,
+    Disagreeing, FILE_KIND, Facts, Index, LocateError, Location, Wanted,
     chains::Rendering,
     held::{self, Held},
     index::Draft,
@@ -24,18 +24,18 @@ pub(super) const BY_FILES: &str = "name it by `files` of an entry of `supercargo
 
 impl<'f> Index<'f> {
     /// All places of a change, or why there is none. Those that are found agree on the image that they make now.
-    pub fn locate(&self, wanted: &Wanted) -> Result<Vec<Spot>, Misfit> {
+    pub fn locate(&self, wanted: &Wanted) -> Result<Vec<Location>, LocateError> {
         let found = self.places(wanted);
-        if matches!(found, Err(Misfit::Nowhere(_))) && wanted.from.repository != wanted.to.repository {
+        if matches!(found, Err(LocateError::Nowhere(_))) && wanted.from.repository != wanted.to.repository {
             // It may have moved already.
             return self.places(&Wanted { from: wanted.to.clone(), ..wanted.clone() }).or(found);
         }
         found
     }
 
-    fn places(&self, wanted: &Wanted) -> Result<Vec<Spot>, Misfit> {
+    fn places(&self, wanted: &Wanted) -> Result<Vec<Location>, LocateError> {
         if let Some(path) = &self.kustomizations.too_many {
-            return Err(Misfit::Nowhere(format!("{}: {TOO_MANY}", excerpt(path))));
+            return Err(LocateError::Nowhere(format!("{}: {TOO_MANY}", excerpt(path))));
         }
         if let Some(lost) = self.namespaces.get(&wanted.workload.namespace).and_then(|asks| asks.lost.clone()) {
             return Err(lost);
@@ -44,8 +44,8 @@ impl<'f> Index<'f> {
         let (kept, drafts): (Vec<_>, Vec<_>) = drafts.into_iter().partition(|draft| self.is_never(draft));
         match (kept.first(), drafts.is_empty()) {
             (_, false) => self.spots(drafts, wanted),
-            (None, true) => Err(Misfit::Nowhere(self.nowhere(wanted))),
-            (Some(Draft { path, line, holds, .. }), true) => Err(Misfit::Nowhere(format!(
+            (None, true) => Err(LocateError::Nowhere(self.nowhere(wanted))),
+            (Some(Draft { path, line, holds, .. }), true) => Err(LocateError::Nowhere(format!(
                 "{}:{line} is marked `never`, and no other place makes {holds}: mark it with a policy",
                 excerpt(path)
             ))),
@@ -53,7 +53,7 @@ impl<'f> Index<'f> {
     }
 
     /// Every place, also those that are to stay as they are.
-    pub(super) fn drafts(&self, wanted: &Wanted) -> Result<Vec<Draft<'f>>, Misfit> {
+    pub(super) fn drafts(&self, wanted: &Wanted) -> Result<Vec<Draft<'f>>, LocateError> {
         let (listed, of_file) = match wanted.workload.kind.as_str() == FILE_KIND {
             true => (self.listed(&wanted.workload.name), Some(&*wanted.workload.name)),
             false => (None, None),
@@ -77,7 +77,7 @@ impl<'f> Index<'f> {
     }
 
     /// By what a workload is, then by what it runs.
-    fn defined(&self, wanted: &Wanted) -> Result<Vec<Draft<'f>>, Misfit> {
+    fn defined(&self, wanted: &Wanted) -> Result<Vec<Draft<'f>>, LocateError> {
         let OfReleases { values, images, is_sure, lost } = self.released(wanted);
         let mut drafts = self.configured.get(&wanted.from.repository).cloned().unwrap_or_default();
         let by_rule = !drafts.is_empty();
@@ -117,7 +117,7 @@ impl<'f> Index<'f> {
     }
 
     /// Every place of a repository's image in the files of an entry of `supercargo.yaml`.
-    pub(super) fn everywhere(&self, wanted: &Wanted, listed: &Listed) -> Result<Vec<Draft<'f>>, Misfit> {
+    pub(super) fn everywhere(&self, wanted: &Wanted, listed: &Listed) -> Result<Vec<Draft<'f>>, LocateError> {
         let repository = &wanted.from.repository;
         let mut drafts = self.configured.get(repository).cloned().unwrap_or_default();
         let released = self.released.get(repository).map_or(&[][..], Vec::as_slice);
@@ -148,7 +148,7 @@ impl<'f> Index<'f> {
     }
 
     /// The manifests of the workload, with what the kustomizations do to them.
-    fn manifests(&self, wanted: &Wanted) -> Result<Vec<Draft<'f>>, Misfit> {
+    fn manifests(&self, wanted: &Wanted) -> Result<Vec<Draft<'f>>, LocateError> {
         let fits = |rendering: &&Rendering| self.namespace(&rendering.id.namespace) == &*wanted.workload.namespace;
         let of_name = self.named(wanted);
         let all: Vec<&Rendering> = of_name.into_iter().filter(fits).collect();
@@ -164,7 +164,7 @@ impl<'f> Index<'f> {
                 let holds = &draft.holds.repository;
                 if *holds != wanted.from.repository && *holds != wanted.to.repository {
                     let reason = format!("this has the image {}, while {} runs", draft.holds, wanted.from);
-                    return Err(Misfit::Refused { path: draft.path.clone(), line: draft.line, reason });
+                    return Err(LocateError::Refused { path: draft.path.clone(), line: draft.line, reason });
                 }
                 drafts.push(draft);
             }
@@ -242,7 +242,7 @@ impl<'f> Index<'f> {
     }
 
     /// The places with their edits, if they agree.
-    fn spots(&self, mut drafts: Vec<Draft<'f>>, wanted: &Wanted) -> Result<Vec<Spot>, Misfit> {
+    fn spots(&self, mut drafts: Vec<Draft<'f>>, wanted: &Wanted) -> Result<Vec<Location>, LocateError> {
         if let Some(doubt) = drafts.iter().find_map(|draft| draft.doubt.as_ref()) {
             return Err(refused(doubt));
         }
@@ -258,11 +258,15 @@ impl<'f> Index<'f> {
         if drafts.iter().any(|draft| key(&draft.holds) != key(&drafts[0].holds)) {
             let each = |d: &Draft| Disagreeing { path: d.path.clone(), line: d.line, holds: d.holds.clone() };
             let all = drafts.iter().map(each).collect();
-            return Err(if self.is_in_overlays(wanted) { Misfit::Overlays(all) } else { Misfit::Conflict(all) });
+            return Err(if self.is_in_overlays(wanted) {
+                LocateError::Overlays(all)
+            } else {
+                LocateError::Conflict(all)
+            });
         }
         let mut spots = Vec::new();
         for Draft { path, line, maker, holds, .. } in drafts {
-            let refuse = |line, reason| Err(Misfit::Refused { path: path.clone(), line, reason });
+            let refuse = |line, reason| Err(LocateError::Refused { path: path.clone(), line, reason });
             if let Some(line) = self.files.get(path).and_then(|facts: &Arc<Facts>| facts.sealed) {
                 return refuse(line, "the file is encrypted by SOPS, whose MAC covers its values".into());
             }
@@ -273,7 +277,7 @@ impl<'f> Index<'f> {
                     Err(reason) => return refuse(line, reason),
                 },
             };
-            spots.push(Spot { path: path.clone(), line, holds, edits });
+            spots.push(Location { path: path.clone(), line, holds, edits });
         }
         Ok(spots)
     }
@@ -351,18 +355,18 @@ struct OfReleases<'i, 'f> {
     lost: Option<&'i Doubt<'f>>,
 }
 
-pub(super) fn draft(made: Made<'_>) -> Result<Draft<'_>, Misfit> {
+pub(super) fn draft(made: Made<'_>) -> Result<Draft<'_>, LocateError> {
     let Made { path, line, maker, holds, doubt, .. } = made;
     match (holds, doubt) {
         (Ok(holds), doubt) => Ok(Draft { path, line, maker, holds, doubt }),
         (Err(_), Some(doubt)) => Err(refused(&doubt)),
         (Err(error), None) => {
             let reason = maker.main().and_then(held::why).unwrap_or_else(|| error.to_string());
-            Err(Misfit::Refused { path: path.clone(), line, reason })
+            Err(LocateError::Refused { path: path.clone(), line, reason })
         }
     }
 }
 
-fn refused(doubt: &Doubt) -> Misfit {
-    Misfit::Refused { path: doubt.path.clone(), line: doubt.line, reason: doubt.reason.to_owned() }
+fn refused(doubt: &Doubt) -> LocateError {
+    LocateError::Refused { path: doubt.path.clone(), line: doubt.line, reason: doubt.reason.to_owned() }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{
     super::ImagePlace,
     Files,
-    cell::{At, Cell, Maker, Name, is_unset, split},
+    cell::{At, Cell, ImageExpr, Name, is_unset, split},
     chains::Rendering,
-    kustomization::Entry,
+    kustomization::ImagesEntry,
     names::folder,
     patch::{Doubt, Named, TOO_MUCH, UNKNOWN_TARGET},
     render::Kustomizations,
@@ -23,7 +23,7 @@ use crate::domain::{
 pub(super) struct Made<'f> {
     pub(super) path: &'f Arc<str>,
     pub(super) line: usize,
-    pub(super) maker: Maker,
+    pub(super) maker: ImageExpr,
     /// What else the image depends on.
     pub(super) below: Vec<(&'f Arc<str>, Cell)>,
     /// As rendered.
@@ -186,18 +186,18 @@ struct Current<'f> {
     /// The manifest or the patch that set it.
     path: &'f Arc<str>,
     cell: Cell,
-    entry: Option<(&'f Arc<str>, &'f Entry)>,
+    entry: Option<(&'f Arc<str>, &'f ImagesEntry)>,
     /// The entry whose tag and digest count, which may have none of its own.
-    version: Option<(&'f Arc<str>, &'f Entry)>,
+    version: Option<(&'f Arc<str>, &'f ImagesEntry)>,
     /// The entries that kept the version which they found, and would set it if they had a value.
-    keeping: Vec<(&'f Arc<str>, &'f Entry)>,
+    keeping: Vec<(&'f Arc<str>, &'f ImagesEntry)>,
     /// What decided whether an entry is for it.
     below: Vec<(&'f Arc<str>, Cell)>,
     new_name: Option<(&'f Arc<str>, &'f Cell)>,
     /// A new name that holds the tag, too.
     in_name: Option<(&'f Arc<str>, &'f Cell)>,
     /// The entry of the overlay that is given.
-    beside: Option<(&'f Arc<str>, Maker)>,
+    beside: Option<(&'f Arc<str>, ImageExpr)>,
 }
 
 impl<'f> Current<'f> {
@@ -221,13 +221,13 @@ impl<'f> Current<'f> {
     /// it is not known what makes the image then.
     fn pass(
         &mut self,
-        entries: &[(&'f Arc<str>, &'f Entry)],
+        entries: &[(&'f Arc<str>, &'f ImagesEntry)],
         overlay: Option<&'f Arc<str>>,
         times: usize,
     ) -> Option<Doubt<'f>> {
         let mut doubt = None;
         if let Some(path) = overlay {
-            self.beside = Some((path, Maker::added(&self.image.name)));
+            self.beside = Some((path, ImageExpr::added(&self.image.name)));
         }
         for (path, each) in entries.iter().flat_map(|entry| std::iter::repeat_n(*entry, times)) {
             if !each.matches(&self.image.text()) {
@@ -289,7 +289,7 @@ impl<'f> Current<'f> {
 
     /// What else it depends on than what makes it: an entry without a value keeps the version that it finds.
     fn below(&self) -> Vec<(&'f Arc<str>, Cell)> {
-        let is_same = |(a, one): (&Arc<str>, &Entry), (b, other): (&Arc<str>, &Entry)| {
+        let is_same = |(a, one): (&Arc<str>, &ImagesEntry), (b, other): (&Arc<str>, &ImagesEntry)| {
             a == b && one.new_tag.at == other.new_tag.at
         };
         let is_own = self.entry.is_none_or(|entry| self.version.is_some_and(|version| is_same(entry, version)));
@@ -302,36 +302,41 @@ impl<'f> Current<'f> {
         all
     }
 
-    fn maker(self) -> (&'f Arc<str>, Maker) {
+    fn maker(self) -> (&'f Arc<str>, ImageExpr) {
         match (self.entry, self.in_name, self.beside) {
             (Some((path, entry)), ..) => (path, of_entry(path, entry, self.new_name, &self.image.name)),
-            (None, Some((path, cell)), _) => (path, Maker::whole(cell.clone())),
+            (None, Some((path, cell)), _) => (path, ImageExpr::whole(cell.clone())),
             (None, None, Some(beside)) => beside,
-            (None, None, None) => (self.path, Maker::whole(self.cell)),
+            (None, None, None) => (self.path, ImageExpr::whole(self.cell)),
         }
     }
 }
 
 /// An entry of `images` for what is not in the repository.
-pub(super) fn of_outside(path: &Arc<str>, entry: &Entry) -> Option<Maker> {
+pub(super) fn of_outside(path: &Arc<str>, entry: &ImagesEntry) -> Option<ImageExpr> {
     let named = entry.new_name.as_ref();
     let name = named.map_or(&*entry.name, |cell| &*cell.value);
     let is_whole = split(name).1.is_some() || split(name).2.is_some();
     match named {
-        Some(cell) if is_whole && !entry.has_version() => Some(Maker::whole(cell.clone())),
+        Some(cell) if is_whole && !entry.has_version() => Some(ImageExpr::whole(cell.clone())),
         _ if is_whole || !entry.has_version() => None,
         _ => Some(of_entry(path, entry, named.map(|cell| (path, cell)), name)),
     }
 }
 
-pub(super) fn of_entry(path: &Arc<str>, entry: &Entry, new_name: Option<(&Arc<str>, &Cell)>, name: &str) -> Maker {
+pub(super) fn of_entry(
+    path: &Arc<str>,
+    entry: &ImagesEntry,
+    new_name: Option<(&Arc<str>, &Cell)>,
+    name: &str,
+) -> ImageExpr {
     if let Some(text) = &entry.text {
         return (**text).clone();
     }
     // One that another file gives is not this entry's to change.
     let own = new_name.filter(|(at, _)| *at == path).map(|(_, cell)| Name::Cell(cell.clone()));
     let name = own.unwrap_or_else(|| Name::Known(name.into()));
-    Maker::parts(None, name, Some(entry.new_tag.clone()), Some(entry.digest.clone()))
+    ImageExpr::parts(None, name, Some(entry.new_tag.clone()), Some(entry.digest.clone()))
 }
 
 /// An image as Kustomize parts it.

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use super::{
     super::{
         ManifestError,
-        tree::{Id, Kind, Tree},
+        tree::{Id, NodeKind, Tree},
     },
-    cell::{At, Cell, Maker, Name, Source, is_unset, split},
+    cell::{At, Cell, ImageExpr, Name, Source, is_unset, split},
     held::is_open,
     kept::MAX_KEPT,
     values::{self, is_digest_beside},
@@ -58,7 +58,7 @@ pub(super) struct Marker {
 type Mapping = (Option<Id>, Id);
 
 /// An image made by marked values, its repository and what the marker says.
-type Marked<'m> = (&'m Says, Repository, Maker);
+type Marked<'m> = (&'m Says, Repository, ImageExpr);
 
 /// The images that marked values make.
 pub(super) fn makers(markers: &[Marker], repository_of: impl Fn(&Says) -> Option<Repository>) -> Vec<Marked<'_>> {
@@ -74,7 +74,7 @@ pub(super) fn makers(markers: &[Marker], repository_of: impl Fn(&Says) -> Option
             let prefix: Box<str> = prefix.map_or("", |(option, _)| &cell.value[..=option.len()]).into();
             let own = Repository::parse(split(&cell.value[prefix.len()..]).0).ok();
             let digest = marker.digests.first().cloned().map(Box::new);
-            let maker = Maker::Whole { prefix, cell, digest };
+            let maker = ImageExpr::Whole { prefix, cell, digest };
             found.extend(repository.clone().or(own).map(|repository| (&marker.says, repository, maker)));
             continue;
         }
@@ -82,13 +82,13 @@ pub(super) fn makers(markers: &[Marker], repository_of: impl Fn(&Says) -> Option
         let together = marker.mapping.map(|mapping| (mapping, repository));
         let at = together.and_then(|together| mappings.get(&together).copied()).unwrap_or_else(|| {
             let name = Name::Known(repository.to_string().into());
-            found.push((&marker.says, repository.clone(), Maker::parts(None, name, None, None)));
+            found.push((&marker.says, repository.clone(), ImageExpr::parts(None, name, None, None)));
             found.len() - 1
         });
         if let Some(together) = together {
             mappings.insert(together, at);
         }
-        if let Maker::Parts(parts) = &mut found[at].2 {
+        if let ImageExpr::Parts(parts) = &mut found[at].2 {
             match marker.part {
                 Part::Digest => parts.digest = Some(cell),
                 Part::Name if Repository::parse(&cell.value).as_ref() == Ok(repository) => {
@@ -103,7 +103,7 @@ pub(super) fn makers(markers: &[Marker], repository_of: impl Fn(&Says) -> Option
         }
     }
     for (at, digests) in beside {
-        if let Maker::Parts(parts) = &mut found[at].2 {
+        if let ImageExpr::Parts(parts) = &mut found[at].2 {
             let own = parts.digest.clone().or(digests.first().cloned());
             let is_other =
                 |digest: &&Cell| own.as_ref().is_some_and(|own| own.at != digest.at && !is_unset(&digest.value));
@@ -275,7 +275,7 @@ fn with_digests(key: &str, marker: Marker, all: &[(String, Cell)]) -> Result<Mar
 fn values_on(tree: &Tree, lines: std::collections::HashSet<usize>) -> HashMap<usize, Vec<(Id, Option<Id>)>> {
     let mut found: HashMap<usize, Vec<(Id, Option<Id>)>> = HashMap::new();
     for (index, (node, parent)) in tree.nodes.iter().zip(tree.parents()).enumerate() {
-        let mapping = parent.filter(|parent| tree.node(*parent).kind == Kind::Mapping);
+        let mapping = parent.filter(|parent| tree.node(*parent).kind == NodeKind::Mapping);
         if !node.is_collection() && (node.is_value || mapping.is_none()) && lines.contains(&node.line()) {
             found.entry(node.line()).or_default().push((index as Id, mapping));
         }

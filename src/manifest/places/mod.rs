@@ -66,7 +66,7 @@ mod walk;
 
 pub use apart::apart;
 pub use apply::apply;
-pub use cell::SpotEdit;
+pub use cell::LocationEdit;
 pub use facts::Facts;
 pub use index::Index;
 pub use names::FileKind;
@@ -130,7 +130,7 @@ pub struct ValuesRule {
 
 /// A place that makes the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spot {
+pub struct Location {
     /// The file.
     pub path: Arc<str>,
     /// The line, from 1.
@@ -138,12 +138,12 @@ pub struct Spot {
     /// The image that is made here now.
     pub holds: ImageRef,
     /// What makes it the wanted one; none if it already is.
-    pub edits: Vec<SpotEdit>,
+    pub edits: Vec<LocationEdit>,
 }
 
 /// Why an image cannot be changed in a repository.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Misfit {
+pub enum LocateError {
     /// Nothing defines it.
     #[error("{0}")]
     Nowhere(String),
@@ -173,7 +173,7 @@ pub enum Misfit {
     },
 }
 
-impl Misfit {
+impl LocateError {
     /// Why, without the place.
     fn reason(&self) -> String {
         match self {
@@ -228,7 +228,7 @@ pub struct Rendered {
 }
 
 /// All places of a change, or why there is none. For many changes make one [`Index`].
-pub fn locate(files: &Files, wanted: &Wanted, options: &Options) -> Result<Vec<Spot>, Misfit> {
+pub fn locate(files: &Files, wanted: &Wanted, options: &Options) -> Result<Vec<Location>, LocateError> {
     Index::new(files, options).locate(wanted)
 }
 

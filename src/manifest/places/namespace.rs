@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     super::NamespaceFound,
-    Files, Misfit,
+    Files, LocateError,
     chains::Chain,
     patch::Doubt,
     render::Kustomizations,
@@ -31,7 +31,7 @@ pub(super) struct Asks {
     /// Where each of these stands first.
     at: BTreeMap<String, String>,
     /// Why that is not all that they ask for.
-    pub(super) lost: Option<Misfit>,
+    pub(super) lost: Option<LocateError>,
 }
 
 /// Every Namespace by its name. What several of one name say counts together, as what is applied one after the other.
@@ -72,7 +72,7 @@ pub(super) fn namespaces<'f>(
                         "the Namespace {name} has `{key}: {value}` here and `{key}: {other}` at {at}: write the same, or read \
                          only one of them (`paths` of the target)"
                     );
-                    asks.lost.get_or_insert(Misfit::Refused { path: path.clone(), line: own.line, reason });
+                    asks.lost.get_or_insert(LocateError::Refused { path: path.clone(), line: own.line, reason });
                 }
                 Some(_) => {}
                 None => {
@@ -85,7 +85,7 @@ pub(super) fn namespaces<'f>(
     found
 }
 
-fn lost(name: &str, doubt: &Doubt) -> Misfit {
+fn lost(name: &str, doubt: &Doubt) -> LocateError {
     let reason = format!("what the Namespace {} asks for is not known: {}", excerpt(name), doubt.reason);
-    Misfit::Refused { path: doubt.path.clone(), line: doubt.line, reason }
+    LocateError::Refused { path: doubt.path.clone(), line: doubt.line, reason }
 }

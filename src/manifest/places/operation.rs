@@ -4,7 +4,7 @@ use super::{
     super::{
         meta::Pairs,
         path::key_step,
-        tree::{Id, Kind, Tree},
+        tree::{Id, NodeKind, Tree},
     },
     cell::{Cell, Source},
     kustomization::mappings,
@@ -60,7 +60,7 @@ impl Change {
     fn read(source: &Source, op: &str, item: Option<&str>, value: Option<Id>) -> Self {
         let tree = source.tree;
         let container = |node: Id| {
-            let node = Some(tree.resolve(node)).filter(|node| tree.node(*node).kind == Kind::Mapping)?;
+            let node = Some(tree.resolve(node)).filter(|node| tree.node(*node).kind == NodeKind::Mapping)?;
             let field = |key| tree.get(node, key).ok().flatten().and_then(|node| source.cell(node));
             Some((field("name")?.value, field("image")))
         };
@@ -74,7 +74,7 @@ impl Change {
             ("replace", _, Some(index), Some(one)) => Self::Replace(index, one),
             ("add" | "replace", None, ..) => {
                 let list = value.map(|value| tree.resolve(value));
-                let list = list.filter(|list| tree.node(*list).kind == Kind::Sequence);
+                let list = list.filter(|list| tree.node(*list).kind == NodeKind::Sequence);
                 let all = list.and_then(|list| tree.children(list).map(container).collect());
                 all.map_or(Self::Other, Self::All)
             }

@@ -9,11 +9,11 @@ use super::{
         ManifestError,
         meta::{Meta, Pairs},
         read::{Object, directive, get, is_null, text},
-        tree::{Id, Kind, Tree},
+        tree::{Id, NodeKind, Tree},
     },
     cell::{Source, is_unset},
     generator::{Template, is_filled, template},
-    kustomization::{Entry, Named, entries_of, mappings, of_text, words},
+    kustomization::{ImagesEntry, Named, entries_of, mappings, of_text, words},
     names::join,
     operation::Operation,
     patch::Patch,
@@ -71,9 +71,9 @@ impl Over {
     /// Of a mapping with these keys: of the namespace, and of labels and annotations in a mapping of their own.
     fn read(tree: &Tree, of: Id, is_flux: bool) -> Result<Self, ManifestError> {
         let own = |key| Ok::<_, ManifestError>(word(tree, of, key)?.map(Box::from));
-        let metadata = if is_flux { get(tree, of, "commonMetadata", Kind::Mapping)? } else { Some(of) };
+        let metadata = if is_flux { get(tree, of, "commonMetadata", NodeKind::Mapping)? } else { Some(of) };
         let keys = if is_flux { ["labels", "annotations"] } else { ["commonLabels", "commonAnnotations"] };
-        let map = |key| match metadata.map_or(Ok(None), |metadata| get(tree, metadata, key, Kind::Mapping))? {
+        let map = |key| match metadata.map_or(Ok(None), |metadata| get(tree, metadata, key, NodeKind::Mapping))? {
             Some(map) => Ok(Pairs::read(tree, map)),
             None => Ok::<_, ManifestError>(Pairs::default()),
         };
@@ -100,7 +100,7 @@ impl Over {
 #[derive(Debug, Default)]
 pub(super) struct Set {
     pub(super) patches: Vec<Patch>,
-    pub(super) images: Vec<Entry>,
+    pub(super) images: Vec<ImagesEntry>,
     /// Whether there are keys for these.
     pub(super) has: Has,
     /// The line of what cannot be read of it.
@@ -136,7 +136,7 @@ impl Set {
 
     fn add(&mut self, source: &Source, of: Id, problems: &mut Vec<ManifestError>) -> Result<(), ManifestError> {
         let tree = source.tree;
-        let list = |key| get(tree, of, key, Kind::Sequence);
+        let list = |key| get(tree, of, key, NodeKind::Sequence);
         let has = |key| Ok::<_, ManifestError>(list(key)?.is_some());
         let old = has("patchesStrategicMerge")? || has("patchesJson6902")?;
         self.has = Has { patches: has("patches")?, images: has("images")?, old };
@@ -175,7 +175,7 @@ impl Set {
     /// Of a list that an operation puts there.
     pub(super) fn of_list(source: &Source, pointer: &str, list: Id) -> Option<Self> {
         let (tree, list) = (source.tree, source.tree.resolve(list));
-        if tree.node(list).kind != Kind::Sequence || !pointer.starts_with("/spec") {
+        if tree.node(list).kind != NodeKind::Sequence || !pointer.starts_with("/spec") {
             return None;
         }
         let (mut set, mut problems) = (Self::default(), Vec::new());
@@ -200,7 +200,7 @@ impl Says {
         let rest = || {
             let path = word(tree, at, "path")?.map(Box::from);
             let over = of.map_or(Ok(Over::default()), |of| Over::read(tree, of, is_flux))?;
-            let list = of.map_or(Ok(None), |of| get(tree, of, "components", Kind::Sequence))?;
+            let list = of.map_or(Ok(None), |of| get(tree, of, "components", NodeKind::Sequence))?;
             let components = of.filter(|_| list.is_some()).map(|of| words(tree, of, "components")).transpose()?;
             Ok::<_, ManifestError>((path, over, components))
         };
@@ -255,7 +255,7 @@ pub(super) fn read(
     // What cannot be read of a template need not be a mistake.
     let mut of_template = Vec::new();
     let problems = if is_set { &mut of_template } else { problems };
-    let metadata = get(tree, node, "metadata", Kind::Mapping)?;
+    let metadata = get(tree, node, "metadata", NodeKind::Mapping)?;
     let of_head =
         |key| Ok::<_, ManifestError>(metadata.map_or(Ok(None), |of| word(tree, of, key))?.unwrap_or_default());
     let mut found = Outer {
@@ -278,7 +278,7 @@ pub(super) fn read(
         }
         false => Some(node),
     };
-    let Some(spec) = of.map_or(Ok(None), |of| get(tree, of, "spec", Kind::Mapping))? else {
+    let Some(spec) = of.map_or(Ok(None), |of| get(tree, of, "spec", NodeKind::Mapping))? else {
         return Ok((found.is_deleting || found.patched.is_some()).then_some(found));
     };
     if is_flux {
@@ -286,7 +286,7 @@ pub(super) fn read(
         return Ok(Some(found));
     }
     let mut says = |at: Id| {
-        let of = get(tree, at, "kustomize", Kind::Mapping)?;
+        let of = get(tree, at, "kustomize", NodeKind::Mapping)?;
         let mut says = Says::read(source, at, of, false, problems);
         if is_set {
             let all = of.and_then(|of| flat(source, of, "", MAX_OF_RELEASE)).unwrap_or_default();
@@ -295,8 +295,8 @@ pub(super) fn read(
         }
         Ok::<_, ManifestError>(says)
     };
-    found.one = get(tree, spec, "source", Kind::Mapping)?.map(&mut says).transpose()?;
-    if let Some(list) = get(tree, spec, "sources", Kind::Sequence)? {
+    found.one = get(tree, spec, "source", NodeKind::Mapping)?.map(&mut says).transpose()?;
+    if let Some(list) = get(tree, spec, "sources", NodeKind::Sequence)? {
         found.list = Some(mappings(tree, list).map(&mut says).collect::<Result<_, _>>()?);
     }
     Ok(Some(found))

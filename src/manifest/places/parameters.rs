@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    super::tree::{Id, Kind, Tree},
-    cell::{Cell, Maker, Source},
+    super::tree::{Id, NodeKind, Tree},
+    cell::{Cell, ImageExpr, Source},
     kustomization::mappings,
     values::{by_base, entries, images, last, of_keys},
 };
@@ -23,7 +23,7 @@ pub(super) fn named<'t>(source: &Source<'t>, list: Id) -> Named<'t> {
 
 /// The images of values with parameters over them, as Helm has them: those of one image share what stands before the last
 /// dot of their names, and may be some of its parts only.
-pub(super) fn over(values: Option<(&Source, Id)>, parameters: &Named) -> Vec<Maker> {
+pub(super) fn over(values: Option<(&Source, Id)>, parameters: &Named) -> Vec<ImageExpr> {
     let mut found = values.map(|(source, root)| images(source, root)).unwrap_or_default();
     let (mut replaced, mut set) = (HashSet::new(), Vec::new());
     let mut seen = HashMap::new();
@@ -52,7 +52,7 @@ fn beside<'t>(source: &Source<'t>, root: Id, base: &str, seen: &mut Seen<'t>) ->
         let entries = seen.entry(at).or_insert_with(|| entries(source.tree, at).collect());
         Some(tree.resolve(*entries.get(key)?))
     });
-    let mapping = mapping.filter(|mapping| tree.node(*mapping).kind == Kind::Mapping);
+    let mapping = mapping.filter(|mapping| tree.node(*mapping).kind == NodeKind::Mapping);
     let all = mapping.into_iter().flat_map(|mapping| entries(source.tree, mapping));
     all.filter_map(|(key, value)| Some((key, source.cell(value)?))).collect()
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        Found, ManifestError, NamespaceFound,
+        FoundWorkload, ManifestError, NamespaceFound,
         meta::Pairs,
         read::{concerns_us, get, text},
-        tree::{Id, Kind},
+        tree::{Id, NodeKind},
     },
     Facts, Files,
     cell::{At, Cell, Source},
@@ -40,7 +40,7 @@ pub(super) struct Patch {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part<'f> {
     /// A partial workload, and the cells of its images where it stands in a text of the kustomization.
-    Workload(&'f Found, Option<&'f [Cell]>),
+    Workload(&'f FoundWorkload, Option<&'f [Cell]>),
     Release(&'f Release),
     Namespace(&'f NamespaceFound),
     Outer(&'f Outer),
@@ -81,7 +81,7 @@ impl Patch {
     /// An item of `patches` or `patchesJson6902`, or a transformer, with its text under `key`.
     pub(super) fn read(source: &Source, item: Id, key: &str, is_late: bool) -> Result<Self, ManifestError> {
         let tree = source.tree;
-        let target = get(tree, item, "target", Kind::Mapping)?;
+        let target = get(tree, item, "target", NodeKind::Mapping)?;
         let target = target.map(|target| Target::read(source, target)).transpose()?;
         let inline = tree.get(item, key)?.map(|node| inline(source, node)).unwrap_or_default();
         let file = text(tree, item, "path")?.map(Box::from);
@@ -348,7 +348,7 @@ pub(super) struct Named<'n> {
     pub(super) init: bool,
 }
 
-impl Found {
+impl FoundWorkload {
     /// What it does with a whole list of containers: `replace`, or `delete`. Not known where it does something with an
     /// item, too.
     fn of_list(&self, init: bool) -> Option<&str> {
@@ -371,7 +371,7 @@ impl Found {
     }
 }
 
-fn is_like(found: &Found, spec: &KindSpec) -> bool {
+fn is_like(found: &FoundWorkload, spec: &KindSpec) -> bool {
     found.workload.id.kind.spec().is_some_and(|own| own.pod_spec == spec.pod_spec)
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{
     Files, Wanted,
-    cell::{Cell, Maker},
+    cell::{Cell, ImageExpr},
     index::Draft,
-    kustomization::Entry,
+    kustomization::ImagesEntry,
     made::{of_entry, of_outside},
     operation::{Operation, Put},
     outer::{Set, UNREAD},
@@ -59,7 +59,7 @@ pub(super) fn released<'f>(
             unread = unread.or_else(|| patch.unread(files, path));
             for (at, _, part) in patch.parts(files, path) {
                 for (cell, container) in images(&part) {
-                    let draft = Draft::new(at, Maker::whole(cell));
+                    let draft = Draft::new(at, ImageExpr::whole(cell));
                     all.extend(draft.map(|draft| Released {
                         is_last: false,
                         of: Some((patch, part, container)),
@@ -90,7 +90,7 @@ pub(super) fn released<'f>(
 }
 
 /// An image after an entry of `images`.
-fn changed<'f>(path: &'f Arc<str>, entry: &Entry, draft: &Draft<'f>) -> Option<Draft<'f>> {
+fn changed<'f>(path: &'f Arc<str>, entry: &ImagesEntry, draft: &Draft<'f>) -> Option<Draft<'f>> {
     let name = entry.new_name.as_ref().map_or(draft.holds.name(), |name| &name.value);
     let doubt = draft.doubt.clone();
     if entry.has_version() {

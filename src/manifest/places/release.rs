@@ -5,9 +5,9 @@ use super::{
         ManifestError,
         meta::Meta,
         read::{Object, get, text},
-        tree::{Id, Kind, Tree},
+        tree::{Id, NodeKind, Tree},
     },
-    cell::{Cell, Maker, Source, is_unset},
+    cell::{Cell, ImageExpr, Source, is_unset},
     generator::{self, Template, is_filled, template},
     given::{self, From},
     kustomization::mappings,
@@ -40,9 +40,9 @@ pub(super) struct Release {
     /// The line of a value of it that a generator fills in, and that may be a part of any image.
     pub(super) filled: Option<usize>,
     /// Images in values and parameters.
-    pub(super) values: Vec<Maker>,
+    pub(super) values: Vec<ImageExpr>,
     /// `kustomize.images`
-    pub(super) images: Vec<Maker>,
+    pub(super) images: Vec<ImageExpr>,
     /// Every scalar of its values by its path, of `kustomize.images`, and of what says which chart and which files are below
     /// them; none of a part that has too many.
     pub(super) flat: Vec<(Box<str>, Cell)>,
@@ -78,7 +78,7 @@ impl Release {
             if keys.contains(&key) {
                 let value = tree.resolve(value);
                 self.flat.extend(source.cell(value).map(|cell| (format!("{prefix}.{key}").into(), cell)));
-                let items = tree.children(value).filter(|_| tree.node(value).kind == Kind::Sequence).enumerate();
+                let items = tree.children(value).filter(|_| tree.node(value).kind == NodeKind::Sequence).enumerate();
                 let items = items.filter_map(|(index, item)| Some((index, source.cell(item)?)));
                 self.flat.extend(items.map(|(index, cell)| (format!("{prefix}.{key}[{index}]").into(), cell)));
             }
@@ -126,7 +126,7 @@ fn word<'t>(tree: &'t Tree, mapping: Option<Id>, key: &str) -> Result<Option<&'t
 }
 
 fn child(tree: &Tree, mapping: Option<Id>, key: &str) -> Result<Option<Id>, ManifestError> {
-    mapping.map_or(Ok(None), |mapping| get(tree, mapping, key, Kind::Mapping))
+    mapping.map_or(Ok(None), |mapping| get(tree, mapping, key, NodeKind::Mapping))
 }
 
 fn helm_release(
@@ -145,7 +145,7 @@ fn helm_release(
         (None, None) => name.to_owned(),
     };
     let values = child(tree, spec, "values")?;
-    let renderers = spec.map_or(Ok(None), |spec| get(tree, spec, "postRenderers", Kind::Sequence))?;
+    let renderers = spec.map_or(Ok(None), |spec| get(tree, spec, "postRenderers", NodeKind::Sequence))?;
     let mut after = Vec::new();
     for renderer in renderers.into_iter().flat_map(|list| mappings(tree, list)) {
         if let Some(kustomize) = child(tree, Some(renderer), "kustomize")? {
@@ -216,7 +216,7 @@ fn application(
     };
     let mut sources = Vec::new();
     sources.extend(child(tree, spec, "source")?.map(|source| (source, ".spec.source".to_owned())));
-    if let Some(list) = spec.map_or(Ok(None), |spec| get(tree, spec, "sources", Kind::Sequence))? {
+    if let Some(list) = spec.map_or(Ok(None), |spec| get(tree, spec, "sources", NodeKind::Sequence))? {
         let each = mappings(tree, list).enumerate();
         sources.extend(each.map(|(index, source)| (source, format!(".spec.sources[{index}]"))));
     }
@@ -228,12 +228,12 @@ fn application(
             helm_values(source, helm, &format!("{path}.helm"), most, &mut release, problems)?;
         }
         let kustomize = child(tree, Some(each), "kustomize")?;
-        let images = kustomize.map_or(Ok(None), |k| get(tree, k, "images", Kind::Sequence))?;
+        let images = kustomize.map_or(Ok(None), |k| get(tree, k, "images", NodeKind::Sequence))?;
         if let Some(images) = images {
             release.add_flat(source, images, &format!("{path}.kustomize.images"), most);
         }
         let cells = images.into_iter().flat_map(|list| tree.children(list)).filter_map(|item| source.cell(item));
-        release.images.extend(cells.map(Maker::renaming));
+        release.images.extend(cells.map(ImageExpr::renaming));
     }
     Ok(release)
 }
@@ -247,7 +247,7 @@ fn helm_values(
     problems: &mut Vec<ManifestError>,
 ) -> Result<(), ManifestError> {
     let tree = source.tree;
-    let list = get(tree, helm, "parameters", Kind::Sequence)?;
+    let list = get(tree, helm, "parameters", NodeKind::Sequence)?;
     let named = list.map(|list| parameters::named(source, list)).unwrap_or_default();
     if let Some(list) = list {
         release.add_flat(source, list, &format!("{path}.parameters"), most);

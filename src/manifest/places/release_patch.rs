@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Files,
-    cell::{Cell, Maker, Name, is_unset},
+    cell::{Cell, ImageExpr, Name, is_unset},
     chains::Chain,
     generator::GENERATED,
     index::Draft,
@@ -146,7 +146,7 @@ pub(super) fn images<'f>(
             drafts
         }
         _ => {
-            let draft = |maker: &Maker| Draft::of_release(path, maker.clone());
+            let draft = |maker: &ImageExpr| Draft::of_release(path, maker.clone());
             let values = release.values.iter().filter_map(draft).map(|draft| (false, draft));
             values.chain(release.images.iter().filter_map(draft).map(|draft| (true, draft))).collect()
         }
@@ -320,7 +320,7 @@ fn all_of_flat<'f>(flat: &Flat<'f>, rank: &dyn Fn(&str) -> usize) -> Vec<(bool, 
         match key(step) {
             None if above.ends_with(".kustomize.images") => {
                 let (file, cell) = value;
-                found.extend(Draft::of_release(file, Maker::renaming(cell.clone())).map(|draft| (true, draft)));
+                found.extend(Draft::of_release(file, ImageExpr::renaming(cell.clone())).map(|draft| (true, draft)));
             }
             None => {}
             Some(key) => groups.entry(above).or_default().push((key, value)),
@@ -357,7 +357,7 @@ where
         Keys::Whole { image, digest } => {
             let (file, cell) = get(image);
             let digest = digest.map(get);
-            let maker = Maker::beside(cell.clone(), digest.map(|(_, digest)| digest.clone()));
+            let maker = ImageExpr::beside(cell.clone(), digest.map(|(_, digest)| digest.clone()));
             let mut draft = Draft::of_release(file, maker)?;
             if digest.is_some_and(|(at, _)| at != file) {
                 draft.doubt = Some(Doubt { path: file, line: cell.line, reason: IN_TWO_FILES });
@@ -390,7 +390,7 @@ where
         false => (None, Name::Known(whole.into())),
     };
     let cell = |value: Option<&Value>| value.map(|(_, cell)| cell.clone());
-    let mut draft = Draft::of_release(file, Maker::parts(registry, name, cell(tag), cell(digest)))?;
+    let mut draft = Draft::of_release(file, ImageExpr::parts(registry, name, cell(tag), cell(digest)))?;
     let reason = match is_apart || is_doubled {
         true => Some(IN_TWO_FILES),
         false => is_named_above.then_some(NAMED_ABOVE),

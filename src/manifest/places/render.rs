@@ -12,7 +12,7 @@ use super::{
     charts::Charts,
     deployed::Outers,
     given::{self, AllGiven},
-    kustomization::{Entry, Kustomization, Named},
+    kustomization::{ImagesEntry, Kustomization, Named},
     names::{folder, join},
     patch::Doubt,
     transformer::{self, Field, Known},
@@ -156,11 +156,11 @@ impl<'f> Kustomizations<'f> {
     }
 
     /// The entries of `images` for what is not in the repository: the outermost one of each name.
-    pub(super) fn entries(&self) -> Vec<(&'f Arc<str>, &'f Entry)> {
+    pub(super) fn entries(&self) -> Vec<(&'f Arc<str>, &'f ImagesEntry)> {
         let open = (0..self.all.len()).filter(|one| self.open[*one] && !self.all[*one].facts.is_component);
         let mut found = Vec::new();
         for one in open {
-            let own: Vec<(&'f Arc<str>, &'f Entry)> = self.own_entries(one).collect();
+            let own: Vec<(&'f Arc<str>, &'f ImagesEntry)> = self.own_entries(one).collect();
             let first = own.len() - self.all[one].facts.images.len();
             for (index, (path, entry)) in own.iter().enumerate() {
                 // A transformer comes after all entries.
@@ -176,14 +176,14 @@ impl<'f> Kustomizations<'f> {
     }
 
     /// The entries of a kustomization, and those of its transformers.
-    fn own_entries(&self, one: usize) -> impl Iterator<Item = (&'f Arc<str>, &'f Entry)> {
+    fn own_entries(&self, one: usize) -> impl Iterator<Item = (&'f Arc<str>, &'f ImagesEntry)> {
         let One { path, facts, transformers, .. } = &self.all[one];
         let own = [(*path, *facts)].into_iter().chain(transformers.iter().flatten().copied());
         own.flat_map(|(path, facts)| facts.images.iter().map(move |entry| (path, entry)))
     }
 
     /// Whether what renders a kustomization sets what an entry of it sets.
-    fn is_set_again(&self, one: usize, entry: &Entry) -> bool {
+    fn is_set_again(&self, one: usize, entry: &ImagesEntry) -> bool {
         let (mut open, mut seen) = (vec![one], HashSet::from([one]));
         while let Some(one) = open.pop() {
             let outers = self.outers.of_folder(folder(self.all[one].path)).iter();
@@ -213,7 +213,7 @@ impl<'f> Kustomizations<'f> {
 }
 
 /// Whether an entry sets what another one below it sets.
-fn is_again(outer: &Entry, entry: &Entry) -> bool {
+fn is_again(outer: &ImagesEntry, entry: &ImagesEntry) -> bool {
     outer.has_version() && outer.matches(entry.new_name.as_ref().map_or(&*entry.name, |cell| &*cell.value))
 }
 

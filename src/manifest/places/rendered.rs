@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    FILE_KIND, Facts, Index, Misfit, Rendered, Unplaced, Wanted, held,
+    FILE_KIND, Facts, Index, LocateError, Rendered, Unplaced, Wanted, held,
     index::Draft,
     listed::{self, Listed},
     locate::{BY_FILES, MAX_LEFT_ALONE, TOO_MANY},
@@ -185,7 +185,7 @@ impl Index<'_> {
             from: image.clone(),
             to: image,
         };
-        let drafts = self.everywhere(&wanted, listed).map_err(|misfit: Misfit| misfit.to_string())?;
+        let drafts = self.everywhere(&wanted, listed).map_err(|misfit: LocateError| misfit.to_string())?;
         let (kept, drafts): (Vec<_>, Vec<_>) = drafts.into_iter().partition(|draft| self.is_never(draft));
         let versioned = drafts.iter().find(|draft| draft.holds.tag.is_some() || draft.holds.digest.is_some());
         let Some(draft) = versioned.or(drafts.first()) else {

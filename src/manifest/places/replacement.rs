@@ -6,7 +6,7 @@ use super::{
     super::{
         ManifestError,
         read::{get, text},
-        tree::{Id, Kind, Tree},
+        tree::{Id, NodeKind, Tree},
     },
     Files,
     cell::Source,
@@ -49,8 +49,8 @@ struct Fields {
 pub(super) fn replacements(source: &Source, node: Id) -> Result<Vec<Replacement>, ManifestError> {
     let tree = source.tree;
     match tree.node(node).kind {
-        Kind::Mapping if has_targets(tree, node) => Ok(vec![Replacement::read(source, node)?]),
-        Kind::Sequence => mappings(tree, node).map(|item| Replacement::read(source, item)).collect(),
+        NodeKind::Mapping if has_targets(tree, node) => Ok(vec![Replacement::read(source, node)?]),
+        NodeKind::Sequence => mappings(tree, node).map(|item| Replacement::read(source, item)).collect(),
         _ => Ok(Vec::new()),
     }
 }
@@ -64,16 +64,16 @@ impl Replacement {
     fn read(source: &Source, item: Id) -> Result<Self, ManifestError> {
         let tree = source.tree;
         let mut targets = Vec::new();
-        let list = get(tree, item, "targets", Kind::Sequence)?;
+        let list = get(tree, item, "targets", NodeKind::Sequence)?;
         for target in list.into_iter().flat_map(|list| mappings(tree, list)) {
-            let Some(select) = get(tree, target, "select", Kind::Mapping)? else { continue };
-            let paths = get(tree, target, "fieldPaths", Kind::Sequence)?;
+            let Some(select) = get(tree, target, "select", NodeKind::Mapping)? else { continue };
+            let paths = get(tree, target, "fieldPaths", NodeKind::Sequence)?;
             let paths = paths.into_iter().flat_map(|paths| tree.children(paths));
             let mut paths: Vec<Box<str>> = paths.filter_map(|path| Some(tree.scalar(path)?.into())).collect();
             if paths.is_empty() {
                 paths.push("metadata.name".into());
             }
-            let options = get(tree, target, "options", Kind::Mapping)?;
+            let options = get(tree, target, "options", NodeKind::Mapping)?;
             let delimiter = options.map_or(Ok(None), |options| text(tree, options, "delimiter"))?;
             targets.push(Fields { of: Target::read(source, select)?, paths, is_part: delimiter.is_some() });
         }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{FILE_KIND, Index, SpotEdit, Wanted, cell::At, chains::Rendering};
+use super::{FILE_KIND, Index, LocationEdit, Wanted, cell::At, chains::Rendering};
 use crate::domain::workload::WorkloadId;
 
 /// A container whose image a place makes.
@@ -28,7 +28,7 @@ pub struct Sharers(HashMap<(Arc<str>, At), Vec<Sharer>>);
 
 impl Sharers {
     /// Those whose image an edit changes.
-    pub fn of(&self, path: &Arc<str>, edit: &SpotEdit) -> &[Sharer] {
+    pub fn of(&self, path: &Arc<str>, edit: &LocationEdit) -> &[Sharer] {
         self.0.get(&(path.clone(), edit.at.bare().into_owned())).map_or(&[], Vec::as_slice)
     }
 }
@@ -47,7 +47,7 @@ impl Index<'_> {
     /// other repositories.
     pub fn way_out<'w>(
         &self,
-        (path, edit): (&str, &SpotEdit),
+        (path, edit): (&str, &LocationEdit),
         own: &WorkloadId,
         others: impl IntoIterator<Item = &'w WorkloadId>,
         are_others: bool,
@@ -72,7 +72,7 @@ impl Index<'_> {
     }
 
     /// Whether an edit is of an entry of `images`.
-    fn is_entry(&self, path: &str, edit: &SpotEdit) -> bool {
+    fn is_entry(&self, path: &str, edit: &LocationEdit) -> bool {
         let kustomization = self.files.get(path).and_then(|facts| facts.kustomization.as_deref());
         let mut entries = kustomization.into_iter().flat_map(|kustomization| &kustomization.images);
         entries.any(|entry| {

@@ -8,7 +8,7 @@ use super::{
         ManifestError,
         meta::Pairs,
         read::{Object, each_object, get, text},
-        tree::{Id, Kind, Tree},
+        tree::{Id, NodeKind, Tree},
     },
     Files,
     cell::Source,
@@ -89,9 +89,9 @@ pub(super) fn read(source: &Source, object: &Object) -> Option<Kustomization> {
 fn one(source: &Source, kind: &str, node: Id) -> Result<Option<Kustomization>, ManifestError> {
     let tree = source.tree;
     let word = |key| Ok::<_, ManifestError>(text(tree, node, key)?.unwrap_or_default().into());
-    let list = |key| get(tree, node, key, Kind::Sequence);
+    let list = |key| get(tree, node, key, NodeKind::Sequence);
     let not_followed = || ManifestError::new(tree.line(node), UNREAD);
-    let map = |key, field| match (get(tree, node, key, Kind::Mapping)?, reaches(tree, node, field, true)?) {
+    let map = |key, field| match (get(tree, node, key, NodeKind::Mapping)?, reaches(tree, node, field, true)?) {
         (Some(map), true) => Ok(Some(Pairs::read(tree, map))),
         _ => Ok::<_, ManifestError>(None),
     };
@@ -101,7 +101,7 @@ fn one(source: &Source, kind: &str, node: Id) -> Result<Option<Kustomization>, M
             return Ok(None);
         }
         "ImageTagTransformer" => {
-            let item = get(tree, node, "imageTag", Kind::Mapping)?.ok_or_else(not_followed)?;
+            let item = get(tree, node, "imageTag", NodeKind::Mapping)?.ok_or_else(not_followed)?;
             found.images.extend(entry(source, (item, Vec::new()), &mut HashSet::new())?);
             found.fields = fields(tree, node, "fieldSpecs");
         }
@@ -111,7 +111,7 @@ fn one(source: &Source, kind: &str, node: Id) -> Result<Option<Kustomization>, M
             if text(tree, node, "unsetOnly")?.is_some_and(|word| word != "false") {
                 return Err(not_followed());
             }
-            let metadata = get(tree, node, "metadata", Kind::Mapping)?.ok_or_else(not_followed)?;
+            let metadata = get(tree, node, "metadata", NodeKind::Mapping)?.ok_or_else(not_followed)?;
             found.namespace = text(tree, metadata, "namespace")?.filter(|own| !own.is_empty()).map(Box::from);
             let specs = list("fieldSpecs")?.into_iter().flat_map(|list| mappings(tree, list));
             let mut paths = specs.filter_map(|item| text(tree, item, "path").ok()?);
@@ -141,7 +141,7 @@ fn one(source: &Source, kind: &str, node: Id) -> Result<Option<Kustomization>, M
 /// Whether `fieldSpecs` name a field, for all objects and, if it is to be made, also where it is not there yet; an error
 /// if for some.
 fn reaches(tree: &Tree, node: Id, field: &str, is_made: bool) -> Result<bool, ManifestError> {
-    let list = get(tree, node, "fieldSpecs", Kind::Sequence)?;
+    let list = get(tree, node, "fieldSpecs", NodeKind::Sequence)?;
     for item in list.into_iter().flat_map(|list| mappings(tree, list)) {
         let word = |key| Ok::<_, ManifestError>(text(tree, item, key)?.unwrap_or_default());
         if word("path")?.trim_matches('/') != field {
@@ -156,10 +156,10 @@ fn reaches(tree: &Tree, node: Id, field: &str, is_made: bool) -> Result<bool, Ma
 
 /// The fields that a list says under a key; what cannot be read of it is none.
 pub(super) fn fields(tree: &Tree, node: Id, key: &str) -> Vec<Field> {
-    if tree.node(node).kind != Kind::Mapping {
+    if tree.node(node).kind != NodeKind::Mapping {
         return Vec::new();
     }
-    let list = get(tree, node, key, Kind::Sequence).ok().flatten();
+    let list = get(tree, node, key, NodeKind::Sequence).ok().flatten();
     let field = |item| {
         let path = text(tree, item, "path").ok()??.trim_matches('/').replace("[]", "");
         let kind = text(tree, item, "kind").ok()?.unwrap_or_default();

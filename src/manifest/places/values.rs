@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::tree::{Id, Kind, Tree},
-    cell::{self, Cell, Maker, Name, Parts, Source, is_unset, split},
+    super::tree::{Id, NodeKind, Tree},
+    cell::{self, Cell, ImageExpr, Name, Parts, Source, is_unset, split},
 };
 
 /// Deeper values are not read.
@@ -21,18 +21,18 @@ pub(super) const MAX_PATHS: usize = 16 << 20;
 
 /// The images below a node: `image: repository:tag`; `repository` and `tag` (with `registry` and `digest`) in one
 /// mapping; `name` and `tag` under a key that ends in `image`.
-pub(super) fn images(source: &Source, root: Id) -> Vec<Maker> {
+pub(super) fn images(source: &Source, root: Id) -> Vec<ImageExpr> {
     let tree = source.tree;
     let mut found = Vec::new();
     let mut open = vec![(root, "", 0)];
     while let Some((node, key, depth)) = open.pop() {
         match tree.node(node).kind {
-            Kind::Mapping => {
+            NodeKind::Mapping => {
                 found.extend(of_mapping(source, node, key));
                 let inner = tree.entries(node).map(|(k, value)| (value, tree.scalar(k).unwrap_or_default(), depth + 1));
                 open.extend(inner.filter(|(value, ..)| tree.node(*value).is_collection() && depth < MAX_DEPTH));
             }
-            Kind::Sequence => {
+            NodeKind::Sequence => {
                 let inner = tree.children(node).filter(|item| tree.node(*item).is_collection() && depth < MAX_DEPTH);
                 open.extend(inner.map(|item| (item, key, depth + 1)));
             }
@@ -43,7 +43,7 @@ pub(super) fn images(source: &Source, root: Id) -> Vec<Maker> {
     found
 }
 
-fn of_mapping(source: &Source, mapping: Id, key: &str) -> Vec<Maker> {
+fn of_mapping(source: &Source, mapping: Id, key: &str) -> Vec<ImageExpr> {
     let tree = source.tree;
     let cells = entries(tree, mapping).filter_map(|(key, value)| Some((key, source.cell(value)?)));
     of_keys(key, &cells.collect::<Vec<_>>())
@@ -54,7 +54,7 @@ pub(super) fn entries<'t>(tree: &'t Tree, mapping: Id) -> impl Iterator<Item = (
     tree.all_entries(mapping).0.into_iter().map(|entry| (entry.name, entry.value))
 }
 
-pub(super) fn of_keys(key: &str, cells: &[(&str, Cell)]) -> Vec<Maker> {
+pub(super) fn of_keys(key: &str, cells: &[(&str, Cell)]) -> Vec<ImageExpr> {
     let values: Vec<(&str, &str)> = cells.iter().map(|(key, cell)| (*key, &*cell.value)).collect();
     keys(key, &values).into_iter().map(|keys| keys.maker(|index| cells[index].1.clone())).collect()
 }
@@ -77,12 +77,12 @@ pub(super) enum Keys {
 }
 
 impl Keys {
-    fn maker(self, cell: impl Fn(usize) -> Cell) -> Maker {
+    fn maker(self, cell: impl Fn(usize) -> Cell) -> ImageExpr {
         match self {
-            Self::Whole { image, digest } => Maker::beside(cell(image), digest.map(cell)),
+            Self::Whole { image, digest } => ImageExpr::beside(cell(image), digest.map(cell)),
             Self::Parts { registry, name, tag, digest, other } => {
                 let (name, digest) = (Name::Cell(cell(name)), digest.map(&cell));
-                Maker::Parts(Box::new(Parts {
+                ImageExpr::Parts(Box::new(Parts {
                     registry: registry.map(&cell),
                     name,
                     tag: tag.map(&cell),
@@ -171,17 +171,17 @@ pub(super) fn flat(source: &Source, root: Id, prefix: &str, most: usize) -> Opti
         // An alias of a scalar is a place of its own.
         let node = Some(tree.resolve(node)).filter(|own| tree.node(*own).is_collection()).unwrap_or(node);
         match tree.node(node).kind {
-            Kind::Mapping if !is_deep => {
+            NodeKind::Mapping if !is_deep => {
                 for (key, value) in entries(tree, node) {
                     open.push((value, path.clone() + &super::super::path::key_step(key), depth + 1));
                 }
             }
-            Kind::Sequence if !is_deep => {
+            NodeKind::Sequence if !is_deep => {
                 for (index, item) in tree.children(node).enumerate() {
                     open.push((item, format!("{path}[{index}]"), depth + 1));
                 }
             }
-            Kind::Mapping | Kind::Sequence => {}
+            NodeKind::Mapping | NodeKind::Sequence => {}
             _ => {
                 let is_part = |cell: &Cell| cell.value.len() <= 256 && !cell.value.contains(char::is_whitespace);
                 if let Some(cell) = source.cell(node).filter(is_part) {

@@ -7,7 +7,7 @@ use super::{
     Files,
     chains::Chain,
     deployed::Deployed,
-    kustomization::{Entry, Kustomization},
+    kustomization::{ImagesEntry, Kustomization},
     patch::{Doubt, Part, Patch, TOO_MUCH, UNKNOWN_TARGET},
     render::Kustomizations,
     replacement::{REPLACED, Replacement, of_kustomization},
@@ -22,7 +22,7 @@ pub(super) enum Step<'a, 'f> {
     /// The `images` of a kustomization, each with its file; its own file, unless Flux or a transformer makes it.
     Images {
         at: Option<&'f Arc<str>>,
-        entries: &'a [(&'f Arc<str>, &'f Entry)],
+        entries: &'a [(&'f Arc<str>, &'f ImagesEntry)],
         /// The fields that they set besides.
         fields: &'f [Field],
         is_transformer: bool,
@@ -143,7 +143,7 @@ impl<'f> Layer<'f> {
                 }
             }
         }
-        let entries: Vec<(&'f Arc<str>, &'f Entry)> = match outer {
+        let entries: Vec<(&'f Arc<str>, &'f ImagesEntry)> = match outer {
             Some(outer) => outer.images_over(own),
             None => own.into_iter().flat_map(|(at, facts)| facts.images.iter().map(move |entry| (at, entry))).collect(),
         };

@@ -83,7 +83,7 @@ async fn a_branch_that_is_not_there_is_told_with_those_that_are() {
     let web = deployment("web", "registry.invalid/web:1.0.0");
     server.create("deploy", &[("web.yaml", web.as_bytes())]);
     let (code, _, said) = once(folder.path(), &server.url("deploy"), &["--branch", "master"]);
-    assert!(code == 1 && said.contains("there is no branch master: there are main"), "{code} {said}");
+    assert!(code == 1 && said.contains("there is no branch master; available: main"), "{code} {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

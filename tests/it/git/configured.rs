@@ -59,7 +59,7 @@ async fn a_private_ca_is_trusted_only_where_the_configuration_names_it() {
 
 #[rstest::rstest]
 #[case("  message: 'ci: {{ changs }}'\n", "git: prod: message: it uses what there is not")]
-#[case("  forge: githb\n", "git: prod: forge: no forge `githb`; there is github, gitlab, gitea")]
+#[case("  forge: githb\n", "git: prod: forge: no forge `githb`; available: github, gitlab, gitea")]
 fn what_no_commit_or_request_could_be_made_with_is_said_at_the_start(#[case] more: &str, #[case] says: &str) {
     let folder = tempfile::tempdir().unwrap();
     configure(folder.path(), "https://git.example.com/a/b.git", more);

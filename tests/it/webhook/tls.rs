@@ -8,7 +8,7 @@ use supercargo::{
     clock::SystemClock,
     ports::{Clock, Offer},
     web::{
-        hooks::{Doors, Hooks},
+        hooks::{Hooks, Senders},
         serve::Limits,
         tls::Tls,
     },
@@ -32,7 +32,7 @@ async fn the_certificate_of_the_files_is_served_also_after_a_rotation() {
     let clock = SimClock::at("2026-03-01T12:00:00Z");
     let tls = Tls::start(certificate.clone(), key.clone(), Arc::new(clock.clone())).await.unwrap();
     let system: Arc<dyn Clock> = Arc::new(clock.clone());
-    let doors = Doors::open(settings(&[SECRET]), &system).await.unwrap();
+    let doors = Senders::open(settings(&[SECRET]), &system).await.unwrap();
     let hooks = Hooks::new(doors, Inbox::new(Offer::Queued), Arc::default(), system.clone());
     let served = Served::start(hooks.router(), Some(tls), Limits::default(), system).await;
     let trusts = async |pair: &Certified| {

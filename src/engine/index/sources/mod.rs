@@ -28,7 +28,7 @@ use crate::{
         },
         look::{
             beside::answer_from,
-            question::{Answered, Brought, Order, Question, Questions, kept},
+            question::{Answered, ListingResult, Order, Question, Questions, trimmed},
             room::{self, Size},
         },
         timers::Timers,
@@ -62,6 +62,8 @@ pub(crate) struct Sources {
 /// What a look has brought.
 pub(crate) struct Heard {
     pub(crate) cause: Option<Cause>,
+    /// Whether a webhook asked for it, and it has read the repository.
+    pub(crate) hooked: bool,
     /// Whether it can be read or not, or why not, is not as before.
     pub(crate) turned: bool,
     pub(crate) answers: Vec<(Question, Answered)>,
@@ -107,7 +109,7 @@ impl Sources {
             return None;
         }
         *left -= 1;
-        let answer = answer_from(snapshot, question).map(|answer| kept(answer, reasons));
+        let answer = answer_from(snapshot, question).map(|answer| trimmed(answer, reasons));
         known.answered.insert(question.clone(), answer.clone());
         answer
     }
@@ -194,6 +196,7 @@ impl Sources {
             _ => known.listing_wanted = true,
         }
         known.wanted.get_or_insert((trigger, now));
+        known.hook_waits |= trigger == Trigger::Webhook;
         effects.push(Effect::Look { source: source.clone(), urgent: trigger != Trigger::Poll });
     }
 
@@ -327,6 +330,7 @@ impl Sources {
         let hinted = std::mem::take(&mut known.hinted);
         let listing = std::mem::take(&mut known.listing_wanted);
         known.running = known.wanted.take();
+        known.hook_served = std::mem::take(&mut known.hook_waits);
         Some(Order {
             source: source.clone(),
             hinted: if listing { BTreeSet::new() } else { hinted },
@@ -343,12 +347,13 @@ impl Sources {
         known.size = known.size.more();
         (known.listing_wanted, known.ask_all) = (true, true);
         known.wanted = known.running.take().or(known.wanted);
+        known.hook_waits |= std::mem::take(&mut known.hook_served);
         let urgent = known.wanted.is_some_and(|(trigger, _)| trigger != Trigger::Poll);
         effects.push(Effect::Look { source: source.clone(), urgent });
     }
 
     /// Takes in what a look brought; `None` if nobody uses the source any more.
-    pub(crate) fn looked(&mut self, source: &Source, result: Result<Brought, RegistryError>) -> Option<Heard> {
+    pub(crate) fn looked(&mut self, source: &Source, result: Result<ListingResult, RegistryError>) -> Option<Heard> {
         self.in_use.take_if(|in_use| **in_use == *source);
         let known = self.known.get_mut(source)?;
         let cause = known.running.take();
@@ -373,8 +378,10 @@ impl Sources {
             }
         };
         known.ask_all |= outcome.is_err();
+        let (hooked, is_read) = (std::mem::take(&mut known.hook_served), known.failure.is_none());
+        known.hook_waits |= hooked && !is_read;
         let turned = before != known.failure.as_ref().map(text);
-        Some(Heard { cause, turned, answers, outcome })
+        Some(Heard { cause, hooked: hooked && is_read, turned, answers, outcome })
     }
 }
 

@@ -66,7 +66,7 @@ struct Layer {
 }
 
 /// A tree on its way.
-struct Maker<'a> {
+struct ImageExpr<'a> {
     random: Random,
     images: &'a Images,
     id: String,
@@ -82,7 +82,7 @@ pub(crate) fn id(seed: u64) -> String {
 /// The tree of a seed.
 pub(crate) fn make(seed: u64, images: &Images) -> Tree {
     let root = id(seed);
-    let mut maker = Maker { random: Random::new(seed), images, id: root.clone(), files: BTreeMap::new(), count: 0 };
+    let mut maker = ImageExpr { random: Random::new(seed), images, id: root.clone(), files: BTreeMap::new(), count: 0 };
     let mut works = Vec::new();
     let base = maker.base(&format!("{root}/base"), &mut works);
     let mut below = vec![base.clone()];
@@ -110,7 +110,7 @@ pub(crate) fn make(seed: u64, images: &Images) -> Tree {
     Tree { seed, files: maker.files, leaves }
 }
 
-impl Maker<'_> {
+impl ImageExpr<'_> {
     fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.random.below(end as u64)).expect("it is below a usize")
     }

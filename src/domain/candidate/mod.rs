@@ -1,0 +1,38 @@
+//! Will this candidate do? Each check is one file and one line in [`CHECKS`]; the first candidate, best first, that
+//! passes all of them is chosen (docs/policy.md §3).
+//!
+//! What a check must know is a field of [`Facts`], and found out by whoever walks the candidates
+//! (`engine/look/choose.rs`), for one candidate after the other.
+
+use super::{image::Digest, policy::Candidate, reason::Reason};
+
+mod missing;
+
+/// What was found out about a candidate, beside its tag.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Its manifest.
+    pub manifest: Manifest,
+}
+
+/// Whether the registry has a candidate's manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Manifest {
+    /// Nobody asked: the image is written by its tag alone.
+    #[default]
+    NotAsked,
+    /// It has, by this digest.
+    Is(Digest),
+    /// It lists the tag, and has no manifest for it.
+    Missing,
+}
+
+type Check = fn(&Candidate, &Facts) -> Option<Reason>;
+
+/// Every check, the cheapest first.
+const CHECKS: &[Check] = &[missing::check];
+
+/// Why the candidate is passed over, if it is.
+pub fn refusal(candidate: &Candidate, facts: &Facts) -> Option<Reason> {
+    CHECKS.iter().find_map(|check| check(candidate, facts))
+}

@@ -1,0 +1,76 @@
+//! From a decision to the image that is written: the first candidate, best first, that passes every check of
+//! [`candidate`] (docs/policy.md §3).
+
+use std::collections::HashMap;
+
+use crate::{
+    domain::{
+        candidate::{self, Facts, Manifest},
+        decide::Decision,
+        hint::Source,
+        image::{Digest, Tag},
+    },
+    engine::look::question::{Answer, Answered, Question},
+    ports::{Registry, RegistryError, RegistryErrorKind},
+};
+
+/// The digests of tags at one source. Each is asked for once in a look, however many questions choose the tag; what an
+/// earlier look read is never written.
+pub(super) struct Digests<'r> {
+    registry: &'r dyn Registry,
+    source: &'r Source,
+    read: HashMap<Tag, Result<Digest, RegistryError>>,
+}
+
+impl<'r> Digests<'r> {
+    /// With those that this look has read.
+    pub(super) fn new(registry: &'r dyn Registry, source: &'r Source, read: HashMap<Tag, Digest>) -> Self {
+        let read = read.into_iter().map(|(tag, digest)| (tag, Ok(digest))).collect();
+        Self { registry, source, read }
+    }
+
+    async fn of(&mut self, tag: &Tag) -> Result<Digest, RegistryError> {
+        if let Some(read) = self.read.get(tag) {
+            return read.clone();
+        }
+        let read = self.registry.digest(self.source, tag).await;
+        self.read.insert(tag.clone(), read.clone());
+        read
+    }
+}
+
+/// Walks the candidates of a decision. If none of them will do, what is wrong with the best is why.
+pub(super) async fn choose(question: &Question, mut decision: Decision, digests: &mut Digests<'_>) -> Answered {
+    let by_digest = question.pinned || question.policy.needs().digest_of_current;
+    let mut missing = None;
+    let mut passed = Vec::new();
+    for index in 0..decision.eligible.len() {
+        let mut chosen = decision.eligible[index].clone();
+        let manifest = match by_digest {
+            false => Manifest::NotAsked,
+            true => match digests.of(&chosen.tag).await {
+                Ok(digest) => Manifest::Is(digest),
+                Err(error) if error.kind == RegistryErrorKind::NotFound => {
+                    missing.get_or_insert(error);
+                    Manifest::Missing
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let facts = Facts { manifest };
+        if let Some(reason) = candidate::refusal(&chosen, &facts) {
+            passed.push(reason);
+            continue;
+        }
+        chosen.digest = match facts.manifest {
+            Manifest::Is(digest) => Some(digest),
+            Manifest::NotAsked | Manifest::Missing => None,
+        };
+        decision.pass_over(&passed);
+        return Ok(Answer { decision, choice: Some(chosen), passed });
+    }
+    match missing {
+        Some(error) => Err(error),
+        None => Ok(Answer { decision, choice: None, passed }),
+    }
+}
