@@ -101,7 +101,7 @@ async fn connections_that_begin_no_handshake_keep_no_hook_waiting() {
     fs::write(&key, &pair.key).unwrap();
     let clock = still();
     let tls = Tls::start(certificate, key, clock.clone()).await.unwrap();
-    let doors = Doors::open(settings(&[SECRET]), &clock).await.unwrap();
+    let doors = Senders::open(settings(&[SECRET]), &clock).await.unwrap();
     let hooks = Hooks::new(doors, Inbox::new(Offer::Queued), Arc::default(), clock.clone());
     let served = Served::start(hooks.router(), Some(tls), small(), clock).await;
     let mut held = Vec::new();

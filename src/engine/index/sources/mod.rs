@@ -2,6 +2,7 @@
 //! last one left.
 
 mod keep;
+mod known;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,7 +14,7 @@ use crate::{
     domain::{
         back_off::BackOff,
         hint::{Source, Trigger},
-        image::{Digest, Repository, Tag},
+        image::{Repository, Tag},
         poll::Schedule,
         tags::Tags,
         workload::WorkloadId,
@@ -112,11 +113,6 @@ impl Sources {
         let answer = answer_from(snapshot, question).map(|answer| trimmed(answer, reasons));
         known.answered.insert(question.clone(), answer.clone());
         answer
-    }
-
-    /// Why it could not be read, if it could not.
-    pub(crate) fn failure(&self, source: &Source) -> Option<&RegistryError> {
-        self.known.get(source)?.failure.as_ref()
     }
 
     /// A workload uses the source, and wants it looked at so often.
@@ -259,42 +255,6 @@ impl Sources {
     /// Until when its next look is put off, if it is.
     pub(crate) fn put_off(&self, source: &Arc<Source>) -> Option<Duration> {
         self.later.of(source).filter(|_| self.is_wanted(source))
-    }
-
-    /// Whether a look at it is still to come.
-    pub(crate) fn is_wanted(&self, source: &Source) -> bool {
-        self.known.get(source).is_some_and(|known| known.wanted.is_some())
-    }
-
-    /// The namespaces whose workloads use it.
-    pub(crate) fn namespaces(&self, source: &Source) -> impl Iterator<Item = &Arc<str>> {
-        self.known.get(source).into_iter().flat_map(|known| known.namespaces.keys())
-    }
-
-    /// The interval at which it is looked at, where its users have more schedules than are followed.
-    pub(crate) fn replaced(&self, source: &Source) -> Option<Duration> {
-        self.known.get(source)?.schedules.replaced()
-    }
-
-    /// Whether the last look saw the tag, pointing to that digest if one is named.
-    pub(crate) fn saw(&self, source: &Source, tag: &Tag, digest: Option<&Digest>) -> bool {
-        let snapshot = self.known.get(source).and_then(|known| known.snapshot.as_ref());
-        snapshot.is_some_and(|snapshot| snapshot.shows(tag, digest))
-    }
-
-    /// How many tags it has, as far as is known.
-    pub(crate) fn size(&self, source: &Source) -> Size {
-        self.known.get(source).map(|known| known.size).unwrap_or_default()
-    }
-
-    /// What its tags take, where they are not kept between looks.
-    pub(crate) fn left_out(&self, source: &Source) -> Option<usize> {
-        self.known.get(source)?.left_out
-    }
-
-    /// What a webhook named last that was not found.
-    pub(crate) fn lost(&self, source: &Source) -> Option<&Lost> {
-        self.known.get(source)?.lost.as_ref()
     }
 
     /// A webhook named what was not found, or what it named was.
