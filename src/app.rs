@@ -29,7 +29,6 @@ use crate::{
         tags::Tags,
     },
     engine::{self, Inbox, Inputs, Ports, Settings},
-    git::forges::FORGES,
     ingest::{
         self,
         webhook::{self, Sender},
@@ -67,7 +66,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     logging::init(args.log_format, &args.log_level)?;
     let limit = files::raise_limit();
     let config = read(&args)?;
-    let senders = hook_settings(&args, &config)?;
+    let senders = hook_settings(&args, &config);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let metrics = Arc::new(Metrics::default());
     let stop = CancellationToken::new();
@@ -119,7 +118,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             // What may fail comes first, so that a change takes effect as a whole.
             let changed = registry_settings(config, config::in_cluster())?;
             let client = (changed != registries).then(|| make_registry(&changed)).transpose()?;
-            let doors = Senders::open(hook_settings(&args, config)?, &clock).await?;
+            let doors = Senders::open(hook_settings(&args, config), &clock).await?;
             sinks.replace(git_targets(config)?);
             if let Some(client) = client {
                 registry.replace(client);
@@ -213,13 +212,28 @@ fn greet(args: &RunArgs, config: &Config, senders: &HookSettings, [hooks, privat
 
 /// The configuration that these flags name.
 pub fn read(args: &RunArgs) -> Result<Config, ConfigError> {
-    args.repository.narrow(read_files(&args.files)?, args.dry_run)
+    let there = sender_names();
+    let unknown = args.hooks_allow_unsigned.iter().filter(|name| !there.contains(&name.as_str()));
+    let unknown =
+        unknown.map(|name| format!("--hooks-allow-unsigned: no sender `{name}`; available: {}", there.join(", ")));
+    let config = read_with(&args.files, unknown.collect())?;
+    args.repository.narrow(config, args.dry_run)
 }
 
 /// What these files and the environment say.
 pub fn read_files(files: &FileArgs) -> Result<Config, ConfigError> {
-    let forges: Vec<&str> = FORGES.iter().map(|kind| kind.name).collect();
-    Config::read(files, &sender_names(), &forges)
+    read_with(files, Vec::new())
+}
+
+/// The same, where these problems are known already.
+fn read_with(files: &FileArgs, mut problems: Vec<String>) -> Result<Config, ConfigError> {
+    let (config, found) = Config::read(files, &sender_names());
+    for problem in found.into_iter().chain(targets::problems(&config)) {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
 }
 
 /// What the configuration says of registries, for the client.
@@ -260,24 +274,18 @@ fn engine_settings(args: &RunArgs, config: &Config) -> Settings {
     }
 }
 
-fn hook_settings(args: &RunArgs, config: &Config) -> anyhow::Result<HookSettings> {
-    let mut senders = BTreeMap::new();
-    for name in &args.hooks_allow_unsigned {
-        let Some(sender) = Sender::find(name) else {
-            let there = sender_names().join(", ");
-            return Err(
-                ConfigError::one(format!("--hooks-allow-unsigned: no sender `{name}`; available: {there}")).into()
-            );
-        };
-        senders.insert(sender.name, SenderSettings { allow_unsigned: true, ..SenderSettings::default() });
-    }
+fn hook_settings(args: &RunArgs, config: &Config) -> HookSettings {
+    let unsigned = args.hooks_allow_unsigned.iter().filter_map(|name| Sender::find(name));
+    let mut senders: BTreeMap<_, _> = unsigned
+        .map(|sender| (sender.name, SenderSettings { allow_unsigned: true, ..SenderSettings::default() }))
+        .collect();
     for (name, hook) in &config.hooks {
         let Some(sender) = Sender::find(name) else { continue };
         let settings: &mut SenderSettings = senders.entry(sender.name).or_default();
         settings.secrets.clone_from(&hook.secrets);
         settings.secret_files.clone_from(&hook.secret_files);
     }
-    Ok(HookSettings { senders })
+    HookSettings { senders }
 }
 
 /// The webhook senders that there are.

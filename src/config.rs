@@ -9,12 +9,17 @@ use std::{
 };
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     domain::{
-        guard::Guard, image::Repository, keel::KeelMode, policy::NamedPolicies, poll::parse_duration, target::Targets,
+        guard::Guard,
+        image::{Repository, excerpt},
+        keel::KeelMode,
+        policy::NamedPolicies,
+        poll::parse_duration,
+        target::Targets,
     },
     logging,
 };
@@ -157,6 +162,28 @@ pub struct HookConfig {
     pub secrets: Vec<SecretString>,
 }
 
+/// A secret that the environment holds.
+#[derive(Debug, Clone)]
+pub struct EnvSecret(SecretString);
+
+impl EnvSecret {
+    fn read(name: &str) -> Result<Self, String> {
+        let value = variable(name).ok_or_else(|| format!("the environment has no `{}`", excerpt(name)))?;
+        Ok(Self(SecretString::from(value.trim().to_owned())))
+    }
+
+    /// Itself.
+    pub fn secret(&self) -> &SecretString {
+        &self.0
+    }
+}
+
+impl PartialEq for EnvSecret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.expose_secret() == other.0.expose_secret()
+    }
+}
+
 /// All that is wrong with the configuration, or with a flag.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", match &self.0[..] {
@@ -197,8 +224,9 @@ struct Raw {
 }
 
 impl Config {
-    /// Reads the files and the environment. `senders` and `forges` are those that exist.
-    pub fn read(files: &FileArgs, senders: &[&str], forges: &[&str]) -> Result<Self, ConfigError> {
+    /// Reads the files and the environment, and says what is wrong with them: then the rest is for finding more only.
+    /// `senders` are those that exist.
+    pub fn read(files: &FileArgs, senders: &[&str]) -> (Self, Vec<String>) {
         let mut problems = Vec::new();
         let raw = files.config.as_deref().map_or_else(
             || Ok(Raw::default()),
@@ -219,10 +247,6 @@ impl Config {
         let mut git = raw.git;
         let mut names = std::collections::BTreeSet::new();
         for target in &mut git {
-            if let Some(forge) = target.forge.as_deref().filter(|forge| !forges.contains(forge)) {
-                let there_are = forges.join(", ");
-                problems.push(format!("git: {}: forge: no forge `{forge}`; available: {there_are}", target.name));
-            }
             problems.extend(target.check());
             if !names.insert(target.name.clone()) {
                 problems.push(format!("git: `{}` is there twice", target.name));
@@ -246,13 +270,11 @@ impl Config {
         let named = named_policies(files.policies.as_deref(), &mut problems);
         problems.extend(raw.guards.iter().flat_map(|guard| guard.problems(&named)));
         problems.extend(globs(&raw.argocd.namespaces).err().map(|error| format!("argocd: namespaces: {error}")));
-        if !problems.is_empty() {
-            return Err(ConfigError(problems));
-        }
         let targets = Arc::new(git::targets(&git));
         let guards = raw.guards.into();
         let (registries, private_addresses, argocd) = (raw.registries, raw.private_addresses, raw.argocd);
-        Ok(Self { registries, private_addresses, guards, hooks, git, argocd, targets, named: Arc::new(named) })
+        let named = Arc::new(named);
+        (Self { registries, private_addresses, guards, hooks, git, argocd, targets, named }, problems)
     }
 
     /// Whether the operator's own credentials for a repository's host may serve a namespace.

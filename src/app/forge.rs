@@ -1,11 +1,12 @@
 //! The forge of a Git target, by its configuration.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use url::Url;
 
+use super::targets::Problems;
 use crate::{
-    config::{ConfigError, GitConfig},
+    config::{EnvSecret, GitConfig},
     git::{
         RequestSettings, Requests, Secret,
         forges::{self, AnyToken, AppSettings, GithubApp, Timeouts},
@@ -15,32 +16,32 @@ use crate::{
 
 /// What a target has at its forge.
 pub(super) struct Forge {
-    /// What its settings say, for comparing.
-    pub(super) shown: String,
     /// What Git is let in with, where that is a GitHub App.
     pub(super) app: Option<Arc<GithubApp>>,
     /// How it makes requests, if it does.
     pub(super) requests: Option<Requests>,
 }
 
-/// The forge of a target; none if it names none.
+/// The forge of a target; none if it names none, or something is wrong. `ca` is what the file of it holds.
 pub(super) fn forge(
     entry: &GitConfig,
+    ca: Option<&[u8]>,
     clock: &Arc<dyn Clock>,
     registry: Option<&Arc<dyn Registry>>,
-) -> Result<Option<Forge>, ConfigError> {
-    let wrong = |why: &dyn std::fmt::Display| ConfigError::one(format!("git: {}: forge: {why}", entry.name));
+    problems: &mut Problems,
+) -> Option<Forge> {
     let app = entry.credentials.github_app.as_ref();
-    let Some(name) = entry.forge.as_deref().or(app.map(|_| "github")) else { return Ok(None) };
-    let kind = forges::named(name).map_err(|why| wrong(&why))?;
-    let api = entry.api.as_deref().map(Url::parse).transpose().map_err(|why| wrong(&format!("api: {why}")))?;
-    let place = forges::place(kind, &entry.url, api.as_ref()).map_err(|why| wrong(&why))?;
+    let name = entry.forge.as_deref().or(app.map(|_| "github"))?;
+    let kind = problems.take("forge", forges::named(name));
+    let api = problems.take("api", entry.api.as_deref().map(Url::parse).transpose());
+    let (kind, api) = (kind?, api?);
+    let place = problems.take("forge", forges::place(kind, &entry.url, api.as_ref()))?;
     let settings = forges::Settings {
         kind,
         api: place.api,
         repository: place.repository,
         base: entry.branch.clone(),
-        ca: entry.ca.clone(),
+        ca: ca.map(<[u8]>::to_vec),
         proxy: entry.proxy.clone(),
         timeouts: Timeouts::default(),
     };
@@ -51,17 +52,16 @@ pub(super) fn forge(
         key: app.key_file.clone(),
         pull_requests: makes_requests,
     });
-    let request = entry.pull_request.clone().unwrap_or_default();
-    let shown = format!("{settings:?} {app:?} {request:?}");
     let app = app.map(|app| GithubApp::new(&settings, app, clock.clone()).map(Arc::new)).transpose();
-    let app = app.map_err(|error| wrong(&error))?;
+    let app = problems.take("forge", app)?;
+    let request = entry.pull_request.clone().unwrap_or_default();
     let own = secret(request.token_file.as_ref(), request.token.as_ref());
     let gits = secret(entry.credentials.token_file.as_ref(), entry.credentials.token.as_ref());
     let token = own.or(gits).map(|secret| Arc::new(secret) as AnyToken).or_else(|| Some(app.clone()? as AnyToken));
     let requests = match token.filter(|_| makes_requests) {
         None => None,
         Some(token) => {
-            let forge = forges::connect(&settings, token, clock.clone()).map_err(|error| wrong(&error))?;
+            let forge = problems.take("forge", forges::connect(&settings, token, clock.clone()))?;
             let settings = RequestSettings {
                 labels: request.labels,
                 reviewers: request.reviewers,
@@ -73,10 +73,10 @@ pub(super) fn forge(
             Some(Requests { forge, settings, registry: registry.cloned() })
         }
     };
-    Ok(Some(Forge { shown, app, requests }))
+    Some(Forge { app, requests })
 }
 
 /// A secret of the configuration: a file, or what the environment holds.
-pub(super) fn secret(file: Option<&std::path::PathBuf>, value: Option<&secrecy::SecretString>) -> Option<Secret> {
-    file.cloned().map(Secret::File).or_else(|| value.cloned().map(Secret::Value))
+pub(super) fn secret(file: Option<&PathBuf>, value: Option<&EnvSecret>) -> Option<Secret> {
+    file.cloned().map(Secret::File).or_else(|| value.map(|value| Secret::Value(value.secret().clone())))
 }

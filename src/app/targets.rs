@@ -8,21 +8,34 @@ use std::{
 
 use anyhow::Context as _;
 use futures::future::BoxFuture;
-use sha2::{Digest as _, Sha256};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::forge::{forge, secret};
 use crate::{
+    clock::SystemClock,
     config::{
         self, Commits, Config, ConfigError, DeployerConfig, GitConfig, ReceiverConfig, SigningConfig, SigningFormat,
+        ValuesConfig,
     },
-    domain::plan::{Approved, Plan},
-    git::{self, Address, Credentials, Deployer, Receiver, Secret, Signing},
+    domain::{
+        image::excerpt,
+        plan::{Approved, Plan},
+    },
+    git::{self, Address, Credentials, Deployer, Receiver, Signing},
     manifest::{self, places},
     ports::{Clock, Outcome, Refresh, Registry, Sink, Standing},
 };
 
-/// Targets by name, each with its settings as text.
-type Known = HashMap<Arc<str>, (String, Arc<git::Target>)>;
+/// Targets by name, each with what it was made of.
+type Known = HashMap<Arc<str>, (Given, Arc<git::Target>)>;
+
+/// All that a target is made of: where it differs, the target is another. Other files are read whenever they are used.
+#[derive(PartialEq)]
+pub struct Given {
+    entry: GitConfig,
+    /// What the file of `ca` held.
+    ca: Option<Vec<u8>>,
+}
 
 /// Brings plans to where their updates are written: all of one call to the same target.
 pub(super) struct Sinks {
@@ -39,9 +52,9 @@ impl Sinks {
     /// Takes the targets of a configuration; what did not change keeps its clone.
     pub(super) fn replace(&self, new: Known) {
         let mut targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
-        let kept = |(name, (settings, target)): (Arc<str>, (String, _))| match targets.get(&name) {
-            Some((before, old)) if *before == settings => (name, (settings, old.clone())),
-            _ => (name, (settings, target)),
+        let kept = |(name, (given, target)): (Arc<str>, (Given, _))| match targets.get(&name) {
+            Some((before, old)) if *before == given => (name, (given, old.clone())),
+            _ => (name, (given, target)),
         };
         *targets = new.into_iter().map(kept).collect();
     }
@@ -83,6 +96,13 @@ impl Sink for Sinks {
     }
 }
 
+/// What is wrong with the targets of a configuration beyond what [`Config::read`] finds.
+pub(super) fn problems(config: &Config) -> Vec<String> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let each = config.git.iter().map(|entry| target(entry, Path::new("/"), &clock, None, None));
+    each.filter_map(Result::err).flatten().collect()
+}
+
 /// The targets of a configuration. Their clones stand below `cache`; `refresh` is for deployers in the cluster, and
 /// `registry` for what requests tell of images.
 pub fn git_targets(
@@ -94,125 +114,154 @@ pub fn git_targets(
 ) -> anyhow::Result<Known> {
     // git is told where its clone is from elsewhere.
     let cache = &std::path::absolute(cache).with_context(|| format!("--git-cache {}", cache.display()))?;
-    let mut targets = Known::new();
+    let (mut targets, mut problems) = (Known::new(), Vec::new());
     for entry in &config.git {
-        let mut settings = settings(entry, cache)?;
-        let forge = forge(entry, clock, registry)?;
-        let mut shown = String::new();
-        if let Some(forge) = &forge {
-            shown.push_str(&forge.shown);
-            if let Some(app) = &forge.app {
-                settings.credentials = Credentials::App(app.clone());
-            }
+        match target(entry, cache, clock, refresh, registry) {
+            Ok(known) => _ = targets.insert(entry.name.as_str().into(), known),
+            Err(wrong) => problems.extend(wrong),
         }
-        for deployer in &entry.deployers {
-            let deployer = self::deployer(deployer, refresh);
-            settings.deployers.extend(deployer.map_err(|why| ConfigError::one(format!("git: {}: {why}", entry.name)))?);
-        }
-        // The environment's token is no part of what is compared: it does not change while the process lives.
-        shown.push_str(&format!("{settings:?} {}", trusted(entry)?));
-        let name = entry.name.as_str().into();
-        let mut inherited = config::git_environment();
-        // To git, what the environment trusts would come before `ca`.
-        inherited.retain(|(name, _)| entry.ca.is_none() || name != "GIT_SSL_CAINFO");
-        let target = git::Target::new(settings, clock.clone(), inherited);
-        let target = match forge.and_then(|forge| forge.requests) {
-            None => target,
-            Some(requests) => target.with_requests(requests),
-        };
-        targets.insert(name, (shown, Arc::new(target)));
     }
-    Ok(targets)
+    if problems.is_empty() { Ok(targets) } else { Err(ConfigError(problems).into()) }
 }
 
-/// What stands in the certificates that are trusted for a target: another one than before makes it another target.
-fn trusted(entry: &GitConfig) -> anyhow::Result<String> {
-    let Some(path) = &entry.ca else { return Ok(String::new()) };
-    let text = std::fs::read(path).with_context(|| format!("git: {}: ca: {}", entry.name, path.display()))?;
-    Ok(Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect())
+/// A target, or everything that is wrong with it.
+fn target(
+    entry: &GitConfig,
+    cache: &Path,
+    clock: &Arc<dyn Clock>,
+    refresh: Option<&Arc<dyn Refresh>>,
+    registry: Option<&Arc<dyn Registry>>,
+) -> Result<(Given, Arc<git::Target>), Vec<String>> {
+    let mut problems = Problems::of(entry);
+    let ca = entry.ca.as_deref().and_then(|path| problems.take("ca", certificates(path)));
+    let settings = settings(entry, cache, refresh, &mut problems);
+    let forge = forge(entry, ca.as_deref(), clock, registry, &mut problems);
+    let mut settings = match settings.filter(|_| problems.found.is_empty()) {
+        Some(settings) => settings,
+        None => return Err(problems.found),
+    };
+    if let Some(app) = forge.as_ref().and_then(|forge| forge.app.clone()) {
+        settings.credentials = Credentials::App(app);
+    }
+    let mut inherited = config::git_environment();
+    // To git, what the environment trusts would come before `ca`.
+    inherited.retain(|(name, _)| entry.ca.is_none() || name != "GIT_SSL_CAINFO");
+    let target = git::Target::new(settings, clock.clone(), inherited);
+    let target = match forge.and_then(|forge| forge.requests) {
+        None => target,
+        Some(requests) => target.with_requests(requests),
+    };
+    Ok((Given { entry: entry.clone(), ca }, Arc::new(target)))
 }
 
-fn settings(entry: &GitConfig, cache: &Path) -> anyhow::Result<git::Settings> {
-    let wrong =
-        |what: &str, why: &dyn std::fmt::Display| ConfigError::one(format!("git: {}: {what}: {why}", entry.name));
+/// What is wrong with an entry of `git`.
+pub(super) struct Problems<'a> {
+    entry: &'a GitConfig,
+    found: Vec<String>,
+}
+
+impl<'a> Problems<'a> {
+    fn of(entry: &'a GitConfig) -> Self {
+        Self { entry, found: Vec::new() }
+    }
+
+    /// What there is, if nothing is wrong with it; else that is told of the setting `what`.
+    pub(super) fn take<T>(&mut self, what: &str, read: Result<T, impl std::fmt::Display>) -> Option<T> {
+        read.map_err(|why| self.found.push(format!("git: {}: {what}: {why}", excerpt(&self.entry.name)))).ok()
+    }
+}
+
+/// The certificates (PEM) of a file.
+fn certificates(path: &Path) -> Result<Vec<u8>, String> {
+    let pem = config::read_text(path)?.into_bytes();
+    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
+        Ok(found) if !found.is_empty() => Ok(pem),
+        _ => Err(format!("{}: there is no PEM certificate in it that can be read", path.display())),
+    }
+}
+
+/// None if something is wrong.
+fn settings(
+    entry: &GitConfig,
+    cache: &Path,
+    refresh: Option<&Arc<dyn Refresh>>,
+    problems: &mut Problems,
+) -> Option<git::Settings> {
     // Git and its helpers run in the clone's folder.
-    let file =
-        |file: &PathBuf| std::path::absolute(file).with_context(|| format!("git: {}: {}", entry.name, file.display()));
+    let file = |file: &PathBuf| std::path::absolute(file).map_err(|error| format!("{}: {error}", file.display()));
     let credentials = &entry.credentials;
     let token = secret(credentials.token_file.as_ref(), credentials.token.as_ref());
     let username = credentials.username.clone().unwrap_or_else(|| "x-access-token".to_owned());
     let credentials = match (token, &credentials.ssh_key_file, &credentials.known_hosts_file) {
-        (Some(secret), ..) => Credentials::Token { username, secret },
-        (None, Some(key), Some(known_hosts)) => Credentials::Ssh { key: key.clone(), known_hosts: file(known_hosts)? },
-        _ => Credentials::None,
+        (Some(secret), ..) => Some(Credentials::Token { username, secret }),
+        (None, Some(key), Some(known_hosts)) => problems
+            .take("knownHostsFile", file(known_hosts))
+            .map(|known_hosts| Credentials::Ssh { key: key.clone(), known_hosts }),
+        _ => Some(Credentials::None),
     };
-    let path = |text: &Option<String>| -> anyhow::Result<Option<manifest::Path>> {
-        text.as_ref().map(|text| text.parse()).transpose().map_err(|error| wrong("values", &error).into())
-    };
-    let mut values = Vec::new();
-    for rule in &entry.values {
-        let files = globset::Glob::new(&rule.files).map_err(|error| wrong("values", &error))?.compile_matcher();
-        values.push(places::ValuesRule {
-            files,
-            image: path(&rule.image)?,
-            registry: path(&rule.registry)?,
-            repository: path(&rule.repository)?,
-            tag: path(&rule.tag)?,
-            digest: path(&rule.digest)?,
-            for_image: rule.for_image.clone(),
-        });
-    }
+    let values: Vec<_> = entry.values.iter().map(|rule| values(rule, problems)).collect();
     let message = match &entry.message {
-        None => git::Template::default(),
-        Some(text) => git::Template::parse(text).map_err(|error| wrong("message", &error))?,
+        None => Some(git::Template::default()),
+        Some(text) => problems.take("message", git::Template::parse(text)),
     };
     let signing = match &entry.signing {
-        None => None,
+        None => Some(None),
         Some(SigningConfig { format: SigningFormat::Ssh, key_file, .. }) => {
-            Some(Signing::Ssh { key: key_file.clone() })
+            Some(Some(Signing::Ssh { key: key_file.clone() }))
         }
-        Some(SigningConfig { format: SigningFormat::OpenPgp, key_file, passphrase_file }) => Some(Signing::OpenPgp {
-            key: key_file.clone(),
-            passphrase: passphrase_file.as_ref().map(file).transpose()?,
-        }),
+        Some(SigningConfig { format: SigningFormat::OpenPgp, key_file, passphrase_file }) => problems
+            .take("signing", passphrase_file.as_ref().map(file).transpose())
+            .map(|passphrase| Some(Signing::OpenPgp { key: key_file.clone(), passphrase })),
+    };
+    let deployers: Vec<_> = entry.deployers.iter().map(|deployer| self::deployer(deployer, refresh)).collect();
+    let deployers = problems.take("deployers", deployers.into_iter().collect::<Result<Vec<_>, _>>());
+    let paths = problems.take("paths", entry.path_globs());
+    let ca = problems.take("ca", entry.ca.as_ref().map(file).transpose());
+    let overlay =
+        entry.overlay.as_deref().map(|folder| folder.trim_start_matches("./").trim_end_matches('/').to_owned());
+    let options = places::Options {
+        default_namespace: entry.default_namespace.clone(),
+        values: values.into_iter().collect::<Option<_>>()?,
+        overlay,
+        image_policies: entry.image_policies.clone(),
     };
     let name = entry.shown();
-    let scope = git::Scope {
-        paths: entry.path_globs().map_err(|error| wrong("paths", &error))?,
-        options: places::Options {
-            default_namespace: entry.default_namespace.clone(),
-            values,
-            overlay: entry
-                .overlay
-                .as_deref()
-                .map(|folder| folder.trim_start_matches("./").trim_end_matches('/').to_owned()),
-            image_policies: entry.image_policies.clone(),
-        },
-        ..git::Scope::target(&entry.name, name)
-    };
-    Ok(git::Settings {
+    Some(git::Settings {
         name: name.into(),
-        scope,
+        scope: git::Scope { paths: paths?, options, ..git::Scope::target(&entry.name, name) },
         url: entry.url.clone(),
         branch: entry.branch.clone(),
-        credentials,
-        ca: entry.ca.as_ref().map(file).transpose()?,
+        credentials: credentials?,
+        ca: ca?,
         proxy: entry.proxy.clone(),
         author: (entry.author.name.clone(), entry.author.email.clone()),
         one_each: entry.commits == Commits::Workload,
-        message,
-        signing,
-        deployers: Vec::new(),
+        message: message?,
+        signing: signing?,
+        deployers: deployers?.into_iter().flatten().collect(),
         folder: cache.join(format!("{}.git", entry.slug())),
     })
 }
 
-fn deployer(config: &DeployerConfig, refresh: Option<&Arc<dyn Refresh>>) -> Result<Option<Deployer>, globset::Error> {
+/// A rule of `values`; none if something is wrong with it.
+fn values(rule: &ValuesConfig, problems: &mut Problems) -> Option<places::ValuesRule> {
+    let files = problems.take("values", globset::Glob::new(&rule.files)).map(|glob| glob.compile_matcher());
+    let parts = [&rule.image, &rule.registry, &rule.repository, &rule.tag, &rule.digest];
+    let [image, registry, repository, tag, digest] =
+        parts.map(|text| problems.take("values", text.as_ref().map(|text| text.parse::<manifest::Path>()).transpose()));
+    let (image, registry, repository) = (image?, registry?, repository?);
+    let (tag, digest, for_image) = (tag?, digest?, rule.for_image.clone());
+    Some(places::ValuesRule { files: files?, image, registry, repository, tag, digest, for_image })
+}
+
+/// None where there is no cluster for what needs one.
+fn deployer(config: &DeployerConfig, refresh: Option<&Arc<dyn Refresh>>) -> Result<Option<Deployer>, String> {
     Ok(match config {
         DeployerConfig::FluxReceiver(config) => receiver(config).map(Deployer::FluxReceiver),
         DeployerConfig::ArgocdWebhook(config) => receiver(config).map(Deployer::ArgocdWebhook),
         DeployerConfig::ArgocdRefresh(config) => {
-            let (namespace, applications) = (config.namespace.clone(), config.globs()?);
+            let namespace = config.namespace.clone();
+            let applications = config.globs().map_err(|error| format!("argocdRefresh: applications: {error}"))?;
             refresh.map(|by| Deployer::ArgocdRefresh { namespace, applications, by: by.clone() })
         }
     })
@@ -220,25 +269,93 @@ fn deployer(config: &DeployerConfig, refresh: Option<&Arc<dyn Refresh>>) -> Resu
 
 fn receiver(config: &ReceiverConfig) -> Option<Receiver> {
     let address = config.url.clone().map(Address::Url).or_else(|| config.url_file.clone().map(Address::File))?;
-    let secret = config.secret_file.clone().map(Secret::File).or_else(|| config.secret.clone().map(Secret::Value));
-    Some(Receiver { address, secret, ca: config.ca.clone() })
+    Some(Receiver {
+        address,
+        secret: secret(config.secret_file.as_ref(), config.secret.as_ref()),
+        ca: config.ca.clone(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::FileArgs;
+
+    const WHOLE: &str = "
+git:
+- name: prod
+  url: https://git.example.com/team/deploy.git
+  branch: main
+  paths: [apps]
+  namespaces: ['*']
+  credentials: {username: bot, tokenEnv: PATH}
+  ca: CA
+  proxy: http://proxy.example.com:3128
+  author: {name: bot, email: bot@example.com}
+  message: 'deploy'
+  defaultNamespace: shop
+  values: [{files: values.yaml, image: web.image}]
+  overlay: apps
+  imagePolicies: {'shop:web': registry.example.com/web}
+  deployers:
+  - argocdWebhook: {url: 'https://argocd.example.com/api/webhook', secretEnv: PATH}
+  - argocdRefresh: {namespace: argocd, applications: [shop]}
+  commits: batch
+  signing: {format: openpgp, keyFile: /key}
+  forge: gitea
+  api: https://git.example.com/api/v1
+  pullRequest: {labels: [image], tokenEnv: PATH, maxOpen: 3}
+";
+
+    /// The target of that configuration.
+    fn of(sinks: &Sinks, folder: &Path, text: &str) -> Arc<git::Target> {
+        let path = folder.join("config.yaml");
+        std::fs::write(&path, text.replace("CA", &folder.join("ca.pem").display().to_string())).unwrap();
+        let config = crate::app::read_files(&FileArgs { config: Some(path), policies: None }).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        sinks.replace(git_targets(&config, folder, &clock, None, None).unwrap());
+        sinks.target("prod").unwrap()
+    }
 
     #[test]
-    fn a_ca_that_is_rotated_under_its_name_makes_another_target() {
+    fn a_changed_setting_or_a_rotated_ca_makes_a_new_client_and_nothing_else_does() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ca.pem");
-        let entry = GitConfig { ca: Some(path.clone()), ..GitConfig::default() };
-        assert!(trusted(&entry).unwrap_err().to_string().contains("ca.pem"));
-        let of = |text: &str| {
-            std::fs::write(&path, text).unwrap();
-            trusted(&entry).unwrap()
-        };
-        assert_ne!(of("one"), of("another"));
-        assert_eq!(of("one"), of("one"));
+        let certificate = || rcgen::generate_simple_self_signed(["git.example.com".to_owned()]).unwrap().cert.pem();
+        let [first, second] = [certificate(), certificate()];
+        let sinks = Sinks::new(None);
+        let ca = folder.path().join("ca.pem");
+        let of = |text: &str| of(&sinks, folder.path(), text);
+        std::fs::write(&ca, &first).unwrap();
+        let mut before = of(WHOLE);
+        for (from, to) in [
+            ("deploy.git", "other.git"),
+            ("branch: main", "branch: next"),
+            ("[apps]", "[apps, infra]"),
+            ("username: bot, tokenEnv: PATH", "username: bot, tokenEnv: HOME"),
+            ("username: bot", "username: robot"),
+            ("3128", "3129"),
+            ("email: bot@", "email: robot@"),
+            ("'deploy'", "'deploy it'"),
+            ("Namespace: shop", "Namespace: other"),
+            ("web.image", "api.image"),
+            ("overlay: apps", "overlay: infra"),
+            ("com/web}", "com/api}"),
+            ("webhook', secretEnv: PATH", "webhook', secretEnv: HOME"),
+            ("applications: [shop]", "applications: [other]"),
+            ("commits: batch", "commits: workload"),
+            ("/key}", "/key, passphraseFile: /passphrase}"),
+            ("com/api/v1", "com/git/api/v1"),
+            ("tokenEnv: PATH, maxOpen: 3", "tokenEnv: HOME, maxOpen: 3"),
+            ("maxOpen: 3", "maxOpen: 4"),
+        ] {
+            assert!(Arc::ptr_eq(&before, &of(WHOLE)), "nothing changed");
+            let changed = of(&WHOLE.replacen(from, to, 1));
+            assert!(!Arc::ptr_eq(&before, &changed), "{from} became {to}");
+            before = of(WHOLE);
+        }
+        std::fs::write(&ca, &second).unwrap();
+        let rotated = of(WHOLE);
+        assert!(!Arc::ptr_eq(&before, &rotated), "another certificate under the same name");
+        assert!(Arc::ptr_eq(&rotated, &of(WHOLE)));
     }
 }

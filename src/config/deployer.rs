@@ -3,14 +3,12 @@
 use std::path::PathBuf;
 
 use globset::GlobSet;
-use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{globs, variable};
-use crate::domain::image::excerpt;
+use super::{EnvSecret, globs};
 
 /// One entry of `deployers`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DeployerConfig {
     /// Flux's Receiver.
@@ -22,7 +20,7 @@ pub enum DeployerConfig {
 }
 
 /// Who receives a request.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReceiverConfig {
     /// Where it is.
@@ -37,11 +35,11 @@ pub struct ReceiverConfig {
     pub ca: Option<PathBuf>,
     /// What `secretEnv` names.
     #[serde(skip)]
-    pub secret: Option<SecretString>,
+    pub secret: Option<EnvSecret>,
 }
 
 /// Which Applications look at Git.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RefreshConfig {
     /// Where they are.
@@ -86,9 +84,9 @@ impl ReceiverConfig {
             problems.push("both `secretFile` and `secretEnv` are given: take one of them out".to_owned());
         }
         if let Some(name) = &self.secret_env {
-            self.secret = variable(name).map(|value| SecretString::from(value.trim().to_owned()));
-            if self.secret.is_none() {
-                problems.push(format!("the environment has no `{}`", excerpt(name)));
+            match EnvSecret::read(name) {
+                Ok(secret) => self.secret = Some(secret),
+                Err(why) => problems.push(why),
             }
         }
         problems

@@ -2,14 +2,12 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::variable;
-use crate::domain::image::excerpt;
+use super::EnvSecret;
 
 /// `pullRequest`: what a pull request is given.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RequestConfig {
     /// Labels by name.
@@ -30,11 +28,11 @@ pub struct RequestConfig {
     pub token_env: Option<String>,
     /// What `tokenEnv` names.
     #[serde(skip)]
-    pub token: Option<SecretString>,
+    pub token: Option<EnvSecret>,
 }
 
 /// `credentials.githubApp`: an app whose installation tokens are used for Git and for the API.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AppConfig {
     /// The app's id, or its client id.
@@ -46,7 +44,7 @@ pub struct AppConfig {
 }
 
 /// A number, as GitHub shows it, or a text.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub enum AppId {
     /// `12345`
@@ -75,9 +73,9 @@ impl RequestConfig {
             problems.push("pullRequest: both `tokenFile` and `tokenEnv` are given: take one of them out".to_owned());
         }
         if let Some(name) = &self.token_env {
-            self.token = variable(name).map(|value| SecretString::from(value.trim().to_owned()));
-            if self.token.is_none() {
-                problems.push(format!("pullRequest: the environment has no `{}`", excerpt(name)));
+            match EnvSecret::read(name) {
+                Ok(secret) => self.token = Some(secret),
+                Err(why) => problems.push(format!("pullRequest: {why}")),
             }
         }
         problems

@@ -3,14 +3,13 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use globset::GlobSet;
-use secrecy::SecretString;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    DeployerConfig,
+    DeployerConfig, EnvSecret,
     forge::{AppConfig, RequestConfig},
-    globs, read_text, variable,
+    globs,
 };
 use crate::domain::{
     image::{Repository, excerpt},
@@ -23,7 +22,7 @@ const BATCH_WINDOW: Duration = Duration::from_secs(10);
 const LONGEST_WINDOW: Duration = Duration::from_secs(60);
 
 /// One entry of `git`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GitConfig {
     /// What annotations call it.
@@ -82,7 +81,7 @@ pub struct GitConfig {
 }
 
 /// The credentials of a target: a token for HTTPS, or a key for SSH.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GitCredentials {
     /// The user of the token; most forges take any.
@@ -99,7 +98,7 @@ pub struct GitCredentials {
     pub github_app: Option<AppConfig>,
     /// What `tokenEnv` names.
     #[serde(skip)]
-    pub token: Option<SecretString>,
+    pub token: Option<EnvSecret>,
 }
 
 /// Which updates share a commit.
@@ -114,7 +113,7 @@ pub enum Commits {
 }
 
 /// What commits are signed with.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SigningConfig {
     /// Of which kind the key is.
@@ -135,7 +134,7 @@ pub enum SigningFormat {
 }
 
 /// Who commits.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Author {
     /// Without `<`, `>` and line breaks.
@@ -145,7 +144,7 @@ pub struct Author {
 }
 
 /// Where in some files values hold an image.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ValuesConfig {
     /// A glob of paths.
@@ -252,9 +251,6 @@ impl GitConfig {
         if !is_plain(&self.author.name) || !is_plain(&self.author.email) {
             wrong("author: `name` and `email` are texts without `<`, `>` and line breaks".to_owned());
         }
-        if let Some(Err(error)) = self.ca.as_deref().map(read_text) {
-            wrong(format!("ca: {error}"));
-        }
         problems.extend(self.credentials.check(&self.name, &self.url));
         let has_page = url_of(&self.url).is_ok_and(|kind| kind != UrlKind::File);
         let deployers = self.deployers.iter_mut().flat_map(|deployer| deployer.check(has_page));
@@ -325,9 +321,9 @@ impl GitCredentials {
             );
         }
         if let Some(variable_name) = &self.token_env {
-            self.token = variable(variable_name).map(|value| SecretString::from(value.trim().to_owned()));
-            if self.token.is_none() {
-                wrong(&format!("the environment has no `{}`", excerpt(variable_name)));
+            match EnvSecret::read(variable_name) {
+                Ok(secret) => self.token = Some(secret),
+                Err(why) => wrong(&why),
             }
         }
         problems

@@ -2,7 +2,6 @@
 //! asked to wait has been waited for.
 
 use std::{
-    fs,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -89,12 +88,10 @@ impl Http {
         if let Some(proxy) = &settings.proxy {
             builder = builder.proxy(Proxy::all(proxy).map_err(|_| refused("the proxy's address cannot be read"))?);
         }
-        if let Some(path) = &settings.ca {
-            let shown = path.display();
-            let pem = fs::read(path).map_err(|error| refused(&format!("ca: {shown}: {error}")))?;
-            let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+        if let Some(pem) = &settings.ca {
+            let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
             if certificates.is_empty() {
-                return Err(refused(&format!("ca: {shown} holds no PEM certificate that can be read")));
+                return Err(refused("`ca` holds no PEM certificate that can be read"));
             }
             builder = builder.tls_certs_merge(certificates);
         }

@@ -1,6 +1,6 @@
 //! What a forge's client is told: where the repository is, how to get there, and what it shows.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use secrecy::SecretString;
@@ -21,7 +21,7 @@ pub struct Settings {
     /// The branch that requests lead into.
     pub base: String,
     /// Certificates (PEM) that are trusted for it, beside those of the system.
-    pub ca: Option<PathBuf>,
+    pub ca: Option<Vec<u8>>,
     /// The HTTP proxy that leads to it.
     pub proxy: Option<String>,
     /// How long things may take.

@@ -59,12 +59,47 @@ async fn a_private_ca_is_trusted_only_where_the_configuration_names_it() {
 
 #[rstest::rstest]
 #[case("  message: 'ci: {{ changs }}'\n", "git: prod: message: it uses what there is not")]
-#[case("  forge: githb\n", "git: prod: forge: no forge `githb`; available: github, gitlab, gitea")]
+#[case("  forge: githb\n", "git: prod: forge: `githb` is no kind of forge; available: github, gitlab, gitea")]
 fn what_no_commit_or_request_could_be_made_with_is_said_at_the_start(#[case] more: &str, #[case] says: &str) {
     let folder = tempfile::tempdir().unwrap();
     configure(folder.path(), "https://git.example.com/a/b.git", more);
     let (code, _, said) = once(folder.path(), "prod", &ARGS);
     assert!(code == 2 && said.contains(says), "{code} {said}");
+}
+
+#[test]
+fn all_problems_of_all_targets_are_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "
+registries:
+- {host: 'https://registry.example.com'}
+git:
+- name: prod
+  url: https://git.example.com/a/b.git
+  branch: main
+  ca: nowhere.pem
+  message: 'ci: {{ changs }}'
+  values: [{files: 'a[', image: 'web..image'}, {files: values.yaml, repository: 'web[', tag: web.tag}]
+  proxy: 'http://user:secret@'
+  forge: gitea
+  pullRequest: {tokenFile: token, maxOpen: 0}
+- name: stage
+  url: https://git.example.com/a.git
+  branch: 'a b'
+  ca: config.yaml
+  forge: githb
+  api: 'https://['
+  credentials: {tokenFile: token}
+- name: test
+  url: /srv/deploy.git
+  branch: main
+  forge: gitlab
+  pullRequest: {tokenFile: token}
+";
+    fs::write(folder.path().join("config.yaml"), config).unwrap();
+    let (code, _, said) = once(folder.path(), "prod", &[&ARGS[..], &["--hooks-allow-unsigned", "githb"]].concat());
+    assert_eq!(code, 2, "{said}");
+    insta::assert_snapshot!(said);
 }
 
 /// A proxy whose every tunnel leads to one server. Returns its address, and the heads of the requests to it.
