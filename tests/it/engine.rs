@@ -68,23 +68,28 @@ fn unavailable<T>() -> Result<T, RegistryError> {
     Err(RegistryError { kind: RegistryErrorKind::Unavailable, message: "away".to_owned() })
 }
 
-/// Every repository lists these, and has a manifest for 1.0.1.
-#[derive(Clone, Copy)]
-struct Tagged(&'static [&'static str]);
+/// Every repository lists these, and has a manifest for 1.0.1 and 1.1.0.
+#[derive(Clone)]
+struct Tagged(Arc<Mutex<Vec<&'static str>>>);
+
+fn tagged(tags: &[&'static str]) -> Tagged {
+    Tagged(Arc::new(Mutex::new(tags.to_vec())))
+}
 
 impl Registry for Tagged {
     fn within(&self, _: &Arc<str>, _: usize) -> Box<dyn Registry> {
-        Box::new(*self)
+        Box::new(self.clone())
     }
 
     fn tags<'a>(&'a self, _: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
-        let tags: Vec<Tag> = self.0.iter().map(|tag| Tag::parse(tag).unwrap()).collect();
+        let tags: Vec<Tag> = self.0.lock().unwrap().iter().map(|tag| Tag::parse(tag).unwrap()).collect();
         Box::pin(async move { Ok(tags.iter().collect()) })
     }
 
     fn digest<'a>(&'a self, _: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {
         let error = RegistryError { kind: RegistryErrorKind::NotFound, message: "no such manifest".to_owned() };
-        let digest = (tag.as_str() == "1.0.1").then(|| Digest::parse(&format!("sha256:{}", "1".repeat(64))).unwrap());
+        let digest = (["1.0.1", "1.1.0"].contains(&tag.as_str()))
+            .then(|| Digest::parse(&format!("sha256:{}", "1".repeat(64))).unwrap());
         Box::pin(async move { digest.ok_or(error) })
     }
 
@@ -206,12 +211,12 @@ fn workload(name: &str, write: &str) -> ClusterChange {
 }
 
 fn annotated(name: &str, annotations: &[(&str, &str)]) -> ClusterChange {
-    let all = annotations.iter().chain(&[("policy", "patch")]);
+    let all = [("policy", "patch")].into_iter().chain(annotations.iter().copied());
     ClusterChange::Workload(Box::new(Workload {
         id: format!("shop/Deployment/{name}").parse().unwrap(),
         uid: "u".into(),
         resource_version: "1".into(),
-        annotations: Arc::new(all.map(|(key, value)| (format!("supercargo.dev/{key}"), (*value).to_owned())).collect()),
+        annotations: Arc::new(all.map(|(key, value)| (format!("supercargo.dev/{key}"), value.to_owned())).collect()),
         written: None,
         labels: BTreeMap::new(),
         has_annotations: true,
@@ -226,7 +231,7 @@ impl Running {
     /// With these workloads, and with a write that is answered by each of these, in turn.
     async fn start(workloads: &[(&str, &str)], leads: bool, window: u64, answers: Vec<Outcome>) -> Self {
         let workloads = workloads.iter().map(|(name, write)| workload(name, write)).collect();
-        Self::with(workloads, Tagged(&["1.0.0", "1.0.1"]), leads, window, answers).await
+        Self::with(workloads, tagged(&["1.0.0", "1.0.1"]), leads, window, answers).await
     }
 
     async fn with(
@@ -284,6 +289,11 @@ impl Running {
     }
 }
 
+fn hint(tag: &str) -> Hint {
+    let (repository, tag) = (Repository::parse("r.io/web").unwrap(), Tag::parse(tag).ok());
+    Hint { repository, tag, digest: None, sender: "distribution" }
+}
+
 fn write(names: &[&str]) -> Asked {
     Asked::Write(names.iter().map(|&name| name.to_owned()).collect())
 }
@@ -292,7 +302,7 @@ fn write(names: &[&str]) -> Asked {
 async fn poll_never_waits_for_a_webhook_whoever_else_looks() {
     let hooked = annotated("hooked", &[("poll", "never")]);
     let workloads = vec![hooked, workload("polled", "cluster")];
-    let running = Running::with(workloads, Tagged(&["1.0.0", "1.0.1"]), true, 0, vec![]).await;
+    let running = Running::with(workloads, tagged(&["1.0.0", "1.0.1"]), true, 0, vec![]).await;
     running.clock.advance(Duration::from_secs(600)).await;
     assert_eq!(running.world.asked(), [(0, write(&["polled"]))], "neither the start nor another's poll updates it");
     let repository = Repository::parse("r.io/web").unwrap();
@@ -308,9 +318,26 @@ async fn poll_never_waits_for_a_webhook_whoever_else_looks() {
 }
 
 #[tokio::test]
+async fn a_webhook_that_comes_while_the_last_one_s_update_is_written_counts() {
+    let registry = tagged(&["1.0.0", "1.0.1"]);
+    let hooked = annotated("web", &[("poll", "never"), ("policy", "minor")]);
+    let running = Running::with(vec![hooked], registry.clone(), true, 0, vec![]).await;
+    let (go, gate) = oneshot::channel();
+    *running.world.gate.lock().unwrap() = Some(gate);
+    running.inbox.offer(hint("1.0.1"));
+    running.clock.advance(Duration::from_secs(1)).await;
+    registry.0.lock().unwrap().push("1.1.0");
+    running.inbox.offer(hint("1.1.0"));
+    running.clock.advance(Duration::from_secs(1)).await;
+    go.send(()).unwrap();
+    running.clock.advance(Duration::from_secs(1)).await;
+    assert_eq!(running.world.asked().len(), 2, "{:?}", running.world.asked());
+}
+
+#[tokio::test]
 async fn a_tag_without_a_manifest_is_passed_over_where_a_digest_is_written() {
     let pinned = annotated("web", &[("pin", "digest")]);
-    let running = Running::with(vec![pinned], Tagged(&["1.0.0", "1.0.1", "1.0.2"]), true, 0, vec![]).await;
+    let running = Running::with(vec![pinned], tagged(&["1.0.0", "1.0.1", "1.0.2"]), true, 0, vec![]).await;
     let saved = running.world.saved.lock().unwrap();
     let [Tracked { update, .. }] = &saved[..] else { panic!("{saved:?}") };
     let evidence = update.items[0].evidence.as_ref().unwrap();
@@ -323,7 +350,7 @@ async fn a_tag_without_a_manifest_is_passed_over_where_a_digest_is_written() {
 #[tokio::test]
 async fn a_registry_that_has_no_candidate_s_manifest_is_told_of_and_nothing_is_written() {
     let pinned = annotated("web", &[("pin", "digest")]);
-    let running = Running::with(vec![pinned], Tagged(&["1.0.0", "1.0.2", "1.0.3"]), true, 0, vec![]).await;
+    let running = Running::with(vec![pinned], tagged(&["1.0.0", "1.0.2", "1.0.3"]), true, 0, vec![]).await;
     running.clock.advance(Duration::from_secs(60)).await;
     assert_eq!(running.world.asked(), []);
 }

@@ -174,7 +174,7 @@ async fn a_webhook_that_comes_before_its_tag_is_not_lost() {
     }
     let objects: Vec<String> = (0..20)
         .map(|n| {
-            let annotations = json!({"supercargo.dev/policy": "digest", "supercargo.dev/poll": "never"});
+            let annotations = json!({"supercargo.dev/policy": "digest", "supercargo.dev/poll": "every 24h"});
             deployment(&format!("moved-{n}"), &image(&format!("moved-{n}")), annotations).to_string()
         })
         .collect();

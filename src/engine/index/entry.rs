@@ -8,6 +8,7 @@ use std::{
 use crate::{
     domain::{
         annotations::{Pin, Watch, WorkloadRule},
+        decide::Candidate,
         hint::{Credentials, PullSecrets, Source},
         image::ImageRef,
         update::Update,
@@ -17,7 +18,7 @@ use crate::{
         index::{settings::OperatorServes, source::Cause, sources::Sources},
         look::{
             beside::answer_from,
-            question::{Answered, Question, Snapshot, trimmed},
+            question::{Answer, Answered, Question, Snapshot, trimmed},
         },
     },
 };
@@ -100,9 +101,10 @@ impl WorkloadEntry {
             let before =
                 old.into_iter().flat_map(|old| &old.slots).filter(|slot| slot.source.as_ref() == Some(&source));
             for before in before {
+                slot.hooked |=
+                    before.hooked && before.answer.as_deref().is_none_or(|answer| is_open(answer, &question));
                 if before.question.as_ref() == Some(&question) {
                     slot.answer.clone_from(&before.answer);
-                    slot.hooked |= before.hooked;
                 } else if before.question.as_ref().is_some_and(|before| before.policy == question.policy) {
                     // Only the image changed, most often by our own hand: what the last look brought will do,
                     // unless there would be something to write.
@@ -193,6 +195,13 @@ impl WorkloadEntry {
         }
         Some(workload)
     }
+}
+
+/// Whether what was chosen is still to be written.
+fn is_open(answer: &Answered, question: &Question) -> bool {
+    let Ok(Answer { choice, .. }) = answer else { return true };
+    let current = |choice: &Candidate| Some(&choice.tag) == question.tag.as_ref() && choice.digest == question.digest;
+    choice.as_ref().is_some_and(|choice| !current(choice))
 }
 
 /// Whether something else is chosen now.
