@@ -66,7 +66,7 @@
 //! | `ports` | `domain` | `futures` `secrecy` `thiserror` `jiff` | `env` `fs` `net` `process` `thread` |
 //! | `metrics` | | `prometheus_client` | `env` `fs` `net` `process` `thread` |
 //! | `engine` | `domain` `manifest` `ports` `metrics` | `futures` `jiff` `serde_json` `thiserror` `tracing` `tokio::sync` `tokio::select` | `env` `fs` `net` `process` `thread` `time::Instant` `time::SystemTime` |
-//! | `ingest` | `domain` `ports` `metrics` | `base64` `http` `jiff` `secrecy` `serde` `serde_json` `sha2` `subtle` `thiserror` `tokio::sync` `tokio::select` `url` | `env` `fs` `net` `process` `thread` |
+//! | `ingest` | `domain` `ports` `metrics` | `base64` `hmac` `http` `jiff` `secrecy` `serde` `serde_json` `sha1` `sha2` `subtle` `thiserror` `tokio::sync` `tokio::select` `url` | `env` `fs` `net` `process` `thread` |
 //! | `net` | `domain` | `http` `moka` `thiserror` `url` | `env` `fs` `process` `thread` |
 //! | `registry` | `domain` `metrics` `net` `ports` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `rustls_platform_verifier` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
 //! | `cluster` | `domain` `manifest` `metrics` `net` `ports` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` | `env` `process` |

@@ -13,32 +13,31 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
+    Router,
     body::Body,
     extract::{Path, RawQuery, State},
-    response::{IntoResponse, Response},
     routing::post,
 };
-use futures::StreamExt;
-use http::{
-    HeaderMap, StatusCode,
-    header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE},
-};
+use http::HeaderMap;
 use secrecy::SecretString;
-use serde_json::json;
 
-use super::reread::{Reread, RereadError};
+use super::{
+    answer::HookAnswer,
+    body::{self, Keep, Room},
+    reread::{Reread, RereadError},
+};
 use crate::{
     domain::image::Repository,
-    ingest::webhook::{self, MAX_BODY, PLANNED, SENDERS, Sender, auth},
+    ingest::webhook::{
+        self, Hosts, Sender,
+        auth::{self, Shown, Signature},
+    },
     metrics::{HookLabels, Metrics},
     ports::{Clock, Hints, Offer},
 };
 
 /// How long a body may take.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// What is refused is read up to here and thrown away: a client that is still writing would not see the answer.
-const MAX_DISCARDED: usize = 8 * MAX_BODY;
 /// That nobody watches a repository is told once in this time for each host, of at most so many hosts.
 const TELL_UNWATCHED_EVERY: Duration = Duration::from_secs(60);
 const MAX_UNWATCHED: usize = 64;
@@ -61,6 +60,8 @@ pub struct SenderSettings {
     pub secret_files: Vec<PathBuf>,
     /// Whether it is heard without a secret. Where there is a secret, it is wanted all the same.
     pub allow_unsigned: bool,
+    /// How registries are named.
+    pub hosts: Hosts,
 }
 
 impl SenderSettings {
@@ -84,11 +85,11 @@ impl Senders {
                 continue;
             }
             let unsigned = settings.secrets.is_empty() && settings.secret_files.is_empty();
-            let given = settings.secrets;
+            let (given, hosts) = (settings.secrets, Arc::new(settings.hosts));
             let secrets = Reread::start(settings.secret_files, Arc::clone(clock), move |files| {
                 files.iter().map(|file| secret(file)).chain(given.iter().cloned().map(Ok)).collect()
             });
-            doors.insert(sender.name, Door { sender, secrets: secrets.await?, unsigned });
+            doors.insert(sender.name, Door { sender, secrets: secrets.await?, unsigned, hosts });
         }
         Ok(Self(doors))
     }
@@ -102,7 +103,8 @@ impl Hooks {
     /// Hears these senders.
     pub fn new(doors: Senders, hints: Arc<dyn Hints>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
         let (doors, next_warning, unwatched) = (RwLock::new(doors), AtomicU64::new(0), Mutex::default());
-        Self(Arc::new(Shared { doors, hints, metrics, clock, next_warning, unwatched }))
+        let room = Room::default();
+        Self(Arc::new(Shared { doors, room, hints, metrics, clock, next_warning, unwatched }))
     }
 
     /// From now on hears these senders, and no others.
@@ -130,6 +132,7 @@ pub enum HookSettingsError {
 struct Shared {
     // Held for a look-up, never across an await.
     doors: RwLock<Senders>,
+    room: Room,
     hints: Arc<dyn Hints>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -143,21 +146,24 @@ struct Door {
     sender: &'static Sender,
     secrets: Reread<Vec<SecretString>>,
     unsigned: bool,
+    hosts: Arc<Hosts>,
 }
 
-/// What a sender is told.
-#[derive(Debug)]
-enum HookAnswer {
-    Queued,
-    Unwatched,
-    Ignored,
-    Invalid(String),
-    Slow,
-    Unauthorized,
-    NotFound(String),
-    TooLarge,
-    TooMany,
-    Unavailable,
+/// A request that may be a sender's.
+struct Admitted {
+    sender: &'static Sender,
+    hosts: Arc<Hosts>,
+    proof: Proved,
+}
+
+/// What shows that the sender knows the secret.
+enum Proved {
+    /// It was there.
+    Secret,
+    /// None is wanted.
+    Unsigned,
+    /// Whether one of these secrets signed the body.
+    By(Signature, Arc<Vec<SecretString>>),
 }
 
 async fn hook(
@@ -167,15 +173,19 @@ async fn hook(
     headers: HeaderMap,
     body: Body,
 ) -> HookAnswer {
-    let sender = hooks.admit(&name, &headers, query.as_deref());
-    let keep = if sender.is_ok() { MAX_BODY } else { 0 };
+    let admitted = hooks.admit(&name, &headers, query.as_deref());
+    let keep = match &admitted {
+        Err(_) => Keep::Nothing,
+        Ok(Admitted { proof: Proved::Secret, .. }) => Keep::All,
+        Ok(_) => Keep::Within(&hooks.room),
+    };
     let read = tokio::select! {
-        read = read(body, keep) => read,
+        read = body::read(body, keep) => read.map_err(HookAnswer::from),
         () = hooks.clock.sleep_until(hooks.clock.monotonic() + BODY_TIME) => Err(HookAnswer::Slow),
     };
-    let answer = match (sender, read) {
+    let answer = match (admitted, read) {
         (Err(refused), _) | (_, Err(refused)) => refused,
-        (Ok(sender), Ok(body)) => hooks.take(sender, &headers, &body),
+        (Ok(admitted), Ok(body)) => hooks.take(&admitted, &headers, &body.bytes),
     };
     if let Some(sender) = Sender::find(&name) {
         hooks.note(sender.name, answer.outcome());
@@ -184,19 +194,28 @@ async fn hook(
 }
 
 impl Shared {
-    /// The sender, if it is there and knows the secret.
-    fn admit(&self, name: &str, headers: &HeaderMap, query: Option<&str>) -> Result<&'static Sender, HookAnswer> {
+    /// The sender, if it is there and knows the secret, or may show with the body that it does.
+    fn admit(&self, name: &str, headers: &HeaderMap, query: Option<&str>) -> Result<Admitted, HookAnswer> {
         let doors = self.doors.read().unwrap_or_else(PoisonError::into_inner);
-        let door = doors.0.get(name).ok_or_else(|| HookAnswer::NotFound(not_found(name)))?;
-        if door.unsigned || auth::verify(door.sender.proof, headers, query, &door.secrets.get()) {
-            Ok(door.sender)
-        } else {
-            Err(HookAnswer::Unauthorized)
-        }
+        let door = doors.0.get(name).ok_or_else(|| HookAnswer::not_found(name))?;
+        let secrets = door.secrets.get();
+        let proof = match auth::show(door.sender.proofs, headers, query, &secrets) {
+            _ if door.unsigned => Proved::Unsigned,
+            Shown::Secret => Proved::Secret,
+            Shown::Signature(signature) => Proved::By(signature, secrets),
+            Shown::Nothing => return Err(HookAnswer::unauthorized(door.sender)),
+        };
+        Ok(Admitted { sender: door.sender, hosts: Arc::clone(&door.hosts), proof })
     }
 
-    fn take(&self, sender: &Sender, headers: &HeaderMap, body: &[u8]) -> HookAnswer {
-        let message = match webhook::read(sender, headers, body) {
+    fn take(&self, admitted: &Admitted, headers: &HeaderMap, body: &[u8]) -> HookAnswer {
+        let sender = admitted.sender;
+        if let Proved::By(signature, secrets) = &admitted.proof
+            && !signature.fits(secrets, body)
+        {
+            return HookAnswer::unauthorized(sender);
+        }
+        let message = match webhook::read(sender, &admitted.hosts, headers, body) {
             Ok(message) => message,
             Err(error) => return HookAnswer::Invalid(error.to_string()),
         };
@@ -250,102 +269,7 @@ impl Shared {
     }
 }
 
-/// The whole body, if it is not too long; `keep` is how much of it is held in memory.
-async fn read(body: Body, keep: usize) -> Result<Vec<u8>, HookAnswer> {
-    let mut chunks = body.into_data_stream();
-    let (mut bytes, mut length) = (Vec::new(), 0);
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| HookAnswer::Invalid("the body broke off".to_owned()))?;
-        length += chunk.len();
-        if length > MAX_DISCARDED {
-            break;
-        }
-        if length <= keep {
-            bytes.extend_from_slice(&chunk);
-        } else {
-            bytes = Vec::new();
-        }
-    }
-    if length > MAX_BODY { Err(HookAnswer::TooLarge) } else { Ok(bytes) }
-}
-
 fn secret(file: &[u8]) -> Result<SecretString, String> {
     let text = std::str::from_utf8(file).map_err(|_| "the secret is not UTF-8".to_owned())?.trim();
     if text.is_empty() { Err("the secret is empty".to_owned()) } else { Ok(text.into()) }
-}
-
-fn not_found(name: &str) -> String {
-    if let Some(sender) = Sender::find(name) {
-        let (name, variable) = (sender.name, sender.name.to_ascii_uppercase());
-        return format!(
-            "sender `{name}` is off: give it a secret (SUPERCARGO_HOOK_SECRET_{variable}, or files in the \
-             configuration), or allow it without one (--hooks-allow-unsigned {name})"
-        );
-    }
-    let there: Vec<_> = SENDERS.iter().map(|sender| sender.name).collect();
-    let there = there.join(", ");
-    match PLANNED.iter().find(|planned| **planned == name) {
-        Some(planned) => format!("sender `{planned}` is not built yet; available: {there}"),
-        None => format!("there is no such sender; available: {there}"),
-    }
-}
-
-impl HookAnswer {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::Queued | Self::Unwatched | Self::Ignored => StatusCode::ACCEPTED,
-            Self::Invalid(_) | Self::Slow => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-
-    /// For the metric.
-    fn outcome(&self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Unwatched => "unwatched",
-            Self::Ignored => "ignored",
-            Self::Invalid(_) | Self::Slow => "invalid",
-            Self::Unauthorized => "unauthorized",
-            Self::NotFound(_) => "off",
-            Self::TooLarge => "too-large",
-            Self::TooMany => "too-many",
-            Self::Unavailable => "unavailable",
-        }
-    }
-
-    fn error(&self) -> Option<&str> {
-        match self {
-            Self::Queued | Self::Unwatched | Self::Ignored => None,
-            Self::Invalid(text) | Self::NotFound(text) => Some(text),
-            Self::Slow => Some("the body did not come within 10 s"),
-            Self::Unauthorized => Some("the secret is wrong or missing: put it into the header Authorization"),
-            Self::TooLarge => Some("the body is longer than 1 MiB"),
-            Self::TooMany => Some("too many webhooks are waiting: send it again later"),
-            Self::Unavailable => Some("stopping: send it again"),
-        }
-    }
-}
-
-impl IntoResponse for HookAnswer {
-    fn into_response(self) -> Response {
-        let body = match self.error() {
-            None => json!({"outcome": self.outcome()}),
-            Some(error) => json!({"error": error}),
-        };
-        let mut response = (self.status(), Json(body)).into_response();
-        let extra = match self {
-            Self::Unauthorized => Some((WWW_AUTHENTICATE, "Bearer")),
-            Self::TooMany | Self::Unavailable => Some((RETRY_AFTER, "1")),
-            // The rest of the body is still to come.
-            Self::Slow | Self::TooLarge => Some((CONNECTION, "close")),
-            _ => None,
-        };
-        response.headers_mut().extend(extra.map(|(name, value)| (name, http::HeaderValue::from_static(value))));
-        response
-    }
 }

@@ -2,6 +2,8 @@
 //!
 //! A handler checks, hands on and answers; it does no work.
 
+mod answer;
+mod body;
 mod connection;
 pub mod health;
 pub mod hooks;

@@ -134,6 +134,7 @@ async fn as_deployed(plane: &'static ControlPlane, objects: &[Value]) -> Setup {
         args: args.chain(["--poll-interval=1s".to_owned()]).collect(),
         kubeconfig: Some(plane.kubeconfig_with_token(&token, home)),
         hook_secret: None,
+        variables: Vec::new(),
         hooks_port: None,
         user: None,
         through: Vec::new(),

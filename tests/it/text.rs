@@ -89,7 +89,7 @@ const SINKS: &[(&str, &[&str], Shown)] = &[
     ("cli/demo/registry.rs", &[".body(", ".header(", "Json("], Not("only what the demonstration itself says")),
     ("logging.rs", &[".json(", "stderr(", "tracing_subscriber::", "write_all("], OPERATOR),
     ("metrics.rs", &["EncodeLabelSet)"], OPERATOR),
-    ("web/hooks.rs", &[".headers_mut(", "IntoResponsefor", "Json("], OPERATOR),
+    ("web/answer.rs", &[".headers_mut(", "IntoResponsefor", "Json("], OPERATOR),
     ("engine/report/announce.rs", &["Notice{"], OPERATOR),
     ("ports.rs", &["Notice{"], Not("says what a notice is")),
     ("cluster/events.rs", &[".body(", ".header("], OPERATOR),

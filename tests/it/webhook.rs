@@ -39,7 +39,9 @@ use crate::support::{
     registry::{self, Image, Registry},
 };
 
+mod operator;
 mod places;
+mod senders;
 mod tls;
 
 const SECRET: &str = "correct horse battery staple";
@@ -232,9 +234,13 @@ async fn the_answer_says_what_became_of_it(#[case] offer: Offer, #[case] status:
 }
 
 #[rstest]
-#[case("nobody", "there is no such sender; available: distribution")]
-#[case("%2e%2e%2f%00", "there is no such sender; available: distribution")]
-#[case("github", "sender `github` is not built yet; available: distribution")]
+#[case("nobody", "there is no such sender; available: acr, distribution, dockerhub, generic,")]
+#[case("%2e%2e%2f%00", "there is no such sender; available: acr,")]
+#[case("gcr", "sender `gcr` is not built yet; available: acr,")]
+#[case(
+    "gitlab",
+    "there is no sender `gitlab`: GitLab sends no event for images: use `generic` from the pipeline, or `distribution`"
+)]
 #[case("distribution", "sender `distribution` is off: give it a secret")]
 #[tokio::test]
 async fn a_sender_that_is_not_there_or_off_is_not_found(#[case] sender: &str, #[case] text: &str) {
@@ -334,10 +340,10 @@ async fn a_secret_that_cannot_be_read_is_said_at_once(#[case] content: Option<&[
 
 #[tokio::test]
 async fn an_unknown_sender_in_the_settings_is_an_error() {
-    let settings = HookSettings { senders: [("github", SenderSettings::default())].into() };
+    let settings = HookSettings { senders: [("gitlab", SenderSettings::default())].into() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let error = Senders::open(settings, &clock).await.err().unwrap();
-    assert_eq!(error.to_string(), "there is no webhook sender `github`");
+    assert_eq!(error.to_string(), "there is no webhook sender `gitlab`");
 }
 
 #[rstest]

@@ -6,15 +6,12 @@
 
 use http::HeaderMap;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 
-use super::WebhookError;
-use crate::domain::{
-    hint::Hint,
-    image::{Digest, Repository, Tag},
-};
+use super::{Push, Sample, Sender, WebhookError, auth::Proof, host_of, parse_json};
+use crate::domain::image::ImageRef;
 
-pub(super) const NAME: &str = "distribution";
+pub(super) const SENDER: Sender = Sender { name: "distribution", proofs: &[Proof::Header], parse, sample };
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -48,37 +45,29 @@ struct Request {
     host: Option<String>,
 }
 
-pub(super) fn parse(_: &HeaderMap, body: &[u8]) -> Result<Vec<Hint>, WebhookError> {
-    let envelope: Envelope = serde_json::from_slice(body).map_err(|error| {
-        // Its own text may quote the body.
-        let (line, column) = (error.line(), error.column());
-        WebhookError(format!(
-            "not a notification of a CNCF registry, `{{\"events\": […]}}`: line {line}, column {column}"
-        ))
-    })?;
-    Ok(envelope.events.iter().filter_map(|event| hint(&serde_json::from_str(event.get()).ok()?)).collect())
+fn parse(_: &HeaderMap, body: &[u8]) -> Result<Vec<Push>, WebhookError> {
+    let envelope: Envelope = parse_json(body, "a notification of a CNCF registry, `{\"events\": […]}`")?;
+    Ok(envelope.events.iter().filter_map(|event| push(serde_json::from_str(event.get()).ok()?)).collect())
 }
 
-/// `None` for what is no push of a manifest to a repository that a workload could name.
-fn hint(event: &Event) -> Option<Hint> {
-    let target = &event.target;
-    if event.action.as_deref() != Some("push") || !is_manifest(target) {
+/// `None` for what is no push of a manifest.
+fn push(event: Event) -> Option<Push> {
+    let target = event.target;
+    if event.action.as_deref() != Some("push") || !is_manifest(&target) {
         return None;
     }
-    let tag = match target.tag.as_deref() {
-        None | Some("") => None,
-        Some(tag) => Some(Tag::parse(tag).ok()?),
-    };
-    let repository = target.repository.as_deref()?;
-    let asked = event.request.host.as_deref().filter(|host| !host.is_empty());
-    let host = asked.map(str::to_owned).or_else(|| host_of(target.url.as_deref()?))?;
-    if host != "localhost" && !host.contains(['.', ':']) {
-        // An image cannot name such a host: it would be read as a part of Docker Hub's path.
-        return None;
-    }
-    let repository = Repository::parse(&format!("{host}/{repository}")).ok()?;
-    let digest = target.digest.as_deref().and_then(|digest| Digest::parse(digest).ok());
-    Some(Hint { repository, digest: digest.filter(|_| tag.is_some()), tag, sender: NAME })
+    let asked = event.request.host.filter(|host| !host.is_empty());
+    let host = asked.or_else(|| host_of(target.url.as_deref()?));
+    Some(Push { host, path: target.repository?, tag: target.tag, digest: target.digest })
+}
+
+fn sample(image: &ImageRef) -> Result<Sample, &'static str> {
+    let target = json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "repository": image.repository.path(), "tag": image.tag, "digest": image.digest,
+    });
+    let event = json!({"action": "push", "request": {"host": image.repository.host()}, "target": target});
+    Ok(Sample { headers: &[], body: json!({"events": [event]}).to_string() })
 }
 
 /// Blobs are `application/octet-stream` and have no tag. What has a tag is a manifest, whatever its type.
@@ -89,22 +78,19 @@ fn is_manifest(target: &EventTarget) -> bool {
         || kind.contains("image.index")
 }
 
-fn host_of(url: &str) -> Option<String> {
-    let url = url::Url::parse(url).ok()?;
-    let host = url.host_str()?;
-    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
-    use crate::ingest::webhook::{MAX_HINTS, Sender, read};
+    use crate::{
+        domain::hint::Hint,
+        ingest::webhook::{Hosts, MAX_HINTS, read},
+    };
 
     fn hints(body: impl AsRef<[u8]>) -> Result<Vec<String>, WebhookError> {
-        let message = read(Sender::find("distribution").unwrap(), &HeaderMap::new(), body.as_ref())?;
+        let message = read(&SENDER, &Hosts::default(), &HeaderMap::new(), body.as_ref())?;
         let show = |hint: &Hint| {
             let tag = hint.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
             format!("{}{tag}", hint.repository)
@@ -162,7 +148,7 @@ mod tests {
     fn hints_beyond_the_cap_are_counted_and_dropped() {
         let push = |n: usize| event("push", json!("r.io"), json!({"repository": "a", "tag": n.to_string()}));
         let body = envelope(&(0..MAX_HINTS + 5).map(push).collect::<Vec<_>>());
-        let message = read(Sender::find("distribution").unwrap(), &HeaderMap::new(), body.as_bytes()).unwrap();
+        let message = read(&SENDER, &Hosts::default(), &HeaderMap::new(), body.as_bytes()).unwrap();
         assert_eq!((message.hints.len(), message.dropped), (MAX_HINTS, 5));
     }
 

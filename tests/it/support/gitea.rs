@@ -134,6 +134,29 @@ impl Gitea {
         answer["sha1"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned()
     }
 
+    /// Has the packages of a user told to an address, signed with that secret. Its token must have `write:user`.
+    pub(crate) async fn tell_of_packages(&self, user: &User, url: &str, secret: &str) {
+        let config = json!({"url": url, "content_type": "json", "secret": secret});
+        let hook = json!({"type": "gitea", "active": true, "events": ["package"], "config": config});
+        let (status, answer) = self.api(&user.token, Method::POST, "/user/hooks", &hook).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+
+    /// Pushes an image of one file to the container registry of a user, and says how it is called.
+    pub(crate) fn push_image(&self, user: &User, name: &str, tag: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let host = self.url.strip_prefix("http://").unwrap();
+        let auth = STANDARD.encode(format!("{}:{}", user.name, user.token));
+        fs::write(folder.path().join("config.json"), json!({"auths": {host: {"auth": auth}}}).to_string()).unwrap();
+        fs::write(folder.path().join("file"), unique(tag)).unwrap();
+        run(Command::new("tar").args(["cf", "layer.tar", "file"]).current_dir(folder.path()), b"");
+        let image = format!("{host}/{}/{name}:{tag}", user.name);
+        let mut crane = Command::new(bin("crane"));
+        crane.args(["append", "--oci-empty-base", "-f", "layer.tar", "-t", &image]);
+        run(crane.env("DOCKER_CONFIG", folder.path()).current_dir(folder.path()), b"");
+        image
+    }
+
     /// A new private repository with one commit of these files on `main`, named after the test.
     pub(crate) async fn repository(&'static self, hint: &str, files: &[(&str, &[u8])]) -> Repo {
         let repo = Repo { gitea: self, name: unique(hint) };

@@ -33,6 +33,8 @@ pub(crate) struct Setup {
     pub(crate) args: Vec<String>,
     /// `SUPERCARGO_HOOK_SECRET_DISTRIBUTION`
     pub(crate) hook_secret: Option<String>,
+    /// More variables of its environment.
+    pub(crate) variables: Vec<(String, String)>,
     /// The port for hooks, where a registry must know it before.
     pub(crate) hooks_port: Option<u16>,
     /// A kubeconfig instead of an audited administrator's.
@@ -52,6 +54,7 @@ impl Setup {
         Self {
             args: args.to_vec(),
             hook_secret: None,
+            variables: Vec::new(),
             hooks_port: None,
             kubeconfig: None,
             user: None,
@@ -99,6 +102,7 @@ impl Operator {
         if let Some(secret) = &setup.hook_secret {
             command.env("SUPERCARGO_HOOK_SECRET_DISTRIBUTION", secret);
         }
+        command.envs(setup.variables.iter().map(|(name, value)| (name, value)));
         let process = Process::spawn(&command, &folder.path().join("log"));
         let url = |port| format!("http://127.0.0.1:{port}");
         Self { process, user, hooks: url(hooks), private: url(private), _folder: folder }

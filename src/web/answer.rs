@@ -1,0 +1,131 @@
+//! What a sender of a webhook is told.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use serde_json::json;
+
+use super::body::BodyError;
+use crate::ingest::webhook::{ABSENT, PLANNED, SENDERS, Sender};
+
+/// What became of a webhook.
+#[derive(Debug)]
+pub(super) enum HookAnswer {
+    Queued,
+    Unwatched,
+    Ignored,
+    Invalid(String),
+    Slow,
+    /// What would prove that it knows the secret.
+    Unauthorized(String),
+    NotFound(String),
+    TooLarge,
+    TooMany,
+    NoRoom,
+    Unavailable,
+}
+
+impl From<BodyError> for HookAnswer {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Broken => Self::Invalid("the body broke off".to_owned()),
+            BodyError::TooLarge => Self::TooLarge,
+            BodyError::NoRoom => Self::NoRoom,
+        }
+    }
+}
+
+impl HookAnswer {
+    /// A sender of that name is not there or off.
+    pub(super) fn not_found(name: &str) -> Self {
+        Self::NotFound(not_found(name))
+    }
+
+    /// The request does not prove that the sender knows the secret.
+    pub(super) fn unauthorized(sender: &Sender) -> Self {
+        let wanted: Vec<_> = sender.proofs.iter().map(ToString::to_string).collect();
+        Self::Unauthorized(format!("the secret is wrong or missing: it is shown by {}", wanted.join(", or by ")))
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Queued | Self::Unwatched | Self::Ignored => StatusCode::ACCEPTED,
+            Self::Invalid(_) | Self::Slow => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoRoom | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// For the metric.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Unwatched => "unwatched",
+            Self::Ignored => "ignored",
+            Self::Invalid(_) | Self::Slow => "invalid",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::NotFound(_) => "off",
+            Self::TooLarge => "too-large",
+            Self::TooMany => "too-many",
+            Self::NoRoom | Self::Unavailable => "unavailable",
+        }
+    }
+
+    fn error(&self) -> Option<&str> {
+        match self {
+            Self::Queued | Self::Unwatched | Self::Ignored => None,
+            Self::Invalid(text) | Self::Unauthorized(text) | Self::NotFound(text) => Some(text),
+            Self::Slow => Some("the body did not come within 10 s"),
+            Self::TooLarge => Some("the body is longer than 1 MiB"),
+            Self::TooMany => Some("too many webhooks are waiting: send it again later"),
+            Self::NoRoom => Some("too many bodies are read at once whose sender is not known yet: send it again"),
+            Self::Unavailable => Some("stopping: send it again"),
+        }
+    }
+}
+
+impl IntoResponse for HookAnswer {
+    fn into_response(self) -> Response {
+        let body = match self.error() {
+            None => json!({"outcome": self.outcome()}),
+            Some(error) => json!({"error": error}),
+        };
+        let mut response = (self.status(), Json(body)).into_response();
+        let extra = match self {
+            Self::Unauthorized(_) => Some((WWW_AUTHENTICATE, "Bearer")),
+            Self::TooMany | Self::NoRoom | Self::Unavailable => Some((RETRY_AFTER, "1")),
+            // The rest of the body is still to come.
+            Self::Slow | Self::TooLarge => Some((CONNECTION, "close")),
+            _ => None,
+        };
+        response.headers_mut().extend(extra.map(|(name, value)| (name, HeaderValue::from_static(value))));
+        response
+    }
+}
+
+fn not_found(name: &str) -> String {
+    if let Some(sender) = Sender::find(name) {
+        let (name, variable) = (sender.name, sender.name.to_ascii_uppercase());
+        return format!(
+            "sender `{name}` is off: give it a secret (SUPERCARGO_HOOK_SECRET_{variable}, or files in the \
+             configuration), or allow it without one (--hooks-allow-unsigned {name})"
+        );
+    }
+    let there: Vec<_> = SENDERS.iter().map(|sender| sender.name).collect();
+    let there = there.join(", ");
+    if let Some((name, instead)) = ABSENT.iter().find(|(absent, _)| *absent == name) {
+        return format!("there is no sender `{name}`: {instead}");
+    }
+    match PLANNED.iter().find(|planned| **planned == name) {
+        Some(planned) => format!("sender `{planned}` is not built yet; available: {there}"),
+        None => format!("there is no such sender; available: {there}"),
+    }
+}

@@ -1,0 +1,86 @@
+//! Webhooks that the program itself hears, beside a real control plane.
+
+use supercargo::ingest::webhook::auth::Hash;
+
+use super::{senders::hex, *};
+use crate::support::{
+    control_plane::shared,
+    front::Front,
+    gitea,
+    objects::{deployment, runs, written},
+    operator::{Operator, Setup},
+    victim::hooked,
+};
+
+/// Looks at nothing by itself, and knows the secret of this sender.
+fn setup(sender: &str, namespace: &crate::support::control_plane::Namespace<'_>) -> Setup {
+    let variable = format!("SUPERCARGO_HOOK_SECRET_{}", sender.to_ascii_uppercase());
+    Setup { variables: vec![(variable, SECRET.to_owned())], ..Setup::in_namespace(namespace, "1h") }
+}
+
+async fn first_looks(operator: &Operator, count: usize) {
+    eventually("the first looks", async || {
+        (operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await >= count as f64).then_some(())
+    })
+    .await;
+}
+
+/// Tells the operator of these images as a pipeline would.
+async fn tell(operator: &Operator, secret: &str, body: &str) -> (u16, Value) {
+    let request = client().post(format!("{}/hooks/generic", operator.hooks)).body(body.to_owned());
+    answer(request.header("x-signature", format!("sha256={}", hex(Hash::Sha256, secret, body.as_bytes())))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_hook_brings_one_update_and_the_same_again_a_hundred_times_brings_nothing() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("signed-hook").await;
+    let front = Front::start(&registry).await;
+    for name in ["web", "fence"] {
+        registry.push(name, "1.0.0", &Image::unique()).await;
+        let image = format!("{}/{name}:1.0.0", front.host);
+        namespace.create(&deployment(name, &image, hooked()).to_string()).await;
+    }
+    let operator = Operator::start(plane, &setup("generic", &namespace)).await;
+    first_looks(&operator, 2).await;
+    for name in ["web", "fence"] {
+        registry.push(name, "1.0.1", &Image::unique()).await;
+    }
+    let asked = || front.came().iter().filter(|came| came.line.contains("/web/")).count();
+    let (before, image) = (asked(), |name: &str| format!("{}/{name}:1.0.1", front.host));
+    let body = json!({"image": image("web")}).to_string();
+
+    assert_eq!(tell(&operator, "another", &body).await.0, 401);
+    for _ in 0..100 {
+        assert_eq!(tell(&operator, SECRET, &body).await, (202, json!({"outcome": "queued"})));
+    }
+    runs(&namespace, "web", &[&image("web")]).await;
+    for _ in 0..100 {
+        assert_eq!(tell(&operator, SECRET, &body).await, (202, json!({"outcome": "queued"})));
+    }
+    // With the last hook answered by an update, all before it have been.
+    assert_eq!(tell(&operator, SECRET, &json!({"images": [image("fence")]}).to_string()).await.0, 202);
+    runs(&namespace, "fence", &[&image("fence")]).await;
+
+    assert_eq!(asked() - before, 1, "one look: {:?}", front.came());
+    assert_eq!(written(plane, &operator.user).len(), 2, "{:?}", written(plane, &operator.user));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_to_the_registry_of_a_real_gitea_is_told_by_its_webhook_and_runs() {
+    let (plane, gitea) = (shared().await, gitea::shared().await);
+    let namespace = plane.namespace("gitea-hook").await;
+    let owner = gitea.bot_with(&["write:package", "write:user"]).await;
+    let port = crate::support::free_port();
+    gitea.tell_of_packages(&owner, &format!("http://127.0.0.1:{port}/hooks/gitea"), SECRET).await;
+    let old = gitea.push_image(&owner, "web", "1.0.0");
+    namespace.create(&deployment("web", &old, hooked()).to_string()).await;
+    let setup = Setup { hooks_port: Some(port), ..setup("gitea", &namespace) };
+    let operator = Operator::start(plane, &setup).await;
+    first_looks(&operator, 1).await;
+
+    let new = gitea.push_image(&owner, "web", "1.0.1");
+
+    runs(&namespace, "web", &[&new]).await;
+    assert!(operator.metric("supercargo_hooks_total", "outcome=\"queued\"").await >= 1.0);
+}

@@ -1,0 +1,285 @@
+//! Each sender as it comes over the wire: what it sends is understood, and nothing that is forged is heard.
+
+use aws_lc_rs::hmac;
+use supercargo::ingest::webhook::{
+    self, SENDERS, Sender,
+    auth::{Hash, Proof},
+};
+
+use super::*;
+
+/// All senders, with one secret.
+fn everybody() -> HookSettings {
+    let settings = || SenderSettings { secrets: vec![SECRET.into()], ..SenderSettings::default() };
+    HookSettings { senders: SENDERS.iter().map(|sender| (sender.name, settings())).collect() }
+}
+
+/// A body of a sender's folder, and its headers but for the signatures.
+#[derive(Clone)]
+struct Fixture {
+    name: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+fn fixtures(sender: &str) -> Vec<Fixture> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/webhooks").join(sender);
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    let read = |path: &std::path::PathBuf| {
+        let headers = fs::read_to_string(path.with_extension("headers")).unwrap_or_default();
+        let headers = headers.lines().filter(|line| !line.to_ascii_lowercase().contains("signature"));
+        let headers = headers.map(|line| line.split_once(": ").unwrap());
+        Fixture {
+            name: path.file_stem().unwrap().to_str().unwrap().to_owned(),
+            headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            body: fs::read(path).unwrap(),
+        }
+    };
+    paths.iter().map(read).collect()
+}
+
+/// The HMAC in lower-case hex.
+pub(super) fn hex(hash: Hash, secret: &str, body: &[u8]) -> String {
+    let algorithm = match hash {
+        Hash::Sha256 => hmac::HMAC_SHA256,
+        Hash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+    };
+    let tag = hmac::sign(&hmac::Key::new(algorithm, secret.as_bytes()), body);
+    tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Shows the secret in this way.
+fn prove(request: RequestBuilder, proof: Proof, secret: &str, body: &[u8]) -> RequestBuilder {
+    match proof {
+        Proof::Header => request.bearer_auth(secret),
+        Proof::Query => {
+            let (client, request) = request.build_split();
+            let mut request = request.unwrap();
+            request.url_mut().query_pairs_mut().append_pair("token", secret);
+            RequestBuilder::from_parts(client, request)
+        }
+        Proof::Hmac { header, prefix, hash } => request.header(header, format!("{prefix}{}", hex(hash, secret, body))),
+    }
+}
+
+impl Stage {
+    async fn all() -> Self {
+        Self::start(everybody(), Offer::Queued).await
+    }
+
+    fn send(&self, sender: &Sender, fixture: &Fixture) -> RequestBuilder {
+        let request = self.client.post(self.url(sender.name)).body(fixture.body.clone());
+        fixture.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+    }
+}
+
+/// A line for each body: what becomes of it, and the hints.
+#[tokio::test]
+async fn what_each_sender_sends_becomes_these_hints() {
+    let mut lines = String::new();
+    for sender in SENDERS {
+        for fixture in fixtures(sender.name) {
+            for proof in sender.proofs {
+                let stage = Stage::all().await;
+                let request = prove(stage.send(sender, &fixture), *proof, SECRET, &fixture.body);
+                let (status, said) = answer(request).await;
+                assert_eq!(status, 202, "{}/{} by {proof}: {said}", sender.name, fixture.name);
+                let hints = stage.inbox.hints.lock().unwrap().clone();
+                let show = |hint: &Hint| {
+                    let tag = hint.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+                    let digest = hint.digest.as_ref().map(|digest| format!("@{}", &digest.as_str()[..13]));
+                    format!(" {}{tag}{}", hint.repository, digest.unwrap_or_default())
+                };
+                let hints: String = hints.iter().map(show).collect();
+                let line = format!("{}/{} {}{hints}\n", sender.name, fixture.name, said["outcome"].as_str().unwrap());
+                if !lines.ends_with(&line) {
+                    lines.push_str(&line);
+                }
+            }
+        }
+    }
+    insta::assert_snapshot!(lines);
+}
+
+#[tokio::test]
+async fn what_is_forged_or_cut_is_not_heard() {
+    for sender in SENDERS {
+        let stage = Stage::all().await;
+        for fixture in fixtures(sender.name) {
+            let place = format!("{}/{}", sender.name, fixture.name);
+            let unsigned = stage.send(sender, &fixture);
+            assert_eq!(answer(unsigned).await.0, 401, "{place} without proof");
+            for proof in sender.proofs {
+                let forged = prove(stage.send(sender, &fixture), *proof, "another secret", &fixture.body);
+                assert_eq!(answer(forged).await.0, 401, "{place} by {proof}");
+                let cut = Fixture { body: fixture.body[..fixture.body.len() / 2].to_vec(), ..fixture.clone() };
+                let (status, said) = answer(prove(stage.send(sender, &cut), *proof, SECRET, &cut.body)).await;
+                assert_eq!(status, 400, "{place} by {proof}: {said}");
+                if matches!(proof, Proof::Hmac { .. }) {
+                    let stale = prove(stage.send(sender, &cut), *proof, SECRET, &fixture.body);
+                    assert_eq!(answer(stale).await.0, 401, "{place}: cut after it was signed");
+                }
+            }
+        }
+        assert_eq!(stage.inbox.texts(), [""; 0], "{}", sender.name);
+    }
+}
+
+/// Each sender that signs, its header, what stands before the hex, and a body.
+fn signers() -> Vec<(&'static Sender, &'static str, &'static str, Fixture)> {
+    let signs = |sender: &'static Sender| {
+        let hmac = |proof: &Proof| match *proof {
+            Proof::Hmac { header, prefix, hash: Hash::Sha256 } => Some((header, prefix)),
+            _ => None,
+        };
+        let (header, prefix) = sender.proofs.iter().find_map(hmac)?;
+        Some((sender, header, prefix, fixtures(sender.name).pop().unwrap()))
+    };
+    let signers: Vec<_> = SENDERS.iter().filter_map(signs).collect();
+    let names: Vec<_> = signers.iter().map(|(sender, ..)| sender.name).collect();
+    assert_eq!(names, ["generic", "gitea", "github"]);
+    signers
+}
+
+#[tokio::test]
+async fn a_signature_that_is_not_just_right_is_refused() {
+    let stage = Stage::all().await;
+    for (sender, header, prefix, fixture) in signers() {
+        let right = hex(Hash::Sha256, SECRET, &fixture.body);
+        let value = format!("{prefix}{right}");
+        assert_eq!(answer(stage.send(sender, &fixture).header(header, &value)).await.0, 202, "{}", sender.name);
+        let values = [
+            ("of another secret", vec![format!("{prefix}{}", hex(Hash::Sha256, "another", &fixture.body))]),
+            ("in upper case", vec![format!("{prefix}{}", right.to_ascii_uppercase())]),
+            ("twice", vec![value.clone(), value.clone()]),
+            ("beside another", vec![value.clone(), "x".to_owned()]),
+            ("empty", vec![String::new()]),
+            ("too short", vec![value[..value.len() - 1].to_owned()]),
+            ("by SHA-1", vec![format!("{prefix}{}", hex(Hash::Sha1, SECRET, &fixture.body))]),
+            ("of an empty secret", vec![format!("{prefix}{}", hex(Hash::Sha256, "", &fixture.body))]),
+        ];
+        for (what, values) in values {
+            let request =
+                values.iter().fold(stage.send(sender, &fixture), |request, value| request.header(header, value));
+            let (status, said) = answer(request).await;
+            assert_eq!(status, 401, "{}: {what}: {said}", sender.name);
+            assert!(said["error"].as_str().unwrap().contains(header), "it names the header: {said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_signature_is_of_the_bytes_and_not_of_what_they_mean() {
+    let stage = Stage::all().await;
+    for (sender, header, prefix, fixture) in signers() {
+        let value: Value = serde_json::from_slice(&fixture.body).unwrap();
+        let again = Fixture { body: value.to_string().into_bytes(), ..fixture.clone() };
+        assert_ne!(again.body, fixture.body);
+        let value = format!("{prefix}{}", hex(Hash::Sha256, SECRET, &fixture.body));
+        assert_eq!(answer(stage.send(sender, &again).header(header, value)).await.0, 401, "{}", sender.name);
+    }
+}
+
+#[tokio::test]
+async fn the_signature_that_a_real_gitea_made_is_verified() {
+    let settings = SenderSettings { secrets: vec!["geheim".into()], ..SenderSettings::default() };
+    let stage = Stage::start(HookSettings { senders: [("gitea", settings)].into() }, Offer::Queued).await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/webhooks/gitea");
+    for name in ["sent-created", "sent-created-child", "sent-created-index", "sent-deleted"] {
+        let headers = fs::read_to_string(folder.join(name).with_extension("headers")).unwrap();
+        let body = fs::read(folder.join(name).with_extension("json")).unwrap();
+        let request = headers
+            .lines()
+            .map(|line| line.split_once(": ").unwrap())
+            .fold(stage.client.post(stage.url("gitea")).body(body), |request, (name, value)| {
+                request.header(name, value)
+            });
+        assert_eq!(answer(request).await.0, 202, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_gitea_sends_to_the_address_for_github_is_sent_to_its_own() {
+    let stage = Stage::all().await;
+    let github = Sender::find("github").unwrap();
+    for fixture in fixtures("gitea") {
+        let request = stage.send(github, &fixture);
+        let (status, said) = answer(prove(request, github.proofs[0], SECRET, &fixture.body)).await;
+        assert_eq!(status, 400);
+        assert!(said["error"].as_str().unwrap().contains("/hooks/gitea"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn either_secret_signs_while_they_are_rotated() {
+    let secrets = ["new", "old"].map(SecretString::from).to_vec();
+    let settings = SenderSettings { secrets, ..SenderSettings::default() };
+    let stage = Stage::start(HookSettings { senders: [("generic", settings)].into() }, Offer::Queued).await;
+    let body = r#"{"image": "r.io/a:1"}"#;
+    let status = async |secret: &str| {
+        let signature = format!("sha256={}", hex(Hash::Sha256, secret, body.as_bytes()));
+        answer(stage.client.post(stage.url("generic")).header("x-signature", signature).body(body)).await.0
+    };
+    assert_eq!((status("new").await, status("old").await, status("third").await), (202, 202, 401));
+}
+
+#[tokio::test]
+async fn the_configuration_names_the_host_of_a_hook() {
+    let names = [("git.internal:3000".to_owned(), "registry.example.com".to_owned())].into();
+    let hosts = webhook::Hosts { default: Some("git.example.com".to_owned()), names };
+    let settings = SenderSettings { secrets: vec![SECRET.into()], hosts, ..SenderSettings::default() };
+    let stage = Stage::start(HookSettings { senders: [("gitea", settings)].into() }, Offer::Queued).await;
+    for url in ["http://git.internal:3000/team/-/packages/container/web/1.0", ""] {
+        let package =
+            json!({"type": "container", "owner": {"login": "team"}, "name": "web", "version": "1.0", "html_url": url});
+        let body = json!({"action": "created", "package": package}).to_string();
+        let request = stage.client.post(stage.url("gitea")).header("x-gitea-event", "package");
+        let signature = hex(Hash::Sha256, SECRET, body.as_bytes());
+        assert_eq!(answer(request.header("x-gitea-signature", signature).body(body)).await.0, 202);
+    }
+    assert_eq!(stage.inbox.texts(), ["registry.example.com/team/web:1.0", "git.example.com/team/web:1.0"]);
+}
+
+/// A stranger's request that stays open with all but the last byte of a MiB sent.
+async fn nearly_all_of_a_mebibyte(stage: &Stage) -> TcpStream {
+    let mut stream = TcpStream::connect(&stage.served.address).await.unwrap();
+    let head = format!(
+        "POST /hooks/generic HTTP/1.1\r\nHost: h\r\nX-Signature: sha256={}\r\nContent-Length: {}\r\n\r\n",
+        "0".repeat(64),
+        1024 * 1024,
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b' '; 1024 * 1024 - 1]).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn strangers_that_fill_the_room_are_told_to_come_again_and_the_known_are_heard() {
+    // Nobody's time ends while the test looks.
+    let clock = SimClock::at("2026-03-01T12:00:00Z");
+    let stage = Stage::start_with(everybody(), Offer::Queued, Limits::default(), Arc::new(clock)).await;
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(nearly_all_of_a_mebibyte(&stage).await);
+    }
+    let body = r#"{"image": "r.io/a:1"}"#;
+    let signed = || {
+        let signature = format!("sha256={}", hex(Hash::Sha256, SECRET, body.as_bytes()));
+        stage.client.post(stage.url("generic")).header("x-signature", signature).body(body)
+    };
+    let refused = eventually("the room is full", async || {
+        let response = signed().send().await.unwrap();
+        (response.status() == 503).then_some(response)
+    })
+    .await;
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let said: Value = refused.json().await.unwrap();
+    assert!(said["error"].as_str().unwrap().contains("send it again"), "{said}");
+    assert_eq!(answer(stage.post(envelope(&[push("a", "1")]))).await.0, 202, "its secret was there at once");
+    let known = stage.client.post(stage.url("generic")).bearer_auth(SECRET).body(body);
+    assert_eq!(answer(known).await.0, 202);
+    drop(held.pop());
+    eventually("there is room again", async || (answer(signed()).await.0 == 202).then_some(())).await;
+}
