@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use crate::domain::{
     hint::{Hint, Source},
     image::{Digest, ImageRef, Repository, Tag},
-    plan::{Approved, Plan},
+    plan::{Approved, Plan, Proposed},
     poll::Schedule,
     reason::Code,
     tags::Tags,
@@ -20,7 +20,7 @@ use crate::domain::{
     workload::{Application, ApplicationId, Workload, WorkloadId},
 };
 pub use crate::domain::{
-    update::{Outcome, Standing, Written},
+    update::{Outcome, Rehearsal, Standing, Written},
     workload::{ImageManager, Observed},
 };
 
@@ -193,6 +193,12 @@ pub trait Sink: Send + Sync {
 
     /// How each of these stands, all of them brought to one target before. Changes nothing.
     fn check<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Standing>>;
+
+    /// Whether it would be taken if it were approved: people are not asked about what is refused afterwards. Changes
+    /// nothing. Only the API server can be asked; whoever else is written to accepts.
+    fn rehearse<'a>(&'a self, _: &'a Plan<Proposed>) -> BoxFuture<'a, Rehearsal> {
+        Box::pin(std::future::ready(Rehearsal::Accepted))
+    }
 }
 
 /// Has a deployer in the cluster look at Git now.

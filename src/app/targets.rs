@@ -19,11 +19,11 @@ use crate::{
     },
     domain::{
         image::excerpt,
-        plan::{Approved, Plan},
+        plan::{Approved, Plan, Proposed},
     },
     git::{self, Address, Credentials, Deployer, Receiver, Signing},
     manifest::{self, places},
-    ports::{Clock, Outcome, Refresh, Registry, Sink, Standing},
+    ports::{Clock, Outcome, Refresh, Registry, Rehearsal, Sink, Standing},
 };
 
 /// Targets by name, each with what it was made of.
@@ -91,6 +91,15 @@ impl Sink for Sinks {
             match self.of(target) {
                 Some(sink) => sink.check(plans).await,
                 None => vec![Standing::Failed(GONE.to_owned()); plans.len()],
+            }
+        })
+    }
+
+    fn rehearse<'a>(&'a self, plan: &'a Plan<Proposed>) -> BoxFuture<'a, Rehearsal> {
+        Box::pin(async move {
+            match self.of(plan.update().route.target()) {
+                Some(sink) => sink.rehearse(plan).await,
+                None => Rehearsal::Refused(GONE.to_owned()),
             }
         })
     }

@@ -23,11 +23,11 @@ use super::{
 };
 use crate::{
     domain::{
-        plan::{Approved, Plan},
+        plan::{Approved, Plan, Proposed},
         update::Update,
         workload::{KindSpec, Workload, WorkloadId},
     },
-    ports::{Clock, ClusterError, ImageManager, Observed, Outcome, Sink, Standing, Workloads, Written},
+    ports::{Clock, ClusterError, ImageManager, Observed, Outcome, Rehearsal, Sink, Standing, Workloads, Written},
 };
 
 /// The cluster's workloads, one by one.
@@ -72,7 +72,8 @@ impl Objects {
         }
     }
 
-    async fn write(&self, plan: &Plan<Approved>) -> Outcome {
+    /// Writes it, or has the API server say what it would answer.
+    async fn write<State>(&self, plan: &Plan<State>, dry_run: bool) -> Outcome {
         let update = plan.update();
         let id = &update.workload;
         let Some(kind) = id.kind.spec() else {
@@ -112,7 +113,7 @@ impl Objects {
                 Some((before, words)) if before == operations => return Outcome::Refused(words),
                 _ => {}
             }
-            match self.patch(kind, update, &operations).await {
+            match self.patch(kind, update, &operations, dry_run).await {
                 PatchState::Written(outcome) => return outcome,
                 PatchState::Ambiguous(words) => {
                     last.clone_from(&words);
@@ -124,7 +125,7 @@ impl Objects {
         Outcome::Failed(last)
     }
 
-    async fn patch(&self, kind: &'static KindSpec, update: &Update, operations: &[Value]) -> PatchState {
+    async fn patch(&self, kind: &'static KindSpec, update: &Update, operations: &[Value], dry_run: bool) -> PatchState {
         let id = &update.workload;
         let patch = match serde_json::from_value(Value::Array(operations.to_vec())) {
             Ok(patch) => Patch::Json::<()>(patch),
@@ -132,7 +133,8 @@ impl Objects {
                 return PatchState::Written(Outcome::Failed(format!("{id}: the patch is malformed: {error}")));
             }
         };
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let field_manager = Some(FIELD_MANAGER.to_owned());
+        let params = PatchParams { dry_run, field_manager, ..PatchParams::default() };
         let url = Object::url_path(&kind, Some(&id.namespace));
         let request = match Request::new(url).patch(&id.name, &params, &patch) {
             Ok(request) => request,
@@ -156,13 +158,30 @@ impl Objects {
 
 impl Sink for Objects {
     fn apply<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Outcome>> {
-        let each = futures::stream::iter(plans).map(async move |plan| self.write(&plan).await);
+        let each = futures::stream::iter(plans).map(async move |plan| self.write(&plan, false).await);
         each.buffered(AT_ONCE).collect().boxed()
     }
 
     /// A patch is seen by the watch: nothing is left to be found out.
     fn check<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Standing>> {
         std::future::ready(vec![Standing::Due; plans.len()]).boxed()
+    }
+
+    fn rehearse<'a>(&'a self, plan: &'a Plan<Proposed>) -> BoxFuture<'a, Rehearsal> {
+        async move {
+            match self.write(plan, true).await {
+                // An admission webhook with side effects that it does not leave out
+                // (Kubernetes: Dynamic Admission Control, "Side effects").
+                Outcome::Refused(words) if words.contains("does not support dry run") => Rehearsal::Unknown(words),
+                Outcome::Refused(words) => Rehearsal::Refused(words),
+                Outcome::Failed(words) => Rehearsal::Unknown(words),
+                Outcome::Stale | Outcome::Gone => Rehearsal::Unknown("the workload has changed".to_owned()),
+                Outcome::Applied(_) | Outcome::Committed(_) | Outcome::Partly(..) | Outcome::Blocked(_) => {
+                    Rehearsal::Accepted
+                }
+            }
+        }
+        .boxed()
     }
 }
 

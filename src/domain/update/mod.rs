@@ -16,7 +16,7 @@ mod record;
 mod step;
 
 pub use news::News;
-pub use outcome::{Outcome, Standing, Written};
+pub use outcome::{Outcome, Rehearsal, Standing, Written};
 pub use phase::{Phase, Tracked};
 pub use record::Record;
 pub use step::{Act, Event, Proposal, step};

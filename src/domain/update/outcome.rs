@@ -60,6 +60,17 @@ pub struct Written {
     pub template: Arc<str>,
 }
 
+/// What whoever writes an update says of one that is not approved yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rehearsal {
+    /// It would be written.
+    Accepted,
+    /// It would be refused, in these words.
+    Refused(String),
+    /// It cannot be said, and why.
+    Unknown(String),
+}
+
 /// How an update stands that was brought to Git before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {

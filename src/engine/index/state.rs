@@ -266,7 +266,7 @@ impl State {
         }
         if unasked {
             let since = heard.cause.map_or(Duration::ZERO, |(_, at)| at);
-            self.sources.answer_all(&source, since, &mut self.effects);
+            self.sources.answer_all(&source, heard.hooked, since, &mut self.effects);
         }
         // Not before what has been brought was compared with what is asked and what was hinted at.
         self.sources.make_room();

@@ -17,7 +17,7 @@ use supercargo::{
         update::{Change, Item, LastUpdate, Update},
         workload::WorkloadId,
     },
-    ports::{Outcome, Sink, Workloads},
+    ports::{Outcome, Rehearsal, Sink, Workloads},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -278,8 +278,20 @@ spec:
         json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "r.test/web:2"}]);
     eventually("the policy is active", async || plane.request(Method::PATCH, &dry, Some(&forbidden)).await.err()).await;
 
+    // What is asked before anybody approves changes nothing.
+    let (user, objects) = user_and_objects(plane).await;
+    let two = || propose(&web, &[("web", "r.test/web:1", "r.test/web:2")]);
+    let Rehearsal::Refused(words) = objects.rehearse(&two()).await else { panic!("it is refused") };
+    assert!(words.contains("nobody ships two"), "{words}");
+    let three = propose(&web, &[("web", "r.test/web:1", "r.test/web:3")]);
+    assert_eq!(objects.rehearse(&three).await, Rehearsal::Accepted);
+    assert_eq!(ns.images("deployments", "web").await, ["r.test/web:1"]);
+    assert!(plane.audit(&user).iter().all(|a| a.verb != "patch" || a.uri.contains("dryRun=All")));
+    let elsewhere = propose(&web, &[("web", "r.test/web:9", "r.test/web:10")]);
+    assert!(matches!(objects.rehearse(&elsewhere).await, Rehearsal::Unknown(_)), "it was decided on something else");
+
     let user = audited_user();
-    let outcome = apply(plane, &user, plan(&web, &[("web", "r.test/web:1", "r.test/web:2")])).await;
+    let outcome = apply(plane, &user, approve(two())).await;
     let Outcome::Refused(words) = outcome else { panic!("{outcome:?}") };
     assert!(words.contains("nobody ships two"), "{words}");
     assert_eq!(plane.audit(&user).iter().filter(|a| a.verb == "patch").count(), 1, "a refusal is not tried again");
