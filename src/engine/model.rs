@@ -54,6 +54,8 @@ enum Step {
         repositories: Vec<usize>,
         secret: bool,
         git: bool,
+        /// Under `poll: never`.
+        hooked: bool,
         new: bool,
     },
     Delete(usize),
@@ -93,15 +95,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         prop::collection::vec(0..REPOSITORIES, 1..3),
         prop::bool::weighted(0.2),
         prop::bool::weighted(0.3),
+        prop::bool::weighted(0.3),
         prop::bool::weighted(0.1),
     );
-    let write = write.prop_map(|(workload, policy, patch, repositories, secret, git, new)| Step::Write {
+    let write = write.prop_map(|(workload, policy, patch, repositories, secret, git, hooked, new)| Step::Write {
         workload,
         policy,
         patch,
         repositories,
         secret,
         git,
+        hooked,
         new,
     });
     let step = prop_oneof![
@@ -215,6 +219,8 @@ struct World {
     namespaces: BTreeMap<String, Option<&'static str>>,
     scheduled: HashSet<Arc<Source>>,
     watched: HashSet<Repository>,
+    /// Repositories that webhooks have named since the start of the process.
+    hinted: HashSet<String>,
     clock: Still,
     /// Monotonic.
     time: Duration,
@@ -282,6 +288,7 @@ impl World {
             namespaces: BTreeMap::new(),
             scheduled: HashSet::new(),
             watched: HashSet::new(),
+            hinted: HashSet::new(),
             time: Duration::ZERO,
             clock: Still,
         }
@@ -290,10 +297,13 @@ impl World {
     fn step(&mut self, step: Step) {
         let now = self.time;
         match step {
-            Step::Write { workload, policy, patch, repositories, secret, git, new } => {
+            Step::Write { workload, policy, patch, repositories, secret, git, hooked, new } => {
                 let mut annotations = annotations(policy);
                 if git && policy.is_some() {
                     annotations.insert("supercargo.dev/write".to_owned(), "git:prod".to_owned());
+                }
+                if hooked && policy.is_some() {
+                    annotations.insert("supercargo.dev/poll".to_owned(), "never".to_owned());
                 }
                 let id = id(workload);
                 self.version += 1;
@@ -348,6 +358,7 @@ impl World {
             }
             Step::Hint(n, tagged) => {
                 let (tag, sender) = (tagged.map(tag), "distribution");
+                self.hinted.insert(repository(n).to_string());
                 self.state.hint(&Hint { repository: repository(n), tag, digest: None, sender }, now);
             }
             Step::Due(n) => {
@@ -576,6 +587,8 @@ impl World {
             assert_eq!(change.from, ImageRef::parse(&container.image).unwrap(), "a stale question");
             assert_eq!(&**policy, "patch");
             assert_eq!(change.to.repository, change.from.repository);
+            let waits = entry.workload.annotations.contains_key("supercargo.dev/poll");
+            assert!(!waits || self.hinted.contains(&change.to.repository.to_string()), "no webhook named it");
             let (from, to) = (number(&change.from), number(&change.to));
             assert!(to > from, "{from} to {to}");
             assert!(to < self.tags.0[&change.to.repository.to_string()].len(), "no such tag");
@@ -664,7 +677,7 @@ impl World {
         self.board = Board::default();
         (self.wanted, self.running, self.undecided) = Default::default();
         (self.queue, self.writes, self.reads, self.untold) = Default::default();
-        (self.scheduled, self.watched) = Default::default();
+        (self.scheduled, self.watched, self.hinted) = Default::default();
         // An older note is overwritten by a newer one.
         let noted = |id: &WorkloadId, container: &Arc<str>, image: &String| {
             let note = self.cluster.get(id)?.annotations.get("supercargo.dev/last-update")?.clone();
@@ -736,12 +749,18 @@ fn number(image: &ImageRef) -> usize {
     image.tag.as_ref().unwrap().as_str().rsplit('.').next().unwrap().parse().unwrap()
 }
 
+/// Somebody writes the first workload.
+fn plain(policy: Option<&'static str>, repositories: Vec<usize>) -> Step {
+    let (secret, git, hooked, new) = (false, false, false, false);
+    Step::Write { workload: 0, policy, patch: 0, repositories, secret, git, hooked, new }
+}
+
 #[test]
 fn what_a_look_found_while_an_update_was_written_is_not_missed() {
     let mut world = World::new();
     world.step(Step::Namespace(0, None));
     let (policy, repositories) = (Some("patch"), vec![0]);
-    world.step(Step::Write { workload: 0, policy, patch: 0, repositories, secret: false, git: false, new: false });
+    world.step(plain(policy, repositories));
     for step in [Step::Tell, Step::StartLook(0), Step::EndLook(0)] {
         world.step(step);
     }
@@ -760,7 +779,7 @@ fn a_question_that_a_look_left_open_is_answered_by_the_poll_that_is_due() {
         world.step(Step::Namespace(n, None));
     }
     let (policy, repositories) = (Some("patch"), vec![1]);
-    world.step(Step::Write { workload: 0, policy, patch: 0, repositories, secret: false, git: false, new: false });
+    world.step(plain(policy, repositories));
     for step in [Step::Tell, Step::StartLook(0), Step::Push(1), Step::Hint(1, None), Step::EndLook(0)] {
         world.step(step);
     }
@@ -782,6 +801,7 @@ proptest! {
 
     #[test]
     fn no_history_panics_proposes_what_is_stale_or_leaves_a_workload_behind(
+        hints: bool,
         known in prop_oneof![4 => Just(NAMESPACES), 1 => 0..NAMESPACES],
         kept in prop_oneof![Just(usize::MAX), Just(40), Just(0)],
         cramped: bool,
@@ -799,13 +819,13 @@ proptest! {
                 world.settle();
             }
         }
-        // The Namespaces are there in the end, and one more poll comes.
+        // The Namespaces are there in the end, and one more poll comes, or a webhook.
         for n in 0..NAMESPACES {
             world.step(Step::Namespace(n, None));
         }
         world.settle();
         for n in 0..REPOSITORIES {
-            world.step(Step::Due(n));
+            world.step(if hints { Step::Hint(n, None) } else { Step::Due(n) });
         }
         world.settle();
         for (id, workload) in world.cluster.clone() {
@@ -819,6 +839,11 @@ proptest! {
                 match (wants, row.decision) {
                     (Some("patch"), Verdict::UpToDate) => prop_assert_eq!(number(&image), newest),
                     (Some("patch"), Verdict::Blocked) => prop_assert_eq!(row.reasons[0].code, Code::Reverted),
+                    (Some("patch"), Verdict::Waiting) => {
+                        let waits = workload.annotations.contains_key("supercargo.dev/poll") && !hints;
+                        prop_assert!(waits && row.reasons[0].code == Code::WebhookOnly, "{:?}", row);
+                        prop_assert_eq!(number(&ImageRef::parse(row.to_image.as_ref().unwrap()).unwrap()), newest);
+                    }
                     (Some("never"), decision) => prop_assert_eq!(decision, Verdict::UpToDate),
                     (_, decision) => prop_assert!(wants == Some("wrong:") && decision == Verdict::Problem, "{:?}", row),
                 }
