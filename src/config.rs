@@ -231,7 +231,7 @@ impl Config {
         let raw = files.config.as_deref().map_or_else(
             || Ok(Raw::default()),
             |path| {
-                let text = read_text(path)?;
+                let text = read_text(path).map_err(|why| format!("--config {why}"))?;
                 let empty = text.lines().all(|line| line.trim().is_empty() || line.starts_with('#'));
                 if empty { Ok(Raw::default()) } else { parse(path, &text) }
             },

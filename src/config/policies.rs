@@ -37,7 +37,7 @@ pub(super) fn named_policies(dir: Option<&Path>, problems: &mut Vec<String>) -> 
     let mut own = BTreeSet::new();
     let listed = dir.map_or_else(|| Ok(Vec::new()), policy_files);
     for path in listed.unwrap_or_else(|problem| {
-        problems.push(problem);
+        problems.push(format!("--policies {problem}"));
         Vec::new()
     }) {
         let parsed = read_text(&path).and_then(|text| parse::<PolicyFile>(&path, &text));

@@ -174,27 +174,135 @@ async fn what_holds_up_a_container_holds_up_those_that_follow_it() {
     assert_eq!(codes(&rows[1]), ["registry-unavailable", "follows"]);
 }
 
-#[rstest::rstest]
-#[case(&["plan", "nowhere"])]
-#[case(&["update", "nowhere"])]
-#[case(&["migrate", "nowhere"])]
-#[case(&["explain", "--policy", "minor", "--tags", "nowhere"])]
-#[case(&["explain", "--policy", "digest", "--tags", "file"])]
-#[case(&["explain", "pod/web"])]
-#[case(&["plan", ".", "--config", "nowhere"])]
-#[case(&["plan", ".", "--config", "file"])]
-#[case(&["plan", ".", "--policies", "nowhere"])]
-#[case(&["plan", "--kubeconfig", "nowhere"])]
-#[case(&["set-image", ".", "--path", "a", "--value", "b"])]
-#[case(&["set-image", "file", "--path", "a", "--value", "b", "--tag", "c"])]
-#[case(&["run", "--log-level", "a=b=c"])]
-#[case(&["run", "--hooks-allow-unsigned", "nobody"])]
-fn what_cannot_be_used_ends_with_2(#[case] args: &[&str]) {
+/// Calls that cannot be done as they stand, for each command.
+const BAD_CALLS: &[&str] = &[
+    "",
+    "plna",
+    "run --log-level a=b=c",
+    "run --log-format xml",
+    "run --poll-interval 0s",
+    "run --poll-interval 5",
+    "run --keel maybe",
+    "run --hooks-listen nowhere",
+    "run --hooks-tls-cert file",
+    "run --hooks-allow-unsigned nobody",
+    "run --config nowhere",
+    "run --config file",
+    "run --config later.yaml",
+    "run --policies nowhere",
+    "run --once",
+    "run --git nowhere",
+    "run --git ftp://git.example.com/a.git",
+    "run --git https://user:geheim@git.example.com/a.git",
+    "run --git . --namespace shop",
+    "run --git . --branch a..b",
+    "run --git . --path a[",
+    "plan nowhere",
+    "plan . --config nowhere",
+    "plan . --config file",
+    "plan . --policies nowhere",
+    "plan . --policies policies",
+    "plan --kubeconfig nowhere",
+    "plan --kubeconfig kubeconfig --context nobody",
+    "plan . --namespace shop",
+    "plan . --output xml",
+    "plan --verbose",
+    "update",
+    "update nowhere",
+    "update . --keel maybe",
+    "update . --config file",
+    "explain",
+    "explain web",
+    "explain pod/web",
+    "explain a/b/c/d",
+    "explain deploy/web --file nowhere",
+    "explain deploy/web --policy minor",
+    "explain --policy minor --current 1.0.0",
+    "explain --policy minor --tags nowhere",
+    "explain --policy mayor --current 1.0.0 --tags file",
+    "explain --policy minor --current a:b --tags file",
+    "explain --policy digest --tags file",
+    "explain --policy minor --order upwards --tags file",
+    "policy",
+    "policy test",
+    "policy test nowhere",
+    "policy test file",
+    "set-image",
+    "set-image file",
+    "set-image . --path a --value b",
+    "set-image nowhere --path a --value b",
+    "set-image file --path a --value b --tag c",
+    "set-image file --path b --value c",
+    "set-image file --path a..b --value c",
+    "set-image file --image web",
+    "set-image file --image registry.example.com/web --tag a:b",
+    "set-image file --image registry.example.com/web --digest abc",
+    "set-image file --image registry.example.com/web --tag 1.0.0",
+    "migrate nowhere",
+    "migrate . --namespace shop",
+    "migrate --write",
+    "migrate --kubeconfig nowhere",
+    "demo now",
+];
+
+#[test]
+fn each_bad_call_is_answered_by_one_error_that_says_what_to_write() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("file"), "a: 1\n").unwrap();
-    let (code, out, err) = run(args, folder.path());
-    assert_eq!((code, out.as_str()), (2, ""), "{err}");
-    assert!(err.starts_with("error: "), "{err}");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("file", "a: 1\n");
+    write("later.yaml", "slack: {}\nshard: {}\nhooks: {nobody: {}}\n");
+    write("kubeconfig", "apiVersion: v1\nkind: Config\n");
+    std::fs::create_dir(folder.path().join("policies")).unwrap();
+    write("policies/ours.yaml", "{name: ours, description: d, policy: mayor}\n");
+    let list = run(&["--help"], folder.path()).1;
+    let list = list.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let commands =
+        list.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
+    for name in commands.filter(|name| *name != "help") {
+        let is_its = |call: &&&str| call.split(' ').next() == Some(name);
+        assert!(BAD_CALLS.iter().filter(is_its).count() > 0, "no bad call of {name}");
+    }
+
+    let mut all = String::new();
+    for call in BAD_CALLS {
+        let args: Vec<&str> = call.split(' ').filter(|arg| !arg.is_empty()).collect();
+        let (code, out, err) = run(&args, folder.path());
+        assert_eq!(code, 2, "{call}: {out} {err}");
+        assert!(!err.contains("geheim"), "{call}: {err}");
+        all.push_str(&format!("$ supercargo {call}\n{out}{err}\n"));
+    }
+    insta::assert_snapshot!("bad_calls", all.replace(folder.path().to_str().unwrap(), "FOLDER"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_and_explain_print_these_tables() {
+    let (registry, folder, text) = folder().await;
+    let more = "
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: gone, namespace: jobs}
+spec: {template: {spec: {containers: [{name: db, image: 'HOST/team/none:1.0.0'}]}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: held, namespace: jobs, annotations: {supercargo.dev/suspend: 'true'}}
+spec: {template: {spec: {containers: [{name: job, image: 'HOST/team/job:2.0.0'}, {name: odd, image: 'HOST/team/job'}]}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: misspelt, annotations: {supercargo.dev/polcy: minor}}
+spec: {template: {spec: {containers: [{name: web, image: 'HOST/team/web:1.1.0'}]}}}
+";
+    let text = text + more.replace("HOST", &registry.host).as_str();
+    std::fs::write(folder.path().join("web.yaml"), text).unwrap();
+    // A port has five digits, nearly always, and the words align columns.
+    let shown = |args: &[&str]| {
+        let (code, out, err) = run(args, folder.path());
+        format!("{out}{err}[{code}]\n").replace(&registry.host, "127.0.0.1:PORT.")
+    };
+    insta::assert_snapshot!("plan_table", shown(&["plan", "."]));
+    insta::assert_snapshot!("explain_table", shown(&["explain", "-f", "web.yaml"]));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::support::{
 async fn fifty_repositories_of_500_workloads_cost_fifty_requests_a_cycle_and_no_list() {
     const REPOSITORIES: usize = 50;
     const INTERVAL: f64 = 5.0;
-    const CYCLES: i64 = 3;
+    const CYCLES: usize = 3;
     let (plane, registry) = (ControlPlane::start(Parts::Api).await, Registry::start().await);
     let front = Front::start(&registry).await;
     let namespace = plane.namespace_with("cost", json!({"supercargo.dev/policy": "minor"})).await;
@@ -43,28 +43,26 @@ async fn fifty_repositories_of_500_workloads_cost_fifty_requests_a_cycle_and_no_
     eventually("polling has begun", async || (front.came().len() >= settled + REPOSITORIES).then_some(())).await;
     let (start, kubernetes) = (front.came().len(), plane.audit(&operator.user).len());
     eventually("some cycles have passed", async || {
-        (front.came().len() >= start + (CYCLES as usize + 1) * REPOSITORIES).then_some(())
+        (front.came().len() >= start + (CYCLES + 1) * REPOSITORIES).then_some(())
     })
     .await;
 
     let came = front.came().split_off(start);
-    let first = came[0].at;
-    let mut of: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for request in &came {
+    let mut of: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, request) in came.iter().enumerate() {
         assert!(request.line.starts_with("GET /v2/r") && request.line.contains("/tags/list"), "{}", request.line);
-        of.entry(&request.line).or_default().push((request.at - first).as_secs_f64());
+        of.entry(&request.line).or_default().push(at);
     }
     assert_eq!(of.len(), REPOSITORIES, "one address for each repository");
-    let mut phases: BTreeMap<u64, usize> = BTreeMap::new();
-    for (line, times) in &of {
-        // Each cycle has exactly one request of each repository: none is left out, none comes twice.
-        let cycles: Vec<i64> = times.iter().map(|at| ((at - times[0]) / INTERVAL).round() as i64).collect();
-        let wanted: Vec<i64> = (0..).take(cycles.len()).collect();
-        assert_eq!(cycles, wanted, "{line}: {times:?}");
-        assert!(cycles.len() as i64 >= CYCLES, "{line}: {times:?}");
-        *phases.entry((times[0] % INTERVAL) as u64).or_default() += 1;
+    for (line, places) in &of {
+        // Each cycle has one request of each repository: none is left out, none comes twice. Neighbours may change places.
+        let near = |places: &[usize]| (REPOSITORIES / 2..=REPOSITORIES * 3 / 2).contains(&(places[1] - places[0]));
+        assert!(places.len() >= CYCLES && places.windows(2).all(near), "{line}: {places:?}");
     }
-    assert!(phases.len() >= 4 && phases.values().all(|count| *count <= 25), "spread over the cycle: {phases:?}");
+    // What comes late makes the span shorter, by less than a cycle.
+    let span = came[came.len() - 1].at - came[0].at;
+    let most = REPOSITORIES as f64 * (span.as_secs_f64() / INTERVAL + 1.0);
+    assert!(came.len() as f64 <= most, "{} requests in {span:?}", came.len());
 
     let requests = plane.audit(&operator.user).split_off(kubernetes);
     let other: Vec<String> =

@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 use super::said;
 use crate::support::{
     control_plane::{ADMIN, Namespace, request},
+    eventually,
     objects::{deployment, event_says, policy, workload},
     operator::Operator,
     registry::{Access, Options, PASSWORD, Registry, USER, docker_config},
+    within_a_minute,
 };
 
 /// A part of the job, or a kind: the workload of that kind is updated.
@@ -96,9 +98,8 @@ impl<'a> Job<'a> {
         self.create(deployment("odd", &self.image("1.1.0"), annotations)).await;
         for (told, next) in [(one, mistake(two, one)), (two, mistake(one, two))] {
             let id = format!("{}/Deployment/odd", self.namespace.name);
-            while !said(operator).lines().any(|line| line.contains(&id) && line.contains(told)) {
-                pause().await;
-            }
+            let is_told = |line: &str| line.contains(&id) && line.contains(told);
+            eventually("the mistake is told", async || said(operator).lines().any(is_told).then_some(())).await;
             self.namespace.merge("deployments", "odd", next).await;
         }
         std::future::pending().await
@@ -176,14 +177,12 @@ impl<'a> Job<'a> {
     /// Waits until exactly these parts are not done.
     pub(super) async fn comes_to(&self, operator: &Operator, expected: &BTreeSet<Part>) {
         let mut missing = self.parts.clone();
-        for _ in 0..200 {
+        let ended = within_a_minute(async || {
             missing = self.missing(operator).await;
-            if missing == *expected {
-                return;
-            }
-            for _ in 0..5 {
-                pause().await;
-            }
+            (missing == *expected).then_some(())
+        });
+        if ended.await.is_some() {
+            return;
         }
         let (said, metrics) = (said(operator), operator.metrics().await);
         panic!("of {:?} {missing:?} are not done, not {expected:?}; it said:\n{said}\n{metrics}", self.parts);
@@ -224,8 +223,4 @@ impl<'a> Job<'a> {
         object["metadata"]["namespace"] = json!(self.namespace.name);
         self.namespace.plane.create(&object.to_string()).await;
     }
-}
-
-async fn pause() {
-    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
 }

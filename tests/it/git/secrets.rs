@@ -6,13 +6,18 @@ use std::{
     net::Ipv4Addr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    time::Duration,
+    sync::Arc,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use url::Url;
 
 use super::{
     alone::{command, deployment},
@@ -29,7 +34,6 @@ use crate::{
     },
 };
 
-const LATENCY: Duration = Duration::from_millis(150);
 const TOKEN: &str = "t0ken-of-the-bot-4711";
 const WRONG: &str = "wr0ng-token-of-the-bot-4712";
 const PROXY: &str = "pr0xy-password-4713";
@@ -39,6 +43,8 @@ const INSTALLATION: &str = "ghs_16C7e42F292c6912E7710c838347Ae178B4a";
 struct Place {
     registry: Registry,
     folder: TempDir,
+    /// How often all command lines were looked at.
+    looks: Arc<watch::Sender<u64>>,
 }
 
 /// What was seen of a run.
@@ -55,7 +61,7 @@ impl Place {
         let (registry, folder) = (Registry::start().await, tempfile::tempdir().unwrap());
         registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
         fs::create_dir(folder.path().join("given")).unwrap();
-        Self { registry, folder }
+        Self { registry, folder, looks: Arc::default() }
     }
 
     fn web(&self, tag: &str) -> String {
@@ -70,6 +76,29 @@ impl Place {
         fs::write(self.folder.path().join("given").join(name), text).unwrap();
     }
 
+    /// This address on another port, where nothing goes through before the command lines were looked at.
+    async fn behind(&self, url: &str) -> String {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut url = Url::parse(url).unwrap();
+        let to = (Ipv4Addr::LOCALHOST, url.port().unwrap());
+        url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+        let looks = self.looks.subscribe();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut looks = looks.clone();
+                tokio::spawn(async move {
+                    // The look that is under way may have missed whoever connected.
+                    let enough = *looks.borrow() + 2;
+                    looks.wait_for(|looks| *looks >= enough).await.unwrap();
+                    let Ok(mut server) = TcpStream::connect(to).await else { return };
+                    // Either side may hang up.
+                    let _ = copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+        url.into()
+    }
+
     /// One round on a target with these settings, watched all the time.
     async fn run(&self, url: &str, more: &str) -> Seen {
         self.give("config.yaml", &format!("git:\n- name: prod\n  url: {url}\n  branch: main\n{more}"));
@@ -78,7 +107,8 @@ impl Place {
         fs::write(folder.join("log"), "").unwrap();
         let mut process = Process::spawn(&command(folder, "prod", &args), &folder.join("log"));
         let pid = process.pid();
-        let watched = tokio::task::spawn_blocking(move || watch(pid));
+        let looks = self.looks.clone();
+        let watched = tokio::task::spawn_blocking(move || watch(pid, &looks));
         let code = process.wait().await.code().unwrap();
         let (lines, said) = (watched.await.unwrap(), process.output());
         let mut files = BTreeMap::new();
@@ -88,7 +118,7 @@ impl Place {
 }
 
 /// The command lines of a process and its descendants, looked at until it has ended.
-fn watch(pid: u32) -> BTreeSet<String> {
+fn watch(pid: u32, looks: &watch::Sender<u64>) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     loop {
         let numbers = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -101,7 +131,8 @@ fn watch(pid: u32) -> BTreeSet<String> {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             seen.insert(String::from_utf8_lossy(&line).replace('\0', " "));
         }
-        std::thread::sleep(Duration::from_millis(2));
+        looks.send_modify(|looks| *looks += 1);
+        std::thread::yield_now();
     }
 }
 
@@ -155,41 +186,39 @@ fn basic(user: &str, password: &str) -> String {
 async fn a_token_is_in_no_command_line_no_log_no_error_and_no_file() {
     let place = Place::new().await;
     let password = Some(("bot".to_owned(), TOKEN.to_owned()));
-    let server = GitServer::start_with(Options { password, latency: Some(LATENCY), ..Options::default() }).await;
+    let server = GitServer::start_with(Options { password, ..Options::default() }).await;
     let repo = place.repo(&server, "deploy");
+    let url = place.behind(&server.url("deploy")).await;
     place.give("token", TOKEN);
     place.give("wrong", WRONG);
     let credentials = |file: &str| format!("  credentials: {{username: bot, tokenFile: given/{file}}}\n");
     let secrets = [TOKEN, &basic("bot", TOKEN), WRONG, &basic("bot", WRONG), PROXY, &basic("pia", PROXY)];
     let http = ["git fetch ", "git-remote-http "];
 
-    let refused = place.run(&server.url("deploy"), &credentials("wrong")).await;
+    let refused = place.run(&url, &credentials("wrong")).await;
     refused.is_clean(1, "credentials", &http, &secrets);
-    let done = place.run(&server.url("deploy"), &credentials("token")).await;
+    let done = place.run(&url, &credentials("token")).await;
     done.is_clean(0, "update", &[&http[..], &["push --porcelain"]].concat(), &secrets);
     assert_eq!(text(&repo, "web.yaml"), place.web("1.1.0"));
 
     // A server that hangs up, and one that is not there, behind a proxy that wants a password.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let url = format!("http://{}/deploy.git", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::time::sleep(LATENCY).await;
-            drop(stream);
-        }
-    });
+    let url = place.behind(&format!("http://{}/deploy.git", listener.local_addr().unwrap())).await;
+    tokio::spawn(async move { while listener.accept().await.is_ok() {} });
     place.run(&url, &credentials("token")).await.is_clean(1, "unable to access", &http, &secrets);
-    let proxy = format!("  proxy: http://pia:{PROXY}@127.0.0.1:{}\n", free_port());
+    let proxy = place.behind(&format!("http://pia:{PROXY}@127.0.0.1:{}", free_port())).await;
+    let proxy = format!("  proxy: {proxy}\n");
     let away = place.run("https://git.example.test/deploy.git", &format!("{}{proxy}", credentials("token"))).await;
-    away.is_clean(1, "unable to access", &[], &secrets);
+    away.is_clean(1, "unable to access", &["git fetch ", "git-remote-https "], &secrets);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_is_the_token_of_a_github_app() {
     let place = Place::new().await;
     let password = Some(("x-access-token".to_owned(), INSTALLATION.to_owned()));
-    let server = GitServer::start_with(Options { password, latency: Some(LATENCY), ..Options::default() }).await;
+    let server = GitServer::start_with(Options { password, ..Options::default() }).await;
     let repo = place.repo(&server, "o/r");
+    let url = place.behind(&server.url("o/r")).await;
     let github = Server::start(|came| match &*came.line() {
         "GET /api/v3/repos/o/r/installation" => reply(200, json!({"id": 42, "app_id": 123})),
         "POST /api/v3/app/installations/42/access_tokens" => {
@@ -207,7 +236,7 @@ async fn neither_is_the_token_of_a_github_app() {
         github.url
     );
     let jwt = || github.came().iter().map(|came| came.header("authorization").to_owned()).next().unwrap();
-    let done = place.run(&server.url("o/r"), &app).await;
+    let done = place.run(&url, &app).await;
     let jwt = jwt();
     let jwt = jwt.trim_start_matches("Bearer ");
     let secrets = [INSTALLATION, &basic("x-access-token", INSTALLATION), jwt, longest(&key)];
@@ -228,12 +257,15 @@ async fn an_ssh_key_is_in_one_file_for_its_owner_only() {
     let key = fs::read_to_string(repo.deploy_key().await).unwrap();
     place.give("key", &key);
     place.give("none", "");
-    place.give("hosts", &format!("{}\n", gitea.known_host));
+    let (to, url) = (Url::parse(&repo.ssh_url()).unwrap(), place.behind(&repo.ssh_url()).await);
+    let [real, port] = [&to, &Url::parse(&url).unwrap()].map(|url| format!(":{} ", url.port().unwrap()));
+    assert!(gitea.known_host.contains(&real), "{}", gitea.known_host);
+    place.give("hosts", &format!("{}\n", gitea.known_host.replace(&real, &port)));
     let with = |hosts: &str| format!("  credentials: {{sshKeyFile: given/key, knownHostsFile: given/{hosts}}}\n");
     let words: Vec<&str> = key.lines().filter(|line| line.len() > 40 && !line.starts_with('-')).collect();
     assert!(words.len() > 1, "a key of several lines");
     for (hosts, code, says) in [("none", 1, "Host key verification failed"), ("hosts", 0, "update")] {
-        let mut seen = place.run(&repo.ssh_url(), &with(hosts)).await;
+        let mut seen = place.run(&url, &with(hosts)).await;
         let is_copy = |path: &PathBuf| path.ends_with("ssh-key");
         let copy = seen.files.keys().find(|path| is_copy(path)).unwrap().clone();
         assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);

@@ -66,12 +66,17 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Asks until there is an answer; panics with `what` when there is none in 60 s.
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    within_a_minute(ask).await.unwrap_or_else(|| panic!("waited 60 s in vain: {what}"))
+}
+
+/// Asks until there is an answer, or for 60 s.
+pub(crate) async fn within_a_minute<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     for _ in 0..6000 {
         if let Some(answer) = ask().await {
-            return answer;
+            return Some(answer);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("waited 60 s in vain: {what}")
+    None
 }
