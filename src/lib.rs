@@ -84,8 +84,8 @@
 //!
 //! One file and one visible line: a webhook sender in `ingest/webhook/` and its table [`ingest::webhook::SENDERS`]; a
 //! forge in `git/forges/` and its table [`git::forges::FORGES`]; a policy kind in `domain/policy/`; a check of
-//! candidates in `domain/candidate/`; a gate in `domain/gate/`; a command in `cli/`. A workload kind is one line of [`domain::workload::KINDS`], a reason one of
-//! [`domain::reason::Code`], a metric one of [`metrics::Metrics`].
+//! candidates in `domain/candidate/`; a gate in `domain/gate/`; a command in `cli/`. A workload kind is one line of
+//! [`domain::workload::KINDS`], a reason one of [`domain::reason::Code`], a metric one of [`metrics::Metrics`].
 
 pub mod app;
 pub mod cli;

@@ -23,8 +23,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    failure, foreign, in_time,
-    watch::{ChangeSender, Closed, MAX_DELAY, Source, Without, delays, follow},
+    failure,
+    follow::{ChangeSender, Closed, MAX_DELAY, Source, Without, delays, follow},
+    foreign, in_time,
 };
 use crate::{
     domain::workload::{Application, ApplicationId},

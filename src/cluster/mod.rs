@@ -6,6 +6,7 @@
 mod applications;
 pub mod connect;
 mod events;
+mod follow;
 mod long;
 mod managed;
 mod object;

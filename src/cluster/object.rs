@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -19,7 +19,7 @@ use super::{
     owner::{Evidence, INSTANCE, Reference, is_marker, owner},
     shared::Shared,
 };
-use crate::domain::workload::{Container, KindSpec, Workload, WorkloadId, pull_secrets};
+use crate::domain::workload::{Container, KINDS, KindSpec, Workload, WorkloadId, pull_secrets};
 
 /// An object of any watched kind.
 #[derive(Debug, Clone)]
@@ -58,28 +58,12 @@ struct Metadata {
     managed_fields: Vec<FieldsEntry>,
 }
 
-/// A Deployment's has a template, a CronJob's a template of a Job.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Spec {
-    template: Option<Template>,
-    job_template: Option<JobTemplate>,
-}
+/// The pod spec below `spec`, at whichever place one of [`KINDS`] has it.
+#[derive(Debug)]
+struct Spec(Option<PodSpec>);
 
-#[derive(Debug, Deserialize)]
-struct JobTemplate {
-    spec: JobSpec,
-}
-
-#[derive(Debug, Deserialize)]
-struct JobSpec {
-    template: Template,
-}
-
-#[derive(Debug, Deserialize)]
-struct Template {
-    spec: PodSpec,
-}
+/// Reads what stands at one of these JSON pointers.
+struct At<'p>(&'p [&'static str]);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -118,7 +102,7 @@ impl Object {
     pub(super) fn workload(&self, kind: &'static KindSpec, shared: &mut Shared) -> Result<Workload, String> {
         let body = self.body.as_ref().map_err(Clone::clone)?;
         let meta = &body.metadata;
-        let pod = body.spec.pod().ok_or("it has no pod template")?;
+        let pod = body.spec.0.as_ref().ok_or("it has no pod template")?;
         let long = meta.annotations.kept.iter().find(|(_, value)| value.len() > MAX_VALUE);
         if let Some((key, value)) = long {
             return Err(format!("the annotation {} is {} bytes long; at most {MAX_VALUE}", foreign(key), value.len()));
@@ -195,10 +179,47 @@ pub(super) fn is_ours(key: &str) -> bool {
     key.starts_with("supercargo.dev/") || key.starts_with("keel.sh/") || key.starts_with("keel.observer/")
 }
 
-impl Spec {
-    fn pod(&self) -> Option<&PodSpec> {
-        let template = self.template.as_ref().or(self.job_template.as_ref().map(|job| &job.spec.template));
-        template.map(|t| &t.spec)
+impl<'de> Deserialize<'de> for Spec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let below: Vec<&str> = KINDS.iter().filter_map(|kind| kind.pod_spec.strip_prefix("/spec")).collect();
+        At(&below).deserialize(deserializer).map(Self)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for At<'_> {
+    type Value = Option<PodSpec>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        match self.0.contains(&"") {
+            true => PodSpec::deserialize(deserializer).map(Some),
+            false => deserializer.deserialize_any(self),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for At<'_> {
+    type Value = Option<PodSpec>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let rest = |pointer: &&'static str| pointer.strip_prefix('/')?.strip_prefix(&*key);
+            let below: Vec<&str> =
+                self.0.iter().filter_map(rest).filter(|r| r.is_empty() || r.starts_with('/')).collect();
+            match below.is_empty() {
+                true => _ = map.next_value::<IgnoredAny>()?,
+                false => found = map.next_value_seed(At(&below))?.or(found),
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -5,27 +5,18 @@
 //! sent. Of each object no more than a hash is kept here. Argo CD's Applications are watched too, where it is installed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     hash::{BuildHasher, Hash, Hasher, RandomState},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{
-    Api, Client, Resource,
-    core::PartialObjectMeta,
-    runtime::watcher::{self, Event, watcher},
-};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, core::PartialObjectMeta, runtime::watcher};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
-    applications, failure, foreign,
+    applications,
+    follow::{ChangeSender, Closed, Source, Without, follow},
     long::Long,
     object::{Object, is_ours, own},
     shared::Shared,
@@ -48,20 +39,13 @@ pub enum Scope {
 /// How many objects are read at once: an object may have 1.5 MiB (the limit of etcd), whatever of it matters here.
 const PAGE: u32 = 100;
 
-/// How long until a kind is asked for again that the cluster does not have.
-const ABSENT: Duration = Duration::from_secs(60);
-
-/// After so many failures in a row the list is read anew: the API server may have gone back to an older state.
-const ANEW: u32 = 8;
-
 /// Watches all kinds and sends what changes, until the receiver is gone.
 pub async fn watch(client: Client, scope: Scope, clock: Arc<dyn Clock>, changes: mpsc::Sender<ClusterChange>) {
     let namespaces: Vec<Option<String>> = match scope {
         Scope::Cluster => vec![None],
         Scope::Namespaces(names) => names.into_iter().map(Some).collect(),
     };
-    let pending = Arc::new(AtomicUsize::new(namespaces.len() * (KINDS.len() + 1) + 1));
-    let outlet = ChangeSender { changes, pending, clock };
+    let outlet = ChangeSender::new(changes, namespaces.len() * (KINDS.len() + 1) + 1, clock);
     let long = Arc::new(Mutex::new(Long::default()));
     let mut watches = JoinSet::new();
     for namespace in &namespaces {
@@ -77,28 +61,6 @@ pub async fn watch(client: Client, scope: Scope, clock: Arc<dyn Clock>, changes:
         {
             std::panic::resume_unwind(error.into_panic());
         }
-    }
-}
-
-/// Where changes go.
-#[derive(Clone)]
-pub(super) struct ChangeSender {
-    changes: mpsc::Sender<ClusterChange>,
-    /// How many watches have not delivered their first list.
-    pending: Arc<AtomicUsize>,
-    pub(super) clock: Arc<dyn Clock>,
-}
-
-/// The receiver is gone.
-pub(super) struct Closed;
-
-impl ChangeSender {
-    async fn send(&self, change: ClusterChange) -> Result<(), Closed> {
-        self.changes.send(change).await.map_err(|_| Closed)
-    }
-
-    pub(super) async fn delivered(&self) -> Result<(), Closed> {
-        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 { self.send(ClusterChange::Synced).await } else { Ok(()) }
     }
 }
 
@@ -168,153 +130,6 @@ async fn defaults(client: Client, namespace: Option<String>, outlet: ChangeSende
     });
     let source = Source { api, config, what, without };
     let _: Result<(), Closed> = follow(source, read, key, ClusterChange::NamespaceGone, &outlet).await;
-}
-
-/// What one watch watches.
-pub(super) struct Source<K> {
-    pub(super) api: Api<K>,
-    pub(super) config: watcher::Config,
-    /// For messages.
-    pub(super) what: String,
-    /// Where one can do without the right to it: what is told instead.
-    pub(super) without: Option<Without>,
-}
-
-impl<K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static> Source<K> {
-    fn start(&self) -> BoxStream<'static, watcher::Result<Event<K>>> {
-        watcher(self.api.clone(), self.config.clone()).boxed()
-    }
-}
-
-/// What is told of a watch that there is no right to.
-pub(super) struct Without {
-    pub(super) note: &'static str,
-    pub(super) change: Option<ClusterChange>,
-}
-
-/// What is known of each object: a hash, and the last list that had it.
-struct Known<Key> {
-    entries: HashMap<Key, (u64, u32)>,
-    list: u32,
-}
-
-/// Follows one watch for ever. `read` makes an object's key, hash and change.
-pub(super) async fn follow<K, Key>(
-    source: Source<K>,
-    mut read: impl FnMut(K) -> (Key, u64, ClusterChange),
-    key: impl Fn(&K) -> Key,
-    gone: impl Fn(Key) -> ClusterChange,
-    outlet: &ChangeSender,
-) -> Result<(), Closed>
-where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
-    Key: Hash + Eq + Clone,
-{
-    let mut known = Known { entries: HashMap::new(), list: 0 };
-    let mut delivered = false;
-    let mut failures = 0;
-    let mut events = source.start();
-    let mut delays = delays();
-    while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                if let Some(without) = source.without.as_ref().filter(|_| is(&error, 403) && !delivered) {
-                    tracing::info!(what = source.what, "no right to read it: {}", without.note);
-                    if let Some(change) = &without.change {
-                        outlet.send(change.clone()).await?;
-                    }
-                    return outlet.delivered().await;
-                }
-                // What the cluster does not have is no more than empty.
-                if is(&error, 404) {
-                    if !std::mem::replace(&mut delivered, true) {
-                        let again = ABSENT;
-                        tracing::warn!(what = source.what, ?again, "this cluster does not have them; asked again");
-                        outlet.delivered().await?;
-                    }
-                    outlet.clock.sleep_until(outlet.clock.monotonic() + ABSENT).await;
-                    continue;
-                }
-                failures += 1;
-                let delay = delays.next().unwrap_or(MAX_DELAY);
-                tracing::warn!(what = source.what, error = words(&error), ?delay, "the watch broke off");
-                outlet.clock.sleep_until(outlet.clock.monotonic() + delay).await;
-                // The watcher would resume at a place that the API server has just called gone.
-                if matches!(&error, watcher::Error::WatchStartFailed(_)) && is(&error, 410) || failures % ANEW == 0 {
-                    events = source.start();
-                }
-                continue;
-            }
-        };
-        // That a list begins says nothing yet; only an answer ends a series of failures.
-        if failures > 0 && !matches!(event, Event::Init) {
-            failures = 0;
-            delays = self::delays();
-        }
-        match event {
-            Event::Init => known.list += 1,
-            Event::InitApply(object) | Event::Apply(object) => {
-                let (key, hash, change) = read(object);
-                if known.entries.insert(key, (hash, known.list)).is_none_or(|(before, _)| before != hash) {
-                    outlet.send(change).await?;
-                }
-            }
-            Event::Delete(object) => {
-                let key = key(&object);
-                if known.entries.remove(&key).is_some() {
-                    outlet.send(gone(key)).await?;
-                }
-            }
-            Event::InitDone => {
-                let list = known.list;
-                let missing: Vec<Key> =
-                    known.entries.extract_if(|_, (_, seen)| *seen != list).map(|(key, _)| key).collect();
-                for key in missing {
-                    outlet.send(gone(key)).await?;
-                }
-                if !std::mem::replace(&mut delivered, true) {
-                    outlet.delivered().await?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-pub(super) const MAX_DELAY: Duration = Duration::from_secs(30);
-
-pub(super) fn delays() -> impl Iterator<Item = Duration> {
-    use backon::BackoffBuilder;
-    let builder = backon::ExponentialBuilder::default();
-    builder
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(MAX_DELAY)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
-
-fn is(error: &watcher::Error, code: u16) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
-            matches!(e, kube::Error::Api(status) if status.code == code)
-        }
-        watcher::Error::WatchError(status) => status.code == code,
-        watcher::Error::NoResourceVersion => false,
-    }
-}
-
-fn words(error: &watcher::Error) -> String {
-    match error {
-        watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
-            failure(e)
-        }
-        watcher::Error::WatchError(status) => {
-            foreign(&format!("{} ({} {})", status.message, status.code, status.reason))
-        }
-        other => foreign(&other.to_string()),
-    }
 }
 
 /// A hash of all that decisions see: equal ones need not be sent again.
