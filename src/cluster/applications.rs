@@ -62,10 +62,10 @@ struct Object {
 const PAGE: u32 = 20;
 
 /// Tells of every Application.
-pub(super) async fn watch(client: Client, outlet: ChangeSender) {
+pub(super) async fn watch(client: Client, sender: ChangeSender) {
     let _: Result<(), Closed> = async {
-        if !is_installed(&client, &outlet).await {
-            return outlet.delivered().await;
+        if !is_installed(&client, &sender).await {
+            return sender.delivered().await;
         }
         let api: Api<Object> = Api::all_with(client, &resource());
         let source = Source {
@@ -79,24 +79,24 @@ pub(super) async fn watch(client: Client, outlet: ChangeSender) {
             let application = Application { id: id(&object), destination: destination(&object.spec) };
             (application.id.clone(), hashes.hash_one(&application), ClusterChange::Application(application))
         };
-        follow(source, read, id, ClusterChange::ApplicationGone, &outlet).await
+        follow(source, read, id, ClusterChange::ApplicationGone, &sender).await
     }
     .await;
 }
 
-async fn is_installed(client: &Client, outlet: &ChangeSender) -> bool {
+async fn is_installed(client: &Client, sender: &ChangeSender) -> bool {
     let mut delays = delays();
     loop {
         let request = Request::get(format!("/apis/{GROUP}/{VERSION}")).body(Vec::new());
         let Ok(request) = request else { return false };
-        let why = match in_time(&outlet.clock, client.request::<ResourceList>(request)).await {
+        let why = match in_time(&sender.clock, client.request::<ResourceList>(request)).await {
             Some(Ok(list)) => return list.resources.iter().any(|resource| resource.kind == KIND),
             Some(Err(kube::Error::Api(status))) if matches!(status.code, 403 | 404) => return false,
             Some(Err(error)) => failure(&error),
             None => "the API server did not answer in time".to_owned(),
         };
         tracing::warn!(error = why, "whether Argo CD is installed could not be asked");
-        outlet.clock.sleep_until(outlet.clock.monotonic() + delays.next().unwrap_or(MAX_DELAY)).await;
+        sender.clock.sleep_until(sender.clock.monotonic() + delays.next().unwrap_or(MAX_DELAY)).await;
     }
 }
 

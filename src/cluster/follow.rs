@@ -88,7 +88,7 @@ pub(super) async fn follow<K, Key>(
     mut read: impl FnMut(K) -> (Key, u64, ClusterChange),
     key: impl Fn(&K) -> Key,
     gone: impl Fn(Key) -> ClusterChange,
-    outlet: &ChangeSender,
+    sender: &ChangeSender,
 ) -> Result<(), Closed>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
@@ -106,24 +106,24 @@ where
                 if let Some(without) = source.without.as_ref().filter(|_| is(&error, 403) && !delivered) {
                     tracing::info!(what = source.what, "no right to read it: {}", without.note);
                     if let Some(change) = &without.change {
-                        outlet.send(change.clone()).await?;
+                        sender.send(change.clone()).await?;
                     }
-                    return outlet.delivered().await;
+                    return sender.delivered().await;
                 }
                 // What the cluster does not have is no more than empty.
                 if is(&error, 404) {
                     if !std::mem::replace(&mut delivered, true) {
                         let again = ABSENT;
                         tracing::warn!(what = source.what, ?again, "this cluster does not have them; asked again");
-                        outlet.delivered().await?;
+                        sender.delivered().await?;
                     }
-                    outlet.clock.sleep_until(outlet.clock.monotonic() + ABSENT).await;
+                    sender.clock.sleep_until(sender.clock.monotonic() + ABSENT).await;
                     continue;
                 }
                 failures += 1;
                 let delay = delays.next().unwrap_or(MAX_DELAY);
                 tracing::warn!(what = source.what, error = words(&error), ?delay, "the watch broke off");
-                outlet.clock.sleep_until(outlet.clock.monotonic() + delay).await;
+                sender.clock.sleep_until(sender.clock.monotonic() + delay).await;
                 // The watcher would resume at a place that the API server has just called gone.
                 if matches!(&error, watcher::Error::WatchStartFailed(_)) && is(&error, 410) || failures % ANEW == 0 {
                     events = source.start();
@@ -141,13 +141,13 @@ where
             Event::InitApply(object) | Event::Apply(object) => {
                 let (key, hash, change) = read(object);
                 if known.entries.insert(key, (hash, known.list)).is_none_or(|(before, _)| before != hash) {
-                    outlet.send(change).await?;
+                    sender.send(change).await?;
                 }
             }
             Event::Delete(object) => {
                 let key = key(&object);
                 if known.entries.remove(&key).is_some() {
-                    outlet.send(gone(key)).await?;
+                    sender.send(gone(key)).await?;
                 }
             }
             Event::InitDone => {
@@ -155,10 +155,10 @@ where
                 let missing: Vec<Key> =
                     known.entries.extract_if(|_, (_, seen)| *seen != list).map(|(key, _)| key).collect();
                 for key in missing {
-                    outlet.send(gone(key)).await?;
+                    sender.send(gone(key)).await?;
                 }
                 if !std::mem::replace(&mut delivered, true) {
-                    outlet.delivered().await?;
+                    sender.delivered().await?;
                 }
             }
         }

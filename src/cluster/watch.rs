@@ -45,16 +45,16 @@ pub async fn watch(client: Client, scope: Scope, clock: Arc<dyn Clock>, changes:
         Scope::Cluster => vec![None],
         Scope::Namespaces(names) => names.into_iter().map(Some).collect(),
     };
-    let outlet = ChangeSender::new(changes, namespaces.len() * (KINDS.len() + 1) + 1, clock);
+    let sender = ChangeSender::new(changes, namespaces.len() * (KINDS.len() + 1) + 1, clock);
     let long = Arc::new(Mutex::new(Long::default()));
     let mut watches = JoinSet::new();
     for namespace in &namespaces {
         for kind in KINDS {
-            watches.spawn(workloads(client.clone(), kind, namespace.clone(), long.clone(), outlet.clone()));
+            watches.spawn(workloads(client.clone(), kind, namespace.clone(), long.clone(), sender.clone()));
         }
-        watches.spawn(defaults(client.clone(), namespace.clone(), outlet.clone()));
+        watches.spawn(defaults(client.clone(), namespace.clone(), sender.clone()));
     }
-    watches.spawn(applications::watch(client, outlet));
+    watches.spawn(applications::watch(client, sender));
     while let Some(ended) = watches.join_next().await {
         if let Err(error) = ended
             && error.is_panic()
@@ -69,7 +69,7 @@ async fn workloads(
     kind: &'static KindSpec,
     namespace: Option<String>,
     long: Arc<Mutex<Long>>,
-    outlet: ChangeSender,
+    sender: ChangeSender,
 ) {
     let api: Api<Object> = match &namespace {
         Some(namespace) => Api::namespaced_with(client, namespace, &kind),
@@ -103,10 +103,10 @@ async fn workloads(
         ClusterChange::WorkloadGone(id)
     };
     let source = Source { api, config: watcher::Config::default().page_size(PAGE), what, without: None };
-    let _: Result<(), Closed> = follow(source, read, key, gone, &outlet).await;
+    let _: Result<(), Closed> = follow(source, read, key, gone, &sender).await;
 }
 
-async fn defaults(client: Client, namespace: Option<String>, outlet: ChangeSender) {
+async fn defaults(client: Client, namespace: Option<String>, sender: ChangeSender) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
     let (config, what) = match &namespace {
         Some(name) => {
@@ -129,7 +129,7 @@ async fn defaults(client: Client, namespace: Option<String>, outlet: ChangeSende
         change: Some(ClusterChange::Namespace(NamespaceDefaults { name, annotations: BTreeMap::new() })),
     });
     let source = Source { api, config, what, without };
-    let _: Result<(), Closed> = follow(source, read, key, ClusterChange::NamespaceGone, &outlet).await;
+    let _: Result<(), Closed> = follow(source, read, key, ClusterChange::NamespaceGone, &sender).await;
 }
 
 /// A hash of all that decisions see: equal ones need not be sent again.

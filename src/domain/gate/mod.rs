@@ -34,6 +34,12 @@ pub struct Closed {
     pub reason: Reason,
 }
 
+impl Closed {
+    fn new(verdict: Verdict, reason: Reason) -> Self {
+        Self { verdict, reason }
+    }
+}
+
 type Gate = fn(&Update, &Context<'_>) -> Option<Closed>;
 
 /// Every gate, the most telling first.

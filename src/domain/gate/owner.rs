@@ -10,16 +10,13 @@ use crate::domain::{
 
 pub(super) fn check(_: &Update, context: &Context<'_>) -> Option<Closed> {
     match context.owner {
-        Some(Owner::Elsewhere(who)) if !context.owner_overridden => Some(Closed {
-            verdict: Verdict::Problem,
-            reason: Reason::new(
-                Code::OwnedElsewhere,
-                format!(
-                    "{who} sets this image and would change it back: update it at its source, or put \
-                     `supercargo.dev/write: cluster` on the workload itself to patch it all the same"
-                ),
-            ),
-        }),
+        Some(Owner::Elsewhere(who)) if !context.owner_overridden => {
+            let message = format!(
+                "{who} sets this image and would change it back: update it at its source, or put \
+                 `supercargo.dev/write: cluster` on the workload itself to patch it all the same"
+            );
+            Some(Closed::new(Verdict::Problem, Reason::new(Code::OwnedElsewhere, message)))
+        }
         _ => None,
     }
 }

@@ -18,5 +18,5 @@ pub(super) fn check(_: &Update, context: &Context<'_>) -> Option<Closed> {
     } else {
         return None;
     };
-    Some(Closed { verdict: Verdict::Blocked, reason })
+    Some(Closed::new(Verdict::Blocked, reason))
 }
