@@ -104,8 +104,8 @@ pub enum Watch {
     },
     /// An init container that runs exactly the image of this watched container, and moves with it.
     Follows(Arc<str>),
-    /// Not watched, and why.
-    Skipped(Reason),
+    /// Not watched, and why. Boxed: there is a rule for each container of the cluster.
+    Skipped(Box<Reason>),
     /// Left alone until somebody fixes these.
     Problem(Vec<Reason>),
 }
@@ -465,7 +465,7 @@ fn ok(given: &Given, problems: &mut Vec<Reason>) -> bool {
 }
 
 fn skip(code: Code, message: impl Into<String>) -> Watch {
-    Watch::Skipped(Reason::new(code, message))
+    Watch::Skipped(Box::new(Reason::new(code, message)))
 }
 
 /// Init containers without a policy of their own that run exactly a watched container's image move with it.

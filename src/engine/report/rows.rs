@@ -153,7 +153,7 @@ fn fill(
             return None;
         }
         Watch::Skipped(reason) => {
-            row.reasons.push(reason.clone());
+            row.reasons.push((**reason).clone());
             return None;
         }
         Watch::Follows(leader) => {
