@@ -31,7 +31,7 @@ use crate::{
     engine::{self, Inbox, Inputs, Ports, Settings},
     ingest::{
         self,
-        webhook::{self, Sender},
+        webhook::{self, Hosts, Sender},
     },
     logging,
     metrics::Metrics,
@@ -284,6 +284,7 @@ fn hook_settings(args: &RunArgs, config: &Config) -> HookSettings {
         let settings: &mut SenderSettings = senders.entry(sender.name).or_default();
         settings.secrets.clone_from(&hook.secrets);
         settings.secret_files.clone_from(&hook.secret_files);
+        settings.hosts = Hosts { default: hook.host.clone(), names: hook.hosts.clone() };
     }
     HookSettings { senders }
 }

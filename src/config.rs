@@ -28,6 +28,7 @@ mod checkout;
 mod deployer;
 mod forge;
 mod git;
+mod hooks;
 mod policies;
 mod registry;
 mod repository;
@@ -35,6 +36,8 @@ mod repository;
 pub use deployer::{DeployerConfig, ReceiverConfig, RefreshConfig};
 pub use forge::{AppConfig, RequestConfig};
 pub use git::{Author, Commits, GitConfig, GitCredentials, SigningConfig, SigningFormat, ValuesConfig};
+use hooks::hook_secrets;
+pub use hooks::{HookConfig, hook_variable};
 use policies::named_policies;
 pub use policies::{policies, policy_files};
 pub use registry::{CredentialsConfig, PrivateAddresses, RegistryConfig, open_files};
@@ -150,18 +153,6 @@ impl Default for ArgoCdConfig {
     }
 }
 
-/// One sender of `hooks`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct HookConfig {
-    /// Files with one secret each; two at a time, for rotation.
-    #[serde(default)]
-    pub secret_files: Vec<PathBuf>,
-    /// From the environment.
-    #[serde(skip)]
-    pub secrets: Vec<SecretString>,
-}
-
 /// A secret that the environment holds.
 #[derive(Debug, Clone)]
 pub struct EnvSecret(SecretString);
@@ -253,13 +244,11 @@ impl Config {
             }
         }
         let mut hooks = raw.hooks;
-        for (sender, hook) in &hooks {
+        for (sender, hook) in &mut hooks {
             if !senders.contains(&sender.as_str()) {
                 problems.push(format!("hooks: no sender `{sender}`; available: {}", senders.join(", ")));
             }
-            if hook.secret_files.len() > 2 {
-                problems.push(format!("hooks: {sender}: at most two secretFiles, the new one and the old one"));
-            }
+            problems.extend(hook.check(sender));
         }
         for sender in senders {
             let secrets = hook_secrets(sender);
@@ -348,12 +337,6 @@ pub fn cache_folder() -> PathBuf {
     let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || variable("HOME").map(|home| PathBuf::from(home).join(".cache"));
     cache.or_else(home).unwrap_or_else(std::env::temp_dir).join("supercargo/git")
-}
-
-/// `SUPERCARGO_HOOK_SECRET_<SENDER>`: one secret, or two on two lines.
-fn hook_secrets(sender: &str) -> Vec<SecretString> {
-    let value = variable(&format!("SUPERCARGO_HOOK_SECRET_{}", sender.to_ascii_uppercase())).unwrap_or_default();
-    value.lines().map(str::trim).filter(|line| !line.is_empty()).take(2).map(SecretString::from).collect()
 }
 
 fn later(raw: &Raw) -> impl Iterator<Item = String> {

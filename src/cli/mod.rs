@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 mod files;
 mod folder;
+mod hooks;
 mod migrate;
 mod once;
 mod output;
@@ -44,6 +45,8 @@ enum Command {
     Explain(explain::Args),
     #[command(subcommand)]
     Policy(policy::Command),
+    #[command(subcommand)]
+    Hooks(hooks::Command),
     SetImage(set_image::Args),
     Migrate(migrate::Args),
     Demo(demo::Args),
@@ -58,6 +61,7 @@ impl Cli {
             Command::Update(args) => args.run(),
             Command::Explain(args) => args.run(),
             Command::Policy(command) => command.run(),
+            Command::Hooks(command) => command.run(),
             Command::SetImage(args) => args.run(),
             Command::Migrate(args) => args.run(),
             Command::Demo(args) => args.run(),

@@ -11,7 +11,7 @@ use http::{
 use serde_json::json;
 
 use super::body::BodyError;
-use crate::ingest::webhook::{ABSENT, PLANNED, SENDERS, Sender};
+use crate::ingest::webhook::{self, Sender};
 
 /// What became of a webhook.
 #[derive(Debug)]
@@ -119,13 +119,5 @@ fn not_found(name: &str) -> String {
              configuration), or allow it without one (--hooks-allow-unsigned {name})"
         );
     }
-    let there: Vec<_> = SENDERS.iter().map(|sender| sender.name).collect();
-    let there = there.join(", ");
-    if let Some((name, instead)) = ABSENT.iter().find(|(absent, _)| *absent == name) {
-        return format!("there is no sender `{name}`: {instead}");
-    }
-    match PLANNED.iter().find(|planned| **planned == name) {
-        Some(planned) => format!("sender `{planned}` is not built yet; available: {there}"),
-        None => format!("there is no such sender; available: {there}"),
-    }
+    webhook::unknown(name)
 }

@@ -1,25 +1,57 @@
 //! Reads the bodies of requests: within a length, and those of strangers within a memory for all of them together.
 
+use std::{
+    borrow::Cow,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
 use axum::body::Body;
 use futures::StreamExt;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::ingest::webhook::MAX_BODY;
 
 /// What is refused is read up to here and thrown away: a client that is still writing would not see the answer.
 const MAX_DISCARDED: usize = 8 * MAX_BODY;
-/// What bodies may take at once whose sender is not known yet, in bytes.
-const ROOM: usize = 16 * 1024 * 1024;
-/// The least that a body takes of it.
-const LEAST: usize = 4096;
+/// The memory for bodies of strangers is handed out in pieces of so many bytes.
+const PIECE: usize = 16 * 1024;
+/// 8 MiB. With what 256 connections take beside bodies, some 35 KiB each, that is less than 20 MB.
+const PIECES: usize = 8 * MAX_BODY / PIECE;
 
-/// The memory for bodies of strangers. A permit is a byte.
-#[derive(Debug)]
-pub(super) struct Room(Semaphore);
+/// The memory for bodies whose sender is not known yet, of all connections together. Its pieces go from
+/// body to body and back to the allocator only all at once, as that would keep each for a while, beside what is taken anew.
+#[derive(Debug, Default)]
+pub(super) struct Room(Mutex<Pieces>);
 
-impl Default for Room {
-    fn default() -> Self {
-        Self(Semaphore::new(ROOM))
+#[derive(Debug, Default)]
+struct Pieces {
+    used: usize,
+    free: Vec<Vec<u8>>,
+}
+
+impl Room {
+    fn take(&self) -> Option<Vec<u8>> {
+        let mut pieces = self.pieces();
+        if pieces.used == PIECES {
+            return None;
+        }
+        pieces.used += 1;
+        Some(pieces.free.pop().unwrap_or_else(|| Vec::with_capacity(PIECE)))
+    }
+
+    fn give_back(&self, given: Vec<Vec<u8>>) {
+        let mut pieces = self.pieces();
+        pieces.used -= given.len();
+        pieces.free.extend(given.into_iter().map(|mut piece| {
+            piece.clear();
+            piece
+        }));
+        if pieces.used == 0 {
+            pieces.free = Vec::new();
+        }
+    }
+
+    fn pieces(&self) -> MutexGuard<'_, Pieces> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -33,11 +65,12 @@ pub(super) enum Keep<'r> {
     Within(&'r Room),
 }
 
-/// A body, and its place in the room.
-#[derive(Debug, Default)]
+/// A body.
+#[derive(Debug)]
 pub(super) struct Kept<'r> {
-    pub(super) bytes: Vec<u8>,
-    place: Option<SemaphorePermit<'r>>,
+    /// One that grows, or several of the room.
+    pieces: Vec<Vec<u8>>,
+    room: Option<&'r Room>,
 }
 
 /// Why there is no body.
@@ -54,7 +87,9 @@ pub(super) enum BodyError {
 /// Reads to the end of the body, or of what is read at all; memory is taken as the bytes come, not as they are announced.
 pub(super) async fn read(body: Body, keep: Keep<'_>) -> Result<Kept<'_>, BodyError> {
     let mut chunks = body.into_data_stream();
-    let (mut kept, mut length, mut full) = (Kept::default(), 0, false);
+    let room = if let Keep::Within(room) = keep { Some(room) } else { None };
+    let nothing = || Kept { pieces: Vec::new(), room };
+    let (mut kept, mut length, mut full) = (nothing(), 0, false);
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| BodyError::Broken)?;
         length += chunk.len();
@@ -62,16 +97,10 @@ pub(super) async fn read(body: Body, keep: Keep<'_>) -> Result<Kept<'_>, BodyErr
             break;
         }
         if length > MAX_BODY || full || matches!(keep, Keep::Nothing) {
-            kept = Kept::default();
-            continue;
+            kept = nothing();
+        } else if !kept.extend(&chunk) {
+            (kept, full) = (nothing(), true);
         }
-        if let Keep::Within(room) = keep
-            && !kept.grow(room, length)
-        {
-            (kept, full) = (Kept::default(), true);
-            continue;
-        }
-        kept.bytes.extend_from_slice(&chunk);
     }
     match length {
         _ if length > MAX_BODY => Err(BodyError::TooLarge),
@@ -80,22 +109,46 @@ pub(super) async fn read(body: Body, keep: Keep<'_>) -> Result<Kept<'_>, BodyErr
     }
 }
 
-impl<'r> Kept<'r> {
-    /// Makes place for that many bytes in all; `false` if there is none.
-    fn grow(&mut self, room: &'r Room, length: usize) -> bool {
-        let taken = self.place.as_ref().map_or(0, SemaphorePermit::num_permits);
-        if length <= taken {
-            return true;
+impl Kept<'_> {
+    /// Its bytes, in order.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.pieces.iter().map(Vec::as_slice)
+    }
+
+    /// Its bytes in one piece.
+    pub(super) fn bytes(&self) -> Cow<'_, [u8]> {
+        match &self.pieces[..] {
+            [one] => Cow::Borrowed(one),
+            pieces => Cow::Owned(pieces.concat()),
         }
-        let wanted = length.next_power_of_two().max(LEAST);
-        let more = u32::try_from(wanted - taken).unwrap_or(u32::MAX);
-        let Ok(place) = room.0.try_acquire_many(more) else { return false };
-        match &mut self.place {
-            Some(taken) => taken.merge(place),
-            None => self.place = Some(place),
+    }
+
+    /// `false` if there is no room.
+    fn extend(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let left = match (self.pieces.last(), self.room) {
+                (None, _) => 0,
+                (Some(_), None) => bytes.len(),
+                (Some(piece), Some(_)) => PIECE - piece.len(),
+            };
+            if left == 0 {
+                let Some(piece) = self.room.map_or_else(|| Some(Vec::new()), Room::take) else { return false };
+                self.pieces.push(piece);
+                continue;
+            }
+            let (now, later) = bytes.split_at(left.min(bytes.len()));
+            self.pieces.last_mut().into_iter().for_each(|piece| piece.extend_from_slice(now));
+            bytes = later;
         }
-        self.bytes.reserve_exact(wanted - self.bytes.len());
         true
+    }
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        if let Some(room) = self.room {
+            room.give_back(std::mem::take(&mut self.pieces));
+        }
     }
 }
 
@@ -109,21 +162,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sixteen_bodies_of_strangers_find_room_and_the_next_one_when_one_has_gone() {
+    async fn eight_bodies_of_strangers_find_room_and_the_next_one_when_one_has_gone() {
         let room = Room::default();
-        let body = || vec![b' '; MAX_BODY];
+        let body = || (0..MAX_BODY).map(|n| (n % 251) as u8).collect::<Vec<_>>();
         let mut all = Vec::new();
-        for _ in 0..16 {
+        for _ in 0..8 {
             let kept = kept(body(), Keep::Within(&room)).await.unwrap();
-            assert_eq!((kept.bytes.len(), kept.bytes.capacity()), (MAX_BODY, MAX_BODY));
+            assert!(kept.pieces.iter().all(|piece| piece.capacity() == PIECE));
+            assert!(kept.bytes() == body() && kept.pieces().collect::<Vec<_>>().concat() == body());
             all.push(kept);
         }
         assert_eq!(kept(vec![b' '], Keep::Within(&room)).await.err(), Some(BodyError::NoRoom));
-        assert_eq!(kept(body(), Keep::All).await.unwrap().bytes.len(), MAX_BODY, "those that are known need none");
+        assert_eq!(kept(body(), Keep::All).await.unwrap().bytes(), body(), "those that are known need none");
         all.pop();
         assert!(kept(body(), Keep::Within(&room)).await.is_ok());
         drop(all);
-        assert_eq!(room.0.available_permits(), ROOM);
+        let pieces = room.pieces();
+        assert_eq!((pieces.used, pieces.free.len()), (0, 0));
     }
 
     #[tokio::test]
@@ -133,7 +188,8 @@ mod tests {
             assert_eq!(kept(vec![b' '; length], Keep::Within(&room)).await.err(), Some(BodyError::TooLarge));
             assert_eq!(kept(vec![b' '; length], Keep::Nothing).await.err(), Some(BodyError::TooLarge));
         }
-        assert!(kept(vec![b' '; MAX_BODY], Keep::Nothing).await.unwrap().bytes.is_empty());
-        assert_eq!(room.0.available_permits(), ROOM);
+        assert!(kept(vec![b' '; MAX_BODY], Keep::Nothing).await.unwrap().bytes().is_empty());
+        assert!(kept(Vec::new(), Keep::Within(&room)).await.unwrap().bytes().is_empty());
+        assert_eq!(room.pieces().used, 0);
     }
 }

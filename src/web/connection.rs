@@ -22,6 +22,8 @@ use super::{
 };
 use crate::ports::Clock;
 
+/// The longest header that is read, and the most that is read at once of a body.
+const MAX_HEADER: usize = 16 * 1024;
 /// How long a request may take whose connection was told to end while its header came.
 const LEAVE: Duration = Duration::from_secs(1);
 
@@ -81,7 +83,7 @@ impl Connection {
             .keep_alive(self.keep_alive)
             // The deadlines are here, by the port's clock.
             .header_read_timeout(None)
-            .max_buf_size(64 * 1024)
+            .max_buf_size(MAX_HEADER)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let mut phases = self.phases.subscribe();

@@ -23,7 +23,7 @@ use secrecy::SecretString;
 
 use super::{
     answer::HookAnswer,
-    body::{self, Keep, Room},
+    body::{self, Keep, Kept, Room},
     reread::{Reread, RereadError},
 };
 use crate::{
@@ -185,7 +185,7 @@ async fn hook(
     };
     let answer = match (admitted, read) {
         (Err(refused), _) | (_, Err(refused)) => refused,
-        (Ok(admitted), Ok(body)) => hooks.take(&admitted, &headers, &body.bytes),
+        (Ok(admitted), Ok(body)) => hooks.take(&admitted, &headers, &body),
     };
     if let Some(sender) = Sender::find(&name) {
         hooks.note(sender.name, answer.outcome());
@@ -208,14 +208,14 @@ impl Shared {
         Ok(Admitted { sender: door.sender, hosts: Arc::clone(&door.hosts), proof })
     }
 
-    fn take(&self, admitted: &Admitted, headers: &HeaderMap, body: &[u8]) -> HookAnswer {
+    fn take(&self, admitted: &Admitted, headers: &HeaderMap, body: &Kept<'_>) -> HookAnswer {
         let sender = admitted.sender;
         if let Proved::By(signature, secrets) = &admitted.proof
-            && !signature.fits(secrets, body)
+            && !signature.fits(secrets, body.pieces())
         {
             return HookAnswer::unauthorized(sender);
         }
-        let message = match webhook::read(sender, &admitted.hosts, headers, body) {
+        let message = match webhook::read(sender, &admitted.hosts, headers, &body.bytes()) {
             Ok(message) => message,
             Err(error) => return HookAnswer::Invalid(error.to_string()),
         };

@@ -85,6 +85,7 @@ const SINKS: &[(&str, &[&str], Shown)] = &[
     ("cli/survey.rs", &["stderr("], Not("asks whether it is a terminal")),
     ("cli/files.rs", &["write_all("], Not("the user's own file, to the byte")),
     ("cli/files.rs", &[".header("], COMMANDS),
+    ("cli/hooks.rs", &[".body(", ".header("], Not("a push as its sender would tell it, of an image that was checked")),
     ("cli/demo/mod.rs", &["Command::new(", "fs::write("], Not("only what the demonstration itself says")),
     ("cli/demo/registry.rs", &[".body(", ".header(", "Json("], Not("only what the demonstration itself says")),
     ("logging.rs", &[".json(", "stderr(", "tracing_subscriber::", "write_all("], OPERATOR),

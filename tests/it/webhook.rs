@@ -39,6 +39,7 @@ use crate::support::{
     registry::{self, Image, Registry},
 };
 
+mod command;
 mod operator;
 mod places;
 mod senders;

@@ -95,6 +95,19 @@ impl Sender {
     }
 }
 
+/// What to say of a name that is none of [`SENDERS`].
+pub fn unknown(name: &str) -> String {
+    let there: Vec<_> = SENDERS.iter().map(|sender| sender.name).collect();
+    let there = there.join(", ");
+    if let Some((name, instead)) = ABSENT.iter().find(|(absent, _)| *absent == name) {
+        return format!("there is no sender `{name}`: {instead}");
+    }
+    match PLANNED.iter().find(|planned| **planned == name) {
+        Some(planned) => format!("sender `{planned}` is not built yet; available: {there}"),
+        None => format!("there is no such sender; available: {there}"),
+    }
+}
+
 /// Reads a body of that sender; hosts are named as the configuration says.
 pub fn read(sender: &Sender, hosts: &Hosts, headers: &HeaderMap, body: &[u8]) -> Result<Message, WebhookError> {
     if body.len() > MAX_BODY {

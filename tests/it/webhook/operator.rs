@@ -67,6 +67,65 @@ async fn a_signed_hook_brings_one_update_and_the_same_again_a_hundred_times_brin
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_file_names_the_secret_and_the_host_that_images_name() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("hook-host").await;
+    registry.push("web", "1.0.0", &Image::unique()).await;
+    let written = registry.host.replace("127.0.0.1", "localhost");
+    namespace.create(&deployment("web", &format!("{written}/web:1.0.0"), hooked()).to_string()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, config) = (folder.path().join("secret"), folder.path().join("config.yaml"));
+    fs::write(&file, SECRET).unwrap();
+    let hosts = format!("{{\"{}\": \"{written}\"}}", registry.host);
+    fs::write(&config, format!("hooks: {{generic: {{secretFiles: [{}], hosts: {hosts}}}}}\n", file.display())).unwrap();
+    let setup = Setup::in_namespace(&namespace, "1h").with(&["--config", config.to_str().unwrap()]);
+    let operator = Operator::start(plane, &setup).await;
+    first_looks(&operator, 1).await;
+    registry.push("web", "1.0.1", &Image::unique()).await;
+    let body = json!({"image": format!("{}/web:1.0.1", registry.host)}).to_string();
+    assert_eq!(tell(&operator, SECRET, &body).await, (202, json!({"outcome": "queued"})));
+    runs(&namespace, "web", &[&format!("{written}/web:1.0.1")]).await;
+}
+
+/// A MB is 1,000 kB here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mebibyte_on_each_of_256_connections_of_strangers_takes_at_most_20_mb() {
+    let plane = shared().await;
+    let namespace = plane.namespace("strangers").await;
+    let operator = Operator::start(plane, &setup("generic", &namespace)).await;
+    let address = operator.hooks.strip_prefix("http://").unwrap().to_owned();
+    // What a first request takes for good is not theirs.
+    assert_eq!(tell(&operator, "another", &" ".repeat(1024 * 1024)).await.0, 401);
+    fs::write(format!("/proc/{}/clear_refs", operator.process.pid()), "5").unwrap();
+    let before = operator.status("VmHWM");
+    let head = format!(
+        "POST /hooks/generic HTTP/1.1\r\nHost: h\r\nX-Signature: sha256={}\r\nContent-Length: {}\r\n\r\n",
+        "0".repeat(64),
+        1024 * 1024,
+    );
+    let body = vec![b' '; 1024 * 1024 - 1];
+    let strangers = (0..256).map(|_| async {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.unwrap();
+        stream
+    });
+    let strangers = futures::future::join_all(strangers).await;
+    let answers = strangers.into_iter().map(|mut stream| async move {
+        stream.write_all(b" ").await.unwrap();
+        let mut line = [0; 12];
+        stream.read_exact(&mut line).await.unwrap();
+        String::from_utf8(line.to_vec()).unwrap()
+    });
+    let answers = futures::future::join_all(answers).await;
+    let count = |status: &str| answers.iter().filter(|line| line.ends_with(status)).count();
+    assert!(count("401") > 0 && count("503") > 0 && count("401") + count("503") == 256, "{answers:?}");
+    let after = operator.status("VmHWM");
+    assert!(after - before <= 20_000, "{before} kB, then {after} kB");
+    println!("{} kB for 256 connections", after - before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_push_to_the_registry_of_a_real_gitea_is_told_by_its_webhook_and_runs() {
     let (plane, gitea) = (shared().await, gitea::shared().await);
     let namespace = plane.namespace("gitea-hook").await;

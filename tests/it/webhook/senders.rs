@@ -242,16 +242,15 @@ async fn the_configuration_names_the_host_of_a_hook() {
     assert_eq!(stage.inbox.texts(), ["registry.example.com/team/web:1.0", "git.example.com/team/web:1.0"]);
 }
 
-/// A stranger's request that stays open with all but the last byte of a MiB sent.
-async fn nearly_all_of_a_mebibyte(stage: &Stage) -> TcpStream {
+/// A stranger's request that stays open with all but the last byte sent.
+async fn unfinished(stage: &Stage, length: usize) -> TcpStream {
     let mut stream = TcpStream::connect(&stage.served.address).await.unwrap();
     let head = format!(
-        "POST /hooks/generic HTTP/1.1\r\nHost: h\r\nX-Signature: sha256={}\r\nContent-Length: {}\r\n\r\n",
+        "POST /hooks/generic HTTP/1.1\r\nHost: h\r\nX-Signature: sha256={}\r\nContent-Length: {length}\r\n\r\n",
         "0".repeat(64),
-        1024 * 1024,
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(&vec![b' '; 1024 * 1024 - 1]).await.unwrap();
+    stream.write_all(&vec![b' '; length - 1]).await.unwrap();
     stream
 }
 
@@ -261,8 +260,8 @@ async fn strangers_that_fill_the_room_are_told_to_come_again_and_the_known_are_h
     let clock = SimClock::at("2026-03-01T12:00:00Z");
     let stage = Stage::start_with(everybody(), Offer::Queued, Limits::default(), Arc::new(clock)).await;
     let mut held = Vec::new();
-    for _ in 0..16 {
-        held.push(nearly_all_of_a_mebibyte(&stage).await);
+    for _ in 0..8 {
+        held.push(unfinished(&stage, 1024 * 1024).await);
     }
     let body = r#"{"image": "r.io/a:1"}"#;
     let signed = || {
@@ -282,4 +281,39 @@ async fn strangers_that_fill_the_room_are_told_to_come_again_and_the_known_are_h
     assert_eq!(answer(known).await.0, 202);
     drop(held.pop());
     eventually("there is room again", async || (answer(signed()).await.0 == 202).then_some(())).await;
+}
+
+fn page(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+#[test]
+fn each_sender_has_a_section_a_name_in_the_readme_and_a_variable_in_the_base() {
+    let (pages, readme, base) = (page("docs/webhooks.md"), page("README.md"), page("deploy/base/deployment.yaml"));
+    let sections: Vec<_> = pages.lines().filter_map(|line| line.strip_prefix("## ")).skip(1).collect();
+    let names: Vec<_> = SENDERS.iter().map(|sender| sender.name).collect();
+    assert_eq!(sections, names);
+    for (name, section) in names.iter().zip(pages.split("\n## ").skip(2)) {
+        let told = section.contains(&format!("https://hooks.example.com/hooks/{name}"));
+        assert!(told && section.contains("SECRET"), "{name}: {section}");
+        assert!(readme.contains(&format!("`{name}`")), "the README does not name {name}");
+        let variable = format!("SUPERCARGO_HOOK_SECRET_{}\n", name.to_ascii_uppercase());
+        let value = format!("valueFrom: {{secretKeyRef: {{name: supercargo-hooks, key: {name}, optional: true}}}}\n");
+        let given = base.split(&variable).nth(1).unwrap_or_else(|| panic!("the base has no {variable}"));
+        assert!(given.trim_start().starts_with(&value), "{name}: {given}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pipeline_of_the_page_is_heard() {
+    let stage = Stage::all().await;
+    let pages = page("docs/webhooks.md");
+    let section = pages.split("## generic").nth(1).unwrap();
+    let script = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let script = script.replace("https://hooks.example.com/hooks/generic", &stage.url("generic"));
+    let mut shell = tokio::process::Command::new("sh");
+    let output =
+        shell.args(["-euc", &script]).env("SECRET", SECRET).env("NO_PROXY", "127.0.0.1").output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(stage.inbox.texts(), ["registry.example.com/team/web:1.4.2"]);
 }

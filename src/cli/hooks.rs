@@ -1,0 +1,221 @@
+//! `supercargo hooks test`: a webhook as its sender would send it, and what the operator makes of it.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::anyhow;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use http::StatusCode;
+use reqwest::{Client, RequestBuilder, Response, redirect};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use url::Url;
+
+use super::{
+    output::{print, refuse},
+    survey::block_on,
+};
+use crate::{
+    app::read_files,
+    config::{FileArgs, hook_variable, read_text},
+    domain::image::ImageRef,
+    ingest::webhook::{SENDERS, Sample, Sender, auth::Proof, unknown},
+    net::cause,
+};
+
+/// Work with webhooks
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    Test(Args),
+}
+
+/// Send a webhook as its sender would, with the secret, and say what came back and what to do
+///
+/// The secret is that of the environment (SUPERCARGO_HOOK_SECRET_<SENDER>), else of the first file that --config names.
+/// The operator looks at the repository of --image, if a workload uses it, and changes nothing that it would not change
+/// anyway. Ends with 1 if the webhook is not accepted.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Whose webhook
+    #[arg(value_parser = senders())]
+    sender: &'static Sender,
+    /// Where the operator hears webhooks, as the sender reaches it; /hooks/SENDER is added if it is not there
+    #[arg(long, value_name = "URL", value_parser = address)]
+    url: Url,
+    /// The image whose push is told; without it one that nobody uses
+    #[arg(long)]
+    image: Option<ImageRef>,
+    /// The configuration file (YAML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Told of where nothing else is asked for: the first that the sender can name.
+const NOBODYS: [&str; 2] =
+    ["registry.example.com/supercargo/hooks-test:1.0.0", "docker.io/supercargo/hooks-test:1.0.0"];
+/// How long the operator may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What is read of an answer.
+const MAX_ANSWER: usize = 16 * 1024;
+
+fn senders() -> impl TypedValueParser<Value = &'static Sender> {
+    let names = PossibleValuesParser::new(SENDERS.iter().map(|sender| sender.name));
+    names.try_map(|name| Sender::find(&name).ok_or_else(|| unknown(&name)))
+}
+
+fn address(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    if matches!(url.scheme(), "http" | "https") {
+        Ok(url)
+    } else {
+        Err("it begins with http:// or https://".to_owned())
+    }
+}
+
+impl Command {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let Self::Test(args) = self;
+        args.run()
+    }
+}
+
+impl Args {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let name = self.sender.name;
+        let (image, sample) = match self.sample() {
+            Ok(sampled) => sampled,
+            Err(named) => return Ok(refuse(format!("--image: {name} can only tell of {named}"))),
+        };
+        let Some((secret, source)) = self.secret()? else {
+            let variable = hook_variable(name);
+            return Ok(refuse(format!(
+                "there is no secret of `{name}`: set {variable} as the operator has it, or name its files in `hooks` of --config"
+            )));
+        };
+        let url = self.address();
+        print(&format!("POST {url}: a push of {image}, with the secret of {source}\n"))?;
+        let (status, said) = block_on(send(self.sender, url, &secret, &sample))?;
+        let text = |key: &str| said.get(key).and_then(Value::as_str);
+        print(&format!("{status} {}\n", text("outcome").or(text("error")).unwrap_or_default()))?;
+        match (status, text("outcome")) {
+            (StatusCode::ACCEPTED, Some(outcome)) => {
+                print(&format!("{name} is heard: {}\n", accepted(outcome, &image)))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            _ => Err(anyhow!(refused(status, text("error").is_some(), name, &source))),
+        }
+    }
+
+    /// The image, and what the sender would send of it; else what it can name.
+    fn sample(&self) -> Result<(ImageRef, Sample), &'static str> {
+        if let Some(image) = &self.image {
+            return (self.sender.sample)(image).map(|sample| (image.clone(), sample));
+        }
+        let images = NOBODYS.iter().filter_map(|image| ImageRef::parse(image).ok());
+        let mut sampled = images.filter_map(|image| Some((image.clone(), (self.sender.sample)(&image).ok()?)));
+        sampled.next().ok_or("what --image must name")
+    }
+
+    /// The newest secret, and where it stands.
+    fn secret(&self) -> anyhow::Result<Option<(SecretString, String)>> {
+        let config = read_files(&FileArgs { config: self.config.clone(), policies: None })?;
+        let Some(hook) = config.hooks.get(self.sender.name) else { return Ok(None) };
+        if let Some(secret) = hook.secrets.first() {
+            return Ok(Some((secret.clone(), hook_variable(self.sender.name))));
+        }
+        let Some(file) = hook.secret_files.first() else { return Ok(None) };
+        let secret = read_text(file).map_err(anyhow::Error::msg)?;
+        Ok(Some((secret.trim().into(), file.display().to_string())))
+    }
+
+    fn address(&self) -> Url {
+        let (mut url, own) = (self.url.clone(), format!("/hooks/{}", self.sender.name));
+        let path = url.path().trim_end_matches('/').to_owned();
+        if !path.ends_with(&own) {
+            url.set_path(&format!("{}{own}", path.strip_suffix("/hooks").unwrap_or(&path)));
+        }
+        url
+    }
+}
+
+/// Sends it as the first of the sender's proofs has it; the answer is null where it is no JSON.
+async fn send(
+    sender: &Sender,
+    url: Url,
+    secret: &SecretString,
+    sample: &Sample,
+) -> anyhow::Result<(StatusCode, Value)> {
+    // Senders need not follow where a redirect leads, and a secret must not.
+    let client = Client::builder().redirect(redirect::Policy::none()).timeout(PATIENCE).build()?;
+    let mut request = prove(&client, sender.proofs.first(), url, secret, &sample.body);
+    for (name, value) in sample.headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.header("content-type", "application/json").body(sample.body.clone());
+    // The URL may hold the secret.
+    let explain = |error: reqwest::Error| anyhow!("no answer: {}", cause(&error.without_url()));
+    let response = request.send().await.map_err(explain)?;
+    let status = response.status();
+    let body = read(response).await.map_err(explain)?;
+    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+fn prove(client: &Client, proof: Option<&Proof>, mut url: Url, secret: &SecretString, body: &str) -> RequestBuilder {
+    let shown = secret.expose_secret();
+    match proof {
+        Some(Proof::Query) => {
+            url.query_pairs_mut().append_pair("token", shown);
+            client.post(url)
+        }
+        Some(Proof::Hmac { header, prefix, hash }) => {
+            client.post(url).header(*header, format!("{prefix}{}", hash.hmac(secret, [body.as_bytes()])))
+        }
+        Some(Proof::Header) | None => client.post(url).bearer_auth(shown),
+    }
+}
+
+async fn read(mut response: Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > MAX_ANSWER {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+/// What an accepted webhook brings.
+fn accepted(outcome: &str, image: &ImageRef) -> String {
+    let repository = &image.repository;
+    match outcome {
+        "queued" => format!("supercargo looks at {repository} now"),
+        "unwatched" => format!(
+            "no workload that it watches uses {repository}. Name an image of one with --image; if that is unwatched too, \
+             compare its host with what the workload writes"
+        ),
+        _ => "but it was not taken for a push of an image that a workload can name (`hosts` of the configuration?)"
+            .to_owned(),
+    }
+}
+
+/// What to check.
+fn refused(status: StatusCode, is_ours: bool, sender: &str, source: &str) -> String {
+    match status {
+        StatusCode::UNAUTHORIZED if is_ours => format!(
+            "the operator has another secret for `{sender}`: compare {source} with the key `{sender}` of the Secret \
+             supercargo-hooks. The operator reads its environment only at the start (kubectl -n supercargo rollout \
+             restart deployment/supercargo)"
+        ),
+        StatusCode::NOT_FOUND if is_ours => format!("the operator does not hear `{sender}`: do what it says"),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE if is_ours => {
+            "try again in a moment".to_owned()
+        }
+        StatusCode::BAD_REQUEST if is_ours => "is the operator of the same version?".to_owned(),
+        status if status.is_redirection() => {
+            "senders need not follow where it leads: give them, and --url, the address at the end".to_owned()
+        }
+        _ => "that is no answer of supercargo: the URL must lead to its port for webhooks (8080, the Service \
+              supercargo-hooks), by the path /hooks/ unchanged"
+            .to_owned(),
+    }
+}
