@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
@@ -89,6 +89,9 @@ pub(super) async fn survey(root: &Path, settings: &Settings, registry: &dyn Regi
         let mut looked = survey::rendered(&rendered, settings.clone(), registry, &clock, place).await;
         let (found, edited) = files.edit(&looked.plans);
         looked.show(&scope.shown, &found);
+        for reason in looked.reports.iter_mut().flat_map(|(_, rows)| rows).flat_map(|row| &mut row.reasons) {
+            reason.message = named(&reason.message, |path| files.text(path).is_some().then(|| place(path)));
+        }
         folder.is_partial |= looked.is_partial;
         for (path, new) in edited {
             let old = files.text(&path).unwrap_or_default().to_vec();
@@ -104,6 +107,16 @@ pub(super) async fn survey(root: &Path, settings: &Settings, registry: &dyn Regi
     folder.reports = reports.into_iter().flat_map(|(_, rows)| rows).collect();
     folder.edited.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(folder)
+}
+
+/// A text with the files in it named otherwise, where there is another name.
+fn named(text: &str, other: impl Fn(&str) -> Option<String>) -> String {
+    let is_end = |c: char| c.is_whitespace() || "`'\"(),;".contains(c);
+    let words = text.split_inclusive(is_end).map(|word| {
+        let path = word.split(':').next().unwrap_or_default().trim_end_matches(is_end);
+        other(path).map_or_else(|| word.to_owned(), |other| word.replacen(path, &other, 1))
+    });
+    words.collect()
 }
 
 /// The row of a template, which is no YAML, and need not be.
@@ -131,7 +144,7 @@ struct Read {
 
 /// Where files are. Their paths begin at the top of the repository that the folder is in; in none, at the folder.
 struct Paths {
-    /// As it was given.
+    /// As it was given, in the shortest form.
     given: PathBuf,
     /// None if what was given is a file.
     folder: Option<InRepository>,
@@ -141,6 +154,8 @@ struct InRepository {
     top: PathBuf,
     /// The folder that was given, from there.
     path: String,
+    /// Where we are, from there, if the folder was given from here, and this is below the top.
+    here: Option<PathBuf>,
 }
 
 impl Read {
@@ -154,7 +169,9 @@ impl Read {
             let paths = Paths { given: root.to_owned(), folder: None };
             return Ok(Self { paths, scope, texts, problems: Vec::new() });
         }
-        let folder = InRepository::of(&fs::canonicalize(root).map_err(cannot)?)?;
+        let mut folder = InRepository::of(&fs::canonicalize(root).map_err(cannot)?)?;
+        let here = fs::canonicalize(".").ok().filter(|_| root.is_relative());
+        folder.here = here.and_then(|here| Some(here.strip_prefix(&folder.top).ok()?.to_owned()));
         let within = |path: &Path| {
             let path = path.strip_prefix(root).unwrap_or(path).to_str()?;
             Some(if folder.path.is_empty() { path.to_owned() } else { format!("{}/{path}", folder.path) })
@@ -171,7 +188,13 @@ impl Read {
         }
         problems.sort_by(|a, b| a.path.cmp(&b.path));
         let scope = Scope::folder(format!("folder {shown}"), &folder.path)?;
-        Ok(Self { paths: Paths { given: root.to_owned(), folder: Some(folder) }, scope, texts, problems })
+        let named: Vec<Option<String>> = problems.iter().map(|problem| within(&problem.path)).collect();
+        let given = root.components().filter(|part| *part != Component::CurDir).collect();
+        let paths = Paths { given, folder: Some(folder) };
+        for (problem, path) in problems.iter_mut().zip(named) {
+            problem.path = path.map_or_else(|| problem.path.clone(), |path| paths.shown(&path));
+        }
+        Ok(Self { paths, scope, texts, problems })
     }
 }
 
@@ -188,22 +211,22 @@ impl InRepository {
             top = above;
         }
         let path = folder.strip_prefix(top)?.to_str().context("the path to the folder is no UTF-8: rename it")?;
-        Ok(Self { top: top.to_owned(), path: path.to_owned() })
+        Ok(Self { top: top.to_owned(), path: path.to_owned(), here: None })
     }
 }
 
 impl Paths {
-    /// For people, and to write to.
+    /// For people, and to write to: as one would write it here.
     fn shown(&self, path: &str) -> PathBuf {
-        let Some(InRepository { top, path: folder }) = &self.folder else { return self.given.clone() };
-        match path
-            .strip_prefix(&**folder)
-            .map(|rest| if folder.is_empty() { Some(rest) } else { rest.strip_prefix('/') })
-        {
-            Some(Some(rest)) if self.given == Path::new(".") => rest.into(),
-            Some(Some(rest)) => self.given.join(rest),
-            _ => top.join(path),
+        let Some(InRepository { top, path: folder, here }) = &self.folder else { return self.given.clone() };
+        let (path, folder) = (Path::new(path), Path::new(folder));
+        if let Some(here) = here {
+            let above = here.ancestors().take_while(|above| !path.starts_with(above)).count();
+            let shared = here.ancestors().nth(above).unwrap_or(Path::new(""));
+            let up: PathBuf = std::iter::repeat_n("..", above).collect();
+            return up.join(path.strip_prefix(shared).unwrap_or(path));
         }
+        path.strip_prefix(folder).map_or_else(|_| top.join(path), |rest| self.given.join(rest))
     }
 
     /// A file of the repository outside of the folder; no link leads to it.

@@ -224,6 +224,20 @@ mod tests {
             assert_eq!((problem.code, decision.eligible), (Code::TooFewNumbers, vec![]));
             assert!(problem.message.ends_with(&format!("{fits} fits it")), "{}", problem.message);
         }
+        // What fits stays within the flavour, which may hold what people take for numbers.
+        let of = |current, options: Options| {
+            let decision = ask(&policy("patch", &options), Some(current), &tags(&["8u412-jdk", "9u402-jdk"]));
+            decision.problem.unwrap().message
+        };
+        let numbers = "`major` fits it, among tags of the flavour `u402-jdk`; only regex: and glob: compare the numbers in that";
+        assert!(of("8u402-jdk", Options::default()).ends_with(numbers));
+        assert!(of("16-alpine", Options::default()).ends_with("`major` fits it, among tags of the flavour `alpine`"));
+        let any = Options { flavour: Some(crate::domain::policy::FlavourOption::Any), ..Options::default() };
+        assert!(of("8u402-jdk", any).ends_with("`major` fits it"));
+        let major = policy("major", &Options::default());
+        assert_eq!(eligible(&ask(&major, Some("8u402-jdk"), &tags(&["8u412-jdk", "9u402-jdk"]))), ["9u402-jdk"]);
+        let counted = policy(r"regex:8u(?P<order>\d+)-jdk", &Options::default());
+        assert_eq!(eligible(&ask(&counted, Some("8u402-jdk"), &tags(&["8u412-jdk", "8u92-jdk"]))), ["8u412-jdk"]);
     }
 
     #[test]

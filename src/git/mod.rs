@@ -56,6 +56,7 @@ mod settings;
 mod signing;
 mod standing;
 mod target;
+mod ways;
 
 pub use deployer::{Address, Deployer, Receiver};
 pub use find::Places;

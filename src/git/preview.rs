@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+
 use super::{
     command::GitError,
     find::{Asked, Finding, Places, told},
@@ -28,39 +30,36 @@ impl Target {
     /// forge.
     pub async fn preview(&self, plans: Vec<Plan<Approved>>) -> Result<Vec<Result<Places, Reason>>, String> {
         let mut work = self.work.lock().await;
-        let asked: Vec<Asked> = plans.iter().map(Asked::from).collect();
         let before = std::mem::replace(&mut work.open, Open::foreseen());
-        let shown = self.foresee(&mut work, &asked).await;
+        let shown = self.each_way(&mut work, &plans, |target, work, asked, by_request| {
+            async move { target.foresee(work, &asked, by_request).await }.boxed()
+        });
+        let shown = shown.await;
         work.open = before;
         shown.map_err(|error| format!("{}: {error}", self.place()))
     }
 
-    async fn foresee(&self, work: &mut Work, asked: &[Asked]) -> Result<Vec<Shown>, GitError> {
-        let mut all = vec![Ok(Places::default()); asked.len()];
-        for (way, indices) in request::ways(asked) {
-            let asked: Arc<Vec<Asked>> = Arc::new(indices.iter().map(|&index| asked[index].clone()).collect());
-            let shown = match way {
-                None => {
-                    let Look { findings, left, .. } = self.look(work, &asked).await?;
-                    self.shown(self.edit(work, findings).await?, left)
-                }
-                Some(_) => match self.foresee_request(work, &asked).await {
-                    Ok(shown) => shown,
-                    Err(RoundError::Git(error)) => return Err(error),
-                    Err(RoundError::Forge(error)) => {
-                        let reason = match request::failed(&error, &self.place()) {
-                            Outcome::Refused(why) => Reason::new(Code::GitRefused, why),
-                            _ => Reason::new(Code::WriteFailed, format!("{}: {error}", self.place())),
-                        };
-                        vec![Err(reason); asked.len()]
-                    }
-                },
-            };
-            for (index, shown) in indices.into_iter().zip(shown) {
-                all[index] = shown;
+    async fn foresee(
+        &self,
+        work: &mut Work,
+        asked: &Arc<Vec<Asked>>,
+        by_request: bool,
+    ) -> Result<Vec<Shown>, GitError> {
+        if !by_request {
+            let Look { findings, left, .. } = self.look(work, asked).await?;
+            return Ok(self.shown(self.edit(work, findings).await?, left));
+        }
+        match self.foresee_request(work, asked).await {
+            Ok(shown) => Ok(shown),
+            Err(RoundError::Git(error)) => Err(error),
+            Err(RoundError::Forge(error)) => {
+                let reason = match request::failed(&error, &self.place()) {
+                    Outcome::Refused(why) => Reason::new(Code::GitRefused, why),
+                    _ => Reason::new(Code::WriteFailed, format!("{}: {error}", self.place())),
+                };
+                Ok(vec![Err(reason); asked.len()])
             }
         }
-        Ok(all)
     }
 
     async fn foresee_request(&self, work: &mut Work, asked: &[Asked]) -> Result<Vec<Shown>, RoundError> {

@@ -3,7 +3,7 @@
 //! The end of its branch names what it brings (trailers), and its body what was refused ([`super::proposal`]), so that
 //! a process that knows nothing of it goes on where another stopped. Its branch is one commit on top of the base.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     branch::Tip,
@@ -21,7 +21,6 @@ use super::{
 use crate::{
     domain::{
         reason::{Code, Reason},
-        target::Route,
         update::{LeftOut, Update},
     },
     ports::{Outcome, Registry, Standing},
@@ -284,16 +283,6 @@ async fn auto_merge(
         target.clock.sleep_until(target.clock.monotonic() + MERGE_PAUSE).await;
     }
     Ok(None)
-}
-
-/// Splits what goes to the branch itself from what goes into requests, each group for itself; by their numbers.
-pub(super) fn ways(asked: &[Asked]) -> BTreeMap<Option<Option<Arc<str>>>, Vec<usize>> {
-    let mut ways: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-    for (index, Asked { update, .. }) in asked.iter().enumerate() {
-        let way = matches!(update.route, Route::Request(..)).then(|| update.route.group().cloned());
-        ways.entry(way).or_default().push(index);
-    }
-    ways
 }
 
 /// What became of updates that a forge stood in the way of.

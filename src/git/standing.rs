@@ -1,6 +1,8 @@
 //! How updates stand that were brought to a target before: read, and changed by nobody.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
+
+use futures::FutureExt as _;
 
 use super::{
     command::GitError,
@@ -20,26 +22,24 @@ impl Target {
     /// How each stands.
     pub(super) async fn standings(&self, plans: Vec<Plan<Approved>>) -> Vec<Standing> {
         let mut work = self.work.lock().await;
-        let asked: Vec<Asked> = plans.iter().map(Asked::from).collect();
-        let mut all = vec![Standing::Due; asked.len()];
-        for (way, indices) in request::ways(&asked) {
-            let asked: Arc<Vec<Asked>> = Arc::new(indices.iter().map(|&index| asked[index].clone()).collect());
-            let found = match (way, &self.requests) {
-                (None, _) => self.branch_standings(&mut work, &asked).await.map_err(RoundError::from),
-                (Some(_), Some(requests)) => request::standings(self, requests, &mut work, &asked).await,
-                (Some(_), None) => Ok(vec![Standing::Failed(self.no_requests()); asked.len()]),
-            };
-            let found = found.unwrap_or_else(|trouble| {
-                if matches!(trouble, RoundError::Git(_)) {
-                    work.mirror.reset();
-                }
-                vec![Standing::Failed(format!("{}: {trouble}", self.place())); asked.len()]
-            });
-            for (index, standing) in indices.into_iter().zip(found) {
-                all[index] = standing;
+        let found = self.each_way(&mut work, &plans, |target, work, asked, by_request| {
+            async move { Ok::<_, Infallible>(target.way_standings(work, &asked, by_request).await) }.boxed()
+        });
+        found.await.unwrap_or_else(|never| match never {})
+    }
+
+    async fn way_standings(&self, work: &mut Work, asked: &Arc<Vec<Asked>>, by_request: bool) -> Vec<Standing> {
+        let found = match (by_request, &self.requests) {
+            (false, _) => self.branch_standings(work, asked).await.map_err(RoundError::from),
+            (true, Some(requests)) => request::standings(self, requests, work, asked).await,
+            (true, None) => Ok(vec![Standing::Failed(self.no_requests()); asked.len()]),
+        };
+        found.unwrap_or_else(|trouble| {
+            if matches!(trouble, RoundError::Git(_)) {
+                work.mirror.reset();
             }
-        }
-        all
+            vec![Standing::Failed(format!("{}: {trouble}", self.place())); asked.len()]
+        })
     }
 
     async fn branch_standings(&self, work: &mut Work, asked: &Arc<Vec<Asked>>) -> Result<Vec<Standing>, GitError> {

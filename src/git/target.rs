@@ -3,9 +3,9 @@
 //! Every round reads the branch anew, finds the places, edits, commits and pushes; a round that somebody overtook is
 //! done again on what is there then. Nothing is remembered between rounds that cannot be read again.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
 
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{Mutex, Notify};
 
 use super::{
@@ -138,16 +138,10 @@ impl Target {
 
     async fn write(&self, plans: Vec<Plan<Approved>>) -> Vec<Outcome> {
         let mut work = self.work.lock().await;
-        let asked: Vec<Asked> = plans.iter().map(Asked::from).collect();
-        let mut outcomes = vec![Outcome::Stale; asked.len()];
-        for (way, indices) in request::ways(&asked) {
-            let asked: Arc<Vec<Asked>> = Arc::new(indices.iter().map(|&index| asked[index].clone()).collect());
-            let written = self.write_way(&mut work, &asked, way.is_some()).await;
-            for (index, outcome) in indices.into_iter().zip(written) {
-                outcomes[index] = outcome;
-            }
-        }
-        outcomes
+        let written = self.each_way(&mut work, &plans, |target, work, asked, by_request| {
+            async move { Ok::<_, Infallible>(target.write_way(work, &asked, by_request).await) }.boxed()
+        });
+        written.await.unwrap_or_else(|never| match never {})
     }
 
     /// Writes what goes to the branch, or what goes into one request, and again where somebody was quicker.

@@ -138,6 +138,56 @@ async fn a_folder_gets_the_verdicts_and_the_edits_that_its_repository_gets() {
     }
 }
 
+/// From wherever a folder is named, its files are called as they are to be written there: in rows, on stderr, in diffs.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_named_as_they_are_to_be_written_where_the_command_runs() {
+    let registry = registry().await;
+    let files = on(
+        &registry,
+        vec![
+            ("x/web.yaml", web("web", MINOR, "1.0.0")),
+            ("x/broken.yaml", "image: [\n".to_owned()),
+            ("x/overlay/kustomization.yaml", "resources: [../../base]\n".to_owned()),
+            ("base/kustomization.yaml", "resources: [api.yaml]\n".to_owned()),
+            ("base/api.yaml", web("api", MINOR, "1.0.0")),
+        ],
+    );
+    for in_git in [false, true] {
+        let room = tempfile::tempdir().unwrap();
+        write_below(room.path(), files.clone());
+        let full = room.path().canonicalize().unwrap();
+        if in_git {
+            run(git().arg("init").arg("-q").arg(room.path()), b"");
+        }
+        // What is given, where, and what files of the folder and of the base begin with then.
+        let whole = (full.join("x"), format!("{}/", full.join("x").display()), format!("{}/", full.display()));
+        for (given, here, folder, above) in [
+            ("x", "", "x/", ""),
+            ("./x/", "", "x/", ""),
+            (".", "x", "", "../"),
+            ("..", "x/overlay", "../", "../../"),
+            (whole.0.to_str().unwrap(), "", &*whole.1, &*whole.2),
+        ] {
+            let here = full.join(here);
+            let (_, table, err) = said(&["plan", given], &here);
+            let row = |name: &str, words: &str| {
+                let is_it = |line: &&str| line.starts_with(&format!("Deployment/{name} ")) && line.contains(words);
+                table.lines().filter(is_it).count()
+            };
+            assert_eq!(row("web", &format!(": {folder}web.yaml:8")), 1, "{given} {table}");
+            assert!(err.lines().any(|line| line.starts_with(&format!("{folder}broken.yaml:1: "))), "{given} {err}");
+            if in_git {
+                assert_eq!(row("api", &format!("blocked   1.1.0  {above}base/api.yaml:8 is beyond")), 1, "{given} {table}");
+            }
+            let (_, diff, _) = said(&["update", "--dry-run", given], &here);
+            let file = folder.trim_start_matches('/');
+            assert!(diff.contains(&format!("+++ b/{file}web.yaml\n")), "{given} {diff}");
+            let source = &rows(&[given], &here)[0]["workload"]["source"];
+            assert!(source.as_str().unwrap().starts_with(if in_git { above } else { folder }), "{given} {source}");
+        }
+    }
+}
+
 /// What kustomizations take from above the folder is read, and not edited; and nothing is committed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_a_checkout_takes_its_bases_from_above_it() {

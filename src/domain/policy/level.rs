@@ -3,7 +3,7 @@
 use crate::domain::{
     image::excerpt,
     listing::ListedVersion,
-    policy::Asked,
+    policy::{Asked, FlavourOption},
     reason::{Code, Reason},
     sortkey::KeyRef,
     version::Version,
@@ -74,9 +74,17 @@ impl Level {
         if has < needed {
             let fits = if has == 1 { Self::Major } else { Self::Minor };
             let has = if has == 1 { "1 number".to_owned() } else { format!("{has} numbers") };
+            let own = asked.policy.options().flavour.as_ref().is_none_or(|option| *option == FlavourOption::Current);
+            let within = match current.flavour() {
+                flavour if !own || flavour.is_empty() => String::new(),
+                flavour if flavour.contains(|c: char| c.is_ascii_digit()) => {
+                    format!(", among tags of the flavour `{flavour}`; only regex: and glob: compare the numbers in that")
+                }
+                flavour => format!(", among tags of the flavour `{flavour}`"),
+            };
             let message = format!(
                 "`{}` needs a tag with {needed} numbers or more, and `{current}` has {has}, so that it could never take \
-                 anything: `{}` fits it",
+                 anything: `{}` fits it{within}",
                 asked.policy,
                 fits.name(),
             );
