@@ -229,7 +229,8 @@ mod tests {
             let decision = ask(&policy("patch", &options), Some(current), &tags(&["8u412-jdk", "9u402-jdk"]));
             decision.problem.unwrap().message
         };
-        let numbers = "`major` fits it, among tags of the flavour `u402-jdk`; only regex: and glob: compare the numbers in that";
+        let numbers =
+            "`major` fits it, among tags of the flavour `u402-jdk`; only regex: and glob: compare the numbers in that";
         assert!(of("8u402-jdk", Options::default()).ends_with(numbers));
         assert!(of("16-alpine", Options::default()).ends_with("`major` fits it, among tags of the flavour `alpine`"));
         let any = Options { flavour: Some(crate::domain::policy::FlavourOption::Any), ..Options::default() };

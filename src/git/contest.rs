@@ -18,7 +18,7 @@ use crate::{
         text::escape,
         workload::WorkloadId,
     },
-    manifest::places::{FILE_KIND, Index, Sharer, Sharers, Wanted},
+    manifest::places::{FILE_KIND, Index, LocationEdit, Sharer, Sharers, Wanted},
 };
 
 /// Other wishes that are named in one reason.
@@ -34,8 +34,8 @@ enum Wish {
     Any,
 }
 
-/// Blocks what would change the image of a workload that is to have another one, or to stay as it is. `brought` says
-/// which image each edit makes.
+/// Blocks what would change the image of a workload that is to have another one, or to stay as it is; where all agree,
+/// the edit is theirs, too. `brought` says which image each edit makes.
 pub(super) fn contest(
     asked: &[Asked],
     findings: &mut [Finding],
@@ -60,8 +60,14 @@ pub(super) fn contest(
             let against = against(asked, edit, brought.get(edit)?, &sharers, &changes);
             (!against.is_empty()).then(|| reason(asked, edit, brought.get(edit)?, &against, (index, scope)))?
         });
-        if let Some(reason) = contested {
-            *finding = Finding::Blocked(reason);
+        match contested {
+            Some(reason) => *finding = Finding::Blocked(reason),
+            None => {
+                let of =
+                    |(path, edit): &FileEdit| sharers.others(path, edit).map(|other| (path.clone(), other)).collect();
+                let others: Vec<Vec<FileEdit>> = edits.iter().map(of).collect();
+                edits.extend(others.into_iter().flatten());
+            }
         }
     }
 }
@@ -100,13 +106,24 @@ fn against<'s>(
     let other = |sharer: &'s Sharer| {
         let wish = wish(asked, own, sharer, changes);
         let is_other = match &wish {
-            Wish::To(wished) => !same(wished, to),
+            Wish::To(wished) => !(same(wished, to) || is_version(edit, to) && is_same_version(wished, to)),
             Wish::Stay(_) => true,
             Wish::Any => false,
         };
         is_other.then_some((sharer, wish))
     };
     all.iter().filter_map(other).collect()
+}
+
+/// Whether an edit writes the tag or the digest alone: an anchor may bring one to images of several names.
+fn is_version(edit: &LocationEdit, to: &ImageRef) -> bool {
+    let digest = to.digest.as_ref().map(ToString::to_string).unwrap_or_default();
+    let tag = to.tag.as_ref().map(|tag| tag.as_str()).unwrap_or_default();
+    edit.new == tag || digest.ends_with(&edit.new)
+}
+
+fn is_same_version(a: &ImageRef, b: &ImageRef) -> bool {
+    (&a.tag, &a.digest) == (&b.tag, &b.digest)
 }
 
 fn wish(asked: &Asked, own: Option<&Sharer>, sharer: &Sharer, changes: &Changes<'_>) -> Wish {

@@ -58,18 +58,13 @@ fn is_whole(tree: &Tree, id: Id) -> bool {
 
 /// Whether a value stands in no object, or in one that hands values on: whoever uses an anchor there asks for what it is.
 fn is_in_values(tree: &Tree, uses: &Uses, id: Id) -> bool {
-    let mut root = id;
-    while let Some(above) = uses.parent(root) {
-        root = above;
-    }
-    let word = |name: &str| {
-        let mut entries = tree.entries_of(root);
+    let word = |mapping: Id, name: &str| {
+        let mut entries = tree.entries_of(mapping);
         entries.find(|(key, _)| tree.scalar(*key) == Some(name)).and_then(|(_, value)| tree.scalar(value))
     };
-    match (word("apiVersion"), word("kind")) {
-        (Some(_), Some(kind)) => matches!(kind, "HelmRelease" | "Application"),
-        _ => true,
-    }
+    let above = std::iter::successors(Some(id), |id| uses.parent(*id));
+    let object = above.filter(|mapping| word(*mapping, "apiVersion").is_some()).find_map(|object| word(object, "kind"));
+    object.is_none_or(|kind| matches!(kind, "HelmRelease" | "Application" | "ApplicationSet"))
 }
 
 /// The error for a use that is not to change.

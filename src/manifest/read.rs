@@ -94,6 +94,15 @@ pub(super) struct Object<'t> {
     pub(super) kind: Cow<'t, str>,
     /// Empty for the core group.
     pub(super) group: Cow<'t, str>,
+    /// The aliases that it is reached by, the outer ones first: an item of a list may be one.
+    via: Vec<Id>,
+}
+
+impl Object<'_> {
+    /// What is known of its kind, if it is one of a workload.
+    fn spec(&self) -> Option<&'static KindSpec> {
+        KINDS.iter().find(|known| known.kind.as_str() == self.kind && known.group == self.group)
+    }
 }
 
 /// Calls for each object: of the documents, and in the items of Lists; and for each that cannot be read.
@@ -106,9 +115,9 @@ pub(super) fn each_object<'t>(tree: &'t Tree, mut call: impl FnMut(Result<Object
 /// The same of one node.
 pub(super) fn each_object_in<'t>(tree: &'t Tree, root: Id, mut call: impl FnMut(Result<Object<'t>, ManifestError>)) {
     // Lists may hold Lists. The next object to look at is the last here.
-    let mut items = vec![Open { node: root, list: None }];
+    let mut items = vec![Open { node: root, via: Vec::new(), list: None }];
     while let Some(item) = items.pop() {
-        match visit(tree, item, &mut items, &mut call) {
+        match visit(tree, item, &mut items) {
             Ok(None) => {}
             Ok(Some(object)) => call(Ok(object)),
             Err(problem) => call(Err(problem)),
@@ -116,35 +125,28 @@ pub(super) fn each_object_in<'t>(tree: &'t Tree, root: Id, mut call: impl FnMut(
     }
 }
 
-/// An object, and the kind and API version its list gives it.
+/// An object, the aliases that it is reached by, and the kind and API version its list gives it.
 struct Open {
     node: Id,
+    via: Vec<Id>,
     list: Option<(String, String)>,
 }
 
-fn visit<'t>(
-    tree: &'t Tree,
-    item: Open,
-    items_left: &mut Vec<Open>,
-    call: &mut impl FnMut(Result<Object<'t>, ManifestError>),
-) -> Result<Option<Object<'t>>, ManifestError> {
-    let node = item.node;
+fn visit<'t>(tree: &'t Tree, item: Open, items_left: &mut Vec<Open>) -> Result<Option<Object<'t>>, ManifestError> {
+    let Open { node, via, list } = item;
     if tree.node(node).kind != NodeKind::Mapping {
         return Ok(None);
     }
-    let (list_kind, list_version) = item.list.unwrap_or_default();
+    let (list_kind, list_version) = list.unwrap_or_default();
     let kind = text(tree, node, "kind")?.map_or(Cow::Owned(list_kind), Cow::Borrowed);
     let version = text(tree, node, "apiVersion")?.map_or(Cow::Owned(list_version), Cow::Borrowed);
     if let Some(item_kind) = kind.strip_suffix("List") {
         let Some(items) = get(tree, node, "items", NodeKind::Sequence)? else { return Ok(None) };
         let first = items_left.len();
         for item in tree.children(items) {
-            if let NodeKind::Alias(_) = tree.node(item).kind {
-                call(Err(ManifestError::new(tree.line(item), "an item that is an alias: write it out")));
-                continue;
-            }
             let list = (!item_kind.is_empty()).then(|| (item_kind.to_owned(), version.clone().into_owned()));
-            items_left.push(Open { node: item, list });
+            let (node, via) = tree.through(item, &via);
+            items_left.push(Open { node, via, list });
         }
         items_left[first..].reverse();
         return Ok(None);
@@ -153,7 +155,13 @@ fn visit<'t>(
         Cow::Borrowed(version) => Cow::Borrowed(version.rsplit_once('/').map_or("", |(group, _)| group)),
         Cow::Owned(version) => Cow::Owned(version.rsplit_once('/').map_or("", |(group, _)| group).to_owned()),
     };
-    Ok(Some(Object { node, kind, group }))
+    let object = Object { node, kind, group, via };
+    // Of these the aliases are kept with each image, and a Namespace has none.
+    let is_followed = object.spec().is_some() || object.kind == "Namespace";
+    if let Some(alias) = object.via.last().filter(|_| !is_followed) {
+        return Err(ManifestError::new(tree.line(*alias), "an item that is an alias: write it out"));
+    }
+    Ok(Some(object))
 }
 
 /// Keeps a workload or a Namespace.
@@ -169,8 +177,8 @@ pub(super) fn manifest(tree: &Tree, object: &Object, found: &mut Manifests) -> R
         let (annotations, _) = ours(tree, metadata, "annotations")?;
         let (line, meta, is_deleting) = (tree.line(node), Meta::read(tree, node), word == Some("delete"));
         found.namespaces.push(NamespaceFound { name, annotations, line, meta, is_deleting });
-    } else if let Some(spec) = KINDS.iter().find(|k| k.kind.as_str() == object.kind && k.group == object.group) {
-        found.workloads.push(workload(tree, node, spec)?);
+    } else if let Some(spec) = object.spec() {
+        found.workloads.push(workload(tree, (node, &object.via), spec)?);
     } else {
         found.foreign.extend(foreign(tree, node));
     }
@@ -186,10 +194,11 @@ fn foreign(tree: &Tree, node: Id) -> Option<FoundWorkload> {
     let has_ours = || ours(tree, metadata, "annotations").is_ok_and(|(ours, _)| !ours.is_empty());
     let like = if is_job { "CronJob" } else { "Deployment" };
     let like = KINDS.iter().find(|kind| kind.kind.as_str() == like)?;
-    if is_workload || is_job || has_ours() { workload(tree, node, like).ok() } else { None }
+    if is_workload || is_job || has_ours() { workload(tree, (node, &[]), like).ok() } else { None }
 }
 
-fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<FoundWorkload, ManifestError> {
+/// The workload of a mapping, with the aliases that lead to it.
+fn workload(tree: &Tree, (node, via): (Id, &[Id]), spec: &KindSpec) -> Result<FoundWorkload, ManifestError> {
     let metadata = get(tree, node, "metadata", NodeKind::Mapping)?;
     let field = |key| metadata.map_or(Ok(None), |m| text(tree, m, key));
     let Some(name) = field("name")?.filter(|n| !n.is_empty()) else {
@@ -201,7 +210,7 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<FoundWorkload, Man
     let (labels, _) = metadata.map_or(Ok(Default::default()), |m| ours(tree, m, "labels"))?;
 
     let is_deleting = directive(tree, node) == Some("delete");
-    let (mut pod, mut via) = (Some(node), Vec::new());
+    let (mut pod, mut via) = (Some(node), via.to_vec());
     // What a patch puts there takes the place of all that was.
     let mut anew = None;
     for key in spec.pod_spec.split('/').skip(1) {
@@ -230,7 +239,8 @@ fn workload(tree: &Tree, node: Id, spec: &KindSpec) -> Result<FoundWorkload, Man
             via.extend(more);
             let written = tree.scalar(image).ok_or_else(|| no(tree, image, "image", "no text"))?;
             containers.push(Container { name: name.into(), image: written.into(), init, index });
-            let place = Place { via: via.into(), ..tree.place(image) };
+            let (scalar, via) = tree.through(image, &via);
+            let place = Place { via: via.into(), ..tree.place(scalar) };
             images.push(ImagePlace { line: tree.line(image), place });
         }
     }

@@ -87,6 +87,21 @@ fn workloads_of_a_list_share_what_an_anchor_names() {
     assert_eq!(kustomized(&after, "prod")["shop/c/web"], to);
 }
 
+/// The items themselves may be aliases, and what another one merges.
+#[test]
+fn items_that_are_aliases_are_workloads() {
+    let web =
+        |name: &str| format!("apiVersion: apps/v1, kind: Deployment, metadata: {{name: {name}, namespace: shop}}");
+    let spec = "spec: {template: {spec: {containers: [{name: web, image: 'nginx:1.26'}]}}}";
+    let list = format!(
+        "apiVersion: v1\nkind: List\nitems:\n- &a {{{}, {spec}}}\n- {{<<: *a, metadata: {{name: b, namespace: shop}}}}\n",
+        web("a")
+    );
+    check(&of("resources: [web.yaml]\n", &[("web.yaml", &list)]), &["shop/a/web", "shop/b/web"]);
+    let list = format!("apiVersion: v1\nkind: List\nx-web: &web {{{}, {spec}}}\nitems: [*web]\n", web("a"));
+    check(&of("resources: [web.yaml]\n", &[("web.yaml", &list)]), &["shop/a/web"]);
+}
+
 const TWO: &str =
     "spec: {template: {spec: {containers: [{name: web, image: 'nginx:1.26'}, {name: side, image: 'httpd:2'}]}}}\n";
 

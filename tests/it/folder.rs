@@ -177,7 +177,11 @@ async fn files_are_named_as_they_are_to_be_written_where_the_command_runs() {
             assert_eq!(row("web", &format!(": {folder}web.yaml:8")), 1, "{given} {table}");
             assert!(err.lines().any(|line| line.starts_with(&format!("{folder}broken.yaml:1: "))), "{given} {err}");
             if in_git {
-                assert_eq!(row("api", &format!("blocked   1.1.0  {above}base/api.yaml:8 is beyond")), 1, "{given} {table}");
+                assert_eq!(
+                    row("api", &format!("blocked   1.1.0  {above}base/api.yaml:8 is beyond")),
+                    1,
+                    "{given} {table}"
+                );
             }
             let (_, diff, _) = said(&["update", "--dry-run", given], &here);
             let file = folder.trim_start_matches('/');
@@ -360,7 +364,7 @@ async fn the_way_out_of_a_shared_place_leads_out() {
         ),
         (
             vec![("web.yaml", two("&image ", "*image"))],
-            "write it out in one of the places",
+            "write the image out for each of them, in a place of its own",
             vec![("web.yaml", two("", same))],
         ),
     ];

@@ -78,7 +78,9 @@ impl Level {
             let within = match current.flavour() {
                 flavour if !own || flavour.is_empty() => String::new(),
                 flavour if flavour.contains(|c: char| c.is_ascii_digit()) => {
-                    format!(", among tags of the flavour `{flavour}`; only regex: and glob: compare the numbers in that")
+                    format!(
+                        ", among tags of the flavour `{flavour}`; only regex: and glob: compare the numbers in that"
+                    )
                 }
                 flavour => format!(", among tags of the flavour `{flavour}`"),
             };

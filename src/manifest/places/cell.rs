@@ -34,9 +34,11 @@ pub(super) enum At {
 impl At {
     /// The scalar itself, by whichever aliases it is reached.
     pub(super) fn bare(&self) -> Cow<'_, Self> {
+        let bare = |place: &Place| Place { via: [].into(), ..place.clone() };
         match self {
-            Self::Scalar(place) if !place.via.is_empty() => {
-                Cow::Owned(Self::Scalar(Place { via: [].into(), ..place.clone() }))
+            Self::Scalar(place) if !place.via.is_empty() => Cow::Owned(Self::Scalar(bare(place))),
+            Self::Inner { outer, inner } if !outer.via.is_empty() || !inner.via.is_empty() => {
+                Cow::Owned(Self::Inner { outer: bare(outer), inner: bare(inner) })
             }
             _ => Cow::Borrowed(self),
         }
@@ -106,13 +108,14 @@ impl<'t> Source<'t> {
 
     /// The same, of a scalar that may be reached by aliases.
     pub(super) fn cell_at(&self, place: Place) -> Option<Cell> {
-        let id = place.node;
+        let (id, via) = self.tree.through(place.node, &place.via);
         let value = self.tree.scalar(id).filter(|value| value.len() <= MAX_VALUE)?;
+        let (line, place) = (self.line(place.node), Place { via: via.into(), ..self.tree.place(id) });
         let at = match &self.outer {
             None => At::Scalar(place),
             Some(outer) => At::Inner { outer: outer.clone(), inner: place },
         };
-        Some(Cell { line: self.line(id), at, value: value.into() })
+        Some(Cell { line, at, value: value.into() })
     }
 }
 

@@ -183,14 +183,19 @@ impl<'f> Index<'f> {
     }
 
     /// Where else the image of a workload stands as in values, in files that are none by their names; none if its places
-    /// are no values files, or if it is an entry of `supercargo.yaml`, which tells so itself.
+    /// are no values files. Of an entry of `supercargo.yaml`, which tells so itself, the files that it names in vain.
     pub fn besides(&self, wanted: &Wanted, spots: &[Location]) -> Option<String> {
+        if let Some(listed) = self.listed(&wanted.workload.name).filter(|_| wanted.workload.kind.as_str() == FILE_KIND)
+        {
+            let tag = wanted.from.tag.as_ref().map(|tag| tag.as_str());
+            return self.orphans(listed, tag, |path| spots.iter().any(|spot| *spot.path == *path));
+        }
         let repository = &wanted.to.repository;
         let is_values = |spot: &Location| {
             let values = self.values.get(repository).into_iter().flatten();
             values.into_iter().any(|draft| (draft.path, draft.line) == (&spot.path, spot.line))
         };
-        if wanted.workload.kind.as_str() == FILE_KIND || !spots.iter().any(is_values) {
+        if !spots.iter().any(is_values) {
             return None;
         }
         let others = self.other_values.get(repository)?.iter().filter(|draft| !self.is_never(draft));

@@ -18,7 +18,7 @@ use super::super::{
     read::{get, text},
     tree::{Id, NodeKind, Tree},
 };
-use super::kustomization::mappings;
+use super::{kustomization::mappings, orphans::one_by_one};
 use crate::domain::{
     image::{Repository, excerpt},
     policy::Matcher,
@@ -35,6 +35,8 @@ pub(super) struct Listed {
     pub(super) repository: Repository,
     /// The pattern of the files' paths.
     pub(super) files: Option<Arc<str>>,
+    /// Their paths, where it names each of them.
+    pub(super) named: Option<Vec<String>>,
     pub(super) annotations: BTreeMap<String, String>,
 }
 
@@ -73,7 +75,8 @@ fn entry(tree: &Tree, item: Id) -> Result<Listed, ManifestError> {
     let wrong = |reason: String| ManifestError::new(line, reason);
     let image = text(tree, item, "image")?.ok_or_else(|| wrong("`image`, the repository, is missing".into()))?;
     let repository = Repository::parse(image).map_err(|error| wrong(error.to_string()))?;
-    let files = text(tree, item, "files")?.map(|glob| {
+    let glob = text(tree, item, "files")?;
+    let files = glob.map(|glob| {
         let pattern: Option<Arc<str>> = Glob::new(glob).ok().map(|glob| glob.regex().into());
         let known = pattern.filter(|pattern| Matcher::of(pattern).is_ok());
         known.ok_or_else(|| wrong(format!("`{}` is no glob of paths, or is too large a one", excerpt(glob))))
@@ -90,5 +93,6 @@ fn entry(tree: &Tree, item: Id) -> Result<Listed, ManifestError> {
     if !annotations.contains_key("supercargo.dev/policy") {
         return Err(wrong("`policy` is missing: write for example `policy: minor`".into()));
     }
-    Ok(Listed { line, name, repository, files: files.transpose()?, annotations })
+    let named = glob.and_then(one_by_one);
+    Ok(Listed { line, name, repository, files: files.transpose()?, named, annotations })
 }

@@ -71,7 +71,7 @@ impl<'f> Index<'f> {
             && draft.maker.cells().any(|cell| self.never.contains(&(&**draft.path, &*cell.at.bare())))
     }
 
-    fn listed(&self, name: &str) -> Option<&'f Listed> {
+    pub(super) fn listed(&self, name: &str) -> Option<&'f Listed> {
         let entry = name.strip_prefix(listed::FILE)?.strip_prefix(':')?;
         self.files.get(listed::FILE)?.listed.iter().find(|listed| listed.name == entry)
     }

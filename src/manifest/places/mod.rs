@@ -44,6 +44,7 @@ mod mention;
 mod names;
 mod namespace;
 mod operation;
+mod orphans;
 mod outer;
 mod parameters;
 mod patch;

@@ -199,6 +199,8 @@ impl Index<'_> {
             let (others, repository) = (self.by_other_names(&listed.repository, BY_FILES), &listed.repository);
             let held = self.held(repository, Some(listed));
             let left_alone = self.left_alone(Facts::unread, &held);
+            let orphans = self.orphans(listed, None, |path| held.iter().any(|held| **held.path == *path));
+            let others = others + &orphans.map(|orphans| format!("; {orphans}")).unwrap_or_default();
             return Err(match held.is_empty() {
                 true if others.is_empty() && left_alone.is_empty() => {
                     format!("no file that this covers holds the image {repository}: correct it, or take the entry out")

@@ -5,7 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{FILE_KIND, Index, LocationEdit, Wanted, cell::At, chains::Rendering};
+use super::{
+    FILE_KIND, Index, LocationEdit, Wanted,
+    cell::{At, Cell},
+    chains::Rendering,
+};
 use crate::domain::workload::WorkloadId;
 
 /// A container whose image a place makes.
@@ -24,12 +28,35 @@ pub struct Sharer {
 
 /// The containers of each place.
 #[derive(Debug, Default)]
-pub struct Sharers(HashMap<(Arc<str>, At), Vec<Sharer>>);
+pub struct Sharers(HashMap<(Arc<str>, At), Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    sharers: Vec<Sharer>,
+    /// By which aliases they reach it.
+    uses: HashSet<At>,
+}
 
 impl Sharers {
     /// Those whose image an edit changes.
     pub fn of(&self, path: &Arc<str>, edit: &LocationEdit) -> &[Sharer] {
-        self.0.get(&(path.clone(), edit.at.bare().into_owned())).map_or(&[], Vec::as_slice)
+        self.shared(path, edit).map_or(&[], |shared| &shared.sharers)
+    }
+
+    /// The same edit, as the others reach its place: where all of them agree they have to be asked for, too.
+    pub fn others<'s>(&'s self, path: &Arc<str>, edit: &'s LocationEdit) -> impl Iterator<Item = LocationEdit> {
+        let uses = self.shared(path, edit).into_iter().flat_map(|shared| &shared.uses);
+        uses.filter(|at| **at != edit.at).map(|at| LocationEdit { at: at.clone(), ..edit.clone() })
+    }
+
+    fn shared(&self, path: &Arc<str>, edit: &LocationEdit) -> Option<&Shared> {
+        self.0.get(&(path.clone(), edit.at.bare().into_owned()))
+    }
+
+    fn add(&mut self, path: &Arc<str>, cell: &Cell, sharer: &Sharer) {
+        let shared = self.0.entry((path.clone(), cell.at.bare().into_owned())).or_default();
+        shared.sharers.push(sharer.clone());
+        shared.uses.insert(cell.at.clone());
     }
 }
 
@@ -117,7 +144,7 @@ impl Index<'_> {
                 let sharer = Sharer { workload, container, init, annotations };
                 let own = made.maker.cells().map(|cell| (made.path, cell));
                 for (path, cell) in own.chain(made.below.iter().map(|(path, cell)| (*path, cell))) {
-                    all.0.entry((path.clone(), cell.at.bare().into_owned())).or_default().push(sharer.clone());
+                    all.add(path, cell, &sharer);
                 }
             }
         }
@@ -126,7 +153,7 @@ impl Index<'_> {
             let sharer = Sharer { workload, container, init, annotations: None };
             for draft in self.drafts(wanted).unwrap_or_default() {
                 for cell in draft.maker.cells() {
-                    all.0.entry((draft.path.clone(), cell.at.bare().into_owned())).or_default().push(sharer.clone());
+                    all.add(draft.path, cell, &sharer);
                 }
             }
         }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::tree::{Id, NodeKind, Tree},
+    super::{
+        Place,
+        tree::{Id, NodeKind, Tree},
+    },
     cell::{self, Cell, ImageExpr, Name, Parts, Source, is_unset, split},
 };
 
@@ -45,7 +48,10 @@ pub(super) fn images(source: &Source, root: Id) -> Vec<ImageExpr> {
 
 fn of_mapping(source: &Source, mapping: Id, key: &str) -> Vec<ImageExpr> {
     let tree = source.tree;
-    let cells = entries(tree, mapping).filter_map(|(key, value)| Some((key, source.cell(value)?)));
+    let cells = tree.all_entries(mapping).0.into_iter().filter_map(|entry| {
+        let place = Place { via: entry.via.into(), ..tree.place(entry.value) };
+        Some((entry.name, source.cell_at(place)?))
+    });
     of_keys(key, &cells.collect::<Vec<_>>())
 }
 

@@ -206,6 +206,31 @@ async fn a_place_is_held_by_what_a_namespace_of_another_cluster_asks_for() {
     assert_eq!(repo.log().len(), 1);
 }
 
+/// What the operator does not know goes along, with the same annotations, also where it reaches the place by an alias.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alias_of_another_cluster_is_a_second_place_of_the_same_edit() {
+    let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
+    let (server, namespace) = (GitServer::start().await, plane.namespace("aliases").await);
+    let item = |namespace: &str, image: &str| {
+        format!(
+            "- apiVersion: apps/v1\n  kind: Deployment\n  metadata:\n    name: web\n    namespace: {namespace}\n    annotations: \
+             {{supercargo.dev/policy: minor, supercargo.dev/write: 'git:prod'}}\n  spec: {{template: {{spec: {{containers: [{{name: \
+             web, image: {image}}}]}}}}}}\n"
+        )
+    };
+    let own = item(&namespace.name, &format!("&image '{}/team/web:1.0.0'", registry.host));
+    let list = format!("apiVersion: v1\nkind: List\nitems:\n{own}{}", item("elsewhere", "*image"));
+    let repo = server.create("deploy", &[("apps/all.yaml", list.as_bytes())]);
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    let annotations = json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": "git:prod"});
+    let image = format!("{}/team/web:1.0.0", registry.host);
+    namespace.create(&deployment("web", &image, annotations).to_string()).await;
+    let setup = setup(&namespace, folder.path(), &server.url("deploy"));
+    let _operator = Operator::start(plane, &setup).await;
+    eventually("a commit", async || (repo.log().len() == 2).then_some(())).await;
+    assert_eq!(text(&repo, "apps/all.yaml"), list.replace("web:1.0.0", "web:1.1.0"));
+}
+
 /// Stands for the guard in `git/check.rs` (SECURITY.md): what an edit renders is compared with what was wanted.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_after_which_another_image_would_be_rendered_is_not_made() {
