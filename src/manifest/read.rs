@@ -320,7 +320,7 @@ pub(super) fn text<'t>(tree: &'t Tree, mapping: Id, key: &str) -> Result<Option<
 }
 
 /// The entries of `metadata.annotations` or `metadata.labels` that concern us, and whether there is such a map.
-fn ours(tree: &Tree, metadata: Id, key: &str) -> Result<(BTreeMap<String, String>, bool), ManifestError> {
+pub(super) fn ours(tree: &Tree, metadata: Id, key: &str) -> Result<(BTreeMap<String, String>, bool), ManifestError> {
     let Some(map) = get(tree, metadata, key, NodeKind::Mapping)? else { return Ok(Default::default()) };
     let mut entries = BTreeMap::new();
     let (all, is_cut) = tree.all_entries(map);

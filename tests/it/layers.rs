@@ -636,7 +636,8 @@ fn wrong(tree: &Tree, host: &str) -> Vec<String> {
     let once = ["run", "--git", "deploy.git", "--once", "--git-cache", "cache", "--state", "state"];
     for (args, at) in [(&["update", "work"][..], "work"), (&once[..], "clone")] {
         let done = supercargo(args, room.path());
-        let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).replace(host, "HOST");
+        let said =
+            String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).replace(host, "HOST").replace("work/", "");
         if at == "clone" {
             run(git().current_dir(room.path()).args(["clone", "-q", "deploy.git", "clone"]), b"");
         }

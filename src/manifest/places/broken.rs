@@ -1,8 +1,19 @@
-//! Kustomizations that cannot be read whole: what they name, they may render, and with any image.
+//! Kustomizations that cannot be read whole: what they name, they may render, and with any image. So may what Argo CD
+//! reads of `.argocd-source.yaml` beside one, over all that the folder and the Application say.
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Files, names::join, patch::Doubt};
+use super::{
+    super::tree::Tree,
+    Files,
+    names::{FileKind, folder, join},
+    patch::Doubt,
+};
+
+const BROKEN: &str =
+    "this kustomization cannot be read whole, and may render the workload with another image: repair it";
+const BY_ARGO: &str = "Argo CD takes images or values from here, over all that the folder and the Application say, which is not \
+                       followed: write them there, and take this file out";
 
 /// A kustomization that cannot be read whole.
 #[derive(Debug)]
@@ -19,6 +30,14 @@ impl Broken {
         Self { line, names: names.into_iter().map(Box::from).collect() }
     }
 
+    /// What Argo CD reads beside the kustomization of a folder, or beside a chart; none if it sets nothing of that.
+    pub(super) fn by_argo(tree: &Tree) -> Option<Self> {
+        let root = tree.documents.first()?.root;
+        let (key, _) =
+            tree.entries_of(root).find(|(key, _)| matches!(tree.scalar(*key), Some("kustomize" | "helm")))?;
+        Some(Self { line: tree.line(key), names: Vec::new() })
+    }
+
     /// One that takes in these.
     pub(super) fn of(names: Vec<Box<str>>) -> Self {
         Self { line: 1, names }
@@ -33,10 +52,8 @@ pub(super) fn blocked<'f>(
 ) -> HashMap<String, Doubt<'f>> {
     let mut found: HashMap<String, Doubt> = HashMap::new();
     for (path, broken) in files.iter().filter_map(|(path, facts)| Some((path, facts.broken.as_deref()?))) {
-        let reason =
-            "this kustomization cannot be read whole, and may render the workload with another image: repair it";
-        let doubt = Doubt { path, line: broken.line, reason };
-        let folder = super::names::folder(path);
+        let doubt = Doubt { path, line: broken.line, reason: BROKEN };
+        let folder = folder(path);
         let mut open: Vec<String> = broken.names.iter().filter_map(|name| join(folder, name)).collect();
         let own = join(folder, ".");
         open.retain(|name| Some(name) != own.as_ref());
@@ -53,4 +70,11 @@ pub(super) fn blocked<'f>(
         }
     }
     found
+}
+
+/// What Argo CD reads beside kustomizations and charts, by their folders.
+pub(super) fn by_argo(files: &Files) -> HashMap<&str, Doubt<'_>> {
+    let all = files.iter().filter(|(path, _)| FileKind::of(path) == FileKind::ArgoSource);
+    let all = all.filter_map(|(path, facts)| Some((path, facts.broken.as_deref()?.line)));
+    all.map(|(path, line)| (folder(path), Doubt { path, line, reason: BY_ARGO })).collect()
 }

@@ -23,7 +23,6 @@ use super::{
     patch::Part,
     release::{self, Release},
     replacement::{Replacement, has_targets, replacements},
-    room::MAX_SCALARS_IN_ALL,
     sight::{is_promising, template_line},
     transformer::{self, Field, fields},
     values::{self, MAX_FLAT, MAX_OF_RELEASE, MAX_PATHS},
@@ -65,15 +64,15 @@ pub struct Facts {
     /// The line on which SOPS's seal stands: no value may change.
     pub(super) sealed: Option<usize>,
     pub(super) problems: Vec<ManifestError>,
-    left_alone: Option<&'static str>,
+    pub(super) left_alone: Option<&'static str>,
     /// The line on which a chart's template shows that it is no YAML.
-    template: Option<usize>,
+    pub(super) template: Option<usize>,
     /// Lines that name an image, at a place of one or not.
     pub(super) mentions: Vec<Mention>,
     /// How many scalars were read.
-    scalars: usize,
+    pub(super) scalars: usize,
     /// Whether nothing else is kept, for want of room.
-    is_left_out: bool,
+    pub(super) is_left_out: bool,
 }
 
 fn too_many_paths() -> String {
@@ -102,29 +101,6 @@ impl Facts {
             facts.problems.push(ManifestError::new(1, reason));
         }
         facts
-    }
-
-    /// What is kept of these where all files have more scalars than are read.
-    pub fn left_out(&self) -> Self {
-        let names = self.kustomization.iter().flat_map(|kustomization| kustomization.included());
-        let broken = self.kustomization.as_ref().map(|_| Box::new(Broken::of(names.map(Box::from).collect())));
-        let reason = format!(
-            "the files that hold images have more than {MAX_SCALARS_IN_ALL} scalars together, and the largest of them, as \
-             this one with {}, are left alone: split the repository, or say by `paths` what to read",
-            self.scalars
-        );
-        let problems = vec![ManifestError::new(1, reason)];
-        Self { broken, problems, scalars: self.scalars, is_left_out: true, ..Self::default() }
-    }
-
-    /// Whether there was no room for more than the reason.
-    pub fn is_left_out(&self) -> bool {
-        self.is_left_out
-    }
-
-    /// How many scalars count; none of a file that holds nothing.
-    pub fn scalars(&self) -> usize {
-        if self.holds_nothing() { 0 } else { self.scalars }
     }
 
     /// Of what is no file, and why it is not read.
@@ -210,6 +186,10 @@ impl Facts {
     fn of_tree(&mut self, kind: FileKind, tree: &Tree, has_marker: bool, is_named: bool) {
         let source = Source::file(tree);
         self.sealed = sealed(tree).map(|key| tree.line(key));
+        if kind == FileKind::ArgoSource {
+            self.broken = Broken::by_argo(tree).map(Box::new);
+            return;
+        }
         if kind == FileKind::Kustomization {
             match kustomization::read(&source, &mut self.problems) {
                 Ok(found) => {
@@ -311,7 +291,7 @@ impl Facts {
         self.holds_nothing() && self.mentions.is_empty()
     }
 
-    fn holds_nothing(&self) -> bool {
+    pub(super) fn holds_nothing(&self) -> bool {
         let Self {
             manifests,
             partial,
@@ -363,7 +343,7 @@ impl Facts {
             && template.is_none()
     }
 
-    /// Whether it is a kustomization, also one that cannot be read.
+    /// Whether it is a kustomization, also one that cannot be read, or stands beside one.
     pub(super) fn is_kustomization(&self) -> bool {
         self.kustomization.is_some() || self.broken.is_some()
     }

@@ -187,7 +187,9 @@ impl<'f> Index<'f> {
                     }
                     for mut each in post::released(files, after, images) {
                         kept += 1;
-                        each.draft.doubt = each.draft.doubt.or_else(|| kustomizations.blocked(path));
+                        let beside =
+                            || release.folders().find_map(|folder| kustomizations.by_argo.get(&*folder).cloned());
+                        each.draft.doubt = each.draft.doubt.or_else(|| kustomizations.blocked(path)).or_else(beside);
                         released.entry(each.draft.holds.repository.clone()).or_default().push((index, each));
                     }
                     for instance in &release.instances {
@@ -197,8 +199,9 @@ impl<'f> Index<'f> {
                 }
             }
             let values_of = if FileKind::of(path) == FileKind::Values { &mut values } else { &mut other_values };
+            let beside = kustomizations.by_argo.get(folder(path)).map(|doubt| (doubt.path, doubt.line));
             for maker in &facts.values {
-                match layered.over(path, maker) {
+                match beside.or_else(|| layered.over(path, maker)) {
                     Some((above, line)) => by_name::bar(&mut barred, path, maker, (above, line)),
                     None => add(values_of, Draft::new(path, maker.clone())),
                 }

@@ -19,6 +19,8 @@ pub enum FileKind {
     Values,
     /// `supercargo.yaml` at the root.
     Listed,
+    /// `.argocd-source.yaml` or `.argocd-source-<application>.yaml`.
+    ArgoSource,
     /// Other text with `#` comments: markers only.
     Text,
     /// Text with `#` comments on lines of their own: markers only.
@@ -71,6 +73,9 @@ impl FileKind {
         // `.env` is the one dot file that people keep images in; only its markers count.
         if name == ".env" || name.starts_with(".env.") {
             return Self::Text;
+        }
+        if name == ".argocd-source.yaml" || name.starts_with(".argocd-source-") && name.ends_with(".yaml") {
+            return Self::ArgoSource;
         }
         let lower = name.to_ascii_lowercase();
         if name.is_empty() || name.starts_with('.') || PIPELINES.iter().any(|pipeline| lower.starts_with(pipeline)) {
@@ -135,6 +140,8 @@ mod tests {
     #[case("a/supercargo.yaml", FileKind::Yaml)]
     #[case(".env", FileKind::Text)]
     #[case("a/.env.prod", FileKind::Text)]
+    #[case("a/.argocd-source.yaml", FileKind::ArgoSource)]
+    #[case("a/.argocd-source-web.yaml", FileKind::ArgoSource)]
     #[case("a/Dockerfile", FileKind::Dockerfile)]
     #[case("a/web.Dockerfile", FileKind::Dockerfile)]
     #[case("a/Dockerfile.txt", FileKind::Dockerfile)]

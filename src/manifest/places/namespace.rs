@@ -62,27 +62,41 @@ pub(super) fn namespaces<'f>(
         }
         let annotations = subject.ours();
         let (_, name) = subject.id();
-        let asks = found.entry(name.clone()).or_default();
-        for (key, value) in annotations {
-            match asks.annotations.get(&key) {
-                Some(other) if *other != value => {
-                    let at = asks.at.get(&key).map_or("", |at| at);
-                    let [name, key, value, other] = [&*name, &key, &value, other].map(excerpt);
-                    let reason = format!(
-                        "the Namespace {name} has `{key}: {value}` here and `{key}: {other}` at {at}: write the same, or read \
-                         only one of them (`paths` of the target)"
-                    );
-                    asks.lost.get_or_insert(LocateError::Refused { path: path.clone(), line: own.line, reason });
-                }
-                Some(_) => {}
-                None => {
-                    asks.at.insert(key.clone(), format!("{}:{}", excerpt(path), own.line));
-                    asks.annotations.insert(key, value);
-                }
+        found.entry(name.clone()).or_default().add((path, own.line), &name, annotations);
+    }
+    // Argo CD writes these to the Namespace itself.
+    for (path, facts) in files.iter().filter(|(path, _)| !kustomizations.is_patch(path)) {
+        for release in facts.releases.iter().filter(|release| !release.asks.is_empty()) {
+            if let Some(name) = &release.target {
+                found.entry((&**name).into()).or_default().add((path, release.line), name, release.asks.clone());
             }
         }
     }
     found
+}
+
+impl Asks {
+    /// With what one more says.
+    fn add(&mut self, (path, line): (&Arc<str>, usize), name: &str, annotations: BTreeMap<String, String>) {
+        for (key, value) in annotations {
+            match self.annotations.get(&key) {
+                Some(other) if *other != value => {
+                    let at = self.at.get(&key).map_or("", |at| at);
+                    let [name, key, value, other] = [name, &key, &value, other].map(excerpt);
+                    let reason = format!(
+                        "the Namespace {name} has `{key}: {value}` here and `{key}: {other}` at {at}: write the same, or read \
+                         only one of them (`paths` of the target)"
+                    );
+                    self.lost.get_or_insert(LocateError::Refused { path: path.clone(), line, reason });
+                }
+                Some(_) => {}
+                None => {
+                    self.at.insert(key.clone(), format!("{}:{line}", excerpt(path)));
+                    self.annotations.insert(key, value);
+                }
+            }
+        }
+    }
 }
 
 fn lost(name: &str, doubt: &Doubt) -> LocateError {

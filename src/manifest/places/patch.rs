@@ -34,6 +34,8 @@ pub(super) struct Patch {
     pub(super) is_late: bool,
     /// Whether it is one of `patchesStrategicMerge`.
     is_strategic: bool,
+    /// Whether it may give an object another name or kind (`options`).
+    renames: bool,
 }
 
 /// One object or operation of a patch.
@@ -58,6 +60,10 @@ pub(super) struct Doubt<'f> {
 /// A patch of which it cannot be told whether it is for an object.
 pub(super) const UNKNOWN_TARGET: &str = "whether this patch is for the workload cannot be told by its `target`: select \
      by plain names, or by labels with `=`, `!=`, `in` and `notin`";
+
+/// A patch after which an object is called otherwise.
+const RENAMES: &str = "this patch may change the name or the kind (`allowNameChange`, `allowKindChange`), which is not followed: \
+                       write the name where the object stands, or use `namePrefix` or `nameSuffix`";
 
 /// A patch that may change anything.
 pub(super) const UNREAD_PATCH: &str =
@@ -85,7 +91,10 @@ impl Patch {
         let target = target.map(|target| Target::read(source, target)).transpose()?;
         let inline = tree.get(item, key)?.map(|node| inline(source, node)).unwrap_or_default();
         let file = text(tree, item, "path")?.map(Box::from);
-        Ok(Self { line: source.line(item), file, inline, target, is_late, is_strategic: false })
+        let options = get(tree, item, "options", NodeKind::Mapping)?;
+        let is_set = |key| options.map_or(Ok(None), |options| text(tree, options, key)).map(|set| set == Some("true"));
+        let renames = is_set("allowNameChange")? || is_set("allowKindChange")?;
+        Ok(Self { line: source.line(item), file, inline, target, is_late, is_strategic: false, renames })
     }
 
     /// What it consists of, each with its file and line; `at` is the kustomization.
@@ -152,6 +161,9 @@ impl Patch {
 
     /// Why it is not known what it does, and to which objects.
     pub(super) fn unread<'f>(&self, files: &'f Files, at: &'f Arc<str>) -> Option<Doubt<'f>> {
+        if self.renames {
+            return Some(Doubt { path: at, line: self.line, reason: RENAMES });
+        }
         let own = self.inline.is_unread.then_some((at, self.line));
         let of_file =
             || Some(self.read_file(files, at)?).and_then(|(path, facts)| Some((path, facts.first_unread()?.0)));

@@ -1,10 +1,12 @@
 //! HelmReleases of Flux and Applications of Argo CD: the values they give to a chart, and the images to Kustomize.
 
+use std::collections::BTreeMap;
+
 use super::{
     super::{
         ManifestError,
         meta::Meta,
-        read::{Object, get, text},
+        read::{Object, get, ours, text},
         tree::{Id, NodeKind, Tree},
     },
     cell::{Cell, ImageExpr, Source, is_unset},
@@ -12,6 +14,7 @@ use super::{
     given::{self, From},
     kustomization::mappings,
     marker::{self, Marker},
+    names::join,
     outer::Set,
     parameters,
     stack::CHART,
@@ -29,6 +32,8 @@ pub(super) struct Release {
     pub(super) instances: Vec<Box<str>>,
     /// Where its workloads go, if it says so.
     pub(super) target: Option<Box<str>>,
+    /// The annotations that concern us which it gives to the namespace that its workloads go to.
+    pub(super) asks: BTreeMap<String, String>,
     /// Where it stands itself; empty if it does not say so.
     pub(super) namespace: Box<str>,
     /// Whether it deploys to its own namespace where it has no target.
@@ -69,6 +74,13 @@ impl Release {
     /// The group of its kind.
     pub(super) fn group(&self) -> &'static str {
         if self.is_flux { FLUX } else { ARGO }
+    }
+
+    /// The folders that an Application names.
+    pub(super) fn folders(&self) -> impl Iterator<Item = String> {
+        let is_path = |key: &str| !self.is_flux && key.starts_with(".spec.source") && key.ends_with(".path");
+        let paths = self.flat.iter().filter(move |(key, _)| is_path(key) && key.matches('.').count() == 3);
+        paths.filter_map(|(_, cell)| join("", cell.value.trim_start_matches('/')))
     }
 
     /// Texts of a mapping, and the items of a list in it.
@@ -161,6 +173,7 @@ fn helm_release(
         name: name.into(),
         instances: vec![instance.into()],
         target: target.map(Box::from),
+        asks: BTreeMap::new(),
         namespace: word(tree, metadata, "namespace")?.unwrap_or_default().into(),
         is_flux: true,
         is_set: false,
@@ -203,6 +216,7 @@ fn application(
         // Argo CD's own label may have the Application's namespace before its name.
         instances: vec![own.into(), format!("{namespace}_{own}").into()],
         target: word(tree, child(tree, spec, "destination")?, "namespace")?.map(Box::from),
+        asks: asks(tree, spec)?,
         namespace: namespace.into(),
         is_flux: false,
         is_set: false,
@@ -236,6 +250,18 @@ fn application(
         release.images.extend(cells.map(ImageExpr::renaming));
     }
     Ok(release)
+}
+
+/// What an Application gives to the Namespace that it makes.
+fn asks(tree: &Tree, spec: Option<Id>) -> Result<BTreeMap<String, String>, ManifestError> {
+    let Some(policy) = child(tree, spec, "syncPolicy")? else { return Ok(BTreeMap::new()) };
+    let options = get(tree, policy, "syncOptions", NodeKind::Sequence)?;
+    let mut options = options.into_iter().flat_map(|list| tree.children(list)).filter_map(|item| tree.scalar(item));
+    let managed = child(tree, Some(policy), "managedNamespaceMetadata")?;
+    match managed.filter(|_| options.any(|option| option == "CreateNamespace=true")) {
+        Some(managed) => Ok(ours(tree, managed, "annotations")?.0),
+        None => Ok(BTreeMap::new()),
+    }
 }
 
 fn helm_values(

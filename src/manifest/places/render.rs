@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Files,
-    broken::blocked,
+    broken::{blocked, by_argo},
     chains::Count,
     charts::Charts,
     deployed::Outers,
@@ -30,6 +30,8 @@ pub(super) struct Kustomizations<'f> {
     pub(super) count: Count,
     /// Files that a kustomization which cannot be read may render.
     blocked: HashMap<String, Doubt<'f>>,
+    /// What Argo CD reads beside a kustomization or a chart, by the folder.
+    pub(super) by_argo: HashMap<&'f str, Doubt<'f>>,
     /// What renders folders with images of its own.
     pub(super) outers: Outers<'f>,
     pub(super) by_folder: HashMap<&'f str, usize>,
@@ -89,6 +91,7 @@ impl<'f> Kustomizations<'f> {
             given: given::all(files),
             fields: Vec::new(),
             blocked,
+            by_argo: by_argo(files),
             missing: Vec::new(),
             open: Vec::new(),
             outers: Outers::new(files),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Files;
+use super::{super::ManifestError, Facts, Files, broken::Broken};
 
 /// The most scalars of all files that hold anything. Where there are more, the smallest files are read.
 pub const MAX_SCALARS_IN_ALL: usize = 2_000_000;
@@ -34,9 +34,34 @@ impl Room {
     }
 }
 
+impl Facts {
+    /// What is kept of these where all files have more scalars than are read.
+    pub fn left_out(&self) -> Self {
+        let names = self.kustomization.iter().flat_map(|kustomization| kustomization.included());
+        let broken = self.kustomization.as_ref().map(|_| Box::new(Broken::of(names.map(Box::from).collect())));
+        let reason = format!(
+            "the files that hold images have more than {MAX_SCALARS_IN_ALL} scalars together, and the largest of them, as \
+             this one with {}, are left alone: split the repository, or say by `paths` what to read",
+            self.scalars
+        );
+        let problems = vec![ManifestError::new(1, reason)];
+        Self { broken, problems, scalars: self.scalars, is_left_out: true, ..Self::default() }
+    }
+
+    /// Whether there was no room for more than the reason.
+    pub fn is_left_out(&self) -> bool {
+        self.is_left_out
+    }
+
+    /// How many scalars count; none of a file that holds nothing.
+    pub fn scalars(&self) -> usize {
+        if self.holds_nothing() { 0 } else { self.scalars }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{super::Facts, *};
+    use super::*;
 
     fn of_scalars(scalars: usize) -> Arc<Facts> {
         let text = format!("image: team/web:1.0.0\nlist: [{}]\n", "1,".repeat(scalars - 3));

@@ -1,12 +1,15 @@
 //! The values of a release over those of its chart and of the files that it names, as Helm has them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
+
+use globset::GlobBuilder;
 
 use super::{
     super::Path,
-    Files,
+    Facts, Files,
     cell::Cell,
     charts::{Charts, Values, files_of},
+    generator::is_filled,
     names::join,
     release::Release,
     release_patch::{Flat, Value, clear, over},
@@ -75,6 +78,18 @@ impl Release {
         sources.into_iter().map(root).collect()
     }
 
+    /// The files that a path means, the lowest first: Argo CD takes patterns.
+    fn named<'f>(&self, files: &'f Files, path: &str) -> Vec<(&'f Arc<str>, &'f Arc<Facts>)> {
+        let pattern = match self.is_flux || is_filled(path) || !path.contains(['*', '?', '[', '{']) {
+            true => None,
+            false => GlobBuilder::new(path).literal_separator(true).build().ok(),
+        };
+        match pattern.map(|pattern| pattern.compile_matcher()) {
+            Some(pattern) => files.iter().filter(|(path, _)| pattern.is_match(&***path)).collect(),
+            None => files.get_key_value(path).into_iter().collect(),
+        }
+    }
+
     fn flux_root<'c>(&self, cells: impl Iterator<Item = (&'c str, &'c Cell)>) -> Root {
         let (mut chart, mut kind, mut files) = (None, None, Vec::new());
         for (key, cell) in cells {
@@ -116,7 +131,7 @@ impl Release {
                 Some(chart) => charts.values(chart).into_owned(),
                 None => Values::default(),
             };
-            let files = root.files.iter().filter_map(|file| files.get_key_value(&**file));
+            let files = root.files.iter().flat_map(|file| self.named(files, file));
             for (path, facts) in files.filter(|_| self.is_cut.is_none()) {
                 values.put(path, facts);
             }

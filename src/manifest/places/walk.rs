@@ -8,6 +8,7 @@ use super::{
     chains::Chain,
     deployed::Deployed,
     kustomization::{ImagesEntry, Kustomization},
+    names::folder,
     patch::{Doubt, Part, Patch, TOO_MUCH, UNKNOWN_TARGET},
     render::Kustomizations,
     replacement::{REPLACED, Replacement, of_kustomization},
@@ -57,6 +58,8 @@ impl<'f> Kustomizations<'f> {
                 true => (outer.clone(), lost.clone()),
                 false => (None, None),
             };
+            let by_argo = self.by_argo.get(folder(one.path)).filter(|_| chain.layers.last() == Some(layer));
+            let unread = unread.or(by_argo.cloned());
             found.push(Layer { own: Some((one.path, one.facts)), outer, is_transformer: false, unread });
             found.extend(one.transformers.iter().map(|known| match known {
                 Ok(own) => Layer { own: Some(*own), is_transformer: true, ..Layer::default() },

@@ -8,6 +8,7 @@ mod deployer;
 mod documented;
 mod forge;
 mod limit;
+mod live;
 mod operator;
 mod origins;
 mod requests;
