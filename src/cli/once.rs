@@ -58,7 +58,7 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Where policies are written, for somebody who has written none.
-const HOW: &str = "a policy is the annotation `supercargo.dev/policy` of a workload (a label is none), a comment \
+pub(super) const HOW: &str = "a policy is the annotation `supercargo.dev/policy` of a workload (a label is none), a comment \
                    like `# supercargo: minor` at a value, or an entry of `supercargo.yaml`, which stands at the root \
                    and within the paths: see docs/git.md";
 

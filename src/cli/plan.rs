@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
 
 use super::{
     folder,
+    once::HOW,
     output::{Output, plan_table, print_as, tell},
     survey::{self, block_on},
 };
@@ -57,7 +58,7 @@ impl Args {
         let config = crate::app::read_files(&self.files)?;
         let (mut reports, left_alone, failed) = block_on(self.reports(&config))?;
         if reports.is_empty() && !failed {
-            tell(nothing(left_alone.len()));
+            tell(nothing(left_alone.len(), self.path.is_some()));
         }
         if self.verbose || self.output != Output::Table {
             reports.extend(left_alone);
@@ -127,12 +128,10 @@ async fn places(config: &Config, assessments: &mut [Assessment]) -> anyhow::Resu
 }
 
 /// What is said where nothing is watched, and so many templates of charts are left alone.
-pub(super) fn nothing(templates: usize) -> String {
-    let nothing = "no workload that a policy applies to was found";
-    match templates {
-        0 => nothing.to_owned(),
-        _ => format!("{nothing}; templates of charts are left alone: `-v` names them"),
-    }
+pub(super) fn nothing(templates: usize, in_files: bool) -> String {
+    let templates = if templates > 0 { "; templates of charts are left alone: `-v` names them" } else { "" };
+    let how = if in_files { format!("; {HOW}") } else { String::new() };
+    format!("no workload that a policy applies to was found{templates}{how}")
 }
 
 /// Whether a forge could not be asked.

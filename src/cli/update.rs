@@ -44,7 +44,7 @@ impl Args {
         let mut failed = folder.is_partial;
         let is_watched = |row: &Report| row.reasons.first().is_none_or(|reason| reason.code != Code::NotWatched);
         if !failed && !folder.reports.iter().any(is_watched) {
-            tell(nothing(folder.templates.len()));
+            tell(nothing(folder.templates.len(), true));
         }
         let reason = |row: &Report| row.reasons.first().map(|reason| reason.message.clone()).unwrap_or_default();
         for row in folder.templates.iter().filter(|_| self.verbose) {
