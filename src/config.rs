@@ -17,6 +17,7 @@ use crate::{
         guard::Guard,
         image::{Repository, excerpt},
         keel::KeelMode,
+        later::{self, Keyed, Known},
         policy::NamedPolicies,
         poll::parse_duration,
         target::Targets,
@@ -190,12 +191,12 @@ impl ConfigError {
     }
 }
 
-/// The file as written. Keys of later parts are named so that they are refused in clear words.
+/// The file as written.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Raw {
     #[serde(default)]
-    registries: Vec<RegistryConfig>,
+    registries: Vec<Known<RegistryConfig>>,
     #[serde(default)]
     private_addresses: PrivateAddresses,
     #[serde(default)]
@@ -206,12 +207,10 @@ struct Raw {
     git: Vec<GitConfig>,
     #[serde(default)]
     argocd: ArgoCdConfig,
-    channels: Option<serde::de::IgnoredAny>,
-    slack: Option<serde::de::IgnoredAny>,
-    approvers: Option<serde::de::IgnoredAny>,
-    verifiers: Option<serde::de::IgnoredAny>,
-    kinds: Option<serde::de::IgnoredAny>,
-    shard: Option<serde::de::IgnoredAny>,
+}
+
+impl Keyed for Raw {
+    const LATER: &'static [&'static str] = later::CONFIGURATION;
 }
 
 impl Config {
@@ -220,20 +219,24 @@ impl Config {
     pub fn read(files: &FileArgs, senders: &[&str]) -> (Self, Vec<String>) {
         let mut problems = Vec::new();
         let raw = files.config.as_deref().map_or_else(
-            || Ok(Raw::default()),
+            || Ok(Known::default()),
             |path| {
                 let text = read_text(path).map_err(|why| format!("--config {why}"))?;
                 let empty = text.lines().all(|line| line.trim().is_empty() || line.starts_with('#'));
-                if empty { Ok(Raw::default()) } else { parse(path, &text) }
+                if empty { Ok(Known::default()) } else { parse(path, &text) }
             },
         );
-        let raw = raw.unwrap_or_else(|problem| {
+        let Known::<Raw> { value: raw, later } = raw.unwrap_or_else(|problem| {
             problems.push(problem);
-            Raw::default()
+            Known::default()
         });
-        problems.extend(later(&raw));
-        for registry in &raw.registries {
+        problems.extend(later.into_iter().map(later::refusal));
+        let mut registries = Vec::new();
+        for Known { value: registry, later } in raw.registries {
+            let refused = |key| format!("registries: {}: {}", excerpt(&registry.host), later::refusal(key));
+            problems.extend(later.into_iter().map(refused));
             problems.extend(registry.problems());
+            registries.push(registry);
         }
         let mut git = raw.git;
         let mut names = std::collections::BTreeSet::new();
@@ -245,7 +248,9 @@ impl Config {
         }
         let mut hooks = raw.hooks;
         for (sender, hook) in &mut hooks {
-            if !senders.contains(&sender.as_str()) {
+            if later::SENDERS.contains(&sender.as_str()) {
+                problems.push(format!("hooks: {}", later::refusal(sender)));
+            } else if !senders.contains(&sender.as_str()) {
                 problems.push(format!("hooks: no sender `{sender}`; available: {}", senders.join(", ")));
             }
             problems.extend(hook.check(sender));
@@ -261,7 +266,7 @@ impl Config {
         problems.extend(globs(&raw.argocd.namespaces).err().map(|error| format!("argocd: namespaces: {error}")));
         let targets = Arc::new(git::targets(&git));
         let guards = raw.guards.into();
-        let (registries, private_addresses, argocd) = (raw.registries, raw.private_addresses, raw.argocd);
+        let (private_addresses, argocd) = (raw.private_addresses, raw.argocd);
         let named = Arc::new(named);
         (Self { registries, private_addresses, guards, hooks, git, argocd, targets, named }, problems)
     }
@@ -337,18 +342,6 @@ pub fn cache_folder() -> PathBuf {
     let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || variable("HOME").map(|home| PathBuf::from(home).join(".cache"));
     cache.or_else(home).unwrap_or_else(std::env::temp_dir).join("supercargo/git")
-}
-
-fn later(raw: &Raw) -> impl Iterator<Item = String> {
-    let keys = [
-        ("channels", raw.channels.is_some()),
-        ("slack", raw.slack.is_some()),
-        ("approvers", raw.approvers.is_some()),
-        ("verifiers", raw.verifiers.is_some()),
-        ("kinds", raw.kinds.is_some()),
-        ("shard", raw.shard.is_some()),
-    ];
-    keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| format!("`{key}` is not built yet: take it out"))
 }
 
 fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {

@@ -83,9 +83,11 @@
 //! # One more of something
 //!
 //! One file and one visible line: a webhook sender in `ingest/webhook/` and its table [`ingest::webhook::SENDERS`]; a
-//! forge in `git/forges/` and its table [`git::forges::FORGES`]; a policy kind in `domain/policy/`; a check of
-//! candidates in `domain/candidate/`; a gate in `domain/gate/`; a command in `cli/`. A workload kind is one line of
-//! [`domain::workload::KINDS`], a reason one of [`domain::reason::Code`], a metric one of [`metrics::Metrics`].
+//! forge in `git/forges/` and its table [`git::forges::FORGES`]; a gate in `domain/gate/`; a check of a candidate in
+//! `domain/candidate/`; a command in `cli/`. A policy kind is a file in `domain/policy/`, a line of the table in its
+//! `mod.rs` and a variant. A workload kind is one line of [`domain::workload::KINDS`], a reason one of
+//! [`domain::reason::Code`], a metric one of [`metrics::Metrics`]. `tests/it/architecture.rs` holds the files against the
+//! tables. What is built loses its line in [`domain::later`].
 
 pub mod app;
 pub mod cli;

@@ -5,13 +5,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::domain::{
-    update::{Change, LastUpdate, Update},
+    update::{Change, LAST_UPDATE, LastUpdate, Update},
     workload::{KindSpec, Workload},
 };
-
-/// The annotation that tells people of the last update. It is not the record: `kubectl rollout undo` puts old
-/// annotations back.
-pub(super) const LAST_UPDATE: &str = "supercargo.dev/last-update";
 
 /// How an update stands to the workload as it is now.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,14 +54,12 @@ fn find<'w>(change: &Change, workload: &'w Workload) -> Option<&'w crate::domain
 
 /// The images alone would not do: another field manager may have set the same.
 fn is_done(update: &Update, workload: &Workload) -> bool {
-    let note = workload.annotations.get(LAST_UPDATE).and_then(|note| serde_json::from_str::<LastUpdate>(note).ok());
-    note.is_some_and(|note| note.id == update.id)
+    LastUpdate::of(workload).is_some_and(|note| note.id == update.id)
         && update.changes().all(|change| find(change, workload).is_some_and(|c| *c.image == change.to.to_string()))
 }
 
 fn note(update: &Update, workload: &Workload, at: Timestamp) -> Vec<Value> {
-    let note =
-        json!(LastUpdate { id: update.id.clone(), at, changes: update.changes().cloned().collect() }).to_string();
+    let note = LastUpdate { id: update.id.clone(), at, changes: update.changes().cloned().collect() }.to_string();
     if workload.has_annotations {
         let path = format!("/metadata/annotations/{}", LAST_UPDATE.replace('~', "~0").replace('/', "~1"));
         vec![json!({"op": "add", "path": path, "value": note})]

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::{globs, read_text};
-use crate::domain::image::Repository;
+use crate::domain::{
+    image::Repository,
+    later::{self, Keyed},
+};
 
 /// Whether registries at addresses of private networks are connected to that `registries` does not name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -42,6 +45,10 @@ pub struct RegistryConfig {
 pub struct CredentialsConfig {
     /// A docker config file (`config.json`), read again when it changes.
     pub file: PathBuf,
+}
+
+impl Keyed for RegistryConfig {
+    const LATER: &'static [&'static str] = later::REGISTRY;
 }
 
 impl RegistryConfig {

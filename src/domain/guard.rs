@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{
     image::Repository,
+    later::{self, Keyed, Known},
     policy::{self, NamedPolicies, Options, Policy},
     poll::{Schedule, parse_duration, show_duration},
     reason::{Code, Reason},
@@ -22,7 +23,7 @@ pub const MIN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One entry of `guards`.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "Raw")]
+#[serde(try_from = "Known<Raw>")]
 pub struct Guard {
     namespaces: Patterns,
     policies: Option<Patterns>,
@@ -48,9 +49,9 @@ impl Guard {
             let why = Policy::parse(policy, &Options::default(), named).err()?;
             // A glob stands for many policies: only how it begins can be misspelt.
             let begin = policy.split(['*', '?', '[', '{']).next().unwrap_or_default();
-            let fits = |kind: &&str| kind.starts_with(begin) || begin.starts_with(kind);
+            let fits = |kind: String| kind.starts_with(begin) || begin.starts_with(&kind);
             let is_glob = begin.len() < policy.len();
-            (!is_glob || !policy::BEGINNINGS.iter().any(fits)).then(|| format!("guards: policies: {why}"))
+            (!is_glob || !policy::beginnings().any(fits)).then(|| format!("guards: policies: {why}"))
         })
     }
 }
@@ -164,28 +165,18 @@ struct Raw {
     registries: Option<Vec<String>>,
     min_interval: Option<String>,
     targets: Option<Vec<String>>,
-    channels: Option<serde::de::IgnoredAny>,
-    min_age: Option<serde::de::IgnoredAny>,
-    approvals: Option<serde::de::IgnoredAny>,
-    verify: Option<serde::de::IgnoredAny>,
-    freeze: Option<serde::de::IgnoredAny>,
-    max_in_flight: Option<serde::de::IgnoredAny>,
 }
 
-impl TryFrom<Raw> for Guard {
+impl Keyed for Raw {
+    const LATER: &'static [&'static str] = later::GUARD;
+}
+
+impl TryFrom<Known<Raw>> for Guard {
     type Error = String;
 
-    fn try_from(raw: Raw) -> Result<Self, String> {
-        let later = [
-            ("channels", raw.channels.is_some()),
-            ("minAge", raw.min_age.is_some()),
-            ("approvals", raw.approvals.is_some()),
-            ("verify", raw.verify.is_some()),
-            ("freeze", raw.freeze.is_some()),
-            ("maxInFlight", raw.max_in_flight.is_some()),
-        ];
-        if let Some((key, _)) = later.iter().find(|(_, given)| *given) {
-            return Err(format!("guards: `{key}` is not built yet: it would guard nothing; take it out"));
+    fn try_from(Known { value: raw, later }: Known<Raw>) -> Result<Self, String> {
+        if let Some(key) = later.first() {
+            return Err(format!("guards: {}, as it would guard nothing", later::refusal(key)));
         }
         let interval = |text: &String| parse_duration(text).map_err(|error| format!("guards: `minInterval`: {error}"));
         Ok(Self {

@@ -10,6 +10,7 @@ pub mod guard;
 pub mod hint;
 pub mod image;
 pub mod keel;
+pub mod later;
 pub mod line;
 mod listing;
 pub(crate) mod nearest;

@@ -290,6 +290,87 @@ fn a_phase_is_set_in_one_place() {
     assert_none("sets a phase", &others.into_iter().filter(|path| !path.starts_with("web/")).collect::<Vec<_>>());
 }
 
+/// What a table such as `const GATES: &[Gate] = &[owner::check, …];` names, as its file writes it.
+fn table_of(file: &str, name: &str) -> BTreeSet<String> {
+    let source = SOURCES.iter().find(|source| source.path == file).unwrap_or_else(|| panic!("no src/{file}"));
+    let begin = source.words.windows(2).position(|pair| pair[0] == name && pair[1] == ":");
+    let begin = begin.unwrap_or_else(|| panic!("no {name} in src/{file}"));
+    let rest: String = source.words[begin..].iter().map(|word| format!("{word} ")).collect();
+    let (_, rest) = rest.split_once("= & [").unwrap();
+    let rows = rest.split("] ;").next().unwrap().split(',').map(|row| row.replace(' ', ""));
+    rows.filter(|row| !row.is_empty()).collect()
+}
+
+/// Of the files of a folder those that hold such words, each as its table would name it.
+fn files_with(folder: &str, words: &[&str], item: &str) -> BTreeSet<String> {
+    let holds = |source: &&Source| source.words.windows(words.len()).any(|window| window == words);
+    let name = |source: &Source| source.path.strip_prefix(folder)?.strip_suffix(".rs").map(str::to_owned);
+    let names = SOURCES.iter().filter(holds).filter_map(name).filter(|name| name != "mod");
+    names.map(|name| format!("{name}::{item}")).collect()
+}
+
+/// The README's "Add one more" names these places. What stands in a folder and not in its table would never run.
+#[test]
+fn each_file_of_one_more_something_has_its_line_in_the_table() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let check = &["fn", "check", "("][..];
+    for (folder, words, item, table) in [
+        ("domain/gate/", check, "check", "GATES"),
+        ("domain/candidate/", check, "check", "CHECKS"),
+        ("git/forges/", &["KIND", ":", "ForgeKind"], "KIND", "FORGES"),
+        ("ingest/webhook/", &["SENDER", ":", "Sender"], "SENDER", "SENDERS"),
+    ] {
+        let (files, rows) = (files_with(folder, words, item), table_of(&format!("{folder}mod.rs"), table));
+        assert!(!files.is_empty() && files == rows, "{folder}: files {files:?}, but {table} has {rows:?}");
+        let line = format!("a file in `src/{folder}` and a line in `{table}` of its `mod.rs`");
+        assert!(readme.contains(&line), "the README's \"Add one more\" lacks: {line}");
+    }
+    // One that is called otherwise would be missed above.
+    for folder in ["domain/gate/", "domain/candidate/"] {
+        let all = SOURCES.iter().filter_map(|source| source.path.strip_prefix(folder)).filter(|name| *name != "mod.rs");
+        assert_eq!(all.count(), files_with(folder, check, "check").len(), "{folder}");
+    }
+}
+
+#[test]
+fn each_kind_of_policy_stands_on_its_page_and_in_the_vectors() {
+    let text = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (page, source) = (text("docs/policy.md"), text("src/domain/policy/mod.rs"));
+    let table = source.split("const KINDS: &[KindSpec] = &[").nth(1).unwrap().split("\n];").next().unwrap();
+    let row = Regex::new(r#"alone\("(\w+)"|shown: "([^"]+)""#).unwrap();
+    let shown: Vec<&str> =
+        row.captures_iter(table).map(|found| found.get(1).or(found.get(2)).unwrap().as_str()).collect();
+    assert_eq!(shown.len(), table.matches("KindSpec").count(), "{shown:?}");
+    let vectors = ["vectors", "times", "newest-digest"].map(|name| text(&format!("tests/data/policy-{name}.yaml")));
+    let vectors = vectors.concat();
+    for kind in shown {
+        assert!(page.contains(&format!("`{kind}`")), "docs/policy.md does not name `{kind}`");
+        let name = kind.split([':', '[']).next().unwrap();
+        let is_tried = ["", "\"", "'"].iter().any(|quote| vectors.contains(&format!("policy: {quote}{name}")));
+        assert!(is_tried || name == "named", "no vector in tests/data/policy-*.yaml tries `{name}`");
+    }
+}
+
+#[test]
+fn each_kind_of_workload_has_its_right_its_words_and_its_part_of_the_whole_job() {
+    let text = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (rights, readme, job) = (text("deploy/base/rbac.yaml"), text("README.md"), text("tests/it/deploy/job.rs"));
+    let role: serde_json::Value = serde_saphyr::from_str(rights.split("\n---\n").next().unwrap()).unwrap();
+    for kind in supercargo::domain::workload::KINDS {
+        let name = kind.kind.as_str();
+        let has = |rule: &serde_json::Value, key: &str, value: &str| {
+            rule[key].as_array().unwrap().iter().any(|found| found == value)
+        };
+        let is_its =
+            |rule: &&serde_json::Value| has(rule, "apiGroups", kind.group) && has(rule, "resources", kind.plural);
+        let rule = role["rules"].as_array().unwrap().iter().find(is_its);
+        let rule = rule.unwrap_or_else(|| panic!("deploy/base/rbac.yaml has no rule for {}", kind.plural));
+        assert!(["get", "list", "watch", "patch"].iter().all(|verb| has(rule, "verbs", verb)), "{rule}");
+        assert!(readme.contains(&format!("{name}s")), "the README does not name {name}");
+        assert!(job.contains(&format!("(\"{name}\", \"{}\")", kind.plural)), "tests/it/deploy/job.rs lacks {name}");
+    }
+}
+
 #[test]
 fn the_clock_and_the_environment_are_read_in_one_place_each() {
     let clocks = ["Instant", "SystemTime", "Timestamp", "Zoned"];

@@ -250,7 +250,10 @@ fn each_bad_call_is_answered_by_one_error_that_says_what_to_write() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("file", "a: 1\n");
-    write("later.yaml", "slack: {}\nshard: {}\nhooks: {nobody: {}}\n");
+    write(
+        "later.yaml",
+        "slack: {}\nshard: {}\nhooks: {ecr: {}, nobody: {}}\nregistries: [{host: r.io, proxy: 'http://proxy'}]\n",
+    );
     write("kubeconfig", "apiVersion: v1\nkind: Config\n");
     std::fs::create_dir(folder.path().join("policies")).unwrap();
     write("policies/ours.yaml", "{name: ours, description: d, policy: mayor}\n");

@@ -8,10 +8,12 @@ use super::{
 };
 use crate::domain::{
     image::excerpt,
+    later::{self, ANNOTATIONS},
     nearest::{is_meant, listed},
     policy::{FlavourOption, NamedPolicies, Options, Order, Policy, PrereleaseOption, check_glob, check_regex},
     reason::{Code, Reason},
     target::{Write, is_name},
+    update::LAST_UPDATE,
     workload::{PREFIX, Workload, Written},
 };
 
@@ -19,6 +21,7 @@ use crate::domain::{
 const MAX_VALUE: usize = 1024;
 
 /// One key.
+#[derive(Clone, Copy)]
 struct Spec {
     name: &'static str,
     /// Whether `<key>.<container>` exists.
@@ -27,38 +30,38 @@ struct Spec {
     later: Option<&'static [&'static str]>,
 }
 
-const fn spec(name: &'static str, per_container: bool, later: Option<&'static [&'static str]>) -> Spec {
-    Spec { name, per_container, later }
+const fn spec(name: &'static str, per_container: bool) -> Spec {
+    Spec { name, per_container, later: None }
 }
 
-/// All keys (docs/annotations.md).
-const SPECS: &[Spec] = &[
-    spec("policy", true, None),
-    spec("containers", false, None),
-    spec("init-containers", false, None),
-    spec("prerelease", true, None),
-    spec("flavour", true, None),
-    spec("order", true, None),
-    spec("allow", true, None),
-    spec("ignore", true, None),
-    spec("allow-downgrade", true, None),
-    spec("poll", false, None),
-    spec("pin", true, None),
-    spec("suspend", false, None),
-    spec("write", false, None),
-    spec("last-update", false, None),
-    spec("platforms", true, Some(&["any"])),
-    spec("min-age", true, Some(&["0s"])),
-    spec("approvals", false, Some(&["0"])),
-    spec("approval-timeout", false, Some(&["24h"])),
-    spec("window", false, Some(&["always"])),
-    spec("freeze", false, Some(&["never"])),
-    spec("verify", true, Some(&["none"])),
-    spec("rollback", false, Some(&["never"])),
-    spec("hold", true, Some(&[])),
-    spec("group", false, None),
-    spec("notify", false, Some(&[])),
+/// The keys that are built (docs/annotations.md).
+const BUILT: &[Spec] = &[
+    spec("policy", true),
+    spec("containers", false),
+    spec("init-containers", false),
+    spec("prerelease", true),
+    spec("flavour", true),
+    spec("order", true),
+    spec("allow", true),
+    spec("ignore", true),
+    spec("allow-downgrade", true),
+    spec("poll", false),
+    spec("pin", true),
+    spec("suspend", false),
+    spec("write", false),
+    spec("last-update", false),
+    spec("group", false),
 ];
+
+/// All keys.
+fn specs() -> impl Iterator<Item = Spec> {
+    let later = ANNOTATIONS.iter().map(|later| Spec {
+        name: later.name,
+        per_container: later.per_container,
+        later: Some(later.harmless),
+    });
+    BUILT.iter().copied().chain(later)
+}
 
 /// Where a map stands. The order is that of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +103,7 @@ impl Layer {
         let mut layer = Self::default();
         for (key, value) in map.iter().filter(|(key, _)| key.starts_with(PREFIX)) {
             let rest = &key[PREFIX.len()..];
-            if rest == "last-update" {
+            if key == LAST_UPDATE {
                 continue;
             }
             layer.any = true;
@@ -138,7 +141,7 @@ impl Layer {
         };
         let Some(spec) = find(name) else {
             let prefix = if written.is_some() { "" } else { PREFIX };
-            let hint = is_meant(name, SPECS.iter().map(|spec| spec.name).chain(["flavor"]), prefix);
+            let hint = is_meant(name, specs().map(|spec| spec.name).chain(["flavor"]), prefix);
             return Err(unknown(format!(" is no key of supercargo's{hint}")));
         };
         if let Some(container) = container {
@@ -217,9 +220,9 @@ impl Layer {
     }
 }
 
-fn find(name: &str) -> Option<&'static Spec> {
+fn find(name: &str) -> Option<Spec> {
     let name = if name == "flavor" { "flavour" } else { name };
-    SPECS.iter().find(|spec| spec.name == name)
+    specs().find(|spec| spec.name == name)
 }
 
 /// Whether the key is one of a later part.
@@ -228,7 +231,7 @@ pub(super) fn is_later(name: &str) -> bool {
 }
 
 /// Whether a value parses, on its own.
-fn check(spec: &Spec, value: &str, named: &NamedPolicies) -> Result<(), (Code, String)> {
+fn check(spec: Spec, value: &str, named: &NamedPolicies) -> Result<(), (Code, String)> {
     let invalid = |why: String| (Code::AnnotationInvalid, why);
     if value.len() > MAX_VALUE {
         return Err(invalid(format!("more than {MAX_VALUE} bytes")));
@@ -237,7 +240,7 @@ fn check(spec: &Spec, value: &str, named: &NamedPolicies) -> Result<(), (Code, S
         if harmless.contains(&value) {
             return Ok(());
         }
-        return Err((Code::NotBuilt, format!("`{}` is not built yet: take it out to go on without it", spec.name)));
+        return Err((Code::NotBuilt, format!("{} to go on without it", later::refusal(spec.name))));
     }
     let policy_error = |error: crate::domain::policy::PolicyError| (Code::PolicyInvalid, error.to_string());
     match spec.name {
@@ -295,7 +298,7 @@ mod tests {
     #[test]
     fn the_page_of_annotations_names_every_key_and_every_value_of_later_parts_that_is_taken() {
         let page = include_str!("../../../docs/annotations.md");
-        for spec in SPECS {
+        for spec in specs() {
             assert!(page.contains(&format!("`{}`", spec.name)), "{}", spec.name);
             for value in spec.later.unwrap_or_default() {
                 assert!(page.contains(&format!("| `{}` | `{value}` |", spec.name)), "{}: {value}", spec.name);

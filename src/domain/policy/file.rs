@@ -2,22 +2,37 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
 use super::{Example, Options, PolicyError};
+use crate::domain::later::{self, Keyed, Known};
 
-/// A policy file as written. An unknown key is an error.
+/// A policy file. An unknown key is an error.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(from = "Known<Written>")]
 pub struct PolicyFile {
     /// What stands after `named:`.
     pub name: Arc<str>,
     /// For people.
-    #[serde(default)]
     pub description: String,
     /// `<kind>[:<argument>]`
     pub policy: Arc<str>,
-    /// See [`RawOptions`]; flattened by hand, as unknown keys are errors.
+    options: RawOptions,
+    /// Keys that are not built yet.
+    later: Vec<&'static str>,
+    /// Cases that show what it does.
+    pub examples: Vec<Example>,
+}
+
+/// The file as written.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Written {
+    name: Arc<str>,
+    #[serde(default)]
+    description: String,
+    policy: Arc<str>,
+    // See [`RawOptions`]; flattened by hand, as unknown keys are errors.
     #[serde(default)]
     prerelease: Option<String>,
     #[serde(default, alias = "flavor")]
@@ -30,26 +45,21 @@ pub struct PolicyFile {
     ignore: Option<Vec<String>>,
     #[serde(default)]
     allow_downgrade: Option<bool>,
-    // Keys of gates that are not built yet: known, so that they are refused by name.
     #[serde(default)]
-    min_age: Option<IgnoredAny>,
-    #[serde(default)]
-    approvals: Option<IgnoredAny>,
-    #[serde(default)]
-    approval_timeout: Option<IgnoredAny>,
-    #[serde(default)]
-    window: Option<IgnoredAny>,
-    #[serde(default)]
-    freeze: Option<IgnoredAny>,
-    #[serde(default)]
-    verify: Option<IgnoredAny>,
-    #[serde(default)]
-    rollback: Option<IgnoredAny>,
-    #[serde(default)]
-    platforms: Option<IgnoredAny>,
-    /// Cases that show what it does.
-    #[serde(default)]
-    pub examples: Vec<Example>,
+    examples: Vec<Example>,
+}
+
+impl Keyed for Written {
+    const LATER: &'static [&'static str] = later::POLICY_FILE;
+}
+
+impl From<Known<Written>> for PolicyFile {
+    fn from(Known { value, later }: Known<Written>) -> Self {
+        let Written { name, description, policy, examples, .. } = value;
+        let Written { prerelease, flavour, order, allow, ignore, allow_downgrade, .. } = value;
+        let options = RawOptions { prerelease, flavour, order, allow, ignore, allow_downgrade };
+        Self { name, description, policy, options, later, examples }
+    }
 }
 
 /// Options as people write them.
@@ -93,27 +103,9 @@ impl RawOptions {
 impl PolicyFile {
     /// The options it gives. A key whose part is not built yet is refused, never ignored.
     pub fn options(&self) -> Result<Options, PolicyError> {
-        let later = [
-            ("minAge", &self.min_age),
-            ("approvals", &self.approvals),
-            ("approvalTimeout", &self.approval_timeout),
-            ("window", &self.window),
-            ("freeze", &self.freeze),
-            ("verify", &self.verify),
-            ("rollback", &self.rollback),
-            ("platforms", &self.platforms),
-        ];
-        if let Some((key, _)) = later.iter().find(|(_, value)| value.is_some()) {
-            return Err(PolicyError(format!("`{key}` is not built yet in this version: remove it")));
+        match self.later.first() {
+            Some(key) => Err(PolicyError(later::refusal(key))),
+            None => self.options.parse(),
         }
-        let raw = RawOptions {
-            prerelease: self.prerelease.clone(),
-            flavour: self.flavour.clone(),
-            order: self.order.clone(),
-            allow: self.allow.clone(),
-            ignore: self.ignore.clone(),
-            allow_downgrade: self.allow_downgrade,
-        };
-        raw.parse()
     }
 }

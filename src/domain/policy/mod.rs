@@ -49,15 +49,89 @@ use versions::{Rules, Test};
 pub(super) use digest::decide as decide_digest;
 pub(super) use newest::candidates as newest_candidates;
 
+/// One kind as people write it.
+struct KindSpec {
+    name: &'static str,
+    /// With its argument, for messages: `newest[:<glob>]`.
+    shown: &'static str,
+    /// Whether an argument follows `<name>:`.
+    argument: Argument,
+    /// Reads the argument, which is empty where there is none.
+    parse: fn(&str, Order) -> Result<PolicyKind, PolicyError>,
+}
+
+/// Whether something follows a kind's name, and if so an example of the whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Argument {
+    None,
+    May(&'static str),
+    Must(&'static str),
+}
+
+impl KindSpec {
+    const fn alone(name: &'static str, parse: fn(&str, Order) -> Result<PolicyKind, PolicyError>) -> Self {
+        Self { name, shown: name, argument: Argument::None, parse }
+    }
+}
+
+/// The kinds there are.
+const KINDS: &[KindSpec] = &[
+    KindSpec::alone("patch", |_, _| Ok(PolicyKind::Level(Level::Patch))),
+    KindSpec::alone("minor", |_, _| Ok(PolicyKind::Level(Level::Minor))),
+    KindSpec::alone("major", |_, _| Ok(PolicyKind::Level(Level::Major))),
+    KindSpec::alone("all", |_, _| Ok(PolicyKind::Level(Level::All))),
+    KindSpec {
+        name: "semver",
+        shown: "semver:<range>",
+        argument: Argument::Must("for example semver:>=1.2 <2"),
+        parse: |range, _| Range::parse(range).map(PolicyKind::Semver),
+    },
+    KindSpec {
+        name: "glob",
+        shown: "glob:<pattern>",
+        argument: Argument::Must("for example glob:main-*"),
+        parse: |glob, order| Ok(PolicyKind::Ordered(Ordered { pattern: Pattern::glob(glob)?, order })),
+    },
+    KindSpec {
+        name: "regex",
+        shown: "regex:<pattern>",
+        argument: Argument::Must(r"for example regex:main-(?P<order>\d+)"),
+        parse: |regex, order| Ok(PolicyKind::Ordered(Ordered { pattern: Pattern::regex(regex)?, order })),
+    },
+    KindSpec {
+        name: "newest",
+        shown: "newest[:<glob>]",
+        argument: Argument::May("newest, or for example newest:main-*"),
+        parse: |glob, _| Ok(PolicyKind::Newest((!glob.is_empty()).then(|| Pattern::glob(glob)).transpose()?)),
+    },
+    KindSpec::alone("digest", |_, _| Ok(PolicyKind::Digest)),
+    KindSpec::alone("never", |_, _| Ok(PolicyKind::Never)),
+    KindSpec {
+        name: "named",
+        shown: "named:<name>",
+        argument: Argument::Must("named: and the name of a policy file"),
+        // Whoever asks for a policy has put that of the file in its place.
+        parse: |name, _| {
+            let name = excerpt(name);
+            Err(PolicyError(format!("a policy file cannot stand for another one: write the policy of `{name}` itself")))
+        },
+    },
+];
+
 /// The kinds that are whole by themselves.
-const ALONE: [&str; 7] = ["patch", "minor", "major", "all", "digest", "never", "newest"];
+fn alone() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().filter(|kind| !matches!(kind.argument, Argument::Must(_))).map(|kind| kind.name)
+}
 
 /// The kinds that an argument may follow.
-const WITH_ARGUMENT: [&str; 5] = ["semver", "glob", "regex", "newest", "named"];
+fn with_argument() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().filter(|kind| kind.argument != Argument::None).map(|kind| kind.name)
+}
 
 /// What every policy begins with.
-pub(super) const BEGINNINGS: [&str; 12] =
-    ["patch", "minor", "major", "all", "digest", "never", "newest", "semver:", "glob:", "regex:", "newest:", "named:"];
+pub(super) fn beginnings() -> impl Iterator<Item = String> {
+    alone().map(str::to_owned).chain(with_argument().map(|name| format!("{name}:")))
+}
 
 /// What an argument, a filter or a name may be long, in bytes.
 const MAX_TEXT: usize = 512;
@@ -228,54 +302,25 @@ impl PolicyKind {
         if argument.is_some_and(|argument| argument.len() > MAX_TEXT) {
             return bad(format!("the argument of `{}` is longer than {MAX_TEXT} bytes: shorten it", excerpt(kind)));
         }
-        let order = options.order.unwrap_or_default();
-        match (kind, argument) {
-            ("patch", None) => Ok(Self::Level(Level::Patch)),
-            ("minor", None) => Ok(Self::Level(Level::Minor)),
-            ("major", None) => Ok(Self::Level(Level::Major)),
-            ("all", None) => Ok(Self::Level(Level::All)),
-            ("digest", None) => Ok(Self::Digest),
-            ("never", None) => Ok(Self::Never),
-            ("newest", None) => Ok(Self::Newest(None)),
-            ("semver" | "glob" | "regex" | "newest", Some("")) => {
-                bad(format!("nothing follows `{kind}:`: write {}", example(kind)))
+        let found = KINDS.iter().find(|known| known.name == kind);
+        match (found.map(|found| (found, found.argument)), argument) {
+            (Some((_, Argument::Must(example) | Argument::May(example))), Some("")) => {
+                bad(format!("nothing follows `{kind}:`: write {example}"))
             }
-            ("semver" | "glob" | "regex" | "named", None) => {
-                bad(format!("`{kind}` needs an argument: write {}", example(kind)))
-            }
-            ("semver", Some(range)) => Range::parse(range).map(Self::Semver),
-            ("glob", Some(glob)) => Ok(Self::Ordered(Ordered { pattern: Pattern::glob(glob)?, order })),
-            ("regex", Some(regex)) => Ok(Self::Ordered(Ordered { pattern: Pattern::regex(regex)?, order })),
-            ("newest", Some(glob)) => Pattern::glob(glob).map(Some).map(Self::Newest),
-            ("named", Some(name)) => bad(format!(
-                "a policy file cannot stand for another one: write the policy of `{}` itself",
-                excerpt(name)
-            )),
-            ("patch" | "minor" | "major" | "all" | "digest" | "never", Some(_)) => {
-                bad(format!("`{kind}` takes no argument: write {kind} alone"))
-            }
-            _ => {
+            (Some((_, Argument::Must(example))), None) => bad(format!("`{kind}` needs an argument: write {example}")),
+            (Some((_, Argument::None)), Some(_)) => bad(format!("`{kind}` takes no argument: write {kind} alone")),
+            (Some((found, _)), _) => (found.parse)(argument.unwrap_or_default(), options.order.unwrap_or_default()),
+            (None, _) => {
                 let meant = match argument {
-                    None => is_meant(kind, ALONE.into_iter(), ""),
-                    Some(_) => is_meant(kind, WITH_ARGUMENT.into_iter(), ""),
+                    None => is_meant(kind, alone(), ""),
+                    Some(_) => is_meant(kind, with_argument(), ""),
                 };
-                bad(format!(
-                    "`{}` is no policy: write patch, minor, major, all, semver:<range>, glob:<pattern>, \
-                     regex:<pattern>, newest[:<glob>], digest, never or named:<name>{meant}",
-                    excerpt(text)
-                ))
+                let [all @ .., last] = &KINDS.iter().map(|kind| kind.shown).collect::<Vec<_>>()[..] else {
+                    return bad(format!("`{}` is no policy", excerpt(text)));
+                };
+                bad(format!("`{}` is no policy: write {} or {last}{meant}", excerpt(text), all.join(", ")))
             }
         }
-    }
-}
-
-fn example(kind: &str) -> &'static str {
-    match kind {
-        "semver" => "for example semver:>=1.2 <2",
-        "glob" => "for example glob:main-*",
-        "regex" => r"for example regex:main-(?P<order>\d+)",
-        "newest" => "newest, or for example newest:main-*",
-        _ => "named: and the name of a policy file",
     }
 }
 

@@ -31,7 +31,7 @@ use super::{
     image::{Digest, ImageRef, Tag},
     reason::Reason,
     target::Route,
-    workload::WorkloadId,
+    workload::{Workload, WorkloadId},
 };
 
 /// The name of an [`Update`]: the same changes of the same workload have the same id, so an effect that is
@@ -120,7 +120,11 @@ impl LeftOut {
     }
 }
 
-/// What `supercargo.dev/last-update` says to people.
+/// The annotation that tells people of the last update. It is not the record: `kubectl rollout undo` puts old
+/// annotations back.
+pub const LAST_UPDATE: &str = "supercargo.dev/last-update";
+
+/// What [`LAST_UPDATE`] says, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastUpdate {
     /// The update's id.
@@ -129,6 +133,19 @@ pub struct LastUpdate {
     pub at: Timestamp,
     /// What it changed.
     pub changes: Vec<Change>,
+}
+
+impl LastUpdate {
+    /// What a workload says of its last update.
+    pub fn of(workload: &Workload) -> Option<Self> {
+        serde_json::from_str(workload.annotations.get(LAST_UPDATE)?).ok()
+    }
+}
+
+impl fmt::Display for LastUpdate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
 }
 
 impl fmt::Display for UpdateId {

@@ -78,8 +78,7 @@ impl Record {
         }
         self.uid.clone_from(&workload.uid);
         if self.applied.is_empty()
-            && let Some(note) = workload.annotations.get("supercargo.dev/last-update")
-            && let Ok(LastUpdate { changes, .. }) = serde_json::from_str(note)
+            && let Some(LastUpdate { changes, .. }) = LastUpdate::of(workload)
         {
             self.applied = changes;
         }

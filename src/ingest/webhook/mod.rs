@@ -10,7 +10,7 @@ use serde::Deserialize;
 use url::Url;
 
 use self::{auth::Proof, push::Push};
-use crate::domain::{hint::Hint, image::ImageRef};
+use crate::domain::{hint::Hint, image::ImageRef, later};
 
 mod acr;
 pub mod auth;
@@ -60,7 +60,7 @@ pub const SENDERS: &[Sender] = &[
 ];
 
 /// The senders that are to come. They are refused with that said.
-pub const PLANNED: &[&str] = &["aliyun", "ecr", "gcr", "jfrog", "nexus"];
+pub const PLANNED: &[&str] = later::SENDERS;
 
 /// Those that will never be, and what to use in their place.
 pub const ABSENT: &[(&str, &str)] = &[(
