@@ -15,7 +15,7 @@ use crate::{
     config::{self, GitConfig, RunArgs},
     domain::{
         plan::{Approved, Plan},
-        reason::{Code, Reason},
+        reason::{Class, Code, Reason},
         report::{Report, Verdict},
         update::{Act, Event, LeftOut, Proposal, Record, Tracked, Update, step},
         workload::WorkloadId,
@@ -137,7 +137,7 @@ fn saved(update: Update, outcome: &Outcome) -> Vec<Tracked> {
 }
 
 fn is_watched(row: &Report) -> bool {
-    !row.reasons.first().is_some_and(|reason| matches!(reason.code, Code::NotWatched | Code::NotSelected))
+    !row.reasons.first().is_some_and(|reason| reason.code.class() == Class::Unwatched)
 }
 
 /// Adds what lets Git in, where it was not.

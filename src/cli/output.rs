@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::domain::{
-    reason::Code,
+    reason::Class,
     report::{Report, Verdict},
     text::{self, escape, is_hidden},
 };
@@ -81,8 +81,8 @@ pub(super) fn refuse(text: impl ToString) -> ExitCode {
 /// What is decided of a container, in words.
 pub(super) fn decision(row: &Report) -> &'static str {
     let first = row.reasons.iter().find(|reason| reason.tag.is_none() || row.decision == Verdict::Update);
-    match first.map(|reason| reason.code) {
-        Some(Code::NotWatched | Code::NotSelected) => "not watched",
+    match first.map(|reason| reason.code.class()) {
+        Some(Class::Unwatched) => "not watched",
         _ => verdict(row.decision),
     }
 }

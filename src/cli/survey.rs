@@ -15,7 +15,7 @@ use crate::{
     domain::{
         keel::KeelMode,
         plan::{Approved, Plan},
-        reason::{Code, Reason},
+        reason::{Class, Code, Reason},
         report::{Report, ReportWorkload, Verdict},
         workload::{KindSpec, Workload, WorkloadId},
     },
@@ -74,7 +74,7 @@ pub(super) fn is_failure(row: &Report) -> bool {
 
 /// Whether a person decided so, or is waited for.
 pub(super) fn is_wanted(reason: &Reason) -> bool {
-    matches!(reason.code, Code::Suspended | Code::Reverted | Code::RequestClosed | Code::RequestLimit)
+    reason.code.class() == Class::Waiting
 }
 
 /// What the engine is told by a command.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use super::{image::Tag, text::excerpt, workload::WorkloadId};
 
 macro_rules! codes {
-    ($($name:ident $text:literal $doc:literal $advice:literal,)*) => {
+    ($($name:ident $text:literal $class:ident $doc:literal $advice:literal,)*) => {
         /// Why something is, or is not, done. The list is closed; `docs/reasons.md` explains each.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code { $(#[doc = $doc] $name,)* }
@@ -19,6 +19,11 @@ macro_rules! codes {
             /// The name in output and logs.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// What kind of reason it is.
+            pub fn class(self) -> Class {
+                match self { $(Self::$name => Class::$class,)* }
             }
 
             /// What it means, in one sentence.
@@ -34,83 +39,128 @@ macro_rules! codes {
     };
 }
 
+/// What a reason says of a workload or container, mostly: the decision stands in its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// About one tag: why it was or was not taken.
+    Tag,
+    /// A change is, or can be, written.
+    Update,
+    /// Nothing is to be done.
+    UpToDate,
+    /// Nobody asked for anything.
+    Unwatched,
+    /// A person decided so, or is waited for.
+    Waiting,
+    /// Something else stands in the way.
+    Blocked,
+    /// The registry does not serve for a while: its operator's business, and everybody's if it lasts.
+    Away,
+    /// Nothing is done until somebody fixes it.
+    Problem,
+    /// Good to know; stands in no way.
+    Note,
+}
+
+impl Class {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Tag => "tag",
+            Self::Update => "update",
+            Self::UpToDate => "up to date",
+            Self::Unwatched => "not watched",
+            Self::Waiting => "waiting",
+            Self::Blocked => "blocked",
+            Self::Away => "away",
+            Self::Problem => "problem",
+            Self::Note => "note",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 codes! {
     // A tag, and why it was or was not taken.
-    Chosen "chosen" "The best tag that the policy allows." "Nothing.",
-    NotBest "not-best" "Eligible, but another eligible tag is better." "Nothing; to stay at it, leave out the better one with `ignore`.",
-    NotAVersion "not-a-version" "The tag is no version, and the policy compares versions." "Use `glob:`, `regex:` or `newest:` for tags that are no versions.",
-    CommitBuild "commit-build" "The tag names a commit; such builds are taken only if the current tag is one." "Nothing; to follow such builds, use `newest:` or `regex:` with an order.",
-    OtherFlavour "other-flavour" "The tag is of another flavour (such as -alpine) than the current one." "To change the flavour, name it in `flavour`.",
-    OtherPrefix "other-prefix" "The tag has another prefix than the current one." "Set a tag with that prefix by hand once; from then on it is followed.",
-    CalendarJump "calendar-jump" "The tag looks like a date while the current one is a small number." "If it is meant, set such a tag by hand once.",
-    NotNewer "not-newer" "The tag is not newer than the current one." "Nothing; to go back, set the tag by hand.",
-    OtherPrecision "other-precision" "The tag has more or fewer numbers than the current one." "Set a tag with so many numbers by hand once.",
-    Revision "revision" "The tag has a revision and the current one has none." "Set a tag with a revision by hand once.",
-    OutsideLevel "outside-level" "The tag is newer, but beyond the level (patch, minor) of the policy." "Use a wider policy (`minor`, `major`), or set it by hand.",
-    Prerelease "pre-release" "The tag is a pre-release that the policy does not take." "Write `prerelease: allow` where such tags are wanted.",
-    OutsideRange "outside-range" "The version is outside the policy's range." "Widen the range of `semver:`.",
-    NoMatch "no-match" "The tag does not match the policy's pattern." "Widen the pattern; `supercargo explain --policy … --tags FILE` tries one.",
-    NoOrderKey "no-order-key" "The tag has no part that the policy's order can compare." "Let the group `order` match a part of every tag that is wanted.",
-    NoTime "no-time" "Neither the registry nor the image gives a time for the tag." "Narrow `newest:` to tags with a time, or compare by `regex:`.",
-    NotAllowed "not-allowed" "The tag does not match `allow`." "Widen `allow`.",
-    Ignored "ignored" "The tag matches `ignore`." "Narrow `ignore`.",
+    Chosen "chosen" Tag "The best tag that the policy allows." "Nothing.",
+    NotBest "not-best" Tag "Eligible, but another eligible tag is better." "Nothing; to stay at it, leave out the better one with `ignore`.",
+    NotAVersion "not-a-version" Tag "The tag is no version, and the policy compares versions." "Use `glob:`, `regex:` or `newest:` for tags that are no versions.",
+    CommitBuild "commit-build" Tag "The tag names a commit; such builds are taken only if the current tag is one." "Nothing; to follow such builds, use `newest:` or `regex:` with an order.",
+    OtherFlavour "other-flavour" Tag "The tag is of another flavour (such as -alpine) than the current one." "To change the flavour, name it in `flavour`.",
+    OtherPrefix "other-prefix" Tag "The tag has another prefix than the current one." "Set a tag with that prefix by hand once; from then on it is followed.",
+    CalendarJump "calendar-jump" Tag "The tag looks like a date while the current one is a small number." "If it is meant, set such a tag by hand once.",
+    NotNewer "not-newer" Tag "The tag is not newer than the current one." "Nothing; to go back, set the tag by hand.",
+    OtherPrecision "other-precision" Tag "The tag has more or fewer numbers than the current one." "Set a tag with so many numbers by hand once.",
+    Revision "revision" Tag "The tag has a revision and the current one has none." "Set a tag with a revision by hand once.",
+    OutsideLevel "outside-level" Tag "The tag is newer, but beyond the level (patch, minor) of the policy." "Use a wider policy (`minor`, `major`), or set it by hand.",
+    Prerelease "pre-release" Tag "The tag is a pre-release that the policy does not take." "Write `prerelease: allow` where such tags are wanted.",
+    OutsideRange "outside-range" Tag "The version is outside the policy's range." "Widen the range of `semver:`.",
+    NoMatch "no-match" Tag "The tag does not match the policy's pattern." "Widen the pattern; `supercargo explain --policy … --tags FILE` tries one.",
+    NoOrderKey "no-order-key" Tag "The tag has no part that the policy's order can compare." "Let the group `order` match a part of every tag that is wanted.",
+    NoTime "no-time" Tag "Neither the registry nor the image gives a time for the tag." "Narrow `newest:` to tags with a time, or compare by `regex:`.",
+    NotAllowed "not-allowed" Tag "The tag does not match `allow`." "Widen `allow`.",
+    Ignored "ignored" Tag "The tag matches `ignore`." "Narrow `ignore`.",
     // The workload or container as a whole.
-    NewDigest "new-digest" "The tag points to another digest now." "Nothing.",
-    PinTag "pin-tag" "The image is to be pinned to the digest its tag points to." "Nothing.",
-    UpToDate "up-to-date" "Nothing newer is eligible." "Nothing; `supercargo explain` shows why each other tag was not taken.",
-    NotWatched "not-watched" "No policy applies." "Annotate the workload or its Namespace with `supercargo.dev/policy`.",
-    PolicyNever "policy-never" "The policy is `never`." "Nothing; another policy would watch it.",
-    Follows "follows" "An init container that moves with the container whose image it runs." "Nothing; `policy.<container>` gives it a policy of its own.",
-    NotSelected "not-selected" "The container is not among those that `containers` names." "Name it in `containers`.",
-    Suspended "suspended" "`suspend` is true: nothing is changed." "Take `suspend` away from the workload, its Namespace or the overlay that sets it.",
-    DryRun "dry-run" "The operator runs with --dry-run: nothing is changed." "Start the operator without `--dry-run`.",
-    WebhookOnly "webhook-only" "Not polled: looked at when a webhook comes." "Send a webhook, or set `poll`.",
-    SecretsLeftOut "secrets-left-out" "Only the first 20 imagePullSecrets of a workload are used." "Name the Secret that is needed among the first 20.",
-    HelmManaged "helm-managed" "Installed by Helm: the next upgrade sets the chart's image." "Set the tag in the chart's values too, or write it to Git.",
-    AdmissionRefused "admission-refused" "The API server refused the change." "The message is the API server's: change what its policy refuses, or ask its owner.",
-    OwnedElsewhere "owned-elsewhere" "Another controller sets the image and would change it back." "Write to Git instead (`write: git:<target>`), or put `write: cluster` on the workload itself.",
-    Reverted "reverted" "Another field manager moved the image back; that target is not set again." "Nothing, if it was meant; else set the tag by hand.",
-    GuardPolicy "guard-policy" "A guard of the configuration does not allow this policy here." "Use a policy that the guard lists, or ask who keeps the configuration.",
-    GuardRegistry "guard-registry" "A guard of the configuration does not allow this registry here." "Use a registry that the guard lists, or ask who keeps the configuration.",
-    GuardTarget "guard-target" "A guard of the configuration does not allow this Git target here." "Use a target that the guard lists, or ask who keeps the configuration.",
-    GuardInterval "guard-interval" "A guard of the configuration sets a longer poll interval." "Nothing; a webhook is not slowed down.",
+    NewDigest "new-digest" Update "The tag points to another digest now." "Nothing.",
+    PinTag "pin-tag" Update "The image is to be pinned to the digest its tag points to." "Nothing.",
+    UpToDate "up-to-date" UpToDate "Nothing newer is eligible." "Nothing; `supercargo explain` shows why each other tag was not taken.",
+    NotWatched "not-watched" Unwatched "No policy applies." "Annotate the workload or its Namespace with `supercargo.dev/policy`.",
+    PolicyNever "policy-never" UpToDate "The policy is `never`." "Nothing; another policy would watch it.",
+    Follows "follows" UpToDate "An init container that moves with the container whose image it runs." "Nothing; `policy.<container>` gives it a policy of its own.",
+    NotSelected "not-selected" Unwatched "The container is not among those that `containers` names." "Name it in `containers`.",
+    Suspended "suspended" Waiting "`suspend` is true: nothing is changed." "Take `suspend` away from the workload, its Namespace or the overlay that sets it.",
+    DryRun "dry-run" Waiting "The operator runs with --dry-run: nothing is changed." "Start the operator without `--dry-run`.",
+    WebhookOnly "webhook-only" Waiting "Not polled: looked at when a webhook comes." "Send a webhook, or set `poll`.",
+    SecretsLeftOut "secrets-left-out" Note "Only the first 20 imagePullSecrets of a workload are used." "Name the Secret that is needed among the first 20.",
+    HelmManaged "helm-managed" Note "Installed by Helm: the next upgrade sets the chart's image." "Set the tag in the chart's values too, or write it to Git.",
+    AdmissionRefused "admission-refused" Blocked "The API server refused the change." "The message is the API server's: change what its policy refuses, or ask its owner.",
+    OwnedElsewhere "owned-elsewhere" Problem "Another controller sets the image and would change it back." "Write to Git instead (`write: git:<target>`), or put `write: cluster` on the workload itself.",
+    Reverted "reverted" Waiting "Another field manager moved the image back; that target is not set again." "Nothing, if it was meant; else set the tag by hand.",
+    GuardPolicy "guard-policy" Problem "A guard of the configuration does not allow this policy here." "Use a policy that the guard lists, or ask who keeps the configuration.",
+    GuardRegistry "guard-registry" Problem "A guard of the configuration does not allow this registry here." "Use a registry that the guard lists, or ask who keeps the configuration.",
+    GuardTarget "guard-target" Problem "A guard of the configuration does not allow this Git target here." "Use a target that the guard lists, or ask who keeps the configuration.",
+    GuardInterval "guard-interval" Note "A guard of the configuration sets a longer poll interval." "Nothing; a webhook is not slowed down.",
     // Problems: the workload is left alone until somebody fixes them.
-    AnnotationUnknown "annotation-unknown" "An annotation key that does not exist." "Correct the key as the message says.",
-    AnnotationInvalid "annotation-invalid" "An annotation value that does not parse." "Correct the value as the message says.",
-    PollInvalid "poll-invalid" "The poll annotation does not parse; the default interval is used." "Correct the value as the message says.",
-    NotBuilt "not-built" "A feature that this version does not have yet." "Take the annotation away.",
-    PolicyInvalid "policy-invalid" "The policy or one of its options does not parse or does not fit." "Correct the policy as the message says; `supercargo policy test` and `explain` try it.",
-    CurrentNotAVersion "current-not-a-version" "The policy compares versions, and the current tag is none." "Set a tag that is a version by hand once, or use `glob:`, `regex:`, `newest:` or `digest`.",
-    CurrentNoTag "current-no-tag" "The image has no tag." "Write a tag into the image.",
-    TooFewNumbers "too-few-numbers" "The current tag has fewer numbers than the level of the policy needs, so nothing could ever be newer." "Use the level that the message names.",
-    ImageInvalid "image-invalid" "The image is no valid reference." "Correct the image.",
-    TooManyTags "too-many-tags" "More tags than can be asked for their times; narrow them by a glob." "Write a glob, as in `newest:main-*`.",
-    TooCostly "too-costly" "Deciding took too long and was ended; use fewer patterns, or a repository with fewer tags." "Use fewer or simpler patterns, or split the workload.",
-    OverLimit "over-limit" "A limit is reached that keeps one workload or namespace from taking what others need." "The message names the limit: [SECURITY.md](../SECURITY.md#limits).",
-    Undecodable "undecodable" "The object could not be read." "Compare the object with its kind's definition; the message names the field.",
-    KeelReported "keel-reported" "Keel's annotations are reported only; see --keel." "Write the annotations that `supercargo migrate` shows, or run with `--keel apply`.",
-    KeelUnsupported "keel-unsupported" "An annotation of Keel's that this version does not know or have." "See [keel.md](keel.md).",
-    RegistryAuth "registry-auth" "The registry refused the credentials, or wants some." "Check the pull secret, or the credentials of the configuration: the message says which were tried.",
-    RegistryNotFound "registry-not-found" "The registry has no such repository or tag." "Check the image's repository, and that the credentials may read it.",
-    RegistryLimited "registry-limited" "The registry asked to wait." "Nothing; with credentials many registries allow more. Poll less often.",
-    RegistryUnavailable "registry-unavailable" "The registry did not answer, or not as it should." "Check that the pod reaches the host: DNS, NetworkPolicy, certificate.",
-    RegistryRefused "registry-refused" "The address is one that supercargo does not connect to." "List the host under `registries`, if it is meant.",
-    SecretUnreadable "secret-unreadable" "A pull secret could not be read." "Run the command that the message shows, or name a Secret that exists.",
-    HintNotFound "hint-not-found" "A webhook named a tag that the registry does not have, or not as it said." "Check what the sender says: host, repository and tag as images write them.",
-    NotLookedYet "not-looked-yet" "The repository has not been looked at yet." "Wait a moment; `supercargo_registry_queue_seconds` says for how long looks wait.",
-    WriteFailed "write-failed" "The change could not be written." "The message is the API server's or the Git server's; it is tried again.",
+    AnnotationUnknown "annotation-unknown" Problem "An annotation key that does not exist." "Correct the key as the message says.",
+    AnnotationInvalid "annotation-invalid" Problem "An annotation value that does not parse." "Correct the value as the message says.",
+    PollInvalid "poll-invalid" Note "The poll annotation does not parse; the default interval is used." "Correct the value as the message says.",
+    NotBuilt "not-built" Problem "A feature that this version does not have yet." "Take the annotation away.",
+    PolicyInvalid "policy-invalid" Problem "The policy or one of its options does not parse or does not fit." "Correct the policy as the message says; `supercargo policy test` and `explain` try it.",
+    CurrentNotAVersion "current-not-a-version" Problem "The policy compares versions, and the current tag is none." "Set a tag that is a version by hand once, or use `glob:`, `regex:`, `newest:` or `digest`.",
+    CurrentNoTag "current-no-tag" Problem "The image has no tag." "Write a tag into the image.",
+    TooFewNumbers "too-few-numbers" Problem "The current tag has fewer numbers than the level of the policy needs, so nothing could ever be newer." "Use the level that the message names.",
+    ImageInvalid "image-invalid" Problem "The image is no valid reference." "Correct the image.",
+    TooManyTags "too-many-tags" Problem "More tags than can be asked for their times; narrow them by a glob." "Write a glob, as in `newest:main-*`.",
+    TooCostly "too-costly" Problem "Deciding took too long and was ended; use fewer patterns, or a repository with fewer tags." "Use fewer or simpler patterns, or split the workload.",
+    OverLimit "over-limit" Problem "A limit is reached that keeps one workload or namespace from taking what others need." "The message names the limit: [SECURITY.md](../SECURITY.md#limits).",
+    Undecodable "undecodable" Problem "The object could not be read." "Compare the object with its kind's definition; the message names the field.",
+    KeelReported "keel-reported" Note "Keel's annotations are reported only; see --keel." "Write the annotations that `supercargo migrate` shows, or run with `--keel apply`.",
+    KeelUnsupported "keel-unsupported" Problem "An annotation of Keel's that this version does not know or have." "See [keel.md](keel.md).",
+    RegistryAuth "registry-auth" Blocked "The registry refused the credentials, or wants some." "Check the pull secret, or the credentials of the configuration: the message says which were tried.",
+    RegistryNotFound "registry-not-found" Blocked "The registry has no such repository or tag." "Check the image's repository, and that the credentials may read it.",
+    RegistryLimited "registry-limited" Away "The registry asked to wait." "Nothing; with credentials many registries allow more. Poll less often.",
+    RegistryUnavailable "registry-unavailable" Away "The registry did not answer, or not as it should." "Check that the pod reaches the host: DNS, NetworkPolicy, certificate.",
+    RegistryRefused "registry-refused" Blocked "The address is one that supercargo does not connect to." "List the host under `registries`, if it is meant.",
+    SecretUnreadable "secret-unreadable" Problem "A pull secret could not be read." "Run the command that the message shows, or name a Secret that exists.",
+    HintNotFound "hint-not-found" Note "A webhook named a tag that the registry does not have, or not as it said." "Check what the sender says: host, repository and tag as images write them.",
+    NotLookedYet "not-looked-yet" Blocked "The repository has not been looked at yet." "Wait a moment; `supercargo_registry_queue_seconds` says for how long looks wait.",
+    WriteFailed "write-failed" Problem "The change could not be written." "The message is the API server's or the Git server's; it is tried again.",
     // Writing to Git.
-    TargetUnknown "target-unknown" "The configuration has no such Git target." "Correct the name, or add the target to the configuration.",
-    TargetRefused "target-refused" "The Git target does not serve this namespace, or makes no pull requests." "Add the namespace to the target's `namespaces`, or a `forge` for pull requests.",
-    Committed "committed" "The change is in Git; the cluster does not run it yet." "Nothing; if it lasts, look at what deploys from Git.",
-    GitEdit "git-edit" "A line of a file that would be edited." "Nothing.",
-    GitRefused "git-refused" "The Git server or its forge refused the change." "Check what the token may do, and the branch's protection: the message is the server's.",
-    GitNoPlace "git-no-place" "No file of the Git target says which image this container runs." "Name the file in `files:` of `supercargo.yaml`, or mark the line with `# supercargo: <policy>`.",
-    GitConflict "git-conflict" "The files of the Git target disagree, make an image that others wish otherwise, or cannot be edited exactly." "The message names the line, and what to write instead.",
-    RequestOpen "request-open" "A pull request holds the update; it waits to be merged." "Review it, and merge or close it.",
-    RequestLimit "request-limit" "The namespace has as many open pull requests as it may have, or the request has no room for more changes; the update waits until one is merged or closed." "Merge or close open ones.",
-    RequestClosed "request-closed" "A person closed the pull request unmerged; only a newer image is proposed again." "Nothing; to propose it again, reopen the request.",
-    GitDiffers "git-differs" "Git has another image than the workload runs; nothing is changed until they agree." "Let Git and the cluster agree: deploy what Git has, or commit what runs.",
+    TargetUnknown "target-unknown" Problem "The configuration has no such Git target." "Correct the name, or add the target to the configuration.",
+    TargetRefused "target-refused" Problem "The Git target does not serve this namespace, or makes no pull requests." "Add the namespace to the target's `namespaces`, or a `forge` for pull requests.",
+    Committed "committed" Update "The change is in Git; the cluster does not run it yet." "Nothing; if it lasts, look at what deploys from Git.",
+    GitEdit "git-edit" Update "A line of a file that would be edited." "Nothing.",
+    GitRefused "git-refused" Blocked "The Git server or its forge refused the change." "Check what the token may do, and the branch's protection: the message is the server's.",
+    GitNoPlace "git-no-place" Blocked "No file of the Git target says which image this container runs." "Name the file in `files:` of `supercargo.yaml`, or mark the line with `# supercargo: <policy>`.",
+    GitConflict "git-conflict" Blocked "The files of the Git target disagree, make an image that others wish otherwise, or cannot be edited exactly." "The message names the line, and what to write instead.",
+    RequestOpen "request-open" Update "A pull request holds the update; it waits to be merged." "Review it, and merge or close it.",
+    RequestLimit "request-limit" Waiting "The namespace has as many open pull requests as it may have, or the request has no room for more changes; the update waits until one is merged or closed." "Merge or close open ones.",
+    RequestClosed "request-closed" Waiting "A person closed the pull request unmerged; only a newer image is proposed again." "Nothing; to propose it again, reopen the request.",
+    GitDiffers "git-differs" Blocked "Git has another image than the workload runs; nothing is changed until they agree." "Let Git and the cluster agree: deploy what Git has, or commit what runs.",
 }
 
 /// One line of an explanation.
@@ -184,8 +234,9 @@ mod tests {
     #[test]
     fn the_page_of_reasons_holds_every_code() {
         let head = "# Reasons\n\nEvery decision names its reasons: `code` in JSON and YAML, in logs and in `explain`. \
-                    The list is closed.\n\n| code | meaning | what to do |\n|---|---|---|\n";
-        let rows = Code::ALL.iter().map(|code| format!("| `{code}` | {} | {} |\n", code.meaning(), code.advice()));
+                    The list is closed.\n\n| code | of | meaning | what to do |\n|---|---|---|---|\n";
+        let row = |code: &Code| format!("| `{code}` | {} | {} | {} |\n", code.class(), code.meaning(), code.advice());
+        let rows = Code::ALL.iter().map(row);
         let page: String = std::iter::once(head.to_owned()).chain(rows).collect();
         assert_eq!(include_str!("../../docs/reasons.md"), page, "docs/reasons.md must read:\n{page}");
     }

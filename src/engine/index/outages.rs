@@ -6,7 +6,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::{
-    domain::{hint::Source, reason::Code},
+    domain::{
+        hint::Source,
+        reason::{Class, Code},
+    },
     engine::timers::Timers,
     ports::RegistryError,
 };
@@ -42,9 +45,8 @@ pub(crate) struct Outage {
 impl Outages {
     /// A look has ended; whether that ends an outage.
     pub(crate) fn looked(&mut self, source: &Arc<Source>, outcome: Result<&(), &RegistryError>, now: Duration) -> bool {
-        let is_away = |code: Code| matches!(code, Code::RegistryUnavailable | Code::RegistryLimited);
         match outcome {
-            Err(error) if is_away(error.kind.code()) => {
+            Err(error) if error.kind.code().class() == Class::Away => {
                 match self.of.get_mut(source) {
                     Some(failing) => failing.error = error.clone(),
                     None => {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::{
     domain::{
-        reason::{Code, Reason},
+        reason::{Class, Code, Reason},
         report::Verdict,
         target::Route,
         update::{Change, Item, News, Update},
@@ -227,7 +227,7 @@ fn worth_saying(assessment: &Assessment) -> Said {
             (code, _) => {
                 said.codes.push(code);
                 // A registry that is away for a while concerns its operator; for long, each workload (`outages`).
-                if !matches!(code, Code::RegistryUnavailable | Code::RegistryLimited) {
+                if code.class() != Class::Away {
                     said.add(event, Tone::Problem, format!("{place}{} ({code})", reason.message));
                 }
             }
