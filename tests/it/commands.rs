@@ -242,6 +242,12 @@ const BAD_CALLS: &[&str] = &[
     "migrate . --namespace shop",
     "migrate --write",
     "migrate --kubeconfig nowhere",
+    "hooks",
+    "hooks test",
+    "hooks test nobody --url http://127.0.0.1:1",
+    "hooks test distribution --url nowhere",
+    "hooks test distribution --url http://127.0.0.1:1 --image web:",
+    "hooks test distribution --url http://127.0.0.1:1 --config nowhere",
     "demo now",
 ];
 
