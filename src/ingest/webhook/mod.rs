@@ -79,7 +79,7 @@ pub const MAX_HINTS: usize = 1000;
 pub struct Message {
     /// Where to look, each once, in the order of the body.
     pub hints: Vec<Hint>,
-    /// How many hints there were beyond [`MAX_HINTS`]. Polling finds what they were about.
+    /// How many pushes came after [`MAX_HINTS`] hints. Polling finds what they were about.
     pub dropped: usize,
 }
 
@@ -113,13 +113,17 @@ pub fn read(sender: &Sender, hosts: &Hosts, headers: &HeaderMap, body: &[u8]) ->
     if body.len() > MAX_BODY {
         return Err(WebhookError(format!("a body of more than {MAX_BODY} bytes")));
     }
-    let mut seen = HashSet::new();
-    let pushes = (sender.parse)(headers, body)?.into_iter();
-    let mut hints: Vec<Hint> = pushes.filter_map(|push| push.hint(sender.name, hosts)).collect();
-    hints.retain(|hint| seen.insert(hint.clone()));
-    let dropped = hints.len().saturating_sub(MAX_HINTS);
-    hints.truncate(MAX_HINTS);
-    Ok(Message { hints, dropped })
+    let (mut seen, mut message) = (HashSet::new(), Message::default());
+    for push in (sender.parse)(headers, body)? {
+        if message.hints.len() == MAX_HINTS {
+            message.dropped += 1;
+        } else if let Some(hint) = push.hint(sender.name, hosts)
+            && seen.insert(hint.clone())
+        {
+            message.hints.push(hint);
+        }
+    }
+    Ok(message)
 }
 
 /// Reads a JSON object; `what` it should have been is told where it is not.

@@ -20,7 +20,8 @@ struct Event {
 fn parse(_: &HeaderMap, body: &[u8]) -> Result<Vec<Push>, WebhookError> {
     let Event { docker_url, updated_tags } = parse_json(body, "a notification of Quay")?;
     let tags = updated_tags.unwrap_or_default().into_iter();
-    Ok(tags.map(|tag| Push { tag: Some(tag), ..Push::of(&docker_url) }).collect())
+    let Push { host, path, .. } = Push::of(&docker_url);
+    Ok(tags.map(|tag| Push { host: host.clone(), path: path.clone(), tag: Some(tag), digest: None }).collect())
 }
 
 fn sample(image: &ImageRef) -> Result<Sample, &'static str> {
