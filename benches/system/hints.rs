@@ -37,10 +37,11 @@ struct Site {
 }
 
 impl Site {
-    /// A Deployment that is looked at once, and then for webhooks only within the time measured, and its image.
+    /// A Deployment that webhooks alone tell of, and its image. One that is to be pinned first is looked at once.
     async fn add(&self, registry: &Registry, name: &str, policy: &str, tag: &str) {
         registry.push(name, tag, &Image::unique()).await;
-        let annotations = json!({"supercargo.dev/policy": policy, "supercargo.dev/poll": "every 24h"});
+        let poll = if policy == "digest" { "every 24h" } else { "never" };
+        let annotations = json!({"supercargo.dev/policy": policy, "supercargo.dev/poll": poll});
         let object = deployment(name, &format!("{}/{name}:{tag}", registry.host), annotations);
         self.plane.request(Method::POST, PATH, Some(&object)).await.expect("it is created");
     }

@@ -112,7 +112,8 @@ impl Decision {
         for reason in passed {
             self.reasons.retain(|old| !reason.tag.as_ref().is_some_and(|tag| of(old, tag)));
         }
-        self.reasons.splice(1..1, passed.iter().cloned());
+        let behind = self.reasons.len().min(1);
+        self.reasons.splice(behind..behind, passed.iter().cloned());
     }
 
     pub(in crate::domain) fn nothing(reason: Reason) -> Self {

@@ -129,15 +129,47 @@ impl Snapshot {
     }
 }
 
-/// The answer as it is kept: without the reasons for single tags, unless a command shows them.
+/// The answer as it is kept: of the reasons for single tags only why better ones were passed over, unless a command shows
+/// all of them.
 pub(crate) fn trimmed(mut answer: Answered, reasons: bool) -> Arc<Answered> {
-    if let Ok(Answer { decision, .. }) = &mut answer
+    if let Ok(Answer { decision, passed, .. }) = &mut answer
         && !reasons
     {
-        decision.reasons.retain(|reason| reason.tag.is_none());
+        decision.reasons.retain(|reason| reason.tag.is_none() || passed.contains(reason));
         decision.reasons.shrink_to_fit();
         decision.eligible.truncate(1);
         decision.eligible.shrink_to_fit();
     }
     Arc::new(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::reason::Code;
+
+    #[test]
+    fn why_better_ones_were_passed_over_is_kept() {
+        let tag = |text: &str| Tag::parse(text).unwrap();
+        let reason = |text: &str, code: Code| Reason::of_tag(&tag(text), code, "why");
+        let candidate = |text: &str| Candidate { tag: tag(text), digest: None };
+        let mut decision = Decision {
+            eligible: vec![candidate("1.0.2"), candidate("1.0.1")],
+            problem: None,
+            reasons: vec![
+                reason("1.0.2", Code::Chosen),
+                reason("1.0.1", Code::NotBest),
+                reason("0.9.0", Code::NotNewer),
+            ],
+        };
+        let passed = vec![reason("1.0.2", Code::RegistryNotFound)];
+        decision.pass_over(&passed);
+        let codes = |decision: &Decision| -> Vec<String> {
+            decision.reasons.iter().map(|reason| format!("{} {}", reason.tag.as_ref().unwrap(), reason.code)).collect()
+        };
+        assert_eq!(codes(&decision), ["1.0.1 chosen", "1.0.2 registry-not-found", "0.9.0 not-newer"]);
+        let answer = Ok(Answer { choice: decision.choice().cloned(), decision, passed });
+        let Ok(Answer { decision, .. }) = &*trimmed(answer, false) else { panic!("it is an answer") };
+        assert_eq!(codes(decision), ["1.0.2 registry-not-found"]);
+    }
 }

@@ -267,12 +267,11 @@ impl Sources {
     /// Every question is to be answered by the next look, which is made if none is to come anyway. It does what is left to
     /// do for a webhook, if the last one was `hooked`.
     pub(crate) fn answer_all(&mut self, source: &Arc<Source>, hooked: bool, now: Duration, effects: &mut Vec<Effect>) {
-        if let Some(known) = self.known.get_mut(source) {
-            known.hook_waits |= hooked;
-        }
-        match self.known.get_mut(source) {
-            Some(known) if known.wanted.is_some() => known.ask_all = true,
-            _ => self.want_all(source, now, effects),
+        let Some(known) = self.known.get_mut(source) else { return };
+        known.hook_waits |= hooked;
+        match known.wanted {
+            Some(_) => known.ask_all = true,
+            None => self.want_all(source, now, effects),
         }
     }
 
