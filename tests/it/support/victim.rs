@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use super::{
     control_plane::{Namespace, shared},
-    free_port,
+    eventually, free_port,
     objects::{deployment, runs},
     operator::{Operator, Setup},
     registry::{Image, Options, Registry},
@@ -58,13 +58,19 @@ pub(crate) fn hooked() -> Value {
     json!({"supercargo.dev/policy": "patch", "supercargo.dev/poll": "never"})
 }
 
-/// A webhook that names a tag.
+/// A webhook that names a tag, sent until the operator knows a workload that wants it: what comes before that is heard by
+/// nobody.
 pub(crate) async fn tell(operator: &Operator, host: &str, repository: &str, tag: &str) {
     let event = json!({"action": "push", "request": {"host": host}, "target": {"repository": repository, "tag": tag}});
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let request = http.post(format!("{}/hooks/distribution", operator.hooks)).bearer_auth(SECRET);
-    let answer = request.body(json!({"events": [event]}).to_string()).send().await.unwrap();
-    assert_eq!(answer.status(), 202);
+    let body = json!({"events": [event]}).to_string();
+    eventually("a webhook is queued", async || {
+        let request = http.post(format!("{}/hooks/distribution", operator.hooks)).bearer_auth(SECRET);
+        let answer = request.body(body.clone()).send().await.unwrap();
+        assert_eq!(answer.status(), 202);
+        (answer.json::<Value>().await.unwrap()["outcome"] == "queued").then_some(())
+    })
+    .await;
 }
 
 /// Keeps three hundred connections that say nothing, always new ones.
