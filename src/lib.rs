@@ -71,7 +71,7 @@
 //! | `registry` | `domain` `metrics` `net` `ports` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `rustls_platform_verifier` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
 //! | `cluster` | `domain` `manifest` `metrics` `net` `ports` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` | `env` `process` |
 //! | `git` | `domain` `manifest` `net` `ports` | `base64` `futures` `globset` `hmac` `jiff` `minijinja` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `tempfile` `thiserror` `tokio` `tracing` `url` | `env` |
-//! | `store` | `domain` `ports` | `futures` `rusqlite` `serde_json` `tokio::task` | `env` `net` `process` |
+//! | `store` | `domain` `ports` | `futures` `rusqlite` `serde` `serde_json` `tokio::task` | `env` `net` `process` |
 //! | `web` | `domain` `ports` `metrics` `ingest::webhook` | `axum` `futures` `http` `hyper` `hyper_util` `rustls` `secrecy` `serde_json` `sha2` `thiserror` `tokio` `tokio_rustls` `tokio_util` `tracing` | `env` `process` |
 //! | `config` | `domain` `logging` | `clap` `globset` `jiff` `regex` `secrecy` `serde` `serde_saphyr` `sha2` `thiserror` | `process` |
 //! | `pool` | `domain::line` `ports` | `tokio::task` | `env` `fs` `net` `process` |

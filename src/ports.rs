@@ -16,7 +16,7 @@ use crate::domain::{
     poll::Schedule,
     reason::Code,
     tags::Tags,
-    update::{Tracked, UpdateId},
+    update::{Tracked, UpdateId, WorkloadState},
     workload::{Application, ApplicationId, Workload, WorkloadId},
 };
 pub use crate::domain::{
@@ -162,6 +162,12 @@ pub enum ClusterChange {
     Application(Application),
     /// It has it no more.
     ApplicationGone(ApplicationId),
+    /// An update that has not ended is remembered, or was changed by whomever.
+    Record(Box<Tracked>, Version),
+    /// Something is remembered by a workload's name.
+    State(WorkloadState, Version),
+    /// A record could not be decoded; others go on.
+    RecordUndecodable(WorkloadId, String),
     /// Every watch has delivered its first full list.
     Synced,
 }
@@ -211,25 +217,69 @@ pub trait Refresh: Send + Sync + std::fmt::Debug {
     ) -> BoxFuture<'a, Result<usize, ClusterError>>;
 }
 
-/// What must be remembered about updates. One conformance suite serves every store.
+/// What must be remembered about updates. Nothing is written over that was not seen. One conformance suite serves every
+/// store.
+///
+/// Of a workload ten updates are kept that have ended: the older ones go when another ends.
 pub trait Records: Send + Sync {
-    /// Writes an update, new or further on.
-    fn put(&self, update: Tracked) -> BoxFuture<'_, Result<(), RecordError>>;
+    /// Writes an update where it was seen as of that version; `None`: where there is none of its id yet.
+    fn put<'a>(&'a self, update: &'a Tracked, seen: Option<&'a Version>) -> BoxFuture<'a, Result<Version, PutError>>;
 
-    /// The update of that id.
-    fn get<'a>(&'a self, id: &'a UpdateId) -> BoxFuture<'a, Result<Option<Tracked>, RecordError>>;
+    /// A workload's update of that id.
+    fn get<'a>(
+        &'a self,
+        workload: &'a WorkloadId,
+        id: &'a UpdateId,
+    ) -> BoxFuture<'a, Result<Option<(Tracked, Version)>, RecordError>>;
 
     /// A workload's updates, newest first.
-    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<Tracked>, RecordError>>;
+    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<(Tracked, Version)>, RecordError>>;
 
-    /// Forgets a workload that is gone.
+    /// What is remembered by a workload's name.
+    fn state<'a>(
+        &'a self,
+        workload: &'a WorkloadId,
+    ) -> BoxFuture<'a, Result<Option<(WorkloadState, Version)>, RecordError>>;
+
+    /// Writes that, as [`Records::put`] does. What is empty may be there no more afterwards.
+    fn put_state<'a>(
+        &'a self,
+        state: &'a WorkloadState,
+        seen: Option<&'a Version>,
+    ) -> BoxFuture<'a, Result<Version, PutError>>;
+
+    /// Forgets the updates of a workload that is gone. What is remembered by its name stays.
     fn forget<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<(), RecordError>>;
 }
 
-/// Why a record could not be written or read.
+/// The version of what is remembered: a resourceVersion, or a counter. Only the store that gave it understands it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version(pub Arc<str>);
+
+/// Why something was not remembered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PutError {
+    /// It is not what was seen: read it again.
+    #[error("somebody else wrote it meanwhile")]
+    Conflict,
+    /// The store does not take it: a quota, an admission, a right that is missing. In its words.
+    #[error("the record of updates was refused: {0}")]
+    Refused(String),
+    /// The store does not answer: try again later.
+    #[error("the record of updates is not available: {0}")]
+    Unavailable(String),
+}
+
+/// Why a record could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the record of updates is not available: {0}")]
 pub struct RecordError(pub String);
+
+impl From<RecordError> for PutError {
+    fn from(RecordError(why): RecordError) -> Self {
+        Self::Unavailable(why)
+    }
+}
 
 /// Tells people on the workload itself (Kubernetes Events). Never waits, never fails the caller.
 pub trait Events: Send + Sync {

@@ -76,7 +76,20 @@ pub(super) fn repository(
     let (name, known) = (entry.name.clone(), sinks.clone());
     let target = move || known.target(&name).ok_or_else(|| format!("the configuration has no Git target {name}"));
     let repository = Arc::new(Repository::new(target, clock.clone()));
-    let watching = repository.clone().watch(args.poll_interval.min(REPOSITORY), changes);
+    let interval = args.poll_interval.min(REPOSITORY);
+    let (known, watched) = (records.known(), repository.clone());
+    let watching = async move {
+        match known.await {
+            Ok(known) => {
+                for change in known {
+                    // Nobody listens any more: the watch ends at once, too.
+                    _ = changes.send(change).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "what was remembered of updates is not read"),
+        }
+        watched.watch(interval, changes).await
+    };
     Ok(World {
         secrets: Arc::new(registry::NoSecrets),
         docker_config: config::docker_config(),

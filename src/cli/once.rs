@@ -17,13 +17,13 @@ use crate::{
         plan::{Approved, Plan},
         reason::{Class, Code, Reason},
         report::{Report, Verdict},
-        update::{Act, Event, LeftOut, Proposal, Record, Tracked, Update, step},
-        workload::WorkloadId,
+        update::{Act, Event, LeftOut, Now, Proposal, Record, Tracked, Update, step},
+        workload::{Workload, WorkloadId},
     },
-    engine::Settings,
+    engine::{self, Settings},
     git::Target,
     logging,
-    ports::{Clock, Outcome, Records, Registry, Sink as _},
+    ports::{Clock, Outcome, PutError, Records, Registry, Sink as _},
     store,
 };
 
@@ -33,7 +33,7 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     logging::init(args.log_format, &args.log_level)?;
     let config = app::read(args)?;
     let entry = config.git.first().context("no repository")?;
-    let records = store::Sqlite::open(&args.repository.state(entry))?;
+    let records: Arc<dyn Records> = Arc::new(store::Sqlite::open(&args.repository.state(entry))?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
     let registry: Arc<dyn Registry> = Arc::new(survey::local_registry(&config)?);
@@ -50,7 +50,7 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
         let found = target.preview(run.plans.clone()).await.map_err(anyhow::Error::msg)?;
         run.show(&format!("Git target {}", entry.shown()), &found);
     } else {
-        failed = write(&target, &mut run.reports, std::mem::take(&mut run.plans), &records).await;
+        failed = write(&target, &mut run.reports, std::mem::take(&mut run.plans), &records, &*clock).await;
     }
     failed |= run.failed();
     print(&plan_table(&run.reports.into_iter().flat_map(|(_, rows)| rows).collect::<Vec<_>>()))?;
@@ -78,21 +78,21 @@ pub(super) async fn write(
     target: &Target,
     reports: &mut [(WorkloadId, Vec<Report>)],
     plans: Vec<Plan<Approved>>,
-    records: &dyn Records,
+    records: &Arc<dyn Records>,
+    clock: &dyn Clock,
 ) -> bool {
     if plans.is_empty() {
         return false;
     }
-    let updates: Vec<Update> = plans.iter().map(|plan| plan.update().clone()).collect();
+    let updates: Vec<_> = plans.iter().map(|plan| (plan.update().clone(), plan.decided_on().cloned())).collect();
     let (mut failed, mut refused) = (false, Vec::new());
-    for (update, outcome) in updates.into_iter().zip(target.apply(plans).await) {
+    for ((update, decided_on), outcome) in updates.into_iter().zip(target.apply(plans).await) {
         let workload = update.workload.clone();
         let left = if let Outcome::Partly(_, left) = &outcome { left.clone() } else { Vec::new() };
-        for tracked in saved(update, &outcome) {
-            if let Err(error) = records.put(tracked).await {
-                tell(format!("{workload}: written, but not recorded: {error}"));
-                failed = true;
-            }
+        let now = Now { at: clock.now(), since: Duration::ZERO };
+        if let Err(error) = remember(records, update, decided_on, &outcome, now).await {
+            tell(format!("{workload}: written, but not recorded: {error}"));
+            failed = true;
         }
         let (verdict, reason) = match outcome {
             Outcome::Committed(reason) | Outcome::Partly(reason, _) => (Verdict::Update, reason),
@@ -121,17 +121,37 @@ pub(super) async fn write(
     failed
 }
 
-/// What the operator would remember of that.
-fn saved(update: Update, outcome: &Outcome) -> Vec<Tracked> {
+/// Remembers what the operator would of that.
+async fn remember(
+    records: &Arc<dyn Records>,
+    update: Update,
+    decided_on: Option<Arc<Workload>>,
+    outcome: &Outcome,
+    now: Now,
+) -> Result<(), PutError> {
+    let open = match decided_on {
+        None => Vec::new(),
+        Some(workload) => {
+            let of = records.of(&update.workload).await?;
+            let open = of.into_iter().map(|(tracked, _)| tracked).filter(|tracked| !tracked.phase.is_over());
+            open.map(|tracked| Event::Recorded(Box::new(tracked), workload.clone())).collect()
+        }
+    };
+    engine::remember(records, saved(open, update, outcome, now)).await
+}
+
+/// What follows from these and from that outcome that is to be remembered.
+fn saved(open: Vec<Event>, update: Update, outcome: &Outcome, now: Now) -> Vec<Tracked> {
     let (id, route) = (update.id.clone(), update.route.clone());
-    let events = [Event::Turn(route, Proposal::Update(update, false)), Event::Written(id, outcome.clone())];
+    let written = [Event::Turn(route, Proposal::Update(update, false)), Event::Written(id, outcome.clone())];
     let mut record = Record::default();
     let mut saved = Vec::new();
-    for event in events {
-        let (next, acts) = step(record, event, Duration::ZERO);
+    for event in open.into_iter().chain(written) {
+        let (next, acts) = step(record, event, now);
         record = next;
-        saved
-            .extend(acts.into_iter().filter_map(|act| if let Act::Save(tracked) = act { Some(tracked) } else { None }));
+        saved.extend(
+            acts.into_iter().filter_map(|act| if let Act::Save(tracked) = act { Some(*tracked) } else { None }),
+        );
     }
     saved
 }
@@ -169,10 +189,13 @@ mod tests {
         let (workload, items) = ("shop/Deployment/web".parse().unwrap(), vec![Item::from(change)]);
         let update = Update::new(workload, items, Route::Commit("prod".into()), jiff::Timestamp::UNIX_EPOCH);
         let reason = Reason::new(Code::Committed, "commit 1");
-        let saved = |outcome: &Outcome| saved(update.clone(), outcome);
+        let now = Now { at: jiff::Timestamp::UNIX_EPOCH, since: Duration::ZERO };
+        let saved = |outcome: &Outcome| saved(Vec::new(), update.clone(), outcome, now);
         let [in_git] = &saved(&Outcome::Committed(reason.clone()))[..] else { panic!("one is recorded") };
         assert_eq!(in_git.phase, Phase::InGit { reason: reason.clone(), left: Vec::new() });
-        assert_eq!(saved(&Outcome::Blocked(reason)), []);
-        assert_eq!(saved(&Outcome::Failed("no".to_owned())), []);
+        let [waiting] = &saved(&Outcome::Blocked(reason.clone()))[..] else { panic!("one is recorded") };
+        assert_eq!(waiting.phase, Phase::Waiting { reason });
+        let [failed] = &saved(&Outcome::Failed("no".to_owned()))[..] else { panic!("one is recorded") };
+        assert_eq!((&failed.phase, failed.reason().unwrap().code), (&Phase::Applying, Code::WriteFailed));
     }
 }

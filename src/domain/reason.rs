@@ -149,6 +149,9 @@ codes! {
     HintNotFound "hint-not-found" Note "A webhook named a tag that the registry does not have, or not as it said." "Check what the sender says: host, repository and tag as images write them.",
     NotLookedYet "not-looked-yet" Blocked "The repository has not been looked at yet." "Wait a moment; `supercargo_registry_queue_seconds` says for how long looks wait.",
     WriteFailed "write-failed" Problem "The change could not be written." "The message is the API server's or the Git server's; it is tried again.",
+    // The end of an update.
+    NotFollowed "not-followed" Update "It is written; whether it runs is not followed." "Nothing; `kubectl rollout status` tells whether it runs.",
+    Superseded "superseded" UpToDate "The update is not gone on with: another took its place, or nobody wants it any more." "Nothing; the message says why.",
     // Writing to Git.
     TargetUnknown "target-unknown" Problem "The configuration has no such Git target." "Correct the name, or add the target to the configuration.",
     TargetRefused "target-refused" Problem "The Git target does not serve this namespace, or makes no pull requests." "Add the namespace to the target's `namespaces`, or a `forge` for pull requests.",

@@ -9,8 +9,9 @@ use crate::{
     domain::{
         hint::Source,
         plan::{Approved, Plan},
+        report::Verdict,
         target::Route,
-        update::{Act, Event, News, Proposal, Tracked},
+        update::{Act, Event, News, Now, Proposal, Tracked},
         workload::{Observed, WorkloadId},
     },
     engine::{
@@ -28,13 +29,14 @@ use crate::{
         },
         updates::{
             board::{Acts, Board},
+            ledger::{Answer, Entry, Ledger, Writing},
             turn::{Batch, Ended, SinkAnswer},
             write_queue::WriteQueue,
         },
         wishes::among,
     },
     metrics::{HookLabels, TriggerLabels, UpdateLabels},
-    ports::{ClusterChange, ClusterError},
+    ports::{ClusterChange, ClusterError, Version},
 };
 
 /// A workload, and what a reading of it brought.
@@ -43,19 +45,22 @@ type Read = (WorkloadId, Result<Option<Observed>, ClusterError>);
 pub(super) struct Engine<'p> {
     pub(super) ports: &'p Ports,
     pub(super) state: State,
-    board: Board,
+    pub(super) board: Board,
     pub(super) queue: Queue,
     pub(super) looks: FuturesUnordered<BoxFuture<'p, LookResult>>,
     pub(super) reads: FuturesUnordered<BoxFuture<'p, Read>>,
     pub(super) writes: FuturesUnordered<BoxFuture<'p, Ended>>,
-    /// Records that are being written besides.
-    pub(super) records: FuturesUnordered<BoxFuture<'p, ()>>,
+    /// What is being remembered.
+    pub(super) records: FuturesUnordered<BoxFuture<'p, (Writing, Answer)>>,
+    pub(super) ledger: Ledger,
+    /// What was remembered of updates that have not ended, until all workloads are known.
+    pub(super) found: Vec<(Box<Tracked>, Version)>,
     /// Workloads that wait for their turn to be written.
     pub(super) write_queue: WriteQueue,
     /// Workloads that are to be decided about.
     undecided: Vec<WorkloadId>,
-    told: Told<'p>,
-    synced: bool,
+    pub(super) told: Told<'p>,
+    pub(super) synced: bool,
     /// Whether something could not be read that may hold policies.
     is_partial: bool,
     inbox: Inbox,
@@ -74,6 +79,8 @@ impl<'p> Engine<'p> {
             reads: FuturesUnordered::new(),
             writes: FuturesUnordered::new(),
             records: FuturesUnordered::new(),
+            ledger: Ledger::default(),
+            found: Vec::new(),
             write_queue: WriteQueue::default(),
             undecided: Vec::new(),
             told: Told::new(&*ports.events, &ports.metrics),
@@ -85,12 +92,17 @@ impl<'p> Engine<'p> {
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.ports.clock.monotonic()
+    }
+
+    fn moment(&self) -> Now {
+        Now { at: self.ports.clock.now(), since: self.now() }
     }
 
     pub(super) fn change(&mut self, change: ClusterChange) {
         let is_synced = matches!(change, ClusterChange::Synced);
+        let Some(change) = self.remembered_before(change) else { return };
         match &change {
             ClusterChange::Synced => {
                 self.synced = true;
@@ -104,6 +116,9 @@ impl<'p> Engine<'p> {
             _ => {}
         }
         self.state.change(change, self.now());
+        if is_synced {
+            self.recover();
+        }
         if is_synced && self.state.watched() == 0 && !self.is_partial {
             tracing::warn!(
                 "nothing has a policy, so nothing is watched: annotate a workload with supercargo.dev/policy"
@@ -144,6 +159,7 @@ impl<'p> Engine<'p> {
         if *self.leader.borrow_and_update() {
             self.write();
         }
+        self.remember();
         let metrics = &self.ports.metrics;
         metrics.workloads.set(i64::try_from(self.state.watched()).unwrap_or(i64::MAX));
         metrics.repositories.set(i64::try_from(self.state.sources.len()).unwrap_or(i64::MAX));
@@ -183,8 +199,8 @@ impl<'p> Engine<'p> {
     }
 
     /// Lets something happen to a workload, and does what follows.
-    fn step(&mut self, id: &WorkloadId, event: Event) {
-        let acts = self.board.step(id, event, self.now());
+    pub(super) fn step(&mut self, id: &WorkloadId, event: Event) {
+        let acts = self.board.step(id, event, self.moment());
         self.perform(acts);
     }
 
@@ -195,7 +211,8 @@ impl<'p> Engine<'p> {
                 Act::Queue(route) => self.write_queue.push(route, id, self.now()),
                 Act::Look => self.state.again(&id, self.now()),
                 Act::Read => self.read(id),
-                Act::Save(tracked) => self.save(tracked),
+                Act::Save(tracked) => self.save(Entry::Update(tracked)),
+                Act::SaveState(state) => self.save(Entry::State(state)),
                 Act::Announce(news) => self.announce(&id, &news),
                 // Only a turn leads to these, which has the plan (`turn`).
                 Act::Write | Act::Check => {}
@@ -222,7 +239,18 @@ impl<'p> Engine<'p> {
             Some(Assessment { plan: Some(plan), .. }) => {
                 (Proposal::Update(plan.update().clone(), is_looking), Some(plan))
             }
-            _ => (Proposal::Nothing, None),
+            assessment => (self.without_plan(id, assessment), None),
+        }
+    }
+
+    /// Nothing is to be written: that there is nothing to do, or that something hinders it.
+    fn without_plan(&self, id: &WorkloadId, assessment: Option<Assessment>) -> Proposal {
+        let rows = assessment.map(|assessment| assessment.reports).unwrap_or_default();
+        match self.state.entry(id) {
+            Some(entry) if rows.iter().all(|row| row.decision == Verdict::UpToDate) => {
+                Proposal::Unwanted(entry.workload.clone())
+            }
+            _ => Proposal::Nothing,
         }
     }
 
@@ -247,7 +275,7 @@ impl<'p> Engine<'p> {
         let mut batch = Batch::default();
         for id in ids {
             let (proposal, plan) = self.proposal(id, false);
-            let acts = self.board.step(id, Event::Turn(route.clone(), proposal), self.now());
+            let acts = self.board.step(id, Event::Turn(route.clone(), proposal), self.moment());
             batch.take(id, plan, &acts);
             self.perform(acts);
         }
@@ -308,17 +336,6 @@ impl<'p> Engine<'p> {
         }
     }
 
-    fn save(&mut self, tracked: Tracked) {
-        let records = &self.ports.records;
-        let saved = async move {
-            let workload = tracked.update.workload.clone();
-            if let Err(error) = records.put(tracked).await {
-                tracing::error!(%workload, %error, "updated, but not recorded");
-            }
-        };
-        self.records.push(saved.boxed());
-    }
-
     fn announce(&mut self, id: &WorkloadId, news: &News) {
         match news {
             News::Committed(..) => self.observe(id),
@@ -342,7 +359,7 @@ impl<'p> Engine<'p> {
     pub(super) fn timer(&self) -> BoxFuture<'static, ()> {
         let targets = &self.state.settings.targets;
         let window = self.write_queue.opens(|name| targets.batch_window(name));
-        match [self.board.next(), window, self.state.next()].into_iter().flatten().min() {
+        match [self.board.next(), window, self.state.next(), self.ledger.wakes_at()].into_iter().flatten().min() {
             Some(at) => self.ports.clock.sleep_until(at),
             None => futures::future::pending().boxed(),
         }
@@ -351,13 +368,14 @@ impl<'p> Engine<'p> {
     pub(super) fn woke(&mut self) {
         let now = self.now();
         self.state.woke(now);
-        let acts = self.board.woke(now);
+        self.ledger.woke(now);
+        let acts = self.board.woke(self.moment());
         self.perform(acts);
     }
 
     fn look_ended(&mut self, source: &Arc<Source>) {
         self.queue.ended(source);
-        let acts = self.board.looked(source, self.now());
+        let acts = self.board.looked(source, self.moment());
         self.perform(acts);
     }
 
@@ -373,17 +391,5 @@ impl<'p> Engine<'p> {
                 tracing::warn!(%repository, code, %error, "look failed");
             }
         }
-    }
-
-    fn forget(&mut self, id: WorkloadId) {
-        self.step(&id, Event::Gone);
-        self.told.assessed(&id, &Arc::default(), None, self.now());
-        let records = &self.ports.records;
-        let forgotten = async move {
-            if let Err(error) = records.forget(&id).await {
-                tracing::error!(workload = %id, %error, "gone, but its record is not forgotten");
-            }
-        };
-        self.records.push(forgotten.boxed());
     }
 }

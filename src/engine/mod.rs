@@ -7,7 +7,7 @@
 //! | one plan a workload, its turn to be written, and its life | `updates` |
 //! | what people are told | `report` |
 //! | what all wish for the places in Git that they share | `wishes` |
-//! | the operator's loop: events in, acts out; what it is given | `run`, `driver`, `inputs` |
+//! | the operator's loop: events in, acts out; what it is given | `run`, `driver`, `remember`, `inputs` |
 //! | the same once, for a command | `survey` |
 //!
 //! What an update goes through is decided by [`crate::domain::update::step()`] alone; `updates::board` keeps the records
@@ -22,6 +22,7 @@ mod inputs;
 mod look;
 #[cfg(test)]
 mod model;
+mod remember;
 mod report;
 mod run;
 mod survey;
@@ -35,3 +36,4 @@ pub use look::inbox::Inbox;
 pub use report::rows::Assessment;
 pub use run::run;
 pub use survey::{Outside, survey};
+pub use updates::ledger::remember;

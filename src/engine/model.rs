@@ -23,7 +23,9 @@ use crate::{
         report::Verdict,
         tags::Tags,
         target::{Route, TargetScope},
-        update::{Act, Change, Event, Item, LastUpdate, Outcome, Proposal, Standing, Update, Written},
+        update::{
+            Act, Change, Event, Item, LastUpdate, Now, Outcome, Phase, Proposal, Standing, Update, UpdateId, Written,
+        },
         workload::{Container, Kind, Workload, WorkloadId},
     },
     engine::{
@@ -31,12 +33,16 @@ use crate::{
         index::{effect::Effect, settings::Settings, state::State},
         look::{look, question::LookResult, room::Size},
         report::rows::assess,
-        updates::board::{Acts, Board},
+        updates::{
+            board::{Acts, Board},
+            ledger::{self, Entry, Ledger, News},
+        },
     },
     ports::{
-        Clock, ClusterChange, ImageTimes, NamespaceDefaults, Observed, Origin, Pool, Registry, RegistryError,
-        RegistryErrorKind, Work,
+        Clock, ClusterChange, ImageTimes, NamespaceDefaults, Observed, Origin, Pool, Records, Registry, RegistryError,
+        RegistryErrorKind, Version, Work,
     },
+    store::Memory,
 };
 
 const REPOSITORIES: usize = 3;
@@ -77,6 +83,8 @@ enum Step {
     LoseWrite(usize),
     RefuseWrite(usize),
     EndRead(usize),
+    /// What is to be remembered is.
+    Remember,
     /// Somebody sets an old image, and leaves all else as it is.
     MoveBack(usize, usize),
     /// What Git has comes to the cluster.
@@ -126,6 +134,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0usize..4).prop_map(Step::LoseWrite),
         1 => (0usize..4).prop_map(Step::RefuseWrite),
         3 => (0usize..4).prop_map(Step::EndRead),
+        5 => Just(Step::Remember),
         2 => (0..WORKLOADS, 0usize..4).prop_map(|(n, patch)| Step::MoveBack(n, patch)),
         2 => (0..WORKLOADS).prop_map(Step::Deploy),
         1 => Just(Step::Kill),
@@ -205,6 +214,12 @@ struct World {
     cramped: bool,
     running: Vec<LookResult>,
     board: Board,
+    ledger: Ledger,
+    /// What outlives the process.
+    records: Arc<Memory>,
+    /// How often each update was written, and whether the process was killed.
+    done: BTreeMap<(WorkloadId, UpdateId), usize>,
+    was_killed: bool,
     undecided: Vec<WorkloadId>,
     queue: VecDeque<(Route, WorkloadId)>,
     /// What was done, or would be, and the answer.
@@ -278,6 +293,10 @@ impl World {
             wanted: VecDeque::new(),
             running: Vec::new(),
             board: Board::default(),
+            ledger: Ledger::default(),
+            records: Arc::default(),
+            done: BTreeMap::new(),
+            was_killed: false,
             undecided: Vec::new(),
             queue: VecDeque::new(),
             writes: Vec::new(),
@@ -328,6 +347,9 @@ impl World {
                     pull_secrets: if secret { vec!["pull".into()] } else { Vec::new() },
                 };
                 self.written.retain(|(of, ..)| *of != id);
+                if new {
+                    self.collect_garbage(&id);
+                }
                 self.git.retain(|(of, _), _| *of != id);
                 self.write(workload);
             }
@@ -335,6 +357,7 @@ impl World {
                 self.written.retain(|(of, ..)| *of != id(n));
                 self.git.retain(|(of, _), _| *of != id(n));
                 if self.cluster.remove(&id(n)).is_some() {
+                    self.collect_garbage(&id(n));
                     self.untold.push_back(ClusterChange::WorkloadGone(id(n)));
                 }
             }
@@ -431,6 +454,7 @@ impl World {
                     }
                 }
             }
+            Step::Remember => self.remember(),
             Step::MoveBack(n, patch) => self.set(&id(n), |_, image| image.at(Some(tag(patch)), None)),
             Step::Deploy(n) => self.deploy(&id(n)),
             Step::Kill => self.kill(),
@@ -495,7 +519,10 @@ impl World {
                             self.event(&id, Event::Seen(workload));
                         }
                     }
-                    Effect::Forget(id) => self.event(&id, Event::Gone),
+                    Effect::Forget(id) => {
+                        self.event(&id, Event::Gone(id.clone()));
+                        self.ledger.write(Entry::Forget(id));
+                    }
                     Effect::Lost { .. } => {}
                 }
             }
@@ -506,8 +533,44 @@ impl World {
     }
 
     fn event(&mut self, id: &WorkloadId, event: Event) {
-        let acts = self.board.step(id, event, self.time);
+        let acts = self.board.step(id, event, self.moment());
         self.perform(acts);
+    }
+
+    /// The time of day goes on with each version.
+    fn moment(&self) -> Now {
+        let at = self.clock.now() + self.time + Duration::from_millis(self.version);
+        Now { at, since: self.time }
+    }
+
+    /// The object is another one: its updates go.
+    fn collect_garbage(&mut self, id: &WorkloadId) {
+        self.records.forget(id).now_or_never().unwrap().unwrap();
+        self.done.retain(|(of, _), _| of != id);
+    }
+
+    /// What is to be remembered is.
+    fn remember(&mut self) {
+        while let Some(writing) = self.ledger.next() {
+            let records: Arc<dyn Records> = self.records.clone();
+            let workload = self.cluster.get(writing.entry.workload());
+            let (writing, answer) = match &writing.entry {
+                // The garbage collector takes it away at once.
+                Entry::Update(tracked) if workload.is_none_or(|there| there.uid != tracked.update.uid) => {
+                    (writing, ledger::Answer::Written(Some(Version("gone".into()))))
+                }
+                _ => writing.end(records).now_or_never().unwrap(),
+            };
+            match self.ledger.answered(writing, answer, self.time) {
+                News::Nothing => {}
+                other => panic!("nobody else writes: {other:?}"),
+            }
+        }
+    }
+
+    fn remembered(&self, id: &WorkloadId) -> Vec<crate::domain::update::Tracked> {
+        let of = self.records.of(id).now_or_never().unwrap().unwrap();
+        of.into_iter().map(|(tracked, _)| tracked).collect()
     }
 
     fn perform(&mut self, acts: Acts) {
@@ -527,24 +590,35 @@ impl World {
                     let observed = workload.map(|workload| Observed { workload, image_managers: Vec::new() });
                     self.reads.push((id, observed));
                 }
-                Act::Save(tracked) => assert_eq!(tracked.update.workload, id),
+                Act::Save(tracked) => {
+                    assert_eq!(tracked.update.workload, id);
+                    assert_eq!(self.ledger.write(Entry::Update(tracked)), News::Nothing);
+                }
+                Act::SaveState(state) => assert_eq!(self.ledger.write(Entry::State(state)), News::Nothing),
                 Act::Announce(_) | Act::Write | Act::Check => {}
             }
         }
     }
 
     fn look_ended(&mut self, source: &Arc<Source>) {
-        let acts = self.board.looked(source, self.time);
+        let acts = self.board.looked(source, self.moment());
         self.perform(acts);
     }
 
     fn proposal(&self, id: &WorkloadId, is_looking: bool) -> (Proposal, Option<Update>) {
-        match assess(&self.state, &self.board, id, "here", self.clock.now()) {
+        match assess(&self.state, &self.board, id, "here", self.moment().at) {
             Some(assessment) if assessment.must_read => (Proposal::Unsure, None),
             Some(Assessment { plan: Some(plan), .. }) => {
                 (Proposal::Update(plan.update().clone(), is_looking), Some(plan.update().clone()))
             }
-            _ => (Proposal::Nothing, None),
+            assessment => {
+                let rows = assessment.map(|assessment| assessment.reports).unwrap_or_default();
+                let is_done = rows.iter().all(|row| row.decision == Verdict::UpToDate);
+                match self.state.entry(id).filter(|_| is_done) {
+                    Some(entry) => (Proposal::Unwanted(entry.workload.clone()), None),
+                    None => (Proposal::Nothing, None),
+                }
+            }
         }
     }
 
@@ -555,7 +629,7 @@ impl World {
         }
         let Some((route, id)) = self.queue.remove(n % self.queue.len()) else { return };
         let (proposal, update) = self.proposal(&id, false);
-        let acts = self.board.step(&id, Event::Turn(route, proposal), self.time);
+        let acts = self.board.step(&id, Event::Turn(route, proposal), self.moment());
         let does = |act: Act| acts.iter().any(|(of, other)| *of == id && *other == act);
         let (writes, checks) = (does(Act::Write), does(Act::Check));
         if let Some(update) = update {
@@ -617,7 +691,8 @@ impl World {
             let what = (id.clone(), workload.uid.clone(), change.container.clone(), change.to.to_string());
             assert!(self.written.insert(what), "{id}: {} is written twice", change.to);
         }
-        let at = self.clock.now();
+        *self.done.entry((id.clone(), update.id.clone())).or_default() += 1;
+        let at = self.moment().at;
         let note = LastUpdate { id: update.id.clone(), at, changes: update.changes().cloned().collect() };
         let mut annotations = (*workload.annotations).clone();
         annotations.insert("supercargo.dev/last-update".to_owned(), serde_json::to_string(&note).unwrap());
@@ -678,6 +753,7 @@ impl World {
         (self.wanted, self.running, self.undecided) = Default::default();
         (self.queue, self.writes, self.reads, self.untold) = Default::default();
         (self.scheduled, self.watched, self.hinted) = Default::default();
+        (self.ledger, self.was_killed) = (Ledger::default(), true);
         // An older note is overwritten by a newer one.
         let noted = |id: &WorkloadId, container: &Arc<str>, image: &String| {
             let note = self.cluster.get(id)?.annotations.get("supercargo.dev/last-update")?.clone();
@@ -693,6 +769,25 @@ impl World {
         }
         for workload in self.cluster.values().cloned() {
             self.state.change(ClusterChange::Workload(Box::new(workload)), self.time);
+        }
+        self.recover();
+    }
+
+    /// As the loop does at its start.
+    fn recover(&mut self) {
+        self.add_up();
+        for id in (0..WORKLOADS).map(id) {
+            if let Some((state, version)) = self.records.state(&id).now_or_never().unwrap().unwrap() {
+                self.ledger.has_state(&id, version);
+                self.event(&id, Event::Remembered(state));
+            }
+            let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) else { continue };
+            let of = self.records.of(&id).now_or_never().unwrap().unwrap();
+            for (mut tracked, version) in of.into_iter().rev().filter(|(tracked, _)| !tracked.phase.is_over()) {
+                self.ledger.has(&mut tracked, version);
+                self.event(&id, Event::Recorded(Box::new(tracked), workload.clone()));
+            }
+            self.event(&id, Event::Known(workload));
         }
     }
 
@@ -711,6 +806,7 @@ impl World {
                 self.step(Step::Tell);
             }
             self.effects();
+            self.remember();
             if !self.running.is_empty() {
                 self.step(Step::EndLook(0));
             } else if !self.wanted.is_empty() {
@@ -730,7 +826,7 @@ impl World {
                 let Some(at) = next.into_iter().flatten().min() else { return };
                 self.time = self.time.max(at);
                 self.state.woke(self.time);
-                let acts = self.board.woke(self.time);
+                let acts = self.board.woke(self.moment());
                 self.perform(acts);
                 self.effects();
             }
@@ -851,6 +947,23 @@ proptest! {
                     (Some("never"), decision) => prop_assert_eq!(decision, Verdict::UpToDate),
                     (_, decision) => prop_assert!(wants == Some("wrong:") && decision == Verdict::Problem, "{:?}", row),
                 }
+            }
+        }
+        // Each update that was written is remembered once, and no other is left as if something were still done for it.
+        for (id, workload) in world.cluster.clone() {
+            let remembered = world.remembered(&id);
+            for tracked in &remembered {
+                let current = world.board.record(&id).and_then(|record| record.current());
+                let is_current = current.is_some_and(|current| current.update.id == tracked.update.id.split().0);
+                prop_assert!(tracked.phase.is_over() || is_current, "{:?} of {:?}", tracked, workload);
+            }
+            for ((_, update), count) in world.done.iter().filter(|((of, _), _)| *of == id) {
+                let is_it = |tracked: &&_| -> bool {
+                    let tracked: &crate::domain::update::Tracked = tracked;
+                    tracked.update.id.split().0 == *update && tracked.phase == Phase::Succeeded
+                };
+                let found = remembered.iter().filter(is_it).count();
+                prop_assert!(found <= *count, "{} times, and {} remembered: {:?}", count, found, remembered);
             }
         }
         let ids: BTreeSet<WorkloadId> = world.cluster.keys().cloned().collect();

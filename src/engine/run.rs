@@ -27,7 +27,7 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
             biased;
             () = &mut stop => break,
             Some(written) = engine.writes.next(), if !engine.writes.is_empty() => engine.written(written),
-            Some(()) = engine.records.next(), if !engine.records.is_empty() => {}
+            Some(done) = engine.records.next(), if !engine.records.is_empty() => engine.remembered(done),
             Some((id, read)) = engine.reads.next(), if !engine.reads.is_empty() => engine.observed(&id, read),
             hint = inputs.inbox.next() => engine.state.hint(&hint, ports.clock.monotonic()),
             Some(looked) = engine.looks.next(), if !engine.looks.is_empty() => engine.looked(looked),
@@ -55,5 +55,9 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
     while let Some(written) = engine.writes.next().await {
         engine.written(written);
     }
-    while let Some(()) = engine.records.next().await {}
+    engine.remember_the_rest();
+    while let Some(done) = engine.records.next().await {
+        engine.remembered(done);
+        engine.remember();
+    }
 }

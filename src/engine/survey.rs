@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use futures::{StreamExt, stream};
 
 use crate::{
-    domain::{update::Event, workload::WorkloadId},
+    domain::{
+        update::{Event, Now},
+        workload::WorkloadId,
+    },
     engine::{
         index::{effect::Effect, settings::Settings, state::State},
         look::{look, question::LookResult},
@@ -49,8 +52,14 @@ pub async fn survey(
     // Namespaces first, so that no workload is read without its defaults.
     let (namespaces, others): (Vec<_>, Vec<_>) =
         changes.into_iter().partition(|change| matches!(change, ClusterChange::Namespace(_)));
+    let mut board = Board::default();
+    let moment = || Now { at: clock.now(), since: clock.monotonic() };
     for change in namespaces.into_iter().chain(others) {
-        state.change(change, clock.monotonic());
+        if let ClusterChange::State(remembered, _) = change {
+            board.step(&remembered.workload.clone(), Event::Remembered(remembered), moment());
+        } else {
+            state.change(change, clock.monotonic());
+        }
     }
     let wanted: std::collections::BTreeSet<_> = state
         .effects()
@@ -79,10 +88,9 @@ pub async fn survey(
             left -= wait;
         }
     }
-    let mut board = Board::default();
     for id in state.workloads() {
         if let Some(entry) = state.entry(id) {
-            board.step(id, Event::Seen(entry.workload.clone()), clock.monotonic());
+            board.step(id, Event::Seen(entry.workload.clone()), moment());
         }
     }
     let mut ids: Vec<WorkloadId> = state.workloads().cloned().collect();
@@ -94,7 +102,7 @@ pub async fn survey(
             && let Some(workloads) = workloads
             && let Ok(Some(observed)) = workloads.get(&id).await
         {
-            board.step(&id, Event::Observed(Ok(Some(observed))), clock.monotonic());
+            board.step(&id, Event::Observed(Ok(Some(observed))), moment());
             if let Some(again) = assess(&state, &board, &id, &source(&id), clock.now()) {
                 assessment = again;
             }

@@ -10,50 +10,121 @@ use futures::future::{BoxFuture, ready};
 use super::KEPT;
 use crate::{
     domain::{
-        update::{Tracked, UpdateId},
+        update::{Tracked, UpdateId, WorkloadState},
         workload::WorkloadId,
     },
-    ports::{RecordError, Records},
+    ports::{PutError, RecordError, Records, Version},
 };
 
-/// Updates by workload, newest first.
+/// What is remembered of each workload.
 #[derive(Debug, Default)]
 pub struct Memory {
     // A plain lock: it is held for a look-up or an insertion, never across an await.
-    updates: Mutex<HashMap<WorkloadId, Vec<Tracked>>>,
+    all: Mutex<HashMap<WorkloadId, Of>>,
+}
+
+/// What is remembered of one workload.
+#[derive(Debug, Default)]
+struct Of {
+    /// Newest first.
+    updates: Vec<(Tracked, u64)>,
+    state: Option<(WorkloadState, u64)>,
+    /// The last version that was given.
+    last: u64,
 }
 
 impl Memory {
-    fn with<T>(&self, f: impl FnOnce(&mut HashMap<WorkloadId, Vec<Tracked>>) -> T) -> T {
-        f(&mut self.updates.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, f: impl FnOnce(&mut HashMap<WorkloadId, Of>) -> T) -> T {
+        f(&mut self.all.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn of_one<T: Default>(&self, workload: &WorkloadId, f: impl FnOnce(&Of) -> T) -> T {
+        self.with(|all| all.get(workload).map(f).unwrap_or_default())
+    }
+}
+
+impl Of {
+    /// The version of what is written in place of that, if it is what was seen.
+    fn next(&mut self, there: Option<u64>, seen: Option<&Version>) -> Result<u64, PutError> {
+        if there.map(version).as_ref() != seen {
+            return Err(PutError::Conflict);
+        }
+        self.last += 1;
+        Ok(self.last)
     }
 }
 
 impl Records for Memory {
-    fn put(&self, tracked: Tracked) -> BoxFuture<'_, Result<(), RecordError>> {
-        self.with(|all| {
-            let of = all.entry(tracked.update.workload.clone()).or_default();
-            match of.iter_mut().find(|known| known.update.id == tracked.update.id) {
-                Some(known) => *known = tracked,
-                None => of.insert(0, tracked),
+    fn put<'a>(&'a self, update: &'a Tracked, seen: Option<&'a Version>) -> BoxFuture<'a, Result<Version, PutError>> {
+        let put = |all: &mut HashMap<WorkloadId, Of>| {
+            let of = all.entry(update.update.workload.clone()).or_default();
+            let at = of.updates.iter().position(|(known, _)| known.update.id == update.update.id);
+            let new = of.next(at.map(|at| of.updates[at].1), seen)?;
+            match at {
+                Some(at) => of.updates[at] = (update.clone(), new),
+                None => of.updates.insert(0, (update.clone(), new)),
             }
-            of.truncate(KEPT);
-        });
-        Box::pin(ready(Ok(())))
+            let mut ended = 0;
+            of.updates.retain(|(known, _)| {
+                ended += usize::from(known.phase.is_over());
+                !known.phase.is_over() || ended <= KEPT
+            });
+            Ok(version(new))
+        };
+        Box::pin(ready(self.with(put)))
     }
 
-    fn get<'a>(&'a self, id: &'a UpdateId) -> BoxFuture<'a, Result<Option<Tracked>, RecordError>> {
-        let found = self.with(|all| all.values().flatten().find(|tracked| tracked.update.id == *id).cloned());
-        Box::pin(ready(Ok(found)))
+    fn get<'a>(
+        &'a self,
+        workload: &'a WorkloadId,
+        id: &'a UpdateId,
+    ) -> BoxFuture<'a, Result<Option<(Tracked, Version)>, RecordError>> {
+        let find = |of: &Of| of.updates.iter().find(|(known, _)| known.update.id == *id).map(seen);
+        Box::pin(ready(Ok(self.of_one(workload, find))))
     }
 
-    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<Tracked>, RecordError>> {
-        let found = self.with(|all| all.get(workload).cloned().unwrap_or_default());
-        Box::pin(ready(Ok(found)))
+    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<(Tracked, Version)>, RecordError>> {
+        Box::pin(ready(Ok(self.of_one(workload, |of| of.updates.iter().map(seen).collect()))))
+    }
+
+    fn state<'a>(
+        &'a self,
+        workload: &'a WorkloadId,
+    ) -> BoxFuture<'a, Result<Option<(WorkloadState, Version)>, RecordError>> {
+        Box::pin(ready(Ok(self.of_one(workload, |of| of.state.as_ref().map(seen)))))
+    }
+
+    fn put_state<'a>(
+        &'a self,
+        state: &'a WorkloadState,
+        seen: Option<&'a Version>,
+    ) -> BoxFuture<'a, Result<Version, PutError>> {
+        let put = |all: &mut HashMap<WorkloadId, Of>| {
+            let of = all.entry(state.workload.clone()).or_default();
+            let new = of.next(of.state.as_ref().map(|(_, version)| *version), seen)?;
+            of.state = Some((state.clone(), new));
+            Ok(version(new))
+        };
+        Box::pin(ready(self.with(put)))
     }
 
     fn forget<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<(), RecordError>> {
-        self.with(|all| all.remove(workload));
+        self.with(|all| {
+            if let Some(of) = all.get_mut(workload) {
+                of.updates.clear();
+                if of.state.as_ref().is_none_or(|(state, _)| state.is_empty()) {
+                    all.remove(workload);
+                }
+            }
+        });
         Box::pin(ready(Ok(())))
     }
+}
+
+fn version(number: u64) -> Version {
+    Version(number.to_string().into())
+}
+
+fn seen<T: Clone>((what, number): &(T, u64)) -> (T, Version) {
+    (what.clone(), version(*number))
 }

@@ -6,5 +6,5 @@ mod sqlite;
 pub use memory::Memory;
 pub use sqlite::Sqlite;
 
-/// How many updates are kept for each workload.
+/// How many updates that have ended are kept of each workload.
 const KEPT: usize = 10;

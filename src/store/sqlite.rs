@@ -13,21 +13,20 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, named_params,
-};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, Transaction, TransactionBehavior, named_params};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::task;
 
 use super::KEPT;
 use crate::{
     domain::{
-        update::{Tracked, UpdateId},
+        update::{Tracked, UpdateId, WorkloadState},
         workload::WorkloadId,
     },
-    ports::{RecordError, Records},
+    ports::{ClusterChange, PutError, RecordError, Records, Version},
 };
 
-/// Updates in one table, in the order in which they came.
+/// Updates in one table, in the order in which they came; what is remembered by a workload's name in another.
 #[derive(Debug, Clone)]
 pub struct Sqlite {
     file: Arc<Opened>,
@@ -44,7 +43,8 @@ struct Opened {
 const APPLICATION: i32 = 0x5343_474f;
 
 /// Each brings the file from the format of its place to the next. Old ones are never changed.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE updates (
         number INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -54,7 +54,22 @@ const MIGRATIONS: &[&str] = &["
         body TEXT NOT NULL CHECK (json_valid(body))
     ) STRICT;
     CREATE INDEX updates_of ON updates (kind, namespace, name, number);
-"];
+",
+    "
+    ALTER TABLE updates ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE updates ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
+    UPDATE updates SET body = json_set(body, '$.phase', 'Succeeded') WHERE body ->> '$.phase' = 'Progressing';
+    UPDATE updates SET ended = 1 WHERE body ->> '$.phase' IN ('Succeeded', 'Superseded');
+    CREATE TABLE states (
+        kind TEXT NOT NULL,
+        namespace TEXT NOT NULL,
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        body TEXT NOT NULL CHECK (json_valid(body)),
+        PRIMARY KEY (kind, namespace, name)
+    ) STRICT;
+",
+];
 
 /// How long another process may hold the file.
 const BUSY: Duration = Duration::from_secs(10);
@@ -95,28 +110,67 @@ impl Sqlite {
     }
 }
 
+impl Sqlite {
+    /// The updates that have not ended, and what is remembered by the names of workloads.
+    pub fn known(&self) -> BoxFuture<'static, Result<Vec<ClusterChange>, RecordError>> {
+        self.run(|file| {
+            let updates = all(file, "SELECT body, version FROM updates WHERE ended = 0 ORDER BY number", [])?;
+            let updates = updates.into_iter().map(|(update, version)| ClusterChange::Record(Box::new(update), version));
+            let states = all(file, "SELECT body, version FROM states", [])?;
+            let states = states.into_iter().map(|(state, version)| ClusterChange::State(state, version));
+            Ok(states.chain(updates).collect())
+        })
+    }
+}
+
 impl Records for Sqlite {
-    fn put(&self, tracked: Tracked) -> BoxFuture<'_, Result<(), RecordError>> {
-        self.run(move |file| transact(file, |all| put(all, &tracked)))
+    fn put<'a>(&'a self, update: &'a Tracked, seen: Option<&'a Version>) -> BoxFuture<'a, Result<Version, PutError>> {
+        let (update, seen) = (update.clone(), seen.cloned());
+        let put = self.run(move |file| transact(file, |all| put(all, &update, seen.as_ref())));
+        Box::pin(async move { put.await?.ok_or(PutError::Conflict) })
     }
 
-    fn get<'a>(&'a self, id: &'a UpdateId) -> BoxFuture<'a, Result<Option<Tracked>, RecordError>> {
-        let id = id.clone();
+    fn get<'a>(
+        &'a self,
+        workload: &'a WorkloadId,
+        id: &'a UpdateId,
+    ) -> BoxFuture<'a, Result<Option<(Tracked, Version)>, RecordError>> {
+        let (id, workload) = (id.clone(), workload.clone());
         self.run(move |file| {
-            let sql = "SELECT body FROM updates WHERE id = ?1";
-            let body: Option<String> = file.query_row(sql, [&*id.0], |row| row.get(0)).optional()?;
-            body.map(|body| read(&body)).transpose()
+            let found: Vec<(Tracked, Version)> =
+                all(file, "SELECT body, version FROM updates WHERE id = ?1", [&*id.0])?;
+            Ok(found.into_iter().find(|(found, _)| found.update.workload == workload))
         })
     }
 
-    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<Tracked>, RecordError>> {
+    fn of<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<Vec<(Tracked, Version)>, RecordError>> {
         let WorkloadId { kind, namespace, name } = workload.clone();
         self.run(move |file| {
-            let sql = "SELECT body FROM updates WHERE kind = ?1 AND namespace = ?2 AND name = ?3 ORDER BY number DESC";
-            let mut found = file.prepare(sql)?;
-            let bodies = found.query_map([kind.as_str(), &namespace, &name], |row| row.get::<_, String>(0))?;
-            bodies.map(|body| read(&body?)).collect()
+            let sql = "SELECT body, version FROM updates WHERE kind = ?1 AND namespace = ?2 AND name = ?3
+                 ORDER BY number DESC";
+            all(file, sql, [kind.as_str(), &namespace, &name])
         })
+    }
+
+    fn state<'a>(
+        &'a self,
+        workload: &'a WorkloadId,
+    ) -> BoxFuture<'a, Result<Option<(WorkloadState, Version)>, RecordError>> {
+        let WorkloadId { kind, namespace, name } = workload.clone();
+        self.run(move |file| {
+            let sql = "SELECT body, version FROM states WHERE kind = ?1 AND namespace = ?2 AND name = ?3";
+            Ok(all(file, sql, [kind.as_str(), &namespace, &name])?.pop())
+        })
+    }
+
+    fn put_state<'a>(
+        &'a self,
+        state: &'a WorkloadState,
+        seen: Option<&'a Version>,
+    ) -> BoxFuture<'a, Result<Version, PutError>> {
+        let (state, seen) = (state.clone(), seen.cloned());
+        let put = self.run(move |file| transact(file, |all| put_state(all, &state, seen.as_ref())));
+        Box::pin(async move { put.await?.ok_or(PutError::Conflict) })
     }
 
     fn forget<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<(), RecordError>> {
@@ -129,32 +183,91 @@ impl Records for Sqlite {
     }
 }
 
-fn put(all: &Transaction<'_>, tracked: &Tracked) -> Result<(), SqliteError> {
+/// The version that it has now; `None` if it is not there as it was seen.
+fn put(all: &Transaction<'_>, tracked: &Tracked, seen: Option<&Version>) -> Result<Option<Version>, SqliteError> {
     let update = &tracked.update;
-    let body =
-        serde_json::to_string(tracked).map_err(|e| SqliteError::Other(format!("it cannot hold {}: {e}", update.id)))?;
     let WorkloadId { kind, namespace, name } = &update.workload;
-    all.execute(
-        "INSERT INTO updates (id, kind, namespace, name, body) VALUES (:id, :kind, :namespace, :name, :body)
-         ON CONFLICT (id) DO UPDATE SET kind = :kind, namespace = :namespace, name = :name, body = :body",
-        named_params! {
-            ":id": &*update.id.0, ":kind": kind.as_str(), ":namespace": &**namespace, ":name": &**name, ":body": body,
-        },
-    )?;
+    let (id, body, ended) = (&*update.id.0, json(tracked, &update.workload)?, tracked.phase.is_over());
+    let changed = match number(seen) {
+        None => all.execute(
+            "INSERT INTO updates (id, kind, namespace, name, body, ended)
+             VALUES (:id, :kind, :namespace, :name, :body, :ended) ON CONFLICT (id) DO NOTHING",
+            named_params! {
+                ":id": id, ":kind": kind.as_str(), ":namespace": &**namespace, ":name": &**name, ":body": body,
+                ":ended": ended,
+            },
+        )?,
+        Some(seen) => all.execute(
+            "UPDATE updates SET body = :body, ended = :ended, version = version + 1 WHERE id = :id AND version = :seen",
+            named_params! { ":id": id, ":body": body, ":ended": ended, ":seen": seen },
+        )?,
+    };
     all.execute(
         "DELETE FROM updates WHERE number IN (
-             SELECT number FROM updates WHERE kind = :kind AND namespace = :namespace AND name = :name
+             SELECT number FROM updates WHERE kind = :kind AND namespace = :namespace AND name = :name AND ended
              ORDER BY number DESC LIMIT -1 OFFSET :kept)",
         named_params! {
             ":kind": kind.as_str(), ":namespace": &**namespace, ":name": &**name, ":kept": KEPT as i64,
         },
     )?;
-    Ok(())
+    Ok((changed > 0).then(|| next(seen)))
 }
 
-fn read(body: &str) -> Result<Tracked, SqliteError> {
-    serde_json::from_str(body)
-        .map_err(|e| SqliteError::Other(format!("one of its updates does not read ({e}); {ASIDE}")))
+/// As [`put`].
+fn put_state(
+    all: &Transaction<'_>,
+    state: &WorkloadState,
+    seen: Option<&Version>,
+) -> Result<Option<Version>, SqliteError> {
+    let WorkloadId { kind, namespace, name } = &state.workload;
+    let key = [(":kind", kind.as_str()), (":namespace", &**namespace), (":name", &**name)];
+    let body = json(state, &state.workload)?;
+    let mut values: Vec<(&str, &dyn ToSql)> = key.iter().map(|(name, value)| (*name, value as &dyn ToSql)).collect();
+    values.push((":body", &body));
+    let seen_number = number(seen);
+    let sql = match &seen_number {
+        None => {
+            "INSERT INTO states (kind, namespace, name, version, body) VALUES (:kind, :namespace, :name, 1, :body)
+             ON CONFLICT DO NOTHING"
+        }
+        Some(seen) => {
+            values.push((":seen", seen));
+            "UPDATE states SET body = :body, version = version + 1
+             WHERE kind = :kind AND namespace = :namespace AND name = :name AND version = :seen"
+        }
+    };
+    Ok((all.execute(sql, &values[..])? > 0).then(|| next(seen)))
+}
+
+/// The number of a version; what no version of ours is was never given.
+fn number(version: Option<&Version>) -> Option<i64> {
+    version.map(|Version(text)| text.parse().unwrap_or(-1))
+}
+
+fn next(seen: Option<&Version>) -> Version {
+    Version((number(seen).unwrap_or(0) + 1).to_string().into())
+}
+
+fn json(what: &impl Serialize, of: &WorkloadId) -> Result<String, SqliteError> {
+    serde_json::to_string(what)
+        .map_err(|e| SqliteError::Other(format!("it cannot hold what is remembered of {of}: {e}")))
+}
+
+/// Rows of a body and its version.
+fn all<T: DeserializeOwned>(
+    file: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Result<Vec<(T, Version)>, SqliteError> {
+    let mut found = file.prepare(sql)?;
+    let rows = found.query_map(params, |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+    let read = |row: rusqlite::Result<(String, i64)>| {
+        let (body, version) = row?;
+        let read = serde_json::from_str(&body);
+        let read = read.map_err(|e| SqliteError::Other(format!("one of its records does not read ({e}); {ASIDE}")))?;
+        Ok((read, Version(version.to_string().into())))
+    };
+    rows.map(read).collect()
 }
 
 /// All or nothing. Writers wait for one another at its begin: of two that began as readers, one would fail at once.

@@ -26,7 +26,7 @@ use crate::{
         keel::KeelMode,
         report::{Report, Verdict},
     },
-    ports::Clock,
+    ports::{Clock, Records},
     store,
 };
 
@@ -56,7 +56,7 @@ async fn demonstrate() -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let targets = app::git_targets(&config, &folder.path().join("cache"), &clock, None, None)?;
     let (_, target) = targets.into_values().next().context("no repository")?;
-    let records = store::Memory::default();
+    let records: Arc<dyn Records> = Arc::new(store::Memory::default());
     let settings = survey::settings(&config, KeelMode::Ignore);
     let client = survey::local_registry(&config)?;
 
@@ -79,7 +79,7 @@ async fn demonstrate() -> anyhow::Result<()> {
     });
     print(&table(reasons))?;
 
-    let failed = once::write(&target, &mut after.reports, after.plans, &records).await;
+    let failed = once::write(&target, &mut after.reports, after.plans, &records, &*clock).await;
     let is_update = |row: &Report| row.decision == Verdict::Update;
     ensure!(!failed && after.reports.iter().flat_map(|(_, rows)| rows).any(is_update), "the push was not found");
     say("\nIt commits the new tag, and not one byte elsewhere:\n")?;

@@ -226,6 +226,11 @@ impl Policy {
         &self.0.text
     }
 
+    /// What the text stands for: the policy of the file for `named:`, else the text itself.
+    pub fn resolved(&self) -> &str {
+        &self.0.resolved
+    }
+
     /// The options in force, those of a policy file included.
     pub fn options(&self) -> &Options {
         &self.0.options

@@ -5,6 +5,7 @@
 //! | [`Update`] | what changes, and where it is written |
 //! | [`Phase`] | how far it has come |
 //! | [`Record`] | what is remembered of a workload's updates |
+//! | [`WorkloadState`] | what of that outlives them |
 //! | [`step()`] | the only place where any of this goes on |
 //! | [`Outcome`], [`Standing`] | what the outside answers |
 //! | [`News`] | what people are told |
@@ -13,13 +14,15 @@ mod news;
 mod outcome;
 mod phase;
 mod record;
+mod state;
 mod step;
 
 pub use news::News;
 pub use outcome::{Outcome, Rehearsal, Standing, Written};
-pub use phase::{Phase, Tracked};
+pub use phase::{LOG, LogEntry, Phase, PhaseName, Tracked};
 pub use record::Record;
-pub use step::{Act, Event, Proposal, step};
+pub use state::{Applied, UNDONE, Undone, WorkloadState};
+pub use step::{Act, Event, Now, Proposal, step};
 
 use std::{fmt, sync::Arc};
 
@@ -93,6 +96,9 @@ pub struct Update {
     pub id: UpdateId,
     /// The workload that changes.
     pub workload: WorkloadId,
+    /// Its uid; empty where it has none, as in a Git repository.
+    #[serde(default)]
+    pub uid: Arc<str>,
     /// One a container; never empty.
     pub items: Vec<Item>,
     /// Where it is written.
@@ -100,6 +106,9 @@ pub struct Update {
     pub route: Route,
     /// When it was proposed.
     pub proposed: Timestamp,
+    /// A hash of what decided: policies and their options; empty where that is not known.
+    #[serde(default)]
+    pub policy_hash: Arc<str>,
 }
 
 /// A change of an update that is not made with the others.
@@ -155,17 +164,37 @@ impl fmt::Display for UpdateId {
 }
 
 impl UpdateId {
+    /// The name of the same changes where they are made once more, after so many times: `<id>-<nth + 1>`.
+    #[must_use]
+    pub fn nth(&self, nth: u32) -> Self {
+        if nth == 0 { self.clone() } else { Self(format!("{self}-{}", nth + 1).into()) }
+    }
+
+    /// What [`UpdateId::nth`] was made of.
+    pub fn split(&self) -> (Self, u32) {
+        let parts = self.0.rsplit_once('-').and_then(|(id, nth)| Some((id, nth.parse::<u32>().ok()?)));
+        match parts {
+            Some((id, nth @ 2..)) => (Self(id.into()), nth - 1),
+            _ => (self.clone(), 0),
+        }
+    }
+
     /// The id of these changes of this workload: a hash of both.
     fn of<'a>(workload: &WorkloadId, changes: impl Iterator<Item = &'a Change>) -> Self {
-        use sha2::{Digest as _, Sha256};
-        let mut hash = Sha256::new();
-        hash.update(workload.to_string());
-        for change in changes {
-            hash.update(format!("\n{} {} {} {}", change.container, change.init, change.from, change.to));
-        }
-        let hex: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
-        Self(hex.into())
+        let text = |change: &Change| format!("{} {} {} {}", change.container, change.init, change.from, change.to);
+        Self(hash([workload.to_string()].into_iter().chain(changes.map(text))))
     }
+}
+
+/// The first 64 bits of the SHA-256 of these lines, as 16 hexadecimal digits.
+pub fn hash(lines: impl Iterator<Item = String>) -> Arc<str> {
+    use sha2::{Digest as _, Sha256};
+    let mut hash = Sha256::new();
+    for (n, line) in lines.enumerate() {
+        hash.update(if n == 0 { "" } else { "\n" });
+        hash.update(line);
+    }
+    hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect::<String>().into()
 }
 
 impl From<Change> for Item {
@@ -178,7 +207,23 @@ impl Update {
     /// Changes that are proposed for a workload.
     pub fn new(workload: WorkloadId, items: Vec<Item>, route: Route, proposed: Timestamp) -> Self {
         let id = UpdateId::of(&workload, items.iter().map(|item| &item.change));
-        Self { id, workload, items, route, proposed }
+        Self { id, workload, uid: "".into(), items, route, proposed, policy_hash: "".into() }
+    }
+
+    /// With the times at which the same update was first proposed, where it was.
+    #[must_use]
+    pub fn as_first_proposed(mut self, first: &Self) -> Self {
+        if self.id == first.id {
+            self.proposed = first.proposed;
+            for item in &mut self.items {
+                let known = first.items.iter().find(|known| known.change == item.change);
+                let seen = known.and_then(|known| known.evidence.as_ref()).map(|evidence| evidence.seen);
+                if let (Some(evidence), Some(seen)) = (&mut item.evidence, seen) {
+                    evidence.seen = seen;
+                }
+            }
+        }
+        self
     }
 
     /// Without the changes that are not made.

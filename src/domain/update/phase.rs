@@ -1,11 +1,12 @@
 //! How far an update has come.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{LeftOut, Update};
 use crate::domain::reason::Reason;
 
-/// How far an update has come. Later ones are RollingBack, Succeeded, RolledBack, Failed, Rejected and Expired.
+/// How far an update has come. Later ones are RollingBack, RolledBack, Failed, Rejected and Expired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase")]
 pub enum Phase {
@@ -28,11 +29,26 @@ pub enum Phase {
     },
     /// Written; the rollout goes on.
     Progressing,
+    /// It runs, as far as that is followed.
+    Succeeded,
     /// Another one took its place before it was written, or before it ran.
     Superseded,
 }
 
-/// An update and its phase.
+/// A [`Phase`] without what is said of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "they are those of `Phase`")]
+pub enum PhaseName {
+    Proposed,
+    Waiting,
+    Applying,
+    InGit,
+    Progressing,
+    Succeeded,
+    Superseded,
+}
+
+/// An update, its phase, and how it came there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tracked {
     /// Which.
@@ -41,6 +57,80 @@ pub struct Tracked {
     /// How far it has come.
     #[serde(flatten)]
     pub phase: Phase,
+    /// What was remembered of it, the oldest first: at most [`LOG`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<LogEntry>,
+}
+
+/// As much of an update's story is kept.
+pub const LOG: usize = 20;
+
+/// One step of an update's story.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// When.
+    pub at: Timestamp,
+    /// How far it had come then.
+    pub phase: PhaseName,
+    /// Why, where something was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+impl Tracked {
+    /// What was said of it last.
+    pub fn reason(&self) -> Option<&Reason> {
+        self.log.last().filter(|last| last.phase == self.phase.name()).and_then(|last| last.reason.as_ref())
+    }
+
+    /// Whether anything of it was remembered.
+    pub fn is_recorded(&self) -> bool {
+        !self.log.is_empty()
+    }
+
+    /// When it came to its end, if it did.
+    pub fn ended(&self) -> Option<Timestamp> {
+        self.log.last().filter(|_| self.phase.is_over()).map(|last| last.at)
+    }
+
+    /// One more step of its story; `false` where nothing is new.
+    pub(super) fn tell(&mut self, at: Timestamp, reason: Option<Reason>) -> bool {
+        let phase = self.phase.name();
+        if self.log.last().is_some_and(|last| last.phase == phase && last.reason == reason) {
+            return false;
+        }
+        if self.log.len() >= LOG {
+            self.log.remove(0);
+        }
+        self.log.push(LogEntry { at, phase, reason });
+        true
+    }
+}
+
+impl PhaseName {
+    /// All there are.
+    pub const ALL: &[Self] = &[
+        Self::Proposed,
+        Self::Waiting,
+        Self::Applying,
+        Self::InGit,
+        Self::Progressing,
+        Self::Succeeded,
+        Self::Superseded,
+    ];
+
+    /// As people see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proposed => "Proposed",
+            Self::Waiting => "Waiting",
+            Self::Applying => "Applying",
+            Self::InGit => "InGit",
+            Self::Progressing => "Progressing",
+            Self::Succeeded => "Succeeded",
+            Self::Superseded => "Superseded",
+        }
+    }
 }
 
 impl Phase {
@@ -48,7 +138,7 @@ impl Phase {
     pub fn reason(&self) -> Option<&Reason> {
         match self {
             Self::Waiting { reason } | Self::InGit { reason, .. } => Some(reason),
-            Self::Proposed | Self::Applying | Self::Progressing | Self::Superseded => None,
+            Self::Proposed | Self::Applying | Self::Progressing | Self::Succeeded | Self::Superseded => None,
         }
     }
 
@@ -60,6 +150,19 @@ impl Phase {
 
     /// Whether nothing more is done for it.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Progressing | Self::Superseded)
+        matches!(self, Self::Succeeded | Self::Superseded)
+    }
+
+    /// Which.
+    pub fn name(&self) -> PhaseName {
+        match self {
+            Self::Proposed => PhaseName::Proposed,
+            Self::Waiting { .. } => PhaseName::Waiting,
+            Self::Applying => PhaseName::Applying,
+            Self::InGit { .. } => PhaseName::InGit,
+            Self::Progressing => PhaseName::Progressing,
+            Self::Succeeded => PhaseName::Succeeded,
+            Self::Superseded => PhaseName::Superseded,
+        }
     }
 }

@@ -2,17 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Change, LastUpdate, Phase, Tracked, Update, UpdateId};
+use jiff::Timestamp;
+
+use super::{
+    Applied, Change, LastUpdate, Phase, Tracked, Undone, Update, UpdateId, WorkloadState,
+    state::{UNDONE, merged},
+};
 use crate::domain::{
     back_off::BackOff,
+    image::ImageRef,
     reason::Reason,
-    workload::{Container, ImageManager, Observed, Workload},
+    workload::{Container, Observed, Workload, WorkloadId},
 };
 
-/// Moved-back images that are remembered of each workload.
-const KEPT: usize = 20;
-
-/// What is remembered of one workload's updates. Times are monotonic.
+/// What is remembered of one workload's updates. Durations are times of the monotonic clock.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Record {
     /// Whose they are: a workload that is made again under the same name is another one.
@@ -20,9 +23,13 @@ pub struct Record {
     /// The update that is thought of, under way, or was written last.
     pub(super) current: Option<Tracked>,
     /// What we set last in each container.
-    applied: Vec<Change>,
+    applied: Vec<Applied>,
+    /// Whether that is only what the workload says of itself.
+    is_hearsay: bool,
     /// Images that we had set and somebody took away again.
-    moved_back: Vec<MovedBack>,
+    undone: Vec<Undone>,
+    /// What came to be known while it was being written.
+    pub(super) missed: Option<Arc<Workload>>,
     /// What is being done for it.
     pub(super) under_way: Option<UnderWay>,
     /// Something came up meanwhile.
@@ -31,14 +38,6 @@ pub struct Record {
     pub(super) wait: Option<Wait>,
     /// Until when the plan waits for the other looks of its workload, and whether that time has come.
     pub(super) held: Option<(Duration, bool)>,
-}
-
-/// An image that we had set and somebody took away again.
-#[derive(Debug, Clone, PartialEq)]
-struct MovedBack {
-    image: String,
-    /// Who did, and what follows.
-    text: String,
 }
 
 /// What is being done for a workload. Until it has ended nothing else is.
@@ -78,15 +77,39 @@ impl Record {
         }
         self.uid.clone_from(&workload.uid);
         if self.applied.is_empty()
-            && let Some(LastUpdate { changes, .. }) = LastUpdate::of(workload)
+            && let Some(LastUpdate { changes, at, .. }) = LastUpdate::of(workload)
         {
-            self.applied = changes;
+            self.applied = changes.into_iter().map(|change| Applied { change, at }).collect();
+            self.is_hearsay = true;
         }
     }
 
-    /// The workload is gone: nothing is remembered, but what is under way will end.
+    /// The workload is gone: nothing is remembered but what somebody took away, which counts for one that is made under
+    /// its name again. What is under way will end.
     pub(super) fn forget(&mut self) {
-        *self = Self { under_way: self.under_way, again: self.again, ..Self::default() };
+        let undone = std::mem::take(&mut self.undone);
+        *self = Self { under_way: self.under_way, again: self.again, undone, ..Self::default() };
+    }
+
+    /// Takes in what was remembered by its name.
+    pub(super) fn remember(&mut self, state: WorkloadState) {
+        self.undone = merged(std::mem::take(&mut self.undone), state.undone);
+        let is_its = self.uid.is_empty() || self.uid == state.uid;
+        if is_its && (self.applied.is_empty() || self.is_hearsay) && !state.applied.is_empty() {
+            (self.applied, self.is_hearsay, self.uid) = (state.applied, false, state.uid);
+        }
+    }
+
+    /// What is to be remembered by its name.
+    pub(super) fn state(&self, workload: WorkloadId) -> WorkloadState {
+        let (uid, applied, undone) = (self.uid.clone(), self.applied.clone(), self.undone.clone());
+        WorkloadState { workload, uid, applied, undone }
+    }
+
+    /// Whether it is remembered that these images were set, at that time or later.
+    pub(super) fn knows(&self, note: &LastUpdate) -> bool {
+        let known = |change: &Change| self.applied.iter().any(|known| known.is_in(change) && known.at >= note.at);
+        !self.is_hearsay && note.changes.iter().all(known)
     }
 
     /// The update that is thought of, under way, or was written last.
@@ -113,10 +136,15 @@ impl Record {
     pub fn is_empty(&self) -> bool {
         self.current.is_none()
             && self.applied.is_empty()
-            && self.moved_back.is_empty()
+            && self.undone.is_empty()
             && self.under_way.is_none()
             && self.wait.is_none()
             && self.held.is_none()
+    }
+
+    /// Whether the workload is not there, and nothing is done for it.
+    pub fn is_gone(&self) -> bool {
+        self.uid.is_empty() && self.current.is_none() && self.under_way.is_none()
     }
 
     /// When it is next to be woken.
@@ -146,57 +174,50 @@ impl Record {
         update.changes().all(runs)
     }
 
+    /// Whether each image is the one that was there before an update, or its own.
+    pub(super) fn may_run(update: &Update, workload: &Workload) -> bool {
+        let is = |image: &str, one: &ImageRef| {
+            *image == *one.to_string() || ImageRef::parse(image).ok().as_ref() == Some(one)
+        };
+        let may = |change: &Change| {
+            container(workload, change)
+                .is_some_and(|there| is(&there.image, &change.from) || is(&there.image, &change.to))
+        };
+        update.changes().all(may)
+    }
+
     /// Remembers that we set these images.
-    pub(super) fn set(&mut self, update: &Update) {
-        for change in update.changes() {
-            self.applied.retain(|old| old.container != change.container || old.init != change.init);
-            self.applied.push(change.clone());
+    pub(super) fn set<'c>(&mut self, changes: impl Iterator<Item = &'c Change>, at: Timestamp) {
+        self.is_hearsay = false;
+        for change in changes {
+            self.applied.retain(|old| !old.is_in(change));
+            self.applied.push(Applied { change: change.clone(), at });
         }
     }
 
     /// Whether we set this image before, it is not there now, and nobody has looked yet who moved it.
     pub fn is_unconfirmed(&self, change: &Change) -> bool {
-        let to = change.to.to_string();
-        let set = self.applied.iter().any(|applied| {
-            applied.container == change.container && applied.init == change.init && applied.to.to_string() == to
-        });
-        set && self.why_not_again(&to).is_none()
+        let set = self.applied.iter().any(|applied| applied.is_in(change) && applied.change.to == change.to);
+        set && self.undone(change).is_none()
     }
 
     /// Who moved that image back, if somebody did.
-    pub fn why_not_again(&self, image: &str) -> Option<&str> {
-        self.moved_back.iter().find(|moved| moved.image == image).map(|moved| moved.text.as_str())
+    pub fn undone(&self, change: &Change) -> Option<&Undone> {
+        self.undone.iter().find(|undone| undone.is(&change.container, change.init, &change.to))
     }
 
-    /// Remembers who moved back what we set, by a fresh reading.
-    pub(super) fn note_moved_back(&mut self, observed: &Observed) {
-        for change in &self.applied {
-            let to = change.to.to_string();
-            let now = container(&observed.workload, change).filter(|now| *now.image != *to);
-            let Some(now) = now else { continue };
-            let manager = observed.image_managers.iter().find(|manager| manager.container == *change.container);
-            let text = format!(
-                "{} moved container {} from {to} back to {}; {to} is not set again, only a newer image will be",
-                manager.map_or_else(|| "another field manager".to_owned(), describe),
-                change.container,
-                now.image,
-            );
-            self.moved_back.retain(|moved| moved.image != to);
-            self.moved_back.push(MovedBack { image: to, text });
-            if self.moved_back.len() > KEPT {
-                self.moved_back.remove(0);
-            }
+    /// Remembers who moved back what we set, by a fresh reading; whether that is new.
+    pub(super) fn note_undone(&mut self, observed: &Observed, now: Timestamp) -> bool {
+        let before = self.undone.clone();
+        for undone in self.applied.iter().filter_map(|applied| Undone::read(applied, observed, now)) {
+            self.undone.retain(|known| !known.is(&undone.container, undone.init, &undone.to));
+            self.undone.push(undone);
         }
+        self.undone.drain(..self.undone.len().saturating_sub(UNDONE));
+        self.undone != before
     }
 }
 
 fn container<'w>(workload: &'w Workload, change: &Change) -> Option<&'w Container> {
     workload.containers.iter().find(|c| c.name == change.container && c.init == change.init)
-}
-
-fn describe(manager: &ImageManager) -> String {
-    match manager.time {
-        Some(time) => format!("{} (at {time})", manager.manager),
-        None => manager.manager.clone(),
-    }
 }

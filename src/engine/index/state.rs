@@ -115,7 +115,10 @@ impl State {
             }
             ClusterChange::Application(application) => self.claim(&application.id, Some(&application)),
             ClusterChange::ApplicationGone(id) => self.claim(&id, None),
-            ClusterChange::Partial => {}
+            ClusterChange::Partial
+            | ClusterChange::Record(..)
+            | ClusterChange::State(..)
+            | ClusterChange::RecordUndecodable(..) => {}
             ClusterChange::Synced => {
                 self.synced = true;
                 self.assess_all();

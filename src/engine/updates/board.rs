@@ -1,7 +1,7 @@
 //! Every workload's record, the one table of their timers, and who stands in whose way.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -10,12 +10,14 @@ use crate::{
     domain::{
         hint::Source,
         reason::{Other, Reason},
-        update::{Act, Event, Record, step},
+        update::{Act, Event, Now, Record, step},
         workload::WorkloadId,
     },
     engine::timers::Timers,
 };
 
+/// Of as many workloads that are gone something is remembered here.
+const MAX_GONE: usize = 1000;
 /// As many of those that ask for another image are named on the row of a workload.
 const MAX_NAMED: usize = 5;
 
@@ -35,6 +37,8 @@ pub(crate) struct Board {
     held_by: HashMap<Arc<Source>, HashSet<WorkloadId>>,
     /// Workloads that stand in the way of updates, as Git said, and of whose.
     contested: HashMap<WorkloadId, BTreeSet<WorkloadId>>,
+    /// Those that are gone, the first first: what somebody took away of them counts if they are made again.
+    gone: VecDeque<WorkloadId>,
 }
 
 impl Board {
@@ -44,9 +48,10 @@ impl Board {
     }
 
     /// What an event leads to, for the workload and for those whose rows change with it.
-    pub(crate) fn step(&mut self, id: &WorkloadId, event: Event, now: Duration) -> Acts {
+    pub(crate) fn step(&mut self, id: &WorkloadId, event: Event, now: Now) -> Acts {
         let old = self.records.remove(id);
         let named = old.as_deref().map(others).unwrap_or_default();
+        let is_gone = matches!(event, Event::Gone(_));
         let (record, acts) = step(old.map(|old| *old).unwrap_or_default(), event, now);
         match record.wakes_at() {
             Some(at) => self.timers.set(id.clone(), at),
@@ -55,6 +60,9 @@ impl Board {
         let names = others(&record);
         if !record.is_empty() {
             self.records.insert(id.clone(), Box::new(record));
+            if is_gone {
+                self.gone(id.clone());
+            }
         }
         let mut all: Acts = acts.into_iter().map(|act| (id.clone(), act)).collect();
         if named != names {
@@ -63,6 +71,18 @@ impl Board {
             }
         }
         all
+    }
+
+    /// Of a workload that is gone something is remembered; of too many the first is forgotten here.
+    fn gone(&mut self, id: WorkloadId) {
+        self.gone.retain(|gone| *gone != id);
+        self.gone.push_back(id);
+        if self.gone.len() > MAX_GONE
+            && let Some(first) = self.gone.pop_front()
+            && self.records.get(&first).is_some_and(|record| record.is_gone())
+        {
+            self.records.remove(&first);
+        }
     }
 
     /// Takes in who stands in the way of a workload's update; returns those for whom that is new.
@@ -105,7 +125,7 @@ impl Board {
     }
 
     /// A look has ended: plans that waited for it are thought of again, also if it brought nothing new.
-    pub(crate) fn looked(&mut self, source: &Source, now: Duration) -> Acts {
+    pub(crate) fn looked(&mut self, source: &Source, now: Now) -> Acts {
         let waited = self.held_by.remove(source).unwrap_or_default();
         waited.iter().flat_map(|id| self.step(id, Event::Asked, now)).collect()
     }
@@ -116,9 +136,9 @@ impl Board {
     }
 
     /// Wakes those whose time has come.
-    pub(crate) fn woke(&mut self, now: Duration) -> Acts {
+    pub(crate) fn woke(&mut self, now: Now) -> Acts {
         let mut all = Vec::new();
-        while let Some(id) = self.timers.due(now) {
+        while let Some(id) = self.timers.due(now.since) {
             all.extend(self.step(&id, Event::Woke, now));
         }
         all

@@ -1,7 +1,8 @@
 //! The life of updates: what is remembered of each workload (`board`), its one plan (`propose`), its turn to be written
-//! (`write_queue`, of the cluster `patches`), and what comes of that (`turn`).
+//! (`write_queue`, of the cluster `patches`), what comes of that (`turn`), and how it is remembered (`ledger`).
 
 pub(super) mod board;
+pub(super) mod ledger;
 mod patches;
 pub(super) mod propose;
 pub(super) mod turn;

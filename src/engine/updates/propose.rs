@@ -1,15 +1,18 @@
 //! All changes of a workload as one plan, and what keeps it from being written.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::{
     domain::{
+        annotations::{ContainerRule, Watch},
         gate::{self, Context},
         plan::{Approved, Plan},
         reason::{Code, Reason},
         report::{Report, Verdict},
         target::{Route, Write},
-        update::{Item, Phase, Record, Update},
+        update::{Item, Phase, Record, Update, hash},
     },
     engine::index::{entry::WorkloadEntry, state::State},
 };
@@ -40,12 +43,12 @@ pub(crate) fn gated(
     // A container that was moved back holds up itself, not the others.
     let mut items = Vec::new();
     for (row, item) in proposals {
-        match record.and_then(|record| record.why_not_again(&item.change.to.to_string())) {
+        match record.and_then(|record| record.undone(&item.change)) {
             None => items.push(item),
-            Some(text) => {
+            Some(undone) => {
                 if let Some(row) = reports.get_mut(row) {
                     row.decision = Verdict::Blocked;
-                    row.reasons.insert(0, Reason::new(Code::Reverted, text));
+                    row.reasons.insert(0, Reason::new(Code::Reverted, undone.why()));
                 }
             }
         }
@@ -55,6 +58,11 @@ pub(crate) fn gated(
     }
     let route = Route::new(&entry.rule.write, entry.rule.group.clone());
     let update = Update::new(entry.workload.id.clone(), items, route, now);
+    let update = Update { uid: entry.workload.uid.clone(), policy_hash: policy_hash(entry), ..update };
+    let update = match record.and_then(Record::current).filter(|current| !current.phase.is_over()) {
+        Some(current) => update.as_first_proposed(&current.update),
+        None => update,
+    };
     let result = gate::pass(Plan::propose(update).on(entry.workload.clone()), &context);
     let touched = |reports: &mut [Report], f: &mut dyn FnMut(&mut Report)| {
         for &row in &rows {
@@ -83,6 +91,19 @@ pub(crate) fn gated(
             None
         }
     }
+}
+
+/// A hash of what decides about a workload: its policies and their options. It is the same after a restart.
+fn policy_hash(entry: &WorkloadEntry) -> Arc<str> {
+    let decides = |rule: &ContainerRule| match &rule.state {
+        Watch::Watched { policy, pin } => {
+            let (resolved, options) = (policy.resolved(), policy.options());
+            Some(format!("{} {} {resolved} {options:?} {pin:?}", rule.container, rule.init))
+        }
+        Watch::Follows(leader) => Some(format!("{} {} {leader}", rule.container, rule.init)),
+        Watch::Skipped(_) | Watch::Problem(_) => None,
+    };
+    hash(entry.rule.containers.iter().filter_map(decides))
 }
 
 /// What is said of a container of an update that Git has, or that it does not take.

@@ -1,43 +1,59 @@
 //! The life of a workload's updates: what happens, and what is to be done about it. Pure; no other place sets a phase.
 //!
 //! ```text
-//! Proposed ─► Applying ─┬─► Progressing
+//! Proposed ─► Applying ─┬─► Progressing ─► Succeeded
 //!                       ├─► InGit ─► Progressing (the cluster runs it)
 //!                       └─► Waiting ─► Applying (what stood in the way has changed)
 //! ```
 //!
-//! One that another one takes the place of before it runs is Superseded. While something is under way for a workload
-//! nothing else is begun; what comes up meanwhile is thought of after it.
+//! One that another one takes the place of before it runs, or that nobody wants any more, is Superseded. While something
+//! is under way for a workload nothing else is begun; what comes up meanwhile is thought of after it. What was remembered
+//! is taken in by `recover`, what the outside answers by `answers`.
+
+mod answers;
+mod recover;
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
+
+use self::{
+    answers::{FAILED, checked, written},
+    recover::{known, recorded, settle, supersede},
+};
 use super::{
-    LeftOut, News, Outcome, Phase, Record, Standing, Tracked, Update, UpdateId,
+    News, Outcome, Phase, Record, Standing, Tracked, Update, UpdateId, WorkloadState,
     record::{UnderWay, Why},
 };
 use crate::domain::{
-    back_off::BackOff,
-    reason::Reason,
     target::Route,
-    workload::{Observed, Workload},
+    workload::{Observed, Workload, WorkloadId},
 };
 
 /// How long a plan waits for the other looks of its workload: a repository that hangs must not hold up the rest.
 const HELD: Duration = Duration::from_secs(10);
-/// What was tested no longer held.
-const STALE: BackOff = BackOff::millis(100, 60_000);
-const FAILED: BackOff = BackOff::millis(2_000, 300_000);
-const REFUSED: BackOff = BackOff::millis(60_000, 3_600_000);
-/// What stands in Git: whether it was moved back, its request merged or closed.
-const CHECK: BackOff = BackOff::millis(30_000, 600_000);
+/// A moment by both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// The time of day, for what is remembered.
+    pub at: Timestamp,
+    /// The monotonic clock, for what is waited for.
+    pub since: Duration,
+}
 
 /// What happens to a workload, or what the outside answered.
 #[derive(Debug, Clone)]
 pub enum Event {
+    /// What was remembered by its name.
+    Remembered(WorkloadState),
+    /// An update that had not ended was remembered; and the workload as it is.
+    Recorded(Box<Tracked>, Arc<Workload>),
+    /// All is known that was remembered; and the workload as it is.
+    Known(Arc<Workload>),
     /// It is there, new or changed, or what applies to it has changed.
     Seen(Arc<Workload>),
     /// It is gone.
-    Gone,
+    Gone(WorkloadId),
     /// A look or somebody else's update may have brought something for it.
     Asked,
     /// What was decided about it, as was asked by [`Act::Decide`].
@@ -57,8 +73,10 @@ pub enum Event {
 /// What is decided about a workload.
 #[derive(Debug, Clone)]
 pub enum Proposal {
-    /// There is nothing to write.
+    /// There is nothing that may be written now.
     Nothing,
+    /// There is nothing to write to the workload as it is, or no rule for it.
+    Unwanted(Arc<Workload>),
     /// What is to be written was written before and is not there: whoever took it away must be known first.
     Unsure,
     /// This is to be written; whether another look of the workload is still under way.
@@ -81,25 +99,39 @@ pub enum Act {
     /// Look at its repositories again.
     Look,
     /// Remember this, also after a restart.
-    Save(Tracked),
+    Save(Box<Tracked>),
+    /// Remember this by the workload's name.
+    SaveState(WorkloadState),
     /// Tell people.
     Announce(News),
 }
 
-/// What an event leads to. `now` is monotonic.
-pub fn step(mut record: Record, event: Event, now: Duration) -> (Record, Vec<Act>) {
+/// What an event leads to.
+pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
     let mut acts = Vec::new();
     match event {
-        Event::Seen(workload) => seen(&mut record, &workload, &mut acts),
-        Event::Gone => record.forget(),
+        Event::Remembered(state) => record.remember(state),
+        Event::Recorded(tracked, workload) => recorded(&mut record, *tracked, &workload, now, &mut acts),
+        Event::Known(workload) => known(&mut record, &workload, &mut acts),
+        Event::Seen(workload) => seen(&mut record, &workload, now, &mut acts),
+        Event::Gone(workload) => {
+            let before = record.state(workload);
+            record.forget();
+            if !before.is_empty() {
+                acts.push(Act::SaveState(record.state(before.workload)));
+            }
+        }
         Event::Asked => asked(&mut record, &mut acts),
         Event::Proposed(proposal) => proposed(&mut record, proposal, now, &mut acts),
         Event::Turn(route, proposal) => turn(&mut record, &route, proposal, now, &mut acts),
         Event::Written(id, outcome) => {
             end(&mut record, &mut acts);
             let current = record.current.take_if(|current| current.update.id == id);
-            if let Some(Tracked { update, .. }) = current {
-                written(&mut record, update, outcome, now, &mut acts);
+            if let Some(current) = current {
+                written(&mut record, current, outcome, now, &mut acts);
+            }
+            if let Some(workload) = record.missed.take() {
+                settle(&mut record, &workload, now, &mut acts);
             }
         }
         Event::Checked(id, standing) => {
@@ -115,14 +147,18 @@ pub fn step(mut record: Record, event: Event, now: Duration) -> (Record, Vec<Act
             end(&mut record, &mut acts);
             match read {
                 Ok(Some(observed)) => {
-                    record.note_moved_back(&observed);
+                    if record.note_undone(&observed, now.at) {
+                        acts.push(Act::SaveState(record.state(observed.workload.id.clone())));
+                    }
+                    settle(&mut record, &observed.workload, now, &mut acts);
                     decide(&mut acts);
                 }
                 Ok(None) => {}
-                Err(_) => record.wait(Why::NotWritten, FAILED, now),
+                Err(_) => record.wait(Why::NotWritten, FAILED, now.since),
             }
         }
         Event::Woke => {
+            let now = now.since;
             if let Some((_, is_over)) = record.held.as_mut().filter(|(until, is_over)| !is_over && *until <= now) {
                 *is_over = true;
                 asked(&mut record, &mut acts);
@@ -160,25 +196,18 @@ fn end(record: &mut Record, acts: &mut Vec<Act>) {
     }
 }
 
-fn seen(record: &mut Record, workload: &Workload, acts: &mut Vec<Act>) {
+fn seen(record: &mut Record, workload: &Arc<Workload>, now: Now, acts: &mut Vec<Act>) {
     record.belongs_to(workload);
-    if let Some(Tracked { update, phase }) = record.current.take_if(|current| current.phase.reason().is_some()) {
-        match (Record::runs(&update, workload), phase) {
-            (true, Phase::InGit { .. }) => {
-                record.wait = None;
-                acts.push(Act::Announce(News::Updated(update.clone())));
-                go(record, update, Phase::Progressing, acts);
-            }
-            // It was in the way of nothing.
-            (true, _) => {}
-            (false, phase) => record.current = Some(Tracked { update, phase }),
-        }
+    match record.under_way {
+        // What it runs may be what is being written.
+        Some(UnderWay::Writing) => record.missed = Some(workload.clone()),
+        _ => settle(record, workload, now, acts),
     }
     record.wait.take_if(|wait| wait.why == Why::NotWritten);
     asked(record, acts);
 }
 
-fn proposed(record: &mut Record, proposal: Proposal, now: Duration, acts: &mut Vec<Act>) {
+fn proposed(record: &mut Record, proposal: Proposal, now: Now, acts: &mut Vec<Act>) {
     // Something was begun since it was asked for.
     if record.under_way.is_some() {
         record.again = true;
@@ -189,30 +218,39 @@ fn proposed(record: &mut Record, proposal: Proposal, now: Duration, acts: &mut V
         nothing => return unproposed(record, &nothing, now, acts),
     };
     if record.phase_of(&update.id).is_some() {
-        if record.waits(now) {
+        if record.waits(now.since) {
             return;
         }
     } else {
         not_asked_any_more(record);
     }
-    if is_looking && now < record.held.get_or_insert((now + HELD, false)).0 {
+    if is_looking && now.since < record.held.get_or_insert((now.since + HELD, false)).0 {
         return;
     }
     record.held = None;
     record.under_way = Some(UnderWay::Queued);
     acts.push(Act::Queue(update.route.clone()));
     if record.phase_of(&update.id).is_none_or(|phase| phase.reason().is_none()) {
-        replace(record, update, Phase::Proposed, acts);
+        replace(record, update, Phase::Proposed, now, acts);
     }
 }
 
 /// There is nothing to write, or nothing that is sure.
-fn unproposed(record: &mut Record, proposal: &Proposal, now: Duration, acts: &mut Vec<Act>) {
+fn unproposed(record: &mut Record, proposal: &Proposal, now: Now, acts: &mut Vec<Act>) {
     record.held = None;
     not_asked_any_more(record);
-    if matches!(proposal, Proposal::Unsure) && !record.waits(now) {
-        record.under_way = Some(UnderWay::Reading);
-        acts.push(Act::Read);
+    match proposal {
+        Proposal::Unsure if !record.waits(now.since) => {
+            record.under_way = Some(UnderWay::Reading);
+            acts.push(Act::Read);
+        }
+        Proposal::Unwanted(workload) => {
+            settle(record, workload, now, acts);
+            if let Some(current) = record.current.take_if(|current| !current.phase.is_over()) {
+                supersede(record, current, "it is not wanted any more", now, acts);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -223,7 +261,7 @@ fn not_asked_any_more(record: &mut Record) {
     }
 }
 
-fn turn(record: &mut Record, route: &Route, proposal: Proposal, now: Duration, acts: &mut Vec<Act>) {
+fn turn(record: &mut Record, route: &Route, proposal: Proposal, now: Now, acts: &mut Vec<Act>) {
     // What came up while it stood in the queue has been decided with.
     (record.under_way, record.again) = (None, false);
     let update = match proposal {
@@ -231,7 +269,7 @@ fn turn(record: &mut Record, route: &Route, proposal: Proposal, now: Duration, a
         nothing => return unproposed(record, &nothing, now, acts),
     };
     let phase = record.phase_of(&update.id);
-    if phase.is_some() && record.waits(now) {
+    if phase.is_some() && record.waits(now.since) {
         return;
     }
     if update.route != *route {
@@ -244,103 +282,27 @@ fn turn(record: &mut Record, route: &Route, proposal: Proposal, now: Duration, a
     } else {
         record.under_way = Some(UnderWay::Writing);
         acts.push(Act::Write);
-        return replace(record, update, Phase::Applying, acts);
+        return replace(record, update, Phase::Applying, now, acts);
     }
-    replace(record, update, Phase::Proposed, acts);
+    replace(record, update, Phase::Proposed, now, acts);
 }
 
 /// Another update, or the same one further on, is the current one.
-fn replace(record: &mut Record, update: Update, phase: Phase, acts: &mut Vec<Act>) {
-    if let Some(old) = record.current.take_if(|current| current.update.id != update.id) {
-        record.wait = None;
-        if !old.phase.is_over() && old.phase != Phase::Proposed {
-            acts.push(Act::Save(Tracked { phase: Phase::Superseded, ..old }));
-        }
-    }
-    record.current = Some(Tracked { update, phase });
-}
-
-/// The update is that far, which is remembered.
-fn go(record: &mut Record, update: Update, phase: Phase, acts: &mut Vec<Act>) {
-    let current = Tracked { update, phase };
-    acts.push(Act::Save(current.clone()));
-    record.current = Some(current);
-}
-
-fn written(record: &mut Record, update: Update, outcome: Outcome, now: Duration, acts: &mut Vec<Act>) {
-    match outcome {
-        Outcome::Applied(_) => {
+fn replace(record: &mut Record, update: Update, phase: Phase, now: Now, acts: &mut Vec<Act>) {
+    let mut log = Vec::new();
+    if let Some(old) = record.current.take() {
+        let is_open = !old.phase.is_over();
+        if old.update.id == update.id {
+            // What has ended is begun anew.
+            log = if is_open { old.log } else { log };
+        } else {
             record.wait = None;
-            record.set(&update);
-            acts.push(Act::Announce(News::Updated(update.clone())));
-            return go(record, update, Phase::Progressing, acts);
-        }
-        Outcome::Committed(reason) => return in_git(record, update, (reason, Vec::new()), true, now, acts),
-        Outcome::Partly(reason, left) => return in_git(record, update, (reason, left), true, now, acts),
-        Outcome::Blocked(reason) => return blocked(record, update, reason, now, acts),
-        Outcome::Gone => return record.wait = None,
-        Outcome::Stale => {
-            record.wait(Why::NotWritten, STALE, now);
-            record.under_way = Some(UnderWay::Reading);
-            acts.retain(|act| *act != Act::Decide);
-            acts.push(Act::Read);
-        }
-        Outcome::Refused(why) => {
-            record.wait(Why::NotWritten, REFUSED, now);
-            acts.push(Act::Announce(News::Refused(update.clone(), why)));
-        }
-        Outcome::Failed(why) => {
-            record.wait(Why::NotWritten, FAILED, now);
-            acts.push(Act::Announce(News::Failed(update.clone(), why)));
+            if is_open {
+                supersede(record, old, "another one was chosen", now, acts);
+            }
         }
     }
-    record.current = Some(Tracked { update, phase: Phase::Applying });
-}
-
-fn checked(record: &mut Record, current: Tracked, standing: Standing, now: Duration, acts: &mut Vec<Act>) {
-    let Tracked { update, phase } = current;
-    match standing {
-        Standing::InGit(reason, left) => {
-            let is_news = !matches!(&phase, Phase::InGit { reason: before, .. } if before.code == reason.code);
-            in_git(record, update, (reason, left), is_news, now, acts);
-        }
-        Standing::Blocked(reason) => blocked(record, update, reason, now, acts),
-        Standing::Due => {
-            record.under_way = Some(UnderWay::Queued);
-            acts.retain(|act| *act != Act::Decide);
-            acts.push(Act::Queue(update.route.clone()));
-            record.current = Some(Tracked { update, phase: Phase::Proposed });
-        }
-        Standing::Failed(why) => {
-            record.wait(Why::NotWritten, FAILED, now);
-            acts.push(Act::Announce(News::Failed(update.clone(), why)));
-            record.current = Some(Tracked { update, phase });
-        }
-    }
-}
-
-fn in_git(
-    record: &mut Record,
-    update: Update,
-    (reason, left): (Reason, Vec<LeftOut>),
-    is_news: bool,
-    now: Duration,
-    acts: &mut Vec<Act>,
-) {
-    record.wait(Why::Check, CHECK, now);
-    decide(acts);
-    let update = update.without(&left);
-    if is_news {
-        acts.push(Act::Announce(News::Committed(update.clone(), reason.clone())));
-        return go(record, update, Phase::InGit { reason, left }, acts);
-    }
-    record.current = Some(Tracked { update, phase: Phase::InGit { reason, left } });
-}
-
-fn blocked(record: &mut Record, update: Update, reason: Reason, now: Duration, acts: &mut Vec<Act>) {
-    record.wait(Why::Check, CHECK, now);
-    decide(acts);
-    record.current = Some(Tracked { update, phase: Phase::Waiting { reason } });
+    record.current = Some(Tracked { update, phase, log });
 }
 
 #[cfg(test)]
@@ -351,11 +313,15 @@ mod tests {
     use super::*;
     use crate::domain::{
         image::ImageRef,
-        reason::Code,
-        update::{Change, Item, Written},
+        reason::{Code, Reason},
+        update::{Change, Item, Written, step::answers::CHECK},
     };
 
     const NOW: Duration = Duration::from_secs(1000);
+
+    fn at(since: Duration) -> Now {
+        Now { at: Timestamp::UNIX_EPOCH + since, since }
+    }
 
     fn update(to: usize, route: &Route) -> Update {
         let image = |n: usize| ImageRef::parse(&format!("r.io/web:1.0.{n}")).unwrap();
@@ -379,7 +345,7 @@ mod tests {
     /// A record after these, and the acts of the last.
     fn after(events: impl IntoIterator<Item = Event>) -> (Record, Vec<Act>) {
         let start = (Record::default(), Vec::new());
-        events.into_iter().fold(start, |(record, _), event| step(record, event, NOW))
+        events.into_iter().fold(start, |(record, _), event| step(record, event, at(NOW)))
     }
 
     /// An update that is being written.
@@ -393,11 +359,11 @@ mod tests {
     }
 
     #[rstest::rstest]
-    #[case::applied(Outcome::Applied(Written::default()), Phase::Progressing, 1, None)]
+    #[case::applied(Outcome::Applied(Written::default()), Phase::Succeeded, 1, None)]
     #[case::committed(Outcome::Committed(reason(Code::Committed)), Phase::InGit { reason: reason(Code::Committed), left: vec![] }, 1, Some(30.0))]
-    #[case::blocked(Outcome::Blocked(reason(Code::GitConflict)), Phase::Waiting { reason: reason(Code::GitConflict) }, 0, Some(30.0))]
-    #[case::refused(Outcome::Refused("no".into()), Phase::Applying, 0, Some(60.0))]
-    #[case::failed(Outcome::Failed("away".into()), Phase::Applying, 0, Some(2.0))]
+    #[case::blocked(Outcome::Blocked(reason(Code::GitConflict)), Phase::Waiting { reason: reason(Code::GitConflict) }, 1, Some(30.0))]
+    #[case::refused(Outcome::Refused("no".into()), Phase::Applying, 1, Some(60.0))]
+    #[case::failed(Outcome::Failed("away".into()), Phase::Applying, 1, Some(2.0))]
     #[case::stale(Outcome::Stale, Phase::Applying, 0, Some(0.1))]
     fn what_is_written_leads_to_a_phase(
         #[case] outcome: Outcome,
@@ -419,26 +385,26 @@ mod tests {
         let committed = Event::Written(update.id.clone(), Outcome::Committed(reason(Code::RequestOpen)));
         let (record, _) = after(writing(&update).into_iter().chain([committed]));
         let later = record.wakes_at().unwrap();
-        let (record, acts) = step(record, Event::Woke, later);
+        let (record, acts) = step(record, Event::Woke, at(later));
         assert_eq!(acts, [Act::Decide]);
         let proposal = Proposal::Update(update.clone(), false);
-        let (record, acts) = step(record, Event::Proposed(proposal.clone()), later);
+        let (record, acts) = step(record, Event::Proposed(proposal.clone()), at(later));
         assert_eq!(acts, [Act::Queue(git())]);
-        let (record, acts) = step(record, Event::Turn(git(), proposal.clone()), later);
+        let (record, acts) = step(record, Event::Turn(git(), proposal.clone()), at(later));
         assert_eq!(acts, [Act::Check]);
         // Nothing is new: nothing is recorded and told.
         let there = Standing::InGit(reason(Code::RequestOpen), Vec::new());
-        let (again, acts) = step(record.clone(), Event::Checked(update.id.clone(), there), later);
+        let (again, acts) = step(record.clone(), Event::Checked(update.id.clone(), there), at(later));
         assert_eq!(acts, [Act::Decide]);
         assert!(again.wakes_at().unwrap() - later > CHECK.after(0), "it is asked less and less often");
         // It was merged.
         let merged = Standing::InGit(reason(Code::Committed), Vec::new());
-        let (_, acts) = step(record.clone(), Event::Checked(update.id.clone(), merged), later);
+        let (_, acts) = step(record.clone(), Event::Checked(update.id.clone(), merged), at(later));
         assert!(acts.iter().any(|act| matches!(act, Act::Announce(News::Committed(..)))), "{acts:?}");
         // It is there no more.
-        let (record, acts) = step(record, Event::Checked(update.id.clone(), Standing::Due), later);
+        let (record, acts) = step(record, Event::Checked(update.id.clone(), Standing::Due), at(later));
         assert_eq!(acts, [Act::Queue(git())]);
-        let (_, acts) = step(record, Event::Turn(git(), proposal), later + CHECK.after(9));
+        let (_, acts) = step(record, Event::Turn(git(), proposal), at(later + CHECK.after(9)));
         assert_eq!(acts, [Act::Write]);
     }
 
@@ -449,7 +415,8 @@ mod tests {
         let events =
             writing(&old).into_iter().chain([committed, Event::Proposed(Proposal::Update(new.clone(), false))]);
         let (record, acts) = after(events);
-        assert!(acts.contains(&Act::Save(Tracked { update: old, phase: Phase::Superseded })), "{acts:?}");
+        let is_it = |act: &Act| matches!(act, Act::Save(it) if it.update == old && it.phase == Phase::Superseded);
+        assert!(acts.iter().any(is_it), "{acts:?}");
         assert_eq!((&record.current().unwrap().update, phase(&record)), (&new, &Phase::Proposed));
     }
 
@@ -459,10 +426,10 @@ mod tests {
         let proposal = |looking| Event::Proposed(Proposal::Update(update.clone(), looking));
         let (record, acts) = after([proposal(true)]);
         assert_eq!((acts, record.wakes_at()), (vec![], Some(NOW + HELD)));
-        assert_eq!(step(record.clone(), proposal(false), NOW).1, [Act::Queue(Route::Cluster)]);
-        let (record, acts) = step(record, Event::Woke, NOW + HELD);
+        assert_eq!(step(record.clone(), proposal(false), at(NOW)).1, [Act::Queue(Route::Cluster)]);
+        let (record, acts) = step(record, Event::Woke, at(NOW + HELD));
         assert_eq!((acts, record.wakes_at()), (vec![Act::Decide], None));
-        assert_eq!(step(record, proposal(true), NOW + HELD).1, [Act::Queue(Route::Cluster)]);
+        assert_eq!(step(record, proposal(true), at(NOW + HELD)).1, [Act::Queue(Route::Cluster)]);
     }
 
     #[test]
@@ -470,7 +437,7 @@ mod tests {
         let update = update(1, &Route::Cluster);
         let (record, acts) = after(writing(&update).into_iter().chain([Event::Asked]));
         assert_eq!(acts, []);
-        let (_, acts) = step(record, Event::Written(update.id.clone(), Outcome::Failed("away".into())), NOW);
+        let (_, acts) = step(record, Event::Written(update.id.clone(), Outcome::Failed("away".into())), at(NOW));
         assert!(acts.contains(&Act::Decide), "{acts:?}");
     }
 
@@ -501,7 +468,7 @@ mod tests {
             Just(Standing::Failed("away".into())),
         ];
         prop_oneof![
-            Just(Event::Gone),
+            Just(Event::Gone("shop/Deployment/web".parse().unwrap())),
             Just(Event::Asked),
             Just(Event::Woke),
             proposal().prop_map(Event::Proposed),
@@ -523,13 +490,12 @@ mod tests {
                 // Nothing is begun while something is under way, but for what follows from its end.
                 let is_wake = matches!(event, Event::Woke);
                 let was_busy = record.under_way.is_some() && !is_answer;
-                let (next, acts) = step(record, event, now);
+                let (next, acts) = step(record, event, at(now));
                 let begun = acts.iter().filter(|act| matches!(act, Act::Queue(_) | Act::Write | Act::Check | Act::Read)).count();
                 prop_assert!(begun <= 1 && !(was_busy && begun > 0), "{acts:?}");
                 let saved = acts.iter().filter_map(|act| if let Act::Save(saved) = act { Some(saved) } else { None });
                 for saved in saved {
-                    let is_open = matches!(saved.phase, Phase::Proposed | Phase::Applying | Phase::Waiting { .. });
-                    prop_assert!(!is_open, "{saved:?}");
+                    prop_assert!(saved.phase != Phase::Proposed && saved.is_recorded(), "{saved:?}");
                 }
                 prop_assert!(!is_wake || next.wakes_at().is_none_or(|at| at > now), "it is woken without end");
                 if let Some(at) = next.wakes_at() {

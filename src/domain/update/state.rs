@@ -1,0 +1,137 @@
+//! What outlives a workload's updates.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Change;
+use crate::domain::{
+    image::ImageRef,
+    workload::{Observed, WorkloadId},
+};
+
+/// Images that somebody took away again that are remembered of each workload.
+pub const UNDONE: usize = 20;
+
+/// What outlives a workload's updates, by its name: also what a workload is to know that is deleted and made again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadState {
+    /// Whose it is.
+    pub workload: WorkloadId,
+    /// The workload that the images were set in.
+    #[serde(default)]
+    pub uid: Arc<str>,
+    /// What was set last in each container of it.
+    #[serde(default)]
+    pub applied: Vec<Applied>,
+    /// What somebody took away again, the oldest first; at most [`UNDONE`].
+    #[serde(default)]
+    pub undone: Vec<Undone>,
+}
+
+/// An image that was set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Where, and in place of what.
+    #[serde(flatten)]
+    pub change: Change,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An image that we had set and somebody took away again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Undone {
+    /// The container's name.
+    pub container: Arc<str>,
+    /// Whether it stands under `initContainers`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub init: bool,
+    /// What is not set again.
+    pub to: ImageRef,
+    /// What was put in its place.
+    pub back_to: Arc<str>,
+    /// The field manager that did.
+    pub by: Arc<str>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl WorkloadState {
+    /// Whether there is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        self.applied.is_empty() && self.undone.is_empty()
+    }
+
+    /// With what another process remembered besides: of each container what was set last, and all that was taken away.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.undone = merged(self.undone, other.undone);
+        if self.uid == other.uid {
+            for theirs in other.applied {
+                match self.applied.iter_mut().find(|ours| ours.is_in(&theirs.change)) {
+                    Some(ours) if ours.at < theirs.at => *ours = theirs,
+                    Some(_) => {}
+                    None => self.applied.push(theirs),
+                }
+            }
+        }
+        self
+    }
+}
+
+impl Applied {
+    /// Whether it is the container of that change.
+    pub(super) fn is_in(&self, change: &Change) -> bool {
+        (&self.change.container, self.change.init) == (&change.container, change.init)
+    }
+}
+
+impl Undone {
+    /// What is there in place of what we had set, by a fresh reading; `None` if it is there.
+    pub(super) fn read(applied: &Applied, observed: &Observed, now: Timestamp) -> Option<Self> {
+        let Change { container, init, to, .. } = &applied.change;
+        let is_it = |each: &&crate::domain::workload::Container| each.name == *container && each.init == *init;
+        let there = observed.workload.containers.iter().find(is_it)?;
+        if *there.image == *to.to_string() {
+            return None;
+        }
+        let manager = observed.image_managers.iter().find(|manager| manager.container == **container);
+        Some(Self {
+            container: container.clone(),
+            init: *init,
+            to: to.clone(),
+            back_to: there.image.clone(),
+            by: manager.map_or_else(|| "another field manager".into(), |manager| manager.manager.as_str().into()),
+            at: manager.and_then(|manager| manager.time).unwrap_or(now),
+        })
+    }
+
+    /// Whether it is of the same container and image.
+    pub fn is(&self, container: &str, init: bool, image: &ImageRef) -> bool {
+        (&*self.container, self.init, &self.to) == (container, init, image)
+    }
+
+    /// Who did, and what follows.
+    pub fn why(&self) -> String {
+        let Self { container, to, back_to, by, at, .. } = self;
+        format!(
+            "{by} (at {at}) moved container {container} from {to} back to {back_to}; {to} is not set again, only a newer \
+             image will be"
+        )
+    }
+}
+
+/// Both, each once; where there are too many, the oldest go.
+pub(super) fn merged(mut ours: Vec<Undone>, theirs: Vec<Undone>) -> Vec<Undone> {
+    for theirs in theirs {
+        if !ours.iter().any(|ours| ours.is(&theirs.container, theirs.init, &theirs.to)) {
+            ours.push(theirs);
+        }
+    }
+    ours.sort_by_key(|undone| undone.at);
+    ours.drain(..ours.len().saturating_sub(UNDONE));
+    ours
+}

@@ -1,0 +1,128 @@
+//! What follows from what the outside answered.
+
+use super::{Act, Now, decide};
+use crate::domain::{
+    back_off::BackOff,
+    reason::{Code, Reason},
+    update::{
+        LeftOut, News, Outcome, Phase, Record, Standing, Tracked,
+        record::{UnderWay, Why},
+    },
+};
+
+/// What was tested no longer held.
+const STALE: BackOff = BackOff::millis(100, 60_000);
+pub(super) const FAILED: BackOff = BackOff::millis(2_000, 300_000);
+const REFUSED: BackOff = BackOff::millis(60_000, 3_600_000);
+/// What stands in Git: whether it was moved back, its request merged or closed.
+pub(super) const CHECK: BackOff = BackOff::millis(30_000, 600_000);
+
+/// The update is that far, which is remembered if it is new.
+pub(super) fn save_as(
+    current: Tracked,
+    phase: Phase,
+    reason: Option<Reason>,
+    now: Now,
+    acts: &mut Vec<Act>,
+) -> Tracked {
+    let mut current = Tracked { phase, ..current };
+    if current.tell(now.at, reason) {
+        acts.push(Act::Save(Box::new(current.clone())));
+    }
+    current
+}
+
+/// Its images are there, and remembered as ours.
+pub(super) fn succeed(record: &mut Record, current: Tracked, now: Now, acts: &mut Vec<Act>) -> Tracked {
+    record.set(current.update.changes(), now.at);
+    let mut current = Tracked { phase: Phase::Progressing, ..current };
+    current.tell(now.at, None);
+    let current = save_as(current, Phase::Succeeded, Some(not_followed()), now, acts);
+    acts.push(Act::SaveState(record.state(current.update.workload.clone())));
+    current
+}
+
+pub(super) fn not_followed() -> Reason {
+    Reason::new(Code::NotFollowed, "written; whether it runs is not followed yet")
+}
+
+pub(super) fn written(record: &mut Record, current: Tracked, outcome: Outcome, now: Now, acts: &mut Vec<Act>) {
+    let (why, back_off) = match outcome {
+        Outcome::Applied(_) => {
+            record.wait = None;
+            acts.push(Act::Announce(News::Updated(current.update.clone())));
+            return record.current = Some(succeed(record, current, now, acts));
+        }
+        Outcome::Committed(reason) => return in_git(record, current, (reason, Vec::new()), true, now, acts),
+        Outcome::Partly(reason, left) => return in_git(record, current, (reason, left), true, now, acts),
+        Outcome::Blocked(reason) => return blocked(record, current, reason, now, acts),
+        Outcome::Gone => {
+            record.wait = None;
+            return record.current = Some(current);
+        }
+        Outcome::Stale => {
+            record.wait(Why::NotWritten, STALE, now.since);
+            record.under_way = Some(UnderWay::Reading);
+            acts.retain(|act| *act != Act::Decide);
+            acts.push(Act::Read);
+            return record.current = Some(current);
+        }
+        Outcome::Refused(why) => {
+            acts.push(Act::Announce(News::Refused(current.update.clone(), why.clone())));
+            (Reason::new(Code::AdmissionRefused, why), REFUSED)
+        }
+        Outcome::Failed(why) => {
+            acts.push(Act::Announce(News::Failed(current.update.clone(), why.clone())));
+            (Reason::new(Code::WriteFailed, why), FAILED)
+        }
+    };
+    record.wait(Why::NotWritten, back_off, now.since);
+    record.current = Some(save_as(current, Phase::Applying, Some(why), now, acts));
+}
+
+pub(super) fn checked(record: &mut Record, current: Tracked, standing: Standing, now: Now, acts: &mut Vec<Act>) {
+    match standing {
+        Standing::InGit(reason, left) => {
+            let is_news = !matches!(&current.phase, Phase::InGit { reason: before, .. } if before.code == reason.code);
+            in_git(record, current, (reason, left), is_news, now, acts);
+        }
+        Standing::Blocked(reason) => blocked(record, current, reason, now, acts),
+        Standing::Due => {
+            record.under_way = Some(UnderWay::Queued);
+            acts.retain(|act| *act != Act::Decide);
+            acts.push(Act::Queue(current.update.route.clone()));
+            record.current = Some(Tracked { phase: Phase::Proposed, ..current });
+        }
+        Standing::Failed(why) => {
+            record.wait(Why::NotWritten, FAILED, now.since);
+            acts.push(Act::Announce(News::Failed(current.update.clone(), why)));
+            record.current = Some(current);
+        }
+    }
+}
+
+fn in_git(
+    record: &mut Record,
+    current: Tracked,
+    (reason, left): (Reason, Vec<LeftOut>),
+    is_news: bool,
+    now: Now,
+    acts: &mut Vec<Act>,
+) {
+    record.wait(Why::Check, CHECK, now.since);
+    decide(acts);
+    let Tracked { update, log, .. } = current;
+    let current = Tracked { update: update.without(&left), phase: Phase::InGit { reason: reason.clone(), left }, log };
+    if !is_news {
+        return record.current = Some(current);
+    }
+    acts.push(Act::Announce(News::Committed(current.update.clone(), reason.clone())));
+    let phase = current.phase.clone();
+    record.current = Some(save_as(current, phase, Some(reason), now, acts));
+}
+
+fn blocked(record: &mut Record, current: Tracked, reason: Reason, now: Now, acts: &mut Vec<Act>) {
+    record.wait(Why::Check, CHECK, now.since);
+    decide(acts);
+    record.current = Some(save_as(current, Phase::Waiting { reason: reason.clone() }, Some(reason), now, acts));
+}

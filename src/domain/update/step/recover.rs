@@ -1,0 +1,88 @@
+//! What was remembered, and what the images of a workload say of an update that has not ended.
+
+use super::{
+    Act, Now,
+    answers::{not_followed, save_as, succeed},
+    asked,
+};
+use crate::domain::{
+    reason::{Code, Reason},
+    target::Route,
+    update::{Item, LastUpdate, LogEntry, News, Phase, Record, Tracked, Update, UpdateId},
+    workload::Workload,
+};
+
+/// An update that had not ended is gone on with, as far as the images let it. Of several the newest counts.
+pub(super) fn recorded(record: &mut Record, found: Tracked, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
+    record.belongs_to(workload);
+    let is_older = |current: &Tracked| !current.phase.is_over() && current.update.proposed > found.update.proposed;
+    let newer = "a newer one is under way";
+    if record.current().is_some_and(is_older) {
+        let current = record.current.take();
+        supersede(record, found, newer, now, acts);
+        return record.current = current;
+    }
+    if let Some(old) = record.current.take().filter(|old| !old.phase.is_over() && old.update.id != found.update.id) {
+        supersede(record, old, newer, now, acts);
+    }
+    record.current = Some(found);
+    settle(record, workload, now, acts);
+    asked(record, acts);
+}
+
+/// What the workload itself says that was written, and nothing else remembers: the process ended between the two.
+pub(super) fn known(record: &mut Record, workload: &Workload, acts: &mut Vec<Act>) {
+    record.belongs_to(workload);
+    let Some(note) = LastUpdate::of(workload) else { return };
+    let is_own = note.id == UpdateId::of(&workload.id, note.changes.iter());
+    let is_current = record.current().is_some_and(|current| current.update.id == note.id);
+    if !is_own || is_current || record.knows(&note) {
+        return;
+    }
+    let LastUpdate { id, at, changes } = note;
+    let items: Vec<Item> = changes.into_iter().map(Item::from).collect();
+    let update = Update::new(workload.id.clone(), items, Route::Cluster, at);
+    let update = Update { id, uid: workload.uid.clone(), ..update };
+    if !Record::runs(&update, workload) {
+        return;
+    }
+    let entry = |phase: Phase, reason| LogEntry { at, phase: phase.name(), reason };
+    let log = vec![entry(Phase::Progressing, None), entry(Phase::Succeeded, Some(not_followed()))];
+    record.set(update.changes(), at);
+    acts.push(Act::Save(Box::new(Tracked { update, phase: Phase::Succeeded, log })));
+    acts.push(Act::SaveState(record.state(workload.id.clone())));
+}
+
+/// What the images of a workload say of its update, if that has not ended.
+pub(super) fn settle(record: &mut Record, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
+    let is_open = |current: &mut Tracked| !current.phase.is_over() && current.phase != Phase::Proposed;
+    let Some(current) = record.current.take_if(is_open) else { return };
+    let runs = Record::runs(&current.update, workload);
+    let is_ours = match &current.phase {
+        Phase::InGit { .. } | Phase::Progressing => true,
+        // The answer was lost.
+        Phase::Applying => LastUpdate::of(workload).is_some_and(|note| note.id == current.update.id),
+        _ => false,
+    };
+    if runs && is_ours {
+        record.wait = None;
+        acts.push(Act::Announce(News::Updated(current.update.clone())));
+        return record.current = Some(succeed(record, current, now, acts));
+    }
+    let may_run = Record::may_run(&current.update, workload) && current.phase != Phase::Progressing;
+    let why = match runs {
+        true => "somebody else has set the same images",
+        false if may_run => return record.current = Some(current),
+        false => "the workload has other images now",
+    };
+    supersede(record, current, why, now, acts);
+}
+
+/// It is not gone on with. Of one that was never remembered nothing is said.
+pub(super) fn supersede(record: &mut Record, current: Tracked, why: &str, now: Now, acts: &mut Vec<Act>) {
+    record.wait = None;
+    if current.is_recorded() {
+        let reason = Reason::new(Code::Superseded, why);
+        record.current = Some(save_as(current, Phase::Superseded, Some(reason), now, acts));
+    }
+}

@@ -1,0 +1,122 @@
+//! What the loop does about what is remembered: it takes in what was before, and lets what is new be written.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+
+use crate::{
+    domain::{
+        update::{Event, Tracked},
+        workload::WorkloadId,
+    },
+    engine::{
+        driver::Engine,
+        updates::ledger::{self, Answer, Entry, Writing},
+    },
+    ports::{ClusterChange, Version},
+};
+
+impl Engine<'_> {
+    /// Takes in what was remembered; what the change is, if it is none of that.
+    pub(super) fn remembered_before(&mut self, change: ClusterChange) -> Option<ClusterChange> {
+        match change {
+            ClusterChange::Record(tracked, version) => self.found(tracked, version),
+            ClusterChange::State(state, version) => {
+                let id = state.workload.clone();
+                self.ledger.has_state(&id, version);
+                self.step(&id, Event::Remembered(state));
+            }
+            ClusterChange::RecordUndecodable(id, why) => {
+                self.told.undecodable(&id, &self.state.uid(&id), &why, self.now());
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// An update that has not ended is remembered.
+    fn found(&mut self, tracked: Box<Tracked>, version: Version) {
+        let id = &tracked.update.workload;
+        if !self.synced {
+            return self.found.push((tracked, version));
+        }
+        // What we write ourselves is told by the watch too.
+        let is_ended = self.board.record(id).and_then(|record| record.phase_of(&tracked.update.id.split().0));
+        if !self.ledger.knows(id, &tracked.update.id) && !is_ended.is_some_and(|phase| phase.is_over()) {
+            self.go_on(tracked, version);
+        }
+    }
+
+    /// Goes on with an update that was remembered, if its workload is the one that it was for.
+    fn go_on(&mut self, mut tracked: Box<Tracked>, version: Version) {
+        let id = tracked.update.workload.clone();
+        let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) else { return };
+        if tracked.update.uid == workload.uid {
+            self.ledger.has(&mut tracked, version);
+            self.step(&id, Event::Recorded(tracked, workload));
+        }
+    }
+
+    /// All workloads are known, and all that was remembered: that is brought together.
+    pub(super) fn recover(&mut self) {
+        let mut found = std::mem::take(&mut self.found);
+        found.sort_by_key(|(tracked, _)| tracked.update.proposed);
+        for (tracked, version) in found {
+            self.go_on(tracked, version);
+        }
+        let ids: Vec<WorkloadId> = self.state.workloads().cloned().collect();
+        for id in ids {
+            if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
+                self.step(&id, Event::Known(workload));
+            }
+        }
+    }
+
+    pub(super) fn save(&mut self, entry: Entry) {
+        let news = self.ledger.write(entry);
+        self.tell_of_record(news);
+    }
+
+    /// Starts what may be written to the store.
+    pub(super) fn remember(&mut self) {
+        while let Some(writing) = self.ledger.next() {
+            self.records.push(writing.end(self.ports.records.clone()).boxed());
+        }
+    }
+
+    /// Something was remembered, or not.
+    pub(super) fn remembered(&mut self, (writing, answer): (Writing, Answer)) {
+        let news = self.ledger.answered(writing, answer, self.now());
+        self.tell_of_record(news);
+    }
+
+    /// The process ends: what waits to be remembered is tried once more.
+    pub(super) fn remember_the_rest(&mut self) {
+        self.ledger.hurry();
+        self.remember();
+    }
+
+    fn tell_of_record(&mut self, news: ledger::News) {
+        match news {
+            ledger::News::Nothing => {}
+            ledger::News::Recorded(tracked) => {
+                let id = tracked.update.workload.clone();
+                if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
+                    self.step(&id, Event::Recorded(tracked, workload));
+                }
+            }
+            ledger::News::Failed(workload, why) => {
+                tracing::warn!(%workload, why, "what became of an update is not recorded yet; tried again later");
+            }
+            ledger::News::Lost(workload) => {
+                tracing::error!(%workload, "more became of its updates than can wait to be recorded: the oldest is lost");
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: WorkloadId) {
+        self.step(&id, Event::Gone(id.clone()));
+        self.told.assessed(&id, &Arc::default(), None, self.now());
+        self.save(Entry::Forget(id));
+    }
+}

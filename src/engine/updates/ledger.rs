@@ -1,0 +1,380 @@
+//! What is to be remembered, on its way to the store: of each workload one thing after the other, in the order in which it
+//! came to be, and never over what was not seen.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        back_off::BackOff,
+        line::Line,
+        update::{Tracked, UpdateId, WorkloadState},
+        workload::WorkloadId,
+    },
+    engine::timers::Timers,
+    ports::{PutError, Records, Version},
+};
+
+/// What is written at once.
+const AT_ONCE: usize = 8;
+/// As much may wait of one workload while the store is away.
+const WAITING: usize = 20;
+/// How many names are tried where others have taken an update's own.
+const NAMES: u32 = 20;
+const AWAY: BackOff = BackOff::millis(1_000, 300_000);
+const REFUSED: BackOff = BackOff::millis(60_000, 3_600_000);
+
+/// Something to be written.
+#[derive(Debug, Clone)]
+pub(crate) enum Entry {
+    /// An update as far as it has come.
+    Update(Box<Tracked>),
+    /// What is remembered by a workload's name.
+    State(WorkloadState),
+    /// The workload's updates are forgotten.
+    Forget(WorkloadId),
+}
+
+/// A write under way, or what came of it.
+pub(crate) struct Writing {
+    pub(crate) entry: Entry,
+    seen: Option<Version>,
+}
+
+/// What came of a write.
+pub(crate) enum Answer {
+    Written(Option<Version>),
+    /// What is there instead.
+    Taken(Found),
+    Failed(PutError),
+}
+
+/// What is there instead of what was seen.
+pub(crate) enum Found {
+    Update(Option<(Box<Tracked>, Version)>),
+    State(Option<(WorkloadState, Version)>),
+}
+
+/// What follows from an answer, for whoever decides.
+#[derive(Debug, PartialEq)]
+pub(crate) enum News {
+    Nothing,
+    /// Somebody else has written this to an update that we had not ended.
+    Recorded(Box<Tracked>),
+    /// It was not remembered, and is tried again; in these words, which are new.
+    Failed(WorkloadId, String),
+    /// It is not remembered, as too much of that workload waits already.
+    Lost(WorkloadId),
+}
+
+/// What is known of the store, and what waits.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    workloads: HashMap<WorkloadId, Shelf>,
+    line: Line<WorkloadId>,
+    lined_up: HashSet<WorkloadId>,
+    under_way: usize,
+    /// When those are tried again that failed.
+    timers: Timers<WorkloadId>,
+}
+
+/// What is known of one workload.
+#[derive(Default)]
+struct Shelf {
+    /// Updates that have not ended.
+    open: Vec<Known>,
+    state: Option<Version>,
+    waiting: VecDeque<Entry>,
+    is_busy: bool,
+    failures: u32,
+    /// What was said of the last failure.
+    said: Option<String>,
+}
+
+/// An update in the store.
+struct Known {
+    /// What the engine calls it.
+    id: UpdateId,
+    /// Its name there differs where another has that one: such as the same change, made before.
+    nth: u32,
+    version: Option<Version>,
+}
+
+impl Ledger {
+    /// An update that has not ended is in the store.
+    pub(crate) fn has(&mut self, tracked: &mut Tracked, version: Version) {
+        let (id, nth) = tracked.update.id.split();
+        tracked.update.id = id.clone();
+        let shelf = self.workloads.entry(tracked.update.workload.clone()).or_default();
+        shelf.open.retain(|known| known.id != id);
+        shelf.open.push(Known { id, nth, version: Some(version) });
+    }
+
+    /// Whether an update is known to be there, or is being written.
+    pub(crate) fn knows(&self, workload: &WorkloadId, id: &UpdateId) -> bool {
+        let is_it = |id: &UpdateId, of: &UpdateId| *id == of.split().0;
+        self.workloads.get(workload).is_some_and(|shelf| {
+            shelf.is_busy || !shelf.waiting.is_empty() || shelf.open.iter().any(|known| is_it(&known.id, id))
+        })
+    }
+
+    /// What is remembered by a workload's name is in the store.
+    pub(crate) fn has_state(&mut self, workload: &WorkloadId, version: Version) {
+        let shelf = self.workloads.entry(workload.clone()).or_default();
+        if !shelf.is_busy {
+            shelf.state = Some(version);
+        }
+    }
+
+    /// Lets something be written.
+    pub(crate) fn write(&mut self, entry: Entry) -> News {
+        let workload = entry.workload().clone();
+        let shelf = self.workloads.entry(workload.clone()).or_default();
+        // What has not begun is written as it is now.
+        match shelf.waiting.iter_mut().find(|waiting| waiting.is_same(&entry)) {
+            Some(waiting) => *waiting = entry,
+            None => shelf.waiting.push_back(entry),
+        }
+        let is_full = shelf.waiting.len() > WAITING;
+        if is_full {
+            shelf.waiting.pop_front();
+        }
+        if !shelf.is_busy && self.timers.of(&workload).is_none() {
+            self.line_up(&workload);
+        }
+        if is_full { News::Lost(workload) } else { News::Nothing }
+    }
+
+    fn line_up(&mut self, workload: &WorkloadId) {
+        if self.lined_up.insert(workload.clone()) {
+            self.line.join(&workload.namespace, workload.clone(), usize::MAX, |_| true);
+        }
+    }
+
+    /// The next that may be written now.
+    pub(crate) fn next(&mut self) -> Option<Writing> {
+        while self.under_way < AT_ONCE {
+            let (_, workload) = self.line.next(|_| true)?;
+            self.lined_up.remove(&workload);
+            let Some(shelf) = self.workloads.get_mut(&workload).filter(|shelf| !shelf.is_busy) else { continue };
+            let Some(mut entry) = shelf.waiting.pop_front() else { continue };
+            shelf.is_busy = true;
+            self.under_way += 1;
+            let seen = match &mut entry {
+                Entry::State(_) => shelf.state.clone(),
+                Entry::Forget(_) => None,
+                Entry::Update(tracked) => {
+                    let known = shelf.open.iter().find(|known| known.id == tracked.update.id);
+                    let (nth, version) = known.map_or((0, None), |known| (known.nth, known.version.clone()));
+                    tracked.update.id = tracked.update.id.nth(nth);
+                    version
+                }
+            };
+            return Some(Writing { entry, seen });
+        }
+        None
+    }
+
+    /// Takes in what came of a write.
+    pub(crate) fn answered(&mut self, writing: Writing, answer: Answer, now: Duration) -> News {
+        let Writing { mut entry, seen } = writing;
+        let workload = entry.workload().clone();
+        self.under_way -= 1;
+        let shelf = self.workloads.entry(workload.clone()).or_default();
+        shelf.is_busy = false;
+        let nth = entry.rename();
+        let mut news = News::Nothing;
+        match answer {
+            Answer::Written(version) => {
+                (shelf.failures, shelf.said) = (0, None);
+                match &entry {
+                    Entry::State(state) => shelf.state = version.filter(|_| !state.is_empty()),
+                    Entry::Forget(_) => shelf.open.clear(),
+                    Entry::Update(tracked) => {
+                        let id = tracked.update.id.clone();
+                        shelf.open.retain(|known| known.id != id);
+                        if !tracked.phase.is_over() {
+                            shelf.open.push(Known { id, nth, version });
+                        }
+                    }
+                }
+            }
+            Answer::Taken(Found::State(found)) => {
+                let (theirs, version) = found.unzip();
+                shelf.state = version;
+                if let Entry::State(ours) = entry {
+                    let ours = theirs.into_iter().fold(ours, WorkloadState::with);
+                    shelf.again(Entry::State(ours));
+                }
+            }
+            Answer::Taken(Found::Update(found)) => {
+                if let Entry::Update(ours) = entry {
+                    news = shelf.taken(*ours, nth, found, seen.is_some());
+                }
+            }
+            Answer::Failed(error) => {
+                let back_off = if matches!(error, PutError::Refused(_)) { REFUSED } else { AWAY };
+                self.timers.set(workload.clone(), now + back_off.after(shelf.failures));
+                shelf.failures = shelf.failures.saturating_add(1);
+                let said = error.to_string();
+                if shelf.said.as_ref() != Some(&said) {
+                    news = News::Failed(workload.clone(), said.clone());
+                }
+                shelf.said = Some(said);
+                shelf.again(entry);
+                return news;
+            }
+        }
+        if !shelf.waiting.is_empty() {
+            self.line_up(&workload);
+        } else if shelf.open.is_empty() && shelf.state.is_none() {
+            self.workloads.remove(&workload);
+        }
+        news
+    }
+
+    /// When something is next tried again.
+    pub(crate) fn wakes_at(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    /// Lets those be tried again whose time has come.
+    pub(crate) fn woke(&mut self, now: Duration) {
+        while let Some(workload) = self.timers.due(now) {
+            self.line_up(&workload);
+        }
+    }
+
+    /// Everything that waits is tried once more, and how many there are.
+    pub(crate) fn hurry(&mut self) {
+        self.woke(Duration::MAX);
+    }
+}
+
+impl Shelf {
+    /// It is tried before all others, unless something newer came to take its place.
+    fn again(&mut self, entry: Entry) {
+        if !self.waiting.iter().any(|waiting| waiting.is_same(&entry)) {
+            self.waiting.push_front(entry);
+        }
+    }
+
+    /// What was to be written is not there as it was seen.
+    fn taken(&mut self, ours: Tracked, nth: u32, found: Option<(Box<Tracked>, Version)>, was_seen: bool) -> News {
+        let id = ours.update.id.clone();
+        self.open.retain(|known| known.id != id);
+        let known = |nth, version| Known { id: id.clone(), nth, version };
+        let Some((mut theirs, version)) = found else {
+            // Somebody deleted it, or what has that name is none of ours.
+            let nth = if was_seen { nth } else { nth + 1 };
+            if nth < NAMES {
+                self.open.push(known(nth, None));
+                self.again(Entry::Update(Box::new(ours)));
+            }
+            return News::Nothing;
+        };
+        theirs.update.id = id.clone();
+        match theirs.ended() {
+            // It is there as it is to be: an answer was lost, or it was recovered from the workload.
+            Some(ended) if ours.phase.is_over() && ended >= started(&ours) => News::Nothing,
+            // The same change was made before: it has come to its end, and stays so.
+            Some(_) if !was_seen && nth + 1 < NAMES => {
+                self.open.push(known(nth + 1, None));
+                self.again(Entry::Update(Box::new(ours)));
+                News::Nothing
+            }
+            // Somebody else has ended it, or goes on with it.
+            _ => {
+                let is_same = *theirs == ours;
+                if !theirs.phase.is_over() {
+                    self.open.push(known(nth, Some(version)));
+                }
+                if is_same { News::Nothing } else { News::Recorded(theirs) }
+            }
+        }
+    }
+}
+
+/// When the update began that this is the story of.
+fn started(tracked: &Tracked) -> Timestamp {
+    tracked.log.first().map_or(tracked.update.proposed, |first| first.at.min(tracked.update.proposed))
+}
+
+impl Entry {
+    pub(crate) fn workload(&self) -> &WorkloadId {
+        match self {
+            Self::Update(tracked) => &tracked.update.workload,
+            Self::State(state) => &state.workload,
+            Self::Forget(workload) => workload,
+        }
+    }
+
+    /// Whether the newer of the two says all that the other does.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Update(one), Self::Update(other)) => one.update.id == other.update.id && !one.phase.is_over(),
+            (Self::State(_), Self::State(_)) | (Self::Forget(_), Self::Forget(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// Gives an update the name that the engine has for it; returns which of those it had in the store.
+    fn rename(&mut self) -> u32 {
+        let Self::Update(tracked) = self else { return 0 };
+        let (id, nth) = tracked.update.id.split();
+        tracked.update.id = id;
+        nth
+    }
+}
+
+/// Remembers these, for a command that ends afterwards: in place of what was remembered of the same updates before.
+pub async fn remember(records: &Arc<dyn Records>, updates: Vec<Tracked>) -> Result<(), PutError> {
+    let mut ledger = Ledger::default();
+    for update in updates {
+        ledger.write(Entry::Update(Box::new(update.clone())));
+        while let Some(writing) = ledger.next() {
+            let (writing, answer) = writing.end(records.clone()).await;
+            if let Answer::Failed(error) = answer {
+                return Err(error);
+            }
+            if let News::Recorded(_) = ledger.answered(writing, answer, Duration::ZERO) {
+                ledger.write(Entry::Update(Box::new(update.clone())));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Writing {
+    /// Writes it. Where something else is there than was seen, that is read.
+    pub(crate) async fn end(self, records: Arc<dyn Records>) -> (Self, Answer) {
+        let answer = self.put(&*records).await.unwrap_or_else(Answer::Failed);
+        (self, answer)
+    }
+
+    async fn put(&self, records: &dyn Records) -> Result<Answer, PutError> {
+        let seen = self.seen.as_ref();
+        let (put, workload) = match &self.entry {
+            Entry::Update(tracked) => (records.put(tracked, seen).await, &tracked.update.workload),
+            Entry::State(state) => (records.put_state(state, seen).await, &state.workload),
+            Entry::Forget(workload) => {
+                records.forget(workload).await?;
+                return Ok(Answer::Written(None));
+            }
+        };
+        match (put, &self.entry) {
+            (Ok(version), _) => Ok(Answer::Written(Some(version))),
+            (Err(PutError::Conflict), Entry::Update(tracked)) => {
+                let found = records.get(workload, &tracked.update.id).await?;
+                Ok(Answer::Taken(Found::Update(found.map(|(found, version)| (Box::new(found), version)))))
+            }
+            (Err(PutError::Conflict), _) => Ok(Answer::Taken(Found::State(records.state(workload).await?))),
+            (Err(error), _) => Err(error),
+        }
+    }
+}
