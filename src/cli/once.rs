@@ -143,7 +143,9 @@ async fn remember(
 /// What follows from these and from that outcome that is to be remembered.
 fn saved(open: Vec<Event>, update: Update, outcome: &Outcome, now: Now) -> Vec<Tracked> {
     let (id, route) = (update.id.clone(), update.route.clone());
-    let written = [Event::Turn(route, Proposal::Update(update, false)), Event::Written(id, outcome.clone())];
+    let proposal = Proposal::Update(update, false);
+    let written =
+        [Event::Proposed(proposal.clone()), Event::Turn(route, proposal), Event::Written(id, outcome.clone())];
     let mut record = Record::default();
     let mut saved = Vec::new();
     for event in open.into_iter().chain(written) {

@@ -214,6 +214,7 @@ impl<'p> Engine<'p> {
                 Act::Save(tracked) => self.save(Entry::Update(tracked)),
                 Act::SaveState(state) => self.save(Entry::State(state)),
                 Act::Announce(news) => self.announce(&id, &news),
+                Act::Unexpected(what) => tracing::error!(workload = %id, what, "this is a fault of supercargo"),
                 // Only a turn leads to these, which has the plan (`turn`).
                 Act::Write | Act::Check => {}
             }

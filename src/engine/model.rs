@@ -595,6 +595,7 @@ impl World {
                     assert_eq!(self.ledger.write(Entry::Update(tracked)), News::Nothing);
                 }
                 Act::SaveState(state) => assert_eq!(self.ledger.write(Entry::State(state)), News::Nothing),
+                Act::Unexpected(what) => panic!("{id}: {what}"),
                 Act::Announce(_) | Act::Write | Act::Check => {}
             }
         }

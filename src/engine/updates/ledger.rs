@@ -378,3 +378,169 @@ impl Writing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        image::ImageRef,
+        reason::{Code, Reason},
+        target::Route,
+        update::{Change, Item, LogEntry, Phase, Update},
+    };
+
+    const NOW: Duration = Duration::from_secs(1000);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    /// An update that was proposed at a time and has come that far since.
+    fn update(proposed: i64, phase: Phase) -> Box<Tracked> {
+        let image = |tag: &str| ImageRef::parse(&format!("r.io/web:{tag}")).unwrap();
+        let change = Change { container: "web".into(), init: false, from: image("1.0.0"), to: image("1.0.1") };
+        let workload = "shop/Deployment/web".parse().unwrap();
+        let update = Update::new(workload, vec![Item::from(change)], Route::Cluster, at(proposed));
+        let log = vec![LogEntry { at: at(proposed + 1), phase: phase.name(), reason: None }];
+        Box::new(Tracked { update, phase, log })
+    }
+
+    fn waiting() -> Phase {
+        Phase::Waiting { reason: Reason::new(Code::GitConflict, "two files") }
+    }
+
+    fn version(number: u32) -> Version {
+        Version(number.to_string().into())
+    }
+
+    /// What is written next: its name in the store, its phase, and as of which version.
+    fn next(ledger: &mut Ledger) -> (Writing, String) {
+        let writing = ledger.next().expect("something waits");
+        let what = match &writing.entry {
+            Entry::Update(tracked) => {
+                let name = tracked.update.id.0.replacen(&*update(0, waiting()).update.id.0, "id", 1);
+                format!("{name} {}", tracked.phase.name().as_str())
+            }
+            Entry::State(_) => "state".to_owned(),
+            Entry::Forget(_) => "forget".to_owned(),
+        };
+        let seen = writing.seen.as_ref().map_or("new", |Version(seen)| seen);
+        let said = format!("{what} {seen}");
+        (writing, said)
+    }
+
+    fn found(tracked: Box<Tracked>, number: u32) -> Answer {
+        Answer::Taken(Found::Update(Some((tracked, version(number)))))
+    }
+
+    #[test]
+    fn of_a_workload_one_thing_is_written_after_the_other_as_of_the_last_version() {
+        let mut ledger = Ledger::default();
+        ledger.write(Entry::Update(update(1, waiting())));
+        let (first, said) = next(&mut ledger);
+        assert_eq!(said, "id Waiting new");
+        // What comes meanwhile waits, and is written as it is then.
+        ledger.write(Entry::Update(update(1, Phase::Applying)));
+        ledger.write(Entry::Update(update(1, Phase::Succeeded)));
+        ledger.write(Entry::Forget("shop/Deployment/web".parse().unwrap()));
+        assert!(ledger.next().is_none());
+        assert_eq!(ledger.answered(first, Answer::Written(Some(version(7))), NOW), News::Nothing);
+        let (second, said) = next(&mut ledger);
+        assert_eq!(said, "id Succeeded 7");
+        ledger.answered(second, Answer::Written(Some(version(8))), NOW);
+        let (third, said) = next(&mut ledger);
+        assert_eq!(said, "forget new");
+        ledger.answered(third, Answer::Written(None), NOW);
+        assert!(ledger.workloads.is_empty(), "nothing is kept of what is done");
+    }
+
+    #[test]
+    fn the_same_change_made_again_has_a_record_of_its_own() {
+        let mut ledger = Ledger::default();
+        ledger.write(Entry::Update(update(50, waiting())));
+        for (name, ended) in [("id", 10), ("id-2", 20)] {
+            let (writing, said) = next(&mut ledger);
+            assert_eq!(said, format!("{name} Waiting new"));
+            assert_eq!(ledger.answered(writing, found(update(ended, Phase::Succeeded), 3), NOW), News::Nothing);
+        }
+        let (writing, said) = next(&mut ledger);
+        assert_eq!(said, "id-3 Waiting new");
+        ledger.answered(writing, Answer::Written(Some(version(4))), NOW);
+        // It keeps that name.
+        ledger.write(Entry::Update(update(50, Phase::Succeeded)));
+        assert_eq!(next(&mut ledger).1, "id-3 Succeeded 4");
+    }
+
+    #[test]
+    fn what_is_recovered_and_was_recorded_already_is_not_recorded_twice() {
+        let mut ledger = Ledger::default();
+        ledger.write(Entry::Update(update(50, Phase::Succeeded)));
+        let (writing, _) = next(&mut ledger);
+        assert_eq!(ledger.answered(writing, found(update(50, Phase::Succeeded), 3), NOW), News::Nothing);
+        assert!(ledger.next().is_none());
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_not_written_over() {
+        let mut ledger = Ledger::default();
+        ledger.has(&mut update(50, Phase::Applying), version(3));
+        ledger.write(Entry::Update(update(50, Phase::Succeeded)));
+        let (writing, said) = next(&mut ledger);
+        assert_eq!(said, "id Succeeded 3");
+        let theirs = update(50, waiting());
+        assert_eq!(ledger.answered(writing, found(theirs.clone(), 4), NOW), News::Recorded(theirs));
+        assert!(ledger.next().is_none());
+        // What the engine makes of it is written as of what was seen.
+        ledger.write(Entry::Update(update(50, Phase::Succeeded)));
+        assert_eq!(next(&mut ledger).1, "id Succeeded 4");
+    }
+
+    #[test]
+    fn what_somebody_deleted_is_written_anew_and_a_name_that_is_taken_is_left() {
+        let mut ledger = Ledger::default();
+        ledger.has(&mut update(50, Phase::Applying), version(3));
+        ledger.write(Entry::Update(update(50, waiting())));
+        let (writing, _) = next(&mut ledger);
+        ledger.answered(writing, Answer::Taken(Found::Update(None)), NOW);
+        let (writing, said) = next(&mut ledger);
+        assert_eq!(said, "id Waiting new");
+        ledger.answered(writing, Answer::Taken(Found::Update(None)), NOW);
+        assert_eq!(next(&mut ledger).1, "id-2 Waiting new");
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_is_asked_again_later_and_that_is_told_once() {
+        let mut ledger = Ledger::default();
+        ledger.write(Entry::Update(update(50, waiting())));
+        let failed = |why: &str| Answer::Failed(PutError::Unavailable(why.to_owned()));
+        let (writing, _) = next(&mut ledger);
+        assert!(matches!(ledger.answered(writing, failed("away"), NOW), News::Failed(..)));
+        // Nothing is tried before its time, whatever comes.
+        ledger.write(Entry::Update(update(50, Phase::Succeeded)));
+        assert!(ledger.next().is_none());
+        let later = ledger.wakes_at().unwrap();
+        assert_eq!(later, NOW + AWAY.after(0));
+        ledger.woke(later);
+        let (writing, said) = next(&mut ledger);
+        assert_eq!(said, "id Succeeded new");
+        assert_eq!(ledger.answered(writing, failed("away"), later), News::Nothing);
+        assert_eq!(ledger.wakes_at(), Some(later + AWAY.after(1)));
+        ledger.woke(ledger.wakes_at().unwrap());
+        let (writing, _) = next(&mut ledger);
+        ledger.answered(writing, Answer::Written(Some(version(1))), later);
+        assert!(ledger.next().is_none() && ledger.wakes_at().is_none() && ledger.workloads.is_empty());
+    }
+
+    #[test]
+    fn as_much_waits_of_a_workload_as_there_is_room_for() {
+        let mut ledger = Ledger::default();
+        let other = |n: usize| {
+            let mut tracked = update(1, Phase::Succeeded);
+            tracked.update.id = UpdateId(format!("id{n}").into());
+            Entry::Update(tracked)
+        };
+        let news: Vec<News> = (0..=WAITING).map(|n| ledger.write(other(n))).collect();
+        assert_eq!(news[..WAITING], [const { News::Nothing }; WAITING]);
+        assert!(matches!(news[WAITING], News::Lost(_)));
+    }
+}

@@ -4,6 +4,7 @@ use super::{Act, Now, decide};
 use crate::domain::{
     back_off::BackOff,
     reason::{Code, Reason},
+    target::Route,
     update::{
         LeftOut, News, Outcome, Phase, Record, Standing, Tracked,
         record::{UnderWay, Why},
@@ -32,13 +33,16 @@ pub(super) fn save_as(
     current
 }
 
-/// Its images are there, and remembered as ours.
+/// Its images are there. Those that we set in the workload itself are remembered as ours; who moves back what came from
+/// Git is told by Git.
 pub(super) fn succeed(record: &mut Record, current: Tracked, now: Now, acts: &mut Vec<Act>) -> Tracked {
-    record.set(current.update.changes(), now.at);
     let mut current = Tracked { phase: Phase::Progressing, ..current };
     current.tell(now.at, None);
     let current = save_as(current, Phase::Succeeded, Some(not_followed()), now, acts);
-    acts.push(Act::SaveState(record.state(current.update.workload.clone())));
+    if current.update.route == Route::Cluster {
+        record.set(current.update.changes(), now.at);
+        acts.push(Act::SaveState(record.state(current.update.workload.clone())));
+    }
     current
 }
 

@@ -104,11 +104,16 @@ pub enum Act {
     SaveState(WorkloadState),
     /// Tell people.
     Announce(News),
+    /// Say that this came and was not waited for: nothing else follows from it.
+    Unexpected(&'static str),
 }
 
 /// What an event leads to.
 pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
     let mut acts = Vec::new();
+    if let Some(what) = unexpected(&record, &event) {
+        return (record, vec![Act::Unexpected(what)]);
+    }
     match event {
         Event::Remembered(state) => record.remember(state),
         Event::Recorded(tracked, workload) => recorded(&mut record, *tracked, &workload, now, &mut acts),
@@ -173,6 +178,18 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
         }
     }
     (record, acts)
+}
+
+/// Answers come to what was asked, and turns to whoever waits for one.
+fn unexpected(record: &Record, event: &Event) -> Option<&'static str> {
+    let (asked, what) = match event {
+        Event::Turn(..) => (UnderWay::Queued, "a turn that nobody waited for"),
+        Event::Written(..) => (UnderWay::Writing, "an answer to no write"),
+        Event::Checked(..) => (UnderWay::Checking, "an answer to no check"),
+        Event::Observed(_) => (UnderWay::Reading, "an answer to no reading"),
+        _ => return None,
+    };
+    (record.under_way != Some(asked)).then_some(what)
 }
 
 fn asked(record: &mut Record, acts: &mut Vec<Act>) {
@@ -307,6 +324,8 @@ fn replace(record: &mut Record, update: Update, phase: Phase, now: Now, acts: &m
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use jiff::Timestamp;
     use proptest::prelude::*;
 
@@ -314,10 +333,12 @@ mod tests {
     use crate::domain::{
         image::ImageRef,
         reason::{Code, Reason},
-        update::{Change, Item, Written, step::answers::CHECK},
+        update::{Change, Item, LAST_UPDATE, LastUpdate, Written, step::answers::CHECK},
+        workload::Container,
     };
 
-    const NOW: Duration = Duration::from_secs(1000);
+    const SINCE: Duration = Duration::from_secs(1000);
+    const NOW: Now = Now { at: Timestamp::UNIX_EPOCH, since: SINCE };
 
     fn at(since: Duration) -> Now {
         Now { at: Timestamp::UNIX_EPOCH + since, since }
@@ -345,7 +366,7 @@ mod tests {
     /// A record after these, and the acts of the last.
     fn after(events: impl IntoIterator<Item = Event>) -> (Record, Vec<Act>) {
         let start = (Record::default(), Vec::new());
-        events.into_iter().fold(start, |(record, _), event| step(record, event, at(NOW)))
+        events.into_iter().fold(start, |(record, _), event| step(record, event, NOW))
     }
 
     /// An update that is being written.
@@ -376,7 +397,7 @@ mod tests {
         let (record, acts) = after(writing(&update).into_iter().chain([written]));
         assert_eq!(*phase(&record), expected);
         assert_eq!(acts.iter().filter(|act| matches!(act, Act::Save(_))).count(), saved);
-        assert_eq!(record.wakes_at().map(|at| (at - NOW).as_secs_f64()), woken);
+        assert_eq!(record.wakes_at().map(|at| (at - SINCE).as_secs_f64()), woken);
     }
 
     #[test]
@@ -425,11 +446,11 @@ mod tests {
         let update = update(1, &Route::Cluster);
         let proposal = |looking| Event::Proposed(Proposal::Update(update.clone(), looking));
         let (record, acts) = after([proposal(true)]);
-        assert_eq!((acts, record.wakes_at()), (vec![], Some(NOW + HELD)));
-        assert_eq!(step(record.clone(), proposal(false), at(NOW)).1, [Act::Queue(Route::Cluster)]);
-        let (record, acts) = step(record, Event::Woke, at(NOW + HELD));
+        assert_eq!((acts, record.wakes_at()), (vec![], Some(SINCE + HELD)));
+        assert_eq!(step(record.clone(), proposal(false), NOW).1, [Act::Queue(Route::Cluster)]);
+        let (record, acts) = step(record, Event::Woke, at(SINCE + HELD));
         assert_eq!((acts, record.wakes_at()), (vec![Act::Decide], None));
-        assert_eq!(step(record, proposal(true), at(NOW + HELD)).1, [Act::Queue(Route::Cluster)]);
+        assert_eq!(step(record, proposal(true), at(SINCE + HELD)).1, [Act::Queue(Route::Cluster)]);
     }
 
     #[test]
@@ -437,8 +458,202 @@ mod tests {
         let update = update(1, &Route::Cluster);
         let (record, acts) = after(writing(&update).into_iter().chain([Event::Asked]));
         assert_eq!(acts, []);
-        let (_, acts) = step(record, Event::Written(update.id.clone(), Outcome::Failed("away".into())), at(NOW));
+        let (_, acts) = step(record, Event::Written(update.id.clone(), Outcome::Failed("away".into())), NOW);
         assert!(acts.contains(&Act::Decide), "{acts:?}");
+    }
+
+    /// Where each event leads from each phase: the phase's first letters, `-` for none, `!` where it is said that nobody
+    /// waited for it. `from`, `to` and `other` are the image that runs, `noted` says of itself that we have set `to`.
+    const TABLE: &str = "
+        event               -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        remembered          -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        recorded, from      Appl  Appl  Appl  Appl  Appl  Appl  Appl  Appl
+        recorded, noted     Succ  Succ  Succ  Succ  Succ  Succ  Succ  Succ
+        recorded, to        Supe  Supe  Supe  Supe  Supe  Supe  Supe  Supe
+        recorded, other     Supe  Supe  Supe  Supe  Supe  Supe  Supe  Supe
+        known, from         -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        known, noted        -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        seen, from          -     Prop  Wait  Appl  InGi  Supe  Succ  Supe
+        seen, noted         -     Prop  Supe  Succ  Succ  Succ  Succ  Supe
+        seen, to            -     Prop  Supe  Supe  Succ  Succ  Succ  Supe
+        seen, other         -     Prop  Supe  Supe  Supe  Supe  Succ  Supe
+        gone                -     -     -     -     -     -     -     -
+        asked               -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        woke                -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        proposed            Prop  Prop  Wait  Prop  InGi  Prop  Prop  Prop
+        proposed, another   Prop  Prop  Prop  Prop  Prop  Prop  Prop  Prop
+        proposed, nothing   -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        proposed, unsure    -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        unwanted, from      -     -     Supe  Supe  Supe  Supe  Succ  Supe
+        unwanted, noted     -     -     Supe  Succ  Succ  Succ  Succ  Supe
+        unwanted, other     -     -     Supe  Supe  Supe  Supe  Succ  Supe
+        turn                Appl  Appl  Wait  Appl  InGi  Appl  Appl  Appl
+        turn, another       Appl  Appl  Appl  Appl  Appl  Appl  Appl  Appl
+        turn, nothing       -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        applied             -     Succ  Succ  Succ  Succ  Succ  Succ  Succ
+        committed           -     InGi  InGi  InGi  InGi  InGi  InGi  InGi
+        blocked             -     Wait  Wait  Wait  Wait  Wait  Wait  Wait
+        refused             -     Appl  Appl  Appl  Appl  Appl  Appl  Appl
+        failed              -     Appl  Appl  Appl  Appl  Appl  Appl  Appl
+        stale               -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        write, gone         -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        there               -     Prop  InGi  Appl  InGi  Prog  Succ  Supe
+        check, blocked      -     Prop  Wait  Appl  Wait  Prog  Succ  Supe
+        due                 -     Prop  Prop  Appl  Prop  Prog  Succ  Supe
+        check, failed       -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        observed, from      -     Prop  Wait  Appl  InGi  Supe  Succ  Supe
+        observed, noted     -     Prop  Supe  Succ  Succ  Succ  Succ  Supe
+        observed, gone      -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        observed, failed    -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        stray turn          !     !     !     !     !     !     !     !
+        stray write         !     !     !     !     !     !     !     !
+        stray check         !     !     !     !     !     !     !     !
+        stray reading       !     !     !     !     !     !     !     !";
+
+    /// The workload as it runs an image; with the note of an update where it is `noted`.
+    fn running(what: &str) -> Arc<Workload> {
+        let update = update(1, &Route::Cluster);
+        let tag = match what {
+            "from" => 0,
+            "noted" | "to" => 1,
+            _ => 7,
+        };
+        let note = LastUpdate { id: update.id.clone(), at: NOW.at, changes: update.changes().cloned().collect() };
+        let note = (what == "noted").then(|| (LAST_UPDATE.to_owned(), note.to_string()));
+        let image = format!("r.io/web:1.0.{tag}");
+        let container = Container { name: "web".into(), image: image.into(), init: false, index: 0 };
+        Arc::new(Workload {
+            id: update.workload,
+            uid: "u1".into(),
+            resource_version: "1".into(),
+            annotations: note.into_iter().collect::<BTreeMap<_, _>>().into(),
+            labels: BTreeMap::new(),
+            written: None,
+            has_annotations: true,
+            containers: vec![container],
+            owner: None,
+            instance: None,
+            pull_secrets: Vec::new(),
+        })
+    }
+
+    /// What happens, and what must be under way for it.
+    fn event(name: &str) -> (Event, Option<UnderWay>) {
+        use UnderWay::{Checking, Queued, Reading, Writing};
+        let (own, another) = (update(1, &Route::Cluster), update(2, &Route::Cluster));
+        let (id, route, workload) = (own.id.clone(), own.route.clone(), own.workload.clone());
+        let propose = |update: &Update| Proposal::Update(update.clone(), false);
+        let read =
+            |what| Event::Observed(Ok(Some(Observed { workload: (*running(what)).clone(), image_managers: vec![] })));
+        let written = |outcome| (Event::Written(id.clone(), outcome), Some(Writing));
+        let checked = |standing| (Event::Checked(id.clone(), standing), Some(Checking));
+        let recorded = |what| {
+            let tracked = Tracked { update: own.clone(), phase: Phase::Applying, log: Vec::new() };
+            (Event::Recorded(Box::new(tracked), running(what)), None)
+        };
+        match name.split_once(", ").unwrap_or((name, "")) {
+            ("remembered", _) => (Event::Remembered(Record::default().state(workload)), None),
+            ("recorded", what) => recorded(what),
+            ("known", what) => (Event::Known(running(what)), None),
+            ("seen", what) => (Event::Seen(running(what)), None),
+            ("gone", _) => (Event::Gone(workload), None),
+            ("asked", _) => (Event::Asked, None),
+            ("woke", _) => (Event::Woke, None),
+            ("proposed", "") => (Event::Proposed(propose(&own)), None),
+            ("proposed", "another") => (Event::Proposed(propose(&another)), None),
+            ("proposed", "nothing") => (Event::Proposed(Proposal::Nothing), None),
+            ("proposed", "unsure") => (Event::Proposed(Proposal::Unsure), None),
+            ("unwanted", what) => (Event::Proposed(Proposal::Unwanted(running(what))), None),
+            ("turn", "") => (Event::Turn(route, propose(&own)), Some(Queued)),
+            ("turn", "another") => (Event::Turn(route, propose(&another)), Some(Queued)),
+            ("turn", "nothing") => (Event::Turn(route, Proposal::Nothing), Some(Queued)),
+            ("applied", _) => written(Outcome::Applied(Written::default())),
+            ("committed", _) => written(Outcome::Committed(reason(Code::Committed))),
+            ("blocked", _) => written(Outcome::Blocked(reason(Code::GitConflict))),
+            ("refused", _) => written(Outcome::Refused("no".into())),
+            ("failed", _) => written(Outcome::Failed("away".into())),
+            ("stale", _) => written(Outcome::Stale),
+            ("write", "gone") => written(Outcome::Gone),
+            ("there", _) => checked(Standing::InGit(reason(Code::Committed), Vec::new())),
+            ("check", "blocked") => checked(Standing::Blocked(reason(Code::Reverted))),
+            ("due", _) => checked(Standing::Due),
+            ("check", "failed") => checked(Standing::Failed("away".into())),
+            ("observed", "gone") => (Event::Observed(Ok(None)), Some(Reading)),
+            ("observed", "failed") => (Event::Observed(Err("away".into())), Some(Reading)),
+            ("observed", what) => (read(what), Some(Reading)),
+            ("stray turn", _) => (Event::Turn(route, propose(&own)), None),
+            ("stray write", _) => (Event::Written(id.clone(), Outcome::Applied(Written::default())), None),
+            ("stray check", _) => (Event::Checked(id.clone(), Standing::Due), None),
+            ("stray reading", _) => (read("noted"), None),
+            _ => panic!("no event {name}"),
+        }
+    }
+
+    /// A record whose update has come that far.
+    fn at_phase(name: &str, under_way: Option<UnderWay>) -> Record {
+        let mut record = Record::default();
+        (record.uid, record.under_way) = ("u1".into(), under_way);
+        let phase = match name {
+            "Prop" => Phase::Proposed,
+            "Wait" => Phase::Waiting { reason: reason(Code::GitConflict) },
+            "Appl" => Phase::Applying,
+            "InGi" => Phase::InGit { reason: reason(Code::Committed), left: Vec::new() },
+            "Prog" => Phase::Progressing,
+            "Succ" => Phase::Succeeded,
+            "Supe" => Phase::Superseded,
+            _ => return record,
+        };
+        let is_recorded = phase != Phase::Proposed;
+        let mut current = Tracked { update: update(1, &Route::Cluster), phase, log: Vec::new() };
+        if is_recorded {
+            current.tell(NOW.at, None);
+        }
+        record.current = Some(current);
+        record
+    }
+
+    #[test]
+    fn each_event_leads_from_each_phase_where_the_table_says() {
+        let mut lines = TABLE.lines().map(str::trim).filter(|line| !line.is_empty());
+        let words = |line: &'static str| {
+            let (name, cells) = line.split_at(20);
+            (name.trim(), cells.split_whitespace().collect::<Vec<_>>())
+        };
+        let (_, phases) = words(lines.next().unwrap());
+        let mut wrong = Vec::new();
+        for (name, cells) in lines.map(words) {
+            assert_eq!(cells.len(), phases.len(), "{name}");
+            for (from, to) in phases.iter().zip(cells) {
+                let (event, under_way) = event(name);
+                let before = at_phase(from, under_way);
+                let (after, acts) = step(before.clone(), event, NOW);
+                let there = match acts.iter().any(|act| matches!(act, Act::Unexpected(_))) {
+                    true => {
+                        assert_eq!(after, before, "{name} from {from} changes something");
+                        "!"
+                    }
+                    false => after.current().map_or("-", |current| &current.phase.name().as_str()[..4]),
+                };
+                if there != to {
+                    wrong.push(format!("{name}: {from} to {there}, not {to}"));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    /// Without rule 7's second line of recovery (`settle`: an Applying update whose image runs, with our own note) this fails.
+    #[test]
+    fn an_update_whose_answer_was_lost_goes_on_as_written_and_one_that_another_wrote_does_not() {
+        let after = |what| {
+            let tracked = Tracked { update: update(1, &Route::Cluster), phase: Phase::Applying, log: Vec::new() };
+            step(Record::default(), Event::Recorded(Box::new(tracked), running(what)), NOW)
+        };
+        let saves = |acts: &[Act]| acts.iter().filter(|act| matches!(act, Act::Save(_) | Act::SaveState(_))).count();
+        let (record, acts) = after("noted");
+        assert_eq!((phase(&record), saves(&acts)), (&Phase::Succeeded, 2));
+        let (record, acts) = after("to");
+        assert_eq!((phase(&record), saves(&acts)), (&Phase::Superseded, 1));
     }
 
     fn events() -> impl Strategy<Value = Event> {
@@ -484,13 +699,20 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_comes_in_whatever_order_is_taken(events in prop::collection::vec(events(), 1..60)) {
-            let (mut record, mut now) = (Record::default(), NOW);
+            let (mut record, mut now) = (Record::default(), SINCE);
             for event in events {
                 let is_answer = matches!(event, Event::Written(..) | Event::Checked(..) | Event::Observed(_) | Event::Turn(..));
                 // Nothing is begun while something is under way, but for what follows from its end.
                 let is_wake = matches!(event, Event::Woke);
                 let was_busy = record.under_way.is_some() && !is_answer;
+                let before = record.clone();
                 let (next, acts) = step(record, event, at(now));
+                // What has ended stays so: the same change made again is another life.
+                let ended = before.current.filter(|current| current.phase.is_over() && current.is_recorded());
+                if let (Some(ended), Some(current)) = (ended, next.current()) {
+                    let is_it = current.update.id == ended.update.id && current.log.starts_with(&ended.log);
+                    prop_assert!(!is_it || *current == ended, "{ended:?} is {current:?}");
+                }
                 let begun = acts.iter().filter(|act| matches!(act, Act::Queue(_) | Act::Write | Act::Check | Act::Read)).count();
                 prop_assert!(begun <= 1 && !(was_busy && begun > 0), "{acts:?}");
                 let saved = acts.iter().filter_map(|act| if let Act::Save(saved) = act { Some(saved) } else { None });

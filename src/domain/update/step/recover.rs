@@ -13,8 +13,15 @@ use crate::domain::{
 };
 
 /// An update that had not ended is gone on with, as far as the images let it. Of several the newest counts.
-pub(super) fn recorded(record: &mut Record, found: Tracked, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
+pub(super) fn recorded(record: &mut Record, mut found: Tracked, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
     record.belongs_to(workload);
+    // Nothing was said of it before the process ended: it may have been written.
+    if found.phase == Phase::Proposed {
+        found.phase = Phase::Applying;
+    }
+    if !found.is_recorded() {
+        found.tell(found.update.proposed, None);
+    }
     let is_older = |current: &Tracked| !current.phase.is_over() && current.update.proposed > found.update.proposed;
     let newer = "a newer one is under way";
     if record.current().is_some_and(is_older) {
