@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{config::ConfigError, logging::LoggingError};
 
+mod crds;
 mod demo;
 mod explain;
 mod files;
@@ -49,6 +50,7 @@ enum Command {
     Hooks(hooks::Command),
     SetImage(set_image::Args),
     Migrate(migrate::Args),
+    Crds(crds::Args),
     Demo(demo::Args),
 }
 
@@ -64,6 +66,7 @@ impl Cli {
             Command::Hooks(command) => command.run(),
             Command::SetImage(args) => args.run(),
             Command::Migrate(args) => args.run(),
+            Command::Crds(args) => args.run(),
             Command::Demo(args) => args.run(),
         }
     }

@@ -248,6 +248,7 @@ const BAD_CALLS: &[&str] = &[
     "hooks test distribution --url nowhere",
     "hooks test distribution --url http://127.0.0.1:1 --image web:",
     "hooks test distribution --url http://127.0.0.1:1 --config nowhere",
+    "crds now",
     "demo now",
 ];
 

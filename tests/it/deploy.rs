@@ -78,11 +78,12 @@ fn asked(plane: &ControlPlane, user: &str) -> (BTreeSet<Right>, BTreeSet<Right>)
             _ => panic!("{path} is no resource"),
         };
         let resource = match *rest {
-            ["namespaces", _, resource, ..] | [resource, ..] => resource,
+            ["namespaces", _, resource, _, part] => format!("{resource}/{part}"),
+            ["namespaces", _, resource, ..] | [resource, ..] => resource.to_owned(),
             // Which resources there are may be asked by anybody.
             [] => continue,
         };
-        let right = (group.to_owned(), resource.to_owned(), request.verb);
+        let right = (group.to_owned(), resource, request.verb);
         if request.code == 403 {
             forbidden.insert(right)
         } else {

@@ -11,6 +11,7 @@ mod cluster;
 mod commands;
 mod control_plane;
 mod cost;
+mod crds;
 mod deploy;
 mod deployers;
 mod docs;

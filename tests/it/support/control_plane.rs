@@ -465,6 +465,7 @@ fn api_of(plural: &str) -> &'static str {
         "deployments" | "statefulsets" | "daemonsets" | "replicasets" => "/apis/apps/v1",
         "cronjobs" | "jobs" => "/apis/batch/v1",
         "roles" | "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
+        "imageupdates" | "imagestates" => "/apis/supercargo.dev/v1alpha1",
         _ => "/api/v1",
     }
 }
