@@ -84,7 +84,7 @@ pub(super) fn proposer_by(
     let credentials = Credentials::Token { username: bot.name.clone(), secret };
     let target = target(Settings { credentials, ..settings(&repo.url(), folder) });
     let place = forge_settings("gitea", &repo.url(), address);
-    let forge = forges::connect(&place, held(api), Arc::new(SystemClock::default())).unwrap();
+    let forge = forges::connect(place, held(api), Arc::new(SystemClock::default()));
     target.with_requests(Requests { forge, settings: requests, registry: None })
 }
 
@@ -540,7 +540,7 @@ async fn a_commit_that_somebody_slips_in_is_not_merged_by_itself() {
     let requests = RequestSettings { auto_merge: true, ..RequestSettings::default() };
     let folder = tempfile::tempdir().unwrap();
     let place = forge_settings("gitea", &bench.repo.url(), None);
-    let forge = forges::connect(&place, held(&bench.bot.token), Arc::new(SystemClock::default())).unwrap();
+    let forge = forges::connect(place, held(&bench.bot.token), Arc::new(SystemClock::default()));
     let secret = Secret::Value(SecretString::from(bench.bot.token.clone()));
     let credentials = Credentials::Token { username: bench.bot.name.clone(), secret };
     let target = target(Settings { credentials, ..settings(&bench.repo.url(), folder.path()) });
