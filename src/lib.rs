@@ -86,8 +86,9 @@
 //! forge in `git/forges/` and its table [`git::forges::FORGES`]; a gate in `domain/gate/`; a check of a candidate in
 //! `domain/candidate/`; a command in `cli/`. A policy kind is a file in `domain/policy/`, a line of the table in its
 //! `mod.rs` and a variant. A workload kind is one line of [`domain::workload::KINDS`], a reason one of
-//! [`domain::reason::Code`], a metric one of [`metrics::Metrics`]. `tests/it/architecture.rs` holds the files against the
-//! tables. What is built loses its line in [`domain::later`].
+//! [`domain::reason::Code`], an annotation one of `keys!` in `domain/annotations/keys.rs`, a metric one of
+//! [`metrics::Metrics`]. `tests/it/architecture.rs` holds the files against the tables. What is built loses its line in
+//! [`domain::later`].
 
 pub mod app;
 pub mod cli;
