@@ -1,6 +1,6 @@
 //! `write: pr:<target>` at a real Gitea: opened, kept up to date in place, and heard when people merge or close.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::future::BoxFuture;
@@ -16,6 +16,7 @@ use supercargo::{
     ports::{Outcome, Sink as _},
 };
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
 use super::{
     alone,
@@ -508,9 +509,11 @@ impl forges::Forge for Moved {
             });
             self.repo.api(reqwest::Method::POST, "/contents", &change).await;
             let head = self.repo.bare(&new.head).head();
-            while self.repo.pulls().await[0]["head"]["sha"] != head {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            let shown = eventually("the request shows that commit", async || {
+                (self.repo.pulls().await[0]["head"]["sha"] == head).then_some(())
+            });
+            // A future that asks by an async closure is not `Send`.
+            tokio::task::block_in_place(|| Handle::current().block_on(shown));
             Ok(opened)
         })
     }
