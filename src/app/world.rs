@@ -48,7 +48,12 @@ pub(super) async fn cluster(
         names => cluster::Scope::Namespaces(names.to_vec()),
     };
     let (events, publishing) = cluster::EventWriter::new(client.clone(), clock.clone());
-    let watching = cluster::watch(client.clone(), scope, clock.clone(), changes);
+    let memory = Arc::new(store::Memory::default());
+    let records = Arc::new(cluster::CustomResources::new(client.clone(), clock.clone(), memory));
+    let watching = {
+        let (client, records, clock) = (client.clone(), records.clone(), clock.clone());
+        async move { cluster::watch(client, scope, Some(&*records), clock, changes).await }
+    };
     let objects = Arc::new(cluster::Objects::new(client.clone(), clock.clone()));
     let refresh: Arc<dyn Refresh> = Arc::new(cluster::Applications::new(client.clone(), clock.clone()));
     Ok(World {
@@ -56,7 +61,7 @@ pub(super) async fn cluster(
         docker_config: None,
         workloads: objects.clone(),
         events: Arc::new(events),
-        records: Arc::new(store::Memory::default()),
+        records,
         sinks: Arc::new(Sinks::new(Some(objects))),
         refresh: Some(refresh),
         tasks: vec![named("the events", publishing).boxed(), named("the watches", watching).boxed()],

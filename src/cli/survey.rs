@@ -244,7 +244,10 @@ async fn read(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Vec<ClusterChange>> {
     let (sender, mut receiver) = tokio::sync::mpsc::channel(256);
-    let watching = tokio::spawn(cluster::watch(client, scope, clock.clone(), sender));
+    let watching = {
+        let clock = clock.clone();
+        tokio::spawn(async move { cluster::watch(client, scope, None, clock, sender).await })
+    };
     let mut deadline = clock.sleep_until(clock.monotonic() + READ);
     let mut changes = Vec::new();
     loop {

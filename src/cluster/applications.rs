@@ -24,12 +24,11 @@ use serde_json::{Value, json};
 
 use super::{
     failure,
-    follow::{ChangeSender, Closed, MAX_DELAY, Source, Without, delays, follow},
-    in_time,
+    follow::{ChangeSender, Closed, MAX_DELAY, Reading, Source, Without, delays, follow},
+    foreign, in_time,
 };
 use crate::{
     domain::workload::{Application, ApplicationId},
-    net::foreign,
     ports::{Clock, ClusterChange, ClusterError, Refresh},
 };
 
@@ -69,18 +68,17 @@ pub(super) async fn watch(client: Client, sender: ChangeSender) {
             return sender.delivered().await;
         }
         let api: Api<Object> = Api::all_with(client, &resource());
-        let source = Source {
-            api,
-            config: watcher::Config::default().page_size(PAGE),
-            what: "applications of Argo CD".to_owned(),
-            without: Some(Without { note: "an instance label does not tell that Argo CD sets an image", change: None }),
-        };
+        let config = watcher::Config::default().page_size(PAGE);
+        let without = Without { note: "an instance label does not tell that Argo CD sets an image", change: None };
+        let source = Source::new(api, config, "applications of Argo CD".to_owned());
+        let source = Source { without: Some(without), ..source };
         let hashes = RandomState::new();
         let read = |object: Object| {
             let application = Application { id: id(&object), destination: destination(&object.spec) };
-            (application.id.clone(), hashes.hash_one(&application), ClusterChange::Application(application))
+            let hash = hashes.hash_one(&application);
+            (application.id.clone(), Reading::Told(hash, ClusterChange::Application(application)))
         };
-        follow(source, read, id, ClusterChange::ApplicationGone, &sender).await
+        follow(source, read, id, |id| Some(ClusterChange::ApplicationGone(id)), &sender).await
     }
     .await;
 }

@@ -14,11 +14,8 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{failure, in_time};
-use crate::{
-    net::foreign,
-    ports::{Clock, Events, Notice},
-};
+use super::{failure, foreign, in_time};
+use crate::ports::{Clock, Events, Notice};
 
 /// Queues notices; see [`Events`].
 #[derive(Debug, Clone)]

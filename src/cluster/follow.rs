@@ -18,11 +18,8 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::failure;
-use crate::{
-    net::foreign,
-    ports::{Clock, ClusterChange},
-};
+use super::{failure, foreign};
+use crate::ports::{Clock, ClusterChange};
 
 /// How long until a kind is asked for again that the cluster does not have.
 const ABSENT: Duration = Duration::from_secs(60);
@@ -52,22 +49,50 @@ impl ChangeSender {
         self.changes.send(change).await.map_err(|_| Closed)
     }
 
+    async fn send_some(&self, change: Option<ClusterChange>) -> Result<(), Closed> {
+        if let Some(change) = change { self.send(change).await } else { Ok(()) }
+    }
+
     pub(super) async fn delivered(&self) -> Result<(), Closed> {
         if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 { self.send(ClusterChange::Synced).await } else { Ok(()) }
     }
 }
 
 /// What one watch watches.
-pub(super) struct Source<K> {
+pub(super) struct Source<'p, K> {
     pub(super) api: Api<K>,
     pub(super) config: watcher::Config,
+    /// What is asked for where the server does not know that selector.
+    pub(super) unselected: Option<watcher::Config>,
     /// For messages.
     pub(super) what: String,
     /// Where one can do without the right to it: what is told instead.
     pub(super) without: Option<Without>,
+    /// Who does without as long as there is none, or no right to it.
+    pub(super) presence: Option<&'p (dyn Presence + Sync)>,
 }
 
-impl<K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static> Source<K> {
+/// Is told whether the cluster has what is watched, and gives a right to it. Says so itself.
+pub(super) trait Presence {
+    fn is_there(&self);
+    /// For now: it is asked again.
+    fn is_absent(&self, why: &str);
+}
+
+/// What is made of an object.
+pub(super) enum Reading {
+    /// It is told where it differs, by that hash, from what was told of it before.
+    Told(u64, ClusterChange),
+    /// Nothing of it is kept; what is said of it, if anything is.
+    Dropped(Option<ClusterChange>),
+}
+
+impl<K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static> Source<'_, K> {
+    /// All of it, without which nothing goes.
+    pub(super) fn new(api: Api<K>, config: watcher::Config, what: String) -> Self {
+        Self { api, config, unselected: None, what, without: None, presence: None }
+    }
+
     fn start(&self) -> BoxStream<'static, watcher::Result<Event<K>>> {
         watcher(self.api.clone(), self.config.clone()).boxed()
     }
@@ -85,12 +110,12 @@ struct Known<Key> {
     list: u32,
 }
 
-/// Follows one watch for ever. `read` makes an object's key, hash and change.
+/// Follows one watch for ever. `read` says what is made of an object, `gone` what is told where it is gone.
 pub(super) async fn follow<K, Key>(
-    source: Source<K>,
-    mut read: impl FnMut(K) -> (Key, u64, ClusterChange),
+    mut source: Source<'_, K>,
+    mut read: impl FnMut(K) -> (Key, Reading),
     key: impl Fn(&K) -> Key,
-    gone: impl Fn(Key) -> ClusterChange,
+    gone: impl Fn(Key) -> Option<ClusterChange>,
     sender: &ChangeSender,
 ) -> Result<(), Closed>
 where
@@ -113,11 +138,22 @@ where
                     }
                     return sender.delivered().await;
                 }
+                if let Some(unselected) = source.unselected.take_if(|_| is(&error, 400)) {
+                    tracing::debug!(what = source.what, "the API server does not know the selector: all are read");
+                    source.config = unselected;
+                    events = source.start();
+                    continue;
+                }
                 // What the cluster does not have is no more than empty.
-                if is(&error, 404) {
+                if is(&error, 404) || source.presence.is_some() && is(&error, 403) {
+                    if let Some(presence) = source.presence {
+                        presence.is_absent(&words(&error));
+                    }
                     if !std::mem::replace(&mut delivered, true) {
-                        let again = ABSENT;
-                        tracing::warn!(what = source.what, ?again, "this cluster does not have them; asked again");
+                        if source.presence.is_none() {
+                            let again = ABSENT;
+                            tracing::warn!(what = source.what, ?again, "this cluster does not have them; asked again");
+                        }
                         sender.delivered().await?;
                     }
                     sender.clock.sleep_until(sender.clock.monotonic() + ABSENT).await;
@@ -139,18 +175,26 @@ where
             failures = 0;
             delays = self::delays();
         }
+        if let Some(presence) = source.presence.filter(|_| !matches!(event, Event::Init)) {
+            presence.is_there();
+        }
         match event {
             Event::Init => known.list += 1,
-            Event::InitApply(object) | Event::Apply(object) => {
-                let (key, hash, change) = read(object);
-                if known.entries.insert(key, (hash, known.list)).is_none_or(|(before, _)| before != hash) {
-                    sender.send(change).await?;
+            Event::InitApply(object) | Event::Apply(object) => match read(object) {
+                (key, Reading::Told(hash, change)) => {
+                    if known.entries.insert(key, (hash, known.list)).is_none_or(|(before, _)| before != hash) {
+                        sender.send(change).await?;
+                    }
                 }
-            }
+                (key, Reading::Dropped(said)) => {
+                    known.entries.remove(&key);
+                    sender.send_some(said).await?;
+                }
+            },
             Event::Delete(object) => {
                 let key = key(&object);
                 if known.entries.remove(&key).is_some() {
-                    sender.send(gone(key)).await?;
+                    sender.send_some(gone(key)).await?;
                 }
             }
             Event::InitDone => {
@@ -158,7 +202,7 @@ where
                 let missing: Vec<Key> =
                     known.entries.extract_if(|_, (_, seen)| *seen != list).map(|(key, _)| key).collect();
                 for key in missing {
-                    sender.send(gone(key)).await?;
+                    sender.send_some(gone(key)).await?;
                 }
                 if !std::mem::replace(&mut delivered, true) {
                     sender.delivered().await?;

@@ -14,14 +14,12 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
+    foreign,
     managed::FieldsEntry,
     owner::{Evidence, INSTANCE, Reference, is_marker, owner},
     shared::Shared,
 };
-use crate::{
-    domain::workload::{Container, KINDS, KindSpec, Workload, WorkloadId, pull_secrets},
-    net::foreign,
-};
+use crate::domain::workload::{Container, KINDS, KindSpec, Workload, WorkloadId, pull_secrets};
 
 /// An object of any watched kind.
 #[derive(Debug, Clone)]

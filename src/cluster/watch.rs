@@ -16,9 +16,13 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     applications,
-    follow::{ChangeSender, Closed, Source, Without, follow},
+    follow::{ChangeSender, Closed, Reading, Source, Without, follow},
     long::Long,
     object::{Object, is_ours, own},
+    records::{
+        CustomResources,
+        watch::{states, updates},
+    },
     shared::Shared,
 };
 use crate::{
@@ -39,13 +43,21 @@ pub enum Scope {
 /// How many objects are read at once: an object may have 1.5 MiB (the limit of etcd), whatever of it matters here.
 const PAGE: u32 = 100;
 
-/// Watches all kinds and sends what changes, until the receiver is gone.
-pub async fn watch(client: Client, scope: Scope, clock: Arc<dyn Clock>, changes: mpsc::Sender<ClusterChange>) {
+/// Watches all kinds and sends what changes, until the receiver is gone. Without `records`, of what is remembered no more
+/// is told than what was by the workloads' names, and where that may not be read nothing is said.
+pub async fn watch(
+    client: Client,
+    scope: Scope,
+    records: Option<&CustomResources>,
+    clock: Arc<dyn Clock>,
+    changes: mpsc::Sender<ClusterChange>,
+) {
     let namespaces: Vec<Option<String>> = match scope {
         Scope::Cluster => vec![None],
         Scope::Namespaces(names) => names.into_iter().map(Some).collect(),
     };
-    let sender = ChangeSender::new(changes, namespaces.len() * (KINDS.len() + 1) + 1, clock);
+    let each = KINDS.len() + 2 + usize::from(records.is_some());
+    let sender = ChangeSender::new(changes, namespaces.len() * each + 1, clock);
     let long = Arc::new(Mutex::new(Long::default()));
     let mut watches = JoinSet::new();
     for namespace in &namespaces {
@@ -53,6 +65,10 @@ pub async fn watch(client: Client, scope: Scope, clock: Arc<dyn Clock>, changes:
             watches.spawn(workloads(client.clone(), kind, namespace.clone(), long.clone(), sender.clone()));
         }
         watches.spawn(defaults(client.clone(), namespace.clone(), sender.clone()));
+        watches.spawn(states(client.clone(), namespace.clone(), records.cloned(), sender.clone()));
+        if let Some(records) = records {
+            watches.spawn(updates(namespace.clone(), records.clone(), sender.clone()));
+        }
     }
     watches.spawn(applications::watch(client, sender));
     while let Some(ended) = watches.join_next().await {
@@ -89,20 +105,21 @@ async fn workloads(
     };
     let read = |object: Object| match decode(&object) {
         Ok(workload) => {
-            (workload.id.clone(), fingerprint(&hashes, &workload), ClusterChange::Workload(Box::new(workload)))
+            let hash = fingerprint(&hashes, &workload);
+            (workload.id.clone(), Reading::Told(hash, ClusterChange::Workload(Box::new(workload))))
         }
         Err(reason) => {
             let id = object.id(kind, own);
             let hash = hashes.hash_one(&reason);
-            (id.clone(), hash, ClusterChange::Undecodable(id, reason))
+            (id.clone(), Reading::Told(hash, ClusterChange::Undecodable(id, reason)))
         }
     };
     let key = |object: &Object| object.id(kind, own);
     let gone = |id: WorkloadId| {
         long().forget(&id);
-        ClusterChange::WorkloadGone(id)
+        Some(ClusterChange::WorkloadGone(id))
     };
-    let source = Source { api, config: watcher::Config::default().page_size(PAGE), what, without: None };
+    let source = Source::new(api, watcher::Config::default().page_size(PAGE), what);
     let _: Result<(), Closed> = follow(source, read, key, gone, &sender).await;
 }
 
@@ -120,7 +137,7 @@ async fn defaults(client: Client, namespace: Option<String>, sender: ChangeSende
         let annotations = object.metadata.annotations.unwrap_or_default();
         let annotations = annotations.into_iter().filter(|(key, _)| is_ours(key)).collect();
         let defaults = NamespaceDefaults { name: name.clone(), annotations };
-        (name, hashes.hash_one(&defaults.annotations), ClusterChange::Namespace(defaults))
+        (name, Reading::Told(hashes.hash_one(&defaults.annotations), ClusterChange::Namespace(defaults)))
     };
     let key = |object: &PartialObjectMeta<Namespace>| object.metadata.name.clone().unwrap_or_default();
     // Workloads wait for their Namespace: where it may not be read, it is one without annotations.
@@ -128,8 +145,9 @@ async fn defaults(client: Client, namespace: Option<String>, sender: ChangeSende
         note: "its annotations are no defaults",
         change: Some(ClusterChange::Namespace(NamespaceDefaults { name, annotations: BTreeMap::new() })),
     });
-    let source = Source { api, config, what, without };
-    let _: Result<(), Closed> = follow(source, read, key, ClusterChange::NamespaceGone, &sender).await;
+    let source = Source { without, ..Source::new(api, config, what) };
+    let gone = |name| Some(ClusterChange::NamespaceGone(name));
+    let _: Result<(), Closed> = follow(source, read, key, gone, &sender).await;
 }
 
 /// A hash of all that decisions see: equal ones need not be sent again.

@@ -7,10 +7,9 @@ use std::{
 
 use futures::future::{BoxFuture, ready};
 
-use super::KEPT;
 use crate::{
     domain::{
-        update::{Tracked, UpdateId, WorkloadState},
+        update::{KEPT, Tracked, UpdateId, WorkloadState},
         workload::WorkloadId,
     },
     ports::{PutError, RecordError, Records, Version},

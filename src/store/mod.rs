@@ -5,6 +5,3 @@ mod sqlite;
 
 pub use memory::Memory;
 pub use sqlite::Sqlite;
-
-/// How many updates that have ended are kept of each workload.
-const KEPT: usize = 10;

@@ -17,10 +17,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, Transaction, Transaction
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::task;
 
-use super::KEPT;
 use crate::{
     domain::{
-        update::{Tracked, UpdateId, WorkloadState},
+        update::{KEPT, Tracked, UpdateId, WorkloadState},
         workload::WorkloadId,
     },
     ports::{ClusterChange, PutError, RecordError, Records, Version},

@@ -21,7 +21,7 @@ use crate::support::{
 async fn plane() -> &'static ControlPlane {
     static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
     let start = async || {
-        let plane = ControlPlane::start(Parts::Api).await;
+        let plane = ControlPlane::start_without_kinds(Parts::Api).await;
         assert_eq!(
             apply(&plane),
             "customresourcedefinition.apiextensions.k8s.io/imageupdates.supercargo.dev serverside-applied\n\

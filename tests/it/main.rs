@@ -38,6 +38,7 @@ mod policy;
 mod poll;
 mod process;
 mod pull_secrets;
+mod records;
 mod registry;
 mod store;
 mod survive;

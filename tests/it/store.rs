@@ -9,42 +9,91 @@ use std::{
     sync::Arc,
 };
 
+use futures::{StreamExt as _, stream};
 use rstest::rstest;
 use rusqlite::Connection;
 use supercargo::{
+    clock::SystemClock,
+    cluster::CustomResources,
     domain::{
         update::{Phase, Tracked, WorkloadState},
         workload::WorkloadId,
     },
-    ports::{PutError, Records},
+    ports::{Clock, PutError, Records},
     store::{Memory, Sqlite},
 };
 use tempfile::TempDir;
 
-#[derive(Debug, Clone, Copy)]
+use crate::support::{
+    self,
+    control_plane::{ADMIN, shared},
+    eventually,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Memory,
     File,
+    Cluster,
 }
 
-/// Two handles of one store: of a file, opened twice.
+/// Two handles of one store: of a file, opened twice; of a cluster, two clients.
 struct Store {
     one: Arc<dyn Records>,
     other: Arc<dyn Records>,
+    /// Of its workloads.
+    namespace: String,
     _folder: TempDir,
 }
 
-fn store(kind: Kind) -> Store {
+async fn store(kind: Kind) -> Store {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state/updates.db");
+    let mut namespace = "shop".to_owned();
     let [one, other]: [Arc<dyn Records>; 2] = match kind {
         Kind::Memory => {
             let one = Arc::new(Memory::default());
             [one.clone(), one]
         }
         Kind::File => [Arc::new(Sqlite::open(&path).unwrap()), Arc::new(Sqlite::open(&path).unwrap())],
+        Kind::Cluster => {
+            namespace = shared().await.namespace("shop").await.name;
+            [cluster().await, cluster().await]
+        }
     };
-    Store { one, other, _folder: folder }
+    Store { one, other, namespace, _folder: folder }
+}
+
+async fn cluster() -> Arc<dyn Records> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let client = shared().await.client(ADMIN).await;
+    Arc::new(CustomResources::new(client, clock, Arc::new(Memory::default())))
+}
+
+impl Store {
+    fn workload(&self, name: &str) -> WorkloadId {
+        WorkloadId { namespace: self.namespace.as_str().into(), ..workload(name) }
+    }
+
+    fn update(&self, of: &str, version: usize) -> Tracked {
+        let mut tracked = update(of, version);
+        tracked.update.workload = self.workload(of);
+        tracked
+    }
+
+    fn state(&self, of: &str, applied: usize, undone: &[usize]) -> WorkloadState {
+        WorkloadState { workload: self.workload(of), ..state(of, applied, undone) }
+    }
+
+    /// The versions of a workload's updates, by the other handle. Old ones may be cleared away a moment later.
+    async fn keeps(&self, of: &str, wanted: &[&str]) {
+        let mut found = Vec::new();
+        let kept = support::within_a_minute(async || {
+            found = versions(&*self.other, &self.workload(of)).await;
+            (found == wanted).then_some(())
+        });
+        assert!(kept.await.is_some(), "{found:?}, not {wanted:?}");
+    }
 }
 
 fn workload(name: &str) -> WorkloadId {
@@ -65,7 +114,7 @@ fn update(of: &str, version: usize) -> Tracked {
             "evidence": {"tag": format!("1.0.{version}"), "digest": null, "seen": "2026-03-01T12:00:00.123456789Z"},
         }],
         "phase": "Succeeded",
-        "proposed": "2026-03-01T12:00:00Z",
+        "proposed": format!("2026-03-01T12:{:02}:{:02}Z", version / 60, version % 60),
     });
     serde_json::from_value(update).unwrap()
 }
@@ -84,8 +133,8 @@ async fn of(records: &dyn Records, workload: &WorkloadId) -> Vec<Tracked> {
     records.of(workload).await.unwrap().into_iter().map(|(tracked, _)| tracked).collect()
 }
 
-async fn versions(records: &dyn Records, of: &str) -> Vec<String> {
-    let found = self::of(records, &workload(of)).await;
+async fn versions(records: &dyn Records, workload: &WorkloadId) -> Vec<String> {
+    let found = of(records, workload).await;
     found.iter().map(|tracked| tracked.update.id.0.rsplit(' ').next().unwrap().to_owned()).collect()
 }
 
@@ -107,79 +156,81 @@ fn state(of: &str, applied: usize, undone: &[usize]) -> WorkloadState {
 
 #[rstest]
 #[tokio::test]
-async fn nothing_is_written_over_that_was_not_seen(#[values(Kind::Memory, Kind::File)] kind: Kind) {
-    let store = store(kind);
+async fn nothing_is_written_over_that_was_not_seen(#[values(Kind::Memory, Kind::File, Kind::Cluster)] kind: Kind) {
+    let store = store(kind).await;
     let conflict = Err(PutError::Conflict);
-    let open = Tracked { phase: Phase::Applying, ..update("web", 1) };
+    let open = Tracked { phase: Phase::Applying, ..store.update("web", 1) };
     let first = store.one.put(&open, None).await.unwrap();
     assert_eq!(store.other.put(&open, None).await, conflict);
+    let open = Tracked { phase: Phase::Progressing, ..open };
     let second = store.other.put(&open, Some(&first)).await.unwrap();
-    assert_eq!(store.one.put(&update("web", 1), Some(&first)).await, conflict);
+    assert_eq!(store.one.put(&store.update("web", 1), Some(&first)).await, conflict);
     assert_eq!(store.one.get(&open.update.workload, &open.update.id).await.unwrap(), Some((open, second.clone())));
-    store.one.put(&update("web", 1), Some(&second)).await.unwrap();
-    assert_eq!(get(&*store.other, &update("web", 1)).await, Some(update("web", 1)));
+    store.one.put(&store.update("web", 1), Some(&second)).await.unwrap();
+    assert_eq!(get(&*store.other, &store.update("web", 1)).await, Some(store.update("web", 1)));
     // One that is not there was not seen either.
-    assert_eq!(store.one.put(&update("web", 2), Some(&second)).await, conflict);
+    assert_eq!(store.one.put(&store.update("web", 2), Some(&second)).await, conflict);
 
-    let id = workload("web");
+    let id = store.workload("web");
     assert_eq!(store.one.state(&id).await.unwrap(), None);
-    let first = store.one.put_state(&state("web", 1, &[]), None).await.unwrap();
-    assert_eq!(store.other.put_state(&state("web", 2, &[]), None).await, conflict);
-    let second = store.other.put_state(&state("web", 2, &[1]), Some(&first)).await.unwrap();
-    assert_eq!(store.one.put_state(&state("web", 3, &[]), Some(&first)).await, conflict);
-    assert_eq!(store.one.state(&id).await.unwrap(), Some((state("web", 2, &[1]), second)));
-    assert_eq!(store.one.state(&workload("api")).await.unwrap(), None);
+    let first = store.one.put_state(&store.state("web", 1, &[]), None).await.unwrap();
+    assert_eq!(store.other.put_state(&store.state("web", 2, &[]), None).await, conflict);
+    let second = store.other.put_state(&store.state("web", 2, &[1]), Some(&first)).await.unwrap();
+    assert_eq!(store.one.put_state(&store.state("web", 3, &[]), Some(&first)).await, conflict);
+    assert_eq!(store.one.state(&id).await.unwrap(), Some((store.state("web", 2, &[1]), second)));
+    assert_eq!(store.one.state(&store.workload("api")).await.unwrap(), None);
 }
 
 #[rstest]
 #[tokio::test]
 async fn what_is_remembered_by_a_name_outlives_the_updates(#[values(Kind::Memory, Kind::File)] kind: Kind) {
-    let store = store(kind);
-    put(&*store.one, update("web", 1)).await;
-    let version = store.one.put_state(&state("web", 2, &[1]), None).await.unwrap();
-    store.one.forget(&workload("web")).await.unwrap();
-    assert_eq!(of(&*store.other, &workload("web")).await, []);
-    assert_eq!(store.other.state(&workload("web")).await.unwrap(), Some((state("web", 2, &[1]), version)));
+    let store = store(kind).await;
+    put(&*store.one, store.update("web", 1)).await;
+    let version = store.one.put_state(&store.state("web", 2, &[1]), None).await.unwrap();
+    store.one.forget(&store.workload("web")).await.unwrap();
+    assert_eq!(of(&*store.other, &store.workload("web")).await, []);
+    assert_eq!(store.other.state(&store.workload("web")).await.unwrap(), Some((store.state("web", 2, &[1]), version)));
 }
 
 #[rstest]
 #[tokio::test]
-async fn updates_that_have_not_ended_are_kept_beside_ten_that_have(#[values(Kind::Memory, Kind::File)] kind: Kind) {
-    let store = store(kind);
-    let open = Tracked { phase: Phase::Applying, ..update("web", 0) };
+async fn updates_that_have_not_ended_are_kept_beside_ten_that_have(
+    #[values(Kind::Memory, Kind::File, Kind::Cluster)] kind: Kind,
+) {
+    let store = store(kind).await;
+    let open = Tracked { phase: Phase::Applying, ..store.update("web", 0) };
     put(&*store.one, open.clone()).await;
     for version in 1..=12 {
-        put(&*store.one, update("web", version)).await;
+        put(&*store.one, store.update("web", version)).await;
     }
-    let kept = of(&*store.other, &workload("web")).await;
-    assert_eq!((kept.len(), kept.last()), (11, Some(&open)));
+    store.keeps("web", &["12", "11", "10", "9", "8", "7", "6", "5", "4", "3", "0"]).await;
+    assert_eq!(get(&*store.other, &open).await, Some(open));
 }
 
 #[rstest]
 #[tokio::test]
-async fn the_ten_newest_updates_of_a_workload_are_kept(#[values(Kind::Memory, Kind::File)] kind: Kind) {
-    let store = store(kind);
-    assert_eq!(get(&*store.one, &update("web", 1)).await, None);
-    assert_eq!(versions(&*store.one, "web").await, [""; 0]);
+async fn the_ten_newest_updates_of_a_workload_are_kept(#[values(Kind::Memory, Kind::File, Kind::Cluster)] kind: Kind) {
+    let store = store(kind).await;
+    assert_eq!(get(&*store.one, &store.update("web", 1)).await, None);
+    assert_eq!(versions(&*store.one, &store.workload("web")).await, [""; 0]);
     for version in 1..=12 {
-        put(&*store.one, update("web", version)).await;
+        put(&*store.one, store.update("web", version)).await;
     }
-    put(&*store.one, update("api", 1)).await;
-    let kept = ["12", "11", "10", "9", "8", "7", "6", "5", "4", "3"];
-    assert_eq!(versions(&*store.other, "web").await, kept);
-    assert_eq!(versions(&*store.other, "api").await, ["1"]);
-    assert_eq!(get(&*store.other, &update("web", 2)).await, None);
-    assert_eq!(get(&*store.other, &update("web", 3)).await, Some(update("web", 3)));
+    put(&*store.one, store.update("api", 1)).await;
+    store.keeps("web", &["12", "11", "10", "9", "8", "7", "6", "5", "4", "3"]).await;
+    store.keeps("api", &["1"]).await;
+    assert_eq!(get(&*store.other, &store.update("web", 2)).await, None);
+    assert_eq!(get(&*store.other, &store.update("web", 3)).await, Some(store.update("web", 3)));
 }
 
 #[rstest]
 #[tokio::test]
-async fn an_update_that_goes_on_takes_its_own_place(#[values(Kind::Memory, Kind::File)] kind: Kind) {
-    let store = store(kind);
+async fn an_update_that_goes_on_takes_its_own_place(#[values(Kind::Memory, Kind::File, Kind::Cluster)] kind: Kind) {
+    let store = store(kind).await;
     for version in 1..=10 {
-        put(&*store.one, update("web", version)).await;
+        put(&*store.one, store.update("web", version)).await;
     }
-    let further = Tracked { phase: Phase::Superseded, ..update("web", 1) };
+    let further = Tracked { phase: Phase::Superseded, ..store.update("web", 1) };
     put(&*store.one, further.clone()).await;
     assert_eq!(get(&*store.other, &further).await, Some(further.clone()));
     let all = of(&*store.other, &further.update.workload).await;
@@ -189,29 +240,29 @@ async fn an_update_that_goes_on_takes_its_own_place(#[values(Kind::Memory, Kind:
 #[rstest]
 #[tokio::test]
 async fn a_workload_is_forgotten_alone(#[values(Kind::Memory, Kind::File)] kind: Kind) {
-    let store = store(kind);
+    let store = store(kind).await;
     for of in ["web", "web2"] {
-        put(&*store.one, update(of, 1)).await;
+        put(&*store.one, store.update(of, 1)).await;
     }
-    store.one.forget(&workload("web")).await.unwrap();
-    store.one.forget(&workload("never")).await.unwrap();
-    assert_eq!(get(&*store.other, &update("web", 1)).await, None);
-    assert_eq!(versions(&*store.other, "web").await, [""; 0]);
-    assert_eq!(versions(&*store.other, "web2").await, ["1"]);
-    put(&*store.one, update("web", 2)).await;
-    assert_eq!(versions(&*store.other, "web").await, ["2"]);
+    store.one.forget(&store.workload("web")).await.unwrap();
+    store.one.forget(&store.workload("never")).await.unwrap();
+    assert_eq!(get(&*store.other, &store.update("web", 1)).await, None);
+    store.keeps("web", &[]).await;
+    store.keeps("web2", &["1"]).await;
+    put(&*store.one, store.update("web", 2)).await;
+    store.keeps("web", &["2"]).await;
 }
 
 #[rstest]
 #[tokio::test]
-async fn names_are_any_text(#[values(Kind::Memory, Kind::File)] kind: Kind) {
-    let store = store(kind);
+async fn names_are_any_text(#[values(Kind::Memory, Kind::File, Kind::Cluster)] kind: Kind) {
+    let store = store(kind).await;
     let names = ["", "'", "\"; DROP TABLE updates; --", "a/b", "a", "A", "ä\u{301}", "日本", "\0", "%", "\\", "\n"];
     for name in names {
-        put(&*store.one, update(name, 1)).await;
+        put(&*store.one, store.update(name, 1)).await;
     }
     for name in names {
-        assert_eq!(of(&*store.other, &workload(name)).await, [update(name, 1)], "{name:?}");
+        assert_eq!(of(&*store.other, &store.workload(name)).await, [store.update(name, 1)], "{name:?}");
     }
     // What stands before and after a slash is not mixed up.
     let split = WorkloadId { namespace: "shop/a".into(), ..workload("b") };
@@ -220,41 +271,44 @@ async fn names_are_any_text(#[values(Kind::Memory, Kind::File)] kind: Kind) {
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_is_lost_of_writers_at_once(#[values(Kind::Memory, Kind::File)] kind: Kind) {
-    let store = store(kind);
+async fn nothing_is_lost_of_writers_at_once(#[values(Kind::Memory, Kind::File, Kind::Cluster)] kind: Kind) {
+    let store = store(kind).await;
     let writers = (0..8).map(|writer| {
         let records = if writer % 2 == 0 { store.one.clone() } else { store.other.clone() };
+        let own = (0..25).map(|version| store.update(&format!("own-{writer}"), version));
+        let shared = (0..25).map(|version| store.update("shared", writer * 100 + version));
+        let all: Vec<(Tracked, Tracked)> = own.zip(shared).collect();
         tokio::spawn(async move {
-            for version in 0..25 {
-                put(&*records, update(&format!("own-{writer}"), version)).await;
-                put(&*records, update("shared", writer * 100 + version)).await;
+            for (own, shared) in all {
+                put(&*records, own).await;
+                put(&*records, shared).await;
             }
         })
     });
     for writer in writers.collect::<Vec<_>>() {
         writer.await.unwrap();
     }
+    let kept = ["24", "23", "22", "21", "20", "19", "18", "17", "16", "15"];
     for writer in 0..8 {
-        let want: Vec<_> = (15..25).rev().map(|version| version.to_string()).collect();
-        assert_eq!(versions(&*store.one, &format!("own-{writer}")).await, want);
+        store.keeps(&format!("own-{writer}"), &kept).await;
     }
-    assert_eq!(versions(&*store.one, "shared").await, versions(&*store.other, "shared").await);
-    assert_eq!(versions(&*store.one, "shared").await.len(), 10);
+    let shared = store.workload("shared");
+    eventually("ten are kept", async || (versions(&*store.one, &shared).await.len() == 10).then_some(())).await;
+    assert_eq!(versions(&*store.one, &shared).await, versions(&*store.other, &shared).await);
 }
 
 #[rstest]
 #[tokio::test]
-async fn ten_thousand_updates_are_held(#[values(Kind::Memory, Kind::File)] kind: Kind) {
-    let store = store(kind);
+async fn ten_thousand_updates_are_held(#[values(Kind::Memory, Kind::File, Kind::Cluster)] kind: Kind) {
+    let store = store(kind).await;
     for version in 1..=10 {
-        for of in 0..1000 {
-            put(&*store.one, update(&format!("web-{of}"), version)).await;
-        }
+        let all = stream::iter(0..1000).map(|of| put(&*store.one, store.update(&format!("web-{of}"), version)));
+        all.buffer_unordered(16).collect::<Vec<()>>().await;
     }
-    for of in 0..1000 {
-        assert_eq!(versions(&*store.one, &format!("web-{of}")).await.len(), 10);
+    for of in (0..1000).step_by(if kind == Kind::Cluster { 50 } else { 1 }) {
+        assert_eq!(versions(&*store.one, &store.workload(&format!("web-{of}"))).await.len(), 10);
     }
-    let last = update("web-999", 10);
+    let last = store.update("web-999", 10);
     assert_eq!(get(&*store.other, &last).await, Some(last));
 }
 
@@ -312,9 +366,9 @@ async fn what_a_killed_process_has_written_is_there_for_another_with_the_same_fi
     assert_eq!(written, 51);
     for store in [store, Sqlite::open(&path).unwrap()] {
         for n in 0..=50 {
-            assert_eq!(versions(&store, &format!("web-{n}")).await, ["1"]);
+            assert_eq!(versions(&store, &workload(&format!("web-{n}"))).await, ["1"]);
         }
-        assert_eq!(versions(&store, "own").await[0], "51");
+        assert_eq!(versions(&store, &workload("own")).await[0], "51");
     }
 }
 
@@ -385,7 +439,7 @@ async fn damage_that_comes_later_is_reported_and_the_rest_still_read() {
     sql(&path, "UPDATE updates SET body = '{}' WHERE name = 'web'");
     let error = store.of(&workload("web")).await.unwrap_err().to_string();
     assert!(error.contains("one of its records does not read (missing field"), "{error}");
-    assert_eq!(versions(&store, "api").await, ["1"]);
+    assert_eq!(versions(&store, &workload("api")).await, ["1"]);
     sql(&path, "DROP TABLE updates");
     let error = store.put(&update("web", 2), None).await.unwrap_err().to_string();
     assert!(error.contains("no such table"), "{error}");

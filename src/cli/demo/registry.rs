@@ -19,8 +19,6 @@ use axum::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::net::{self, Timeouts};
-
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 
@@ -49,7 +47,7 @@ impl Registry {
         let address = listener.local_addr()?;
         let app = Router::new().route("/v2/{*path}", any(answer)).with_state(Shared::default());
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Ok(Self { address, client: net::client(None, None, Timeouts::default())? })
+        Ok(Self { address, client: reqwest::Client::builder().no_proxy().build()? })
     }
 
     /// Pushes a tiny image as any client does: the config as a blob, then the manifest under its tag.

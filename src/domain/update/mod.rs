@@ -19,7 +19,7 @@ mod step;
 
 pub use news::News;
 pub use outcome::{Outcome, Rehearsal, Standing, Written};
-pub use phase::{LOG, LogEntry, Phase, PhaseName, Tracked};
+pub use phase::{KEPT, LOG, LogEntry, Phase, PhaseName, Tracked};
 pub use record::Record;
 pub use state::{Applied, UNDONE, Undone, WorkloadState};
 pub use step::{Act, Event, Now, Proposal, step};

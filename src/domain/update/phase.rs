@@ -64,6 +64,8 @@ pub struct Tracked {
 
 /// As much of an update's story is kept.
 pub const LOG: usize = 20;
+/// As many updates that have ended are kept of each workload.
+pub const KEPT: usize = 10;
 
 /// One step of an update's story.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +80,11 @@ pub struct LogEntry {
 }
 
 impl Tracked {
+    /// As it was recorded.
+    pub fn recorded(update: Update, phase: Phase, log: Vec<LogEntry>) -> Self {
+        Self { update, phase, log }
+    }
+
     /// What was said of it last.
     pub fn reason(&self) -> Option<&Reason> {
         self.log.last().filter(|last| last.phase == self.phase.name()).and_then(|last| last.reason.as_ref())
@@ -119,6 +126,11 @@ impl PhaseName {
         Self::Superseded,
     ];
 
+    /// What [`PhaseName::as_str`] says.
+    pub fn find(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|name| name.as_str() == text).copied()
+    }
+
     /// As people see it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -134,6 +146,19 @@ impl PhaseName {
 }
 
 impl Phase {
+    /// As it was recorded; `None` where its reason is missing.
+    pub fn recorded(name: PhaseName, reason: Option<Reason>, left: Vec<LeftOut>) -> Option<Self> {
+        Some(match name {
+            PhaseName::Proposed => Self::Proposed,
+            PhaseName::Waiting => Self::Waiting { reason: reason? },
+            PhaseName::Applying => Self::Applying,
+            PhaseName::InGit => Self::InGit { reason: reason?, left },
+            PhaseName::Progressing => Self::Progressing,
+            PhaseName::Succeeded => Self::Succeeded,
+            PhaseName::Superseded => Self::Superseded,
+        })
+    }
+
     /// What was said of it, where something was.
     pub fn reason(&self) -> Option<&Reason> {
         match self {

@@ -371,6 +371,8 @@ impl Writing {
             (Ok(version), _) => Ok(Answer::Written(Some(version))),
             (Err(PutError::Conflict), Entry::Update(tracked)) => {
                 let found = records.get(workload, &tracked.update.id).await?;
+                // That of a workload that was deleted, and made again under its name, is another one's.
+                let found = found.filter(|(found, _)| found.update.uid == tracked.update.uid);
                 Ok(Answer::Taken(Found::Update(found.map(|(found, version)| (Box::new(found), version)))))
             }
             (Err(PutError::Conflict), _) => Ok(Answer::Taken(Found::State(records.state(workload).await?))),

@@ -1,11 +1,14 @@
 //! What the watches tell.
 
+use std::sync::Arc;
+
 use http::Method;
 use serde_json::json;
 use supercargo::{
-    cluster::{Scope, watch},
+    cluster::{CustomResources, Scope, watch},
     domain::workload::{Owner, Workload},
     ports::{ClusterChange, NamespaceDefaults},
+    store::Memory,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
@@ -24,7 +27,9 @@ struct Watching {
 impl Watching {
     async fn start(client: kube::Client, scope: Scope) -> Self {
         let (sender, changes) = mpsc::channel(16);
-        Self { changes, task: tokio::spawn(watch(client, scope, clock(), sender)) }
+        let records = CustomResources::new(client.clone(), clock(), Arc::new(Memory::default()));
+        let watching = async move { watch(client, scope, Some(&records), clock(), sender).await };
+        Self { changes, task: tokio::spawn(watching) }
     }
 
     /// The next change that `pick` wants; others are passed over.
@@ -212,9 +217,9 @@ async fn a_restart_of_the_api_server_is_survived_with_few_lists() {
     let mut watching = Watching::start(plane.client(&user).await, Scope::Cluster).await;
     watching.synced().await;
     let lists = || plane.audit(&user).iter().filter(|a| a.verb == "list").count();
-    assert_eq!(lists(), 5);
-    eventually("all five watches are open", async || {
-        (plane.audit(&user).iter().filter(|a| a.verb == "watch").count() == 5).then_some(())
+    assert_eq!(lists(), 7);
+    eventually("all seven watches are open", async || {
+        (plane.audit(&user).iter().filter(|a| a.verb == "watch").count() == 7).then_some(())
     })
     .await;
 
@@ -243,9 +248,9 @@ async fn a_restart_of_the_api_server_is_survived_with_few_lists() {
             assert!(gone, "{told:?}");
         }
     }
-    assert!(lists() <= 5 + 2 * 5, "{} lists", lists());
+    assert!(lists() <= 7 + 2 * 7, "{} lists", lists());
     let requests = plane.audit(&user).len();
-    assert!(requests <= 60, "{requests} requests");
+    assert!(requests <= 84, "{requests} requests");
 }
 
 #[tokio::test(flavor = "multi_thread")]

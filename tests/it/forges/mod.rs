@@ -13,12 +13,9 @@ use axum::{
 };
 use secrecy::SecretString;
 use serde_json::Value;
-use supercargo::{
-    git::{
-        Secret,
-        forges::{self, AnyToken, Forge, ForgeError, NewRequest, Settings, named, place},
-    },
-    net::{Timeouts, client},
+use supercargo::git::{
+    Secret,
+    forges::{self, AnyToken, Forge, ForgeError, NewRequest, Settings, Timeouts, named, place},
 };
 use url::{Url, form_urlencoded};
 
@@ -152,12 +149,19 @@ fn clock() -> SimClock {
 pub(crate) fn settings(kind: &str, git: &str, api: Option<&str>) -> Settings {
     let kind = named(kind).unwrap();
     let place = place(kind, git, api.map(|api| Url::parse(api).unwrap()).as_ref()).unwrap();
-    let client = client(None, None, Timeouts::default()).unwrap();
-    Settings { kind, place, base: "main".to_owned(), client }
+    Settings {
+        kind,
+        api: place.api,
+        repository: place.repository,
+        base: "main".to_owned(),
+        ca: None,
+        proxy: None,
+        timeouts: Timeouts::default(),
+    }
 }
 
 pub(crate) fn connect(settings: &Settings, token: AnyToken) -> Arc<dyn Forge> {
-    forges::connect(settings.clone(), token, Arc::new(clock()))
+    forges::connect(settings, token, Arc::new(clock())).unwrap()
 }
 
 /// Opens more requests than a page holds; those of the prefix that are open are told, and no other.

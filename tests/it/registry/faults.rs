@@ -9,9 +9,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use supercargo::{
     app,
     config::FileArgs,
-    net::Timeouts,
     ports::{Registry as _, RegistryErrorKind},
-    registry::{HostSettings, Settings},
+    registry::{HostSettings, Settings, Timeouts},
 };
 
 use super::{

@@ -92,8 +92,17 @@ const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefuls
     cronjob-controller,job-controller,garbage-collector-controller,namespace-controller,resourcequota-controller";
 
 impl ControlPlane {
-    /// Starts one; about three seconds.
+    /// Starts one, with the definitions of `deploy/crds`; about three seconds.
     pub(crate) async fn start(parts: Parts) -> Self {
+        Self::start_with(parts, true).await
+    }
+
+    /// Starts one that does not have our kinds.
+    pub(crate) async fn start_without_kinds(parts: Parts) -> Self {
+        Self::start_with(parts, false).await
+    }
+
+    async fn start_with(parts: Parts, kinds: bool) -> Self {
         let folder = Folder::new();
         write_files(&folder);
         let (port, etcd_port, peer_port) = (free_port(), free_port(), free_port());
@@ -113,12 +122,25 @@ impl ControlPlane {
         let mut plane = Self { folder, port, etcd_port, api: Mutex::new(None), _others: Vec::new() };
         plane.start_api();
         plane.ready().await;
+        if kinds {
+            plane.define_kinds().await;
+        }
         if parts == Parts::All {
             others.extend(plane.start_controllers());
             plane.create(NODE).await;
         }
         plane._others = others;
         plane
+    }
+
+    /// Creates the definitions of `deploy/crds`, and waits until they are served.
+    pub(crate) async fn define_kinds(&self) {
+        for kind in ["imageupdates", "imagestates"] {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("deploy/crds/{kind}.yaml"));
+            self.create(&fs::read_to_string(file).unwrap()).await;
+            let path = format!("{}/{kind}", api_of(kind));
+            eventually(&format!("{kind} are served"), async || self.request(Method::GET, &path, None).await.ok()).await;
+        }
     }
 
     /// Ends the API server (`kill -9`); etcd and the data stay.
@@ -464,8 +486,8 @@ fn api_of(plural: &str) -> &'static str {
     match plural {
         "deployments" | "statefulsets" | "daemonsets" | "replicasets" => "/apis/apps/v1",
         "cronjobs" | "jobs" => "/apis/batch/v1",
-        "roles" | "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
         "imageupdates" | "imagestates" => "/apis/supercargo.dev/v1alpha1",
+        "roles" | "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
         _ => "/api/v1",
     }
 }

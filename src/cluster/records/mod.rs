@@ -1,0 +1,20 @@
+//! Updates and what outlives them as custom resources of `supercargo.dev`, in the namespaces of their workloads.
+//!
+//! [`CustomResources`] is the store; its watch tells of what has not ended. Records may be written by whoever has a right
+//! to: what is read of them is checked as if nobody of us had written it.
+
+mod clear;
+mod names;
+mod object;
+mod presence;
+mod requests;
+mod room;
+mod state;
+mod store;
+mod update;
+pub(super) mod watch;
+
+pub use store::CustomResources;
+
+#[cfg(test)]
+mod tests;

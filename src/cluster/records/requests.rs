@@ -1,0 +1,198 @@
+//! One request each to the API server, and what its answer means for a store.
+//!
+//! Single objects are read by a list of one, so that no right to `get` is needed.
+
+use std::sync::Arc;
+
+use kube::{
+    Client, Resource,
+    api::{DeleteParams, ListParams, PostParams, Preconditions},
+    core::{ObjectList, PartialObjectMeta, Request, Status},
+};
+use serde_json::{Value, json};
+
+use super::object::{Custom, Found, GROUP, VERSION};
+use crate::{
+    cluster::{failure, foreign, in_time},
+    ports::{Clock, PutError, RecordError, Version},
+};
+
+/// Who writes, in managedFields.
+const FIELD_MANAGER: &str = "supercargo";
+/// As many objects are read at once: one may have 1.5 MiB (the limit of etcd).
+pub(super) const PAGE: u32 = 50;
+/// As many pages of one workload's objects are read: more than these nobody of us has written.
+const PAGES: usize = 40;
+
+/// Why a request failed.
+pub(super) enum Failure {
+    /// There is none of that name, or it is not of that version.
+    NotAsSeen,
+    /// There is one of that name.
+    Taken,
+    /// Its namespace is gone, or goes: all in it is.
+    NamespaceGone,
+    /// It is larger than the API server takes.
+    TooLarge(String),
+    /// Refused, in the API server's words.
+    Refused(String),
+    /// No answer, or none that says anything of the request.
+    Unavailable(String),
+}
+
+/// The API server.
+#[derive(Clone)]
+pub(super) struct Requests {
+    pub(super) client: Client,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Requests {
+    /// The object of that name, if there is one.
+    pub(super) async fn get<T: Custom>(&self, namespace: &str, name: &str) -> Result<Option<Found<T>>, RecordError> {
+        let Ok(of) = collection::<T>(namespace) else { return Ok(None) };
+        let params = ListParams::default().fields(&format!("metadata.name={name}")).limit(1);
+        Ok(self.list(&of, &params).await?.items.pop())
+    }
+
+    /// Every object with that label, page after page.
+    pub(super) async fn each<T: Custom>(
+        &self,
+        namespace: &str,
+        label: &str,
+        mut each: impl FnMut(Found<T>),
+    ) -> Result<(), RecordError> {
+        let Ok(of) = collection::<T>(namespace) else { return Ok(()) };
+        let mut params = ListParams::default().labels(label).limit(PAGE);
+        for _ in 0..PAGES {
+            let page: ObjectList<Found<T>> = self.list(&of, &params).await?;
+            page.items.into_iter().for_each(&mut each);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn list<T: Custom>(&self, of: &Request, params: &ListParams) -> Result<ObjectList<Found<T>>, RecordError> {
+        let request = of.list(params).map_err(|error| RecordError(error.to_string()))?;
+        match in_time(&self.clock, self.client.request(request)).await {
+            Some(Ok(list)) => Ok(list),
+            Some(Err(error)) => Err(RecordError(failure(&error))),
+            None => Err(RecordError(NO_ANSWER.to_owned())),
+        }
+    }
+
+    /// Creates it; the version that it has then.
+    pub(super) async fn create<T: Custom>(
+        &self,
+        namespace: &str,
+        metadata: Value,
+        spec: Value,
+    ) -> Result<Version, Failure> {
+        let of = collection::<T>(namespace).map_err(Failure::Refused)?;
+        let object = object::<T>(json!({"metadata": metadata, "spec": spec}));
+        self.written::<T>(of.create(&by_us(), object)).await
+    }
+
+    /// Writes its status where it is of that version; the version that it has then.
+    pub(super) async fn put_status<T: Custom>(
+        &self,
+        namespace: &str,
+        name: &str,
+        seen: &Version,
+        status: &Value,
+    ) -> Result<Version, Failure> {
+        let of = collection::<T>(namespace).map_err(Failure::Refused)?;
+        let metadata = json!({"namespace": namespace, "name": name, "resourceVersion": &*seen.0});
+        let object = object::<T>(json!({"metadata": metadata, "status": status}));
+        self.written::<T>(of.replace_subresource("status", name, &by_us(), object)).await
+    }
+
+    async fn written<T: Custom>(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Version, Failure> {
+        let request = request.map_err(|error| Failure::Refused(error.to_string()))?;
+        let answer: PartialObjectMeta<Found<T>> = self.answered(request).await?;
+        Ok(Version(answer.metadata.resource_version.unwrap_or_default().into()))
+    }
+
+    /// Deletes it where it is that one.
+    pub(super) async fn delete<T: Custom>(
+        &self,
+        namespace: &str,
+        name: &str,
+        preconditions: Preconditions,
+    ) -> Result<(), Failure> {
+        let of = collection::<T>(namespace).map_err(Failure::Refused)?;
+        let request = of.delete(name, &DeleteParams::default().preconditions(preconditions));
+        let request = request.map_err(|error| Failure::Refused(error.to_string()))?;
+        self.answered::<serde::de::IgnoredAny>(request).await.map(|_| ())
+    }
+
+    async fn answered<T: serde::de::DeserializeOwned>(&self, request: http::Request<Vec<u8>>) -> Result<T, Failure> {
+        match in_time(&self.clock, self.client.request(request)).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(kube::Error::Api(status))) => Err(Failure::of(&status)),
+            Some(Err(error)) => Err(Failure::Unavailable(failure(&error))),
+            None => Err(Failure::Unavailable(NO_ANSWER.to_owned())),
+        }
+    }
+}
+
+const NO_ANSWER: &str = "the API server did not answer in time";
+
+fn by_us() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}
+
+/// Where the objects of a namespace are. A name of a file is no namespace.
+fn collection<T: Custom>(namespace: &str) -> Result<Request, String> {
+    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    match !namespace.is_empty() && namespace.bytes().all(is_inner) {
+        true => Ok(Request::new(Found::<T>::url_path(&(), Some(namespace)))),
+        false => Err(format!("`{}` is no namespace", foreign(namespace))),
+    }
+}
+
+fn object<T: Custom>(mut object: Value) -> Vec<u8> {
+    object["apiVersion"] = json!(format!("{GROUP}/{VERSION}"));
+    object["kind"] = json!(T::KIND);
+    object.to_string().into_bytes()
+}
+
+impl Failure {
+    fn of(status: &Status) -> Self {
+        let words = foreign(&format!("{} ({} {})", status.message, status.code, status.reason));
+        let details = status.details.as_ref();
+        let is_of_namespace = details.is_some_and(|details| details.kind == "namespaces");
+        let has_name = details.is_some_and(|details| !details.name.is_empty());
+        let terminating = || details.is_some_and(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating"));
+        match status.code {
+            404 if is_of_namespace => Self::NamespaceGone,
+            404 if has_name => Self::NotAsSeen,
+            // The kind is not there any more; the watch will say so.
+            404 => Self::Unavailable(words),
+            409 if status.reason == "AlreadyExists" => Self::Taken,
+            409 => Self::NotAsSeen,
+            403 if terminating() => Self::NamespaceGone,
+            413 => Self::TooLarge(words),
+            500 if status.message.contains("too large") => Self::TooLarge(words),
+            401 | 408 | 429 | 500.. => Self::Unavailable(words),
+            _ => Self::Refused(words),
+        }
+    }
+}
+
+impl From<Failure> for PutError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NotAsSeen | Failure::Taken => Self::Conflict,
+            Failure::TooLarge(words) | Failure::Refused(words) => Self::Refused(words),
+            Failure::Unavailable(words) => Self::Unavailable(words),
+            Failure::NamespaceGone => Self::Unavailable("its namespace is gone".to_owned()),
+        }
+    }
+}

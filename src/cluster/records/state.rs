@@ -1,0 +1,146 @@
+//! An `ImageState`: what is remembered by a workload's name, as it stands in the API server.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::object::{Custom, Metadata, WorkloadRef, at_most, exact, image, shown};
+use crate::domain::{
+    update::{Applied, Change, UNDONE, Undone, WorkloadState},
+    workload::WorkloadId,
+};
+
+/// Of as many containers what was set is kept.
+const APPLIED: usize = 64;
+
+/// The object. Its spec is people's.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ImageState {
+    #[serde(default)]
+    pub(super) metadata: Metadata,
+    /// `None` where it was created and nothing more was said of it.
+    #[serde(default)]
+    pub(super) status: Option<Status>,
+}
+
+/// What is remembered.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Status {
+    pub(super) workload: WorkloadRef,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    applied: Vec<StoredApplied>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    undone: Vec<StoredUndone>,
+    /// What is not ours.
+    #[serde(flatten)]
+    more: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct StoredApplied {
+    container: String,
+    #[serde(default)]
+    init: bool,
+    from: String,
+    to: String,
+    at: Timestamp,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredUndone {
+    container: String,
+    #[serde(default)]
+    init: bool,
+    to: String,
+    back_to: String,
+    by: String,
+    at: Timestamp,
+}
+
+impl Custom for ImageState {
+    const KIND: &str = "ImageState";
+    const PLURAL: &str = "imagestates";
+}
+
+impl ImageState {
+    /// What is remembered; `None` where nothing was said yet.
+    pub(super) fn state(&self) -> Result<Option<WorkloadState>, String> {
+        self.status.as_ref().map(|status| status.state(&self.metadata.namespace)).transpose()
+    }
+
+    /// Whether its status holds what a [`WorkloadState`] does not.
+    pub(super) fn holds_more(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| !status.more.is_empty())
+    }
+}
+
+impl Status {
+    pub(super) fn new(state: &WorkloadState) -> Self {
+        // What was set last stands last.
+        let newest = state.applied.iter().skip(state.applied.len().saturating_sub(APPLIED));
+        Self {
+            workload: WorkloadRef::new(&state.workload, &state.uid),
+            applied: newest.map(StoredApplied::new).collect(),
+            undone: state.undone.iter().map(StoredUndone::new).collect(),
+            more: Map::new(),
+        }
+    }
+
+    /// With what stands there already and is not told by a [`WorkloadState`].
+    #[must_use]
+    pub(super) fn over(mut self, there: &Self) -> Self {
+        self.more = there.more.clone();
+        self
+    }
+
+    fn state(&self, namespace: &str) -> Result<WorkloadState, String> {
+        at_most(&self.applied, APPLIED, "status.applied")?;
+        at_most(&self.undone, UNDONE, "status.undone")?;
+        let (workload, uid): (WorkloadId, _) = self.workload.id(namespace)?;
+        Ok(WorkloadState {
+            workload,
+            uid,
+            applied: self.applied.iter().map(StoredApplied::applied).collect::<Result<_, _>>()?,
+            undone: self.undone.iter().map(StoredUndone::undone).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl StoredApplied {
+    fn new(Applied { change: Change { container, init, from, to }, at }: &Applied) -> Self {
+        let (container, from, to) = (container.to_string(), from.to_string(), to.to_string());
+        Self { container, init: *init, from, to, at: *at }
+    }
+
+    fn applied(&self) -> Result<Applied, String> {
+        let (from, to) = (image(&self.from, "from")?, image(&self.to, "to")?);
+        let change = Change { container: exact(&self.container, "container")?, init: self.init, from, to };
+        Ok(Applied { change, at: self.at })
+    }
+}
+
+impl StoredUndone {
+    fn new(Undone { container, init, to, back_to, by, at }: &Undone) -> Self {
+        Self {
+            container: container.to_string(),
+            init: *init,
+            to: to.to_string(),
+            back_to: shown(back_to),
+            by: shown(by),
+            at: *at,
+        }
+    }
+
+    fn undone(&self) -> Result<Undone, String> {
+        Ok(Undone {
+            container: exact(&self.container, "container")?,
+            init: self.init,
+            to: image(&self.to, "to")?,
+            back_to: exact(&self.back_to, "backTo")?,
+            by: exact(&self.by, "by")?,
+            at: self.at,
+        })
+    }
+}
