@@ -36,7 +36,7 @@
 //! | [`ingest`] | the queue of due times; webhooks: bytes in, hints out |
 //! | [`registry`] | the OCI client: pages, tokens, limits, where requests may lead |
 //! | [`cluster`] | watches, the guarded patch, pull secrets, Events |
-//! | [`net`] | what goes out shares: where credentials end, how namespaces share what is kept |
+//! | [`net`] | what goes out shares: HTTP clients, where credentials end, who asked to wait, how namespaces share what is kept |
 //! | [`git`] | targets: find the image, edit, commit, push; pull requests at forges |
 //! | [`store`] | what must be remembered of updates |
 //! | [`web`] | the listeners: hooks, probes, metrics |
@@ -67,8 +67,8 @@
 //! | `metrics` | | `prometheus_client` | `env` `fs` `net` `process` `thread` |
 //! | `engine` | `domain` `manifest` `ports` `metrics` | `futures` `jiff` `serde_json` `thiserror` `tracing` `tokio::sync` `tokio::select` | `env` `fs` `net` `process` `thread` `time::Instant` `time::SystemTime` |
 //! | `ingest` | `domain` `ports` `metrics` | `base64` `hmac` `http` `jiff` `secrecy` `serde` `serde_json` `sha1` `sha2` `subtle` `thiserror` `tokio::sync` `tokio::select` `url` | `env` `fs` `net` `process` `thread` |
-//! | `net` | `domain` | `http` `moka` `thiserror` `url` | `env` `fs` `process` `thread` |
-//! | `registry` | `domain` `metrics` `net` `ports` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `rustls_platform_verifier` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
+//! | `net` | `domain` | `http` `jiff` `moka` `reqwest` `rustls` `rustls_platform_verifier` `thiserror` `tracing` `url` | `env` `fs` `process` `thread` |
+//! | `registry` | `domain` `metrics` `net` `ports` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
 //! | `cluster` | `domain` `manifest` `metrics` `net` `ports` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` | `env` `process` |
 //! | `git` | `domain` `manifest` `net` `ports` | `base64` `futures` `globset` `hmac` `jiff` `minijinja` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `tempfile` `thiserror` `tokio` `tracing` `url` | `env` |
 //! | `store` | `domain` `ports` | `futures` `rusqlite` `serde` `serde_json` `tokio::task` | `env` `net` `process` |
@@ -86,8 +86,9 @@
 //! forge in `git/forges/` and its table [`git::forges::FORGES`]; a gate in `domain/gate/`; a check of a candidate in
 //! `domain/candidate/`; a command in `cli/`. A policy kind is a file in `domain/policy/`, a line of the table in its
 //! `mod.rs` and a variant. A workload kind is one line of [`domain::workload::KINDS`], a reason one of
-//! [`domain::reason::Code`], a metric one of [`metrics::Metrics`]. `tests/it/architecture.rs` holds the files against the
-//! tables. What is built loses its line in [`domain::later`].
+//! [`domain::reason::Code`], an annotation one of `keys!` in `domain/annotations/keys.rs`, a metric one of
+//! [`metrics::Metrics`]. `tests/it/architecture.rs` holds the files against the tables. What is built loses its line in
+//! [`domain::later`].
 
 pub mod app;
 pub mod cli;

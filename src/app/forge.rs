@@ -9,8 +9,9 @@ use crate::{
     config::{EnvSecret, GitConfig},
     git::{
         RequestSettings, Requests, Secret,
-        forges::{self, AnyToken, AppSettings, GithubApp, Timeouts},
+        forges::{self, AnyToken, AppSettings, GithubApp},
     },
+    net::{self, Timeouts},
     ports::{Clock, Registry},
 };
 
@@ -36,15 +37,7 @@ pub(super) fn forge(
     let api = problems.take("api", entry.api.as_deref().map(Url::parse).transpose());
     let (kind, api) = (kind?, api?);
     let place = problems.take("forge", forges::place(kind, &entry.url, api.as_ref()))?;
-    let settings = forges::Settings {
-        kind,
-        api: place.api,
-        repository: place.repository,
-        base: entry.branch.clone(),
-        ca: ca.map(<[u8]>::to_vec),
-        proxy: entry.proxy.clone(),
-        timeouts: Timeouts::default(),
-    };
+    let client = problems.take("forge", net::client(ca, entry.proxy.as_deref(), Timeouts::default()))?;
     let makes_requests = entry.forge.is_some();
     let app = app.map(|app| AppSettings {
         app_id: app.app_id.to_string(),
@@ -52,27 +45,23 @@ pub(super) fn forge(
         key: app.key_file.clone(),
         pull_requests: makes_requests,
     });
-    let app = app.map(|app| GithubApp::new(&settings, app, clock.clone()).map(Arc::new)).transpose();
-    let app = problems.take("forge", app)?;
+    let app = app.map(|app| Arc::new(GithubApp::new(client.clone(), place.clone(), app, clock.clone())));
     let request = entry.pull_request.clone().unwrap_or_default();
     let own = secret(request.token_file.as_ref(), request.token.as_ref());
     let gits = secret(entry.credentials.token_file.as_ref(), entry.credentials.token.as_ref());
     let token = own.or(gits).map(|secret| Arc::new(secret) as AnyToken).or_else(|| Some(app.clone()? as AnyToken));
-    let requests = match token.filter(|_| makes_requests) {
-        None => None,
-        Some(token) => {
-            let forge = problems.take("forge", forges::connect(&settings, token, clock.clone()))?;
-            let settings = RequestSettings {
-                labels: request.labels,
-                reviewers: request.reviewers,
-                assignees: request.assignees,
-                draft: request.draft,
-                auto_merge: request.auto_merge,
-                max_open: request.max_open.unwrap_or(RequestSettings::default().max_open),
-            };
-            Some(Requests { forge, settings, registry: registry.cloned() })
-        }
-    };
+    let requests = token.filter(|_| makes_requests).map(|token| {
+        let forge = forges::Settings { kind, place, base: entry.branch.clone(), client };
+        let settings = RequestSettings {
+            labels: request.labels,
+            reviewers: request.reviewers,
+            assignees: request.assignees,
+            draft: request.draft,
+            auto_merge: request.auto_merge,
+            max_open: request.max_open.unwrap_or(RequestSettings::default().max_open),
+        };
+        Requests { forge: forges::connect(forge, token, clock.clone()), settings, registry: registry.cloned() }
+    });
     Some(Forge { app, requests })
 }
 

@@ -144,7 +144,8 @@ async fn send(
     secret: &SecretString,
     sample: &Sample,
 ) -> anyhow::Result<(StatusCode, Value)> {
-    // Senders need not follow where a redirect leads, and a secret must not.
+    // Senders need not follow where a redirect leads, and a secret must not. Unlike the clients of `net`, it goes through
+    // the proxy that the environment of who runs it names: from there the operator may be reached by that alone.
     let client = Client::builder().redirect(redirect::Policy::none()).timeout(PATIENCE).build()?;
     let mut request = prove(&client, sender.proofs.first(), url, secret, &sample.body);
     for (name, value) in sample.headers {

@@ -25,10 +25,11 @@ use serde_json::{Value, json};
 use super::{
     failure,
     follow::{ChangeSender, Closed, MAX_DELAY, Reading, Source, Without, delays, follow},
-    foreign, in_time,
+    in_time,
 };
 use crate::{
     domain::workload::{Application, ApplicationId},
+    net::foreign,
     ports::{Clock, ClusterChange, ClusterError, Refresh},
 };
 

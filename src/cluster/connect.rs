@@ -9,7 +9,7 @@ use kube::{
 };
 
 use super::failure;
-use crate::ports::ClusterError;
+use crate::{net, ports::ClusterError};
 
 /// What a person said about which cluster is meant.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +25,7 @@ pub struct Options {
 /// [`Client::default_namespace`].
 pub async fn connect(options: &Options) -> Result<Client, ClusterError> {
     let mut config = config(options).await?;
-    config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("supercargo/", env!("CARGO_PKG_VERSION")))));
+    config.headers.push((USER_AGENT, HeaderValue::from_static(net::USER_AGENT)));
     Client::try_from(config).map_err(|e| ClusterError(format!("the connection to the cluster cannot be set up: {e}")))
 }
 

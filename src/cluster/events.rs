@@ -14,8 +14,11 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{failure, foreign, in_time};
-use crate::ports::{Clock, Events, Notice};
+use super::{failure, in_time};
+use crate::{
+    net::foreign,
+    ports::{Clock, Events, Notice},
+};
 
 /// Queues notices; see [`Events`].
 #[derive(Debug, Clone)]

@@ -18,8 +18,11 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::{failure, foreign};
-use crate::ports::{Clock, ClusterChange};
+use super::failure;
+use crate::{
+    net::foreign,
+    ports::{Clock, ClusterChange},
+};
 
 /// How long until a kind is asked for again that the cluster does not have.
 const ABSENT: Duration = Duration::from_secs(60);

@@ -30,7 +30,10 @@ pub use watch::{Scope, watch};
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{domain::text, ports::Clock};
+use crate::{
+    net::{cause, foreign},
+    ports::Clock,
+};
 
 /// Nothing asked of the API server may take longer (watches aside).
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,34 +47,10 @@ async fn in_time<T>(clock: &Arc<dyn Clock>, request: impl Future<Output = T>) ->
     }
 }
 
-/// Text of the API server or an admission, for people: one line, at most 1 KiB, control characters escaped.
-fn foreign(text: &str) -> String {
-    text::words(text, 1024)
-}
-
 /// What went wrong with a request, for people.
 fn failure(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => foreign(&format!("{} ({} {})", status.message, status.code, status.reason)),
-        // The outer texts of the others say little; the cause is at the end of the chain.
-        other => {
-            let mut source: &dyn std::error::Error = other;
-            while let Some(inner) = source.source() {
-                source = inner;
-            }
-            foreign(&format!("the API server did not answer: {source}"))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::foreign;
-
-    #[test]
-    fn foreign_text_is_one_capped_line_without_control_characters() {
-        assert_eq!(foreign("a\nb\u{1b}[31m"), "a b\\u{1b}[31m");
-        let long = foreign(&"ä".repeat(5000));
-        assert!(long.len() <= 1024 && long.ends_with('…'));
+        other => format!("the API server did not answer: {}", cause(other)),
     }
 }

@@ -14,12 +14,14 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    foreign,
     managed::FieldsEntry,
     owner::{Evidence, INSTANCE, Reference, is_marker, owner},
     shared::Shared,
 };
-use crate::domain::workload::{Container, KINDS, KindSpec, Workload, WorkloadId, pull_secrets};
+use crate::{
+    domain::workload::{Container, KINDS, KindSpec, Workload, WorkloadId, pull_secrets},
+    net::foreign,
+};
 
 /// An object of any watched kind.
 #[derive(Debug, Clone)]

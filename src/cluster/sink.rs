@@ -16,7 +16,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    failure, foreign, in_time,
+    failure, in_time,
     object::Object,
     patch::{Stands, is_unchanged, stands},
     shared::Shared,
@@ -27,6 +27,7 @@ use crate::{
         update::Update,
         workload::{KindSpec, Workload, WorkloadId},
     },
+    net::foreign,
     ports::{Clock, ClusterError, ImageManager, Observed, Outcome, Rehearsal, Sink, Standing, Workloads, Written},
 };
 

@@ -52,7 +52,20 @@ pub const REGISTRY: &[&str] = &["aliasOf", "clientCert", "proxy", "budget", "lis
 /// Senders of webhooks.
 pub const SENDERS: &[&str] = &["aliyun", "ecr", "gcr", "jfrog", "nexus"];
 
-/// What is said of one.
+/// Keys of Keel's, and what each may ask for.
+pub(super) const KEEL: &[(&str, &str)] = &[
+    ("keel.sh/imageVolumes", "image volumes"),
+    ("keel.sh/approvals", "approvals"),
+    ("keel.sh/approvalDeadline", "approvals"),
+    ("keel.sh/notify", "notices"),
+];
+
+/// What is said of one of those.
+pub(super) fn asked_for(what: &str) -> String {
+    format!("asks for {what}, which is not built yet")
+}
+
+/// What is said of one that is ours.
 pub fn refusal(name: &str) -> String {
     format!("`{name}` is not built yet: take it out")
 }
@@ -172,7 +185,8 @@ mod tests {
     fn the_pages_name_all_of_it() {
         let (configuration, policy) =
             (include_str!("../../docs/configuration.md"), include_str!("../../docs/policy.md"));
-        let lists = [(configuration, CONFIGURATION), (configuration, GUARD), (configuration, REGISTRY)];
+        let keel = (include_str!("../../docs/keel.md"), &*KEEL.iter().map(|(key, _)| *key).collect::<Vec<_>>());
+        let lists = [(configuration, CONFIGURATION), (configuration, GUARD), (configuration, REGISTRY), keel];
         for (page, names) in lists.into_iter().chain([(configuration, SENDERS), (policy, POLICY_FILE)]) {
             let told: Vec<&str> = page.split("\n\n").filter(|part| part.contains("not built yet")).collect();
             for name in names {

@@ -24,7 +24,7 @@ use super::{
     forges::GithubApp,
     settings::{Credentials, Settings},
 };
-use crate::{domain::text, ports::Clock};
+use crate::{net::foreign, ports::Clock};
 
 /// How long a command without a server may take, and one with.
 const LOCAL: Duration = Duration::from_secs(120);
@@ -294,7 +294,7 @@ fn words(stderr: &str) -> String {
     // Gitea frames what it says by empty errors.
     let lines = lines.iter().map(|line| line.trim().trim_start_matches("error:").trim());
     let line = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
-    let said = text::words(&line, 1024);
+    let said = foreign(&line);
     let any = |signs: &[&str]| signs.iter().any(|sign| stderr.contains(sign));
     if any(&["terminal prompts disabled", "Authentication failed"]) {
         format!("the Git server wants credentials, or refuses these: {said}")

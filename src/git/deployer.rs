@@ -6,16 +6,16 @@ use std::{error::Error, fs, path::PathBuf, sync::Arc, time::Duration};
 use futures::future::join_all;
 use globset::GlobSet;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use reqwest::{Certificate, header::CONTENT_TYPE};
+use reqwest::header::CONTENT_TYPE;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use url::Url;
 
-use super::settings::{Secret, Settings};
+use super::settings::Secret;
 use crate::{
     domain::image::excerpt,
-    net::{Way, cause},
+    net::{self, Timeouts, Way, cause},
     ports::{Clock, Refresh},
 };
 
@@ -60,8 +60,11 @@ pub enum Address {
     File(PathBuf),
 }
 
-/// What was pushed.
-pub(super) struct Push {
+/// What was pushed, and where.
+pub(super) struct Push<'a> {
+    /// The repository, as its target has it.
+    pub(super) url: &'a str,
+    pub(super) branch: &'a str,
     /// The branch's commit until then.
     pub(super) before: String,
     /// The new commits, oldest first, each with the files that it changes.
@@ -94,21 +97,21 @@ impl Deployer {
     }
 }
 
-/// Tells everybody, beside what goes on.
-pub(super) fn tell(settings: &Arc<Settings>, clock: &Arc<dyn Clock>, push: &Push) {
-    if settings.deployers.is_empty() {
+/// Tells all deployers of a target, beside what goes on.
+pub(super) fn tell(deployers: &[Deployer], target: &Arc<str>, clock: &Arc<dyn Clock>, push: &Push<'_>) {
+    if deployers.is_empty() {
         return;
     }
-    let (settings, clock, body) = (settings.clone(), clock.clone(), body(settings, push));
+    let (deployers, target, clock, body) = (deployers.to_vec(), target.clone(), clock.clone(), body(push));
     tokio::spawn(async move {
-        let each = settings.deployers.iter().map(async |deployer| {
+        let each = deployers.iter().map(async |deployer| {
             let told = tokio::select! {
                 told = deployer.send(&body) => told,
                 () = clock.sleep_until(clock.monotonic() + LIMIT) => Err("no answer in time".to_owned()),
             };
             if let Err(why) = told {
                 let note = "a deployer was not told of the push; it will find it when it looks by itself";
-                tracing::warn!(target_name = %settings.name, deployer = deployer.kind(), why, "{note}");
+                tracing::warn!(target_name = %target, deployer = deployer.kind(), why, "{note}");
             }
         });
         join_all(each).await;
@@ -116,14 +119,14 @@ pub(super) fn tell(settings: &Arc<Settings>, clock: &Arc<dyn Clock>, push: &Push
 }
 
 /// GitHub's push event, as much of it as Argo CD reads.
-fn body(settings: &Settings, push: &Push) -> Value {
+fn body(push: &Push<'_>) -> Value {
     let commit = |(id, paths): &(String, Vec<Arc<str>>)| json!({"id": id, "added": [], "removed": [], "modified": paths.iter().map(|path| &**path).collect::<Vec<_>>()});
     json!({
-        "ref": format!("refs/heads/{}", settings.branch),
+        "ref": format!("refs/heads/{}", push.branch),
         "before": push.before,
         "after": push.commits.last().map(|(id, _)| id),
         // Applications that follow HEAD are only refreshed for the default branch; once too often does no harm.
-        "repository": {"html_url": page(&settings.url), "default_branch": settings.branch},
+        "repository": {"html_url": page(push.url), "default_branch": push.branch},
         "commits": push.commits.iter().map(commit).collect::<Vec<_>>(),
     })
 }
@@ -175,18 +178,9 @@ impl Receiver {
     }
 
     fn client(&self) -> Result<reqwest::Client, String> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("supercargo/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy();
-        if let Some(ca) = &self.ca {
-            let bad = |why: &dyn std::fmt::Display| format!("ca: {}: {why}", ca.display());
-            let pem = fs::read(ca).map_err(|error| bad(&error))?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| bad(&"no PEM certificates"))?;
-            builder = builder.tls_certs_merge(certificates);
-        }
-        builder.build().map_err(|error| format!("no TLS client can be made: {}", root_cause(&error)))
+        let pem = |ca: &PathBuf| fs::read(ca).map_err(|error| format!("ca: {}: {error}", ca.display()));
+        let pem = self.ca.as_ref().map(pem).transpose()?;
+        net::client(pem.as_deref(), None, Timeouts::default()).map_err(|error| error.to_string())
     }
 }
 

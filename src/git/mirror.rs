@@ -8,10 +8,7 @@ use super::{
     own::Own,
     settings::Settings,
 };
-use crate::{
-    domain::{image::excerpt, text},
-    ports::Clock,
-};
+use crate::{domain::image::excerpt, net::foreign, ports::Clock};
 
 /// Nothing but what is asked for.
 pub(super) const FETCH: [&str; 3] = ["--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"];
@@ -237,6 +234,6 @@ fn rejection(porcelain: &str) -> Option<Rejection> {
     ];
     Some(match race.iter().any(|why| summary.contains(why)) {
         true => Rejection::Overtaken,
-        false => Rejection::Remote(text::words(summary, 1024)),
+        false => Rejection::Remote(foreign(summary)),
     })
 }

@@ -271,17 +271,18 @@ impl Target {
         if !edited.is_empty() {
             let steps = self.steps(&findings, &committed, edited, &entries, &texts);
             let mut tip = head.clone();
-            let mut push = Push { before: head, commits: Vec::new() };
+            let Settings { name, url, branch, deployers, message, .. } = &*self.settings;
+            let mut push = Push { url, branch, before: head, commits: Vec::new() };
             for step in &steps {
                 let updates: Vec<&Update> = step.updates.iter().map(|index| &asked[*index].update).collect();
-                tip = work.mirror.commit(&tip, &step.files, &self.settings.message.message(&updates)).await?;
+                tip = work.mirror.commit(&tip, &step.files, &message.message(&updates)).await?;
                 push.commits.push((tip.clone(), step.files.iter().map(|(entry, _)| entry.path.clone()).collect()));
                 commits.extend(step.updates.iter().map(|index| (*index, tip.clone())));
             }
             match work.mirror.push(&tip).await? {
                 Pushed::Done => {
                     self.pushed.notify_one();
-                    deployer::tell(&self.settings, &self.clock, &push);
+                    deployer::tell(deployers, name, &self.clock, &push);
                 }
                 Pushed::Overtaken => return Ok(None),
                 Pushed::Refused(words) => {

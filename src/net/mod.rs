@@ -1,10 +1,15 @@
-//! What goes out shares: [`Way`] decides whether credentials may be used after a redirect, [`Kept`] bounds what is
-//! kept for namespaces, [`cause`] says why a request failed.
+//! What goes out shares: [`client()`] makes the HTTP clients, [`Way`] decides whether credentials may be used after a
+//! redirect, [`Hold`] remembers who asked to wait, [`Kept`] bounds what is kept for namespaces, [`cause`] and [`foreign`]
+//! put what a server said into words.
 
+mod client;
+mod hold;
 mod kept;
 mod way;
 mod words;
 
+pub use client::{ClientError, Timeouts, USER_AGENT, builder, client, tls};
+pub use hold::{Hold, LONGEST_HOLD, retry_after};
 pub use kept::Kept;
 pub use way::{Elsewhere, Way};
-pub use words::cause;
+pub use words::{cause, foreign};

@@ -1,8 +1,8 @@
-//! Why a request failed, for people.
+//! What a server said, or why a request failed, for people.
 
 use std::error::Error;
 
-use crate::domain::image::excerpt;
+use crate::domain::text;
 
 /// What is said of a server whose certificate is a CA's own, as `openssl req -x509` makes them if not told otherwise.
 const CA_AS_SERVER: &str = "its certificate is a CA's own (CA:TRUE), which no server may show, even where `ca` names it: \
@@ -17,5 +17,22 @@ pub fn cause(error: &(dyn Error + 'static)) -> String {
     }
     let text = innermost.to_string();
     // What the error of webpki is called; its type is not told.
-    if text.contains("CaUsedAsEndEntity") { CA_AS_SERVER.to_owned() } else { excerpt(&text) }
+    if text.contains("CaUsedAsEndEntity") { CA_AS_SERVER.to_owned() } else { foreign(&text) }
+}
+
+/// A server's text: one line, at most 1 KiB, control characters escaped.
+pub fn foreign(text: &str) -> String {
+    text::words(text.trim(), 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::foreign;
+
+    #[test]
+    fn foreign_text_is_one_capped_line_without_control_characters() {
+        assert_eq!(foreign("a\nb\u{1b}[31m\n"), "a b\\u{1b}[31m");
+        let long = foreign(&"ä".repeat(5000));
+        assert!(long.len() <= 1024 && long.ends_with('…'));
+    }
 }

@@ -5,27 +5,19 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use reqwest::ClientBuilder;
-use rustls::{
-    ClientConfig,
-    crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, pem::PemObject as _},
-};
-use rustls_platform_verifier::Verifier;
+use rustls::ClientConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     address::Guard,
     names::{Known, Names},
-    settings::Timeouts,
 };
+use crate::net::{self, Timeouts};
 
 /// Hosts whose client, and connection, are kept: what each holds is small, and of thousands it is much.
 const KEPT: usize = 256;
-const USER_AGENT: &str = concat!("supercargo/", env!("CARGO_PKG_VERSION"));
 
 /// How connections to a host are made.
 #[derive(Clone)]
@@ -77,56 +69,9 @@ impl Connections {
             let oldest = clients.by_host.iter().min_by_key(|(_, (_, used))| *used).map(|(host, _)| host.clone());
             oldest.and_then(|host| clients.by_host.remove(&host));
         }
-        let client = self.builder(manner).build()?;
+        let names = Known { names: self.names.clone(), guard: manner.guard };
+        let client = net::builder(&manner.tls, self.timeouts).dns_resolver(Arc::new(names)).build()?;
         clients.by_host.insert(host.to_owned(), (client.clone(), now));
         Ok((client, permit))
     }
-
-    fn builder(&self, manner: &Manner) -> ClientBuilder {
-        let timeouts = self.timeouts;
-        reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .tls_backend_preconfigured(ClientConfig::clone(&manner.tls))
-            .dns_resolver(Arc::new(Known { names: self.names.clone(), guard: manner.guard }))
-            .connect_timeout(timeouts.connect)
-            .read_timeout(timeouts.read)
-            .timeout(timeouts.request)
-            .pool_max_idle_per_host(1)
-            .pool_idle_timeout(Duration::from_secs(90))
-    }
-}
-
-/// TLS that trusts the system's certificates. A machine without any can still speak to registries whose `ca` is
-/// configured, and over plain HTTP.
-pub(super) fn system_tls() -> Result<Arc<ClientConfig>, rustls::Error> {
-    tls(&[]).or_else(|error| {
-        tracing::warn!(%error, "no https registry is trusted but those with a `ca`");
-        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-        Ok(with_protocols(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()))
-    })
-}
-
-/// TLS that trusts these certificates (PEM) too; `None` where they cannot be read.
-pub(super) fn own_tls(pem: &[u8]) -> Option<Arc<ClientConfig>> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
-    if certificates.is_empty() { None } else { tls(&certificates).ok() }
-}
-
-fn tls(more: &[CertificateDer<'static>]) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let verifier = Verifier::new_with_extra_roots(more.iter().cloned(), provider())?;
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-    Ok(with_protocols(builder.with_no_client_auth()))
-}
-
-fn with_protocols(mut config: ClientConfig) -> Arc<ClientConfig> {
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Arc::new(config)
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
 }

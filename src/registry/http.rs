@@ -18,10 +18,10 @@ use url::Url;
 use super::{
     address::{self, Guard},
     answer::{Answer, broken, elsewhere, fail, forbidden_text, held, unavailable},
-    connections::{Connections, Manner, own_tls, system_tls},
+    connections::{Connections, Manner},
     names::Names,
-    settings::{HostSettings, Settings, SettingsError, Timeouts},
-    throttle::{Holds, Scope, retry_after},
+    settings::{HostSettings, Settings, SettingsError},
+    throttle::{Holds, Scope},
 };
 use crate::{
     domain::{
@@ -29,7 +29,7 @@ use crate::{
         image::{DOCKER_HUB, excerpt},
     },
     metrics::Metrics,
-    net::Way,
+    net::{self, Way, retry_after},
     ports::{Clock, RegistryError, RegistryErrorKind},
 };
 
@@ -106,7 +106,7 @@ pub(super) struct Http {
     named_hosts: HashSet<String>,
     plain_hosts: HashSet<String>,
     in_cluster: bool,
-    timeouts: Timeouts,
+    listing: Duration,
     holds: Holds,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
@@ -119,7 +119,7 @@ impl Http {
         metrics: Arc<Metrics>,
         resolver: Arc<dyn Resolve>,
     ) -> Result<Self, SettingsError> {
-        let tls = system_tls().map_err(|error| SettingsError::Tls(excerpt(&error.to_string())))?;
+        let tls = net::tls(None)?;
         let open = Guard { local: false, private: false };
         let guard = Guard { local: settings.in_cluster, private: !settings.private_addresses };
         let (others, named) = (Manner { tls: tls.clone(), guard }, Manner { tls, guard: open });
@@ -129,7 +129,7 @@ impl Http {
         for host in &settings.hosts {
             let authority = configured_authority(host)?;
             if let Some(pem) = &host.ca {
-                let tls = own_tls(pem).ok_or_else(|| SettingsError::Ca(excerpt(&host.host)))?;
+                let tls = net::tls(Some(pem)).map_err(|_| SettingsError::Ca(excerpt(&host.host)))?;
                 own.insert(authority.clone(), Manner { tls, guard: open });
             }
             if host.insecure {
@@ -149,7 +149,7 @@ impl Http {
             named_hosts,
             plain_hosts,
             in_cluster: settings.in_cluster,
-            timeouts: settings.timeouts,
+            listing: settings.listing,
             holds: Holds::default(),
             clock,
             metrics,
@@ -170,7 +170,7 @@ impl Http {
 
     /// Until when a listing that begins now must have ended.
     pub(super) fn listing_deadline(&self) -> Duration {
-        self.clock.monotonic() + self.timeouts.listing
+        self.clock.monotonic() + self.listing
     }
 
     /// Sends `ask` to `registry` or, for a token, for it. The credentials are sent to the origin of `ask.url` only,

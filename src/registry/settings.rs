@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::net::{ClientError, Timeouts};
+
 /// Everything that a [`Client`](super::Client) is told when it is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -17,8 +19,10 @@ pub struct Settings {
     pub private_addresses: bool,
     /// How many connections there may be at a time.
     pub connections: usize,
-    /// How long things may take.
+    /// How long a request may take.
     pub timeouts: Timeouts,
+    /// How long all pages of a tag list may take.
+    pub listing: Duration,
 }
 
 impl Default for Settings {
@@ -29,7 +33,8 @@ impl Default for Settings {
             in_cluster: false,
             private_addresses: true,
             connections: 512,
-            timeouts: Timeouts::default(),
+            timeouts: Timeouts { request: Duration::from_secs(60), ..Timeouts::default() },
+            listing: Duration::from_secs(300),
         }
     }
 }
@@ -47,30 +52,6 @@ pub struct HostSettings {
     pub credentials_file: Option<PathBuf>,
 }
 
-/// How long things may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Until a connection stands.
-    pub connect: Duration,
-    /// Between two pieces of an answer.
-    pub read: Duration,
-    /// One request with its whole answer.
-    pub request: Duration,
-    /// All pages of a tag list.
-    pub listing: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            read: Duration::from_secs(15),
-            request: Duration::from_secs(60),
-            listing: Duration::from_secs(300),
-        }
-    }
-}
-
 /// Why a client cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -84,6 +65,6 @@ pub enum SettingsError {
     #[error("registries: the `ca` of `{0}` holds no PEM certificate that can be read")]
     Ca(String),
     /// The TLS library refused.
-    #[error("no TLS client can be made: {0}")]
-    Tls(String),
+    #[error(transparent)]
+    Tls(#[from] ClientError),
 }

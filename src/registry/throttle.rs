@@ -7,14 +7,10 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use crate::{domain::back_off::BackOff, net::Hold};
 
-/// The first wait where nobody says how long; doubled each time it is asked for again.
-const FIRST: Duration = Duration::from_secs(5);
-/// The longest of those.
-const LONGEST_GUESS: Duration = Duration::from_secs(300);
-/// The longest that may be asked for: then it is asked again.
-const LONGEST: Duration = Duration::from_secs(900);
+/// The waits where nobody says how long.
+const GUESS: BackOff = BackOff::millis(5_000, 300_000);
 /// As many repositories of a host speak for all of it.
 const SEVERAL: usize = 3;
 /// When more hosts, or parts of a host, than this are known, those whose time has passed are forgotten.
@@ -46,15 +42,14 @@ pub(super) struct Wait {
 
 #[derive(Debug, Default)]
 struct Host {
-    whole: Hold,
-    parts: HashMap<String, Hold>,
+    whole: Part,
+    parts: HashMap<String, Part>,
 }
 
+/// A host, or a part of it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Hold {
-    until: Duration,
-    /// How many times in a row it was asked for.
-    times: u32,
+struct Part {
+    hold: Hold,
     /// Whether it was unavailable when that was said last.
     is_away: bool,
     /// Whether it is one of those that speak for their host.
@@ -78,42 +73,41 @@ impl Holds {
     ) -> Wait {
         let mut hosts = self.hosts();
         if hosts.len() >= MANY {
-            hosts.retain(|_, host| host.whole.until > now || host.parts.values().any(|part| part.until > now));
+            let is_held = |part: &Part| part.hold.rest(now).is_some();
+            hosts.retain(|_, host| is_held(&host.whole) || host.parts.values().any(is_held));
         }
         let host = hosts.entry(host.to_owned()).or_default();
         if host.parts.len() >= MANY {
-            host.parts.retain(|_, part| part.until > now);
+            host.parts.retain(|_, part| part.hold.rest(now).is_some());
         }
         let Some(part) = scope.part() else {
             host.whole.extend(asked, is_away, now);
-            return host.remaining(scope, now).unwrap_or(Wait { rest: FIRST, whole: true, is_away });
+            return host.remaining(scope, now).unwrap_or(Wait { rest: GUESS.after(0), whole: true, is_away });
         };
         let part = host.parts.entry(part.to_owned()).or_default();
         part.extend(asked, is_away, now);
         part.is_own = matches!(scope, Scope::Own(_));
         let own = host.parts.values().filter(|part| part.is_own);
-        let mut rests: Vec<Duration> = own.filter_map(|part| part.rest(now)).collect();
+        let mut rests: Vec<Duration> = own.filter_map(|part| part.hold.rest(now)).collect();
         rests.sort_unstable_by_key(|rest| std::cmp::Reverse(*rest));
         // For as long as all of the several said.
         if let (Scope::Own(_), Some(rest)) = (scope, rests.get(SEVERAL - 1)) {
             host.whole.extend(asked.map(|_| *rest), is_away, now);
         }
-        host.remaining(scope, now).unwrap_or(Wait { rest: FIRST, whole: false, is_away })
+        host.remaining(scope, now).unwrap_or(Wait { rest: GUESS.after(0), whole: false, is_away })
     }
 
     /// The host answered as usual.
     pub(super) fn release(&self, host: &str, scope: Scope<'_>, now: Duration) {
         let mut hosts = self.hosts();
         let Some(known) = hosts.get_mut(host) else { return };
-        if known.whole.until <= now {
-            known.whole = Hold::default();
-        }
+        let is_free = known.whole.hold.release(now);
         if let Some(part) = scope.part()
-            && known.parts.get(part).is_some_and(|part| part.until <= now)
+            && known.parts.get_mut(part).is_some_and(|part| part.hold.release(now))
         {
             known.parts.remove(part);
         }
-        if known.parts.is_empty() && known.whole.times == 0 {
+        if is_free && known.parts.is_empty() {
             hosts.remove(host);
         }
     }
@@ -135,60 +129,27 @@ impl<'a> Scope<'a> {
 impl Host {
     fn remaining(&self, scope: Scope<'_>, now: Duration) -> Option<Wait> {
         let part = scope.part().and_then(|part| self.parts.get(part)).copied().unwrap_or_default();
-        let [of_part, of_whole] = [part, self.whole].map(|hold| hold.rest(now).unwrap_or_default());
+        let [of_part, of_whole] = [part, self.whole].map(|part| part.hold.rest(now).unwrap_or_default());
         let whole = of_whole >= of_part;
         let is_away = if whole { self.whole.is_away } else { part.is_away };
         Some(Wait { rest: of_part.max(of_whole), whole, is_away }).filter(|wait| !wait.rest.is_zero())
     }
 }
 
-impl Hold {
-    fn rest(&self, now: Duration) -> Option<Duration> {
-        self.until.checked_sub(now).filter(|rest| !rest.is_zero())
-    }
-
+impl Part {
     fn extend(&mut self, asked: Option<Duration>, is_away: bool, now: Duration) {
-        // Answers to requests that were on their way together are one refusal, and none shortens the wait.
-        let is_new = self.until <= now;
-        let guess =
-            if is_new { FIRST.saturating_mul(1 << self.times.min(10)).min(LONGEST_GUESS) } else { Duration::ZERO };
-        let wait = asked.unwrap_or(guess).clamp(Duration::from_secs(1), LONGEST);
-        self.until = self.until.max(now + wait);
+        self.hold.extend(asked, GUESS, now);
         self.is_away = is_away;
-        self.times = self.times.saturating_add(u32::from(is_new));
     }
-}
-
-/// Reads `Retry-After`: seconds or an HTTP date.
-pub(super) fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
-    let header = header.trim();
-    if !header.is_empty() && header.bytes().all(|b| b.is_ascii_digit()) {
-        return Some(header.parse().map_or(LONGEST, Duration::from_secs));
-    }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(header).ok()?;
-    Some(Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::LONGEST_HOLD;
 
     const fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
-    }
-
-    #[rstest::rstest]
-    #[case("120", Some(secs(120)))]
-    #[case(" 7 ", Some(secs(7)))]
-    #[case("99999999999999999999999", Some(LONGEST))]
-    #[case("Sun, 06 Nov 1994 08:50:37 GMT", Some(secs(60)))]
-    #[case("Sun, 06 Nov 1994 08:00:00 GMT", Some(secs(0)))]
-    #[case("soon", None)]
-    #[case("-5", None)]
-    #[case("", None)]
-    fn retry_after_is_seconds_or_a_date(#[case] header: &str, #[case] wait: Option<Duration>) {
-        let now = "1994-11-06T08:49:37Z".parse().unwrap();
-        assert_eq!(retry_after(header, now), wait);
     }
 
     #[test]
@@ -211,21 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn refusals_of_requests_that_were_on_their_way_together_are_one() {
-        let (holds, x) = (Holds::default(), Scope::Own("x"));
-        let hold = |asked, now| holds.hold("a", x, asked, false, now).rest;
-        for _ in 0..50 {
-            assert_eq!(hold(None, secs(0)), secs(5));
-        }
-        assert_eq!(hold(Some(secs(9)), secs(0)), secs(9));
-        assert_eq!(hold(Some(secs(2)), secs(0)), secs(9));
-        assert_eq!(hold(None, secs(9)), secs(10));
-    }
-
-    #[test]
     fn nobody_is_held_back_for_ever_nor_another_repository_or_host_at_all() {
         let (holds, [x, y]) = (Holds::default(), ["x", "y"].map(Scope::Own));
-        let wait = Wait { rest: LONGEST, whole: false, is_away: false };
+        let wait = Wait { rest: LONGEST_HOLD, whole: false, is_away: false };
         assert_eq!(holds.hold("a", x, Some(Duration::MAX), false, secs(0)), wait);
         assert_eq!(holds.remaining("a", y, secs(0)), None);
         assert_eq!(holds.remaining("a", Scope::Whole, secs(0)), None);

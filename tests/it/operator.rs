@@ -1,11 +1,13 @@
 //! The main job on real parts: annotate a workload, push an image, see it updated.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::support::{
-    control_plane::{Namespace, shared},
+    control_plane::{ADMIN, Namespace, shared},
     eventually, free_port,
-    operator::{Operator, Setup},
+    operator::{Operator, Setup, supercargo},
     registry::{Image, Options, Registry},
 };
 
@@ -119,6 +121,32 @@ async fn a_pushed_image_is_found_by_the_webhook_at_once() {
     // One HEAD for what was pushed now; the registry may tell of the first push again, as nobody heard it then.
     let heads = operator.metric("supercargo_registry_requests_total", "class=\"manifest\"").await;
     assert!((1.0..=2.0).contains(&heads), "{heads}: {}", operator.process.output());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_whose_manifest_is_gone_is_passed_over_for_the_next_best() {
+    let (plane, options) = (shared().await, Options { in_files: true, ..Options::default() });
+    let registry = Registry::start_with(options).await;
+    let namespace = plane.namespace("gone").await;
+    registry.push("team/web", "1.0.0", &Image::unique()).await;
+    let next_best = registry.push("team/web", "1.0.1", &Image::unique()).await;
+    let gone = registry.push("team/web", "1.0.2", &Image::unique()).await;
+    registry.lose_manifest("team/web", &gone);
+    let image = format!("{}/team/web", registry.host);
+    let pinned = json!({"supercargo.dev/policy": "patch", "supercargo.dev/pin": "digest"});
+    namespace.create(&deployment(&format!("{image}:1.0.0"), pinned)).await;
+
+    let (kubeconfig, workload) = (plane.kubeconfig(ADMIN), format!("{}/deploy/web", namespace.name));
+    let args = ["explain", "--kubeconfig", kubeconfig.to_str().unwrap(), &workload];
+    let text = String::from_utf8(supercargo(&args, Path::new(".")).stdout).unwrap();
+    let said = |tag: &str| text.lines().find(|line| line.starts_with(tag)).unwrap_or(&text).to_owned();
+    assert!(said("1.0.1").contains("chosen"), "{text}");
+    assert!(said("1.0.2").contains("passed over: the registry lists the tag, but has no manifest for it"), "{text}");
+
+    let _operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1h")).await;
+    image_becomes(&namespace, "deployments", "web", &format!("{image}:1.0.1@{next_best}")).await;
+    let message = event(&namespace, "UpdateBlocked").await;
+    assert!(message.contains("/team/web:1.0.2 ") && message.ends_with("(registry-not-found)"), "{message}");
 }
 
 /// A pod template and the rest of a workload of any kind.

@@ -19,6 +19,8 @@ use axum::{
 };
 use sha2::{Digest as _, Sha256};
 
+use crate::net::{self, Timeouts};
+
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 
@@ -47,7 +49,7 @@ impl Registry {
         let address = listener.local_addr()?;
         let app = Router::new().route("/v2/{*path}", any(answer)).with_state(Shared::default());
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Ok(Self { address, client: reqwest::Client::builder().no_proxy().build()? })
+        Ok(Self { address, client: net::client(None, None, Timeouts::default())? })
     }
 
     /// Pushes a tiny image as any client does: the config as a blob, then the manifest under its tag.

@@ -12,13 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
-    cluster::foreign,
     domain::{
         image::ImageRef,
         reason::{Code, Reason},
         text::words,
         workload::{KINDS, Kind, WorkloadId},
     },
+    net::foreign,
     ports::Version,
 };
 

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::object::{Custom, Found, GROUP, VERSION};
 use crate::{
-    cluster::{failure, foreign, in_time},
+    cluster::{failure, in_time},
+    net::foreign,
     ports::{Clock, PutError, RecordError, Version},
 };
 

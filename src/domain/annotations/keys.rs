@@ -1,6 +1,6 @@
-//! The keys of `supercargo.dev/*`, and a raw map of them read into a [`Layer`].
+//! The keys of `supercargo.dev/*`, and a raw map of them read into a [`Layer`] of typed values.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     InitContainers, Pin,
@@ -10,7 +10,10 @@ use crate::domain::{
     image::excerpt,
     later::{self, ANNOTATIONS},
     nearest::{is_meant, listed},
-    policy::{FlavourOption, NamedPolicies, Options, Order, Policy, PrereleaseOption, check_glob, check_regex},
+    policy::{
+        FlavourOption, NamedPolicies, Options, Order, Policy, PolicyError, PrereleaseOption, check_glob, check_regex,
+    },
+    poll::Schedule,
     reason::{Code, Reason},
     target::{Write, is_name},
     update::LAST_UPDATE,
@@ -30,37 +33,95 @@ struct Spec {
     later: Option<&'static [&'static str]>,
 }
 
-const fn spec(name: &'static str, per_container: bool) -> Spec {
-    Spec { name, per_container, later: None }
+/// What is wrong with a value.
+type Wrong = (Code, String);
+
+/// The keys that are built (docs/annotations.md): the field of a [`Layer`] and its type, the name, whether it is for the
+/// whole workload only, and how a value is read.
+macro_rules! keys {
+    ($($field:ident: $type:ty = $name:literal, $per_container:ident, $read:expr;)*) => {
+        const BUILT: &[Spec] = &[$(Spec { name: $name, per_container: $per_container, later: None }),*];
+
+        /// A raw map, read.
+        #[derive(Debug, Default)]
+        pub(super) struct Layer {
+            $(pub(super) $field: Said<$type>,)*
+            /// What is wrong with keys of later parts: those for the whole workload, then those for containers.
+            pub(super) later: [Vec<Reason>; 2],
+            /// Mistakes that count whatever applies.
+            pub(super) problems: Vec<Reason>,
+            /// Whether there is any key but `last-update`.
+            pub(super) any: bool,
+        }
+
+        impl Layer {
+            /// Takes in a value; what is wrong with it, and whether there was one already.
+            fn put(&mut self, spec: Spec, raw: Raw<'_>, named: &NamedPolicies) -> (Option<Reason>, bool) {
+                let limited = limited(spec, raw.text);
+                match spec.name {
+                    $($name => {
+                        let read: fn(&str, &NamedPolicies) -> Result<$type, Wrong> = $read;
+                        let read = limited.and_then(|()| read(raw.text, named));
+                        put(&mut self.$field, raw, read)
+                    })*
+                    _ => {
+                        let wrong = limited.err().map(|wrong| raw.reason(wrong));
+                        self.later[usize::from(raw.container.is_some())].extend(wrong.clone());
+                        (wrong, false)
+                    }
+                }
+            }
+
+            /// How the value of a key is shown that counts here.
+            pub(super) fn shown(&self, name: &str, container: Option<&Arc<str>>) -> Option<&str> {
+                match name {
+                    $($name => of(&self.$field, container).map(|given| &*given.shown),)*
+                    _ => None,
+                }
+            }
+        }
+    };
 }
 
-/// The keys that are built (docs/annotations.md).
-const BUILT: &[Spec] = &[
-    spec("policy", true),
-    spec("containers", false),
-    spec("init-containers", false),
-    spec("prerelease", true),
-    spec("flavour", true),
-    spec("order", true),
-    spec("allow", true),
-    spec("ignore", true),
-    spec("allow-downgrade", true),
-    spec("poll", false),
-    spec("pin", true),
-    spec("suspend", false),
-    spec("write", false),
-    spec("last-update", false),
-    spec("group", false),
-];
+const EACH: bool = true;
+const WHOLE: bool = false;
+
+keys! {
+    policy: Policy = "policy", EACH, |text, named| {
+        Policy::parse(text, &Options::default(), named).map_err(policy_invalid)
+    };
+    containers: Vec<NameGlob> = "containers", WHOLE, |text, _| globs(text).map_err(invalid);
+    init_containers: InitContainers = "init-containers", WHOLE, |text, _| text.parse().map_err(invalid);
+    prerelease: PrereleaseOption = "prerelease", EACH, |text, _| text.parse().map_err(policy_invalid);
+    flavour: FlavourOption = "flavour", EACH, |text, _| text.parse().map_err(policy_invalid);
+    order: Order = "order", EACH, |text, _| text.parse().map_err(policy_invalid);
+    allow: Arc<str> = "allow", EACH, |text, _| check_regex(text).map(|()| text.into()).map_err(invalid);
+    ignore: Vec<Arc<str>> = "ignore", EACH, |text, _| {
+        let list = globs::list(text);
+        list.iter().try_for_each(|glob| check_glob(glob)).map(|()| list).map_err(invalid)
+    };
+    allow_downgrade: bool = "allow-downgrade", EACH, |text, _| boolean(text);
+    poll: Schedule = "poll", WHOLE, |text, _| {
+        text.parse().map_err(|error| (Code::PollInvalid, format!("{error}; the default interval is used")))
+    };
+    pin: Pin = "pin", EACH, |text, _| text.parse().map_err(invalid);
+    suspend: bool = "suspend", WHOLE, |text, _| boolean(text);
+    write: Write = "write", WHOLE, |text, _| text.parse().map_err(invalid);
+    group: Arc<str> = "group", WHOLE, |text, _| match is_name(text) {
+        true => Ok(text.into()),
+        false => Err(invalid("write a name of letters, digits, `-`, `_` and `.`")),
+    };
+}
 
 /// All keys.
 fn specs() -> impl Iterator<Item = Spec> {
+    let ours = Spec { name: "last-update", per_container: WHOLE, later: None };
     let later = ANNOTATIONS.iter().map(|later| Spec {
         name: later.name,
         per_container: later.per_container,
         later: Some(later.harmless),
     });
-    BUILT.iter().copied().chain(later)
+    BUILT.iter().copied().chain([ours]).chain(later)
 }
 
 /// Where a map stands. The order is that of precedence.
@@ -71,24 +132,42 @@ pub(super) enum Place {
 }
 
 /// One value as given.
-#[derive(Debug, Clone)]
-pub(super) struct Given {
+#[derive(Debug)]
+pub(super) struct Given<T> {
     /// The key and the value for messages: `` `supercargo.dev/pin: tag` on the Namespace ``.
     pub(super) shown: String,
-    pub(super) value: String,
-    /// What is wrong with it, where it counts only if it applies.
-    pub(super) wrong: Option<Reason>,
+    /// As written.
+    pub(super) text: String,
+    /// As read, or what is wrong with it, which on the Namespace counts only if it applies.
+    pub(super) value: Result<T, Reason>,
 }
 
-/// A raw map, read.
-#[derive(Debug, Default)]
-pub(super) struct Layer {
-    general: BTreeMap<&'static str, Given>,
-    of_container: BTreeMap<(&'static str, String), Given>,
-    /// Mistakes that count whatever applies.
-    pub(super) problems: Vec<Reason>,
-    /// Whether there is any key but `last-update`.
-    pub(super) any: bool,
+/// What one key says, by the container of `<key>.<container>`; none for the whole workload.
+pub(super) type Said<T> = BTreeMap<Option<Arc<str>>, Given<T>>;
+
+/// The value that counts for a container, or for the whole workload.
+pub(super) fn of<'a, T>(said: &'a Said<T>, container: Option<&Arc<str>>) -> Option<&'a Given<T>> {
+    said.get(&container.cloned()).or_else(|| said.get(&None))
+}
+
+/// A value before it is read.
+struct Raw<'a> {
+    container: Option<Arc<str>>,
+    shown: String,
+    text: &'a str,
+}
+
+impl Raw<'_> {
+    fn reason(&self, (code, why): Wrong) -> Reason {
+        Reason::new(code, format!("{}: {why}", self.shown))
+    }
+}
+
+fn put<T>(said: &mut Said<T>, raw: Raw<'_>, read: Result<T, Wrong>) -> (Option<Reason>, bool) {
+    let value = read.map_err(|wrong| raw.reason(wrong));
+    let wrong = value.as_ref().err().cloned();
+    let given = Given { shown: raw.shown, text: raw.text.to_owned(), value };
+    (wrong, said.insert(raw.container, given).is_some())
 }
 
 impl Layer {
@@ -101,122 +180,82 @@ impl Layer {
         named: &NamedPolicies,
     ) -> Self {
         let mut layer = Self::default();
-        for (key, value) in map.iter().filter(|(key, _)| key.starts_with(PREFIX)) {
-            let rest = &key[PREFIX.len()..];
-            if key == LAST_UPDATE {
-                continue;
-            }
+        for (key, value) in map.iter().filter(|(key, _)| key.starts_with(PREFIX) && *key != LAST_UPDATE) {
             layer.any = true;
-            if let Err(problem) = layer.add(rest, key, value, place, workload, named) {
-                layer.problems.push(problem);
-            }
+            let added = layer.add(key, value, place, workload, named);
+            layer.problems.extend(added.err());
         }
         layer
     }
 
     fn add(
         &mut self,
-        rest: &str,
         key: &str,
         value: &str,
         place: Place,
         workload: &Workload,
         named: &NamedPolicies,
     ) -> Result<(), Reason> {
-        let there = match place {
-            Place::Workload => "",
-            Place::Namespace => " on the Namespace",
-        };
         // What nobody wrote as an annotation is named by what was written.
         let written = workload.written.as_ref().filter(|_| place == Place::Workload).and_then(|all| all.get(key));
-        let (named_as, there) = match written {
-            Some(Written { key, at }) => (key.as_str(), format!(" ({})", excerpt(at))),
-            None => (key, there.to_owned()),
+        let (named_as, there) = match (written, place) {
+            (Some(Written { key, at }), _) => (key.as_str(), format!(" ({})", excerpt(at))),
+            (None, Place::Workload) => (key, String::new()),
+            (None, Place::Namespace) => (key, " on the Namespace".to_owned()),
         };
         let unknown =
             |why: String| Reason::new(Code::AnnotationUnknown, format!("`{}`{there}{why}", excerpt(named_as)));
-        let (name, container) = match rest.split_once('.') {
-            Some((name, container)) => (name, Some(container)),
-            None => (rest, None),
-        };
+        let rest = &key[PREFIX.len()..];
+        let (name, container) = rest.split_once('.').map_or((rest, None), |(name, container)| (name, Some(container)));
         let Some(spec) = find(name) else {
             let prefix = if written.is_some() { "" } else { PREFIX };
             let hint = is_meant(name, specs().map(|spec| spec.name).chain(["flavor"]), prefix);
             return Err(unknown(format!(" is no key of supercargo's{hint}")));
         };
-        if let Some(container) = container {
-            if !spec.per_container {
-                let message = format!(": `{}` is for the whole workload: write `{PREFIX}{}`", spec.name, spec.name);
-                return Err(unknown(message));
-            }
-            if workload.container(container).is_none() {
-                if place == Place::Namespace {
-                    return Ok(());
-                }
-                return Err(unknown(format!(": {}", no_container(container, workload))));
-            }
+        if container.is_some() && !spec.per_container {
+            let message = format!(": `{}` is for the whole workload: write `{PREFIX}{}`", spec.name, spec.name);
+            return Err(unknown(message));
         }
+        let container = match container.map(|name| (name, workload.container(name))) {
+            None => None,
+            Some((_, Some(container))) => Some(container.name.clone()),
+            Some(_) if place == Place::Namespace => return Ok(()),
+            Some((name, None)) => return Err(unknown(format!(": {}", no_container(name, workload)))),
+        };
         let value = value.trim();
         let shown = format!("`{}: {}`{there}", excerpt(named_as), excerpt(value));
-        let names_nobody = || match (spec.name, place) {
-            ("containers", Place::Workload) => nobody(value, workload),
-            _ => None,
-        };
-        let wrong = check(spec, value, named).err().or_else(|| Some((Code::AnnotationInvalid, names_nobody()?)));
-        let wrong = wrong.map(|(code, why)| Reason::new(code, format!("{shown}: {why}")));
-        let given = Given { shown, value: value.to_owned(), wrong };
-        let twice = match container {
-            Some(container) => self.of_container.insert((spec.name, container.to_owned()), given.clone()),
-            None => self.general.insert(spec.name, given.clone()),
-        };
-        if twice.is_some() {
+        let (wrong, twice) = self.put(spec, Raw { container, shown, text: value }, named);
+        if twice {
             return Err(unknown(": both `flavour` and `flavor` are given: write one of them".to_owned()));
         }
-        match given.wrong {
-            // The default interval stands in for a bad `poll`; the caller says so.
-            Some(_) if spec.name == "poll" => Ok(()),
-            Some(wrong) if place == Place::Workload => Err(wrong),
-            _ => Ok(()),
+        if place == Place::Namespace {
+            return Ok(());
         }
+        let wrong = wrong.or_else(|| self.names_nobody(workload).filter(|_| spec.name == "containers"));
+        // The default interval stands in for a bad `poll`; the caller says so.
+        wrong.filter(|_| spec.name != "poll").map_or(Ok(()), Err)
+    }
+
+    /// What is wrong with `containers` that names one which is not there, or none at all.
+    fn names_nobody(&self, workload: &Workload) -> Option<Reason> {
+        let Given { shown, value: Ok(globs), .. } = of(&self.containers, None)? else { return None };
+        let is_there = |glob: &NameGlob| workload.containers.iter().any(|container| glob.is_match(&container.name));
+        let missing = globs.iter().find_map(|glob| match glob {
+            NameGlob::Name(name) if !is_there(glob) => Some(no_container(name, workload)),
+            _ => None,
+        });
+        let why = missing.or_else(|| (!globs.iter().any(is_there)).then(|| "it fits no container".to_owned()))?;
+        Some(Reason::new(Code::AnnotationInvalid, format!("{shown}: {why}")))
     }
 
     /// Adds a value read from another tool's key, below what is there.
     pub(super) fn add_below(&mut self, name: &str, value: &str, shown: String, named: &NamedPolicies) {
         let Some(spec) = find(name) else { return };
-        if self.general.contains_key(spec.name) {
+        if self.shown(spec.name, None).is_some() {
             return;
         }
-        let wrong = check(spec, value, named).err().map(|(code, why)| Reason::new(code, format!("{shown}: {why}")));
-        if spec.name != "poll" {
-            self.problems.extend(wrong.clone());
-        }
-        self.general.insert(spec.name, Given { shown, value: value.to_owned(), wrong });
-    }
-
-    /// The value for the whole workload.
-    pub(super) fn general(&self, name: &str) -> Option<&Given> {
-        self.general.get(name)
-    }
-
-    /// The value for one container by its own key.
-    pub(super) fn own(&self, name: &'static str, container: &str) -> Option<&Given> {
-        self.of_container.get(&(name, container.to_owned()))
-    }
-
-    /// The value for one container.
-    pub(super) fn of(&self, name: &'static str, container: &str) -> Option<&Given> {
-        self.own(name, container).or_else(|| self.general(name))
-    }
-
-    /// Every value with its key's name.
-    pub(super) fn values(&self) -> impl Iterator<Item = (&'static str, &Given)> {
-        let general = self.general.iter().map(|(name, given)| (*name, given));
-        general.chain(self.of_container.iter().map(|((name, _), given)| (*name, given)))
-    }
-
-    /// Whether a policy stands here, for all or for one.
-    pub(super) fn has_policy(&self) -> bool {
-        self.values().any(|(name, _)| name == "policy")
+        let (wrong, _) = self.put(spec, Raw { container: None, shown, text: value }, named);
+        self.problems.extend(wrong.filter(|_| spec.name != "poll"));
     }
 }
 
@@ -225,56 +264,25 @@ fn find(name: &str) -> Option<Spec> {
     specs().find(|spec| spec.name == name)
 }
 
-/// Whether the key is one of a later part.
-pub(super) fn is_later(name: &str) -> bool {
-    find(name).is_some_and(|spec| spec.later.is_some())
-}
-
-/// Whether a value parses, on its own.
-fn check(spec: Spec, value: &str, named: &NamedPolicies) -> Result<(), (Code, String)> {
-    let invalid = |why: String| (Code::AnnotationInvalid, why);
+/// Whether a value may be read at all.
+fn limited(spec: Spec, value: &str) -> Result<(), Wrong> {
     if value.len() > MAX_VALUE {
         return Err(invalid(format!("more than {MAX_VALUE} bytes")));
     }
-    if let Some(harmless) = spec.later {
-        if harmless.contains(&value) {
-            return Ok(());
+    match spec.later {
+        Some(harmless) if !harmless.contains(&value) => {
+            Err((Code::NotBuilt, format!("{} to go on without it", later::refusal(spec.name))))
         }
-        return Err((Code::NotBuilt, format!("{} to go on without it", later::refusal(spec.name))));
-    }
-    let policy_error = |error: crate::domain::policy::PolicyError| (Code::PolicyInvalid, error.to_string());
-    match spec.name {
-        "policy" => Policy::parse(value, &Options::default(), named).map(drop).map_err(policy_error),
-        "containers" => globs(value).map(drop).map_err(invalid),
-        "init-containers" => InitContainers::from_str(value).map(drop).map_err(invalid),
-        "prerelease" => PrereleaseOption::from_str(value).map(drop).map_err(policy_error),
-        "flavour" => FlavourOption::from_str(value).map(drop).map_err(policy_error),
-        "order" => Order::from_str(value).map(drop).map_err(policy_error),
-        "allow" => check_regex(value).map_err(|error| invalid(error.to_string())),
-        "ignore" => {
-            globs::list(value).iter().try_for_each(|glob| check_glob(glob)).map_err(|error| invalid(error.to_string()))
-        }
-        "allow-downgrade" | "suspend" => boolean(value).map(drop).map_err(invalid),
-        "poll" => value
-            .parse::<crate::domain::poll::Schedule>()
-            .map(drop)
-            .map_err(|error| (Code::PollInvalid, format!("{error}; the default interval is used"))),
-        "pin" => Pin::from_str(value).map(drop).map_err(invalid),
-        "write" => Write::from_str(value).map(drop).map_err(invalid),
-        "group" if !is_name(value) => Err(invalid("write a name of letters, digits, `-`, `_` and `.`".to_owned())),
         _ => Ok(()),
     }
 }
 
-/// What is wrong with a list of containers that names one which is not there, or none at all.
-fn nobody(value: &str, workload: &Workload) -> Option<String> {
-    let globs = globs(value).ok()?;
-    let is_there = |glob: &NameGlob| workload.containers.iter().any(|container| glob.is_match(&container.name));
-    let missing = globs.iter().find_map(|glob| match glob {
-        NameGlob::Name(name) if !is_there(glob) => Some(no_container(name, workload)),
-        _ => None,
-    });
-    missing.or_else(|| (!globs.iter().any(is_there)).then(|| "it fits no container".to_owned()))
+fn invalid(why: impl ToString) -> Wrong {
+    (Code::AnnotationInvalid, why.to_string())
+}
+
+fn policy_invalid(why: PolicyError) -> Wrong {
+    (Code::PolicyInvalid, why.0)
 }
 
 fn no_container(name: &str, workload: &Workload) -> String {
@@ -282,12 +290,11 @@ fn no_container(name: &str, workload: &Workload) -> String {
     format!("there is no container `{}`{hint}", excerpt(name))
 }
 
-/// `true` or `false`.
-pub(super) fn boolean(value: &str) -> Result<bool, String> {
+fn boolean(value: &str) -> Result<bool, Wrong> {
     match value {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(listed(value, &["true", "false"])),
+        _ => Err(invalid(listed(value, &["true", "false"]))),
     }
 }
 

@@ -30,7 +30,7 @@ mod tests;
 
 pub use super::workload::PREFIX;
 pub(crate) use globs::list as globs;
-use keys::{Given, Layer, Place};
+use keys::{Given, Layer, Place, Said, of};
 
 /// More reasons than this of one workload are counted only.
 const MAX_REASONS: usize = 20;
@@ -163,19 +163,20 @@ pub fn rules(
     let mut reader = Reader { layers: [&own, &defaults], settings, workload, parsed: Vec::new(), wrong: Vec::new() };
 
     rule.containers = reader.containers();
-    rule.watched = workload.containers.iter().any(|c| reader.find("policy", &c.name).is_some());
+    rule.watched = workload.containers.iter().any(|c| reader.find(|layer| &layer.policy, &c.name).is_some());
     if !rule.watched {
         unwatched(&mut rule, &own, &defaults);
         return rule;
     }
-    rule.suspend = reader.general("suspend").is_some_and(|given| given.value != "false");
-    rule.overrides_owner = own.general("write").is_some_and(|given| given.value == "cluster");
+    rule.suspend = reader.general(|layer| &layer.suspend).is_some_and(|given| given.value != Ok(false));
+    rule.overrides_owner = of(&own.write, None).is_some_and(|given| given.value == Ok(Write::Cluster));
     rule.problems.splice(0..0, own.problems.iter().chain(&defaults.problems).cloned());
     // Only the workload's own word overrides, but a wrong one of the Namespace is one too.
-    let write = reader.general("write");
-    rule.write = settings.targets.route(write.and_then(|given| given.value.parse().ok()).unwrap_or_default());
+    let write = reader.general(|layer| &layer.write);
+    rule.write = settings.targets.route(write.and_then(|given| given.value.clone().ok()).unwrap_or_default());
     rule.group = reader.group(&rule.write);
-    reader.later();
+    // Keys of later parts are gates or promises, which a workload cannot take back: those of the Namespace count.
+    reader.wrong.extend(defaults.later.iter().flatten().cloned());
     reader.within_limits(&rule.containers);
     let namespace = &workload.id.namespace;
     let refused = settings.targets.refuse(&rule.write, namespace);
@@ -187,15 +188,14 @@ pub fn rules(
             rule.problems.push(reason);
         }
     }
-    if let Some(given) = reader.general("poll") {
-        match given.value.parse::<Schedule>() {
-            Ok(asked) => {
-                let (schedule, raised) = floor_interval(settings.guards, namespace, asked, settings.default_poll);
-                rule.schedule = schedule;
-                rule.notes.extend(raised);
-            }
-            Err(_) => rule.notes.extend(given.wrong.clone()),
+    match of(&own.poll, None).or(of(&defaults.poll, None)).map(|given| &given.value) {
+        Some(Ok(asked)) => {
+            let (schedule, raised) = floor_interval(settings.guards, namespace, asked.clone(), settings.default_poll);
+            rule.schedule = schedule;
+            rule.notes.extend(raised);
         }
+        Some(Err(wrong)) => rule.notes.push(wrong.clone()),
+        None => {}
     }
     if workload.owner == Some(Owner::Helm) && !rule.overrides_owner && rule.write == Write::Cluster {
         let message = "installed by Helm: the next `helm upgrade` sets the chart's image again; set the tag in the \
@@ -224,7 +224,7 @@ fn read_keel(own: &mut Layer, rule: &mut WorkloadRule, workload: &Workload, sett
         return;
     }
     let blocks: Vec<&Reason> = translation.items.iter().filter_map(|item| item.blocks.as_ref()).collect();
-    if own.has_policy() {
+    if !own.policy.is_empty() {
         let message = "`keel.sh/policy` is not read, as `supercargo.dev/policy` is here: take it out, or Keel, while it \
                        runs, acts too";
         rule.notes.push(Reason::new(Code::KeelReported, message));
@@ -267,35 +267,38 @@ fn unwatched(rule: &mut WorkloadRule, own: &Layer, defaults: &Layer) {
     cap(&mut rule.problems);
 }
 
-/// Looks values up and reads them for one workload.
+/// One key's field of a layer.
+type Key<T> = fn(&Layer) -> &Said<T>;
+
+/// Looks values up for one workload.
 struct Reader<'a> {
     /// In the order of precedence.
     layers: [&'a Layer; 2],
     settings: &'a RuleSettings<'a>,
     workload: &'a Workload,
     /// Policies that were read already: containers mostly share one.
-    parsed: Vec<(String, Options, Result<Policy, String>)>,
+    parsed: Vec<(Policy, Options, Result<Policy, String>)>,
     /// Values that apply and are wrong.
     wrong: Vec<Reason>,
 }
 
 impl<'a> Reader<'a> {
-    fn find(&self, name: &'static str, container: &str) -> Option<&'a Given> {
-        self.layers.iter().find_map(|layer| layer.of(name, container))
+    /// The value for a container that counts.
+    fn find<T>(&self, key: Key<T>, container: &Arc<str>) -> Option<&'a Given<T>> {
+        self.layers.iter().find_map(|layer| of(key(layer), Some(container)))
     }
 
-    /// The value for the whole workload that counts. A wrong one is remembered, but for `poll`, which falls back.
-    fn general(&mut self, name: &'static str) -> Option<&'a Given> {
-        let given = self.layers.iter().find_map(|layer| layer.general(name))?;
-        if name != "poll" {
-            self.wrong.extend(given.wrong.clone());
-        }
+    /// The value for the whole workload that counts. A wrong one is remembered.
+    fn general<T>(&mut self, key: Key<T>) -> Option<&'a Given<T>> {
+        let given = self.layers.iter().find_map(|layer| of(key(layer), None))?;
+        self.wrong.extend(given.value.as_ref().err().cloned());
         Some(given)
     }
 
     /// Whose pull request updates share; a promise about rollouts, which is a later part, where there is none.
     fn group(&mut self, write: &Write) -> Option<Arc<str>> {
-        let given = self.general("group").filter(|given| given.wrong.is_none())?;
+        let given = self.general(|layer| &layer.group)?;
+        let group = given.value.as_ref().ok()?;
         if !matches!(write, Write::Request(_)) {
             let message = format!(
                 "{}: a group shares a pull request, so it needs `write: pr:<target>`; groups of rollouts are not \
@@ -304,13 +307,7 @@ impl<'a> Reader<'a> {
             );
             self.wrong.push(Reason::new(Code::NotBuilt, message));
         }
-        Some(given.value.as_str().into())
-    }
-
-    /// Keys of later parts are gates or promises, which a workload cannot take back: those of the Namespace count.
-    fn later(&mut self) {
-        let later = self.layers[1].values().filter(|(name, _)| keys::is_later(name));
-        self.wrong.extend(later.filter_map(|(_, given)| given.wrong.clone()));
+        Some(group.clone())
     }
 
     /// What one workload may ask for.
@@ -329,19 +326,19 @@ impl<'a> Reader<'a> {
     }
 
     fn containers(&mut self) -> Vec<ContainerRule> {
-        let init: InitContainers =
-            self.general("init-containers").and_then(|given| given.value.parse().ok()).unwrap_or_default();
+        let init = self.general(|layer| &layer.init_containers);
+        let init = init.and_then(|given| given.value.clone().ok()).unwrap_or_default();
         // A list that does not parse selects nothing; its problem is noted.
-        let only = self.general("containers").map(|given| globs::globs(&given.value).unwrap_or_default());
-        let selected = |name: &str| only.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.is_match(name)));
+        let only = self.general(|layer| &layer.containers).map(|given| given.value.as_deref().unwrap_or_default());
+        let selected = |name: &str| only.is_none_or(|globs| globs.iter().any(|glob| glob.is_match(name)));
         let mut rules: Vec<ContainerRule> = Vec::with_capacity(self.workload.containers.len());
         let mut own_policy = Vec::new();
         for container in &self.workload.containers {
             let parsed = ImageRef::parse(&container.image);
-            let by_name = self.layers.iter().any(|layer| layer.own("policy", &container.name).is_some());
-            let state = match self.find("policy", &container.name) {
+            let by_name = self.layers.iter().any(|layer| layer.policy.contains_key(&Some(container.name.clone())));
+            let state = match self.find(|layer| &layer.policy, &container.name) {
                 None => skip(Code::NotWatched, "no policy applies to this container"),
-                Some(policy) if policy.value == "never" => skip(Code::PolicyNever, policy.shown.clone()),
+                Some(policy) if policy.text == "never" => skip(Code::PolicyNever, policy.shown.clone()),
                 Some(_) if container.init && !by_name && init == InitContainers::None => {
                     skip(Code::NotSelected, "`init-containers: none`")
                 }
@@ -370,28 +367,21 @@ impl<'a> Reader<'a> {
 
     fn watch(
         &mut self,
-        policy: &Given,
+        policy: &Given<Policy>,
         container: &Container,
         parsed: &Result<ImageRef, super::image::ImageError>,
     ) -> Watch {
         let name = &container.name;
         let mut problems = Vec::new();
         let mut options = self.options(name, &mut problems);
-        let widened = self.narrow(&policy.value, name, &mut options);
-        let pin = self.value("pin", name, &mut problems).unwrap_or_default();
-        let read = match &policy.wrong {
-            Some(wrong) => {
-                problems.push(wrong.clone());
-                None
-            }
-            None => self.parse(&policy.value, options).map_or_else(
-                |error| {
-                    problems.push(Reason::new(Code::PolicyInvalid, format!("{}: {error}", policy.shown)));
-                    None
-                },
-                Some,
-            ),
+        let widened = self.narrow(&policy.text, name, &mut options);
+        let pin = self.value(|layer| &layer.pin, name, &mut problems).unwrap_or_default();
+        let with_options = |read: &Policy| {
+            let read = self.with(read, options);
+            read.map_err(|error| Reason::new(Code::PolicyInvalid, format!("{}: {error}", policy.shown)))
         };
+        let read = policy.value.as_ref().map_err(Reason::clone).and_then(with_options);
+        let read = read.map_err(|wrong| problems.push(wrong)).ok();
         // Only `digest` asks for the current tag's digest.
         if pin == Pin::Tag && read.as_ref().is_some_and(|policy| policy.needs().digest_of_current) {
             let message = format!("{} writes digests, and `pin: tag` forbids them: take one of them out", policy.shown);
@@ -401,7 +391,7 @@ impl<'a> Reader<'a> {
         self.wrong.extend(problems.iter().cloned());
 
         let (guards, namespace) = (self.settings.guards, &self.workload.id.namespace);
-        problems.extend(refuse_policy(guards, namespace, &policy.value).or(widened));
+        problems.extend(refuse_policy(guards, namespace, &policy.text).or(widened));
         match parsed {
             Ok(image) => problems.extend(refuse_registry(guards, namespace, &image.repository)),
             Err(error) => problems.push(Reason::new(Code::ImageInvalid, error.to_string())),
@@ -412,20 +402,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn options(&self, container: &str, problems: &mut Vec<Reason>) -> Options {
-        let mut text = |name| self.find(name, container).filter(|given| ok(given, problems));
+    fn options(&self, container: &Arc<str>, problems: &mut Vec<Reason>) -> Options {
         Options {
-            allow: text("allow").map(|given| given.value.as_str().into()).into_iter().collect(),
-            ignore: text("ignore").map(|given| globs::list(&given.value)),
-            allow_downgrade: text("allow-downgrade").and_then(|given| keys::boolean(&given.value).ok()),
-            prerelease: self.value("prerelease", container, problems),
-            flavour: self.value("flavour", container, problems),
-            order: self.value("order", container, problems),
+            allow: self.value(|layer| &layer.allow, container, problems).into_iter().collect(),
+            ignore: self.value(|layer| &layer.ignore, container, problems),
+            allow_downgrade: self.value(|layer| &layer.allow_downgrade, container, problems),
+            prerelease: self.value(|layer| &layer.prerelease, container, problems),
+            flavour: self.value(|layer| &layer.flavour, container, problems),
+            order: self.value(|layer| &layer.order, container, problems),
         }
     }
 
     /// Where a guard lists policies, options beside one may only narrow it; else what is wrong with them.
-    fn narrow(&self, policy: &str, container: &str, options: &mut Options) -> Option<Reason> {
+    fn narrow(&self, policy: &str, container: &Arc<str>, options: &mut Options) -> Option<Reason> {
         let guard = holds_policies(self.settings.guards, &self.workload.id.namespace)?;
         match options.within(&self.settings.named.options(policy)) {
             Ok(narrowed) => {
@@ -433,7 +422,7 @@ impl<'a> Reader<'a> {
                 None
             }
             Err(key) => {
-                let shown = self.find(key, container).map(|given| given.shown.as_str()).unwrap_or_default();
+                let shown = self.layers.iter().find_map(|layer| layer.shown(key, Some(container))).unwrap_or_default();
                 let message = format!(
                     "{guard} lists the policies that may be used here, so what stands beside `{}` may only narrow it \
                      (`ignore`, `allow`, a stricter `prerelease`): take out {shown}",
@@ -444,24 +433,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn value<T: FromStr>(&self, name: &'static str, container: &str, problems: &mut Vec<Reason>) -> Option<T> {
-        self.find(name, container).filter(|given| ok(given, problems)).and_then(|given| given.value.parse().ok())
+    /// A value that may be used; the problem of one that may not be is noted.
+    fn value<T: Clone>(&self, key: Key<T>, container: &Arc<str>, problems: &mut Vec<Reason>) -> Option<T> {
+        let value = &self.find(key, container)?.value;
+        problems.extend(value.as_ref().err().cloned());
+        value.as_ref().ok().cloned()
     }
 
-    fn parse(&mut self, text: &str, options: Options) -> Result<Policy, String> {
-        if let Some((.., read)) = self.parsed.iter().find(|(t, o, _)| t == text && *o == options) {
+    fn with(&mut self, policy: &Policy, options: Options) -> Result<Policy, String> {
+        if let Some((.., read)) = self.parsed.iter().find(|(p, o, _)| p == policy && *o == options) {
             return read.clone();
         }
-        let read = Policy::parse(text, &options, self.settings.named).map_err(|error| error.to_string());
-        self.parsed.push((text.to_owned(), options, read.clone()));
+        let read = Policy::parse(policy.as_str(), &options, self.settings.named).map_err(|error| error.to_string());
+        self.parsed.push((policy.clone(), options, read.clone()));
         read
     }
-}
-
-/// Whether a value may be used; if not, its problem is noted.
-fn ok(given: &Given, problems: &mut Vec<Reason>) -> bool {
-    problems.extend(given.wrong.clone());
-    given.wrong.is_none()
 }
 
 fn skip(code: Code, message: impl Into<String>) -> Watch {

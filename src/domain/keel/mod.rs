@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     image::excerpt,
+    later,
     reason::{Code, Reason},
     workload::Workload,
 };
@@ -244,12 +245,19 @@ fn item(given: &Given, index: usize, key: &Key, workload: &Workload) -> Item {
         return item;
     }
     let unsupported = |text: String| Some(Reason::new(Code::KeelUnsupported, text));
-    let not_built = |key: &str, text: &str| {
-        Some(Reason::new(
-            Code::NotBuilt,
-            format!("`{}: {}` asks for {text}, which is not built yet", key, excerpt(&item.value)),
-        ))
-    };
+    if let Some((_, what)) = later::KEEL.iter().find(|(later, _)| *later == name)
+        && asks(given, name)
+    {
+        let shown = format!("`{}: {}`", key.key, excerpt(key.value));
+        match name {
+            "keel.sh/notify" => {
+                let said = format!("supercargo sends no {what} yet; what it does is in Events, logs and metrics");
+                item.note = Some(Reason::new(Code::NotBuilt, format!("{shown}: {said}")));
+            }
+            _ => item.blocks = Some(Reason::new(Code::NotBuilt, format!("{shown} {}", later::asked_for(what)))),
+        }
+        return item;
+    }
     match name {
         "keel.sh/policy" | "keel.observer/policy" => {
             policy::read(given, workload, &mut item);
@@ -327,19 +335,6 @@ fn item(given: &Given, index: usize, key: &Key, workload: &Workload) -> Item {
                 excerpt(key.value)
             ));
         }
-        "keel.sh/imageVolumes" if key.value == "true" => item.blocks = not_built(key.key, "image volumes"),
-        "keel.sh/approvals" if key.value != "0" => item.blocks = not_built(key.key, "approvals"),
-        "keel.sh/approvalDeadline" if given.value("keel.sh/approvals").is_some_and(|n| n != "0") => {
-            item.blocks = not_built(key.key, "approvals");
-        }
-        "keel.sh/notify" if !key.value.is_empty() => {
-            let text = format!(
-                "`{}: {}`: supercargo sends no notices yet; what it does is in Events, logs and metrics",
-                key.key,
-                excerpt(key.value)
-            );
-            item.note = Some(Reason::new(Code::NotBuilt, text));
-        }
         "keel.sh/releaseNotes" => {
             item.differs.push("supercargo sends no release notes along: take it out".into());
         }
@@ -350,6 +345,15 @@ fn item(given: &Given, index: usize, key: &Key, workload: &Workload) -> Item {
         _ => item.differs.push("asks for nothing: take it out".into()),
     }
     item
+}
+
+/// Whether a key of a later part asks for anything.
+fn asks(given: &Given, name: &str) -> bool {
+    match name {
+        "keel.sh/imageVolumes" => given.is_true(name),
+        "keel.sh/approvals" | "keel.sh/approvalDeadline" => given.value("keel.sh/approvals").is_some_and(|n| n != "0"),
+        _ => given.value(name).is_some_and(|value| !value.is_empty()),
+    }
 }
 
 /// The names of the containers that a regular expression matches somewhere; `None` if those are all.

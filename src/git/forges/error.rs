@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::domain::text;
-
-/// The most of a forge's words, in bytes.
-const MAX_WORDS: usize = 1024;
+use crate::net::foreign;
 
 /// Why a forge did not do what was asked. Only [`Limited`](Self::Limited) and [`Unavailable`](Self::Unavailable) pass
 /// by themselves.
@@ -34,11 +31,6 @@ pub enum ForgeError {
     /// No such repository, branch or request, or none that the token may see.
     #[error("{0}")]
     NotFound(String),
-}
-
-/// A forge's text for people: one line, at most 1 KiB, control characters escaped.
-pub(super) fn foreign(text: &str) -> String {
-    text::words(text.trim(), MAX_WORDS)
 }
 
 /// The words of an answer in JSON: GitHub's `message` and `errors`, GitLab's `message`, which may be a list or an
@@ -104,6 +96,6 @@ mod tests {
         assert_eq!(words(b"<html>secret</html>"), None);
         assert_eq!(words(b"{}"), None);
         let long = words(format!(r#"{{"message":"{}"}}"#, "ä".repeat(2000)).as_bytes()).unwrap();
-        assert!(long.len() <= MAX_WORDS && long.ends_with('…'));
+        assert!(long.len() <= 1024 && long.ends_with('…'));
     }
 }

@@ -25,14 +25,18 @@ pub(super) const KIND: ForgeKind = ForgeKind {
         api
     },
     dialect: Dialect { scheme: "token", accept: "application/json", headers: &[], limit: None },
-    connect: |http| Arc::new(Gitea(http)),
+    connect: |http, base| Arc::new(Gitea { http, base }),
 };
 
 const DRAFT: &str = "WIP: ";
 /// Requests, or labels, a page; a server may give fewer.
 const PAGE: &str = "50";
 
-struct Gitea(Http);
+struct Gitea {
+    http: Http,
+    /// The branch that requests lead into.
+    base: String,
+}
 
 #[derive(Deserialize)]
 struct Pull {
@@ -108,8 +112,8 @@ impl Gitea {
     /// The request of a branch. "Get a pull request by base and head" tells with one request whether there ever was
     /// one, but not which is the newest; the list can be asked for the base only, and by some servers not even that.
     async fn newest(&self, branch: &str) -> Result<Option<Request>, ForgeError> {
-        let Self(http) = self;
-        let parts: Vec<&str> = ["pulls", &*http.base].into_iter().chain(branch.split('/')).collect();
+        let Self { http, .. } = self;
+        let parts: Vec<&str> = ["pulls", &*self.base].into_iter().chain(branch.split('/')).collect();
         let answer = http.send(Method::GET, http.repos(&parts), None, "the pull request of a branch").await?;
         if answer.status == StatusCode::NOT_FOUND {
             // Or it is the repository that is not there.
@@ -117,7 +121,7 @@ impl Gitea {
             return Ok(None);
         }
         let any: Option<Pull> =
-            Some(answer.json()?).filter(|pull: &Pull| pull.is_own(|name| name == branch, &http.base));
+            Some(answer.json()?).filter(|pull: &Pull| pull.is_own(|name| name == branch, &self.base));
         let any = any.map(Pull::request);
         if any.as_ref().is_some_and(|any| any.state == RequestState::Open) {
             return Ok(any);
@@ -146,7 +150,7 @@ impl Gitea {
 
     /// Those of a branch.
     fn of(&self, branch: &str, pulls: Vec<Pull>) -> Vec<Request> {
-        let own = pulls.into_iter().filter(|pull| pull.is_own(|name| name == branch, &self.0.base));
+        let own = pulls.into_iter().filter(|pull| pull.is_own(|name| name == branch, &self.base));
         own.map(Pull::request).collect()
     }
 
@@ -157,7 +161,7 @@ impl Gitea {
             if pulls.is_empty() {
                 break;
             }
-            let own = pulls.into_iter().filter(|pull| pull.is_own(|name| name.starts_with(prefix), &self.0.base));
+            let own = pulls.into_iter().filter(|pull| pull.is_own(|name| name.starts_with(prefix), &self.base));
             open.extend(own.map(Pull::request));
         }
         Ok(open)
@@ -165,11 +169,11 @@ impl Gitea {
 
     /// "List a repo's pull requests", newest first.
     async fn page(&self, state: &str, page: usize) -> Result<Vec<Pull>, ForgeError> {
-        let Self(http) = self;
+        let Self { http, .. } = self;
         let mut url = http.repos(&["pulls"]);
         url.query_pairs_mut()
             .append_pair("state", state)
-            .append_pair("base_branch", &http.base)
+            .append_pair("base_branch", &self.base)
             .append_pair("limit", PAGE)
             .append_pair("page", &page.to_string());
         http.json(Method::GET, url, None, "the pull requests").await
@@ -177,11 +181,11 @@ impl Gitea {
 
     /// The ids of labels, of the repository or of its organisation, and notes on those that are not there.
     async fn labels(&self, names: &[String], notes: &mut Vec<String>) -> Vec<u64> {
-        let Self(http) = self;
+        let Self { http, .. } = self;
         if names.is_empty() {
             return Vec::new();
         }
-        let owner = http.repository.split('/').next().unwrap_or_default();
+        let owner = http.place.repository.split('/').next().unwrap_or_default();
         let mut known: BTreeMap<String, u64> = BTreeMap::new();
         let own = self.label_pages(&http.repos(&["labels"]), &mut known).await;
         if names.iter().any(|name| !known.contains_key(name)) {
@@ -198,7 +202,7 @@ impl Gitea {
         for page in 1..=MAX_PAGES {
             let mut url = url.clone();
             url.query_pairs_mut().append_pair("limit", PAGE).append_pair("page", &page.to_string());
-            let labels: Vec<Label> = self.0.json(Method::GET, url, None, "the labels").await?;
+            let labels: Vec<Label> = self.http.json(Method::GET, url, None, "the labels").await?;
             if labels.is_empty() {
                 break;
             }
@@ -211,7 +215,7 @@ impl Gitea {
 
     /// Reviewers and assignees, who would make the opening itself fail if they are not known.
     async fn complete(&self, number: u64, new: &NewRequest, notes: &mut Vec<String>) {
-        let Self(http) = self;
+        let Self { http, .. } = self;
         let number = number.to_string();
         for_each(http, "reviewer", &new.reviewers, notes, |reviewers| {
             (Method::POST, http.repos(&["pulls", &number, "requested_reviewers"]), reviewers_body(reviewers))
@@ -224,8 +228,8 @@ impl Gitea {
     }
 
     async fn patch(&self, number: u64, body: &Value, what: &str) -> Result<(), ForgeError> {
-        let url = self.0.repos(&["pulls", &number.to_string()]);
-        self.0.send(Method::PATCH, url, Some(body), what).await?.done()
+        let url = self.http.repos(&["pulls", &number.to_string()]);
+        self.http.send(Method::PATCH, url, Some(body), what).await?.done()
     }
 }
 
@@ -244,12 +248,12 @@ impl Forge for Gitea {
 
     fn open<'a>(&'a self, new: &'a NewRequest) -> BoxFuture<'a, Result<Opened, ForgeError>> {
         Box::pin(async move {
-            let Self(http) = self;
+            let Self { http, .. } = self;
             let mut notes = Vec::new();
             let labels = self.labels(&new.labels, &mut notes).await;
             let body = json!({
                 "head": new.head,
-                "base": http.base,
+                "base": self.base,
                 "title": marked(&new.title, new.draft, DRAFT),
                 "body": new.body,
                 "labels": labels,
@@ -286,7 +290,7 @@ impl Forge for Gitea {
 
     fn auto_merge<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<(), ForgeError>> {
         Box::pin(async move {
-            let Self(http) = self;
+            let Self { http, .. } = self;
             let repo: Repo = http.json(Method::GET, http.repos(&[]), None, "the repository").await?;
             let body = json!({
                 "Do": repo.default_merge_style,

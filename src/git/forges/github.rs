@@ -11,11 +11,12 @@ use url::Url;
 
 use super::{
     Forge, ForgeKind, MAX_PAGES, NewRequest, Opened, Request, RequestState, difference,
-    error::{ForgeError, foreign},
+    error::ForgeError,
     for_each,
     http::{Dialect, ForgeAnswer, Http},
     left_out, newest, only_merged, reviewers_body,
 };
+use crate::net::foreign;
 
 pub(super) const KIND: ForgeKind = ForgeKind {
     name: "github",
@@ -27,7 +28,7 @@ pub(super) const KIND: ForgeKind = ForgeKind {
         headers: &[("x-github-api-version", "2022-11-28")],
         limit: Some(("x-ratelimit-remaining", "x-ratelimit-reset")),
     },
-    connect: |http| Arc::new(Github(http)),
+    connect: |http, base| Arc::new(Github { http, base }),
 };
 
 /// `api.github.com`, `api.TEAM.ghe.com`, and at a server of one's own a folder.
@@ -47,7 +48,11 @@ const AUTO_MERGE_QUERY: &str = "query($owner: String!, $name: String!, $number: 
 const AUTO_MERGE: &str = "mutation($input: EnablePullRequestAutoMergeInput!) { enablePullRequestAutoMerge(input: \
      $input) { clientMutationId } }";
 
-struct Github(Http);
+struct Github {
+    http: Http,
+    /// The branch that requests lead into.
+    base: String,
+}
 
 #[derive(Deserialize)]
 struct Pull {
@@ -137,7 +142,7 @@ impl Pull {
 impl Github {
     /// Those of a branch. GitHub allows one that is open.
     async fn list(&self, branch: &str, state: &str) -> Result<Vec<Request>, ForgeError> {
-        let owner = self.0.repository.split('/').next().unwrap_or_default();
+        let owner = self.http.place.repository.split('/').next().unwrap_or_default();
         let pulls = self
             .page(&[("state", state), ("head", &format!("{owner}:{branch}"))], "the pull requests of a branch")
             .await?;
@@ -159,11 +164,11 @@ impl Github {
 
     /// "List pull requests": those into the base, newest first.
     async fn page(&self, which: &[(&str, &str)], what: &str) -> Result<Vec<Pull>, ForgeError> {
-        let Self(http) = self;
+        let Self { http, .. } = self;
         let mut url = http.repos(&["pulls"]);
         url.query_pairs_mut()
             .extend_pairs(which)
-            .append_pair("base", &http.base)
+            .append_pair("base", &self.base)
             .append_pair("sort", "created")
             .append_pair("direction", "desc")
             .append_pair("per_page", "30");
@@ -172,7 +177,7 @@ impl Github {
 
     /// What "Create a pull request" does not take: labels, reviewers, assignees.
     async fn complete(&self, number: u64, new: &NewRequest) -> Vec<String> {
-        let Self(http) = self;
+        let Self { http, .. } = self;
         let (mut notes, number) = (Vec::new(), number.to_string());
         for_each(http, "label", &new.labels, &mut notes, |labels| {
             (Method::POST, http.repos(&["issues", &number, "labels"]), json!({"labels": labels}))
@@ -200,8 +205,8 @@ impl Github {
     }
 
     async fn graphql(&self, query: &str, variables: &Value) -> Result<Value, ForgeError> {
-        let Self(http) = self;
-        let mut url = http.api.clone();
+        let Self { http, .. } = self;
+        let mut url = http.place.api.clone();
         let folder = url.path().trim_end_matches('/').trim_end_matches("/v3").to_owned();
         url.set_path(&format!("{folder}/graphql"));
         let body = json!({"query": query, "variables": variables});
@@ -221,8 +226,8 @@ impl Github {
     }
 
     async fn patch(&self, number: u64, body: &Value, what: &str) -> Result<(), ForgeError> {
-        let url = self.0.repos(&["pulls", &number.to_string()]);
-        self.0.send(Method::PATCH, url, Some(body), what).await?.done()
+        let url = self.http.repos(&["pulls", &number.to_string()]);
+        self.http.send(Method::PATCH, url, Some(body), what).await?.done()
     }
 }
 
@@ -241,8 +246,8 @@ impl Forge for Github {
 
     fn open<'a>(&'a self, new: &'a NewRequest) -> BoxFuture<'a, Result<Opened, ForgeError>> {
         Box::pin(async move {
-            let Self(http) = self;
-            let mut body = json!({"title": new.title, "body": new.body, "head": new.head, "base": http.base});
+            let Self { http, .. } = self;
+            let mut body = json!({"title": new.title, "body": new.body, "head": new.head, "base": self.base});
             body["draft"] = json!(new.draft);
             let what = "opening a pull request";
             let mut notes = Vec::new();
@@ -283,7 +288,7 @@ impl Forge for Github {
 
     fn auto_merge<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<(), ForgeError>> {
         Box::pin(async move {
-            let (owner, name) = self.0.repository.split_once('/').unwrap_or_default();
+            let (owner, name) = self.http.place.repository.split_once('/').unwrap_or_default();
             let of = json!({"owner": owner, "name": name, "number": request.number});
             let found = self.graphql(AUTO_MERGE_QUERY, &of).await?;
             let repository = &found["repository"];

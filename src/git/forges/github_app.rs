@@ -22,8 +22,9 @@ use serde_json::json;
 
 use super::{
     error::ForgeError,
+    github,
     http::Http,
-    settings::{Settings, Token},
+    settings::{Place, Token},
 };
 use crate::ports::Clock;
 
@@ -75,7 +76,8 @@ struct Installation {
 
 /// The app itself, for the length of one request.
 struct AsApp {
-    settings: AppSettings,
+    key: PathBuf,
+    app_id: String,
     clock: Arc<dyn Clock>,
 }
 
@@ -90,10 +92,10 @@ impl GithubApp {
     pub const USERNAME: &str = "x-access-token";
 
     /// Connects to nothing yet.
-    pub fn new(settings: &Settings, app: AppSettings, clock: Arc<dyn Clock>) -> Result<Self, ForgeError> {
-        let as_app = Arc::new(AsApp { settings: app.clone(), clock: clock.clone() });
-        let http = Http::new(settings, settings.kind.dialect, as_app, clock.clone())?;
-        Ok(Self { settings: app, http, clock, asking: tokio::sync::Mutex::default(), held: Mutex::default() })
+    pub fn new(client: reqwest::Client, place: Place, app: AppSettings, clock: Arc<dyn Clock>) -> Self {
+        let as_app = Arc::new(AsApp { key: app.key.clone(), app_id: app.app_id.clone(), clock: clock.clone() });
+        let http = Http::new(client, place, github::KIND.dialect, as_app, clock.clone());
+        Self { settings: app, http, clock, asking: tokio::sync::Mutex::default(), held: Mutex::default() }
     }
 
     /// The token to use now, for the API or, with the user [`Self::USERNAME`], for Git. Kept until shortly before its end.
@@ -133,7 +135,7 @@ impl GithubApp {
             }
         };
         let mut body = json!({"permissions": {"contents": "write"}});
-        body["repositories"] = json!([http.repository.rsplit('/').next()]);
+        body["repositories"] = json!([http.place.repository.rsplit('/').next()]);
         if settings.pull_requests {
             body["permissions"]["pull_requests"] = json!("write");
         }
@@ -155,10 +157,9 @@ impl Token for GithubApp {
 impl Token for AsApp {
     fn token(&self) -> BoxFuture<'_, Result<SecretString, ForgeError>> {
         Box::pin(async {
-            let key = &self.settings.key;
-            let bad = |why: String| ForgeError::Auth(format!("the GitHub App's key {}: {why}", key.display()));
-            let pem = fs::read(key).map_err(|error| bad(error.to_string()))?;
-            jwt(&pem, &self.settings.app_id, self.clock.now()).map_err(|why| bad(why.to_owned()))
+            let bad = |why: String| ForgeError::Auth(format!("the GitHub App's key {}: {why}", self.key.display()));
+            let pem = fs::read(&self.key).map_err(|error| bad(error.to_string()))?;
+            jwt(&pem, &self.app_id, self.clock.now()).map_err(|why| bad(why.to_owned()))
         })
     }
 }

@@ -29,12 +29,16 @@ pub(super) const KIND: ForgeKind = ForgeKind {
         headers: &[],
         limit: Some(("ratelimit-remaining", "ratelimit-reset")),
     },
-    connect: |http| Arc::new(Gitlab(http)),
+    connect: |http, base| Arc::new(Gitlab { http, base }),
 };
 
 const DRAFT: &str = "Draft: ";
 
-struct Gitlab(Http);
+struct Gitlab {
+    http: Http,
+    /// The branch that requests lead into.
+    base: String,
+}
 
 /// Requests that are asked for at once.
 const PAGE: usize = 30;
@@ -103,7 +107,7 @@ impl Merge {
 
 impl Gitlab {
     fn url(&self, parts: &[&str]) -> Url {
-        self.0.url(&[&["projects", &self.0.repository, "merge_requests"], parts].concat())
+        self.http.url(&[&["projects", &self.http.place.repository, "merge_requests"], parts].concat())
     }
 
     /// Those of a branch. GitLab allows one that is open. Forks may have branches of that name, and many requests of them.
@@ -138,20 +142,20 @@ impl Gitlab {
         let mut url = self.url(&[]);
         url.query_pairs_mut()
             .extend_pairs(which)
-            .append_pair("target_branch", &self.0.base)
+            .append_pair("target_branch", &self.base)
             .append_pair("order_by", "created_at")
             .append_pair("sort", "desc")
             .append_pair("per_page", &PAGE.to_string());
-        self.0.json(Method::GET, url, None, what).await
+        self.http.json(Method::GET, url, None, what).await
     }
 
     /// Users by name, and notes on those who are not there.
     async fn users(&self, kind: &str, names: &[String], notes: &mut Vec<String>) -> Vec<User> {
         let mut found = Vec::new();
         for name in names {
-            let mut url = self.0.url(&["users"]);
+            let mut url = self.http.url(&["users"]);
             url.query_pairs_mut().append_pair("username", name);
-            match self.0.json::<Vec<User>>(Method::GET, url, None, "a user").await {
+            match self.http.json::<Vec<User>>(Method::GET, url, None, "a user").await {
                 Ok(users) if users.is_empty() => notes.push(left_out(kind, name, "GitLab has no such user")),
                 Ok(users) => found.extend(users.into_iter().next()),
                 Err(error) => notes.push(left_out(kind, name, &error.to_string())),
@@ -162,7 +166,7 @@ impl Gitlab {
 
     async fn put(&self, number: u64, body: &Value, what: &str) -> Result<(), ForgeError> {
         let url = self.url(&[&number.to_string()]);
-        self.0.send(Method::PUT, url, Some(body), what).await?.done()
+        self.http.send(Method::PUT, url, Some(body), what).await?.done()
     }
 }
 
@@ -198,14 +202,14 @@ impl Forge for Gitlab {
             let labels: Vec<&str> = labels.into_iter().map(String::as_str).collect();
             let body = json!({
                 "source_branch": new.head,
-                "target_branch": self.0.base,
+                "target_branch": self.base,
                 "title": marked(&new.title, new.draft, DRAFT),
                 "description": new.body,
                 "labels": labels.join(","),
                 "assignee_ids": ids(&assignees),
                 "reviewer_ids": ids(&reviewers),
             });
-            let answer = self.0.send(Method::POST, self.url(&[]), Some(&body), "opening a merge request").await?;
+            let answer = self.http.send(Method::POST, self.url(&[]), Some(&body), "opening a merge request").await?;
             if answer.status == StatusCode::CONFLICT {
                 let request = newest(self.list(&new.head, "opened").await?).ok_or_else(|| answer.error())?;
                 return Ok(Opened { request, is_new: false, notes: Vec::new() });
@@ -236,7 +240,7 @@ impl Forge for Gitlab {
             let url = self.url(&[&request.number.to_string(), "merge"]);
             // `auto_merge` since 17.11, the other before.
             let body = json!({"auto_merge": true, "merge_when_pipeline_succeeds": true, "sha": request.head_commit});
-            let answer = self.0.send(Method::PUT, url, Some(&body), "merging automatically").await?;
+            let answer = self.http.send(Method::PUT, url, Some(&body), "merging automatically").await?;
             match answer.status.as_u16() {
                 // Drafts, and requests of which GitLab does not know yet whether they can be merged.
                 405 | 409 | 422 => Err(answer.not_yet()),

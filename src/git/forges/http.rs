@@ -2,13 +2,13 @@
 //! asked to wait has been waited for.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use reqwest::{
-    Certificate, Method, Proxy, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue},
+    Method, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, AsHeaderName, HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
@@ -17,22 +17,19 @@ use url::Url;
 
 use super::{
     error::{ForgeError, words},
-    settings::{AnyToken, Settings},
+    settings::{AnyToken, Place},
 };
 use crate::{
-    domain::image::excerpt,
-    net::{Way, cause},
+    domain::{back_off::BackOff, image::excerpt},
+    net::{Hold, Way, cause, retry_after},
     ports::Clock,
 };
 
-const USER_AGENT: &str = concat!("supercargo/", env!("CARGO_PKG_VERSION"));
 /// The longest answer: a page of thirty requests, each with its repositories and a body of 64 KiB.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
 const MAX_REDIRECTS: usize = 3;
-/// How long a forge is left alone that does not say for how long (GitHub: at least a minute), doubled each time.
-const FIRST_WAIT: Duration = Duration::from_secs(60);
-/// The longest that it may ask for, and the longest guess: then it is asked again, as a registry is.
-const LONGEST_WAIT: Duration = Duration::from_secs(900);
+/// How long a forge is left alone that does not say for how long (GitHub: at least a minute).
+const GUESS: BackOff = BackOff::millis(60_000, 900_000);
 
 /// How one kind of API is spoken.
 #[derive(Debug, Clone, Copy)]
@@ -48,14 +45,12 @@ pub(super) struct Dialect {
 /// The connection to one forge as one identity.
 pub(super) struct Http {
     client: reqwest::Client,
-    pub(super) api: Url,
-    pub(super) repository: String,
-    pub(super) base: String,
+    pub(super) place: Place,
     dialect: Dialect,
     token: AnyToken,
     pub(super) clock: Arc<dyn Clock>,
-    /// Until when nothing is sent, and how often in a row it did not say for how long.
-    hold: Mutex<(Duration, u32)>,
+    /// Limits are those of an identity, so others of the same host are not held.
+    hold: Mutex<Hold>,
 }
 
 /// An answer that is neither a redirect nor a refusal to answer now.
@@ -69,41 +64,18 @@ pub(super) struct ForgeAnswer {
 
 impl Http {
     pub(super) fn new(
-        settings: &Settings,
+        client: reqwest::Client,
+        place: Place,
         dialect: Dialect,
         token: AnyToken,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, ForgeError> {
-        let refused = |why: &str| ForgeError::Refused(why.to_owned());
-        let timeouts = settings.timeouts;
-        let mut builder = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(timeouts.connect)
-            .read_timeout(timeouts.read)
-            .timeout(timeouts.request)
-            .pool_max_idle_per_host(1);
-        if let Some(proxy) = &settings.proxy {
-            builder = builder.proxy(Proxy::all(proxy).map_err(|_| refused("the proxy's address cannot be read"))?);
-        }
-        if let Some(pem) = &settings.ca {
-            let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
-            if certificates.is_empty() {
-                return Err(refused("`ca` holds no PEM certificate that can be read"));
-            }
-            builder = builder.tls_certs_merge(certificates);
-        }
-        let client =
-            builder.build().map_err(|error| refused(&format!("no TLS client can be made: {}", cause(&error))))?;
-        let Settings { api, repository, base, .. } = settings.clone();
-        Ok(Self { client, api, repository, base, dialect, token, clock, hold: Mutex::default() })
+    ) -> Self {
+        Self { client, place, dialect, token, clock, hold: Mutex::default() }
     }
 
     /// The address of these parts below the API, each encoded, slashes in it too.
     pub(super) fn url(&self, parts: &[&str]) -> Url {
-        let mut url = self.api.clone();
+        let mut url = self.place.api.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(parts);
         }
@@ -112,7 +84,7 @@ impl Http {
 
     /// As [`url`](Self::url), below `repos/owner/name`.
     pub(super) fn repos(&self, parts: &[&str]) -> Url {
-        let (owner, name) = self.repository.split_once('/').unwrap_or_default();
+        let (owner, name) = self.place.repository.split_once('/').unwrap_or_default();
         self.url(&[&["repos", owner, name], parts].concat())
     }
 
@@ -190,15 +162,14 @@ impl Http {
     }
 
     fn host(&self) -> String {
-        let host = self.api.host_str().unwrap_or_default();
-        self.api.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+        let host = self.place.api.host_str().unwrap_or_default();
+        self.place.api.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
     fn may_send(&self) -> Result<(), ForgeError> {
-        let (until, _) = *self.hold.lock().unwrap_or_else(PoisonError::into_inner);
-        match until.saturating_sub(self.clock.monotonic()) {
-            Duration::ZERO => Ok(()),
-            after => Err(ForgeError::Limited { host: self.host(), after }),
+        match self.hold().rest(self.clock.monotonic()) {
+            None => Ok(()),
+            Some(after) => Err(ForgeError::Limited { host: self.host(), after }),
         }
     }
 
@@ -207,33 +178,31 @@ impl Http {
     fn check_limit(&self, answer: &ForgeAnswer) -> Result<(), ForgeError> {
         let is_limit = match answer.status.as_u16() {
             429 => true,
-            503 => answer.header("retry-after").is_some(),
+            503 => answer.header(RETRY_AFTER).is_some(),
             403 => {
                 let says_so = || words(&answer.body).is_some_and(|words| words.to_lowercase().contains("rate limit"));
-                let tells = || answer.header("retry-after").is_some() || self.rest(answer).is_some();
+                let tells = || answer.header(RETRY_AFTER).is_some() || self.rest(answer).is_some();
                 self.dialect.limit.is_some() && (tells() || says_so())
             }
             _ => false,
         };
-        if !is_limit {
-            self.hold.lock().unwrap_or_else(PoisonError::into_inner).1 = 0;
-            return Ok(());
+        if is_limit {
+            return Err(self.limited(answer));
         }
-        Err(self.limited(answer))
+        self.hold().release(self.clock.monotonic());
+        Ok(())
     }
 
     /// Takes down that nothing is sent for a while.
     pub(super) fn limited(&self, answer: &ForgeAnswer) -> ForgeError {
-        let asked = answer.header("retry-after").and_then(|text| retry_after(text, self.clock.now().as_second()));
-        let asked = asked.or_else(|| self.rest(answer));
-        let now = self.clock.monotonic();
-        let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
-        let after = asked.unwrap_or_else(|| {
-            hold.1 = hold.1.saturating_add(1);
-            FIRST_WAIT.saturating_mul(1 << (hold.1 - 1).min(10))
-        });
-        hold.0 = hold.0.max(now + after.clamp(Duration::from_secs(1), LONGEST_WAIT));
-        ForgeError::Limited { host: self.host(), after: hold.0 - now }
+        let asked = answer.header(RETRY_AFTER).and_then(|text| retry_after(text, self.clock.now()));
+        let (mut hold, now) = (self.hold(), self.clock.monotonic());
+        hold.extend(asked.or_else(|| self.rest(answer)), GUESS, now);
+        ForgeError::Limited { host: self.host(), after: hold.rest(now).unwrap_or_default() }
+    }
+
+    fn hold(&self) -> MutexGuard<'_, Hold> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Until there are requests left again, where there are none.
@@ -283,7 +252,7 @@ impl ForgeAnswer {
         words(&self.body)
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    fn header(&self, name: impl AsHeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok().map(str::trim)
     }
 }
@@ -308,11 +277,4 @@ fn broken(host: &str, what: &str, error: &reqwest::Error) -> ForgeError {
         "broke off its answer".to_owned()
     };
     ForgeError::Unavailable(format!("{host} {why} ({what})"))
-}
-
-/// Reads `Retry-After`: seconds, or an HTTP date.
-fn retry_after(header: &str, now: i64) -> Option<Duration> {
-    let at = || jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(header).ok();
-    let seconds = header.parse().ok().or_else(|| Some(at()?.as_second().saturating_sub(now)))?;
-    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }

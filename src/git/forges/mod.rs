@@ -34,7 +34,7 @@ use self::http::{Dialect, Http};
 
 pub use error::ForgeError;
 pub use github_app::{AppSettings, GithubApp};
-pub use settings::{AnyToken, Place, Settings, Timeouts, Token, place};
+pub use settings::{AnyToken, Place, Settings, Token, place};
 
 /// A kind of forge: how it is spoken to.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub struct ForgeKind {
     /// Where a site has its API. The site's address ends in a slash.
     api: fn(&Url) -> Url,
     dialect: Dialect,
-    connect: fn(Http) -> Arc<dyn Forge>,
+    connect: fn(Http, String) -> Arc<dyn Forge>,
 }
 
 /// The forges there are.
@@ -60,10 +60,10 @@ pub fn named(name: &str) -> Result<&'static ForgeKind, String> {
     })
 }
 
-/// A client of that repository. It connects to nothing yet; an error is about the settings.
-pub fn connect(settings: &Settings, token: AnyToken, clock: Arc<dyn Clock>) -> Result<Arc<dyn Forge>, ForgeError> {
-    let kind = settings.kind;
-    Ok((kind.connect)(Http::new(settings, kind.dialect, token, clock)?))
+/// A client of that repository. It connects to nothing yet.
+pub fn connect(settings: Settings, token: AnyToken, clock: Arc<dyn Clock>) -> Arc<dyn Forge> {
+    let Settings { kind, place, base, client } = settings;
+    (kind.connect)(Http::new(client, place, kind.dialect, token, clock), base)
 }
 
 /// The requests of one repository that lead from its own branches into its base branch.

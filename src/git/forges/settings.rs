@@ -1,6 +1,6 @@
-//! What a forge's client is told: where the repository is, how to get there, and what it shows.
+//! What a forge's client is told: where the repository is, how to get there, and with which token.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use secrecy::SecretString;
@@ -14,36 +14,12 @@ use crate::{domain::image::excerpt, git::Secret};
 pub struct Settings {
     /// Which API it speaks.
     pub kind: &'static ForgeKind,
-    /// Where the API is: `https://api.github.com`, `https://gitlab.com/api/v4`, `https://codeberg.org/api/v1`.
-    pub api: Url,
-    /// `owner/name`; at GitLab `group/sub/name` too.
-    pub repository: String,
+    /// Where it is.
+    pub place: Place,
     /// The branch that requests lead into.
     pub base: String,
-    /// Certificates (PEM) that are trusted for it, beside those of the system.
-    pub ca: Option<Vec<u8>>,
-    /// The HTTP proxy that leads to it.
-    pub proxy: Option<String>,
-    /// How long things may take.
-    pub timeouts: Timeouts,
-}
-
-/// How long things may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Until a connection stands.
-    pub connect: Duration,
-    /// Between two pieces of an answer.
-    pub read: Duration,
-    /// One request with its whole answer.
-    pub request: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        let [connect, read, request] = [5, 15, 30].map(Duration::from_secs);
-        Self { connect, read, request }
-    }
+    /// What leads to it.
+    pub client: reqwest::Client,
 }
 
 /// Gives what a request is made with.
@@ -67,9 +43,9 @@ impl Token for Secret {
 /// A repository's place, as its Git address tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// As in [`Settings::api`].
+    /// Where the API is: `https://api.github.com`, `https://gitlab.com/api/v4`, `https://codeberg.org/api/v1`.
     pub api: Url,
-    /// As in [`Settings::repository`].
+    /// `owner/name`; at GitLab `group/sub/name` too.
     pub repository: String,
 }
 

@@ -11,7 +11,10 @@ use std::{
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use supercargo::git::forges::{self, Forge, ForgeError, Settings, Token};
+use supercargo::{
+    git::forges::{self, Forge, ForgeError, Settings, Token},
+    net::{Timeouts, client},
+};
 
 use super::{Reply, Server, TOKEN, clock, connect, failed, held, new, reply, settings};
 use crate::support::clock::SimClock;
@@ -19,7 +22,7 @@ use crate::support::clock::SimClock;
 /// A client with a clock that the test moves.
 fn with_clock(settings: &Settings) -> (Arc<dyn Forge>, SimClock) {
     let clock = clock();
-    (forges::connect(settings, held(TOKEN), Arc::new(clock.clone())).unwrap(), clock)
+    (forges::connect(settings.clone(), held(TOKEN), Arc::new(clock.clone())), clock)
 }
 
 fn limit(status: u16, headers: &[(&'static str, &str)], words: &str) -> Reply {
@@ -181,26 +184,14 @@ async fn a_token_that_was_replaced_is_tried_once_more() {
 async fn a_proxy_is_used_and_silence_ends() {
     let proxy = Server::start(|came| reply(200, json!([came.line()]))).await;
     let mut through = settings("github", "https://ghes.invalid/o/r.git", Some("http://ghes.invalid/api/v3"));
-    through.proxy = Some(proxy.url.clone());
+    through.client = client(None, Some(&proxy.url), Timeouts::default()).unwrap();
     failed(connect(&through, held(TOKEN)).find("b").await, "not as documented");
     assert_eq!(proxy.came()[0].header("host"), "ghes.invalid");
 
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut slow = settings("gitea", &format!("http://{}/o/r.git", silent.local_addr().unwrap()), None);
-    slow.timeouts.request = Duration::from_millis(200);
+    let timeouts = Timeouts { request: Duration::from_millis(200), ..Timeouts::default() };
+    slow.client = client(None, None, timeouts).unwrap();
     let error = failed(connect(&slow, held(TOKEN)).find("b").await, "did not answer in time");
     assert!(matches!(error, ForgeError::Unavailable(_)));
-}
-
-#[tokio::test]
-async fn settings_that_cannot_work_are_refused_at_once() {
-    let refused = |settings: &Settings, says: &str| {
-        let error = forges::connect(settings, held(TOKEN), Arc::new(clock())).err().expect("an error");
-        assert!(matches!(&error, ForgeError::Refused(words) if words.contains(says)), "{error}");
-    };
-    let mut settings = settings("gitea", "https://g.example/o/r.git", None);
-    settings.ca = Some(b"no certificate".to_vec());
-    refused(&settings, "holds no PEM certificate");
-    settings = Settings { ca: None, proxy: Some("http://user:secret@".to_owned()), ..settings };
-    refused(&settings, "the proxy's address cannot be read");
 }

@@ -13,9 +13,12 @@ use axum::{
 };
 use secrecy::SecretString;
 use serde_json::Value;
-use supercargo::git::{
-    Secret,
-    forges::{self, AnyToken, Forge, ForgeError, NewRequest, Settings, Timeouts, named, place},
+use supercargo::{
+    git::{
+        Secret,
+        forges::{self, AnyToken, Forge, ForgeError, NewRequest, Settings, named, place},
+    },
+    net::{Timeouts, client},
 };
 use url::{Url, form_urlencoded};
 
@@ -149,19 +152,12 @@ fn clock() -> SimClock {
 pub(crate) fn settings(kind: &str, git: &str, api: Option<&str>) -> Settings {
     let kind = named(kind).unwrap();
     let place = place(kind, git, api.map(|api| Url::parse(api).unwrap()).as_ref()).unwrap();
-    Settings {
-        kind,
-        api: place.api,
-        repository: place.repository,
-        base: "main".to_owned(),
-        ca: None,
-        proxy: None,
-        timeouts: Timeouts::default(),
-    }
+    let client = client(None, None, Timeouts::default()).unwrap();
+    Settings { kind, place, base: "main".to_owned(), client }
 }
 
 pub(crate) fn connect(settings: &Settings, token: AnyToken) -> Arc<dyn Forge> {
-    forges::connect(settings, token, Arc::new(clock())).unwrap()
+    forges::connect(settings.clone(), token, Arc::new(clock()))
 }
 
 /// Opens more requests than a page holds; those of the prefix that are open are told, and no other.

@@ -66,7 +66,7 @@ async fn bench(hint: &str, registry: &str) -> Bench {
     let credentials = Credentials::Token { username: bot.name.clone(), secret };
     let target = target(Settings { credentials, ..settings(&repo.url(), folder.path()) });
     let clock = Arc::new(SystemClock::default());
-    let forge = forges::connect(&forge_settings("gitea", &repo.url(), None), held(&bot.token), clock.clone()).unwrap();
+    let forge = forges::connect(forge_settings("gitea", &repo.url(), None), held(&bot.token), clock.clone());
     let (settings, metrics) = (registry::Settings::default(), Arc::new(Metrics::default()));
     let client = registry::Client::new(settings, Arc::new(NoSecrets), clock, metrics).unwrap();
     let requests = Requests { forge, settings: RequestSettings::default(), registry: Some(Arc::new(client)) };

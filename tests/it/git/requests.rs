@@ -1,6 +1,6 @@
 //! `write: pr:<target>` at a real Gitea: opened, kept up to date in place, and heard when people merge or close.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::future::BoxFuture;
@@ -16,6 +16,7 @@ use supercargo::{
     ports::{Outcome, Sink as _},
 };
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
 use super::{
     alone,
@@ -84,7 +85,7 @@ pub(super) fn proposer_by(
     let credentials = Credentials::Token { username: bot.name.clone(), secret };
     let target = target(Settings { credentials, ..settings(&repo.url(), folder) });
     let place = forge_settings("gitea", &repo.url(), address);
-    let forge = forges::connect(&place, held(api), Arc::new(SystemClock::default())).unwrap();
+    let forge = forges::connect(place, held(api), Arc::new(SystemClock::default()));
     target.with_requests(Requests { forge, settings: requests, registry: None })
 }
 
@@ -508,9 +509,11 @@ impl forges::Forge for Moved {
             });
             self.repo.api(reqwest::Method::POST, "/contents", &change).await;
             let head = self.repo.bare(&new.head).head();
-            while self.repo.pulls().await[0]["head"]["sha"] != head {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            let shown = eventually("the request shows that commit", async || {
+                (self.repo.pulls().await[0]["head"]["sha"] == head).then_some(())
+            });
+            // A future that asks by an async closure is not `Send`.
+            tokio::task::block_in_place(|| Handle::current().block_on(shown));
             Ok(opened)
         })
     }
@@ -540,7 +543,7 @@ async fn a_commit_that_somebody_slips_in_is_not_merged_by_itself() {
     let requests = RequestSettings { auto_merge: true, ..RequestSettings::default() };
     let folder = tempfile::tempdir().unwrap();
     let place = forge_settings("gitea", &bench.repo.url(), None);
-    let forge = forges::connect(&place, held(&bench.bot.token), Arc::new(SystemClock::default())).unwrap();
+    let forge = forges::connect(place, held(&bench.bot.token), Arc::new(SystemClock::default()));
     let secret = Secret::Value(SecretString::from(bench.bot.token.clone()));
     let credentials = Credentials::Token { username: bench.bot.name.clone(), secret };
     let target = target(Settings { credentials, ..settings(&bench.repo.url(), folder.path()) });

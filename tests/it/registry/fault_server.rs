@@ -133,6 +133,7 @@ pub(crate) async fn raw_server(bytes: &'static [u8], then: Then) -> String {
                 match then {
                     Then::Silence => std::future::pending().await,
                     Then::Drip => {
+                        // The pace is the fault: each byte comes well within the time for reading, and the end never.
                         while stream.write_all(b" ").await.is_ok() {
                             tokio::time::sleep(Duration::from_millis(20)).await;
                         }

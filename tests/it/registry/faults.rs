@@ -9,8 +9,9 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use supercargo::{
     app,
     config::FileArgs,
+    net::Timeouts,
     ports::{Registry as _, RegistryErrorKind},
-    registry::{HostSettings, Settings, Timeouts},
+    registry::{HostSettings, Settings},
 };
 
 use super::{

@@ -112,6 +112,7 @@ pub(crate) async fn kill(kills: usize, seed: u64) -> Outcome {
             newest[n] += 1;
             registry.push_tags(&format!("w{n}"), [format!("1.0.{}", newest[n])]).await;
         }
+        // It is killed at any moment of its work: the time is the fault.
         tokio::time::sleep(Duration::from_millis(random.below(2000))).await;
         operator.process.signal("KILL");
         told += &operator.process.output();

@@ -109,7 +109,7 @@ pub(crate) async fn kill(kills: usize, seed: u64) -> Outcome {
     let mut told = 0;
     for _ in 0..kills {
         let operator = Operator::spawn(&plane, &setup);
-        // Some die young, most at work.
+        // Some die young, most at work; the time is the fault.
         let life = if random.below(4) == 0 {
             random.below(600)
         } else {

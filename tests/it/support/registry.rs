@@ -25,6 +25,9 @@ pub(crate) const PASSWORD: &str = "p";
 /// bcrypt of [`PASSWORD`].
 const HTPASSWD: &str = "u:$2b$05$7aQbWuGr4WKinNyXRs7ghOJAOCWZSI5iXoF0w9.e8echh5qeBVoFa\n";
 
+/// Where a registry in files has them, in its folder.
+const FILES: &str = "files";
+
 /// Who may use a registry.
 #[derive(Debug, Default)]
 pub(crate) enum Access {
@@ -45,9 +48,11 @@ pub(crate) struct Options {
     pub(crate) notify: Option<(String, String)>,
     /// Keys of its configuration that take the place of ours.
     pub(crate) overrides: Value,
+    /// Whether it keeps what is pushed in files, and not in memory.
+    pub(crate) in_files: bool,
 }
 
-/// A running registry of its own, in memory. Ends when dropped.
+/// A running registry of its own. Ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Registry {
     /// `127.0.0.1:PORT`, as images write it.
@@ -180,6 +185,14 @@ impl Registry {
         assert_eq!(response.expect("the registry answers").status(), 202);
     }
 
+    /// Takes the manifest of a tag away, which stays listed, as it is when a deletion by digest or an upload breaks off
+    /// half-way. Of a registry in files.
+    pub(crate) fn lose_manifest(&self, path: &str, digest: &Digest) {
+        let revisions = format!("{FILES}/docker/registry/v2/repositories/{path}/_manifests/revisions");
+        let link = self.folder.path().join(revisions).join(digest.as_str().replace(':', "/")).join("link");
+        std::fs::remove_file(link).expect("the manifest is there");
+    }
+
     /// Puts any bytes as a manifest.
     pub(crate) async fn put_manifest(&self, path: &str, reference: &str, kind: &str, body: Vec<u8>) -> Digest {
         let digest = digest_of(&body);
@@ -266,6 +279,9 @@ async fn spawn(host: &str, options: &Options, folder: &Path) -> Option<Process> 
             "name": "sink", "url": url, "headers": {"Authorization": [authorization]},
             "timeout": "1s", "threshold": 3, "backoff": "1s",
         }]});
+    }
+    if options.in_files {
+        config["storage"] = json!({"filesystem": {"rootdirectory": folder.join(FILES)}, "delete": {"enabled": true}});
     }
     for (key, value) in options.overrides.as_object().into_iter().flatten() {
         config[key] = value.clone();
