@@ -11,7 +11,7 @@ use super::{
     limit,
     proposal::{Marks, Memo, mark, namespace},
     request::{Requests, RoundError, branch_of},
-    target::{Target, Work},
+    work::Work,
 };
 use crate::domain::{
     reason::{Code, Reason},
@@ -79,14 +79,9 @@ pub(super) struct Heard {
 }
 
 /// Asks the forge and Git about the updates of one group. Nothing is changed there.
-pub(super) async fn hear(
-    target: &Target,
-    requests: &Requests,
-    work: &mut Work,
-    asked: &[Asked],
-) -> Result<Heard, RoundError> {
+pub(super) async fn hear(requests: &Requests, work: &mut Work, asked: &[Asked]) -> Result<Heard, RoundError> {
     let route = asked.first().map(|one| one.update.route.clone()).unwrap_or_default();
-    let branch = branch_of(&target.settings.name, route.group());
+    let branch = branch_of(&work.settings.name, route.group());
     // Before the base branch is read, so that what was merged is there.
     let newest = requests.forge.find(&branch).await?;
     if let Some(newest) = &newest {
@@ -100,10 +95,10 @@ pub(super) async fn hear(
     let namespaces = known.open.as_ref().map(|open| Memo::read(&open.body).namespaces);
     let mut within = namespaces.clone().unwrap_or_default();
     work.open.saw(&branch, namespaces);
-    let head = target.read(work).await?;
+    let head = work.read().await?;
     let tip = work.mirror.tip(&branch).await?;
     // What somebody has amended is no longer ours.
-    let held = tip.as_ref().filter(|tip| tip.is_own).map(|tip| brought(&tip.message, &route, target.clock.now()));
+    let held = tip.as_ref().filter(|tip| tip.is_own).map(|tip| brought(&tip.message, &route, work.clock.now()));
     let held = held.unwrap_or_default();
 
     let mut all: Vec<Asked> = asked.iter().map(|one| without_refused(one, &known.refused)).collect();
@@ -113,14 +108,14 @@ pub(super) async fn hear(
         within.extend(ours.iter().map(|held| namespace(held)));
         all.extend(ours.into_iter().filter(|held| !is_asked(held)).cloned());
     }
-    let (all, left) = target.possible(work, &head, &Arc::new(all)).await?;
-    let found = target.locate(work, &head, &all).await?;
+    let (all, left) = work.possible(&head, &Arc::new(all)).await?;
+    let found = work.locate(&head, &all).await?;
     let mut findings: Vec<Finding> =
         found.into_iter().zip(&*all).map(|(finding, one)| unless_decided(finding, one, &known)).collect();
     if route.group().is_some() {
-        findings = work.open.limited(target, requests, &branch, &all, findings, &within).await?;
+        findings = work.open.limited(requests, &branch, &all, findings, &within).await?;
     }
-    findings = limit::fitting(target, &held, &all, findings);
+    findings = limit::fitting(&work.settings, &held, &all, findings);
     if let Some(reason) = in_the_way(&branch, tip.as_ref(), &held, &known) {
         for finding in findings.iter_mut().filter(|finding| matches!(finding, Finding::Edits(..))) {
             *finding = Finding::Blocked(reason.clone());

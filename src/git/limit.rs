@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,11 +16,14 @@ use super::{
     forges::ForgeError,
     proposal::{MAX_HELD, Marks, Memo, marks, namespace},
     request::{GROUPS, Requests},
-    target::Target,
+    settings::Settings,
 };
-use crate::domain::{
-    reason::{Code, Reason},
-    workload::WorkloadId,
+use crate::{
+    domain::{
+        reason::{Code, Reason},
+        workload::WorkloadId,
+    },
+    ports::Clock,
 };
 
 /// How long a list of the open requests counts; what we do ourselves is seen at once.
@@ -28,8 +32,10 @@ const FRESH: Duration = Duration::from_secs(30);
 const MAX_WAITING: usize = 10_000;
 
 /// The open requests of groups.
-#[derive(Debug, Default)]
 pub(super) struct Open {
+    /// The target's name.
+    target: Arc<str>,
+    clock: Arc<dyn Clock>,
     /// When the forge listed them (monotonic).
     listed: Option<Duration>,
     /// The namespaces of each, by its branch.
@@ -41,9 +47,14 @@ pub(super) struct Open {
 }
 
 impl Open {
+    pub(super) fn new(target: Arc<str>, clock: Arc<dyn Clock>) -> Self {
+        let (requests, waiting) = (BTreeMap::new(), BTreeMap::new());
+        Self { target, clock, listed: None, requests, waiting, is_foreseen: false }
+    }
+
     /// For a preview: what it would open counts until it ends, though the forge has no such request.
-    pub(super) fn foreseen() -> Self {
-        Self { is_foreseen: true, ..Self::default() }
+    pub(super) fn foreseen(&self) -> Self {
+        Self { is_foreseen: true, ..Self::new(self.target.clone(), self.clock.clone()) }
     }
 
     /// Takes in the namespaces of a branch's open request; none if there is no such request. Those without a group count
@@ -66,7 +77,6 @@ impl Open {
     /// is.
     pub(super) async fn waits(
         &mut self,
-        target: &Target,
         requests: &Requests,
         branch: &str,
         asked: &[Asked],
@@ -75,9 +85,9 @@ impl Open {
         if !are_same(self) {
             return Ok(None);
         }
-        self.list(target, requests).await?;
+        self.list(requests).await?;
         let counts = self.counts();
-        let said = |asked: &Asked| full(target, requests, asked, &counts);
+        let said = |asked: &Asked| full(&self.target, requests, asked, &counts);
         Ok(asked.iter().map(said).collect::<Option<_>>().filter(|_| are_same(self)))
     }
 
@@ -85,7 +95,6 @@ impl Open {
     /// request this is already.
     pub(super) async fn limited(
         &mut self,
-        target: &Target,
         requests: &Requests,
         branch: &str,
         asked: &[Asked],
@@ -99,10 +108,10 @@ impl Open {
         if !findings.iter().zip(asked).any(comes) {
             return Ok(findings);
         }
-        self.list(target, requests).await?;
+        self.list(requests).await?;
         let (counts, mut waiting) = (self.counts(), 0);
         let limited = |(finding, asked): (Finding, &Asked)| {
-            let reason = comes((&finding, asked)).then(|| full(target, requests, asked, &counts)).flatten();
+            let reason = comes((&finding, asked)).then(|| full(&self.target, requests, asked, &counts)).flatten();
             waiting += usize::from(reason.is_some());
             reason.map_or(finding, Finding::Blocked)
         };
@@ -114,12 +123,12 @@ impl Open {
     }
 
     /// Asks the forge, if that was long ago.
-    async fn list(&mut self, target: &Target, requests: &Requests) -> Result<(), ForgeError> {
-        let now = target.clock.monotonic();
+    async fn list(&mut self, requests: &Requests) -> Result<(), ForgeError> {
+        let now = self.clock.monotonic();
         if self.listed.is_some_and(|at| self.is_foreseen || now < at + FRESH) {
             return Ok(());
         }
-        let open = requests.forge.open_from(&format!("supercargo/{}/{GROUPS}/", target.settings.name)).await?;
+        let open = requests.forge.open_from(&format!("supercargo/{}/{GROUPS}/", self.target)).await?;
         let open: BTreeMap<_, _> = open.into_iter().map(|one| (one.branch, Memo::read(&one.body).namespaces)).collect();
         let is_there =
             |(branch, namespaces): (&String, &Marks)| open.get(branch).is_some_and(|n| namespaces.is_subset(n));
@@ -141,7 +150,7 @@ impl Open {
 }
 
 /// The findings without the edits for which a request has no room. What is in it already (`held`) comes first.
-pub(super) fn fitting(target: &Target, held: &[Asked], all: &[Asked], mut findings: Vec<Finding>) -> Vec<Finding> {
+pub(super) fn fitting(settings: &Settings, held: &[Asked], all: &[Asked], mut findings: Vec<Finding>) -> Vec<Finding> {
     let held: BTreeSet<&WorkloadId> = held.iter().map(|held| &held.update.workload).collect();
     let mut room = MAX_HELD;
     for is_held in [true, false] {
@@ -155,7 +164,7 @@ pub(super) fn fitting(target: &Target, held: &[Asked], all: &[Asked], mut findin
                     let message = format!(
                         "a request at {} holds at most {MAX_HELD} changes, and has no room for this: merge or close it, or \
                          make groups",
-                        target.place()
+                        settings.place()
                     );
                     *finding = Finding::Blocked(Reason::new(Code::RequestLimit, message));
                 }
@@ -166,10 +175,10 @@ pub(super) fn fitting(target: &Target, held: &[Asked], all: &[Asked], mut findin
 }
 
 /// Why an update waits, if its namespace has as many requests as it may have.
-fn full(target: &Target, requests: &Requests, asked: &Asked, counts: &BTreeMap<String, usize>) -> Option<Reason> {
+fn full(target: &str, requests: &Requests, asked: &Asked, counts: &BTreeMap<String, usize>) -> Option<Reason> {
     let (open, most) = (counts.get(&namespace(asked))?, requests.settings.max_open);
     let message = || {
-        let (namespace, target) = (&asked.update.workload.namespace, &target.settings.name);
+        let namespace = &asked.update.workload.namespace;
         format!(
             "the namespace {namespace} has {open} open requests of groups at the Git target {target}, and may have {most} \
              (`pullRequest.maxOpen`): merge or close one, or raise `maxOpen`"

@@ -26,6 +26,7 @@
 //! | `preview` | what a target would do, with nothing sent |
 //! | `standing` | how updates stand that were brought there before |
 //! | `repository` | where there is no cluster: the workloads of the branch |
+//! | `work` | what a target works with: reads the branch, locates, edits in memory |
 //! | `target` | plans in, one commit out: locate, edit, push, and again if somebody was quicker |
 
 mod branch;
@@ -57,6 +58,7 @@ mod signing;
 mod standing;
 mod target;
 mod ways;
+mod work;
 
 pub use deployer::{Address, Deployer, Receiver};
 pub use find::Places;

@@ -1,9 +1,12 @@
 //! Updates of which some containers can be brought and others cannot: they are brought without these. Pure.
 
 use super::find::{Asked, Places};
-use crate::domain::{
-    reason::Reason,
-    update::{Change, Item, LeftOut},
+use crate::{
+    domain::{
+        reason::Reason,
+        update::{Change, Item, LeftOut},
+    },
+    ports::Outcome,
 };
 
 /// A part of an update, and the number of that.
@@ -57,6 +60,20 @@ pub(super) fn possible(
 }
 
 /// What of an update is left out, for people; empty if it is whole.
-pub(super) fn shown(left: &[LeftOut]) -> String {
+fn shown(left: &[LeftOut]) -> String {
     left.iter().map(|left| format!("; without the container {}: {}", left.container, left.reason.message)).collect()
+}
+
+/// What is said of an update of which something is left out.
+pub(super) fn partly(mut said: Reason, left: &[LeftOut]) -> Reason {
+    said.message.push_str(&shown(left));
+    said
+}
+
+/// An outcome of which something is left out.
+pub(super) fn without(outcome: Outcome, left: Vec<LeftOut>) -> Outcome {
+    match outcome {
+        Outcome::Committed(said) if !left.is_empty() => Outcome::Partly(partly(said, &left), left),
+        other => other,
+    }
 }

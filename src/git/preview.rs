@@ -8,10 +8,10 @@ use super::{
     command::GitError,
     find::{Asked, Finding, Places, told},
     known::{Heard, hear},
-    limit::Open,
     proposal::Memo,
     request::{self, RoundError, branch_of},
-    target::{Edits, Look, Target, Work},
+    target::Target,
+    work::{Edits, Look, Work},
 };
 use crate::{
     domain::{
@@ -30,13 +30,14 @@ impl Target {
     /// forge.
     pub async fn preview(&self, plans: Vec<Plan<Approved>>) -> Result<Vec<Result<Places, Reason>>, String> {
         let mut work = self.work.lock().await;
-        let before = std::mem::replace(&mut work.open, Open::foreseen());
+        let foreseen = work.open.foreseen();
+        let before = std::mem::replace(&mut work.open, foreseen);
         let shown = self.each_way(&mut work, &plans, |target, work, asked, by_request| {
             async move { target.foresee(work, &asked, by_request).await }.boxed()
         });
         let shown = shown.await;
         work.open = before;
-        shown.map_err(|error| format!("{}: {error}", self.place()))
+        shown.map_err(|error| format!("{}: {error}", self.settings.place()))
     }
 
     async fn foresee(
@@ -46,16 +47,16 @@ impl Target {
         by_request: bool,
     ) -> Result<Vec<Shown>, GitError> {
         if !by_request {
-            let Look { findings, left, .. } = self.look(work, asked).await?;
-            return Ok(self.shown(self.edit(work, findings).await?, left));
+            let Look { findings, left, .. } = work.look(asked).await?;
+            return Ok(self.shown(work.edit(findings).await?, left));
         }
         match self.foresee_request(work, asked).await {
             Ok(shown) => Ok(shown),
             Err(RoundError::Git(error)) => Err(error),
             Err(RoundError::Forge(error)) => {
-                let reason = match request::failed(&error, &self.place()) {
+                let reason = match request::failed(&error, &self.settings.place()) {
                     Outcome::Refused(why) => Reason::new(Code::GitRefused, why),
-                    _ => Reason::new(Code::WriteFailed, format!("{}: {error}", self.place())),
+                    _ => Reason::new(Code::WriteFailed, format!("{}: {error}", self.settings.place())),
                 };
                 Ok(vec![Err(reason); asked.len()])
             }
@@ -66,8 +67,8 @@ impl Target {
         let (Some(requests), Some(first)) = (&self.requests, asked.first()) else {
             return Ok(vec![Err(Reason::new(Code::WriteFailed, self.no_requests())); asked.len()]);
         };
-        let Heard { known, all, findings, left, .. } = hear(self, requests, work, asked).await?;
-        let edits = self.edit(work, findings).await?;
+        let Heard { known, all, findings, left, .. } = hear(requests, work, asked).await?;
+        let edits = work.edit(findings).await?;
         // What it would open or close counts for the groups behind it.
         let wanted: Vec<Asked> = edits.made().map(|(at, _)| all[at].clone()).collect();
         let branch = branch_of(&self.settings.name, first.update.route.group());
@@ -80,7 +81,7 @@ impl Target {
     }
 
     fn shown(&self, Edits { findings, refused, .. }: Edits, left: Vec<Vec<LeftOut>>) -> Vec<Shown> {
-        let told = told(findings, &refused, &self.place());
+        let told = told(findings, &refused, &self.settings.place());
         told.into_iter().zip(left).map(|(told, left)| told.map(|places| places.without(left))).collect()
     }
 }

@@ -14,9 +14,10 @@ use super::{
     known::{Heard, Known, hear},
     mirror::Pushed,
     origin,
+    part::{partly, without},
     proposal::{Memo, body, marks},
     settings::RequestSettings,
-    target::{Edits, Target, Work, partly, without},
+    work::{Edits, Work},
 };
 use crate::{
     domain::{
@@ -63,18 +64,17 @@ pub(super) fn branch_of(target: &str, group: Option<&Arc<str>>) -> String {
 
 /// What happens to each update of one group; none if somebody moved the branch meanwhile.
 pub(super) async fn round(
-    target: &Target,
     requests: &Requests,
     work: &mut Work,
     asked: &[Asked],
 ) -> Result<Option<Vec<Outcome>>, RoundError> {
     let Some(first) = asked.first() else { return Ok(Some(Vec::new())) };
-    let branch = branch_of(&target.settings.name, first.update.route.group());
-    if let Some(reasons) = work.open.waits(target, requests, &branch, asked).await? {
+    let branch = branch_of(&work.settings.name, first.update.route.group());
+    if let Some(reasons) = work.open.waits(requests, &branch, asked).await? {
         return Ok(Some(reasons.into_iter().map(Outcome::Blocked).collect()));
     }
-    let Heard { head, known, tip, held, all, findings, left } = hear(target, requests, work, asked).await?;
-    let edits = target.edit(work, findings).await?;
+    let Heard { head, known, tip, held, all, findings, left } = hear(requests, work, asked).await?;
+    let edits = work.edit(findings).await?;
     let wanted: Vec<Asked> = edits.made().map(|(at, _)| all[at].clone()).collect();
     let place = |(_, found): (_, &Places)| found.all().into_iter().map(str::to_owned).collect();
     let places: Vec<Vec<String>> = edits.made().map(place).collect();
@@ -92,15 +92,15 @@ pub(super) async fn round(
         PushResult::Nothing
     } else {
         let proposed = Proposed { branch: &branch, head: &head, wanted: &wanted, places: &places, edited: &edited };
-        propose(target, requests, work, &known, tip.as_ref(), &held, proposed).await?
+        propose(requests, work, &known, tip.as_ref(), &held, proposed).await?
     };
     let mut outcomes = Vec::new();
     for (at, finding) in findings.into_iter().enumerate().take(asked.len()) {
         let outcome = match (finding, wrong.get(&at), &brought) {
             (_, _, PushResult::Overtaken) => return Ok(None),
-            (_, Some(why), _) => Outcome::Blocked(target.misfit(why)),
+            (_, Some(why), _) => Outcome::Blocked(work.settings.misfit(why)),
             (Finding::Blocked(reason), ..) => Outcome::Blocked(reason),
-            (Finding::There(places), ..) => Outcome::Committed(target.has(&places)),
+            (Finding::There(places), ..) => Outcome::Committed(work.settings.has(&places)),
             (Finding::Edits(_, places), _, PushResult::Request(url)) => Outcome::Committed(is_open(url, &places)),
             (Finding::Edits(..), _, PushResult::Refused(words)) => Outcome::Refused(words.clone()),
             (Finding::Edits(..), _, PushResult::InTheWay(reason)) => Outcome::Blocked(reason.clone()),
@@ -117,18 +117,17 @@ fn is_open(url: &str, places: &Places) -> Reason {
 
 /// How each update of one group stands.
 pub(super) async fn standings(
-    target: &Target,
     requests: &Requests,
     work: &mut Work,
     asked: &[Asked],
 ) -> Result<Vec<Standing>, RoundError> {
     let Some(first) = asked.first() else { return Ok(Vec::new()) };
-    let branch = branch_of(&target.settings.name, first.update.route.group());
-    if let Some(reasons) = work.open.waits(target, requests, &branch, asked).await? {
+    let branch = branch_of(&work.settings.name, first.update.route.group());
+    if let Some(reasons) = work.open.waits(requests, &branch, asked).await? {
         return Ok(reasons.into_iter().map(Standing::Blocked).collect());
     }
-    let Heard { known, tip, held, all, findings, left, .. } = hear(target, requests, work, asked).await?;
-    let edits = target.edit(work, findings).await?;
+    let Heard { known, tip, held, all, findings, left, .. } = hear(requests, work, asked).await?;
+    let edits = work.edit(findings).await?;
     let wanted: Vec<Asked> = edits.made().map(|(at, _)| all[at].clone()).collect();
     let Edits { findings, edited, refused: wrong, .. } = edits;
     let memo = Memo::of(&wanted, known.refused.clone());
@@ -138,9 +137,9 @@ pub(super) async fn standings(
     let is_idle = known.open.is_some() && findings.iter().all(|finding| matches!(finding, Finding::There(_)));
     let in_git = |said: Reason, left: Vec<LeftOut>| Standing::InGit(partly(said, &left), left);
     let standing = |((at, finding), left)| match (finding, wrong.get(&at)) {
-        (_, Some(why)) => Standing::Blocked(target.misfit(why)),
+        (_, Some(why)) => Standing::Blocked(work.settings.misfit(why)),
         (Finding::Blocked(reason), _) => Standing::Blocked(reason),
-        (Finding::There(places), _) if !is_idle => in_git(target.has(&places), left),
+        (Finding::There(places), _) if !is_idle => in_git(work.settings.has(&places), left),
         (Finding::Edits(_, places), _) => open.map_or(Standing::Due, |open| in_git(is_open(&open.url, &places), left)),
         _ => Standing::Due,
     };
@@ -186,7 +185,6 @@ struct Proposed<'a> {
 
 /// Brings the branch and the request to what is wanted; nothing is sent where they are there.
 async fn propose(
-    target: &Target,
     requests: &Requests,
     work: &mut Work,
     known: &Known,
@@ -198,7 +196,7 @@ async fn propose(
     let memo = Memo::of(wanted, known.refused.clone());
     let is_there = holds(work, known, tip, held, &memo, edited).await?;
     let updates: Vec<&Update> = wanted.iter().map(|one| &one.update).collect();
-    let mut message = target.settings.message.message(&updates);
+    let mut message = work.settings.message.message(&updates);
     let mut pushed = None;
     if !is_there {
         for one in wanted {
@@ -221,8 +219,8 @@ async fn propose(
     }
     let title = text::plain(message.lines().next().unwrap_or_default());
     let before = open.map(|open| &*open.body).unwrap_or_default();
-    let origins = origin::links(requests.registry.as_deref(), &*target.clock, wanted, before).await;
-    let body = body(wanted, &origins, places, &target.settings.branch, &memo);
+    let origins = origin::links(requests.registry.as_deref(), &*work.clock, wanted, before).await;
+    let body = body(wanted, &origins, places, &work.settings.branch, &memo);
     let request = match open {
         Some(open) => {
             requests.forge.update(open, &title, &body).await?;
@@ -233,14 +231,14 @@ async fn propose(
             let new = NewRequest { title, body, head: branch.to_owned(), labels, reviewers, assignees, draft };
             let opened = requests.forge.open(&new).await?;
             for note in &opened.notes {
-                tracing::warn!(target_name = %target.settings.name, request = opened.request.url, note, "not as asked");
+                tracing::warn!(target_name = %work.settings.name, request = opened.request.url, note, "not as asked");
             }
             opened.request
         }
     };
     work.open.saw(branch, Some(memo.namespaces));
     if let Some(commit) = pushed.filter(|_| requests.settings.auto_merge)
-        && let Some(reason) = auto_merge(target, requests, work, branch, &commit).await?
+        && let Some(reason) = auto_merge(requests, work, branch, &commit).await?
     {
         return Ok(PushResult::InTheWay(reason));
     }
@@ -249,13 +247,7 @@ async fn propose(
 
 /// Asks for the merge of the commit that we pushed; a forge that will not is told of, as people can merge too. Why not,
 /// if somebody has moved the branch: our rights are no reason to merge a commit that is not ours.
-async fn auto_merge(
-    target: &Target,
-    requests: &Requests,
-    work: &Work,
-    branch: &str,
-    commit: &str,
-) -> Result<Option<Reason>, GitError> {
+async fn auto_merge(requests: &Requests, work: &Work, branch: &str, commit: &str) -> Result<Option<Reason>, GitError> {
     for tries in 1.. {
         let asked = match requests.forge.find(branch).await {
             Ok(Some(request)) if request.state != RequestState::Open => return Ok(None),
@@ -276,11 +268,11 @@ async fn auto_merge(
             return Ok(Some(Reason::new(Code::GitConflict, why)));
         }
         if !matches!(error, ForgeError::Unavailable(_)) || tries >= MERGE_TRIES {
-            let name = &target.settings.name;
+            let name = &work.settings.name;
             tracing::warn!(target_name = %name, branch, error = %error, "the request is not merged by itself");
             return Ok(None);
         }
-        target.clock.sleep_until(target.clock.monotonic() + MERGE_PAUSE).await;
+        work.clock.sleep_until(work.clock.monotonic() + MERGE_PAUSE).await;
     }
     Ok(None)
 }

@@ -1,12 +1,15 @@
 //! What a target is told by the configuration.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, fmt, fs, path::PathBuf, sync::Arc};
 
 use globset::GlobSet;
 use secrecy::SecretString;
 
 use super::{deployer::Deployer, forges::GithubApp, message::Template};
-use crate::manifest::places::{Facts, FileKind, Files, Options};
+use crate::{
+    domain::reason::{Code, Reason},
+    manifest::places::{Facts, FileKind, Files, Options},
+};
 
 /// Which files are read and edited, and what is known of them beforehand.
 #[derive(Debug, Clone, Default)]
@@ -99,6 +102,23 @@ pub struct Settings {
     pub deployers: Vec<Deployer>,
     /// The folder of its clone, made if it is not there.
     pub folder: PathBuf,
+}
+
+impl Settings {
+    /// For messages.
+    pub(super) fn place(&self) -> String {
+        format!("the branch {} of the Git target {}", self.branch, self.name)
+    }
+
+    /// What is said of an update that the branch has.
+    pub(super) fn has(&self, places: &impl fmt::Display) -> Reason {
+        Reason::new(Code::Committed, format!("{} has it ({places})", self.place()))
+    }
+
+    /// Why files are left alone whose edit went wrong.
+    pub(super) fn misfit(&self, why: &str) -> Reason {
+        Reason::new(Code::GitConflict, format!("{}: {why}", self.place()))
+    }
 }
 
 /// What a repository is read and written with.

@@ -7,8 +7,10 @@ use futures::FutureExt as _;
 use super::{
     command::GitError,
     find::{Asked, Finding},
+    part::partly,
     request::{self, RoundError},
-    target::{Edits, Look, Target, Work, partly},
+    target::Target,
+    work::{Edits, Look, Work},
 };
 use crate::{
     domain::{
@@ -31,25 +33,25 @@ impl Target {
     async fn way_standings(&self, work: &mut Work, asked: &Arc<Vec<Asked>>, by_request: bool) -> Vec<Standing> {
         let found = match (by_request, &self.requests) {
             (false, _) => self.branch_standings(work, asked).await.map_err(RoundError::from),
-            (true, Some(requests)) => request::standings(self, requests, work, asked).await,
+            (true, Some(requests)) => request::standings(requests, work, asked).await,
             (true, None) => Ok(vec![Standing::Failed(self.no_requests()); asked.len()]),
         };
         found.unwrap_or_else(|trouble| {
             if matches!(trouble, RoundError::Git(_)) {
                 work.mirror.reset();
             }
-            vec![Standing::Failed(format!("{}: {trouble}", self.place())); asked.len()]
+            vec![Standing::Failed(format!("{}: {trouble}", self.settings.place())); asked.len()]
         })
     }
 
     async fn branch_standings(&self, work: &mut Work, asked: &Arc<Vec<Asked>>) -> Result<Vec<Standing>, GitError> {
-        let Look { findings, left, .. } = self.look(work, asked).await?;
-        let Edits { findings, refused, .. } = self.edit(work, findings).await?;
+        let Look { findings, left, .. } = work.look(asked).await?;
+        let Edits { findings, refused, .. } = work.edit(findings).await?;
         let standing = |((index, finding), left): ((usize, Finding), Vec<LeftOut>)| match (finding, refused.get(&index))
         {
-            (_, Some(why)) => Standing::Blocked(self.misfit(why)),
+            (_, Some(why)) => Standing::Blocked(self.settings.misfit(why)),
             (Finding::Blocked(reason), _) => Standing::Blocked(reason),
-            (Finding::There(places), _) => Standing::InGit(partly(self.has(&places), &left), left),
+            (Finding::There(places), _) => Standing::InGit(partly(self.settings.has(&places), &left), left),
             (Finding::Edits(..), _) => Standing::Due,
         };
         Ok(findings.into_iter().enumerate().zip(left).map(standing).collect())

@@ -4,10 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::BoxFuture;
 
-use super::{
-    find::Asked,
-    target::{Target, Work},
-};
+use super::{find::Asked, target::Target, work::Work};
 use crate::domain::{
     plan::{Approved, Plan},
     target::Route,
