@@ -8,16 +8,13 @@ use std::{
 
 use super::{
     chain::{Edited, FileEdit},
-    find::{Finding, same},
+    find::{Carried, Finding, Key, Places, is_same_version, same},
     settings::Scope,
 };
 use crate::{
-    domain::{image::ImageRef, text::escape, workload::WorkloadId},
+    domain::{image::ImageRef, text::escape},
     manifest::places::{Files, Index, Wanted},
 };
-
-/// A workload, a container and whether it stands under `initContainers`.
-type Key = (WorkloadId, Arc<str>, bool);
 
 /// Why findings may not be brought as these edits bring them.
 pub(super) fn check(
@@ -33,44 +30,50 @@ pub(super) fn check(
     }
     let (before, after) = (Index::new(files, &scope.options), Index::new(&new, &scope.options));
     let made = findings.iter().enumerate().filter_map(|(number, finding)| match finding {
-        Finding::Edits(edits, places) if !refused.contains_key(&number) => {
-            Some((number, &edits[..], &places.brings[..]))
-        }
+        Finding::Edits(edits, places) if !refused.contains_key(&number) => Some((number, &edits[..], places)),
         _ => None,
     });
-    let made: Vec<(usize, &[FileEdit], &[Wanted])> = made.collect();
+    let made: Vec<(usize, &[FileEdit], &Places)> = made.collect();
     let mut wrong = BTreeMap::new();
-    for (number, _, wanted) in &made {
-        for wanted in *wanted {
+    for (number, _, places) in &made {
+        for wanted in &places.brings {
             if let Err(why) = is_there(&after, wanted) {
                 wrong.entry(*number).or_insert(why);
             }
         }
     }
-    let wanted: BTreeMap<Key, &ImageRef> = made
-        .iter()
-        .flat_map(|(.., wanted)| wanted.iter().map(|w| ((w.workload.clone(), w.container.clone(), w.init), &w.to)))
-        .collect();
-    let (was, index) = (before, after);
-    let mut shared = None;
-    let (before, after) = (images(&was), images(&index));
-    for key in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
-        let (old, new) = (before.get(key), after.get(key));
-        let parsed = new.and_then(|new| ImageRef::parse(new).ok());
-        let is = |to: &ImageRef| parsed.as_ref().is_some_and(|new| same(new, to));
+    let wanted = made.iter().flat_map(|(.., places)| &places.brings);
+    let wanted: BTreeMap<Key, &ImageRef> =
+        wanted.map(|w| ((w.workload.clone(), w.container.clone(), w.init), &w.to)).collect();
+    let mut carried: BTreeMap<&Key, Vec<&Carried>> = BTreeMap::new();
+    for (key, one) in made.iter().flat_map(|(.., places)| &places.carries) {
+        carried.entry(key).or_default().push(one);
+    }
+    let (was, now) = (images(&before), images(&after));
+    let none = BTreeSet::new();
+    for key in was.keys().chain(now.keys()).collect::<BTreeSet<_>>() {
+        let (old, new) = (was.get(key).unwrap_or(&none), now.get(key).unwrap_or(&none));
+        let is = |image: &str, to: &ImageRef| ImageRef::parse(image).is_ok_and(|image| same(&image, to));
         let fits = match wanted.get(key) {
-            Some(to) => is(to),
+            Some(to) => !new.is_empty() && new.iter().all(|image| is(image, to)),
             None if old == new => true,
-            // What shares a place with what is wanted has been asked for its wish already.
             None => {
-                let shared = shared.get_or_insert_with(|| shared_by(&was, &made));
-                shared.contains(key) && wanted.values().any(|to| is(to))
+                !new.is_empty()
+                    && new.difference(old).all(|image| {
+                        carried.get(key).into_iter().flatten().any(|carried| match carried {
+                            Carried::To(to) => is(image, to),
+                            Carried::Along(brought) => old.iter().any(|old| goes_along(old, image, brought)),
+                        })
+                    })
             }
         };
         if fits {
             continue;
         }
-        let shown = |image: Option<&Box<str>>| image.map_or("none".to_owned(), |image| escape(image));
+        let shown = |images: &BTreeSet<Box<str>>| match images.is_empty() {
+            true => "none".to_owned(),
+            false => images.iter().map(|image| escape(image).to_string()).collect::<Vec<_>>().join(" and "),
+        };
         let why = format!(
             "the edit would make the image of {}, container {}, {} where it is {}: nothing is written; report this with \
              the files",
@@ -79,15 +82,16 @@ pub(super) fn check(
             shown(new),
             shown(old)
         );
-        let own =
-            |wanted: &[Wanted]| wanted.iter().any(|w| (&w.workload, &w.container, w.init) == (&key.0, &key.1, key.2));
+        let own = |places: &Places| {
+            places.brings.iter().any(|w| (&w.workload, &w.container, w.init) == (&key.0, &key.1, key.2))
+        };
         // Its own update, or those that edit what it is rendered from; all if that is none.
-        let files = index.files_of(&key.0);
+        let files = after.files_of(&key.0);
         let touches = |edits: &[FileEdit]| edits.iter().any(|(path, _)| files.contains(path));
-        let is_own = made.iter().any(|(.., wanted)| own(wanted));
+        let is_own = made.iter().any(|(.., places)| own(places));
         let is_near = made.iter().any(|(_, edits, _)| touches(edits));
-        let is_to_blame = |(_, edits, wanted): &&(usize, &[FileEdit], &[Wanted])| match (is_own, is_near) {
-            (true, _) => own(wanted),
+        let is_to_blame = |(_, edits, places): &&(usize, &[FileEdit], &Places)| match (is_own, is_near) {
+            (true, _) => own(places),
             (false, true) => touches(edits),
             (false, false) => true,
         };
@@ -98,12 +102,11 @@ pub(super) fn check(
     wrong
 }
 
-/// The containers whose images stand where these edits are made.
-fn shared_by(index: &Index<'_>, made: &[(usize, &[FileEdit], &[Wanted])]) -> BTreeSet<Key> {
-    let sharers = index.sharers([]);
-    let edits = made.iter().flat_map(|(_, edits, _)| edits.iter());
-    let all = edits.flat_map(|(path, edit)| sharers.of(path, edit));
-    all.map(|sharer| (sharer.workload.clone(), sharer.container.clone(), sharer.init)).collect()
+/// Whether an image goes where its place goes, which may say its version only.
+fn goes_along(old: &str, new: &str, (from, to): &(ImageRef, ImageRef)) -> bool {
+    let (Ok(old), Ok(new)) = (ImageRef::parse(old), ImageRef::parse(new)) else { return false };
+    let is_moved = (&old.repository, &new.repository) == (&from.repository, &to.repository);
+    is_same_version(&new, to) && (is_moved || old.repository == new.repository)
 }
 
 fn is_there(after: &Index<'_>, wanted: &Wanted) -> Result<(), String> {
@@ -121,11 +124,11 @@ fn is_there(after: &Index<'_>, wanted: &Wanted) -> Result<(), String> {
     }
 }
 
-fn images(index: &Index<'_>) -> BTreeMap<Key, Box<str>> {
-    let rendered = index.rendered();
-    let each = rendered.workloads.into_iter().flat_map(|(workload, ..)| {
-        let id = workload.id;
-        workload.containers.into_iter().map(move |c| ((id.clone(), c.name, c.init), Box::from(&*c.image)))
-    });
-    each.collect()
+/// All images of each container: several kustomizations may render one workload.
+fn images(index: &Index<'_>) -> BTreeMap<Key, BTreeSet<Box<str>>> {
+    let mut all: BTreeMap<Key, BTreeSet<Box<str>>> = BTreeMap::new();
+    for (workload, container, init, image) in index.each_image() {
+        all.entry((workload, container, init)).or_default().insert(image);
+    }
+    all
 }

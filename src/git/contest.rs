@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     chain::FileEdit,
-    find::{Asked, Finding, same},
+    find::{Asked, Brought, Carried, Finding, is_same_version, same},
     settings::Scope,
 };
 use crate::{
@@ -30,19 +30,15 @@ enum Wish {
     To(ImageRef),
     /// To stay as it is, and why.
     Stay(&'static str),
+    /// It is not known what the place does to it, or what is wished, and why.
+    Unknown(Arc<str>),
     /// It goes where its place goes.
     Any,
 }
 
 /// Blocks what would change the image of a workload that is to have another one, or to stay as it is; where all agree,
-/// the edit is theirs, too. `brought` says which image each edit makes.
-pub(super) fn contest(
-    asked: &[Asked],
-    findings: &mut [Finding],
-    index: &Index<'_>,
-    scope: &Scope,
-    brought: &HashMap<FileEdit, ImageRef>,
-) {
+/// the edit is theirs, too.
+pub(super) fn contest(asked: &[Asked], findings: &mut [Finding], index: &Index<'_>, scope: &Scope, brought: &Brought) {
     if !findings.iter().any(|finding| matches!(finding, Finding::Edits(..))) {
         return;
     }
@@ -55,14 +51,26 @@ pub(super) fn contest(
     });
     let changes: Changes = changes.collect();
     for (asked, finding) in asked.iter().zip(findings) {
-        let Finding::Edits(edits, _) = finding else { continue };
+        let Finding::Edits(edits, places) = finding else { continue };
         let contested = edits.iter().find_map(|edit| {
-            let against = against(asked, edit, brought.get(edit)?, &sharers, &changes);
-            (!against.is_empty()).then(|| reason(asked, edit, brought.get(edit)?, &against, (index, scope)))?
+            let (_, to) = brought.get(edit)?;
+            let against = against(asked, edit, to, &sharers, &changes);
+            (!against.is_empty()).then(|| reason(asked, edit, to, &against, (index, scope)))?
         });
         match contested {
             Some(reason) => *finding = Finding::Blocked(reason),
             None => {
+                for edit in &*edits {
+                    let Some(brought) = brought.get(edit) else { continue };
+                    places.carries.extend(wished(asked, edit, &sharers, &changes).filter_map(|(sharer, wish)| {
+                        let carried = match wish {
+                            Wish::To(to) => Carried::To(to),
+                            Wish::Any => Carried::Along(brought.clone()),
+                            Wish::Stay(_) | Wish::Unknown(_) => return None,
+                        };
+                        Some(((sharer.workload.clone(), sharer.container.clone(), sharer.init), carried))
+                    }));
+                }
                 let of =
                     |(path, edit): &FileEdit| sharers.others(path, edit).map(|other| (path.clone(), other)).collect();
                 let others: Vec<Vec<FileEdit>> = edits.iter().map(of).collect();
@@ -93,26 +101,34 @@ fn wanted<'w>(wishes: &'w Wishes, scope: &Scope) -> impl Iterator<Item = Wanted>
     })
 }
 
+/// What is wished for each whose image an edit changes.
+fn wished<'s>(
+    asked: &Asked,
+    (path, edit): &FileEdit,
+    sharers: &'s Sharers,
+    changes: &Changes<'_>,
+) -> impl Iterator<Item = (&'s Sharer, Wish)> {
+    let own = sharers.of(path, edit).find(|sharer| sharer.workload == asked.update.workload);
+    sharers.of(path, edit).map(move |sharer| (sharer, wish(asked, own, sharer, changes)))
+}
+
 /// Those whose image an edit would make another than is wished for them.
 fn against<'s>(
     asked: &Asked,
-    (path, edit): &FileEdit,
+    at: &FileEdit,
     to: &ImageRef,
     sharers: &'s Sharers,
     changes: &Changes<'_>,
 ) -> Vec<(&'s Sharer, Wish)> {
-    let all = sharers.of(path, edit);
-    let own = all.iter().find(|sharer| sharer.workload == asked.update.workload);
-    let other = |sharer: &'s Sharer| {
-        let wish = wish(asked, own, sharer, changes);
-        let is_other = match &wish {
-            Wish::To(wished) => !(same(wished, to) || is_version(edit, to) && is_same_version(wished, to)),
-            Wish::Stay(_) => true,
-            Wish::Any => false,
-        };
-        is_other.then_some((sharer, wish))
+    let is_other = |(sharer, wish): &(&Sharer, Wish)| match wish {
+        Wish::To(wished) => {
+            let is_alike = || !sharer.by_version && is_version(&at.1, to) && is_same_version(wished, to);
+            !(same(wished, to) || is_alike())
+        }
+        Wish::Stay(_) | Wish::Unknown(_) => true,
+        Wish::Any => false,
     };
-    all.iter().filter_map(other).collect()
+    wished(asked, at, sharers, changes).filter(is_other).collect()
 }
 
 /// Whether an edit writes the tag or the digest alone: an anchor may bring one to images of several names.
@@ -122,33 +138,35 @@ fn is_version(edit: &LocationEdit, to: &ImageRef) -> bool {
     edit.new == tag || digest.ends_with(&edit.new)
 }
 
-fn is_same_version(a: &ImageRef, b: &ImageRef) -> bool {
-    (&a.tag, &a.digest) == (&b.tag, &b.digest)
-}
-
 fn wish(asked: &Asked, own: Option<&Sharer>, sharer: &Sharer, changes: &Changes<'_>) -> Wish {
-    let Sharer { workload, container, init, annotations } = sharer;
+    let Sharer { workload, container, init, annotations, by_version, doubt } = sharer;
+    let by_file = asked.update.workload.kind.as_str() == FILE_KIND;
+    let known = asked.wishes.get(workload);
+    let is_plain = annotations.as_ref().is_none_or(|annotations| annotations.is_empty());
+    // An entry or a marker of the repository is for whatever has no policy of its own.
+    let is_free = by_file && known.map_or(is_plain, |wish| !wish.watched);
+    let any = || if *by_version { Wish::Stay("an entry of `images` is for this version only") } else { Wish::Any };
+    if is_free {
+        return any();
+    }
+    if let Some(doubt) = doubt {
+        return Wish::Unknown(doubt.clone());
+    }
     if let Some(to) = changes.get(&(workload, &**container, *init)) {
         return Wish::To((*to).clone());
     }
-    // An entry or a marker of the repository is for whatever has no policy of its own.
-    let by_file = asked.update.workload.kind.as_str() == FILE_KIND;
-    if let Some(wish) = asked.wishes.get(workload) {
+    if let Some(wish) = known {
         let image = wish.images.iter().find(|image| image.container == *container && image.init == *init);
-        return match image {
-            None => Wish::Any,
-            Some(_) if !wish.watched && by_file => Wish::Any,
-            Some(image) => match &image.to {
-                Err(Code::NotSelected | Code::NotWatched) if by_file => Wish::Any,
-                Err(code) => Wish::Stay(code.as_str()),
-                Ok(to) => Wish::To(to.clone()),
-            },
+        return match image.map(|image| &image.to) {
+            None => any(),
+            Some(Err(Code::NotSelected | Code::NotWatched)) if by_file => any(),
+            Some(Err(code)) => Wish::Stay(code.as_str()),
+            Some(Ok(to)) => Wish::To(to.clone()),
         };
     }
     // Nobody here knows it: its manifest speaks for it. With the same annotations it wishes the same.
-    let is_plain = annotations.as_ref().is_none_or(|annotations| annotations.is_empty());
     let is_alike = own.is_some_and(|own| own.annotations == *annotations);
-    if is_alike || is_plain && (by_file || own.is_none()) { Wish::Any } else { Wish::Stay("other annotations") }
+    if is_alike || is_plain && own.is_none() { any() } else { Wish::Stay("other annotations") }
 }
 
 fn reason(
@@ -179,6 +197,7 @@ fn reason(
             let wish = match wish {
                 Wish::To(to) => format!("is to have {to}"),
                 Wish::Stay(why) => format!("is to stay ({why})"),
+                Wish::Unknown(why) => format!("is in doubt ({why})"),
                 Wish::Any => return String::new(),
             };
             format!("{} (container {}), which {wish}", sharer.workload, sharer.container)

@@ -22,6 +22,7 @@ use crate::{
         text::escape,
         update::{LeftOut, Update},
         version::Version,
+        workload::WorkloadId,
     },
     manifest::places::{Files, Index, LocateError, LocationEdit, Wanted, apply},
 };
@@ -43,12 +44,29 @@ impl From<&Plan<Approved>> for Asked {
     }
 }
 
+/// A workload, a container and whether it stands under `initContainers`.
+pub(super) type Key = (WorkloadId, Arc<str>, bool);
+
+/// The image that each edit finds at its place, and the one that it makes there.
+pub(super) type Brought = HashMap<FileEdit, (ImageRef, ImageRef)>;
+
+/// What an edit for another workload makes of an image.
+#[derive(Debug, Clone)]
+pub(super) enum Carried {
+    /// The image that is wished for it.
+    To(ImageRef),
+    /// It goes where its place goes, which has the first and gets the second.
+    Along((ImageRef, ImageRef)),
+}
+
 /// `file:line` of each place, and the container whose image stands there.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
     all: Vec<(Arc<str>, String)>,
     /// The changes that they bring.
     pub(super) brings: Vec<Wanted>,
+    /// What they make of the images of others.
+    pub(super) carries: Vec<(Key, Carried)>,
     /// What of the files is left as it is, by container.
     besides: Vec<(Arc<str>, String)>,
     /// What is not brought with the others.
@@ -114,7 +132,7 @@ pub(super) fn paths(findings: &[Finding]) -> impl Iterator<Item = &str> {
 /// Where each of the updates stands in the files.
 pub(super) fn find(asked: &[Asked], files: &Files, scope: &Scope, history: &History) -> Vec<Finding> {
     let index = Index::new(files, &scope.options);
-    let (mut reverted, mut brought) = (HashMap::new(), HashMap::new());
+    let (mut reverted, mut brought) = (HashMap::new(), Brought::new());
     let mut findings: Vec<Finding> =
         asked.iter().map(|asked| finding(asked, &index, scope, history, &mut reverted, &mut brought)).collect();
     // What was moved back for one workload is not set by way of another that has the same place.
@@ -136,7 +154,7 @@ fn finding(
     scope: &Scope,
     history: &History,
     reverted: &mut HashMap<FileEdit, Reason>,
-    brought: &mut HashMap<FileEdit, ImageRef>,
+    brought: &mut Brought,
 ) -> Finding {
     let Asked { update, instance, .. } = asked;
     let (mut edits, mut places) = (Vec::new(), Places::default());
@@ -194,7 +212,7 @@ fn finding(
             places.all.push((change.container.clone(), place));
             for edit in spot.edits {
                 let edit = (spot.path.clone(), edit);
-                brought.entry(edit.clone()).or_insert_with(|| change.to.clone());
+                brought.entry(edit.clone()).or_insert_with(|| (spot.holds.clone(), change.to.clone()));
                 edits.push(edit);
             }
         }
@@ -220,6 +238,10 @@ pub(super) fn told(
 /// Tags and digests alike; the repository may be spelt otherwise.
 pub(super) fn same(a: &ImageRef, b: &ImageRef) -> bool {
     (&a.repository, &a.tag, &a.digest) == (&b.repository, &b.tag, &b.digest)
+}
+
+pub(super) fn is_same_version(a: &ImageRef, b: &ImageRef) -> bool {
+    (&a.tag, &a.digest) == (&b.tag, &b.digest)
 }
 
 fn is_lower(a: &ImageRef, b: &ImageRef) -> bool {

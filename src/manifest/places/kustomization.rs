@@ -124,6 +124,15 @@ impl ImagesEntry {
         Matcher::of(pattern).is_ok_and(|pattern| pattern.matches(image))
     }
 
+    /// What it makes an image of.
+    pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
+        let (text, own) = match &self.text {
+            Some(text) => (Some(text.cells()), None),
+            None => (None, Some([Some(&self.new_tag), Some(&self.digest), self.new_name.as_ref()])),
+        };
+        text.into_iter().flatten().chain(own.into_iter().flatten().flatten())
+    }
+
     /// Whether there is a key for the tag or the digest, if also without a value.
     pub(super) fn has_version(&self) -> bool {
         let is_there = |cell: &Cell| match self.text {

@@ -8,7 +8,7 @@ use super::{
     held::{self, Held},
     index::Draft,
     listed::{self, Listed},
-    made::Made,
+    made::{Made, Way},
     patch::Doubt,
 };
 use crate::domain::image::{ImageRef, Repository, excerpt};
@@ -194,6 +194,11 @@ impl<'f> Index<'f> {
         }
     }
 
+    /// What makes the image of each container that may have one.
+    pub(super) fn ways(&self, rendering: &Rendering<'f>) -> Vec<(Arc<str>, bool, Way<'f>)> {
+        self.kustomizations.ways(self.files, rendering, self.options.overlay.as_deref())
+    }
+
     /// What makes the image of each container.
     pub(super) fn all_made(&self, rendering: &Rendering<'f>) -> Vec<(Arc<str>, bool, Made<'f>)> {
         self.kustomizations.all_made(self.files, rendering, self.options.overlay.as_deref())
@@ -234,6 +239,15 @@ impl<'f> Index<'f> {
         let inflated = self.inflated.get(repository).map_or(&[][..], Vec::as_slice);
         let is_by_name = inflated.iter().all(|(is_by_name, _)| *is_by_name);
         inflated.iter().filter(|_| !is_by_name).map(|(_, draft)| draft.clone()).collect()
+    }
+
+    /// Where an image may stand of which it is not known where it does: wherever it is not of one release alone.
+    pub(super) fn may_be_of(&self, wanted: &Wanted) -> Vec<Draft<'f>> {
+        let repository = &wanted.from.repository;
+        let released = self.released.get(repository).into_iter().flatten().map(|(_, each)| &each.draft);
+        let values = [&self.values, &self.other_values].into_iter().flat_map(|all| all.get(repository)).flatten();
+        let is_of_one = |draft: &&Draft| self.files.get(draft.path).is_some_and(|facts| !facts.releases.is_empty());
+        released.chain(values).filter(|draft| !is_of_one(draft)).cloned().collect()
     }
 
     fn marked(&self, wanted: &Wanted, is_in: impl Fn(&str) -> bool) -> Vec<Draft<'f>> {
@@ -364,6 +378,13 @@ pub(super) fn draft(made: Made<'_>) -> Result<Draft<'_>, LocateError> {
             let reason = maker.main().and_then(held::why).unwrap_or_else(|| error.to_string());
             Err(LocateError::Refused { path: path.clone(), line, reason })
         }
+    }
+}
+
+impl Doubt<'_> {
+    /// For people.
+    pub(super) fn shown(&self) -> Arc<str> {
+        refused(self).to_string().into()
     }
 }
 

@@ -151,6 +151,13 @@ impl Operation {
         }
     }
 
+    /// The image that it gives to an item of a list of containers, whichever it is.
+    pub(super) fn image_in(&self, list: &str) -> Option<&Cell> {
+        let Put::Scalar(cell) = &self.put else { return None };
+        let item = self.pointer.strip_prefix(list)?.strip_prefix('/')?.strip_suffix("/image")?;
+        item.parse::<usize>().is_ok().then_some(cell)
+    }
+
     pub(super) fn is_all_of_the_head(&self) -> bool {
         matches!(&*self.pointer, "" | "/" | "/metadata")
     }

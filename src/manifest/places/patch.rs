@@ -387,7 +387,7 @@ fn is_like(found: &FoundWorkload, spec: &KindSpec) -> bool {
     found.workload.id.kind.spec().is_some_and(|own| own.pod_spec == spec.pod_spec)
 }
 
-fn list_pointer(spec: &KindSpec, init: bool) -> String {
+pub(super) fn list_pointer(spec: &KindSpec, init: bool) -> String {
     format!("{}/{}", spec.pod_spec, if init { "initContainers" } else { "containers" })
 }
 

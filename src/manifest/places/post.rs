@@ -7,9 +7,9 @@ use super::{
     cell::{Cell, ImageExpr},
     index::Draft,
     kustomization::ImagesEntry,
-    made::{of_entry, of_outside},
     operation::{Operation, Put},
     outer::{Set, UNREAD},
+    passing::{of_entry, of_outside},
     patch::{Doubt, Part, Patch},
 };
 use crate::domain::image::ImageRef;

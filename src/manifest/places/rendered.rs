@@ -87,6 +87,27 @@ impl Index<'_> {
         rendered
     }
 
+    /// Every image of each container, as often as something renders it, but those that a replacement sets; and those of
+    /// what [`Self::rendered`] makes of files. By workload, container, and whether that stands under `initContainers`.
+    pub fn each_image(&self) -> impl Iterator<Item = (WorkloadId, Arc<str>, bool, Box<str>)> {
+        let roots = self.renderings.iter().filter(|rendering| rendering.chain.is_root);
+        let each = roots.flat_map(|rendering| {
+            let namespace = self.namespace(&rendering.id.namespace).into();
+            let id = WorkloadId { namespace, ..rendering.id.clone() };
+            let made = self.kustomizations.all_made(self.files, rendering, None).into_iter();
+            let made = made.filter(|(.., made)| made.replaced.is_none());
+            made.map(move |(name, init, made)| (id.clone(), name, init, made.image.into()))
+        });
+        let mut of_files = Rendered::default();
+        self.marked_of(&mut of_files);
+        let listed = self.files.get(listed::FILE).into_iter().flat_map(|facts| &facts.listed);
+        let listed = listed.filter_map(|each| self.listed_workload(each).ok());
+        let of_files = of_files.workloads.into_iter().map(|(workload, ..)| workload).chain(listed);
+        each.chain(of_files.flat_map(|Workload { id, containers, .. }| {
+            containers.into_iter().map(move |c| (id.clone(), c.name, c.init, (&*c.image).into()))
+        }))
+    }
+
     fn manifests_of(&self, rendered: &mut Rendered) {
         let mut seen = BTreeSet::new();
         for rendering in self.renderings.iter().filter(|rendering| rendering.chain.is_root) {

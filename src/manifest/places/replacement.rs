@@ -43,6 +43,8 @@ struct Fields {
     paths: Vec<Box<str>>,
     /// Only what stands between delimiters is set.
     is_part: bool,
+    /// Whether some of these objects are left out.
+    rejects: bool,
 }
 
 /// The replacements of a list, or the one that a mapping is.
@@ -75,7 +77,8 @@ impl Replacement {
             }
             let options = get(tree, target, "options", NodeKind::Mapping)?;
             let delimiter = options.map_or(Ok(None), |options| text(tree, options, "delimiter"))?;
-            targets.push(Fields { of: Target::read(source, select)?, paths, is_part: delimiter.is_some() });
+            let rejects = tree.get(target, "reject")?.is_some();
+            targets.push(Fields { of: Target::read(source, select)?, paths, is_part: delimiter.is_some(), rejects });
         }
         Ok(Self { line: source.line(item), file: text(tree, item, "path")?.map(Box::from), targets })
     }
@@ -128,31 +131,46 @@ impl Replacement {
         })
     }
 
-    /// Whether it may set the image of a container, which is item `index` of its list.
-    pub(super) fn sets_image(&self, subject: &Subject, spec: &KindSpec, one: Named<'_>, index: Option<usize>) -> bool {
+    /// Whether it may set the image of a container, which is item `index` of its list, and whether that is sure.
+    pub(super) fn sets_image(
+        &self,
+        subject: &Subject,
+        spec: &KindSpec,
+        one: Named<'_>,
+        index: Option<usize>,
+    ) -> Option<bool> {
         let list = format!("{}/{}", spec.pod_spec, if one.init { "initContainers" } else { "containers" });
         let list: Vec<&str> = list.split('/').skip(1).collect();
-        self.fields(subject).any(|path| {
+        let sets = |path: &str| {
             let steps: Vec<&str> = path.split('.').collect();
             let is_same = |(own, step): (&&str, &&str)| own == step || *step == "*";
             if !list.iter().zip(&steps).all(is_same) {
-                return false;
+                return None;
             }
             match steps.get(list.len()..) {
                 // All of the list, or of what it stands in.
-                None | Some([]) => true,
-                Some([item, rest @ ..]) => is_item(item, one, index) && matches!(rest, [] | ["image" | "name" | "*"]),
+                None | Some([]) => Some(true),
+                Some([item, rest @ ..]) => {
+                    let is_sure = is_item(item, one, index)?;
+                    matches!(rest, [] | ["image" | "name" | "*"]).then_some(is_sure && rest != ["name"])
+                }
             }
-        })
+        };
+        let mine = self.targets.iter().filter(|fields| fields.of.may_have_selected(subject));
+        let all = mine.flat_map(|fields| {
+            let is_sure = !fields.rejects && fields.of.selects(subject) == Some(true);
+            fields.paths.iter().filter_map(move |path| Some(sets(path)? && is_sure))
+        });
+        all.max()
     }
 }
 
-/// Whether a step may mean a container.
-fn is_item(step: &str, one: Named<'_>, index: Option<usize>) -> bool {
+/// Whether a step may mean a container, and whether that is sure.
+fn is_item(step: &str, one: Named<'_>, index: Option<usize>) -> Option<bool> {
     match (step.parse::<usize>(), step.strip_prefix("[name=")) {
-        (Ok(own), _) => Some(own) == index,
-        (_, Some(name)) => name.trim_end_matches(']') == one.name,
-        _ => true,
+        (Ok(own), _) => (Some(own) == index).then_some(true),
+        (_, Some(name)) => (name.trim_end_matches(']') == one.name).then_some(true),
+        _ => Some(step == "*"),
     }
 }
 

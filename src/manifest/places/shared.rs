@@ -9,6 +9,8 @@ use super::{
     FILE_KIND, Index, LocationEdit, Wanted,
     cell::{At, Cell},
     chains::Rendering,
+    passing::{Entry, Placed},
+    patch::Doubt,
 };
 use crate::domain::workload::WorkloadId;
 
@@ -24,11 +26,19 @@ pub struct Sharer {
     /// The annotations that concern us as the repository renders them, and as `Namespace/…` those of the Namespace; none if
     /// it does not render the workload.
     pub annotations: Option<Arc<BTreeMap<String, String>>>,
+    /// Whether an entry of `images` is for its image only with the tag or digest that the place has now.
+    pub by_version: bool,
+    /// Why it is not known what an edit does to its image, or what is wished for it.
+    pub doubt: Option<Arc<str>>,
 }
 
 /// The containers of each place.
 #[derive(Debug, Default)]
-pub struct Sharers(HashMap<(Arc<str>, At), Shared>);
+pub struct Sharers {
+    places: HashMap<(Arc<str>, At), Shared>,
+    /// Those of which it is not known which entries of `images` of a file are for them, and these entries.
+    of_entries: HashMap<Arc<str>, (HashSet<At>, Vec<Sharer>)>,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -39,8 +49,10 @@ struct Shared {
 
 impl Sharers {
     /// Those whose image an edit changes.
-    pub fn of(&self, path: &Arc<str>, edit: &LocationEdit) -> &[Sharer] {
-        self.shared(path, edit).map_or(&[], |shared| &shared.sharers)
+    pub fn of<'s>(&'s self, path: &Arc<str>, edit: &LocationEdit) -> impl Iterator<Item = &'s Sharer> + use<'s> {
+        let own = self.shared(path, edit).into_iter().flat_map(|shared| &shared.sharers);
+        let of_entries = self.of_entries.get(path).filter(|(entries, _)| entries.contains(&*edit.at.bare()));
+        own.chain(of_entries.into_iter().flat_map(|(_, sharers)| sharers))
     }
 
     /// The same edit, as the others reach its place: where all of them agree they have to be asked for, too.
@@ -50,14 +62,29 @@ impl Sharers {
     }
 
     fn shared(&self, path: &Arc<str>, edit: &LocationEdit) -> Option<&Shared> {
-        self.0.get(&(path.clone(), edit.at.bare().into_owned()))
+        self.places.get(&(path.clone(), edit.at.bare().into_owned()))
     }
 
-    fn add(&mut self, path: &Arc<str>, cell: &Cell, sharer: &Sharer) {
-        let shared = self.0.entry((path.clone(), cell.at.bare().into_owned())).or_default();
+    fn add(&mut self, (path, cell): (&Arc<str>, &Cell), sharer: &Sharer) {
+        let shared = self.places.entry((path.clone(), cell.at.bare().into_owned())).or_default();
         shared.sharers.push(sharer.clone());
         shared.uses.insert(cell.at.clone());
     }
+
+    fn add_entries(&mut self, entries: &[Entry<'_>], sharer: &Sharer) {
+        let mut seen = HashSet::new();
+        for (path, entry) in entries {
+            let (all, sharers) = self.of_entries.entry((*path).clone()).or_default();
+            if seen.insert(*path) {
+                sharers.push(sharer.clone());
+            }
+            all.extend(entry.cells().map(|cell| cell.at.bare().into_owned()));
+        }
+    }
+}
+
+fn of<'p>((path, cell): &'p Placed<'_>) -> (&'p Arc<str>, &'p Cell) {
+    (path, cell)
 }
 
 /// The ways out where a place makes images that are to differ.
@@ -102,10 +129,7 @@ impl Index<'_> {
     fn is_entry(&self, path: &str, edit: &LocationEdit) -> bool {
         let kustomization = self.files.get(path).and_then(|facts| facts.kustomization.as_deref());
         let mut entries = kustomization.into_iter().flat_map(|kustomization| &kustomization.images);
-        entries.any(|entry| {
-            let cells = [Some(&entry.new_tag), Some(&entry.digest), entry.new_name.as_ref()];
-            cells.into_iter().flatten().any(|cell| cell.at == edit.at)
-        })
+        entries.any(|entry| entry.cells().any(|cell| cell.at == edit.at))
     }
 
     fn rendered_as<'i>(&'i self, workload: &'i WorkloadId) -> impl Iterator<Item = &'i Rendering<'i>> {
@@ -137,26 +161,97 @@ impl Index<'_> {
             annotations.extend(of_namespace.map(|(key, value)| (format!("Namespace/{key}"), value.clone())));
             let annotations = Some(Arc::new(annotations));
             rendered.insert(workload.clone());
-            // What a replacement sets hangs on no place below it.
-            let own = self.all_made(rendering).into_iter().filter(|(.., made)| made.replaced.is_none());
-            for (container, init, made) in own {
+            let lost = self.namespaces.get(&workload.namespace).and_then(|asks| asks.lost.as_ref());
+            let lost: Option<Arc<str>> = lost.map(|lost| lost.to_string().into());
+            for (container, init, way) in self.ways(rendering) {
                 let (workload, annotations) = (workload.clone(), annotations.clone());
-                let sharer = Sharer { workload, container, init, annotations };
-                let own = made.maker.cells().map(|cell| (made.path, cell));
-                for (path, cell) in own.chain(made.below.iter().map(|(path, cell)| (*path, cell))) {
-                    all.add(path, cell, &sharer);
+                let doubt = way.lost.as_ref().map(Doubt::shown).or_else(|| lost.clone());
+                let sharer = Sharer { workload, container, init, annotations, by_version: false, doubt };
+                // What a replacement sets hangs on no place below it.
+                if let Some(made) = way.made.filter(|made| made.replaced.is_none()) {
+                    let own = made.maker.cells().map(|cell| (made.path, cell));
+                    own.chain(made.below.iter().map(of)).for_each(|place| all.add(place, &sharer));
+                    let sharer = Sharer { by_version: true, ..sharer.clone() };
+                    made.by_version.iter().for_each(|place| all.add(of(place), &sharer));
                 }
+                way.may.iter().for_each(|place| all.add(of(place), &sharer));
+                all.add_entries(&way.any, &sharer);
             }
         }
         for wanted in known.into_iter().filter(|wanted| !rendered.contains(&wanted.workload)) {
+            let (drafts, lost) = match self.drafts(wanted) {
+                Ok(drafts) => (drafts, None),
+                Err(misfit) => (self.may_be_of(wanted), Some(misfit.to_string().into())),
+            };
             let Wanted { workload, container, init, .. } = wanted.clone();
-            let sharer = Sharer { workload, container, init, annotations: None };
-            for draft in self.drafts(wanted).unwrap_or_default() {
-                for cell in draft.maker.cells() {
-                    all.add(draft.path, cell, &sharer);
-                }
+            let sharer = Sharer { workload, container, init, annotations: None, by_version: false, doubt: lost };
+            for draft in drafts {
+                let doubt = draft.doubt.as_ref().map(Doubt::shown);
+                let sharer = Sharer { doubt: sharer.doubt.clone().or(doubt), ..sharer.clone() };
+                draft.maker.cells().for_each(|cell| all.add((draft.path, cell), &sharer));
             }
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Facts, Files, Options},
+        *,
+    };
+    use crate::domain::{image::ImageRef, workload::Kind};
+
+    const RELEASE: &str = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: web, namespace: NS}\n\
+        spec: {chart: {spec: {chart: web, sourceRef: {kind: HelmRepository, name: x}}}, valuesFrom: [{kind: ConfigMap, name: given}]}\n";
+    const CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: given}\ndata:\n  values.yaml: |\n    image: {repository: \
+        team/web, tag: 1.0.0}\n";
+
+    /// The doubts of those who share the place that is edited for the release in the namespace `a`, by their namespaces.
+    fn sharers(files: &[(&str, &str)]) -> Vec<(String, Option<String>)> {
+        let facts = |(path, text): &(&str, &str)| {
+            let namespace = path.split('/').next().unwrap();
+            (Arc::from(*path), Arc::new(Facts::read(path, text.replace("NS", namespace).as_bytes())))
+        };
+        let (files, options): (Files, _) = (files.iter().map(facts).collect(), Options::default());
+        let index = Index::new(&files, &options);
+        let wanted = |namespace: &str| Wanted {
+            workload: WorkloadId { kind: Kind("Deployment".into()), namespace: namespace.into(), name: "web".into() },
+            instance: None,
+            container: "web".into(),
+            init: false,
+            from: ImageRef::parse("team/web:1.0.0").unwrap(),
+            to: ImageRef::parse("team/web:1.1.0").unwrap(),
+        };
+        let sharers = index.sharers(&[wanted("a"), wanted("b")]);
+        let spots = index.locate(&wanted("a")).unwrap();
+        let edits = spots.iter().flat_map(|spot| spot.edits.iter().map(|edit| (spot.path.clone(), edit)));
+        let of = edits.flat_map(|(path, edit)| sharers.of(&path, edit).cloned().collect::<Vec<_>>());
+        of.map(|one| (one.workload.namespace.to_string(), one.doubt.map(|doubt| doubt.to_string()))).collect()
+    }
+
+    /// A release that takes values from elsewhere, in a way that is not followed, may have those that another one has.
+    #[rstest::rstest]
+    #[case::patched(
+        &[("a/kustomization.yaml", "resources: [hr.yaml, ../given]\n"), ("given/kustomization.yaml", "resources: [cm.yaml]\n"), ("given/cm.yaml", CONFIG)],
+        "resources: [hr.yaml, ../given]\npatches: [{target: {kind: ConfigMap}, patch: '[{op: test, path: /a, value: b}]'}]\n",
+        "b/kustomization.yaml:2: this patch may change the values"
+    )]
+    #[case::several(
+        &[("a/kustomization.yaml", "resources: [hr.yaml, cm.yaml]\n"), ("a/cm.yaml", CONFIG), ("c/cm.yaml", CONFIG)],
+        "resources: [hr.yaml]\n",
+        "b/hr.yaml:4: several ConfigMaps or Secrets"
+    )]
+    fn a_release_whose_values_are_in_doubt_may_share_those_of_another(
+        #[case] more: &[(&str, &str)],
+        #[case] b: &str,
+        #[case] why: &str,
+    ) {
+        let own = [("a/hr.yaml", RELEASE), ("b/hr.yaml", RELEASE), ("b/kustomization.yaml", b)];
+        let found = sharers(&[&own[..], more].concat());
+        assert!(found.contains(&("a".to_owned(), None)), "{found:?}");
+        let b = found.iter().find(|(namespace, _)| namespace == "b").unwrap_or_else(|| panic!("{found:?}"));
+        assert!(b.1.as_ref().is_some_and(|doubt| doubt.starts_with(why)), "{found:?}");
     }
 }

@@ -6,6 +6,7 @@ mod configured;
 mod crash;
 mod deployer;
 mod documented;
+mod doubts;
 mod forge;
 mod limit;
 mod live;
