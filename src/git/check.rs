@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     chain::{Edited, FileEdit},
-    find::{Carried, Finding, Key, Places, is_same_version, same},
+    find::{Carried, Carries, Finding, Key, Places, is_same_version, same},
     settings::Scope,
 };
 use crate::{
@@ -46,7 +46,9 @@ pub(super) fn check(
     let wanted: BTreeMap<Key, &ImageRef> =
         wanted.map(|w| ((w.workload.clone(), w.container.clone(), w.init), &w.to)).collect();
     let mut carried: BTreeMap<&Key, Vec<&Carried>> = BTreeMap::new();
-    for (key, one) in made.iter().flat_map(|(.., places)| &places.carries) {
+    let carries = made.iter().flat_map(|(.., places)| &places.carries);
+    let carries: BTreeMap<_, &Arc<Carries>> = carries.map(|carries| (Arc::as_ptr(carries), carries)).collect();
+    for (key, one) in carries.into_values().flat_map(|carries| &**carries) {
         carried.entry(key).or_default().push(one);
     }
     let (was, now) = (images(&before), images(&after));

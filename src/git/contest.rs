@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     chain::FileEdit,
-    find::{Asked, Brought, Carried, Finding, is_same_version, same},
+    find::{Asked, Brought, Carried, Carries, Finding, Key, is_same_version, same},
     settings::Scope,
 };
 use crate::{
@@ -50,6 +50,7 @@ pub(super) fn contest(asked: &[Asked], findings: &mut [Finding], index: &Index<'
         update.changes().map(|change| ((&update.workload, &*change.container, change.init), &change.to))
     });
     let changes: Changes = changes.collect();
+    let mut carries: HashMap<(FileEdit, bool), Arc<Carries>> = HashMap::new();
     for (asked, finding) in asked.iter().zip(findings) {
         let Finding::Edits(edits, places) = finding else { continue };
         let contested = edits.iter().find_map(|edit| {
@@ -60,17 +61,16 @@ pub(super) fn contest(asked: &[Asked], findings: &mut [Finding], index: &Index<'
         match contested {
             Some(reason) => *finding = Finding::Blocked(reason),
             None => {
-                for edit in &*edits {
-                    let Some(brought) = brought.get(edit) else { continue };
-                    places.carries.extend(wished(asked, edit, &sharers, &changes).filter_map(|(sharer, wish)| {
-                        let carried = match wish {
-                            Wish::To(to) => Carried::To(to),
-                            Wish::Any => Carried::Along(brought.clone()),
-                            Wish::Stay(_) | Wish::Unknown(_) => return None,
-                        };
-                        Some(((sharer.workload.clone(), sharer.container.clone(), sharer.init), carried))
-                    }));
-                }
+                // Many may ask for the same edit.
+                let carried = edits.iter().filter_map(|edit| {
+                    let (brought, key) = (brought.get(edit)?, (edit.clone(), is_by_file(asked)));
+                    let all = carries.entry(key).or_insert_with(|| {
+                        let all = wished(asked, edit, &sharers, &changes);
+                        all.filter_map(|(sharer, wish)| carried(sharer, wish, brought)).collect::<Carries>().into()
+                    });
+                    Some(all.clone())
+                });
+                places.carries.extend(carried);
                 let of =
                     |(path, edit): &FileEdit| sharers.others(path, edit).map(|other| (path.clone(), other)).collect();
                 let others: Vec<Vec<FileEdit>> = edits.iter().map(of).collect();
@@ -78,6 +78,21 @@ pub(super) fn contest(asked: &[Asked], findings: &mut [Finding], index: &Index<'
             }
         }
     }
+}
+
+/// What comes of a sharer's image by an edit that nobody is against.
+fn carried(sharer: &Sharer, wish: Wish, brought: &(ImageRef, ImageRef)) -> Option<(Key, Carried)> {
+    let carried = match wish {
+        Wish::To(to) => Carried::To(to),
+        Wish::Any => Carried::Along(brought.clone()),
+        Wish::Stay(_) | Wish::Unknown(_) => return None,
+    };
+    Some(((sharer.workload.clone(), sharer.container.clone(), sharer.init), carried))
+}
+
+/// Whether an entry or a marker of the repository asks.
+fn is_by_file(asked: &Asked) -> bool {
+    asked.update.workload.kind.as_str() == FILE_KIND
 }
 
 /// The image that each container is to have that somebody asks for now.
@@ -140,10 +155,10 @@ fn is_version(edit: &LocationEdit, to: &ImageRef) -> bool {
 
 fn wish(asked: &Asked, own: Option<&Sharer>, sharer: &Sharer, changes: &Changes<'_>) -> Wish {
     let Sharer { workload, container, init, annotations, by_version, doubt } = sharer;
-    let by_file = asked.update.workload.kind.as_str() == FILE_KIND;
+    let by_file = is_by_file(asked);
     let known = asked.wishes.get(workload);
     let is_plain = annotations.as_ref().is_none_or(|annotations| annotations.is_empty());
-    // An entry or a marker of the repository is for whatever has no policy of its own.
+    // Such a one is for whatever has no policy of its own.
     let is_free = by_file && known.map_or(is_plain, |wish| !wish.watched);
     let any = || if *by_version { Wish::Stay("an entry of `images` is for this version only") } else { Wish::Any };
     if is_free {

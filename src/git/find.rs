@@ -50,6 +50,9 @@ pub(super) type Key = (WorkloadId, Arc<str>, bool);
 /// The image that each edit finds at its place, and the one that it makes there.
 pub(super) type Brought = HashMap<FileEdit, (ImageRef, ImageRef)>;
 
+/// What an edit makes of the images at its place.
+pub(super) type Carries = Vec<(Key, Carried)>;
+
 /// What an edit for another workload makes of an image.
 #[derive(Debug, Clone)]
 pub(super) enum Carried {
@@ -66,7 +69,7 @@ pub struct Places {
     /// The changes that they bring.
     pub(super) brings: Vec<Wanted>,
     /// What they make of the images of others.
-    pub(super) carries: Vec<(Key, Carried)>,
+    pub(super) carries: Vec<Arc<Carries>>,
     /// What of the files is left as it is, by container.
     besides: Vec<(Arc<str>, String)>,
     /// What is not brought with the others.

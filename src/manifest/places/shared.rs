@@ -14,6 +14,9 @@ use super::{
 };
 use crate::domain::workload::WorkloadId;
 
+/// Annotations by their keys.
+type Annotations = Arc<BTreeMap<String, String>>;
+
 /// A container whose image a place makes.
 #[derive(Debug, Clone)]
 pub struct Sharer {
@@ -25,7 +28,7 @@ pub struct Sharer {
     pub init: bool,
     /// The annotations that concern us as the repository renders them, and as `Namespace/…` those of the Namespace; none if
     /// it does not render the workload.
-    pub annotations: Option<Arc<BTreeMap<String, String>>>,
+    pub annotations: Option<Annotations>,
     /// Whether an entry of `images` is for its image only with the tag or digest that the place has now.
     pub by_version: bool,
     /// Why it is not known what an edit does to its image, or what is wished for it.
@@ -82,6 +85,10 @@ impl Sharers {
         }
     }
 }
+
+/// Why it is not known what is wished for a workload.
+const DIFFERING: &str = "it is rendered more than once, with different annotations: set a namespace or a prefix in each \
+     overlay, or read each for itself";
 
 fn of<'p>((path, cell): &'p Placed<'_>) -> (&'p Arc<str>, &'p Cell) {
     (path, cell)
@@ -146,23 +153,39 @@ impl Index<'_> {
         own.flat_map(|rendering| self.kustomizations.files_of(self.files, rendering)).collect()
     }
 
+    /// A workload as it is rendered, and what is asked for there.
+    fn asks(&self, rendering: &Rendering<'_>) -> (WorkloadId, Annotations) {
+        let namespace = self.namespace(&rendering.id.namespace).into();
+        let workload = WorkloadId { namespace, ..rendering.id.clone() };
+        let mut subject = rendering.subject();
+        self.kustomizations.walk(self.files, &mut subject, &rendering.chain, |_| {});
+        let mut annotations = subject.ours();
+        let of_namespace = self.namespaces.get(&workload.namespace).into_iter().flat_map(|asks| &asks.annotations);
+        annotations.extend(of_namespace.map(|(key, value)| (format!("Namespace/{key}"), value.clone())));
+        (workload, annotations.into())
+    }
+
     /// The containers of all places: of the workloads that the repository renders, and of those that are known to have
     /// their images from it otherwise.
     pub fn sharers<'w>(&self, known: impl IntoIterator<Item = &'w Wanted>) -> Sharers {
         let mut all = Sharers::default();
-        let mut rendered = HashSet::new();
+        let mut rendered: HashMap<WorkloadId, Annotations> = HashMap::new();
+        let mut differing = HashSet::new();
+        let mut roots = Vec::new();
         for rendering in self.renderings.iter().filter(|rendering| rendering.chain.is_root) {
-            let namespace = self.namespace(&rendering.id.namespace).into();
-            let workload = WorkloadId { namespace, ..rendering.id.clone() };
-            let mut subject = rendering.subject();
-            self.kustomizations.walk(self.files, &mut subject, &rendering.chain, |_| {});
-            let mut annotations = subject.ours();
-            let of_namespace = self.namespaces.get(&workload.namespace).into_iter().flat_map(|asks| &asks.annotations);
-            annotations.extend(of_namespace.map(|(key, value)| (format!("Namespace/{key}"), value.clone())));
-            let annotations = Some(Arc::new(annotations));
-            rendered.insert(workload.clone());
+            let (workload, annotations) = self.asks(rendering);
+            match rendered.get(&workload) {
+                Some(other) if *other != annotations => _ = differing.insert(workload.clone()),
+                Some(_) => {}
+                None => _ = rendered.insert(workload.clone(), annotations.clone()),
+            }
+            roots.push((rendering, workload, annotations));
+        }
+        for (rendering, workload, annotations) in roots {
             let lost = self.namespaces.get(&workload.namespace).and_then(|asks| asks.lost.as_ref());
             let lost: Option<Arc<str>> = lost.map(|lost| lost.to_string().into());
+            let lost = lost.or_else(|| differing.contains(&workload).then(|| DIFFERING.into()));
+            let annotations = Some(annotations);
             for (container, init, way) in self.ways(rendering) {
                 let (workload, annotations) = (workload.clone(), annotations.clone());
                 let doubt = way.lost.as_ref().map(Doubt::shown).or_else(|| lost.clone());
@@ -178,7 +201,7 @@ impl Index<'_> {
                 all.add_entries(&way.any, &sharer);
             }
         }
-        for wanted in known.into_iter().filter(|wanted| !rendered.contains(&wanted.workload)) {
+        for wanted in known.into_iter().filter(|wanted| !rendered.contains_key(&wanted.workload)) {
             let (drafts, lost) = match self.drafts(wanted) {
                 Ok(drafts) => (drafts, None),
                 Err(misfit) => (self.may_be_of(wanted), Some(misfit.to_string().into())),

@@ -271,3 +271,21 @@ async fn an_edit_after_which_a_second_rendering_would_have_another_image_is_not_
     assert!(round.code == 1 && round.table.contains(" blocked "), "{}", round.table);
     assert_eq!(round.repo.log().len(), 1, "{}", round.table);
 }
+
+/// The same, where one of them asks for something else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_is_held_by_a_second_rendering_that_asks_for_something_else() {
+    let web = web();
+    let prod = "resources: [../base]\ncommonAnnotations: {supercargo.dev/policy: never}\n";
+    let files = [
+        ("base/web.yaml", &*web),
+        ("base/kustomization.yaml", BASE),
+        ("first/kustomization.yaml", "resources: [../base]\n"),
+        ("second/kustomization.yaml", prod),
+        ("third/kustomization.yaml", "namespace: third\nresources: [../base]\n"),
+    ];
+    let round = Round::of(&files).await;
+    for row in ["Deployment/web", "third/Deployment/web"] {
+        round.holds(row, &["Deployment/web (container web), which is in doubt (it is rendered more than once"]);
+    }
+}
