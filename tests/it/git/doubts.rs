@@ -273,19 +273,20 @@ async fn an_edit_after_which_a_second_rendering_would_have_another_image_is_not_
 }
 
 /// The same, where one of them asks for something else.
+#[rstest::rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_place_is_held_by_a_second_rendering_that_asks_for_something_else() {
-    let web = web();
-    let prod = "resources: [../base]\ncommonAnnotations: {supercargo.dev/policy: never}\n";
-    let files = [
+async fn a_place_is_held_by_a_second_rendering_that_asks_for_something_else(#[values("first", "second")] keeps: &str) {
+    let (web, overlay) = (web(), "resources: [../base]\n");
+    let never = format!("{overlay}commonAnnotations: {{supercargo.dev/policy: never}}\n");
+    let of = |name: &str| if name == keeps { &*never } else { overlay };
+    let round = Round::of(&[
         ("base/web.yaml", &*web),
         ("base/kustomization.yaml", BASE),
-        ("first/kustomization.yaml", "resources: [../base]\n"),
-        ("second/kustomization.yaml", prod),
+        ("first/kustomization.yaml", of("first")),
+        ("second/kustomization.yaml", of("second")),
         ("third/kustomization.yaml", "namespace: third\nresources: [../base]\n"),
-    ];
-    let round = Round::of(&files).await;
-    for row in ["Deployment/web", "third/Deployment/web"] {
-        round.holds(row, &["Deployment/web (container web), which is in doubt (it is rendered more than once"]);
-    }
+    ])
+    .await;
+    let why = "Deployment/web (container web), which is in doubt (it is rendered more than once";
+    round.holds("third/Deployment/web", &[why]);
 }
