@@ -77,6 +77,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let private_listener = listen(args.listen, "--listen").await?;
     greet(&args, &config, &senders, [hooks_listener.local_addr()?, private_listener.local_addr()?]);
     limit.say();
+    for variable in config::stray_variables(&sender_names()) {
+        let available = sender_names().join(", ");
+        tracing::warn!(variable, available, "a secret of a webhook sender that does not exist");
+    }
 
     let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
     let (change_sender, changes) = mpsc::channel(CHANGES);
@@ -282,7 +286,7 @@ fn hook_settings(args: &RunArgs, config: &Config) -> HookSettings {
     for (name, hook) in &config.hooks {
         let Some(sender) = Sender::find(name) else { continue };
         let settings: &mut SenderSettings = senders.entry(sender.name).or_default();
-        settings.secrets.clone_from(&hook.secrets);
+        settings.given.clone_from(&hook.given);
         settings.secret_files.clone_from(&hook.secret_files);
         settings.hosts = Hosts { default: hook.host.clone(), names: hook.hosts.clone() };
     }

@@ -37,8 +37,8 @@ mod repository;
 pub use deployer::{DeployerConfig, ReceiverConfig, RefreshConfig};
 pub use forge::{AppConfig, RequestConfig};
 pub use git::{Author, Commits, GitConfig, GitCredentials, SigningConfig, SigningFormat, ValuesConfig};
-use hooks::hook_secrets;
-pub use hooks::{HookConfig, hook_variable};
+use hooks::hook_secret;
+pub use hooks::{HookConfig, hook_variable, stray_variables};
 use policies::named_policies;
 pub use policies::{policies, policy_files};
 pub use registry::{CredentialsConfig, PrivateAddresses, RegistryConfig, open_files};
@@ -256,9 +256,8 @@ impl Config {
             problems.extend(hook.check(sender));
         }
         for sender in senders {
-            let secrets = hook_secrets(sender);
-            if !secrets.is_empty() {
-                hooks.entry((*sender).to_owned()).or_default().secrets = secrets;
+            if let Some(given) = hook_secret(sender) {
+                hooks.entry((*sender).to_owned()).or_default().given = Some(given);
             }
         }
         let named = named_policies(files.policies.as_deref(), &mut problems);

@@ -1,9 +1,8 @@
 //! `supercargo hooks test`: a webhook as its sender would send it, and what the operator makes of it.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{fmt, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::anyhow;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use http::StatusCode;
 use reqwest::{Client, RequestBuilder, Response, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -17,8 +16,12 @@ use super::{
 use crate::{
     app::read_files,
     config::{FileArgs, hook_variable, read_text},
-    domain::image::ImageRef,
-    ingest::webhook::{SENDERS, Sample, Sender, auth::Proof, unknown},
+    domain::{image::ImageRef, text::escape},
+    ingest::webhook::{
+        SENDERS, Sample, Sender,
+        auth::{Proof, secrets},
+        unknown,
+    },
     net::cause,
 };
 
@@ -36,7 +39,7 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Whose webhook
-    #[arg(value_parser = senders())]
+    #[arg(value_parser = sender)]
     sender: &'static Sender,
     /// Where the operator hears webhooks, as the sender reaches it; /hooks/SENDER is added if it is not there
     #[arg(long, value_name = "URL", value_parser = address)]
@@ -57,18 +60,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What is read of an answer.
 const MAX_ANSWER: usize = 16 * 1024;
 
-fn senders() -> impl TypedValueParser<Value = &'static Sender> {
-    let names = PossibleValuesParser::new(SENDERS.iter().map(|sender| sender.name));
-    names.try_map(|name| Sender::find(&name).ok_or_else(|| unknown(&name)))
+fn sender(name: &str) -> Result<&'static Sender, String> {
+    Sender::find(name).ok_or_else(|| unknown(name))
 }
 
 fn address(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    if matches!(url.scheme(), "http" | "https") {
-        Ok(url)
-    } else {
-        Err("it begins with http:// or https://".to_owned())
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = url.ok_or("it begins with http:// or https://, as in https://hooks.example.com")?;
+    if url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
+        return Err("leave out secrets and the query: the secret is added where the sender shows it".to_owned());
     }
+    Ok(url)
 }
 
 impl Command {
@@ -88,14 +90,18 @@ impl Args {
         let Some((secret, source)) = self.secret()? else {
             let variable = hook_variable(name);
             return Ok(refuse(format!(
-                "there is no secret of `{name}`: set {variable} as the operator has it, or name its files in `hooks` of --config"
+                "there is no secret of `{name}`: set {variable} as the operator has it, or name its files in `hooks` of \
+                 --config; where the operator hears it without one, any text will do"
             )));
         };
-        let url = self.address();
+        let url = match self.address() {
+            Ok(url) => url,
+            Err(other) => return Ok(refuse(format!("--url: it leads to the sender `{other}`: write /hooks/{name}"))),
+        };
         print(&format!("POST {url}: a push of {image}, with the secret of {source}\n"))?;
         let (status, said) = block_on(send(self.sender, url, &secret, &sample))?;
         let text = |key: &str| said.get(key).and_then(Value::as_str);
-        print(&format!("{status} {}\n", text("outcome").or(text("error")).unwrap_or_default()))?;
+        print(&format!("{status} {}\n", escape(text("outcome").or(text("error")).unwrap_or_default())))?;
         match (status, text("outcome")) {
             (StatusCode::ACCEPTED, Some(outcome)) => {
                 print(&format!("{name} is heard: {}\n", accepted(outcome, &image)))?;
@@ -115,25 +121,45 @@ impl Args {
         sampled.next().ok_or("what --image must name")
     }
 
-    /// The newest secret, and where it stands.
-    fn secret(&self) -> anyhow::Result<Option<(SecretString, String)>> {
+    /// The first secret, and where it stands.
+    fn secret(&self) -> anyhow::Result<Option<(SecretString, Place)>> {
         let config = read_files(&FileArgs { config: self.config.clone(), policies: None })?;
         let Some(hook) = config.hooks.get(self.sender.name) else { return Ok(None) };
-        if let Some(secret) = hook.secrets.first() {
-            return Ok(Some((secret.clone(), hook_variable(self.sender.name))));
-        }
-        let Some(file) = hook.secret_files.first() else { return Ok(None) };
-        let secret = read_text(file).map_err(anyhow::Error::msg)?;
-        Ok(Some((secret.trim().into(), file.display().to_string())))
+        let (text, place) = match (&hook.given, hook.secret_files.first()) {
+            (Some(given), _) => (given.clone(), Place::Variable(hook_variable(self.sender.name))),
+            (None, Some(file)) => {
+                (read_text(file).map_err(anyhow::Error::msg)?.into(), Place::File(file.display().to_string()))
+            }
+            (None, None) => return Ok(None),
+        };
+        let secrets = secrets(text.expose_secret()).map_err(|why| anyhow!("{place}: {why}"))?;
+        Ok(secrets.into_iter().next().map(|secret| (secret, place)))
     }
 
-    fn address(&self) -> Url {
+    /// With the sender's path, where it has none; else the sender that it leads to instead.
+    fn address(&self) -> Result<Url, &'static str> {
         let (mut url, own) = (self.url.clone(), format!("/hooks/{}", self.sender.name));
         let path = url.path().trim_end_matches('/').to_owned();
-        if !path.ends_with(&own) {
-            url.set_path(&format!("{}{own}", path.strip_suffix("/hooks").unwrap_or(&path)));
+        let leads_to = |sender: &&Sender| path.ends_with(&format!("/hooks/{}", sender.name));
+        match SENDERS.iter().find(leads_to) {
+            Some(found) if found.name != self.sender.name => return Err(found.name),
+            Some(_) => url.set_path(&path),
+            None => url.set_path(&format!("{}{own}", path.strip_suffix("/hooks").unwrap_or(&path))),
         }
-        url
+        Ok(url)
+    }
+}
+
+/// Where a secret stands.
+enum Place {
+    Variable(String),
+    File(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Variable(place) | Self::File(place)) = self;
+        f.write_str(place)
     }
 }
 
@@ -146,18 +172,35 @@ async fn send(
 ) -> anyhow::Result<(StatusCode, Value)> {
     // Senders need not follow where a redirect leads, and a secret must not. Unlike the clients of `net`, it goes through
     // the proxy that the environment of who runs it names: from there the operator may be reached by that alone.
+    let is_tls = url.scheme() == "https";
     let client = Client::builder().redirect(redirect::Policy::none()).timeout(PATIENCE).build()?;
     let mut request = prove(&client, sender.proofs.first(), url, secret, &sample.body);
     for (name, value) in sample.headers {
         request = request.header(*name, *value);
     }
     let request = request.header("content-type", "application/json").body(sample.body.clone());
-    // The URL may hold the secret.
-    let explain = |error: reqwest::Error| anyhow!("no answer: {}", cause(&error.without_url()));
+    let explain = |error: reqwest::Error| no_answer(error, is_tls);
     let response = request.send().await.map_err(explain)?;
     let status = response.status();
     let body = read(response).await.map_err(explain)?;
     Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+/// Why nothing came back, and what to do. The URL may hold the secret.
+fn no_answer(error: reqwest::Error, is_tls: bool) -> anyhow::Error {
+    let why = cause(&error.without_url());
+    let advice = match &*why {
+        why if is_tls && why.contains("InvalidContentType") => ": it speaks no TLS there, so write http://",
+        why if !is_tls && why.contains("invalid HTTP version") => ": it may speak TLS there, so write https://",
+        why if why.contains("UnknownIssuer") => {
+            ": this machine does not know who signed its certificate; SSL_CERT_FILE names a file of authorities"
+        }
+        why if why.contains("refused") => {
+            ": does the operator run, and is that its port for webhooks (8080, the Service supercargo-hooks)?"
+        }
+        _ => "",
+    };
+    anyhow!("no answer: {why}{advice}")
 }
 
 fn prove(client: &Client, proof: Option<&Proof>, mut url: Url, secret: &SecretString, body: &str) -> RequestBuilder {
@@ -200,13 +243,20 @@ fn accepted(outcome: &str, image: &ImageRef) -> String {
 }
 
 /// What to check.
-fn refused(status: StatusCode, is_ours: bool, sender: &str, source: &str) -> String {
+fn refused(status: StatusCode, is_ours: bool, sender: &str, source: &Place) -> String {
     match status {
-        StatusCode::UNAUTHORIZED if is_ours => format!(
-            "the operator has another secret for `{sender}`: compare {source} with the key `{sender}` of the Secret \
-             supercargo-hooks. The operator reads its environment only at the start (kubectl -n supercargo rollout \
-             restart deployment/supercargo)"
-        ),
+        StatusCode::UNAUTHORIZED if is_ours => {
+            let other = format!("the operator has another secret for `{sender}`: compare");
+            match source {
+                Place::Variable(name) => format!(
+                    "{other} {name} with the key `{sender}` of the Secret supercargo-hooks, which the operator reads at its \
+                     start only (kubectl -n supercargo rollout restart deployment/supercargo)"
+                ),
+                Place::File(file) => format!(
+                    "{other} {file} with the file of `secretFiles` that the operator reads, within 10 s of a change"
+                ),
+            }
+        }
         StatusCode::NOT_FOUND if is_ours => format!("the operator does not hear `{sender}`: do what it says"),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE if is_ours => {
             "try again in a moment".to_owned()

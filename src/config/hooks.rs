@@ -12,7 +12,7 @@ use crate::domain::image::Repository;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HookConfig {
-    /// Files with one secret each; two at a time, for rotation.
+    /// Files with a secret each, or two on two lines; two at a time in all, for rotation.
     #[serde(default)]
     pub secret_files: Vec<PathBuf>,
     /// The registry of events that name none.
@@ -20,9 +20,9 @@ pub struct HookConfig {
     /// From the registry that an event names to the one that images name.
     #[serde(default)]
     pub hosts: BTreeMap<String, String>,
-    /// From the environment.
+    /// What the environment gives: a secret, or two on two lines.
     #[serde(skip)]
-    pub secrets: Vec<SecretString>,
+    pub given: Option<SecretString>,
 }
 
 impl HookConfig {
@@ -54,10 +54,16 @@ pub fn hook_variable(sender: &str) -> String {
     format!("SUPERCARGO_HOOK_SECRET_{}", sender.to_ascii_uppercase())
 }
 
-/// One secret, or two on two lines.
-pub(super) fn hook_secrets(sender: &str) -> Vec<SecretString> {
-    let value = variable(&hook_variable(sender)).unwrap_or_default();
-    value.lines().map(str::trim).filter(|line| !line.is_empty()).take(2).map(SecretString::from).collect()
+/// What [`hook_variable`] holds.
+pub(super) fn hook_secret(sender: &str) -> Option<SecretString> {
+    variable(&hook_variable(sender)).map(SecretString::from)
+}
+
+/// Variables that look like a sender's and are of none of these.
+pub fn stray_variables(senders: &[&str]) -> Vec<String> {
+    let known: Vec<String> = senders.iter().map(|sender| hook_variable(sender)).collect();
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| name.starts_with(&hook_variable("")) && !known.contains(name)).collect()
 }
 
 #[cfg(test)]

@@ -102,7 +102,8 @@ impl Repository {
             Some((first, rest)) if is_host_like(first) => (first, rest.to_owned()),
             _ => (DOCKER_HUB, text.to_owned()),
         };
-        let host = match host {
+        let lower = host.to_ascii_lowercase();
+        let host = match &*lower {
             "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB,
             host => host,
         };
@@ -110,7 +111,7 @@ impl Repository {
         if text.len() > 512 || !is_host(host) || !path.split('/').all(is_path_component) {
             return Err(bad());
         }
-        Ok(Self { host: host.to_ascii_lowercase().into(), path: path.into() })
+        Ok(Self { host: host.into(), path: path.into() })
     }
 
     /// The registry's host, with its port if one was written.
@@ -255,8 +256,13 @@ fn is_host(host: &str) -> bool {
             && !l.starts_with('-')
             && !l.ends_with('-')
     };
-    let port_ok = port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok_and(|p| p > 0));
+    let port_ok = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
     port_ok && name.split('.').all(label)
+}
+
+/// As it is written, without leading zeros.
+fn is_port(text: &str) -> bool {
+    !text.starts_with(['0', '+']) && text.parse::<u16>().is_ok()
 }
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`

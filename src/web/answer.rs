@@ -5,8 +5,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderValue, StatusCode,
-    header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE},
+    HeaderMap, HeaderValue, StatusCode,
+    header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde_json::json;
 
@@ -46,10 +46,23 @@ impl HookAnswer {
         Self::NotFound(not_found(name))
     }
 
+    /// What is asked for is no address of a sender.
+    pub(super) fn no_address() -> Self {
+        Self::NotFound("no webhook comes here: post it to /hooks/<sender>".to_owned())
+    }
+
     /// The request does not prove that the sender knows the secret.
-    pub(super) fn unauthorized(sender: &Sender) -> Self {
+    pub(super) fn unauthorized(sender: &Sender, headers: &HeaderMap) -> Self {
         let wanted: Vec<_> = sender.proofs.iter().map(ToString::to_string).collect();
-        Self::Unauthorized(format!("the secret is wrong or missing: it is shown by {}", wanted.join(", or by ")))
+        let mut text = format!("the secret is wrong or missing: it is shown by {}", wanted.join(", or by "));
+        if let Some(other) = webhook::meant_for_another(sender, headers) {
+            text = format!("{text}; {other}");
+        }
+        let is_form = |value: &HeaderValue| value.as_bytes().starts_with(b"application/x-www-form-urlencoded");
+        if headers.get(CONTENT_TYPE).is_some_and(is_form) {
+            text.push_str("; the body is a form: let it be sent as application/json");
+        }
+        Self::Unauthorized(text)
     }
 
     fn status(&self) -> StatusCode {
@@ -79,7 +92,8 @@ impl HookAnswer {
         }
     }
 
-    fn error(&self) -> Option<&str> {
+    /// What is said to whoever is refused.
+    pub(super) fn error(&self) -> Option<&str> {
         match self {
             Self::Queued | Self::Unwatched | Self::Ignored => None,
             Self::Invalid(text) | Self::Unauthorized(text) | Self::NotFound(text) => Some(text),
@@ -115,8 +129,9 @@ fn not_found(name: &str) -> String {
     if let Some(sender) = Sender::find(name) {
         let (name, variable) = (sender.name, sender.name.to_ascii_uppercase());
         return format!(
-            "sender `{name}` is off: give it a secret (SUPERCARGO_HOOK_SECRET_{variable}, or files in the \
-             configuration), or allow it without one (--hooks-allow-unsigned {name})"
+            "sender `{name}` is off: give it a secret (the key `{name}` of the Secret supercargo-hooks, which is \
+             SUPERCARGO_HOOK_SECRET_{variable} and read at the start, or files in the configuration), or allow it \
+             without one (--hooks-allow-unsigned {name})"
         );
     }
     webhook::unknown(name)

@@ -5,10 +5,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -19,12 +16,12 @@ use axum::{
     routing::post,
 };
 use http::HeaderMap;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     answer::HookAnswer,
     body::{self, Keep, Kept, Room},
-    reread::{Reread, RereadError},
+    reread::{Content, Reread},
 };
 use crate::{
     domain::image::Repository,
@@ -41,7 +38,7 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 /// That nobody watches a repository is told once in this time for each host, of at most so many hosts.
 const TELL_UNWATCHED_EVERY: Duration = Duration::from_secs(60);
 const MAX_UNWATCHED: usize = 64;
-/// At most one refusal in this time is told at level `warn`; all are counted.
+/// At most one refusal of a kind in this time is told at level `warn`, of each sender; all are counted.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Which senders are heard, and what they must know. A sender that is not named is off.
@@ -54,9 +51,9 @@ pub struct HookSettings {
 /// One sender's settings.
 #[derive(Debug, Default)]
 pub struct SenderSettings {
-    /// Secrets that the environment gave.
-    pub secrets: Vec<SecretString>,
-    /// Files of one secret each, read again when they change.
+    /// What the environment gave: a secret, or two on two lines.
+    pub given: Option<SecretString>,
+    /// Files with as much each, read again when they change.
     pub secret_files: Vec<PathBuf>,
     /// Whether it is heard without a secret. Where there is a secret, it is wanted all the same.
     pub allow_unsigned: bool,
@@ -65,9 +62,13 @@ pub struct SenderSettings {
 }
 
 impl SenderSettings {
+    fn has_secret(&self) -> bool {
+        self.given.is_some() || !self.secret_files.is_empty()
+    }
+
     /// Whether it is heard at all.
     pub fn is_on(&self) -> bool {
-        self.allow_unsigned || !self.secrets.is_empty() || !self.secret_files.is_empty()
+        self.allow_unsigned || self.has_secret()
     }
 }
 
@@ -84,12 +85,17 @@ impl Senders {
             if !settings.is_on() {
                 continue;
             }
-            let unsigned = settings.secrets.is_empty() && settings.secret_files.is_empty();
-            let (given, hosts) = (settings.secrets, Arc::new(settings.hosts));
+            let unsigned = !settings.has_secret();
+            let (given, hosts) = (settings.given, Arc::new(settings.hosts));
             let secrets = Reread::start(settings.secret_files, Arc::clone(clock), move |files| {
-                files.iter().map(|file| secret(file)).chain(given.iter().cloned().map(Ok)).collect()
+                Ok(Secrets::of(files, given.as_ref()))
             });
-            doors.insert(sender.name, Door { sender, secrets: secrets.await?, unsigned, hosts });
+            let wrong = |why| HookSettingsError::Secret(sender.name, why);
+            let secrets = secrets.await.map_err(|error| wrong(error.to_string()))?;
+            if let Some(why) = secrets.get().wrong.first() {
+                return Err(wrong(why.clone()));
+            }
+            doors.insert(sender.name, Door { sender, secrets, unsigned, hosts });
         }
         Ok(Self(doors))
     }
@@ -102,7 +108,7 @@ pub struct Hooks(Arc<Shared>);
 impl Hooks {
     /// Hears these senders.
     pub fn new(doors: Senders, hints: Arc<dyn Hints>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
-        let (doors, next_warning, unwatched) = (RwLock::new(doors), AtomicU64::new(0), Mutex::default());
+        let (doors, next_warning, unwatched) = (RwLock::new(doors), Mutex::default(), Mutex::default());
         let room = Room::default();
         Self(Arc::new(Shared { doors, room, hints, metrics, clock, next_warning, unwatched }))
     }
@@ -114,7 +120,8 @@ impl Hooks {
 
     /// The route.
     pub fn router(&self) -> Router {
-        Router::new().route("/hooks/{sender}", post(hook)).with_state(self.clone())
+        let routes = Router::new().route("/hooks/{sender}", post(hook)).route("/hooks/{sender}/", post(hook));
+        routes.fallback(async || HookAnswer::no_address()).with_state(self.clone())
     }
 }
 
@@ -124,9 +131,9 @@ pub enum HookSettingsError {
     /// No such sender.
     #[error("there is no webhook sender `{0}`")]
     Unknown(&'static str),
-    /// A file of a secret.
-    #[error("a secret of a webhook sender cannot be used: {0}")]
-    Secret(#[from] RereadError),
+    /// A sender's secret.
+    #[error("the secret of the webhook sender `{0}` cannot be used: {1}")]
+    Secret(&'static str, String),
 }
 
 struct Shared {
@@ -136,15 +143,15 @@ struct Shared {
     hints: Arc<dyn Hints>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
-    /// Monotonic milliseconds.
-    next_warning: AtomicU64,
+    /// When a refusal is next told, of each sender and outcome.
+    next_warning: Mutex<HashMap<(&'static str, &'static str), Duration>>,
     /// Hosts of repositories that nobody watches, and when that was said.
     unwatched: Mutex<HashMap<Box<str>, Duration>>,
 }
 
 struct Door {
     sender: &'static Sender,
-    secrets: Reread<Vec<SecretString>>,
+    secrets: Reread<Secrets>,
     unsigned: bool,
     hosts: Arc<Hosts>,
 }
@@ -163,7 +170,7 @@ enum Proved {
     /// None is wanted.
     Unsigned,
     /// Whether one of these secrets signed the body.
-    By(Signature, Arc<Vec<SecretString>>),
+    By(Signature, Arc<Secrets>),
 }
 
 async fn hook(
@@ -188,7 +195,7 @@ async fn hook(
         (Ok(admitted), Ok(body)) => hooks.take(&admitted, &headers, &body),
     };
     if let Some(sender) = Sender::find(&name) {
-        hooks.note(sender.name, answer.outcome());
+        hooks.note(sender.name, &answer);
     }
     answer
 }
@@ -199,11 +206,11 @@ impl Shared {
         let doors = self.doors.read().unwrap_or_else(PoisonError::into_inner);
         let door = doors.0.get(name).ok_or_else(|| HookAnswer::not_found(name))?;
         let secrets = door.secrets.get();
-        let proof = match auth::show(door.sender.proofs, headers, query, &secrets) {
+        let proof = match auth::show(door.sender.proofs, headers, query, &secrets.good) {
             _ if door.unsigned => Proved::Unsigned,
             Shown::Secret => Proved::Secret,
             Shown::Signature(signature) => Proved::By(signature, secrets),
-            Shown::Nothing => return Err(HookAnswer::unauthorized(door.sender)),
+            Shown::Nothing => return Err(HookAnswer::unauthorized(door.sender, headers)),
         };
         Ok(Admitted { sender: door.sender, hosts: Arc::clone(&door.hosts), proof })
     }
@@ -211,9 +218,9 @@ impl Shared {
     fn take(&self, admitted: &Admitted, headers: &HeaderMap, body: &Kept<'_>) -> HookAnswer {
         let sender = admitted.sender;
         if let Proved::By(signature, secrets) = &admitted.proof
-            && !signature.fits(secrets, body.pieces())
+            && !signature.fits(&secrets.good, body.pieces())
         {
-            return HookAnswer::unauthorized(sender);
+            return HookAnswer::unauthorized(sender, headers);
         }
         let message = match webhook::read(sender, &admitted.hosts, headers, &body.bytes()) {
             Ok(message) => message,
@@ -255,21 +262,57 @@ impl Shared {
         }
     }
 
-    fn note(&self, sender: &'static str, outcome: &'static str) {
+    fn note(&self, sender: &'static str, answer: &HookAnswer) {
+        let outcome = answer.outcome();
         self.metrics.hooks.get_or_create(&HookLabels { sender, outcome }).inc();
-        let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
-        let pause = WARN_EVERY.as_millis() as u64;
-        let due = |next: u64| (next <= now).then_some(now + pause);
-        let refused = !matches!(outcome, "queued" | "unwatched" | "ignored");
-        if refused && self.next_warning.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok() {
-            tracing::warn!(sender, outcome, "a webhook was refused");
+        let now = self.clock.monotonic();
+        let is_due = || {
+            let mut next = self.next_warning.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = next.entry((sender, outcome)).or_default();
+            let is_due = *next <= now;
+            if is_due {
+                *next = now + WARN_EVERY;
+            }
+            is_due
+        };
+        if let Some(why) = answer.error().filter(|_| is_due()) {
+            tracing::warn!(sender, outcome, why, "a webhook was refused");
         } else {
             tracing::debug!(sender, outcome, "a webhook came");
         }
     }
 }
 
-fn secret(file: &[u8]) -> Result<SecretString, String> {
-    let text = std::str::from_utf8(file).map_err(|_| "the secret is not UTF-8".to_owned())?.trim();
-    if text.is_empty() { Err("the secret is empty".to_owned()) } else { Ok(text.into()) }
+/// A sender's secrets.
+struct Secrets {
+    good: Vec<SecretString>,
+    /// What gives none, and why.
+    wrong: Vec<String>,
+}
+
+impl Secrets {
+    /// Those of the files, then the environment's. What a file no longer holds is good no more; where none is left, nobody
+    /// is heard.
+    fn of(files: &[Content], given: Option<&SecretString>) -> Self {
+        let of_file = |file: &Content| {
+            let text = std::str::from_utf8(file.bytes()?).map_err(|_| file.says("the secret is not UTF-8"))?;
+            auth::secrets(text).map_err(|why| file.says(why))
+        };
+        let of_environment = given.map(|given| auth::secrets(given.expose_secret()).map_err(str::to_owned));
+        let (mut good, mut wrong) = (Vec::new(), Vec::new());
+        for secrets in files.iter().map(of_file).chain(of_environment) {
+            match secrets {
+                Ok(secrets) => good.extend(secrets),
+                Err(why) => wrong.push(why),
+            }
+        }
+        if good.len() > auth::MOST {
+            wrong.push(format!("there are {} with those of the environment: two may be good at a time", good.len()));
+            good.truncate(auth::MOST);
+        }
+        for why in &wrong {
+            tracing::warn!(why, left = good.len(), "a secret of a webhook sender is good no more, or never was");
+        }
+        Self { good, wrong }
+    }
 }

@@ -21,6 +21,13 @@ const MAX_FILE: u64 = 1024 * 1024;
 #[derive(Clone)]
 pub struct Reread<T>(watch::Receiver<Arc<T>>);
 
+/// A file as it was read.
+#[derive(Debug)]
+pub struct Content {
+    path: PathBuf,
+    bytes: Result<Vec<u8>, String>,
+}
+
 /// Why files could not be read or make no value.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -28,14 +35,15 @@ pub struct RereadError(String);
 
 impl<T: Send + Sync + 'static> Reread<T> {
     /// Reads the files now, and from then on every ten seconds, in a task of its own. The value changes only when
-    /// the files do and make a good one: `make` gets their contents, in order. It fails only if they are bad now.
+    /// the files do and make a good one: `make` gets their contents, in order, or why one cannot be read. It fails only if
+    /// they are bad now.
     pub async fn start(
         files: Vec<PathBuf>,
         clock: Arc<dyn Clock>,
-        make: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
+        make: impl Fn(&[Content]) -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Self, RereadError> {
-        let contents = read(&files).await?;
-        let value = make(&contents).map_err(|error| named(&files, &error))?;
+        let contents = read(&files).await;
+        let value = make(&contents).map_err(RereadError)?;
         let (sender, receiver) = watch::channel(Arc::new(value));
         if !files.is_empty() {
             let seen = fingerprint(&contents);
@@ -59,7 +67,7 @@ impl<T> Debug for Reread<T> {
 async fn follow<T>(
     files: Vec<PathBuf>,
     clock: Arc<dyn Clock>,
-    make: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send,
+    make: impl Fn(&[Content]) -> Result<T, String> + Send,
     mut seen: Vec<u8>,
     value: watch::Sender<Arc<T>>,
 ) {
@@ -69,18 +77,13 @@ async fn follow<T>(
             () = value.closed() => return,
             () = clock.sleep_until(clock.monotonic() + EVERY) => {}
         }
-        let made = match read(&files).await {
-            Ok(contents) => {
-                let print = fingerprint(&contents);
-                if print == seen && !failing {
-                    continue;
-                }
-                seen = print;
-                make(&contents).map_err(|error| named(&files, &error))
-            }
-            Err(error) => Err(error),
-        };
-        match made {
+        let contents = read(&files).await;
+        let print = fingerprint(&contents);
+        if print == seen && !failing {
+            continue;
+        }
+        seen = print;
+        match make(&contents) {
             Ok(new) => {
                 failing = false;
                 tracing::info!(files = ?files, "read again");
@@ -96,12 +99,12 @@ async fn follow<T>(
     }
 }
 
-async fn read(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, RereadError> {
+async fn read(files: &[PathBuf]) -> Vec<Content> {
     let mut contents = Vec::new();
     for path in files {
-        contents.push(read_one(path).await.map_err(|error| RereadError(format!("{}: {error}", path.display())))?);
+        contents.push(Content { path: path.clone(), bytes: read_one(path).await.map_err(|error| error.to_string()) });
     }
-    Ok(contents)
+    contents
 }
 
 async fn read_one(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -110,12 +113,23 @@ async fn read_one(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn named(files: &[PathBuf], error: &str) -> RereadError {
-    let names: Vec<_> = files.iter().map(|path| path.display().to_string()).collect();
-    RereadError(format!("{}: {error}", names.join(", ")))
+impl Content {
+    /// What it holds, or why it cannot be read, with its name.
+    pub fn bytes(&self) -> Result<&[u8], String> {
+        self.bytes.as_deref().map_err(|why| self.says(why))
+    }
+
+    /// Says something of the file.
+    pub fn says(&self, what: impl fmt::Display) -> String {
+        format!("{}: {what}", self.path.display())
+    }
 }
 
 /// Tells one state of the files from another without keeping a secret's text.
-fn fingerprint(contents: &[Vec<u8>]) -> Vec<u8> {
-    contents.iter().flat_map(Sha256::digest).collect()
+fn fingerprint(contents: &[Content]) -> Vec<u8> {
+    let digest = |content: &Content| match &content.bytes {
+        Ok(bytes) => Sha256::digest(bytes).to_vec(),
+        Err(_) => Vec::from([0]),
+    };
+    contents.iter().flat_map(digest).collect()
 }

@@ -139,20 +139,36 @@ fn hmac<'a, M: Mac + KeyInit>(secret: &SecretString, body: impl IntoIterator<Ite
     hex
 }
 
+/// As many secrets are good at a time: the new one and the old one.
+pub const MOST: usize = 2;
+
+/// The secrets of a text, one a line: a file, or a variable of the environment.
+pub fn secrets(text: &str) -> Result<Vec<SecretString>, &'static str> {
+    let secrets: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(SecretString::from).collect();
+    match secrets.len() {
+        0 => Err("the secret is empty"),
+        1..=MOST => Ok(secrets),
+        _ => Err("more than two secrets: the new one and the old one may be good at a time, each on a line"),
+    }
+}
+
 fn not_empty(secrets: &[SecretString]) -> impl Iterator<Item = &SecretString> {
     secrets.iter().filter(|secret| !secret.expose_secret().is_empty())
 }
 
 fn token(query: Option<&str>) -> Option<SecretString> {
-    let mut pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    pairs.find(|(key, _)| key == "token").map(|(_, token)| token.into_owned().into())
+    let mut tokens =
+        url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()).filter(|(key, _)| key == "token");
+    // Of two nobody knows which one is meant.
+    let (Some((_, token)), None) = (tokens.next(), tokens.next()) else { return None };
+    Some(token.into_owned().into())
 }
 
 /// Every reading of the header; which one is meant is for the comparison to find out.
 fn authorization(headers: &HeaderMap) -> Vec<SecretString> {
-    let Some(value) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
-        return Vec::new();
-    };
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return Vec::new() };
+    let Ok(value) = std::str::from_utf8(value.as_bytes()) else { return Vec::new() };
     let mut offered = vec![SecretString::from(value)];
     if let Some((scheme, rest)) = value.split_once(' ') {
         if scheme.eq_ignore_ascii_case("bearer") {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Push, Sample, Sender, WebhookError,
+    Few, Push, Sample, Sender, WebhookError,
     auth::{Hash, Proof},
     parse_json,
 };
@@ -26,7 +26,7 @@ const WHAT: &str = "`{\"image\": \"host/repository:tag\"}` or `{\"images\": […
 #[derive(Deserialize)]
 struct Body {
     image: Option<String>,
-    images: Option<Vec<String>>,
+    images: Option<Few<String>>,
 }
 
 fn parse(_: &HeaderMap, body: &[u8]) -> Result<Vec<Push>, WebhookError> {
@@ -34,7 +34,7 @@ fn parse(_: &HeaderMap, body: &[u8]) -> Result<Vec<Push>, WebhookError> {
     if body.image.is_none() && body.images.is_none() {
         return Err(WebhookError(format!("not {WHAT}: it has neither")));
     }
-    let images = body.image.into_iter().chain(body.images.into_iter().flatten());
+    let images = body.image.into_iter().chain(body.images.unwrap_or_default().0);
     Ok(images.filter_map(|image| ImageRef::parse(&image).ok()).map(Push::from).collect())
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     Push, Sample, Sender, WebhookError,
     auth::{Hash, Proof},
-    header, parse_json,
+    header, meant_for_another, parse_json,
 };
 use crate::domain::image::ImageRef;
 
@@ -57,9 +57,8 @@ struct Tag {
 }
 
 fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Push>, WebhookError> {
-    // They send GitHub's headers beside their own.
-    if headers.contains_key("x-gitea-event") {
-        return Err(WebhookError("this comes from Gitea or Forgejo: let it be sent to /hooks/gitea".to_owned()));
+    if let Some(other) = meant_for_another(&SENDER, headers) {
+        return Err(WebhookError(other.to_owned()));
     }
     match header(headers, "x-github-event")? {
         "package" | "registry_package" => Ok(push(parse_json(body, WHAT)?).into_iter().collect()),

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use super::{Push, Sample, Sender, WebhookError, auth::Proof, parse_json};
+use super::{Few, Push, Sample, Sender, WebhookError, auth::Proof, parse_json};
 use crate::domain::image::ImageRef;
 
 pub(super) const SENDER: Sender = Sender { name: "harbor", proofs: &[Proof::Header], parse, sample };
@@ -28,7 +28,7 @@ struct Event<'a> {
 
 #[derive(Deserialize)]
 struct Data {
-    resources: Vec<Resource>,
+    resources: Few<Resource>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +48,7 @@ fn parse(_: &HeaderMap, body: &[u8]) -> Result<Vec<Push>, WebhookError> {
     let data = data.ok_or_else(|| WebhookError(format!("not {WHAT}: a push without its data")))?;
     let Data { resources } = parse_json(data.get().as_bytes(), WHAT)?;
     Ok(resources
+        .0
         .into_iter()
         .map(|resource| Push { digest: resource.digest, ..Push::of(&resource.resource_url) })
         .collect())

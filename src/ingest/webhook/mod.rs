@@ -3,10 +3,13 @@
 //! One more sender is one more file here and one more line in [`SENDERS`]; route, settings and metrics follow from it.
 //! Nothing in a body is believed but "look there": a hint is answered by asking the registry.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt, marker::PhantomData};
 
 use http::HeaderMap;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
 use url::Url;
 
 use self::{auth::Proof, push::Push};
@@ -108,6 +111,13 @@ pub fn unknown(name: &str) -> String {
     }
 }
 
+/// Whether it comes from another sender, which says so itself.
+pub fn meant_for_another(sender: &Sender, headers: &HeaderMap) -> Option<&'static str> {
+    // They send GitHub's headers beside their own.
+    let is_gitea = sender.name != "gitea" && headers.contains_key("x-gitea-event");
+    is_gitea.then_some("this comes from Gitea or Forgejo: let it be sent to /hooks/gitea")
+}
+
 /// Reads a body of that sender; hosts are named as the configuration says.
 pub fn read(sender: &Sender, hosts: &Hosts, headers: &HeaderMap, body: &[u8]) -> Result<Message, WebhookError> {
     if body.len() > MAX_BODY {
@@ -137,6 +147,45 @@ fn parse_json<'a, T: Deserialize<'a>>(body: &'a [u8], what: &str) -> Result<T, W
         let (line, column) = (error.line(), error.column());
         WebhookError(format!("not {what}: line {line}, column {column}"))
     })
+}
+
+/// As many elements of a list are read: what one element takes in memory may be many times its bytes in the body.
+const MAX_ELEMENTS: usize = 10_000;
+
+/// The first [`MAX_ELEMENTS`] of a list.
+struct Few<T>(Vec<T>);
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct First<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for First<T> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+                let mut first = Vec::new();
+                while first.len() < MAX_ELEMENTS
+                    && let Some(element) = list.next_element()?
+                {
+                    first.push(element);
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(first)
+            }
+        }
+
+        deserializer.deserialize_seq(First(PhantomData)).map(Few)
+    }
 }
 
 /// A header that says what the body is about.

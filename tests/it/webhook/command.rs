@@ -90,8 +90,13 @@ fn a_test_that_nobody_answers_fails_and_one_that_cannot_be_made_ends_with_2() {
     assert!(code == 1 && out.contains("/hooks/quay") && err.starts_with("error: no answer: "), "{out}{err}");
     for (args, secrets, words) in [
         (&["quay", "--url", &*nobody][..], &[][..], "SUPERCARGO_HOOK_SECRET_QUAY"),
-        (&["gitlab", "--url", &nobody], &[], "possible values: acr,"),
+        (&["gitlab", "--url", &nobody], &[], "use `generic`"),
+        (&["ghcr", "--url", &nobody], &[], "available: acr,"),
         (&["quay", "--url", "ftp://x"], &[("quay", SECRET)], "http://"),
+        (&["quay", "--url", "hooks.example.com"], &[("quay", SECRET)], "http://"),
+        (&["quay", "--url", "http://x/hooks/quay?token=y"], &[("quay", SECRET)], "leave out secrets"),
+        (&["quay", "--url", "http://me:y@x/hooks/quay"], &[("quay", SECRET)], "leave out secrets"),
+        (&["quay", "--url", "http://x/hooks/acr"], &[("quay", SECRET)], "leads to the sender `acr`"),
         (&["dockerhub", "--url", &nobody, "--image", "r.io/a:1"], &[("dockerhub", SECRET)], "images of docker.io"),
         (&["gitea", "--url", &nobody, "--image", "r.io/a:1"], &[("gitea", SECRET)], "host/owner/name:tag"),
     ] {

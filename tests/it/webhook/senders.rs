@@ -10,7 +10,7 @@ use super::*;
 
 /// All senders, with one secret.
 fn everybody() -> HookSettings {
-    let settings = || SenderSettings { secrets: vec![SECRET.into()], ..SenderSettings::default() };
+    let settings = || SenderSettings { given: Some(SECRET.into()), ..SenderSettings::default() };
     HookSettings { senders: SENDERS.iter().map(|sender| (sender.name, settings())).collect() }
 }
 
@@ -184,7 +184,7 @@ async fn the_signature_is_of_the_bytes_and_not_of_what_they_mean() {
 
 #[tokio::test]
 async fn the_signature_that_a_real_gitea_made_is_verified() {
-    let settings = SenderSettings { secrets: vec!["geheim".into()], ..SenderSettings::default() };
+    let settings = SenderSettings { given: Some("geheim".into()), ..SenderSettings::default() };
     let stage = Stage::start(HookSettings { senders: [("gitea", settings)].into() }, Offer::Queued).await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/webhooks/gitea");
     for name in ["sent-created", "sent-created-child", "sent-created-index", "sent-deleted"] {
@@ -212,10 +212,57 @@ async fn what_a_gitea_sends_to_the_address_for_github_is_sent_to_its_own() {
     }
 }
 
+/// A third one would be good for ever, unseen.
+#[tokio::test]
+async fn files_and_the_environment_give_two_secrets_in_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let files = ["one", "two"].map(|name| folder.path().join(name));
+    let settings = |given: Option<&str>| SenderSettings {
+        given: given.map(Into::into),
+        secret_files: files.to_vec(),
+        ..SenderSettings::default()
+    };
+    for (one, two, given, good) in
+        [("a", "b", None, true), ("a\nb", "c", None, false), ("a", "b", Some("c"), false), ("a", "b", Some(" "), false)]
+    {
+        fs::write(&files[0], one).unwrap();
+        fs::write(&files[1], two).unwrap();
+        let opened = Senders::open(HookSettings { senders: [("harbor", settings(given))].into() }, &clock).await;
+        let said = opened.err().map(|error| error.to_string());
+        assert_eq!(said.is_none(), good, "{said:?}");
+        assert!(said.is_none_or(|said| said.contains("`harbor`")));
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_is_told_what_else_may_be_wrong() {
+    let sender = || SenderSettings { given: Some(SECRET.into()), ..SenderSettings::default() };
+    let senders = ["github", "gitea"].map(|name| (name, sender()));
+    let stage = Stage::start(HookSettings { senders: senders.into() }, Offer::Queued).await;
+    let says = async |path: &str, headers: &[(&str, &str)]| {
+        let request = stage.client.post(format!("http://{}{path}", stage.served.address)).body("payload=%7B%7D");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let (status, said) = answer(request).await;
+        format!("{status} {}", said["error"].as_str().unwrap())
+    };
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let said = says("/hooks/gitea", &[form]).await;
+    assert!(said.starts_with("401") && said.contains("sent as application/json"), "{said}");
+    let said = says("/hooks/github", &[("x-gitea-event", "package")]).await;
+    assert!(said.starts_with("401") && said.contains("/hooks/gitea"), "{said}");
+    let said = says("/hooks/github", &[]).await;
+    assert!(said.starts_with("401") && !said.contains(';'), "{said}");
+    // With a slash at the end it is the same; elsewhere it is said where to go.
+    assert!(says("/hooks/github/", &[]).await.starts_with("401"));
+    for path in ["/hooks", "/hooks/", "/", "/hooks/github/x"] {
+        assert_eq!(says(path, &[]).await, "404 no webhook comes here: post it to /hooks/<sender>", "{path}");
+    }
+}
+
 #[tokio::test]
 async fn either_secret_signs_while_they_are_rotated() {
-    let secrets = ["new", "old"].map(SecretString::from).to_vec();
-    let settings = SenderSettings { secrets, ..SenderSettings::default() };
+    let settings = SenderSettings { given: Some(" new\r\n\nold\n".into()), ..SenderSettings::default() };
     let stage = Stage::start(HookSettings { senders: [("generic", settings)].into() }, Offer::Queued).await;
     let body = r#"{"image": "r.io/a:1"}"#;
     let status = async |secret: &str| {
@@ -229,7 +276,7 @@ async fn either_secret_signs_while_they_are_rotated() {
 async fn the_configuration_names_the_host_of_a_hook() {
     let names = [("git.internal:3000".to_owned(), "registry.example.com".to_owned())].into();
     let hosts = webhook::Hosts { default: Some("git.example.com".to_owned()), names };
-    let settings = SenderSettings { secrets: vec![SECRET.into()], hosts, ..SenderSettings::default() };
+    let settings = SenderSettings { given: Some(SECRET.into()), hosts, ..SenderSettings::default() };
     let stage = Stage::start(HookSettings { senders: [("gitea", settings)].into() }, Offer::Queued).await;
     for url in ["http://git.internal:3000/team/-/packages/container/web/1.0", ""] {
         let package =

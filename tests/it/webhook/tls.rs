@@ -66,8 +66,8 @@ async fn the_certificate_of_the_files_is_served_also_after_a_rotation() {
 }
 
 #[rstest]
-#[case("one.crt", "two.key", "do not serve")]
-#[case("one.key", "one.key", "no certificate|do not serve")]
+#[case("one.crt", "two.key", "does not serve")]
+#[case("one.key", "one.key", "no certificate|does not serve")]
 #[case("one.crt", "one.crt", "no private key in PEM")]
 #[case("one.crt", "missing", "missing: ")]
 #[tokio::test]
