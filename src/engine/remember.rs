@@ -23,8 +23,11 @@ impl Engine<'_> {
             ClusterChange::Record(tracked, version) => self.found(tracked, version),
             ClusterChange::State(state, version) => {
                 let id = state.workload.clone();
-                self.ledger.has_state(&id, version);
-                self.step(&id, Event::Remembered(state));
+                // What we write ourselves is told by the watch too.
+                if !self.synced || !self.ledger.knows_state(&id) {
+                    self.ledger.has_state(&id, version);
+                    self.step(&id, Event::Remembered(state));
+                }
             }
             ClusterChange::RecordUndecodable(id, why) => {
                 self.told.undecodable(&id, &self.state.uid(&id), &why, self.now());

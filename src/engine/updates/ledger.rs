@@ -125,10 +125,13 @@ impl Ledger {
 
     /// What is remembered by a workload's name is in the store.
     pub(crate) fn has_state(&mut self, workload: &WorkloadId, version: Version) {
-        let shelf = self.workloads.entry(workload.clone()).or_default();
-        if !shelf.is_busy {
-            shelf.state = Some(version);
-        }
+        self.workloads.entry(workload.clone()).or_default().state = Some(version);
+    }
+
+    /// Whether that is known, or is being written.
+    pub(crate) fn knows_state(&self, workload: &WorkloadId) -> bool {
+        let is_busy = |shelf: &Shelf| shelf.is_busy || !shelf.waiting.is_empty();
+        self.workloads.get(workload).is_some_and(|shelf| shelf.state.is_some() || is_busy(shelf))
     }
 
     /// Lets something be written.

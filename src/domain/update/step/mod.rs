@@ -319,6 +319,10 @@ fn replace(record: &mut Record, update: Update, phase: Phase, now: Now, acts: &m
             }
         }
     }
+    // Of a workload that nothing was remembered of, that is not known yet.
+    if record.uid.is_empty() {
+        record.uid.clone_from(&update.uid);
+    }
     record.current = Some(Tracked { update, phase, log });
 }
 
