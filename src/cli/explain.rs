@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{
     folder,
     output::{Output, decision, print_as, refuse, table, tell, verdict},
-    survey::{self, block_on},
+    survey::{self, block_on, parse_workload},
 };
 use crate::{
     config::{self, ClusterArgs, Config, ConfigError, FileArgs},
@@ -160,20 +160,6 @@ impl Args {
         }
         Ok(folder.reports.into_iter().filter(|row| is_asked(&row.workload.id)).collect())
     }
-}
-
-/// `[NAMESPACE/]KIND/NAME`
-fn parse_workload(text: &str) -> Result<(Option<&str>, &'static KindSpec, &str), ConfigError> {
-    let parts: Vec<&str> = text.split('/').collect();
-    let read = match parts.as_slice() {
-        [kind, name] => KindSpec::find(kind).map(|kind| (None, kind, *name)),
-        [namespace, kind, name] => KindSpec::find(kind).map(|kind| (Some(*namespace), kind, *name)),
-        _ => None,
-    };
-    read.ok_or_else(|| {
-        let kinds = KindSpec::all();
-        ConfigError::one(format!("`{text}` is no workload: write [NAMESPACE/]KIND/NAME; the kinds are {kinds}"))
-    })
 }
 
 /// One container: a head of a few lines, then its reasons.

@@ -19,6 +19,7 @@ mod plan;
 mod policy;
 mod run;
 mod set_image;
+mod status;
 mod survey;
 mod update;
 
@@ -44,6 +45,7 @@ enum Command {
     Plan(plan::Args),
     Update(update::Args),
     Explain(explain::Args),
+    Status(status::Args),
     #[command(subcommand)]
     Policy(policy::Command),
     #[command(subcommand)]
@@ -62,6 +64,7 @@ impl Cli {
             Command::Plan(args) => args.run(),
             Command::Update(args) => args.run(),
             Command::Explain(args) => args.run(),
+            Command::Status(args) => args.run(),
             Command::Policy(command) => command.run(),
             Command::Hooks(command) => command.run(),
             Command::SetImage(args) => args.run(),

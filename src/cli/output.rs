@@ -141,7 +141,7 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
 }
 
 /// An image may be written as long as an object may be.
-fn short(image: &str) -> String {
+pub(super) fn short(image: &str) -> String {
     const LONGEST: usize = 256;
     match image.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &image[..end]),
@@ -149,7 +149,7 @@ fn short(image: &str) -> String {
     }
 }
 
-fn dash(text: &str) -> String {
+pub(super) fn dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 

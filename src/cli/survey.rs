@@ -159,6 +159,21 @@ pub(super) fn say_waiting(wait: Duration) {
     }
 }
 
+/// `[NAMESPACE/]KIND/NAME`
+pub(super) fn parse_workload(text: &str) -> Result<(Option<&str>, &'static KindSpec, &str), ConfigError> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let read = match parts.as_slice() {
+        parts if parts.contains(&"") => None,
+        [kind, name] => KindSpec::find(kind).map(|kind| (None, kind, *name)),
+        [namespace, kind, name] => KindSpec::find(kind).map(|kind| (Some(*namespace), kind, *name)),
+        _ => None,
+    };
+    read.ok_or_else(|| {
+        let kinds = KindSpec::all();
+        ConfigError::one(format!("`{text}` is no workload: write [NAMESPACE/]KIND/NAME; the kinds are {kinds}"))
+    })
+}
+
 /// Which workloads of a cluster.
 pub(super) struct Scope {
     /// Of this namespace; without one, of the kubeconfig's.
@@ -218,15 +233,21 @@ pub(super) async fn workloads(args: &ClusterArgs, scope: &Scope) -> anyhow::Resu
     Ok(workloads)
 }
 
+/// A client of the cluster that is meant, which answers.
+pub(super) async fn client(args: &ClusterArgs) -> anyhow::Result<kube::Client> {
+    let options = cluster::connect::Options { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
+    let client = cluster::connect(&options).await.map_err(|error| ConfigError::one(error.to_string()))?;
+    // A cluster that does not answer is told at once; the watches would wait for it.
+    cluster::reach(&client).await?;
+    Ok(client)
+}
+
 async fn connect(
     args: &ClusterArgs,
     scope: &Scope,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(kube::Client, Vec<ClusterChange>)> {
-    let options = cluster::connect::Options { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
-    let client = cluster::connect(&options).await.map_err(|error| ConfigError::one(error.to_string()))?;
-    // A cluster that does not answer is told at once; the watches would wait for it.
-    cluster::reach(&client).await?;
+    let client = client(args).await?;
     let watched = if scope.all {
         cluster::Scope::Cluster
     } else {

@@ -23,7 +23,7 @@ mod watch;
 pub use applications::Applications;
 pub use connect::{connect, reach};
 pub use events::EventWriter;
-pub use records::CustomResources;
+pub use records::{CustomResources, Of, Recorded, recorded};
 pub use secrets::PullSecrets;
 pub use sink::Objects;
 pub use watch::{Scope, watch};

@@ -12,9 +12,10 @@ use tokio::sync::OnceCell;
 
 use crate::support::{
     bin,
-    control_plane::{ADMIN, ControlPlane, Namespace, Parts},
+    control_plane::{ADMIN, ControlPlane, Parts},
     eventually,
     operator::supercargo,
+    records::{create, send, state, state_status, status, update},
 };
 
 /// A control plane of this module alone, with the definitions as `supercargo crds` prints them.
@@ -61,77 +62,6 @@ fn printed() -> Vec<Value> {
     let output = supercargo(&["crds"], Path::new("."));
     assert!(output.status.success());
     serde_saphyr::from_multiple(&String::from_utf8(output.stdout).unwrap()).unwrap()
-}
-
-/// An update of two containers.
-fn update(name: &str, workload: &str) -> Value {
-    let at = "2026-03-01T08:00:00Z";
-    let image = |name: &str, tag: &str| format!("registry.example.com/{name}:{tag}");
-    let evidence = json!({"tag": "1.5.0", "seen": at, "passed": [
-        {"tag": "1.6.0", "code": "registry-not-found", "message": "the registry has no manifest 1.6.0"},
-    ]});
-    json!({
-        "apiVersion": "supercargo.dev/v1alpha1", "kind": "ImageUpdate", "metadata": {"name": name},
-        "spec": {
-            "id": "0123456789abcdef",
-            "workload": {"apiVersion": "apps/v1", "kind": "Deployment", "name": workload, "uid": "u-1"},
-            "changes": [
-                {"container": "web", "from": image("web", "1.4.2"), "to": image("web", "1.5.0"), "policy": "minor",
-                 "evidence": evidence},
-                {"container": "init", "init": true, "from": image("init", "1"), "to": image("init", "2")},
-            ],
-            "write": "pr:infra", "group": "shop", "policyHash": "fedcba9876543210", "proposedAt": at,
-        },
-    })
-}
-
-/// How far it has come.
-fn status(phase: &str) -> Value {
-    let at = "2026-03-01T08:00:00Z";
-    let said = json!({"code": "request-open", "message": "https://git.example.com/pulls/7 waits to be merged"});
-    json!({"status": {
-        "phase": phase, "reason": said,
-        "log": [{"at": at, "phase": "Proposed"}, {"at": at, "phase": phase, "code": said["code"], "message": said["message"]}],
-        "leftOut": [{"container": "init", "init": true, "code": "git-no-place", "message": "no file names it"}],
-        "conditions": [
-            {"type": "Applied", "status": "False", "lastTransitionTime": at, "reason": phase, "message": "not yet"},
-        ],
-    }})
-}
-
-fn state(name: &str) -> Value {
-    json!({"apiVersion": "supercargo.dev/v1alpha1", "kind": "ImageState", "metadata": {"name": name}, "spec": {}})
-}
-
-fn state_status() -> Value {
-    let (at, image) = ("2026-03-01T08:00:00Z", |tag: &str| format!("registry.example.com/web:{tag}"));
-    json!({"status": {
-        "workload": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "u-1"},
-        "applied": [{"container": "web", "from": image("1.4.2"), "to": image("1.5.0"), "at": at}],
-        "undone": [{"container": "web", "to": image("1.4.3"), "backTo": image("1.4.2"), "by": "kubectl-set", "at": at}],
-    }})
-}
-
-fn path(namespace: &Namespace<'_>, plural: &str, rest: &str) -> String {
-    format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/{plural}{rest}", namespace.name)
-}
-
-/// Sends an object or a merge patch, in which nothing may be unknown.
-async fn send(
-    namespace: &Namespace<'_>,
-    method: Method,
-    plural: &str,
-    rest: &str,
-    body: &Value,
-) -> Result<Value, String> {
-    let strict = format!("{}?fieldValidation=Strict", path(namespace, plural, rest));
-    namespace.plane.request(method, &strict, Some(body)).await.map_err(|error| error.to_string())
-}
-
-async fn create(namespace: &Namespace<'_>, plural: &str, object: &Value, status: &Value) {
-    send(namespace, Method::POST, plural, "", object).await.unwrap();
-    let name = object["metadata"]["name"].as_str().unwrap();
-    send(namespace, Method::PATCH, plural, &format!("/{name}/status"), status).await.unwrap();
 }
 
 #[tokio::test]

@@ -40,6 +40,7 @@ mod process;
 mod pull_secrets;
 mod records;
 mod registry;
+mod status;
 mod store;
 mod survive;
 mod text;

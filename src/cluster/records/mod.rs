@@ -4,6 +4,7 @@
 //! to: what is read of them is checked as if nobody of us had written it.
 
 mod clear;
+mod list;
 mod names;
 mod object;
 mod presence;
@@ -14,6 +15,7 @@ mod store;
 mod update;
 pub(super) mod watch;
 
+pub use list::{Of, Recorded, recorded};
 pub use store::CustomResources;
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ fn by_us() -> PostParams {
 }
 
 /// Where the objects of a namespace are. A name of a file is no namespace.
-fn collection<T: Custom>(namespace: &str) -> Result<Request, String> {
+pub(super) fn collection<T: Custom>(namespace: &str) -> Result<Request, String> {
     let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     match !namespace.is_empty() && namespace.bytes().all(is_inner) {
         true => Ok(Request::new(Found::<T>::url_path(&(), Some(namespace)))),

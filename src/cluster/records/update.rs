@@ -179,6 +179,11 @@ impl ImageUpdate {
 pub(super) const ENDS: [&str; 6] = ["Succeeded", "RolledBack", "Failed", "Superseded", "Rejected", "Expired"];
 
 impl Spec {
+    /// The image that was there and the image to run, of the first container.
+    pub(super) fn images(&self) -> [&str; 2] {
+        self.changes.first().map_or([""; 2], |change| [&change.from, &change.to])
+    }
+
     pub(super) fn new(update: &Update) -> Self {
         Self {
             id: update.id.to_string(),
@@ -249,6 +254,11 @@ impl StoredEvidence {
 }
 
 impl Status {
+    /// The code of its reason, or nothing.
+    pub(super) fn code(&self) -> &str {
+        self.reason.as_ref().map_or("", |said| &said.code)
+    }
+
     pub(super) fn new(tracked: &Tracked) -> Self {
         let left = if let Phase::InGit { left, .. } = &tracked.phase { &left[..] } else { &[] };
         Self {

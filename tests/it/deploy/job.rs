@@ -13,6 +13,7 @@ use crate::support::{
     eventually,
     objects::{deployment, event_says, policy, workload},
     operator::Operator,
+    records::{self, update},
     registry::{Access, Options, PASSWORD, Registry, USER, docker_config},
     within_a_minute,
 };
@@ -36,9 +37,20 @@ pub(super) const SERIES: Part = "series";
 pub(super) const DEFAULTS: Part = "defaults";
 /// An image of a registry that wants the workload's pull secret is found.
 pub(super) const PRIVATE: Part = "private";
+/// Each update is recorded, to its end.
+pub(super) const RECORDED: Part = "recorded";
+/// What was set is remembered by the workload's name.
+pub(super) const REMEMBERED: Part = "remembered";
+/// Of a workload of which eleven updates have ended ten are kept.
+pub(super) const CLEARED: Part = "cleared";
+/// Of a workload that is gone, from which nothing was taken away again, nothing is remembered.
+pub(super) const FORGOTTEN: Part = "forgotten";
 /// Of each kind, as [`KINDS`]: a workload whose image another field manager moved back is left alone, and told whose.
 pub(super) const MOVED_BACK: [Part; 4] =
     ["Deployment moved back", "StatefulSet moved back", "DaemonSet moved back", "CronJob moved back"];
+
+/// Where records are.
+const RECORDS: &str = "/apis/supercargo.dev/v1alpha1";
 
 /// The registries that the job is about.
 pub(super) struct Registries {
@@ -70,18 +82,27 @@ impl<'a> Job<'a> {
     /// With or without the parts that not every installation can do.
     pub(super) async fn new(namespace: Namespace<'a>, registries: &'a Registries, more: &[Part]) -> Self {
         let kinds = KINDS.iter().map(|(kind, _)| *kind);
-        let parts = kinds.chain(MOVED_BACK).chain([READY, EVENTS, SERIES]).chain(more.iter().copied()).collect();
+        let always = [READY, EVENTS, SERIES, RECORDED, REMEMBERED, CLEARED, FORGOTTEN];
+        let parts = kinds.chain(MOVED_BACK).chain(always).chain(more.iter().copied()).collect();
         let client = namespace.plane.client(ADMIN).await;
         Self { namespace, registries, parts, client }
     }
 
     /// Gives the operator, which is ready or never will be, all there is to do, and does not end.
     pub(super) async fn give(&self, operator: &Operator) -> std::convert::Infallible {
+        for n in 0..10 {
+            let id = format!("{n:016x}");
+            let mut ended = update(&format!("deployment-web-{id}"), "web");
+            ended["spec"]["id"] = json!(id);
+            ended["metadata"]["labels"] = json!({"supercargo.dev/workload": "deployment-web"});
+            records::create(&self.namespace, "imageupdates", &ended, &records::status("Succeeded")).await;
+        }
         for (kind, _) in KINDS {
             for (name, annotations) in [("web", policy("minor")), ("back", self.set_before())] {
                 self.create(workload(kind, name, annotations, &[("web", &self.image("1.0.0"))])).await;
             }
         }
+        self.create(deployment("brief", &self.image("1.0.0"), policy("minor"))).await;
         if self.parts.contains(DEFAULTS) {
             self.create(deployment("bare", &self.image("1.0.0"), Value::Null)).await;
             let path = format!("/api/v1/namespaces/{}", self.namespace.name);
@@ -102,7 +123,21 @@ impl<'a> Job<'a> {
             eventually("the mistake is told", async || said(operator).lines().any(is_told).then_some(())).await;
             self.namespace.merge("deployments", "odd", next).await;
         }
+        within_a_minute(async || self.state_of("Deployment", "brief").await).await;
+        if self.state_of("Deployment", "brief").await.is_some() {
+            self.namespace.delete("deployments", "brief").await;
+        }
         std::future::pending().await
+    }
+
+    /// What was set in a workload, where that is remembered.
+    async fn state_of(&self, kind: &str, name: &str) -> Option<Value> {
+        let states = self.read(RECORDS, "imagestates").await;
+        let is_it = |state: &&Value| {
+            let workload = &state["status"]["workload"];
+            workload["kind"] == kind && workload["name"] == name && state["status"]["applied"].is_array()
+        };
+        states["items"].as_array().unwrap().iter().find(is_it).cloned()
     }
 
     /// A workload of the registry that wants a password, and its pull secret.
@@ -167,11 +202,53 @@ impl<'a> Job<'a> {
         if !updated.is_empty() && updated.iter().all(|kind| told(kind)) {
             missing.remove(EVENTS);
         }
+        self.records(&updated, &mut missing).await;
         let twice = |e: &Value| e["regarding"]["name"] == "odd" && e["series"]["count"].as_u64() >= Some(2);
         if events.iter().any(twice) {
             missing.remove(SERIES);
         }
         missing
+    }
+
+    /// Takes away what is done about the records of those that were updated.
+    async fn records(&self, updated: &BTreeSet<&str>, missing: &mut BTreeSet<Part>) {
+        let updates = self.read(RECORDS, "imageupdates").await;
+        let updates = updates["items"].as_array().unwrap();
+        let is_of = |update: &Value, kind: &str| {
+            let workload = &update["spec"]["workload"];
+            workload["kind"] == kind && workload["name"] == "web"
+        };
+        // Those that were there before have another id.
+        let is_recorded = |kind: &str| {
+            updates.iter().any(|update| {
+                is_of(update, kind) && update["spec"]["write"] == "cluster" && update["status"]["phase"] == "Succeeded"
+            })
+        };
+        if !updated.is_empty() && updated.iter().all(|kind| is_recorded(kind)) {
+            missing.remove(RECORDED);
+        }
+        let kept = updates.iter().filter(|update| is_of(update, "Deployment")).count();
+        if kept == 10 && is_recorded("Deployment") {
+            missing.remove(CLEARED);
+        }
+        let mut is_remembered = !updated.is_empty();
+        for kind in updated {
+            is_remembered &= self.state_of(kind, "web").await.is_some();
+        }
+        if is_remembered {
+            missing.remove(REMEMBERED);
+        }
+        let is_there = |objects: Value| {
+            let named =
+                |object: &Value| ["brief", "deployment-brief"].iter().any(|name| object["metadata"]["name"] == *name);
+            objects["items"].as_array().unwrap().iter().any(named)
+        };
+        let of = [("/apis/apps/v1", "deployments"), (RECORDS, "imagestates")];
+        let [workload, state] = of.map(|(api, plural)| async move { is_there(self.read(api, plural).await) });
+        // It was there once: the workload is taken away only then.
+        if !workload.await && !state.await {
+            missing.remove(FORGOTTEN);
+        }
     }
 
     /// Waits until exactly these parts are not done.

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use super::{
     EVERYWHERE, Right, account, as_deployed, asked, has_right,
-    job::{DEFAULTS, EVENTS, Job, KINDS, MOVED_BACK, PRIVATE, Part, READY, Registries, SERIES},
+    job::{
+        CLEARED, DEFAULTS, EVENTS, FORGOTTEN, Job, KINDS, MOVED_BACK, PRIVATE, Part, READY, RECORDED, REMEMBERED,
+        Registries, SERIES,
+    },
     of_kind, plane, rendered, rights, said, shell,
 };
 use crate::support::{
@@ -18,11 +21,6 @@ use crate::support::{
 
 fn right(group: &str, resource: &str, verb: &str) -> Right {
     (group.to_owned(), resource.to_owned(), verb.to_owned())
-}
-
-/// Those that are not about records, which the operator keeps in its memory yet.
-fn without_records(rights: &BTreeSet<Right>) -> BTreeSet<Right> {
-    rights.iter().filter(|(group, _, _)| group != "supercargo.dev").cloned().collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +46,7 @@ async fn the_base_does_the_whole_job_and_tells_by_which_command_a_pull_secret_ma
     if before {
         used.remove(&right("", "secrets", "get"));
     }
-    assert_eq!(without_records(&used), without_records(&granted), "what is granted is what is used");
+    assert_eq!(used, granted, "what is granted is what is used");
     assert!(forbidden.is_empty(), "{forbidden:?}");
 
     job.create_private().await;
@@ -93,7 +91,7 @@ async fn one_namespace_needs_no_right_outside_it() {
     let job = Job::new(namespace, &registries, &[]).await;
     job.done(&operator).await;
     let (used, forbidden) = asked(plane, &account("apps"));
-    assert_eq!(without_records(&used), without_records(&rights(&objects)), "what is granted is what is used");
+    assert_eq!(used, rights(&objects), "what is granted is what is used");
     assert_eq!(forbidden, BTreeSet::from([right("", "namespaces", "list")]), "which it does without");
     let said = operator.process.output();
     assert!(said.contains("its annotations are no defaults") && !said.contains("Api(Status"), "{said}");
@@ -113,7 +111,7 @@ async fn without_any_one_right_of_the_cluster_wide_installation_a_part_of_the_jo
     let less = |taken: Right| Less { all: all.clone(), taken, cluster_wide: true, parts: &[DEFAULTS, PRIVATE] };
     // Namespaces matter where none is named, and then the operator acts everywhere.
     let (everywhere, within): (Vec<Right>, Vec<Right>) =
-        without_records(&all).into_iter().partition(|(_, resource, _)| resource == "namespaces");
+        all.iter().cloned().partition(|(_, resource, _)| resource == "namespaces");
     {
         let _others = EVERYWHERE.read().await;
         let runs = within.into_iter().map(|taken| less(taken).fails(plane, &registries, true));
@@ -131,8 +129,7 @@ async fn without_any_one_right_of_the_installation_in_one_namespace_a_part_of_th
     let (plane, registries) = (plane().await, Registries::start().await);
     let all = rights(&rendered("overlays/namespaced"));
     let less = |taken: &Right| Less { all: all.clone(), taken: taken.clone(), cluster_wide: false, parts: &[] };
-    let of_job = without_records(&all);
-    let runs = of_job.iter().map(|taken| less(taken).fails(plane, &registries, true));
+    let runs = all.iter().map(|taken| less(taken).fails(plane, &registries, true));
     futures::stream::iter(runs).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
 }
 
@@ -198,10 +195,18 @@ impl Less {
         let kinds = KINDS.into_iter().zip(MOVED_BACK);
         let kind_and_back =
             kinds.clone().find(|((_, plural), _)| plural == resource).map(|((kind, _), back)| (kind, back));
+        let records = [RECORDED, REMEMBERED, CLEARED, FORGOTTEN];
         let all = || {
-            kinds.clone().flat_map(|((kind, _), back)| [kind, back]).chain([READY, EVENTS, SERIES, DEFAULTS, PRIVATE])
+            let others = [READY, EVENTS, SERIES, DEFAULTS, PRIVATE];
+            kinds.clone().flat_map(|((kind, _), back)| [kind, back]).chain(others).chain(records)
         };
         let mut expected: BTreeSet<Part> = match (verb.as_str(), resource.as_str()) {
+            ("delete", "imageupdates") => BTreeSet::from([CLEARED]),
+            // Of a workload one thing is written after the other.
+            ("create" | "update", "imageupdates" | "imageupdates/status") => records.into(),
+            (_, "imageupdates") => BTreeSet::from([RECORDED, CLEARED]),
+            ("delete", "imagestates") => BTreeSet::from([FORGOTTEN]),
+            (_, "imagestates" | "imagestates/status") => BTreeSet::from([REMEMBERED, FORGOTTEN]),
             ("list", _) => all().collect(),
             ("create", "events") => MOVED_BACK.into_iter().chain([EVENTS, SERIES]).collect(),
             ("patch", "events") => BTreeSet::from([SERIES]),
@@ -213,8 +218,8 @@ impl Less {
         };
         // Deployments are more than one.
         match (verb.as_str(), resource.as_str()) {
-            ("watch", "deployments") => expected.extend([DEFAULTS, PRIVATE, SERIES]),
-            ("patch", "deployments") => expected.extend([DEFAULTS, PRIVATE]),
+            ("watch", "deployments") => expected.extend([DEFAULTS, PRIVATE, SERIES, CLEARED, FORGOTTEN]),
+            ("patch", "deployments") => expected.extend([DEFAULTS, PRIVATE, CLEARED, FORGOTTEN]),
             _ => {}
         }
         assert!(!expected.is_empty(), "no part of the job is known to need {:?}", self.taken);

@@ -20,6 +20,7 @@ pub(crate) mod kills;
 pub(crate) mod objects;
 pub(crate) mod operator;
 pub(crate) mod process;
+pub(crate) mod records;
 pub(crate) mod registry;
 pub(crate) mod tls;
 pub(crate) mod token_server;
