@@ -16,16 +16,16 @@ use crate::{
     ports::Clock,
 };
 
-/// Show the updates that are recorded in a cluster: first those that have not ended, then the newest
+/// Show the recorded updates of a cluster: the unfinished first, then the newest
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Those of this workload
+    /// The workload; without it all updates of a namespace
     #[arg(value_name = "[NS/]KIND/NAME", conflicts_with = "all_namespaces")]
     workload: Option<String>,
-    /// Those of this namespace, where it does not stand before the kind (default: the kubeconfig's)
+    /// Updates of this namespace (default: the kubeconfig's)
     #[arg(long, short = 'n', conflicts_with = "all_namespaces")]
     namespace: Option<String>,
-    /// Those of all namespaces
+    /// Updates of all namespaces
     #[arg(long, short = 'A')]
     all_namespaces: bool,
     /// How to print

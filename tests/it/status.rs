@@ -1,14 +1,17 @@
 //! `supercargo status` on a real API server: what is recorded, in which order, and what it says where it cannot be read.
 
-use std::{path::Path, process::Output};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
-use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
+    bin,
     control_plane::{ADMIN, ControlPlane, Namespace, PLAIN, Parts, shared},
     eventually, free_port,
-    objects::{deployment, event_says, policy, runs},
+    objects::{deployment, policy},
     operator::{Operator, Setup, supercargo},
     records::{create, status, update},
     registry::Registry,
@@ -36,9 +39,13 @@ fn names(rows: &[Value]) -> Vec<&str> {
     rows.iter().map(|row| row["name"].as_str().unwrap()).collect()
 }
 
-/// Ages, and what the API server chose.
+/// Without ages, what the API server chose, and how wide the columns are of that.
 fn masked(text: &str) -> String {
-    let masks = [(r"\b\d+s\b", "AGE"), (r#"(createdAt"?: "?)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"#, "${1}TIME")];
+    let masks = [
+        (r"(\S)  +", "$1  "),
+        (r"\b(\d+[smhd]){1,2}\b", "AGE"),
+        (r#"(createdAt"?: "?)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"#, "${1}TIME"),
+    ];
     masks.iter().fold(text.to_owned(), |text, (mask, name)| {
         regex::Regex::new(mask).unwrap().replace_all(&text, *name).into_owned()
     })
@@ -204,21 +211,62 @@ async fn an_update_is_shown_as_the_page_of_records_has_it() {
     namespace.create(&deployment("web", &image("web", "1.4.2"), policy("minor")).to_string()).await;
     namespace.create(&deployment("api", &image("api", "2.0.0"), policy("minor")).to_string()).await;
     let _operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1s")).await;
-    runs(&namespace, "web", &[&image("web", "1.5.0")]).await;
-    event_says(&namespace, "api", "release 2.1.0 is withdrawn").await;
-    eventually("both are recorded", async || {
+    eventually("both are recorded, and what was set", async || {
         let output = run(plane, ADMIN, &["-n", &namespace.name, "-o", "json"]);
         let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
         let phases: Vec<&str> = rows.iter().filter_map(|row| row["phase"].as_str()).collect();
-        (phases == ["Applying", "Succeeded"]).then_some(())
+        let states = plane.kubectl(&["-n", &namespace.name, "get", "ims", "-o", "jsonpath={..applied[*].to}"]);
+        (phases == ["Applying", "Succeeded"] && states == image("web", "1.5.0")).then_some(())
     })
     .await;
-    println!("{}", plane.kubectl(&["-n", &namespace.name, "get", "iu"]));
-    println!("{}", plane.kubectl(&["-n", &namespace.name, "get", "ims"]));
-    println!("{}", shown(plane, &["-n", &namespace.name]));
-    println!("{}", plane.kubectl(&["-n", &namespace.name, "describe", "iu"]));
-    println!("{}", plane.kubectl(&["-n", &namespace.name, "describe", "ims"]));
-    println!("{}", shown(plane, &["-n", &namespace.name, "-o", "yaml"]));
-    println!("{}", plane.kubectl(&["-n", &namespace.name, "get", "events"]));
-    let _ = Method::GET;
+
+    let page = include_str!("../../docs/records.md");
+    // What is another each time, and the widths that follow from it.
+    let plain = |text: &str| {
+        let text = text.replace(&registry.host, "registry.example.com").replace(&namespace.name, "shop");
+        let masks = [
+            (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UID"),
+            (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
+            (r"\b[0-9a-f]{16}\b", "HASH"),
+            (r"(Resource Version: +)\d+", "VERSION"),
+            (r"\b(\d+[smhd]){1,2}\b", "AGE"),
+            (r" +", " "),
+        ];
+        let masked = masks
+            .iter()
+            .fold(text, |text, (mask, name)| regex::Regex::new(mask).unwrap().replace_all(&text, *name).into_owned());
+        masked.trim_end().lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>()
+    };
+    let shell = |line: &str| {
+        let kubeconfig = plane.kubeconfig(ADMIN);
+        let program = Path::new(env!("CARGO_BIN_EXE_supercargo")).parent().unwrap();
+        let path = format!("{}:{}:/usr/bin:/bin", program.display(), bin("kubectl").parent().unwrap().display());
+        let mut command = Command::new("sh");
+        command.args(["-c", &line.replace("-n shop", &format!("-n {}", namespace.name))]);
+        let output = command.env("PATH", path).env("KUBECONFIG", kubeconfig).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut shown = 0;
+    for block in page.split("```text\n$ ").skip(1) {
+        let (line, output) = block.split("```").next().unwrap().split_once('\n').unwrap();
+        assert_eq!(plain(&shell(line)), plain(output), "{line}");
+        shown += 1;
+    }
+    assert_eq!(shown, 5);
+
+    let lines: Vec<&str> =
+        page.split("```sh\n").skip(1).flat_map(|block| block.split("```").next().unwrap().lines()).collect();
+    let [wait, create, label, define] = lines[..] else { panic!("{lines:?}") };
+    shell(wait);
+    shell(create);
+    shell(label);
+    shell(define);
+    let user = PLAIN[1];
+    shell(&format!("kubectl -n shop create rolebinding view --clusterrole=supercargo-view --user={user}"));
+    eventually("who may view reads them", async || {
+        let output = run(plane, user, &["-n", &namespace.name, "deploy/web"]);
+        (output.status.success() && String::from_utf8_lossy(&output.stdout).contains("Succeeded")).then_some(())
+    })
+    .await;
 }

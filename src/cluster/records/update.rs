@@ -100,8 +100,13 @@ pub(super) struct Status {
 struct StoredEntry {
     at: Timestamp,
     phase: String,
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "said")]
     said: Option<Said>,
+}
+
+/// Where nothing was said there is no code.
+fn said<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Said>, D::Error> {
+    Said::deserialize(deserializer).map(|said| Some(said).filter(|said| !said.code.is_empty()))
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
