@@ -324,6 +324,46 @@ async fn an_image_moved_back_by_another_hand_is_not_set_again_but_a_newer_one_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_undone_update_is_not_made_again_by_the_next_process_but_a_newer_one_is() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("undone").await;
+    registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    namespace.create(&deployment(&image("1.0.0"), policy("patch"))).await;
+    let setup = Setup::in_namespace(&namespace, "1s");
+    let operator = Operator::start(plane, &setup).await;
+    image_becomes(&namespace, "deployments", "web", &image("1.0.1")).await;
+    let out = plane.kubectl(&["-n", &namespace.name, "rollout", "undo", "deployment/web"]);
+    assert!(out.contains("rolled back"), "{out}");
+    let path = format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/imagestates/deployment-web", namespace.name);
+    let undone = eventually("it is remembered who moved it back", async || {
+        let state = plane.request(http::Method::GET, &path, None).await.ok()?;
+        state["status"]["undone"].get(0).cloned()
+    })
+    .await;
+    assert_eq!((&undone["to"], &undone["backTo"]), (&json!(image("1.0.1")), &json!(image("1.0.0"))));
+    assert!(undone["by"].as_str().unwrap().contains("kubectl"), "{undone}");
+    operator.process.signal("KILL");
+
+    // Nothing of it is in the workload any more.
+    let setup = Setup { user: Some(operator.user.clone()), ..setup };
+    namespace
+        .merge("deployments", "web", json!({"metadata": {"annotations": {"supercargo.dev/last-update": null}}}))
+        .await;
+    let operator = Operator::start(plane, &setup).await;
+    eventually("three looks", async || {
+        let now = operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+        (now >= 3.0).then_some(())
+    })
+    .await;
+    assert_eq!(namespace.images("deployments", "web").await, [image("1.0.0")]);
+    let log = operator.process.output();
+    assert!(log.contains("1.0.1 is not set again"), "{log}");
+    registry.push("web", "1.0.2", &Image::unique()).await;
+    image_becomes(&namespace, "deployments", "web", &image("1.0.2")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_by_admission_is_told_in_its_own_words_and_retried_when_something_changes() {
     let (plane, registry) = (shared().await, Registry::start().await);
     let namespace = plane.namespace("refused").await;

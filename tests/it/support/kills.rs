@@ -9,14 +9,16 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use http::Method;
+use serde_json::{Value, json};
 
 use super::{
-    control_plane::{ControlPlane, Parts, audited_user},
+    control_plane::{ControlPlane, Namespace, Parts, audited_user},
     eventually, free_port,
     objects::{policy, workload, written},
     operator::{Operator, Setup},
     registry::{OCI_MANIFEST, Registry},
+    within_a_minute,
 };
 
 /// Numbers that look random and are the same for the same seed (SplitMix64).
@@ -147,7 +149,45 @@ pub(crate) async fn kill(kills: usize, seed: u64) -> Outcome {
     }
     let containers: usize = WORKLOADS.iter().map(|(.., repositories)| repositories.len()).sum();
     assert_eq!(last.len(), containers, "every container was updated");
+    records(&namespace, &written, &last, seed).await;
     Outcome { pushes, updates: written.len(), untold: written.len().saturating_sub(told) }
+}
+
+/// No image has two records, the last one of each container has one, and of no update more is to be done.
+async fn records(namespace: &Namespace<'_>, written: &[(String, String)], last: &HashMap<&str, usize>, seed: u64) {
+    let path = format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/imageupdates", namespace.name);
+    let ended = ["Succeeded", "Superseded"].map(|phase| json!(phase));
+    let mut last_seen = Value::Null;
+    let all = within_a_minute(async || {
+        let list = namespace.plane.request(Method::GET, &path, None).await.ok()?;
+        let all = list["items"].as_array()?.clone();
+        let is_over = |update: &Value| ended.contains(&update["status"]["phase"]);
+        last_seen = all.iter().filter(|update| !is_over(update)).cloned().collect();
+        all.iter().all(is_over).then_some(all)
+    });
+    let all =
+        all.await.unwrap_or_else(|| panic!("not all updates have come to their end (seed {seed}): {last_seen:#}"));
+    let mut recorded = HashSet::new();
+    for update in all.iter().filter(|update| update["status"]["phase"] == "Succeeded") {
+        let workload = update["spec"]["workload"]["name"].as_str().unwrap();
+        for change in update["spec"]["changes"].as_array().unwrap() {
+            let (container, to) = (change["container"].as_str().unwrap(), change["to"].as_str().unwrap());
+            assert!(recorded.insert((workload, container, to)), "{workload} {to} has two records (seed {seed})");
+            let is_it = |(path, image): &(String, String)| image == to && path.contains(&format!("/{workload}/"));
+            assert!(written.iter().any(is_it), "{workload} {to} is recorded and was not written (seed {seed})");
+        }
+    }
+    for (_, _, name, repositories) in WORKLOADS {
+        for (index, repository) in repositories.iter().enumerate() {
+            let of_it = |path: &&str| path.contains(&format!("/{name}/")) && path.ends_with(&format!("/{index}/image"));
+            let n = last.iter().find(|(path, _)| of_it(path)).map(|(_, n)| *n).unwrap();
+            let has = |(workload, container, to): &(&str, &str, &str)| {
+                (*workload, *container) == (name, &*format!("c{index}"))
+                    && to.ends_with(&format!("/r{repository}:1.0.{n}"))
+            };
+            assert!(recorded.iter().any(has), "{name} c{index} r{repository}:1.0.{n} has no record (seed {seed})");
+        }
+    }
 }
 
 /// Pushes to one repository after the other, and tells the operator, if it is there to hear it.
