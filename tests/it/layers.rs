@@ -367,6 +367,202 @@ fn by_releases() -> Vec<Tree> {
     ]
 }
 
+/// A HelmRelease whose chart another object names, or that comes from elsewhere.
+fn by_chart_refs() -> Vec<Tree> {
+    let values = "  values:\n    image:\n      tag: 1.0.0\n";
+    let hr = |kind: &str, more: &str, values: &str| {
+        release(&format!("  chartRef: {{kind: {kind}, name: web{more}}}\n{values}"))
+    };
+    let object = |kind: &str, spec: &str| {
+        format!(
+            "apiVersion: source.toolkit.fluxcd.io/v1\nkind: {kind}\nmetadata: {{name: web, namespace: shop}}\nspec:\n{spec}"
+        )
+    };
+    let of_git = "  chart: ./charts/web\n  sourceRef: {kind: GitRepository, name: flux-system}\n";
+    let chart = object("HelmChart", of_git);
+    let oci =
+        |of: &str| object("OCIRepository", &format!("  url: oci://registry.example.com/{of}\n  ref: {{tag: 1.0.0}}\n"));
+    let flux = Deployed { release: Some(("release.yaml", "/spec/values")), ..ALONE };
+    let base = "charts/web/values.yaml";
+    let old = VALUES.replace("1.0.0", "0.9.0");
+    let of_chart = hr("HelmChart", "", values);
+    let alike = Err(&["release.yaml:8: this sets a part of an image, and the rest is the chart's"][..]);
+    let both = values.replace("image:\n", "image:\n      repository: HOST/team/web\n");
+    let app = application(
+        "  source:\n    repoURL: https://charts.example.com\n    chart: web\n    helm:\n      parameters:\n      - name: image.tag\n        value: 1.0.0\n",
+    );
+    vec![
+        tree(
+            "a HelmChart",
+            &[("release.yaml", &of_chart), ("chart.yaml", &chart), (base, &old)],
+            &[flux],
+            Ok(&["release.yaml:8"]),
+        ),
+        tree(
+            "a HelmChart of another namespace",
+            &[
+                ("release.yaml", &hr("HelmChart", ", namespace: flux", values)),
+                ("chart.yaml", &chart.replace("namespace: shop", "namespace: flux")),
+                (base, &old),
+            ],
+            &[flux],
+            Ok(&["release.yaml:8"]),
+        ),
+        tree(
+            "a HelmChart below a release without the image",
+            &[("release.yaml", &hr("HelmChart", "", "  values: {replicas: 3}\n")), ("chart.yaml", &chart)],
+            &[flux],
+            Ok(&["charts/web/values.yaml:3"]),
+        ),
+        tree(
+            "a HelmChart with files of values",
+            &[
+                ("release.yaml", &hr("HelmChart", "", "")),
+                (
+                    "chart.yaml",
+                    &object("HelmChart", &format!("{of_git}  valuesFiles: [charts/web/values.yaml, env/prod.yaml]\n")),
+                ),
+                ("env/prod.yaml", "image:\n  tag: 1.0.0\n"),
+                (base, &old),
+            ],
+            &[Deployed { files: &["env/prod.yaml"], ..ALONE }],
+            Ok(&["env/prod.yaml:2"]),
+        ),
+        tree(
+            "a HelmChart that an overlay names",
+            &[
+                ("base/release.yaml", &of_chart.replace("HelmChart, name: web", "HelmChart, name: other")),
+                ("base/chart.yaml", &chart),
+                ("base/kustomization.yaml", "resources: [release.yaml, chart.yaml]\n"),
+                (
+                    "prod/kustomization.yaml",
+                    "resources: [../base]\npatches:\n- target: {kind: HelmRelease}\n  patch: '[{op: replace, path: /spec/chartRef/name, value: web}]'\n",
+                ),
+                (base, &old),
+            ],
+            &[Deployed { release: Some(("base/release.yaml", "/spec/values")), ..ALONE }],
+            Ok(&["base/release.yaml:8"]),
+        ),
+        tree(
+            "a HelmChart that a kustomization patches",
+            &[
+                ("release.yaml", &of_chart),
+                ("chart.yaml", &chart),
+                (
+                    "kustomization.yaml",
+                    "resources: [release.yaml, chart.yaml]\npatches:\n- target: {kind: HelmChart}\n  patch: '[{op: replace, path: /spec/chart, value: charts/other}]'\n",
+                ),
+            ],
+            &[],
+            Err(&["kustomization.yaml:3: this patch may change the object that names the chart"]),
+        ),
+        tree(
+            "two HelmCharts of one name",
+            &[
+                ("release.yaml", &hr("HelmChart", ", namespace: flux", values)),
+                ("chart.yaml", &chart.replace(", namespace: shop", "")),
+                ("other/chart.yaml", &chart.replace(", namespace: shop", "")),
+            ],
+            &[],
+            Err(&["release.yaml:5: several objects may be the one that names the chart"]),
+        ),
+        tree(
+            "a HelmChart of a registry",
+            &[
+                ("release.yaml", &of_chart),
+                (
+                    "chart.yaml",
+                    &object("HelmChart", "  chart: web\n  sourceRef: {kind: HelmRepository, name: charts}\n"),
+                ),
+            ],
+            &[],
+            alike,
+        ),
+        tree(
+            "an OCIRepository",
+            &[("release.yaml", &hr("OCIRepository", "", values)), ("oci.yaml", &oci("charts/web"))],
+            &[],
+            alike,
+        ),
+        tree(
+            "an OCIRepository of another chart",
+            &[("release.yaml", &hr("OCIRepository", "", values)), ("oci.yaml", &oci("charts/redis"))],
+            &[ALONE],
+            Ok(&["charts/web/values.yaml:3"]),
+        ),
+        tree(
+            "an OCIRepository below the whole image",
+            &[("release.yaml", &hr("OCIRepository", "", &both)), ("oci.yaml", &oci("charts/web")), (base, &old)],
+            &[flux],
+            Ok(&["release.yaml:9"]),
+        ),
+        tree(
+            "an OCIRepository below a release without the image",
+            &[
+                ("release.yaml", &hr("OCIRepository", "", "  values: {replicas: 3}\n")),
+                ("oci.yaml", &oci("charts/web")),
+            ],
+            &[flux],
+            Ok(&["charts/web/values.yaml:3"]),
+        ),
+        tree(
+            "a digest over an OCIRepository",
+            &[
+                (
+                    "release.yaml",
+                    &hr(
+                        "OCIRepository",
+                        "",
+                        &format!("  values: {{image: {{digest: 'sha256:{}'}}}}\n", "a".repeat(64)),
+                    ),
+                ),
+                ("oci.yaml", &oci("charts/web")),
+            ],
+            &[],
+            Err(&["charts/web/values.yaml:3", "two files"]),
+        ),
+        tree("an artifact", &[("release.yaml", &hr("ExternalArtifact", "", values))], &[], alike),
+        tree(
+            "a chart of a HelmRepository",
+            &[(
+                "release.yaml",
+                &release(&format!(
+                    "  chart: {{spec: {{chart: web, sourceRef: {{kind: HelmRepository, name: x}}}}}}\n{values}"
+                )),
+            )],
+            &[],
+            alike,
+        ),
+        tree(
+            "a chart of another HelmRepository",
+            &[(
+                "release.yaml",
+                &release(&format!(
+                    "  chart: {{spec: {{chart: redis, sourceRef: {{kind: HelmRepository, name: x}}}}}}\n{values}"
+                )),
+            )],
+            &[ALONE],
+            Ok(&["charts/web/values.yaml:3"]),
+        ),
+        tree(
+            "an Application of a registry",
+            &[("app.yaml", &app)],
+            &[],
+            Err(&["app.yaml:12: this sets a part of an image"]),
+        ),
+        tree(
+            "an Application of a registry of OCI",
+            &[(
+                "app.yaml",
+                &app.replace("https://charts.example.com", "oci://registry.example.com/web")
+                    .replace("chart: web", "path: ."),
+            )],
+            &[],
+            Err(&["app.yaml:12: this sets a part of an image"]),
+        ),
+    ]
+}
+
 fn by_charts() -> Vec<Tree> {
     let umbrella = |more: &str| format!("apiVersion: v2\nname: shop\nversion: 1.0.0\n{more}");
     let web = [
@@ -681,6 +877,11 @@ async fn a_values_file_is_over_another_by_its_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_over_its_files_and_its_chart() {
     check(by_releases()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_over_the_chart_that_another_object_names() {
+    check(by_chart_refs()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

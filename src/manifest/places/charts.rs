@@ -136,6 +136,8 @@ pub(super) fn parts(flat: &[(Box<str>, Cell)]) -> impl Iterator<Item = &(Box<str
 pub(super) struct Charts<'f> {
     files: &'f Files,
     folders: BTreeSet<&'f str>,
+    /// Their folders, by the charts' names and by those of the folders.
+    by_name: HashMap<&'f str, Vec<&'f str>>,
     known: HashMap<&'f str, Values<'f>>,
     taken: usize,
 }
@@ -143,9 +145,13 @@ pub(super) struct Charts<'f> {
 impl<'f> Charts<'f> {
     pub(super) fn new(files: &'f Files) -> Self {
         let folders = files.iter().filter(|(_, facts)| facts.chart.is_some()).map(|(path, _)| folder(path)).collect();
-        let mut found = Self { files, folders, known: HashMap::new(), taken: 0 };
+        let mut found = Self { files, folders, by_name: HashMap::new(), known: HashMap::new(), taken: 0 };
         for folder in found.folders.clone() {
             found.learn(folder, 0);
+            let (name, last) = (found.name(folder), folder.rsplit('/').next().unwrap_or_default());
+            for name in [Some(name), Some(last).filter(|last| *last != name)].into_iter().flatten() {
+                found.by_name.entry(name).or_default().push(folder);
+            }
         }
         found
     }
@@ -209,24 +215,31 @@ impl<'f> Charts<'f> {
         found
     }
 
+    /// The folders of those that are called so, or that are in a folder of that name.
+    pub(super) fn called(&self, name: &str) -> Vec<&'f str> {
+        self.by_name.get(name).cloned().unwrap_or_default()
+    }
+
+    /// What the chart of a folder is called; as the folder, if it does not say so.
+    pub(super) fn name(&self, folder: &'f str) -> &'f str {
+        let chart = self.files.get(&*within(folder, "Chart.yaml")).and_then(|facts| facts.chart.as_deref());
+        let last = folder.rsplit('/').next().unwrap_or_default();
+        chart.map(|chart| &*chart.name).filter(|name| !name.is_empty()).unwrap_or(last)
+    }
+
     /// The charts that one depends on.
     pub(super) fn inner(&self, at: &str) -> Vec<Inner> {
         let chart = self.files.get(&*within(at, "Chart.yaml")).and_then(|facts| facts.chart.as_deref());
         let Some(chart) = chart else { return Vec::new() };
-        let name = |folder: &str| {
-            let chart = self.files.get(&*within(folder, "Chart.yaml")).and_then(|facts| facts.chart.as_deref());
-            let last = folder.rsplit('/').next().unwrap_or_default();
-            chart.map(|chart| &*chart.name).filter(|name| !name.is_empty()).unwrap_or(last).to_owned()
-        };
         let charts = within(at, "charts/");
         let vendored = self.folders.range(&*charts..).take_while(|folder| folder.starts_with(&charts));
         let vendored = vendored.filter(|folder| !folder[charts.len()..].contains('/'));
         let mut found = Vec::new();
         for folder in vendored {
-            let name = name(folder);
+            let name = self.name(folder);
             let named = chart.dependencies.iter().filter(|dependency| *dependency.name == *name);
             let keys: Vec<&str> = named.map(|one| one.alias.as_deref().unwrap_or(&one.name)).collect();
-            for key in if keys.is_empty() { vec![&*name] } else { keys } {
+            for key in if keys.is_empty() { vec![name] } else { keys } {
                 found.push(Inner { key: key_step(key), folder: (*folder).to_owned(), is_own: true });
             }
         }

@@ -1,4 +1,5 @@
-//! Values that HelmReleases take from elsewhere (`valuesFrom`), and the ConfigMaps, Secrets and generators that hold them.
+//! What HelmReleases take from other objects: values (`valuesFrom`) from ConfigMaps, Secrets and generators, and what Flux's
+//! sources say of the chart.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,7 +12,7 @@ use super::{
         tree::{Id, NodeKind, Tree},
     },
     Files,
-    cell::{At, Cell, Source},
+    cell::{self, Cell, Source},
     chains::Chain,
     kustomization::mappings,
     names::{folder, join},
@@ -19,7 +20,7 @@ use super::{
     release::Release,
     release_patch::{Flat, merge},
     render::Kustomizations,
-    values::{self, MAX_OF_RELEASE},
+    values::{self, MAX_FLAT, MAX_OF_RELEASE},
 };
 
 /// An item of `valuesFrom`.
@@ -33,7 +34,8 @@ pub(super) struct From {
     target: Option<Box<str>>,
 }
 
-/// A ConfigMap or Secret, or what makes one: what it holds by its keys.
+/// A ConfigMap or Secret, or what makes one: what it holds by its keys. Of a source of Flux what its `spec` holds by the
+/// paths.
 #[derive(Debug)]
 pub(super) struct Given {
     kind: &'static str,
@@ -41,6 +43,9 @@ pub(super) struct Given {
     name: Box<str>,
     keys: Vec<(Box<str>, Held)>,
 }
+
+/// Such an object, and its file.
+type At<'f> = (&'f Arc<str>, &'f Given);
 
 #[derive(Debug)]
 enum Held {
@@ -58,6 +63,8 @@ const UNREAD: &str =
     "a HelmRelease takes its values from here, and they cannot be read: write them as a block (`values.yaml: |`)";
 const PATCHED: &str = "this patch may change the values that a HelmRelease takes from a ConfigMap or Secret, and is not followed: \
      write them there";
+/// The group of Flux's sources.
+const SOURCES: &str = "source.toolkit.fluxcd.io";
 /// Where the values of a release are in it.
 const VALUES: &str = ".spec.values";
 
@@ -91,10 +98,17 @@ pub(super) fn read(source: &Source, object: &Object) -> Result<Option<Given>, Ma
     let kind = match (&*object.kind, &*object.group) {
         ("ConfigMap", "") => "ConfigMap",
         ("Secret", "") => "Secret",
+        ("HelmChart", SOURCES) => "HelmChart",
+        ("OCIRepository", SOURCES) => "OCIRepository",
         _ => return Ok(None),
     };
     let Some(metadata) = get(tree, object.node, "metadata", NodeKind::Mapping)? else { return Ok(None) };
     let mut keys = Vec::new();
+    if object.group == SOURCES {
+        let spec = get(tree, object.node, "spec", NodeKind::Mapping)?;
+        let spec = spec.and_then(|spec| values::flat(source, spec, "", MAX_FLAT)).unwrap_or_default();
+        keys.extend(spec.into_iter().map(|(path, cell)| (path, Held::One(cell))));
+    }
     for (map, is_encoded) in [("data", kind == "Secret"), ("stringData", false)] {
         let map = get(tree, object.node, map, NodeKind::Mapping)?;
         for (key, value) in map.into_iter().flat_map(|map| tree.entries(map)) {
@@ -116,7 +130,7 @@ fn held(source: &Source, key: &str, value: Id, is_encoded: bool) -> Option<Held>
     };
     let text = if is_encoded { &*decoded } else { own };
     let encoded = |cell: Cell| match is_encoded {
-        true => Cell { at: At::Encoded, line, ..cell },
+        true => Cell { at: cell::At::Encoded, line, ..cell },
         false => cell,
     };
     if !text.contains('\n') && !text.starts_with('{') && !text.contains(": ") {
@@ -173,14 +187,25 @@ impl Given {
         })
     }
 
+    /// What a source of Flux says, by its paths.
+    pub(super) fn cells(&self) -> impl Iterator<Item = (&str, &Cell)> {
+        self.keys.iter().filter_map(|(key, held)| match held {
+            Held::One(cell) => Some((&**key, cell)),
+            _ => None,
+        })
+    }
+
     /// Whether it is, or changes, one of this kind and name.
     pub(super) fn is(&self, kind: &str, name: &str) -> bool {
         self.kind == kind && *self.name == *name
     }
 }
 
+/// Several objects of one kind and name, of which it cannot be told which is meant.
+pub(super) struct Several;
+
 /// All that a repository has, by kind and name.
-pub(super) type AllGiven<'f> = HashMap<(&'static str, &'f str), Vec<(&'f Arc<str>, &'f Given)>>;
+pub(super) type AllGiven<'f> = HashMap<(&'static str, &'f str), Vec<At<'f>>>;
 
 pub(super) fn all(files: &Files) -> AllGiven<'_> {
     let mut all = AllGiven::new();
@@ -209,22 +234,10 @@ impl<'f> Kustomizations<'f> {
             if !self.takes(1 + all.len() + patches) {
                 break;
             }
-            let fits = |(at, given): &(&'f Arc<str>, &'f Given)| {
-                let is_patch = self.patches.contains(&***at);
-                let is_here =
-                    given.namespace.is_empty() || release.namespace.is_empty() || given.namespace == release.namespace;
-                is_here && !is_patch
-            };
-            let fitting: Vec<_> = all.iter().copied().filter(fits).collect();
-            let near = |(at, _): &&(&'f Arc<str>, &'f Given)| {
-                let of_file = self.of_file.get(&***at).map_or(&[][..], Vec::as_slice);
-                chain.layers.iter().any(|layer| self.all[*layer].path == *at || of_file.contains(layer))
-            };
-            let close: Vec<_> = fitting.iter().filter(near).copied().collect();
-            let (at, given) = match (&close[..], &fitting[..]) {
-                ([one], _) | ([], [one]) => *one,
-                ([], []) => continue,
-                _ => {
+            let (at, given) = match self.one_given(all, &release.namespace, chain) {
+                Ok(Some(one)) => one,
+                Ok(None) => continue,
+                Err(Several) => {
                     doubt.get_or_insert(Doubt { path, line: from.line, reason: SEVERAL });
                     continue;
                 }
@@ -258,16 +271,41 @@ impl<'f> Kustomizations<'f> {
                 (None, _) => None,
             };
             doubt = doubt.or(unread.map(|(path, line)| Doubt { path, line, reason: UNREAD }));
-            doubt = doubt.or(self.patch_of_given(files, from, chain));
+            doubt = doubt.or(self.patch_of_given(files, (from.kind, &from.name), chain, PATCHED));
         }
         (flat, doubt)
     }
 
-    /// A patch on a way that may change what holds values.
-    fn patch_of_given(&self, files: &'f Files, from: &From, chain: &Chain) -> Option<Doubt<'f>> {
+    /// The one of these that an object of this namespace names, those on its way before others.
+    pub(super) fn one_given(&self, all: &[At<'f>], namespace: &str, chain: &Chain) -> Result<Option<At<'f>>, Several> {
+        let fits = |(at, given): &At<'f>| {
+            let is_here = given.namespace.is_empty() || namespace.is_empty() || *given.namespace == *namespace;
+            is_here && !self.patches.contains(&***at)
+        };
+        let fitting: Vec<_> = all.iter().copied().filter(fits).collect();
+        let near = |(at, _): &&At<'f>| {
+            let of_file = self.of_file.get(&***at).map_or(&[][..], Vec::as_slice);
+            chain.layers.iter().any(|layer| self.all[*layer].path == *at || of_file.contains(layer))
+        };
+        let close: Vec<_> = fitting.iter().filter(near).copied().collect();
+        match (&close[..], &fitting[..]) {
+            ([one], _) | ([], [one]) => Ok(Some(*one)),
+            ([], []) => Ok(None),
+            _ => Err(Several),
+        }
+    }
+
+    /// A patch on a way that may change an object of this kind and name.
+    pub(super) fn patch_of_given(
+        &self,
+        files: &'f Files,
+        (kind, name): (&str, &str),
+        chain: &Chain,
+        reason: &'static str,
+    ) -> Option<Doubt<'f>> {
         let layers = chain.layers.iter().map(|layer| (self.all[*layer].path, self.all[*layer].facts));
         let mut patches = layers.flat_map(|(path, facts)| facts.patches.iter().map(move |patch| (path, patch)));
-        let (path, patch) = patches.find(|(path, patch)| patch.may_change(files, path, from.kind, &from.name))?;
-        Some(Doubt { path, line: patch.line, reason: PATCHED })
+        let (path, patch) = patches.find(|(path, patch)| patch.may_change(files, path, kind, name))?;
+        Some(Doubt { path, line: patch.line, reason })
     }
 }

@@ -17,8 +17,10 @@ impl Facts {
         let own = own.chain(of_transformers).chain(of_charts).filter_map(|name| join(folder(path), &name));
         let components = self.outer.iter().flat_map(|outer| outer.component_folders());
         let of_releases = self.releases.iter().flat_map(|release| release.included());
+        let of_helm_charts = self.given.iter().flat_map(|given| given.chart_files());
         let of_chart = self.chart.iter().flat_map(|chart| chart.included(folder(path)));
-        let included: Vec<String> = own.chain(components).chain(of_releases).chain(of_chart).collect();
+        let included: Vec<String> =
+            own.chain(components).chain(of_releases).chain(of_helm_charts).chain(of_chart).collect();
         let files = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
         let in_folder = |folder: &String| {
             files.map(|file| if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") })

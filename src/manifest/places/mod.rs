@@ -21,6 +21,7 @@ mod broken;
 mod by_name;
 mod cell;
 mod chains;
+mod chart_ref;
 mod charts;
 mod deployed;
 mod dockerfile;

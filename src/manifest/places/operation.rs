@@ -110,6 +110,23 @@ impl Change {
 }
 
 impl Operation {
+    /// Whether it may change an image of a release, which may be an ApplicationSet.
+    pub(super) fn sets_values(&self, is_set: bool) -> bool {
+        let steps: Vec<&str> = self.pointer.split('/').skip(1).filter(|step| !step.is_empty()).collect();
+        match (&steps[..], is_set) {
+            ([] | ["spec"], _) => true,
+            (["spec", "template"] | ["spec", "template", "spec"], true) => true,
+            (["spec", "template", "spec", key, ..], true) => key.starts_with("source"),
+            (["spec", key, ..], true) => matches!(*key, "templatePatch" | "generators"),
+            (["spec", "chart"] | ["spec", "chart", "spec"], false) => true,
+            (["spec", "chart", "spec", key, ..], false) => matches!(*key, "chart" | "sourceRef" | "valuesFiles"),
+            (["spec", key, ..], false) => {
+                ["values", "source", "postRenderers", "chartRef"].iter().any(|of| key.starts_with(of))
+            }
+            _ => false,
+        }
+    }
+
     fn read(source: &Source, line: usize, op: &str, pointer: &str, value: Option<Id>) -> Self {
         let tree = source.tree;
         let mut steps = pointer.split('/').skip(1);

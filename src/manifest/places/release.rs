@@ -10,6 +10,7 @@ use super::{
         tree::{Id, NodeKind, Tree},
     },
     cell::{Cell, ImageExpr, Source, is_unset},
+    chart_ref::CHART_REF,
     generator::{self, Template, is_filled, template},
     given::{self, From},
     kustomization::mappings,
@@ -191,6 +192,7 @@ fn helm_release(
     let chart = child(tree, child(tree, spec, "chart")?, "spec")?;
     release.add_words(source, chart, CHART, &["chart", "valuesFiles"]);
     release.add_words(source, child(tree, chart, "sourceRef")?, &format!("{CHART}.sourceRef"), &["kind"]);
+    release.add_words(source, child(tree, spec, "chartRef")?, CHART_REF, &["kind", "name", "namespace"]);
     Ok(release)
 }
 
@@ -235,7 +237,7 @@ fn application(
         sources.extend(each.map(|(index, source)| (source, format!(".spec.sources[{index}]"))));
     }
     for (each, path) in sources {
-        release.add_words(source, Some(each), &path, &["path"]);
+        release.add_words(source, Some(each), &path, &["path", "chart", "repoURL"]);
         if let Some(helm) = child(tree, Some(each), "helm")? {
             release.instances.extend(word(tree, Some(helm), "releaseName")?.map(Box::from));
             release.add_words(source, Some(helm), &format!("{path}.helm"), &["valueFiles"]);

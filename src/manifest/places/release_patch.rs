@@ -17,6 +17,7 @@ use super::{
     release::Release,
     render::Kustomizations,
     replacement::REPLACED,
+    stack::Stack,
     subject::Subject,
     values::{Keys, keys},
     walk::Step,
@@ -105,8 +106,7 @@ pub(super) fn images<'f>(
             Part::Release(patch) => {
                 !patch.flat.is_empty() || patch.is_cut.is_some() || !patch.after.is_empty() || patch.patched.is_some()
             }
-            Part::Operation(operation) if release.is_set => is_of_template(operation),
-            Part::Operation(operation) => is_of_values(operation),
+            Part::Operation(operation) => operation.sets_values(release.is_set),
             Part::Workload(..) | Part::Namespace(_) | Part::Outer(_) => false,
         };
         let own = if let Part::Release(patch) = part { patch.flat.len() } else { 0 };
@@ -135,14 +135,20 @@ pub(super) fn images<'f>(
         let why = reason.map(|reason| Doubt { path: file, line, reason });
         doubt = doubt.take().or(why).or(release.is_cut.and_then(cut));
     });
+    let (chosen, unsure) = kustomizations.chosen(files, (path, release), flat.as_ref(), chain);
+    doubt = doubt.or(unsure.clone());
+    let lost = lost.or(unsure);
     let as_written = || release.flat.iter().map(of_release).collect();
     let (is_patched, mut below) = (flat.is_some(), Vec::new());
     let mut of_given: Vec<&Arc<str>> = given.values().map(|(file, _)| *file).collect();
-    let mut drafts: Vec<(bool, Draft)> = match release.stacked(files, &kustomizations.charts, flat, given, as_written) {
-        Some((flat, stack)) if kustomizations.takes(flat.len()) => {
-            let drafts = all_of_flat(&flat, &|path| stack.rank(path));
+    let stacked = release.stacked(files, &kustomizations.charts, flat, (given, &chosen), as_written);
+    let mut drafts: Vec<(bool, Draft)> = match stacked {
+        Some(Stack { flat, files, alike }) if kustomizations.takes(flat.len()) => {
+            let mut drafts = all_of_flat(&flat, &|path| files.rank(path));
+            let alike = alike.iter().flat_map(|(root, charts)| kustomizations.alike(&flat, &root.values, charts));
+            drafts.extend(alike.map(|draft| (false, draft)));
             of_given.dedup();
-            below = [stack.order, of_given].concat();
+            below = [files.order, of_given].concat();
             drafts
         }
         _ => {
@@ -161,32 +167,6 @@ pub(super) fn images<'f>(
         (is_last, Draft { doubt, ..draft })
     };
     OfRelease { images: drafts.into_iter().map(doubted).collect(), after, lost, below }
-}
-
-/// Whether an operation may change an image of a release.
-fn is_of_values(operation: &Operation) -> bool {
-    let pointer = &*operation.pointer;
-    matches!(pointer, "" | "/" | "/spec" | "/spec/chart" | "/spec/chart/spec")
-        || [
-            "/spec/values",
-            "/spec/source",
-            "/spec/postRenderers",
-            "/spec/chart/spec/chart",
-            "/spec/chart/spec/valuesFiles",
-        ]
-        .iter()
-        .any(|of| pointer.starts_with(of))
-}
-
-/// The same of an ApplicationSet.
-fn is_of_template(operation: &Operation) -> bool {
-    let steps: Vec<&str> = operation.pointer.split('/').skip(1).filter(|step| !step.is_empty()).collect();
-    match steps[..] {
-        [] | ["spec"] | ["spec", "template"] | ["spec", "template", "spec"] => true,
-        ["spec", "template", "spec", key, ..] => key.starts_with("source"),
-        ["spec", key, ..] => matches!(key, "templatePatch" | "generators"),
-        _ => false,
-    }
 }
 
 /// Whether a value is the image of an item of what Kustomize takes for containers, in any object.

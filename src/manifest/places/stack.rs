@@ -1,6 +1,6 @@
 //! The values of a release over those of its chart and of the files that it names, as Helm has them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use globset::GlobBuilder;
 
@@ -8,6 +8,7 @@ use super::{
     super::Path,
     Facts, Files,
     cell::Cell,
+    chart_ref::{Chosen, Elsewhere},
     charts::{Charts, Values, files_of},
     generator::is_filled,
     names::join,
@@ -17,21 +18,41 @@ use super::{
 
 /// Where the values of a chart stand in a release, and what they stand over.
 #[derive(Debug, Default)]
-struct Root {
+pub(super) struct Root {
     /// The path of the values.
-    values: String,
+    pub(super) values: String,
     /// The folder of the chart, if it may be in this repository.
     chart: Option<String>,
     /// The values files that are named, from the root of the repository.
     files: Vec<String>,
     /// Whether these take the place of the chart's own.
     is_instead: bool,
+    /// What is known of the name of a chart from elsewhere.
+    elsewhere: Option<Elsewhere>,
+}
+
+impl Root {
+    /// The files that they stand over.
+    pub(super) fn included(self) -> impl Iterator<Item = String> {
+        self.chart.into_iter().flat_map(|chart| files_of(&chart)).chain(self.files)
+    }
+}
+
+/// All values that a release comes to.
+pub(super) struct Stack<'f> {
+    pub(super) flat: Flat<'f>,
+    /// Where the files stand over one another.
+    pub(super) files: Values<'f>,
+    /// Where values stand that may be over those of charts of this repository, and the folders of these.
+    pub(super) alike: Vec<(Root, Vec<&'f str>)>,
 }
 
 /// What a source of an Application says.
 #[derive(Default)]
 struct OfArgo<'c> {
     path: Option<&'c str>,
+    chart: Option<&'c str>,
+    url: Option<&'c str>,
     /// `helm.valueFiles`, by their indices.
     files: Vec<(usize, &'c str)>,
     has_object: bool,
@@ -40,28 +61,31 @@ struct OfArgo<'c> {
 impl Release {
     /// The files that its values stand over.
     pub(super) fn included(&self) -> Vec<String> {
-        let roots = self.roots(self.flat.iter().map(|(key, cell)| (&**key, cell))).into_iter();
-        roots
-            .flat_map(|root| root.chart.iter().flat_map(|chart| files_of(chart)).chain(root.files).collect::<Vec<_>>())
-            .collect()
+        let cells = self.flat.iter().map(|(key, cell)| (&**key, cell));
+        self.roots(cells, &Chosen::default()).into_iter().flat_map(Root::included).collect()
     }
 
-    fn roots<'c>(&self, cells: impl Iterator<Item = (&'c str, &'c Cell)>) -> Vec<Root> {
+    fn roots<'c>(&self, cells: impl Iterator<Item = (&'c str, &'c Cell)>, chosen: &Chosen<'c>) -> Vec<Root> {
         if self.is_flux {
-            return vec![self.flux_root(cells)];
+            let own = cells.map(|(key, cell)| (Cow::Borrowed(key), cell));
+            return vec![flux_root(own.chain(chosen.cells()), chosen.elsewhere.clone())];
         }
         let mut sources: BTreeMap<&str, OfArgo> = BTreeMap::new();
         for (key, cell) in cells {
             let Some((prefix, rest)) = source(key) else { continue };
-            let OfArgo { path, files, has_object } = sources.entry(prefix).or_default();
+            let OfArgo { path, chart, url, files, has_object } = sources.entry(prefix).or_default();
             match rest {
                 ".path" => *path = Some(&cell.value),
+                ".chart" => *chart = Some(&cell.value),
+                ".repoURL" => *url = Some(&cell.value),
                 _ if rest.starts_with(".helm.valuesObject") => *has_object = true,
                 _ => files.extend(item(rest, ".helm.valueFiles").map(|index| (index, &*cell.value))),
             }
         }
-        let root = |(prefix, OfArgo { path, mut files, has_object }): (&str, OfArgo)| {
+        let root = |(prefix, OfArgo { path, chart, url, mut files, has_object }): (&str, OfArgo)| {
             files.sort_unstable();
+            let elsewhere = chart.or_else(|| url.filter(|url| url.starts_with("oci://"))).map(Elsewhere::called);
+            let path = path.filter(|_| elsewhere.is_none());
             let chart = path.and_then(|path| join("", path.trim_start_matches('/')));
             let file = |(_, file): (usize, &str)| match file.strip_prefix('$') {
                 Some(of_another) => join("", of_another.split_once('/')?.1),
@@ -73,6 +97,7 @@ impl Release {
                 files: files.into_iter().filter_map(file).collect(),
                 chart,
                 is_instead: false,
+                elsewhere,
             }
         };
         sources.into_iter().map(root).collect()
@@ -90,25 +115,6 @@ impl Release {
         }
     }
 
-    fn flux_root<'c>(&self, cells: impl Iterator<Item = (&'c str, &'c Cell)>) -> Root {
-        let (mut chart, mut kind, mut files) = (None, None, Vec::new());
-        for (key, cell) in cells {
-            match key.strip_prefix(CHART) {
-                Some(".chart") => chart = Some(&*cell.value),
-                Some(".sourceRef.kind") => kind = Some(&*cell.value),
-                Some(rest) => files.extend(item(rest, ".valuesFiles").map(|index| (index, &*cell.value))),
-                None => {}
-            }
-        }
-        files.sort_unstable();
-        // The name of one in another repository is no path.
-        let is_path = |chart: &&str| matches!(kind, Some("GitRepository" | "Bucket")) || chart.starts_with(['.', '/']);
-        let chart = chart.filter(is_path).and_then(|chart| join("", chart.trim_start_matches('/')));
-        let files = files.into_iter().filter(|_| chart.is_some());
-        let files: Vec<String> = files.filter_map(|(_, file)| join("", file.trim_start_matches('/'))).collect();
-        Root { values: ".spec.values".to_owned(), chart, is_instead: !files.is_empty(), files }
-    }
-
     /// All values that the release comes to, over `given`, and where they stand over one another; none if it has none but
     /// its own, as they are written. `own` has its own as they are patched.
     pub(super) fn stacked<'f>(
@@ -116,12 +122,12 @@ impl Release {
         files: &'f Files,
         charts: &Charts<'f>,
         own: Option<Flat<'f>>,
-        given: Flat<'f>,
+        (given, chosen): (Flat<'f>, &Chosen<'f>),
         as_written: impl Fn() -> Flat<'f>,
-    ) -> Option<(Flat<'f>, Values<'f>)> {
+    ) -> Option<Stack<'f>> {
         let roots = match &own {
-            Some(own) => self.roots(own.iter().map(|(key, (_, cell))| (&**key, cell))),
-            None => self.roots(self.flat.iter().map(|(key, cell)| (&**key, cell))),
+            Some(own) => self.roots(own.iter().map(|(key, (_, cell))| (&**key, cell)), chosen),
+            None => self.roots(self.flat.iter().map(|(key, cell)| (&**key, cell)), chosen),
         };
         let (mut all, mut order) = (Vec::new(), Vec::new());
         for root in roots {
@@ -138,11 +144,17 @@ impl Release {
             order.append(&mut values.order);
             all.push((root, values.flat));
         }
-        if own.is_none() && given.is_empty() && all.iter().all(|(_, values)| values.is_empty()) {
+        let may_be = |root: &Root| match &root.elsewhere {
+            Some(Elsewhere::Called(name)) => charts.called(name),
+            Some(Elsewhere::Somewhere) => charts.folders().iter().copied().collect(),
+            None => Vec::new(),
+        };
+        let has_values = |(root, values): &(Root, Flat)| !values.is_empty() || !may_be(root).is_empty();
+        if own.is_none() && given.is_empty() && !all.iter().any(has_values) {
             return None;
         }
         let mut own = own.unwrap_or_else(as_written);
-        let mut flat = Flat::new();
+        let (mut flat, mut alike) = (Flat::new(), Vec::new());
         if let Some((root, values)) = all.first_mut().filter(|_| self.is_flux) {
             over(values, given.into_iter().map(|(key, value)| (key[root.values.len()..].to_owned(), value)).collect());
         }
@@ -158,10 +170,36 @@ impl Release {
                 values.insert(path, value);
             }
             flat.extend(values.into_iter().map(|(key, value)| (format!("{}{key}", root.values), value)));
+            let charts = may_be(&root);
+            alike.push((root, charts));
         }
         flat.extend(own);
-        Some((flat, Values { flat: Flat::new(), order }))
+        Some(Stack { flat, files: Values { flat: Flat::new(), order }, alike })
     }
+}
+
+/// Where the values of a HelmRelease stand, by what says which chart.
+pub(super) fn flux_root<'c>(
+    cells: impl Iterator<Item = (Cow<'c, str>, &'c Cell)>,
+    elsewhere: Option<Elsewhere>,
+) -> Root {
+    let (mut chart, mut kind, mut files) = (None, None, Vec::new());
+    for (key, cell) in cells {
+        match key.strip_prefix(CHART) {
+            Some(".chart") => chart = Some(&*cell.value),
+            Some(".sourceRef.kind") => kind = Some(&*cell.value),
+            Some(rest) => files.extend(item(rest, ".valuesFiles").map(|index| (index, &*cell.value))),
+            None => {}
+        }
+    }
+    files.sort_unstable();
+    // The name of one in another repository is no path.
+    let is_path = |chart: &&str| matches!(kind, Some("GitRepository" | "Bucket")) || chart.starts_with(['.', '/']);
+    let elsewhere = elsewhere.or(chart.filter(|chart| !is_path(chart)).map(Elsewhere::called));
+    let chart = chart.filter(is_path).and_then(|chart| join("", chart.trim_start_matches('/')));
+    let files = files.into_iter().filter(|_| chart.is_some());
+    let files: Vec<String> = files.filter_map(|(_, file)| join("", file.trim_start_matches('/'))).collect();
+    Root { values: ".spec.values".to_owned(), chart, is_instead: !files.is_empty(), files, elsewhere }
 }
 
 /// What is below a path, by the rest of its path: it is taken out.
