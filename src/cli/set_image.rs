@@ -18,7 +18,7 @@ use crate::{
         image::{Digest, ImageRef, Repository, Tag},
         workload::KindSpec,
     },
-    manifest::{self, Edit},
+    manifest::{self, Edit, ManifestError},
 };
 
 /// Set an image, or one named scalar, in a file and print the edited file
@@ -102,7 +102,8 @@ impl Args {
             (None, None) => return Ok(refuse("give --image or --path")),
         };
         if edits.is_empty() {
-            return Ok(refuse(format!("{name}: {}", self.nothing())));
+            let why = self.nothing(&text).map_err(|e| anyhow!("{name}:{}: {}", e.line, e.reason))?;
+            return Ok(refuse(format!("{name}: {why}")));
         }
         let edited = manifest::edit(&text, &edits).map_err(|e| anyhow!("{name}:{}: {}", e.line, e.reason))?;
         print_file(&edited)?;
@@ -165,16 +166,18 @@ impl Args {
         Ok(found.into_iter().map(|(place, old)| Edit { place, old, new: new.clone() }).collect())
     }
 
-    fn nothing(&self) -> String {
-        let Some(repository) = &self.image else {
-            return "nothing stands at this path".into();
-        };
+    /// Why there is no edit.
+    fn nothing(&self, text: &str) -> Result<String, ManifestError> {
+        if let Some(path) = &self.path {
+            return manifest::missing(text, path, self.document);
+        }
+        let of = self.image.iter().map(|repository| format!(" of {repository}")).collect::<String>();
         let narrowed = self.kind.is_some() || self.name.is_some() || self.container.is_some();
         let narrowing = if narrowed { " with that --kind, --name and --container" } else { "" };
-        format!(
-            "no container of a workload ({}){narrowing} runs an image of {repository} (other kinds, and the `images` of a \
+        Ok(format!(
+            "no container of a workload ({}){narrowing} runs an image{of} (other kinds, and the `images` of a \
              kustomization, are edited by --path)",
             KindSpec::all()
-        )
+        ))
     }
 }

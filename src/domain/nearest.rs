@@ -26,7 +26,7 @@ pub(crate) fn listed(text: &str, all: &[&str]) -> String {
 }
 
 /// Letters to insert, remove, change or swap with the next.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
     for i in 1..=a.len() {

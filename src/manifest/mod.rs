@@ -13,6 +13,7 @@ mod merge;
 mod meta;
 mod metadata;
 mod misplaced;
+mod near;
 mod path;
 pub mod places;
 mod read;
@@ -24,6 +25,7 @@ mod tree;
 
 pub use edit::{Edit, EditError, edit};
 pub use metadata::{KeyLines, Replace, Rewrite, Values, entry, keel_values, key_lines, rewrite};
+pub use near::missing;
 pub use path::{Path, PathError, find};
 pub use places::{Facts, Files, Index, Location, LocationEdit, Options, Rendered, Wanted, apply, locate, rendered};
 pub use read::{FoundWorkload, ImagePlace, Manifests, NamespaceFound, read};

@@ -1,19 +1,40 @@
 //! The path of a scalar: `a.b[0].c`; keys with other characters in quotes: `a."b.c"[0]`, `a['b.c']`.
 
+use std::fmt;
+
 use super::{
     ManifestError, Place,
+    near::Near,
     tree::{NodeKind, Tree},
 };
 use crate::domain::image::excerpt;
 
-/// Steps from the root of a document to a value.
+/// Steps from the root of a document to a value. It is shown as it can be given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Path(Vec<Step>);
+pub struct Path(pub(super) Vec<Step>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Key(String),
     Index(usize),
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Index(index) => write!(f, "[{index}]")?,
+                Step::Key(key) => {
+                    f.write_str(if at > 0 { "." } else { "" })?;
+                    match key.is_empty() || key.contains(['.', '[', ']', '"', '\'', '\\']) {
+                        true => write!(f, "\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""))?,
+                        false => f.write_str(key)?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Path {
@@ -103,7 +124,7 @@ fn quoted(text: &str) -> Result<(String, &str), &'static str> {
 /// Finds the scalar at a path in each document of a text that has one there (or only in the document named), with its
 /// value. Fails where the path ends at a collection or leads through an alias or a merge key.
 pub fn find(text: &str, path: &Path, document: Option<usize>) -> Result<Vec<(Place, String)>, ManifestError> {
-    let tree = Tree::parse(text)?;
+    let (tree, shown) = (Tree::parse(text)?, excerpt(&path.to_string()));
     let mut found = Vec::new();
     for (index, each) in tree.documents.iter().enumerate() {
         if document.is_some_and(|d| d != index) {
@@ -113,14 +134,15 @@ pub fn find(text: &str, path: &Path, document: Option<usize>) -> Result<Vec<(Pla
         for step in &path.0 {
             let Some(node) = at else { break };
             if let NodeKind::Alias(_) = tree.node(node).kind {
-                let reason = "the path leads through an alias: give the path to where its anchor stands";
+                let reason = format!("`{shown}` leads through an alias: give the path to where its anchor stands");
                 return Err(ManifestError::new(tree.line(node), reason));
             }
             at = match (step, &tree.node(node).kind) {
                 (Step::Key(key), NodeKind::Mapping) => {
                     let found = tree.find(node, key)?;
                     if found.as_ref().is_some_and(|(_, via)| !via.is_empty()) {
-                        let reason = "the path leads through a merge key: give the path to where its anchor stands";
+                        let reason =
+                            format!("`{shown}` leads through a merge key: give the path to where its anchor stands");
                         return Err(ManifestError::new(tree.line(node), reason));
                     }
                     found.map(|(value, _)| value)
@@ -131,7 +153,9 @@ pub fn find(text: &str, path: &Path, document: Option<usize>) -> Result<Vec<(Pla
         }
         let Some(node) = at else { continue };
         let Some(value) = tree.scalar(node) else {
-            return Err(ManifestError::new(tree.line(node), "the path ends at a mapping or a list, not at a scalar"));
+            let near = Near::of(&tree, path, document);
+            let reason = format!("`{shown}` is a mapping or a list, and only a scalar can be set{near}");
+            return Err(ManifestError::new(tree.line(node), reason));
         };
         found.push((tree.place(node), value.to_owned()));
     }
@@ -159,6 +183,16 @@ mod tests {
             })
             .collect();
         assert_eq!(shown.join("|"), expected);
+    }
+
+    #[rstest::rstest]
+    #[case("a.b[0].c")]
+    #[case("a.\"b.c\"[0]")]
+    #[case("[1][2].x")]
+    #[case("a.\"q\\\"q\"")]
+    #[case("\"\".image-x/y.\"\\\\\"")]
+    fn a_path_is_shown_as_it_is_given(#[case] path: &str) {
+        assert_eq!(path.parse::<Path>().unwrap().to_string(), path);
     }
 
     #[rstest::rstest]
