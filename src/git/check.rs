@@ -16,6 +16,9 @@ use crate::{
     manifest::places::{Files, Index, Wanted},
 };
 
+/// Places that are named in one reason.
+const MAX_NAMED: usize = 5;
+
 /// Why findings may not be brought as these edits bring them.
 pub(super) fn check(
     files: &Files,
@@ -73,17 +76,21 @@ pub(super) fn check(
             continue;
         }
         let shown = |images: &BTreeSet<Box<str>>| match images.is_empty() {
-            true => "none".to_owned(),
+            true => "no image".to_owned(),
             false => images.iter().map(|image| escape(image).to_string()).collect::<Vec<_>>().join(" and "),
         };
-        let why = format!(
-            "the edit would make the image of {}, container {}, {} where it is {}: nothing is written; report this with \
-             the files",
-            key.0,
-            key.1,
-            shown(new),
-            shown(old)
-        );
+        let what = format!("the image of {}, container {}, {}", key.0, key.1, shown(new));
+        let why = match wanted.get(key) {
+            // Every place of it was seen to hold what is wanted, so this is a mistake of ours.
+            Some(to) => {
+                format!("would make {what}, and {to} is wanted: edit it by hand, and report this with the files")
+            }
+            None => format!(
+                "would make {what}, too, where it is {}: give one of them a place of its own (an entry of `images` in its \
+                 overlay, or a patch), or edit by hand",
+                shown(old)
+            ),
+        };
         let own = |places: &Places| {
             places.brings.iter().any(|w| (&w.workload, &w.container, w.init) == (&key.0, &key.1, key.2))
         };
@@ -97,8 +104,10 @@ pub(super) fn check(
             (false, true) => touches(edits),
             (false, false) => true,
         };
-        for (number, ..) in made.iter().filter(is_to_blame) {
-            wrong.entry(*number).or_insert_with(|| why.clone());
+        for (number, edits, _) in made.iter().filter(is_to_blame) {
+            wrong
+                .entry(*number)
+                .or_insert_with(|| format!("nothing is written, as the edit of {} {why}", edited_lines(edits)));
         }
     }
     wrong
@@ -111,18 +120,25 @@ fn goes_along(old: &str, new: &str, (from, to): &(ImageRef, ImageRef)) -> bool {
     is_same_version(&new, to) && (is_moved || old.repository == new.repository)
 }
 
+/// Where edits are made, each once.
+fn edited_lines(edits: &[FileEdit]) -> String {
+    let places: BTreeSet<(&str, usize)> = edits.iter().map(|(path, edit)| (&**path, edit.line)).collect();
+    let each: Vec<String> =
+        places.iter().take(MAX_NAMED).map(|(path, line)| format!("{}:{line}", escape(path))).collect();
+    let more = if places.len() > each.len() { " and more" } else { "" };
+    format!("{}{more}", each.join(", "))
+}
+
 fn is_there(after: &Index<'_>, wanted: &Wanted) -> Result<(), String> {
     let to = &wanted.to;
     let found = after.locate(&Wanted { from: to.clone(), ..wanted.clone() });
-    let spots = found.map_err(|misfit| format!("after the edit that would make {to}: {misfit}"))?;
+    let head = format!("nothing is written, as after the edit that would make {to}");
+    let spots = found.map_err(|misfit| format!("{head} this is so: {misfit}"))?;
     match spots.iter().find(|spot| !same(&spot.holds, to)) {
         None => Ok(()),
-        Some(spot) => Err(format!(
-            "after the edit that would make {to}, {}:{} still makes {}: nothing is written",
-            escape(&spot.path),
-            spot.line,
-            spot.holds
-        )),
+        Some(spot) => {
+            Err(format!("{head} {}:{} still makes {}: edit it by hand", escape(&spot.path), spot.line, spot.holds))
+        }
     }
 }
 

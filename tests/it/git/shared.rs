@@ -247,3 +247,32 @@ async fn an_edit_after_which_another_image_would_be_rendered_is_not_made() {
     assert!(code == 1 && table.contains("blocked") && table.contains("after the edit"), "{table} {said}");
     assert_eq!(text(&repo, "web.yaml"), web);
 }
+
+/// The same where another workload, which goes along with the edit, would get an image that nobody wants.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_edit_would_make_of_another_workload_is_named_with_the_way_out() {
+    let (registry, folder, server) = (Registry::start().await, tempfile::tempdir().unwrap(), GitServer::start().await);
+    let host = &registry.host;
+    let web = super::alone::deployment("web", &format!("{host}/team/web:1.0.0"));
+    let web = web.replace("  annotations: {supercargo.dev/policy: minor}\n", "");
+    let listed = format!("images: [{{image: {host}/team/web, policy: minor}}]\n");
+    let layer = format!(
+        "resources: [../base]\nnamespace: b\nimages: [{{name: '{host}/team/web:1.1.0', newName: {host}/team/api, newTag: 2.0.0}}]\n"
+    );
+    let files = [
+        ("supercargo.yaml", &*listed),
+        ("base/web.yaml", &web),
+        ("base/kustomization.yaml", "resources: [web.yaml]\n"),
+        ("a/kustomization.yaml", "resources: [../base]\nnamespace: a\n"),
+        ("b/kustomization.yaml", &layer),
+    ];
+    let repo = server.create("deploy", &files.map(|(path, text)| (path, text.as_bytes())));
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    let (code, table, said) = once(folder.path(), &server.url("deploy"), &[]);
+    let would = format!(
+        "the edit of base/web.yaml:9 would make the image of b/Deployment/web, container web, {host}/team/api:2.0.0, too, \
+         where it is {host}/team/web:1.0.0: give one of them a place of its own"
+    );
+    assert!(code == 1 && table.contains(&would) && !table.contains("report"), "{table} {said}");
+    assert_eq!(text(&repo, "base/web.yaml"), web);
+}
