@@ -38,6 +38,24 @@ pub(super) struct Made<'f> {
     pub(super) replaced: Option<(&'f Arc<str>, usize)>,
 }
 
+impl<'f> Made<'f> {
+    /// What a replacement sets where nothing else does.
+    fn unknown(path: &'f Arc<str>, line: usize, doubt: Option<Doubt<'f>>) -> Self {
+        let cell = Cell { line, at: At::Line(0..0), value: "".into() };
+        Self {
+            path,
+            line,
+            maker: ImageExpr::whole(cell),
+            below: Vec::new(),
+            by_version: Vec::new(),
+            image: String::new(),
+            holds: ImageRef::parse(""),
+            doubt,
+            replaced: Some((path, line)),
+        }
+    }
+}
+
 /// What makes a container's image, if it has one in the end.
 pub(super) struct Way<'f> {
     pub(super) made: Option<Made<'f>>,
@@ -106,7 +124,8 @@ impl<'f> Kustomizations<'f> {
         found
     }
 
-    /// What makes the image of a container: the manifest, a patch, or the outermost entry of `images` that applies.
+    /// What makes the image of a container: the manifest, a patch, the outermost entry of `images` that applies, or a
+    /// replacement.
     fn way(&self, files: &'f Files, rendering: &Rendering<'f>, which: Which<'_>, overlay: Option<&str>) -> Way<'f> {
         let found = rendering.found;
         let mut current = which.base.map(|(container, place)| {
@@ -182,6 +201,8 @@ impl<'f> Kustomizations<'f> {
                 }
             }
         });
+        let unknown = replaced.filter(|_| current.is_none() && order.contains(&which.name));
+        let unknown = unknown.map(|(path, line)| Made::unknown(path, line, doubt.clone()));
         let made = current.map(|current| {
             let text = current.image.text();
             let holds = ImageRef::parse(&text);
@@ -201,6 +222,6 @@ impl<'f> Kustomizations<'f> {
             }
         });
         let (doubt, may, any) = lost.places();
-        Way { made, lost: doubt.or(head), may, any }
+        Way { made: made.or(unknown), lost: doubt.or(head), may, any }
     }
 }

@@ -263,8 +263,7 @@ fn judge(
             let row = rows.iter().find(|row| row.workload == workload.id && row.container == name);
             let row = match row {
                 Some(row) => row,
-                // An image that only a replacement makes has no row.
-                None if !workload.is_asked() || !image.contains('/') => continue,
+                None if !workload.is_asked() => continue,
                 None => return Err(format!("{at}: no row")),
             };
             // A replacement has put a name there, and what one sets is not followed.
