@@ -208,29 +208,36 @@ async fn one_that_is_closed_unmerged_refuses_its_versions_until_newer_ones_come(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_people_decided_is_said_alike_by_the_operator_by_plan_and_by_a_dry_run() {
+async fn what_people_decided_is_said_alike_by_the_operator_by_plan_and_by_a_round() {
     let (plane, registry, folder) = (shared().await, Registry::start().await, tempfile::tempdir().unwrap());
     let (gitea, namespace) = (gitea::shared().await, plane.namespace("pr-alike").await);
     let image = format!("{}/team/web:1.0.0", registry.host);
     registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
-    let annotated = |name: &str| json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": "pr:prod", "supercargo.dev/group": name});
+    let annotated = |name: &str| match name {
+        "straight" => json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": "git:prod"}),
+        _ => json!({"supercargo.dev/policy": "minor", "supercargo.dev/write": "pr:prod", "supercargo.dev/group": name}),
+    };
     let file = |name: &str, tag: &str| {
         let annotations = format!(", annotations: {}}}\nspec:", annotated(name));
         let file = commits::manifest(&namespace, name, &image).replacen("}\nspec:", &annotations, 1);
         (format!("apps/{name}.yaml"), file.replace(":1.0.0", tag))
     };
-    let files = [file("closed", ":1.0.0"), file("back", ":1.0.0")];
+    let files = [file("closed", ":1.0.0"), file("back", ":1.0.0"), file("straight", ":1.0.0")];
     let repo = gitea.repository("alike", &files.each_ref().map(|(path, text)| (&**path, text.as_bytes()))).await;
     let bot = gitea.bot().await;
     repo.invite(&bot).await;
     let user = (&*bot.name, &*bot.token);
     let config = commits::config_with(folder.path(), &namespace.name, &repo.url(), user, "  forge: gitea\n");
-    for name in ["closed", "back"] {
+    for name in ["closed", "back", "straight"] {
         namespace.create(&deployment(name, &image, annotated(name)).to_string()).await;
     }
     let operator = Operator::start(plane, &commits::setup_with(&namespace, folder.path(), &config)).await;
-    eventually("two requests", async || (repo.pulls().await.len() == 2).then_some(())).await;
-    operator.process.signal("KILL");
+    let main = repo.bare("main");
+    let is_set = |name: &str| text(&main, &file(name, "").0) == file(name, ":1.1.0").1;
+    eventually("two requests and a commit", async || {
+        (repo.pulls().await.len() == 2 && is_set("straight")).then_some(())
+    })
+    .await;
     let pulls = repo.pulls().await;
     let of = |name: &str| {
         let head = format!("supercargo/prod/group/{name}");
@@ -240,28 +247,55 @@ async fn what_people_decided_is_said_alike_by_the_operator_by_plan_and_by_a_dry_
     // Else the forge takes our commit as it is, and that tells what it set.
     repo.commit(&[("notes", Some(b"more"))], "Note").await;
     repo.merge(of("back"), "squash").await;
-    let (path, before) = file("back", ":1.0.0");
-    assert_eq!(text(&repo.bare("main"), &path), file("back", ":1.1.0").1);
-    repo.commit(&[(&path, Some(before.as_bytes()))], "Back").await;
+    assert!(is_set("back"));
+    for name in ["back", "straight"] {
+        let (path, before) = file(name, ":1.0.0");
+        repo.commit(&[(&path, Some(before.as_bytes()))], "Back").await;
+    }
+    let commits = main.log().len();
 
     let kubeconfig = plane.kubeconfig(ADMIN);
     let args = ["plan", "-n", &namespace.name, "-o", "json", "--kubeconfig", kubeconfig.to_str().unwrap()];
     let planned = supercargo(&[&args[..], &["--config", "config.yaml"]].concat(), folder.path());
     let rows: Vec<Value> = serde_json::from_slice(&planned.stdout).unwrap();
-    let mut dry = alone::command(folder.path(), "prod", &["--config", "config.yaml", "--once", "--dry-run"]);
-    let dry = dry.output().unwrap();
-    let table = String::from_utf8(dry.stdout).unwrap();
-    assert_eq!(dry.status.code(), Some(0), "{table} {}", String::from_utf8_lossy(&dry.stderr));
-    let _operator = Operator::start(plane, &commits::setup_with(&namespace, folder.path(), &config)).await;
-    for (name, code) in [("closed", "request-closed"), ("back", "reverted")] {
+    let said = [("closed", "request-closed"), ("back", "reverted"), ("straight", "reverted")].map(|(name, code)| {
         let row = rows.iter().find(|row| row["workload"].to_string().contains(name)).unwrap();
         let reason = &row["reasons"][0];
         assert_eq!((&row["decision"], &reason["code"]), (&json!("blocked"), &json!(code)), "{row}");
-        let said = reason["message"].as_str().unwrap();
-        assert!(table.contains(said), "{said}: {table}");
+        (name, format!("{} ({code})", reason["message"].as_str().unwrap()))
+    });
+    // The operator goes on meanwhile, and has its clone for itself.
+    let alone = tempfile::tempdir().unwrap();
+    for args in [&["--once", "--dry-run"][..], &["--once"]] {
+        let mut round = alone::command(alone.path(), "prod", &[&["--config", config.to_str().unwrap()], args].concat());
+        let round = round.output().unwrap();
+        let table = String::from_utf8(round.stdout).unwrap();
+        assert_eq!(round.status.code(), Some(0), "{table} {}", String::from_utf8_lossy(&round.stderr));
+        for (name, said) in &said {
+            let row = table.lines().find(|row| row.contains(&format!("/{name} "))).unwrap();
+            let message = said.rsplit_once(" (").unwrap().0;
+            assert!(row.contains(" blocked ") && row.contains(message), "{said}: {table}");
+        }
+    }
+    // One that has seen it happen says the same as one that begins anew.
+    for (name, said) in &said {
         event_says(&namespace, name, said).await;
     }
-    assert_eq!(repo.pulls().await.len(), 2);
+    operator.process.signal("KILL");
+    let operator = Operator::start(plane, &commits::setup_with(&namespace, folder.path(), &config)).await;
+    for (name, said) in &said {
+        let message = said.rsplit_once(" (").unwrap().0;
+        eventually(&format!("{name}: {said}"), async || {
+            operator
+                .process
+                .output()
+                .lines()
+                .any(|line| line.contains(&format!("/{name}\"")) && line.contains(message))
+                .then_some(())
+        })
+        .await;
+    }
+    assert_eq!((repo.pulls().await.len(), main.log().len()), (2, commits));
 }
 
 #[tokio::test(flavor = "multi_thread")]
