@@ -545,6 +545,57 @@ fn by_chart_refs() -> Vec<Tree> {
             Ok(&["charts/web/values.yaml:3"]),
         ),
         tree(
+            "a values file as it was named of old",
+            &[
+                (
+                    "release.yaml",
+                    &release(
+                        "  chart: {spec: {chart: ./charts/web, valuesFile: env/prod.yaml, sourceRef: {kind: GitRepository, name: x}}}\n",
+                    ),
+                ),
+                ("env/prod.yaml", VALUES),
+                (base, &old),
+            ],
+            &[Deployed { files: &["env/prod.yaml"], ..ALONE }],
+            Ok(&["env/prod.yaml:3"]),
+        ),
+        tree(
+            "a parameter that is read from a file",
+            &[(
+                "app.yaml",
+                &application(
+                    "  source:\n    path: charts/web\n    helm:\n      fileParameters: [{name: image.tag, path: files/tag}]\n",
+                ),
+            )],
+            &[],
+            Err(&["app.yaml:9: this parameter is read from a file"]),
+        ),
+        tree(
+            "another parameter that is read from a file",
+            &[(
+                "app.yaml",
+                &application(
+                    "  source:\n    path: charts/web\n    helm:\n      fileParameters: [{name: motd, path: files/motd}]\n",
+                ),
+            )],
+            &[ALONE],
+            Ok(&["charts/web/values.yaml:3"]),
+        ),
+        tree(
+            "what Argo CD renders and commits elsewhere",
+            &[
+                (
+                    "app.yaml",
+                    &application(
+                        "  sourceHydrator:\n    drySource:\n      path: charts/web\n      helm:\n        parameters:\n        - name: image.tag\n          value: 1.0.0\n",
+                    ),
+                ),
+                (base, &old),
+            ],
+            &[Deployed { release: Some(("app.yaml", "/spec/sourceHydrator/drySource/helm/parameters")), ..ALONE }],
+            Ok(&["app.yaml:12"]),
+        ),
+        tree(
             "an Application of a registry",
             &[("app.yaml", &app)],
             &[],
@@ -620,6 +671,19 @@ fn by_charts() -> Vec<Tree> {
             Ok(&["shop/values-prod.yaml:3", "shop/values.yaml:3"]),
         ),
         tree(
+            "a layer over an umbrella that says nothing",
+            &at(
+                &with(&[
+                    (sub, "image:\n  repository: HOST/team/web\n  tag: 1.0.0\n"),
+                    ("shop/values.yaml", "web:\n  replicas: 2\n"),
+                    ("shop/values-prod.yaml", "web:\n  image:\n    tag: 1.0.0\n"),
+                ]),
+                &own,
+            ),
+            &[shop, Deployed { files: &["shop/values-prod.yaml"], ..shop }],
+            Ok(&["shop/charts/web/values.yaml:3", "shop/values-prod.yaml:3"]),
+        ),
+        tree(
             "only what is hidden",
             &at(
                 &with(&[
@@ -636,6 +700,37 @@ fn by_charts() -> Vec<Tree> {
             &at(&[("charts/web/values.yaml", VALUES), ("shop/values.yaml", "web:\n  image:\n    tag: 1.0.0\n")], &beside),
             &[ALONE],
             Ok(&["charts/web/values.yaml:3", "shop/values.yaml:3"]),
+        ),
+        tree(
+            "a chart of a registry",
+            &at(
+                &[("charts/web/values.yaml", VALUES), ("shop/values.yaml", "front:\n  image:\n    tag: 1.0.0\n")],
+                &umbrella("dependencies: [{name: web, version: 1.0.0, alias: front, repository: 'oci://registry.example.com'}]\n"),
+            ),
+            &[],
+            Err(&["shop/values.yaml:3: this sets a part of an image, and the rest is the chart's"]),
+        ),
+        tree(
+            "a layer over a chart of a registry",
+            &at(
+                &[
+                    ("charts/web/values.yaml", VALUES),
+                    ("shop/values.yaml", "web: {replicas: 2}\n"),
+                    ("shop/values-prod.yaml", "web:\n  image:\n    tag: 1.0.0\n"),
+                ],
+                &umbrella("dependencies: [{name: web, version: 1.0.0, repository: 'https://charts.example.com'}]\n"),
+            ),
+            &[],
+            Err(&["shop/values-prod.yaml:3: this sets a part of an image, and the rest is the chart's"]),
+        ),
+        tree(
+            "another chart of a registry",
+            &at(
+                &[("charts/web/values.yaml", VALUES), ("shop/values.yaml", "redis:\n  image:\n    tag: 1.0.0\n")],
+                &umbrella("dependencies: [{name: redis, version: 1.0.0, repository: 'https://charts.example.com'}]\n"),
+            ),
+            &[ALONE],
+            Ok(&["charts/web/values.yaml:3"]),
         ),
         tree(
             "a release of an umbrella",
@@ -745,6 +840,18 @@ fn by_kustomizations() -> Vec<Tree> {
             ],
             &[kustomized],
             Ok(&["chart.yaml:8"]),
+        ),
+        tree(
+            "a chart of a registry",
+            &[
+                (
+                    "deploy/kustomization.yaml",
+                    "helmCharts:\n- name: web\n  repo: oci://registry.example.com\n  version: 1.0.0\n  valuesInline:\n    image:\n      tag: 1.0.0\n",
+                ),
+                ("charts/web/values.yaml", VALUES),
+            ],
+            &[],
+            Err(&["deploy/kustomization.yaml:7: this sets a part of an image, and the rest is the chart's"]),
         ),
         tree(
             "another folder of charts",

@@ -175,6 +175,20 @@ fn a_transformer_that_is_not_followed_is_named(
 fn a_transformer_of_others_stops_nothing() {
     let plugin = "apiVersion: example.com/v1\nkind: Labeler\nmetadata: {name: x}\n";
     assert!(edited(&with("transformers: [t.yaml]\n", &[("t.yaml", plugin)]), "shop/web/web").is_ok());
+    let replicas =
+        "apiVersion: builtin\nkind: ReplicaCountTransformer\nmetadata: {name: image}\nreplica: {name: web, count: 2}\n";
+    assert!(edited(&with("transformers: [t.yaml]\n", &[("t.yaml", replicas)]), "shop/web/web").is_ok());
+}
+
+/// One that may set images is named.
+#[test]
+fn a_transformer_of_others_that_names_an_image_is_not_followed() {
+    let plugin = "apiVersion: example.com/v1\nkind: Setter\nmetadata: {name: x}\nspec: {image: nginx, tag: '1.20'}\n";
+    let why = edited(&with("transformers: [t.yaml]\n", &[("t.yaml", plugin)]), "shop/web/web").unwrap_err();
+    assert!(why.starts_with("prod/t.yaml:1: this plugin may set images"), "{why}");
+    let inline = format!("transformers:\n- |-\n  {}\n", plugin.trim_end().replace('\n', "\n  "));
+    let why = edited(&with(&inline, &[]), "shop/web/web").unwrap_err();
+    assert!(why.contains("this plugin may set images"), "{why}");
 }
 
 /// An entry of `images` that reaches into the values of a release.

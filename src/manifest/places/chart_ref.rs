@@ -7,6 +7,7 @@ use super::{
     Files,
     cell::Cell,
     chains::Chain,
+    charts::Values,
     given::{Given, Several},
     index::Draft,
     patch::Doubt,
@@ -103,32 +104,34 @@ impl<'f> Kustomizations<'f> {
         (Chosen { by: Some(given).filter(|_| url.is_none()), elsewhere: url }, doubt)
     }
 
-    /// The images of which a release sets a part by its values below `root`, if its chart is one of these.
+    /// The images of which values below `root` set a part, if their chart is one of these.
     pub(super) fn alike(&self, flat: &Flat<'f>, root: &str, charts: &[&'f str]) -> Vec<Draft<'f>> {
-        if charts.is_empty() {
-            return Vec::new();
-        }
         let own = flat.iter().filter(|(key, _)| key.strip_prefix(root).is_some_and(|rest| rest.starts_with('.')));
-        let own: Flat = own.map(|(key, value)| (key.clone(), value.clone())).collect();
-        let key = |draft: &Draft<'f>| (draft.path, draft.maker.main().map(|cell| cell.at.clone()), draft.holds.clone());
+        let own: Flat = own.filter(|_| !charts.is_empty()).map(|(key, value)| (key.clone(), value.clone())).collect();
         let mut found = Vec::new();
         for chart in charts {
             let values = self.charts.values(chart);
             if own.is_empty() || !self.takes(1 + values.flat.len() + own.len()) {
                 break;
             }
-            let below = values.flat.iter().map(|(key, value)| (format!("{root}{key}"), value.clone()));
-            let below: Flat = below.collect();
-            let mut all = below.clone();
-            over(&mut all, own.clone());
-            let drafts = |flat| of_flat(flat, &|path| values.rank(path)).into_iter().map(|(_, draft)| draft);
-            let known: HashSet<_> = drafts(&own).chain(drafts(&below)).map(|draft| key(&draft)).collect();
-            let new = drafts(&all).filter(|draft| !known.contains(&key(draft)));
-            found.extend(new.map(|draft| {
-                let doubt = Doubt { path: draft.path, line: draft.line, reason: ALIKE };
-                Draft { doubt: Some(draft.doubt.unwrap_or(doubt)), ..draft }
-            }));
+            found.extend(alike(&own, root, &values));
         }
         found
     }
+}
+
+/// The images of which values below `root` set a part, if their chart is the one with these.
+pub(super) fn alike<'f>(own: &Flat<'f>, root: &str, chart: &Values<'f>) -> Vec<Draft<'f>> {
+    let below: Flat = chart.flat.iter().map(|(key, value)| (format!("{root}{key}"), value.clone())).collect();
+    let mut all = below.clone();
+    over(&mut all, own.clone());
+    let drafts = |flat| of_flat(flat, &|path| chart.rank(path)).into_iter().map(|(_, draft)| draft);
+    let key = |draft: &Draft<'f>| (draft.path, draft.maker.main().map(|cell| cell.at.clone()), draft.holds.clone());
+    let known: HashSet<_> = drafts(own).chain(drafts(&below)).map(|draft| key(&draft)).collect();
+    let new = drafts(&all).filter(|draft| !known.contains(&key(draft)));
+    let doubted = new.map(|draft| {
+        let doubt = Doubt { path: draft.path, line: draft.line, reason: ALIKE };
+        Draft { doubt: Some(draft.doubt.unwrap_or(doubt)), ..draft }
+    });
+    doubted.collect()
 }

@@ -220,6 +220,17 @@ impl<'f> Charts<'f> {
         self.by_name.get(name).cloned().unwrap_or_default()
     }
 
+    /// The charts from elsewhere that one depends on, by the keys of their values, and those of the repository that they
+    /// may be.
+    pub(super) fn elsewhere(&self, at: &str) -> Vec<(String, Vec<&'f str>)> {
+        let chart = self.files.get(&*within(at, "Chart.yaml")).and_then(|facts| facts.chart.as_deref());
+        let known: Vec<String> = self.inner(at).into_iter().map(|inner| inner.key).collect();
+        let dependencies = chart.into_iter().flat_map(|chart| &chart.dependencies);
+        let each =
+            dependencies.map(|one| (key_step(one.alias.as_deref().unwrap_or(&one.name)), self.called(&one.name)));
+        each.filter(|(key, charts)| !known.contains(key) && !charts.is_empty()).collect()
+    }
+
     /// What the chart of a folder is called; as the folder, if it does not say so.
     pub(super) fn name(&self, folder: &'f str) -> &'f str {
         let chart = self.files.get(&*within(folder, "Chart.yaml")).and_then(|facts| facts.chart.as_deref());

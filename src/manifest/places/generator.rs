@@ -88,7 +88,7 @@ pub(super) fn filled(flat: &[(Box<str>, Cell)], makers: &[ImageExpr]) -> Option<
 }
 
 /// Whether a value may be a part of an image by the end of its path.
-fn is_of_image(path: &str) -> bool {
+pub(super) fn is_of_image(path: &str) -> bool {
     let last = path.rsplit('.').next().unwrap_or_default().to_lowercase();
     ["image", "tag", "digest", "sha", "repository", "registry"].iter().any(|end| last.ends_with(end))
 }

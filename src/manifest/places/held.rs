@@ -216,7 +216,11 @@ impl<'f> Index<'f> {
         all.extend(released.map(|(release, each)| {
             let target = self.releases[*release].as_deref();
             let target = target.map_or("another namespace".to_owned(), |n| format!("the namespace {}", excerpt(n)));
-            (&each.draft, format!("it is for another release, which goes to {target}"))
+            let why = match &each.draft.doubt {
+                Some(doubt) if each.draft.is_open() => doubt.reason.to_owned(),
+                _ => format!("it is for another release, which goes to {target}"),
+            };
+            (&each.draft, why)
         }));
         if is_listed {
             let maps = [&self.values, &self.entries, &self.configured];

@@ -124,6 +124,19 @@ impl Inflation {
         found
     }
 
+    /// The charts of the repository that it may be, if it is none by its folder.
+    fn may_be<'f>(&self, path: &str, charts: &Charts<'f>) -> Vec<&'f str> {
+        let mut folders = self.folders.iter().filter_map(|at| join(folder(path), at));
+        match folders.any(|at| charts.folders().contains(&*at)) {
+            true => Vec::new(),
+            false => self
+                .folders
+                .first()
+                .map(|at| charts.called(at.rsplit('/').next().unwrap_or_default()))
+                .unwrap_or_default(),
+        }
+    }
+
     fn doubt<'f>(&self, path: &'f Arc<str>) -> Option<Doubt<'f>> {
         let is_known = self.inline.is_some() && self.order != Order::Unknown;
         (!is_known).then_some(Doubt { path, line: self.line, reason: CUT })
@@ -170,6 +183,8 @@ impl<'f> Kustomizations<'f> {
                 let doubt = inflation.doubt(path).or_else(|| self.blocked(one.path));
                 let own = of_flat(&values.flat, &|path| values.rank(path)).into_iter();
                 drafts.extend(own.map(|(_, draft)| Draft { doubt: doubt.clone().or(draft.doubt.clone()), ..draft }));
+                let charts = inflation.may_be(path, &self.charts);
+                drafts.extend(self.alike(&values.flat, "", &charts));
                 covered.extend(values.order.iter().map(|file| (&***file, (path, inflation.line))));
             }
         }

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Facts, Files,
     cell::{At, Cell, ImageExpr},
+    chart_ref::alike,
     charts::{Charts, Inner, parts},
     index::Draft,
     names::{FileKind, folder},
@@ -22,7 +23,11 @@ pub(super) struct Layered<'f> {
     pub(super) drafts: Vec<Draft<'f>>,
     /// Values that are always overridden, and where.
     pub(super) hidden: HashMap<(&'f str, At), (&'f Arc<str>, usize)>,
+    compared: usize,
 }
+
+/// More charts from elsewhere are not compared with those of the repository.
+const MAX_COMPARED: usize = 20_000;
 
 impl<'f> Layered<'f> {
     pub(super) fn new(files: &'f Files, charts: &Charts<'f>) -> Self {
@@ -34,8 +39,9 @@ impl<'f> Layered<'f> {
                 Some((base, _)) if base == path => {
                     by_base.entry(own).or_default();
                 }
-                Some(_) => by_base.entry(own).or_default().push((path, facts)),
-                None => {}
+                // A chart's own values may hold nothing of an image.
+                None if !charts.folders().contains(own) => {}
+                _ => by_base.entry(own).or_default().push((path, facts)),
             }
             if let Some(chart) = chart_around(own, charts) {
                 by_base.entry(chart).or_default().push((path, facts));
@@ -58,6 +64,7 @@ impl<'f> Layered<'f> {
             self.drafts.extend(drafts.into_iter().map(|(_, draft)| draft));
             self.hide(at, &inner, &ground.flat, charts);
         }
+        self.of_elsewhere(at, &ground.flat, layers, charts);
         if layers.is_empty() {
             return;
         }
@@ -79,6 +86,35 @@ impl<'f> Layered<'f> {
             merge(&mut flat, path, &own);
             let drafts = of_flat(&flat, &|path| ground.rank(path)).into_iter().map(|(_, draft)| draft);
             self.drafts.extend(drafts.filter(|draft| draft.path == *path || draft.doubt.is_some()));
+        }
+    }
+
+    /// What the values of a chart, and each layer over them, set of charts from elsewhere which may be of the repository.
+    fn of_elsewhere(&mut self, at: &str, ground: &Flat<'f>, layers: &[(&'f Arc<str>, &'f Facts)], charts: &Charts<'f>) {
+        let elsewhere = charts.elsewhere(at);
+        if elsewhere.is_empty() {
+            return;
+        }
+        let layer = |(path, facts): &(&'f Arc<str>, &'f Facts)| {
+            let own: Vec<(Box<str>, Cell)> = parts(&facts.flat).cloned().collect();
+            let mut flat = Flat::new();
+            merge(&mut flat, path, &own);
+            flat
+        };
+        let all: Vec<Flat> = std::iter::once(ground.clone()).chain(layers.iter().map(layer)).collect();
+        for (key, may_be) in elsewhere {
+            for flat in &all {
+                let below = |path: &String| path.strip_prefix(&*key).is_some_and(|rest| rest.starts_with('.'));
+                let own = flat.iter().filter(|(path, _)| below(path));
+                let own: Flat = own.map(|(path, value)| (path.clone(), value.clone())).collect();
+                for chart in may_be.iter().filter(|_| !own.is_empty()) {
+                    self.compared += 1;
+                    if self.compared > MAX_COMPARED {
+                        return;
+                    }
+                    self.drafts.extend(alike(&own, &key, &charts.values(chart)));
+                }
+            }
         }
     }
 

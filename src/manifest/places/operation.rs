@@ -119,7 +119,9 @@ impl Operation {
             (["spec", "template", "spec", key, ..], true) => key.starts_with("source"),
             (["spec", key, ..], true) => matches!(*key, "templatePatch" | "generators"),
             (["spec", "chart"] | ["spec", "chart", "spec"], false) => true,
-            (["spec", "chart", "spec", key, ..], false) => matches!(*key, "chart" | "sourceRef" | "valuesFiles"),
+            (["spec", "chart", "spec", key, ..], false) => {
+                matches!(*key, "chart" | "sourceRef" | "valuesFile" | "valuesFiles")
+            }
             (["spec", key, ..], false) => {
                 ["values", "source", "postRenderers", "chartRef"].iter().any(|of| key.starts_with(of))
             }

@@ -295,7 +295,9 @@ pub(super) fn read(
         }
         Ok::<_, ManifestError>(says)
     };
-    found.one = get(tree, spec, "source", NodeKind::Mapping)?.map(&mut says).transpose()?;
+    let dry = get(tree, spec, "sourceHydrator", NodeKind::Mapping)?;
+    let dry = dry.map_or(Ok(None), |of| get(tree, of, "drySource", NodeKind::Mapping))?;
+    found.one = get(tree, spec, "source", NodeKind::Mapping)?.or(dry).map(&mut says).transpose()?;
     if let Some(list) = get(tree, spec, "sources", NodeKind::Sequence)? {
         found.list = Some(mappings(tree, list).map(&mut says).collect::<Result<_, _>>()?);
     }
@@ -346,6 +348,7 @@ impl Outer {
             ([] | ["spec"], _) => true,
             (["spec", key, ..], true) => of_flux.iter().any(|own| key.starts_with(own)),
             (["spec", "source"] | ["spec", "sources"] | ["spec", "sources", _], false) => true,
+            (["spec", "sourceHydrator", ..], false) => true,
             (["spec", "source", key, ..] | ["spec", "sources", _, key, ..], false) => {
                 matches!(*key, "path" | "kustomize")
             }

@@ -68,6 +68,7 @@ const RENAMES: &str = "this patch may change the name or the kind (`allowNameCha
 /// A patch that may change anything.
 pub(super) const UNREAD_PATCH: &str =
     "this patch cannot be read whole, and may set the image: repair it, or write less in it";
+const ELSEWHERE: &str = "this patch is not in this repository, and may set the image: copy it to a file here";
 
 /// An operation that changes more than can be followed.
 pub(super) const TOO_MUCH: &str =
@@ -161,8 +162,10 @@ impl Patch {
 
     /// Why it is not known what it does, and to which objects.
     pub(super) fn unread<'f>(&self, files: &'f Files, at: &'f Arc<str>) -> Option<Doubt<'f>> {
-        if self.renames {
-            return Some(Doubt { path: at, line: self.line, reason: RENAMES });
+        let is_elsewhere = self.file.as_ref().is_some_and(|file| join(folder(at), file).is_none());
+        if self.renames || is_elsewhere {
+            let reason = if self.renames { RENAMES } else { ELSEWHERE };
+            return Some(Doubt { path: at, line: self.line, reason });
         }
         let own = self.inline.is_unread.then_some((at, self.line));
         let of_file =

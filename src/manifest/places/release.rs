@@ -18,7 +18,7 @@ use super::{
     names::join,
     outer::Set,
     parameters,
-    stack::CHART,
+    stack::{self, CHART, DRY},
     values,
 };
 
@@ -45,6 +45,8 @@ pub(super) struct Release {
     pub(super) patched: Option<usize>,
     /// The line of a value of it that a generator fills in, and that may be a part of any image.
     pub(super) filled: Option<usize>,
+    /// The line of a parameter that is read from a file, and may be a part of an image.
+    pub(super) by_file: Option<usize>,
     /// Images in values and parameters.
     pub(super) values: Vec<ImageExpr>,
     /// `kustomize.images`
@@ -79,8 +81,8 @@ impl Release {
 
     /// The folders that an Application names.
     pub(super) fn folders(&self) -> impl Iterator<Item = String> {
-        let is_path = |key: &str| !self.is_flux && key.starts_with(".spec.source") && key.ends_with(".path");
-        let paths = self.flat.iter().filter(move |(key, _)| is_path(key) && key.matches('.').count() == 3);
+        let is_path = |key: &str| !self.is_flux && stack::source(key).is_some_and(|(_, rest)| rest == ".path");
+        let paths = self.flat.iter().filter(move |(key, _)| is_path(key));
         paths.filter_map(|(_, cell)| join("", cell.value.trim_start_matches('/')))
     }
 
@@ -180,6 +182,7 @@ fn helm_release(
         is_set: false,
         patched: None,
         filled: None,
+        by_file: None,
         values: values.map(|values| values::images(source, values)).unwrap_or_default(),
         images: Vec::new(),
         flat: Vec::new(),
@@ -190,7 +193,7 @@ fn helm_release(
         release.add_flat(source, values, ".spec.values", most);
     }
     let chart = child(tree, child(tree, spec, "chart")?, "spec")?;
-    release.add_words(source, chart, CHART, &["chart", "valuesFiles"]);
+    release.add_words(source, chart, CHART, &["chart", "valuesFile", "valuesFiles"]);
     release.add_words(source, child(tree, chart, "sourceRef")?, &format!("{CHART}.sourceRef"), &["kind"]);
     release.add_words(source, child(tree, spec, "chartRef")?, CHART_REF, &["kind", "name", "namespace"]);
     Ok(release)
@@ -224,6 +227,7 @@ fn application(
         is_set: false,
         patched: None,
         filled: None,
+        by_file: None,
         values: Vec::new(),
         images: Vec::new(),
         flat: Vec::new(),
@@ -232,6 +236,8 @@ fn application(
     };
     let mut sources = Vec::new();
     sources.extend(child(tree, spec, "source")?.map(|source| (source, ".spec.source".to_owned())));
+    let dry = child(tree, child(tree, spec, "sourceHydrator")?, "drySource")?;
+    sources.extend(dry.map(|source| (source, DRY.to_owned())));
     if let Some(list) = spec.map_or(Ok(None), |spec| get(tree, spec, "sources", NodeKind::Sequence))? {
         let each = mappings(tree, list).enumerate();
         sources.extend(each.map(|(index, source)| (source, format!(".spec.sources[{index}]"))));
@@ -275,6 +281,10 @@ fn helm_values(
     problems: &mut Vec<ManifestError>,
 ) -> Result<(), ManifestError> {
     let tree = source.tree;
+    let by_file = get(tree, helm, "fileParameters", NodeKind::Sequence)?;
+    let of_image = |item: &Id| text(tree, *item, "name").ok().flatten().is_some_and(generator::is_of_image);
+    let by_file = by_file.and_then(|list| mappings(tree, list).find(of_image));
+    release.by_file = release.by_file.or(by_file.map(|item| source.line(item)));
     let list = get(tree, helm, "parameters", NodeKind::Sequence)?;
     let named = list.map(|list| parameters::named(source, list)).unwrap_or_default();
     if let Some(list) = list {

@@ -30,6 +30,7 @@ const IN_TWO_FILES: &str = "the tag and the digest of this image stand in two fi
 
 const NAMED_ABOVE: &str = "values that stand above name this image otherwise, and take this tag, which others may take, too: write the tag \
      beside the name";
+const BY_FILE: &str = "this parameter is read from a file, which is not followed, and may set the image: give its value under `parameters`";
 const BY_ENTRY: &str = "this entry sets an image within the values of a release, too, and is not followed there: set that in the \
      values, or name the image otherwise";
 
@@ -66,7 +67,8 @@ pub(super) fn images<'f>(
     let of_release = |(key, cell): &(Box<str>, Cell)| (key.to_string(), (path, cell.clone()));
     let (given, lost) = kustomizations.given(files, path, release, chain);
     let generated = |line| Doubt { path, line, reason: GENERATED };
-    let patched = release.patched.map(generated);
+    let by_file = release.by_file.map(|line| Doubt { path, line, reason: BY_FILE });
+    let patched = release.patched.map(generated).or(by_file);
     let (mut flat, mut doubt): (Option<Flat>, _) = (None, lost.clone().or(patched.clone()));
     let lost = lost.or(patched).or(release.filled.map(generated));
     let mut subject = Subject::new(release.kind(), release.group(), &release.meta, &release.namespace, &release.name);

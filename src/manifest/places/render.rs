@@ -10,7 +10,7 @@ use super::{
     broken::{blocked, by_argo},
     chains::Count,
     charts::Charts,
-    deployed::Outers,
+    deployed::{COMPONENT, Outers},
     given::{self, AllGiven},
     kustomization::{ImagesEntry, Kustomization, Named},
     names::{folder, join},
@@ -54,6 +54,8 @@ pub(super) struct One<'f> {
     /// The kustomizations that include this one, and whether as a component.
     pub(super) parents: Vec<(usize, bool)>,
     pub(super) components: Vec<usize>,
+    /// A component that is not here.
+    pub(super) lost: Option<Doubt<'f>>,
     pub(super) transformers: Vec<Known<'f>>,
     /// How much it may do to an object.
     pub(super) steps: usize,
@@ -71,7 +73,8 @@ impl<'f> Kustomizations<'f> {
                 let transformers = transformer::of_kustomization(files, path, facts);
                 let own = transformers.iter().flatten().map(|(path, own)| steps(files, path, own));
                 let steps = steps(files, path, facts) + own.sum::<usize>();
-                all.push(One { path, facts, parents: Vec::new(), components: Vec::new(), transformers, steps });
+                let lost = None;
+                all.push(One { path, facts, parents: Vec::new(), components: Vec::new(), lost, transformers, steps });
             }
         }
         let names = |path: &str, list: &[Named]| -> Vec<String> {
@@ -118,6 +121,10 @@ impl<'f> Kustomizations<'f> {
             }
             let components = names(path, &facts.components).into_iter();
             found.all[outer].components = components.filter_map(|folder| by_folder.get(&*folder).copied()).collect();
+            let is_here =
+                |named: &&Named| join(folder(path), &named.name).is_some_and(|at| by_folder.contains_key(&*at));
+            let lost = facts.components.iter().find(|named| !is_here(named));
+            found.all[outer].lost = lost.map(|named| Doubt { path, line: named.line, reason: COMPONENT });
             let is_missing = |item: &&Named| {
                 let is_here = |at: String| by_folder.contains_key(&*at) || files.contains_key(&*at);
                 is_folder(&item.name) && !join(folder(path), &item.name).is_some_and(is_here)

@@ -12,7 +12,7 @@ use super::{
     cell::Source,
     kustomization::{Kustomization, mappings},
     names::{folder, join},
-    patch::Named,
+    patch::{Doubt, Named},
     select::Target,
     subject::Subject,
 };
@@ -25,6 +25,9 @@ pub(super) const REPLACED: &str = "a replacement sets this image, or what the wo
 /// How the keys begin by which an object of Flux or Argo CD says what it renders.
 const CHANGING: [&str; 9] =
     ["*", "path", "kustomize", "images", "patches", "components", "targetNamespace", "name", "commonMetadata"];
+
+/// How the keys begin by which a release says what it deploys.
+const OF_RELEASE: [&str; 6] = ["*", "values", "source", "template", "chart", "postRenderers"];
 
 /// A replacement.
 #[derive(Debug)]
@@ -83,6 +86,12 @@ impl Replacement {
         Ok(Self { line: source.line(item), file: text(tree, item, "path")?.map(Box::from), targets })
     }
 
+    /// Why it is not known what it sets, if its file is not one of the repository.
+    pub(super) fn unread<'f>(&self, at: &'f Arc<str>) -> Option<Doubt<'f>> {
+        let is_here = self.file.as_ref().is_none_or(|file| join(folder(at), file).is_some());
+        (!is_here).then_some(Doubt { path: at, line: self.line, reason: REPLACED })
+    }
+
     /// The fields that it may set of an object.
     fn fields(&self, subject: &Subject) -> impl Iterator<Item = &str> {
         let mine = self.targets.iter().filter(|fields| fields.of.may_have_selected(subject));
@@ -112,7 +121,7 @@ impl Replacement {
         self.fields(subject).any(|path| {
             let mut steps = path.split('.');
             steps.next() == Some("spec")
-                && matches!(steps.next(), None | Some("values" | "source" | "sources" | "template" | "*"))
+                && steps.next().is_none_or(|step| OF_RELEASE.iter().any(|key| step.starts_with(key)))
         })
     }
 
@@ -121,9 +130,10 @@ impl Replacement {
         self.fields(subject).any(|path| {
             let steps: Vec<&str> = path.split('.').collect();
             let rest = match steps[..] {
-                ["spec", "sources", _, ref rest @ ..] | ["spec", "source", ref rest @ ..] | ["spec", ref rest @ ..] => {
-                    rest
-                }
+                ["spec", "sources", _, ref rest @ ..]
+                | ["spec", "sourceHydrator", "drySource", ref rest @ ..]
+                | ["spec", "source", ref rest @ ..]
+                | ["spec", ref rest @ ..] => rest,
                 _ => return false,
             };
             let is_it = |step: &&str| CHANGING.iter().any(|key| step.starts_with(key));

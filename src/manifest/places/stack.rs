@@ -188,7 +188,9 @@ pub(super) fn flux_root<'c>(
         match key.strip_prefix(CHART) {
             Some(".chart") => chart = Some(&*cell.value),
             Some(".sourceRef.kind") => kind = Some(&*cell.value),
-            Some(rest) => files.extend(item(rest, ".valuesFiles").map(|index| (index, &*cell.value))),
+            // Of old, and below the others.
+            Some(".valuesFile") => files.push((0, &*cell.value)),
+            Some(rest) => files.extend(item(rest, ".valuesFiles").map(|index| (1 + index, &*cell.value))),
             None => {}
         }
     }
@@ -213,6 +215,9 @@ fn taken<'f>(flat: &mut Flat<'f>, path: &str) -> Flat<'f> {
 /// Where a HelmRelease says which chart.
 pub(super) const CHART: &str = ".spec.chart.spec";
 
+/// Where an Application says what Argo CD renders and commits elsewhere.
+pub(super) const DRY: &str = ".spec.sourceHydrator.drySource";
+
 /// The parameters of a source, by the paths of the values that they set: they are taken out.
 fn named<'f>(root: &Root, own: &mut Flat<'f>) -> Vec<(String, Value<'f>)> {
     let helm = root.values.rsplit_once('.').map_or("", |(helm, _)| helm);
@@ -234,10 +239,11 @@ fn named<'f>(root: &Root, own: &mut Flat<'f>) -> Vec<(String, Value<'f>)> {
 }
 
 /// The prefix of a source of an Application, and the rest of a path in it.
-fn source(key: &str) -> Option<(&str, &str)> {
+pub(super) fn source(key: &str) -> Option<(&str, &str)> {
     let rest = key.strip_prefix(".spec.source")?;
     let end = match rest.strip_prefix("s[") {
         Some(list) => ".spec.sources[".len() + list.find(']')? + 1,
+        None if key.starts_with(DRY) => DRY.len(),
         None => ".spec.source".len(),
     };
     Some(key.split_at(end)).filter(|(_, rest)| rest.starts_with('.'))

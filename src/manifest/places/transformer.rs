@@ -16,6 +16,7 @@ use super::{
     names::{folder, join},
     patch::{Doubt, Patch},
     replacement::replacements,
+    sight::is_promising,
 };
 
 /// An item of `transformers`.
@@ -37,6 +38,9 @@ pub(super) struct Field {
 /// What a transformer does where that is not followed.
 const UNREAD: &str =
     "what this transformer does is not followed: write it as `images`, `patches` or the like of the kustomization";
+/// A plugin that may set images.
+const PLUGIN: &str = "this plugin may set images, which is not followed: write that as `images`, `patches` or the like of the \
+     kustomization";
 /// A transformer that is not there.
 const ELSEWHERE: &str = "this transformer could not be read, and may set images: write it as `images`, `patches` or the \
      like of the kustomization";
@@ -66,9 +70,8 @@ fn of_text(source: &Source, item: Id, text: &str) -> Vec<Kustomization> {
         Ok(object) => found.extend(read(&inner_source, &object)),
         Err(_) => found.push(unread(line)),
     });
-    // A plugin of others that names our annotations.
-    if found.is_empty() && text.contains("supercargo.dev/") {
-        found.push(unread(line));
+    if found.is_empty() && is_promising(text.as_bytes()) {
+        found.push(Kustomization { unread: Some((line, PLUGIN)), ..Kustomization::default() });
     }
     found
 }
@@ -77,16 +80,16 @@ fn unread(line: usize) -> Kustomization {
     Kustomization { unread: Some((line, UNREAD)), ..Kustomization::default() }
 }
 
-/// Reads an object, if it is one of these and may change what concerns us.
+/// Reads an object, if it is one of these.
 pub(super) fn read(source: &Source, object: &Object) -> Option<Kustomization> {
     let version = text(source.tree, object.node, "apiVersion").ok().flatten();
     if version != Some("builtin") || object.kind.ends_with("Generator") {
         return None;
     }
-    one(source, &object.kind, object.node).unwrap_or_else(|_| Some(unread(source.line(object.node))))
+    Some(one(source, &object.kind, object.node).unwrap_or_else(|_| unread(source.line(object.node))))
 }
 
-fn one(source: &Source, kind: &str, node: Id) -> Result<Option<Kustomization>, ManifestError> {
+fn one(source: &Source, kind: &str, node: Id) -> Result<Kustomization, ManifestError> {
     let tree = source.tree;
     let word = |key| Ok::<_, ManifestError>(text(tree, node, key)?.unwrap_or_default().into());
     let list = |key| get(tree, node, key, NodeKind::Sequence);
@@ -97,9 +100,7 @@ fn one(source: &Source, kind: &str, node: Id) -> Result<Option<Kustomization>, M
     };
     let mut found = Kustomization::default();
     match kind {
-        "ReplicaCountTransformer" | "HashTransformer" | "LegacyOrderTransformer" | "SortOrderTransformer" => {
-            return Ok(None);
-        }
+        "ReplicaCountTransformer" | "HashTransformer" | "LegacyOrderTransformer" | "SortOrderTransformer" => {}
         "ImageTagTransformer" => {
             let item = get(tree, node, "imageTag", NodeKind::Mapping)?.ok_or_else(not_followed)?;
             found.images.extend(entry(source, (item, Vec::new()), &mut HashSet::new())?);
@@ -135,7 +136,7 @@ fn one(source: &Source, kind: &str, node: Id) -> Result<Option<Kustomization>, M
         }
         _ => return Err(not_followed()),
     }
-    Ok(Some(found))
+    Ok(found)
 }
 
 /// Whether `fieldSpecs` name a field, for all objects and, if it is to be made, also where it is not there yet; an error
@@ -185,7 +186,7 @@ impl Field {
 pub(super) type Known<'f> = Result<(&'f Arc<str>, &'f Kustomization), Doubt<'f>>;
 
 /// The transformers of a kustomization in their order, those of its files and folders too. Files in which none of
-/// Kustomize's own is found are plugins of others.
+/// Kustomize's own is found are plugins of others; of those that name nothing which concerns us there are no facts.
 pub(super) fn of_kustomization<'f>(files: &'f Files, path: &'f Arc<str>, facts: &'f Kustomization) -> Vec<Known<'f>> {
     let mut found = Vec::new();
     for item in &facts.transformers {
@@ -208,6 +209,7 @@ fn of_name<'f>(files: &'f Files, path: &'f Arc<str>, named: &'f Named, found: &m
             let unread = |line| Err(Doubt { path: file, line, reason: UNREAD });
             match facts.first_unread() {
                 Some((line, _)) => found.push(unread(line)),
+                None if facts.transformers.is_empty() => found.push(Err(Doubt { path: file, line: 1, reason: PLUGIN })),
                 // What one in another folder names as a file is not looked for.
                 None => found.extend(facts.transformers.iter().map(|one| match one.patches.first() {
                     Some(patch) if one.included().next().is_some() && folder(file) != folder(path) => {

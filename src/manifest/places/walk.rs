@@ -59,7 +59,7 @@ impl<'f> Kustomizations<'f> {
                 false => (None, None),
             };
             let by_argo = self.by_argo.get(folder(one.path)).filter(|_| chain.layers.last() == Some(layer));
-            let unread = unread.or(by_argo.cloned());
+            let unread = unread.or(by_argo.cloned()).or(one.lost.clone());
             found.push(Layer { own: Some((one.path, one.facts)), outer, is_transformer: false, unread });
             found.extend(one.transformers.iter().map(|known| match known {
                 Ok(own) => Layer { own: Some(*own), is_transformer: true, ..Layer::default() },
@@ -153,6 +153,12 @@ impl<'f> Layer<'f> {
         let at = own.map(|(path, _)| path).filter(|_| !is_transformer);
         let fields = own.map_or(&[][..], |(_, facts)| &facts.fields);
         call(Step::Images { at, entries: &entries, fields, is_transformer });
+        for unread in
+            own.into_iter().flat_map(|(path, facts)| facts.replacements.iter().filter_map(|each| each.unread(path)))
+        {
+            doubt.get_or_insert_with(|| unread.clone());
+            call(Step::Unread(unread));
+        }
         for (path, replacement) in own.into_iter().flat_map(|(path, facts)| of_kustomization(files, path, facts)) {
             if replacement.sets_head(subject) {
                 *doubt = doubt.take().or(Some(Doubt { path, line: replacement.line, reason: REPLACED }));
