@@ -41,7 +41,8 @@ pub(super) struct Deployed<'f> {
 }
 
 /// A component that is not there may set anything.
-pub(super) const COMPONENT: &str = "this component could not be read, and may set images: correct the path";
+pub(super) const COMPONENT: &str =
+    "this component could not be read, and may set images: correct the path, or copy it to a folder here";
 
 /// Where an entry would be added cannot be said there.
 const IN_TEXT: &str = "a patch sets images here that is a text of its kustomization, which is not followed: write the patch \
