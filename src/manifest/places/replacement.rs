@@ -93,7 +93,7 @@ impl Replacement {
     }
 
     /// The fields that it may set of an object.
-    fn fields(&self, subject: &Subject) -> impl Iterator<Item = &str> {
+    pub(super) fn fields(&self, subject: &Subject) -> impl Iterator<Item = &str> {
         let mine = self.targets.iter().filter(|fields| fields.of.may_have_selected(subject));
         mine.flat_map(|fields| fields.paths.iter().map(|path| &**path))
     }

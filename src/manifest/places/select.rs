@@ -151,13 +151,16 @@ impl Selector {
         Self(parts.map(str::trim).filter(|part| !part.is_empty()).map(Requirement::new).collect())
     }
 
-    fn matches<'v>(&self, get: impl Fn(&str) -> Option<&'v str>) -> Option<bool> {
-        let is_in = |key: &str, values: &[Box<str>]| get(key).is_some_and(|has| values.iter().any(|v| **v == *has));
+    /// `get` has the value of a key, if there is one; none if that is not known.
+    fn matches<'v>(&self, get: impl Fn(&str) -> Option<Option<&'v str>>) -> Option<bool> {
+        let is_in = |key: &str, values: &[Box<str>]| {
+            Some(get(key)?.is_some_and(|has| values.iter().any(|value| **value == *has)))
+        };
         all(self.0.iter().map(|requirement| match requirement {
-            Requirement::In(key, values) => Some(is_in(key, values)),
-            Requirement::NotIn(key, values) => Some(!is_in(key, values)),
-            Requirement::There(key) => Some(get(key).is_some()),
-            Requirement::NotThere(key) => Some(get(key).is_none()),
+            Requirement::In(key, values) => is_in(key, values),
+            Requirement::NotIn(key, values) => is_in(key, values).map(|is_in| !is_in),
+            Requirement::There(key) => Some(get(key)?.is_some()),
+            Requirement::NotThere(key) => Some(get(key)?.is_none()),
             Requirement::Unknown => None,
         }))
     }
@@ -248,9 +251,14 @@ mod tests {
     #[case("other in (x)", Some(false))]
     #[case("n > 1", None)]
     #[case("n > 1,track=stable", Some(false))]
+    #[case("lost=x", None)]
+    #[case("lost!=x,track", None)]
+    #[case("!lost,track=stable", Some(false))]
     fn a_selector_is_kubernetes_own(#[case] selector: &str, #[case] expected: Option<bool>) {
-        let get =
-            |key: &str| [("track", "canary"), ("app", "web")].into_iter().find(|(k, _)| *k == key).map(|(_, v)| v);
+        let get = |key: &str| match key {
+            "lost" => None,
+            _ => Some([("track", "canary"), ("app", "web")].into_iter().find(|(k, _)| *k == key).map(|(_, v)| v)),
+        };
         assert_eq!(Selector::new(selector).matches(get), expected);
     }
 }

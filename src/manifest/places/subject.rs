@@ -10,6 +10,7 @@ use super::{
     kustomization::Kustomization,
     operation::{Operation, Put},
     outer::Over,
+    patch::Part,
 };
 
 /// The kind whose objects `namespace` gives another name.
@@ -34,6 +35,8 @@ pub(super) struct Subject<'f> {
 enum Change<'f> {
     Key(&'f str, Option<&'f str>),
     Cleared,
+    /// It is not known what this key has then, or any.
+    Lost(Option<&'f str>),
 }
 
 impl<'f> Subject<'f> {
@@ -63,12 +66,14 @@ impl<'f> Subject<'f> {
         self.ids.iter().any(|(own, n)| **n == *name && effective(own) == effective(namespace))
     }
 
-    pub(super) fn label(&self, key: &str) -> Option<&'f str> {
-        get(&self.meta.labels, &self.labels, key)
+    /// The label of that key, if it has one; none if that is not known.
+    pub(super) fn label(&self, key: &str) -> Option<Option<&'f str>> {
+        (!is_lost(&self.labels, key)).then(|| get(&self.meta.labels, &self.labels, key))
     }
 
-    pub(super) fn annotation(&self, key: &str) -> Option<&'f str> {
-        get(&self.meta.annotations, &self.annotations, key)
+    /// The same of an annotation.
+    pub(super) fn annotation(&self, key: &str) -> Option<Option<&'f str>> {
+        (!is_lost(&self.annotations, key)).then(|| get(&self.meta.annotations, &self.annotations, key))
     }
 
     /// What of its annotations concerns us.
@@ -76,10 +81,11 @@ impl<'f> Subject<'f> {
         let mut keys: Vec<&str> = self.meta.annotations.all.iter().map(|(key, _)| &**key).collect();
         keys.extend(self.annotations.iter().filter_map(|change| match change {
             Change::Key(key, _) => Some(*key),
-            Change::Cleared => None,
+            Change::Cleared | Change::Lost(_) => None,
         }));
         let ours = keys.into_iter().filter(|key| concerns_us(key));
-        ours.filter_map(|key| Some((key.to_owned(), self.annotation(key)?.to_owned()))).collect()
+        let value = |key| get(&self.meta.annotations, &self.annotations, key);
+        ours.filter_map(|key| Some((key.to_owned(), value(key)?.to_owned()))).collect()
     }
 
     /// What a kustomization does to its head, besides patches; what renders it may say so in its place.
@@ -127,10 +133,48 @@ impl<'f> Subject<'f> {
         }
     }
 
+    /// What a part of a patch may do to its labels and annotations.
+    pub(super) fn lose(&mut self, part: &Part<'f>) {
+        let meta = match part {
+            Part::Workload(found, _) => &found.meta,
+            Part::Release(release) => &release.meta,
+            Part::Namespace(found) => &found.meta,
+            Part::Outer(outer) => &outer.meta,
+            Part::Operation(operation) => return self.lose_by(operation),
+        };
+        for (changes, pairs) in [(&mut self.labels, &meta.labels), (&mut self.annotations, &meta.annotations)] {
+            changes.extend(pairs.replaces.then_some(Change::Lost(None)));
+            changes.extend(pairs.all.iter().map(|(key, _)| Change::Lost(Some(key))));
+        }
+    }
+
+    fn lose_by(&mut self, operation: &'f Operation) {
+        for (map, changes) in [("labels", &mut self.labels), ("annotations", &mut self.annotations)] {
+            if operation.map == Some(map) || operation.is_all_of_the_head() {
+                changes.push(Change::Lost(operation.key.as_deref()));
+            }
+        }
+    }
+
+    /// What a replacement does that sets the value at a path of it.
+    pub(super) fn lose_at(&mut self, path: &'f str) {
+        let mut steps = path.splitn(3, '.');
+        let (first, map, key) = (steps.next(), steps.next(), steps.next());
+        let key = key.map(|key| key.trim_matches(['[', ']'])).filter(|key| !key.contains(['*', '\\', '=']));
+        for (own, changes) in [("labels", &mut self.labels), ("annotations", &mut self.annotations)] {
+            if matches!(first, Some("metadata" | "*")) && map.is_none_or(|map| map == own || map == "*") {
+                changes.push(Change::Lost(key));
+            }
+        }
+    }
+
     /// What an operation does to its head; false if it puts there what is not followed.
     pub(super) fn operate(&mut self, operation: &'f Operation) -> bool {
-        if operation.map == Some("annotations") && matches!(operation.put, Put::Other) {
-            return operation.key.as_ref().is_some_and(|key| !concerns_us(key));
+        if matches!(operation.put, Put::Other) || operation.is_all_of_the_head() {
+            self.lose_by(operation);
+            let is_ours =
+                operation.map == Some("annotations") && operation.key.as_ref().is_none_or(|key| concerns_us(key));
+            return !is_ours && !operation.is_all_of_the_head();
         }
         for (map, changes) in [("labels", &mut self.labels), ("annotations", &mut self.annotations)] {
             if operation.map != Some(map) {
@@ -147,7 +191,7 @@ impl<'f> Subject<'f> {
                 }
             }
         }
-        !operation.is_all_of_the_head()
+        true
     }
 }
 
@@ -163,12 +207,23 @@ fn set<'f>(changes: &mut Vec<Change<'f>>, pairs: &'f Pairs) {
     changes.extend(pairs.all.iter().map(|(key, value)| Change::Key(key, value.as_deref())));
 }
 
+/// Whether the last change of a key is one that is not known.
+fn is_lost(changes: &[Change], key: &str) -> bool {
+    let last = changes.iter().rev().find_map(|change| match change {
+        Change::Lost(own) if own.is_none_or(|own| own == key) => Some(true),
+        Change::Key(own, _) if *own == key => Some(false),
+        Change::Cleared => Some(false),
+        Change::Lost(_) | Change::Key(..) => None,
+    });
+    last == Some(true)
+}
+
 fn get<'f>(written: &'f Pairs, changes: &[Change<'f>], key: &str) -> Option<&'f str> {
     for change in changes.iter().rev() {
         match change {
             Change::Key(own, value) if *own == key => return *value,
             Change::Cleared => return None,
-            Change::Key(..) => {}
+            Change::Key(..) | Change::Lost(_) => {}
         }
     }
     written.all.iter().find(|(own, _)| **own == *key)?.1.as_deref()

@@ -139,7 +139,10 @@ impl<'f> Layer<'f> {
                     let reason = match is_sure {
                         true if part.change(subject, patch.is_copied()) => None,
                         true => Some(TOO_MUCH),
-                        false => Some(UNKNOWN_TARGET).filter(|_| part.has_ours() || part.is_deleting()),
+                        false => {
+                            subject.lose(&part);
+                            Some(UNKNOWN_TARGET).filter(|_| part.has_ours() || part.is_deleting())
+                        }
                     };
                     *doubt = doubt.take().or(reason.map(|reason| Doubt { path, line, reason }));
                     call(Step::Part { path, line, part, is_sure });
@@ -163,7 +166,9 @@ impl<'f> Layer<'f> {
             if replacement.sets_head(subject) {
                 *doubt = doubt.take().or(Some(Doubt { path, line: replacement.line, reason: REPLACED }));
             }
+            let fields: Vec<&'f str> = replacement.fields(subject).collect();
             call(Step::Replacement { path, replacement, subject });
+            fields.into_iter().for_each(|field| subject.lose_at(field));
         }
     }
 }

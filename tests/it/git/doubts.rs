@@ -146,6 +146,22 @@ async fn a_place_is_held_by_an_entry_that_is_for_its_version_only(
     "may change the name or the kind"
 )]
 #[case::a_transformer("transformers: [../elsewhere]\n", "this transformer could not be read")]
+#[case::a_label_that_may_be_set(
+    "patches:\n- target: {labelSelector: 'n > 1'}\n  patch: '[{op: add, path: /metadata/labels, value: {tier: x}}]'\n- target: {labelSelector: tier=x}\n  patch: |-\n    - {op: replace, path: /spec/template/spec/containers/0/image, value: 'HOST/team/web:1.0.0'}\n",
+    "whether this patch is for the workload"
+)]
+#[case::a_label_of_an_object_that_may_be_merged(
+    "patches:\n- target: {labelSelector: 'n > 1'}\n  patch: '{apiVersion: apps/v1, kind: Deployment, metadata: {name: web, labels: {tier: x}}}'\n- target: {labelSelector: '!tier'}\n  patch: |-\n    - {op: replace, path: /spec/template/spec/containers/0/image, value: 'HOST/team/web:1.0.0'}\n",
+    "whether this patch is for the workload"
+)]
+#[case::a_label_that_is_copied(
+    "patches:\n- target: {name: web}\n  patch: '[{op: copy, from: /metadata/annotations, path: /metadata/labels}]'\n- target: {labelSelector: tier=x}\n  patch: |-\n    - {op: replace, path: /spec/template/spec/containers/0/image, value: 'HOST/team/web:1.0.0'}\n",
+    "whether this patch is for the workload"
+)]
+#[case::an_annotation_that_a_replacement_sets(
+    "transformers:\n- |-\n  apiVersion: builtin\n  kind: ReplacementTransformer\n  metadata: {name: r}\n  replacements:\n  - source: {kind: Deployment, name: web, fieldPath: metadata.name}\n    targets: [{select: {kind: Deployment}, fieldPaths: [metadata.annotations.tier], options: {create: true}}]\n- |-\n  apiVersion: builtin\n  kind: PatchTransformer\n  metadata: {name: p}\n  target: {annotationSelector: tier=web}\n  patch: '[{op: replace, path: /spec/template/spec/containers/0/image, value: HOST/team/web:1.0.0}]'\n",
+    "this patch cannot be read whole"
+)]
 #[case::a_namespace("resources: [../base, ../ns]\n", "the Namespace prod has `supercargo.dev/policy")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_is_held_by_one_whose_way_is_in_doubt(#[case] doubt: &str, #[case] why: &str) {
