@@ -6,7 +6,7 @@ use axum::{
 };
 use http::{
     HeaderMap, HeaderValue, StatusCode,
-    header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde_json::json;
 
@@ -35,6 +35,7 @@ impl From<BodyError> for HookAnswer {
         match error {
             BodyError::Broken => Self::Invalid("the body broke off".to_owned()),
             BodyError::TooLarge => Self::TooLarge,
+            BodyError::Slow => Self::Slow,
             BodyError::NoRoom => Self::NoRoom,
         }
     }
@@ -97,10 +98,10 @@ impl HookAnswer {
         match self {
             Self::Queued | Self::Unwatched | Self::Ignored => None,
             Self::Invalid(text) | Self::Unauthorized(text) | Self::NotFound(text) => Some(text),
-            Self::Slow => Some("the body did not come within 10 s"),
+            Self::Slow => Some("the body comes too slowly: it may take 3 s, and one more for each 128 KiB"),
             Self::TooLarge => Some("the body is longer than 1 MiB"),
             Self::TooMany => Some("too many webhooks are waiting: send it again later"),
-            Self::NoRoom => Some("too many bodies are read at once whose sender is not known yet: send it again"),
+            Self::NoRoom => Some("too many bodies are read at once: send it again"),
             Self::Unavailable => Some("stopping: send it again"),
         }
     }
@@ -116,8 +117,6 @@ impl IntoResponse for HookAnswer {
         let extra = match self {
             Self::Unauthorized(_) => Some((WWW_AUTHENTICATE, "Bearer")),
             Self::TooMany | Self::NoRoom | Self::Unavailable => Some((RETRY_AFTER, "1")),
-            // The rest of the body is still to come.
-            Self::Slow | Self::TooLarge => Some((CONNECTION, "close")),
             _ => None,
         };
         response.headers_mut().extend(extra.map(|(name, value)| (name, HeaderValue::from_static(value))));

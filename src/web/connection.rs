@@ -1,22 +1,24 @@
-//! One connection: handshake, requests one after the other, and a deadline for all that a client may keep waiting.
+//! One connection: handshake, requests one after the other, and a deadline for all that a client may keep waiting. After
+//! the last answer what a client still writes is thrown away for a while: it would not see the answer else.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin, sync::Arc, time::Duration};
 
 use axum::Router;
+use http::Request;
 use hyper::{
+    body::Incoming,
     server::conn::http1,
     service::{Service, service_fn},
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
-    sync::watch,
 };
 use tokio_util::{io::InspectReader, sync::CancellationToken};
 
 use super::{
-    places::{Doing, Phase},
+    peer::{Doing, Peer, Phase},
     serve::Limits,
     tls::Tls,
 };
@@ -26,6 +28,8 @@ use crate::ports::Clock;
 const MAX_HEADER: usize = 16 * 1024;
 /// How long a request may take whose connection was told to end while its header came.
 const LEAVE: Duration = Duration::from_secs(1);
+/// What is thrown away after the last answer, in at most [`LEAVE`].
+const MAX_DISCARDED: u64 = 8 * 1024 * 1024;
 
 /// What a connection is served with.
 pub(super) struct Connection {
@@ -35,7 +39,7 @@ pub(super) struct Connection {
     pub(super) keep_alive: bool,
     pub(super) limits: Limits,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) phases: watch::Sender<Phase>,
+    pub(super) peer: Peer,
     /// It makes room for another one.
     pub(super) close: CancellationToken,
     /// The listener ends.
@@ -62,53 +66,54 @@ impl Connection {
     }
 
     async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        self.enter(Doing::Header);
+        let peer = &self.peer;
+        peer.enter(Doing::Header);
         let stream = InspectReader::new(stream, |bytes: &[u8]| {
             // The first byte of the next header.
-            if !bytes.is_empty() && self.phases.borrow().doing == Doing::Idle {
-                self.enter(Doing::Header);
+            if !bytes.is_empty() && peer.doing() == Doing::Idle {
+                peer.enter(Doing::Header);
             }
         });
         let router = TowerToHyperService::new(self.router.clone());
-        let service = service_fn(|request| {
-            self.enter(Doing::Busy);
+        let service = service_fn(|mut request: Request<Incoming>| {
+            peer.enter(Doing::Busy);
+            request.extensions_mut().insert(peer.clone());
             let answer = router.call(request);
-            async move {
+            Box::pin(async move {
                 let answer = answer.await;
-                self.enter(Doing::Idle);
+                peer.enter(Doing::Idle);
                 answer
-            }
+            })
         });
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .keep_alive(self.keep_alive)
             // The deadlines are here, by the port's clock.
             .header_read_timeout(None)
             .max_buf_size(MAX_HEADER)
             .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        let mut phases = self.phases.subscribe();
+        let mut phases = peer.phases();
         let (mut ending, mut last) = (false, None);
         loop {
             let due = last.or(self.due(*phases.borrow_and_update()));
             // The connection comes first: what has arrived counts before anything else is decided.
             tokio::select! {
                 biased;
-                ended = connection.as_mut() => {
+                ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => {
                     if let Err(error) = ended {
                         tracing::debug!(%error, "a connection ended early");
                     }
-                    return;
+                    break;
                 }
                 _ = phases.changed() => {}
                 () = self.close.cancelled(), if last.is_none() => {
-                    if self.phases.borrow().doing != Doing::Busy {
+                    if peer.doing() != Doing::Busy {
                         return;
                     }
-                    connection.as_mut().graceful_shutdown();
+                    pin::Pin::new(&mut connection).graceful_shutdown();
                     last = Some(self.clock.monotonic() + LEAVE);
                 }
                 () = self.stop.cancelled(), if !ending => {
-                    connection.as_mut().graceful_shutdown();
+                    pin::Pin::new(&mut connection).graceful_shutdown();
                     ending = true;
                 }
                 () = self.clock.sleep_until(due.unwrap_or_default()), if due.is_some() => {
@@ -117,10 +122,23 @@ impl Connection {
                 }
             }
         }
+        self.leave(connection.into_parts().io.into_inner()).await;
     }
 
-    fn enter(&self, doing: Doing) {
-        self.phases.send_replace(Phase { doing, since: self.clock.monotonic() });
+    /// Lets the client see the last answer.
+    async fn leave(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        self.peer.enter(Doing::Leaving);
+        let discard = async {
+            stream.shutdown().await?;
+            tokio::io::copy(&mut stream.take(MAX_DISCARDED), &mut tokio::io::sink()).await
+        };
+        tokio::select! {
+            biased;
+            _ = discard => {}
+            () = self.close.cancelled() => {}
+            () = self.stop.cancelled() => {}
+            () = self.clock.sleep_until(self.clock.monotonic() + LEAVE) => {}
+        }
     }
 
     /// When the wait ends. Handlers see to it that a body does not take for ever.
@@ -128,7 +146,7 @@ impl Connection {
         match phase.doing {
             Doing::Header => Some(phase.since + self.limits.header),
             Doing::Idle => Some(phase.since + self.limits.idle),
-            Doing::Busy => None,
+            Doing::Body { .. } | Doing::Busy | Doing::Leaving => None,
         }
     }
 }

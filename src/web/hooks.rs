@@ -10,31 +10,37 @@ use std::{
 };
 
 use axum::{
-    Router,
-    body::Body,
+    Extension, Router,
+    body::{Body, HttpBody},
     extract::{Path, RawQuery, State},
+    response::{IntoResponse, Response},
     routing::post,
 };
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header::CONNECTION};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     answer::HookAnswer,
-    body::{self, Keep, Kept, Room},
+    body,
+    peer::{Doing, Peer},
     reread::{Content, Reread},
+    room::{Kept, Owner, Room},
 };
 use crate::{
     domain::image::Repository,
     ingest::webhook::{
-        self, Hosts, Sender,
+        self, Hosts, MAX_BODY, Sender,
         auth::{self, Shown, Signature},
     },
     metrics::{HookLabels, Metrics},
     ports::{Clock, Hints, Offer},
 };
 
-/// How long a body may take.
-const BODY_TIME: Duration = Duration::from_secs(10);
+/// The memory for bodies of strangers, of all connections together. With what 256 connections take beside bodies, some
+/// 35 KiB each, that is less than 20 MB.
+const STRANGERS: usize = 8 * MAX_BODY;
+/// The memory for bodies of those that have shown a secret.
+const KNOWN: usize = 32 * MAX_BODY;
 /// That nobody watches a repository is told once in this time for each host, of at most so many hosts.
 const TELL_UNWATCHED_EVERY: Duration = Duration::from_secs(60);
 const MAX_UNWATCHED: usize = 64;
@@ -109,8 +115,8 @@ impl Hooks {
     /// Hears these senders.
     pub fn new(doors: Senders, hints: Arc<dyn Hints>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
         let (doors, next_warning, unwatched) = (RwLock::new(doors), Mutex::default(), Mutex::default());
-        let room = Room::default();
-        Self(Arc::new(Shared { doors, room, hints, metrics, clock, next_warning, unwatched }))
+        let (strangers, known) = (Room::new(STRANGERS), Room::new(KNOWN));
+        Self(Arc::new(Shared { doors, strangers, known, hints, metrics, clock, next_warning, unwatched }))
     }
 
     /// From now on hears these senders, and no others.
@@ -139,7 +145,8 @@ pub enum HookSettingsError {
 struct Shared {
     // Held for a look-up, never across an await.
     doors: RwLock<Senders>,
-    room: Room,
+    strangers: Room,
+    known: Room,
     hints: Arc<dyn Hints>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -177,27 +184,30 @@ async fn hook(
     State(Hooks(hooks)): State<Hooks>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
-) -> HookAnswer {
-    let admitted = hooks.admit(&name, &headers, query.as_deref());
-    let keep = match &admitted {
-        Err(_) => Keep::Nothing,
-        Ok(Admitted { proof: Proved::Secret, .. }) => Keep::All,
-        Ok(_) => Keep::Within(&hooks.room),
+) -> Response {
+    let has_body = !body.is_end_stream();
+    let read = match hooks.admit(&name, &headers, query.as_deref()) {
+        Ok(admitted) => hooks.read(&admitted, &peer, body).await.map(|body| (admitted, body)),
+        // Nobody waits for the body of a request that is refused anyway.
+        Err(refused) => Err(refused),
     };
-    let read = tokio::select! {
-        read = body::read(body, keep) => read.map_err(HookAnswer::from),
-        () = hooks.clock.sleep_until(hooks.clock.monotonic() + BODY_TIME) => Err(HookAnswer::Slow),
-    };
-    let answer = match (admitted, read) {
-        (Err(refused), _) | (_, Err(refused)) => refused,
-        (Ok(admitted), Ok(body)) => hooks.take(&admitted, &headers, &body),
+    let is_left = has_body && read.is_err();
+    let answer = match read {
+        Ok((admitted, body)) => hooks.take(&admitted, &headers, &body),
+        Err(refused) => refused,
     };
     if let Some(sender) = Sender::find(&name) {
         hooks.note(sender.name, &answer);
     }
-    answer
+    let mut response = answer.into_response();
+    if is_left {
+        // What is left of it would be taken for the next request.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 impl Shared {
@@ -213,6 +223,18 @@ impl Shared {
             Shown::Nothing => return Err(HookAnswer::unauthorized(door.sender, headers)),
         };
         Ok(Admitted { sender: door.sender, hosts: Arc::clone(&door.hosts), proof })
+    }
+
+    async fn read(&self, admitted: &Admitted, peer: &Peer, body: Body) -> Result<Kept<'_>, HookAnswer> {
+        let known = matches!(admitted.proof, Proved::Secret);
+        let growing = match known {
+            true => self.known.begin(Owner::Sender(admitted.sender.name)),
+            false => self.strangers.begin(Owner::Address(peer.address)),
+        };
+        peer.enter(Doing::Body { known });
+        let read = body::read(body, growing, &*self.clock).await;
+        peer.enter(Doing::Busy);
+        Ok(read?)
     }
 
     fn take(&self, admitted: &Admitted, headers: &HeaderMap, body: &Kept<'_>) -> HookAnswer {

@@ -1,13 +1,13 @@
 //! Who has a place at a listener, and who makes room when all are taken.
 //!
-//! A connection that waits (for its header, or between two requests) gives way at once, the one that has waited
-//! longest first. While others wait, one address keeps at most a quarter of the places: beyond that it can only take
-//! its own. Who finds no place gets a spare one, where nothing but probes is answered.
+//! A connection that waits (for its header or its body, or between two requests) gives way at once, the one that has
+//! waited longest first, and those whose bodies come from a sender that has shown its secret last. While others wait, one
+//! address keeps at most a quarter of the places: beyond that it can only take its own. Who finds no place gets a spare
+//! one, where nothing but probes is answered.
 
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
-    time::Duration,
 };
 
 use tokio::{
@@ -16,25 +16,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::peer::{Doing, Phase};
+
 /// Connections beyond the limit, for probes.
 pub(super) const SPARE: usize = 32;
-
-/// What a connection does, and since when (monotonic).
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Phase {
-    pub(super) doing: Doing,
-    pub(super) since: Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doing {
-    /// The handshake or a header is awaited: the first one, or one of which a part is there.
-    Header,
-    /// The last answer was given; nothing has come since.
-    Idle,
-    /// A request is in hand.
-    Busy,
-}
 
 /// What kind of place a connection has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,5 +138,9 @@ fn waits(seat: &Seat) -> bool {
 
 fn oldest<'a>(seats: impl Iterator<Item = &'a Seat>, wanted: impl Fn(&Seat) -> bool) -> Option<Id> {
     let wanted = seats.filter(|seat| wanted(seat));
-    wanted.min_by_key(|seat| seat.phase.borrow().since).map(|seat| seat.task.id())
+    let rank = |seat: &&Seat| {
+        let Phase { doing, since } = *seat.phase.borrow();
+        (doing == Doing::Body { known: true }, since)
+    };
+    wanted.min_by_key(rank).map(|seat| seat.task.id())
 }

@@ -10,14 +10,14 @@ use axum::Router;
 use http::{StatusCode, header::RETRY_AFTER};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::Connection,
-    places::{Doing, Phase, Place, Places, SPARE, Seat, address},
+    peer::Peer,
+    places::{Place, Places, SPARE, Seat, address},
     tls::Tls,
 };
 use crate::ports::Clock;
@@ -88,7 +88,8 @@ pub async fn serve(listener: TcpListener, site: Site, limits: Limits, clock: Arc
                 }
                 let address = address(from.ip());
                 let place = places.admit(address);
-                let (phases, phase) = watch::channel(Phase { doing: Doing::Header, since: now });
+                let peer = Peer::new(address, Arc::clone(&clock));
+                let phase = peer.phases();
                 let close = CancellationToken::new();
                 let connection = Connection {
                     router: if place == Place::Usual { site.router.clone() } else { spare.clone() },
@@ -96,7 +97,7 @@ pub async fn serve(listener: TcpListener, site: Site, limits: Limits, clock: Arc
                     keep_alive: place == Place::Usual,
                     limits,
                     clock: Arc::clone(&clock),
-                    phases,
+                    peer,
                     close: close.clone(),
                     stop: stop.clone(),
                 };

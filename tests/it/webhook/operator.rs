@@ -107,25 +107,52 @@ async fn a_mebibyte_on_each_of_256_connections_of_strangers_takes_at_most_20_mb(
         1024 * 1024,
     );
     let body = vec![b' '; 1024 * 1024 - 1];
+    // Each reads while it writes: most are told to come again before all of theirs is there.
     let strangers = (0..256).map(|_| async {
-        let mut stream = TcpStream::connect(&address).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
-        stream.write_all(&body).await.unwrap();
-        stream
-    });
-    let strangers = futures::future::join_all(strangers).await;
-    let answers = strangers.into_iter().map(|mut stream| async move {
-        stream.write_all(b" ").await.unwrap();
+        let (mut read, mut write) = TcpStream::connect(&address).await.unwrap().into_split();
+        let (head, body) = (&head, &body);
+        let writes = async {
+            write.write_all(head.as_bytes()).await?;
+            write.write_all(body).await?;
+            write.write_all(b" ").await
+        };
         let mut line = [0; 12];
-        stream.read_exact(&mut line).await.unwrap();
+        let (_, answered) = tokio::join!(writes, read.read_exact(&mut line));
+        answered.unwrap();
         String::from_utf8(line.to_vec()).unwrap()
     });
-    let answers = futures::future::join_all(answers).await;
+    let answers = futures::future::join_all(strangers).await;
     let count = |status: &str| answers.iter().filter(|line| line.ends_with(status)).count();
     assert!(count("401") > 0 && count("503") > 0 && count("401") + count("503") == 256, "{answers:?}");
     let after = operator.status("VmHWM");
     assert!(after - before <= 20_000, "{before} kB, then {after} kB");
     println!("{} kB for 256 connections", after - before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_a_sender_that_knows_its_secret_have_a_total() {
+    let plane = shared().await;
+    let namespace = plane.namespace("known").await;
+    let operator = Operator::start(plane, &setup("acr", &namespace)).await;
+    let address = operator.hooks.strip_prefix("http://").unwrap().to_owned();
+    fs::write(format!("/proc/{}/clear_refs", operator.process.pid()), "5").unwrap();
+    let before = operator.status("VmHWM");
+    let length = 1024 * 1024;
+    let head = format!(
+        "POST /hooks/acr HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {SECRET}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    let mut held = Vec::new();
+    for _ in 0..250 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b' '; length - 1]).await.unwrap();
+        held.push(stream);
+    }
+    let ping = client().post(format!("{}/hooks/acr", operator.hooks)).bearer_auth(SECRET).body(r#"{"action": "ping"}"#);
+    assert_eq!(answer(ping).await.0, 202);
+    let after = operator.status("VmHWM");
+    assert!(after - before <= 60_000, "{before} kB, then {after} kB");
+    println!("{} kB for 250 bodies", after - before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,20 @@ use crate::support::{
 /// A client would have given up by then. Nothing here waits that long where the rules hold.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const HALF: &str = "POST /hooks/distribution HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
+/// The header of a request that is let in, or may be: its handler asks for the body.
+fn half(sender: &str, proof: &str) -> String {
+    format!("POST /hooks/{sender} HTTP/1.1\r\nHost: h\r\n{proof}\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+}
+
+/// Of somebody who knows the secret.
+fn known() -> String {
+    half("distribution", &format!("Authorization: Bearer {SECRET}"))
+}
+
+/// Of somebody who made it up.
+fn made_up() -> String {
+    half("generic", &format!("X-Signature: sha256={}", "0".repeat(64)))
+}
 
 fn small() -> Limits {
     Limits { connections: 8, ..Limits::default() }
@@ -26,7 +39,7 @@ fn still() -> Arc<dyn Clock> {
     Arc::new(SimClock::at("2026-03-01T12:00:00Z"))
 }
 
-async fn connect(address: &str, from: [u8; 4]) -> TcpStream {
+pub(super) async fn connect(address: &str, from: [u8; 4]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((IpAddr::from(from), 0).into()).unwrap();
     socket.connect(address.parse().unwrap()).await.unwrap()
@@ -41,9 +54,9 @@ async fn idle(address: &str, from: [u8; 4], path: &str) -> TcpStream {
 }
 
 /// A connection with a request whose body does not come; its handler runs.
-async fn busy(address: &str, from: [u8; 4]) -> TcpStream {
+async fn waiting(address: &str, from: [u8; 4], header: &str) -> TcpStream {
     let mut stream = connect(address, from).await;
-    stream.write_all(HALF.as_bytes()).await.unwrap();
+    stream.write_all(header.as_bytes()).await.unwrap();
     stream.read_exact(&mut [0; 25]).await.unwrap();
     stream
 }
@@ -114,17 +127,91 @@ async fn connections_that_begin_no_handshake_keep_no_hook_waiting() {
     assert_eq!(client.post(url).bearer_auth(SECRET).body(envelope(&[])).send().await.unwrap().status(), 202);
 }
 
+/// Two senders that are heard, and know the same secret.
+fn two() -> HookSettings {
+    let settings = || SenderSettings { secrets: vec![SECRET.into()], ..SenderSettings::default() };
+    HookSettings { senders: ["distribution", "generic"].map(|name| (name, settings())).into() }
+}
+
+#[rstest]
+#[case::of_strangers_at_one_address(&made_up(), 1)]
+#[case::of_strangers_at_four(&made_up(), 4)]
+#[case::of_a_sender_at_one_address(&known(), 1)]
+#[case::of_a_sender_at_four(&known(), 4)]
 #[tokio::test]
-async fn an_address_with_all_places_gives_them_to_another_that_waits() {
-    let stage = Stage::start_with(settings(&[SECRET]), Offer::Queued, small(), still()).await;
+async fn bodies_that_do_not_come_keep_no_hook_waiting(#[case] header: &str, #[case] addresses: u8) {
+    let stage = Stage::start_with(two(), Offer::Queued, Limits::default(), still()).await;
     let mut held = Vec::new();
-    for _ in 0..8 {
-        held.push(busy(&stage.served.address, [127, 0, 0, 1]).await);
+    for n in 0..300_u16 {
+        let from = [127, 0, 0, n.to_be_bytes()[1] % addresses + 1];
+        held.push(waiting(&stage.served.address, from, header).await);
     }
-    held.push(busy(&stage.served.address, [127, 0, 0, 2]).await);
-    assert_eq!(held[0].read(&mut [0; 1]).await.unwrap_or(0), 0, "its oldest one made room");
-    assert_eq!(hook(&stage, [127, 0, 0, 1]).await, 503, "it has more than its share, and all of it is in use");
-    assert_eq!(hook(&stage, [127, 0, 0, 3]).await, 202);
+    assert_eq!(hook(&stage, [127, 0, 0, 1]).await, 202, "one of them");
+    assert_eq!(hook(&stage, [127, 0, 0, 9]).await, 202, "another");
+    assert_eq!(held[0].read(&mut [0; 1]).await.unwrap_or(0), 0, "the oldest one made room");
+}
+
+#[tokio::test]
+async fn bodies_of_strangers_make_room_before_those_of_senders() {
+    let stage = Stage::start_with(two(), Offer::Queued, small(), still()).await;
+    let mut sender = waiting(&stage.served.address, [127, 0, 0, 1], &known()).await;
+    let mut held = Vec::new();
+    for n in 0..40 {
+        held.push(waiting(&stage.served.address, [127, 0, 0, n % 4 + 1], &made_up()).await);
+    }
+    sender.write_all(b"{\"events\"").await.unwrap();
+    let mut line = [0; 12];
+    sender.read_exact(&mut line).await.unwrap();
+    assert_eq!(&line, b"HTTP/1.1 400");
+}
+
+/// Without a body, and without a word that it should come.
+#[rstest]
+#[case::of_nobody("x", "X-X: x", 404)]
+#[case::without_a_proof("distribution", "X-X: x", 401)]
+#[case::with_a_wrong_secret("distribution", "Authorization: Bearer wrong", 401)]
+#[case::with_half_a_signature("generic", "X-Signature: sha256=00", 401)]
+#[tokio::test]
+async fn a_request_that_is_not_let_in_is_answered_without_reading_on(
+    #[case] sender: &str,
+    #[case] proof: &str,
+    #[case] status: u16,
+    #[values(9, 999_999_999_999)] length: u64,
+) {
+    let stage = Stage::start_with(two(), Offer::Queued, small(), still()).await;
+    let mut stream = connect(&stage.served.address, [127, 0, 0, 1]).await;
+    let header = half(sender, proof).replace("Length: 9", &format!("Length: {length}"));
+    stream.write_all(header.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with(&format!("HTTP/1.1 {status} ")) && text.contains("connection: close"), "{text}");
+    assert!(text.ends_with("\"}"), "{text}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_announced_as_too_long_is_not_asked_for() {
+    let stage = Stage::start_with(two(), Offer::Queued, small(), still()).await;
+    for header in [known(), made_up()] {
+        let mut stream = connect(&stage.served.address, [127, 0, 0, 1]).await;
+        stream.write_all(header.replace("Length: 9", "Length: 1048577").as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        assert!(text.starts_with("HTTP/1.1 413 ") && text.contains("connection: close"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_seen_by_a_client_that_writes_on() {
+    let stage = Stage::start_with(two(), Offer::Queued, small(), still()).await;
+    let mut stream = connect(&stage.served.address, [127, 0, 0, 1]).await;
+    let header =
+        half("distribution", "X-X: x").replace("Length: 9", "Length: 4000000").replace("Expect: 100-continue\r\n", "");
+    stream.write_all(header.as_bytes()).await.unwrap();
+    // It reads nothing before it has written all: the answer must still be there.
+    stream.write_all(&vec![b' '; 4_000_000]).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 401 "), "{text}");
 }
 
 #[tokio::test]

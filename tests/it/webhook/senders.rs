@@ -6,7 +6,7 @@ use supercargo::ingest::webhook::{
     auth::{Hash, Proof},
 };
 
-use super::*;
+use super::{places::connect, *};
 
 /// All senders, with one secret.
 fn everybody() -> HookSettings {
@@ -289,45 +289,69 @@ async fn the_configuration_names_the_host_of_a_hook() {
     assert_eq!(stage.inbox.texts(), ["registry.example.com/team/web:1.0", "git.example.com/team/web:1.0"]);
 }
 
-/// A stranger's request that stays open with all but the last byte sent.
-async fn unfinished(stage: &Stage, length: usize) -> TcpStream {
-    let mut stream = TcpStream::connect(&stage.served.address).await.unwrap();
-    let head = format!(
-        "POST /hooks/generic HTTP/1.1\r\nHost: h\r\nX-Signature: sha256={}\r\nContent-Length: {length}\r\n\r\n",
-        "0".repeat(64),
-    );
+/// A request that stays open with all but the last byte sent.
+async fn unfinished(stage: &Stage, from: [u8; 4], sender: &str, proof: &str) -> TcpStream {
+    const LENGTH: usize = 1024 * 1024;
+    let mut stream = connect(&stage.served.address, from).await;
+    let head = format!("POST /hooks/{sender} HTTP/1.1\r\nHost: h\r\n{proof}\r\nContent-Length: {LENGTH}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(&vec![b' '; length - 1]).await.unwrap();
+    stream.write_all(&vec![b' '; LENGTH - 1]).await.unwrap();
     stream
 }
 
+/// The status and the head of an answer.
+async fn told(stream: &mut TcpStream) -> (u16, String) {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    (text[9..12].parse().unwrap(), text.to_ascii_lowercase())
+}
+
+/// The largest bodies there are, of one address or of many, and honest ones of every size beside them.
+#[rstest]
+#[case::of_one_address(1, [127, 0, 0, 9])]
+#[case::of_one_address_that_honest_senders_have_too(1, [127, 0, 0, 1])]
+#[case::of_many_addresses(8, [127, 0, 0, 9])]
 #[tokio::test]
-async fn strangers_that_fill_the_room_are_told_to_come_again_and_the_known_are_heard() {
+async fn strangers_that_fill_the_room_give_way_to_whoever_comes(#[case] addresses: u8, #[case] honest: [u8; 4]) {
     // Nobody's time ends while the test looks.
     let clock = SimClock::at("2026-03-01T12:00:00Z");
     let stage = Stage::start_with(everybody(), Offer::Queued, Limits::default(), Arc::new(clock)).await;
+    let made_up = format!("X-Signature: sha256={}", "0".repeat(64));
     let mut held = Vec::new();
-    for _ in 0..8 {
-        held.push(unfinished(&stage, 1024 * 1024).await);
+    for n in 0..8 {
+        held.push(unfinished(&stage, [127, 0, 0, n % addresses + 1], "generic", &made_up).await);
     }
-    let body = r#"{"image": "r.io/a:1"}"#;
-    let signed = || {
+    let client = Client::builder().no_proxy().local_address(std::net::IpAddr::from(honest)).build().unwrap();
+    for length in [0, 20_000, 1_000_000] {
+        let body = format!("{}{}", r#"{"image": "r.io/a:1"}"#, " ".repeat(length));
         let signature = format!("sha256={}", hex(Hash::Sha256, SECRET, body.as_bytes()));
-        stage.client.post(stage.url("generic")).header("x-signature", signature).body(body)
-    };
-    let refused = eventually("the room is full", async || {
-        let response = signed().send().await.unwrap();
-        (response.status() == 503).then_some(response)
-    })
-    .await;
-    assert_eq!(refused.headers()["retry-after"], "1");
-    let said: Value = refused.json().await.unwrap();
-    assert!(said["error"].as_str().unwrap().contains("send it again"), "{said}");
-    assert_eq!(answer(stage.post(envelope(&[push("a", "1")]))).await.0, 202, "its secret was there at once");
-    let known = stage.client.post(stage.url("generic")).bearer_auth(SECRET).body(body);
-    assert_eq!(answer(known).await.0, 202);
-    drop(held.pop());
-    eventually("there is room again", async || (answer(signed()).await.0 == 202).then_some(())).await;
+        let request = client.post(stage.url("generic")).header("x-signature", signature).body(body);
+        assert_eq!(answer(request).await.0, 202, "a body of {length} bytes");
+    }
+    let (status, text) = told(&mut held[0]).await;
+    assert_eq!(status, 503, "the oldest of the largest made room");
+    assert!(text.contains("retry-after: 1") && text.contains("connection: close") && text.contains("send it again"));
+    held[7].write_all(b" ").await.unwrap();
+    let mut line = [0; 12];
+    held[7].read_exact(&mut line).await.unwrap();
+    assert_eq!(&line, b"HTTP/1.1 401", "whoever made no room is heard to the end");
+}
+
+/// More bodies of a sender that knows its secret than there is room for.
+#[tokio::test]
+async fn a_sender_that_fills_its_room_gives_way_to_other_senders() {
+    let clock = SimClock::at("2026-03-01T12:00:00Z");
+    let stage = Stage::start_with(everybody(), Offer::Queued, Limits::default(), Arc::new(clock)).await;
+    let proof = format!("Authorization: Bearer {SECRET}");
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        held.push(unfinished(&stage, [127, 0, 0, 1], "acr", &proof).await);
+    }
+    let (status, text) = told(&mut held[0]).await;
+    assert!(status == 503 && text.contains("retry-after: 1"), "{text}");
+    assert_eq!(answer(stage.post(envelope(&[push("a", "1")]))).await.0, 202);
+    let own = stage.client.post(stage.url("acr")).bearer_auth(SECRET).body(r#"{"action": "ping"}"#);
+    assert_eq!(answer(own).await.0, 202);
 }
 
 fn page(path: &str) -> String {
