@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `state` | every workload by `namespace`, with its rule and what is asked for it (`entry`) |
 //! | `sources` | who uses which `source`, how often (`schedules`), what for, and how often somebody may ask anew (`bursts`) |
-//! | `hints` | what webhooks named and has not been seen yet |
+//! | `hints` | what webhooks named and has not been seen yet; how many tags may be asked for (`pace`), and when `listings` take their place |
 //! | `outages` | which sources cannot be read, for how long |
 //! | `effect` | what is to be done |
 //! | `settings` | what the configuration says |
@@ -13,8 +13,10 @@ mod bursts;
 pub(super) mod effect;
 pub(super) mod entry;
 mod hints;
+mod listings;
 mod namespace;
 pub(super) mod outages;
+mod pace;
 mod schedules;
 pub(super) mod settings;
 mod source;

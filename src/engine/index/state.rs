@@ -21,12 +21,12 @@ use crate::{
         index::{
             effect::Effect,
             entry::WorkloadEntry,
-            hints::Hints,
+            hints::{Brought, Hints},
             namespace::{Namespace, rule},
             settings::Settings,
             sources::Sources,
         },
-        look::question::{Answered, LookResult, Order, Question, Questions, trimmed},
+        look::question::{Answered, LookResult, Order, Question, Questions, Snapshot, trimmed},
     },
     ports::{ClusterChange, NamespaceDefaults, RegistryError, RegistryErrorKind},
 };
@@ -228,8 +228,9 @@ impl State {
                 questions.entry(question.clone()).or_default().insert(entry.workload.id.namespace.clone());
             }
         }
-        self.hints.looking(source);
-        self.sources.order(source, questions, room)
+        let order = self.sources.order(source, questions, room)?;
+        self.hints.looking(source, order.hinted.is_empty());
+        Some(order)
     }
 
     /// Takes in that an update was written, without waiting for the watch.
@@ -247,8 +248,9 @@ impl State {
             return Ok(());
         }
         let was_left_out = self.sources.left_out(&source).is_some();
+        let before = self.sources.snapshot(&source).unwrap_or_default();
         let Some(heard) = self.sources.looked(&source, looked.result) else { return Ok(()) };
-        self.seen(&source, heard.outcome.is_ok(), now);
+        self.seen(&source, &before, heard.outcome.is_ok(), now);
         self.sources.retry(&source, heard.outcome.as_ref().map(|_| ()), now);
         let back = self.sources.outages.looked(&source, heard.outcome.as_ref(), now);
         let reasons = self.settings.keep_reasons;
@@ -283,8 +285,8 @@ impl State {
         heard.outcome
     }
 
-    /// Compares what webhooks named with what a look brought.
-    fn seen(&mut self, source: &Arc<Source>, read: bool, now: Duration) {
+    /// Compares what webhooks named with what a look brought, and that with what was known before.
+    fn seen(&mut self, source: &Arc<Source>, before: &Snapshot, read: bool, now: Duration) {
         let mut hints = std::mem::take(&mut self.hints);
         let users: Vec<&WorkloadEntry> = self.sources.users(source).filter_map(|id| self.entry(id)).collect();
         // What nobody asks for is not looked at.
@@ -292,8 +294,13 @@ impl State {
             let mut questions = users.iter().flat_map(|entry| entry.questions(source));
             questions.any(|question| question.policy.needs().listing || question.tag.as_ref() == Some(tag))
         };
-        let seen = |tag: &Tag, digest: Option<&Digest>| !matters(tag) || self.sources.saw(source, tag, digest);
-        let lost = hints.looked(source, now, if read { Some(&seen) } else { None });
+        let snapshot = self.sources.snapshot(source).unwrap_or_default();
+        let brought = Brought {
+            saw: &|tag: &Tag, digest: Option<&Digest>| !matters(tag) || snapshot.shows(tag, digest),
+            listed: &|tag: &Tag, digest: Option<&Digest>| !matters(tag) || snapshot.may_show(tag, digest),
+            is_new: &|tag: &Tag| snapshot.is_news(tag, before),
+        };
+        let lost = hints.looked(source, now, read.then_some(&brought));
         self.hints = hints;
         let found =
             self.sources.lost(source).is_some_and(|lost| self.sources.saw(source, &lost.tag, lost.digest.as_ref()));

@@ -1,7 +1,7 @@
-//! Where hints wait: bounded, and the same hint many times is one.
+//! Where hints wait: so many of each sender, senders in turn, and the same hint many times is one.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -12,8 +12,8 @@ use crate::{
     ports::{Hints, Offer},
 };
 
-/// Distinct hints that may wait.
-const CAPACITY: usize = 4096;
+/// Distinct hints of a sender that may wait. One body may have nearly as many.
+const OF_A_SENDER: usize = 1024;
 
 /// A queue of distinct hints. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +32,9 @@ struct Shared {
 struct Inner {
     watched: HashSet<Repository>,
     waiting: HashSet<Hint>,
-    order: VecDeque<Hint>,
+    order: HashMap<&'static str, VecDeque<Hint>>,
+    /// Senders of whom some wait.
+    turn: VecDeque<&'static str>,
     closed: bool,
 }
 
@@ -65,7 +67,12 @@ impl Inbox {
 
     fn take(&self) -> Option<Hint> {
         let mut inner = self.lock();
-        let hint = inner.order.pop_front()?;
+        let sender = inner.turn.pop_front()?;
+        let order = inner.order.get_mut(sender)?;
+        let hint = order.pop_front()?;
+        if !order.is_empty() {
+            inner.turn.push_back(sender);
+        }
         inner.waiting.remove(&hint);
         Some(hint)
     }
@@ -87,11 +94,17 @@ impl Hints for Inbox {
         if inner.waiting.contains(&hint) {
             return Offer::Queued;
         }
-        if inner.order.len() >= CAPACITY {
-            return Offer::Full;
+        let order = inner.order.entry(hint.sender).or_default();
+        match order.len() {
+            OF_A_SENDER.. => return Offer::Full,
+            before => {
+                order.push_back(hint.clone());
+                if before == 0 {
+                    inner.turn.push_back(hint.sender);
+                }
+            }
         }
-        inner.waiting.insert(hint.clone());
-        inner.order.push_back(hint);
+        inner.waiting.insert(hint);
         drop(inner);
         self.shared.wake.notify_one();
         Offer::Queued
@@ -118,11 +131,29 @@ mod tests {
         }
         assert_eq!(inbox.next().await, hint(0));
         assert!(inbox.take().is_none());
-        for n in 0..CAPACITY {
+        for n in 0..OF_A_SENDER {
             assert_eq!(inbox.offer(hint(n)), Offer::Queued);
         }
-        assert_eq!(inbox.offer(hint(CAPACITY)), Offer::Full);
+        assert_eq!(inbox.offer(hint(OF_A_SENDER)), Offer::Full);
         inbox.close();
         assert_eq!(inbox.offer(hint(1)), Offer::Closed);
+    }
+
+    #[test]
+    fn a_sender_with_many_keeps_none_of_another_waiting() {
+        let inbox = Inbox::default();
+        inbox.watch(&hint(0).repository, true);
+        for n in 0..2 * OF_A_SENDER {
+            inbox.offer(hint(n));
+        }
+        let others = [0, 1].map(|tag| Hint { sender: "github", ..hint(tag) });
+        for other in &others {
+            assert_eq!(inbox.offer(other.clone()), Offer::Queued);
+        }
+        let taken: Vec<Hint> = std::iter::from_fn(|| inbox.take()).collect();
+        let of_other: Vec<usize> = (0..taken.len()).filter(|n| taken[*n].sender == "github").collect();
+        assert_eq!((of_other, taken.len()), (vec![1, 3], OF_A_SENDER + 2));
+        assert_eq!(inbox.offer(hint(0)), Offer::Queued, "there is room again");
+        assert_eq!(inbox.take(), Some(hint(0)));
     }
 }

@@ -120,6 +120,23 @@ impl Snapshot {
         }
     }
 
+    /// Whether it has the tag, and does not know that it points to another digest than the one that is named.
+    pub(crate) fn may_show(&self, tag: &Tag, digest: Option<&Digest>) -> bool {
+        let known = digest.filter(|_| self.digests.contains_key(tag));
+        self.shows(tag, known)
+    }
+
+    /// Whether it has the tag, and it was not there before or pointed elsewhere. Where that is not known it is no news.
+    pub(crate) fn is_news(&self, tag: &Tag, before: &Self) -> bool {
+        match (before.digests.get(tag), self.digests.get(tag)) {
+            (Some(old), new) => new.is_some_and(|new| new != old),
+            (None, _) => {
+                let was_missing = before.tags.as_ref().is_some_and(|tags| !tags.contains(tag.as_str()));
+                was_missing && self.shows(tag, None)
+            }
+        }
+    }
+
     pub(crate) fn facts(&self) -> HashMap<Tag, TagFacts> {
         let fact = |(tag, digest): (&Tag, &Digest)| {
             let (pushed, created) = self.times.get(digest).copied().unwrap_or_default();

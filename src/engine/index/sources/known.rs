@@ -8,7 +8,10 @@ use crate::{
         hint::Source,
         image::{Digest, Tag},
     },
-    engine::{index::hints::Lost, look::room::Size},
+    engine::{
+        index::hints::Lost,
+        look::{question::Snapshot, room::Size},
+    },
     ports::RegistryError,
 };
 
@@ -27,6 +30,11 @@ impl Sources {
     pub(crate) fn saw(&self, source: &Source, tag: &Tag, digest: Option<&Digest>) -> bool {
         let snapshot = self.known.get(source).and_then(|known| known.snapshot.as_ref());
         snapshot.is_some_and(|snapshot| snapshot.shows(tag, digest))
+    }
+
+    /// What the last look left.
+    pub(crate) fn snapshot(&self, source: &Source) -> Option<Arc<Snapshot>> {
+        self.known.get(source)?.snapshot.clone()
     }
 
     /// How many tags it has, as far as is known.
