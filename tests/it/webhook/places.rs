@@ -129,7 +129,7 @@ async fn connections_that_begin_no_handshake_keep_no_hook_waiting() {
 
 /// Two senders that are heard, and know the same secret.
 fn two() -> HookSettings {
-    let settings = || SenderSettings { secrets: vec![SECRET.into()], ..SenderSettings::default() };
+    let settings = || SenderSettings { given: Some(SECRET.into()), ..SenderSettings::default() };
     HookSettings { senders: ["distribution", "generic"].map(|name| (name, settings())).into() }
 }
 
