@@ -35,10 +35,10 @@
 //! | [`engine`] | the flow, stage by stage, over ports |
 //! | [`ingest`] | the queue of due times; webhooks: bytes in, hints out |
 //! | [`registry`] | the OCI client: pages, tokens, limits, where requests may lead |
-//! | [`cluster`] | watches, the guarded patch, pull secrets, Events |
+//! | [`cluster`] | watches, the guarded patch, records of updates, pull secrets, Events |
 //! | [`net`] | what goes out shares: HTTP clients, where credentials end, who asked to wait, how namespaces share what is kept |
 //! | [`git`] | targets: find the image, edit, commit, push; pull requests at forges |
-//! | [`store`] | what must be remembered of updates |
+//! | [`store`] | records of updates where there is no cluster |
 //! | [`web`] | the listeners: hooks, probes, metrics |
 //! | [`config`] | flags, file and environment, read into settings |
 //! | [`clock`], [`pool`] | the system's clock; threads for what takes long |

@@ -30,7 +30,7 @@ impl Engine<'_> {
                 }
             }
             ClusterChange::RecordUndecodable(id, why) => {
-                self.told.undecodable(&id, &self.state.uid(&id), &why, self.now());
+                self.told.record_undecodable(&id, &self.state.uid(&id), &why, self.now());
             }
             other => return Some(other),
         }
@@ -111,8 +111,8 @@ impl Engine<'_> {
             ledger::News::Failed(workload, why) => {
                 tracing::warn!(%workload, why, "what became of an update is not recorded yet; tried again later");
             }
-            ledger::News::Lost(workload) => {
-                tracing::error!(%workload, "more became of its updates than can wait to be recorded: the oldest is lost");
+            ledger::News::Lost(workload, why) => {
+                tracing::error!(%workload, why, "what became of an update is not recorded");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Where updates are remembered: in memory, or in a file of SQLite. (Custom resources follow the same port.)
+//! Where updates are remembered without a cluster: in memory, or in a file of SQLite. (In one it is `cluster::records`.)
 
 mod memory;
 mod sqlite;

@@ -4,10 +4,11 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    control_plane::{Namespace, shared},
+    self,
+    control_plane::{ADMIN, ControlPlane, Namespace, PLAIN, Parts, shared},
     eventually,
-    objects::{deployment, policy, runs},
-    operator::{Operator, Setup},
+    objects::{deployment, policy, runs, written},
+    operator::{Operator, Setup, supercargo},
     registry::{Image, Registry},
 };
 
@@ -91,4 +92,292 @@ async fn an_update_is_an_object_that_its_workload_owns_and_what_was_set_another(
     })
     .await;
     assert_eq!(count(before).len(), 4, "{:?}", count(before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_is_written_has_a_field_that_the_kinds_do_not_know() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("strict").await;
+    registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    namespace.create(&deployment("web", &image("1.0.0"), policy("patch")).to_string()).await;
+    let operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1s")).await;
+    runs(&namespace, "web", &[&image("1.0.1")]).await;
+    updates(&namespace, 1, "Succeeded").await;
+    undo(&namespace, "web", &image("1.0.0")).await;
+    eventually("what was moved back is remembered", async || {
+        let state = all(&namespace, "imagestates").await.pop()?;
+        (!state["status"]["undone"].is_null()).then_some(())
+    })
+    .await;
+    let mut sent = 0;
+    for request in plane.audit(&operator.user) {
+        if !request.uri.contains(API)
+            || request.body.is_null()
+            || !["create", "update"].contains(&request.verb.as_str())
+        {
+            continue;
+        }
+        let (path, mut body) = (request.uri.split('?').next().unwrap(), request.body.clone());
+        let method = if request.verb == "create" {
+            body["metadata"]["name"] = json!("strict");
+            Method::POST
+        } else {
+            let plural = if path.contains("imageupdates") { "imageupdates" } else { "imagestates" };
+            let now = namespace.get(plural, body["metadata"]["name"].as_str().unwrap()).await;
+            body["metadata"]["resourceVersion"] = now["metadata"]["resourceVersion"].clone();
+            Method::PUT
+        };
+        let strict = format!("{path}?fieldValidation=Strict&dryRun=All");
+        plane.request(method, &strict, Some(&body)).await.unwrap_or_else(|error| panic!("{error}: {body}"));
+        sent += 1;
+    }
+    assert!(sent >= 5, "{sent}");
+    // Such a field would be refused.
+    let mut odd = all(&namespace, "imageupdates").await.remove(0);
+    odd["status"]["odd"] = json!(1);
+    let path =
+        format!("{API}/namespaces/{}/imageupdates/{}", namespace.name, odd["metadata"]["name"].as_str().unwrap());
+    let strict = format!("{path}/status?fieldValidation=Strict&dryRun=All");
+    let refused = plane.request(Method::PUT, &strict, Some(&odd)).await.unwrap_err().to_string();
+    assert!(refused.contains("unknown field \"status.odd\""), "{refused}");
+}
+
+/// Moves an image back, as `kubectl set image` does.
+async fn undo(namespace: &Namespace<'_>, name: &str, image: &str) {
+    let of = format!("deployment/{name}");
+    namespace.plane.kubectl(&["-n", &namespace.name, "set", "image", &of, &format!("web={image}")]);
+}
+
+/// Refuses what is created below `supercargo.dev` where that does not hold, until it is taken away.
+async fn refuse(namespace: &Namespace<'_>, resource: &str) {
+    let name = &namespace.name;
+    let rule = json!({
+        "apiGroups": ["supercargo.dev"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [resource],
+    });
+    let (version, selected) =
+        ("admissionregistration.k8s.io/v1", json!({"matchLabels": {"kubernetes.io/metadata.name": name}}));
+    let policy = json!({
+        "apiVersion": version, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": "false", "message": "not now, says the test"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": version, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
+        "spec": {
+            "policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector": selected},
+        },
+    });
+    namespace.plane.create(&policy.to_string()).await;
+    namespace.plane.create(&binding.to_string()).await;
+    eventually("it is refused", async || is_refused(namespace, resource).await.then_some(())).await;
+}
+
+/// Whether that is refused now. Nothing is written.
+async fn is_refused(namespace: &Namespace<'_>, resource: &str) -> bool {
+    let request = async |method, rest: &str, body: Value| {
+        let path = format!("{API}/namespaces/{}/{rest}", namespace.name);
+        namespace.plane.request(method, &path, Some(&body)).await
+    };
+    let (version, metadata) = ("supercargo.dev/v1alpha1", json!({"name": "probe"}));
+    let workload = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "probe", "uid": ""});
+    let update = json!({
+        "apiVersion": version, "kind": "ImageUpdate", "metadata": metadata,
+        "spec": {
+            "id": "probe", "write": "cluster", "proposedAt": "2026-03-01T12:00:00Z", "workload": workload,
+            "changes": [{"container": "web", "from": "a:1", "to": "a:2"}],
+        },
+    });
+    let state = json!({"apiVersion": version, "kind": "ImageState", "metadata": metadata});
+    let answer = match resource {
+        "imageupdates" => request(Method::POST, "imageupdates?dryRun=All", update).await,
+        "imagestates" => request(Method::POST, "imagestates?dryRun=All", state).await,
+        _ => {
+            request(Method::POST, "imageupdates", update).await.unwrap();
+            let body = json!({"status": {"phase": "Applying"}});
+            let answer = request(Method::PATCH, "imageupdates/probe/status?dryRun=All", body).await;
+            namespace.delete("imageupdates", "probe").await;
+            answer
+        }
+    };
+    answer.is_err()
+}
+
+/// Until it is refused no more.
+async fn allow(namespace: &Namespace<'_>, resource: &str) {
+    let api = "/apis/admissionregistration.k8s.io/v1";
+    for kind in ["validatingadmissionpolicybindings", "validatingadmissionpolicies"] {
+        let path = format!("{api}/{kind}/{}", namespace.name);
+        namespace.plane.request(Method::DELETE, &path, None).await.unwrap();
+    }
+    eventually("it is allowed", async || (!is_refused(namespace, resource).await).then_some(())).await;
+}
+
+#[rstest::rstest]
+#[case::before_the_record("imageupdates", 0)]
+#[case::before_its_status("imageupdates/status", 1)]
+#[case::before_the_state("imagestates", 1)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_the_image_and_what_is_recorded_of_it_leaves_one_record_that_ends(
+    #[case] refused: &str,
+    #[case] there: usize,
+) {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("between").await;
+    registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    refuse(&namespace, refused).await;
+    namespace.create(&deployment("web", &image("1.0.0"), policy("patch")).to_string()).await;
+    let setup = Setup::in_namespace(&namespace, "1s");
+    let operator = Operator::start(plane, &setup).await;
+    runs(&namespace, "web", &[&image("1.0.1")]).await;
+    eventually("that it is not recorded is told", async || {
+        operator.process.output().contains("not now, says the test").then_some(())
+    })
+    .await;
+    operator.process.signal("KILL");
+    drop(operator);
+    assert_eq!(all(&namespace, "imageupdates").await.len(), there);
+    allow(&namespace, refused).await;
+    let operator = Operator::start(plane, &setup).await;
+    let all_updates = updates(&namespace, 1, "Succeeded").await;
+    assert_eq!(all_updates[0]["spec"]["changes"][0]["to"], image("1.0.1"));
+    eventually("what was set is remembered", async || {
+        let state = all(&namespace, "imagestates").await.pop()?;
+        (state["status"]["applied"][0]["to"] == image("1.0.1")).then_some(())
+    })
+    .await;
+    // It goes on, and nothing is written twice.
+    registry.push("web", "1.0.2", &Image::unique()).await;
+    runs(&namespace, "web", &[&image("1.0.2")]).await;
+    updates(&namespace, 2, "Succeeded").await;
+    assert_eq!(written(plane, &operator.user).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_moved_back_stays_so_after_a_restart_and_is_known_to_commands() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("undone").await;
+    registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    namespace.create(&deployment("web", &image("1.0.0"), policy("patch")).to_string()).await;
+    let setup = Setup::in_namespace(&namespace, "1s");
+    let operator = Operator::start(plane, &setup).await;
+    runs(&namespace, "web", &[&image("1.0.1")]).await;
+    updates(&namespace, 1, "Succeeded").await;
+    plane.kubectl(&["-n", &namespace.name, "rollout", "undo", "deployment/web"]);
+    runs(&namespace, "web", &[&image("1.0.0")]).await;
+    eventually("that it was moved back is remembered", async || {
+        let state = all(&namespace, "imagestates").await.pop()?;
+        (state["status"]["undone"][0]["to"] == image("1.0.1")).then_some(())
+    })
+    .await;
+    operator.process.signal("KILL");
+    drop(operator);
+
+    let explain = |user: &str| {
+        let kubeconfig = plane.kubeconfig(user);
+        let args = ["explain", "-n", &namespace.name, "--kubeconfig", kubeconfig.to_str().unwrap(), "deploy/web"];
+        let output = supercargo(&args, std::path::Path::new("."));
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
+    };
+    let (said, _) = explain(ADMIN);
+    assert!(said.contains("reverted") && said.contains("only a newer image will be"), "{said}");
+    // Who may not read what was moved back is told nothing of it.
+    for (verb, resource) in [
+        ("list,watch", "deployments.apps,statefulsets.apps,daemonsets.apps,cronjobs.batch"),
+        ("get", "deployments.apps"),
+    ] {
+        let name = verb.replace(',', "-");
+        let (verb, resource) = (format!("--verb={verb}"), format!("--resource={resource}"));
+        plane.kubectl(&["-n", &namespace.name, "create", "role", &name, &verb, &resource]);
+        let (role, user) = (format!("--role={name}"), format!("--user={}", PLAIN[1]));
+        plane.kubectl(&["-n", &namespace.name, "create", "rolebinding", &name, &role, &user]);
+    }
+    let (said, errors) = explain(PLAIN[1]);
+    assert!(said.contains(&image("1.0.1")) && errors.is_empty(), "{said}\n{errors}");
+
+    let operator = Operator::start(plane, &setup).await;
+    eventually("it is looked at again", async || {
+        (operator.metric("supercargo_registry_requests_total", "").await > 3.0).then_some(())
+    })
+    .await;
+    assert_eq!(namespace.images("deployments", "web").await, [image("1.0.0")]);
+    registry.push("web", "1.0.2", &Image::unique()).await;
+    runs(&namespace, "web", &[&image("1.0.2")]).await;
+    let set: Vec<String> = written(plane, &operator.user).into_iter().map(|(_, image)| image).collect();
+    assert_eq!(set, [image("1.0.2")]);
+    // By its name it is known also where the workload is made again.
+    namespace.delete("deployments", "web").await;
+    eventually("its updates are forgotten", async || all(&namespace, "imageupdates").await.is_empty().then_some(()))
+        .await;
+    let made = namespace.create(&deployment("web", &image("1.0.0"), policy("patch")).to_string()).await;
+    runs(&namespace, "web", &[&image("1.0.2")]).await;
+    let all_updates = updates(&namespace, 1, "Succeeded").await;
+    assert_eq!(all_updates[0]["spec"]["workload"]["uid"], made[0]["metadata"]["uid"]);
+    let state = all(&namespace, "imagestates").await.remove(0);
+    assert_eq!(state["status"]["undone"][0]["to"], image("1.0.1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_whose_name_somebody_took_gets_another() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("name-taken").await;
+    registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    let setup = Setup::in_namespace(&namespace, "1s");
+    namespace.create(&deployment("web", &image("1.0.0"), policy("patch")).to_string()).await;
+    let operator = Operator::start(plane, &setup).await;
+    runs(&namespace, "web", &[&image("1.0.1")]).await;
+    let mine = updates(&namespace, 1, "Succeeded").await.remove(0);
+    drop(operator);
+    // The same change, made again after its end; the second name is somebody else's.
+    let (id, name) = (mine["spec"]["id"].as_str().unwrap(), mine["metadata"]["name"].as_str().unwrap());
+    let mut taken = json!({
+        "apiVersion": mine["apiVersion"], "kind": mine["kind"], "metadata": {"name": format!("{name}-2")}, "spec": mine["spec"],
+    });
+    taken["spec"]["id"] = json!("theirs");
+    namespace.create(&taken.to_string()).await;
+    namespace.delete("imagestates", "deployment-web").await;
+    let back = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image("1.0.0")}]}}}});
+    let annotations = json!({"metadata": {"annotations": {"supercargo.dev/last-update": null}}});
+    namespace.merge("deployments", "web", back).await;
+    namespace.merge("deployments", "web", annotations).await;
+    let operator = Operator::start(plane, &setup).await;
+    runs(&namespace, "web", &[&image("1.0.1")]).await;
+    eventually("it is recorded by a third name", async || {
+        let all = all(&namespace, "imageupdates").await;
+        let third = all.iter().find(|update| update["metadata"]["name"] == format!("{name}-3"))?;
+        (third["status"]["phase"] == "Succeeded" && third["spec"]["id"] == format!("{id}-3")).then_some(())
+    })
+    .await;
+    let now = namespace.get("imageupdates", name).await;
+    assert_eq!((&now["status"], &now["spec"]), (&mine["status"], &mine["spec"]), "what has ended stays as it is");
+    drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kinds_that_are_installed_later_are_used_without_a_restart() {
+    let (plane, registry) = (ControlPlane::start_without_kinds(Parts::Api).await, Registry::start().await);
+    let namespace = plane.namespace_with("late", json!({})).await;
+    registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    namespace.create(&deployment("web", &image("1.0.0"), policy("patch")).to_string()).await;
+    let operator = Operator::start(&plane, &Setup::in_namespace(&namespace, "1s")).await;
+    runs(&namespace, "web", &[&image("1.0.1")]).await;
+    plane.define_kinds().await;
+    // They are asked for again after a minute.
+    let is_seen = async || operator.process.output().contains("recorded in the cluster from now on").then_some(());
+    if support::within_a_minute(is_seen).await.is_none() {
+        eventually("they are found", is_seen).await;
+    }
+    registry.push("web", "1.0.2", &Image::unique()).await;
+    runs(&namespace, "web", &[&image("1.0.2")]).await;
+    updates(&namespace, 1, "Succeeded").await;
+    let log = operator.process.output();
+    let warned = log.lines().filter(|line| line.contains("supercargo crds | kubectl apply --server-side -f -"));
+    assert_eq!(warned.count(), 1, "{log}");
 }

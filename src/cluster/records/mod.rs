@@ -4,6 +4,7 @@
 //! to: what is read of them is checked as if nobody of us had written it.
 
 mod clear;
+mod crowded;
 mod list;
 mod names;
 mod object;

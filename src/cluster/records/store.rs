@@ -4,10 +4,7 @@
 //! the API server has it, and then its status is written; where the process ends between the two, or the second fails,
 //! the next one that writes it finds an object of ours of which nothing was said.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use kube::{Client, api::Preconditions};
@@ -16,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     clear::Clearing,
+    crowded::Crowded,
     names,
     object::{Custom, Found},
     presence::Presence,
@@ -49,11 +47,6 @@ pub struct CustomResources {
     pub(super) crowded: Arc<Crowded>,
 }
 
-/// The objects whose status holds what is not ours: they are read before their status is written, so that nothing of it
-/// is lost.
-#[derive(Debug, Default)]
-pub(super) struct Crowded(Mutex<HashSet<(Arc<str>, Arc<str>)>>);
-
 impl std::fmt::Debug for CustomResources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("CustomResources")
@@ -70,6 +63,10 @@ impl CustomResources {
 
     fn instead<T: Custom>(&self, workload: &WorkloadId) -> Option<&dyn Records> {
         self.presence.is_absent(T::PLURAL, &workload.namespace).then_some(&*self.instead)
+    }
+
+    fn note<T: Custom>(&self, found: &Found<T>, holds_more: bool) {
+        self.crowded.note(self.crowded.key::<T>(found.namespace(), found.name()), holds_more);
     }
 
     async fn put(&self, tracked: &Tracked, seen: Option<&Version>) -> Result<Version, PutError> {
@@ -102,7 +99,7 @@ impl CustomResources {
         };
         let version = written?;
         if tracked.phase.is_over() {
-            self.crowded.forget(&workload.namespace, &name);
+            self.crowded.note(self.crowded.key::<ImageUpdate>(&workload.namespace, &name), false);
             self.clearing.clear(workload.clone());
         }
         Ok(version)
@@ -151,7 +148,7 @@ impl CustomResources {
         status: S,
         over: impl FnOnce(S, &T) -> S,
     ) -> Result<S, PutError> {
-        if !self.crowded.has(&workload.namespace, name) {
+        if !self.crowded.has(self.crowded.key::<T>(&workload.namespace, name)) {
             return Ok(status);
         }
         match self.requests.get::<T>(&workload.namespace, name).await? {
@@ -168,7 +165,7 @@ impl CustomResources {
         let Some(found) = found else { return Ok(None) };
         let read = read(&found).filter(|(found, _)| found.update.id == *id && found.update.workload == *workload);
         if let (Some(_), Ok(object)) = (&read, &found.object) {
-            self.crowded.note(&found, object.holds_more());
+            self.note(&found, object.holds_more());
         }
         Ok(read)
     }
@@ -196,7 +193,7 @@ impl CustomResources {
         // Of what is not of this workload, or does not decode, nothing is read; the name is ours.
         let object = found.object.as_ref().ok();
         let read = object.and_then(|object| object.state().ok().flatten()).filter(|read| read.workload == *workload);
-        self.crowded.note(&found, object.is_some_and(|object| object.holds_more()));
+        self.note(&found, object.is_some_and(|object| object.holds_more()));
         Ok(Some((read.unwrap_or_else(nothing), Version(found.resource_version().into()))))
     }
 
@@ -236,7 +233,7 @@ impl CustomResources {
         let preconditions = Preconditions { resource_version: Some(seen.0.to_string()), uid: None };
         match self.requests.delete::<ImageState>(namespace, name, preconditions).await {
             Ok(()) | Err(Failure::NamespaceGone) => {
-                self.crowded.forget(namespace, name);
+                self.crowded.note(self.crowded.key::<ImageState>(namespace, name), false);
                 Ok(Version("".into()))
             }
             Err(failure) => Err(failure.into()),
@@ -294,32 +291,6 @@ impl Records for CustomResources {
     /// In the cluster the garbage collector does: its workload owns an update.
     fn forget<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<(), RecordError>> {
         self.instead.forget(workload)
-    }
-}
-
-impl Crowded {
-    fn has(&self, namespace: &str, name: &str) -> bool {
-        self.all().contains(&(namespace.into(), name.into()))
-    }
-
-    /// Whether that object's status holds more than is ours.
-    pub(super) fn note<T: Custom>(&self, found: &Found<T>, holds_more: bool) {
-        if holds_more {
-            self.all().insert((found.namespace().into(), found.name().into()));
-        } else {
-            self.forget(found.namespace(), found.name());
-        }
-    }
-
-    pub(super) fn forget(&self, namespace: &str, name: &str) {
-        let mut all = self.all();
-        if !all.is_empty() {
-            all.remove(&(namespace.into(), name.into()));
-        }
-    }
-
-    fn all(&self) -> std::sync::MutexGuard<'_, HashSet<(Arc<str>, Arc<str>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,12 +5,13 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use kube::{Api, Client, runtime::watcher};
 
 use super::{
+    crowded::Crowded,
     names,
     object::{Custom, Found},
     requests::PAGE,
@@ -35,50 +36,9 @@ pub(in crate::cluster) async fn updates(namespace: Option<String>, records: Cust
         presence: Some(&presence),
         ..source::<ImageUpdate>(&records.requests.client, namespace, config.fields(&unended.join(",")))
     };
-    let (hashes, room) = (RandomState::new(), Mutex::new(Room::of_updates()));
-    let room = || room.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = |found: &Found<ImageUpdate>| hashes.hash_one((found.namespace(), found.name()));
-    let read = |found: Found<ImageUpdate>| {
-        let key = key(&found);
-        let reading = match &found.object {
-            Ok(object) if object.is_over() => {
-                room().leave(key);
-                records.crowded.forget(found.namespace(), found.name());
-                Reading::Dropped(None)
-            }
-            Ok(object) => match object.tracked().map(Box::new).and_then(|tracked| {
-                let workload = &tracked.update.workload;
-                is_named(&found, &names::update(workload, &tracked.update.id)).map(|()| tracked)
-            }) {
-                Ok(tracked) => match room().take(key, &tracked.update.workload, found.bytes) {
-                    Ok(()) => {
-                        records.crowded.note(&found, object.holds_more());
-                        let change = ClusterChange::Record(tracked, object.metadata.version());
-                        Reading::Told(hashes.hash_one(found.resource_version()), change)
-                    }
-                    Err(why) => {
-                        let workload = tracked.update.workload.clone();
-                        Reading::Dropped(why.map(|why| ClusterChange::RecordUndecodable(workload, why)))
-                    }
-                },
-                Err(why) => {
-                    room().leave(key);
-                    let workload = object.spec.workload.id(found.namespace()).ok().map(|(workload, _)| workload);
-                    undecodable(&hashes, &found, workload, &why)
-                }
-            },
-            Err(why) => {
-                room().leave(key);
-                undecodable(&hashes, &found, None, why)
-            }
-        };
-        (key, reading)
-    };
-    let gone = |key| {
-        room().leave(key);
-        None
-    };
-    let _: Result<(), Closed> = follow(source, read, key, gone, &sender).await;
+    let told = Told::new(Room::of_updates(), records.crowded.clone());
+    let read = |found: Found<ImageUpdate>| told.reading(&found, update(&found));
+    let _: Result<(), Closed> = follow(source, read, |found| told.key(found), |key| told.gone(key), &sender).await;
 }
 
 /// Tells of what is remembered by the names of workloads. Without the store nothing is said where there is no right to it.
@@ -90,79 +50,124 @@ pub(in crate::cluster) async fn states(
 ) {
     let presence = records.as_ref().map(|records| records.presence.of(ImageState::PLURAL, namespace.clone()));
     let config = watcher::Config::default().page_size(PAGE);
+    let without = Without { note: "what was moved back is not known", change: None };
     let source = Source {
         presence: presence.as_ref().map(|presence| presence as &(dyn Presence + Sync)),
-        without: Some(Without { note: "what was moved back is not known", change: None }).filter(|_| records.is_none()),
+        without: records.is_none().then_some(without),
         ..source::<ImageState>(&client, namespace, config)
     };
-    let (hashes, room) = (RandomState::new(), Mutex::new(Room::of_states()));
-    let room = || room.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = |found: &Found<ImageState>| hashes.hash_one((found.namespace(), found.name()));
-    let read = |found: Found<ImageState>| {
-        let key = key(&found);
-        let read = found.object.as_ref().map_err(Clone::clone).and_then(|object| object.state());
-        let named = read.and_then(|state| match state {
-            Some(state) => is_named(&found, &names::state(&state.workload)).map(|()| Some(state)),
-            None => Ok(None),
-        });
-        let reading = match named {
-            Ok(Some(state)) => match room().take(key, &state.workload, found.bytes) {
-                Ok(()) => {
-                    if let (Some(records), Ok(object)) = (&records, &found.object) {
-                        records.crowded.note(&found, object.holds_more());
-                    }
-                    let hash = hashes.hash_one(found.resource_version());
-                    let version = crate::ports::Version(found.resource_version().into());
-                    Reading::Told(hash, ClusterChange::State(state, version))
-                }
-                Err(why) => {
-                    Reading::Dropped(why.map(|why| ClusterChange::RecordUndecodable(state.workload.clone(), why)))
-                }
-            },
-            Ok(None) => {
-                room().leave(key);
-                Reading::Dropped(None)
-            }
-            Err(why) => {
-                room().leave(key);
-                undecodable(&hashes, &found, None, &why)
-            }
-        };
-        (key, reading)
-    };
-    let gone = |key| {
-        room().leave(key);
-        None
-    };
-    let _: Result<(), Closed> = follow(source, read, key, gone, &sender).await;
+    let crowded = records.as_ref().map(|records| records.crowded.clone()).unwrap_or_default();
+    let told = Told::new(Room::of_states(), crowded);
+    let read = |found: Found<ImageState>| told.reading(&found, state(&found));
+    let _: Result<(), Closed> = follow(source, read, |found| told.key(found), |key| told.gone(key), &sender).await;
 }
 
 fn source<T: Custom>(client: &Client, namespace: Option<String>, config: watcher::Config) -> Source<'_, Found<T>> {
-    let (api, what) = match &namespace {
-        Some(namespace) => {
-            (Api::namespaced(client.clone(), namespace), format!("{} in namespace {namespace}", T::PLURAL))
-        }
-        None => (Api::all(client.clone()), T::PLURAL.to_owned()),
+    let client = client.clone();
+    let (api, what) = match namespace {
+        Some(namespace) => (Api::namespaced(client, &namespace), format!("{} in namespace {namespace}", T::PLURAL)),
+        None => (Api::all(client), T::PLURAL.to_owned()),
     };
     Source::new(api, config, what)
 }
 
-/// Whoever else made it, we would not find it again.
+/// What an object tells.
+struct Tells {
+    workload: WorkloadId,
+    /// Whether its status holds what is not ours.
+    holds_more: bool,
+    change: ClusterChange,
+}
+
+/// Why an object tells nothing, and of which workload.
+type Unread = (Option<WorkloadId>, String);
+
+/// What an update tells that has not ended.
+fn update(found: &Found<ImageUpdate>) -> Result<Option<Tells>, Unread> {
+    let object = found.object.as_ref().map_err(|why| (None, why.clone()))?;
+    if object.is_over() {
+        return Ok(None);
+    }
+    let workload = object.spec.workload.id(found.namespace()).map_err(|why| (None, why))?.0;
+    let unread = |why| (Some(workload.clone()), why);
+    let tracked = object.tracked().map_err(unread)?;
+    is_named(found, &names::update(&workload, &tracked.update.id)).map_err(unread)?;
+    let change = ClusterChange::Record(Box::new(tracked), object.metadata.version());
+    Ok(Some(Tells { workload, holds_more: object.holds_more(), change }))
+}
+
+/// What a state tells of which something was said.
+fn state(found: &Found<ImageState>) -> Result<Option<Tells>, Unread> {
+    let unread = |why| (None, why);
+    let object = found.object.as_ref().map_err(|why| unread(why.clone()))?;
+    let Some(state) = object.state().map_err(unread)? else { return Ok(None) };
+    is_named(found, &names::state(&state.workload)).map_err(unread)?;
+    let workload = state.workload.clone();
+    let change = ClusterChange::State(state, object.metadata.version());
+    Ok(Some(Tells { workload, holds_more: object.holds_more(), change }))
+}
+
+/// By another name we would not find it again.
 fn is_named<T: Custom>(found: &Found<T>, name: &str) -> Result<(), String> {
-    match found.name() == name {
-        true => Ok(()),
-        false => Err(format!("what it tells of would have the name {name}")),
+    if found.name() == name { Ok(()) } else { Err(format!("what it tells of would have the name {name}")) }
+}
+
+/// What one watch has told of.
+struct Told {
+    hashes: RandomState,
+    room: Mutex<Room>,
+    crowded: Arc<Crowded>,
+}
+
+impl Told {
+    fn new(room: Room, crowded: Arc<Crowded>) -> Self {
+        Self { hashes: RandomState::new(), room: Mutex::new(room), crowded }
+    }
+
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn key<T: Custom>(&self, found: &Found<T>) -> u64 {
+        self.crowded.key::<T>(found.namespace(), found.name())
+    }
+
+    fn gone(&self, key: u64) -> Option<ClusterChange> {
+        self.room().leave(key);
+        self.crowded.note(key, false);
+        None
+    }
+
+    fn reading<T: Custom>(&self, found: &Found<T>, read: Result<Option<Tells>, Unread>) -> (u64, Reading) {
+        let key = self.key(found);
+        let taken = match &read {
+            Ok(Some(tells)) => self.room().take(key, &tells.workload, found.bytes),
+            Ok(None) | Err(_) => {
+                self.room().leave(key);
+                Err(None)
+            }
+        };
+        let holds_more = matches!(&read, Ok(Some(tells)) if tells.holds_more && taken.is_ok());
+        self.crowded.note(key, holds_more);
+        let reading = match (read, taken) {
+            (Ok(Some(tells)), Ok(())) => Reading::Told(self.hashes.hash_one(found.resource_version()), tells.change),
+            (Ok(Some(tells)), Err(full)) => {
+                Reading::Dropped(full.map(|why| ClusterChange::RecordUndecodable(tells.workload, why)))
+            }
+            (Ok(None), _) => Reading::Dropped(None),
+            (Err((workload, why)), _) => {
+                let why = format!("the {} {}: {why}", T::KIND, found.name());
+                let hash = self.hashes.hash_one(&why);
+                let workload = workload.unwrap_or_else(|| itself(found));
+                Reading::Told(hash, ClusterChange::RecordUndecodable(workload, why))
+            }
+        };
+        (key, reading)
     }
 }
 
-/// It is left alone; said of its workload, or of itself where that is not known.
-fn undecodable<T: Custom>(hashes: &RandomState, found: &Found<T>, workload: Option<WorkloadId>, why: &str) -> Reading {
-    let itself = || WorkloadId {
-        kind: Kind(T::KIND.into()),
-        namespace: Arc::from(found.namespace()),
-        name: Arc::from(found.name()),
-    };
-    let why = format!("the {} {}: {why}", T::KIND, found.name());
-    let hash = hashes.hash_one(&why);
-    Reading::Told(hash, ClusterChange::RecordUndecodable(workload.unwrap_or_else(itself), why))
+/// Of whom is told what no workload is known of.
+fn itself<T: Custom>(found: &Found<T>) -> WorkloadId {
+    let (namespace, name) = (Arc::from(found.namespace()), Arc::from(found.name()));
+    WorkloadId { kind: Kind(T::KIND.into()), namespace, name }
 }

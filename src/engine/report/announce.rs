@@ -178,12 +178,22 @@ impl<'p> Told<'p> {
 
     /// Says that a workload is left alone because it does not decode.
     pub(crate) fn undecodable(&mut self, id: &WorkloadId, uid: &Arc<str>, why: &str, now: Duration) {
-        if !self.may_say(&id.namespace, now) {
-            return;
+        if self.may_say(&id.namespace, now) {
+            tracing::warn!(workload = %id, why, "left out: it does not decode");
+            self.unread(id, uid, &format!("left alone, as it cannot be read: {why}"));
         }
-        tracing::warn!(workload = %id, why, "left out: it does not decode");
-        let message = format!("left alone, as it cannot be read: {why} ({})", Code::Undecodable);
-        self.notice(id, uid, "PolicyProblem", true, message);
+    }
+
+    /// Says that a record of a workload's updates is left alone.
+    pub(crate) fn record_undecodable(&mut self, id: &WorkloadId, uid: &Arc<str>, why: &str, now: Duration) {
+        if self.may_say(&id.namespace, now) {
+            tracing::warn!(workload = %id, why, "a record of its updates is left out");
+            self.unread(id, uid, &format!("a record of its updates is left alone: {why}"));
+        }
+    }
+
+    fn unread(&self, id: &WorkloadId, uid: &Arc<str>, what: &str) {
+        self.notice(id, uid, "PolicyProblem", true, format!("{what} ({})", Code::Undecodable));
     }
 
     /// Counts a problem until the workload is assessed again.

@@ -68,8 +68,8 @@ pub(crate) enum News {
     Recorded(Box<Tracked>),
     /// It was not remembered, and is tried again; in these words, which are new.
     Failed(WorkloadId, String),
-    /// It is not remembered, as too much of that workload waits already.
-    Lost(WorkloadId),
+    /// It is not remembered, and not tried again; why.
+    Lost(WorkloadId, &'static str),
 }
 
 /// What is known of the store, and what waits.
@@ -150,7 +150,7 @@ impl Ledger {
         if !shelf.is_busy && self.timers.of(&workload).is_none() {
             self.line_up(&workload);
         }
-        if is_full { News::Lost(workload) } else { News::Nothing }
+        if is_full { News::Lost(workload, "too much of it waits already") } else { News::Nothing }
     }
 
     fn line_up(&mut self, workload: &WorkloadId) {
@@ -275,10 +275,11 @@ impl Shelf {
         let Some((mut theirs, version)) = found else {
             // Somebody deleted it, or what has that name is none of ours.
             let nth = if was_seen { nth } else { nth + 1 };
-            if nth < NAMES {
-                self.open.push(known(nth, None));
-                self.again(Entry::Update(Box::new(ours)));
+            if nth >= NAMES {
+                return News::Lost(ours.update.workload, "others have taken every name for it");
             }
+            self.open.push(known(nth, None));
+            self.again(Entry::Update(Box::new(ours)));
             return News::Nothing;
         };
         theirs.update.id = id.clone();
@@ -510,7 +511,14 @@ mod tests {
         let (writing, said) = next(&mut ledger);
         assert_eq!(said, "id Waiting new");
         ledger.answered(writing, Answer::Taken(Found::Update(None)), NOW);
-        assert_eq!(next(&mut ledger).1, "id-2 Waiting new");
+        // Nor are all names tried for ever.
+        for nth in 2..=NAMES {
+            let (writing, said) = next(&mut ledger);
+            assert_eq!(said, format!("id-{nth} Waiting new"));
+            let news = ledger.answered(writing, Answer::Taken(Found::Update(None)), NOW);
+            assert_eq!(matches!(news, News::Lost(..)), nth == NAMES);
+        }
+        assert!(ledger.next().is_none());
     }
 
     #[test]
@@ -546,6 +554,6 @@ mod tests {
         };
         let news: Vec<News> = (0..=WAITING).map(|n| ledger.write(other(n))).collect();
         assert_eq!(news[..WAITING], [const { News::Nothing }; WAITING]);
-        assert!(matches!(news[WAITING], News::Lost(_)));
+        assert!(matches!(news[WAITING], News::Lost(..)));
     }
 }

@@ -135,9 +135,16 @@ impl ControlPlane {
 
     /// Creates the definitions of `deploy/crds`, and waits until they are served.
     pub(crate) async fn define_kinds(&self) {
+        self.define_kinds_with(|_| ()).await;
+    }
+
+    /// The same, each changed before.
+    pub(crate) async fn define_kinds_with(&self, change: impl Fn(&mut Value)) {
         for kind in ["imageupdates", "imagestates"] {
             let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("deploy/crds/{kind}.yaml"));
-            self.create(&fs::read_to_string(file).unwrap()).await;
+            let mut definition = documents(&fs::read_to_string(file).unwrap()).remove(0);
+            change(&mut definition);
+            self.create(&definition.to_string()).await;
             let path = format!("{}/{kind}", api_of(kind));
             eventually(&format!("{kind} are served"), async || self.request(Method::GET, &path, None).await.ok()).await;
         }

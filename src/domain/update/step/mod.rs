@@ -434,6 +434,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_set_is_remembered_with_the_workload_it_was_set_in() {
+        let update = Update { uid: "u-1".into(), ..update(1, &Route::Cluster) };
+        let written = Event::Written(update.id.clone(), Outcome::Applied(Written::default()));
+        // Nothing was known of it before.
+        let (_, acts) = after(writing(&update).into_iter().chain([written]));
+        let state = acts.iter().find_map(|act| if let Act::SaveState(state) = act { Some(state) } else { None });
+        assert_eq!(state.map(|state| (&*state.uid, state.applied.len())), Some(("u-1", 1)));
+    }
+
+    #[test]
     fn a_newer_one_takes_the_place_of_what_does_not_run_yet() {
         let (old, new) = (update(1, &git()), update(2, &git()));
         let committed = Event::Written(old.id.clone(), Outcome::Committed(reason(Code::Committed)));
