@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{host, variable};
+use super::{host, variable, variable_names};
 use crate::domain::image::Repository;
 
 /// One sender of `hooks`.
@@ -62,8 +62,7 @@ pub(super) fn hook_secret(sender: &str) -> Option<SecretString> {
 /// Variables that look like a sender's and are of none of these.
 pub fn stray_variables(senders: &[&str]) -> Vec<String> {
     let known: Vec<String> = senders.iter().map(|sender| hook_variable(sender)).collect();
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    names.filter(|name| name.starts_with(&hook_variable("")) && !known.contains(name)).collect()
+    variable_names().filter(|name| name.starts_with(&hook_variable("")) && !known.contains(name)).collect()
 }
 
 #[cfg(test)]

@@ -115,10 +115,8 @@ impl State {
             }
             ClusterChange::Application(application) => self.claim(&application.id, Some(&application)),
             ClusterChange::ApplicationGone(id) => self.claim(&id, None),
-            ClusterChange::Partial
-            | ClusterChange::Record(..)
-            | ClusterChange::State(..)
-            | ClusterChange::RecordUndecodable(..) => {}
+            ClusterChange::Record(..) | ClusterChange::State(..) | ClusterChange::RecordUndecodable(..) => {}
+            ClusterChange::Partial => {}
             ClusterChange::Synced => {
                 self.synced = true;
                 self.assess_all();
@@ -302,14 +300,12 @@ impl State {
         };
         let lost = hints.looked(source, now, read.then_some(&brought));
         self.hints = hints;
-        let found =
-            self.sources.lost(source).is_some_and(|lost| self.sources.saw(source, &lost.tag, lost.digest.as_ref()));
+        let found = self.sources.lost(source).is_some_and(|lost| snapshot.shows(&lost.tag, lost.digest.as_ref()));
         if found {
             self.sources.set_lost(source, None);
         }
         if found || !lost.is_empty() {
-            let users: Vec<WorkloadId> = self.sources.users(source).cloned().collect();
-            self.effects.extend(users.into_iter().map(Effect::Assess));
+            self.effects.extend(self.sources.users(source).cloned().map(Effect::Assess));
         }
         for lost in lost {
             let (repository, sender, why) = (source.repository.clone(), lost.sender, lost.describe(&source.repository));

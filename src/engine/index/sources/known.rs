@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::Sources;
 use crate::{
-    domain::{
-        hint::Source,
-        image::{Digest, Tag},
-    },
+    domain::hint::Source,
     engine::{
         index::hints::Lost,
         look::{question::Snapshot, room::Size},
@@ -24,12 +21,6 @@ impl Sources {
     /// The interval at which it is looked at, where its users have more schedules than are followed.
     pub(crate) fn replaced(&self, source: &Source) -> Option<Duration> {
         self.known.get(source)?.schedules.replaced()
-    }
-
-    /// Whether the last look saw the tag, pointing to that digest if one is named.
-    pub(crate) fn saw(&self, source: &Source, tag: &Tag, digest: Option<&Digest>) -> bool {
-        let snapshot = self.known.get(source).and_then(|known| known.snapshot.as_ref());
-        snapshot.is_some_and(|snapshot| snapshot.shows(tag, digest))
     }
 
     /// What the last look left.
