@@ -91,6 +91,7 @@ const SINKS: &[(&str, &[&str], Shown)] = &[
     ("logging.rs", &[".json(", "stderr(", "tracing_subscriber::", "write_all("], OPERATOR),
     ("metrics.rs", &["EncodeLabelSet)"], OPERATOR),
     ("web/answer.rs", &[".headers_mut(", "IntoResponsefor", "Json("], OPERATOR),
+    ("web/hooks.rs", &[".headers_mut("], Not("that the connection ends")),
     ("engine/report/announce.rs", &["Notice{"], OPERATOR),
     ("ports.rs", &["Notice{"], Not("says what a notice is")),
     ("cluster/events.rs", &[".body(", ".header("], OPERATOR),
