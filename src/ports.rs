@@ -168,6 +168,8 @@ pub enum ClusterChange {
     State(WorkloadState, Version),
     /// A record could not be decoded; others go on.
     RecordUndecodable(WorkloadId, String),
+    /// Records are kept elsewhere from now on, where what was remembered before is not.
+    RecordsElsewhere,
     /// Every watch has delivered its first full list.
     Synced,
 }

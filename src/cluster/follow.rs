@@ -77,7 +77,8 @@ pub(super) struct Source<'p, K> {
 
 /// Is told whether the cluster has what is watched, and gives a right to it. Says so itself.
 pub(super) trait Presence {
-    fn is_there(&self);
+    /// What is told where it was absent before.
+    fn is_there(&self) -> Option<ClusterChange>;
     /// For now: it is asked again.
     fn is_absent(&self, why: &str);
 }
@@ -179,7 +180,7 @@ where
             delays = self::delays();
         }
         if let Some(presence) = source.presence.filter(|_| !matches!(event, Event::Init)) {
-            presence.is_there();
+            sender.send_some(presence.is_there()).await?;
         }
         match event {
             Event::Init => known.list += 1,

@@ -32,6 +32,12 @@ impl Engine<'_> {
             ClusterChange::RecordUndecodable(id, why) => {
                 self.told.record_undecodable(&id, &self.state.uid(&id), &why, self.now());
             }
+            ClusterChange::RecordsElsewhere => {
+                let ids: Vec<WorkloadId> = self.board.ids().cloned().collect();
+                for id in ids {
+                    self.step(&id, Event::KeptElsewhere(id.clone()));
+                }
+            }
             other => return Some(other),
         }
         None

@@ -27,6 +27,7 @@ mod images;
 mod names;
 mod patches;
 mod ports;
+mod records;
 mod registries;
 
 /// A tenant, a neighbour whose registry tells of pushes, and an operator for both.

@@ -368,12 +368,20 @@ async fn kinds_that_are_installed_later_are_used_without_a_restart() {
     namespace.create(&deployment("web", &image("1.0.0"), policy("patch")).to_string()).await;
     let operator = Operator::start(&plane, &Setup::in_namespace(&namespace, "1s")).await;
     runs(&namespace, "web", &[&image("1.0.1")]).await;
+    undo(&namespace, "web", &image("1.0.0")).await;
+    eventually("that is known", async || operator.process.output().contains("reverted").then_some(())).await;
     plane.define_kinds().await;
     // They are asked for again after a minute.
     let is_seen = async || operator.process.output().contains("recorded in the cluster from now on").then_some(());
     if support::within_a_minute(is_seen).await.is_none() {
         eventually("they are found", is_seen).await;
     }
+    // What was remembered until then is remembered there.
+    eventually("what was moved back is recorded", async || {
+        let state = all(&namespace, "imagestates").await.pop()?;
+        (state["status"]["undone"][0]["to"] == image("1.0.1")).then_some(())
+    })
+    .await;
     registry.push("web", "1.0.2", &Image::unique()).await;
     runs(&namespace, "web", &[&image("1.0.2")]).await;
     updates(&namespace, 1, "Succeeded").await;

@@ -210,6 +210,13 @@ async fn an_update_is_shown_as_the_page_of_records_has_it() {
     plane.create(&refuse).await;
     namespace.create(&deployment("web", &image("web", "1.4.2"), policy("minor")).to_string()).await;
     namespace.create(&deployment("api", &image("api", "2.0.0"), policy("minor")).to_string()).await;
+    eventually("the policy is in force", async || {
+        let containers = json!([{"name": "web", "image": image("api", "2.1.0")}]);
+        let path = format!("/apis/apps/v1/namespaces/{}/deployments/api?dryRun=All", namespace.name);
+        let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        plane.request(http::Method::PATCH, &path, Some(&patch)).await.err()
+    })
+    .await;
     let _operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1s")).await;
     eventually("both are recorded, and what was set", async || {
         let output = run(plane, ADMIN, &["-n", &namespace.name, "-o", "json"]);

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::cluster::follow;
+use crate::{cluster::follow, ports::ClusterChange};
 
 /// What is not there now: a kind's plural, in a namespace or (`None`) in all.
 type Absent = (&'static str, Option<String>);
@@ -36,11 +36,13 @@ pub(super) struct Kept<'p> {
 }
 
 impl follow::Presence for Kept<'_> {
-    fn is_there(&self) {
+    fn is_there(&self) -> Option<ClusterChange> {
         let mut absent = self.presence.absent.lock().unwrap_or_else(PoisonError::into_inner);
-        if absent.remove(&self.key) && absent.is_empty() {
+        let is_new = absent.remove(&self.key);
+        if is_new && absent.is_empty() {
             tracing::info!("updates are recorded in the cluster from now on");
         }
+        is_new.then_some(ClusterChange::RecordsElsewhere)
     }
 
     fn is_absent(&self, why: &str) {

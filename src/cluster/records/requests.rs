@@ -180,7 +180,10 @@ impl Failure {
             409 => Self::NotAsSeen,
             403 if terminating() => Self::NamespaceGone,
             413 => Self::TooLarge(words),
-            500 if status.message.contains("too large") => Self::TooLarge(words),
+            // What etcd and the way to it say (etcd: "request is too large", gRPC: "trying to send message larger than max").
+            500 if ["too large", "larger than max"].iter().any(|said| status.message.contains(said)) => {
+                Self::TooLarge(words)
+            }
             401 | 408 | 429 | 500.. => Self::Unavailable(words),
             _ => Self::Refused(words),
         }
@@ -195,5 +198,49 @@ impl From<Failure> for PutError {
             Failure::Unavailable(words) => Self::Unavailable(words),
             Failure::NamespaceGone => Self::Unavailable("its namespace is gone".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put_error(status: Value) -> PutError {
+        Failure::of(&serde_json::from_value(status).unwrap()).into()
+    }
+
+    #[rstest::rstest]
+    #[case::other_version(json!({"code": 409, "reason": "Conflict"}))]
+    #[case::taken(json!({"code": 409, "reason": "AlreadyExists"}))]
+    #[case::gone(json!({"code": 404, "reason": "NotFound", "details": {"name": "n", "kind": "imageupdates"}}))]
+    fn what_is_not_as_it_was_seen_is_a_conflict(#[case] status: Value) {
+        assert_eq!(put_error(status), PutError::Conflict);
+    }
+
+    #[rstest::rstest]
+    #[case::right(json!({"code": 403, "reason": "Forbidden", "message": "no"}))]
+    #[case::admission(json!({"code": 400, "message": "no"}))]
+    #[case::invalid(json!({"code": 422, "reason": "Invalid", "message": "no"}))]
+    #[case::too_large(json!({"code": 413, "message": "no"}))]
+    #[case::etcd(json!({"code": 500, "message": "etcdserver: request is too large: no"}))]
+    fn what_will_not_be_taken_is_refused_in_the_words_of_the_server(#[case] status: Value) {
+        assert!(matches!(put_error(status), PutError::Refused(why) if why.contains("no")));
+    }
+
+    #[rstest::rstest]
+    #[case::kind_gone(json!({"code": 404, "reason": "NotFound", "details": {}}))]
+    #[case::credentials(json!({"code": 401, "reason": "Unauthorized"}))]
+    #[case::too_many(json!({"code": 429, "reason": "TooManyRequests"}))]
+    #[case::broken(json!({"code": 500, "message": "etcdserver: leader changed"}))]
+    #[case::away(json!({"code": 503}))]
+    fn what_may_be_taken_later_is_tried_again(#[case] status: Value) {
+        assert!(matches!(put_error(status), PutError::Unavailable(_)));
+    }
+
+    #[rstest::rstest]
+    #[case(json!({"code": 404, "reason": "NotFound", "details": {"name": "shop", "kind": "namespaces"}}))]
+    #[case(json!({"code": 403, "details": {"name": "n", "causes": [{"reason": "NamespaceTerminating"}]}}))]
+    fn a_namespace_that_is_gone_or_goes_is_told_from_the_rest(#[case] status: Value) {
+        assert!(matches!(Failure::of(&serde_json::from_value(status).unwrap()), Failure::NamespaceGone));
     }
 }

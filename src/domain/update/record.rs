@@ -106,6 +106,11 @@ impl Record {
         WorkloadState { workload, uid, applied, undone }
     }
 
+    /// Whether anything is remembered by its name but what it says itself.
+    pub(super) fn knows_more_than_hearsay(&self) -> bool {
+        !self.undone.is_empty() || !self.is_hearsay && !self.applied.is_empty()
+    }
+
     /// Whether it is remembered that these images were set, at that time or later.
     pub(super) fn knows(&self, note: &LastUpdate) -> bool {
         let known = |change: &Change| self.applied.iter().any(|known| known.is_in(change) && known.at >= note.at);

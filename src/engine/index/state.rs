@@ -116,7 +116,7 @@ impl State {
             ClusterChange::Application(application) => self.claim(&application.id, Some(&application)),
             ClusterChange::ApplicationGone(id) => self.claim(&id, None),
             ClusterChange::Record(..) | ClusterChange::State(..) | ClusterChange::RecordUndecodable(..) => {}
-            ClusterChange::Partial => {}
+            ClusterChange::RecordsElsewhere | ClusterChange::Partial => {}
             ClusterChange::Synced => {
                 self.synced = true;
                 self.assess_all();

@@ -47,6 +47,11 @@ impl Board {
         self.records.get(id).map(|record| &**record)
     }
 
+    /// Of whom anything is remembered.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &WorkloadId> {
+        self.records.keys()
+    }
+
     /// What an event leads to, for the workload and for those whose rows change with it.
     pub(crate) fn step(&mut self, id: &WorkloadId, event: Event, now: Now) -> Acts {
         let old = self.records.remove(id);

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 
 use self::{
     answers::{FAILED, checked, written},
-    recover::{known, recorded, settle, supersede},
+    recover::{kept_elsewhere, known, recorded, settle, supersede},
 };
 use super::{
     News, Outcome, Phase, Record, Standing, Tracked, Update, UpdateId, WorkloadState,
@@ -46,6 +46,8 @@ pub struct Now {
 pub enum Event {
     /// What was remembered by its name.
     Remembered(WorkloadState),
+    /// What is remembered is kept elsewhere from now on.
+    KeptElsewhere(WorkloadId),
     /// An update that had not ended was remembered; and the workload as it is.
     Recorded(Box<Tracked>, Arc<Workload>),
     /// All is known that was remembered; and the workload as it is.
@@ -116,6 +118,7 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
     }
     match event {
         Event::Remembered(state) => record.remember(state),
+        Event::KeptElsewhere(workload) => kept_elsewhere(&record, workload, &mut acts),
         Event::Recorded(tracked, workload) => recorded(&mut record, *tracked, &workload, now, &mut acts),
         Event::Known(workload) => known(&mut record, &workload, &mut acts),
         Event::Seen(workload) => seen(&mut record, &workload, now, &mut acts),
@@ -438,9 +441,26 @@ mod tests {
         let update = Update { uid: "u-1".into(), ..update(1, &Route::Cluster) };
         let written = Event::Written(update.id.clone(), Outcome::Applied(Written::default()));
         // Nothing was known of it before.
-        let (_, acts) = after(writing(&update).into_iter().chain([written]));
-        let state = acts.iter().find_map(|act| if let Act::SaveState(state) = act { Some(state) } else { None });
-        assert_eq!(state.map(|state| (&*state.uid, state.applied.len())), Some(("u-1", 1)));
+        let (record, acts) = after(writing(&update).into_iter().chain([written]));
+        let state = |acts: &[Act]| {
+            let state = acts.iter().find_map(|act| if let Act::SaveState(state) = act { Some(state) } else { None });
+            state.map(|state| (state.uid.to_string(), state.applied.len()))
+        };
+        assert_eq!(state(&acts), Some(("u-1".to_owned(), 1)));
+        // So it is where that is kept elsewhere from now on.
+        let (_, acts) = step(record, Event::KeptElsewhere(update.workload), NOW);
+        assert_eq!(state(&acts), Some(("u-1".to_owned(), 1)));
+    }
+
+    #[test]
+    fn what_is_kept_elsewhere_from_now_on_is_recorded_there_unless_it_has_ended_or_is_hearsay() {
+        let update = update(1, &git());
+        let kept = |record| step(record, Event::KeptElsewhere(update.workload.clone()), NOW).1;
+        let committed = Event::Written(update.id.clone(), Outcome::Committed(reason(Code::Committed)));
+        let (record, _) = after(writing(&update).into_iter().chain([committed]));
+        assert!(matches!(&kept(record.clone())[..], [Act::Save(saved)] if Some(&**saved) == record.current()));
+        assert_eq!(kept(after(writing(&update)).0), [], "it is not recorded yet");
+        assert_eq!(kept(after([Event::Seen(running("noted"))]).0), [], "the workload says so itself");
     }
 
     #[test]
@@ -481,6 +501,7 @@ mod tests {
     const TABLE: &str = "
         event               -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
         remembered          -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
+        kept elsewhere      -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
         recorded, from      Appl  Appl  Appl  Appl  Appl  Appl  Appl  Appl
         recorded, noted     Succ  Succ  Succ  Succ  Succ  Succ  Succ  Succ
         recorded, to        Supe  Supe  Supe  Supe  Supe  Supe  Supe  Supe
@@ -566,6 +587,7 @@ mod tests {
             (Event::Recorded(Box::new(tracked), running(what)), None)
         };
         match name.split_once(", ").unwrap_or((name, "")) {
+            ("kept elsewhere", _) => (Event::KeptElsewhere(workload), None),
             ("remembered", _) => (Event::Remembered(Record::default().state(workload)), None),
             ("recorded", what) => recorded(what),
             ("known", what) => (Event::Known(running(what)), None),

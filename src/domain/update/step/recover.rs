@@ -9,7 +9,7 @@ use crate::domain::{
     reason::{Code, Reason},
     target::Route,
     update::{Item, LastUpdate, LogEntry, News, Phase, Record, Tracked, Update, UpdateId},
-    workload::Workload,
+    workload::{Workload, WorkloadId},
 };
 
 /// An update that had not ended is gone on with, as far as the images let it. Of several the newest counts.
@@ -58,6 +58,16 @@ pub(super) fn known(record: &mut Record, workload: &Workload, acts: &mut Vec<Act
     record.set(update.changes(), at);
     acts.push(Act::Save(Box::new(Tracked { update, phase: Phase::Succeeded, log })));
     acts.push(Act::SaveState(record.state(workload.id.clone())));
+}
+
+/// What is to outlive a restart is recorded once more.
+pub(super) fn kept_elsewhere(record: &Record, workload: WorkloadId, acts: &mut Vec<Act>) {
+    if record.knows_more_than_hearsay() {
+        acts.push(Act::SaveState(record.state(workload)));
+    }
+    if let Some(current) = record.current().filter(|current| current.is_recorded() && !current.phase.is_over()) {
+        acts.push(Act::Save(Box::new(current.clone())));
+    }
 }
 
 /// What the images of a workload say of its update, if that has not ended.
