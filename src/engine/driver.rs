@@ -188,7 +188,7 @@ impl<'p> Engine<'p> {
                     }
                     Effect::Assess(id) => self.step(&id, Event::Asked),
                     Effect::Lost { repository, sender, why } => {
-                        tracing::warn!(%repository, sender, why, "given up waiting for what a webhook named");
+                        self.told.lost(&repository, sender, &why, self.now());
                         let labels = HookLabels { sender, outcome: "not-found" };
                         self.ports.metrics.hooks.get_or_create(&labels).inc();
                     }

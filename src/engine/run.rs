@@ -29,7 +29,6 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
             Some(written) = engine.writes.next(), if !engine.writes.is_empty() => engine.written(written),
             Some(done) = engine.records.next(), if !engine.records.is_empty() => engine.remembered(done),
             Some((id, read)) = engine.reads.next(), if !engine.reads.is_empty() => engine.observed(&id, read),
-            hint = inputs.inbox.next() => engine.state.hint(&hint, ports.clock.monotonic()),
             Some(looked) = engine.looks.next(), if !engine.looks.is_empty() => engine.looked(looked),
             change = inputs.changes.recv() => {
                 let Some(change) = change else { break };
@@ -47,6 +46,8 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
             // What waits is written then.
             Ok(()) = inputs.leader.changed() => {}
             () = timer => engine.woke(),
+            // Last, as they come from outside: whoever sends them without end holds up nothing else.
+            hint = inputs.inbox.next() => engine.state.hint(&hint, ports.clock.monotonic()),
         }
     }
     inputs.inbox.close();

@@ -27,7 +27,10 @@ use super::{
     room::{Kept, Owner, Room},
 };
 use crate::{
-    domain::image::Repository,
+    domain::{
+        image::Repository,
+        seldom::{LeftOut, Seldom},
+    },
     ingest::webhook::{
         self, Hosts, MAX_BODY, Sender,
         auth::{self, Shown, Signature},
@@ -41,9 +44,9 @@ use crate::{
 const STRANGERS: usize = 8 * MAX_BODY;
 /// The memory for bodies of those that have shown a secret.
 const KNOWN: usize = 32 * MAX_BODY;
-/// That nobody watches a repository is told once in this time for each host, of at most so many hosts.
+/// That nobody watches a repository is told once in this time for each host, of at most so many hosts of a sender.
 const TELL_UNWATCHED_EVERY: Duration = Duration::from_secs(60);
-const MAX_UNWATCHED: usize = 64;
+const MAX_UNWATCHED: usize = 16;
 /// At most one refusal of a kind in this time is told at level `warn`, of each sender; all are counted.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -114,9 +117,9 @@ pub struct Hooks(Arc<Shared>);
 impl Hooks {
     /// Hears these senders.
     pub fn new(doors: Senders, hints: Arc<dyn Hints>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
-        let (doors, next_warning, unwatched) = (RwLock::new(doors), Mutex::default(), Mutex::default());
+        let (doors, told, unwatched) = (RwLock::new(doors), Mutex::default(), Mutex::default());
         let (strangers, known) = (Room::new(STRANGERS), Room::new(KNOWN));
-        Self(Arc::new(Shared { doors, strangers, known, hints, metrics, clock, next_warning, unwatched }))
+        Self(Arc::new(Shared { doors, strangers, known, hints, metrics, clock, told, unwatched }))
     }
 
     /// From now on hears these senders, and no others.
@@ -150,10 +153,18 @@ struct Shared {
     hints: Arc<dyn Hints>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
-    /// When a refusal is next told, of each sender and outcome.
-    next_warning: Mutex<HashMap<(&'static str, &'static str), Duration>>,
-    /// Hosts of repositories that nobody watches, and when that was said.
-    unwatched: Mutex<HashMap<Box<str>, Duration>>,
+    /// What is told at level `warn` of each sender, by outcome.
+    told: Mutex<HashMap<(&'static str, &'static str), Seldom>>,
+    /// Of each sender.
+    unwatched: Mutex<HashMap<&'static str, Unwatched>>,
+}
+
+/// Hosts of repositories that nobody watches.
+#[derive(Default)]
+struct Unwatched {
+    /// When that was said.
+    told: HashMap<Box<str>, Duration>,
+    left_out: u64,
 }
 
 struct Door {
@@ -248,9 +259,16 @@ impl Shared {
             Ok(message) => message,
             Err(error) => return HookAnswer::Invalid(error.to_string()),
         };
-        if message.dropped > 0 {
+        if message.dropped > 0
+            && let Some(LeftOut(left_out)) = self.told(sender.name, "dropped")
+        {
             let (sender, dropped) = (sender.name, message.dropped);
-            tracing::warn!(sender, dropped, "a webhook named more repositories and tags than are taken at once");
+            tracing::warn!(
+                sender,
+                dropped,
+                left_out,
+                "a webhook named more repositories and tags than are taken at once"
+            );
         }
         let mut answer = HookAnswer::Ignored;
         for hint in message.hints {
@@ -274,34 +292,39 @@ impl Shared {
     fn note_unwatched(&self, sender: &Sender, repository: &Repository) {
         let now = self.clock.monotonic();
         let mut told = self.unwatched.lock().unwrap_or_else(PoisonError::into_inner);
+        // What one sender names hides nothing of another's.
+        let Unwatched { told, left_out } = told.entry(sender.name).or_default();
         told.retain(|_, at| now < *at + TELL_UNWATCHED_EVERY);
-        if told.len() < MAX_UNWATCHED && !told.contains_key(repository.host()) {
-            told.insert(repository.host().into(), now);
-            tracing::info!(
-                sender = sender.name, %repository,
-                "a webhook named a repository that no workload's image names in this spelling"
-            );
+        if told.contains_key(repository.host()) {
+            return;
         }
+        if told.len() >= MAX_UNWATCHED {
+            *left_out += 1;
+            return;
+        }
+        told.insert(repository.host().into(), now);
+        let left_out = Some(std::mem::take(left_out)).filter(|count| *count > 0);
+        tracing::info!(
+            sender = sender.name, %repository, left_out,
+            "a webhook named a repository that no workload's image names in this spelling"
+        );
     }
 
     fn note(&self, sender: &'static str, answer: &HookAnswer) {
         let outcome = answer.outcome();
         self.metrics.hooks.get_or_create(&HookLabels { sender, outcome }).inc();
-        let now = self.clock.monotonic();
-        let is_due = || {
-            let mut next = self.next_warning.lock().unwrap_or_else(PoisonError::into_inner);
-            let next = next.entry((sender, outcome)).or_default();
-            let is_due = *next <= now;
-            if is_due {
-                *next = now + WARN_EVERY;
-            }
-            is_due
-        };
-        if let Some(why) = answer.error().filter(|_| is_due()) {
-            tracing::warn!(sender, outcome, why, "a webhook was refused");
+        let told = answer.error().and_then(|why| Some((why, self.told(sender, outcome)?)));
+        if let Some((why, LeftOut(left_out))) = told {
+            tracing::warn!(sender, outcome, why, left_out, "a webhook was refused");
         } else {
             tracing::debug!(sender, outcome, "a webhook came");
         }
+    }
+
+    /// Whether such a line of that sender is told now.
+    fn told(&self, sender: &'static str, what: &'static str) -> Option<LeftOut> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.entry((sender, what)).or_default().tell(WARN_EVERY, self.clock.monotonic())
     }
 }
 

@@ -29,6 +29,7 @@ mod patches;
 mod ports;
 mod records;
 mod registries;
+mod webhooks;
 
 /// A tenant, a neighbour whose registry tells of pushes, and an operator for both.
 struct Street {

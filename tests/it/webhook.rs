@@ -550,6 +550,39 @@ async fn nothing_of_a_request_is_in_the_log_but_the_fact() {
     assert_eq!(warnings, 2, "the first refusal of each kind in ten seconds: {text}");
 }
 
+/// What is logged of so many bodies with too many images, and of hosts that nobody watches.
+#[tokio::test]
+async fn a_sender_fills_no_log_and_hides_nothing_of_another() {
+    let log = Log::default();
+    let to = log.clone();
+    let silent = logging::subscriber(logging::Format::Text, "off", std::io::sink, false).unwrap();
+    let _silent = tracing::Dispatch::new(silent);
+    let subscriber = logging::subscriber(logging::Format::Json, "info", move || to.clone(), false);
+    let _guard = tracing::subscriber::set_default(subscriber.unwrap());
+    let lines = |text: &str| -> Vec<String> {
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    };
+    let clock = SimClock::at("2026-03-01T12:00:00Z");
+    let secrets = || SenderSettings { given: Some(SECRET.into()), ..SenderSettings::default() };
+    let settings = HookSettings { senders: ["distribution", "generic"].map(|name| (name, secrets())).into() };
+    let stage = Stage::start_with(settings, Offer::Unwatched, Limits::default(), Arc::new(clock.clone())).await;
+
+    let many = json!({"images": (0..1001).map(|n| format!("a{n}.io/a:1")).collect::<Vec<_>>()}).to_string();
+    let generic = || stage.client.post(stage.url("generic")).bearer_auth(SECRET).body(many.clone());
+    for _ in 0..50 {
+        assert_eq!(answer(generic()).await.0, 202);
+    }
+    assert_eq!(answer(stage.post(envelope(&[push("a", "1")]))).await.0, 202);
+    let (dropped, unwatched) = (lines("than are taken at once"), lines("in this spelling"));
+    assert!(dropped.len() == 1 && dropped[0].contains(r#""dropped":1"#), "{dropped:?}");
+    assert!(unwatched.len() <= 17 && unwatched.iter().any(|line| line.contains("r.io/a")), "{unwatched:?}");
+    clock.advance(Duration::from_secs(10)).await;
+    assert_eq!(answer(generic()).await.0, 202);
+    let dropped = lines("than are taken at once");
+    assert!(dropped.len() == 2 && dropped[1].contains(r#""left_out":49"#), "{dropped:?}");
+}
+
 #[tokio::test]
 async fn probes_and_metrics_are_served_on_the_private_listener() {
     let (ready, watch) = watch::channel(false);

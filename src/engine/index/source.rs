@@ -54,8 +54,8 @@ pub(crate) struct Known {
     pub(crate) failure: Option<RegistryError>,
     /// Looks in a row that failed.
     pub(crate) failures: u32,
-    /// What a webhook named last that was not found.
-    pub(crate) lost: Option<Lost>,
+    /// What a webhook named that was not found, and when that was said (monotonic).
+    pub(crate) lost: Option<(Lost, Duration)>,
 }
 
 impl Known {

@@ -13,7 +13,7 @@ use crate::{
     domain::{
         guard::min_interval,
         hint::{Hint, Source, Trigger},
-        image::{Digest, Tag},
+        image::Tag,
         update::Update,
         workload::{Application, ApplicationId, Owner, Workload, WorkloadId},
     },
@@ -21,7 +21,7 @@ use crate::{
         index::{
             effect::Effect,
             entry::WorkloadEntry,
-            hints::{Brought, Hints},
+            hints::{Brought, Hints, Lost},
             namespace::{Namespace, rule},
             settings::Settings,
             sources::Sources,
@@ -283,7 +283,7 @@ impl State {
         heard.outcome
     }
 
-    /// Compares what webhooks named with what a look brought, and that with what was known before.
+    /// Compares what webhooks named with what a look brought, and that with what was there before.
     fn seen(&mut self, source: &Arc<Source>, before: &Snapshot, read: bool, now: Duration) {
         let mut hints = std::mem::take(&mut self.hints);
         let users: Vec<&WorkloadEntry> = self.sources.users(source).filter_map(|id| self.entry(id)).collect();
@@ -294,23 +294,21 @@ impl State {
         };
         let snapshot = self.sources.snapshot(source).unwrap_or_default();
         let brought = Brought {
-            saw: &|tag: &Tag, digest: Option<&Digest>| !matters(tag) || snapshot.shows(tag, digest),
-            listed: &|tag: &Tag, digest: Option<&Digest>| !matters(tag) || snapshot.may_show(tag, digest),
-            is_new: &|tag: &Tag| snapshot.is_news(tag, before),
+            saw: &|tag, digest| !matters(tag) || snapshot.shows(tag, digest),
+            listed: &|tag, digest| !matters(tag) || snapshot.may_show(tag, digest),
+            is_new: &|tag| snapshot.is_news(tag, before),
         };
         let lost = hints.looked(source, now, read.then_some(&brought));
         self.hints = hints;
-        let found = self.sources.lost(source).is_some_and(|lost| snapshot.shows(&lost.tag, lost.digest.as_ref()));
-        if found {
-            self.sources.set_lost(source, None);
-        }
-        if found || !lost.is_empty() {
-            self.effects.extend(self.sources.users(source).cloned().map(Effect::Assess));
-        }
+        let is_there = |lost: &Lost| snapshot.shows(&lost.tag, lost.digest.as_ref());
+        let mut said = self.sources.lost(source).is_some_and(is_there) && self.sources.set_lost(source, None, now);
         for lost in lost {
             let (repository, sender, why) = (source.repository.clone(), lost.sender, lost.describe(&source.repository));
             self.effects.push(Effect::Lost { repository, sender, why });
-            self.sources.set_lost(source, Some(lost));
+            said |= self.sources.set_lost(source, Some(lost), now);
+        }
+        if said {
+            self.effects.extend(self.sources.users(source).cloned().map(Effect::Assess));
         }
     }
 

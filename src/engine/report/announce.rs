@@ -4,8 +4,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::{
     domain::{
+        image::Repository,
         reason::{Class, Code, Reason},
         report::Verdict,
+        seldom::{LeftOut, Seldom},
         target::Route,
         update::{Change, Item, News, Update},
         workload::WorkloadId,
@@ -22,10 +24,14 @@ pub(crate) struct Told<'p> {
     said: HashMap<WorkloadId, Said>,
     /// How much was said of each namespace lately.
     talk: HashMap<Arc<str>, Talk>,
+    /// Of what each sender of webhooks named in vain.
+    lost: HashMap<&'static str, Seldom>,
 }
 
 /// What may be said of one namespace at once, and how often something more.
 const TALK: (u32, Duration) = (500, Duration::from_secs(1));
+/// That a tag of a sender's webhook was given up is told at most once in this time; all are counted.
+const LOST_EVERY: Duration = Duration::from_secs(10);
 /// What is said of one workload at once.
 const LINES: usize = 20;
 
@@ -72,7 +78,7 @@ enum Tone {
 impl<'p> Told<'p> {
     /// Nothing has been said.
     pub(crate) fn new(events: &'p dyn Events, metrics: &'p Metrics) -> Self {
-        Self { events, metrics, said: HashMap::new(), talk: HashMap::new() }
+        Self { events, metrics, said: HashMap::new(), talk: HashMap::new(), lost: HashMap::new() }
     }
 
     /// Says what an assessment brought that has not been said before, and keeps the gauge.
@@ -126,6 +132,17 @@ impl<'p> Told<'p> {
             tracing::warn!(%namespace, left_out, "more was to be said of this namespace than is logged");
         }
         true
+    }
+
+    /// Says that what a webhook named was given up.
+    pub(crate) fn lost(&mut self, repository: &Repository, sender: &'static str, why: &str, now: Duration) {
+        let code = Code::HintNotFound.as_str();
+        match self.lost.entry(sender).or_default().tell(LOST_EVERY, now) {
+            Some(LeftOut(left_out)) => {
+                tracing::warn!(%repository, sender, code, why, left_out, "given up waiting for what a webhook named");
+            }
+            None => tracing::debug!(%repository, sender, code, why, "given up waiting"),
+        }
     }
 
     /// Says what is new of an update.

@@ -38,9 +38,9 @@ impl Sources {
         self.known.get(source)?.left_out
     }
 
-    /// What a webhook named last that was not found.
+    /// What a webhook named that was not found.
     pub(crate) fn lost(&self, source: &Source) -> Option<&Lost> {
-        self.known.get(source)?.lost.as_ref()
+        self.known.get(source)?.lost.as_ref().map(|(lost, _)| lost)
     }
 
     /// Whether a look at it is still to come.

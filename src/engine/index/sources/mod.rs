@@ -257,11 +257,17 @@ impl Sources {
         self.later.of(source).filter(|_| self.is_wanted(source))
     }
 
-    /// A webhook named what was not found, or what it named was.
-    pub(crate) fn set_lost(&mut self, source: &Source, lost: Option<Lost>) {
-        if let Some(known) = self.known.get_mut(source) {
-            known.lost = lost;
+    /// A webhook named what was not found, or what it named was; whether that is to be said. One thing at a time is said
+    /// of a source, so that made-up tags are no flood of notes.
+    pub(crate) fn set_lost(&mut self, source: &Source, lost: Option<Lost>, now: Duration) -> bool {
+        /// How long something is said before another thing is.
+        const SAID: Duration = Duration::from_secs(60);
+        let Some(known) = self.known.get_mut(source) else { return false };
+        let stays = lost.is_some() && known.lost.as_ref().is_some_and(|(_, since)| now < *since + SAID);
+        if !stays {
+            known.lost = lost.map(|lost| (lost, now));
         }
+        !stays
     }
 
     /// Every question is to be answered by the next look, which is made if none is to come anyway. It does what is left to
