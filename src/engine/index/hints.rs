@@ -17,7 +17,10 @@ use crate::{
         image::{Digest, Repository, Tag},
     },
     engine::{
-        index::{listings::Listings, pace::Pace},
+        index::{
+            listings::Listings,
+            pace::{Pace, TAG},
+        },
         timers::Timers,
     },
 };
@@ -59,7 +62,7 @@ struct Chain {
     tries: usize,
     /// When the last of them ended.
     looked: Duration,
-    /// What was taken for them of what the sender may have asked for.
+    /// Requests that were taken for them.
     taken: u32,
     stage: Stage,
 }
@@ -188,19 +191,15 @@ impl Hints {
             let timer = (source.clone(), key.clone());
             if is_there {
                 let taken = std::mem::take(&mut chain.taken);
-                if tag.as_ref().zip(brought).is_some_and(|(tag, brought)| (brought.is_new)(tag)) {
-                    self.pace.give_back(source, sender, taken);
-                }
+                let is_new = tag.as_ref().zip(brought).is_some_and(|(tag, brought)| (brought.is_new)(tag));
+                // What is there was found by one request.
+                self.pace.give_back(source, sender, if is_new { taken } else { taken.min(1) });
                 chain.tries = 0;
                 // What the look saw may be from before the second hint, unless that names it.
                 let unsure = again && chain.digest.is_none();
                 chain.stage = if unsure { Stage::Waits } else { Stage::Done { seen: true, at: now } };
                 self.timers.set(timer, now + QUIET);
                 continue;
-            }
-            if brought.is_some() && !listing {
-                self.pace.charge(source, sender, now);
-                chain.taken += 1;
             }
             chain.looked = now;
             chain.tries = if again { 1 } else { chain.tries + 1 };
@@ -238,7 +237,7 @@ impl Hints {
         self.timers.forget(&(source.clone(), key.clone()));
         if let Some(chain) = self.of.get_mut(source).and_then(|chains| chains.get_mut(key)) {
             chain.stage = Stage::Wanted { listing: !may };
-            chain.taken += u32::from(may);
+            chain.taken += if may { TAG } else { 0 };
         }
         may
     }
@@ -534,7 +533,7 @@ mod tests {
             flood.hint(&one, &format!("x{n}"), "generic", now);
             flood.pass(now);
         }
-        assert!(flood.heads <= 20 && flood.listings <= 7, "{} and {} in a minute", flood.heads, flood.listings);
+        assert!(flood.heads <= 13 && flood.listings <= 7, "{} and {} in a minute", flood.heads, flood.listings);
         assert!(flood.listings >= 6, "they go on: {}", flood.listings);
 
         let (many, mut flood) = ([(); 50].map(|()| ()), Flood::default());
@@ -544,7 +543,7 @@ mod tests {
             flood.hint(&sources[n as usize % sources.len()], &format!("x{n}"), "generic", now);
             flood.pass(now);
         }
-        assert!(flood.heads <= 140, "of the host: {}", flood.heads);
+        assert!(flood.heads <= 72, "of the host: {}", flood.heads);
         assert!(flood.listings <= 7 * sources.len(), "{}", flood.listings);
     }
 

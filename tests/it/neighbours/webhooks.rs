@@ -95,6 +95,6 @@ async fn tags_that_are_made_up_neither_have_a_registry_refuse_nor_lose_anothers_
     let (lists, tags): (Vec<_>, Vec<_>) =
         came.iter().filter(made_up).partition(|came| came.line.contains("/tags/list"));
     let seconds = start.elapsed().as_secs() as usize + 1;
-    assert!(tags.len() <= 20 + 2 * seconds, "{} requests for tags in {seconds} s", tags.len());
+    assert!(tags.len() <= 24 + 2 * seconds, "{} requests for tags in {seconds} s", tags.len());
     assert!(lists.len() <= names.len() * (2 + seconds / 10), "{} listings in {seconds} s", lists.len());
 }
