@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::support::{
     bin,
     control_plane::{ADMIN, shared},
+    eventually,
     objects::{deployment, event_says, runs},
     operator::{Operator, Setup, supercargo},
     registry::Registry,
@@ -75,7 +76,7 @@ async fn the_first_deployment_of_the_readme_is_updated_and_tells_of_it() {
     let section = readme.split("## A first Deployment").nth(1).unwrap();
     let lines: Vec<&str> = blocks(section, "sh")[0].lines().collect();
     // That the base does the whole job is shown for itself.
-    let [base, annotate, push, get, describe] = lines[..] else { panic!("{lines:?}") };
+    let [base, annotate, push, get, describe, records] = lines[..] else { panic!("{lines:?}") };
     assert!(base.starts_with("kubectl apply -k my-cluster"));
     let kubectl = |line| shell(line, Path::new("."), Some(&kubeconfig));
 
@@ -88,6 +89,7 @@ async fn the_first_deployment_of_the_readme_is_updated_and_tells_of_it() {
     let described = kubectl(describe);
     let event = described.lines().find(|line| line.contains("ImageUpdated")).unwrap_or_else(|| panic!("{described}"));
     assert!(event.contains(&format!("web: {} to {} (policy minor)", image("1.4.2"), image("1.5.0"))), "{event}");
+    eventually("the record has come to its end", async || kubectl(records).contains(" Succeeded ").then_some(())).await;
 }
 
 /// The kustomizations that a page shows, each with its folder's name.
