@@ -9,7 +9,6 @@ use crate::{
     domain::{
         hint::Source,
         plan::{Approved, Plan},
-        report::Verdict,
         target::Route,
         update::{Act, Event, News, Now, Proposal, Tracked},
         workload::{Observed, WorkloadId},
@@ -25,7 +24,7 @@ use crate::{
         },
         report::{
             announce::Told,
-            rows::{Assessment, assess},
+            rows::{assess, proposal},
         },
         updates::{
             board::{Acts, Board},
@@ -235,24 +234,8 @@ impl<'p> Engine<'p> {
     fn proposal(&mut self, id: &WorkloadId, is_looking: bool) -> (Proposal, Option<Plan<Approved>>) {
         let assessment = assess(&self.state, &self.board, id, "cluster", self.ports.clock.now());
         self.told.assessed(id, &self.state.uid(id), assessment.as_ref(), self.now());
-        match assessment {
-            Some(assessment) if assessment.must_read => (Proposal::Unsure, None),
-            Some(Assessment { plan: Some(plan), .. }) => {
-                (Proposal::Update(plan.update().clone(), is_looking), Some(plan))
-            }
-            assessment => (self.without_plan(id, assessment), None),
-        }
-    }
-
-    /// Nothing is to be written: that there is nothing to do, or that something hinders it.
-    fn without_plan(&self, id: &WorkloadId, assessment: Option<Assessment>) -> Proposal {
-        let rows = assessment.map(|assessment| assessment.reports).unwrap_or_default();
-        match self.state.entry(id) {
-            Some(entry) if rows.iter().all(|row| row.decision == Verdict::UpToDate) => {
-                Proposal::Unwanted(entry.workload.clone())
-            }
-            _ => Proposal::Nothing,
-        }
+        let workload = self.state.entry(id).map(|entry| &entry.workload);
+        proposal(assessment, workload, is_looking)
     }
 
     /// Starts the writes whose turn it is.

@@ -19,6 +19,7 @@ use crate::{
         hint::{Hint, Source},
         image::{Digest, ImageRef, Repository, Tag},
         keel::KeelMode,
+        plan::Plan,
         reason::{Code, Reason},
         report::Verdict,
         tags::Tags,
@@ -29,10 +30,9 @@ use crate::{
         workload::{Container, Kind, Workload, WorkloadId},
     },
     engine::{
-        Assessment,
         index::{effect::Effect, settings::Settings, state::State},
         look::{look, question::LookResult, room::Size},
-        report::rows::assess,
+        report::rows::{assess, proposal},
         updates::{
             board::{Acts, Board},
             ledger::{self, Entry, Ledger, News},
@@ -607,20 +607,10 @@ impl World {
     }
 
     fn proposal(&self, id: &WorkloadId, is_looking: bool) -> (Proposal, Option<Update>) {
-        match assess(&self.state, &self.board, id, "here", self.moment().at) {
-            Some(assessment) if assessment.must_read => (Proposal::Unsure, None),
-            Some(Assessment { plan: Some(plan), .. }) => {
-                (Proposal::Update(plan.update().clone(), is_looking), Some(plan.update().clone()))
-            }
-            assessment => {
-                let rows = assessment.map(|assessment| assessment.reports).unwrap_or_default();
-                let is_done = rows.iter().all(|row| row.decision == Verdict::UpToDate);
-                match self.state.entry(id).filter(|_| is_done) {
-                    Some(entry) => (Proposal::Unwanted(entry.workload.clone()), None),
-                    None => (Proposal::Nothing, None),
-                }
-            }
-        }
+        let assessment = assess(&self.state, &self.board, id, "here", self.moment().at);
+        let workload = self.state.entry(id).map(|entry| &entry.workload);
+        let (proposal, plan) = proposal(assessment, workload, is_looking);
+        (proposal, plan.map(Plan::into_update))
     }
 
     /// The effect of a write or a check is there at once; the answer comes later.

@@ -1,5 +1,7 @@
 //! From what is known of a workload to what is said about it, and to a plan if something is to be written.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -11,8 +13,8 @@ use crate::{
         poll::{Schedule, show_duration},
         reason::{Code, Reason},
         report::{Report, ReportWorkload, Verdict},
-        update::{Change, Evidence, Item},
-        workload::WorkloadId,
+        update::{self, Change, Evidence, Item},
+        workload::{Workload, WorkloadId},
     },
     engine::{
         index::{
@@ -39,6 +41,30 @@ pub struct Assessment {
     pub(crate) outages: Vec<Outage>,
     /// A target was set before and is not there: the object must be read to tell who moved it back.
     pub must_read: bool,
+}
+
+/// What is proposed of an assessed workload, and the plan for it: that nothing is to be written may mean that there is
+/// nothing to do, or that something hinders it.
+pub(crate) fn proposal(
+    assessment: Option<Assessment>,
+    workload: Option<&Arc<Workload>>,
+    is_looking: bool,
+) -> (update::Proposal, Option<Plan<Approved>>) {
+    let rows = match assessment {
+        Some(Assessment { must_read: true, .. }) => return (update::Proposal::Unsure, None),
+        Some(Assessment { plan: Some(plan), .. }) => {
+            return (update::Proposal::Update(plan.update().clone(), is_looking), Some(plan));
+        }
+        Some(Assessment { reports, .. }) => reports,
+        None => Vec::new(),
+    };
+    let proposal = match workload {
+        Some(workload) if rows.iter().all(|row| row.decision == Verdict::UpToDate) => {
+            update::Proposal::Unwanted(workload.clone())
+        }
+        _ => update::Proposal::Nothing,
+    };
+    (proposal, None)
 }
 
 /// Assesses a workload; `None` if nothing applies to it. `source` says where it stands, for people.
