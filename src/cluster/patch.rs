@@ -28,6 +28,10 @@ pub(super) fn stands(update: &Update, kind: &KindSpec, workload: &Workload, at: 
     if is_done(update, workload) {
         return Stands::Done;
     }
+    // It was written, which nobody answered, and somebody has moved it back since.
+    if LastUpdate::of(workload).is_some_and(|note| note.proves(update)) {
+        return Stands::Stale;
+    }
     let mut operations = Vec::new();
     for change in update.changes() {
         let Some(container) = find(change, workload).filter(|c| *c.image == change.from.to_string()) else {
@@ -62,7 +66,9 @@ fn note(update: &Update, workload: &Workload, at: Timestamp) -> Vec<Value> {
     let note = LastUpdate { id: update.id.clone(), at, changes: update.changes().cloned().collect() }.to_string();
     if workload.has_annotations {
         let path = format!("/metadata/annotations/{}", LAST_UPDATE.replace('~', "~0").replace('/', "~1"));
-        vec![json!({"op": "add", "path": path, "value": note})]
+        // What was written in between, by whom it ever was, must be seen first: also what somebody has moved back since.
+        let known = workload.annotations.get(LAST_UPDATE);
+        vec![json!({"op": "test", "path": path, "value": known}), json!({"op": "add", "path": path, "value": note})]
     } else {
         // A map that somebody adds in between must not be lost: null also matches an absent key.
         vec![
@@ -151,7 +157,8 @@ mod tests {
                 json!({"op": "replace", "path": format!("{pod}/initContainers/0/image"), "value": "web:2"}),
             ]
         );
-        let [Value::Object(add)] = &operations[6..] else { panic!("{operations:?}") };
+        let [Value::Object(test), Value::Object(add)] = &operations[6..] else { panic!("{operations:?}") };
+        assert_eq!((&test["op"], &test["path"], &test["value"]), (&json!("test"), &add["path"], &json!(null)));
         assert_eq!(
             (&add["op"], &add["path"]),
             (&json!("add"), &json!("/metadata/annotations/supercargo.dev~1last-update"))

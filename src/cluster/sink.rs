@@ -24,7 +24,7 @@ use super::{
 use crate::{
     domain::{
         plan::{Approved, Plan, Proposed},
-        update::Update,
+        update::{LAST_UPDATE, Update},
         workload::{KindSpec, Workload, WorkloadId},
     },
     net::foreign,
@@ -257,6 +257,7 @@ impl Read {
         let hash = Sha256::digest(template.to_string());
         Written {
             resource_version: self.workload.resource_version.clone(),
+            note: self.workload.annotations.get(LAST_UPDATE).cloned().unwrap_or_default(),
             generation: object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
             images: self.workload.containers.iter().map(|c| (c.name.clone(), c.image.clone())).collect(),
             template: hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into(),

@@ -281,19 +281,19 @@ impl<'p> Engine<'p> {
         }
         for (update, answer) in ended {
             let id = &update.workload;
-            let mut version = None;
+            let mut written = None;
             if let SinkAnswer::Written(outcome) = &answer {
                 if route == Route::Cluster {
                     self.write_queue.cluster.ended(&id.namespace);
                 }
                 let labels = UpdateLabels { kind: id.kind.as_str().to_owned(), outcome: outcome.label() };
                 self.ports.metrics.updates.get_or_create(&labels).inc();
-                version = outcome.version().cloned();
+                written = outcome.written().cloned();
             }
             self.step(id, answer.event(&update));
-            if let Some(version) = version {
+            if let Some(written) = written {
                 self.observe(id);
-                self.state.applied(&update, &version, self.now());
+                self.state.applied(&update, &written, self.now());
             }
         }
     }

@@ -25,7 +25,7 @@ use crate::{
         tags::Tags,
         target::{Route, TargetScope},
         update::{
-            Act, Change, Event, Item, LastUpdate, Now, Outcome, Phase, Proposal, Standing, Update, UpdateId, Written,
+            Act, Change, Event, Item, LAST_UPDATE, LastUpdate, Now, Outcome, Phase, Proposal, Standing, Update, UpdateId, Written,
         },
         workload::{Container, Kind, Workload, WorkloadId},
     },
@@ -667,9 +667,13 @@ impl World {
             for change in update.changes() {
                 self.git.insert((id.clone(), change.container.clone()), change.to.clone());
             }
+            *self.done.entry((id.clone(), update.id.clone())).or_default() += 1;
             return Outcome::Committed(Reason::new(Code::Committed, "a commit"));
         }
         let Some(mut workload) = self.cluster.get(id).cloned() else { return Outcome::Gone };
+        if LastUpdate::of(&workload).is_some_and(|note| note.proves(update)) {
+            return Outcome::Stale;
+        }
         for change in update.changes() {
             let of = |c: &&mut Container| c.name == change.container;
             let Some(container) = workload.containers.iter_mut().find(of) else { return Outcome::Stale };
@@ -684,12 +688,12 @@ impl World {
         }
         *self.done.entry((id.clone(), update.id.clone())).or_default() += 1;
         let at = self.moment().at;
-        let note = LastUpdate { id: update.id.clone(), at, changes: update.changes().cloned().collect() };
+        let note = LastUpdate { id: update.id.clone(), at, changes: update.changes().cloned().collect() }.to_string();
         let mut annotations = (*workload.annotations).clone();
-        annotations.insert("supercargo.dev/last-update".to_owned(), serde_json::to_string(&note).unwrap());
+        annotations.insert(LAST_UPDATE.to_owned(), note.clone());
         workload.annotations = annotations.into();
         let resource_version = self.touch(workload);
-        Outcome::Applied(Written { resource_version, ..Written::default() })
+        Outcome::Applied(Written { resource_version, note, ..Written::default() })
     }
 
     fn end_write(&mut self, n: usize, how: impl Fn(Answer) -> Answer) {
@@ -702,8 +706,8 @@ impl World {
             Answer::Checked(standing) => self.event(&id, Event::Checked(name, standing)),
             Answer::Written(outcome) => {
                 self.event(&id, Event::Written(name, outcome.clone()));
-                if let Outcome::Applied(Written { resource_version, .. }) = outcome {
-                    self.state.applied(&update, &resource_version, self.time);
+                if let Outcome::Applied(written) = outcome {
+                    self.state.applied(&update, &written, self.time);
                 }
             }
         }

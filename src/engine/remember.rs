@@ -1,6 +1,6 @@
 //! What the loop does about what is remembered: it takes in what was before, and lets what is new be written.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::FutureExt;
 
@@ -73,10 +73,11 @@ impl Engine<'_> {
         for (tracked, version) in found {
             self.go_on(tracked, version);
         }
-        let ids: Vec<WorkloadId> = self.state.workloads().cloned().collect();
+        let ids: BTreeSet<WorkloadId> = self.state.workloads().chain(self.board.ids()).cloned().collect();
         for id in ids {
-            if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
-                self.step(&id, Event::Known(workload));
+            match self.state.entry(&id).map(|entry| entry.workload.clone()) {
+                Some(workload) => self.step(&id, Event::Known(workload)),
+                None => self.step(&id, Event::Gone(id.clone())),
             }
         }
     }

@@ -149,6 +149,11 @@ impl LastUpdate {
     pub fn of(workload: &Workload) -> Option<Self> {
         serde_json::from_str(workload.annotations.get(LAST_UPDATE)?).ok()
     }
+
+    /// Whether that update was written, as it was proposed now: the same changes may have been made before.
+    pub fn proves(&self, update: &Update) -> bool {
+        self.id == update.id && self.at.as_second() >= update.proposed.as_second()
+    }
 }
 
 impl fmt::Display for LastUpdate {

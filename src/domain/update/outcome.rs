@@ -41,9 +41,9 @@ impl Outcome {
         }
     }
 
-    /// The workload's version, if it was written.
-    pub fn version(&self) -> Option<&Arc<str>> {
-        if let Self::Applied(written) = self { Some(&written.resource_version) } else { None }
+    /// The workload, if it was written.
+    pub fn written(&self) -> Option<&Written> {
+        if let Self::Applied(written) = self { Some(written) } else { None }
     }
 }
 
@@ -52,6 +52,8 @@ impl Outcome {
 pub struct Written {
     /// `metadata.resourceVersion`: what a watch says of an older version is out of date.
     pub resource_version: Arc<str>,
+    /// The annotation [`LAST_UPDATE`](super::LAST_UPDATE).
+    pub note: String,
     /// `metadata.generation`.
     pub generation: i64,
     /// The image of each container, init ones last: an admission may have made it another than was asked for.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     Applied, Change, LastUpdate, Phase, Tracked, Undone, Update, UpdateId, WorkloadState,
-    state::{UNDONE, merged},
+    state::{KEPT, merged},
 };
 use crate::domain::{
     back_off::BackOff,
@@ -91,6 +91,11 @@ impl Record {
         *self = Self { under_way: self.under_way, again: self.again, undone, ..Self::default() };
     }
 
+    /// Nobody has made a workload under its name for that long: what was taken away of it is forgotten too.
+    pub(super) fn forget_old(&mut self, now: Timestamp) {
+        self.undone.retain(|undone| now.duration_since(undone.at) < KEPT);
+    }
+
     /// Takes in what was remembered by its name.
     pub(super) fn remember(&mut self, state: WorkloadState) {
         self.undone = merged(std::mem::take(&mut self.undone), state.undone);
@@ -113,8 +118,11 @@ impl Record {
 
     /// Whether it is remembered that these images were set, at that time or later.
     pub(super) fn knows(&self, note: &LastUpdate) -> bool {
-        let known = |change: &Change| self.applied.iter().any(|known| known.is_in(change) && known.at >= note.at);
-        !self.is_hearsay && note.changes.iter().all(known)
+        !self.is_hearsay && note.changes.iter().all(|change| self.was_set_by(change, note.at))
+    }
+
+    fn was_set_by(&self, change: &Change, at: Timestamp) -> bool {
+        self.applied.iter().any(|known| known.is_in(change) && known.at >= at)
     }
 
     /// The update that is thought of, under way, or was written last.
@@ -200,6 +208,12 @@ impl Record {
         }
     }
 
+    /// Remembers that we had set these images by then, but for those that we set since.
+    pub(super) fn set_by_then<'c>(&mut self, changes: impl Iterator<Item = &'c Change>, at: Timestamp) {
+        let unknown: Vec<_> = changes.filter(|change| !self.was_set_by(change, at)).collect();
+        self.set(unknown.into_iter(), at);
+    }
+
     /// Whether we set this image before, it is not there now, and nobody has looked yet who moved it.
     pub fn is_unconfirmed(&self, change: &Change) -> bool {
         let set = self.applied.iter().any(|applied| applied.is_in(change) && applied.change.to == change.to);
@@ -214,11 +228,8 @@ impl Record {
     /// Remembers who moved back what we set, by a fresh reading; whether that is new.
     pub(super) fn note_undone(&mut self, observed: &Observed, now: Timestamp) -> bool {
         let before = self.undone.clone();
-        for undone in self.applied.iter().filter_map(|applied| Undone::read(applied, observed, now)) {
-            self.undone.retain(|known| !known.is(&undone.container, undone.init, &undone.to));
-            self.undone.push(undone);
-        }
-        self.undone.drain(..self.undone.len().saturating_sub(UNDONE));
+        let read = self.applied.iter().filter_map(|applied| Undone::read(applied, observed, now)).collect();
+        self.undone = merged(read, std::mem::take(&mut self.undone));
         self.undone != before
     }
 }

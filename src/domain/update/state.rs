@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Change;
@@ -13,6 +13,8 @@ use crate::domain::{
 
 /// Images that somebody took away again that are remembered of each workload.
 pub const UNDONE: usize = 20;
+/// How long they are remembered of a workload that is not there.
+pub(super) const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// What outlives a workload's updates, by its name: also what a workload is to know that is deleted and made again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

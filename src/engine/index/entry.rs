@@ -11,7 +11,7 @@ use crate::{
         decide::Candidate,
         hint::{Credentials, PullSecrets, Source},
         image::ImageRef,
-        update::Update,
+        update::{LAST_UPDATE, Update, Written},
         workload::{Container, MAX_PULL_SECRETS, Workload},
     },
     engine::{
@@ -179,14 +179,15 @@ impl WorkloadEntry {
     }
 
     /// The workload as we wrote it; `None` if the cluster has told of a later version.
-    pub(crate) fn wrote(&mut self, update: &Update, at: &str) -> Option<Workload> {
-        let at = version(at);
+    pub(crate) fn wrote(&mut self, update: &Update, written: &Written) -> Option<Workload> {
+        let at = version(&written.resource_version);
         if at.is_some() && at < self.version {
             return None;
         }
         self.version = at;
         let mut workload = (*self.workload).clone();
         workload.has_annotations = true;
+        Arc::make_mut(&mut workload.annotations).insert(LAST_UPDATE.to_owned(), written.note.clone());
         for change in update.changes() {
             let same = |c: &&mut Container| c.name == change.container && c.init == change.init;
             if let Some(container) = workload.containers.iter_mut().find(same) {

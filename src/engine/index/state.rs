@@ -14,7 +14,7 @@ use crate::{
         guard::min_interval,
         hint::{Hint, Source, Trigger},
         image::Tag,
-        update::Update,
+        update::{Update, Written},
         workload::{Application, ApplicationId, Owner, Workload, WorkloadId},
     },
     engine::{
@@ -232,8 +232,8 @@ impl State {
     }
 
     /// Takes in that an update was written, without waiting for the watch.
-    pub(crate) fn applied(&mut self, update: &Update, version: &Arc<str>, now: Duration) {
-        if let Some(workload) = self.entry_mut(&update.workload).and_then(|entry| entry.wrote(update, version)) {
+    pub(crate) fn applied(&mut self, update: &Update, written: &Written, now: Duration) {
+        if let Some(workload) = self.entry_mut(&update.workload).and_then(|entry| entry.wrote(update, written)) {
             self.workload(Arc::new(workload), now);
         }
     }

@@ -149,6 +149,25 @@ async fn what_was_decided_on_is_patched_without_reading_it_and_read_again_only_i
 }
 
 #[tokio::test]
+async fn what_was_written_without_an_answer_and_moved_back_since_is_not_written_again() {
+    let plane = control_plane::shared().await;
+    let ns = plane.namespace("unanswered").await;
+    ns.create(&manifest("Deployment", "web", &[("web", "r.test/web:1")]).to_string()).await;
+    let web = id("Deployment", &ns.name, "web");
+    let (_, objects) = user_and_objects(plane).await;
+    // As it was known before the answer was lost.
+    let known = Arc::new(objects.get(&web).await.unwrap().unwrap().workload);
+    let change = || approve(propose(&web, &[("web", "r.test/web:1", "r.test/web:2")]).on(known.clone()));
+    assert!(is_applied(&objects.apply(vec![change()]).await[0]));
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", ns.name);
+    let back = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "r.test/web:1"}]);
+    plane.request(Method::PATCH, &path, Some(&back)).await.unwrap();
+
+    assert_eq!(objects.apply(vec![change()]).await, [Outcome::Stale]);
+    assert_eq!(ns.images("deployments", "web").await, ["r.test/web:1"]);
+}
+
+#[tokio::test]
 async fn nothing_but_the_image_and_the_note_changes() {
     let plane = control_plane::shared().await;
     let ns = plane.namespace("only").await;

@@ -54,7 +54,7 @@ pub enum Event {
     Known(Arc<Workload>),
     /// It is there, new or changed, or what applies to it has changed.
     Seen(Arc<Workload>),
-    /// It is gone.
+    /// It is gone, or was not there when all were known.
     Gone(WorkloadId),
     /// A look or somebody else's update may have brought something for it.
     Asked,
@@ -123,10 +123,12 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
         Event::Known(workload) => known(&mut record, &workload, &mut acts),
         Event::Seen(workload) => seen(&mut record, &workload, now, &mut acts),
         Event::Gone(workload) => {
-            let before = record.state(workload);
+            let before = record.state(workload.clone());
             record.forget();
-            if !before.is_empty() {
-                acts.push(Act::SaveState(record.state(before.workload)));
+            record.forget_old(now.at);
+            let state = record.state(workload);
+            if state != before {
+                acts.push(Act::SaveState(state));
             }
         }
         Event::Asked => asked(&mut record, &mut acts),
@@ -155,10 +157,10 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
             end(&mut record, &mut acts);
             match read {
                 Ok(Some(observed)) => {
+                    settle(&mut record, &observed.workload, now, &mut acts);
                     if record.note_undone(&observed, now.at) {
                         acts.push(Act::SaveState(record.state(observed.workload.id.clone())));
                     }
-                    settle(&mut record, &observed.workload, now, &mut acts);
                     decide(&mut acts);
                 }
                 Ok(None) => {}
@@ -497,19 +499,22 @@ mod tests {
     }
 
     /// Where each event leads from each phase: the phase's first letters, `-` for none, `!` where it is said that nobody
-    /// waited for it. `from`, `to` and `other` are the image that runs, `noted` says of itself that we have set `to`.
+    /// waited for it. `from`, `to` and `other` are the image that runs; one that is `noted` or `moved` says of itself that we
+    /// have set `to`, and runs it, or `from` again.
     const TABLE: &str = "
         event               -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
         remembered          -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
         kept elsewhere      -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
         recorded, from      Appl  Appl  Appl  Appl  Appl  Appl  Appl  Appl
         recorded, noted     Succ  Succ  Succ  Succ  Succ  Succ  Succ  Succ
+        recorded, moved     Succ  Succ  Succ  Succ  Succ  Succ  Succ  Succ
         recorded, to        Supe  Supe  Supe  Supe  Supe  Supe  Supe  Supe
         recorded, other     Supe  Supe  Supe  Supe  Supe  Supe  Supe  Supe
         known, from         -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
         known, noted        -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
         seen, from          -     Prop  Wait  Appl  InGi  Supe  Succ  Supe
-        seen, noted         -     Prop  Supe  Succ  Succ  Succ  Succ  Supe
+        seen, noted         -     Succ  Succ  Succ  Succ  Succ  Succ  Supe
+        seen, moved         -     Succ  Succ  Succ  InGi  Supe  Succ  Supe
         seen, to            -     Prop  Supe  Supe  Succ  Succ  Succ  Supe
         seen, other         -     Prop  Supe  Supe  Supe  Supe  Succ  Supe
         gone                -     -     -     -     -     -     -     -
@@ -520,7 +525,7 @@ mod tests {
         proposed, nothing   -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
         proposed, unsure    -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
         unwanted, from      -     -     Supe  Supe  Supe  Supe  Succ  Supe
-        unwanted, noted     -     -     Supe  Succ  Succ  Succ  Succ  Supe
+        unwanted, noted     -     Succ  Succ  Succ  Succ  Succ  Succ  Supe
         unwanted, other     -     -     Supe  Supe  Supe  Supe  Succ  Supe
         turn                Appl  Appl  Wait  Appl  InGi  Appl  Appl  Appl
         turn, another       Appl  Appl  Appl  Appl  Appl  Appl  Appl  Appl
@@ -537,7 +542,8 @@ mod tests {
         due                 -     Prop  Prop  Appl  Prop  Prog  Succ  Supe
         check, failed       -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
         observed, from      -     Prop  Wait  Appl  InGi  Supe  Succ  Supe
-        observed, noted     -     Prop  Supe  Succ  Succ  Succ  Succ  Supe
+        observed, noted     -     Succ  Succ  Succ  Succ  Succ  Succ  Supe
+        observed, moved     -     Succ  Succ  Succ  InGi  Supe  Succ  Supe
         observed, gone      -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
         observed, failed    -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
         stray turn          !     !     !     !     !     !     !     !
@@ -549,12 +555,12 @@ mod tests {
     fn running(what: &str) -> Arc<Workload> {
         let update = update(1, &Route::Cluster);
         let tag = match what {
-            "from" => 0,
+            "from" | "moved" => 0,
             "noted" | "to" => 1,
             _ => 7,
         };
         let note = LastUpdate { id: update.id.clone(), at: NOW.at, changes: update.changes().cloned().collect() };
-        let note = (what == "noted").then(|| (LAST_UPDATE.to_owned(), note.to_string()));
+        let note = matches!(what, "noted" | "moved").then(|| (LAST_UPDATE.to_owned(), note.to_string()));
         let image = format!("r.io/web:1.0.{tag}");
         let container = Container { name: "web".into(), image: image.into(), init: false, index: 0 };
         Arc::new(Workload {
@@ -690,6 +696,57 @@ mod tests {
         assert_eq!((phase(&record), saves(&acts)), (&Phase::Succeeded, 2));
         let (record, acts) = after("to");
         assert_eq!((phase(&record), saves(&acts)), (&Phase::Superseded, 1));
+        // It was written, and somebody has moved it back since.
+        let (record, acts) = after("moved");
+        assert_eq!((phase(&record), saves(&acts)), (&Phase::Succeeded, 2));
+        assert!(record.is_unconfirmed(update(1, &Route::Cluster).changes().next().unwrap()));
+    }
+
+    #[test]
+    fn what_was_written_just_before_the_process_ended_and_moved_back_since_is_known_to_be_ours() {
+        let (older, newer) = (update(1, &Route::Cluster), update(2, &Route::Cluster));
+        let set = |update: &Update, seconds| {
+            let mut record = Record::default();
+            let at = NOW.at + Duration::from_secs(seconds);
+            record.uid = "u1".into();
+            record.set(update.changes(), at);
+            let changes = update.changes().cloned().collect();
+            (record.state(update.workload.clone()), LastUpdate { id: update.id.clone(), at, changes })
+        };
+        let after = |remembered: WorkloadState, note: LastUpdate| {
+            let note = BTreeMap::from([(LAST_UPDATE.to_owned(), note.to_string())]);
+            let workload = Arc::new(Workload { annotations: note.into(), ..(*running("from")).clone() });
+            after([Event::Remembered(remembered), Event::Seen(workload.clone()), Event::Known(workload)])
+        };
+        let change = newer.changes().next().unwrap().clone();
+        // The state has the one before it.
+        let (record, acts) = after(set(&older, 1).0, set(&newer, 2).1);
+        assert!(record.is_unconfirmed(&change));
+        assert!(matches!(&acts[..], [Act::SaveState(state)] if state.applied[0].change == change), "{acts:?}");
+        // The note is an older one, which an undo of the rollout has restored.
+        let (record, acts) = after(set(&newer, 2).0, set(&older, 1).1);
+        assert!(record.is_unconfirmed(&change));
+        assert_eq!(acts, []);
+    }
+
+    #[test]
+    fn what_was_moved_back_of_a_workload_that_is_gone_is_forgotten_in_the_end() {
+        let (update, mut record) = (update(1, &Route::Cluster), Record::default());
+        record.set(update.changes(), NOW.at);
+        assert!(record.note_undone(&Observed { workload: (*running("from")).clone(), image_managers: vec![] }, NOW.at));
+        let gone = |record: Record, days: u64| {
+            let now = Now { at: NOW.at + Duration::from_hours(24 * days), ..NOW };
+            let (record, acts) = step(record, Event::Gone(update.workload.clone()), now);
+            let saved = acts.iter().find_map(|act| if let Act::SaveState(it) = act { Some(it.clone()) } else { None });
+            (record, saved)
+        };
+        let (record, saved) = gone(record, 1);
+        assert_eq!(saved.map(|it| (it.applied.len(), it.undone.len())), Some((0, 1)));
+        let (record, saved) = gone(record, 89);
+        assert_eq!(saved, None, "nothing has changed");
+        let (record, saved) = gone(record, 90);
+        assert_eq!(saved.map(|it| it.is_empty()), Some(true));
+        assert!(record.is_empty());
     }
 
     fn events() -> impl Strategy<Value = Event> {

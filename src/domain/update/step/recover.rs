@@ -37,7 +37,8 @@ pub(super) fn recorded(record: &mut Record, mut found: Tracked, workload: &Workl
     asked(record, acts);
 }
 
-/// What the workload itself says that was written, and nothing else remembers: the process ended between the two.
+/// What the workload itself says that was written, and nothing else remembers: the process ended between the two. Where
+/// it runs no more, somebody has moved it back since.
 pub(super) fn known(record: &mut Record, workload: &Workload, acts: &mut Vec<Act>) {
     record.belongs_to(workload);
     let Some(note) = LastUpdate::of(workload) else { return };
@@ -50,13 +51,12 @@ pub(super) fn known(record: &mut Record, workload: &Workload, acts: &mut Vec<Act
     let items: Vec<Item> = changes.into_iter().map(Item::from).collect();
     let update = Update::new(workload.id.clone(), items, Route::Cluster, at);
     let update = Update { id, uid: workload.uid.clone(), ..update };
-    if !Record::runs(&update, workload) {
-        return;
+    record.set_by_then(update.changes(), at);
+    if Record::runs(&update, workload) {
+        let entry = |phase: Phase, reason| LogEntry { at, phase: phase.name(), reason };
+        let log = vec![entry(Phase::Progressing, None), entry(Phase::Succeeded, Some(not_followed()))];
+        acts.push(Act::Save(Box::new(Tracked { update, phase: Phase::Succeeded, log })));
     }
-    let entry = |phase: Phase, reason| LogEntry { at, phase: phase.name(), reason };
-    let log = vec![entry(Phase::Progressing, None), entry(Phase::Succeeded, Some(not_followed()))];
-    record.set(update.changes(), at);
-    acts.push(Act::Save(Box::new(Tracked { update, phase: Phase::Succeeded, log })));
     acts.push(Act::SaveState(record.state(workload.id.clone())));
 }
 
@@ -72,19 +72,20 @@ pub(super) fn kept_elsewhere(record: &Record, workload: WorkloadId, acts: &mut V
 
 /// What the images of a workload say of its update, if that has not ended.
 pub(super) fn settle(record: &mut Record, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
-    let is_open = |current: &mut Tracked| !current.phase.is_over() && current.phase != Phase::Proposed;
-    let Some(current) = record.current.take_if(is_open) else { return };
+    let Some(current) = record.current.take_if(|current| !current.phase.is_over()) else { return };
     let runs = Record::runs(&current.update, workload);
-    let is_ours = match &current.phase {
-        Phase::InGit { .. } | Phase::Progressing => true,
-        // The answer was lost.
-        Phase::Applying => LastUpdate::of(workload).is_some_and(|note| note.id == current.update.id),
-        _ => false,
+    let is_written = match &current.phase {
+        Phase::InGit { .. } | Phase::Progressing => runs,
+        // The answer was lost; somebody may have moved it back since.
+        _ => LastUpdate::of(workload).is_some_and(|note| note.proves(&current.update)),
     };
-    if runs && is_ours {
+    if is_written {
         record.wait = None;
         acts.push(Act::Announce(News::Updated(current.update.clone())));
         return record.current = Some(succeed(record, current, now, acts));
+    }
+    if current.phase == Phase::Proposed {
+        return record.current = Some(current);
     }
     let may_run = Record::may_run(&current.update, workload) && current.phase != Phase::Progressing;
     let why = match runs {
