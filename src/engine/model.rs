@@ -25,7 +25,8 @@ use crate::{
         tags::Tags,
         target::{Route, TargetScope},
         update::{
-            Act, Change, Event, Item, LAST_UPDATE, LastUpdate, Now, Outcome, Phase, Proposal, Standing, Update, UpdateId, Written,
+            Act, Change, Event, Item, LAST_UPDATE, LastUpdate, Now, Outcome, Phase, Proposal, Standing, Update,
+            UpdateId, Written,
         },
         workload::{Container, Kind, Workload, WorkloadId},
     },
