@@ -17,9 +17,9 @@ pub(crate) const REPOSITORIES: usize = 2_000;
 pub(crate) const TAGS: usize = 100;
 const NAMESPACES: usize = 20;
 /// Requests to the API server under way while the fleet is made.
-const AT_ONCE: usize = 32;
+pub(crate) const AT_ONCE: usize = 32;
 /// The newest tag of every repository, which every workload runs.
-const NEWEST: &str = "1.5.9";
+pub(crate) const NEWEST: &str = "1.5.9";
 
 /// An API server without controllers, a registry, and so many workloads.
 pub(crate) struct Fleet {
@@ -53,9 +53,9 @@ impl Fleet {
         eprintln!("creating workloads: {} to {size}", self.size);
         let client = self.plane.client(ADMIN).await;
         let create = |n: usize| {
-            let image = format!("{}/fleet/r{:04}:{NEWEST}", self.registry.host, n % REPOSITORIES);
+            let image = format!("{}/{}:{NEWEST}", self.registry.host, self.repository(n));
             let object = deployment(&format!("app-{n:05}"), &image);
-            let (client, path) = (client.clone(), collection(&namespace(n % NAMESPACES)));
+            let (client, path) = (client.clone(), collection(&namespace(n)));
             async move { request(&client, Method::POST, &path, Some(&object)).await.expect("a Deployment is created") }
         };
         stream::iter((self.size..size).map(create)).buffer_unordered(AT_ONCE).for_each(async |_| ()).await;
@@ -69,6 +69,16 @@ impl Fleet {
             let path = format!("/api/v1/namespaces/{}", namespace(n));
             self.plane.request(Method::PATCH, &path, Some(&patch)).await.expect("a Namespace is changed");
         }
+    }
+
+    /// The repository of a workload's image.
+    pub(crate) fn repository(&self, n: usize) -> String {
+        format!("fleet/r{:04}", n % REPOSITORIES)
+    }
+
+    /// Where a workload is found at the API server.
+    pub(crate) fn path(&self, n: usize) -> String {
+        format!("{}/app-{n:05}", collection(&namespace(n)))
     }
 
     /// How many repositories the workloads use.
@@ -86,8 +96,8 @@ impl Fleet {
     }
 }
 
-fn namespace(n: usize) -> String {
-    format!("team-{n:02}")
+pub(crate) fn namespace(n: usize) -> String {
+    format!("team-{:02}", n % NAMESPACES)
 }
 
 fn collection(namespace: &str) -> String {

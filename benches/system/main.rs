@@ -1,6 +1,6 @@
 //! The system benchmark: the program itself beside a real API server and a real registry.
 //!
-//!     cargo bench --bench system -- latency | scale | start | hints | git      (all without an argument)
+//!     cargo bench --bench system -- latency | scale | start | records | hints | git      (all without an argument)
 //!
 //! Every figure with a bound is a ratio of two things measured in turn in the same run, or a size, so that it
 //! means the same on any machine. The bounds and the last results stand in docs/benchmarks.md.
@@ -12,6 +12,7 @@ mod git;
 mod hints;
 mod latency;
 mod program;
+mod records;
 mod repository;
 mod scale;
 mod start;
@@ -46,14 +47,14 @@ async fn main() -> ExitCode {
         git::write(url, folder.as_ref()).await;
         return ExitCode::SUCCESS;
     }
-    let all = ["latency", "scale", "start", "hints", "git"];
+    let all = ["latency", "scale", "start", "records", "hints", "git"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         eprintln!("error: there is no part `{unknown}`: write {}, or nothing for all", all.join(", "));
         return ExitCode::from(2);
     }
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let mut table = Table::default();
-    if ["latency", "scale", "start"].into_iter().any(&runs) {
+    if ["latency", "scale", "start", "records"].into_iter().any(&runs) {
         cluster(&runs, &mut table).await;
     }
     if runs("hints") {
@@ -83,6 +84,9 @@ async fn cluster(runs: impl Fn(&str) -> bool, table: &mut Table) {
     }
     if runs("start") {
         start::run(&fleet, table).await;
+    }
+    if runs("records") {
+        records::run(&fleet, table).await;
     }
 }
 

@@ -74,6 +74,9 @@ pub const ABSENT: &[(&str, &str)] = &[(
 /// A body larger than this is not read.
 pub const MAX_BODY: usize = 1024 * 1024;
 
+/// A body whose lists and objects stand deeper in one another is none of a sender's: serde_json reads no deeper.
+const MAX_DEPTH: usize = 127;
+
 /// At most this many different hints of one body are taken.
 pub const MAX_HINTS: usize = 1000;
 
@@ -123,6 +126,9 @@ pub fn read(sender: &Sender, hosts: &Hosts, headers: &HeaderMap, body: &[u8]) ->
     if body.len() > MAX_BODY {
         return Err(WebhookError(format!("a body of more than {MAX_BODY} bytes")));
     }
+    if depth(body) > MAX_DEPTH {
+        return Err(WebhookError(format!("a body of more than {MAX_DEPTH} lists and objects in one another")));
+    }
     let (mut seen, mut message) = (HashSet::new(), Message::default());
     for push in (sender.parse)(headers, body)? {
         if message.hints.len() == MAX_HINTS {
@@ -134,6 +140,24 @@ pub fn read(sender: &Sender, hosts: &Hosts, headers: &HeaderMap, body: &[u8]) ->
         }
     }
     Ok(message)
+}
+
+/// How deep lists and objects of a JSON text stand in one another, also where nobody reads them.
+fn depth(body: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut bytes) = (0_usize, 0, false, body.iter());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => _ = bytes.next(),
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// Reads a JSON object; `what` it should have been is told where it is not.
@@ -281,6 +305,16 @@ mod tests {
         }
     }
 
+    #[rstest::rstest]
+    #[case("", 0)]
+    #[case("[[]]", 2)]
+    #[case(r#"{"a": [1, {"b": {}}], "c": []}"#, 4)]
+    #[case(r#"["[[[", "\"[[", "\\"]"#, 1)]
+    #[case("]]]][", 1)]
+    fn lists_and_objects_in_one_another_are_counted(#[case] body: &str, #[case] expected: usize) {
+        assert_eq!(depth(body.as_bytes()), expected);
+    }
+
     /// Each value of a push, replaced by one of each type, and by what is nested deeply.
     #[test]
     fn whatever_stands_in_place_of_a_value_does_no_harm_and_is_not_quoted() {
@@ -298,6 +332,7 @@ mod tests {
                     *changed.pointer_mut(&pointer).unwrap() = "MARK".into();
                     let body = changed.to_string().replace("\"MARK\"", other);
                     let said = read(sender, &Hosts::default(), &sample.headers(), body.as_bytes());
+                    assert!(other != deep || said.is_err(), "{}: {pointer}: {said:?}", sender.name);
                     let text = format!("{said:?}");
                     assert!(
                         !text.contains("s3cret") && !text.contains("[["),
