@@ -170,6 +170,10 @@ pub enum ClusterChange {
     RecordUndecodable(WorkloadId, String),
     /// Records are kept elsewhere from now on, where what was remembered before is not.
     RecordsElsewhere,
+    /// There is no right to something without which nothing goes, in these words; it is tried again.
+    Forbidden(String),
+    /// There is no right to what is remembered by the workloads' names: what was moved back is not known.
+    StatesUnread,
     /// Every watch has delivered its first full list.
     Synced,
 }

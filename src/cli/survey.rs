@@ -276,8 +276,16 @@ async fn read(
             change = receiver.recv() => match change {
                 None | Some(ClusterChange::Synced) => break,
                 Some(change) => {
-                    if let ClusterChange::Undecodable(id, why) = &change {
-                        tell(format!("{id}: left out: {why}"));
+                    match &change {
+                        ClusterChange::Undecodable(id, why) => tell(format!("{id}: left out: {why}")),
+                        ClusterChange::Forbidden(why) => anyhow::bail!(
+                            "the cluster's workloads may not be read: {why}; ask for the right to list and watch them"
+                        ),
+                        ClusterChange::StatesUnread => tell(
+                            "note: the right to read imagestates is missing: an update that somebody took back is shown \
+                             as if it were to be made"
+                        ),
+                        _ => {}
                     }
                     changes.push(change);
                 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream::BoxStream};
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use kube::{
     Api, Resource,
     runtime::watcher::{self, Event, watcher},
@@ -81,6 +81,8 @@ pub(super) trait Presence {
     fn is_there(&self) -> Option<ClusterChange>;
     /// For now: it is asked again.
     fn is_absent(&self, why: &str);
+    /// Whether the cluster has it all the same, where there is no right to it.
+    fn is_kept_from_us(&self) -> BoxFuture<'_, bool>;
 }
 
 /// What is made of an object.
@@ -148,8 +150,12 @@ where
                     events = source.start();
                     continue;
                 }
+                let is_absent = match source.presence.filter(|_| is(&error, 403)) {
+                    Some(presence) => !presence.is_kept_from_us().await,
+                    None => is(&error, 404),
+                };
                 // What the cluster does not have is no more than empty.
-                if is(&error, 404) || source.presence.is_some() && is(&error, 403) {
+                if is_absent {
                     if let Some(presence) = source.presence {
                         presence.is_absent(&words(&error));
                     }
@@ -162,6 +168,9 @@ where
                     }
                     sender.clock.sleep_until(sender.clock.monotonic() + ABSENT).await;
                     continue;
+                }
+                if is(&error, 403) && !delivered {
+                    sender.send(ClusterChange::Forbidden(format!("{}: {}", source.what, words(&error)))).await?;
                 }
                 failures += 1;
                 let delay = delays.next().unwrap_or(MAX_DELAY);

@@ -28,9 +28,10 @@ use crate::{
         },
         updates::{
             board::{Acts, Board},
-            ledger::{Answer, Entry, Ledger, Writing},
+            ledger::Ledger,
             turn::{Batch, Ended, SinkAnswer},
             write_queue::WriteQueue,
+            writing::{Answer, Entry, Writing},
         },
         wishes::among,
     },

@@ -36,7 +36,8 @@ use crate::{
         report::rows::{assess, proposal},
         updates::{
             board::{Acts, Board},
-            ledger::{self, Entry, Ledger, News},
+            ledger::{Ledger, News},
+            writing::{Answer as StoreAnswer, Entry},
         },
     },
     ports::{
@@ -558,7 +559,7 @@ impl World {
             let (writing, answer) = match &writing.entry {
                 // The garbage collector takes it away at once.
                 Entry::Update(tracked) if workload.is_none_or(|there| there.uid != tracked.update.uid) => {
-                    (writing, ledger::Answer::Written(Some(Version("gone".into()))))
+                    (writing, StoreAnswer::Written(Some(Version("gone".into()))))
                 }
                 _ => writing.end(records).now_or_never().unwrap(),
             };
@@ -777,7 +778,11 @@ impl World {
                 self.ledger.has_state(&id, version);
                 self.event(&id, Event::Remembered(state));
             }
-            let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) else { continue };
+            let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) else {
+                self.ledger.lose_state(&id);
+                self.event(&id, Event::Gone(id.clone()));
+                continue;
+            };
             let of = self.records.of(&id).now_or_never().unwrap().unwrap();
             for (mut tracked, version) in of.into_iter().rev().filter(|(tracked, _)| !tracked.phase.is_over()) {
                 self.ledger.has(&mut tracked, version);

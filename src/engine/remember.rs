@@ -11,7 +11,10 @@ use crate::{
     },
     engine::{
         driver::Engine,
-        updates::ledger::{self, Answer, Entry, Writing},
+        updates::{
+            ledger,
+            writing::{Answer, Entry, Writing},
+        },
     },
     ports::{ClusterChange, Version},
 };
@@ -24,9 +27,15 @@ impl Engine<'_> {
             ClusterChange::State(state, version) => {
                 let id = state.workload.clone();
                 // What we write ourselves is told by the watch too.
+                let is_there = !self.synced || self.state.entry(&id).is_some();
                 if !self.synced || !self.ledger.knows_state(&id) {
-                    self.ledger.has_state(&id, version);
+                    if is_there {
+                        self.ledger.has_state(&id, version);
+                    }
                     self.step(&id, Event::Remembered(state));
+                    if !is_there {
+                        self.step(&id, Event::Gone(id.clone()));
+                    }
                 }
             }
             ClusterChange::RecordUndecodable(id, why) => {
@@ -56,14 +65,12 @@ impl Engine<'_> {
         }
     }
 
-    /// Goes on with an update that was remembered, if its workload is the one that it was for.
+    /// Goes on with an update that was remembered, or ends it where another workload has come in place of its own.
     fn go_on(&mut self, mut tracked: Box<Tracked>, version: Version) {
         let id = tracked.update.workload.clone();
         let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) else { return };
-        if tracked.update.uid == workload.uid {
-            self.ledger.has(&mut tracked, version);
-            self.step(&id, Event::Recorded(tracked, workload));
-        }
+        self.ledger.has(&mut tracked, version);
+        self.step(&id, Event::Recorded(tracked, workload));
     }
 
     /// All workloads are known, and all that was remembered: that is brought together.
@@ -77,7 +84,10 @@ impl Engine<'_> {
         for id in ids {
             match self.state.entry(&id).map(|entry| entry.workload.clone()) {
                 Some(workload) => self.step(&id, Event::Known(workload)),
-                None => self.step(&id, Event::Gone(id.clone())),
+                None => {
+                    self.ledger.lose_state(&id);
+                    self.step(&id, Event::Gone(id.clone()));
+                }
             }
         }
     }

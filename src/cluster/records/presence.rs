@@ -1,10 +1,18 @@
-//! Whether the cluster has our kinds, and gives a right to them: until it does, memory takes over.
+//! Whether the cluster has our kinds: until it does, memory takes over. Where it has them and gives no right to them it does
+//! not: what they hold would be done again.
 
 use std::{
     collections::HashSet,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use futures::{FutureExt, future::BoxFuture};
+use kube::Client;
+
+use super::object::{GROUP, VERSION};
 use crate::{cluster::follow, ports::ClusterChange};
 
 /// What is not there now: a kind's plural, in a namespace or (`None`) in all.
@@ -14,6 +22,8 @@ type Absent = (&'static str, Option<String>);
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     absent: Mutex<HashSet<Absent>>,
+    /// Whether it was said that there is no right to what is there.
+    said: AtomicBool,
 }
 
 impl Presence {
@@ -24,8 +34,8 @@ impl Presence {
     }
 
     /// Keeps up what one watch finds out.
-    pub(super) fn of(&self, plural: &'static str, namespace: Option<String>) -> Kept<'_> {
-        Kept { presence: self, key: (plural, namespace) }
+    pub(super) fn of<'p>(&'p self, plural: &'static str, namespace: Option<String>, client: &'p Client) -> Kept<'p> {
+        Kept { presence: self, key: (plural, namespace), client }
     }
 }
 
@@ -33,11 +43,13 @@ impl Presence {
 pub(super) struct Kept<'p> {
     presence: &'p Presence,
     key: Absent,
+    client: &'p Client,
 }
 
 impl follow::Presence for Kept<'_> {
     fn is_there(&self) -> Option<ClusterChange> {
         let mut absent = self.presence.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        self.presence.said.store(false, Ordering::Relaxed);
         let is_new = absent.remove(&self.key);
         if is_new && absent.is_empty() {
             tracing::info!("updates are recorded in the cluster from now on");
@@ -56,5 +68,24 @@ impl follow::Presence for Kept<'_> {
                  again every minute"
             );
         }
+    }
+
+    /// By the API server's discovery, which everybody may read who has a name there.
+    fn is_kept_from_us(&self) -> BoxFuture<'_, bool> {
+        async move {
+            let is_there = match self.client.list_api_group_resources(&format!("{GROUP}/{VERSION}")).await {
+                Ok(kinds) => kinds.resources.iter().any(|kind| kind.name == self.key.0),
+                Err(kube::Error::Api(status)) => status.code != 404,
+                Err(_) => true,
+            };
+            if is_there && !self.presence.said.swap(true, Ordering::Relaxed) {
+                tracing::error!(
+                    "the cluster has the kinds for the records of updates, but gives no right to them: as long as what \
+                     was moved back is not known nothing is begun; an administrator gives the rights of deploy/base"
+                );
+            }
+            is_there
+        }
+        .boxed()
     }
 }

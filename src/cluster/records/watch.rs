@@ -28,7 +28,7 @@ use crate::{
 
 /// Tells of updates.
 pub(in crate::cluster) async fn updates(namespace: Option<String>, records: CustomResources, sender: ChangeSender) {
-    let presence = records.presence.of(ImageUpdate::PLURAL, namespace.clone());
+    let presence = records.presence.of(ImageUpdate::PLURAL, namespace.clone(), &records.requests.client);
     let config = watcher::Config::default().page_size(PAGE);
     let unended: Vec<String> = ENDS.iter().map(|end| format!("status.phase!={end}")).collect();
     let source = Source {
@@ -48,9 +48,11 @@ pub(in crate::cluster) async fn states(
     records: Option<CustomResources>,
     sender: ChangeSender,
 ) {
-    let presence = records.as_ref().map(|records| records.presence.of(ImageState::PLURAL, namespace.clone()));
+    let presence = records
+        .as_ref()
+        .map(|records| records.presence.of(ImageState::PLURAL, namespace.clone(), &records.requests.client));
     let config = watcher::Config::default().page_size(PAGE);
-    let without = Without { note: "what was moved back is not known", change: None };
+    let without = Without { note: "what was moved back is not known", change: Some(ClusterChange::StatesUnread) };
     let source = Source {
         presence: presence.as_ref().map(|presence| presence as &(dyn Presence + Sync)),
         without: records.is_none().then_some(without),

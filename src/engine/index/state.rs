@@ -117,6 +117,7 @@ impl State {
             ClusterChange::ApplicationGone(id) => self.claim(&id, None),
             ClusterChange::Record(..) | ClusterChange::State(..) | ClusterChange::RecordUndecodable(..) => {}
             ClusterChange::RecordsElsewhere | ClusterChange::Partial => {}
+            ClusterChange::Forbidden(_) | ClusterChange::StatesUnread => {}
             ClusterChange::Synced => {
                 self.synced = true;
                 self.assess_all();

@@ -16,8 +16,8 @@ use crate::{
     engine::timers::Timers,
 };
 
-/// Of as many workloads that are gone something is remembered here.
-const MAX_GONE: usize = 1000;
+/// Of as many workloads that are gone something is remembered here, of at most 40 KB each.
+const MAX_GONE: usize = 500;
 /// As many of those that ask for another image are named on the row of a workload.
 const MAX_NAMED: usize = 5;
 
@@ -78,16 +78,25 @@ impl Board {
         all
     }
 
-    /// Of a workload that is gone something is remembered; of too many the first is forgotten here.
+    /// Of a workload that is gone something is remembered; of too many the first is forgotten here of the namespace that has
+    /// the most, so that none has those of another forgotten.
     fn gone(&mut self, id: WorkloadId) {
         self.gone.retain(|gone| *gone != id);
         self.gone.push_back(id);
         if self.gone.len() > MAX_GONE
-            && let Some(first) = self.gone.pop_front()
+            && let Some(first) = self.first_of_most()
+            && let Some(first) = self.gone.remove(first)
             && self.records.get(&first).is_some_and(|record| record.is_gone())
         {
             self.records.remove(&first);
         }
+    }
+
+    fn first_of_most(&self) -> Option<usize> {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        self.gone.iter().for_each(|id| *counts.entry(&id.namespace).or_default() += 1);
+        let (most, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        self.gone.iter().position(|id| *id.namespace == *most)
     }
 
     /// Takes in who stands in the way of a workload's update; returns those for whom that is new.
@@ -153,4 +162,39 @@ impl Board {
 /// The workloads that stand in the way of the current update, as was said.
 fn others(record: &Record) -> Others {
     record.said().flat_map(|said| said.others.iter().cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::domain::{
+        image::ImageRef,
+        update::{Undone, WorkloadState},
+    };
+
+    #[test]
+    fn a_namespace_with_very_many_workloads_that_are_gone_has_none_of_anothers_forgotten() {
+        let mut board = Board::default();
+        let now = Now { at: Timestamp::UNIX_EPOCH, since: Duration::ZERO };
+        let mut gone = |name: String| {
+            let id: WorkloadId = name.parse().unwrap();
+            let undone = Undone {
+                container: "web".into(),
+                init: false,
+                to: ImageRef::parse("r.io/web:1.0.1").unwrap(),
+                back_to: "r.io/web:1.0.0".into(),
+                by: "kubectl".into(),
+                at: now.at,
+            };
+            let state = WorkloadState { workload: id.clone(), uid: "u".into(), applied: vec![], undone: vec![undone] };
+            board.step(&id, Event::Remembered(state), now);
+            board.step(&id, Event::Gone(id.clone()), now);
+        };
+        gone("shop/Deployment/web".to_owned());
+        (0..2 * MAX_GONE).for_each(|n| gone(format!("tenant/Deployment/w{n}")));
+        assert_eq!(board.records.len(), MAX_GONE);
+        assert!(board.record(&"shop/Deployment/web".parse().unwrap()).is_some());
+    }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::writing::{Answer, Entry, Found, Writing};
 use crate::{
     domain::{
         back_off::BackOff,
@@ -26,39 +27,10 @@ const AT_ONCE: usize = 8;
 const WAITING: usize = 20;
 /// How many names are tried where others have taken an update's own.
 const NAMES: u32 = 20;
+/// As often in a row what was changed meanwhile is read and written again at once.
+const CONFLICTS: u32 = 5;
 const AWAY: BackOff = BackOff::millis(1_000, 300_000);
 const REFUSED: BackOff = BackOff::millis(60_000, 3_600_000);
-
-/// Something to be written.
-#[derive(Debug, Clone)]
-pub(crate) enum Entry {
-    /// An update as far as it has come.
-    Update(Box<Tracked>),
-    /// What is remembered by a workload's name.
-    State(WorkloadState),
-    /// The workload's updates are forgotten.
-    Forget(WorkloadId),
-}
-
-/// A write under way, or what came of it.
-pub(crate) struct Writing {
-    pub(crate) entry: Entry,
-    seen: Option<Version>,
-}
-
-/// What came of a write.
-pub(crate) enum Answer {
-    Written(Option<Version>),
-    /// What is there instead.
-    Taken(Found),
-    Failed(PutError),
-}
-
-/// What is there instead of what was seen.
-pub(crate) enum Found {
-    Update(Option<(Box<Tracked>, Version)>),
-    State(Option<(WorkloadState, Version)>),
-}
 
 /// What follows from an answer, for whoever decides.
 #[derive(Debug, PartialEq)]
@@ -128,6 +100,14 @@ impl Ledger {
         self.workloads.entry(workload.clone()).or_default().state = Some(version);
     }
 
+    /// What is remembered by its name is kept in the store alone: it is read again before anything is written over it.
+    pub(crate) fn lose_state(&mut self, workload: &WorkloadId) {
+        if let Some(shelf) = self.workloads.get_mut(workload) {
+            shelf.state = None;
+            self.tidy(workload);
+        }
+    }
+
     /// Whether that is known, or is being written.
     pub(crate) fn knows_state(&self, workload: &WorkloadId) -> bool {
         let is_busy = |shelf: &Shelf| shelf.is_busy || !shelf.waiting.is_empty();
@@ -136,7 +116,7 @@ impl Ledger {
 
     /// Lets something be written.
     pub(crate) fn write(&mut self, entry: Entry) -> News {
-        let workload = entry.workload().clone();
+        let (workload, is_state) = (entry.workload().clone(), entry.is_state());
         let shelf = self.workloads.entry(workload.clone()).or_default();
         // What has not begun is written as it is now.
         match shelf.waiting.iter_mut().find(|waiting| waiting.is_same(&entry)) {
@@ -147,7 +127,7 @@ impl Ledger {
         if is_full {
             shelf.waiting.pop_front();
         }
-        if !shelf.is_busy && self.timers.of(&workload).is_none() {
+        if !shelf.is_busy && (is_state || self.timers.of(&workload).is_none()) {
             self.line_up(&workload);
         }
         if is_full { News::Lost(workload, "too much of it waits already") } else { News::Nothing }
@@ -165,7 +145,8 @@ impl Ledger {
             let (_, workload) = self.line.next(|_| true)?;
             self.lined_up.remove(&workload);
             let Some(shelf) = self.workloads.get_mut(&workload).filter(|shelf| !shelf.is_busy) else { continue };
-            let Some(mut entry) = shelf.waiting.pop_front() else { continue };
+            let is_delayed = self.timers.of(&workload).is_some();
+            let Some(mut entry) = shelf.take(is_delayed) else { continue };
             shelf.is_busy = true;
             self.under_way += 1;
             let seen = match &mut entry {
@@ -196,8 +177,9 @@ impl Ledger {
             Answer::Written(version) => {
                 (shelf.failures, shelf.said) = (0, None);
                 match &entry {
-                    Entry::State(state) => shelf.state = version.filter(|_| !state.is_empty()),
-                    Entry::Forget(_) => shelf.open.clear(),
+                    // Of one that is gone it is kept in the store alone.
+                    Entry::State(state) => shelf.state = version.filter(|_| !state.is_empty() && !state.uid.is_empty()),
+                    Entry::Forget(_) => (shelf.open, shelf.state) = Default::default(),
                     Entry::Update(tracked) => {
                         let id = tracked.update.id.clone();
                         shelf.open.retain(|known| known.id != id);
@@ -206,6 +188,13 @@ impl Ledger {
                         }
                     }
                 }
+            }
+            // What is not there as it was seen time and again is something else than somebody else's write.
+            Answer::Taken(_) if shelf.conflicts(seen.is_some() || entry.is_state()) > CONFLICTS => {
+                let after = AWAY.after(shelf.failures - CONFLICTS);
+                self.timers.set(workload.clone(), now + after);
+                shelf.again(entry);
+                return News::Failed(workload, "each time it was changed meanwhile".to_owned());
             }
             Answer::Taken(Found::State(found)) => {
                 let (theirs, version) = found.unzip();
@@ -229,16 +218,30 @@ impl Ledger {
                     news = News::Failed(workload.clone(), said.clone());
                 }
                 shelf.said = Some(said);
+                let (is_state, others) = (entry.is_state(), shelf.waiting.iter().any(Entry::is_state));
                 shelf.again(entry);
+                if others && !is_state {
+                    self.line_up(&workload);
+                }
                 return news;
             }
         }
-        if !shelf.waiting.is_empty() {
+        let is_delayed = self.timers.of(&workload).is_some();
+        if shelf.waiting.iter().any(|entry| entry.is_state() || !is_delayed) {
             self.line_up(&workload);
-        } else if shelf.open.is_empty() && shelf.state.is_none() {
-            self.workloads.remove(&workload);
         }
+        self.tidy(&workload);
         news
+    }
+
+    /// Nothing is kept of whom nothing is known.
+    fn tidy(&mut self, workload: &WorkloadId) {
+        let is_empty = |shelf: &Shelf| {
+            shelf.waiting.is_empty() && shelf.open.is_empty() && shelf.state.is_none() && !shelf.is_busy
+        };
+        if self.workloads.get(workload).is_some_and(is_empty) {
+            self.workloads.remove(workload);
+        }
     }
 
     /// When something is next tried again.
@@ -260,6 +263,21 @@ impl Ledger {
 }
 
 impl Shelf {
+    /// What is remembered by the workload's name goes before its updates, also while one of these is refused.
+    fn take(&mut self, is_delayed: bool) -> Option<Entry> {
+        match self.waiting.iter().position(Entry::is_state) {
+            Some(state) => self.waiting.remove(state),
+            None if is_delayed => None,
+            None => self.waiting.pop_front(),
+        }
+    }
+
+    /// How often in a row something was changed since it was seen, which it was `again`.
+    fn conflicts(&mut self, again: bool) -> u32 {
+        self.failures = self.failures.saturating_add(u32::from(again));
+        self.failures
+    }
+
     /// It is tried before all others, unless something newer came to take its place.
     fn again(&mut self, entry: Entry) {
         if !self.waiting.iter().any(|waiting| waiting.is_same(&entry)) {
@@ -309,33 +327,6 @@ fn started(tracked: &Tracked) -> Timestamp {
     tracked.log.first().map_or(tracked.update.proposed, |first| first.at.min(tracked.update.proposed))
 }
 
-impl Entry {
-    pub(crate) fn workload(&self) -> &WorkloadId {
-        match self {
-            Self::Update(tracked) => &tracked.update.workload,
-            Self::State(state) => &state.workload,
-            Self::Forget(workload) => workload,
-        }
-    }
-
-    /// Whether the newer of the two says all that the other does.
-    fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Update(one), Self::Update(other)) => one.update.id == other.update.id && !one.phase.is_over(),
-            (Self::State(_), Self::State(_)) | (Self::Forget(_), Self::Forget(_)) => true,
-            _ => false,
-        }
-    }
-
-    /// Gives an update the name that the engine has for it; returns which of those it had in the store.
-    fn rename(&mut self) -> u32 {
-        let Self::Update(tracked) = self else { return 0 };
-        let (id, nth) = tracked.update.id.split();
-        tracked.update.id = id;
-        nth
-    }
-}
-
 /// Remembers these, for a command that ends afterwards: in place of what was remembered of the same updates before.
 pub async fn remember(records: &Arc<dyn Records>, updates: Vec<Tracked>) -> Result<(), PutError> {
     let mut ledger = Ledger::default();
@@ -352,37 +343,6 @@ pub async fn remember(records: &Arc<dyn Records>, updates: Vec<Tracked>) -> Resu
         }
     }
     Ok(())
-}
-
-impl Writing {
-    /// Writes it. Where something else is there than was seen, that is read.
-    pub(crate) async fn end(self, records: Arc<dyn Records>) -> (Self, Answer) {
-        let answer = self.put(&*records).await.unwrap_or_else(Answer::Failed);
-        (self, answer)
-    }
-
-    async fn put(&self, records: &dyn Records) -> Result<Answer, PutError> {
-        let seen = self.seen.as_ref();
-        let (put, workload) = match &self.entry {
-            Entry::Update(tracked) => (records.put(tracked, seen).await, &tracked.update.workload),
-            Entry::State(state) => (records.put_state(state, seen).await, &state.workload),
-            Entry::Forget(workload) => {
-                records.forget(workload).await?;
-                return Ok(Answer::Written(None));
-            }
-        };
-        match (put, &self.entry) {
-            (Ok(version), _) => Ok(Answer::Written(Some(version))),
-            (Err(PutError::Conflict), Entry::Update(tracked)) => {
-                let found = records.get(workload, &tracked.update.id).await?;
-                // That of a workload that was deleted, and made again under its name, is another one's.
-                let found = found.filter(|(found, _)| found.update.uid == tracked.update.uid);
-                Ok(Answer::Taken(Found::Update(found.map(|(found, version)| (Box::new(found), version)))))
-            }
-            (Err(PutError::Conflict), _) => Ok(Answer::Taken(Found::State(records.state(workload).await?))),
-            (Err(error), _) => Err(error),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -519,6 +479,67 @@ mod tests {
             assert_eq!(matches!(news, News::Lost(..)), nth == NAMES);
         }
         assert!(ledger.next().is_none());
+    }
+
+    fn state(uid: &str) -> Entry {
+        let workload = "shop/Deployment/web".parse().unwrap();
+        let undone = crate::domain::update::Undone {
+            container: "web".into(),
+            init: false,
+            to: ImageRef::parse("r.io/web:1.0.1").unwrap(),
+            back_to: "r.io/web:1.0.0".into(),
+            by: "kubectl".into(),
+            at: at(1),
+        };
+        Entry::State(WorkloadState { workload, uid: uid.into(), applied: vec![], undone: vec![undone] })
+    }
+
+    #[test]
+    fn what_is_remembered_by_its_name_does_not_wait_for_an_update_whose_record_is_refused() {
+        let mut ledger = Ledger::default();
+        ledger.write(Entry::Update(update(50, Phase::Succeeded)));
+        let (writing, _) = next(&mut ledger);
+        ledger.write(state("u1"));
+        let refused = Answer::Failed(PutError::Refused("a quota".to_owned()));
+        assert!(matches!(ledger.answered(writing, refused, NOW), News::Failed(..)));
+        let (writing, said) = next(&mut ledger);
+        assert_eq!(said, "state new");
+        ledger.answered(writing, Answer::Written(Some(version(1))), NOW);
+        assert!(ledger.next().is_none(), "the update waits for its time");
+        // Nor does what comes later.
+        ledger.write(state("u1"));
+        let (writing, said) = next(&mut ledger);
+        assert_eq!(said, "state 1");
+        ledger.answered(writing, Answer::Written(Some(version(2))), NOW);
+        ledger.woke(ledger.wakes_at().unwrap());
+        assert_eq!(next(&mut ledger).1, "id Succeeded new");
+    }
+
+    #[test]
+    fn of_a_workload_that_is_gone_the_state_is_read_again_before_anything_is_written_over_it() {
+        let mut ledger = Ledger::default();
+        ledger.write(state(""));
+        let (writing, _) = next(&mut ledger);
+        ledger.answered(writing, Answer::Written(Some(version(1))), NOW);
+        assert!(ledger.workloads.is_empty(), "nothing is kept of it here");
+        ledger.has_state(&"shop/Deployment/web".parse().unwrap(), version(2));
+        ledger.lose_state(&"shop/Deployment/web".parse().unwrap());
+        assert!(ledger.workloads.is_empty());
+    }
+
+    #[test]
+    fn what_conflicts_each_time_is_tried_less_and_less_often() {
+        let mut ledger = Ledger::default();
+        ledger.write(state("u1"));
+        for _ in 0..CONFLICTS {
+            let (writing, _) = next(&mut ledger);
+            assert_eq!(ledger.answered(writing, Answer::Taken(Found::State(None)), NOW), News::Nothing);
+        }
+        let (writing, _) = next(&mut ledger);
+        let news = ledger.answered(writing, Answer::Taken(Found::State(None)), NOW);
+        assert!(matches!(news, News::Failed(..)), "{news:?}");
+        assert!(ledger.next().is_none());
+        assert!(ledger.wakes_at().unwrap() > NOW);
     }
 
     #[test]

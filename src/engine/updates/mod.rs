@@ -1,5 +1,6 @@
 //! The life of updates: what is remembered of each workload (`board`), its one plan (`propose`), its turn to be written
-//! (`write_queue`, of the cluster `patches`), what comes of that (`turn`), and how it is remembered (`ledger`).
+//! (`write_queue`, of the cluster `patches`), what comes of that (`turn`), and how it is remembered (`ledger`, by
+//! one `writing` after the other).
 
 pub(super) mod board;
 pub(super) mod ledger;
@@ -7,3 +8,4 @@ mod patches;
 pub(super) mod propose;
 pub(super) mod turn;
 pub(super) mod write_queue;
+pub(super) mod writing;

@@ -342,7 +342,7 @@ mod tests {
     use crate::domain::{
         image::ImageRef,
         reason::{Code, Reason},
-        update::{Change, Item, LAST_UPDATE, LastUpdate, Written, step::answers::CHECK},
+        update::{Change, Item, LAST_UPDATE, LastUpdate, PhaseName, Written, step::answers::CHECK},
         workload::Container,
     };
 
@@ -455,13 +455,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_elsewhere_from_now_on_is_recorded_there_unless_it_has_ended_or_is_hearsay() {
+    fn what_is_kept_elsewhere_from_now_on_is_recorded_there_unless_it_is_hearsay() {
         let update = update(1, &git());
         let kept = |record| step(record, Event::KeptElsewhere(update.workload.clone()), NOW).1;
         let committed = Event::Written(update.id.clone(), Outcome::Committed(reason(Code::Committed)));
         let (record, _) = after(writing(&update).into_iter().chain([committed]));
         assert!(matches!(&kept(record.clone())[..], [Act::Save(saved)] if Some(&**saved) == record.current()));
         assert_eq!(kept(after(writing(&update)).0), [], "it is not recorded yet");
+        let applied = Event::Written(update.id.clone(), Outcome::Applied(Written::default()));
+        let acts = kept(after(writing(&update).into_iter().chain([applied])).0);
+        assert!(acts.iter().any(|act| matches!(act, Act::Save(saved) if saved.phase == Phase::Succeeded)), "{acts:?}");
         assert_eq!(kept(after([Event::Seen(running("noted"))]).0), [], "the workload says so itself");
     }
 
@@ -589,7 +592,8 @@ mod tests {
         let written = |outcome| (Event::Written(id.clone(), outcome), Some(Writing));
         let checked = |standing| (Event::Checked(id.clone(), standing), Some(Checking));
         let recorded = |what| {
-            let tracked = Tracked { update: own.clone(), phase: Phase::Applying, log: Vec::new() };
+            let own = Update { uid: "u1".into(), ..own.clone() };
+            let tracked = Tracked { update: own, phase: Phase::Applying, log: Vec::new() };
             (Event::Recorded(Box::new(tracked), running(what)), None)
         };
         match name.split_once(", ").unwrap_or((name, "")) {
@@ -688,7 +692,8 @@ mod tests {
     #[test]
     fn an_update_whose_answer_was_lost_goes_on_as_written_and_one_that_another_wrote_does_not() {
         let after = |what| {
-            let tracked = Tracked { update: update(1, &Route::Cluster), phase: Phase::Applying, log: Vec::new() };
+            let update = Update { uid: "u1".into(), ..update(1, &Route::Cluster) };
+            let tracked = Tracked { update, phase: Phase::Applying, log: Vec::new() };
             step(Record::default(), Event::Recorded(Box::new(tracked), running(what)), NOW)
         };
         let saves = |acts: &[Act]| acts.iter().filter(|act| matches!(act, Act::Save(_) | Act::SaveState(_))).count();
@@ -722,11 +727,24 @@ mod tests {
         // The state has the one before it.
         let (record, acts) = after(set(&older, 1).0, set(&newer, 2).1);
         assert!(record.is_unconfirmed(&change));
-        assert!(matches!(&acts[..], [Act::SaveState(state)] if state.applied[0].change == change), "{acts:?}");
+        let [Act::Save(saved), Act::SaveState(state)] = &acts[..] else { panic!("{acts:?}") };
+        assert_eq!((&saved.update.id, saved.phase.name()), (&newer.id, PhaseName::Succeeded));
+        assert_eq!(state.applied[0].change, change);
         // The note is an older one, which an undo of the rollout has restored.
         let (record, acts) = after(set(&newer, 2).0, set(&older, 1).1);
         assert!(record.is_unconfirmed(&change));
         assert_eq!(acts, []);
+    }
+
+    #[test]
+    fn an_update_of_a_workload_that_was_deleted_and_made_again_is_ended_beside_the_current_one() {
+        let (current, old) = (update(2, &Route::Cluster), update(1, &Route::Cluster));
+        let (record, _) = after(writing(&current));
+        let old = Update { uid: "u0".into(), ..old };
+        let tracked = Tracked { update: old.clone(), phase: Phase::Applying, log: Vec::new() };
+        let (after, acts) = step(record.clone(), Event::Recorded(Box::new(tracked), running("from")), NOW);
+        assert!(matches!(&acts[..], [Act::Save(it)] if it.update == old && it.phase == Phase::Superseded), "{acts:?}");
+        assert_eq!(after.current(), record.current());
     }
 
     #[test]

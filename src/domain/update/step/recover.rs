@@ -22,6 +22,11 @@ pub(super) fn recorded(record: &mut Record, mut found: Tracked, workload: &Workl
     if !found.is_recorded() {
         found.tell(found.update.proposed, None);
     }
+    if found.update.uid != workload.uid {
+        let current = record.current.take();
+        supersede(record, found, "another workload has come in place of the one that it was for", now, acts);
+        return record.current = current;
+    }
     let is_older = |current: &Tracked| !current.phase.is_over() && current.update.proposed > found.update.proposed;
     let newer = "a newer one is under way";
     if record.current().is_some_and(is_older) {
@@ -44,7 +49,7 @@ pub(super) fn known(record: &mut Record, workload: &Workload, acts: &mut Vec<Act
     let Some(note) = LastUpdate::of(workload) else { return };
     let is_own = note.id == UpdateId::of(&workload.id, note.changes.iter());
     let is_current = record.current().is_some_and(|current| current.update.id == note.id);
-    if !is_own || is_current || record.knows(&note) {
+    if !is_own || note.changes.is_empty() || is_current || record.knows(&note) {
         return;
     }
     let LastUpdate { id, at, changes } = note;
@@ -52,11 +57,9 @@ pub(super) fn known(record: &mut Record, workload: &Workload, acts: &mut Vec<Act
     let update = Update::new(workload.id.clone(), items, Route::Cluster, at);
     let update = Update { id, uid: workload.uid.clone(), ..update };
     record.set_by_then(update.changes(), at);
-    if Record::runs(&update, workload) {
-        let entry = |phase: Phase, reason| LogEntry { at, phase: phase.name(), reason };
-        let log = vec![entry(Phase::Progressing, None), entry(Phase::Succeeded, Some(not_followed()))];
-        acts.push(Act::Save(Box::new(Tracked { update, phase: Phase::Succeeded, log })));
-    }
+    let entry = |phase: Phase, reason| LogEntry { at, phase: phase.name(), reason };
+    let log = vec![entry(Phase::Progressing, None), entry(Phase::Succeeded, Some(not_followed()))];
+    acts.push(Act::Save(Box::new(Tracked { update, phase: Phase::Succeeded, log })));
     acts.push(Act::SaveState(record.state(workload.id.clone())));
 }
 
@@ -65,7 +68,7 @@ pub(super) fn kept_elsewhere(record: &Record, workload: WorkloadId, acts: &mut V
     if record.knows_more_than_hearsay() {
         acts.push(Act::SaveState(record.state(workload)));
     }
-    if let Some(current) = record.current().filter(|current| current.is_recorded() && !current.phase.is_over()) {
+    if let Some(current) = record.current().filter(|current| current.is_recorded()) {
         acts.push(Act::Save(Box::new(current.clone())));
     }
 }
