@@ -151,7 +151,7 @@ where
                     continue;
                 }
                 let is_absent = match source.presence.filter(|_| is(&error, 403)) {
-                    Some(presence) => !presence.is_kept_from_us().await,
+                    Some(presence) => delivered || !presence.is_kept_from_us().await,
                     None => is(&error, 404),
                 };
                 // What the cluster does not have is no more than empty.

@@ -67,10 +67,17 @@ impl Engine<'_> {
 
     /// Goes on with an update that was remembered, or ends it where another workload has come in place of its own.
     fn go_on(&mut self, mut tracked: Box<Tracked>, version: Version) {
+        if self.state.entry(&tracked.update.workload).is_some() {
+            self.ledger.has(&mut tracked, version);
+            self.recorded(tracked);
+        }
+    }
+
+    fn recorded(&mut self, tracked: Box<Tracked>) {
         let id = tracked.update.workload.clone();
-        let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) else { return };
-        self.ledger.has(&mut tracked, version);
-        self.step(&id, Event::Recorded(tracked, workload));
+        if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
+            self.step(&id, Event::Recorded(tracked, workload));
+        }
     }
 
     /// All workloads are known, and all that was remembered: that is brought together.
@@ -119,18 +126,9 @@ impl Engine<'_> {
     fn tell_of_record(&mut self, news: ledger::News) {
         match news {
             ledger::News::Nothing => {}
-            ledger::News::Recorded(tracked) => {
-                let id = tracked.update.workload.clone();
-                if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
-                    self.step(&id, Event::Recorded(tracked, workload));
-                }
-            }
-            ledger::News::Failed(workload, why) => {
-                tracing::warn!(%workload, why, "what became of an update is not recorded yet; tried again later");
-            }
-            ledger::News::Lost(workload, why) => {
-                tracing::error!(%workload, why, "what became of an update is not recorded");
-            }
+            ledger::News::Recorded(tracked) => self.recorded(tracked),
+            ledger::News::Failed(workload, why) => self.told.unrecorded(&workload, &why, true, self.now()),
+            ledger::News::Lost(workload, why) => self.told.unrecorded(&workload, why, false, self.now()),
         }
     }
 

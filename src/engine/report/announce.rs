@@ -209,6 +209,17 @@ impl<'p> Told<'p> {
         }
     }
 
+    /// What became of an update is not recorded, or not yet.
+    pub(crate) fn unrecorded(&mut self, workload: &WorkloadId, why: &str, again: bool, now: Duration) {
+        if !self.may_say(&workload.namespace, now) {
+            return;
+        }
+        match again {
+            true => tracing::warn!(%workload, why, "what became of an update is not recorded yet; tried again later"),
+            false => tracing::error!(%workload, why, "what became of an update is not recorded"),
+        }
+    }
+
     fn unread(&self, id: &WorkloadId, uid: &Arc<str>, what: &str) {
         self.notice(id, uid, "PolicyProblem", true, format!("{what} ({})", Code::Undecodable));
     }

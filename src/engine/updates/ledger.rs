@@ -63,6 +63,8 @@ struct Shelf {
     state: Option<Version>,
     waiting: VecDeque<Entry>,
     is_busy: bool,
+    /// What waits for its time, as the last one failed: updates, and what is remembered by its name.
+    delayed: [bool; 2],
     failures: u32,
     /// What was said of the last failure.
     said: Option<String>,
@@ -116,7 +118,7 @@ impl Ledger {
 
     /// Lets something be written.
     pub(crate) fn write(&mut self, entry: Entry) -> News {
-        let (workload, is_state) = (entry.workload().clone(), entry.is_state());
+        let workload = entry.workload().clone();
         let shelf = self.workloads.entry(workload.clone()).or_default();
         // What has not begun is written as it is now.
         match shelf.waiting.iter_mut().find(|waiting| waiting.is_same(&entry)) {
@@ -127,7 +129,7 @@ impl Ledger {
         if is_full {
             shelf.waiting.pop_front();
         }
-        if !shelf.is_busy && (is_state || self.timers.of(&workload).is_none()) {
+        if !shelf.is_busy && shelf.may_write() {
             self.line_up(&workload);
         }
         if is_full { News::Lost(workload, "too much of it waits already") } else { News::Nothing }
@@ -145,8 +147,7 @@ impl Ledger {
             let (_, workload) = self.line.next(|_| true)?;
             self.lined_up.remove(&workload);
             let Some(shelf) = self.workloads.get_mut(&workload).filter(|shelf| !shelf.is_busy) else { continue };
-            let is_delayed = self.timers.of(&workload).is_some();
-            let Some(mut entry) = shelf.take(is_delayed) else { continue };
+            let Some(mut entry) = shelf.take() else { continue };
             shelf.is_busy = true;
             self.under_way += 1;
             let seen = match &mut entry {
@@ -193,7 +194,9 @@ impl Ledger {
             Answer::Taken(_) if shelf.conflicts(seen.is_some() || entry.is_state()) > CONFLICTS => {
                 let after = AWAY.after(shelf.failures - CONFLICTS);
                 self.timers.set(workload.clone(), now + after);
-                shelf.again(entry);
+                if shelf.delay(entry) {
+                    self.line_up(&workload);
+                }
                 return News::Failed(workload, "each time it was changed meanwhile".to_owned());
             }
             Answer::Taken(Found::State(found)) => {
@@ -218,16 +221,13 @@ impl Ledger {
                     news = News::Failed(workload.clone(), said.clone());
                 }
                 shelf.said = Some(said);
-                let (is_state, others) = (entry.is_state(), shelf.waiting.iter().any(Entry::is_state));
-                shelf.again(entry);
-                if others && !is_state {
+                if shelf.delay(entry) {
                     self.line_up(&workload);
                 }
                 return news;
             }
         }
-        let is_delayed = self.timers.of(&workload).is_some();
-        if shelf.waiting.iter().any(|entry| entry.is_state() || !is_delayed) {
+        if shelf.may_write() {
             self.line_up(&workload);
         }
         self.tidy(&workload);
@@ -252,6 +252,9 @@ impl Ledger {
     /// Lets those be tried again whose time has come.
     pub(crate) fn woke(&mut self, now: Duration) {
         while let Some(workload) = self.timers.due(now) {
+            if let Some(shelf) = self.workloads.get_mut(&workload) {
+                shelf.delayed = Default::default();
+            }
             self.line_up(&workload);
         }
     }
@@ -263,13 +266,29 @@ impl Ledger {
 }
 
 impl Shelf {
-    /// What is remembered by the workload's name goes before its updates, also while one of these is refused.
-    fn take(&mut self, is_delayed: bool) -> Option<Entry> {
-        match self.waiting.iter().position(Entry::is_state) {
-            Some(state) => self.waiting.remove(state),
-            None if is_delayed => None,
-            None => self.waiting.pop_front(),
+    /// What was set says that its update is recorded, so it waits for that; what somebody took away does not.
+    fn is_open(&self, entry: &Entry) -> bool {
+        let [update, state] = self.delayed;
+        match entry {
+            Entry::State(of) => !state && (!update || !of.undone.is_empty()),
+            Entry::Update(_) | Entry::Forget(_) => !update,
         }
+    }
+
+    fn may_write(&self) -> bool {
+        self.waiting.iter().any(|entry| self.is_open(entry))
+    }
+
+    fn take(&mut self) -> Option<Entry> {
+        let next = self.waiting.iter().position(|entry| self.is_open(entry))?;
+        self.waiting.remove(next)
+    }
+
+    /// It waits for its time; whether anything else does not.
+    fn delay(&mut self, entry: Entry) -> bool {
+        self.delayed[usize::from(entry.is_state())] = true;
+        self.again(entry);
+        self.may_write()
     }
 
     /// How often in a row something was changed since it was seen, which it was `again`.
@@ -481,6 +500,7 @@ mod tests {
         assert!(ledger.next().is_none());
     }
 
+    /// With something that somebody took away.
     fn state(uid: &str) -> Entry {
         let workload = "shop/Deployment/web".parse().unwrap();
         let undone = crate::domain::update::Undone {
@@ -495,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_by_its_name_does_not_wait_for_an_update_whose_record_is_refused() {
+    fn what_somebody_took_away_does_not_wait_for_an_update_whose_record_is_refused() {
         let mut ledger = Ledger::default();
         ledger.write(Entry::Update(update(50, Phase::Succeeded)));
         let (writing, _) = next(&mut ledger);
@@ -511,8 +531,15 @@ mod tests {
         let (writing, said) = next(&mut ledger);
         assert_eq!(said, "state 1");
         ledger.answered(writing, Answer::Written(Some(version(2))), NOW);
+        // What was set does: it would say that the update is recorded.
+        let Entry::State(set) = state("u1") else { panic!() };
+        ledger.write(Entry::State(WorkloadState { undone: vec![], ..set }));
+        assert!(ledger.next().is_none());
         ledger.woke(ledger.wakes_at().unwrap());
-        assert_eq!(next(&mut ledger).1, "id Succeeded new");
+        let (writing, said) = next(&mut ledger);
+        assert_eq!(said, "id Succeeded new");
+        ledger.answered(writing, Answer::Written(Some(version(1))), NOW);
+        assert_eq!(next(&mut ledger).1, "state 2");
     }
 
     #[test]
