@@ -361,12 +361,7 @@ async fn without_the_right_to_records_nothing_is_begun_until_it_is_given() {
     .await;
     registry.push("web", "1.0.2", &Image::unique()).await;
     grant(&namespace, user, "list,watch,create,delete", "imageupdates.supercargo.dev,imagestates.supercargo.dev");
-    grant(
-        &namespace,
-        user,
-        "update",
-        "imageupdates.supercargo.dev/status,imagestates.supercargo.dev/status",
-    );
+    grant(&namespace, user, "update", "imageupdates.supercargo.dev/status,imagestates.supercargo.dev/status");
     operator.ready().await;
     runs(&namespace, "web", &[&image("1.0.2")]).await;
     let set: Vec<String> = written(plane, user).into_iter().map(|(_, image)| image).collect();
