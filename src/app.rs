@@ -64,6 +64,8 @@ const CHANGES: usize = 256;
 /// Runs the operator until SIGTERM or SIGINT; a second one ends it at once.
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     logging::init(args.log_format, &args.log_level)?;
+    // Before anything answers: whoever sees that it runs may end it.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let limit = files::raise_limit();
     let config = read(&args)?;
     let senders = hook_settings(&args, &config);
@@ -169,8 +171,6 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let inputs = Inputs { changes, due, inbox, settings, leader, ready: ready_sender };
     let mut engine = tokio::spawn(engine::run(ports, inputs, stop.clone().cancelled_owned()));
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -158,6 +158,7 @@ metadata: {name: watcher}
 rules:
 - {apiGroups: [apps], resources: [deployments, statefulsets, daemonsets], verbs: [list, watch]}
 - {apiGroups: [batch], resources: [cronjobs], verbs: [list, watch]}
+- {apiGroups: [supercargo.dev], resources: [imageupdates, imagestates], verbs: [list, watch]}
 "#,
     )
     .await;
