@@ -256,6 +256,22 @@ async fn a_kill_between_the_image_and_what_is_recorded_of_it_leaves_one_record_t
     assert_eq!(written(plane, &operator.user).len(), 1);
 }
 
+/// The workloads that are watched.
+const KINDS: &str = "deployments.apps,statefulsets.apps,daemonsets.apps,cronjobs.batch";
+
+/// Waits until `web` was updated to 1.0.1, undoes that, and waits until it is remembered.
+async fn updated_and_undone(namespace: &Namespace<'_>, image: impl Fn(&str) -> String) {
+    runs(namespace, "web", &[&image("1.0.1")]).await;
+    updates(namespace, 1, "Succeeded").await;
+    namespace.plane.kubectl(&["-n", &namespace.name, "rollout", "undo", "deployment/web"]);
+    runs(namespace, "web", &[&image("1.0.0")]).await;
+    eventually("that it was moved back is remembered", async || {
+        let state = all(namespace, "imagestates").await.pop()?;
+        (state["status"]["undone"][0]["to"] == image("1.0.1")).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_moved_back_stays_so_after_a_restart_and_is_known_to_commands() {
     let (plane, registry) = (shared().await, Registry::start().await);
@@ -265,15 +281,7 @@ async fn what_was_moved_back_stays_so_after_a_restart_and_is_known_to_commands()
     namespace.create(&deployment("web", &image("1.0.0"), policy("patch")).to_string()).await;
     let setup = Setup::in_namespace(&namespace, "1s");
     let operator = Operator::start(plane, &setup).await;
-    runs(&namespace, "web", &[&image("1.0.1")]).await;
-    updates(&namespace, 1, "Succeeded").await;
-    plane.kubectl(&["-n", &namespace.name, "rollout", "undo", "deployment/web"]);
-    runs(&namespace, "web", &[&image("1.0.0")]).await;
-    eventually("that it was moved back is remembered", async || {
-        let state = all(&namespace, "imagestates").await.pop()?;
-        (state["status"]["undone"][0]["to"] == image("1.0.1")).then_some(())
-    })
-    .await;
+    updated_and_undone(&namespace, image).await;
     operator.process.signal("KILL");
     drop(operator);
 
@@ -287,16 +295,8 @@ async fn what_was_moved_back_stays_so_after_a_restart_and_is_known_to_commands()
     let (said, _) = explain(ADMIN);
     assert!(said.contains("reverted") && said.contains("only a newer image will be"), "{said}");
     // Who may not read what was moved back is told that this is not known.
-    for (verb, resource) in [
-        ("list,watch", "deployments.apps,statefulsets.apps,daemonsets.apps,cronjobs.batch"),
-        ("get", "deployments.apps"),
-    ] {
-        let name = verb.replace(',', "-");
-        let (verb, resource) = (format!("--verb={verb}"), format!("--resource={resource}"));
-        plane.kubectl(&["-n", &namespace.name, "create", "role", &name, &verb, &resource]);
-        let (role, user) = (format!("--role={name}"), format!("--user={}", PLAIN[1]));
-        plane.kubectl(&["-n", &namespace.name, "create", "rolebinding", &name, &role, &user]);
-    }
+    grant(&namespace, PLAIN[1], "list,watch", KINDS);
+    grant(&namespace, PLAIN[1], "get", "deployments.apps");
     let (said, errors) = explain(PLAIN[1]);
     let is_told = errors.starts_with("note: the right to read imagestates is missing") && errors.lines().count() == 1;
     assert!(said.contains(&image("1.0.1")) && is_told, "{said}\n{errors}");
@@ -341,19 +341,11 @@ async fn without_the_right_to_records_nothing_is_begun_until_it_is_given() {
     namespace.create(&deployment("web", &image("1.0.0"), policy("patch")).to_string()).await;
     let setup = Setup::in_namespace(&namespace, "1s");
     let operator = Operator::start(plane, &setup).await;
-    runs(&namespace, "web", &[&image("1.0.1")]).await;
-    updates(&namespace, 1, "Succeeded").await;
-    plane.kubectl(&["-n", &namespace.name, "rollout", "undo", "deployment/web"]);
-    eventually("that it was moved back is remembered", async || {
-        let state = all(&namespace, "imagestates").await.pop()?;
-        (state["status"]["undone"][0]["to"] == image("1.0.1")).then_some(())
-    })
-    .await;
+    updated_and_undone(&namespace, image).await;
     drop(operator);
 
     // A new one, with the rights of an older version.
-    let kinds = "deployments.apps,statefulsets.apps,daemonsets.apps,cronjobs.batch";
-    grant(&namespace, user, "get,list,watch,patch", kinds);
+    grant(&namespace, user, "get,list,watch,patch", KINDS);
     let operator = Operator::spawn(plane, &Setup { user: Some(user.to_owned()), ..setup });
     eventually("what is missing is said", async || {
         operator.process.output().contains("gives no right to them").then_some(())
