@@ -21,9 +21,9 @@ pub struct Record {
     /// Whose they are: a workload that is made again under the same name is another one.
     pub(super) uid: Arc<str>,
     /// The update that is thought of, under way, or was written last.
-    pub(super) current: Option<Tracked>,
+    pub(super) current: Option<Box<Tracked>>,
     /// What we set last in each container.
-    applied: Vec<Applied>,
+    applied: Box<[Set]>,
     /// Whether that is only what the workload says of itself.
     is_hearsay: bool,
     /// Images that we had set and somebody took away again.
@@ -38,6 +38,16 @@ pub struct Record {
     pub(super) wait: Option<Wait>,
     /// Until when the plan waits for the other looks of its workload, and whether that time has come.
     pub(super) held: Option<(Duration, bool)>,
+}
+
+/// An [`Applied`], as there may be one of each container in the cluster: a tenth of its size.
+#[derive(Debug, Clone, PartialEq)]
+struct Set {
+    container: Arc<str>,
+    init: bool,
+    from: Box<str>,
+    to: Arc<str>,
+    at: Timestamp,
 }
 
 /// What is being done for a workload. Until it has ended nothing else is.
@@ -79,9 +89,10 @@ impl Record {
         if self.applied.is_empty()
             && let Some(LastUpdate { changes, at, .. }) = LastUpdate::of(workload)
         {
-            self.applied = changes.into_iter().map(|change| Applied { change, at }).collect();
+            self.applied = changes.iter().map(|change| Set::new(change, at)).collect();
             self.is_hearsay = true;
         }
+        self.applied.iter_mut().for_each(|set| set.share(workload));
     }
 
     /// The workload is gone: nothing is remembered but what somebody took away, which counts for one that is made under
@@ -101,14 +112,15 @@ impl Record {
         self.undone = merged(std::mem::take(&mut self.undone), state.undone);
         let is_its = self.uid.is_empty() || self.uid == state.uid;
         if is_its && (self.applied.is_empty() || self.is_hearsay) && !state.applied.is_empty() {
-            (self.applied, self.is_hearsay, self.uid) = (state.applied, false, state.uid);
+            let applied = state.applied.iter().map(|Applied { change, at }| Set::new(change, *at)).collect();
+            (self.applied, self.is_hearsay, self.uid) = (applied, false, state.uid);
         }
     }
 
     /// What is to be remembered by its name.
     pub(super) fn state(&self, workload: WorkloadId) -> WorkloadState {
-        let (uid, applied, undone) = (self.uid.clone(), self.applied.clone(), self.undone.clone());
-        WorkloadState { workload, uid, applied, undone }
+        let applied = self.applied.iter().filter_map(Set::applied).collect();
+        WorkloadState { workload, uid: self.uid.clone(), applied, undone: self.undone.clone() }
     }
 
     /// Whether anything is remembered by its name but what it says itself.
@@ -122,12 +134,12 @@ impl Record {
     }
 
     fn was_set_by(&self, change: &Change, at: Timestamp) -> bool {
-        self.applied.iter().any(|known| known.is_in(change) && known.at >= at)
+        self.applied.iter().any(|set| set.is_in(change) && set.at >= at)
     }
 
     /// The update that is thought of, under way, or was written last.
     pub fn current(&self) -> Option<&Tracked> {
-        self.current.as_ref()
+        self.current.as_deref()
     }
 
     /// What was said of that very update, if it is the current one.
@@ -202,10 +214,12 @@ impl Record {
     /// Remembers that we set these images.
     pub(super) fn set<'c>(&mut self, changes: impl Iterator<Item = &'c Change>, at: Timestamp) {
         self.is_hearsay = false;
+        let mut applied = std::mem::take(&mut self.applied).into_vec();
         for change in changes {
-            self.applied.retain(|old| !old.is_in(change));
-            self.applied.push(Applied { change: change.clone(), at });
+            applied.retain(|old| !old.is_in(change));
+            applied.push(Set::new(change, at));
         }
+        self.applied = applied.into();
     }
 
     /// Remembers that we had set these images by then, but for those that we set since.
@@ -216,7 +230,8 @@ impl Record {
 
     /// Whether we set this image before, it is not there now, and nobody has looked yet who moved it.
     pub fn is_unconfirmed(&self, change: &Change) -> bool {
-        let set = self.applied.iter().any(|applied| applied.is_in(change) && applied.change.to == change.to);
+        let to = change.to.to_string();
+        let set = self.applied.iter().any(|set| set.is_in(change) && *set.to == *to);
         set && self.undone(change).is_none()
     }
 
@@ -228,9 +243,38 @@ impl Record {
     /// Remembers who moved back what we set, by a fresh reading; whether that is new.
     pub(super) fn note_undone(&mut self, observed: &Observed, now: Timestamp) -> bool {
         let before = self.undone.clone();
-        let read = self.applied.iter().filter_map(|applied| Undone::read(applied, observed, now)).collect();
+        let applied = self.applied.iter().filter_map(Set::applied);
+        let read = applied.filter_map(|applied| Undone::read(&applied, observed, now)).collect();
         self.undone = merged(read, std::mem::take(&mut self.undone));
         self.undone != before
+    }
+}
+
+impl Set {
+    fn new(Change { container, init, from, to }: &Change, at: Timestamp) -> Self {
+        let (from, to) = (from.to_string().into(), to.to_string().into());
+        Self { container: container.clone(), init: *init, from, to, at }
+    }
+
+    fn applied(&self) -> Option<Applied> {
+        let (from, to) = (ImageRef::parse(&self.from).ok()?, ImageRef::parse(&self.to).ok()?);
+        let change = Change { container: self.container.clone(), init: self.init, from, to };
+        Some(Applied { change, at: self.at })
+    }
+
+    fn is_in(&self, change: &Change) -> bool {
+        (&self.container, self.init) == (&change.container, change.init)
+    }
+
+    /// What the workload says too is kept once.
+    fn share(&mut self, workload: &Workload) {
+        let is_it = |c: &&Container| c.name == self.container && c.init == self.init;
+        if let Some(there) = workload.containers.iter().find(is_it) {
+            self.container.clone_from(&there.name);
+            if self.to == there.image {
+                self.to.clone_from(&there.image);
+            }
+        }
     }
 }
 

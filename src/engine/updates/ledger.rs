@@ -47,7 +47,10 @@ pub(crate) enum News {
 /// What is known of the store, and what waits.
 #[derive(Default)]
 pub(crate) struct Ledger {
+    /// Of whom anything is open or waits.
     workloads: HashMap<WorkloadId, Shelf>,
+    /// What is remembered by a workload's name, as it was seen in the store.
+    states: HashMap<WorkloadId, Version>,
     line: Line<WorkloadId>,
     lined_up: HashSet<WorkloadId>,
     under_way: usize,
@@ -60,7 +63,6 @@ pub(crate) struct Ledger {
 struct Shelf {
     /// Updates that have not ended.
     open: Vec<Known>,
-    state: Option<Version>,
     waiting: VecDeque<Entry>,
     is_busy: bool,
     /// What waits for its time, as the last one failed: updates, and what is remembered by its name.
@@ -99,21 +101,18 @@ impl Ledger {
 
     /// What is remembered by a workload's name is in the store.
     pub(crate) fn has_state(&mut self, workload: &WorkloadId, version: Version) {
-        self.workloads.entry(workload.clone()).or_default().state = Some(version);
+        self.states.insert(workload.clone(), version);
     }
 
     /// What is remembered by its name is kept in the store alone: it is read again before anything is written over it.
     pub(crate) fn lose_state(&mut self, workload: &WorkloadId) {
-        if let Some(shelf) = self.workloads.get_mut(workload) {
-            shelf.state = None;
-            self.tidy(workload);
-        }
+        self.states.remove(workload);
     }
 
     /// Whether that is known, or is being written.
     pub(crate) fn knows_state(&self, workload: &WorkloadId) -> bool {
         let is_busy = |shelf: &Shelf| shelf.is_busy || !shelf.waiting.is_empty();
-        self.workloads.get(workload).is_some_and(|shelf| shelf.state.is_some() || is_busy(shelf))
+        self.states.contains_key(workload) || self.workloads.get(workload).is_some_and(is_busy)
     }
 
     /// Lets something be written.
@@ -151,7 +150,7 @@ impl Ledger {
             shelf.is_busy = true;
             self.under_way += 1;
             let seen = match &mut entry {
-                Entry::State(_) => shelf.state.clone(),
+                Entry::State(_) => self.states.get(&workload).cloned(),
                 Entry::Forget(_) => None,
                 Entry::Update(tracked) => {
                     let known = shelf.open.iter().find(|known| known.id == tracked.update.id);
@@ -179,8 +178,14 @@ impl Ledger {
                 (shelf.failures, shelf.said) = (0, None);
                 match &entry {
                     // Of one that is gone it is kept in the store alone.
-                    Entry::State(state) => shelf.state = version.filter(|_| !state.is_empty() && !state.uid.is_empty()),
-                    Entry::Forget(_) => (shelf.open, shelf.state) = Default::default(),
+                    Entry::State(state) => {
+                        let version = version.filter(|_| !state.is_empty() && !state.uid.is_empty());
+                        see(&mut self.states, &workload, version);
+                    }
+                    Entry::Forget(_) => {
+                        shelf.open.clear();
+                        self.states.remove(&workload);
+                    }
                     Entry::Update(tracked) => {
                         let id = tracked.update.id.clone();
                         shelf.open.retain(|known| known.id != id);
@@ -201,7 +206,7 @@ impl Ledger {
             }
             Answer::Taken(Found::State(found)) => {
                 let (theirs, version) = found.unzip();
-                shelf.state = version;
+                see(&mut self.states, &workload, version);
                 if let Entry::State(ours) = entry {
                     let ours = theirs.into_iter().fold(ours, WorkloadState::with);
                     shelf.again(Entry::State(ours));
@@ -236,9 +241,7 @@ impl Ledger {
 
     /// Nothing is kept of whom nothing is known.
     fn tidy(&mut self, workload: &WorkloadId) {
-        let is_empty = |shelf: &Shelf| {
-            shelf.waiting.is_empty() && shelf.open.is_empty() && shelf.state.is_none() && !shelf.is_busy
-        };
+        let is_empty = |shelf: &Shelf| shelf.waiting.is_empty() && shelf.open.is_empty() && !shelf.is_busy;
         if self.workloads.get(workload).is_some_and(is_empty) {
             self.workloads.remove(workload);
         }
@@ -339,6 +342,14 @@ impl Shelf {
             }
         }
     }
+}
+
+/// It is there as it was seen now, or is not.
+fn see(states: &mut HashMap<WorkloadId, Version>, workload: &WorkloadId, version: Option<Version>) {
+    match version {
+        Some(version) => states.insert(workload.clone(), version),
+        None => states.remove(workload),
+    };
 }
 
 /// When the update began that this is the story of.
@@ -548,10 +559,10 @@ mod tests {
         ledger.write(state(""));
         let (writing, _) = next(&mut ledger);
         ledger.answered(writing, Answer::Written(Some(version(1))), NOW);
-        assert!(ledger.workloads.is_empty(), "nothing is kept of it here");
+        assert!(ledger.workloads.is_empty() && ledger.states.is_empty(), "nothing is kept of it here");
         ledger.has_state(&"shop/Deployment/web".parse().unwrap(), version(2));
         ledger.lose_state(&"shop/Deployment/web".parse().unwrap());
-        assert!(ledger.workloads.is_empty());
+        assert!(ledger.workloads.is_empty() && ledger.states.is_empty());
     }
 
     #[test]

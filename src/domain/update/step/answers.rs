@@ -55,21 +55,21 @@ pub(super) fn written(record: &mut Record, current: Tracked, outcome: Outcome, n
         Outcome::Applied(_) => {
             record.wait = None;
             acts.push(Act::Announce(News::Updated(current.update.clone())));
-            return record.current = Some(succeed(record, current, now, acts));
+            return record.current = Some(Box::new(succeed(record, current, now, acts)));
         }
         Outcome::Committed(reason) => return in_git(record, current, (reason, Vec::new()), true, now, acts),
         Outcome::Partly(reason, left) => return in_git(record, current, (reason, left), true, now, acts),
         Outcome::Blocked(reason) => return blocked(record, current, reason, now, acts),
         Outcome::Gone => {
             record.wait = None;
-            return record.current = Some(current);
+            return record.current = Some(Box::new(current));
         }
         Outcome::Stale => {
             record.wait(Why::NotWritten, STALE, now.since);
             record.under_way = Some(UnderWay::Reading);
             acts.retain(|act| *act != Act::Decide);
             acts.push(Act::Read);
-            return record.current = Some(current);
+            return record.current = Some(Box::new(current));
         }
         Outcome::Refused(why) => {
             acts.push(Act::Announce(News::Refused(current.update.clone(), why.clone())));
@@ -81,7 +81,7 @@ pub(super) fn written(record: &mut Record, current: Tracked, outcome: Outcome, n
         }
     };
     record.wait(Why::NotWritten, back_off, now.since);
-    record.current = Some(save_as(current, Phase::Applying, Some(why), now, acts));
+    record.current = Some(Box::new(save_as(current, Phase::Applying, Some(why), now, acts)));
 }
 
 pub(super) fn checked(record: &mut Record, current: Tracked, standing: Standing, now: Now, acts: &mut Vec<Act>) {
@@ -95,12 +95,12 @@ pub(super) fn checked(record: &mut Record, current: Tracked, standing: Standing,
             record.under_way = Some(UnderWay::Queued);
             acts.retain(|act| *act != Act::Decide);
             acts.push(Act::Queue(current.update.route.clone()));
-            record.current = Some(Tracked { phase: Phase::Proposed, ..current });
+            record.current = Some(Box::new(Tracked { phase: Phase::Proposed, ..current }));
         }
         Standing::Failed(why) => {
             record.wait(Why::NotWritten, FAILED, now.since);
             acts.push(Act::Announce(News::Failed(current.update.clone(), why)));
-            record.current = Some(current);
+            record.current = Some(Box::new(current));
         }
     }
 }
@@ -118,15 +118,15 @@ fn in_git(
     let Tracked { update, log, .. } = current;
     let current = Tracked { update: update.without(&left), phase: Phase::InGit { reason: reason.clone(), left }, log };
     if !is_news {
-        return record.current = Some(current);
+        return record.current = Some(Box::new(current));
     }
     acts.push(Act::Announce(News::Committed(current.update.clone(), reason.clone())));
     let phase = current.phase.clone();
-    record.current = Some(save_as(current, phase, Some(reason), now, acts));
+    record.current = Some(Box::new(save_as(current, phase, Some(reason), now, acts)));
 }
 
 fn blocked(record: &mut Record, current: Tracked, reason: Reason, now: Now, acts: &mut Vec<Act>) {
     record.wait(Why::Check, CHECK, now.since);
     decide(acts);
-    record.current = Some(save_as(current, Phase::Waiting { reason: reason.clone() }, Some(reason), now, acts));
+    record.current = Some(Box::new(save_as(current, Phase::Waiting { reason: reason.clone() }, Some(reason), now, acts)));
 }

@@ -138,7 +138,7 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
             end(&mut record, &mut acts);
             let current = record.current.take_if(|current| current.update.id == id);
             if let Some(current) = current {
-                written(&mut record, current, outcome, now, &mut acts);
+                written(&mut record, *current, outcome, now, &mut acts);
             }
             if let Some(workload) = record.missed.take() {
                 settle(&mut record, &workload, now, &mut acts);
@@ -147,10 +147,10 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
         Event::Checked(id, standing) => {
             end(&mut record, &mut acts);
             // Meanwhile the cluster may have come to run it.
-            let is_checked = |current: &mut Tracked| current.update.id == id && current.phase.reason().is_some();
+            let is_checked = |current: &mut Box<Tracked>| current.update.id == id && current.phase.reason().is_some();
             let current = record.current.take_if(is_checked);
             if let Some(current) = current {
-                checked(&mut record, current, standing, now, &mut acts);
+                checked(&mut record, *current, standing, now, &mut acts);
             }
         }
         Event::Observed(read) => {
@@ -269,7 +269,7 @@ fn unproposed(record: &mut Record, proposal: &Proposal, now: Now, acts: &mut Vec
         Proposal::Unwanted(workload) => {
             settle(record, workload, now, acts);
             if let Some(current) = record.current.take_if(|current| !current.phase.is_over()) {
-                supersede(record, current, "it is not wanted any more", now, acts);
+                supersede(record, *current, "it is not wanted any more", now, acts);
             }
         }
         _ => {}
@@ -278,7 +278,7 @@ fn unproposed(record: &mut Record, proposal: &Proposal, now: Now, acts: &mut Vec
 
 /// Nobody stands in the way of what is not wanted now.
 fn not_asked_any_more(record: &mut Record) {
-    if let Some(Tracked { phase: Phase::Waiting { reason }, .. }) = &mut record.current {
+    if let Some(Tracked { phase: Phase::Waiting { reason }, .. }) = record.current.as_deref_mut() {
         reason.others = Box::default();
     }
 }
@@ -320,7 +320,7 @@ fn replace(record: &mut Record, update: Update, phase: Phase, now: Now, acts: &m
         } else {
             record.wait = None;
             if is_open {
-                supersede(record, old, "another one was chosen", now, acts);
+                supersede(record, *old, "another one was chosen", now, acts);
             }
         }
     }
@@ -328,7 +328,7 @@ fn replace(record: &mut Record, update: Update, phase: Phase, now: Now, acts: &m
     if record.uid.is_empty() {
         record.uid.clone_from(&update.uid);
     }
-    record.current = Some(Tracked { update, phase, log });
+    record.current = Some(Box::new(Tracked { update, phase, log }));
 }
 
 #[cfg(test)]
@@ -654,7 +654,7 @@ mod tests {
         if is_recorded {
             current.tell(NOW.at, None);
         }
-        record.current = Some(current);
+        record.current = Some(Box::new(current));
         record
     }
 

@@ -35,9 +35,9 @@ pub(super) fn recorded(record: &mut Record, mut found: Tracked, workload: &Workl
         return record.current = current;
     }
     if let Some(old) = record.current.take().filter(|old| !old.phase.is_over() && old.update.id != found.update.id) {
-        supersede(record, old, newer, now, acts);
+        supersede(record, *old, newer, now, acts);
     }
-    record.current = Some(found);
+    record.current = Some(Box::new(found));
     settle(record, workload, now, acts);
     asked(record, acts);
 }
@@ -76,6 +76,7 @@ pub(super) fn kept_elsewhere(record: &Record, workload: WorkloadId, acts: &mut V
 /// What the images of a workload say of its update, if that has not ended.
 pub(super) fn settle(record: &mut Record, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
     let Some(current) = record.current.take_if(|current| !current.phase.is_over()) else { return };
+    let current = *current;
     let runs = Record::runs(&current.update, workload);
     let is_written = match &current.phase {
         Phase::InGit { .. } | Phase::Progressing => runs,
@@ -85,15 +86,15 @@ pub(super) fn settle(record: &mut Record, workload: &Workload, now: Now, acts: &
     if is_written {
         record.wait = None;
         acts.push(Act::Announce(News::Updated(current.update.clone())));
-        return record.current = Some(succeed(record, current, now, acts));
+        return record.current = Some(Box::new(succeed(record, current, now, acts)));
     }
     if current.phase == Phase::Proposed {
-        return record.current = Some(current);
+        return record.current = Some(Box::new(current));
     }
     let may_run = Record::may_run(&current.update, workload) && current.phase != Phase::Progressing;
     let why = match runs {
         true => "somebody else has set the same images",
-        false if may_run => return record.current = Some(current),
+        false if may_run => return record.current = Some(Box::new(current)),
         false => "the workload has other images now",
     };
     supersede(record, current, why, now, acts);
@@ -104,6 +105,6 @@ pub(super) fn supersede(record: &mut Record, current: Tracked, why: &str, now: N
     record.wait = None;
     if current.is_recorded() {
         let reason = Reason::new(Code::Superseded, why);
-        record.current = Some(save_as(current, Phase::Superseded, Some(reason), now, acts));
+        record.current = Some(Box::new(save_as(current, Phase::Superseded, Some(reason), now, acts)));
     }
 }
