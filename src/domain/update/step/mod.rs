@@ -822,7 +822,7 @@ mod tests {
                 let ended = before.current.filter(|current| current.phase.is_over() && current.is_recorded());
                 if let (Some(ended), Some(current)) = (ended, next.current()) {
                     let is_it = current.update.id == ended.update.id && current.log.starts_with(&ended.log);
-                    prop_assert!(!is_it || *current == ended, "{ended:?} is {current:?}");
+                    prop_assert!(!is_it || *current == *ended, "{ended:?} is {current:?}");
                 }
                 let begun = acts.iter().filter(|act| matches!(act, Act::Queue(_) | Act::Write | Act::Check | Act::Read)).count();
                 prop_assert!(begun <= 1 && !(was_busy && begun > 0), "{acts:?}");
