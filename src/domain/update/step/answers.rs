@@ -128,5 +128,6 @@ fn in_git(
 fn blocked(record: &mut Record, current: Tracked, reason: Reason, now: Now, acts: &mut Vec<Act>) {
     record.wait(Why::Check, CHECK, now.since);
     decide(acts);
-    record.current = Some(Box::new(save_as(current, Phase::Waiting { reason: reason.clone() }, Some(reason), now, acts)));
+    record.current =
+        Some(Box::new(save_as(current, Phase::Waiting { reason: reason.clone() }, Some(reason), now, acts)));
 }
