@@ -40,7 +40,7 @@ pub struct Record {
     pub(super) held: Option<(Duration, bool)>,
 }
 
-/// An [`Applied`], as there may be one of each container in the cluster: a tenth of its size.
+/// An [`Applied`] as texts, as there may be one of each container in the cluster.
 #[derive(Debug, Clone, PartialEq)]
 struct Set {
     container: Arc<str>,
@@ -194,7 +194,7 @@ impl Record {
     pub(super) fn runs(update: &Update, workload: &Workload) -> bool {
         let runs = |change: &Change| {
             let image = change.to.to_string();
-            container(workload, change).is_some_and(|container| *container.image == *image)
+            container(workload, &change.container, change.init).is_some_and(|container| *container.image == *image)
         };
         update.changes().all(runs)
     }
@@ -205,7 +205,7 @@ impl Record {
             *image == *one.to_string() || ImageRef::parse(image).ok().as_ref() == Some(one)
         };
         let may = |change: &Change| {
-            container(workload, change)
+            container(workload, &change.container, change.init)
                 .is_some_and(|there| is(&there.image, &change.from) || is(&there.image, &change.to))
         };
         update.changes().all(may)
@@ -268,8 +268,7 @@ impl Set {
 
     /// What the workload says too is kept once.
     fn share(&mut self, workload: &Workload) {
-        let is_it = |c: &&Container| c.name == self.container && c.init == self.init;
-        if let Some(there) = workload.containers.iter().find(is_it) {
+        if let Some(there) = container(workload, &self.container, self.init) {
             self.container.clone_from(&there.name);
             if self.to == there.image {
                 self.to.clone_from(&there.image);
@@ -278,6 +277,6 @@ impl Set {
     }
 }
 
-fn container<'w>(workload: &'w Workload, change: &Change) -> Option<&'w Container> {
-    workload.containers.iter().find(|c| c.name == change.container && c.init == change.init)
+fn container<'w>(workload: &'w Workload, name: &str, init: bool) -> Option<&'w Container> {
+    workload.containers.iter().find(|c| *c.name == *name && c.init == init)
 }
