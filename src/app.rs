@@ -160,6 +160,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         workloads: world.workloads,
         sink: world.sinks,
         records: world.records,
+        rollouts: world.rollouts,
         events: world.events,
         polling: Arc::new(poll),
         pool: Arc::new(Threads::new(clock.clone())),
@@ -265,6 +266,7 @@ fn engine_settings(args: &RunArgs, config: &Config) -> Settings {
         keel: args.keel,
         guards: config.guards.clone(),
         targets: config.targets.clone(),
+        rollout: config.rollout.times(),
         dry_run: args.dry_run,
         // Without a cluster there are no tenants.
         operator_serves: match args.repository.git {
@@ -375,6 +377,11 @@ impl Registry for Replaceable {
     fn digest<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {
         let client = self.get();
         Box::pin(async move { client.digest(source, tag).await })
+    }
+
+    fn has<'a>(&'a self, source: &'a Source, image: &'a ImageRef) -> BoxFuture<'a, Result<(), RegistryError>> {
+        let client = self.get();
+        Box::pin(async move { client.has(source, image).await })
     }
 
     fn image<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {

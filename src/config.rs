@@ -33,6 +33,7 @@ mod hooks;
 mod policies;
 mod registry;
 mod repository;
+mod rollout;
 
 pub use deployer::{DeployerConfig, ReceiverConfig, RefreshConfig};
 pub use forge::{AppConfig, RequestConfig};
@@ -43,6 +44,7 @@ use policies::named_policies;
 pub use policies::{policies, policy_files};
 pub use registry::{CredentialsConfig, PrivateAddresses, RegistryConfig, open_files};
 pub use repository::RepositoryArgs;
+pub use rollout::RolloutConfig;
 
 /// The longest configuration or policy file that is read.
 const MAX_FILE: u64 = 1 << 20;
@@ -134,6 +136,8 @@ pub struct Config {
     pub git: Vec<GitConfig>,
     /// `argocd`
     pub argocd: ArgoCdConfig,
+    /// `rollout`
+    pub rollout: RolloutConfig,
     /// What decisions need of them.
     pub targets: Arc<Targets>,
     /// The shipped policies and those of `--policies`.
@@ -207,6 +211,8 @@ struct Raw {
     git: Vec<GitConfig>,
     #[serde(default)]
     argocd: ArgoCdConfig,
+    #[serde(default)]
+    rollout: RolloutConfig,
 }
 
 impl Keyed for Raw {
@@ -265,9 +271,9 @@ impl Config {
         problems.extend(globs(&raw.argocd.namespaces).err().map(|error| format!("argocd: namespaces: {error}")));
         let targets = Arc::new(git::targets(&git));
         let guards = raw.guards.into();
-        let (private_addresses, argocd) = (raw.private_addresses, raw.argocd);
+        let (private_addresses, argocd, rollout) = (raw.private_addresses, raw.argocd, raw.rollout);
         let named = Arc::new(named);
-        (Self { registries, private_addresses, guards, hooks, git, argocd, targets, named }, problems)
+        (Self { registries, private_addresses, guards, hooks, git, argocd, rollout, targets, named }, problems)
     }
 
     /// Whether the operator's own credentials for a repository's host may serve a namespace.

@@ -39,6 +39,15 @@ pub struct UpdateLabels {
     pub outcome: &'static str,
 }
 
+/// Labels of `supercargo_rollouts_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RolloutLabels {
+    /// The workload's kind.
+    pub kind: String,
+    /// `succeeded`, `failed`, `stalled`, `superseded`, `not-followed`.
+    pub outcome: &'static str,
+}
+
 /// Labels of `supercargo_problems`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProblemLabels {
@@ -66,6 +75,10 @@ pub struct Metrics {
     pub hooks: Family<HookLabels, Counter>,
     /// Updates by what came of them.
     pub updates: Family<UpdateLabels, Counter>,
+    /// Rollouts by what came of them; one that stands still goes on.
+    pub rollouts: Family<RolloutLabels, Counter>,
+    /// Rollouts that are followed, now.
+    pub rollouts_in_flight: Gauge,
     /// Workloads and containers with a problem, now.
     pub problems: Family<ProblemLabels, Gauge>,
     /// Seconds from the hint to the written change.
@@ -90,6 +103,8 @@ impl Default for Metrics {
             registry_tags_dropped: Counter::default(),
             hooks: Family::default(),
             updates: Family::default(),
+            rollouts: Family::default(),
+            rollouts_in_flight: Gauge::default(),
             problems: Family::default(),
             detect_to_apply: Family::new_with_constructor(seconds),
             poll_overdue: Gauge::default(),
@@ -103,6 +118,8 @@ impl Default for Metrics {
         r.register("registry_tags_dropped", "Entries of tag lists that are no tags", dropped);
         r.register("hooks", "Webhooks received", metrics.hooks.clone());
         r.register("updates", "Updates by outcome", metrics.updates.clone());
+        r.register("rollouts", "Rollouts by outcome", metrics.rollouts.clone());
+        r.register("rollouts_in_flight", "Rollouts that are followed", metrics.rollouts_in_flight.clone());
         r.register("problems", "Workloads and containers with a problem", metrics.problems.clone());
         r.register("detect_to_apply_seconds", "From the hint to the written change", metrics.detect_to_apply.clone());
         r.register("poll_overdue_seconds", "Lateness of the most overdue repository", metrics.poll_overdue.clone());

@@ -15,6 +15,7 @@ use crate::domain::{
     plan::{Approved, Plan, Proposed},
     poll::Schedule,
     reason::Code,
+    rollout::{Pods, RolloutView},
     tags::Tags,
     update::{Tracked, UpdateId, WorkloadState},
     workload::{Application, ApplicationId, Workload, WorkloadId},
@@ -35,6 +36,9 @@ pub trait Registry: Send + Sync {
 
     /// The digest a tag points to now, by one HEAD.
     fn digest<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>>;
+
+    /// Whether an image can be pulled: by its digest, or else by its tag, by one HEAD.
+    fn has<'a>(&'a self, source: &'a Source, image: &'a ImageRef) -> BoxFuture<'a, Result<(), RegistryError>>;
 
     /// The digest and the times of the image a tag points to now.
     fn image<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>>;
@@ -174,6 +178,10 @@ pub enum ClusterChange {
     Forbidden(String),
     /// There is no right to what is remembered by the workloads' names: what was moved back is not known.
     StatesUnread,
+    /// What a workload says of its rollout, which is followed.
+    Rollout(WorkloadId, RolloutView),
+    /// What the pods of its new revision say.
+    Pods(WorkloadId, Pods),
     /// Every watch has delivered its first full list.
     Synced,
 }
@@ -191,6 +199,15 @@ pub struct NamespaceDefaults {
 pub trait Workloads: Send + Sync {
     /// The workload as it is now, by one GET, with the manager of each container's image; `None` if it is gone.
     fn get<'a>(&'a self, id: &'a WorkloadId) -> BoxFuture<'a, Result<Option<Observed>, ClusterError>>;
+}
+
+/// Follows rollouts. What is seen comes as [`ClusterChange::Rollout`] and [`ClusterChange::Pods`]. Never waits.
+pub trait Rollouts: Send + Sync {
+    /// From now on tell what this workload and the pods of its new revision say.
+    fn follow(&self, id: &WorkloadId);
+
+    /// No more.
+    fn unfollow(&self, id: &WorkloadId);
 }
 
 /// Why the API server did not answer as hoped.

@@ -1,6 +1,6 @@
 //! The system benchmark: the program itself beside a real API server and a real registry.
 //!
-//!     cargo bench --bench system -- latency | scale | start | records | hints | git      (all without an argument)
+//!     cargo bench --bench system -- latency | scale | start | records | hints | rollouts | git      (all without an argument)
 //!
 //! Every figure with a bound is a ratio of two things measured in turn in the same run, or a size, so that it
 //! means the same on any machine. The bounds and the last results stand in docs/benchmarks.md.
@@ -14,6 +14,7 @@ mod latency;
 mod program;
 mod records;
 mod repository;
+mod rollouts;
 mod scale;
 mod start;
 #[expect(dead_code, reason = "the tests use the rest")]
@@ -47,7 +48,7 @@ async fn main() -> ExitCode {
         git::write(url, folder.as_ref()).await;
         return ExitCode::SUCCESS;
     }
-    let all = ["latency", "scale", "start", "records", "hints", "git"];
+    let all = ["latency", "scale", "start", "records", "hints", "rollouts", "git"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         eprintln!("error: there is no part `{unknown}`: write {}, or nothing for all", all.join(", "));
         return ExitCode::from(2);
@@ -59,6 +60,9 @@ async fn main() -> ExitCode {
     }
     if runs("hints") {
         hints::run(&mut table).await;
+    }
+    if runs("rollouts") {
+        rollouts::run(&mut table).await;
     }
     // The last, as it moves the temporary folder.
     if runs("git") {

@@ -10,8 +10,9 @@ use super::{named, targets::Sinks};
 use crate::{
     cluster,
     config::{self, Config, ConfigError, RunArgs},
+    domain::workload::WorkloadId,
     git::Repository,
-    ports::{Clock, ClusterChange, Events, Notice, Records, Refresh, Secrets, Workloads},
+    ports::{Clock, ClusterChange, Events, Notice, Records, Refresh, Rollouts, Secrets, Workloads},
     registry, store,
 };
 
@@ -26,6 +27,7 @@ pub(super) struct World {
     pub(super) workloads: Arc<dyn Workloads>,
     pub(super) events: Arc<dyn Events>,
     pub(super) records: Arc<dyn Records>,
+    pub(super) rollouts: Arc<dyn Rollouts>,
     pub(super) sinks: Arc<Sinks>,
     /// Of Argo CD's Applications, where there is a cluster.
     pub(super) refresh: Option<Arc<dyn Refresh>>,
@@ -50,9 +52,10 @@ pub(super) async fn cluster(
     let (events, publishing) = cluster::EventWriter::new(client.clone(), clock.clone());
     let memory = Arc::new(store::Memory::default());
     let records = Arc::new(cluster::CustomResources::new(client.clone(), clock.clone(), memory));
+    let rollouts = cluster::Followed::new(client.clone(), clock.clone(), changes.clone());
     let watching = {
-        let (client, records, clock) = (client.clone(), records.clone(), clock.clone());
-        async move { cluster::watch(client, scope, Some(&*records), clock, changes).await }
+        let (client, records, rollouts, clock) = (client.clone(), records.clone(), rollouts.clone(), clock.clone());
+        async move { cluster::watch(client, scope, Some(&*records), Some(&rollouts), clock, changes).await }
     };
     let objects = Arc::new(cluster::Objects::new(client.clone(), clock.clone()));
     let refresh: Arc<dyn Refresh> = Arc::new(cluster::Applications::new(client.clone(), clock.clone()));
@@ -62,6 +65,7 @@ pub(super) async fn cluster(
         workloads: objects.clone(),
         events: Arc::new(events),
         records,
+        rollouts: Arc::new(rollouts),
         sinks: Arc::new(Sinks::new(Some(objects))),
         refresh: Some(refresh),
         tasks: vec![named("the events", publishing).boxed(), named("the watches", watching).boxed()],
@@ -101,6 +105,7 @@ pub(super) fn repository(
         workloads: repository,
         events: Arc::new(Unheard),
         records: Arc::new(records),
+        rollouts: Arc::new(Unheard),
         sinks,
         refresh: None,
         tasks: vec![named("the watch of the repository", watching).boxed()],
@@ -109,6 +114,13 @@ pub(super) fn repository(
 
 /// Where there is no object to hang an Event on; the log says the same.
 struct Unheard;
+
+/// Nor one that rolls anything out.
+impl Rollouts for Unheard {
+    fn follow(&self, _: &WorkloadId) {}
+
+    fn unfollow(&self, _: &WorkloadId) {}
+}
 
 impl Events for Unheard {
     fn publish(&self, _: Notice) {}

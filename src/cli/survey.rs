@@ -17,6 +17,7 @@ use crate::{
         plan::{Approved, Plan},
         reason::{Class, Code, Reason},
         report::{Report, ReportWorkload, Verdict},
+        rollout::Times,
         workload::{KindSpec, Workload, WorkloadId},
     },
     engine::{self, Assessment, Outside, Settings},
@@ -85,6 +86,7 @@ pub(super) fn settings(config: &Config, keel: KeelMode) -> Settings {
         keel,
         guards: config.guards.clone(),
         targets: config.targets.clone(),
+        rollout: Times::default(),
         dry_run: false,
         operator_serves: Arc::new(config.operator_serves()),
         argocd_namespaces: Arc::new(config.argocd_namespaces()),
@@ -267,7 +269,7 @@ async fn read(
     let (sender, mut receiver) = tokio::sync::mpsc::channel(256);
     let watching = {
         let clock = clock.clone();
-        tokio::spawn(async move { cluster::watch(client, scope, None, clock, sender).await })
+        tokio::spawn(async move { cluster::watch(client, scope, None, None, clock, sender).await })
     };
     let mut deadline = clock.sleep_until(clock.monotonic() + READ);
     let mut changes = Vec::new();

@@ -239,7 +239,7 @@ pub(super) fn delays() -> impl Iterator<Item = Duration> {
         .build()
 }
 
-fn is(error: &watcher::Error, code: u16) -> bool {
+pub(super) fn is(error: &watcher::Error, code: u16) -> bool {
     match error {
         watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
             matches!(e, kube::Error::Api(status) if status.code == code)
@@ -249,7 +249,7 @@ fn is(error: &watcher::Error, code: u16) -> bool {
     }
 }
 
-fn words(error: &watcher::Error) -> String {
+pub(super) fn words(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
             failure(e)

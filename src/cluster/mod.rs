@@ -1,7 +1,7 @@
 //! The cluster: watches that say what runs, the guarded patch, pull secrets, Events.
 //!
 //! [`connect`] makes the client; [`watch()`] tells the engine of workloads and Namespaces; [`Objects`] reads and
-//! patches single workloads; [`CustomResources`] remembers updates; [`Applications`] has Argo CD look at Git; [`PullSecrets`]
+//! patches single workloads; [`CustomResources`] remembers updates; [`Followed`] follows rollouts; [`Applications`] has Argo CD look at Git; [`PullSecrets`]
 //! reads Secrets by name; [`EventWriter`] tells people.
 
 mod applications;
@@ -14,9 +14,11 @@ mod object;
 mod owner;
 mod patch;
 mod records;
+mod rollouts;
 mod secrets;
 mod shared;
 mod sink;
+mod status;
 mod turns;
 mod watch;
 
@@ -24,6 +26,7 @@ pub use applications::Applications;
 pub use connect::{connect, reach};
 pub use events::EventWriter;
 pub use records::{CustomResources, Of, Recorded, recorded};
+pub use rollouts::Followed;
 pub use secrets::PullSecrets;
 pub use sink::Objects;
 pub use watch::{Scope, watch};

@@ -17,8 +17,10 @@ use super::{
     managed::FieldsEntry,
     owner::{Evidence, INSTANCE, Reference, is_marker, owner},
     shared::Shared,
+    status::{self, Status, Strategy},
 };
 use crate::{
+    domain::rollout::RolloutView,
     domain::workload::{Container, KINDS, KindSpec, Workload, WorkloadId, pull_secrets},
     net::foreign,
 };
@@ -45,6 +47,8 @@ struct Body {
     #[serde(default)]
     metadata: Metadata,
     spec: Spec,
+    #[serde(default)]
+    status: Option<Status>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -53,6 +57,7 @@ struct Metadata {
     name: String,
     namespace: String,
     uid: String,
+    generation: i64,
     resource_version: String,
     annotations: Pruned,
     labels: Pruned,
@@ -60,9 +65,12 @@ struct Metadata {
     managed_fields: Vec<FieldsEntry>,
 }
 
-/// The pod spec below `spec`, at whichever place one of [`KINDS`] has it.
-#[derive(Debug)]
-struct Spec(Option<PodSpec>);
+/// The pod spec below `spec`, at whichever place one of [`KINDS`] has it, and what is said there of rollouts.
+#[derive(Debug, Default)]
+struct Spec {
+    pod: Option<PodSpec>,
+    strategy: Strategy,
+}
 
 /// Reads what stands at one of these JSON pointers.
 struct At<'p>(&'p [&'static str]);
@@ -104,7 +112,7 @@ impl Object {
     pub(super) fn workload(&self, kind: &'static KindSpec, shared: &mut Shared) -> Result<Workload, String> {
         let body = self.body.as_ref().map_err(Clone::clone)?;
         let meta = &body.metadata;
-        let pod = body.spec.0.as_ref().ok_or("it has no pod template")?;
+        let pod = body.spec.pod.as_ref().ok_or("it has no pod template")?;
         let long = meta.annotations.kept.iter().find(|(_, value)| value.len() > MAX_VALUE);
         if let Some((key, value)) = long {
             return Err(format!("the annotation {} is {} bytes long; at most {MAX_VALUE}", foreign(key), value.len()));
@@ -148,6 +156,13 @@ impl Object {
         })
     }
 
+    /// What it says of its rollout; `None` where it does not decode.
+    pub(super) fn rollout(&self) -> Option<RolloutView> {
+        let Body { metadata, spec, status } = self.body.as_deref().ok()?;
+        let none = Status::default();
+        Some(status::view(&metadata.uid, metadata.generation, &spec.strategy, status.as_ref().unwrap_or(&none)))
+    }
+
     /// Which object, as far as it says.
     pub(super) fn id(&self, kind: &'static KindSpec, mut text: impl FnMut(&str) -> Arc<str>) -> WorkloadId {
         WorkloadId {
@@ -183,8 +198,47 @@ pub(super) fn is_ours(key: &str) -> bool {
 
 impl<'de> Deserialize<'de> for Spec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let below: Vec<&str> = KINDS.iter().filter_map(|kind| kind.pod_spec.strip_prefix("/spec")).collect();
-        At(&below).deserialize(deserializer).map(Self)
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Spec;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_unit<E>(self) -> Result<Spec, E> {
+                Ok(Spec::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Spec, A::Error> {
+                let pointers: Vec<&str> = KINDS.iter().filter_map(|kind| kind.pod_spec.strip_prefix("/spec")).collect();
+                let mut spec = Spec::default();
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    match &*key {
+                        "replicas" => spec.strategy.replicas = map.next_value()?,
+                        "paused" => spec.strategy.paused = map.next_value()?,
+                        "updateStrategy" => spec.strategy.update = map.next_value()?,
+                        key => spec.pod = below(&pointers, key, &mut map)?.or(spec.pod),
+                    }
+                }
+                Ok(spec)
+            }
+        }
+        deserializer.deserialize_any(Fields)
+    }
+}
+
+/// What stands at one of these pointers, or nothing, of the value of a key.
+fn below<'de, A: MapAccess<'de>>(
+    pointers: &[&'static str],
+    key: &str,
+    map: &mut A,
+) -> Result<Option<PodSpec>, A::Error> {
+    let rest = |pointer: &&'static str| pointer.strip_prefix('/')?.strip_prefix(key);
+    let below: Vec<&str> = pointers.iter().filter_map(rest).filter(|r| r.is_empty() || r.starts_with('/')).collect();
+    match below.is_empty() {
+        true => map.next_value::<IgnoredAny>().map(|_| None),
+        false => map.next_value_seed(At(&below)),
     }
 }
 
@@ -213,13 +267,7 @@ impl<'de> Visitor<'de> for At<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let rest = |pointer: &&'static str| pointer.strip_prefix('/')?.strip_prefix(&*key);
-            let below: Vec<&str> =
-                self.0.iter().filter_map(rest).filter(|r| r.is_empty() || r.starts_with('/')).collect();
-            match below.is_empty() {
-                true => _ = map.next_value::<IgnoredAny>()?,
-                false => found = map.next_value_seed(At(&below))?.or(found),
-            }
+            found = below(self.0, &key, &mut map)?.or(found);
         }
         Ok(found)
     }

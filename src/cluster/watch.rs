@@ -23,6 +23,7 @@ use super::{
         CustomResources,
         watch::{states, updates},
     },
+    rollouts::Followed,
     shared::Shared,
 };
 use crate::{
@@ -44,11 +45,13 @@ pub enum Scope {
 const PAGE: u32 = 100;
 
 /// Watches all kinds and sends what changes, until the receiver is gone. Without `records`, of what is remembered no more
-/// is told than what was by the workloads' names, and where that may not be read nothing is said.
+/// is told than what was by the workloads' names, and where that may not be read nothing is said. What is seen of those
+/// whose rollouts are followed goes to `rollouts` too.
 pub async fn watch(
     client: Client,
     scope: Scope,
     records: Option<&CustomResources>,
+    rollouts: Option<&Followed>,
     clock: Arc<dyn Clock>,
     changes: mpsc::Sender<ClusterChange>,
 ) {
@@ -62,7 +65,8 @@ pub async fn watch(
     let mut watches = JoinSet::new();
     for namespace in &namespaces {
         for kind in KINDS {
-            watches.spawn(workloads(client.clone(), kind, namespace.clone(), long.clone(), sender.clone()));
+            let (client, namespace, rollouts) = (client.clone(), namespace.clone(), rollouts.cloned());
+            watches.spawn(workloads(client, kind, namespace, rollouts, long.clone(), sender.clone()));
         }
         watches.spawn(defaults(client.clone(), namespace.clone(), sender.clone()));
         watches.spawn(states(client.clone(), namespace.clone(), records.cloned(), sender.clone()));
@@ -84,6 +88,7 @@ async fn workloads(
     client: Client,
     kind: &'static KindSpec,
     namespace: Option<String>,
+    rollouts: Option<Followed>,
     long: Arc<Mutex<Long>>,
     sender: ChangeSender,
 ) {
@@ -105,6 +110,7 @@ async fn workloads(
     };
     let read = |object: Object| match decode(&object) {
         Ok(workload) => {
+            rollouts.iter().for_each(|rollouts| rollouts.saw(&workload.id, || object.rollout()));
             let hash = fingerprint(&hashes, &workload);
             (workload.id.clone(), Reading::Told(hash, ClusterChange::Workload(Box::new(workload))))
         }

@@ -19,6 +19,7 @@ pub mod policy;
 pub mod poll;
 pub mod reason;
 pub mod report;
+pub mod rollout;
 pub mod seldom;
 mod sortkey;
 pub mod tags;

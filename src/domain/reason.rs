@@ -151,6 +151,11 @@ codes! {
     WriteFailed "write-failed" Problem "The change could not be written." "The message is the API server's or the Git server's; it is tried again.",
     // The end of an update.
     NotFollowed "not-followed" Update "It is written; whether it runs is not followed." "Nothing; `kubectl rollout status` tells whether it runs.",
+    NotProved "not-proved" Update "It is written; the workload has no pods that could prove that it runs." "Nothing; it is tried when the workload has pods again.",
+    RolloutFailed "rollout-failed" Problem "The update was written and does not run." "The message says what its pods say; set another image, or fix what is named and start its pods again.",
+    RolloutStalled "rollout-stalled" Problem "The update was written and does not run for a reason that is not its image's." "Fix what the message names: nodes, quota, volumes, another container; the rollout goes on by itself.",
+    RollingOut "rolling-out" Waiting "The last update of the workload is still being rolled out; the next waits until that has ended." "Nothing; `kubectl rollout status` shows how far it is.",
+    Quarantined "quarantined" Tag "The image was set before and did not run: it is not chosen again by itself." "Push a mended image under a newer tag; to take this one all the same, set it by hand.",
     Superseded "superseded" UpToDate "The update is not gone on with: another took its place, or nobody wants it any more." "Nothing; the message says why.",
     // Writing to Git.
     TargetUnknown "target-unknown" Problem "The configuration has no such Git target." "Correct the name, or add the target to the configuration.",

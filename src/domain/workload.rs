@@ -276,10 +276,21 @@ impl Workload {
         Some(Owner::Elsewhere(format!("Argo CD's Application \"{name}\" (by the label app.kubernetes.io/instance)")))
     }
 
+    /// Whether this is how it was before that version.
+    pub fn is_before(&self, resource_version: &str) -> bool {
+        let versions = [&*self.resource_version, resource_version].map(version);
+        matches!(versions, [Some(own), Some(other)] if own < other)
+    }
+
     /// The container of that name, regular ones first.
     pub fn container(&self, name: &str) -> Option<&Container> {
         self.containers.iter().find(|c| &*c.name == name)
     }
+}
+
+/// Resource versions of one kind compare as numbers (Kubernetes API concepts, "Resource versions").
+pub fn version(text: &str) -> Option<u64> {
+    text.parse().ok()
 }
 
 #[cfg(test)]

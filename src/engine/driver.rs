@@ -39,6 +39,9 @@ use crate::{
     ports::{ClusterChange, ClusterError, Version},
 };
 
+/// A workload's container, whether it is one of init, and whether the registry refuses its image.
+pub(super) type Pulled = (WorkloadId, Arc<str>, bool, bool);
+
 /// A workload, and what a reading of it brought.
 type Read = (WorkloadId, Result<Option<Observed>, ClusterError>);
 
@@ -50,6 +53,8 @@ pub(super) struct Engine<'p> {
     pub(super) looks: FuturesUnordered<BoxFuture<'p, LookResult>>,
     pub(super) reads: FuturesUnordered<BoxFuture<'p, Read>>,
     pub(super) writes: FuturesUnordered<BoxFuture<'p, Ended>>,
+    /// What is asked of images that cannot be pulled.
+    pub(super) pulls: FuturesUnordered<BoxFuture<'p, Pulled>>,
     /// What is being remembered.
     pub(super) records: FuturesUnordered<BoxFuture<'p, (Writing, Answer)>>,
     pub(super) ledger: Ledger,
@@ -78,6 +83,7 @@ impl<'p> Engine<'p> {
             looks: FuturesUnordered::new(),
             reads: FuturesUnordered::new(),
             writes: FuturesUnordered::new(),
+            pulls: FuturesUnordered::new(),
             records: FuturesUnordered::new(),
             ledger: Ledger::default(),
             found: Vec::new(),
@@ -210,6 +216,9 @@ impl<'p> Engine<'p> {
                 Act::Decide => self.undecided.push(id),
                 Act::Queue(route) => self.write_queue.push(route, id, self.now()),
                 Act::Look => self.state.again(&id, self.now()),
+                Act::Follow(is_followed) => self.follow(&id, is_followed),
+                Act::AskPull(item) => self.ask_pull(id, *item),
+                Act::Avoid(quarantined) => self.state.avoid(&id, &quarantined, self.now()),
                 Act::Read => self.read(id),
                 Act::Save(tracked) => self.save(Entry::Update(tracked)),
                 Act::SaveState(state) => self.save(Entry::State(state)),
@@ -327,7 +336,7 @@ impl<'p> Engine<'p> {
             News::Refused(_, why) | News::Failed(_, why) => {
                 tracing::warn!(workload = %id, why, "not written; tried again later");
             }
-            News::Updated(_) => {}
+            News::Updated(_) | News::Rollout(..) => {}
         }
         self.told.news(news, &self.state.uid(id));
     }

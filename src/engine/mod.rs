@@ -24,6 +24,7 @@ mod look;
 mod model;
 mod remember;
 mod report;
+mod rollouts;
 mod run;
 mod survey;
 mod timers;

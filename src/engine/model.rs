@@ -22,6 +22,7 @@ use crate::{
         plan::Plan,
         reason::{Code, Reason},
         report::Verdict,
+        rollout::{RolloutView, Times},
         tags::Tags,
         target::{Route, TargetScope},
         update::{
@@ -91,6 +92,7 @@ enum Step {
     MoveBack(usize, usize),
     /// What Git has comes to the cluster.
     Deploy(usize),
+    Roll(usize, usize),
     /// The process is killed, and started again.
     Kill,
 }
@@ -139,6 +141,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => Just(Step::Remember),
         2 => (0..WORKLOADS, 0usize..4).prop_map(|(n, patch)| Step::MoveBack(n, patch)),
         2 => (0..WORKLOADS).prop_map(Step::Deploy),
+        3 => (0..WORKLOADS, 0usize..3).prop_map(|(n, how)| Step::Roll(n, how)),
         1 => Just(Step::Kill),
     ];
     prop::collection::vec(step, 1..80)
@@ -172,6 +175,10 @@ impl Registry for Pushed {
         let there = self.0[&source.repository.to_string()].contains(tag);
         let digest = Digest::parse(&format!("sha256:{}", "0".repeat(64))).unwrap();
         async move { if there { Ok(digest) } else { Err(failed(RegistryErrorKind::NotFound)) } }.boxed()
+    }
+
+    fn has<'a>(&'a self, _: &'a Source, _: &'a ImageRef) -> BoxFuture<'a, Result<(), RegistryError>> {
+        async { Err(failed(RegistryErrorKind::Unavailable)) }.boxed()
     }
 
     fn image<'a>(&'a self, _: &'a Source, _: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {
@@ -232,6 +239,8 @@ struct World {
     /// Images that were written to a container of an object that nobody else has written since.
     written: HashSet<(WorkloadId, Arc<str>, Arc<str>, String)>,
     keel: KeelMode,
+    /// Workloads whose rollouts are followed.
+    followed: BTreeSet<WorkloadId>,
     /// The Namespaces that are there, and their policies.
     namespaces: BTreeMap<String, Option<&'static str>>,
     scheduled: HashSet<Arc<Source>>,
@@ -271,6 +280,7 @@ pub(crate) fn settings(keel: KeelMode) -> Settings {
         poll_interval: Duration::from_secs(300),
         named: Arc::default(),
         keel,
+        rollout: Times::default(),
         guards: Arc::default(),
         targets: Arc::new([("prod".into(), prod())].into_iter().collect()),
         dry_run: false,
@@ -306,6 +316,7 @@ impl World {
             git: BTreeMap::new(),
             written: HashSet::new(),
             keel: KeelMode::Ignore,
+            followed: BTreeSet::new(),
             namespaces: BTreeMap::new(),
             scheduled: HashSet::new(),
             watched: HashSet::new(),
@@ -459,6 +470,7 @@ impl World {
             Step::Remember => self.remember(),
             Step::MoveBack(n, patch) => self.set(&id(n), |_, image| image.at(Some(tag(patch)), None)),
             Step::Deploy(n) => self.deploy(&id(n)),
+            Step::Roll(n, how) => self.roll(&id(n), how),
             Step::Kill => self.kill(),
         }
         self.effects();
@@ -565,6 +577,13 @@ impl World {
             };
             match self.ledger.answered(writing, answer, self.time) {
                 News::Nothing => {}
+                // It was at its end before the process was killed.
+                News::Recorded(tracked) => {
+                    let id = tracked.update.workload.clone();
+                    if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
+                        self.event(&id, Event::Recorded(tracked, workload));
+                    }
+                }
                 other => panic!("nobody else writes: {other:?}"),
             }
         }
@@ -598,6 +617,9 @@ impl World {
                 }
                 Act::SaveState(state) => assert_eq!(self.ledger.write(Entry::State(state)), News::Nothing),
                 Act::Unexpected(what) => panic!("{id}: {what}"),
+                Act::Follow(true) => assert!(self.followed.insert(id), "twice"),
+                Act::Follow(false) => assert!(self.followed.remove(&id), "not followed"),
+                Act::Avoid(_) | Act::AskPull(_) => panic!("{id}: no pod says anything"),
                 Act::Announce(_) | Act::Write | Act::Check => {}
             }
         }
@@ -694,8 +716,9 @@ impl World {
         let mut annotations = (*workload.annotations).clone();
         annotations.insert(LAST_UPDATE.to_owned(), note.clone());
         workload.annotations = annotations.into();
+        let images = workload.containers.iter().map(|c| (c.name.clone(), c.image.clone())).collect();
         let resource_version = self.touch(workload);
-        Outcome::Applied(Written { resource_version, note, ..Written::default() })
+        Outcome::Applied(Written { resource_version, note, images, ..Written::default() })
     }
 
     fn end_write(&mut self, n: usize, how: impl Fn(Answer) -> Answer) {
@@ -713,6 +736,21 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What a workload says of its rollout: it runs, goes on, or takes too long.
+    fn roll(&mut self, id: &WorkloadId, how: usize) {
+        if !self.followed.contains(id) {
+            return;
+        }
+        let mut view = RolloutView { wanted: 1, total: 1, updated: 1, available: 1, ..RolloutView::default() };
+        match how {
+            0 => {}
+            1 => view.available = 0,
+            _ => view.overdue = Some("it timed out".into()),
+        }
+        let times = Times { settle: Duration::ZERO, ..Times::default() };
+        self.event(id, Event::Rollout(view, times));
     }
 
     /// Gives containers other images, if the workload is there.
@@ -751,6 +789,7 @@ impl World {
         (self.queue, self.writes, self.reads, self.untold) = Default::default();
         (self.scheduled, self.watched, self.hinted) = Default::default();
         (self.ledger, self.was_killed) = (Ledger::default(), true);
+        self.followed.clear();
         // An older note is overwritten by a newer one.
         let noted = |id: &WorkloadId, container: &Arc<str>, image: &String| {
             let note = self.cluster.get(id)?.annotations.get("supercargo.dev/last-update")?.clone();
@@ -818,6 +857,8 @@ impl World {
                 self.step(Step::EndWrite(0));
             } else if !self.reads.is_empty() {
                 self.step(Step::EndRead(0));
+            } else if let Some(id) = self.followed.first().cloned() {
+                self.roll(&id, 0);
             } else if self.is_to_be_deployed() {
                 let ids: Vec<WorkloadId> = self.cluster.keys().cloned().collect();
                 ids.iter().for_each(|id| self.deploy(id));

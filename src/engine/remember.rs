@@ -47,6 +47,14 @@ impl Engine<'_> {
                     self.step(&id, Event::KeptElsewhere(id.clone()));
                 }
             }
+            ClusterChange::Rollout(id, view) => {
+                let times = self.state.settings.rollout;
+                self.step(&id, Event::Rollout(view, times));
+            }
+            ClusterChange::Pods(id, pods) => {
+                let times = self.state.settings.rollout;
+                self.step(&id, Event::Pods(pods, times));
+            }
             other => return Some(other),
         }
         None

@@ -29,6 +29,7 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
             Some(written) = engine.writes.next(), if !engine.writes.is_empty() => engine.written(written),
             Some(done) = engine.records.next(), if !engine.records.is_empty() => engine.remembered(done),
             Some((id, read)) = engine.reads.next(), if !engine.reads.is_empty() => engine.observed(&id, read),
+            Some(pulled) = engine.pulls.next(), if !engine.pulls.is_empty() => engine.pulled(pulled),
             Some(looked) = engine.looks.next(), if !engine.looks.is_empty() => engine.looked(looked),
             change = inputs.changes.recv() => {
                 let Some(change) = change else { break };

@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 
 use crate::{
     domain::{
-        update::{Event, Now},
+        update::{Event, Now, Record},
         workload::WorkloadId,
     },
     engine::{
@@ -60,6 +60,10 @@ pub async fn survey(
         } else {
             state.change(change, clock.monotonic());
         }
+    }
+    for id in board.ids() {
+        let quarantined = board.record(id).map(Record::quarantined).unwrap_or_default();
+        state.avoid(id, quarantined, clock.monotonic());
     }
     let wanted: std::collections::BTreeSet<_> = state
         .effects()

@@ -79,6 +79,10 @@ impl Registry for Client {
         Box::pin(async move { manifest::digest(&self.look(source)?, tag).await })
     }
 
+    fn has<'a>(&'a self, source: &'a Source, image: &'a ImageRef) -> BoxFuture<'a, Result<(), RegistryError>> {
+        Box::pin(async move { manifest::has(&self.look(source)?, image).await })
+    }
+
     fn image<'a>(&'a self, source: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {
         Box::pin(async move { manifest::image(&self.look(source)?, tag).await })
     }

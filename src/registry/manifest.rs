@@ -98,10 +98,24 @@ struct Found {
 /// The digest a tag points to: one HEAD, and where that is refused or names no digest one GET, whose answer counts:
 /// some registries and proxies do not know HEAD, and say so in many ways. Of their hosts that is remembered.
 pub(super) async fn digest(look: &Look<'_>, tag: &Tag) -> Result<Digest, RegistryError> {
-    let what = format!("{}:{tag}", look.source.repository);
+    digest_of(look, tag.as_str(), format!("{}:{tag}", look.source.repository)).await
+}
+
+/// Whether there is a manifest of an image that may be read: by its digest, or else by its tag.
+pub(super) async fn has(look: &Look<'_>, image: &ImageRef) -> Result<(), RegistryError> {
+    digest_of(look, reference(image), image.to_string()).await.map(|_| ())
+}
+
+/// By what an image is asked for.
+fn reference(image: &ImageRef) -> &str {
+    let tag = image.tag.as_ref().map_or("latest", Tag::as_str);
+    image.digest.as_ref().map_or(tag, Digest::as_str)
+}
+
+async fn digest_of(look: &Look<'_>, reference: &str, what: String) -> Result<Digest, RegistryError> {
     let mut refused = false;
     if look.sessions.asks_head(look).await {
-        match look.send(ask(look, Method::HEAD, tag.as_str(), &what)?).await {
+        match look.send(ask(look, Method::HEAD, reference, &what)?).await {
             Ok(answer) if answer.status().is_success() => {
                 refuse_schema_1(&answer)?;
                 if let Some(digest) = named_digest(answer.headers()) {
@@ -114,7 +128,7 @@ pub(super) async fn digest(look: &Look<'_>, tag: &Tag) -> Result<Digest, Registr
             other => return Err(other?.unexpected()),
         }
     }
-    let got = get(look, tag.as_str(), &what).await;
+    let got = get(look, reference, &what).await;
     match &got {
         Ok(_) if refused => look.sessions.keep_head(look, false).await,
         Err(error) if refused && error.kind == RegistryErrorKind::Auth => look.sessions.keep_shut(look).await,
@@ -136,8 +150,7 @@ pub(super) async fn image(look: &Look<'_>, tag: &Tag) -> Result<ImageTimes, Regi
 
 /// What the labels of an image say of its source; where they do not, the annotations of its manifest, then of its index.
 pub(super) async fn origin(look: &Look<'_>, image: &ImageRef) -> Result<Origin, RegistryError> {
-    let tag = image.tag.as_ref().map_or("latest", Tag::as_str);
-    let reference = image.digest.as_ref().map_or(tag, Digest::as_str);
+    let reference = reference(image);
     let what = image.to_string();
     let (found, outer) = image_manifest(look, reference, &what).await?;
     let mut said = Vec::new();

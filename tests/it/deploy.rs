@@ -27,7 +27,7 @@ static EVERYWHERE: RwLock<()> = RwLock::const_new(());
 /// A control plane of this module alone: the base has objects that belong to no namespace.
 async fn plane() -> &'static ControlPlane {
     static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
-    PLANE.get_or_init(|| ControlPlane::start(Parts::Api)).await
+    PLANE.get_or_init(|| ControlPlane::start(Parts::All)).await
 }
 
 fn folder(path: &str) -> PathBuf {
@@ -122,7 +122,7 @@ async fn as_deployed(plane: &'static ControlPlane, objects: &[Value]) -> Setup {
     let home = deployment["metadata"]["namespace"].as_str().unwrap();
     let config = of_kind(objects, "ConfigMap").next().unwrap()["data"]["config.yaml"].as_str().unwrap();
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap().into_temp_path().keep().unwrap();
-    std::fs::write(&file, config).unwrap();
+    std::fs::write(&file, format!("{config}\n{QUICK}")).unwrap();
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     let args: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
     assert_eq!(args[0], "run");
@@ -142,6 +142,9 @@ async fn as_deployed(plane: &'static ControlPlane, objects: &[Value]) -> Setup {
         text_log: false,
     }
 }
+
+/// How long is waited for what of a rollout.
+const QUICK: &str = "rollout: {settle: 1s, fault: 1s, stall: 5s}\n";
 
 /// What the operator has said, without the escapes of JSON.
 fn said(operator: &Operator) -> String {

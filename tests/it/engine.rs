@@ -16,9 +16,10 @@ use supercargo::{
         plan::{Approved, Plan},
         poll::Schedule,
         reason::{Code, Reason},
+        rollout::{RolloutView, Times},
         tags::Tags,
         target::TargetScope,
-        update::{Tracked, UpdateId, WorkloadState},
+        update::{Change, Tracked, UpdateId, WorkloadState},
         workload::{Container, Workload, WorkloadId},
     },
     engine::{self, Inbox, Inputs, Ports, Settings},
@@ -26,7 +27,7 @@ use supercargo::{
     ports::{
         Clock as _, ClusterChange, ClusterError, Events, Hints as _, ImageTimes, NamespaceDefaults, Notice, Observed,
         Origin, Outcome, Polling, Pool, PutError, RecordError, Records, Registry, RegistryError, RegistryErrorKind,
-        Sink, Standing, Version, Work, Workloads, Written,
+        Rollouts, Sink, Standing, Version, Work, Workloads, Written,
     },
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -48,6 +49,7 @@ struct World {
     clock: Mutex<Option<SimClock>>,
     forgotten: Mutex<Vec<WorkloadId>>,
     saved: Mutex<Vec<Tracked>>,
+    changes: Mutex<Option<mpsc::Sender<ClusterChange>>>,
     /// Lets a write go on, if there is one.
     gate: Mutex<Option<oneshot::Receiver<()>>>,
 }
@@ -93,6 +95,10 @@ impl Registry for Tagged {
         Box::pin(async move { digest.ok_or(error) })
     }
 
+    fn has<'a>(&'a self, _: &'a Source, _: &'a ImageRef) -> BoxFuture<'a, Result<(), RegistryError>> {
+        Box::pin(async { unavailable() })
+    }
+
     fn image<'a>(&'a self, _: &'a Source, _: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {
         Box::pin(async { unavailable() })
     }
@@ -110,7 +116,11 @@ impl Sink for World {
             let next = self.answers.lock().unwrap().pop();
             next.unwrap_or_else(|| match plan.update().route.target() {
                 Some(_) => Outcome::Committed(Reason::new(Code::Committed, "commit 1")),
-                None => Outcome::Applied(Written { resource_version: "2".into(), ..Written::default() }),
+                None => {
+                    let image = |change: &Change| (change.container.clone(), change.to.to_string().into());
+                    let images = plan.update().changes().map(image).collect();
+                    Outcome::Applied(Written { resource_version: "2".into(), images, ..Written::default() })
+                }
             })
         };
         let outcomes = plans.iter().map(answer).collect();
@@ -177,6 +187,16 @@ impl Records for World {
     }
 }
 
+/// No pod is wanted of any workload.
+impl Rollouts for World {
+    fn follow(&self, id: &WorkloadId) {
+        let changes = self.changes.lock().unwrap().clone().unwrap();
+        changes.try_send(ClusterChange::Rollout(id.clone(), RolloutView::default())).unwrap();
+    }
+
+    fn unfollow(&self, _: &WorkloadId) {}
+}
+
 impl Events for World {
     fn publish(&self, _: Notice) {}
 }
@@ -211,6 +231,7 @@ fn settings(window: u64) -> Settings {
         poll_interval: Duration::from_secs(300),
         named: Arc::default(),
         keel: KeelMode::Ignore,
+        rollout: Times::default(),
         guards: Arc::default(),
         targets: Arc::new([("prod".into(), target)].into_iter().collect()),
         dry_run: false,
@@ -267,6 +288,7 @@ impl Running {
             workloads: world.clone(),
             sink: world.clone(),
             records: world.clone(),
+            rollouts: world.clone(),
             events: world.clone(),
             polling: world.clone(),
             pool: world.clone(),
@@ -274,6 +296,7 @@ impl Running {
             metrics: metrics.clone(),
         };
         let (changes, changed) = mpsc::channel(64);
+        *world.changes.lock().unwrap() = Some(changes.clone());
         let (due_sender, due) = mpsc::channel(1);
         let (settings_sender, settings) = watch::channel(settings(window));
         let (leader, leads) = watch::channel(leads);
@@ -355,7 +378,7 @@ async fn a_tag_without_a_manifest_is_passed_over_where_a_digest_is_written() {
     let pinned = annotated("web", &[("pin", "digest")]);
     let running = Running::with(vec![pinned], tagged(&["1.0.0", "1.0.1", "1.0.2"]), true, 0, vec![]).await;
     let saved = running.world.saved.lock().unwrap();
-    let [Tracked { update, .. }] = &saved[..] else { panic!("{saved:?}") };
+    let [Tracked { update, .. }, ..] = &saved[..] else { panic!("{saved:?}") };
     let evidence = update.items[0].evidence.as_ref().unwrap();
     assert_eq!(evidence.tag.as_str(), "1.0.1");
     let passed: Vec<(&str, Code)> =

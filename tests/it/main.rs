@@ -40,6 +40,7 @@ mod process;
 mod pull_secrets;
 mod records;
 mod registry;
+mod rollouts;
 mod status;
 mod store;
 mod survive;

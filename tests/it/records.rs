@@ -54,7 +54,7 @@ async fn an_update_is_an_object_that_its_workload_owns_and_what_was_set_another(
     assert_eq!((&spec["write"], &spec["policyHash"].as_str().unwrap().len()), (&json!("cluster"), &16));
     let owner = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": uid, "controller": false});
     assert_eq!(update["metadata"]["ownerReferences"], json!([owner]));
-    assert_eq!(status["reason"]["code"], "not-followed");
+    assert_eq!(status["reason"]["code"], "not-proved");
     let phases: Vec<&Value> = status["log"].as_array().unwrap().iter().map(|entry| &entry["phase"]).collect();
     assert_eq!(phases, ["Progressing", "Succeeded"]);
     assert_eq!(
@@ -74,14 +74,15 @@ async fn an_update_is_an_object_that_its_workload_owns_and_what_was_set_another(
     let applied = &state["status"]["applied"][0];
     assert_eq!((&applied["container"], &applied["to"]), (&json!("web"), &json!(image("1.0.1"))));
 
-    // The patch, the record, its status and the state; clearing away aside.
+    // The patch, the record, its status (when it was written, and when it runs, or both at once) and the state; clearing
+    // away aside.
     let count = |from: usize| {
         let requests = plane.audit(&operator.user).split_off(from);
         let is_counted = |verb: &str| ["create", "update", "patch"].contains(&verb);
         let counted = requests.iter().filter(|r| is_counted(&r.verb) && !r.uri.contains("/events"));
         counted.map(|r| format!("{} {}", r.verb, r.uri)).collect::<Vec<_>>()
     };
-    assert_eq!(count(0).len(), 5, "the state is created: {:?}", count(0));
+    assert!((5..=6).contains(&count(0).len()), "the state is created: {:?}", count(0));
     let before = plane.audit(&operator.user).len();
     registry.push("web", "1.0.2", &Image::unique()).await;
     runs(&namespace, "web", &[&image("1.0.2")]).await;
@@ -91,7 +92,7 @@ async fn an_update_is_an_object_that_its_workload_owns_and_what_was_set_another(
         (state["status"]["applied"][0]["to"] == image("1.0.2")).then_some(())
     })
     .await;
-    assert_eq!(count(before).len(), 4, "{:?}", count(before));
+    assert!((4..=5).contains(&count(before).len()), "{:?}", count(before));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::object::{Custom, Metadata, WorkloadRef, at_most, exact, image, shown};
+use super::object::{Custom, Metadata, WorkloadRef, at_most, exact, image, shown, told};
 use crate::domain::{
-    update::{Applied, Change, UNDONE, Undone, WorkloadState},
+    image::Digest,
+    update::{Applied, Change, QUARANTINED, Quarantined, UNDONE, Undone, WorkloadState},
     workload::WorkloadId,
 };
 
@@ -32,6 +33,8 @@ pub(super) struct Status {
     applied: Vec<StoredApplied>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     undone: Vec<StoredUndone>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    quarantined: Vec<StoredQuarantined>,
     /// What is not ours.
     #[serde(flatten)]
     more: Map<String, Value>,
@@ -59,6 +62,19 @@ struct StoredUndone {
     at: Timestamp,
 }
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct StoredQuarantined {
+    container: String,
+    #[serde(default)]
+    init: bool,
+    to: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    at: Timestamp,
+    #[serde(default)]
+    evidence: String,
+}
+
 impl Custom for ImageState {
     const KIND: &str = "ImageState";
     const PLURAL: &str = "imagestates";
@@ -84,6 +100,7 @@ impl Status {
             workload: WorkloadRef::new(&state.workload, &state.uid),
             applied: newest.map(StoredApplied::new).collect(),
             undone: state.undone.iter().map(StoredUndone::new).collect(),
+            quarantined: state.quarantined.iter().map(StoredQuarantined::new).collect(),
             more: Map::new(),
         }
     }
@@ -98,12 +115,14 @@ impl Status {
     fn state(&self, namespace: &str) -> Result<WorkloadState, String> {
         at_most(&self.applied, APPLIED, "status.applied")?;
         at_most(&self.undone, UNDONE, "status.undone")?;
+        at_most(&self.quarantined, QUARANTINED, "status.quarantined")?;
         let (workload, uid): (WorkloadId, _) = self.workload.id(namespace)?;
         Ok(WorkloadState {
             workload,
             uid,
             applied: self.applied.iter().map(StoredApplied::applied).collect::<Result<_, _>>()?,
             undone: self.undone.iter().map(StoredUndone::undone).collect::<Result<_, _>>()?,
+            quarantined: self.quarantined.iter().map(StoredQuarantined::quarantined).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -141,6 +160,31 @@ impl StoredUndone {
             back_to: exact(&self.back_to, "backTo")?,
             by: exact(&self.by, "by")?,
             at: self.at,
+        })
+    }
+}
+
+impl StoredQuarantined {
+    fn new(Quarantined { container, init, to, digest, at, evidence }: &Quarantined) -> Self {
+        Self {
+            container: container.to_string(),
+            init: *init,
+            to: to.to_string(),
+            digest: digest.as_ref().map(ToString::to_string),
+            at: *at,
+            evidence: told(evidence),
+        }
+    }
+
+    fn quarantined(&self) -> Result<Quarantined, String> {
+        let digest = self.digest.as_deref().map(Digest::parse).transpose();
+        Ok(Quarantined {
+            container: exact(&self.container, "container")?,
+            init: self.init,
+            to: image(&self.to, "to")?,
+            digest: digest.map_err(|error| format!("digest: {error}"))?,
+            at: self.at,
+            evidence: told(&self.evidence).into(),
         })
     }
 }

@@ -188,8 +188,7 @@ impl CustomResources {
     async fn state(&self, workload: &WorkloadId) -> Result<Option<(WorkloadState, Version)>, RecordError> {
         let found = self.requests.get::<ImageState>(&workload.namespace, &names::state(workload)).await?;
         let Some(found) = found else { return Ok(None) };
-        let nothing =
-            || WorkloadState { workload: workload.clone(), uid: "".into(), applied: Vec::new(), undone: Vec::new() };
+        let nothing = || WorkloadState::new(workload.clone(), "".into());
         // Of what is not of this workload, or does not decode, nothing is read; the name is ours.
         let object = found.object.as_ref().ok();
         let read = object.and_then(|object| object.state().ok().flatten()).filter(|read| read.workload == *workload);

@@ -119,7 +119,8 @@ prop_compose! {
         let undone = undone.into_iter().map(|(Change { container, init, to, .. }, back_to, by, at)| {
             Undone { container, init, to, back_to: back_to.into(), by: by.into(), at }
         });
-        WorkloadState { workload: workload(), uid: "u".into(), applied: applied.collect(), undone: undone.collect() }
+        let (applied, undone) = (applied.collect(), undone.collect());
+        WorkloadState { applied, undone, ..WorkloadState::new(workload(), "u".into()) }
     }
 }
 
@@ -302,7 +303,7 @@ fn a_state_keeps_what_was_set_last_where_there_is_too_much() {
         ..one(Phase::Applying).update.items[0].change.clone()
     };
     let applied = (0..70).map(|n| Applied { change: change(n), at: Timestamp::UNIX_EPOCH }).collect();
-    let state = WorkloadState { workload: workload(), uid: "u".into(), applied, undone: Vec::new() };
+    let state = WorkloadState { applied, ..WorkloadState::new(workload(), "u".into()) };
     let object = json!({"metadata": metadata(), "spec": {}, "status": state::Status::new(&state)});
     let read = read_state(&object).unwrap().unwrap();
     assert_eq!((read.applied.len(), &*read.applied[0].change.container), (64, "c6"));

@@ -4,15 +4,39 @@
 //! What a check must know is a field of [`Facts`], and found out by whoever walks the candidates
 //! (`engine/look/choose.rs`), for one candidate after the other.
 
-use super::{image::Digest, policy::Candidate, reason::Reason};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{
+    image::{Digest, Tag},
+    policy::Candidate,
+    reason::Reason,
+};
 
 mod missing;
+mod quarantine;
 
 /// What was found out about a candidate, beside its tag.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Its manifest.
     pub manifest: Manifest,
+    /// What did not run in this container.
+    pub avoided: Vec<Avoided>,
+}
+
+/// An image that did not run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Avoided {
+    /// The tag by which it was set.
+    pub tag: Tag,
+    /// What that pointed to; `None` where nobody knows: then the tag counts.
+    pub digest: Option<Digest>,
+    /// When it had failed.
+    pub at: Timestamp,
+    /// What was seen.
+    pub evidence: Arc<str>,
 }
 
 /// Whether the registry has a candidate's manifest.
@@ -30,7 +54,7 @@ pub enum Manifest {
 type Check = fn(&Candidate, &Facts) -> Option<Reason>;
 
 /// Every check, the cheapest first.
-const CHECKS: &[Check] = &[missing::check];
+const CHECKS: &[Check] = &[missing::check, quarantine::check];
 
 /// Why the candidate is passed over, if it is.
 pub fn refusal(candidate: &Candidate, facts: &Facts) -> Option<Reason> {

@@ -10,6 +10,7 @@ use super::{
 };
 
 mod owner;
+mod rolling_out;
 mod suspend;
 
 /// What the gates look at, beside the update itself.
@@ -23,6 +24,8 @@ pub struct Context<'a> {
     pub owner: Option<&'a Owner>,
     /// `write: cluster` stands on the workload itself.
     pub owner_overridden: bool,
+    /// The update whose rollout goes on.
+    pub rolling_out: Option<&'a Update>,
 }
 
 /// A gate that is not open.
@@ -43,7 +46,7 @@ impl Closed {
 type Gate = fn(&Update, &Context<'_>) -> Option<Closed>;
 
 /// Every gate, the most telling first.
-const GATES: &[Gate] = &[owner::check, suspend::check];
+const GATES: &[Gate] = &[owner::check, suspend::check, rolling_out::check];
 
 /// Lets a plan through when every gate is open; otherwise says each gate that is closed.
 pub fn pass(plan: Plan<Proposed>, context: &Context<'_>) -> Result<Plan<Approved>, Vec<Closed>> {

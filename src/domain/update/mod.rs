@@ -17,11 +17,11 @@ mod record;
 mod state;
 mod step;
 
-pub use news::News;
+pub use news::{News, Rollout};
 pub use outcome::{Outcome, Rehearsal, Standing, Written};
 pub use phase::{KEPT, LOG, LogEntry, Phase, PhaseName, Tracked};
 pub use record::Record;
-pub use state::{Applied, UNDONE, Undone, WorkloadState};
+pub use state::{Applied, QUARANTINED, Quarantined, UNDONE, Undone, WorkloadState};
 pub use step::{Act, Event, Now, Proposal, step};
 
 use std::{fmt, sync::Arc};
@@ -33,6 +33,7 @@ use super::{
     hint::Source,
     image::{Digest, ImageRef, Tag},
     reason::Reason,
+    rollout::has_rollout,
     target::Route,
     workload::{Workload, WorkloadId},
 };
@@ -236,6 +237,11 @@ impl Update {
     pub fn without(mut self, left: &[LeftOut]) -> Self {
         self.items.retain(|item| !left.iter().any(|left| left.is(&item.change)));
         self
+    }
+
+    /// Whether anybody can tell how its rollout goes: of what is in no cluster nobody can.
+    pub fn can_be_followed(&self) -> bool {
+        !self.uid.is_empty() && has_rollout(&self.workload.kind)
     }
 
     /// What changes.

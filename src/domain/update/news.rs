@@ -14,4 +14,46 @@ pub enum News {
     Refused(Update, String),
     /// It could not be written, or how it stands could not be found out; it is tried again.
     Failed(Update, String),
+    /// Its rollout stands still, or has ended.
+    Rollout(Update, Rollout),
+}
+
+/// What is new of the rollout of an update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rollout {
+    /// It runs.
+    Succeeded,
+    /// Nobody can tell whether it does, and why.
+    NotFollowed(Reason),
+    /// It has no pods that could tell.
+    NotProved(Reason),
+    /// It stands still for what is not the image's fault.
+    Stalled(Reason),
+    /// It does not run.
+    Failed(Reason),
+    /// Somebody set other images meanwhile.
+    Superseded,
+}
+
+impl Rollout {
+    /// In one word, for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::NotFollowed(_) | Self::NotProved(_) => "not-followed",
+            Self::Stalled(_) => "stalled",
+            Self::Failed(_) => "failed",
+            Self::Superseded => "superseded",
+        }
+    }
+
+    /// Why, where something is to be said.
+    pub fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::NotFollowed(reason) | Self::NotProved(reason) | Self::Stalled(reason) | Self::Failed(reason) => {
+                Some(reason)
+            }
+            Self::Succeeded | Self::Superseded => None,
+        }
+    }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{LeftOut, Update};
 use crate::domain::reason::Reason;
 
-/// How far an update has come. Later ones are RollingBack, RolledBack, Failed, Rejected and Expired.
+/// How far an update has come. Later ones are RollingBack, RolledBack, Rejected and Expired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase")]
 pub enum Phase {
@@ -31,6 +31,8 @@ pub enum Phase {
     Progressing,
     /// It runs, as far as that is followed.
     Succeeded,
+    /// It does not run.
+    Failed,
     /// Another one took its place before it was written, or before it ran.
     Superseded,
 }
@@ -45,6 +47,7 @@ pub enum PhaseName {
     InGit,
     Progressing,
     Succeeded,
+    Failed,
     Superseded,
 }
 
@@ -123,6 +126,7 @@ impl PhaseName {
         Self::InGit,
         Self::Progressing,
         Self::Succeeded,
+        Self::Failed,
         Self::Superseded,
     ];
 
@@ -140,6 +144,7 @@ impl PhaseName {
             Self::InGit => "InGit",
             Self::Progressing => "Progressing",
             Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
             Self::Superseded => "Superseded",
         }
     }
@@ -155,6 +160,7 @@ impl Phase {
             PhaseName::InGit => Self::InGit { reason: reason?, left },
             PhaseName::Progressing => Self::Progressing,
             PhaseName::Succeeded => Self::Succeeded,
+            PhaseName::Failed => Self::Failed,
             PhaseName::Superseded => Self::Superseded,
         })
     }
@@ -163,7 +169,9 @@ impl Phase {
     pub fn reason(&self) -> Option<&Reason> {
         match self {
             Self::Waiting { reason } | Self::InGit { reason, .. } => Some(reason),
-            Self::Proposed | Self::Applying | Self::Progressing | Self::Succeeded | Self::Superseded => None,
+            Self::Proposed | Self::Applying | Self::Progressing | Self::Succeeded | Self::Failed | Self::Superseded => {
+                None
+            }
         }
     }
 
@@ -175,7 +183,7 @@ impl Phase {
 
     /// Whether nothing more is done for it.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Succeeded | Self::Superseded)
+        matches!(self, Self::Succeeded | Self::Failed | Self::Superseded)
     }
 
     /// Which.
@@ -187,6 +195,7 @@ impl Phase {
             Self::InGit { .. } => PhaseName::InGit,
             Self::Progressing => PhaseName::Progressing,
             Self::Succeeded => PhaseName::Succeeded,
+            Self::Failed => PhaseName::Failed,
             Self::Superseded => PhaseName::Superseded,
         }
     }

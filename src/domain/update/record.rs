@@ -5,13 +5,14 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Applied, Change, LastUpdate, Phase, Tracked, Undone, Update, UpdateId, WorkloadState,
-    state::{KEPT, merged},
+    Applied, Change, LastUpdate, Phase, Quarantined, Tracked, Undone, Update, UpdateId, WorkloadState,
+    state::{KEPT, both, merged},
 };
 use crate::domain::{
     back_off::BackOff,
     image::ImageRef,
     reason::Reason,
+    rollout::Following,
     workload::{Container, Observed, Workload, WorkloadId},
 };
 
@@ -28,6 +29,10 @@ pub struct Record {
     is_hearsay: bool,
     /// Images that we had set and somebody took away again.
     undone: Vec<Undone>,
+    /// Images that did not run.
+    quarantined: Vec<Quarantined>,
+    /// The rollout of the current update, while it goes on.
+    pub(super) following: Option<Box<Following>>,
     /// What came to be known while it was being written.
     pub(super) missed: Option<Arc<Workload>>,
     /// What is being done for it.
@@ -99,17 +104,20 @@ impl Record {
     /// its name again. What is under way will end.
     pub(super) fn forget(&mut self) {
         let undone = std::mem::take(&mut self.undone);
-        *self = Self { under_way: self.under_way, again: self.again, undone, ..Self::default() };
+        let quarantined = std::mem::take(&mut self.quarantined);
+        *self = Self { under_way: self.under_way, again: self.again, undone, quarantined, ..Self::default() };
     }
 
     /// Nobody has made a workload under its name for that long: what was taken away of it is forgotten too.
     pub(super) fn forget_old(&mut self, now: Timestamp) {
         self.undone.retain(|undone| now.duration_since(undone.at) < KEPT);
+        self.quarantined.retain(|quarantined| now.duration_since(quarantined.at) < KEPT);
     }
 
     /// Takes in what was remembered by its name.
     pub(super) fn remember(&mut self, state: WorkloadState) {
         self.undone = merged(std::mem::take(&mut self.undone), state.undone);
+        self.quarantined = both(std::mem::take(&mut self.quarantined), state.quarantined);
         let is_its = self.uid.is_empty() || self.uid == state.uid;
         if is_its && (self.applied.is_empty() || self.is_hearsay) && !state.applied.is_empty() {
             let applied = state.applied.iter().map(|Applied { change, at }| Set::new(change, *at)).collect();
@@ -120,12 +128,14 @@ impl Record {
     /// What is to be remembered by its name.
     pub(super) fn state(&self, workload: WorkloadId) -> WorkloadState {
         let applied = self.applied.iter().filter_map(Set::applied).collect();
-        WorkloadState { workload, uid: self.uid.clone(), applied, undone: self.undone.clone() }
+        let (undone, quarantined) = (self.undone.clone(), self.quarantined.clone());
+        WorkloadState { workload, uid: self.uid.clone(), applied, undone, quarantined }
     }
 
     /// Whether anything is remembered by its name but what it says itself.
     pub(super) fn knows_more_than_hearsay(&self) -> bool {
-        !self.undone.is_empty() || !self.is_hearsay && !self.applied.is_empty()
+        let has_any = !self.undone.is_empty() || !self.quarantined.is_empty();
+        has_any || !self.is_hearsay && !self.applied.is_empty()
     }
 
     /// Whether it is remembered that these images were set, at that time or later.
@@ -157,11 +167,28 @@ impl Record {
         self.held.is_some()
     }
 
+    /// The update whose rollout goes on.
+    pub fn rolling_out(&self) -> Option<&Update> {
+        self.current().filter(|current| matches!(current.phase, Phase::Progressing)).map(|current| &current.update)
+    }
+
+    /// What did not run.
+    pub fn quarantined(&self) -> &[Quarantined] {
+        &self.quarantined
+    }
+
+    /// Remembers what did not run.
+    pub(super) fn quarantine(&mut self, one: Quarantined) {
+        self.quarantined.retain(|other| !other.is(&one));
+        self.quarantined = both(std::mem::take(&mut self.quarantined), vec![one]);
+    }
+
     /// Whether there is nothing to remember, nor anything under way.
     pub fn is_empty(&self) -> bool {
         self.current.is_none()
             && self.applied.is_empty()
             && self.undone.is_empty()
+            && self.quarantined.is_empty()
             && self.under_way.is_none()
             && self.wait.is_none()
             && self.held.is_none()
@@ -176,7 +203,8 @@ impl Record {
     pub fn wakes_at(&self) -> Option<Duration> {
         let wait = self.wait.filter(|wait| !wait.is_over).map(|wait| wait.until);
         let held = self.held.filter(|(_, is_over)| !is_over).map(|(until, _)| until);
-        held.into_iter().chain(wait).min()
+        let rollout = self.following.as_ref().and_then(|following| following.wakes_at);
+        held.into_iter().chain(wait).chain(rollout).min()
     }
 
     /// Whether nothing is to be tried now.

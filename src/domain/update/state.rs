@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Change;
 use crate::domain::{
-    image::ImageRef,
+    image::{Digest, ImageRef},
     workload::{Observed, WorkloadId},
 };
 
 /// Images that somebody took away again that are remembered of each workload.
 pub const UNDONE: usize = 20;
+/// Images that did not run that are remembered of each workload.
+pub const QUARANTINED: usize = 20;
 /// How long they are remembered of a workload that is not there.
 pub(super) const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
@@ -30,6 +32,9 @@ pub struct WorkloadState {
     /// What somebody took away again, the oldest first; at most [`UNDONE`].
     #[serde(default)]
     pub undone: Vec<Undone>,
+    /// What did not run, the oldest first; at most [`QUARANTINED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<Quarantined>,
 }
 
 /// An image that was set.
@@ -61,16 +66,41 @@ pub struct Undone {
     pub at: Timestamp,
 }
 
+/// An image that did not run by its own fault, and is not set again by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// The container's name.
+    pub container: Arc<str>,
+    /// Whether it stands under `initContainers`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub init: bool,
+    /// The image.
+    pub to: ImageRef,
+    /// What it was: the image's own digest, or that of what the pod pulled. `None` where nobody knows: then the tag counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// When it had failed.
+    pub at: Timestamp,
+    /// What was seen.
+    pub evidence: Arc<str>,
+}
+
 impl WorkloadState {
+    /// Of a workload of which nothing is remembered.
+    pub fn new(workload: WorkloadId, uid: Arc<str>) -> Self {
+        Self { workload, uid, applied: Vec::new(), undone: Vec::new(), quarantined: Vec::new() }
+    }
+
     /// Whether there is nothing to remember.
     pub fn is_empty(&self) -> bool {
-        self.applied.is_empty() && self.undone.is_empty()
+        self.applied.is_empty() && self.undone.is_empty() && self.quarantined.is_empty()
     }
 
     /// With what another process remembered besides: of each container what was set last, and all that was taken away.
     #[must_use]
     pub fn with(mut self, other: Self) -> Self {
         self.undone = merged(self.undone, other.undone);
+        self.quarantined = both(self.quarantined, other.quarantined);
         if self.uid == other.uid {
             for theirs in other.applied {
                 match self.applied.iter_mut().find(|ours| ours.is_in(&theirs.change)) {
@@ -124,6 +154,26 @@ impl Undone {
              image will be"
         )
     }
+}
+
+impl Quarantined {
+    /// Whether it is of the same container and image.
+    pub fn is(&self, other: &Self) -> bool {
+        let key = |of: &Self| (of.container.clone(), of.init, of.to.clone(), of.digest.clone());
+        key(self) == key(other)
+    }
+}
+
+/// Both, each once; where there are too many, the oldest go.
+pub(super) fn both(mut ours: Vec<Quarantined>, theirs: Vec<Quarantined>) -> Vec<Quarantined> {
+    for theirs in theirs {
+        if !ours.iter().any(|ours| ours.is(&theirs)) {
+            ours.push(theirs);
+        }
+    }
+    ours.sort_by_key(|quarantined| quarantined.at);
+    ours.drain(..ours.len().saturating_sub(QUARANTINED));
+    ours
 }
 
 /// Both, each once; where there are too many, the oldest go.

@@ -7,12 +7,13 @@ use std::{
 
 use crate::{
     domain::{
-        annotations::{Pin, Watch, WorkloadRule},
+        annotations::{ContainerRule, Pin, Watch, WorkloadRule},
+        candidate::Avoided,
         decide::Candidate,
         hint::{Credentials, PullSecrets, Source},
         image::ImageRef,
-        update::{LAST_UPDATE, Update, Written},
-        workload::{Container, MAX_PULL_SECRETS, Workload},
+        update::{LAST_UPDATE, Quarantined, Written},
+        workload::{MAX_PULL_SECRETS, Workload, version},
     },
     engine::{
         index::{settings::OperatorServes, source::Cause, sources::Sources},
@@ -32,6 +33,8 @@ pub(crate) struct WorkloadEntry {
     pub(crate) rule: WorkloadRule,
     /// Beside `rule.containers`.
     pub(crate) slots: Vec<Slot>,
+    /// What did not run in it.
+    pub(crate) quarantined: Arc<[Quarantined]>,
     /// The newest version that the cluster told of, or answered to our own write.
     version: Option<u64>,
     /// What made us look last.
@@ -63,6 +66,7 @@ impl WorkloadEntry {
     pub(crate) fn new(workload: Arc<Workload>, rule: WorkloadRule, old: Option<&Self>) -> Self {
         let mut entry = Self {
             slots: rule.containers.iter().map(|_| Slot::default()).collect(),
+            quarantined: old.map(|old| old.quarantined.clone()).unwrap_or_default(),
             version: version(&workload.resource_version),
             detected: None,
             workload,
@@ -88,8 +92,13 @@ impl WorkloadEntry {
                 Pin::Tag => false,
                 Pin::Digest => true,
             };
-            let question =
-                Question { policy: policy.clone(), tag: image.tag.clone(), digest: image.digest.clone(), pinned };
+            let question = Question {
+                policy: policy.clone(),
+                tag: image.tag.clone(),
+                digest: image.digest.clone(),
+                pinned,
+                avoided: avoided(&self.quarantined, container, image),
+            };
             let needs = policy.needs();
             if !needs.listing && !needs.digest_of_current {
                 // `never` asks nothing of a registry.
@@ -179,7 +188,7 @@ impl WorkloadEntry {
     }
 
     /// The workload as we wrote it; `None` if the cluster has told of a later version.
-    pub(crate) fn wrote(&mut self, update: &Update, written: &Written) -> Option<Workload> {
+    pub(crate) fn wrote(&mut self, written: &Written) -> Option<Workload> {
         let at = version(&written.resource_version);
         if at.is_some() && at < self.version {
             return None;
@@ -188,10 +197,9 @@ impl WorkloadEntry {
         let mut workload = (*self.workload).clone();
         workload.has_annotations = true;
         Arc::make_mut(&mut workload.annotations).insert(LAST_UPDATE.to_owned(), written.note.clone());
-        for change in update.changes() {
-            let same = |c: &&mut Container| c.name == change.container && c.init == change.init;
-            if let Some(container) = workload.containers.iter_mut().find(same) {
-                container.image = change.to.to_string().into();
+        for container in &mut workload.containers {
+            if let Some((_, image)) = written.images.iter().find(|(name, _)| *name == container.name) {
+                container.image.clone_from(image);
             }
         }
         Some(workload)
@@ -210,13 +218,22 @@ fn is_another(old: Option<&Answered>, new: &Answered) -> bool {
     matches!((old, new), (Some(Ok(old)), Ok(new)) if old.choice != new.choice)
 }
 
-/// Resource versions of one kind compare as numbers (Kubernetes API concepts, "Resource versions").
-fn version(text: &str) -> Option<u64> {
-    text.parse().ok()
+/// What did not run in a container, of the repository that it uses.
+fn avoided(quarantined: &[Quarantined], container: &ContainerRule, image: &ImageRef) -> Arc<[Avoided]> {
+    if quarantined.is_empty() {
+        return Arc::default();
+    }
+    let its = quarantined.iter().filter(|bad| {
+        (&bad.container, bad.init) == (&container.container, container.init) && bad.to.repository == image.repository
+    });
+    let avoided = its.filter_map(|Quarantined { to, digest, at, evidence, .. }| {
+        Some(Avoided { tag: to.tag.clone()?, digest: digest.clone(), at: *at, evidence: evidence.clone() })
+    });
+    avoided.collect()
 }
 
 /// What an image of a workload is looked up with.
-fn source(workload: &Workload, image: &ImageRef, sources: &Sources, serves: &OperatorServes) -> Arc<Source> {
+pub(super) fn source(workload: &Workload, image: &ImageRef, sources: &Sources, serves: &OperatorServes) -> Arc<Source> {
     let namespace = &workload.id.namespace;
     let names: Vec<_> = workload.pull_secrets.iter().take(MAX_PULL_SECRETS).cloned().collect();
     let secrets = (!names.is_empty()).then(|| PullSecrets { namespace: namespace.clone(), names });

@@ -17,6 +17,7 @@ mod listings;
 mod namespace;
 pub(super) mod outages;
 mod pace;
+mod rollout;
 mod schedules;
 pub(super) mod settings;
 mod source;

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::domain::{guard::Guard, image::Repository, keel::KeelMode, policy::NamedPolicies, target::Targets};
+use crate::domain::{
+    guard::Guard, image::Repository, keel::KeelMode, policy::NamedPolicies, rollout::Times, target::Targets,
+};
 
 /// Whether the operator's own credentials for a repository's host may serve a namespace.
 pub type OperatorServes = Arc<dyn Fn(&Repository, &str) -> bool + Send + Sync>;
@@ -23,6 +25,8 @@ pub struct Settings {
     pub guards: Arc<[Guard]>,
     /// The Git targets.
     pub targets: Arc<Targets>,
+    /// How long is waited for what of a rollout.
+    pub rollout: Times,
     /// Nothing is changed.
     pub dry_run: bool,
     /// See [`OperatorServes`].

@@ -118,6 +118,7 @@ impl State {
             ClusterChange::Record(..) | ClusterChange::State(..) | ClusterChange::RecordUndecodable(..) => {}
             ClusterChange::RecordsElsewhere | ClusterChange::Partial => {}
             ClusterChange::Forbidden(_) | ClusterChange::StatesUnread => {}
+            ClusterChange::Rollout(..) | ClusterChange::Pods(..) => {}
             ClusterChange::Synced => {
                 self.synced = true;
                 self.assess_all();
@@ -234,7 +235,7 @@ impl State {
 
     /// Takes in that an update was written, without waiting for the watch.
     pub(crate) fn applied(&mut self, update: &Update, written: &Written, now: Duration) {
-        if let Some(workload) = self.entry_mut(&update.workload).and_then(|entry| entry.wrote(update, written)) {
+        if let Some(workload) = self.entry_mut(&update.workload).and_then(|entry| entry.wrote(written)) {
             self.workload(Arc::new(workload), now);
         }
     }

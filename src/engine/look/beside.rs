@@ -154,7 +154,7 @@ mod tests {
 
     fn question(policy: &str) -> Question {
         let policy = Policy::parse(policy, &Options::default(), &NamedPolicies::default()).unwrap();
-        Question { policy, tag: None, digest: None, pinned: false }
+        Question { policy, tag: None, digest: None, pinned: false, avoided: Arc::default() }
     }
 
     fn listing(tags: usize) -> Arc<Listing> {

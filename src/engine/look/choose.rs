@@ -46,7 +46,10 @@ pub(super) async fn choose(question: &Question, mut decision: Decision, digests:
     let mut passed = Vec::new();
     for index in 0..decision.eligible.len() {
         let mut chosen = decision.eligible[index].clone();
-        let manifest = match by_digest {
+        let avoided: Vec<_> = question.avoided.iter().filter(|avoided| avoided.tag == chosen.tag).cloned().collect();
+        // A tag that has moved since is free.
+        let may_have_moved = avoided.iter().any(|avoided| avoided.digest.is_some());
+        let manifest = match by_digest || may_have_moved {
             false => Manifest::NotAsked,
             true => match digests.of(&chosen.tag).await {
                 Ok(digest) => Manifest::Is(digest),
@@ -57,14 +60,14 @@ pub(super) async fn choose(question: &Question, mut decision: Decision, digests:
                 Err(error) => return Err(error),
             },
         };
-        let facts = Facts { manifest };
+        let facts = Facts { manifest, avoided };
         if let Some(reason) = candidate::refusal(&chosen, &facts) {
             passed.push(reason);
             continue;
         }
         chosen.digest = match facts.manifest {
-            Manifest::Is(digest) => Some(digest),
-            Manifest::NotAsked | Manifest::Missing => None,
+            Manifest::Is(digest) if by_digest => Some(digest),
+            Manifest::Is(_) | Manifest::NotAsked | Manifest::Missing => None,
         };
         decision.pass_over(&passed);
         return Ok(Answer { decision, choice: Some(chosen), passed });

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
+        candidate::Avoided,
         decide::{Candidate, Current, Decision, Listing, TagFacts},
         hint::Source,
         image::{Digest, Tag},
@@ -33,6 +34,8 @@ pub(crate) struct Question {
     pub(crate) digest: Option<Digest>,
     /// Whether the chosen tag is written with its digest.
     pub(crate) pinned: bool,
+    /// What did not run in the container, and is not to be chosen.
+    pub(crate) avoided: Arc<[Avoided]>,
 }
 
 /// What came of a question.

@@ -9,11 +9,11 @@ use crate::{
         report::Verdict,
         seldom::{LeftOut, Seldom},
         target::Route,
-        update::{Change, Item, News, Update},
+        update::{Change, Item, News, Rollout, Update},
         workload::WorkloadId,
     },
     engine::{index::outages::Outage, report::rows::Assessment},
-    metrics::{Metrics, ProblemLabels},
+    metrics::{Metrics, ProblemLabels, RolloutLabels},
     ports::{Events, Notice},
 };
 
@@ -152,6 +152,7 @@ impl<'p> Told<'p> {
             News::Committed(update, said) => self.committed(update, uid, said),
             News::Refused(update, why) => self.refused(update, uid, why),
             News::Failed(update, _) => self.count(&update.workload, Code::WriteFailed),
+            News::Rollout(update, rollout) => self.rollout(update, uid, rollout),
         }
     }
 
@@ -191,6 +192,22 @@ impl<'p> Told<'p> {
         let message = format!("{who} refused {}: {why}", describe(update));
         self.notice(&update.workload, uid, "UpdateBlocked", true, message);
         self.count(&update.workload, code);
+    }
+
+    /// Says how the rollout of an update goes, where that is news for people.
+    fn rollout(&self, update: &Update, uid: &Arc<str>, rollout: &Rollout) {
+        let (workload, id) = (&update.workload, &update.id);
+        let labels = RolloutLabels { kind: workload.kind.as_str().to_owned(), outcome: rollout.label() };
+        self.metrics.rollouts.get_or_create(&labels).inc();
+        let (event, reason) = match rollout {
+            Rollout::Succeeded => return tracing::info!(%workload, update = %id, "runs"),
+            Rollout::NotFollowed(_) | Rollout::NotProved(_) | Rollout::Superseded => return,
+            Rollout::Stalled(reason) => ("RolloutStalled", reason),
+            Rollout::Failed(reason) => ("RolloutFailed", reason),
+        };
+        tracing::warn!(%workload, update = %id, reason = event, why = reason.message, "does not run");
+        let message = format!("{}: {} ({})", describe(update), reason.message, reason.code);
+        self.notice(workload, uid, event, true, message);
     }
 
     /// Says that a workload is left alone because it does not decode.

@@ -13,7 +13,7 @@ use crate::{
         poll::{Schedule, show_duration},
         reason::{Code, Reason},
         report::{Report, ReportWorkload, Verdict},
-        update::{self, Change, Evidence, Item},
+        update::{self, Change, Evidence, Item, Record},
         workload::{Workload, WorkloadId},
     },
     engine::{
@@ -125,10 +125,19 @@ pub(crate) fn assess(
     let sources = waiting.filter_map(|(_, slot)| slot.source.as_ref());
     let outages = sources.filter_map(|source| state.sources.outages.of(source)).cloned().collect();
     for row in &mut reports {
+        row.reasons.extend(record.and_then(|record| rollout(record, row)));
         let own = told.iter().filter(|(container, _)| *container == row.container);
         row.reasons.extend(own.map(|(_, said)| said.clone()));
     }
     Some(Assessment { reports, plan: plan.filter(|_| !must_read), outages, must_read })
+}
+
+/// That what a container runs does not run, or that its rollout stands still.
+fn rollout(record: &Record, row: &Report) -> Option<Reason> {
+    let current = record.current()?;
+    let is_it = |change: &Change| change.container == row.container && *change.to.to_string() == *row.image;
+    let reason = current.reason().filter(|reason| matches!(reason.code, Code::RolloutFailed | Code::RolloutStalled));
+    reason.filter(|_| current.update.changes().any(is_it)).cloned()
 }
 
 /// What is good to know of a source on the row of a container that uses it.

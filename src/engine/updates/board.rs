@@ -188,7 +188,7 @@ mod tests {
                 by: "kubectl".into(),
                 at: now.at,
             };
-            let state = WorkloadState { workload: id.clone(), uid: "u".into(), applied: vec![], undone: vec![undone] };
+            let state = WorkloadState { undone: vec![undone], ..WorkloadState::new(id.clone(), "u".into()) };
             board.step(&id, Event::Remembered(state), now);
             board.step(&id, Event::Gone(id.clone()), now);
         };

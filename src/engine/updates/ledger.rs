@@ -327,7 +327,7 @@ impl Shelf {
             // It is there as it is to be: an answer was lost, or it was recovered from the workload.
             Some(ended) if ours.phase.is_over() && ended >= started(&ours) => News::Nothing,
             // The same change was made before: it has come to its end, and stays so.
-            Some(_) if !was_seen && nth + 1 < NAMES => {
+            Some(ended) if !was_seen && ended < started(&ours) && nth + 1 < NAMES => {
                 self.open.push(known(nth + 1, None));
                 self.again(Entry::Update(Box::new(ours)));
                 News::Nothing
@@ -522,7 +522,7 @@ mod tests {
             by: "kubectl".into(),
             at: at(1),
         };
-        Entry::State(WorkloadState { workload, uid: uid.into(), applied: vec![], undone: vec![undone] })
+        Entry::State(WorkloadState { undone: vec![undone], ..WorkloadState::new(workload, uid.into()) })
     }
 
     #[test]

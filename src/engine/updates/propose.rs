@@ -39,6 +39,7 @@ pub(crate) fn gated(
         dry_run: state.settings.dry_run,
         owner: owner.as_ref().filter(|_| entry.rule.write == Write::Cluster),
         owner_overridden: entry.rule.overrides_owner,
+        rolling_out: record.and_then(Record::rolling_out),
     };
     // A container that was moved back holds up itself, not the others.
     let mut items = Vec::new();

@@ -95,10 +95,8 @@ async fn an_update_of_which_nothing_was_said_is_gone_on_with_and_healed() {
     assert_eq!(Records::put(&records, &ended, None).await, Err(PutError::Conflict), "it was said");
 
     let state = |tag: usize| WorkloadState {
-        workload: ended.update.workload.clone(),
-        uid: "".into(),
         applied: vec![Applied { change: change("web", tag), at: Timestamp::UNIX_EPOCH }],
-        undone: Vec::new(),
+        ..WorkloadState::new(ended.update.workload.clone(), "".into())
     };
     records.put_state(&state(1), None).await.unwrap();
     for status in [Value::Null, json!({"workload": {"name": "other", "kind": "Deployment", "apiVersion": "apps/v1"}})] {
@@ -324,8 +322,7 @@ async fn the_garbage_collector_forgets_the_updates_of_a_workload_and_not_what_is
     tracked.update.uid = namespace.get("deployments", "web").await["metadata"]["uid"].as_str().unwrap().into();
     put(&records, &tracked).await;
     let applied = vec![Applied { change: change("web", 1), at: Timestamp::UNIX_EPOCH }];
-    let state =
-        WorkloadState { workload: workload.clone(), uid: tracked.update.uid.clone(), applied, undone: Vec::new() };
+    let state = WorkloadState { applied, ..WorkloadState::new(workload.clone(), tracked.update.uid.clone()) };
     records.put_state(&state, None).await.unwrap();
     namespace.delete("deployments", "web").await;
     records.forget(&workload).await.unwrap();
@@ -357,7 +354,7 @@ impl Watching {
         let (sender, changes) = mpsc::channel(10_000);
         let (client, records) = (plane.client(user).await, records.clone());
         let scope = Scope::Namespaces(vec![namespace.to_owned()]);
-        let watching = async move { watch(client, scope, Some(&records), clock, sender).await };
+        let watching = async move { watch(client, scope, Some(&records), None, clock, sender).await };
         Self { changes, task: tokio::spawn(watching) }
     }
 

@@ -45,6 +45,8 @@ pub(super) const REMEMBERED: Part = "remembered";
 pub(super) const CLEARED: Part = "cleared";
 /// Of a workload that is gone, from which nothing was taken away again, nothing is remembered.
 pub(super) const FORGOTTEN: Part = "forgotten";
+/// Of a Deployment and a DaemonSet whose new pods crash that is recorded, in the words of the pods.
+pub(super) const CRASHED: Part = "crashed";
 /// Of each kind, as [`KINDS`]: a workload whose image another field manager moved back is left alone, and told whose.
 pub(super) const MOVED_BACK: [Part; 4] =
     ["Deployment moved back", "StatefulSet moved back", "DaemonSet moved back", "CronJob moved back"];
@@ -65,6 +67,7 @@ impl Registries {
         for registry in [&open, &private] {
             registry.push_tags("web", ["1.0.0", "1.1.0"]).await;
         }
+        open.push_tags("broken", ["1.0.0", "1.1.0"]).await;
         Self { open, private }
     }
 }
@@ -82,7 +85,7 @@ impl<'a> Job<'a> {
     /// With or without the parts that not every installation can do.
     pub(super) async fn new(namespace: Namespace<'a>, registries: &'a Registries, more: &[Part]) -> Self {
         let kinds = KINDS.iter().map(|(kind, _)| *kind);
-        let always = [READY, EVENTS, SERIES, RECORDED, REMEMBERED, CLEARED, FORGOTTEN];
+        let always = [READY, EVENTS, SERIES, RECORDED, REMEMBERED, CLEARED, FORGOTTEN, CRASHED];
         let parts = kinds.chain(MOVED_BACK).chain(always).chain(more.iter().copied()).collect();
         let client = namespace.plane.client(ADMIN).await;
         Self { namespace, registries, parts, client }
@@ -101,6 +104,15 @@ impl<'a> Job<'a> {
             for (name, annotations) in [("web", policy("minor")), ("back", self.set_before())] {
                 self.create(workload(kind, name, annotations, &[("web", &self.image("1.0.0"))])).await;
             }
+        }
+        for kind in ["Deployment", "DaemonSet"] {
+            let image = format!("{}/broken:1.0.0", self.registries.open.host);
+            let mut object = workload(kind, "crash", policy("minor"), &[("web", &image)]);
+            match kind {
+                "Deployment" => object["spec"]["replicas"] = json!(1),
+                _ => _ = object["spec"]["template"]["spec"].as_object_mut().unwrap().remove("nodeSelector"),
+            }
+            self.create(object).await;
         }
         self.create(deployment("brief", &self.image("1.0.0"), policy("minor"))).await;
         if self.parts.contains(DEFAULTS) {
@@ -226,6 +238,13 @@ impl<'a> Job<'a> {
         };
         if !updated.is_empty() && updated.iter().all(|kind| is_recorded(kind)) {
             missing.remove(RECORDED);
+        }
+        let crashed = updates.iter().filter(|update| {
+            let message = update["status"]["reason"]["message"].as_str().unwrap_or_default();
+            update["spec"]["workload"]["name"] == "crash" && message.contains("CrashLoopBackOff")
+        });
+        if crashed.count() == 2 {
+            missing.remove(CRASHED);
         }
         let kept = updates.iter().filter(|update| is_of(update, "Deployment")).count();
         if kept == 10 && is_recorded("Deployment") {

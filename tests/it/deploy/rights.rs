@@ -6,10 +6,10 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::{
-    EVERYWHERE, Right, account, as_deployed, asked, has_right,
+    EVERYWHERE, QUICK, Right, account, as_deployed, asked, has_right,
     job::{
-        CLEARED, DEFAULTS, EVENTS, FORGOTTEN, Job, KINDS, MOVED_BACK, PRIVATE, Part, READY, RECORDED, REMEMBERED,
-        Registries, SERIES,
+        CLEARED, CRASHED, DEFAULTS, EVENTS, FORGOTTEN, Job, KINDS, MOVED_BACK, PRIVATE, Part, READY, RECORDED,
+        REMEMBERED, Registries, SERIES,
     },
     of_kind, plane, rendered, rights, said, shell,
 };
@@ -162,6 +162,9 @@ impl Less {
         if !named {
             setup.args.drain(..2);
         }
+        let config = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        std::fs::write(&config, QUICK).unwrap();
+        let mut setup = setup.with(&["--config", config.path().to_str().unwrap()]);
         setup.kubeconfig = Some(plane.kubeconfig_with_token(&token, &namespace.name));
         let job = Job::new(namespace, registries, self.parts).await;
         let operator = Operator::spawn(plane, &setup);
@@ -197,15 +200,18 @@ impl Less {
             kinds.clone().find(|((_, plural), _)| plural == resource).map(|((kind, _), back)| (kind, back));
         let records = [RECORDED, REMEMBERED, CLEARED, FORGOTTEN];
         let all = || {
-            let others = [READY, EVENTS, SERIES, DEFAULTS, PRIVATE];
+            let others = [READY, EVENTS, SERIES, DEFAULTS, PRIVATE, CRASHED];
             kinds.clone().flat_map(|((kind, _), back)| [kind, back]).chain(others).chain(records)
         };
         let mut expected: BTreeSet<Part> = match (verb.as_str(), resource.as_str()) {
             ("delete", "imageupdates") => BTreeSet::from([CLEARED]),
+            (_, "pods" | "replicasets" | "controllerrevisions") => BTreeSet::from([CRASHED]),
             ("list", _) => all().collect(),
             // What was set is remembered once its update is recorded.
-            ("create" | "update", "imageupdates" | "imageupdates/status") => records.into(),
-            (_, "imageupdates") => BTreeSet::from([RECORDED, CLEARED]),
+            ("create" | "update", "imageupdates" | "imageupdates/status") => {
+                records.into_iter().chain([CRASHED]).collect()
+            }
+            (_, "imageupdates") => BTreeSet::from([RECORDED, CLEARED, CRASHED]),
             ("delete", "imagestates") => BTreeSet::from([FORGOTTEN]),
             (_, "imagestates" | "imagestates/status") => BTreeSet::from([REMEMBERED, FORGOTTEN]),
             ("create", "events") => MOVED_BACK.into_iter().chain([EVENTS, SERIES]).collect(),
@@ -218,8 +224,10 @@ impl Less {
         };
         // Deployments are more than one.
         match (verb.as_str(), resource.as_str()) {
-            ("watch", "deployments") => expected.extend([DEFAULTS, PRIVATE, SERIES, CLEARED, FORGOTTEN]),
-            ("patch", "deployments") => expected.extend([DEFAULTS, PRIVATE, CLEARED, FORGOTTEN]),
+            ("watch", "deployments") => expected.extend([DEFAULTS, PRIVATE, SERIES, CLEARED, FORGOTTEN, CRASHED]),
+            ("patch", "deployments") => expected.extend([DEFAULTS, PRIVATE, CLEARED, FORGOTTEN, CRASHED]),
+            ("get" | "watch" | "patch", "daemonsets") => expected.extend([CRASHED]),
+            ("get", "deployments") => expected.extend([CRASHED]),
             _ => {}
         }
         assert!(!expected.is_empty(), "no part of the job is known to need {:?}", self.taken);

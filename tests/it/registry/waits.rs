@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use supercargo::{
-    domain::{keel::KeelMode, policy::NamedPolicies, reason::Code, report::Verdict, target::Targets},
+    domain::{keel::KeelMode, policy::NamedPolicies, reason::Code, report::Verdict, rollout::Times, target::Targets},
     engine::{self, Assessment, Outside},
     pool::Threads,
     ports::ClusterChange,
@@ -31,6 +31,7 @@ async fn survey(server: &FaultServer) -> (Assessment, Vec<u64>) {
         poll_interval: Duration::from_secs(300),
         named: Arc::new(NamedPolicies::default()),
         keel: KeelMode::Ignore,
+        rollout: Times::default(),
         guards: [].into(),
         targets: Arc::new(Targets::default()),
         dry_run: false,

@@ -3,10 +3,11 @@
 use super::{Act, Now, decide};
 use crate::domain::{
     back_off::BackOff,
+    image::ImageRef,
     reason::{Code, Reason},
     target::Route,
     update::{
-        LeftOut, News, Outcome, Phase, Record, Standing, Tracked,
+        Item, LeftOut, News, Outcome, Phase, Record, Rollout, Standing, Tracked, Written,
         record::{UnderWay, Why},
     },
 };
@@ -35,10 +36,18 @@ pub(super) fn save_as(
 
 /// Its images are there. Those that we set in the workload itself are remembered as ours; who moves back what came from
 /// Git is told by Git.
-pub(super) fn succeed(record: &mut Record, current: Tracked, now: Now, acts: &mut Vec<Act>) -> Tracked {
-    let mut current = Tracked { phase: Phase::Progressing, ..current };
-    current.tell(now.at, None);
-    let current = save_as(current, Phase::Succeeded, Some(not_followed()), now, acts);
+pub(super) fn arrive(record: &mut Record, current: Tracked, now: Now, acts: &mut Vec<Act>) -> Tracked {
+    record.wait = None;
+    let current = match current.update.can_be_followed() {
+        true => save_as(current, Phase::Progressing, None, now, acts),
+        false => {
+            let mut current = Tracked { phase: Phase::Progressing, ..current };
+            current.tell(now.at, None);
+            let rollout = Rollout::NotFollowed(not_followed());
+            acts.push(Act::Announce(News::Rollout(current.update.clone(), rollout)));
+            save_as(current, Phase::Succeeded, Some(not_followed()), now, acts)
+        }
+    };
     if current.update.route == Route::Cluster {
         record.set(current.update.changes(), now.at);
         acts.push(Act::SaveState(record.state(current.update.workload.clone())));
@@ -46,16 +55,27 @@ pub(super) fn succeed(record: &mut Record, current: Tracked, now: Now, acts: &mu
     current
 }
 
-pub(super) fn not_followed() -> Reason {
-    Reason::new(Code::NotFollowed, "written; whether it runs is not followed yet")
+fn not_followed() -> Reason {
+    Reason::new(Code::NotFollowed, "written; whether it runs is not followed here")
+}
+
+/// With the images as the server answered them: an admission may have rewritten them, as to those of a mirror.
+fn as_answered(mut current: Tracked, written: &Written) -> Tracked {
+    for Item { change, .. } in &mut current.update.items {
+        let answered = written.images.iter().find(|(name, _)| *name == change.container);
+        if let Some(image) = answered.and_then(|(_, image)| ImageRef::parse(image).ok()) {
+            change.to = image;
+        }
+    }
+    current
 }
 
 pub(super) fn written(record: &mut Record, current: Tracked, outcome: Outcome, now: Now, acts: &mut Vec<Act>) {
     let (why, back_off) = match outcome {
-        Outcome::Applied(_) => {
-            record.wait = None;
+        Outcome::Applied(written) => {
+            let current = as_answered(current, &written);
             acts.push(Act::Announce(News::Updated(current.update.clone())));
-            return record.current = Some(Box::new(succeed(record, current, now, acts)));
+            return record.current = Some(Box::new(arrive(record, current, now, acts)));
         }
         Outcome::Committed(reason) => return in_git(record, current, (reason, Vec::new()), true, now, acts),
         Outcome::Partly(reason, left) => return in_git(record, current, (reason, left), true, now, acts),

@@ -1,17 +1,18 @@
 //! The life of a workload's updates: what happens, and what is to be done about it. Pure; no other place sets a phase.
 //!
 //! ```text
-//! Proposed ─► Applying ─┬─► Progressing ─► Succeeded
+//! Proposed ─► Applying ─┬─► Progressing ─► Succeeded, Failed (`rollout`)
 //!                       ├─► InGit ─► Progressing (the cluster runs it)
 //!                       └─► Waiting ─► Applying (what stood in the way has changed)
 //! ```
 //!
 //! One that another one takes the place of before it runs, or that nobody wants any more, is Superseded. While something
 //! is under way for a workload nothing else is begun; what comes up meanwhile is thought of after it. What was remembered
-//! is taken in by `recover`, what the outside answers by `answers`.
+//! is taken in by `recover`, what the outside answers by `answers`, what a workload says of its rollout by `rollout`.
 
 mod answers;
 mod recover;
+mod rollout;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,12 +21,14 @@ use jiff::Timestamp;
 use self::{
     answers::{FAILED, checked, written},
     recover::{kept_elsewhere, known, recorded, settle, supersede},
+    rollout::{follow, judge},
 };
 use super::{
-    News, Outcome, Phase, Record, Standing, Tracked, Update, UpdateId, WorkloadState,
+    Item, News, Outcome, Phase, Quarantined, Record, Standing, Tracked, Update, UpdateId, WorkloadState,
     record::{UnderWay, Why},
 };
 use crate::domain::{
+    rollout::{Pods, RolloutView, Times},
     target::Route,
     workload::{Observed, Workload, WorkloadId},
 };
@@ -68,6 +71,12 @@ pub enum Event {
     Checked(UpdateId, Standing),
     /// It was read; `None` if it is gone.
     Observed(Result<Option<Observed>, String>),
+    /// What it says of its rollout, and how long is waited for what.
+    Rollout(RolloutView, Times),
+    /// What the pods of its new revision say.
+    Pods(Pods, Times),
+    /// Whether the registry refuses the image of that container, as was asked by [`Act::AskPull`].
+    Pulled(Arc<str>, bool, bool),
     /// The time has come that [`Record::wakes_at`] said.
     Woke,
 }
@@ -100,6 +109,12 @@ pub enum Act {
     Read,
     /// Look at its repositories again.
     Look,
+    /// Tell what it and its pods say of its rollout, from now on, or no more.
+    Follow(bool),
+    /// Ask the registry whether that container's image can be pulled.
+    AskPull(Box<Item>),
+    /// From now on these images are not to be chosen.
+    Avoid(Vec<Quarantined>),
     /// Remember this, also after a restart.
     Save(Box<Tracked>),
     /// Remember this by the workload's name.
@@ -116,12 +131,34 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
     if let Some(what) = unexpected(&record, &event) {
         return (record, vec![Act::Unexpected(what)]);
     }
+    let (was_followed, avoided, uid) = (record.following.is_some(), record.quarantined().len(), record.uid.clone());
+    // Of one that comes, or comes again, that is to be said anew.
+    let mut is_new = matches!(event, Event::Known(_));
+    let is_of_rollout = matches!(event, Event::Rollout(..) | Event::Pods(..) | Event::Pulled(..) | Event::Woke);
+    happens(&mut record, event, now, &mut acts);
+    follow(&mut record);
+    if is_of_rollout {
+        judge(&mut record, now, &mut acts);
+        follow(&mut record);
+    }
+    let is_followed = record.following.is_some();
+    if was_followed != is_followed {
+        acts.push(Act::Follow(is_followed));
+    }
+    is_new |= uid != record.uid;
+    if record.quarantined().len() != avoided || is_new && avoided > 0 {
+        acts.push(Act::Avoid(record.quarantined().to_vec()));
+    }
+    (record, acts)
+}
+
+fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
     match event {
         Event::Remembered(state) => record.remember(state),
-        Event::KeptElsewhere(workload) => kept_elsewhere(&record, workload, &mut acts),
-        Event::Recorded(tracked, workload) => recorded(&mut record, *tracked, &workload, now, &mut acts),
-        Event::Known(workload) => known(&mut record, &workload, &mut acts),
-        Event::Seen(workload) => seen(&mut record, &workload, now, &mut acts),
+        Event::KeptElsewhere(workload) => kept_elsewhere(record, workload, acts),
+        Event::Recorded(tracked, workload) => recorded(record, *tracked, &workload, now, acts),
+        Event::Known(workload) => known(record, &workload, now, acts),
+        Event::Seen(workload) => seen(record, &workload, now, acts),
         Event::Gone(workload) => {
             let before = record.state(workload.clone());
             record.forget();
@@ -131,58 +168,77 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
                 acts.push(Act::SaveState(state));
             }
         }
-        Event::Asked => asked(&mut record, &mut acts),
-        Event::Proposed(proposal) => proposed(&mut record, proposal, now, &mut acts),
-        Event::Turn(route, proposal) => turn(&mut record, &route, proposal, now, &mut acts),
+        Event::Asked => asked(record, acts),
+        Event::Proposed(proposal) => proposed(record, proposal, now, acts),
+        Event::Turn(route, proposal) => turn(record, &route, proposal, now, acts),
         Event::Written(id, outcome) => {
-            end(&mut record, &mut acts);
+            end(record, acts);
+            let missed = record.missed.take();
+            // How it was before it was written says nothing of what came of that.
+            let is_before =
+                |missed: &Workload| outcome.written().is_some_and(|it| missed.is_before(&it.resource_version));
+            let missed = missed.filter(|missed| !is_before(missed));
             let current = record.current.take_if(|current| current.update.id == id);
             if let Some(current) = current {
-                written(&mut record, *current, outcome, now, &mut acts);
+                written(record, *current, outcome, now, acts);
             }
-            if let Some(workload) = record.missed.take() {
-                settle(&mut record, &workload, now, &mut acts);
+            if let Some(workload) = missed {
+                settle(record, &workload, now, acts);
             }
         }
         Event::Checked(id, standing) => {
-            end(&mut record, &mut acts);
+            end(record, acts);
             // Meanwhile the cluster may have come to run it.
             let is_checked = |current: &mut Box<Tracked>| current.update.id == id && current.phase.reason().is_some();
             let current = record.current.take_if(is_checked);
             if let Some(current) = current {
-                checked(&mut record, *current, standing, now, &mut acts);
+                checked(record, *current, standing, now, acts);
             }
         }
         Event::Observed(read) => {
-            end(&mut record, &mut acts);
+            end(record, acts);
             match read {
                 Ok(Some(observed)) => {
-                    settle(&mut record, &observed.workload, now, &mut acts);
+                    settle(record, &observed.workload, now, acts);
                     if record.note_undone(&observed, now.at) {
                         acts.push(Act::SaveState(record.state(observed.workload.id.clone())));
                     }
-                    decide(&mut acts);
+                    decide(acts);
                 }
                 Ok(None) => {}
                 Err(_) => record.wait(Why::NotWritten, FAILED, now.since),
+            }
+        }
+        Event::Rollout(view, times) => {
+            if let Some(following) = &mut record.following {
+                following.view(view, times);
+            }
+        }
+        Event::Pods(pods, times) => {
+            if let Some(following) = &mut record.following {
+                following.pods(pods, times);
+            }
+        }
+        Event::Pulled(_, _, is_refused) => {
+            if let Some(following) = &mut record.following {
+                following.pulled(is_refused, now.since);
             }
         }
         Event::Woke => {
             let now = now.since;
             if let Some((_, is_over)) = record.held.as_mut().filter(|(until, is_over)| !is_over && *until <= now) {
                 *is_over = true;
-                asked(&mut record, &mut acts);
+                asked(record, acts);
             }
             if let Some(wait) = record.wait.as_mut().filter(|wait| !wait.is_over && wait.until <= now) {
                 wait.is_over = true;
                 match wait.why {
                     Why::NotWritten => acts.push(Act::Look),
-                    Why::Check => asked(&mut record, &mut acts),
+                    Why::Check => asked(record, acts),
                 }
             }
         }
     }
-    (record, acts)
 }
 
 /// Answers come to what was asked, and turns to whoever waits for one.
@@ -239,6 +295,10 @@ fn proposed(record: &mut Record, proposal: Proposal, now: Now, acts: &mut Vec<Ac
         Proposal::Update(update, is_looking) => (update, is_looking),
         nothing => return unproposed(record, &nothing, now, acts),
     };
+    // One rollout after the other.
+    if record.rolling_out().is_some() {
+        return;
+    }
     if record.phase_of(&update.id).is_some() {
         if record.waits(now.since) {
             return;
@@ -268,7 +328,8 @@ fn unproposed(record: &mut Record, proposal: &Proposal, now: Now, acts: &mut Vec
         }
         Proposal::Unwanted(workload) => {
             settle(record, workload, now, acts);
-            if let Some(current) = record.current.take_if(|current| !current.phase.is_over()) {
+            let is_open = |current: &mut Box<Tracked>| !current.phase.is_over() && current.phase != Phase::Progressing;
+            if let Some(current) = record.current.take_if(is_open) {
                 supersede(record, *current, "it is not wanted any more", now, acts);
             }
         }
@@ -290,6 +351,9 @@ fn turn(record: &mut Record, route: &Route, proposal: Proposal, now: Now, acts: 
         Proposal::Update(update, _) => update,
         nothing => return unproposed(record, &nothing, now, acts),
     };
+    if record.rolling_out().is_some() {
+        return;
+    }
     let phase = record.phase_of(&update.id);
     if phase.is_some() && record.waits(now.since) {
         return;
@@ -501,58 +565,84 @@ mod tests {
         assert!(acts.contains(&Act::Decide), "{acts:?}");
     }
 
+    #[test]
+    fn how_it_was_before_it_was_written_says_nothing_of_the_rollout() {
+        let update = Update { uid: "u1".into(), ..update(1, &Route::Cluster) };
+        // Its version is 1.
+        let seen = || Event::Seen(running("from"));
+        let after_version = |version: &str| {
+            let written = Written { resource_version: version.into(), ..Written::default() };
+            let written = Event::Written(update.id.clone(), Outcome::Applied(written));
+            phase(&after(writing(&update).into_iter().chain([seen(), written])).0).clone()
+        };
+        assert_eq!(after_version("2"), Phase::Progressing);
+        // Somebody has moved it back before the answer came.
+        assert_eq!(after_version("0"), Phase::Superseded);
+    }
+
     /// Where each event leads from each phase: the phase's first letters, `-` for none, `!` where it is said that nobody
     /// waited for it. `from`, `to` and `other` are the image that runs; one that is `noted` or `moved` says of itself that we
     /// have set `to`, and runs it, or `from` again.
     const TABLE: &str = "
-        event               -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        remembered          -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        kept elsewhere      -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        recorded, from      Appl  Appl  Appl  Appl  Appl  Appl  Appl  Appl
-        recorded, noted     Succ  Succ  Succ  Succ  Succ  Succ  Succ  Succ
-        recorded, moved     Succ  Succ  Succ  Succ  Succ  Succ  Succ  Succ
-        recorded, to        Supe  Supe  Supe  Supe  Supe  Supe  Supe  Supe
-        recorded, other     Supe  Supe  Supe  Supe  Supe  Supe  Supe  Supe
-        known, from         -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        known, noted        -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        seen, from          -     Prop  Wait  Appl  InGi  Supe  Succ  Supe
-        seen, noted         -     Succ  Succ  Succ  Succ  Succ  Succ  Supe
-        seen, moved         -     Succ  Succ  Succ  InGi  Supe  Succ  Supe
-        seen, to            -     Prop  Supe  Supe  Succ  Succ  Succ  Supe
-        seen, other         -     Prop  Supe  Supe  Supe  Supe  Succ  Supe
-        gone                -     -     -     -     -     -     -     -
-        asked               -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        woke                -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        proposed            Prop  Prop  Wait  Prop  InGi  Prop  Prop  Prop
-        proposed, another   Prop  Prop  Prop  Prop  Prop  Prop  Prop  Prop
-        proposed, nothing   -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        proposed, unsure    -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        unwanted, from      -     -     Supe  Supe  Supe  Supe  Succ  Supe
-        unwanted, noted     -     Succ  Succ  Succ  Succ  Succ  Succ  Supe
-        unwanted, other     -     -     Supe  Supe  Supe  Supe  Succ  Supe
-        turn                Appl  Appl  Wait  Appl  InGi  Appl  Appl  Appl
-        turn, another       Appl  Appl  Appl  Appl  Appl  Appl  Appl  Appl
-        turn, nothing       -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        applied             -     Succ  Succ  Succ  Succ  Succ  Succ  Succ
-        committed           -     InGi  InGi  InGi  InGi  InGi  InGi  InGi
-        blocked             -     Wait  Wait  Wait  Wait  Wait  Wait  Wait
-        refused             -     Appl  Appl  Appl  Appl  Appl  Appl  Appl
-        failed              -     Appl  Appl  Appl  Appl  Appl  Appl  Appl
-        stale               -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        write, gone         -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        there               -     Prop  InGi  Appl  InGi  Prog  Succ  Supe
-        check, blocked      -     Prop  Wait  Appl  Wait  Prog  Succ  Supe
-        due                 -     Prop  Prop  Appl  Prop  Prog  Succ  Supe
-        check, failed       -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        observed, from      -     Prop  Wait  Appl  InGi  Supe  Succ  Supe
-        observed, noted     -     Succ  Succ  Succ  Succ  Succ  Succ  Supe
-        observed, moved     -     Succ  Succ  Succ  InGi  Supe  Succ  Supe
-        observed, gone      -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        observed, failed    -     Prop  Wait  Appl  InGi  Prog  Succ  Supe
-        stray turn          !     !     !     !     !     !     !     !
-        stray write         !     !     !     !     !     !     !     !
-        stray check         !     !     !     !     !     !     !     !
-        stray reading       !     !     !     !     !     !     !     !";
+        event               -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        remembered          -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        kept elsewhere      -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        recorded, from      Appl  Appl  Appl  Appl  Appl  Appl  Appl  Appl  Appl
+        recorded, noted     Prog  Prog  Prog  Prog  Prog  Prog  Prog  Prog  Prog
+        recorded, moved     Supe  Supe  Supe  Supe  Supe  Supe  Supe  Supe  Supe
+        recorded, to        Supe  Supe  Supe  Supe  Supe  Supe  Supe  Supe  Supe
+        recorded, other     Supe  Supe  Supe  Supe  Supe  Supe  Supe  Supe  Supe
+        known, from         -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        known, noted        Prog  Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        seen, from          -     Prop  Wait  Appl  InGi  Supe  Succ  Fail  Supe
+        seen, noted         -     Prog  Prog  Prog  Prog  Prog  Succ  Fail  Supe
+        seen, moved         -     Supe  Supe  Supe  InGi  Supe  Succ  Fail  Supe
+        seen, to            -     Prop  Supe  Supe  Prog  Prog  Succ  Fail  Supe
+        seen, other         -     Prop  Supe  Supe  Supe  Supe  Succ  Fail  Supe
+        gone                -     -     -     -     -     -     -     -     -
+        asked               -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        woke                -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        proposed            Prop  Prop  Wait  Prop  InGi  Prog  Prop  Prop  Prop
+        proposed, another   Prop  Prop  Prop  Prop  Prop  Prog  Prop  Prop  Prop
+        proposed, nothing   -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        proposed, unsure    -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        unwanted, from      -     -     Supe  Supe  Supe  Supe  Succ  Fail  Supe
+        unwanted, noted     -     Prog  Prog  Prog  Prog  Prog  Succ  Fail  Supe
+        unwanted, other     -     -     Supe  Supe  Supe  Supe  Succ  Fail  Supe
+        turn                Appl  Appl  Wait  Appl  InGi  Prog  Appl  Appl  Appl
+        turn, another       Appl  Appl  Appl  Appl  Appl  Prog  Appl  Appl  Appl
+        turn, nothing       -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        applied             -     Prog  Prog  Prog  Prog  Prog  Prog  Prog  Prog
+        committed           -     InGi  InGi  InGi  InGi  InGi  InGi  InGi  InGi
+        blocked             -     Wait  Wait  Wait  Wait  Wait  Wait  Wait  Wait
+        refused             -     Appl  Appl  Appl  Appl  Appl  Appl  Appl  Appl
+        failed              -     Appl  Appl  Appl  Appl  Appl  Appl  Appl  Appl
+        stale               -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        write, gone         -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        there               -     Prop  InGi  Appl  InGi  Prog  Succ  Fail  Supe
+        check, blocked      -     Prop  Wait  Appl  Wait  Prog  Succ  Fail  Supe
+        due                 -     Prop  Prop  Appl  Prop  Prog  Succ  Fail  Supe
+        check, failed       -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        observed, from      -     Prop  Wait  Appl  InGi  Supe  Succ  Fail  Supe
+        observed, noted     -     Prog  Prog  Prog  Prog  Prog  Succ  Fail  Supe
+        observed, moved     -     Supe  Supe  Supe  InGi  Supe  Succ  Fail  Supe
+        observed, gone      -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        observed, failed    -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        rollout, done       -     Prop  Wait  Appl  InGi  Succ  Succ  Fail  Supe
+        rollout, going      -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        rollout, no pods    -     Prop  Wait  Appl  InGi  Succ  Succ  Fail  Supe
+        rollout, overdue    -     Prop  Wait  Appl  InGi  Fail  Succ  Fail  Supe
+        pods                -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        pulled              -     Prop  Wait  Appl  InGi  Prog  Succ  Fail  Supe
+        stray turn          !     !     !     !     !     !     !     !     !
+        stray write         !     !     !     !     !     !     !     !     !
+        stray check         !     !     !     !     !     !     !     !     !
+        stray reading       !     !     !     !     !     !     !     !     !";
+
+    /// An update of a workload in a cluster.
+    fn own(to: usize) -> Update {
+        Update { uid: "u1".into(), ..update(to, &Route::Cluster) }
+    }
 
     /// The workload as it runs an image; with the note of an update where it is `noted`.
     fn running(what: &str) -> Arc<Workload> {
@@ -584,7 +674,7 @@ mod tests {
     /// What happens, and what must be under way for it.
     fn event(name: &str) -> (Event, Option<UnderWay>) {
         use UnderWay::{Checking, Queued, Reading, Writing};
-        let (own, another) = (update(1, &Route::Cluster), update(2, &Route::Cluster));
+        let (own, another) = (own(1), own(2));
         let (id, route, workload) = (own.id.clone(), own.route.clone(), own.workload.clone());
         let propose = |update: &Update| Proposal::Update(update.clone(), false);
         let read =
@@ -592,8 +682,7 @@ mod tests {
         let written = |outcome| (Event::Written(id.clone(), outcome), Some(Writing));
         let checked = |standing| (Event::Checked(id.clone(), standing), Some(Checking));
         let recorded = |what| {
-            let own = Update { uid: "u1".into(), ..own.clone() };
-            let tracked = Tracked { update: own, phase: Phase::Applying, log: Vec::new() };
+            let tracked = Tracked { update: own.clone(), phase: Phase::Applying, log: Vec::new() };
             (Event::Recorded(Box::new(tracked), running(what)), None)
         };
         match name.split_once(", ").unwrap_or((name, "")) {
@@ -627,6 +716,19 @@ mod tests {
             ("observed", "gone") => (Event::Observed(Ok(None)), Some(Reading)),
             ("observed", "failed") => (Event::Observed(Err("away".into())), Some(Reading)),
             ("observed", what) => (read(what), Some(Reading)),
+            ("rollout", what) => {
+                let mut view = RolloutView { wanted: 1, total: 1, updated: 1, available: 1, ..RolloutView::default() };
+                match what {
+                    "going" => view.available = 0,
+                    "no pods" => view.wanted = 0,
+                    "overdue" => view.overdue = Some("it timed out".into()),
+                    _ => {}
+                }
+                let times = Times { settle: Duration::ZERO, ..Times::default() };
+                (Event::Rollout(view, times), None)
+            }
+            ("pods", _) => (Event::Pods(Pods::default(), Times::default()), None),
+            ("pulled", _) => (Event::Pulled("web".into(), false, true), None),
             ("stray turn", _) => (Event::Turn(route, propose(&own)), None),
             ("stray write", _) => (Event::Written(id.clone(), Outcome::Applied(Written::default())), None),
             ("stray check", _) => (Event::Checked(id.clone(), Standing::Due), None),
@@ -646,15 +748,17 @@ mod tests {
             "InGi" => Phase::InGit { reason: reason(Code::Committed), left: Vec::new() },
             "Prog" => Phase::Progressing,
             "Succ" => Phase::Succeeded,
+            "Fail" => Phase::Failed,
             "Supe" => Phase::Superseded,
             _ => return record,
         };
         let is_recorded = phase != Phase::Proposed;
-        let mut current = Tracked { update: update(1, &Route::Cluster), phase, log: Vec::new() };
+        let mut current = Tracked { update: own(1), phase, log: Vec::new() };
         if is_recorded {
             current.tell(NOW.at, None);
         }
         record.current = Some(Box::new(current));
+        follow(&mut record);
         record
     }
 
@@ -698,12 +802,12 @@ mod tests {
         };
         let saves = |acts: &[Act]| acts.iter().filter(|act| matches!(act, Act::Save(_) | Act::SaveState(_))).count();
         let (record, acts) = after("noted");
-        assert_eq!((phase(&record), saves(&acts)), (&Phase::Succeeded, 2));
+        assert_eq!((phase(&record), saves(&acts)), (&Phase::Progressing, 2));
         let (record, acts) = after("to");
         assert_eq!((phase(&record), saves(&acts)), (&Phase::Superseded, 1));
         // It was written, and somebody has moved it back since.
         let (record, acts) = after("moved");
-        assert_eq!((phase(&record), saves(&acts)), (&Phase::Succeeded, 2));
+        assert_eq!((phase(&record), saves(&acts)), (&Phase::Superseded, 3));
         assert!(record.is_unconfirmed(update(1, &Route::Cluster).changes().next().unwrap()));
     }
 
@@ -728,7 +832,7 @@ mod tests {
         let (record, acts) = after(set(&older, 1).0, set(&newer, 2).1);
         assert!(record.is_unconfirmed(&change));
         let [Act::Save(saved), Act::SaveState(state)] = &acts[..] else { panic!("{acts:?}") };
-        assert_eq!((&saved.update.id, saved.phase.name()), (&newer.id, PhaseName::Succeeded));
+        assert_eq!((&saved.update.id, saved.phase.name()), (&newer.id, PhaseName::Superseded));
         assert_eq!(state.applied[0].change, change);
         // The note is an older one, which an undo of the rollout has restored.
         let (record, acts) = after(set(&newer, 2).0, set(&older, 1).1);

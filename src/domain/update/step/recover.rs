@@ -2,15 +2,17 @@
 
 use super::{
     Act, Now,
-    answers::{not_followed, save_as, succeed},
+    answers::{arrive, save_as},
     asked,
 };
 use crate::domain::{
     reason::{Code, Reason},
     target::Route,
-    update::{Item, LastUpdate, LogEntry, News, Phase, Record, Tracked, Update, UpdateId},
+    update::{Item, LastUpdate, News, Phase, Record, Rollout, Tracked, Update, UpdateId},
     workload::{Workload, WorkloadId},
 };
+
+const OTHER_IMAGES: &str = "the workload has other images now";
 
 /// An update that had not ended is gone on with, as far as the images let it. Of several the newest counts.
 pub(super) fn recorded(record: &mut Record, mut found: Tracked, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
@@ -44,7 +46,7 @@ pub(super) fn recorded(record: &mut Record, mut found: Tracked, workload: &Workl
 
 /// What the workload itself says that was written, and nothing else remembers: the process ended between the two. Where
 /// it runs no more, somebody has moved it back since.
-pub(super) fn known(record: &mut Record, workload: &Workload, acts: &mut Vec<Act>) {
+pub(super) fn known(record: &mut Record, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
     record.belongs_to(workload);
     let Some(note) = LastUpdate::of(workload) else { return };
     let is_own = note.id == UpdateId::of(&workload.id, note.changes.iter());
@@ -57,10 +59,20 @@ pub(super) fn known(record: &mut Record, workload: &Workload, acts: &mut Vec<Act
     let update = Update::new(workload.id.clone(), items, Route::Cluster, at);
     let update = Update { id, uid: workload.uid.clone(), ..update };
     record.set_by_then(update.changes(), at);
-    let entry = |phase: Phase, reason| LogEntry { at, phase: phase.name(), reason };
-    let log = vec![entry(Phase::Progressing, None), entry(Phase::Succeeded, Some(not_followed()))];
-    acts.push(Act::Save(Box::new(Tracked { update, phase: Phase::Succeeded, log })));
-    acts.push(Act::SaveState(record.state(workload.id.clone())));
+    let runs = Record::runs(&update, workload);
+    let tracked = Tracked { update, phase: Phase::Applying, log: Vec::new() };
+    let now = Now { at, ..now };
+    match record.current().is_none_or(|current| current.phase.is_over()) && runs {
+        true => record.current = Some(Box::new(arrive(record, tracked, now, acts))),
+        // It was moved on since, by whomever.
+        false => {
+            let mut tracked = Tracked { phase: Phase::Progressing, ..tracked };
+            tracked.tell(at, None);
+            let why = Reason::new(Code::Superseded, OTHER_IMAGES);
+            save_as(tracked, Phase::Superseded, Some(why), now, acts);
+            acts.push(Act::SaveState(record.state(workload.id.clone())));
+        }
+    }
 }
 
 /// What is to outlive a restart is recorded once more.
@@ -76,26 +88,33 @@ pub(super) fn kept_elsewhere(record: &Record, workload: WorkloadId, acts: &mut V
 /// What the images of a workload say of its update, if that has not ended.
 pub(super) fn settle(record: &mut Record, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
     let Some(current) = record.current.take_if(|current| !current.phase.is_over()) else { return };
-    let current = *current;
     let runs = Record::runs(&current.update, workload);
     let is_written = match &current.phase {
-        Phase::InGit { .. } | Phase::Progressing => runs,
+        Phase::InGit { .. } => runs,
+        // What an older version wrote.
+        Phase::Progressing => runs && !current.update.can_be_followed(),
         // The answer was lost; somebody may have moved it back since.
         _ => LastUpdate::of(workload).is_some_and(|note| note.proves(&current.update)),
     };
+    let mut current = *current;
     if is_written {
-        record.wait = None;
         acts.push(Act::Announce(News::Updated(current.update.clone())));
-        return record.current = Some(Box::new(succeed(record, current, now, acts)));
+        current = arrive(record, current, now, acts);
+        if runs || current.phase.is_over() {
+            return record.current = Some(Box::new(current));
+        }
     }
-    if current.phase == Phase::Proposed {
-        return record.current = Some(Box::new(current));
-    }
-    let may_run = Record::may_run(&current.update, workload) && current.phase != Phase::Progressing;
-    let why = match runs {
-        true => "somebody else has set the same images",
-        false if may_run => return record.current = Some(Box::new(current)),
-        false => "the workload has other images now",
+    let why = match &current.phase {
+        // Which goes on.
+        Phase::Progressing if runs => return record.current = Some(Box::new(current)),
+        Phase::Progressing => {
+            acts.push(Act::Announce(News::Rollout(current.update.clone(), Rollout::Superseded)));
+            OTHER_IMAGES
+        }
+        Phase::Proposed => return record.current = Some(Box::new(current)),
+        _ if runs => "somebody else has set the same images",
+        _ if Record::may_run(&current.update, workload) => return record.current = Some(Box::new(current)),
+        _ => OTHER_IMAGES,
     };
     supersede(record, current, why, now, acts);
 }

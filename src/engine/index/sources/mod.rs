@@ -398,6 +398,7 @@ mod tests {
                 tag: Some(Tag::parse(&format!("1.1.{n}")).unwrap()),
                 digest: None,
                 pinned: false,
+                avoided: Arc::default(),
             });
             questions.filter(|question| sources.answer(&source, question, false, &mut left).is_some()).count()
         };

@@ -1,0 +1,181 @@
+//! Rollouts that fail, many at once: what they take of the program's memory, and how soon each is found to have failed.
+//! Then one of very many pods, of which the last alone is broken.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use http::Method;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    Table,
+    fleet::AT_ONCE,
+    program::Program,
+    support::{
+        control_plane::{ADMIN, ControlPlane, Parts, request},
+        objects::deployment,
+        registry::{Image, Registry},
+    },
+};
+
+/// Rollouts at once.
+const ROLLOUTS: usize = 200;
+/// Of so many namespaces, each with as many as have their pods watched at once.
+const NAMESPACES: usize = 4;
+/// Pods of one rollout.
+const PODS: usize = 5_000;
+/// How long the image's fault has to last, which is the default.
+const FAULT: Duration = Duration::from_secs(30);
+
+pub(crate) async fn run(table: &mut Table) {
+    let registry = Registry::start().await;
+    registry.push("web", "1.0.0", &Image::unique()).await;
+    many(&registry, table).await;
+    large(&registry, table).await;
+}
+
+async fn many(registry: &Registry, table: &mut Table) {
+    let plane = ControlPlane::start(Parts::All).await;
+    for n in 0..ROLLOUTS {
+        let space = format!("team-{}", n % NAMESPACES);
+        if n < NAMESPACES {
+            create(&plane, "/api/v1/namespaces", &json!({"metadata": {"name": space}})).await;
+        }
+        create(&plane, &format!("/apis/apps/v1/namespaces/{space}/deployments"), &web(registry, n, 1)).await;
+    }
+    let (program, _) = Program::start(&plane, "1s").await;
+    // Until all have been looked at and nothing is freed any more.
+    program.looked(NAMESPACES).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let before = program.memory("VmRSS");
+    registry.push("web", "1.1.0-broken", &Image::unique()).await;
+    let (mut memory, mut in_flight) = (before, 0_f64);
+    let updates = until(async || {
+        memory = memory.max(program.memory("VmRSS"));
+        in_flight = in_flight.max(program.metric("supercargo_rollouts_in_flight", "").await);
+        let list = read(&plane, "/apis/supercargo.dev/v1alpha1/imageupdates").await;
+        let failed = |update: &&Value| update["status"]["phase"] == "Failed";
+        let failed: Vec<Value> = list.iter().filter(failed).cloned().collect();
+        (failed.len() == ROLLOUTS).then_some(failed)
+    })
+    .await;
+    let pods = read(&plane, "/api/v1/pods").await;
+    let shown = |update: &Value| {
+        let (space, name) = (&update["metadata"]["namespace"], &update["spec"]["workload"]["name"]);
+        let is_its = |pod: &&Value| {
+            pod["metadata"]["namespace"] == *space
+                && pod["metadata"]["labels"]["app"] == *name
+                && pod["status"]["containerStatuses"][0]["restartCount"] == 3
+        };
+        let pod = pods.iter().find(is_its).expect("its pod");
+        at(&pod["status"]["startTime"])
+    };
+    let failed = |update: &Value| {
+        let log = update["status"]["log"].as_array().expect("a log");
+        at(&log.iter().find(|entry| entry["phase"] == "Failed").expect("its end")["at"])
+    };
+    let latest = updates.iter().map(|update| failed(update).duration_since(shown(update)).as_secs_f64());
+    let latest = latest.fold(0.0, f64::max);
+    let what = format!("{ROLLOUTS} rollouts that fail");
+    table.noted(format!("{what}: under way at once, at most"), format!("{in_flight}"));
+    table.bounded(format!("{what}: resident memory, more than before"), memory - before, 10.0, " MB");
+    let bound = FAULT.as_secs_f64() + 5.0;
+    table.bounded(format!("{what}: the last is found to have failed after its pod shows it"), latest, bound, " s");
+    assert!(in_flight > ROLLOUTS as f64 * 0.9, "they were not under way at once: {in_flight}");
+}
+
+/// Without controllers: their part is done here.
+async fn large(registry: &Registry, table: &mut Table) {
+    let plane = ControlPlane::start(Parts::Api).await;
+    create(&plane, "/api/v1/namespaces", &json!({"metadata": {"name": "large"}})).await;
+    create(&plane, "/apis/apps/v1/namespaces/large/deployments", &web(registry, 0, PODS)).await;
+    let path = "/apis/apps/v1/namespaces/large/deployments/web-0";
+    let (program, _) = Program::start(&plane, "1s").await;
+    let web = until(async || {
+        let web = plane.request(Method::GET, path, None).await.expect("the Deployment");
+        web["metadata"]["generation"].as_i64().is_some_and(|generation| generation > 1).then_some(web)
+    })
+    .await;
+    let before = program.memory("VmRSS");
+    let labels = json!({"app": "web-0", "pod-template-hash": "new"});
+    let owner = |kind: &str, name: &str, uid: &Value| json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
+    let mut set = json!({
+        "metadata": {"name": "web-0-new", "labels": labels, "annotations": {"deployment.kubernetes.io/revision": "2"}},
+        "spec": {"replicas": PODS, "selector": {"matchLabels": labels}, "template": web["spec"]["template"]},
+    });
+    set["metadata"]["ownerReferences"] = owner("Deployment", "web-0", &web["metadata"]["uid"]);
+    set["spec"]["template"]["metadata"]["labels"] = labels.clone();
+    let set = create(&plane, "/apis/apps/v1/namespaces/large/replicasets", &set).await;
+    let client = plane.client(ADMIN).await;
+    let pod = async |n: usize| {
+        let pods = "/api/v1/namespaces/large/pods";
+        // The API server lists by name: the broken one is the last of the last page.
+        let name = format!("web-0-{n:05}");
+        let object = json!({
+            "metadata": {
+                "name": name, "labels": labels, "ownerReferences": owner("ReplicaSet", "web-0-new", &set["metadata"]["uid"]),
+            },
+            "spec": web["spec"]["template"]["spec"],
+        });
+        request(&client, Method::POST, pods, Some(&object)).await.expect("a pod");
+        if n == PODS - 1 {
+            let waiting =
+                json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}});
+            let status = json!({"status": {"phase": "Running", "containerStatuses": [{
+                "name": "web", "image": "web", "imageID": "", "ready": false, "restartCount": 3, "state": waiting,
+            }]}});
+            request(&client, Method::PATCH, &format!("{pods}/{name}/status"), Some(&status)).await.expect("its status");
+        }
+    };
+    stream::iter((0..PODS).map(pod)).buffer_unordered(AT_ONCE).for_each(async |()| ()).await;
+    let status = json!({"status": {
+        "observedGeneration": web["metadata"]["generation"], "replicas": PODS, "updatedReplicas": PODS,
+        "unavailableReplicas": PODS,
+    }});
+    request(&client, Method::PATCH, &format!("{path}/status"), Some(&status)).await.expect("its status");
+    let mut memory = before;
+    let message = until(async || {
+        memory = memory.max(program.memory("VmRSS"));
+        let list = read(&plane, "/apis/supercargo.dev/v1alpha1/imageupdates").await;
+        let failed = list.iter().find(|update| update["status"]["phase"] == "Failed")?;
+        Some(failed["status"]["reason"]["message"].as_str().expect("a message").to_owned())
+    })
+    .await;
+    assert!(message.contains(&format!("web-0-{:05}", PODS - 1)), "it is told of the broken pod: {message}");
+    let what = format!("a rollout of {PODS} pods, of which the last in name is broken");
+    table.noted(format!("{what}: resident memory, more than before"), format!("{:.1} MB", memory - before));
+}
+
+/// A Deployment of `web:1.0.0`.
+fn web(registry: &Registry, n: usize, replicas: usize) -> Value {
+    let annotations = json!({"supercargo.dev/policy": "minor", "supercargo.dev/flavour": "any"});
+    let mut object = deployment(&format!("web-{n}"), &format!("{}/web:1.0.0", registry.host), annotations);
+    object["spec"]["replicas"] = json!(replicas);
+    object
+}
+
+async fn create(plane: &ControlPlane, path: &str, object: &Value) -> Value {
+    plane.request(Method::POST, path, Some(object)).await.unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+async fn read(plane: &ControlPlane, path: &str) -> Vec<Value> {
+    let list = plane.request(Method::GET, path, None).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+    list["items"].as_array().cloned().unwrap_or_default()
+}
+
+fn at(time: &Value) -> Timestamp {
+    time.as_str().expect("a time").parse().expect("a time")
+}
+
+/// Asks until there is an answer.
+async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(began.elapsed() < Duration::from_mins(10), "waited in vain");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}

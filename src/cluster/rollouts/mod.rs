@@ -1,0 +1,235 @@
+//! Follows rollouts: what a workload says of itself comes from the watch that is there anyway, what its pods say from a
+//! watch of those of the new revision, which lasts as long as the rollout.
+//!
+//! | | requests |
+//! |---|---|
+//! | the workload, as it was when it began to be followed | one GET |
+//! | which revision is the new one (`revision`) | one LIST of ReplicaSets or ControllerRevisions; none of a StatefulSet, which names it |
+//! | its pods (`pods`) | one LIST and one watch |
+
+mod pods;
+mod revision;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use kube::{Client, Resource as _, api::GetParams, core::Request};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::JoinHandle,
+};
+
+use self::{
+    pods::tell_pods,
+    revision::{Revision, Selected, Unread},
+};
+use super::{failure, follow::delays, in_time, object::Object};
+use crate::{
+    domain::{
+        rollout::{Pods, RolloutView},
+        workload::WorkloadId,
+    },
+    ports::{Clock, ClusterChange, Rollouts},
+};
+
+/// Rollouts whose pods are watched at once; the others are judged by what the workloads say until it is their turn.
+const WATCHES: usize = 200;
+/// Of one namespace.
+const WATCHES_OF_ONE: usize = 50;
+/// How often the revisions of a workload are asked for before its rollout is judged without its pods.
+const TRIES: u32 = 6;
+
+/// Follows the rollouts of workloads that it is told of.
+#[derive(Clone)]
+pub struct Followed(Arc<Shared>);
+
+struct Shared {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    changes: mpsc::Sender<ClusterChange>,
+    rollouts: Mutex<HashMap<WorkloadId, Rollout>>,
+    turns: Semaphore,
+    turns_of: Mutex<HashMap<Arc<str>, Weak<Semaphore>>>,
+}
+
+/// One that is followed, until this is dropped.
+struct Rollout {
+    views: watch::Sender<Option<RolloutView>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Rollout {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl std::fmt::Debug for Followed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Followed")
+    }
+}
+
+impl Followed {
+    /// Follows nothing yet. What is seen goes to `changes`.
+    pub fn new(client: Client, clock: Arc<dyn Clock>, changes: mpsc::Sender<ClusterChange>) -> Self {
+        let (turns, turns_of) = (Semaphore::new(WATCHES), Mutex::default());
+        Self(Arc::new(Shared { client, clock, changes, rollouts: Mutex::default(), turns, turns_of }))
+    }
+
+    /// Takes in what the watch says of a workload, if that is followed.
+    pub(super) fn saw(&self, id: &WorkloadId, view: impl FnOnce() -> Option<RolloutView>) {
+        if let Some(rollout) = self.rollouts().get(id) {
+            rollout.views.send_replace(view());
+        }
+    }
+
+    fn rollouts(&self) -> std::sync::MutexGuard<'_, HashMap<WorkloadId, Rollout>> {
+        self.0.rollouts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rollouts for Followed {
+    fn follow(&self, id: &WorkloadId) {
+        let (views, seen) = watch::channel(None);
+        let (shared, of) = (self.0.clone(), id.clone());
+        let task = tokio::spawn(async move { _ = shared.follow(of, seen).await });
+        self.rollouts().insert(id.clone(), Rollout { views, task });
+    }
+
+    fn unfollow(&self, id: &WorkloadId) {
+        self.rollouts().remove(id);
+    }
+}
+
+/// Nobody listens any more, or the workload is gone.
+struct Ended;
+
+impl Shared {
+    async fn follow(
+        self: Arc<Self>,
+        id: WorkloadId,
+        mut seen: watch::Receiver<Option<RolloutView>>,
+    ) -> Result<(), Ended> {
+        let Some((first, selected)) = self.read(&id).await else { return Ok(()) };
+        let mut view = seen.borrow_and_update().clone().or(first);
+        let mut revision: Option<Revision> = None;
+        let mut of_generation = None;
+        let mut pods: BoxFuture<'_, Result<(), Ended>> = std::future::pending().boxed();
+        loop {
+            if let Some(view) = &view {
+                self.send(ClusterChange::Rollout(id.clone(), view.clone())).await?;
+            }
+            // Its controller has made the revision by then.
+            let observed = view.as_ref().filter(|view| view.observed >= view.generation);
+            if let Some(view) = observed.filter(|view| of_generation != Some(view.generation)) {
+                of_generation = Some(view.generation);
+                match self.revision(&id, &selected, view).await {
+                    Ok(found) if found != revision => {
+                        if let Some(new) = &found {
+                            let (selector, of) = (selected.of(new), id.clone());
+                            let shared = self.clone();
+                            pods = async move { shared.pods(of, selector).await }.boxed();
+                        }
+                        revision = found;
+                    }
+                    Ok(_) => {}
+                    Err(why) => self.unread(&id, why).await?,
+                }
+            }
+            tokio::select! {
+                changed = seen.changed() => {
+                    changed.map_err(|_| Ended)?;
+                    view = seen.borrow_and_update().clone().or(view);
+                }
+                ended = &mut pods => {
+                    ended?;
+                    pods = std::future::pending().boxed();
+                }
+            }
+        }
+    }
+
+    /// Which is the new revision. What fails may do so for a moment only.
+    async fn revision(
+        &self,
+        id: &WorkloadId,
+        selected: &Selected,
+        view: &RolloutView,
+    ) -> Result<Option<Revision>, String> {
+        let mut delays = delays();
+        for _ in 1..TRIES {
+            match revision::newest(self, id, selected, view).await {
+                Err(Unread { is_forbidden: false, .. }) => {
+                    let delay = delays.next().unwrap_or(super::follow::MAX_DELAY);
+                    self.clock.sleep_until(self.clock.monotonic() + delay).await;
+                }
+                found => return found.map_err(|unread| unread.why),
+            }
+        }
+        revision::newest(self, id, selected, view).await.map_err(|unread| unread.why)
+    }
+
+    /// The pods of a namespace's rollouts are watched in turn.
+    async fn pods(self: Arc<Self>, id: WorkloadId, selector: String) -> Result<(), Ended> {
+        let of_namespace = self.turns_of(&id.namespace);
+        let _own = of_namespace.acquire().await.map_err(|_| Ended)?;
+        let _turn = self.turns.acquire().await.map_err(|_| Ended)?;
+        match tell_pods(&self, &id, &selector).await? {
+            Ok(()) => Ok(()),
+            Err(why) => self.unread(&id, why).await,
+        }
+    }
+
+    fn turns_of(&self, namespace: &Arc<str>) -> Arc<Semaphore> {
+        let mut all = self.turns_of.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, turns| turns.strong_count() > 0);
+        let known = all.get(namespace).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let turns = Arc::new(Semaphore::new(WATCHES_OF_ONE));
+            all.insert(namespace.clone(), Arc::downgrade(&turns));
+            turns
+        })
+    }
+
+    async fn send(&self, change: ClusterChange) -> Result<(), Ended> {
+        self.changes.send(change).await.map_err(|_| Ended)
+    }
+
+    /// Its pods may not be read: it is judged by what it says itself.
+    async fn unread(&self, id: &WorkloadId, why: String) -> Result<(), Ended> {
+        tracing::warn!(workload = %id, why, "its pods cannot be read: its rollout is judged by its status alone");
+        self.send(ClusterChange::Pods(id.clone(), Pods { unread: Some(why), ..Pods::default() })).await
+    }
+
+    /// The workload as it is now, and which pods are its; `None` if it is gone. Without the right to read it, what the watch
+    /// says is all there is.
+    async fn read(&self, id: &WorkloadId) -> Option<(Option<RolloutView>, Selected)> {
+        let kind = id.kind.spec()?;
+        let mut delays = delays();
+        loop {
+            let request = Request::new(Object::url_path(&kind, Some(&id.namespace)));
+            let request = request.get(&id.name, &GetParams::default()).ok()?;
+            let why = match in_time(&self.clock, self.client.request_text(request)).await {
+                Some(Err(kube::Error::Api(status))) if status.code == 404 => return None,
+                Some(Ok(text)) => {
+                    let object: Object = serde_json::from_str(&text).ok()?;
+                    return Some((object.rollout(), Selected::read(&text)));
+                }
+                Some(Err(kube::Error::Api(status))) if status.code == 403 => {
+                    let why = failure(&kube::Error::Api(status));
+                    tracing::warn!(workload = %id, why, "its rollout is judged by what its watch says alone");
+                    return Some((None, Selected::default()));
+                }
+                Some(Err(error)) => failure(&error),
+                None => "the API server did not answer in time".to_owned(),
+            };
+            let delay = delays.next().unwrap_or(super::follow::MAX_DELAY);
+            tracing::debug!(workload = %id, why, ?delay, "its rollout cannot be read yet");
+            self.clock.sleep_until(self.clock.monotonic() + delay).await;
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Which pods are those of the new revision.
+
+use k8s_openapi::{
+    api::apps::v1::{ControllerRevision, ReplicaSet},
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
+};
+use kube::{Api, api::ListParams, core::Selector};
+use serde::Deserialize;
+
+use super::Shared;
+use crate::{
+    cluster::{failure, in_time},
+    domain::{rollout::RolloutView, workload::WorkloadId},
+};
+
+/// The label of a Deployment's pods, and that of a StatefulSet's and a DaemonSet's.
+const TEMPLATE: &str = "pod-template-hash";
+const CONTROLLER: &str = "controller-revision-hash";
+/// As a Deployment's controller counts its ReplicaSets: one that is used again gets a new number.
+const NUMBER: &str = "deployment.kubernetes.io/revision";
+/// As many revisions are read: a workload keeps ten.
+const MOST: u32 = 500;
+
+/// The new revision: a label that its pods have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Revision {
+    label: &'static str,
+    value: String,
+}
+
+/// Why revisions could not be read.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// Whether there is no right to them.
+    pub(super) is_forbidden: bool,
+    pub(super) why: String,
+}
+
+/// Which pods are a workload's: `spec.selector`.
+#[derive(Debug, Default)]
+pub(super) struct Selected(Option<Selector>);
+
+impl Selected {
+    /// Of a workload as the API server answered it.
+    pub(super) fn read(object: &str) -> Self {
+        #[derive(Deserialize)]
+        struct Object {
+            spec: Spec,
+        }
+        #[derive(Deserialize)]
+        struct Spec {
+            selector: LabelSelector,
+        }
+        let selector = serde_json::from_str::<Object>(object).ok().map(|object| object.spec.selector);
+        // An empty one would select the pods of everybody.
+        let says_any = |selector: &LabelSelector| {
+            let labels = selector.match_labels.as_ref().is_some_and(|labels| !labels.is_empty());
+            labels || selector.match_expressions.as_ref().is_some_and(|all| !all.is_empty())
+        };
+        Self(selector.filter(says_any).and_then(|selector| Selector::try_from(selector).ok()))
+    }
+
+    /// Those of a revision.
+    pub(super) fn of(&self, revision: &Revision) -> String {
+        let own = format!("{}={}", revision.label, revision.value);
+        match &self.0 {
+            Some(selector) => format!("{selector},{own}"),
+            None => own,
+        }
+    }
+}
+
+/// The newest revision of a workload. `None`: it has none, or does not say which pods are its own. `Err`: it could not be
+/// read.
+pub(super) async fn newest(
+    shared: &Shared,
+    id: &WorkloadId,
+    selected: &Selected,
+    view: &RolloutView,
+) -> Result<Option<Revision>, Unread> {
+    let Some(selector) = &selected.0 else { return Ok(None) };
+    let revision = |label, value: Option<String>| Ok(value.map(|value| Revision { label, value }));
+    let params = ListParams::default().labels_from(selector).limit(MOST);
+    let is_its = |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| *owner.uid == *view.uid);
+    let label = |meta: &ObjectMeta, label: &str| meta.labels.as_ref().and_then(|labels| labels.get(label)).cloned();
+    match id.kind.as_str() {
+        "Deployment" => {
+            let api: Api<ReplicaSet> = Api::namespaced(shared.client.clone(), &id.namespace);
+            let found = in_time(&shared.clock, api.list_metadata(&params)).await;
+            let number = |meta: &ObjectMeta| meta.annotations.as_ref()?.get(NUMBER)?.parse::<u64>().ok();
+            let sets = answered(found)?.into_iter().map(|set| set.metadata).filter(is_its);
+            let newest = sets.max_by_key(|meta| (number(meta), meta.creation_timestamp.clone()));
+            revision(TEMPLATE, newest.and_then(|meta| label(&meta, TEMPLATE)))
+        }
+        "StatefulSet" => {
+            let [_, update] = &view.revisions;
+            revision(CONTROLLER, (!update.is_empty()).then(|| update.to_string()))
+        }
+        _ => {
+            let api: Api<ControllerRevision> = Api::namespaced(shared.client.clone(), &id.namespace);
+            let found = in_time(&shared.clock, api.list(&params)).await;
+            let revisions = answered(found)?.into_iter().filter(|one| is_its(&one.metadata));
+            let newest = revisions.max_by_key(|one| one.revision);
+            revision(CONTROLLER, newest.and_then(|one| label(&one.metadata, CONTROLLER)))
+        }
+    }
+}
+
+fn answered<T>(answer: Option<kube::Result<T>>) -> Result<T, Unread> {
+    match answer {
+        Some(answer) => answer.map_err(|error| Unread {
+            is_forbidden: matches!(&error, kube::Error::Api(status) if status.code == 403),
+            why: format!("its revisions: {}", failure(&error)),
+        }),
+        None => Err(Unread { is_forbidden: false, why: "its revisions: no answer in time".to_owned() }),
+    }
+}

@@ -1,0 +1,79 @@
+//! What an object says of its rollout, whatever its kind: the fields of `spec` and `status` that Deployments, StatefulSets
+//! and DaemonSets have for it.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::domain::rollout::RolloutView;
+
+/// Below `spec`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Strategy {
+    pub(super) replicas: Option<i64>,
+    pub(super) paused: Option<bool>,
+    pub(super) update: Option<UpdateStrategy>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct UpdateStrategy {
+    #[serde(rename = "type")]
+    kind: String,
+    rolling_update: Option<RollingUpdate>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct RollingUpdate {
+    partition: Option<i64>,
+}
+
+/// `status`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Status {
+    observed_generation: i64,
+    replicas: i64,
+    updated_replicas: i64,
+    available_replicas: i64,
+    current_revision: Arc<str>,
+    update_revision: Arc<str>,
+    desired_number_scheduled: Option<i64>,
+    current_number_scheduled: i64,
+    updated_number_scheduled: i64,
+    number_available: i64,
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    reason: String,
+    message: Arc<str>,
+}
+
+/// Of a workload of that uid and generation.
+pub(super) fn view(uid: &str, generation: i64, strategy: &Strategy, status: &Status) -> RolloutView {
+    let is = |kind: &str, value: &str| status.conditions.iter().find(|c| c.kind == kind && c.status == value);
+    let overdue = is("Progressing", "False").filter(|condition| condition.reason == "ProgressDeadlineExceeded");
+    let update = strategy.update.clone().unwrap_or_default();
+    RolloutView {
+        uid: uid.into(),
+        generation,
+        observed: status.observed_generation,
+        wanted: status.desired_number_scheduled.or(strategy.replicas).unwrap_or(1),
+        total: status.replicas + status.current_number_scheduled,
+        updated: status.updated_replicas + status.updated_number_scheduled,
+        available: status.available_replicas + status.number_available,
+        is_paused: strategy.paused.unwrap_or_default(),
+        is_on_delete: update.kind == "OnDelete",
+        partition: update.rolling_update.and_then(|rolling| rolling.partition).unwrap_or_default(),
+        revisions: [status.current_revision.clone(), status.update_revision.clone()],
+        overdue: overdue.map(|condition| condition.message.clone()),
+        refused: is("ReplicaFailure", "True").map(|condition| condition.message.clone()),
+    }
+}

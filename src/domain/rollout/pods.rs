@@ -1,0 +1,276 @@
+//! What the pods of a new revision say, and whose fault it is where they do not run.
+
+use std::sync::Arc;
+
+use crate::domain::text::{excerpt, words};
+
+/// As many faults are shown of a rollout.
+pub const SHOWN: usize = 5;
+
+/// A pod of the new revision. Texts are foreign.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether the condition `Ready` is True.
+    pub is_ready: bool,
+    /// `status.reason` and `status.message`, as of one that was evicted.
+    pub reason: Option<(String, String)>,
+    /// What the condition `PodScheduled` says where it is False for `Unschedulable`.
+    pub unscheduled: Option<String>,
+    /// Its containers, those of init too.
+    pub containers: Vec<ContainerView>,
+}
+
+/// A container of a pod, as `status.containerStatuses` has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether it is one of `initContainerStatuses`.
+    pub init: bool,
+    /// `imageID`: where it was pulled from, with its digest.
+    pub image_id: String,
+    /// Whether it is ready, or as an init container has ended well.
+    pub is_ready: bool,
+    /// `restartCount`.
+    pub restarts: i64,
+    /// `state.waiting`: reason and message.
+    pub waiting: Option<(String, String)>,
+    /// `state.terminated`.
+    pub ended: Option<End>,
+    /// `lastState.terminated`.
+    pub last: Option<End>,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct End {
+    /// `exitCode`.
+    pub code: i64,
+    /// `reason`, as in `OOMKilled`.
+    pub reason: String,
+    /// `message`: the last it said.
+    pub message: String,
+}
+
+/// Whose fault it is that a pod does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Blame {
+    /// The image's.
+    Image,
+    /// It cannot be pulled: the registry can tell why.
+    Pull,
+    /// Not the image's.
+    Infrastructure,
+}
+
+/// Why a pod does not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Whose fault it is.
+    pub blame: Blame,
+    /// The container, and whether it is one of init, where it is one's.
+    pub container: Option<(Arc<str>, bool)>,
+    /// Its `imageID`.
+    pub image_id: String,
+    /// Which pod, which container, what happened; in at most a few hundred bytes.
+    pub text: String,
+}
+
+/// What all pods of the new revision say together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pods {
+    /// How many are ready.
+    pub ready: i64,
+    /// How often their containers were started again, in all.
+    pub restarts: i64,
+    /// Why others do not run: at most [`SHOWN`], the image's faults first.
+    pub faults: Vec<Fault>,
+    /// Why they could not be read: then the workload's own words alone count.
+    pub unread: Option<String>,
+}
+
+/// As many bytes of a pod's message are shown.
+const MESSAGE: usize = 256;
+/// The runtime could not start what the image says (exit codes of a shell and of runc).
+const NOT_STARTED: [i64; 3] = [126, 127, 128];
+
+impl Pods {
+    /// Of these pods.
+    pub fn of<'p>(pods: impl Iterator<Item = &'p PodView>) -> Self {
+        let mut all = Self::default();
+        for pod in pods {
+            all.ready += i64::from(pod.is_ready);
+            all.restarts += pod.containers.iter().map(|container| container.restarts).sum::<i64>();
+            all.faults.extend(pod.fault());
+        }
+        all.faults.sort_by(|one, other| (one.blame, &one.text).cmp(&(other.blame, &other.text)));
+        // One of each kind of blame is to be seen, however many there are of another.
+        let first = |blame: Blame| all.faults.iter().position(|fault| fault.blame == blame);
+        let firsts = [Blame::Image, Blame::Pull, Blame::Infrastructure].map(first);
+        let mut index = 0;
+        all.faults.retain(|_| {
+            let is_kept = index < SHOWN || firsts.contains(&Some(index));
+            index += 1;
+            is_kept
+        });
+        all
+    }
+}
+
+impl PodView {
+    /// Whether it is worth more room than another: one that does not run tells more.
+    pub fn is_broken(&self) -> bool {
+        self.fault().is_some()
+    }
+
+    /// Why it does not run, if that is known.
+    pub fn fault(&self) -> Option<Fault> {
+        if self.is_ready {
+            return None;
+        }
+        let of_pod = |what: &str, message: &str| Fault {
+            blame: Blame::Infrastructure,
+            container: None,
+            image_id: String::new(),
+            text: format!("pod {}: {what}: {}", excerpt(&self.name), words(message, MESSAGE)),
+        };
+        if let Some((reason, message)) = &self.reason {
+            return Some(of_pod(&excerpt(reason), message));
+        }
+        if let Some(message) = &self.unscheduled {
+            return Some(of_pod("Unschedulable", message));
+        }
+        let faults = self.containers.iter().filter_map(|container| container.fault(&self.name));
+        faults.min_by_key(|fault| fault.blame)
+    }
+}
+
+impl ContainerView {
+    fn fault(&self, pod: &str) -> Option<Fault> {
+        if self.is_ready {
+            return None;
+        }
+        let ends = || self.ended.iter().chain(&self.last);
+        let waits = |reasons: &[&str]| {
+            self.waiting.as_ref().filter(|(reason, _)| reasons.contains(&reason.as_str())).map(|_| ())
+        };
+        let is_out_of_memory = |end: &End| end.reason == "OOMKilled";
+        let blame = if waits(&["InvalidImageName", "RunContainerError"]).is_some()
+            || ends().any(|end| NOT_STARTED.contains(&end.code) || end.reason == "StartError")
+            // One that ends again and again runs in between.
+            || self.restarts >= 2 && (waits(&["CrashLoopBackOff"]).is_some() || ends().next().is_some())
+            || ends().filter(|end| is_out_of_memory(end)).count() == 2
+        {
+            Blame::Image
+        } else if waits(&["ErrImagePull", "ImagePullBackOff"]).is_some() {
+            Blame::Pull
+        } else if waits(&["ContainerCreating", "CreateContainerConfigError", "CreateContainerError"]).is_some() {
+            Blame::Infrastructure
+        } else {
+            return None;
+        };
+        Some(Fault {
+            blame,
+            container: Some((self.name.clone(), self.init)),
+            image_id: self.image_id.clone(),
+            text: format!("pod {}, container {}: {}", excerpt(pod), excerpt(&self.name), self.story()),
+        })
+    }
+
+    /// What happened to it.
+    fn story(&self) -> String {
+        let mut said: Vec<String> = Vec::new();
+        let said_of = |reason: &str, message: &str| match message.is_empty() {
+            true => excerpt(reason),
+            false => format!("{}: {}", excerpt(reason), words(message, MESSAGE)),
+        };
+        said.extend(self.waiting.iter().map(|(reason, message)| said_of(reason, message)));
+        if let Some(End { code, reason, message }) = self.ended.as_ref().or(self.last.as_ref()) {
+            said.push(format!("ended with exit code {code} ({})", said_of(reason, message)));
+        }
+        if self.restarts > 0 {
+            said.push(format!("started again {} times", self.restarts));
+        }
+        said.join("; ")
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) fn container(change: impl FnOnce(&mut ContainerView)) -> ContainerView {
+        let mut container = ContainerView { name: "web".into(), ..ContainerView::default() };
+        change(&mut container);
+        container
+    }
+
+    pub(crate) fn pod(containers: Vec<ContainerView>) -> PodView {
+        PodView { name: "web-1".into(), containers, ..PodView::default() }
+    }
+
+    fn waits(reason: &str) -> Option<(String, String)> {
+        Some((reason.to_owned(), "why".to_owned()))
+    }
+
+    fn end(code: i64, reason: &str) -> Option<End> {
+        Some(End { code, reason: reason.to_owned(), message: String::new() })
+    }
+
+    #[rstest::rstest]
+    #[case::crash(container(|c| (c.waiting, c.restarts, c.last) = (waits("CrashLoopBackOff"), 2, end(1, "Error"))), Some(Blame::Image))]
+    #[case::crash_once(container(|c| (c.waiting, c.restarts, c.last) = (waits("CrashLoopBackOff"), 1, end(1, "Error"))), None)]
+    #[case::between_two_crashes(container(|c| (c.restarts, c.last) = (2, end(1, "Error"))), Some(Blame::Image))]
+    #[case::no_command(container(|c| c.ended = end(127, "Error")), Some(Blame::Image))]
+    #[case::not_executable(container(|c| c.ended = end(126, "Error")), Some(Blame::Image))]
+    #[case::not_started(container(|c| c.last = end(128, "StartError")), Some(Blame::Image))]
+    #[case::memory_once(container(|c| (c.last, c.restarts) = (end(137, "OOMKilled"), 1)), None)]
+    #[case::memory_twice(container(|c| (c.ended, c.last, c.restarts) = (end(137, "OOMKilled"), end(137, "OOMKilled"), 1)), Some(Blame::Image))]
+    #[case::name(container(|c| c.waiting = waits("InvalidImageName")), Some(Blame::Image))]
+    #[case::run(container(|c| c.waiting = waits("RunContainerError")), Some(Blame::Image))]
+    #[case::pull(container(|c| c.waiting = waits("ErrImagePull")), Some(Blame::Pull))]
+    #[case::pull_again(container(|c| c.waiting = waits("ImagePullBackOff")), Some(Blame::Pull))]
+    #[case::mount(container(|c| c.waiting = waits("ContainerCreating")), Some(Blame::Infrastructure))]
+    #[case::no_config_map(container(|c| c.waiting = waits("CreateContainerConfigError")), Some(Blame::Infrastructure))]
+    #[case::starting(container(|c| c.waiting = waits("PodInitializing")), None)]
+    #[case::running(container(|_| ()), None)]
+    #[case::ready_again(container(|c| (c.is_ready, c.restarts, c.last) = (true, 5, end(1, "Error"))), None)]
+    fn a_container_tells_whose_fault_it_is(#[case] container: ContainerView, #[case] expected: Option<Blame>) {
+        assert_eq!(pod(vec![container]).fault().map(|fault| fault.blame), expected);
+    }
+
+    #[test]
+    fn a_pod_that_has_no_node_or_was_evicted_is_no_fault_of_the_image() {
+        let unscheduled = PodView { unscheduled: Some("0/3 nodes".into()), ..pod(vec![]) };
+        let evicted = PodView { reason: Some(("Evicted".into(), "disk".into())), ..pod(vec![]) };
+        let text = |pod: &PodView| pod.fault().map(|fault| (fault.blame, fault.text)).unwrap();
+        assert_eq!(text(&unscheduled), (Blame::Infrastructure, "pod web-1: Unschedulable: 0/3 nodes".to_owned()));
+        assert_eq!(text(&evicted), (Blame::Infrastructure, "pod web-1: Evicted: disk".to_owned()));
+    }
+
+    #[test]
+    fn of_many_pods_the_worst_are_shown_and_one_of_each_kind_of_fault() {
+        let crash = || pod(vec![container(|c| (c.waiting, c.restarts) = (waits("CrashLoopBackOff"), 3))]);
+        let mut pods: Vec<PodView> = std::iter::repeat_with(crash).take(10).collect();
+        pods.push(PodView { unscheduled: Some("full".into()), ..pod(vec![]) });
+        pods.push(PodView { is_ready: true, ..pod(vec![]) });
+        let all = Pods::of(pods.iter());
+        let blames: Vec<Blame> = all.faults.iter().map(|fault| fault.blame).collect();
+        assert_eq!((all.ready, all.restarts, blames.len()), (1, 30, SHOWN + 1));
+        assert_eq!((blames[0], blames[SHOWN]), (Blame::Image, Blame::Infrastructure));
+    }
+
+    #[test]
+    fn what_a_fault_says_is_short_and_escaped() {
+        let long = || Some(End { code: 1, reason: "Error".into(), message: "x\n\u{1b}".repeat(10_000) });
+        let pod = pod(vec![container(|c| (c.waiting, c.restarts, c.last) = (waits("CrashLoopBackOff"), 3, long()))]);
+        let text = pod.fault().unwrap().text;
+        assert!(text.len() < 1024 && !text.contains(['\n', '\u{1b}']), "{text}");
+        assert!(
+            text.starts_with("pod web-1, container web: CrashLoopBackOff: why; ended with exit code 1 (Error: "),
+            "{text}"
+        );
+    }
+}

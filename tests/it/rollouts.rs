@@ -1,0 +1,371 @@
+//! Rollouts on a real API server with its controllers, and kwok as kubelet: an update runs, or does not, and why.
+
+use std::path::Path;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use supercargo::domain::image::Digest;
+
+use crate::support::{
+    control_plane::{ControlPlane, Namespace, shared},
+    eventually,
+    objects::{events, runs, workload, written},
+    operator::{Operator, Setup},
+    registry::{Image, Options, Registry},
+};
+
+/// A short life: what is waited for is one or two seconds.
+const QUICK: &str = "rollout: {settle: 1s, fault: 1s, stall: 3s}\n";
+
+/// A registry with `web:1.0.0`, a namespace, and a folder for the configuration.
+struct Shop<'p> {
+    plane: &'p ControlPlane,
+    namespace: Namespace<'p>,
+    registry: Registry,
+    folder: tempfile::TempDir,
+}
+
+impl Shop<'static> {
+    async fn open(name: &str) -> Self {
+        let registry = Registry::start_with(Options { in_files: true, ..Options::default() });
+        let (plane, registry) = (shared().await, registry.await);
+        let namespace = plane.namespace(name).await;
+        registry.push("web", "1.0.0", &Image::unique()).await;
+        Self { plane, namespace, registry, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn image(&self, tag: &str) -> String {
+        format!("{}/web:{tag}", self.registry.host)
+    }
+
+    async fn push(&self, tag: &str) {
+        self.registry.push("web", tag, &Image::unique()).await;
+    }
+
+    /// A workload that runs 1.0.0 in so many pods, if it has any.
+    async fn create(&self, kind: &str, change: impl FnOnce(&mut Value)) {
+        let annotations = json!({"supercargo.dev/policy": "minor", "supercargo.dev/flavour": "any"});
+        let mut object = workload(kind, "web", annotations, &[("web", &self.image("1.0.0"))]);
+        match kind {
+            "DaemonSet" => _ = object["spec"]["template"]["spec"].as_object_mut().unwrap().remove("nodeSelector"),
+            "CronJob" => {}
+            _ => object["spec"]["replicas"] = json!(3),
+        }
+        change(&mut object);
+        self.namespace.create(&object.to_string()).await;
+    }
+
+    async fn operator(&self, configuration: &str) -> Operator {
+        let path = self.folder.path().join("config.yaml");
+        std::fs::write(&path, configuration).unwrap();
+        Operator::start(self.plane, &self.setup(&path)).await
+    }
+
+    fn setup(&self, path: &Path) -> Setup {
+        Setup::in_namespace(&self.namespace, "1s").with(&["--config", path.to_str().unwrap()])
+    }
+
+    async fn all(&self, plural: &str) -> Vec<Value> {
+        let path = format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/{plural}", self.namespace.name);
+        let list = self.plane.request(Method::GET, &path, None).await.unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    /// The update to a tag when it has come that far.
+    async fn update(&self, tag: &str, phase: &str) -> Value {
+        let to = self.image(tag);
+        eventually(&format!("the update to {tag} is {phase}"), async || {
+            let mut all = self.all("imageupdates").await;
+            all.retain(|update| update["spec"]["changes"][0]["to"] == to && update["status"]["phase"] == phase);
+            all.pop()
+        })
+        .await
+    }
+
+    async fn quarantined(&self) -> Vec<Value> {
+        let states = self.all("imagestates").await;
+        states.iter().flat_map(|state| state["status"]["quarantined"].as_array().cloned().unwrap_or_default()).collect()
+    }
+
+    /// How often an Event of that reason was made of `web`.
+    async fn told(&self, reason: &str) -> Vec<String> {
+        let all = events(&self.namespace, "web").await;
+        all.into_iter().filter(|(of, _)| of == reason).map(|(_, message)| message).collect()
+    }
+
+    async fn event(&self, reason: &str) -> String {
+        eventually(&format!("an Event {reason}"), async || self.told(reason).await.pop()).await
+    }
+}
+
+fn code(update: &Value) -> &Value {
+    &update["status"]["reason"]["code"]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_runs_has_succeeded_and_nothing_is_followed_any_more() {
+    let shop = Shop::open("runs").await;
+    shop.create("Deployment", |_| ()).await;
+    let operator = shop.operator(QUICK).await;
+    shop.push("1.1.0").await;
+    let update = shop.update("1.1.0", "Succeeded").await;
+    assert_eq!(*code(&update), Value::Null, "{update}");
+    assert_eq!(update["status"]["conditions"][0]["status"], "True");
+    assert_eq!(operator.metric("supercargo_rollouts_total", "succeeded").await, 1.0);
+    assert_eq!(operator.metric("supercargo_rollouts_in_flight", "").await, 0.0);
+    // One LIST of revisions, one of pods; no watch is left.
+    let requests = |what: &str| shop.plane.audit(&operator.user).iter().filter(|it| it.uri.contains(what)).count();
+    assert_eq!((requests("/replicasets"), requests("/pods")), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_is_paused_it_has_not_failed_and_a_newer_one_waits() {
+    let shop = Shop::open("paused").await;
+    shop.create("Deployment", |object| object["spec"]["paused"] = json!(true)).await;
+    let operator = shop.operator(QUICK).await;
+    shop.push("1.1.0").await;
+    shop.update("1.1.0", "Progressing").await;
+    shop.push("1.2.0").await;
+    let looks = async || operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+    let before = looks().await;
+    eventually("it is seen", async || (looks().await > before + 2.0).then_some(())).await;
+    assert_eq!(shop.namespace.images("deployments", "web").await, [shop.image("1.1.0")]);
+    shop.namespace.merge("deployments", "web", json!({"spec": {"paused": false}})).await;
+    shop.update("1.1.0", "Succeeded").await;
+    shop.update("1.2.0", "Succeeded").await;
+    assert_eq!(shop.told("RolloutFailed").await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_run_by_its_own_fault_is_told_and_not_set_again_and_the_next_goes() {
+    let shop = Shop::open("broken").await;
+    shop.create("Deployment", |_| ()).await;
+    let operator = shop.operator(QUICK).await;
+    shop.push("1.2.0-broken").await;
+    let update = shop.update("1.2.0-broken", "Failed").await;
+    assert_eq!(code(&update), "rollout-failed");
+    let message = shop.event("RolloutFailed").await;
+    assert!(message.contains("container web: CrashLoopBackOff") && message.contains("pod web-"), "{message}");
+    assert_eq!(operator.metric("supercargo_rollouts_total", "failed").await, 1.0);
+    let bad = eventually("it is in quarantine", async || shop.quarantined().await.pop()).await;
+    assert_eq!((&bad["container"], &bad["to"]), (&json!("web"), &json!(shop.image("1.2.0-broken"))));
+    // Put back by hand it goes to what is next best, and to what is newer.
+    shop.push("1.1.0").await;
+    shop.namespace.plane.kubectl(&[
+        "-n",
+        &shop.namespace.name,
+        "set",
+        "image",
+        "deployment/web",
+        &format!("web={}", shop.image("1.0.0")),
+    ]);
+    shop.update("1.1.0", "Succeeded").await;
+    shop.push("1.3.0").await;
+    shop.update("1.3.0", "Succeeded").await;
+    assert_eq!(shop.quarantined().await.len(), 1);
+    assert_eq!(shop.told("RolloutFailed").await.len(), 1, "told once");
+}
+
+/// Of a Deployment whose pods no node takes, or a quota refuses.
+#[rstest::rstest]
+#[case::no_node("no-node", "Unschedulable")]
+#[case::quota("quota", "exceeded quota")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_its_fault_is_told_once_and_is_in_no_quarantine(#[case] name: &str, #[case] why: &str) {
+    let shop = Shop::open(name).await;
+    shop.create("Deployment", |object| {
+        if name == "no-node" {
+            object["spec"]["template"]["spec"]["nodeSelector"] = json!({"no": "node"});
+        }
+    })
+    .await;
+    if name == "quota" {
+        let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}});
+        shop.namespace.create(&quota.to_string()).await;
+    }
+    let operator = shop.operator(QUICK).await;
+    shop.push("1.1.0").await;
+    let message = shop.event("RolloutStalled").await;
+    assert!(message.contains(why), "{message}");
+    let update = shop.update("1.1.0", "Failed").await;
+    assert_eq!(code(&update), "rollout-failed");
+    assert_eq!(shop.quarantined().await, Vec::<Value>::new());
+    assert_eq!(shop.told("RolloutStalled").await.len(), 1);
+    assert_eq!(operator.metric("supercargo_rollouts_total", "stalled").await, 1.0);
+}
+
+#[rstest::rstest]
+#[case::stateful_set("StatefulSet", "statefulsets", json!({}), Value::Null)]
+#[case::partition("StatefulSet", "statefulsets", json!({"updateStrategy": {"rollingUpdate": {"partition": 2}}}), Value::Null)]
+#[case::stateful_set_on_delete("StatefulSet", "statefulsets", json!({"updateStrategy": {"type": "OnDelete"}}), json!("not-followed"))]
+#[case::daemon_set("DaemonSet", "daemonsets", json!({}), Value::Null)]
+#[case::daemon_set_on_delete("DaemonSet", "daemonsets", json!({"updateStrategy": {"type": "OnDelete"}}), json!("not-followed"))]
+#[case::cron_job("CronJob", "cronjobs", json!({}), json!("not-followed"))]
+#[case::no_replicas("Deployment", "deployments", json!({"replicas": 0}), json!("not-proved"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_is_followed_as_it_can_be(
+    #[case] kind: &str,
+    #[case] plural: &str,
+    #[case] spec: Value,
+    #[case] expected: Value,
+) {
+    let shop = Shop::open("kinds").await;
+    shop.create(kind, |object| {
+        for (key, value) in spec.as_object().unwrap() {
+            object["spec"][key] = value.clone();
+        }
+    })
+    .await;
+    let _operator = shop.operator(QUICK).await;
+    shop.push("1.1.0").await;
+    let update = shop.update("1.1.0", "Succeeded").await;
+    assert_eq!(*code(&update), expected, "{update}");
+    if kind != "CronJob" {
+        assert_eq!(shop.namespace.images(plural, "web").await, [shop.image("1.1.0")]);
+    }
+}
+
+/// The registry has the image of a pod that cannot be pulled, or has lost it.
+#[rstest::rstest]
+#[case::there(true)]
+#[case::lost(false)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_pulled_is_the_images_fault_where_the_registry_does_not_have_it(#[case] is_there: bool) {
+    let shop = Shop::open("pull").await;
+    shop.create("Deployment", |object| {
+        object["metadata"]["annotations"]["supercargo.dev/pin"] = json!("digest");
+    })
+    .await;
+    let operator = shop.operator("rollout: {settle: 1s, fault: 3s, stall: 6s}\n").await;
+    shop.push("1.1.0-unpullable").await;
+    eventually("it is being rolled out", async || {
+        let images = shop.namespace.images("deployments", "web").await;
+        images[0].contains("unpullable@sha256:").then_some(())
+    })
+    .await;
+    if !is_there {
+        let image = shop.namespace.images("deployments", "web").await.remove(0);
+        shop.registry.lose_manifest("web", &Digest::parse(image.split_once('@').unwrap().1).unwrap());
+    }
+    let update = eventually(&format!("it has failed; {}", operator.process.output()), async || {
+        shop.all("imageupdates").await.into_iter().find(|update| update["status"]["phase"] == "Failed")
+    })
+    .await;
+    assert!(update["status"]["reason"]["message"].as_str().unwrap().contains("ImagePullBackOff"), "{update}");
+    assert_eq!(shop.quarantined().await.len(), usize::from(!is_there));
+}
+
+/// What has happened when the process is killed.
+#[derive(Debug, Clone, Copy)]
+enum Point {
+    Written,
+    Recorded,
+    RevisionsRead,
+    PodsRead,
+    PodsThere,
+}
+
+impl Shop<'static> {
+    /// Whether the rollout of a tag has come that far.
+    async fn is_at(&self, point: Point, tag: &str, user: &str) -> bool {
+        let has_asked = |what: &str| self.plane.audit(user).iter().any(|it| it.uri.contains(what));
+        match point {
+            Point::Written => self.namespace.images("deployments", "web").await == [self.image(tag)],
+            Point::Recorded => {
+                let all = self.all("imageupdates").await;
+                let mut all = all.iter().filter(|update| update["spec"]["changes"][0]["to"] == self.image(tag));
+                all.any(|update| update["status"]["phase"] == "Progressing")
+            }
+            Point::RevisionsRead => has_asked("/replicasets"),
+            Point::PodsRead => has_asked("/pods"),
+            Point::PodsThere => {
+                let path = format!("/api/v1/namespaces/{}/pods", self.namespace.name);
+                let pods = self.plane.request(Method::GET, &path, None).await.unwrap();
+                let image = |pod: &Value| pod["spec"]["containers"][0]["image"] == self.image(tag);
+                pods["items"].as_array().unwrap().iter().any(image)
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_while_it_rolls_out_goes_on_and_tells_its_end_once() {
+    let shop = Shop::open("killed").await;
+    shop.create("Deployment", |_| ()).await;
+    let start = || shop.operator("rollout: {settle: 1s, fault: 2s, stall: 30s}\n");
+    let mut operator = start().await;
+    let points = [Point::Written, Point::Recorded, Point::RevisionsRead, Point::PodsRead, Point::PodsThere];
+    for (n, point) in (1..).zip(points) {
+        for (tag, phase) in [(format!("1.{n}.0-broken"), "Failed"), (format!("1.{n}.1"), "Succeeded")] {
+            shop.push(&tag).await;
+            let is_there = async || shop.is_at(point, &tag, &operator.user).await.then_some(());
+            eventually(&format!("{tag} is at {point:?}"), is_there).await;
+            operator.process.signal("KILL");
+            drop(operator);
+            operator = start().await;
+            shop.update(&tag, phase).await;
+            assert_eq!(written(shop.plane, &operator.user).len(), 0, "{tag} is written twice");
+        }
+    }
+    let ends = |update: &Value| {
+        let log = update["status"]["log"].as_array().unwrap();
+        log.iter().filter(|entry| ["Succeeded", "Failed"].iter().any(|end| entry["phase"] == *end)).count()
+    };
+    let updates = shop.all("imageupdates").await;
+    assert!(updates.len() == 10 && updates.iter().all(|update| ends(update) == 1), "{updates:?}");
+    let mut told = shop.told("RolloutFailed").await;
+    told.sort();
+    let of = |n: usize| told.iter().filter(|message| message.contains(&format!("1.{n}.0-broken"))).count();
+    assert!(told.len() == 5 && (1..=5).all(|n| of(n) == 1), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_an_admission_rewrites_the_image_there_is_one_update_and_nobody_is_said_to_have_moved_it_back() {
+    let shop = Shop::open("mirror").await;
+    let mirror = Registry::start().await;
+    mirror.push_tags("web", ["1.0.0", "1.1.0"]).await;
+    let expression = format!(
+        "[JSONPatch{{op: \"replace\", path: \"/spec/template/spec/containers/0/image\", \
+         value: object.spec.template.spec.containers[0].image.replace(\"{}\", \"{}\")}}]",
+        shop.registry.host, mirror.host
+    );
+    let name = &shop.namespace.name;
+    let api = "/apis/admissionregistration.k8s.io/v1";
+    let rewriting = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy", "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}]},
+            "failurePolicy": "Fail", "reinvocationPolicy": "Never",
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name},
+        "spec": {"policyName": name, "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}},
+    });
+    shop.create("Deployment", |_| ()).await;
+    for (plural, object) in [("mutatingadmissionpolicies", &rewriting), ("mutatingadmissionpolicybindings", &binding)] {
+        shop.plane.request(Method::POST, &format!("{api}/{plural}"), Some(object)).await.unwrap();
+    }
+    eventually("the policy is in force", async || {
+        let path = format!("/apis/apps/v1/namespaces/{name}/deployments/web?dryRun=All");
+        let answer = shop.plane.request(Method::PATCH, &path, Some(&json!({"metadata": {"labels": {"a": "b"}}}))).await;
+        let image = answer.ok()?["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+        image.as_str()?.starts_with(&mirror.host).then_some(())
+    })
+    .await;
+    let operator = shop.operator(QUICK).await;
+    shop.push("1.1.0").await;
+    let image = format!("{}/web:1.1.0", mirror.host);
+    runs(&shop.namespace, "web", &[&image]).await;
+    let update = eventually("it has succeeded", async || {
+        shop.all("imageupdates").await.into_iter().find(|update| update["status"]["phase"] == "Succeeded")
+    })
+    .await;
+    assert_eq!(update["spec"]["changes"][0]["to"], image);
+    mirror.push("web", "1.2.0", &Image::unique()).await;
+    runs(&shop.namespace, "web", &[&format!("{}/web:1.2.0", mirror.host)]).await;
+    assert_eq!(written(shop.plane, &operator.user).len(), 2);
+    assert!(!operator.process.output().contains("reverted"), "{}", operator.process.output());
+}
