@@ -277,7 +277,7 @@ pub trait Records: Send + Sync {
 
 /// The version of what is remembered: a resourceVersion, or a counter. Only the store that gave it understands it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version(pub Arc<str>);
+pub struct Version(pub Box<str>);
 
 /// Why something was not remembered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -28,9 +28,9 @@ pub struct Record {
     /// Whether that is only what the workload says of itself.
     is_hearsay: bool,
     /// Images that we had set and somebody took away again.
-    undone: Vec<Undone>,
+    undone: Box<[Undone]>,
     /// Images that did not run.
-    quarantined: Vec<Quarantined>,
+    quarantined: Box<[Quarantined]>,
     /// The rollout of the current update, while it goes on.
     pub(super) following: Option<Box<Following>>,
     /// What came to be known while it was being written.
@@ -40,9 +40,9 @@ pub struct Record {
     /// Something came up meanwhile.
     pub(super) again: bool,
     /// When it is to be tried or checked again.
-    pub(super) wait: Option<Wait>,
+    pub(super) wait: Option<Box<Wait>>,
     /// Until when the plan waits for the other looks of its workload, and whether that time has come.
-    pub(super) held: Option<(Duration, bool)>,
+    pub(super) held: Option<Box<(Duration, bool)>>,
 }
 
 /// An [`Applied`] as texts, as there may be one of each container in the cluster.
@@ -50,7 +50,9 @@ pub struct Record {
 struct Set {
     container: Arc<str>,
     init: bool,
-    from: Box<str>,
+    /// Of what was there before no more is kept than it differs in: `from` begins with as many bytes of `to`.
+    common: u16,
+    rest: Box<str>,
     to: Arc<str>,
     at: Timestamp,
 }
@@ -74,7 +76,7 @@ pub(super) enum Why {
     Check,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Wait {
     pub(super) why: Why,
     failures: u32,
@@ -110,14 +112,14 @@ impl Record {
 
     /// Nobody has made a workload under its name for that long: what was taken away of it is forgotten too.
     pub(super) fn forget_old(&mut self, now: Timestamp) {
-        self.undone.retain(|undone| now.duration_since(undone.at) < KEPT);
-        self.quarantined.retain(|quarantined| now.duration_since(quarantined.at) < KEPT);
+        retain(&mut self.undone, |undone| now.duration_since(undone.at) < KEPT);
+        retain(&mut self.quarantined, |quarantined| now.duration_since(quarantined.at) < KEPT);
     }
 
     /// Takes in what was remembered by its name.
     pub(super) fn remember(&mut self, state: WorkloadState) {
-        self.undone = merged(std::mem::take(&mut self.undone), state.undone);
-        self.quarantined = both(std::mem::take(&mut self.quarantined), state.quarantined);
+        self.undone = merged(std::mem::take(&mut self.undone).into(), state.undone).into();
+        self.quarantined = both(std::mem::take(&mut self.quarantined).into(), state.quarantined).into();
         let is_its = self.uid.is_empty() || self.uid == state.uid;
         if is_its && (self.applied.is_empty() || self.is_hearsay) && !state.applied.is_empty() {
             let applied = state.applied.iter().map(|Applied { change, at }| Set::new(change, *at)).collect();
@@ -128,7 +130,7 @@ impl Record {
     /// What is to be remembered by its name.
     pub(super) fn state(&self, workload: WorkloadId) -> WorkloadState {
         let applied = self.applied.iter().filter_map(Set::applied).collect();
-        let (undone, quarantined) = (self.undone.clone(), self.quarantined.clone());
+        let (undone, quarantined) = (self.undone.to_vec(), self.quarantined.to_vec());
         WorkloadState { workload, uid: self.uid.clone(), applied, undone, quarantined }
     }
 
@@ -179,8 +181,8 @@ impl Record {
 
     /// Remembers what did not run.
     pub(super) fn quarantine(&mut self, one: Quarantined) {
-        self.quarantined.retain(|other| !other.is(&one));
-        self.quarantined = both(std::mem::take(&mut self.quarantined), vec![one]);
+        retain(&mut self.quarantined, |other| !other.is(&one));
+        self.quarantined = both(std::mem::take(&mut self.quarantined).into(), vec![one]).into();
     }
 
     /// Whether there is nothing to remember, nor anything under way.
@@ -201,21 +203,22 @@ impl Record {
 
     /// When it is next to be woken.
     pub fn wakes_at(&self) -> Option<Duration> {
-        let wait = self.wait.filter(|wait| !wait.is_over).map(|wait| wait.until);
-        let held = self.held.filter(|(_, is_over)| !is_over).map(|(until, _)| until);
+        let wait = self.wait.as_ref().filter(|wait| !wait.is_over).map(|wait| wait.until);
+        let held = self.held.as_ref().filter(|held| !held.1).map(|held| held.0);
         let rollout = self.following.as_ref().and_then(|following| following.wakes_at);
         held.into_iter().chain(wait).chain(rollout).min()
     }
 
     /// Whether nothing is to be tried now.
     pub(super) fn waits(&self, now: Duration) -> bool {
-        self.wait.is_some_and(|wait| wait.until > now)
+        self.wait.as_ref().is_some_and(|wait| wait.until > now)
     }
 
     /// Nothing is tried before a delay, which grows.
     pub(super) fn wait(&mut self, why: Why, back_off: BackOff, now: Duration) {
-        let failures = self.wait.filter(|wait| wait.why == why).map_or(0, |wait| wait.failures.saturating_add(1));
-        self.wait = Some(Wait { why, failures, until: now + back_off.after(failures), is_over: false });
+        let before = self.wait.take().filter(|wait| wait.why == why);
+        let failures = before.map_or(0, |wait| wait.failures.saturating_add(1));
+        self.wait = Some(Box::new(Wait { why, failures, until: now + back_off.after(failures), is_over: false }));
     }
 
     /// Whether every image of an update runs.
@@ -273,19 +276,24 @@ impl Record {
         let before = self.undone.clone();
         let applied = self.applied.iter().filter_map(Set::applied);
         let read = applied.filter_map(|applied| Undone::read(&applied, observed, now)).collect();
-        self.undone = merged(read, std::mem::take(&mut self.undone));
+        self.undone = merged(read, std::mem::take(&mut self.undone).into()).into();
         self.undone != before
     }
 }
 
 impl Set {
     fn new(Change { container, init, from, to }: &Change, at: Timestamp) -> Self {
-        let (from, to) = (from.to_string().into(), to.to_string().into());
-        Self { container: container.clone(), init: *init, from, to, at }
+        let (from, to) = (from.to_string(), to.to_string());
+        let same = from.char_indices().zip(to.chars()).take_while(|((_, one), other)| one == other);
+        let end = same.last().map_or(0, |((at, char), _)| at + char.len_utf8());
+        // A reference is not that long.
+        let (common, rest) = u16::try_from(end).map_or((0, &*from), |common| (common, &from[end..]));
+        Self { container: container.clone(), init: *init, common, rest: rest.into(), to: to.into(), at }
     }
 
     fn applied(&self) -> Option<Applied> {
-        let (from, to) = (ImageRef::parse(&self.from).ok()?, ImageRef::parse(&self.to).ok()?);
+        let from = format!("{}{}", self.to.get(..self.common.into())?, self.rest);
+        let (from, to) = (ImageRef::parse(&from).ok()?, ImageRef::parse(&self.to).ok()?);
         let change = Change { container: self.container.clone(), init: self.init, from, to };
         Some(Applied { change, at: self.at })
     }
@@ -303,6 +311,12 @@ impl Set {
             }
         }
     }
+}
+
+fn retain<T>(all: &mut Box<[T]>, is_kept: impl FnMut(&T) -> bool) {
+    let mut kept = std::mem::take(all).into_vec();
+    kept.retain(is_kept);
+    *all = kept.into();
 }
 
 fn container<'w>(workload: &'w Workload, name: &str, init: bool) -> Option<&'w Container> {

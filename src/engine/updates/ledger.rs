@@ -9,7 +9,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::writing::{Answer, Entry, Found, Writing};
+use super::{
+    versions::Versions,
+    writing::{Answer, Entry, Found, Writing},
+};
 use crate::{
     domain::{
         back_off::BackOff,
@@ -50,7 +53,7 @@ pub(crate) struct Ledger {
     /// Of whom anything is open or waits.
     workloads: HashMap<WorkloadId, Shelf>,
     /// What is remembered by a workload's name, as it was seen in the store.
-    states: HashMap<WorkloadId, Version>,
+    states: Versions,
     line: Line<WorkloadId>,
     lined_up: HashSet<WorkloadId>,
     under_way: usize,
@@ -101,18 +104,18 @@ impl Ledger {
 
     /// What is remembered by a workload's name is in the store.
     pub(crate) fn has_state(&mut self, workload: &WorkloadId, version: Version) {
-        self.states.insert(workload.clone(), version);
+        self.states.see(workload, Some(version));
     }
 
     /// What is remembered by its name is kept in the store alone: it is read again before anything is written over it.
     pub(crate) fn lose_state(&mut self, workload: &WorkloadId) {
-        self.states.remove(workload);
+        self.states.see(workload, None);
     }
 
     /// Whether that is known, or is being written.
     pub(crate) fn knows_state(&self, workload: &WorkloadId) -> bool {
         let is_busy = |shelf: &Shelf| shelf.is_busy || !shelf.waiting.is_empty();
-        self.states.contains_key(workload) || self.workloads.get(workload).is_some_and(is_busy)
+        self.states.of(workload).is_some() || self.workloads.get(workload).is_some_and(is_busy)
     }
 
     /// Lets something be written.
@@ -150,7 +153,7 @@ impl Ledger {
             shelf.is_busy = true;
             self.under_way += 1;
             let seen = match &mut entry {
-                Entry::State(_) => self.states.get(&workload).cloned(),
+                Entry::State(_) => self.states.of(&workload).cloned(),
                 Entry::Forget(_) => None,
                 Entry::Update(tracked) => {
                     let known = shelf.open.iter().find(|known| known.id == tracked.update.id);
@@ -180,11 +183,11 @@ impl Ledger {
                     // Of one that is gone it is kept in the store alone.
                     Entry::State(state) => {
                         let version = version.filter(|_| !state.is_empty() && !state.uid.is_empty());
-                        see(&mut self.states, &workload, version);
+                        self.states.see(&workload, version);
                     }
                     Entry::Forget(_) => {
                         shelf.open.clear();
-                        self.states.remove(&workload);
+                        self.states.see(&workload, None);
                     }
                     Entry::Update(tracked) => {
                         let id = tracked.update.id.clone();
@@ -206,7 +209,7 @@ impl Ledger {
             }
             Answer::Taken(Found::State(found)) => {
                 let (theirs, version) = found.unzip();
-                see(&mut self.states, &workload, version);
+                self.states.see(&workload, version);
                 if let Entry::State(ours) = entry {
                     let ours = theirs.into_iter().fold(ours, WorkloadState::with);
                     shelf.again(Entry::State(ours));
@@ -342,14 +345,6 @@ impl Shelf {
             }
         }
     }
-}
-
-/// It is there as it was seen now, or is not.
-fn see(states: &mut HashMap<WorkloadId, Version>, workload: &WorkloadId, version: Option<Version>) {
-    match version {
-        Some(version) => states.insert(workload.clone(), version),
-        None => states.remove(workload),
-    };
 }
 
 /// When the update began that this is the story of.

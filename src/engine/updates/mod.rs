@@ -7,5 +7,6 @@ pub(super) mod ledger;
 mod patches;
 pub(super) mod propose;
 pub(super) mod turn;
+mod versions;
 pub(super) mod write_queue;
 pub(super) mod writing;

@@ -226,8 +226,8 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
         }
         Event::Woke => {
             let now = now.since;
-            if let Some((_, is_over)) = record.held.as_mut().filter(|(until, is_over)| !is_over && *until <= now) {
-                *is_over = true;
+            if let Some(held) = record.held.as_mut().filter(|held| !held.1 && held.0 <= now) {
+                held.1 = true;
                 asked(record, acts);
             }
             if let Some(wait) = record.wait.as_mut().filter(|wait| !wait.is_over && wait.until <= now) {
@@ -306,7 +306,7 @@ fn proposed(record: &mut Record, proposal: Proposal, now: Now, acts: &mut Vec<Ac
     } else {
         not_asked_any_more(record);
     }
-    if is_looking && now.since < record.held.get_or_insert((now.since + HELD, false)).0 {
+    if is_looking && now.since < record.held.get_or_insert_with(|| Box::new((now.since + HELD, false))).0 {
         return;
     }
     record.held = None;
