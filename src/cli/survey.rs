@@ -68,9 +68,10 @@ pub(super) fn rows_of<'a>(
     reports.iter_mut().filter(move |(of, _)| of == id).flat_map(|(_, rows)| rows)
 }
 
-/// Whether a container is not updated, and nobody wants it so.
+/// Whether a container is not updated, and nobody wants it so, or does not run what it was updated to.
 pub(super) fn is_failure(row: &Report) -> bool {
-    matches!(row.decision, Verdict::Problem | Verdict::Blocked) && !row.reasons.first().is_some_and(is_wanted)
+    row.reasons.iter().any(|reason| reason.code.is_of_rollout())
+        || matches!(row.decision, Verdict::Problem | Verdict::Blocked) && !row.reasons.first().is_some_and(is_wanted)
 }
 
 /// Whether a person decided so, or is waited for.

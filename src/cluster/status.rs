@@ -1,7 +1,7 @@
 //! What an object says of its rollout, whatever its kind: the fields of `spec` and `status` that Deployments, StatefulSets
 //! and DaemonSets have for it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
@@ -12,6 +12,8 @@ use crate::domain::rollout::RolloutView;
 pub(super) struct Strategy {
     pub(super) replicas: Option<i64>,
     pub(super) paused: Option<bool>,
+    pub(super) deadline: Option<i64>,
+    pub(super) min_ready: Option<i64>,
     pub(super) update: Option<UpdateStrategy>,
 }
 
@@ -56,6 +58,13 @@ struct Condition {
     message: Arc<str>,
 }
 
+/// What stands for no deadline in `spec.progressDeadlineSeconds`.
+const NEVER: i64 = i32::MAX as i64;
+
+fn seconds(seconds: i64) -> Option<Duration> {
+    u64::try_from(seconds).ok().map(Duration::from_secs)
+}
+
 /// Of a workload of that uid and generation.
 pub(super) fn view(uid: &str, generation: i64, strategy: &Strategy, status: &Status) -> RolloutView {
     let is = |kind: &str, value: &str| status.conditions.iter().find(|c| c.kind == kind && c.status == value);
@@ -73,6 +82,8 @@ pub(super) fn view(uid: &str, generation: i64, strategy: &Strategy, status: &Sta
         is_on_delete: update.kind == "OnDelete",
         partition: update.rolling_update.and_then(|rolling| rolling.partition).unwrap_or_default(),
         revisions: [status.current_revision.clone(), status.update_revision.clone()],
+        deadline: strategy.deadline.filter(|seconds| *seconds < NEVER).and_then(seconds),
+        min_ready: strategy.min_ready.unwrap_or_default(),
         overdue: overdue.map(|condition| condition.message.clone()),
         refused: is("ReplicaFailure", "True").map(|condition| condition.message.clone()),
     }

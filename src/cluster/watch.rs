@@ -59,7 +59,7 @@ pub async fn watch(
         Scope::Cluster => vec![None],
         Scope::Namespaces(names) => names.into_iter().map(Some).collect(),
     };
-    let each = KINDS.len() + 2 + usize::from(records.is_some());
+    let each = KINDS.len() + 3;
     let sender = ChangeSender::new(changes, namespaces.len() * each + 1, clock);
     let long = Arc::new(Mutex::new(Long::default()));
     let mut watches = JoinSet::new();
@@ -70,9 +70,7 @@ pub async fn watch(
         }
         watches.spawn(defaults(client.clone(), namespace.clone(), sender.clone()));
         watches.spawn(states(client.clone(), namespace.clone(), records.cloned(), sender.clone()));
-        if let Some(records) = records {
-            watches.spawn(updates(namespace.clone(), records.clone(), sender.clone()));
-        }
+        watches.spawn(updates(client.clone(), namespace.clone(), records.cloned(), sender.clone()));
     }
     watches.spawn(applications::watch(client, sender));
     while let Some(ended) = watches.join_next().await {

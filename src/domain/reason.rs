@@ -21,6 +21,11 @@ macro_rules! codes {
                 match self { $(Self::$name => $text,)* }
             }
 
+            /// Whether it says that what was written does not run, or not yet.
+            pub fn is_of_rollout(self) -> bool {
+                matches!(self, Self::RolloutFailed | Self::RolloutStalled)
+            }
+
             /// What kind of reason it is.
             pub fn class(self) -> Class {
                 match self { $(Self::$name => Class::$class,)* }
@@ -151,8 +156,8 @@ codes! {
     WriteFailed "write-failed" Problem "The change could not be written." "The message is the API server's or the Git server's; it is tried again.",
     // The end of an update.
     NotFollowed "not-followed" Update "It is written; whether it runs is not followed." "Nothing; `kubectl rollout status` tells whether it runs.",
-    NotProved "not-proved" Update "It is written; the workload has no pods that could prove that it runs." "Nothing; it is tried when the workload has pods again.",
-    RolloutFailed "rollout-failed" Problem "The update was written and does not run." "The message says what its pods say; set another image, or fix what is named and start its pods again.",
+    NotProved "not-proved" Update "It is written; the workload has no pods that could prove that it runs." "Nothing; `kubectl rollout status` tells whether it runs when there are pods again.",
+    RolloutFailed "rollout-failed" Problem "The update was written and does not run." "The message says what its pods say. Push a newer image, or set another one by hand; where something else was in the way, fix that: the pods then start, and the record stays as it is.",
     RolloutStalled "rollout-stalled" Problem "The update was written and does not run for a reason that is not its image's." "Fix what the message names: nodes, quota, volumes, another container; the rollout goes on by itself.",
     RollingOut "rolling-out" Waiting "The last update of the workload is still being rolled out; the next waits until that has ended." "Nothing; `kubectl rollout status` shows how far it is.",
     Quarantined "quarantined" Tag "The image was set before and did not run: it is not chosen again by itself." "Push a mended image under a newer tag; to take this one all the same, set it by hand.",

@@ -10,7 +10,7 @@ use crate::{
         hint::Source,
         plan::{Approved, Plan},
         target::Route,
-        update::{Act, Event, News, Now, Proposal, Tracked},
+        update::{Act, Change, Event, News, Now, Proposal, Tracked},
         workload::{Observed, WorkloadId},
     },
     engine::{
@@ -39,8 +39,8 @@ use crate::{
     ports::{ClusterChange, ClusterError, Version},
 };
 
-/// A workload's container, whether it is one of init, and whether the registry refuses its image.
-pub(super) type Pulled = (WorkloadId, Arc<str>, bool, bool);
+/// A workload, a change of its images, and whether the registry refuses the new one.
+pub(super) type Pulled = (WorkloadId, Box<Change>, bool);
 
 /// A workload, and what a reading of it brought.
 type Read = (WorkloadId, Result<Option<Observed>, ClusterError>);

@@ -743,13 +743,15 @@ impl World {
         if !self.followed.contains(id) {
             return;
         }
-        let mut view = RolloutView { wanted: 1, total: 1, updated: 1, available: 1, ..RolloutView::default() };
+        let Some(Workload { uid, .. }) = self.cluster.get(id) else { return };
+        let (uid, wanted) = (uid.clone(), 1);
+        let mut view = RolloutView { uid, wanted, total: 1, updated: 1, available: 1, ..RolloutView::default() };
         match how {
             0 => {}
             1 => view.available = 0,
             _ => view.overdue = Some("it timed out".into()),
         }
-        let times = Times { settle: Duration::ZERO, ..Times::default() };
+        let times = Times { settle: Duration::ZERO, fault: Duration::ZERO, ..Times::default() };
         self.event(id, Event::Rollout(view, times));
     }
 

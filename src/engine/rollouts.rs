@@ -28,12 +28,12 @@ impl Engine<'_> {
             let answer = registry.has(&source, &item.change.to).await;
             let is_refused =
                 answer.is_err_and(|error| matches!(error.kind, RegistryErrorKind::Auth | RegistryErrorKind::NotFound));
-            (id, item.change.container, item.change.init, is_refused)
+            (id, Box::new(item.change), is_refused)
         };
         self.pulls.push(asked.boxed());
     }
 
-    pub(super) fn pulled(&mut self, (id, container, init, is_refused): Pulled) {
-        self.step(&id, Event::Pulled(container, init, is_refused));
+    pub(super) fn pulled(&mut self, (id, change, is_refused): Pulled) {
+        self.step(&id, Event::Pulled(change, is_refused));
     }
 }

@@ -52,13 +52,15 @@ pub async fn survey(
     // Namespaces first, so that no workload is read without its defaults.
     let (namespaces, others): (Vec<_>, Vec<_>) =
         changes.into_iter().partition(|change| matches!(change, ClusterChange::Namespace(_)));
-    let mut board = Board::default();
+    let (mut board, mut under_way) = (Board::default(), Vec::new());
     let moment = || Now { at: clock.now(), since: clock.monotonic() };
     for change in namespaces.into_iter().chain(others) {
-        if let ClusterChange::State(remembered, _) = change {
-            board.step(&remembered.workload.clone(), Event::Remembered(remembered), moment());
-        } else {
-            state.change(change, clock.monotonic());
+        match change {
+            ClusterChange::State(remembered, _) => {
+                _ = board.step(&remembered.workload.clone(), Event::Remembered(remembered), moment());
+            }
+            ClusterChange::Record(tracked, _) => under_way.push(tracked),
+            change => state.change(change, clock.monotonic()),
         }
     }
     for id in board.ids() {
@@ -95,6 +97,12 @@ pub async fn survey(
     for id in state.workloads() {
         if let Some(entry) = state.entry(id) {
             board.step(id, Event::Seen(entry.workload.clone()), moment());
+        }
+    }
+    for tracked in under_way {
+        let id = tracked.update.workload.clone();
+        if let Some(entry) = state.entry(&id) {
+            board.step(&id, Event::Recorded(tracked, entry.workload.clone()), moment());
         }
     }
     let mut ids: Vec<WorkloadId> = state.workloads().cloned().collect();

@@ -191,7 +191,8 @@ impl Records for World {
 impl Rollouts for World {
     fn follow(&self, id: &WorkloadId) {
         let changes = self.changes.lock().unwrap().clone().unwrap();
-        changes.try_send(ClusterChange::Rollout(id.clone(), RolloutView::default())).unwrap();
+        let view = RolloutView { uid: "u".into(), ..RolloutView::default() };
+        changes.try_send(ClusterChange::Rollout(id.clone(), view)).unwrap();
     }
 
     fn unfollow(&self, _: &WorkloadId) {}

@@ -343,7 +343,7 @@ impl Condition {
     fn new(tracked: &Tracked) -> Self {
         let is_applied = |phase: PhaseName| match phase {
             PhaseName::Succeeded => "True",
-            PhaseName::Superseded => "False",
+            PhaseName::Failed | PhaseName::Superseded => "False",
             _ => "Unknown",
         };
         let phase = tracked.phase.name();

@@ -26,17 +26,27 @@ use crate::{
     ports::ClusterChange,
 };
 
-/// Tells of updates.
-pub(in crate::cluster) async fn updates(namespace: Option<String>, records: CustomResources, sender: ChangeSender) {
-    let presence = records.presence.of(ImageUpdate::PLURAL, namespace.clone(), &records.requests.client);
+/// Tells of updates. Without the store nothing is said where there is no right to them.
+pub(in crate::cluster) async fn updates(
+    client: Client,
+    namespace: Option<String>,
+    records: Option<CustomResources>,
+    sender: ChangeSender,
+) {
+    let presence = records
+        .as_ref()
+        .map(|records| records.presence.of(ImageUpdate::PLURAL, namespace.clone(), &records.requests.client));
     let config = watcher::Config::default().page_size(PAGE);
     let unended: Vec<String> = ENDS.iter().map(|end| format!("status.phase!={end}")).collect();
+    let without = Without { note: "which updates are under way is not known", change: None };
     let source = Source {
         unselected: Some(config.clone()),
-        presence: Some(&presence),
-        ..source::<ImageUpdate>(&records.requests.client, namespace, config.fields(&unended.join(",")))
+        presence: presence.as_ref().map(|presence| presence as &(dyn Presence + Sync)),
+        without: records.is_none().then_some(without),
+        ..source::<ImageUpdate>(&client, namespace, config.fields(&unended.join(",")))
     };
-    let told = Told::new(Room::of_updates(), records.crowded.clone());
+    let crowded = records.as_ref().map(|records| records.crowded.clone()).unwrap_or_default();
+    let told = Told::new(Room::of_updates(), crowded);
     let read = |found: Found<ImageUpdate>| told.reading(&found, update(&found));
     let _: Result<(), Closed> = follow(source, read, |found| told.key(found), |key| told.gone(key), &sender).await;
 }

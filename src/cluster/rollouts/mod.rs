@@ -13,6 +13,7 @@ mod revision;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
@@ -39,6 +40,10 @@ use crate::{
 const WATCHES: usize = 200;
 /// Of one namespace.
 const WATCHES_OF_ONE: usize = 50;
+/// As many lists are read at a time, of revisions and of pods: a page of one may have 30 MB.
+const LISTS: usize = 2;
+/// When what could not be read is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
 /// How often the revisions of a workload are asked for before its rollout is judged without its pods.
 const TRIES: u32 = 6;
 
@@ -51,6 +56,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     changes: mpsc::Sender<ClusterChange>,
     rollouts: Mutex<HashMap<WorkloadId, Rollout>>,
+    lists: Semaphore,
     turns: Semaphore,
     turns_of: Mutex<HashMap<Arc<str>, Weak<Semaphore>>>,
 }
@@ -76,8 +82,9 @@ impl std::fmt::Debug for Followed {
 impl Followed {
     /// Follows nothing yet. What is seen goes to `changes`.
     pub fn new(client: Client, clock: Arc<dyn Clock>, changes: mpsc::Sender<ClusterChange>) -> Self {
-        let (turns, turns_of) = (Semaphore::new(WATCHES), Mutex::default());
-        Self(Arc::new(Shared { client, clock, changes, rollouts: Mutex::default(), turns, turns_of }))
+        let (lists, turns) = (Semaphore::new(LISTS), Semaphore::new(WATCHES));
+        let (rollouts, turns_of) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { client, clock, changes, rollouts, lists, turns, turns_of }))
     }
 
     /// Takes in what the watch says of a workload, if that is followed.
@@ -105,6 +112,11 @@ impl Rollouts for Followed {
     }
 }
 
+/// Whether its controller has made the revision, and pods of it.
+fn is_under_way(view: &RolloutView) -> bool {
+    view.observed >= view.generation && view.updated > 0 && !view.is_paused
+}
+
 /// Nobody listens any more, or the workload is gone.
 struct Ended;
 
@@ -118,26 +130,31 @@ impl Shared {
         let mut view = seen.borrow_and_update().clone().or(first);
         let mut revision: Option<Revision> = None;
         let mut of_generation = None;
-        let mut pods: BoxFuture<'_, Result<(), Ended>> = std::future::pending().boxed();
+        let nothing = || std::future::pending().boxed();
+        let mut pods: BoxFuture<'_, Result<(), Ended>> = nothing();
         loop {
             if let Some(view) = &view {
                 self.send(ClusterChange::Rollout(id.clone(), view.clone())).await?;
             }
-            // Its controller has made the revision by then.
-            let observed = view.as_ref().filter(|view| view.observed >= view.generation);
-            if let Some(view) = observed.filter(|view| of_generation != Some(view.generation)) {
+            // While it is paused nothing is told of it, and others have its turn.
+            if view.as_ref().is_some_and(|view| view.is_paused) {
+                (revision, of_generation, pods) = (None, None, nothing());
+            }
+            let under_way = view.as_ref().filter(|view| is_under_way(view));
+            if let Some(view) = under_way.filter(|view| of_generation != Some(view.generation)) {
                 of_generation = Some(view.generation);
                 match self.revision(&id, &selected, view).await {
                     Ok(found) if found != revision => {
-                        if let Some(new) = &found {
-                            let (selector, of) = (selected.of(new), id.clone());
-                            let shared = self.clone();
-                            pods = async move { shared.pods(of, selector).await }.boxed();
-                        }
+                        // What the pods of another one said does not count.
+                        self.send(ClusterChange::Pods(id.clone(), Pods::default())).await?;
+                        pods = match &found {
+                            Some(new) => self.clone().pods(id.clone(), selected.of(new)).boxed(),
+                            None => nothing(),
+                        };
                         revision = found;
                     }
                     Ok(_) => {}
-                    Err(why) => self.unread(&id, why).await?,
+                    Err(why) => pods = self.clone().unread(id.clone(), why).boxed(),
                 }
             }
             tokio::select! {
@@ -147,7 +164,7 @@ impl Shared {
                 }
                 ended = &mut pods => {
                     ended?;
-                    pods = std::future::pending().boxed();
+                    (revision, of_generation, pods) = (None, None, nothing());
                 }
             }
         }
@@ -176,12 +193,11 @@ impl Shared {
     /// The pods of a namespace's rollouts are watched in turn.
     async fn pods(self: Arc<Self>, id: WorkloadId, selector: String) -> Result<(), Ended> {
         let of_namespace = self.turns_of(&id.namespace);
-        let _own = of_namespace.acquire().await.map_err(|_| Ended)?;
-        let _turn = self.turns.acquire().await.map_err(|_| Ended)?;
-        match tell_pods(&self, &id, &selector).await? {
-            Ok(()) => Ok(()),
-            Err(why) => self.unread(&id, why).await,
-        }
+        let own = of_namespace.acquire().await.map_err(|_| Ended)?;
+        let turn = self.turns.acquire().await.map_err(|_| Ended)?;
+        let why = tell_pods(&self, &id, &selector).await?;
+        drop((own, turn));
+        self.unread(id, why).await
     }
 
     fn turns_of(&self, namespace: &Arc<str>) -> Arc<Semaphore> {
@@ -199,10 +215,12 @@ impl Shared {
         self.changes.send(change).await.map_err(|_| Ended)
     }
 
-    /// Its pods may not be read: it is judged by what it says itself.
-    async fn unread(&self, id: &WorkloadId, why: String) -> Result<(), Ended> {
+    /// Its pods may not be read: it is judged by what it says itself, until that is tried again.
+    async fn unread(self: Arc<Self>, id: WorkloadId, why: String) -> Result<(), Ended> {
         tracing::warn!(workload = %id, why, "its pods cannot be read: its rollout is judged by its status alone");
-        self.send(ClusterChange::Pods(id.clone(), Pods { unread: Some(why), ..Pods::default() })).await
+        self.send(ClusterChange::Pods(id, Pods { unread: Some(why), ..Pods::default() })).await?;
+        self.clock.sleep_until(self.clock.monotonic() + AGAIN).await;
+        Ok(())
     }
 
     /// The workload as it is now, and which pods are its; `None` if it is gone. Without the right to read it, what the watch

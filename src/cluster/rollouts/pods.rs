@@ -1,6 +1,10 @@
 //! The pods of a new revision, as a summary that is told whenever it changes.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
@@ -9,7 +13,8 @@ use kube::{
     api::{ApiResource, NotUsed, Object},
     runtime::watcher::{self, Event, watcher},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use tokio::sync::SemaphorePermit;
 
 use super::{Ended, Shared};
 use crate::{
@@ -23,8 +28,13 @@ use crate::{
 
 /// As many pods are kept of a rollout, the broken ones first.
 const MOST: usize = 500;
-/// How many are read at once.
-const PAGE: u32 = 100;
+/// Of others it is kept that they are ready: of as many.
+const MOST_READY: usize = 20_000;
+/// How many are read at once: one may have 1.5 MB.
+const PAGE: u32 = 20;
+/// As many containers are read of a pod, and as many bytes of each text.
+const CONTAINERS: usize = 100;
+const TEXT: usize = 512;
 /// What changes at once is told together.
 const TOGETHER: Duration = Duration::from_millis(100);
 
@@ -34,8 +44,9 @@ type Found = Object<NotUsed, Status>;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Status {
-    reason: String,
-    message: String,
+    phase: Short,
+    reason: Short,
+    message: Short,
     conditions: Vec<Condition>,
     init_container_statuses: Vec<ContainerStatus>,
     container_statuses: Vec<ContainerStatus>,
@@ -45,18 +56,18 @@ struct Status {
 #[serde(default)]
 struct Condition {
     #[serde(rename = "type")]
-    kind: String,
-    status: String,
-    reason: String,
-    message: String,
+    kind: Short,
+    status: Short,
+    reason: Short,
+    message: Short,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ContainerStatus {
-    name: Arc<str>,
+    name: Short,
     #[serde(rename = "imageID")]
-    image_id: String,
+    image_id: Short,
     ready: bool,
     restart_count: i64,
     state: ContainerState,
@@ -73,27 +84,47 @@ struct ContainerState {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct Waiting {
-    reason: String,
-    message: String,
+    reason: Short,
+    message: Short,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Terminated {
     exit_code: i64,
-    reason: String,
-    message: String,
+    reason: Short,
+    message: Short,
 }
 
-/// Tells what the pods say, as long as anybody listens. `Err`: they may not be read, and why.
-pub(super) async fn tell_pods(shared: &Shared, id: &WorkloadId, selector: &str) -> Result<Result<(), String>, Ended> {
+/// A foreign text, as much of it as is kept.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Short(String);
+
+impl<'de> Deserialize<'de> for Short {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        Ok(Self(text[..text.floor_char_boundary(TEXT)].to_owned()))
+    }
+}
+
+/// The pods of a rollout.
+#[derive(Default)]
+struct Kept {
+    pods: HashMap<String, PodView>,
+    /// Those beside them that are ready.
+    ready: HashSet<String>,
+}
+
+/// Tells what the pods say, as long as anybody listens. Ends where they may not be read, and says why.
+pub(super) async fn tell_pods(shared: &Shared, id: &WorkloadId, selector: &str) -> Result<String, Ended> {
     let resource = ApiResource::erase::<Pod>(&());
     let api: Api<Found> = Api::namespaced_with(shared.client.clone(), &id.namespace, &resource);
     let config = watcher::Config::default().labels(selector).page_size(PAGE);
     let mut events = watcher(api, config).boxed();
-    let mut pods: HashMap<String, PodView> = HashMap::new();
+    let mut kept = Kept::default();
     let mut told: Option<Pods> = None;
-    let (mut is_whole, mut listed) = (false, Vec::new());
+    let (mut is_whole, mut listed) = (false, HashSet::new());
+    let mut turn: Option<SemaphorePermit<'_>> = None;
     // When what has changed is told.
     let mut due: Option<Duration> = None;
     let mut delays = delays();
@@ -108,7 +139,7 @@ pub(super) async fn tell_pods(shared: &Shared, id: &WorkloadId, selector: &str) 
             biased;
             () = tell => {
                 due = None;
-                let now = Pods::of(pods.values());
+                let now = kept.say();
                 if told.as_ref() != Some(&now) {
                     shared.send(ClusterChange::Pods(id.clone(), now.clone())).await?;
                     told = Some(now);
@@ -121,74 +152,103 @@ pub(super) async fn tell_pods(shared: &Shared, id: &WorkloadId, selector: &str) 
             None => return Err(Ended),
             Some(Err(error)) => {
                 if is(&error, 403) {
-                    return Ok(Err(format!("its pods: {}", words(&error))));
+                    return Ok(format!("its pods: {}", words(&error)));
                 }
+                drop(turn.take());
                 let delay = delays.next().unwrap_or(MAX_DELAY);
                 tracing::debug!(workload = %id, error = words(&error), ?delay, "the watch of its pods broke off");
                 shared.clock.sleep_until(shared.clock.monotonic() + delay).await;
                 continue;
             }
-            Some(Ok(Event::Init)) => listed.clear(),
+            Some(Ok(Event::Init)) => {
+                listed.clear();
+                turn = Some(shared.lists.acquire().await.map_err(|_| Ended)?);
+            }
             Some(Ok(Event::InitApply(pod))) => {
-                let name = pod.metadata.name.clone().unwrap_or_default();
-                keep(&mut pods, pod);
-                listed.push(name);
+                listed.insert(pod.metadata.name.clone().unwrap_or_default());
+                kept.take(pod);
             }
             Some(Ok(Event::InitDone)) => {
-                pods.retain(|name, _| listed.contains(name));
-                is_whole = true;
-                due = Some(Duration::ZERO);
-                delays = crate::cluster::follow::delays();
+                drop(turn.take());
+                kept.retain(|name| listed.contains(name));
+                listed = HashSet::new();
+                (is_whole, due) = (true, Some(Duration::ZERO));
             }
-            Some(Ok(Event::Apply(pod))) => keep(&mut pods, pod),
-            Some(Ok(Event::Delete(pod))) => _ = pods.remove(&pod.metadata.name.unwrap_or_default()),
+            Some(Ok(Event::Apply(pod))) => kept.take(pod),
+            Some(Ok(Event::Delete(pod))) => kept.lose(&pod.metadata.name.unwrap_or_default()),
         }
+        delays = crate::cluster::follow::delays();
         due.get_or_insert_with(|| shared.clock.monotonic() + TOGETHER);
     }
 }
 
-/// Takes in a pod. One that is being deleted says nothing any more.
-fn keep(pods: &mut HashMap<String, PodView>, pod: Found) {
-    let name = pod.metadata.name.clone().unwrap_or_default();
-    if pod.metadata.deletion_timestamp.is_some() {
-        pods.remove(&name);
-        return;
+impl Kept {
+    /// Takes in a pod. One that is being deleted says nothing any more.
+    fn take(&mut self, pod: Found) {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        self.ready.remove(&name);
+        if pod.metadata.deletion_timestamp.is_some() {
+            return self.lose(&name);
+        }
+        let view = view(&name, pod.status.unwrap_or_default());
+        if self.pods.len() >= MOST && !self.pods.contains_key(&name) {
+            let whole = self.pods.iter().find(|(_, pod)| !pod.is_broken()).map(|(name, _)| name.clone());
+            let Some(whole) = whole.filter(|_| view.is_broken()) else { return self.leave_out(name, &view) };
+            if let Some(view) = self.pods.remove(&whole) {
+                self.leave_out(whole, &view);
+            }
+        }
+        self.pods.insert(name, view);
     }
-    let view = view(&name, pod.status.unwrap_or_default());
-    if pods.len() >= MOST && !pods.contains_key(&name) {
-        let whole = pods.iter().find(|(_, pod)| !pod.is_broken()).map(|(name, _)| name.clone());
-        match whole.filter(|_| view.is_broken()) {
-            Some(whole) => _ = pods.remove(&whole),
-            None => return,
+
+    fn leave_out(&mut self, name: String, pod: &PodView) {
+        if pod.is_ready && self.ready.len() < MOST_READY {
+            self.ready.insert(name);
         }
     }
-    pods.insert(name, view);
+
+    fn lose(&mut self, name: &str) {
+        self.pods.remove(name);
+        self.ready.remove(name);
+    }
+
+    fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.pods.retain(|name, _| is_there(name));
+        self.ready.retain(|name| is_there(name));
+    }
+
+    fn say(&self) -> Pods {
+        let mut all = Pods::of(self.pods.values());
+        all.ready += i64::try_from(self.ready.len()).unwrap_or(i64::MAX);
+        all
+    }
 }
 
 fn view(name: &str, status: Status) -> PodView {
-    let is = |kind: &str, value: &str| status.conditions.iter().find(|c| c.kind == kind && c.status == value);
-    let unscheduled = is("PodScheduled", "False").filter(|c| c.reason == "Unschedulable");
-    let unscheduled = unscheduled.map(|condition| condition.message.clone());
+    let is = |kind: &str, value: &str| status.conditions.iter().find(|c| c.kind.0 == kind && c.status.0 == value);
+    let unscheduled = is("PodScheduled", "False").filter(|c| c.reason.0 == "Unschedulable");
+    let unscheduled = unscheduled.map(|condition| condition.message.0.clone());
     let is_ready = is("Ready", "True").is_some();
-    let inits = status.init_container_statuses.into_iter().map(|status| container(status, true));
+    let read = |all: Vec<ContainerStatus>, init| all.into_iter().take(CONTAINERS).map(move |one| container(one, init));
     PodView {
         name: name.into(),
         is_ready,
-        reason: (!status.reason.is_empty()).then_some((status.reason, status.message)),
+        is_over: ["Failed", "Succeeded"].contains(&status.phase.0.as_str()),
+        reason: (!status.reason.0.is_empty()).then_some((status.reason.0, status.message.0)),
         unscheduled,
-        containers: inits.chain(status.container_statuses.into_iter().map(|status| container(status, false))).collect(),
+        containers: read(status.init_container_statuses, true).chain(read(status.container_statuses, false)).collect(),
     }
 }
 
 fn container(status: ContainerStatus, init: bool) -> ContainerView {
-    let end = |Terminated { exit_code, reason, message }| End { code: exit_code, reason, message };
+    let end = |Terminated { exit_code, reason, message }| End { code: exit_code, reason: reason.0, message: message.0 };
     ContainerView {
-        name: status.name,
+        name: status.name.0.into(),
         init,
-        image_id: status.image_id,
+        image_id: status.image_id.0,
         is_ready: status.ready,
         restarts: status.restart_count,
-        waiting: status.state.waiting.map(|Waiting { reason, message }| (reason, message)),
+        waiting: status.state.waiting.map(|Waiting { reason, message }| (reason.0, message.0)),
         // One of init that has ended well is ready.
         ended: status.state.terminated.map(end),
         last: status.last_state.terminated.map(end),
@@ -201,21 +261,32 @@ mod tests {
 
     use super::*;
 
+    fn pod(n: usize, is_ready: bool, state: serde_json::Value) -> Found {
+        let pod = json!({
+            "metadata": {"name": format!("web-{n}")}, "spec": {},
+            "status": {
+                "conditions": [{"type": "Ready", "status": if is_ready { "True" } else { "False" }}],
+                "containerStatuses": [{"name": "web", "restartCount": 2, "ready": is_ready, "state": state}],
+            },
+        });
+        serde_json::from_value(pod).unwrap()
+    }
+
     #[test]
-    fn of_five_thousand_pods_the_broken_ones_are_kept_and_as_many_others_as_there_is_room_for() {
-        let mut pods = HashMap::new();
+    fn of_five_thousand_pods_the_broken_ones_are_kept_and_all_that_are_ready_are_counted() {
+        let mut kept = Kept::default();
+        let crashes = || json!({"waiting": {"reason": "CrashLoopBackOff", "message": "x".repeat(1_000_000)}});
         for n in 0..5_000 {
-            let waiting = match n % 1_000 == 999 {
-                true => json!({"waiting": {"reason": "CrashLoopBackOff"}}),
-                false => json!({"running": {}}),
-            };
-            let pod = json!({
-                "metadata": {"name": format!("web-{n}")}, "spec": {},
-                "status": {"containerStatuses": [{"name": "web", "restartCount": 2, "state": waiting}]},
-            });
-            keep(&mut pods, serde_json::from_value(pod).unwrap());
+            let is_broken = n % 1_000 == 999;
+            kept.take(pod(n, !is_broken, if is_broken { crashes() } else { json!({"running": {}}) }));
         }
-        assert_eq!(pods.len(), MOST);
-        assert_eq!(pods.values().filter(|pod| pod.is_broken()).count(), 5);
+        assert_eq!(kept.pods.len(), MOST);
+        assert_eq!(kept.pods.values().filter(|pod| pod.is_broken()).count(), 5);
+        assert_eq!((kept.say().ready, kept.say().faults.len()), (4_995, 1));
+        let longest =
+            kept.pods.values().flat_map(|pod| &pod.containers).filter_map(|container| container.waiting.as_ref());
+        assert_eq!(longest.map(|(_, message)| message.len()).max(), Some(TEXT));
+        kept.retain(|name| name < "web-2");
+        assert_eq!(kept.say().ready, 1_111);
     }
 }

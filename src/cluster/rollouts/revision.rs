@@ -1,10 +1,15 @@
 //! Which pods are those of the new revision.
 
+use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::{
     api::apps::v1::{ControllerRevision, ReplicaSet},
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
-use kube::{Api, api::ListParams, core::Selector};
+use kube::{
+    Api,
+    api::{ListParams, ObjectList, PartialObjectMeta},
+    core::Selector,
+};
 use serde::Deserialize;
 
 use super::Shared;
@@ -18,8 +23,8 @@ const TEMPLATE: &str = "pod-template-hash";
 const CONTROLLER: &str = "controller-revision-hash";
 /// As a Deployment's controller counts its ReplicaSets: one that is used again gets a new number.
 const NUMBER: &str = "deployment.kubernetes.io/revision";
-/// As many revisions are read: a workload keeps ten.
-const MOST: u32 = 500;
+/// As many revisions are read at once: a workload keeps ten, and one may have 1.5 MB.
+const PAGE: u32 = 20;
 
 /// The new revision: a label that its pods have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,17 +85,25 @@ pub(super) async fn newest(
 ) -> Result<Option<Revision>, Unread> {
     let Some(selector) = &selected.0 else { return Ok(None) };
     let revision = |label, value: Option<String>| Ok(value.map(|value| Revision { label, value }));
-    let params = ListParams::default().labels_from(selector).limit(MOST);
-    let is_its = |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| *owner.uid == *view.uid);
+    let params = ListParams::default().labels_from(selector).limit(PAGE);
     let label = |meta: &ObjectMeta, label: &str| meta.labels.as_ref().and_then(|labels| labels.get(label)).cloned();
+    let its = |meta: &ObjectMeta, of: &str| {
+        let is_its = meta.owner_references.iter().flatten().any(|owner| *owner.uid == *view.uid);
+        is_its.then(|| label(meta, of))
+    };
     match id.kind.as_str() {
         "Deployment" => {
             let api: Api<ReplicaSet> = Api::namespaced(shared.client.clone(), &id.namespace);
-            let found = in_time(&shared.clock, api.list_metadata(&params)).await;
             let number = |meta: &ObjectMeta| meta.annotations.as_ref()?.get(NUMBER)?.parse::<u64>().ok();
-            let sets = answered(found)?.into_iter().map(|set| set.metadata).filter(is_its);
-            let newest = sets.max_by_key(|meta| (number(meta), meta.creation_timestamp.clone()));
-            revision(TEMPLATE, newest.and_then(|meta| label(&meta, TEMPLATE)))
+            let rank = |set: &PartialObjectMeta<ReplicaSet>| {
+                let meta = &set.metadata;
+                its(meta, TEMPLATE).map(|label| ((number(meta), meta.creation_timestamp.clone()), label))
+            };
+            let list = move |params: ListParams| {
+                let api = api.clone();
+                async move { api.list_metadata(&params).await }.boxed()
+            };
+            revision(TEMPLATE, highest(shared, params, list, rank).await?)
         }
         "StatefulSet" => {
             let [_, update] = &view.revisions;
@@ -98,10 +111,35 @@ pub(super) async fn newest(
         }
         _ => {
             let api: Api<ControllerRevision> = Api::namespaced(shared.client.clone(), &id.namespace);
-            let found = in_time(&shared.clock, api.list(&params)).await;
-            let revisions = answered(found)?.into_iter().filter(|one| is_its(&one.metadata));
-            let newest = revisions.max_by_key(|one| one.revision);
-            revision(CONTROLLER, newest.and_then(|one| label(&one.metadata, CONTROLLER)))
+            let rank = |one: &ControllerRevision| its(&one.metadata, CONTROLLER).map(|label| (one.revision, label));
+            let list = move |params: ListParams| {
+                let api = api.clone();
+                async move { api.list(&params).await }.boxed()
+            };
+            revision(CONTROLLER, highest(shared, params, list, rank).await?)
+        }
+    }
+}
+
+/// The label of the one of the highest rank.
+async fn highest<T: Clone, R: PartialOrd>(
+    shared: &Shared,
+    mut params: ListParams,
+    list: impl Fn(ListParams) -> BoxFuture<'static, kube::Result<ObjectList<T>>>,
+    rank: impl Fn(&T) -> Option<(R, Option<String>)>,
+) -> Result<Option<String>, Unread> {
+    let _turn = shared.lists.acquire().await;
+    let mut highest: Option<(R, Option<String>)> = None;
+    loop {
+        let page = answered(in_time(&shared.clock, list(params.clone())).await)?;
+        for found in page.items.iter().filter_map(&rank) {
+            if highest.as_ref().is_none_or(|(rank, _)| *rank < found.0) {
+                highest = Some(found);
+            }
+        }
+        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            return Ok(highest.and_then(|(_, label)| label));
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct Facts {
     /// Its manifest.
     pub manifest: Manifest,
     /// What did not run in this container.
-    pub avoided: Vec<Avoided>,
+    pub avoided: Arc<[Avoided]>,
 }
 
 /// An image that did not run.

@@ -1,4 +1,5 @@
-//! What was set before and did not run is not set again by itself. A tag that points elsewhere now is another image.
+//! What was set before and did not run is not set again by itself, under whatever tag. A tag that points elsewhere now is
+//! another image.
 
 use super::{Facts, Manifest};
 use crate::domain::{
@@ -7,11 +8,10 @@ use crate::domain::{
 };
 
 pub(super) fn check(candidate: &Candidate, facts: &Facts) -> Option<Reason> {
-    let is_it = |digest: &Option<_>| match (digest, &facts.manifest) {
+    let bad = facts.avoided.iter().find(|avoided| match (&avoided.digest, &facts.manifest) {
         (Some(bad), Manifest::Is(now)) => bad == now,
-        _ => true,
-    };
-    let bad = facts.avoided.iter().find(|avoided| avoided.tag == candidate.tag && is_it(&avoided.digest))?;
+        _ => avoided.tag == candidate.tag,
+    })?;
     let message = format!("passed over: it was set before and did not run ({}: {})", bad.at, bad.evidence);
     Some(Reason::of_tag(&candidate.tag, Code::Quarantined, message))
 }

@@ -100,19 +100,26 @@ impl Decision {
 
     /// Takes out the best candidates, for these reasons, which come behind the first one.
     pub fn pass_over(&mut self, passed: &[Reason]) {
-        self.eligible.drain(..passed.len().min(self.eligible.len()));
-        let chosen = self.choice().map(|candidate| candidate.tag.clone());
-        let Some(chosen) = chosen.filter(|_| !passed.is_empty()) else { return };
-        for reason in self.reasons.iter_mut().filter(|reason| reason.code == Code::Chosen) {
-            reason.tag = Some(chosen.clone());
-            reason.message.push_str(", of those that are there");
+        if passed.is_empty() {
+            return;
         }
+        self.eligible.drain(..passed.len().min(self.eligible.len()));
         let of = |reason: &Reason, tag: &Tag| reason.code == Code::NotBest && reason.tag.as_ref() == Some(tag);
-        self.reasons.retain(|reason| !of(reason, &chosen));
+        let chosen = self.choice().map(|candidate| candidate.tag.clone());
+        match &chosen {
+            Some(chosen) => {
+                for reason in self.reasons.iter_mut().filter(|reason| reason.code == Code::Chosen) {
+                    reason.tag = Some(chosen.clone());
+                    reason.message.push_str(", of those that can be taken");
+                }
+                self.reasons.retain(|reason| !of(reason, chosen));
+            }
+            None => self.reasons.retain(|reason| reason.code != Code::Chosen),
+        }
         for reason in passed {
             self.reasons.retain(|old| !reason.tag.as_ref().is_some_and(|tag| of(old, tag)));
         }
-        let behind = self.reasons.len().min(1);
+        let behind = self.reasons.len().min(usize::from(chosen.is_some()));
         self.reasons.splice(behind..behind, passed.iter().cloned());
     }
 

@@ -1,8 +1,8 @@
 //! What follows over time from what a workload and its pods say of a rollout.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Blame, Fault, Pods, RolloutView, State, has_deadline, judge};
+use super::{Blame, Fault, Pods, RolloutView, State, judge};
 use crate::domain::workload::Kind;
 
 /// How long is waited for what (`rollout` of the configuration).
@@ -26,22 +26,37 @@ impl Default for Times {
 /// A rollout that is followed. Times are those of the monotonic clock.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Following {
+    /// The generation that our write made, where that is known: what was said of one before it is out of date.
+    written: i64,
     view: Option<RolloutView>,
     pods: Pods,
     times: Times,
-    /// Since when all is done, and how often containers had been started again by then.
-    done: Option<(Duration, i64)>,
+    done: Option<Done>,
     /// Since when the image is at fault, and how many new pods were ready by then.
     fault: Option<(Duration, i64)>,
     /// Since when something else is.
     stuck: Option<Duration>,
-    /// When it last went on, and how far it was.
-    progress: Option<(Duration, [i64; 3])>,
+    /// Since when its own deadline has passed: its controller says so of the rollout before too, for a moment.
+    overdue: Option<Duration>,
+    /// When it last went on, and how many pods were updated and available, where that is known.
+    progress: Option<(Duration, Option<[i64; 2]>)>,
+    /// For how long it had stood still by then, before the process started.
+    stood: Duration,
     /// Whether people were told that it stands still.
     is_told: bool,
-    pull: Option<Pull>,
+    /// What is known of images that cannot be pulled, by container.
+    pulls: BTreeMap<(Arc<str>, bool), Pull>,
     /// When it is to be judged again, whatever comes.
     pub wakes_at: Option<Duration>,
+}
+
+/// All pods run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Done {
+    first: Duration,
+    /// Since when none has started again.
+    since: Duration,
+    restarts: i64,
 }
 
 /// What is known of an image that cannot be pulled.
@@ -75,9 +90,22 @@ pub enum Judged {
 }
 
 impl Following {
+    /// Of a write that made this generation, which is 0 where nobody knows.
+    pub fn of(written: i64) -> Self {
+        Self { written, ..Self::default() }
+    }
+
+    /// Of one of which people were told that long ago, before the process started, that it stands still.
+    pub fn stalled(ago: Duration) -> Self {
+        Self { is_told: true, stood: ago, ..Self::default() }
+    }
+
     /// Takes in what the workload says.
     pub fn view(&mut self, view: RolloutView, times: Times) {
-        (self.view, self.times) = (Some(view), times);
+        self.times = times;
+        if view.generation >= self.written {
+            self.view = Some(view);
+        }
     }
 
     /// Takes in what its pods say.
@@ -86,65 +114,70 @@ impl Following {
     }
 
     /// Takes in what the registry says of an image that cannot be pulled.
-    pub fn pulled(&mut self, is_refused: bool, now: Duration) {
-        self.pull = Some(if is_refused { Pull::Refused } else { Pull::Unsure(now) });
+    pub fn pulled(&mut self, container: (Arc<str>, bool), is_refused: bool, now: Duration) {
+        if let Some(pull) = self.pulls.get_mut(&container) {
+            *pull = if is_refused { Pull::Refused } else { Pull::Unsure(now) };
+        }
     }
 
     /// What all that means now for a workload of that kind, of which these containers have changed.
     pub fn judge(&mut self, kind: &Kind, is_changed: impl Fn(&str, bool) -> bool, now: Duration) -> Judged {
         self.wakes_at = None;
-        let Some(view) = &self.view else { return Judged::Going };
+        let Some(view) = &self.view else {
+            self.went_on(now, None);
+            return self.is_late(now);
+        };
         let state = judge(kind, view);
+        let far = [view.updated, view.available];
+        let is_overdue = matches!(state, State::Overdue(_));
+        self.overdue = is_overdue.then(|| self.overdue.unwrap_or(now));
         match state {
             State::NotFollowed(why) => return Judged::NotFollowed(why),
             State::NotProved => return Judged::NotProved,
             State::Paused => {
                 // No clock runs.
-                (self.done, self.fault, self.stuck, self.progress) = Default::default();
+                (self.done, self.fault, self.stuck, self.progress, self.stood) = Default::default();
                 return Judged::Going;
             }
             State::Done => {
                 (self.fault, self.stuck) = Default::default();
-                return self.is_settled(now);
+                return self.is_settled(is_changed, now);
             }
             State::Going | State::Overdue(_) => self.done = None,
         }
-        let far = [view.observed, view.updated, view.available];
-        if self.progress.is_none_or(|(_, before)| far.iter().zip(&before).any(|(now, before)| now > before)) {
-            self.progress = Some((now, far));
-        }
-        let refused = view.refused.clone();
+        self.went_on(now, Some(far));
         let old_fail = self.old_pods_fail();
         let is_ours = |fault: &&Fault| fault.container.as_ref().is_some_and(|(name, init)| is_changed(name, *init));
-        let of = |blame: Blame| self.pods.faults.iter().filter(move |fault| fault.blame == blame);
-        let pull = of(Blame::Pull).find(is_ours).cloned();
-        let ours =
-            of(Blame::Image).find(is_ours).or(pull.as_ref().filter(|_| self.pull == Some(Pull::Refused))).cloned();
+        let of = |blame: Blame| self.pods.faults.iter().filter(move |fault| fault.blame == blame).filter(is_ours);
+        let pulls: Vec<Fault> = of(Blame::Pull).cloned().collect();
+        let mut ours = of(Blame::Image).next().cloned();
+        // What can be pulled again is asked for anew when it cannot.
+        self.pulls.retain(|container, _| pulls.iter().any(|fault| fault.container.as_ref() == Some(container)));
+        for fault in &pulls {
+            let Some(container) = &fault.container else { continue };
+            match self.pulls.get(container).copied() {
+                Some(Pull::Refused) => {
+                    let text = format!("{}; its registry does not have it, or not for this workload", fault.text);
+                    ours.get_or_insert_with(|| Fault { text, ..fault.clone() });
+                }
+                Some(Pull::Asked) => {}
+                Some(Pull::Unsure(at)) if at + self.times.fault > now => self.wake(at + self.times.fault),
+                Some(Pull::Unsure(_)) | None => {
+                    self.pulls.insert(container.clone(), Pull::Asked);
+                    return Judged::Ask(container.0.clone(), container.1);
+                }
+            }
+        }
         if let Some(fault) = ours {
             return self.is_at_fault(fault, old_fail, now);
         }
         self.fault = None;
-        if let Some((container, init)) = pull.as_ref().and_then(|fault| fault.container.clone()) {
-            let again = |at: Duration| at + self.times.fault;
-            match self.pull {
-                None => {
-                    self.pull = Some(Pull::Asked);
-                    return Judged::Ask(container, init);
-                }
-                Some(Pull::Unsure(at)) if again(at) <= now => {
-                    self.pull = Some(Pull::Asked);
-                    return Judged::Ask(container, init);
-                }
-                Some(Pull::Unsure(at)) => self.wake(again(at)),
-                Some(Pull::Asked | Pull::Refused) => {}
-            }
-        }
         // What of other containers does not run is no fault of what was written either.
         let other = self.pods.faults.first().map(|fault| fault.text.clone());
-        let other = other.or_else(|| refused.map(|words| format!("its pods cannot be made: {words}")));
-        match other {
+        let refused = self.view.as_ref().and_then(|view| view.refused.as_ref());
+        match other.or_else(|| refused.map(|words| format!("its pods cannot be made: {words}"))) {
             Some(why) => self.is_stuck(why, now),
-            None => self.is_late(kind, &state, now),
+            None => self.is_late(now),
         }
     }
 
@@ -152,13 +185,30 @@ impl Following {
         self.wakes_at = Some(self.wakes_at.map_or(at, |other| other.min(at)));
     }
 
-    /// It must stay so for a while.
-    fn is_settled(&mut self, now: Duration) -> Judged {
-        let restarts = self.pods.restarts;
-        let (since, before) = *self.done.get_or_insert((now, restarts));
-        let since = if restarts > before { now } else { since };
-        self.done = Some((since, restarts));
-        let end = since + self.times.settle;
+    /// How far it has come now.
+    fn went_on(&mut self, now: Duration, far: Option<[i64; 2]>) {
+        let (at, before) = self.progress.unwrap_or((now, far));
+        let is_further = |(now, before): (&i64, &i64)| now > before;
+        let has_gone_on = before.zip(far).is_some_and(|(before, far)| far.iter().zip(&before).any(is_further));
+        if has_gone_on {
+            self.stood = Duration::ZERO;
+        }
+        self.progress = Some(if has_gone_on { (now, far) } else { (at, before.or(far)) });
+    }
+
+    /// It must stay so for a while. Where containers start again and again that were ready before, it is enough that it was
+    /// so for as long as it might have stood still.
+    fn is_settled(&mut self, is_changed: impl Fn(&str, bool) -> bool, now: Duration) -> Judged {
+        let changed = self.pods.restarts.iter().filter(|((name, init), _)| is_changed(name, *init));
+        let restarts = changed.fold(0_i64, |sum, (_, restarts)| sum.saturating_add(*restarts));
+        let mut done = self.done.unwrap_or(Done { first: now, since: now, restarts });
+        if restarts > done.restarts {
+            done.since = now;
+        }
+        done.restarts = restarts;
+        self.done = Some(done);
+        let Times { settle, stall, .. } = self.times;
+        let end = (done.since + settle).min(done.first + stall.max(settle));
         if end <= now {
             return Judged::Succeeded;
         }
@@ -189,7 +239,7 @@ impl Following {
     fn is_stuck(&mut self, why: String, now: Duration) -> Judged {
         let since = *self.stuck.get_or_insert(now);
         let told = since + self.times.fault;
-        let end = self.stands_still_until(now).max(told);
+        let end = self.stands_still_until(now, self.times.stall).max(told);
         if end <= now {
             return Judged::Failed(why, None);
         }
@@ -199,32 +249,45 @@ impl Following {
         if is_news { Judged::Stalled(why) } else { Judged::Going }
     }
 
-    /// Nothing is known to be wrong but that it takes long. A Deployment has a deadline of its own.
-    fn is_late(&mut self, kind: &Kind, state: &State, now: Duration) -> Judged {
+    /// Nothing is known to be wrong but that it takes long. A Deployment says itself when its deadline has passed, but not
+    /// always: no more once all has run.
+    fn is_late(&mut self, now: Duration) -> Judged {
         self.stuck = None;
-        if let State::Overdue(words) = state {
-            return Judged::Failed(words.to_string(), None);
+        let words = self.view.as_ref().and_then(|view| view.overdue.clone());
+        if let (Some(since), Some(words)) = (self.overdue, words) {
+            let end = since + self.times.fault;
+            if end <= now {
+                return Judged::Failed(words.to_string(), None);
+            }
+            self.wake(end);
         }
-        if has_deadline(kind) {
+        let own = self.view.as_ref().and_then(|view| view.deadline).unwrap_or_default();
+        let end = self.stands_still_until(now, self.times.stall.max(own));
+        if end > now {
+            self.wake(end);
             return Judged::Going;
         }
-        let end = self.stands_still_until(now);
-        if end <= now {
-            return Judged::Failed("its pods run, and are not ready".to_owned(), None);
-        }
-        self.wake(end);
-        Judged::Going
+        let words = match &self.view {
+            None => "nothing was heard of its rollout".to_owned(),
+            Some(view) if view.observed < view.generation => "its controller has not taken it up".to_owned(),
+            Some(RolloutView { wanted, updated, available, .. }) => {
+                format!("it stands still: of {wanted} pods {updated} are updated, and {available} are available")
+            }
+        };
+        Judged::Failed(words, None)
     }
 
     /// Until when it may stand still.
-    fn stands_still_until(&self, now: Duration) -> Duration {
-        self.progress.map_or(now, |(at, _)| at) + self.times.stall
+    fn stands_still_until(&self, now: Duration, most: Duration) -> Duration {
+        (self.progress.map_or(now, |(at, _)| at) + most).saturating_sub(self.stood)
     }
 
-    /// Whether pods of the old revision are there that are not available: then it may not be the image.
+    /// Whether pods of the old revision are there that are not available, beyond doubt: then it may not be the image.
     fn old_pods_fail(&self) -> bool {
         let Some(view) = self.view.as_ref().filter(|_| self.pods.unread.is_none()) else { return false };
-        let (old, available) = (view.total - view.updated, view.available - self.pods.ready);
+        // A new pod that is ready is not available before it has been so for long enough.
+        let new = if view.min_ready > 0 { 0 } else { self.pods.ready };
+        let (old, available) = (view.total - view.updated, view.available - new);
         old > 0 && available < old
     }
 }
@@ -366,15 +429,106 @@ mod tests {
 
     #[test]
     fn what_is_only_slow_has_until_its_deadline() {
+        // A Deployment does not say that its own has passed once all has run: then that of others counts.
+        for (kind, own, end) in
+            [("StatefulSet", None, 600), ("Deployment", Some(15), 600), ("Deployment", Some(3600), 3600)]
+        {
+            let mut case = Case::of(kind);
+            let view = |case: &mut Case, at| case.view(at, 1, |view| view.deadline = own.map(Duration::from_secs));
+            view(&mut case, 0);
+            assert_eq!((view(&mut case, 10), case.wakes_at()), (Judged::Going, Some(end)));
+            let words = "it stands still: of 3 pods 1 are updated, and 3 are available";
+            assert_eq!(view(&mut case, end), Judged::Failed(words.into(), None));
+        }
+        let mut case = Case::of("DaemonSet");
+        case.view(0, 0, |view| view.observed = 1);
+        assert_eq!(case.judge(600), Judged::Failed("its controller has not taken it up".into(), None));
+        let mut case = Case::of("DaemonSet");
+        assert_eq!((case.judge(0), case.wakes_at()), (Judged::Going, Some(600)));
+        assert_eq!(case.judge(600), Judged::Failed("nothing was heard of its rollout".into(), None));
+    }
+
+    #[test]
+    fn a_deadline_has_passed_when_its_controller_says_so_for_a_while() {
         let mut case = Case::of("Deployment");
+        let overdue = |case: &mut Case, at| case.view(at, 1, |view| view.overdue = Some("it timed out".into()));
+        // That of the rollout before is said until its controller has begun this one.
+        assert_eq!((overdue(&mut case, 0), case.wakes_at()), (Judged::Going, Some(30)));
+        assert_eq!(case.view(1, 1, |_| ()), Judged::Going);
+        assert_eq!(overdue(&mut case, 100), Judged::Going);
+        assert_eq!(case.judge(130), Judged::Failed("it timed out".into(), None));
+    }
+
+    #[test]
+    fn what_was_said_of_an_older_generation_does_not_count() {
+        let mut case = Case { following: Following::of(3), ..Case::of("Deployment") };
+        assert_eq!(case.view(0, 0, |view| view.wanted = 0), Judged::Going);
+        assert_eq!(case.view(0, 0, |view| (view.generation, view.wanted) = (3, 0)), Judged::NotProved);
+    }
+
+    #[test]
+    fn of_two_containers_that_crash_the_one_that_has_changed_counts() {
+        let mut case = Case::of("Deployment");
+        case.view(0, 1, |view| view.total = 4);
+        let sidecar = ContainerView { name: "aaa".into(), ..waiting("CrashLoopBackOff", 5) };
+        case.pods(0, &[pod(vec![sidecar, waiting("CrashLoopBackOff", 2)])]);
+        let judged = case.judge(30);
+        assert!(
+            matches!(&judged, Judged::Failed(_, Some(fault)) if fault.container == Some(("web".into(), false))),
+            "{judged:?}"
+        );
+    }
+
+    #[test]
+    fn a_new_pod_that_is_ready_and_not_available_yet_is_none_of_the_old_ones() {
+        let mut case = Case::of("Deployment");
+        let four_old_two_new = |view: &mut RolloutView| {
+            (view.wanted, view.total, view.available, view.min_ready) = (4, 6, 4, 60);
+        };
+        case.view(0, 2, four_old_two_new);
+        case.pods(0, &[crashing(), ready(0)]);
+        assert!(matches!(case.judge(30), Judged::Failed(_, Some(_))));
+        let mut case = Case::of("Deployment");
+        case.view(0, 2, |view| {
+            four_old_two_new(view);
+            view.available = 3;
+        });
+        case.pods(0, &[crashing(), ready(0)]);
+        assert!(matches!(case.judge(30), Judged::Failed(_, None)));
+    }
+
+    #[test]
+    fn where_containers_start_again_for_ever_it_has_run_for_long_enough_in_the_end() {
+        let mut case = Case::of("Deployment");
+        for n in 0..60_i64 {
+            assert_eq!(case.pods(10 * n.unsigned_abs(), &[ready(n)]), Judged::Going);
+            assert_eq!(case.view(10 * n.unsigned_abs(), 3, |_| ()), Judged::Going);
+        }
+        assert_eq!(case.pods(600, &[ready(60)]), Judged::Succeeded);
+        // Containers that have not changed do not count at all.
+        let mut case = Case::of("Deployment");
+        let sidecar = |restarts| PodView {
+            is_ready: true,
+            ..pod(vec![container(|c| (c.name, c.is_ready, c.restarts) = ("sidecar".into(), true, restarts))])
+        };
+        case.view(0, 3, |_| ());
+        case.pods(0, &[sidecar(1)]);
+        assert_eq!(case.pods(60, &[sidecar(2)]), Judged::Succeeded);
+    }
+
+    #[test]
+    fn what_people_were_told_before_a_restart_is_not_told_again_and_its_time_goes_on() {
+        let full = || [PodView { unscheduled: Some("full".into()), ..pod(vec![]) }];
+        let mut case = Case { following: Following::stalled(Duration::from_secs(500)), ..Case::of("Deployment") };
+        case.pods(0, &full());
+        assert_eq!((case.view(0, 1, |_| ()), case.wakes_at()), (Judged::Going, Some(100)));
+        assert_eq!(case.judge(30), Judged::Going);
+        assert!(failed(&case.judge(100)));
+        // It has gone on since.
+        let mut case = Case { following: Following::stalled(Duration::from_secs(500)), ..Case::of("Deployment") };
+        case.pods(0, &full());
         case.view(0, 1, |_| ());
-        assert_eq!((case.judge(10_000), case.wakes_at()), (Judged::Going, None));
-        let judged = case.view(10_001, 1, |view| view.overdue = Some("it timed out".into()));
-        assert_eq!(judged, Judged::Failed("it timed out".into(), None));
-        let mut case = Case::of("StatefulSet");
-        case.view(0, 1, |_| ());
-        assert_eq!((case.judge(10), case.wakes_at()), (Judged::Going, Some(600)));
-        assert!(failed(&case.judge(600)));
+        assert_eq!((case.view(10, 2, |_| ()), case.wakes_at()), (Judged::Going, Some(610)));
     }
 
     #[test]
@@ -396,13 +550,23 @@ mod tests {
         case.view(0, 1, |_| ());
         assert_eq!(case.pods(0, &unpulled()), Judged::Ask("web".into(), false));
         assert_eq!(case.pods(1, &unpulled()), Judged::Going, "it is asked once at a time");
-        case.following.pulled(false, Duration::from_secs(2));
+        let web = || ("web".into(), false);
+        case.following.pulled(web(), false, Duration::from_secs(2));
         assert_eq!((case.judge(2), case.wakes_at()), (Judged::Going, Some(31)));
         assert!(matches!(case.judge(31), Judged::Stalled(_)));
         assert_eq!(case.judge(32), Judged::Ask("web".into(), false), "asked again");
-        case.following.pulled(true, Duration::from_secs(33));
+        case.following.pulled(web(), true, Duration::from_secs(33));
         assert_eq!((case.judge(33), case.wakes_at()), (Judged::Going, Some(63)));
-        assert!(matches!(case.judge(63), Judged::Failed(_, Some(_))));
+        // It could be pulled after all, and then not again: that is another matter.
+        assert_eq!(case.pods(40, &[]), Judged::Going);
+        assert_eq!(case.pods(50, &unpulled()), Judged::Ask("web".into(), false));
+        case.following.pulled(web(), true, Duration::from_secs(50));
+        assert_eq!(case.judge(50), Judged::Going);
+        let judged = case.judge(80);
+        assert!(
+            matches!(&judged, Judged::Failed(text, Some(_)) if text.contains("its registry does not have it")),
+            "{judged:?}"
+        );
     }
 
     #[test]
@@ -410,8 +574,8 @@ mod tests {
         let mut case = Case::of("Deployment");
         case.following.pods(Pods { unread: Some("no right".into()), ..Pods::default() }, TIMES);
         case.view(0, 1, |view| view.total = 4);
-        let judged = case.view(600, 1, |view| view.overdue = Some("it timed out".into()));
-        assert_eq!(judged, Judged::Failed("it timed out".into(), None));
+        case.view(500, 1, |view| view.overdue = Some("it timed out".into()));
+        assert_eq!(case.judge(530), Judged::Failed("it timed out".into(), None));
     }
 
     #[test]

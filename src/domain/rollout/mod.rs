@@ -10,9 +10,9 @@ mod following;
 mod pods;
 
 pub use following::{Following, Judged, Pull, Times};
-pub use pods::{Blame, ContainerView, End, Fault, PodView, Pods, SHOWN};
+pub use pods::{Blame, ContainerView, End, FAULTS, Fault, PodView, Pods};
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::workload::Kind;
 
@@ -41,6 +41,10 @@ pub struct RolloutView {
     pub partition: i64,
     /// `status.currentRevision` and `status.updateRevision`.
     pub revisions: [Arc<str>; 2],
+    /// `spec.progressDeadlineSeconds`; `None` where there is no such thing, or it is as good as none (2147483647).
+    pub deadline: Option<Duration>,
+    /// `spec.minReadySeconds`: a pod that is ready is available that much later.
+    pub min_ready: i64,
     /// What the condition `Progressing` says where it is False for `ProgressDeadlineExceeded`.
     pub overdue: Option<Arc<str>>,
     /// What the condition `ReplicaFailure` says where it is True: such as a quota.
@@ -75,11 +79,6 @@ pub fn has_rollout(kind: &Kind) -> bool {
     JUDGES.iter().any(|(name, _)| *name == kind.as_str())
 }
 
-/// Whether such a workload says itself that its rollout takes too long: `spec.progressDeadlineSeconds`.
-fn has_deadline(kind: &Kind) -> bool {
-    kind.as_str() == "Deployment"
-}
-
 /// What a workload says of its rollout.
 pub fn judge(kind: &Kind, view: &RolloutView) -> State {
     let judge = JUDGES.iter().find(|(name, _)| *name == kind.as_str());
@@ -108,7 +107,7 @@ fn stateful_set(view: &RolloutView) -> State {
     let [current, update] = &view.revisions;
     if view.is_on_delete {
         State::NotFollowed("its update strategy is OnDelete: a pod gets the new image when somebody deletes it")
-    } else if view.wanted == 0 {
+    } else if view.wanted <= view.partition {
         State::NotProved
     } else {
         done(
@@ -190,6 +189,7 @@ mod tests {
     #[case::below_its_partition(with(|view| (view.partition, view.updated) = (1, 1)), State::Going)]
     #[case::partition_not_available(with(|view| (view.partition, view.available) = (2, 2)), State::Going)]
     #[case::none_wanted(with(|view| view.wanted = 0), State::NotProved)]
+    #[case::none_from_its_partition_on(with(|view| (view.partition, view.updated) = (3, 0)), State::NotProved)]
     fn a_stateful_set(#[case] view: RolloutView, #[case] expected: State) {
         assert_eq!(of("StatefulSet", &view), expected);
     }

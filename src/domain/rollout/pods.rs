@@ -1,11 +1,11 @@
 //! What the pods of a new revision say, and whose fault it is where they do not run.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::domain::text::{excerpt, words};
 
-/// As many faults are shown of a rollout.
-pub const SHOWN: usize = 5;
+/// As many faults are kept of a rollout.
+pub const FAULTS: usize = 50;
 
 /// A pod of the new revision. Texts are foreign.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct PodView {
     pub name: Arc<str>,
     /// Whether the condition `Ready` is True.
     pub is_ready: bool,
+    /// Whether its phase is `Failed` or `Succeeded`: another one takes its place.
+    pub is_over: bool,
     /// `status.reason` and `status.message`, as of one that was evicted.
     pub reason: Option<(String, String)>,
     /// What the condition `PodScheduled` says where it is False for `Unschedulable`.
@@ -83,9 +85,10 @@ pub struct Fault {
 pub struct Pods {
     /// How many are ready.
     pub ready: i64,
-    /// How often their containers were started again, in all.
-    pub restarts: i64,
-    /// Why others do not run: at most [`SHOWN`], the image's faults first.
+    /// How often each container was started again, in all of them.
+    pub restarts: BTreeMap<(Arc<str>, bool), i64>,
+    /// Why others do not run: of each container no more than one fault of each kind of blame, in all at most [`FAULTS`],
+    /// the image's first.
     pub faults: Vec<Fault>,
     /// Why they could not be read: then the workload's own words alone count.
     pub unread: Option<String>,
@@ -100,21 +103,20 @@ impl Pods {
     /// Of these pods.
     pub fn of<'p>(pods: impl Iterator<Item = &'p PodView>) -> Self {
         let mut all = Self::default();
-        for pod in pods {
+        let (over, live): (Vec<_>, Vec<_>) = pods.partition(|pod| pod.is_over);
+        // One that has ended, such as an evicted one, says nothing any more where another one has taken its place.
+        for pod in if live.is_empty() { over } else { live } {
             all.ready += i64::from(pod.is_ready);
-            all.restarts += pod.containers.iter().map(|container| container.restarts).sum::<i64>();
-            all.faults.extend(pod.fault());
+            for ContainerView { name, init, restarts, .. } in &pod.containers {
+                let sum = all.restarts.entry((name.clone(), *init)).or_default();
+                *sum = sum.saturating_add(*restarts);
+            }
+            all.faults.extend(pod.faults());
         }
-        all.faults.sort_by(|one, other| (one.blame, &one.text).cmp(&(other.blame, &other.text)));
-        // One of each kind of blame is to be seen, however many there are of another.
-        let first = |blame: Blame| all.faults.iter().position(|fault| fault.blame == blame);
-        let firsts = [Blame::Image, Blame::Pull, Blame::Infrastructure].map(first);
-        let mut index = 0;
-        all.faults.retain(|_| {
-            let is_kept = index < SHOWN || firsts.contains(&Some(index));
-            index += 1;
-            is_kept
-        });
+        let key = |fault: &Fault| (fault.blame, fault.container.clone(), fault.text.clone());
+        all.faults.sort_by_cached_key(key);
+        all.faults.dedup_by(|next, kept| (next.blame, &next.container) == (kept.blame, &kept.container));
+        all.faults.truncate(FAULTS);
         all
     }
 }
@@ -122,13 +124,13 @@ impl Pods {
 impl PodView {
     /// Whether it is worth more room than another: one that does not run tells more.
     pub fn is_broken(&self) -> bool {
-        self.fault().is_some()
+        !self.faults().is_empty()
     }
 
-    /// Why it does not run, if that is known.
-    pub fn fault(&self) -> Option<Fault> {
+    /// Why it does not run, as far as that is known.
+    pub fn faults(&self) -> Vec<Fault> {
         if self.is_ready {
-            return None;
+            return Vec::new();
         }
         let of_pod = |what: &str, message: &str| Fault {
             blame: Blame::Infrastructure,
@@ -137,13 +139,12 @@ impl PodView {
             text: format!("pod {}: {what}: {}", excerpt(&self.name), words(message, MESSAGE)),
         };
         if let Some((reason, message)) = &self.reason {
-            return Some(of_pod(&excerpt(reason), message));
+            return vec![of_pod(&excerpt(reason), message)];
         }
         if let Some(message) = &self.unscheduled {
-            return Some(of_pod("Unschedulable", message));
+            return vec![of_pod("Unschedulable", message)];
         }
-        let faults = self.containers.iter().filter_map(|container| container.fault(&self.name));
-        faults.min_by_key(|fault| fault.blame)
+        self.containers.iter().filter_map(|container| container.fault(&self.name)).collect()
     }
 }
 
@@ -238,35 +239,47 @@ pub(super) mod tests {
     #[case::running(container(|_| ()), None)]
     #[case::ready_again(container(|c| (c.is_ready, c.restarts, c.last) = (true, 5, end(1, "Error"))), None)]
     fn a_container_tells_whose_fault_it_is(#[case] container: ContainerView, #[case] expected: Option<Blame>) {
-        assert_eq!(pod(vec![container]).fault().map(|fault| fault.blame), expected);
+        assert_eq!(pod(vec![container]).faults().first().map(|fault| fault.blame), expected);
     }
 
     #[test]
     fn a_pod_that_has_no_node_or_was_evicted_is_no_fault_of_the_image() {
         let unscheduled = PodView { unscheduled: Some("0/3 nodes".into()), ..pod(vec![]) };
         let evicted = PodView { reason: Some(("Evicted".into(), "disk".into())), ..pod(vec![]) };
-        let text = |pod: &PodView| pod.fault().map(|fault| (fault.blame, fault.text)).unwrap();
+        let text = |pod: &PodView| pod.faults().pop().map(|fault| (fault.blame, fault.text)).unwrap();
         assert_eq!(text(&unscheduled), (Blame::Infrastructure, "pod web-1: Unschedulable: 0/3 nodes".to_owned()));
         assert_eq!(text(&evicted), (Blame::Infrastructure, "pod web-1: Evicted: disk".to_owned()));
     }
 
     #[test]
-    fn of_many_pods_the_worst_are_shown_and_one_of_each_kind_of_fault() {
-        let crash = || pod(vec![container(|c| (c.waiting, c.restarts) = (waits("CrashLoopBackOff"), 3))]);
-        let mut pods: Vec<PodView> = std::iter::repeat_with(crash).take(10).collect();
+    fn of_many_pods_one_fault_of_each_container_is_kept() {
+        let crash = |name: &'static str| {
+            container(|c| (c.name, c.waiting, c.restarts) = (name.into(), waits("CrashLoopBackOff"), 3))
+        };
+        let both = || pod(vec![crash("aaa"), crash("web")]);
+        let mut pods: Vec<PodView> = std::iter::repeat_with(both).take(10).collect();
         pods.push(PodView { unscheduled: Some("full".into()), ..pod(vec![]) });
         pods.push(PodView { is_ready: true, ..pod(vec![]) });
         let all = Pods::of(pods.iter());
-        let blames: Vec<Blame> = all.faults.iter().map(|fault| fault.blame).collect();
-        assert_eq!((all.ready, all.restarts, blames.len()), (1, 30, SHOWN + 1));
-        assert_eq!((blames[0], blames[SHOWN]), (Blame::Image, Blame::Infrastructure));
+        let faults: Vec<_> =
+            all.faults.iter().map(|fault| (fault.blame, fault.container.as_ref().map(|(name, _)| &**name))).collect();
+        assert_eq!(faults, [(Blame::Image, Some("aaa")), (Blame::Image, Some("web")), (Blame::Infrastructure, None)]);
+        assert_eq!((all.ready, all.restarts[&("web".into(), false)]), (1, 30));
+    }
+
+    #[test]
+    fn one_that_was_evicted_says_nothing_where_another_one_runs_in_its_place() {
+        let evicted = PodView { is_over: true, reason: Some(("Evicted".into(), "disk".into())), ..pod(vec![]) };
+        assert_eq!(Pods::of([&evicted].into_iter()).faults.len(), 1);
+        let starting = pod(vec![container(|_| ())]);
+        assert_eq!(Pods::of([&evicted, &starting].into_iter()).faults, []);
     }
 
     #[test]
     fn what_a_fault_says_is_short_and_escaped() {
         let long = || Some(End { code: 1, reason: "Error".into(), message: "x\n\u{1b}".repeat(10_000) });
         let pod = pod(vec![container(|c| (c.waiting, c.restarts, c.last) = (waits("CrashLoopBackOff"), 3, long()))]);
-        let text = pod.fault().unwrap().text;
+        let text = pod.faults().remove(0).text;
         assert!(text.len() < 1024 && !text.contains(['\n', '\u{1b}']), "{text}");
         assert!(
             text.starts_with("pod web-1, container web: CrashLoopBackOff: why; ended with exit code 1 (Error: "),

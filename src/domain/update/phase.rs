@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{LeftOut, Update};
-use crate::domain::reason::Reason;
+use crate::domain::reason::{Code, Reason};
 
 /// How far an update has come. Later ones are RollingBack, RolledBack, Rejected and Expired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +96,12 @@ impl Tracked {
     /// Whether anything of it was remembered.
     pub fn is_recorded(&self) -> bool {
         !self.log.is_empty()
+    }
+
+    /// When it was said that its rollout stands still, if that was.
+    pub(super) fn stalled(&self) -> Option<Timestamp> {
+        let is_it = |entry: &&LogEntry| entry.reason.as_ref().is_some_and(|reason| reason.code == Code::RolloutStalled);
+        self.log.iter().find(is_it).map(|entry| entry.at)
     }
 
     /// When it came to its end, if it did.

@@ -46,10 +46,8 @@ pub(super) async fn choose(question: &Question, mut decision: Decision, digests:
     let mut passed = Vec::new();
     for index in 0..decision.eligible.len() {
         let mut chosen = decision.eligible[index].clone();
-        let avoided: Vec<_> = question.avoided.iter().filter(|avoided| avoided.tag == chosen.tag).cloned().collect();
-        // A tag that has moved since is free.
-        let may_have_moved = avoided.iter().any(|avoided| avoided.digest.is_some());
-        let manifest = match by_digest || may_have_moved {
+        // A tag that has moved since is free, and one that points to the same is not.
+        let manifest = match by_digest || question.avoids_digests() {
             false => Manifest::NotAsked,
             true => match digests.of(&chosen.tag).await {
                 Ok(digest) => Manifest::Is(digest),
@@ -60,7 +58,7 @@ pub(super) async fn choose(question: &Question, mut decision: Decision, digests:
                 Err(error) => return Err(error),
             },
         };
-        let facts = Facts { manifest, avoided };
+        let facts = Facts { manifest, avoided: question.avoided.clone() };
         if let Some(reason) = candidate::refusal(&chosen, &facts) {
             passed.push(reason);
             continue;
@@ -74,6 +72,9 @@ pub(super) async fn choose(question: &Question, mut decision: Decision, digests:
     }
     match missing {
         Some(error) => Err(error),
-        None => Ok(Answer { decision, choice: None, passed }),
+        None => {
+            decision.pass_over(&passed);
+            Ok(Answer { decision, choice: None, passed })
+        }
     }
 }

@@ -134,7 +134,9 @@ async fn answer(registry: &dyn Registry, pool: &dyn Pool, order: &Order) -> Resu
     }
 
     let timed = order.questions.keys().any(|q| q.policy.needs().times);
-    if !timed && !order.ask_all && order.previous.as_deref() == Some(&snapshot) {
+    // A tag that was put in quarantine may have moved.
+    let avoids = order.questions.keys().any(Question::avoids_digests);
+    if !timed && !avoids && !order.ask_all && order.previous.as_deref() == Some(&snapshot) {
         return Ok((previous, Vec::new()));
     }
 

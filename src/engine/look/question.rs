@@ -38,6 +38,13 @@ pub(crate) struct Question {
     pub(crate) avoided: Arc<[Avoided]>,
 }
 
+impl Question {
+    /// Whether there are images that are not to be chosen whatever tag points to them.
+    pub(crate) fn avoids_digests(&self) -> bool {
+        self.avoided.iter().any(|avoided| avoided.digest.is_some())
+    }
+}
+
 /// What came of a question.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {

@@ -256,6 +256,7 @@ impl<'p> Told<'p> {
 fn worth_saying(assessment: &Assessment) -> Said {
     let mut said = Said::default();
     for row in &assessment.reports {
+        said.codes.extend(row.reasons.iter().map(|reason| reason.code).filter(|code| code.is_of_rollout()));
         // What blocks nothing and still is no update's own business, such as a `poll` that is not what was asked for.
         let notes = row.reasons.iter().enumerate().filter(|(at, reason)| is_note(row.decision, *at, reason.code));
         for (_, note) in notes {

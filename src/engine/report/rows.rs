@@ -8,6 +8,7 @@ use crate::{
     domain::{
         annotations::{ContainerRule, Watch},
         hint::Source,
+        image::ImageRef,
         plan::{Approved, Plan},
         policy::Policy,
         poll::{Schedule, show_duration},
@@ -132,12 +133,17 @@ pub(crate) fn assess(
     Some(Assessment { reports, plan: plan.filter(|_| !must_read), outages, must_read })
 }
 
-/// That what a container runs does not run, or that its rollout stands still.
+/// That what a container is to run does not, or that its rollout stands still.
 fn rollout(record: &Record, row: &Report) -> Option<Reason> {
-    let current = record.current()?;
-    let is_it = |change: &Change| change.container == row.container && *change.to.to_string() == *row.image;
-    let reason = current.reason().filter(|reason| matches!(reason.code, Code::RolloutFailed | Code::RolloutStalled));
-    reason.filter(|_| current.update.changes().any(is_it)).cloned()
+    let is_it = |container: &str, to: &ImageRef| *container == *row.container && *to.to_string() == *row.image;
+    let of_current = record.current().and_then(|current| {
+        let is_its = current.update.changes().any(|Change { container, to, .. }| is_it(container, to));
+        current.reason().filter(|reason| is_its && reason.code.is_of_rollout()).cloned()
+    });
+    of_current.or_else(|| {
+        let bad = record.quarantined().iter().find(|bad| is_it(&bad.container, &bad.to))?;
+        Some(Reason::new(Code::RolloutFailed, &*bad.evidence))
+    })
 }
 
 /// What is good to know of a source on the row of a container that uses it.

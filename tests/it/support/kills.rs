@@ -83,7 +83,7 @@ const SECRET: &str = "said-by-the-registry";
 pub(crate) async fn kill(kills: usize, seed: u64) -> Outcome {
     println!("SUPERCARGO_SEED={seed}, {kills} kills");
     let mut random = Random::new(seed);
-    let (plane, registry) = (ControlPlane::start(Parts::Api).await, Arc::new(Registry::start().await));
+    let (plane, registry) = (ControlPlane::start(Parts::All).await, Arc::new(Registry::start().await));
     let namespace = plane.namespace_with("killed", json!({})).await;
     let image = |repository: u64, n: usize| format!("{}/r{repository}:1.0.{n}", registry.host);
     for repository in 0..REPOSITORIES {

@@ -5,6 +5,7 @@ use crate::domain::{
     back_off::BackOff,
     image::ImageRef,
     reason::{Code, Reason},
+    rollout::Following,
     target::Route,
     update::{
         Item, LeftOut, News, Outcome, Phase, Record, Rollout, Standing, Tracked, Written,
@@ -75,7 +76,9 @@ pub(super) fn written(record: &mut Record, current: Tracked, outcome: Outcome, n
         Outcome::Applied(written) => {
             let current = as_answered(current, &written);
             acts.push(Act::Announce(News::Updated(current.update.clone())));
-            return record.current = Some(Box::new(arrive(record, current, now, acts)));
+            let current = arrive(record, current, now, acts);
+            record.following = Some(Box::new(Following::of(written.generation)));
+            return record.current = Some(Box::new(current));
         }
         Outcome::Committed(reason) => return in_git(record, current, (reason, Vec::new()), true, now, acts),
         Outcome::Partly(reason, left) => return in_git(record, current, (reason, left), true, now, acts),

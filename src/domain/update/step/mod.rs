@@ -24,7 +24,7 @@ use self::{
     rollout::{follow, judge},
 };
 use super::{
-    Item, News, Outcome, Phase, Quarantined, Record, Standing, Tracked, Update, UpdateId, WorkloadState,
+    Change, Item, News, Outcome, Phase, Quarantined, Record, Standing, Tracked, Update, UpdateId, WorkloadState,
     record::{UnderWay, Why},
 };
 use crate::domain::{
@@ -75,8 +75,8 @@ pub enum Event {
     Rollout(RolloutView, Times),
     /// What the pods of its new revision say.
     Pods(Pods, Times),
-    /// Whether the registry refuses the image of that container, as was asked by [`Act::AskPull`].
-    Pulled(Arc<str>, bool, bool),
+    /// Whether the registry refuses the new image of that change, as was asked by [`Act::AskPull`].
+    Pulled(Box<Change>, bool),
     /// The time has come that [`Record::wakes_at`] said.
     Woke,
 }
@@ -131,22 +131,22 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
     if let Some(what) = unexpected(&record, &event) {
         return (record, vec![Act::Unexpected(what)]);
     }
-    let (was_followed, avoided, uid) = (record.following.is_some(), record.quarantined().len(), record.uid.clone());
+    let (was_followed, avoided, uid) = (record.following.is_some(), record.quarantined().to_vec(), record.uid.clone());
     // Of one that comes, or comes again, that is to be said anew.
     let mut is_new = matches!(event, Event::Known(_));
     let is_of_rollout = matches!(event, Event::Rollout(..) | Event::Pods(..) | Event::Pulled(..) | Event::Woke);
     happens(&mut record, event, now, &mut acts);
-    follow(&mut record);
+    follow(&mut record, now);
     if is_of_rollout {
         judge(&mut record, now, &mut acts);
-        follow(&mut record);
+        follow(&mut record, now);
     }
     let is_followed = record.following.is_some();
     if was_followed != is_followed {
         acts.push(Act::Follow(is_followed));
     }
     is_new |= uid != record.uid;
-    if record.quarantined().len() != avoided || is_new && avoided > 0 {
+    if *record.quarantined() != avoided || is_new && !avoided.is_empty() {
         acts.push(Act::Avoid(record.quarantined().to_vec()));
     }
     (record, acts)
@@ -210,7 +210,8 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
             }
         }
         Event::Rollout(view, times) => {
-            if let Some(following) = &mut record.following {
+            let is_its = record.rolling_out().is_some_and(|update| update.uid == view.uid);
+            if let Some(following) = record.following.as_mut().filter(|_| is_its) {
                 following.view(view, times);
             }
         }
@@ -219,9 +220,10 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
                 following.pods(pods, times);
             }
         }
-        Event::Pulled(_, _, is_refused) => {
-            if let Some(following) = &mut record.following {
-                following.pulled(is_refused, now.since);
+        Event::Pulled(change, is_refused) => {
+            let is_its = record.rolling_out().is_some_and(|update| update.changes().any(|its| *its == *change));
+            if let Some(following) = record.following.as_mut().filter(|_| is_its) {
+                following.pulled((change.container, change.init), is_refused, now.since);
             }
         }
         Event::Woke => {
@@ -406,7 +408,7 @@ mod tests {
     use crate::domain::{
         image::ImageRef,
         reason::{Code, Reason},
-        update::{Change, Item, LAST_UPDATE, LastUpdate, PhaseName, Written, step::answers::CHECK},
+        update::{Item, LAST_UPDATE, LastUpdate, PhaseName, Written, step::answers::CHECK},
         workload::Container,
     };
 
@@ -717,18 +719,20 @@ mod tests {
             ("observed", "failed") => (Event::Observed(Err("away".into())), Some(Reading)),
             ("observed", what) => (read(what), Some(Reading)),
             ("rollout", what) => {
-                let mut view = RolloutView { wanted: 1, total: 1, updated: 1, available: 1, ..RolloutView::default() };
+                let (uid, wanted) = ("u1".into(), 1);
+                let mut view =
+                    RolloutView { uid, wanted, total: 1, updated: 1, available: 1, ..RolloutView::default() };
                 match what {
                     "going" => view.available = 0,
                     "no pods" => view.wanted = 0,
                     "overdue" => view.overdue = Some("it timed out".into()),
                     _ => {}
                 }
-                let times = Times { settle: Duration::ZERO, ..Times::default() };
+                let times = Times { settle: Duration::ZERO, fault: Duration::ZERO, ..Times::default() };
                 (Event::Rollout(view, times), None)
             }
             ("pods", _) => (Event::Pods(Pods::default(), Times::default()), None),
-            ("pulled", _) => (Event::Pulled("web".into(), false, true), None),
+            ("pulled", _) => (Event::Pulled(Box::new(own.changes().next().unwrap().clone()), true), None),
             ("stray turn", _) => (Event::Turn(route, propose(&own)), None),
             ("stray write", _) => (Event::Written(id.clone(), Outcome::Applied(Written::default())), None),
             ("stray check", _) => (Event::Checked(id.clone(), Standing::Due), None),
@@ -758,7 +762,7 @@ mod tests {
             current.tell(NOW.at, None);
         }
         record.current = Some(Box::new(current));
-        follow(&mut record);
+        follow(&mut record, NOW);
         record
     }
 

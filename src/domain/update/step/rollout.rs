@@ -1,18 +1,25 @@
 //! What follows from what a workload and its pods say of the rollout of an update.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use super::{Act, Now, answers::save_as, decide};
 use crate::domain::{
     image::Digest,
     reason::{Code, Reason},
-    rollout::{Fault, Judged},
-    update::{Change, News, Phase, Quarantined, Record, Rollout},
+    rollout::{Fault, Following, Judged},
+    update::{Change, Item, News, Phase, Quarantined, Record, Rollout, Tracked},
 };
 
 /// An update is followed while it is Progressing, and no longer.
-pub(super) fn follow(record: &mut Record) {
-    match record.rolling_out() {
-        None => record.following = None,
-        Some(_) => _ = record.following.get_or_insert_default(),
+pub(super) fn follow(record: &mut Record, now: Now) {
+    if record.rolling_out().is_none() {
+        record.following = None;
+    } else if record.following.is_none() {
+        let told = record.current().and_then(Tracked::stalled);
+        let ago = |told: Timestamp| Duration::try_from(now.at.duration_since(told)).unwrap_or_default();
+        record.following = Some(Box::new(told.map_or_else(Following::default, |told| Following::stalled(ago(told)))));
     }
 }
 
@@ -45,7 +52,7 @@ pub(super) fn judge(record: &mut Record, now: Now, acts: &mut Vec<Act>) {
             let workload = update.workload.clone();
             let bad = fault.and_then(|fault| {
                 let (name, init) = fault.container.as_ref()?;
-                Some(quarantined(&item(name, *init)?.change, &fault, now))
+                Some(quarantined(item(name, *init)?, &fault, now))
             });
             let reason = Reason::new(Code::RolloutFailed, why);
             goes_on(record, Phase::Failed, Rollout::Failed(reason), now, acts);
@@ -57,25 +64,25 @@ pub(super) fn judge(record: &mut Record, now: Now, acts: &mut Vec<Act>) {
     }
 }
 
-/// The current update is that far. What waited for its end is thought of.
+/// The current update is that far, which shows in what is said of the workload; what waited for its end is thought of.
 fn goes_on(record: &mut Record, phase: Phase, rollout: Rollout, now: Now, acts: &mut Vec<Act>) {
     let Some(current) = record.current.take() else { return };
     let reason = rollout.reason().cloned();
     acts.push(Act::Announce(News::Rollout(current.update.clone(), rollout)));
-    if phase.is_over() {
-        decide(acts);
-    }
+    decide(acts);
     record.current = Some(Box::new(save_as(*current, phase, reason, now, acts)));
 }
 
-/// The image by its digest: its own, or that of what the pod pulled.
-fn quarantined(Change { container, init, to, .. }: &Change, fault: &Fault, now: Now) -> Quarantined {
+/// The image by its digest: its own, that of its tag when it was chosen, or that of what the pod pulled.
+fn quarantined(item: &Item, fault: &Fault, now: Now) -> Quarantined {
+    let Change { container, init, to, .. } = &item.change;
+    let chosen = item.evidence.as_ref().and_then(|evidence| evidence.digest.clone());
     let pulled = fault.image_id.rsplit_once('@').and_then(|(_, digest)| Digest::parse(digest).ok());
     Quarantined {
         container: container.clone(),
         init: *init,
         to: to.clone(),
-        digest: to.digest.clone().or(pulled),
+        digest: to.digest.clone().or(chosen).or(pulled),
         at: now.at,
         evidence: fault.text.as_str().into(),
     }
