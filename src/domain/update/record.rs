@@ -1,6 +1,6 @@
 //! What is remembered of one workload's updates.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Ordering, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -146,7 +146,14 @@ impl Record {
     }
 
     fn was_set_by(&self, change: &Change, at: Timestamp) -> bool {
-        self.applied.iter().any(|set| set.is_in(change) && set.at >= at)
+        let from = change.from.to_string();
+        let by = |set: &Set| match set.at.as_second().cmp(&at.as_second()) {
+            Ordering::Greater => true,
+            // A note says when to the second: of the same one it is the newer if it goes on from what was set.
+            Ordering::Equal => *set.to != *from,
+            Ordering::Less => false,
+        };
+        self.applied.iter().any(|set| set.is_in(change) && by(set))
     }
 
     /// The update that is thought of, under way, or was written last.

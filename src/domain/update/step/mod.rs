@@ -838,6 +838,17 @@ mod tests {
         let [Act::Save(saved), Act::SaveState(state)] = &acts[..] else { panic!("{acts:?}") };
         assert_eq!((&saved.update.id, saved.phase.name()), (&newer.id, PhaseName::Superseded));
         assert_eq!(state.applied[0].change, change);
+        // It was set in the second in which that was written too, and the state was not.
+        let mut next = newer.clone();
+        next.items[0].change = Change {
+            from: change.to.clone(),
+            to: update(3, &Route::Cluster).items[0].change.to.clone(),
+            ..change.clone()
+        };
+        let next = Update::new(next.workload, next.items, next.route, next.proposed);
+        let (record, _) =
+            after(set(&newer, 2).0, LastUpdate { at: NOW.at + Duration::from_secs(2), ..set(&next, 2).1 });
+        assert!(record.is_unconfirmed(next.changes().next().unwrap()));
         // The note is an older one, which an undo of the rollout has restored.
         let (record, acts) = after(set(&newer, 2).0, set(&older, 1).1);
         assert!(record.is_unconfirmed(&change));
