@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 
 use crate::{
     domain::{
-        update::{Event, Now, Record},
+        update::{Event, Now, Phase, Record},
         workload::WorkloadId,
     },
     engine::{
@@ -59,7 +59,8 @@ pub async fn survey(
             ClusterChange::State(remembered, _) => {
                 _ = board.step(&remembered.workload.clone(), Event::Remembered(remembered), moment());
             }
-            ClusterChange::Record(tracked, _) => under_way.push(tracked),
+            // How one stands in Git is seen there.
+            ClusterChange::Record(tracked, _) if matches!(tracked.phase, Phase::Progressing) => under_way.push(tracked),
             change => state.change(change, clock.monotonic()),
         }
     }

@@ -33,7 +33,8 @@ async fn fifty_repositories_of_500_workloads_cost_fifty_requests_a_cycle_and_no_
     stream::iter(&objects).for_each_concurrent(16, async |object| _ = namespace.create(object).await).await;
 
     let operator = Operator::start(&plane, &Setup::in_namespace(&namespace, "5s")).await;
-    assert_eq!(operator.metric("supercargo_workloads", "").await, 500.0);
+    eventually("all are known", async || (operator.metric("supercargo_workloads", "").await == 500.0).then_some(()))
+        .await;
     eventually("every repository was looked at", async || {
         (0..REPOSITORIES).all(|n| front.count(&format!("r{n}")) > 0).then_some(())
     })

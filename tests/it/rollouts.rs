@@ -1,6 +1,6 @@
 //! Rollouts on a real API server with its controllers, and kwok as kubelet: an update runs, or does not, and why.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use supercargo::domain::image::Digest;
 
 use crate::support::{
-    control_plane::{ControlPlane, Namespace, shared},
+    control_plane::{ADMIN, ControlPlane, Namespace, shared},
     eventually,
     objects::{events, runs, workload, written},
     operator::{Operator, Setup},
@@ -94,6 +94,13 @@ impl Shop<'static> {
         all.into_iter().filter(|(of, _)| of == reason).map(|(_, message)| message).collect()
     }
 
+    /// What a command says of the cluster.
+    fn says(&self, command: &str, args: &[&str]) -> String {
+        let mut says = Command::new(env!("CARGO_BIN_EXE_supercargo"));
+        says.arg(command).arg("--kubeconfig").arg(self.plane.kubeconfig(ADMIN)).args(args);
+        String::from_utf8(says.output().unwrap().stdout).unwrap()
+    }
+
     async fn event(&self, reason: &str) -> String {
         eventually(&format!("an Event {reason}"), async || self.told(reason).await.pop()).await
     }
@@ -115,8 +122,7 @@ async fn an_update_that_runs_has_succeeded_and_nothing_is_followed_any_more() {
     assert_eq!(operator.metric("supercargo_rollouts_total", "succeeded").await, 1.0);
     assert_eq!(operator.metric("supercargo_rollouts_in_flight", "").await, 0.0);
     // One LIST of revisions, one of pods; no watch is left.
-    let requests = |what: &str| shop.plane.audit(&operator.user).iter().filter(|it| it.uri.contains(what)).count();
-    assert_eq!((requests("/replicasets"), requests("/pods")), (1, 2));
+    assert_eq!(["/replicasets", "/pods"].map(|what| shop.asked(&operator.user, what)), [1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,6 +137,8 @@ async fn while_it_is_paused_it_has_not_failed_and_a_newer_one_waits() {
     let before = looks().await;
     eventually("it is seen", async || (looks().await > before + 2.0).then_some(())).await;
     assert_eq!(shop.namespace.images("deployments", "web").await, [shop.image("1.1.0")]);
+    let plan = shop.says("plan", &["-n", &shop.namespace.name]);
+    assert!(plan.contains("1.1.0 is being rolled out") && plan.contains("waiting"), "{plan}");
     shop.namespace.merge("deployments", "web", json!({"spec": {"paused": false}})).await;
     shop.update("1.1.0", "Succeeded").await;
     shop.update("1.2.0", "Succeeded").await;
@@ -150,6 +158,9 @@ async fn what_does_not_run_by_its_own_fault_is_told_and_not_set_again_and_the_ne
     assert_eq!(operator.metric("supercargo_rollouts_total", "failed").await, 1.0);
     let bad = eventually("it is in quarantine", async || shop.quarantined().await.pop()).await;
     assert_eq!((&bad["container"], &bad["to"]), (&json!("web"), &json!(shop.image("1.2.0-broken"))));
+    let plan = shop.says("plan", &["-n", &shop.namespace.name]);
+    assert!(plan.contains("CrashLoopBackOff"), "{plan}");
+    assert_eq!(operator.metric("supercargo_problems", "rollout-failed").await, 1.0);
     // Put back by hand it goes to what is next best, and to what is newer.
     shop.push("1.1.0").await;
     shop.namespace.plane.kubectl(&[
@@ -160,7 +171,11 @@ async fn what_does_not_run_by_its_own_fault_is_told_and_not_set_again_and_the_ne
         "deployment/web",
         &format!("web={}", shop.image("1.0.0")),
     ]);
-    shop.update("1.1.0", "Succeeded").await;
+    let update = shop.update("1.1.0", "Succeeded").await;
+    let passed = &update["spec"]["changes"][0]["evidence"]["passed"][0];
+    assert_eq!((&passed["tag"], &passed["code"]), (&json!("1.2.0-broken"), &json!("quarantined")), "{update}");
+    let explained = shop.says("explain", &[&format!("{}/deployment/web", shop.namespace.name)]);
+    assert!(explained.contains("quarantined"), "{explained}");
     shop.push("1.3.0").await;
     shop.update("1.3.0", "Succeeded").await;
     assert_eq!(shop.quarantined().await.len(), 1);
@@ -254,6 +269,32 @@ async fn what_cannot_be_pulled_is_the_images_fault_where_the_registry_does_not_h
     .await;
     assert!(update["status"]["reason"]["message"].as_str().unwrap().contains("ImagePullBackOff"), "{update}");
     assert_eq!(shop.quarantined().await.len(), usize::from(!is_there));
+    if !is_there {
+        // The tag is pushed anew: it points to another image now, which nobody has tried yet.
+        shop.namespace.delete("deployments", "web").await;
+        shop.create("Deployment", |_| ()).await;
+        shop.push("1.1.0-unpullable").await;
+        let image = shop.image("1.1.0-unpullable");
+        eventually("it is set", async || {
+            (shop.namespace.images("deployments", "web").await == [&*image]).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_old_pods_go_first_those_of_the_new_image_are_watched() {
+    let shop = Shop::open("recreate").await;
+    shop.create("Deployment", |object| object["spec"]["strategy"] = json!({"type": "Recreate"})).await;
+    eventually("it runs", async || {
+        let web = shop.namespace.get("deployments", "web").await;
+        (web["status"]["availableReplicas"] == 3).then_some(())
+    })
+    .await;
+    let _operator = shop.operator(QUICK).await;
+    shop.push("1.1.0-broken").await;
+    let update = shop.update("1.1.0-broken", "Failed").await;
+    assert!(update["status"]["reason"]["message"].as_str().unwrap().contains("CrashLoopBackOff"), "{update}");
 }
 
 /// What has happened when the process is killed.
@@ -267,9 +308,13 @@ enum Point {
 }
 
 impl Shop<'static> {
-    /// Whether the rollout of a tag has come that far.
-    async fn is_at(&self, point: Point, tag: &str, user: &str) -> bool {
-        let has_asked = |what: &str| self.plane.audit(user).iter().any(|it| it.uri.contains(what));
+    /// How often a user asked for these.
+    fn asked(&self, user: &str, what: &str) -> usize {
+        self.plane.audit(user).iter().filter(|it| it.uri.contains(what)).count()
+    }
+
+    /// Whether the rollout of a tag has come that far, where these many requests had been made before.
+    async fn is_at(&self, point: Point, tag: &str, user: &str, before: [usize; 2]) -> bool {
         match point {
             Point::Written => self.namespace.images("deployments", "web").await == [self.image(tag)],
             Point::Recorded => {
@@ -277,8 +322,8 @@ impl Shop<'static> {
                 let mut all = all.iter().filter(|update| update["spec"]["changes"][0]["to"] == self.image(tag));
                 all.any(|update| update["status"]["phase"] == "Progressing")
             }
-            Point::RevisionsRead => has_asked("/replicasets"),
-            Point::PodsRead => has_asked("/pods"),
+            Point::RevisionsRead => self.asked(user, "/replicasets") > before[0],
+            Point::PodsRead => self.asked(user, "/pods") > before[1],
             Point::PodsThere => {
                 let path = format!("/api/v1/namespaces/{}/pods", self.namespace.name);
                 let pods = self.plane.request(Method::GET, &path, None).await.unwrap();
@@ -298,8 +343,9 @@ async fn a_process_that_is_killed_while_it_rolls_out_goes_on_and_tells_its_end_o
     let points = [Point::Written, Point::Recorded, Point::RevisionsRead, Point::PodsRead, Point::PodsThere];
     for (n, point) in (1..).zip(points) {
         for (tag, phase) in [(format!("1.{n}.0-broken"), "Failed"), (format!("1.{n}.1"), "Succeeded")] {
+            let before = ["/replicasets", "/pods"].map(|what| shop.asked(&operator.user, what));
             shop.push(&tag).await;
-            let is_there = async || shop.is_at(point, &tag, &operator.user).await.then_some(());
+            let is_there = async || shop.is_at(point, &tag, &operator.user, before).await.then_some(());
             eventually(&format!("{tag} is at {point:?}"), is_there).await;
             operator.process.signal("KILL");
             drop(operator);
