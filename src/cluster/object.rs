@@ -219,7 +219,7 @@ impl<'de> Deserialize<'de> for Spec {
                         "paused" => spec.strategy.paused = map.next_value()?,
                         "progressDeadlineSeconds" => spec.strategy.deadline = map.next_value()?,
                         "minReadySeconds" => spec.strategy.min_ready = map.next_value()?,
-                        "updateStrategy" => spec.strategy.update = map.next_value()?,
+                        "strategy" | "updateStrategy" => spec.strategy.update = map.next_value()?,
                         key => spec.pod = below(&pointers, key, &mut map)?.or(spec.pod),
                     }
                 }

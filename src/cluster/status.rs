@@ -14,6 +14,7 @@ pub(super) struct Strategy {
     pub(super) paused: Option<bool>,
     pub(super) deadline: Option<i64>,
     pub(super) min_ready: Option<i64>,
+    /// Of a Deployment it is called `strategy`, of others `updateStrategy`.
     pub(super) update: Option<UpdateStrategy>,
 }
 
@@ -79,6 +80,7 @@ pub(super) fn view(uid: &str, generation: i64, strategy: &Strategy, status: &Sta
         updated: status.updated_replicas + status.updated_number_scheduled,
         available: status.available_replicas + status.number_available,
         is_paused: strategy.paused.unwrap_or_default(),
+        is_recreate: update.kind == "Recreate",
         is_on_delete: update.kind == "OnDelete",
         partition: update.rolling_update.and_then(|rolling| rolling.partition).unwrap_or_default(),
         revisions: [status.current_revision.clone(), status.update_revision.clone()],

@@ -40,8 +40,8 @@ use crate::{
 const WATCHES: usize = 200;
 /// Of one namespace.
 const WATCHES_OF_ONE: usize = 50;
-/// As many lists are read at a time, of revisions and of pods: a page of one may have 30 MB.
-const LISTS: usize = 2;
+/// As many revisions and pods are read at a time, in pages of all lists: one may have 1.5 MB.
+const READ_AT_ONCE: usize = 60;
 /// When what could not be read is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
 /// How often the revisions of a workload are asked for before its rollout is judged without its pods.
@@ -56,7 +56,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     changes: mpsc::Sender<ClusterChange>,
     rollouts: Mutex<HashMap<WorkloadId, Rollout>>,
-    lists: Semaphore,
+    reads: Semaphore,
     turns: Semaphore,
     turns_of: Mutex<HashMap<Arc<str>, Weak<Semaphore>>>,
 }
@@ -82,9 +82,9 @@ impl std::fmt::Debug for Followed {
 impl Followed {
     /// Follows nothing yet. What is seen goes to `changes`.
     pub fn new(client: Client, clock: Arc<dyn Clock>, changes: mpsc::Sender<ClusterChange>) -> Self {
-        let (lists, turns) = (Semaphore::new(LISTS), Semaphore::new(WATCHES));
+        let (reads, turns) = (Semaphore::new(READ_AT_ONCE), Semaphore::new(WATCHES));
         let (rollouts, turns_of) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { client, clock, changes, rollouts, lists, turns, turns_of }))
+        Self(Arc::new(Shared { client, clock, changes, rollouts, reads, turns, turns_of }))
     }
 
     /// Takes in what the watch says of a workload, if that is followed.
@@ -112,9 +112,9 @@ impl Rollouts for Followed {
     }
 }
 
-/// Whether its controller has made the revision, and pods of it.
+/// Whether its controller has made the revision. Where the old pods go first that comes with the first new pod.
 fn is_under_way(view: &RolloutView) -> bool {
-    view.observed >= view.generation && view.updated > 0 && !view.is_paused
+    view.observed >= view.generation && (view.updated > 0 || !view.is_recreate) && !view.is_paused
 }
 
 /// Nobody listens any more, or the workload is gone.
@@ -126,7 +126,8 @@ impl Shared {
         id: WorkloadId,
         mut seen: watch::Receiver<Option<RolloutView>>,
     ) -> Result<(), Ended> {
-        let Some((first, selected)) = self.read(&id).await else { return Ok(()) };
+        // Boxed, as what only begins it is not to take room for as long as it lasts.
+        let Some((first, selected)) = self.read(&id).boxed().await else { return Ok(()) };
         let mut view = seen.borrow_and_update().clone().or(first);
         let mut revision: Option<Revision> = None;
         let mut of_generation = None;
@@ -143,7 +144,7 @@ impl Shared {
             let under_way = view.as_ref().filter(|view| is_under_way(view));
             if let Some(view) = under_way.filter(|view| of_generation != Some(view.generation)) {
                 of_generation = Some(view.generation);
-                match self.revision(&id, &selected, view).await {
+                match self.revision(&id, &selected, view).boxed().await {
                     Ok(found) if found != revision => {
                         // What the pods of another one said does not count.
                         self.send(ClusterChange::Pods(id.clone(), Pods::default())).await?;

@@ -30,8 +30,8 @@ use crate::{
 const MOST: usize = 500;
 /// Of others it is kept that they are ready: of as many.
 const MOST_READY: usize = 20_000;
-/// How many are read at once: one may have 1.5 MB.
-const PAGE: u32 = 20;
+/// How many are read at once.
+const PAGE: u32 = 10;
 /// As many containers are read of a pod, and as many bytes of each text.
 const CONTAINERS: usize = 100;
 const TEXT: usize = 512;
@@ -162,7 +162,7 @@ pub(super) async fn tell_pods(shared: &Shared, id: &WorkloadId, selector: &str) 
             }
             Some(Ok(Event::Init)) => {
                 listed.clear();
-                turn = Some(shared.lists.acquire().await.map_err(|_| Ended)?);
+                turn = Some(shared.reads.acquire_many(PAGE).await.map_err(|_| Ended)?);
             }
             Some(Ok(Event::InitApply(pod))) => {
                 listed.insert(pod.metadata.name.clone().unwrap_or_default());

@@ -23,8 +23,8 @@ const TEMPLATE: &str = "pod-template-hash";
 const CONTROLLER: &str = "controller-revision-hash";
 /// As a Deployment's controller counts its ReplicaSets: one that is used again gets a new number.
 const NUMBER: &str = "deployment.kubernetes.io/revision";
-/// As many revisions are read at once: a workload keeps ten, and one may have 1.5 MB.
-const PAGE: u32 = 20;
+/// As many revisions are read at once: a workload keeps ten, beside the one that it has.
+const PAGE: u32 = 12;
 
 /// The new revision: a label that its pods have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +128,7 @@ async fn highest<T: Clone, R: PartialOrd>(
     list: impl Fn(ListParams) -> BoxFuture<'static, kube::Result<ObjectList<T>>>,
     rank: impl Fn(&T) -> Option<(R, Option<String>)>,
 ) -> Result<Option<String>, Unread> {
-    let _turn = shared.lists.acquire().await;
+    let _turn = shared.reads.acquire_many(PAGE).await;
     let mut highest: Option<(R, Option<String>)> = None;
     loop {
         let page = answered(in_time(&shared.clock, list(params.clone())).await)?;

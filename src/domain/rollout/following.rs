@@ -164,6 +164,7 @@ impl Following {
                 Some(Pull::Unsure(at)) if at + self.times.fault > now => self.wake(at + self.times.fault),
                 Some(Pull::Unsure(_)) | None => {
                     self.pulls.insert(container.clone(), Pull::Asked);
+                    self.wake(now + self.times.fault);
                     return Judged::Ask(container.0.clone(), container.1);
                 }
             }

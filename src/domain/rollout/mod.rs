@@ -35,6 +35,8 @@ pub struct RolloutView {
     pub available: i64,
     /// `spec.paused`.
     pub is_paused: bool,
+    /// Whether the strategy is `Recreate`.
+    pub is_recreate: bool,
     /// Whether the update strategy is `OnDelete`.
     pub is_on_delete: bool,
     /// `spec.updateStrategy.rollingUpdate.partition`.
