@@ -1,8 +1,8 @@
 //! The cluster: watches that say what runs, the guarded patch, pull secrets, Events.
 //!
 //! [`connect`] makes the client; [`watch()`] tells the engine of workloads and Namespaces; [`Objects`] reads and
-//! patches single workloads; [`CustomResources`] remembers updates; [`Followed`] follows rollouts; [`Applications`] has Argo CD look at Git; [`PullSecrets`]
-//! reads Secrets by name; [`EventWriter`] tells people.
+//! patches single workloads; [`CustomResources`] remembers updates; [`Followed`] follows rollouts; [`Applications`] has
+//! Argo CD look at Git; [`PullSecrets`] reads Secrets by name; [`EventWriter`] tells people.
 
 mod applications;
 pub mod connect;

@@ -44,9 +44,8 @@ pub enum Scope {
 /// How many objects are read at once: an object may have 1.5 MiB (the limit of etcd), whatever of it matters here.
 const PAGE: u32 = 100;
 
-/// Watches all kinds and sends what changes, until the receiver is gone. Without `records`, of what is remembered no more
-/// is told than what was by the workloads' names, and where that may not be read nothing is said. What is seen of those
-/// whose rollouts are followed goes to `rollouts` too.
+/// Watches all kinds and sends what changes, until the receiver is gone. Without `records`, what is
+/// remembered is told as far as it may be read. What is seen of those whose rollouts are followed goes to `rollouts` too.
 pub async fn watch(
     client: Client,
     scope: Scope,

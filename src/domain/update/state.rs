@@ -76,7 +76,8 @@ pub struct Quarantined {
     pub init: bool,
     /// The image.
     pub to: ImageRef,
-    /// What it was: the image's own digest, or that of what the pod pulled. `None` where nobody knows: then the tag counts.
+    /// What it was: the image's own digest, that of its tag when it was chosen, or that of what the pod pulled. `None` where
+    /// nobody knows: then the tag counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// When it had failed.
