@@ -1,11 +1,20 @@
 //! Rollouts that fail, many at once: what they take of the program's memory, and how soon each is found to have failed.
 //! Then one of very many pods, of which the last alone is broken.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt, stream};
 use http::Method;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    runtime::{WatchStreamExt, watcher},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -49,6 +58,7 @@ async fn many(registry: &Registry, table: &mut Table) {
     program.looked(NAMESPACES).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
     let before = program.memory("VmRSS");
+    let shown = broken_pods(&plane).await;
     registry.push("web", "1.1.0-broken", &Image::unique()).await;
     let (mut memory, mut in_flight) = (before, 0_f64);
     let updates = until(async || {
@@ -60,16 +70,10 @@ async fn many(registry: &Registry, table: &mut Table) {
         (failed.len() == ROLLOUTS).then_some(failed)
     })
     .await;
-    let pods = read(&plane, "/api/v1/pods").await;
+    let shown = shown.lock().expect("a lock").clone();
     let shown = |update: &Value| {
-        let (space, name) = (&update["metadata"]["namespace"], &update["spec"]["workload"]["name"]);
-        let is_its = |pod: &&Value| {
-            pod["metadata"]["namespace"] == *space
-                && pod["metadata"]["labels"]["app"] == *name
-                && pod["status"]["containerStatuses"][0]["restartCount"] == 3
-        };
-        let pod = pods.iter().find(is_its).expect("its pod");
-        at(&pod["status"]["startTime"])
+        let [space, name] = [&update["metadata"]["namespace"], &update["spec"]["workload"]["name"]];
+        shown[&[space, name].map(|text| text.as_str().expect("a name").to_owned())]
     };
     let failed = |update: &Value| {
         let log = update["status"]["log"].as_array().expect("a log");
@@ -83,6 +87,24 @@ async fn many(registry: &Registry, table: &mut Table) {
     let bound = FAULT.as_secs_f64() + 5.0;
     table.bounded(format!("{what}: the last is found to have failed after its pod shows it"), latest, bound, " s");
     assert!(in_flight > ROLLOUTS as f64 * 0.9, "they were not under way at once: {in_flight}");
+}
+
+/// When a watch first showed the pod of each namespace and Deployment that is broken: a pod's own times are whole seconds.
+async fn broken_pods(plane: &ControlPlane) -> Arc<Mutex<HashMap<[String; 2], Timestamp>>> {
+    let shown = Arc::<Mutex<HashMap<_, _>>>::default();
+    let pods = Api::<Pod>::all(plane.client(ADMIN).await);
+    let told = shown.clone();
+    tokio::spawn(watcher(pods, watcher::Config::default()).applied_objects().for_each(move |pod| {
+        // Until the API server ends.
+        let Ok(pod) = pod else { return std::future::ready(()) };
+        let restarts = pod.status.and_then(|status| Some(status.container_statuses?.first()?.restart_count));
+        let app = pod.metadata.labels.and_then(|labels| labels.get("app").cloned());
+        if let (Some(3), Some(space), Some(app)) = (restarts, pod.metadata.namespace, app) {
+            told.lock().expect("a lock").entry([space, app]).or_insert_with(Timestamp::now);
+        }
+        std::future::ready(())
+    }));
+    shown
 }
 
 /// Without controllers: their part is done here.

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use supercargo::domain::image::Digest;
 
 use crate::support::{
+    commits,
     control_plane::{ADMIN, ControlPlane, Namespace, shared},
     eventually,
+    git_server::GitServer,
     objects::{events, runs, workload, written},
     operator::{Operator, Setup},
     registry::{Image, Options, Registry},
@@ -364,6 +366,38 @@ async fn a_process_that_is_killed_while_it_rolls_out_goes_on_and_tells_its_end_o
     told.sort();
     let of = |n: usize| told.iter().filter(|message| message.contains(&format!("1.{n}.0-broken"))).count();
     assert!(told.len() == 5 && (1..=5).all(|n| of(n) == 1), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_committed_is_followed_from_when_the_cluster_has_it() {
+    let shop = Shop::open("committed").await;
+    let server = GitServer::start().await;
+    let before = commits::manifest(&shop.namespace, "web", &shop.image("1.0.0"));
+    let repo = server.create("deploy", &[("apps/web.yaml", before.as_bytes())]);
+    let written = json!("git:prod");
+    shop.create("Deployment", |object| object["metadata"]["annotations"]["supercargo.dev/write"] = written).await;
+    let setup = commits::setup(&shop.namespace, shop.folder.path(), &server.url("deploy"));
+    let path = shop.folder.path().join("config.yaml");
+    std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + QUICK).unwrap();
+    let operator = Operator::start(shop.plane, &setup).await;
+    let deploy = async |tag: &str| {
+        shop.update(tag, "InGit").await;
+        assert_eq!(String::from_utf8(repo.read("apps/web.yaml")).unwrap(), before.replace("1.0.0", tag));
+        assert_eq!(operator.metric("supercargo_rollouts_in_flight", "").await, 0.0, "the cluster does not have it yet");
+        let containers = json!([{"name": "web", "image": shop.image(tag)}]);
+        let spec = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        shop.namespace.merge("deployments", "web", spec).await;
+    };
+    shop.push("1.1.0-broken").await;
+    deploy("1.1.0-broken").await;
+    assert_eq!(*code(&shop.update("1.1.0-broken", "Failed").await), "rollout-failed");
+    assert_eq!(shop.quarantined().await.len(), 1);
+    shop.push("1.2.0").await;
+    deploy("1.2.0").await;
+    shop.update("1.2.0", "Succeeded").await;
+    let rollouts = async |outcome: &str| operator.metric("supercargo_rollouts_total", outcome).await;
+    assert_eq!((rollouts("failed").await, rollouts("succeeded").await), (1.0, 1.0));
+    assert_eq!(repo.log().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

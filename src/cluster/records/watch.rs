@@ -26,51 +26,69 @@ use crate::{
     ports::ClusterChange,
 };
 
-/// Tells of updates. Without the store nothing is said where there is no right to them.
+/// Tells of updates.
 pub(in crate::cluster) async fn updates(
     client: Client,
     namespace: Option<String>,
     records: Option<CustomResources>,
     sender: ChangeSender,
 ) {
-    let presence = records
-        .as_ref()
-        .map(|records| records.presence.of(ImageUpdate::PLURAL, namespace.clone(), &records.requests.client));
-    let config = watcher::Config::default().page_size(PAGE);
     let unended: Vec<String> = ENDS.iter().map(|end| format!("status.phase!={end}")).collect();
-    let without = Without { note: "which updates are under way is not known", change: None };
-    let source = Source {
-        unselected: Some(config.clone()),
-        presence: presence.as_ref().map(|presence| presence as &(dyn Presence + Sync)),
-        without: records.is_none().then_some(without),
-        ..source::<ImageUpdate>(&client, namespace, config.fields(&unended.join(",")))
+    let config = watcher::Config::default().page_size(PAGE);
+    let kept = Kept {
+        configs: (config.clone().fields(&unended.join(",")), Some(config)),
+        without: Without { note: "which updates are under way is not known", change: None },
+        room: Room::of_updates(),
+        read: update,
     };
-    let crowded = records.as_ref().map(|records| records.crowded.clone()).unwrap_or_default();
-    let told = Told::new(Room::of_updates(), crowded);
-    let read = |found: Found<ImageUpdate>| told.reading(&found, update(&found));
-    let _: Result<(), Closed> = follow(source, read, |found| told.key(found), |key| told.gone(key), &sender).await;
+    tell::<ImageUpdate>(client, namespace, records, sender, kept).await;
 }
 
-/// Tells of what is remembered by the names of workloads. Without the store nothing is said where there is no right to it.
+/// Tells of what is remembered by the names of workloads.
 pub(in crate::cluster) async fn states(
     client: Client,
     namespace: Option<String>,
     records: Option<CustomResources>,
     sender: ChangeSender,
 ) {
-    let presence = records
-        .as_ref()
-        .map(|records| records.presence.of(ImageState::PLURAL, namespace.clone(), &records.requests.client));
-    let config = watcher::Config::default().page_size(PAGE);
-    let without = Without { note: "what was moved back is not known", change: Some(ClusterChange::StatesUnread) };
+    let kept = Kept {
+        configs: (watcher::Config::default().page_size(PAGE), None),
+        without: Without { note: "what was moved back is not known", change: Some(ClusterChange::StatesUnread) },
+        room: Room::of_states(),
+        read: state,
+    };
+    tell::<ImageState>(client, namespace, records, sender, kept).await;
+}
+
+/// What is kept as objects of one kind.
+struct Kept<T> {
+    /// What is asked for, and what where the server does not know that selector.
+    configs: (watcher::Config, Option<watcher::Config>),
+    without: Without,
+    room: Room,
+    read: fn(&Found<T>) -> Result<Option<Tells>, Unread>,
+}
+
+/// Tells of all objects of a kind. Without the store nothing is said where there is no right to them.
+async fn tell<T: Custom>(
+    client: Client,
+    namespace: Option<String>,
+    records: Option<CustomResources>,
+    sender: ChangeSender,
+    kept: Kept<T>,
+) {
+    let presence =
+        records.as_ref().map(|records| records.presence.of(T::PLURAL, namespace.clone(), &records.requests.client));
+    let (config, unselected) = kept.configs;
     let source = Source {
+        unselected,
         presence: presence.as_ref().map(|presence| presence as &(dyn Presence + Sync)),
-        without: records.is_none().then_some(without),
-        ..source::<ImageState>(&client, namespace, config)
+        without: records.is_none().then_some(kept.without),
+        ..source::<T>(&client, namespace, config)
     };
     let crowded = records.as_ref().map(|records| records.crowded.clone()).unwrap_or_default();
-    let told = Told::new(Room::of_states(), crowded);
-    let read = |found: Found<ImageState>| told.reading(&found, state(&found));
+    let told = Told::new(kept.room, crowded);
+    let read = |found: Found<T>| told.reading(&found, (kept.read)(&found));
     let _: Result<(), Closed> = follow(source, read, |found| told.key(found), |key| told.gone(key), &sender).await;
 }
 

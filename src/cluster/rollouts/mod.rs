@@ -213,7 +213,8 @@ impl Shared {
     }
 
     async fn send(&self, change: ClusterChange) -> Result<(), Ended> {
-        self.changes.send(change).await.map_err(|_| Ended)
+        self.changes.reserve().await.map_err(|_| Ended)?.send(change);
+        Ok(())
     }
 
     /// Its pods may not be read: it is judged by what it says itself, until that is tried again.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
@@ -113,76 +113,115 @@ struct Kept {
     pods: HashMap<String, PodView>,
     /// Those beside them that are ready.
     ready: HashSet<String>,
+    /// Those of the list that is being read.
+    listed: HashSet<String>,
+    is_whole: bool,
+}
+
+/// How far a list is.
+#[derive(PartialEq, Eq)]
+enum List {
+    Begins,
+    GoesOn,
+    Ends,
 }
 
 /// Tells what the pods say, as long as anybody listens. Ends where they may not be read, and says why.
 pub(super) async fn tell_pods(shared: &Shared, id: &WorkloadId, selector: &str) -> Result<String, Ended> {
-    let resource = ApiResource::erase::<Pod>(&());
-    let api: Api<Found> = Api::namespaced_with(shared.client.clone(), &id.namespace, &resource);
-    let config = watcher::Config::default().labels(selector).page_size(PAGE);
-    let mut events = watcher(api, config).boxed();
+    let mut events = watch(shared, id, selector);
     let mut kept = Kept::default();
     let mut told: Option<Pods> = None;
-    let (mut is_whole, mut listed) = (false, HashSet::new());
     let mut turn: Option<SemaphorePermit<'_>> = None;
     // When what has changed is told.
     let mut due: Option<Duration> = None;
     let mut delays = delays();
     loop {
         let tell = async {
-            match due.filter(|_| is_whole) {
+            match due.filter(|_| kept.is_whole) {
                 Some(at) => shared.clock.sleep_until(at).await,
                 None => std::future::pending().await,
             }
         };
-        let event = tokio::select! {
+        // What is large is gone before anything is waited for: there are many of these.
+        let seen = tokio::select! {
             biased;
-            () = tell => {
+            () = tell => None,
+            event = events.next() => Some(event.ok_or(Ended)?.map(|event| kept.see(event)).map_err(Broken::from)),
+        };
+        match seen {
+            None => {
                 due = None;
                 let now = kept.say();
                 if told.as_ref() != Some(&now) {
                     shared.send(ClusterChange::Pods(id.clone(), now.clone())).await?;
                     told = Some(now);
                 }
-                continue;
             }
-            event = events.next() => event,
-        };
-        match event {
-            None => return Err(Ended),
-            Some(Err(error)) => {
-                if is(&error, 403) {
-                    return Ok(format!("its pods: {}", words(&error)));
-                }
+            Some(Err(Broken { is_forbidden: true, why })) => return Ok(format!("its pods: {why}")),
+            Some(Err(Broken { why, .. })) => {
                 drop(turn.take());
                 let delay = delays.next().unwrap_or(MAX_DELAY);
-                tracing::debug!(workload = %id, error = words(&error), ?delay, "the watch of its pods broke off");
+                tracing::debug!(workload = %id, error = why, ?delay, "the watch of its pods broke off");
                 shared.clock.sleep_until(shared.clock.monotonic() + delay).await;
-                continue;
             }
-            Some(Ok(Event::Init)) => {
-                listed.clear();
-                turn = Some(shared.reads.acquire_many(PAGE).await.map_err(|_| Ended)?);
+            Some(Ok(list)) => {
+                turn = match list {
+                    List::Begins => Some(shared.reads.acquire_many(PAGE).await.map_err(|_| Ended)?),
+                    List::GoesOn => turn,
+                    List::Ends => None,
+                };
+                delays = crate::cluster::follow::delays();
+                let soon = shared.clock.monotonic() + TOGETHER;
+                due = if list == List::Ends { Some(Duration::ZERO) } else { due.or(Some(soon)) };
             }
-            Some(Ok(Event::InitApply(pod))) => {
-                listed.insert(pod.metadata.name.clone().unwrap_or_default());
-                kept.take(pod);
-            }
-            Some(Ok(Event::InitDone)) => {
-                drop(turn.take());
-                kept.retain(|name| listed.contains(name));
-                listed = HashSet::new();
-                (is_whole, due) = (true, Some(Duration::ZERO));
-            }
-            Some(Ok(Event::Apply(pod))) => kept.take(pod),
-            Some(Ok(Event::Delete(pod))) => kept.lose(&pod.metadata.name.unwrap_or_default()),
         }
-        delays = crate::cluster::follow::delays();
-        due.get_or_insert_with(|| shared.clock.monotonic() + TOGETHER);
+    }
+}
+
+/// The pods of a namespace that the selector meets.
+fn watch(shared: &Shared, id: &WorkloadId, selector: &str) -> BoxStream<'static, watcher::Result<Event<Found>>> {
+    let resource = ApiResource::erase::<Pod>(&());
+    let api: Api<Found> = Api::namespaced_with(shared.client.clone(), &id.namespace, &resource);
+    watcher(api, watcher::Config::default().labels(selector).page_size(PAGE)).boxed()
+}
+
+/// Why a watch broke off.
+struct Broken {
+    /// Whether there is no right to it.
+    is_forbidden: bool,
+    why: String,
+}
+
+impl From<watcher::Error> for Broken {
+    fn from(error: watcher::Error) -> Self {
+        Self { is_forbidden: is(&error, 403), why: words(&error) }
     }
 }
 
 impl Kept {
+    /// Takes in what the watch says.
+    fn see(&mut self, event: Event<Found>) -> List {
+        match event {
+            Event::Init => {
+                self.listed.clear();
+                return List::Begins;
+            }
+            Event::InitApply(pod) => {
+                self.listed.insert(pod.metadata.name.clone().unwrap_or_default());
+                self.take(pod);
+            }
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                self.retain(|name| listed.contains(name));
+                self.is_whole = true;
+                return List::Ends;
+            }
+            Event::Apply(pod) => self.take(pod),
+            Event::Delete(pod) => self.lose(&pod.metadata.name.unwrap_or_default()),
+        }
+        List::GoesOn
+    }
+
     /// Takes in a pod. One that is being deleted says nothing any more.
     fn take(&mut self, pod: Found) {
         let name = pod.metadata.name.clone().unwrap_or_default();
