@@ -29,10 +29,16 @@ pub(super) struct Room {
 
 #[derive(Debug)]
 struct Place {
-    namespace: Arc<str>,
-    /// Where they are counted.
-    workload: Option<Box<WorkloadId>>,
-    bytes: usize,
+    counted: Counted,
+    bytes: u32,
+}
+
+/// Where it is counted.
+#[derive(Debug)]
+enum Counted {
+    OfNamespace(Arc<str>),
+    /// And of its namespace.
+    OfWorkload(Box<WorkloadId>),
 }
 
 #[derive(Debug, Default)]
@@ -87,16 +93,23 @@ impl Room {
         }
         taken.count += 1;
         taken.bytes += bytes;
-        let workload = self.of_workload.is_some().then(|| Box::new(workload.clone()));
-        self.all.insert(key, Place { namespace, workload, bytes });
+        let counted = match self.of_workload {
+            Some(_) => Counted::OfWorkload(Box::new(workload.clone())),
+            None => Counted::OfNamespace(namespace),
+        };
+        self.all.insert(key, Place { counted, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) });
         Ok(())
     }
 
     /// It is there no more, or has ended.
     pub(super) fn leave(&mut self, key: u64) {
-        let Some(Place { namespace, workload, bytes }) = self.all.remove(&key) else { return };
-        less(&mut self.namespaces, &namespace, bytes);
-        if let (Some(workloads), Some(workload)) = (&mut self.of_workload, workload) {
+        let Some(Place { counted, bytes }) = self.all.remove(&key) else { return };
+        let namespace = match &counted {
+            Counted::OfNamespace(namespace) => namespace,
+            Counted::OfWorkload(workload) => &workload.namespace,
+        };
+        less(&mut self.namespaces, namespace, bytes as usize);
+        if let (Some(workloads), Counted::OfWorkload(workload)) = (&mut self.of_workload, counted) {
             less(workloads, &workload, 0);
         }
     }

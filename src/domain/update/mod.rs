@@ -13,6 +13,7 @@
 mod news;
 mod outcome;
 mod phase;
+mod rare;
 mod record;
 mod state;
 mod step;

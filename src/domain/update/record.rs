@@ -6,13 +6,13 @@ use jiff::Timestamp;
 
 use super::{
     Applied, Change, LastUpdate, Phase, Quarantined, Tracked, Undone, Update, UpdateId, WorkloadState,
+    rare::{Rare, Wait, Why},
     state::{KEPT, both, merged},
 };
 use crate::domain::{
     back_off::BackOff,
     image::ImageRef,
     reason::Reason,
-    rollout::Following,
     workload::{Container, Observed, Workload, WorkloadId},
 };
 
@@ -27,22 +27,11 @@ pub struct Record {
     applied: Box<[Set]>,
     /// Whether that is only what the workload says of itself.
     is_hearsay: bool,
-    /// Images that we had set and somebody took away again.
-    undone: Box<[Undone]>,
-    /// Images that did not run.
-    quarantined: Box<[Quarantined]>,
-    /// The rollout of the current update, while it goes on.
-    pub(super) following: Option<Box<Following>>,
-    /// What came to be known while it was being written.
-    pub(super) missed: Option<Arc<Workload>>,
+    pub(super) rare: Rare,
     /// What is being done for it.
     pub(super) under_way: Option<UnderWay>,
     /// Something came up meanwhile.
     pub(super) again: bool,
-    /// When it is to be tried or checked again.
-    pub(super) wait: Option<Box<Wait>>,
-    /// Until when the plan waits for the other looks of its workload, and whether that time has come.
-    pub(super) held: Option<Box<(Duration, bool)>>,
 }
 
 /// An [`Applied`] as texts, as there may be one of each container in the cluster.
@@ -54,8 +43,12 @@ struct Set {
     common: u16,
     rest: Box<str>,
     to: Arc<str>,
-    at: Timestamp,
+    /// When, in nanoseconds since 1970.
+    at: i64,
 }
+
+/// In nanoseconds.
+const SECOND: i64 = 1_000_000_000;
 
 /// What is being done for a workload. Until it has ended nothing else is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,24 +58,6 @@ pub(super) enum UnderWay {
     Writing,
     Checking,
     Reading,
-}
-
-/// Why nothing is tried before a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    /// It was not written.
-    NotWritten,
-    /// It stands in Git, or may not go there: that is seen to again.
-    Check,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Wait {
-    pub(super) why: Why,
-    failures: u32,
-    pub(super) until: Duration,
-    /// Whether that time has come.
-    pub(super) is_over: bool,
 }
 
 impl Record {
@@ -105,21 +80,21 @@ impl Record {
     /// The workload is gone: nothing is remembered but what somebody took away, which counts for one that is made under
     /// its name again. What is under way will end.
     pub(super) fn forget(&mut self) {
-        let undone = std::mem::take(&mut self.undone);
-        let quarantined = std::mem::take(&mut self.quarantined);
-        *self = Self { under_way: self.under_way, again: self.again, undone, quarantined, ..Self::default() };
+        let (under_way, again, mut rare) = (self.under_way, self.again, std::mem::take(&mut self.rare));
+        (rare.following, rare.missed, rare.wait, rare.held) = (None, None, None, None);
+        *self = Self { under_way, again, rare, ..Self::default() };
     }
 
     /// Nobody has made a workload under its name for that long: what was taken away of it is forgotten too.
     pub(super) fn forget_old(&mut self, now: Timestamp) {
-        retain(&mut self.undone, |undone| now.duration_since(undone.at) < KEPT);
-        retain(&mut self.quarantined, |quarantined| now.duration_since(quarantined.at) < KEPT);
+        self.rare.undone.retain(|undone| now.duration_since(undone.at) < KEPT);
+        self.rare.quarantined.retain(|quarantined| now.duration_since(quarantined.at) < KEPT);
     }
 
     /// Takes in what was remembered by its name.
     pub(super) fn remember(&mut self, state: WorkloadState) {
-        self.undone = merged(std::mem::take(&mut self.undone).into(), state.undone).into();
-        self.quarantined = both(std::mem::take(&mut self.quarantined).into(), state.quarantined).into();
+        self.rare.undone = merged(std::mem::take(&mut self.rare.undone), state.undone);
+        self.rare.quarantined = both(std::mem::take(&mut self.rare.quarantined), state.quarantined);
         let is_its = self.uid.is_empty() || self.uid == state.uid;
         if is_its && (self.applied.is_empty() || self.is_hearsay) && !state.applied.is_empty() {
             let applied = state.applied.iter().map(|Applied { change, at }| Set::new(change, *at)).collect();
@@ -130,13 +105,13 @@ impl Record {
     /// What is to be remembered by its name.
     pub(super) fn state(&self, workload: WorkloadId) -> WorkloadState {
         let applied = self.applied.iter().filter_map(Set::applied).collect();
-        let (undone, quarantined) = (self.undone.to_vec(), self.quarantined.to_vec());
+        let (undone, quarantined) = (self.rare.undone.clone(), self.rare.quarantined.clone());
         WorkloadState { workload, uid: self.uid.clone(), applied, undone, quarantined }
     }
 
     /// Whether anything is remembered by its name but what it says itself.
     pub(super) fn knows_more_than_hearsay(&self) -> bool {
-        let has_any = !self.undone.is_empty() || !self.quarantined.is_empty();
+        let has_any = !self.rare.undone.is_empty() || !self.rare.quarantined.is_empty();
         has_any || !self.is_hearsay && !self.applied.is_empty()
     }
 
@@ -147,7 +122,7 @@ impl Record {
 
     fn was_set_by(&self, change: &Change, at: Timestamp) -> bool {
         let from = change.from.to_string();
-        let by = |set: &Set| match set.at.as_second().cmp(&at.as_second()) {
+        let by = |set: &Set| match set.at.div_euclid(SECOND).cmp(&at.as_second()) {
             Ordering::Greater => true,
             // A note says when to the second: of the same one it is the newer if it goes on from what was set.
             Ordering::Equal => *set.to != *from,
@@ -173,7 +148,7 @@ impl Record {
 
     /// Whether its plan waits for the other looks of its workload.
     pub fn is_held(&self) -> bool {
-        self.held.is_some()
+        self.rare.held.is_some()
     }
 
     /// The update whose rollout goes on.
@@ -183,24 +158,24 @@ impl Record {
 
     /// What did not run.
     pub fn quarantined(&self) -> &[Quarantined] {
-        &self.quarantined
+        &self.rare.quarantined
     }
 
     /// Remembers what did not run.
     pub(super) fn quarantine(&mut self, one: Quarantined) {
-        retain(&mut self.quarantined, |other| !other.is(&one));
-        self.quarantined = both(std::mem::take(&mut self.quarantined).into(), vec![one]).into();
+        self.rare.quarantined.retain(|other| !other.is(&one));
+        self.rare.quarantined = both(std::mem::take(&mut self.rare.quarantined), vec![one]);
     }
 
     /// Whether there is nothing to remember, nor anything under way.
     pub fn is_empty(&self) -> bool {
         self.current.is_none()
             && self.applied.is_empty()
-            && self.undone.is_empty()
-            && self.quarantined.is_empty()
+            && self.rare.undone.is_empty()
+            && self.rare.quarantined.is_empty()
             && self.under_way.is_none()
-            && self.wait.is_none()
-            && self.held.is_none()
+            && self.rare.wait.is_none()
+            && self.rare.held.is_none()
     }
 
     /// Whether the workload is not there, and nothing is done for it.
@@ -210,22 +185,22 @@ impl Record {
 
     /// When it is next to be woken.
     pub fn wakes_at(&self) -> Option<Duration> {
-        let wait = self.wait.as_ref().filter(|wait| !wait.is_over).map(|wait| wait.until);
-        let held = self.held.as_ref().filter(|held| !held.1).map(|held| held.0);
-        let rollout = self.following.as_ref().and_then(|following| following.wakes_at);
+        let wait = self.rare.wait.as_ref().filter(|wait| !wait.is_over).map(|wait| wait.until);
+        let held = self.rare.held.as_ref().filter(|held| !held.1).map(|held| held.0);
+        let rollout = self.rare.following.as_ref().and_then(|following| following.wakes_at);
         held.into_iter().chain(wait).chain(rollout).min()
     }
 
     /// Whether nothing is to be tried now.
     pub(super) fn waits(&self, now: Duration) -> bool {
-        self.wait.as_ref().is_some_and(|wait| wait.until > now)
+        self.rare.wait.as_ref().is_some_and(|wait| wait.until > now)
     }
 
     /// Nothing is tried before a delay, which grows.
     pub(super) fn wait(&mut self, why: Why, back_off: BackOff, now: Duration) {
-        let before = self.wait.take().filter(|wait| wait.why == why);
+        let before = self.rare.wait.take().filter(|wait| wait.why == why);
         let failures = before.map_or(0, |wait| wait.failures.saturating_add(1));
-        self.wait = Some(Box::new(Wait { why, failures, until: now + back_off.after(failures), is_over: false }));
+        self.rare.wait = Some(Wait { why, failures, until: now + back_off.after(failures), is_over: false });
     }
 
     /// Whether every image of an update runs.
@@ -275,16 +250,16 @@ impl Record {
 
     /// Who moved that image back, if somebody did.
     pub fn undone(&self, change: &Change) -> Option<&Undone> {
-        self.undone.iter().find(|undone| undone.is(&change.container, change.init, &change.to))
+        self.rare.undone.iter().find(|undone| undone.is(&change.container, change.init, &change.to))
     }
 
     /// Remembers who moved back what we set, by a fresh reading; whether that is new.
     pub(super) fn note_undone(&mut self, observed: &Observed, now: Timestamp) -> bool {
-        let before = self.undone.clone();
+        let before = self.rare.undone.clone();
         let applied = self.applied.iter().filter_map(Set::applied);
         let read = applied.filter_map(|applied| Undone::read(&applied, observed, now)).collect();
-        self.undone = merged(read, std::mem::take(&mut self.undone).into()).into();
-        self.undone != before
+        self.rare.undone = merged(read, std::mem::take(&mut self.rare.undone));
+        self.rare.undone != before
     }
 }
 
@@ -295,14 +270,22 @@ impl Set {
         let end = same.last().map_or(0, |((at, char), _)| at + char.len_utf8());
         // A reference is not that long.
         let (common, rest) = u16::try_from(end).map_or((0, &*from), |common| (common, &from[end..]));
-        Self { container: container.clone(), init: *init, common, rest: rest.into(), to: to.into(), at }
+        Self {
+            container: container.clone(),
+            init: *init,
+            common,
+            rest: rest.into(),
+            to: to.into(),
+            at: nanoseconds(at),
+        }
     }
 
     fn applied(&self) -> Option<Applied> {
         let from = format!("{}{}", self.to.get(..self.common.into())?, self.rest);
         let (from, to) = (ImageRef::parse(&from).ok()?, ImageRef::parse(&self.to).ok()?);
         let change = Change { container: self.container.clone(), init: self.init, from, to };
-        Some(Applied { change, at: self.at })
+        let at = Timestamp::from_nanosecond(self.at.into()).ok()?;
+        Some(Applied { change, at })
     }
 
     fn is_in(&self, change: &Change) -> bool {
@@ -320,10 +303,10 @@ impl Set {
     }
 }
 
-fn retain<T>(all: &mut Box<[T]>, is_kept: impl FnMut(&T) -> bool) {
-    let mut kept = std::mem::take(all).into_vec();
-    kept.retain(is_kept);
-    *all = kept.into();
+/// What is beyond the year 2262 counts as then.
+fn nanoseconds(at: Timestamp) -> i64 {
+    let nanoseconds = at.as_nanosecond();
+    i64::try_from(nanoseconds).unwrap_or(if nanoseconds < 0 { i64::MIN } else { i64::MAX })
 }
 
 fn container<'w>(workload: &'w Workload, name: &str, init: bool) -> Option<&'w Container> {

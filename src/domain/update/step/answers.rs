@@ -8,8 +8,7 @@ use crate::domain::{
     rollout::Following,
     target::Route,
     update::{
-        Item, LeftOut, News, Outcome, Phase, Record, Rollout, Standing, Tracked, Written,
-        record::{UnderWay, Why},
+        Item, LeftOut, News, Outcome, Phase, Record, Rollout, Standing, Tracked, Written, rare::Why, record::UnderWay,
     },
 };
 
@@ -38,7 +37,7 @@ pub(super) fn save_as(
 /// Its images are there. Those that we set in the workload itself are remembered as ours; who moves back what came from
 /// Git is told by Git.
 pub(super) fn arrive(record: &mut Record, current: Tracked, now: Now, acts: &mut Vec<Act>) -> Tracked {
-    record.wait = None;
+    record.rare.wait = None;
     let current = match current.update.can_be_followed() {
         true => save_as(current, Phase::Progressing, None, now, acts),
         false => {
@@ -77,14 +76,14 @@ pub(super) fn written(record: &mut Record, current: Tracked, outcome: Outcome, n
             let current = as_answered(current, &written);
             acts.push(Act::Announce(News::Updated(current.update.clone())));
             let current = arrive(record, current, now, acts);
-            record.following = Some(Box::new(Following::of(written.generation)));
+            record.rare.following = Some(Box::new(Following::of(written.generation)));
             return record.current = Some(Box::new(current));
         }
         Outcome::Committed(reason) => return in_git(record, current, (reason, Vec::new()), true, now, acts),
         Outcome::Partly(reason, left) => return in_git(record, current, (reason, left), true, now, acts),
         Outcome::Blocked(reason) => return blocked(record, current, reason, now, acts),
         Outcome::Gone => {
-            record.wait = None;
+            record.rare.wait = None;
             return record.current = Some(Box::new(current));
         }
         Outcome::Stale => {

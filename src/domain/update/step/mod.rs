@@ -25,7 +25,7 @@ use self::{
 };
 use super::{
     Change, Item, News, Outcome, Phase, Quarantined, Record, Standing, Tracked, Update, UpdateId, WorkloadState,
-    record::{UnderWay, Why},
+    rare::Why, record::UnderWay,
 };
 use crate::domain::{
     rollout::{Pods, RolloutView, Times},
@@ -131,7 +131,8 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
     if let Some(what) = unexpected(&record, &event) {
         return (record, vec![Act::Unexpected(what)]);
     }
-    let (was_followed, avoided, uid) = (record.following.is_some(), record.quarantined().to_vec(), record.uid.clone());
+    let (was_followed, avoided, uid) =
+        (record.rare.following.is_some(), record.quarantined().to_vec(), record.uid.clone());
     // Of one that comes, or comes again, that is to be said anew.
     let mut is_new = matches!(event, Event::Known(_));
     let is_of_rollout = matches!(event, Event::Rollout(..) | Event::Pods(..) | Event::Pulled(..) | Event::Woke);
@@ -141,10 +142,11 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
         judge(&mut record, now, &mut acts);
         follow(&mut record, now);
     }
-    let is_followed = record.following.is_some();
+    let is_followed = record.rare.following.is_some();
     if was_followed != is_followed {
         acts.push(Act::Follow(is_followed));
     }
+    record.rare.tidy();
     is_new |= uid != record.uid;
     if *record.quarantined() != avoided || is_new && !avoided.is_empty() {
         acts.push(Act::Avoid(record.quarantined().to_vec()));
@@ -173,7 +175,7 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
         Event::Turn(route, proposal) => turn(record, &route, proposal, now, acts),
         Event::Written(id, outcome) => {
             end(record, acts);
-            let missed = record.missed.take();
+            let missed = record.rare.missed.take();
             // How it was before it was written says nothing of what came of that.
             let is_before =
                 |missed: &Workload| outcome.written().is_some_and(|it| missed.is_before(&it.resource_version));
@@ -211,28 +213,28 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
         }
         Event::Rollout(view, times) => {
             let is_its = record.rolling_out().is_some_and(|update| update.uid == view.uid);
-            if let Some(following) = record.following.as_mut().filter(|_| is_its) {
+            if let Some(following) = record.rare.following.as_mut().filter(|_| is_its) {
                 following.view(view, times);
             }
         }
         Event::Pods(pods, times) => {
-            if let Some(following) = &mut record.following {
+            if let Some(following) = &mut record.rare.following {
                 following.pods(pods, times);
             }
         }
         Event::Pulled(change, is_refused) => {
             let is_its = record.rolling_out().is_some_and(|update| update.changes().any(|its| *its == *change));
-            if let Some(following) = record.following.as_mut().filter(|_| is_its) {
+            if let Some(following) = record.rare.following.as_mut().filter(|_| is_its) {
                 following.pulled((change.container, change.init), is_refused, now.since);
             }
         }
         Event::Woke => {
             let now = now.since;
-            if let Some(held) = record.held.as_mut().filter(|held| !held.1 && held.0 <= now) {
+            if let Some(held) = record.rare.held.as_mut().filter(|held| !held.1 && held.0 <= now) {
                 held.1 = true;
                 asked(record, acts);
             }
-            if let Some(wait) = record.wait.as_mut().filter(|wait| !wait.is_over && wait.until <= now) {
+            if let Some(wait) = record.rare.wait.as_mut().filter(|wait| !wait.is_over && wait.until <= now) {
                 wait.is_over = true;
                 match wait.why {
                     Why::NotWritten => acts.push(Act::Look),
@@ -280,10 +282,10 @@ fn seen(record: &mut Record, workload: &Arc<Workload>, now: Now, acts: &mut Vec<
     record.belongs_to(workload);
     match record.under_way {
         // What it runs may be what is being written.
-        Some(UnderWay::Writing) => record.missed = Some(workload.clone()),
+        Some(UnderWay::Writing) => record.rare.missed = Some(workload.clone()),
         _ => settle(record, workload, now, acts),
     }
-    record.wait.take_if(|wait| wait.why == Why::NotWritten);
+    record.rare.wait.take_if(|wait| wait.why == Why::NotWritten);
     asked(record, acts);
 }
 
@@ -308,10 +310,10 @@ fn proposed(record: &mut Record, proposal: Proposal, now: Now, acts: &mut Vec<Ac
     } else {
         not_asked_any_more(record);
     }
-    if is_looking && now.since < record.held.get_or_insert_with(|| Box::new((now.since + HELD, false))).0 {
+    if is_looking && now.since < record.rare.held.get_or_insert((now.since + HELD, false)).0 {
         return;
     }
-    record.held = None;
+    record.rare.held = None;
     record.under_way = Some(UnderWay::Queued);
     acts.push(Act::Queue(update.route.clone()));
     if record.phase_of(&update.id).is_none_or(|phase| phase.reason().is_none()) {
@@ -321,7 +323,7 @@ fn proposed(record: &mut Record, proposal: Proposal, now: Now, acts: &mut Vec<Ac
 
 /// There is nothing to write, or nothing that is sure.
 fn unproposed(record: &mut Record, proposal: &Proposal, now: Now, acts: &mut Vec<Act>) {
-    record.held = None;
+    record.rare.held = None;
     not_asked_any_more(record);
     match proposal {
         Proposal::Unsure if !record.waits(now.since) => {
@@ -384,7 +386,7 @@ fn replace(record: &mut Record, update: Update, phase: Phase, now: Now, acts: &m
             // What has ended is begun anew.
             log = if is_open { old.log } else { log };
         } else {
-            record.wait = None;
+            record.rare.wait = None;
             if is_open {
                 supersede(record, *old, "another one was chosen", now, acts);
             }

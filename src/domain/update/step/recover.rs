@@ -121,7 +121,7 @@ pub(super) fn settle(record: &mut Record, workload: &Workload, now: Now, acts: &
 
 /// It is not gone on with. Of one that was never remembered nothing is said.
 pub(super) fn supersede(record: &mut Record, current: Tracked, why: &str, now: Now, acts: &mut Vec<Act>) {
-    record.wait = None;
+    record.rare.wait = None;
     if current.is_recorded() {
         let reason = Reason::new(Code::Superseded, why);
         record.current = Some(Box::new(save_as(current, Phase::Superseded, Some(reason), now, acts)));

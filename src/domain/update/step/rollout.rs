@@ -15,17 +15,18 @@ use crate::domain::{
 /// An update is followed while it is Progressing, and no longer.
 pub(super) fn follow(record: &mut Record, now: Now) {
     if record.rolling_out().is_none() {
-        record.following = None;
-    } else if record.following.is_none() {
+        record.rare.following = None;
+    } else if record.rare.following.is_none() {
         let told = record.current().and_then(Tracked::stalled);
         let ago = |told: Timestamp| Duration::try_from(now.at.duration_since(told)).unwrap_or_default();
-        record.following = Some(Box::new(told.map_or_else(Following::default, |told| Following::stalled(ago(told)))));
+        record.rare.following =
+            Some(Box::new(told.map_or_else(Following::default, |told| Following::stalled(ago(told)))));
     }
 }
 
 /// What is known of the rollout now, and what that leads to.
 pub(super) fn judge(record: &mut Record, now: Now, acts: &mut Vec<Act>) {
-    let (Some(following), Some(current)) = (&mut record.following, &record.current) else { return };
+    let (Some(following), Some(current)) = (&mut record.rare.following, &record.current) else { return };
     let update = &current.update;
     let item = |name: &str, init: bool| {
         update.items.iter().find(|item| (&*item.change.container, item.change.init) == (name, init))

@@ -1,0 +1,72 @@
+//! What few workloads have any of: it takes no room in the records of all others.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{Quarantined, Undone};
+use crate::domain::{rollout::Following, workload::Workload};
+
+/// What few workloads have any of, if this one has.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Rare(Option<Box<Few>>);
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Few {
+    /// Images that we had set and somebody took away again.
+    pub(super) undone: Vec<Undone>,
+    /// Images that did not run.
+    pub(super) quarantined: Vec<Quarantined>,
+    /// The rollout of the current update, while it goes on.
+    pub(super) following: Option<Box<Following>>,
+    /// What came to be known while it was being written.
+    pub(super) missed: Option<Arc<Workload>>,
+    /// When it is to be tried or checked again.
+    pub(super) wait: Option<Wait>,
+    /// Until when the plan waits for the other looks of its workload, and whether that time has come.
+    pub(super) held: Option<(Duration, bool)>,
+}
+
+/// Why nothing is tried before a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It was not written.
+    NotWritten,
+    /// It stands in Git, or may not go there: that is seen to again.
+    Check,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Wait {
+    pub(super) why: Why,
+    pub(super) failures: u32,
+    pub(super) until: Duration,
+    /// Whether that time has come.
+    pub(super) is_over: bool,
+}
+
+static NONE: Few =
+    Few { undone: Vec::new(), quarantined: Vec::new(), following: None, missed: None, wait: None, held: None };
+
+impl Rare {
+    /// Takes no room any more if there is none of it.
+    pub(super) fn tidy(&mut self) {
+        self.0.take_if(|few| **few == NONE);
+    }
+}
+
+impl Deref for Rare {
+    type Target = Few;
+
+    fn deref(&self) -> &Few {
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for Rare {
+    fn deref_mut(&mut self) -> &mut Few {
+        self.0.get_or_insert_default()
+    }
+}
