@@ -1,14 +1,6 @@
 //! One watch for ever: what differs from what was told before is sent, whatever breaks off.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use kube::{
@@ -16,7 +8,7 @@ use kube::{
     runtime::watcher::{self, Event, watcher},
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::failure;
 use crate::{
@@ -35,7 +27,7 @@ const ANEW: u32 = 8;
 pub(super) struct ChangeSender {
     changes: mpsc::Sender<ClusterChange>,
     /// How many watches have not delivered their first list.
-    pending: Arc<AtomicUsize>,
+    pending: watch::Sender<usize>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -45,7 +37,7 @@ pub(super) struct Closed;
 impl ChangeSender {
     /// Says that all is told when so many watches have delivered their first list.
     pub(super) fn new(changes: mpsc::Sender<ClusterChange>, watches: usize, clock: Arc<dyn Clock>) -> Self {
-        Self { changes, pending: Arc::new(AtomicUsize::new(watches)), clock }
+        Self { changes, pending: watch::Sender::new(watches), clock }
     }
 
     async fn send(&self, change: ClusterChange) -> Result<(), Closed> {
@@ -57,7 +49,18 @@ impl ChangeSender {
     }
 
     pub(super) async fn delivered(&self) -> Result<(), Closed> {
-        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 { self.send(ClusterChange::Synced).await } else { Ok(()) }
+        let mut left = 0;
+        self.pending.send_modify(|pending| {
+            *pending -= 1;
+            left = *pending;
+        });
+        if left == 0 { self.send(ClusterChange::Synced).await } else { Ok(()) }
+    }
+
+    /// Waits until all but so many have delivered.
+    pub(super) async fn are_left(&self, watches: usize) {
+        // It does not fail, as the sender is here.
+        _ = self.pending.subscribe().wait_for(|pending| *pending <= watches).await;
     }
 }
 

@@ -68,8 +68,14 @@ pub async fn watch(
             watches.spawn(workloads(client, kind, namespace, rollouts, long.clone(), sender.clone()));
         }
         watches.spawn(defaults(client.clone(), namespace.clone(), sender.clone()));
-        watches.spawn(states(client.clone(), namespace.clone(), records.cloned(), sender.clone()));
         watches.spawn(updates(client.clone(), namespace.clone(), records.cloned(), sender.clone()));
+        let states = states(client.clone(), namespace.clone(), records.cloned(), sender.clone());
+        let (sender, last) = (sender.clone(), namespaces.len());
+        // What a workload says itself is not kept twice: so it is read before.
+        watches.spawn(async move {
+            sender.are_left(last).await;
+            states.await;
+        });
     }
     watches.spawn(applications::watch(client, sender));
     while let Some(ended) = watches.join_next().await {

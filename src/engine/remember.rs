@@ -32,9 +32,13 @@ impl Engine<'_> {
                     if is_there {
                         self.ledger.has_state(&id, version);
                     }
+                    let known = self.state.entry(&id).map(|entry| entry.workload.clone());
+                    let id = known.as_ref().map_or(id, |workload| workload.id.clone());
                     self.step(&id, Event::Remembered(state));
-                    if !is_there {
-                        self.step(&id, Event::Gone(id.clone()));
+                    match known {
+                        Some(workload) => self.board.share(&workload),
+                        None if is_there => {}
+                        None => self.step(&id, Event::Gone(id.clone())),
                     }
                 }
             }

@@ -74,6 +74,11 @@ impl Record {
             self.applied = changes.iter().map(|change| Set::new(change, at)).collect();
             self.is_hearsay = true;
         }
+        self.share(workload);
+    }
+
+    /// What the workload says too is kept once.
+    pub fn share(&mut self, workload: &Workload) {
         self.applied.iter_mut().for_each(|set| set.share(workload));
     }
 
@@ -292,7 +297,6 @@ impl Set {
         (&self.container, self.init) == (&change.container, change.init)
     }
 
-    /// What the workload says too is kept once.
     fn share(&mut self, workload: &Workload) {
         if let Some(there) = container(workload, &self.container, self.init) {
             self.container.clone_from(&there.name);

@@ -11,7 +11,7 @@ use crate::{
         hint::Source,
         reason::{Other, Reason},
         update::{Act, Event, Now, Record, step},
-        workload::WorkloadId,
+        workload::{Workload, WorkloadId},
     },
     engine::timers::Timers,
 };
@@ -45,6 +45,13 @@ impl Board {
     /// What is remembered of a workload.
     pub(crate) fn record(&self, id: &WorkloadId) -> Option<&Record> {
         self.records.get(id).map(|record| &**record)
+    }
+
+    /// What a workload says too is kept once.
+    pub(crate) fn share(&mut self, workload: &Workload) {
+        if let Some(record) = self.records.get_mut(&workload.id) {
+            record.share(workload);
+        }
     }
 
     /// Of whom anything is remembered.
