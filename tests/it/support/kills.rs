@@ -96,15 +96,11 @@ pub(crate) async fn kill(kills: usize, seed: u64) -> Outcome {
         namespace.create(&workload(kind, name, policy("patch"), &containers).to_string()).await;
     }
 
-    // A rollout ends as soon as it is done, so that the next update goes in the same life.
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("config.yaml");
-    std::fs::write(&config, "rollout: {settle: 0s}\n").unwrap();
     let setup = Setup {
         hook_secret: Some(SECRET.to_owned()),
         hooks_port: Some(free_port()),
         user: Some(audited_user()),
-        ..Setup::in_namespace(&namespace, "1s").with(&["--config", config.to_str().unwrap()])
+        ..Setup::in_namespace(&namespace, "1s")
     };
     let user = setup.user.clone().unwrap();
     let newest = Arc::new(Mutex::new(BTreeMap::<u64, usize>::new()));
