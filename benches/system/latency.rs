@@ -24,6 +24,9 @@ const WARM_UP: usize = 5;
 pub(crate) async fn run(fleet: &Fleet, table: &mut Table) {
     let repository = format!("latency/hooked-{}", fleet.size);
     let hooked = fleet.add("hooked", &repository, "1.0.0").await;
+    // Nothing rolls out without controllers, and the next update would wait for that.
+    let none = json!({"spec": {"replicas": 0}});
+    fleet.plane.request(Method::PATCH, &hooked, Some(&none)).await.expect("no replicas");
     let bare = fleet.add("bare", "latency/bare", "1.0.0").await;
     let (program, _) = Program::start(&fleet.plane, "1h").await;
     program.looked(fleet.repositories() + 2).await;
