@@ -53,6 +53,15 @@ fn decided(
     }
 }
 
+/// Whether the policy could take the tag, or it is the current one: `true` too where that takes more to find out than
+/// comparing two versions.
+pub(crate) fn may_take(policy: &Policy, current: Current<'_>, tag: &Tag) -> bool {
+    let compares_versions = matches!(policy.kind(), PolicyKind::Level(_) | PolicyKind::Semver(_));
+    let is_cheap = policy.patterns_tried() == 0 && compares_versions;
+    let takes = || decide(policy, current, &Listing::new([tag].into_iter().collect()), &HashMap::new());
+    current.tag == Some(tag) || !is_cheap || takes().choice().is_some()
+}
+
 /// The tags whose times policy `newest` must know, the current one included: about 200 at most, else a problem. Empty
 /// for other policies. What it says is of no use once it is `over`.
 pub fn timed_candidates(
@@ -161,6 +170,23 @@ mod tests {
 
     fn eligible(decision: &Decision) -> Vec<&str> {
         decision.eligible.iter().map(|target| target.tag.as_str()).collect()
+    }
+
+    #[rstest::rstest]
+    #[case::newer("patch", "1.0.1", true)]
+    #[case::the_current_one("patch", "1.0.0", true)]
+    #[case::older("patch", "0.9.0", false)]
+    #[case::beyond_the_level("patch", "1.1.0", false)]
+    #[case::no_version("patch", "no-1", false)]
+    #[case::another_flavour("patch", "1.0.1-alpine", false)]
+    #[case::within_the_range("semver:^1", "1.1.0", true)]
+    #[case::out_of_range("semver:^1", "2.0.0", false)]
+    #[case::takes_a_pattern("glob:main-*", "2.0.0", true)]
+    #[case::takes_times("newest", "2.0.0", true)]
+    fn what_a_policy_could_take_is_worth_a_request(#[case] policy: &str, #[case] named: &str, #[case] right: bool) {
+        let policy = Policy::parse(policy, &Options::default(), &NamedPolicies::default()).unwrap();
+        let (current, named) = (tag("1.0.0"), tag(named));
+        assert_eq!(may_take(&policy, Current { tag: Some(&current), digest: None }, &named), right);
     }
 
     #[test]

@@ -40,9 +40,17 @@ const AGAIN: Duration = Duration::from_secs(2);
 const MOST: usize = 1000;
 
 /// A tag and who named it; without a tag it is about the whole repository.
-type Key = (Option<Tag>, &'static str);
+type Key = (Option<Tag>, Sender);
 /// Where who named tags.
-type Place = (Arc<Source>, &'static str);
+type Place = (Arc<Source>, Sender);
+
+/// Who named a tag, and whether it is one that somebody could take. What is named and fits nobody uses up nothing that
+/// others need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Sender {
+    name: &'static str,
+    fits: bool,
+}
 
 /// The hints of each source.
 #[derive(Debug, Default)]
@@ -99,15 +107,16 @@ pub(crate) struct Lost {
 }
 
 impl Hints {
-    /// A hint has come; whether to look at its tag now.
-    pub(crate) fn offer(&mut self, source: &Arc<Source>, hint: &Hint, now: Duration) -> bool {
-        let key = (hint.tag.clone(), hint.sender);
+    /// A hint has come, and somebody could take its tag or nobody; whether to look at it now.
+    pub(crate) fn offer(&mut self, source: &Arc<Source>, hint: &Hint, fits: bool, now: Duration) -> bool {
+        let sender = Sender { name: hint.sender, fits };
+        let key = (hint.tag.clone(), sender);
         let Some(chain) = self.of.get_mut(source).and_then(|chains| chains.get_mut(&key)) else {
-            if !self.make_room(source, hint.sender, now) {
-                self.listings.want(source, hint.sender, now);
+            if !self.make_room(source, sender, now) {
+                self.listings.want(source, sender, now);
                 return false;
             }
-            *self.counts.entry((source.clone(), hint.sender)).or_default() += 1;
+            *self.counts.entry((source.clone(), sender)).or_default() += 1;
             let chain = Chain { digest: hint.digest.clone(), tries: 0, looked: now, taken: 0, stage: Stage::Waits };
             self.of.entry(source.clone()).or_default().insert(key.clone(), chain);
             return self.ask(source, &key, now);
@@ -176,7 +185,7 @@ impl Hints {
         let mut lost = Vec::new();
         for (key, chain) in self.of.get_mut(source).into_iter().flatten() {
             let Stage::Looking { listing, again } = chain.stage else { continue };
-            let (tag, sender) = key;
+            let (tag, sender) = (&key.0, key.1);
             let is_there = match (tag, brought) {
                 (None, _) => true,
                 (Some(tag), Some(Brought { saw, listed, .. })) => {
@@ -214,7 +223,7 @@ impl Hints {
             // Where the registry cannot be read, that is what is said.
             if let (Some(tag), Some(Brought { saw, .. })) = (tag, brought) {
                 let digest = chain.digest.clone().filter(|_| saw(tag, None));
-                lost.push(Lost { tag: tag.clone(), sender, digest });
+                lost.push(Lost { tag: tag.clone(), sender: sender.name, digest });
             }
         }
         lost
@@ -244,7 +253,7 @@ impl Hints {
 
     /// Whether one more of that sender may be remembered of that source. Where all are taken, one is given up, which a
     /// listing finds, of what the sender with the most has named most of; unless that is what asks.
-    fn make_room(&mut self, source: &Arc<Source>, sender: &'static str, now: Duration) -> bool {
+    fn make_room(&mut self, source: &Arc<Source>, sender: Sender, now: Duration) -> bool {
         if self.counts.values().sum::<usize>() < MOST {
             return true;
         }
@@ -288,6 +297,14 @@ impl Hints {
                 self.counts.remove(&place);
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Sender {
+    /// Who names what fits.
+    pub(crate) fn of(name: &'static str) -> Self {
+        Self { name, fits: true }
     }
 }
 
@@ -338,7 +355,7 @@ mod tests {
         }
 
         fn offer(&mut self, digest: Option<char>, there: impl Fn(u64) -> Option<char>) {
-            if self.hints.offer(&self.source.clone(), &self.hint(digest), self.now) {
+            if self.hints.offer(&self.source.clone(), &self.hint(digest), true, self.now) {
                 self.look(false, &there);
             }
         }
@@ -441,9 +458,9 @@ mod tests {
     fn a_hint_while_a_look_is_under_way_is_not_taken_for_seen() {
         let mut world = World::new();
         let (source, hint) = (world.source.clone(), world.hint(None));
-        assert!(world.hints.offer(&source, &hint, START));
+        assert!(world.hints.offer(&source, &hint, true, START));
         world.hints.looking(&source, false);
-        assert!(!world.hints.offer(&source, &hint, START));
+        assert!(!world.hints.offer(&source, &hint, true, START));
         assert!(world.hints.looked(&source, START, Some(&ALL)).is_empty());
         world.pass(100, |_| Some('a'));
         assert_eq!(world.looks, [(10_000, false)]);
@@ -478,7 +495,7 @@ mod tests {
         world.now = START + Duration::from_millis(23_700);
         assert!(world.hints.due(world.now).is_some());
         world.hints.looking(&source, false);
-        assert!(!world.hints.offer(&source, &hint, world.now));
+        assert!(!world.hints.offer(&source, &hint, true, world.now));
         assert!(world.hints.looked(&source, world.now, Some(&NONE)).is_empty());
         assert_eq!(world.hints.next(), Some(world.now + DELAYS[0]));
     }
@@ -505,7 +522,7 @@ mod tests {
     impl Flood {
         /// One hint; what it brings is looked at, and nothing is there.
         fn hint(&mut self, source: &Arc<Source>, tag: &str, sender: &'static str, now: Duration) -> bool {
-            let head = self.hints.offer(source, &named(source, tag, sender), now);
+            let head = self.hints.offer(source, &named(source, tag, sender), true, now);
             if head {
                 self.look(source, false, now);
             }
@@ -552,7 +569,7 @@ mod tests {
         let (one, mut hints) = (source("r.io/a"), Hints::default());
         for n in 0..500_u32 {
             let now = START + Duration::from_secs(1) * n;
-            assert!(hints.offer(&one, &named(&one, &format!("1.0.{n}"), "github"), now), "{n}");
+            assert!(hints.offer(&one, &named(&one, &format!("1.0.{n}"), "github"), true, now), "{n}");
             hints.looking(&one, false);
             hints.looked(&one, now, Some(if n % 2 == 0 { &ALL } else { &NONE }));
             while hints.due(now + DELAYS[0]).is_some() {
@@ -576,12 +593,25 @@ mod tests {
         // A look for a tag does not stand for it.
         flood.hints.looking(&one, false);
         flood.hints.looked(&one, START, Some(&ALL));
-        let key = (Some(Tag::parse("1.0").unwrap()), "generic");
+        let key = (Some(Tag::parse("1.0").unwrap()), Sender::of("generic"));
         assert_eq!(flood.hints.of[&one][&key].stage, Stage::Wanted { listing: true });
         flood.hints.looking(&one, true);
         let only_listed = Brought { saw: &|_, _| false, ..ALL };
         assert!(flood.hints.looked(&one, START, Some(&only_listed)).is_empty());
         assert!(matches!(flood.hints.of[&one][&key].stage, Stage::Done { seen: true, .. }));
+    }
+
+    #[test]
+    fn what_fits_nobody_uses_up_nothing_of_what_fits() {
+        let (one, mut flood) = (source("r.io/a"), Flood::default());
+        for n in 0..3 * MOST {
+            let hint = named(&one, &format!("x{n}"), "github");
+            if flood.hints.offer(&one, &hint, false, START) {
+                flood.look(&one, false, START);
+            }
+        }
+        assert_eq!(flood.heads, 10);
+        assert!(flood.hint(&one, "1.0", "github", START), "it is asked for at once");
     }
 
     /// What others can do with a sender's secret, before a hook of another one that comes before its tag.
@@ -600,7 +630,7 @@ mod tests {
             flood.hint(&others[n % repositories], &format!("x{n}"), foe, START);
         }
         assert!(flood.hint(&honest, "1.0", friend, START), "it is asked for");
-        let key = (Some(Tag::parse("1.0").unwrap()), friend);
+        let key = (Some(Tag::parse("1.0").unwrap()), Sender::of(friend));
         assert_eq!(flood.hints.of[&honest][&key].tries, 1, "and waited for");
         for n in 0..3 * MOST {
             flood.hint(&others[n % repositories], &format!("y{n}"), foe, START);
@@ -615,7 +645,7 @@ mod tests {
         assert!(flood.hint(&one, "1.0", "generic", START));
         let later = START + Duration::from_millis(100);
         assert!(flood.hint(&one, "1.0", "distribution", later));
-        assert!(flood.hints.offer(&one, &named(&one, "2.0", "generic"), START));
+        assert!(flood.hints.offer(&one, &named(&one, "2.0", "generic"), true, START));
         flood.hints.looking(&one, false);
         flood.hints.looked(&one, START, Some(&ALL));
         assert!(flood.hint(&one, "2.0", "distribution", later));

@@ -3,7 +3,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use crate::{domain::hint::Source, engine::timers::Timers};
+use crate::{
+    domain::hint::Source,
+    engine::{index::hints::Sender, timers::Timers},
+};
 
 /// Between two of a source.
 const QUIET: Duration = Duration::from_secs(10);
@@ -13,7 +16,7 @@ const GAP: Duration = Duration::from_millis(100);
 const EARLY: Duration = Duration::from_secs(1);
 
 /// A source, and who named tags of it.
-type Key = (Arc<Source>, &'static str);
+type Key = (Arc<Source>, Sender);
 
 /// Listings that are to come, and sources where one was just made.
 #[derive(Debug, Default)]
@@ -22,7 +25,7 @@ pub(crate) struct Listings {
     /// When the listing is to be made, or when the next one may be.
     timers: Timers<Key>,
     /// When the next one may be at each host.
-    hosts: HashMap<(Box<str>, &'static str), Duration>,
+    hosts: HashMap<(Box<str>, Sender), Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -37,7 +40,7 @@ struct Listing {
 
 impl Listings {
     /// The source is to be listed, not at once but soon.
-    pub(crate) fn want(&mut self, source: &Arc<Source>, sender: &'static str, now: Duration) {
+    pub(crate) fn want(&mut self, source: &Arc<Source>, sender: Sender, now: Duration) {
         let (key, at) = ((source.clone(), sender), now + EARLY);
         let listing = self.of.entry(key.clone()).or_default();
         let time = self.timers.of(&key);
@@ -110,7 +113,7 @@ mod tests {
         let (mut listings, source) = (Listings::default(), source("r.io/a"));
         let mut made = Vec::new();
         for now in (0..25_000).step_by(100) {
-            listings.want(&source, "generic", Duration::from_millis(now));
+            listings.want(&source, Sender::of("generic"), Duration::from_millis(now));
             made.extend(pass(&mut listings, now));
         }
         made.extend(pass(&mut listings, 100_000));
@@ -121,10 +124,10 @@ mod tests {
     #[test]
     fn a_wish_shortly_before_a_listing_brings_another_one() {
         let (mut listings, source) = (Listings::default(), source("r.io/a"));
-        listings.want(&source, "generic", Duration::ZERO);
-        listings.want(&source, "generic", Duration::from_millis(900));
+        listings.want(&source, Sender::of("generic"), Duration::ZERO);
+        listings.want(&source, Sender::of("generic"), Duration::from_millis(900));
         assert_eq!(times(&pass(&mut listings, 100_000)), [1000, 11_000]);
-        listings.want(&source, "generic", Duration::from_secs(200));
+        listings.want(&source, Sender::of("generic"), Duration::from_secs(200));
         assert_eq!(times(&pass(&mut listings, 300_000)), [201_000]);
     }
 
@@ -133,10 +136,10 @@ mod tests {
         let mut listings = Listings::default();
         for _ in 0..10 {
             for n in 0..500 {
-                listings.want(&source(&format!("r.io/{n}")), "generic", Duration::ZERO);
+                listings.want(&source(&format!("r.io/{n}")), Sender::of("generic"), Duration::ZERO);
             }
-            listings.want(&source("s.io/a"), "generic", Duration::ZERO);
-            listings.want(&source("r.io/a"), "github", Duration::ZERO);
+            listings.want(&source("s.io/a"), Sender::of("generic"), Duration::ZERO);
+            listings.want(&source("r.io/a"), Sender::of("github"), Duration::ZERO);
         }
         let made = pass(&mut listings, 100_000);
         let (flood, others): (Vec<_>, Vec<_>) =

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `state` | every workload by `namespace`, with its rule and what is asked for it (`entry`) |
 //! | `sources` | who uses which `source`, how often (`schedules`), what for, and how often somebody may ask anew (`bursts`) |
-//! | `hints` | what webhooks named and has not been seen yet; how many tags may be asked for (`pace`), and when `listings` take their place |
+//! | `webhooks`, `hints` | what webhooks named and has not been seen yet; how many tags may be asked for (`pace`), and when `listings` take their place |
 //! | `outages` | which sources cannot be read, for how long |
 //! | `effect` | what is to be done |
 //! | `settings` | what the configuration says |
@@ -23,3 +23,4 @@ pub(super) mod settings;
 mod source;
 mod sources;
 pub(super) mod state;
+mod webhooks;

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use crate::domain::hint::Source;
+use crate::{domain::hint::Source, engine::index::hints::Sender};
 
 /// So many at once, and one more each time so much has passed.
 type Rate = (u32, Duration);
@@ -28,13 +28,13 @@ pub(crate) struct Pace {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Bucket {
-    Source(Arc<Source>, &'static str),
-    Host(Box<str>, &'static str),
+    Source(Arc<Source>, Sender),
+    Host(Box<str>, Sender),
 }
 
 impl Pace {
     /// Takes what a tag takes, if it is there.
-    pub(crate) fn take(&mut self, source: &Arc<Source>, sender: &'static str, now: Duration) -> bool {
+    pub(crate) fn take(&mut self, source: &Arc<Source>, sender: Sender, now: Duration) -> bool {
         if now >= self.swept + SWEEP {
             self.full_at.retain(|_, full| *full > now);
             self.swept = now;
@@ -55,14 +55,14 @@ impl Pace {
     }
 
     /// Gives so many requests back.
-    pub(crate) fn give_back(&mut self, source: &Arc<Source>, sender: &'static str, count: u32) {
+    pub(crate) fn give_back(&mut self, source: &Arc<Source>, sender: Sender, count: u32) {
         for (bucket, (_, every)) in buckets(source, sender) {
             self.full_at.entry(bucket).and_modify(|full| *full = full.saturating_sub(every * count));
         }
     }
 }
 
-fn buckets(source: &Arc<Source>, sender: &'static str) -> [(Bucket, Rate); 2] {
+fn buckets(source: &Arc<Source>, sender: Sender) -> [(Bucket, Rate); 2] {
     let host = source.repository.host().into();
     [(Bucket::Source(source.clone(), sender), OF_A_SOURCE), (Bucket::Host(host, sender), AT_A_HOST)]
 }
@@ -83,7 +83,7 @@ mod tests {
         let asked = (0..=seconds * 10).flat_map(|tenth| sources.iter().map(move |source| (tenth, source)));
         let takes =
             asked.flat_map(|(tenth, name)| (0..50).map(move |_| (START + Duration::from_millis(100) * tenth, name)));
-        takes.filter(|(now, name)| pace.take(&source(name), sender, *now)).count()
+        takes.filter(|(now, name)| pace.take(&source(name), Sender::of(sender), *now)).count()
     }
 
     #[test]
@@ -106,10 +106,10 @@ mod tests {
     fn what_is_given_back_can_be_taken_again_and_no_more_than_that() {
         let (mut pace, source) = (Pace::default(), source("r.io/a"));
         for _ in 0..1000 {
-            assert!(pace.take(&source, "github", START));
-            pace.give_back(&source, "github", TAG);
+            assert!(pace.take(&source, Sender::of("github"), START));
+            pace.give_back(&source, Sender::of("github"), TAG);
         }
-        pace.give_back(&source, "github", 1000);
+        pace.give_back(&source, Sender::of("github"), 1000);
         assert_eq!(taken(&mut pace, &["r.io/a"], "github", 0), 10);
     }
 
@@ -117,9 +117,9 @@ mod tests {
     fn what_is_full_again_is_forgotten() {
         let mut pace = Pace::default();
         for n in 0..1000 {
-            pace.take(&source(&format!("r{n}.io/a")), "github", START);
+            pace.take(&source(&format!("r{n}.io/a")), Sender::of("github"), START);
         }
-        pace.take(&source("r.io/a"), "github", START + SWEEP);
+        pace.take(&source("r.io/a"), Sender::of("github"), START + SWEEP);
         assert_eq!(pace.full_at.len(), 2);
     }
 }

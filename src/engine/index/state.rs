@@ -12,8 +12,7 @@ use std::{
 use crate::{
     domain::{
         guard::min_interval,
-        hint::{Hint, Source, Trigger},
-        image::Tag,
+        hint::{Source, Trigger},
         update::{Update, Written},
         workload::{Application, ApplicationId, Owner, Workload, WorkloadId},
     },
@@ -21,12 +20,12 @@ use crate::{
         index::{
             effect::Effect,
             entry::WorkloadEntry,
-            hints::{Brought, Hints, Lost},
+            hints::Hints,
             namespace::{Namespace, rule},
             settings::Settings,
             sources::Sources,
         },
-        look::question::{Answered, LookResult, Order, Question, Questions, Snapshot, trimmed},
+        look::question::{Answered, LookResult, Order, Question, Questions, trimmed},
     },
     ports::{ClusterChange, NamespaceDefaults, RegistryError, RegistryErrorKind},
 };
@@ -40,7 +39,7 @@ pub(crate) struct State {
     /// Whether the cluster has told of everything.
     synced: bool,
     pub(crate) sources: Sources,
-    hints: Hints,
+    pub(super) hints: Hints,
     /// Workloads that a policy applies to.
     watched: usize,
     pub(crate) effects: Vec<Effect>,
@@ -139,15 +138,6 @@ impl State {
         let names: Vec<Arc<str>> = self.namespaces.keys().cloned().collect();
         for name in names {
             self.rule_again(&name, now);
-        }
-    }
-
-    /// A webhook says: look.
-    pub(crate) fn hint(&mut self, hint: &Hint, now: Duration) {
-        for source in self.sources.of(&hint.repository) {
-            if self.hints.offer(&source, hint, now) {
-                self.sources.want(&source, Trigger::Webhook, hint.tag.clone(), now, &mut self.effects);
-            }
         }
     }
 
@@ -283,35 +273,6 @@ impl State {
             self.effects.push(Effect::Assess(id.clone()));
         }
         heard.outcome
-    }
-
-    /// Compares what webhooks named with what a look brought, and that with what was there before.
-    fn seen(&mut self, source: &Arc<Source>, before: &Snapshot, read: bool, now: Duration) {
-        let mut hints = std::mem::take(&mut self.hints);
-        let users: Vec<&WorkloadEntry> = self.sources.users(source).filter_map(|id| self.entry(id)).collect();
-        // What nobody asks for is not looked at.
-        let matters = |tag: &Tag| {
-            let mut questions = users.iter().flat_map(|entry| entry.questions(source));
-            questions.any(|question| question.policy.needs().listing || question.tag.as_ref() == Some(tag))
-        };
-        let snapshot = self.sources.snapshot(source).unwrap_or_default();
-        let brought = Brought {
-            saw: &|tag, digest| !matters(tag) || snapshot.shows(tag, digest),
-            listed: &|tag, digest| !matters(tag) || snapshot.may_show(tag, digest),
-            is_new: &|tag| snapshot.is_news(tag, before),
-        };
-        let lost = hints.looked(source, now, read.then_some(&brought));
-        self.hints = hints;
-        let is_there = |lost: &Lost| snapshot.shows(&lost.tag, lost.digest.as_ref());
-        let mut said = self.sources.lost(source).is_some_and(is_there) && self.sources.set_lost(source, None, now);
-        for lost in lost {
-            let (repository, sender, why) = (source.repository.clone(), lost.sender, lost.describe(&source.repository));
-            self.effects.push(Effect::Lost { repository, sender, why });
-            said |= self.sources.set_lost(source, Some(lost), now);
-        }
-        if said {
-            self.effects.extend(self.sources.users(source).cloned().map(Effect::Assess));
-        }
     }
 
     /// The sources that a workload uses.
