@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use crate::domain::{
     hint::{Hint, Source},
+    history::{Seen, Sighting},
     image::{Digest, ImageRef, Repository, Tag},
     plan::{Approved, Plan, Proposed},
     poll::Schedule,
@@ -172,6 +173,12 @@ pub enum ClusterChange {
     State(WorkloadState, Version),
     /// A record could not be decoded; others go on.
     RecordUndecodable(WorkloadId, String),
+    /// What was seen of a repository is remembered, or was changed by whomever.
+    History(Repository, Vec<Sighting>),
+    /// Nothing is remembered of it any more.
+    HistoryGone(Repository),
+    /// Whether what is seen of repositories is remembered: if not, why, and what to do about it.
+    HistoriesKept(Result<(), Arc<str>>),
     /// Records are kept elsewhere from now on, where what was remembered before is not.
     RecordsElsewhere,
     /// There is no right to something without which nothing goes, in these words; it is tried again.
@@ -273,6 +280,12 @@ pub trait Records: Send + Sync {
 
     /// Forgets the updates of a workload that is gone. What is remembered by its name stays.
     fn forget<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<(), RecordError>>;
+}
+
+/// Remembers when it was first seen what tags point to. One conformance suite serves every store.
+pub trait Histories: Send + Sync {
+    /// Adds to what is remembered of a repository ([`Seen::merged`]): whoever adds to it at the same time loses nothing.
+    fn add<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, Result<(), PutError>>;
 }
 
 /// The version of what is remembered: a resourceVersion, or a counter. Only the store that gave it understands it.

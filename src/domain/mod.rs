@@ -8,6 +8,7 @@ mod examples;
 pub mod gate;
 pub mod guard;
 pub mod hint;
+pub mod history;
 pub mod image;
 pub mod keel;
 pub mod later;

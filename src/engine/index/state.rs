@@ -115,6 +115,7 @@ impl State {
             ClusterChange::Application(application) => self.claim(&application.id, Some(&application)),
             ClusterChange::ApplicationGone(id) => self.claim(&id, None),
             ClusterChange::Record(..) | ClusterChange::State(..) | ClusterChange::RecordUndecodable(..) => {}
+            ClusterChange::History(..) | ClusterChange::HistoryGone(_) | ClusterChange::HistoriesKept(_) => {}
             ClusterChange::RecordsElsewhere | ClusterChange::Partial => {}
             ClusterChange::Forbidden(_) | ClusterChange::StatesUnread => {}
             ClusterChange::Rollout(..) | ClusterChange::Pods(..) => {}
