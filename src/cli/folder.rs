@@ -130,6 +130,7 @@ fn template(path: &Arc<str>, place: &str, line: usize) -> Report {
         decision: Verdict::UpToDate,
         to: None,
         to_image: None,
+        opens: None,
         reasons: vec![Reason::new(Code::NotWatched, "a template of a chart: left alone")],
     }
 }

@@ -129,7 +129,7 @@ pub(super) async fn rendered(
     let settings = Settings { operator_serves: Arc::new(|_, _| true), ..settings };
     let source = |id: &WorkloadId| places.get(id).cloned().unwrap_or_default();
     let pool = Threads::new(Arc::new(SystemClock::default()));
-    let outside = Outside { registry, pool: &pool, workloads: None, clock };
+    let outside = Outside { registry, pool: &pool, workloads: None, histories: None, clock };
     let surveyed = engine::survey(settings, git::changes(rendered), outside, source, say_waiting).await;
     let (mut reports, mut plans) = (Vec::new(), Vec::new());
     for (id, assessment) in surveyed {
@@ -151,6 +151,7 @@ fn unplaced(entry: &Unplaced, place: impl Fn(&str) -> String) -> Report {
         decision: Verdict::Problem,
         to: None,
         to_image: None,
+        opens: None,
         reasons: vec![Reason::new(Code::GitNoPlace, entry.why.clone())],
     }
 }
@@ -219,7 +220,8 @@ pub(super) async fn cluster(
     let objects = cluster::Objects::new(client, clock.clone());
     let source = |_: &WorkloadId| "cluster".to_owned();
     let pool = Threads::new(clock.clone());
-    let outside = Outside { registry: &registry, pool: &pool, workloads: Some(&objects), clock: &*clock };
+    let outside =
+        Outside { registry: &registry, pool: &pool, workloads: Some(&objects), histories: None, clock: &*clock };
     let settings = Settings { await_webhooks: true, ..settings };
     Ok(engine::survey(settings, changes, outside, source, say_waiting).await)
 }

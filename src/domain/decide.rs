@@ -1,8 +1,9 @@
 //! From a policy, the current tag and the tags of a repository to one tag, or none (docs/policy.md §2 to §4).
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap};
 
 use super::{
+    candidate::age::Wait,
     image::Tag,
     listing::EXPLAINED,
     policy::{Asked, Judge, Limit, Policy, PolicyKind, decide_digest, newest_candidates},
@@ -10,24 +11,25 @@ use super::{
 };
 pub use super::{
     listing::Listing,
-    policy::{Candidate, Current, Decision, TagFacts},
+    policy::{Candidate, Current, Decision, TagFacts, Young},
 };
 
 /// Decides. The answer depends on nothing but the arguments, and not on the order of the tags.
 pub fn decide(policy: &Policy, current: Current<'_>, listing: &Listing, facts: &HashMap<Tag, TagFacts>) -> Decision {
-    decided(policy, current, listing, facts, &Limit::new(&|| false))
+    decided(policy, current, listing, facts, &|_| None, &Limit::new(&|| false))
 }
 
-/// The same, unless it is `over` before there is a decision.
+/// The same among the tags that need not wait, unless it is `over` before there is a decision.
 pub fn decide_within(
     policy: &Policy,
     current: Current<'_>,
     listing: &Listing,
     facts: &HashMap<Tag, TagFacts>,
+    waits: &dyn Fn(&str) -> Option<Wait>,
     over: &dyn Fn() -> bool,
 ) -> Option<Decision> {
     let limit = Limit::new(over);
-    let decision = decided(policy, current, listing, facts, &limit);
+    let decision = decided(policy, current, listing, facts, waits, &limit);
     (!limit.is_over.get() && !over()).then_some(decision)
 }
 
@@ -36,15 +38,25 @@ fn decided(
     current: Current<'_>,
     listing: &Listing,
     facts: &HashMap<Tag, TagFacts>,
+    waits: &dyn Fn(&str) -> Option<Wait>,
     limit: &Limit<'_>,
 ) -> Decision {
     let filters = match policy.filters().ready() {
         Ok(filters) => filters,
         Err(error) => return Decision::problem(error.into()),
     };
-    let asked = Asked { policy, current, listing, facts, filters: &filters, limit };
+    let first = RefCell::new(None);
+    let waits = |tag: &str| {
+        let wait = waits(tag)?;
+        let mut first = first.borrow_mut();
+        if first.as_ref().is_none_or(|Young { wait: before, .. }| wait.ends_before(before)) {
+            *first = Some(Young { tag: Tag::of(tag), wait: wait.clone() });
+        }
+        Some(wait)
+    };
+    let asked = Asked { policy, current, listing, facts, filters: &filters, limit, waits: &waits };
     match policy.judge(&asked) {
-        Some(Ok(judge)) => choose(&asked, &*judge),
+        Some(Ok(judge)) => choose(&asked, &*judge, &first),
         Some(Err(problem)) => Decision::problem(problem),
         None if matches!(policy.kind(), PolicyKind::Never) => {
             Decision::nothing(Reason::new(Code::PolicyNever, format!("`{policy}` takes no tag")))
@@ -76,17 +88,22 @@ pub fn timed_candidates(
     Ok(tags)
 }
 
-fn choose(asked: &Asked<'_>, judge: &dyn Judge) -> Decision {
+fn choose(asked: &Asked<'_>, judge: &dyn Judge, young: &RefCell<Option<Young>>) -> Decision {
     let best = judge.best();
+    let young = young.take();
     let choice = best.first().map(|&id| asked.listing.tag(id));
-    let mut reasons = vec![whole(asked, choice)];
-    reasons.extend(losers(asked, judge, choice));
+    let mut reasons = vec![match &young {
+        Some(Young { tag, wait }) if choice.is_none() => wait.reason(tag),
+        _ => whole(asked, choice),
+    }];
+    let told = reasons[0].tag.clone();
+    reasons.extend(losers(asked, judge, choice).into_iter().filter(|reason| reason.tag != told));
 
     let target = |&id| {
         let tag = asked.listing.tag(id);
         Candidate { tag: Tag::of(tag), digest: asked.facts.get(tag).and_then(|facts| facts.digest.clone()) }
     };
-    Decision { eligible: best.iter().map(target).collect(), problem: None, reasons }
+    Decision { eligible: best.iter().map(target).collect(), problem: None, reasons, young }
 }
 
 /// The reason for the workload as a whole.
@@ -122,6 +139,7 @@ fn losers(asked: &Asked<'_>, judge: &dyn Judge, choice: Option<&str>) -> Vec<Rea
         }
         let entry = place.map(|place| &index.versions[place as usize]);
         let refusal = asked.filters.refusal(tag).or_else(|| judge.refusal(id, entry));
+        let refusal = refusal.or_else(|| (asked.waits)(tag).map(|wait| (Code::TooYoung, wait.to_string())));
         let (code, message) = refusal.unwrap_or_else(|| {
             let better = match (choice, asked.current.tag) {
                 (Some(choice), _) => format!("eligible, but `{choice}` is better"),

@@ -30,6 +30,7 @@ pub struct Guard {
     registries: Option<Patterns>,
     min_interval: Option<Duration>,
     targets: Option<Patterns>,
+    min_age: Option<Duration>,
 }
 
 /// Globs on whole texts. A pattern is also met by the very same text, so that `regex:v[0-9]+` can be listed as it is.
@@ -125,6 +126,12 @@ pub fn min_interval<'g>(guards: &'g [Guard], namespace: &str, operators: Duratio
         .unwrap_or((MIN_INTERVAL.min(operators), None))
 }
 
+/// How old a version must be in that namespace at least, and the guard that says so.
+pub fn min_ages<'g>(guards: &'g [Guard], namespace: &str) -> impl Iterator<Item = (Duration, &'g Guard)> {
+    let covering = guards.iter().filter(move |guard| guard.covers(namespace));
+    covering.filter_map(|guard| Some((guard.min_age?, guard)))
+}
+
 impl Patterns {
     fn parse(key: &str, texts: &[String]) -> Result<Self, String> {
         if texts.is_empty() {
@@ -165,6 +172,7 @@ struct Raw {
     registries: Option<Vec<String>>,
     min_interval: Option<String>,
     targets: Option<Vec<String>>,
+    min_age: Option<String>,
 }
 
 impl Keyed for Raw {
@@ -178,13 +186,17 @@ impl TryFrom<Known<Raw>> for Guard {
         if let Some(key) = later.first() {
             return Err(format!("guards: {}, as it would guard nothing", later::refusal(key)));
         }
-        let interval = |text: &String| parse_duration(text).map_err(|error| format!("guards: `minInterval`: {error}"));
+        let duration = |key: &str, text: Option<&String>| {
+            let read = text.map(|text| parse_duration(text)).transpose();
+            read.map_err(|error| format!("guards: `{key}`: {error}"))
+        };
         Ok(Self {
             namespaces: Patterns::parse("namespaces", &raw.namespaces)?,
             policies: raw.policies.map(|texts| Patterns::parse("policies", &texts)).transpose()?,
             registries: raw.registries.map(|texts| Patterns::parse("registries", &texts)).transpose()?,
-            min_interval: raw.min_interval.as_ref().map(interval).transpose()?,
+            min_interval: duration("minInterval", raw.min_interval.as_ref())?,
             targets: raw.targets.map(|texts| Patterns::parse("targets", &texts)).transpose()?,
+            min_age: duration("minAge", raw.min_age.as_ref())?,
         })
     }
 }
@@ -299,7 +311,7 @@ mod tests {
     }
 
     #[rstest::rstest]
-    #[case(r#"[{"namespaces": ["a"], "minAge": "1d"}]"#, "`minAge` is not built yet")]
+    #[case(r#"[{"namespaces": ["a"], "minAge": "1"}]"#, "`minAge`: `1` is no duration (the unit is missing)")]
     #[case(r#"[{"namespaces": ["a"], "approvals": 2}]"#, "`approvals` is not built yet")]
     #[case(r#"[{"namespaces": ["a"], "targets": []}]"#, "`targets` is an empty list")]
     #[case(r#"[{"namespaces": ["a"], "polices": ["minor"]}]"#, "unknown field `polices`")]

@@ -25,7 +25,6 @@ const fn annotation(name: &'static str, per_container: bool, harmless: &'static 
 /// Annotations.
 pub(super) const ANNOTATIONS: &[LaterAnnotation] = &[
     annotation("platforms", true, &["any"]),
-    annotation("min-age", true, &["0s"]),
     annotation("approvals", false, &["0"]),
     annotation("approval-timeout", false, &["24h"]),
     annotation("window", false, &["always"]),
@@ -38,10 +37,10 @@ pub(super) const ANNOTATIONS: &[LaterAnnotation] = &[
 
 /// Keys of a policy file.
 pub(super) const POLICY_FILE: &[&str] =
-    &["minAge", "approvals", "approvalTimeout", "window", "freeze", "verify", "rollback", "platforms"];
+    &["approvals", "approvalTimeout", "window", "freeze", "verify", "rollback", "platforms"];
 
 /// Keys of a guard.
-pub(super) const GUARD: &[&str] = &["channels", "minAge", "approvals", "verify", "freeze", "maxInFlight"];
+pub(super) const GUARD: &[&str] = &["channels", "approvals", "verify", "freeze", "maxInFlight"];
 
 /// Keys of the configuration.
 pub const CONFIGURATION: &[&str] = &["channels", "slack", "approvers", "verifiers", "kinds", "shard"];

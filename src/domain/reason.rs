@@ -160,6 +160,8 @@ codes! {
     RolloutFailed "rollout-failed" Problem "The update was written and does not run." "The message says what its pods say. Push a newer image, or set another one by hand; where something else was in the way, fix that: the pods then start, and the record stays as it is.",
     RolloutStalled "rollout-stalled" Problem "The update was written and does not run for a reason that is not its image's." "Fix what the message names: nodes, quota, volumes, another container; the rollout goes on by itself.",
     RollingOut "rolling-out" Waiting "The last update of the workload is still being rolled out; the next waits until that has ended." "Nothing; `kubectl rollout status` shows how far it is.",
+    TooYoung "too-young" Waiting "The version is not as old yet as `min-age`, or a floor under it, asks for." "Wait until it opens; to take it before, set it by hand.",
+    RecordsMissing "records-missing" Problem "The cluster does not keep what must be remembered for what is asked." "Install the kinds (`supercargo crds`) and give the rights of deploy/base.",
     Quarantined "quarantined" Tag "The image was set before and did not run: it is not chosen again by itself." "Push a mended image under a newer tag; to take this one all the same, set it by hand.",
     Superseded "superseded" UpToDate "The update is not gone on with: another took its place, or nobody wants it any more." "Nothing; the message says why.",
     // Writing to Git.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{image::Tag, reason::Reason, workload::WorkloadId};
@@ -40,6 +41,9 @@ pub struct Report {
     pub to: Option<Tag>,
     /// The full reference to write.
     pub to_image: Option<String>,
+    /// When what waits opens, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opens: Option<Timestamp>,
     /// Why, and why not.
     pub reasons: Vec<Reason>,
 }

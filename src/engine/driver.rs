@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::{
     domain::{
         hint::Source,
+        history::Seen,
         plan::{Approved, Plan},
         target::Route,
         update::{Act, Change, Event, News, Now, Proposal, Tracked},
@@ -36,7 +37,7 @@ use crate::{
         wishes::among,
     },
     metrics::{HookLabels, TriggerLabels, UpdateLabels},
-    ports::{ClusterChange, ClusterError, Version},
+    ports::{ClusterChange, ClusterError, PutError, Version},
 };
 
 /// A workload, a change of its images, and whether the registry refuses the new one.
@@ -57,6 +58,8 @@ pub(super) struct Engine<'p> {
     pub(super) pulls: FuturesUnordered<BoxFuture<'p, Pulled>>,
     /// What is being remembered.
     pub(super) records: FuturesUnordered<BoxFuture<'p, (Writing, Answer)>>,
+    /// What is being remembered of when tags were first seen.
+    pub(super) histories: FuturesUnordered<BoxFuture<'p, (Seen, Result<(), PutError>)>>,
     pub(super) ledger: Ledger,
     /// What was remembered of updates that have not ended, until all workloads are known.
     pub(super) found: Vec<(Box<Tracked>, Version)>,
@@ -85,6 +88,7 @@ impl<'p> Engine<'p> {
             writes: FuturesUnordered::new(),
             pulls: FuturesUnordered::new(),
             records: FuturesUnordered::new(),
+            histories: FuturesUnordered::new(),
             ledger: Ledger::default(),
             found: Vec::new(),
             write_queue: WriteQueue::default(),
@@ -153,7 +157,7 @@ impl<'p> Engine<'p> {
             }
         }
         while let Some(Start { source, namespace, size }) = self.queue.start() {
-            match self.state.order(&source, size.room()) {
+            match self.state.order(&source, size.room(), self.ports.clock.now()) {
                 Some(order) => {
                     let Ports { registry, pool, clock, .. } = self.ports;
                     let registry = registry.within(&namespace, order.room);
@@ -164,6 +168,7 @@ impl<'p> Engine<'p> {
         }
         if *self.leader.borrow_and_update() {
             self.write();
+            self.remember_histories();
         }
         self.remember();
         let metrics = &self.ports.metrics;
@@ -353,7 +358,11 @@ impl<'p> Engine<'p> {
     pub(super) fn timer(&self) -> BoxFuture<'static, ()> {
         let targets = &self.state.settings.targets;
         let window = self.write_queue.opens(|name| targets.batch_window(name));
-        match [self.board.next(), window, self.state.next(), self.ledger.wakes_at()].into_iter().flatten().min() {
+        let opens = self.state.openings.wait(self.ports.clock.now()).map(|wait| self.now() + wait);
+        // Who may not write waits to remember, too.
+        let histories = self.state.histories.next().filter(|_| *self.leader.borrow());
+        let next = [self.board.next(), window, self.state.next(), self.ledger.wakes_at(), opens, histories];
+        match next.into_iter().flatten().min() {
             Some(at) => self.ports.clock.sleep_until(at),
             None => futures::future::pending().boxed(),
         }
@@ -362,6 +371,7 @@ impl<'p> Engine<'p> {
     pub(super) fn woke(&mut self) {
         let now = self.now();
         self.state.woke(now);
+        self.state.opened(self.ports.clock.now(), now);
         self.ledger.woke(now);
         let acts = self.board.woke(self.moment());
         self.perform(acts);

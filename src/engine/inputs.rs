@@ -8,7 +8,7 @@ use crate::{
     domain::hint::Source,
     engine::{index::settings::Settings, look::inbox::Inbox},
     metrics::Metrics,
-    ports::{Clock, ClusterChange, Events, Polling, Pool, Records, Registry, Rollouts, Sink, Workloads},
+    ports::{Clock, ClusterChange, Events, Histories, Polling, Pool, Records, Registry, Rollouts, Sink, Workloads},
 };
 
 /// The outside world.
@@ -19,6 +19,7 @@ pub struct Ports {
     pub workloads: Arc<dyn Workloads>,
     pub sink: Arc<dyn Sink>,
     pub records: Arc<dyn Records>,
+    pub histories: Arc<dyn Histories>,
     pub rollouts: Arc<dyn Rollouts>,
     pub events: Arc<dyn Events>,
     pub polling: Arc<dyn Polling>,

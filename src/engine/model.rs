@@ -421,7 +421,7 @@ impl World {
                             Size::Many if self.cramped => 400,
                             _ => usize::MAX,
                         };
-                        let Some(order) = self.state.order(&source, room) else { return self.effects() };
+                        let Some(order) = self.state.order(&source, room, Still.now()) else { return self.effects() };
                         // The registry is read now; what it said arrives later.
                         let registry = self.tags.within(&"".into(), room);
                         self.running.push(look(&*registry, &AtOnce, order).now_or_never().unwrap());

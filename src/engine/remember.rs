@@ -6,6 +6,7 @@ use futures::FutureExt;
 
 use crate::{
     domain::{
+        history::Seen,
         update::{Event, Tracked},
         workload::WorkloadId,
     },
@@ -16,7 +17,7 @@ use crate::{
             writing::{Answer, Entry, Writing},
         },
     },
-    ports::{ClusterChange, Version},
+    ports::{ClusterChange, PutError, Version},
 };
 
 impl Engine<'_> {
@@ -129,8 +130,33 @@ impl Engine<'_> {
         self.tell_of_record(news);
     }
 
+    /// Starts to remember when tags were first seen, where that is due.
+    pub(super) fn remember_histories(&mut self) {
+        while let Some(seen) = self.state.histories.due(self.now()) {
+            let histories = self.ports.histories.clone();
+            self.histories.push(
+                async move {
+                    let written = histories.add(&seen).await;
+                    (seen, written)
+                }
+                .boxed(),
+            );
+        }
+    }
+
+    /// That was remembered, or not: then it is tried again.
+    pub(super) fn history_written(&mut self, (seen, written): (Seen, Result<(), PutError>)) {
+        if let Err(error) = &written {
+            let repository = &seen.repository;
+            tracing::warn!(%repository, why = %error, "when tags were first seen is not remembered; tried again in a minute");
+        }
+        self.state.histories.written(seen, written.is_ok(), self.now());
+    }
+
     /// The process ends: what waits to be remembered is tried once more.
     pub(super) fn remember_the_rest(&mut self) {
+        self.state.histories.hurry(self.now());
+        self.remember_histories();
         self.ledger.hurry();
         self.remember();
     }

@@ -28,6 +28,7 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
             () = &mut stop => break,
             Some(written) = engine.writes.next(), if !engine.writes.is_empty() => engine.written(written),
             Some(done) = engine.records.next(), if !engine.records.is_empty() => engine.remembered(done),
+            Some(done) = engine.histories.next(), if !engine.histories.is_empty() => engine.history_written(done),
             Some((id, read)) = engine.reads.next(), if !engine.reads.is_empty() => engine.observed(&id, read),
             Some(pulled) = engine.pulls.next(), if !engine.pulls.is_empty() => engine.pulled(pulled),
             Some(looked) = engine.looks.next(), if !engine.looks.is_empty() => engine.looked(looked),
@@ -58,6 +59,9 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
         engine.written(written);
     }
     engine.remember_the_rest();
+    while let Some(done) = engine.histories.next().await {
+        engine.history_written(done);
+    }
     while let Some(done) = engine.records.next().await {
         engine.remembered(done);
         engine.remember();

@@ -16,7 +16,7 @@ use crate::{
         updates::board::Board,
         wishes::among,
     },
-    ports::{Clock, ClusterChange, Pool, Registry, Workloads},
+    ports::{Clock, ClusterChange, Histories, Pool, Registry, Workloads},
 };
 
 /// Repositories that are read at once.
@@ -32,6 +32,8 @@ pub struct Outside<'a> {
     pub pool: &'a dyn Pool,
     /// Says who moved an image back, where there is a cluster.
     pub workloads: Option<&'a dyn Workloads>,
+    /// Remembers when tags were first seen, if it is to be remembered.
+    pub histories: Option<&'a dyn Histories>,
     /// Tells the time.
     pub clock: &'a dyn Clock,
 }
@@ -47,7 +49,7 @@ pub async fn survey(
     source: impl Fn(&WorkloadId) -> String,
     waiting: impl Fn(Duration),
 ) -> Vec<(WorkloadId, Assessment)> {
-    let Outside { registry, pool, workloads, clock } = outside;
+    let Outside { registry, pool, workloads, histories, clock } = outside;
     let mut state = State::new(settings);
     // Namespaces first, so that no workload is read without its defaults.
     let (namespaces, others): (Vec<_>, Vec<_>) =
@@ -76,7 +78,7 @@ pub async fn survey(
     let mut wanted: Vec<Arc<_>> = wanted.into_iter().collect();
     let mut left = MOST_WAIT;
     while !wanted.is_empty() {
-        let orders: Vec<_> = wanted.iter().filter_map(|source| state.order(source, usize::MAX)).collect();
+        let orders: Vec<_> = wanted.iter().filter_map(|source| state.order(source, usize::MAX, clock.now())).collect();
         let looks: Vec<_> =
             stream::iter(orders).map(|order| look(registry, pool, order)).buffer_unordered(CONCURRENT).collect().await;
         wanted.clear();
@@ -93,6 +95,11 @@ pub async fn survey(
             waiting(wait);
             clock.sleep_until(clock.monotonic() + wait).await;
             left -= wait;
+        }
+    }
+    while let (Some(histories), Some(seen)) = (histories, state.histories.due(clock.monotonic())) {
+        if let Err(error) = histories.add(&seen).await {
+            tracing::warn!(repository = %seen.repository, why = %error, "when tags were first seen is not remembered");
         }
     }
     for id in state.workloads() {

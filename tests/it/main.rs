@@ -2,6 +2,7 @@
 
 mod support;
 
+mod ages;
 mod aliases;
 mod appsets;
 mod architecture;

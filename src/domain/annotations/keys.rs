@@ -1,6 +1,6 @@
 //! The keys of `supercargo.dev/*`, and a raw map of them read into a [`Layer`] of typed values.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     InitContainers, Pin,
@@ -13,7 +13,7 @@ use crate::domain::{
     policy::{
         FlavourOption, NamedPolicies, Options, Order, Policy, PolicyError, PrereleaseOption, check_glob, check_regex,
     },
-    poll::Schedule,
+    poll::{Schedule, parse_duration},
     reason::{Code, Reason},
     target::{Write, is_name},
     update::LAST_UPDATE,
@@ -103,6 +103,10 @@ keys! {
     allow_downgrade: bool = "allow-downgrade", EACH, |text, _| boolean(text);
     poll: Schedule = "poll", WHOLE, |text, _| {
         text.parse().map_err(|error| (Code::PollInvalid, format!("{error}; the default interval is used")))
+    };
+    min_age: Duration = "min-age", EACH, |text, _| match text {
+        "0s" => Ok(Duration::ZERO),
+        _ => parse_duration(text).map_err(invalid),
     };
     pin: Pin = "pin", EACH, |text, _| text.parse().map_err(invalid);
     suspend: bool = "suspend", WHOLE, |text, _| boolean(text);

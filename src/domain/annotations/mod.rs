@@ -12,7 +12,8 @@ use std::{
 };
 
 use super::{
-    guard::{Guard, floor_interval, holds_policies, refuse_policy, refuse_registry, refuse_target},
+    gate::{Demand, Gates},
+    guard::{Guard, floor_interval, holds_policies, min_ages, refuse_policy, refuse_registry, refuse_target},
     image::{ImageRef, excerpt},
     keel::{self, KeelMode},
     nearest::listed,
@@ -101,6 +102,8 @@ pub enum Watch {
         policy: Policy,
         /// How the new image is written.
         pin: Pin,
+        /// What is asked for before.
+        gates: Gates,
     },
     /// An init container that runs exactly the image of this watched container, and moves with it.
     Follows(Arc<str>),
@@ -387,6 +390,13 @@ impl<'a> Reader<'a> {
             let message = format!("{} writes digests, and `pin: tag` forbids them: take one of them out", policy.shown);
             problems.push(Reason::new(Code::PolicyInvalid, message));
         }
+        let gates = self.gates(&policy.text, name, &mut problems);
+        if let Some(age) = gates.min_age.as_ref().filter(|_| pin == Pin::Tag) {
+            let message = format!(
+                "what is old enough is written with its digest ({age}), and `pin: tag` forbids that: take one of them out"
+            );
+            problems.push(Reason::new(Code::PolicyInvalid, message));
+        }
         // So far the annotations are at fault: the whole workload is blocked.
         self.wrong.extend(problems.iter().cloned());
 
@@ -397,9 +407,25 @@ impl<'a> Reader<'a> {
             Err(error) => problems.push(Reason::new(Code::ImageInvalid, error.to_string())),
         }
         match read {
-            Some(policy) if problems.is_empty() => Watch::Watched { policy, pin },
+            Some(policy) if problems.is_empty() => Watch::Watched { policy, pin, gates },
             _ => Watch::Problem(problems),
         }
+    }
+
+    /// What is asked for before an update of the container: whichever place asks for most counts.
+    fn gates(&self, policy: &str, container: &Arc<str>, problems: &mut Vec<Reason>) -> Gates {
+        let mut ages = Vec::new();
+        for given in self.layers.iter().filter_map(|layer| of(&layer.min_age, Some(container))) {
+            match &given.value {
+                Ok(value) => ages.push(Demand { value: *value, by: given.shown.as_str().into() }),
+                Err(wrong) => problems.push(wrong.clone()),
+            }
+        }
+        let of_file = self.settings.named.min_age(policy);
+        ages.extend(of_file.map(|value| Demand { value, by: format!("policy `{}`", excerpt(policy)).into() }));
+        let of_guards = min_ages(self.settings.guards, &self.workload.id.namespace);
+        ages.extend(of_guards.map(|(value, guard)| Demand { value, by: guard.to_string().into() }));
+        Gates::with_min_age(ages)
     }
 
     fn options(&self, container: &Arc<str>, problems: &mut Vec<Reason>) -> Options {

@@ -3,7 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::workload::{Kind, WorkloadId};
+use crate::domain::{
+    policy::PolicyFile,
+    poll::parse_duration,
+    workload::{Kind, WorkloadId},
+};
 
 /// `name=image` or `init:name=image`.
 fn workload(annotations: &[(&str, &str)], containers: &[&str]) -> Workload {
@@ -65,8 +69,8 @@ fn read(annotations: &[(&str, &str)], namespace: &[(&str, &str)]) -> WorkloadRul
 /// One word a container: `minor`, `minor+digest`, `=web` for one that follows, `-code`, `!code`.
 fn states(rule: &WorkloadRule) -> Vec<String> {
     let word = |rule: &ContainerRule| match &rule.state {
-        Watch::Watched { policy, pin: Pin::Keep } => policy.as_str().to_owned(),
-        Watch::Watched { policy, pin } => format!("{policy}+{pin:?}").to_lowercase(),
+        Watch::Watched { policy, pin: Pin::Keep, .. } => policy.as_str().to_owned(),
+        Watch::Watched { policy, pin, .. } => format!("{policy}+{pin:?}").to_lowercase(),
         Watch::Follows(leader) => format!("={leader}"),
         Watch::Skipped(reason) => format!("-{}", reason.code),
         Watch::Problem(reasons) => format!("!{}", reasons[0].code),
@@ -182,7 +186,7 @@ fn every_option_reaches_the_policy() {
     };
     for (container, options) in rule.containers.iter().zip([of("allow", "alpine"), of("never", "any")]) {
         let expected = Policy::parse("semver:>=1", &options, &NamedPolicies::default()).unwrap();
-        assert_eq!(container.state, Watch::Watched { policy: expected, pin: Pin::Keep });
+        assert_eq!(container.state, Watch::Watched { policy: expected, pin: Pin::Keep, gates: Gates::default() });
     }
 }
 
@@ -239,8 +243,10 @@ fn suspend_and_write_are_read() {
 #[case("write", "git:../x", "annotation-invalid", "`git:<target>`")]
 #[case("write", "elsewhere", "annotation-invalid", "write `cluster`")]
 #[case("platforms", "linux/amd64", "not-built", "`platforms` is not built yet")]
-#[case("min-age", "3d", "not-built", "`min-age` is not built yet")]
-#[case("min-age.web", "3d", "not-built", "`min-age` is not built yet")]
+#[case("min-age", "3", "annotation-invalid", "the unit is missing")]
+#[case("min-age", "-1d", "annotation-invalid", "is no duration")]
+#[case("min-age", "400d", "annotation-invalid", "is not between 1s and 366d")]
+#[case("min-age.web", "soon", "annotation-invalid", "is no duration")]
 #[case("approvals", "1", "not-built", "`approvals`")]
 #[case("approval-timeout", "2h", "not-built", "`approval-timeout`")]
 #[case("window", "Mon-Fri 09:00-17:00", "not-built", "`window`")]
@@ -298,9 +304,66 @@ fn a_wrong_default_of_the_namespace_does_not_block_those_who_say_otherwise() {
 
 #[test]
 fn a_gate_of_the_namespace_is_not_taken_back_by_a_workload() {
-    let rule =
-        read(&[("policy", "minor"), ("min-age", "0s"), ("approvals", "0")], &[("min-age", "3d"), ("approvals", "2")]);
+    let rule = read(
+        &[("policy", "minor"), ("verify", "none"), ("approvals", "0")],
+        &[("verify", "cosign"), ("approvals", "2")],
+    );
     assert_eq!(codes(&rule.problems), ["not-built", "not-built"]);
+}
+
+/// The age that is asked of each container, and by whom.
+fn ages(rule: &WorkloadRule) -> Vec<String> {
+    let age = |rule: &ContainerRule| match &rule.state {
+        Watch::Watched { gates, .. } => gates.min_age.as_ref().map(ToString::to_string).unwrap_or_default(),
+        other => format!("{other:?}"),
+    };
+    rule.containers.iter().map(age).collect()
+}
+
+#[test]
+fn whichever_place_asks_for_the_longest_age_counts() {
+    let own = |own: &[(&str, &str)], namespace: &[(&str, &str)]| {
+        let rule = read(&[&[("policy", "minor")], own].concat(), namespace);
+        assert_eq!(codes(&rule.problems), Vec::<&str>::new());
+        ages(&rule)
+    };
+    assert_eq!(own(&[], &[]), ["", ""]);
+    assert_eq!(own(&[("min-age", "0s")], &[]), ["", ""]);
+    let by_own = "at least 3d by `supercargo.dev/min-age: 3d`";
+    assert_eq!(own(&[("min-age", "3d")], &[("min-age", "36h")]), [by_own, by_own]);
+    let by_namespace = "at least 1d12h by `supercargo.dev/min-age: 36h` on the Namespace";
+    assert_eq!(own(&[("min-age", "0s")], &[("min-age", "36h")]), [by_namespace, by_namespace]);
+    assert_eq!(
+        own(&[("min-age", "1h"), ("min-age.web", "2h")], &[]),
+        ["at least 2h by `supercargo.dev/min-age.web: 2h`", "at least 1h by `supercargo.dev/min-age: 1h`"]
+    );
+}
+
+#[test]
+fn guards_and_policy_files_set_a_floor_under_the_age() {
+    let guards: Vec<Guard> = serde_json::from_str(
+        r#"[{"namespaces": ["*"], "minAge": "24h"}, {"namespaces": ["prod*"], "minAge": "72h"}, {"namespaces": ["x"], "minAge": "9d"}]"#,
+    )
+    .unwrap();
+    let file: PolicyFile = serde_json::from_str(r#"{"name": "slow", "policy": "minor", "minAge": "4d"}"#).unwrap();
+    let named = NamedPolicies::new([&file]).unwrap();
+    let setting = Setting { named, guards, ..Setting::default() };
+    let ages = |policy: &str| {
+        let annotations = [("policy", policy), ("min-age", "0s")];
+        ages(&setting.rules(&workload(&annotations, &["web=o/web:1.0.0"]), &[]))[0].clone()
+    };
+    assert_eq!(ages("minor"), "at least 3d by the guard of the namespaces `prod*`");
+    assert_eq!(ages("named:slow"), "at least 4d by policy `named:slow`");
+    let bad: PolicyFile = serde_json::from_str(r#"{"name": "slow", "policy": "minor", "minAge": "4"}"#).unwrap();
+    let why = NamedPolicies::new([&bad]).unwrap_err().to_string();
+    assert!(why.contains("`minAge`: `4` is no duration"), "{why}");
+}
+
+#[test]
+fn what_is_old_enough_is_written_with_its_digest() {
+    let rule = read(&[("policy", "minor"), ("pin", "tag")], &[("min-age", "3d")]);
+    assert_eq!(codes(&rule.problems), ["policy-invalid"]);
+    assert!(rule.problems[0].message.contains("at least 3d by"), "{}", rule.problems[0].message);
 }
 
 #[test]
@@ -728,7 +791,7 @@ proptest! {
                 "order" => value.parse::<crate::domain::policy::Order>().is_ok(),
                 "write" => value == "cluster",
                 "init-containers" => value.parse::<InitContainers>().is_ok(),
-                "min-age" => value == "0s",
+                "min-age" => value == "0s" || parse_duration(value).is_ok(),
                 "approvals" => value == "0",
                 "platforms" => value == "any",
                 "hold" => false,

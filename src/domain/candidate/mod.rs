@@ -14,6 +14,7 @@ use super::{
     reason::Reason,
 };
 
+pub mod age;
 mod missing;
 mod quarantine;
 
@@ -24,6 +25,8 @@ pub struct Facts {
     pub manifest: Manifest,
     /// What did not run in this container.
     pub avoided: Arc<[Avoided]>,
+    /// Why it is too young, if it is.
+    pub wait: Option<age::Wait>,
 }
 
 /// An image that did not run.
@@ -54,7 +57,7 @@ pub enum Manifest {
 type Check = fn(&Candidate, &Facts) -> Option<Reason>;
 
 /// Every check, the cheapest first.
-const CHECKS: &[Check] = &[missing::check, quarantine::check];
+const CHECKS: &[Check] = &[missing::check, quarantine::check, age::check];
 
 /// Why the candidate is passed over, if it is.
 pub fn refusal(candidate: &Candidate, facts: &Facts) -> Option<Reason> {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Policy, Ready};
 use crate::domain::{
+    candidate::age::Wait,
     image::{Digest, Tag},
     listing::Listing,
     reason::{Code, Reason},
@@ -49,6 +50,17 @@ pub struct Decision {
     pub problem: Option<Reason>,
     /// For the whole first, then for each of the newest 20 tags that lost.
     pub reasons: Vec<Reason>,
+    /// Of the better ones that are too young the one that is old enough first.
+    pub young: Option<Young>,
+}
+
+/// A version that the policy takes once it is old enough.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Young {
+    /// Its tag.
+    pub tag: Tag,
+    /// How long it waits.
+    pub wait: Wait,
 }
 
 /// One question: what a policy is asked about.
@@ -61,6 +73,8 @@ pub(in crate::domain) struct Asked<'a> {
     /// Those of the policy.
     pub(in crate::domain) filters: &'a Ready,
     pub(in crate::domain) limit: &'a Limit<'a>,
+    /// Why a tag that is taken otherwise is to wait.
+    pub(in crate::domain) waits: &'a dyn Fn(&str) -> Option<Wait>,
 }
 
 /// Ends a decision that takes too long: loops over all tags ask it, and what it ended is not used.
@@ -95,7 +109,7 @@ impl Decision {
 
     /// One that says what is to be fixed.
     pub fn problem(reason: Reason) -> Self {
-        Self { eligible: Vec::new(), problem: Some(reason.clone()), reasons: vec![reason] }
+        Self { problem: Some(reason.clone()), ..Self::nothing(reason) }
     }
 
     /// Takes out the best candidates, for these reasons, which come behind the first one.
@@ -124,7 +138,7 @@ impl Decision {
     }
 
     pub(in crate::domain) fn nothing(reason: Reason) -> Self {
-        Self { eligible: Vec::new(), problem: None, reasons: vec![reason] }
+        Self { eligible: Vec::new(), problem: None, reasons: vec![reason], young: None }
     }
 }
 

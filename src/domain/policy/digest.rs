@@ -27,5 +27,10 @@ pub(in crate::domain) fn decide(asked: &Asked<'_>) -> Decision {
         None => (Code::NewDigest, format!("points to {digest}, to which the image is pinned at the first look")),
     };
     let target = Candidate { tag: tag.clone(), digest: Some(digest.clone()) };
-    Decision { eligible: vec![target], problem: None, reasons: vec![Reason::of_tag(tag, reason.0, reason.1)] }
+    Decision {
+        eligible: vec![target],
+        problem: None,
+        reasons: vec![Reason::of_tag(tag, reason.0, reason.1)],
+        young: None,
+    }
 }

@@ -1,11 +1,14 @@
 //! Policy files (docs/policy.md §6): a policy with its options, a name, and examples that a test runs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
 use super::{Example, Options, PolicyError};
-use crate::domain::later::{self, Keyed, Known};
+use crate::domain::{
+    later::{self, Keyed, Known},
+    poll::parse_duration,
+};
 
 /// A policy file. An unknown key is an error.
 #[derive(Debug, Clone, Deserialize)]
@@ -18,6 +21,7 @@ pub struct PolicyFile {
     /// `<kind>[:<argument>]`
     pub policy: Arc<str>,
     options: RawOptions,
+    min_age: Option<String>,
     /// Keys that are not built yet.
     later: Vec<&'static str>,
     /// Cases that show what it does.
@@ -46,6 +50,8 @@ struct Written {
     #[serde(default)]
     allow_downgrade: Option<bool>,
     #[serde(default)]
+    min_age: Option<String>,
+    #[serde(default)]
     examples: Vec<Example>,
 }
 
@@ -55,10 +61,10 @@ impl Keyed for Written {
 
 impl From<Known<Written>> for PolicyFile {
     fn from(Known { value, later }: Known<Written>) -> Self {
-        let Written { name, description, policy, examples, .. } = value;
+        let Written { name, description, policy, examples, min_age, .. } = value;
         let Written { prerelease, flavour, order, allow, ignore, allow_downgrade, .. } = value;
         let options = RawOptions { prerelease, flavour, order, allow, ignore, allow_downgrade };
-        Self { name, description, policy, options, later, examples }
+        Self { name, description, policy, options, min_age, later, examples }
     }
 }
 
@@ -107,5 +113,11 @@ impl PolicyFile {
             Some(key) => Err(PolicyError(later::refusal(key))),
             None => self.options.parse(),
         }
+    }
+
+    /// How old a version must be.
+    pub fn min_age(&self) -> Result<Option<Duration>, PolicyError> {
+        let read = self.min_age.as_deref().map(parse_duration).transpose();
+        read.map_err(|error| PolicyError(format!("`minAge`: {error}")))
     }
 }

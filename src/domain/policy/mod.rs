@@ -18,7 +18,7 @@ mod semver;
 mod versions;
 
 pub(in crate::domain) use asked::{Asked, Limit};
-pub use asked::{Candidate, Current, Decision, TagFacts};
+pub use asked::{Candidate, Current, Decision, TagFacts, Young};
 pub use cases::{Example, ExampleTag, Failure, Vector};
 pub(crate) use compiled::Matcher;
 pub use file::{PolicyFile, RawOptions};

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use super::{Inner, Options, Policy, PolicyError, PolicyFile};
@@ -29,6 +30,7 @@ type Parsed = HashMap<(Arc<str>, Options), Weak<Inner>>;
 pub(super) struct Named {
     pub(super) policy: Arc<str>,
     pub(super) options: Options,
+    min_age: Option<Duration>,
 }
 
 impl NamedPolicies {
@@ -54,6 +56,11 @@ impl NamedPolicies {
     pub fn options(&self, policy: &str) -> Options {
         let file = policy.strip_prefix("named:").and_then(|name| self.0.files.get(name));
         file.map(|file| file.options.clone()).unwrap_or_default()
+    }
+
+    /// How old a version must be by a policy's file, if it is a named one.
+    pub fn min_age(&self, policy: &str) -> Option<Duration> {
+        self.0.files.get(policy.strip_prefix("named:")?)?.min_age
     }
 
     pub(super) fn get(&self, name: &str) -> Result<&Named, PolicyError> {
@@ -103,7 +110,7 @@ impl PolicyFile {
             return Err(PolicyError("a policy file cannot stand for another one: write its policy here".to_owned()));
         }
         Policy::parse(&self.policy, &options, &NamedPolicies::default())?.compiles()?;
-        Ok(Named { policy: self.policy.clone(), options })
+        Ok(Named { policy: self.policy.clone(), options, min_age: self.min_age()? })
     }
 }
 

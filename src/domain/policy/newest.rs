@@ -111,7 +111,8 @@ impl Judge for Newest<'_> {
     fn best(&self) -> Vec<TagId> {
         let later = |(id, tag)| {
             let time = self.time(tag).filter(|time| self.current.is_none_or(|current| *time > current))?;
-            (Some(tag) != self.asked.current.tag.map(Tag::as_str)).then_some(((time, tag), id))
+            let is_current = Some(tag) == self.asked.current.tag.map(Tag::as_str);
+            (!is_current && (self.asked.waits)(tag).is_none()).then_some(((time, tag), id))
         };
         greatest(
             EXPLAINED,

@@ -135,7 +135,7 @@ impl Judge for Matching<'_> {
         let greater = self.asked.listing.tags().take_while(|_| self.asked.limit.goes_on()).filter_map(|(id, tag)| {
             let key = self.key(tag).ok()?;
             let newer = self.current.as_ref().is_none_or(|current| key > *current);
-            (newer && filters.pass(tag)).then_some(((key, tag), id))
+            (newer && filters.pass(tag) && (self.asked.waits)(tag).is_none()).then_some(((key, tag), id))
         });
         greatest(EXPLAINED, greater)
     }

@@ -8,6 +8,7 @@ use super::{
     semver::{Range, Standing},
 };
 use crate::domain::{
+    candidate::age::Wait,
     listing::{EXPLAINED, Index, ListedVersion, Listing, TagId},
     policy::filters::Ready,
     policy::{Asked, Limit},
@@ -23,6 +24,7 @@ pub(super) struct Rules<'a> {
     filters: &'a Ready,
     limit: &'a Limit<'a>,
     options: &'a Options,
+    waits: &'a dyn Fn(&str) -> Option<Wait>,
     test: Test<'a>,
     /// The flavour that counts: `None` for any, `Some(None)` for one that no tag has.
     flavour: Option<Option<u32>>,
@@ -64,6 +66,7 @@ impl<'a> Rules<'a> {
             index,
             filters: asked.filters,
             limit: asked.limit,
+            waits: asked.waits,
             options,
             test,
             flavour,
@@ -139,6 +142,10 @@ impl<'a> Rules<'a> {
         self.broken(entry).is_none() && self.filters.pass(self.listing.tag(entry.tag))
     }
 
+    fn is_old_enough(&self, entry: &ListedVersion) -> bool {
+        (self.waits)(self.listing.tag(entry.tag)).is_none()
+    }
+
     /// Adds the eligible versions of a part of the index, best first, until there are enough.
     fn add(&self, best: &mut Vec<TagId>, places: Places<usize>) {
         let versions = &self.index.versions[places];
@@ -150,7 +157,7 @@ impl<'a> Rules<'a> {
             if full && found.last().is_none_or(|last| key(last) != key(entry)) {
                 break;
             }
-            if self.is_eligible(entry) {
+            if self.is_eligible(entry) && self.is_old_enough(entry) {
                 found.push(entry);
             }
         }

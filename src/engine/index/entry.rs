@@ -86,8 +86,12 @@ impl WorkloadEntry {
         }
         let mut left = AT_ONCE;
         for (container, slot) in self.rule.containers.iter().zip(&mut self.slots) {
-            let (Watch::Watched { policy, pin }, Some(image)) = (&container.state, &container.parsed) else { continue };
+            let (Watch::Watched { policy, pin, gates }, Some(image)) = (&container.state, &container.parsed) else {
+                continue;
+            };
+            let min_age = gates.min_age.as_ref().map(|age| age.value);
             let pinned = match pin {
+                _ if min_age.is_some() => true,
                 Pin::Keep => image.digest.is_some(),
                 Pin::Tag => false,
                 Pin::Digest => true,
@@ -98,6 +102,7 @@ impl WorkloadEntry {
                 digest: image.digest.clone(),
                 pinned,
                 avoided: avoided(&self.quarantined, container, image),
+                min_age,
             };
             let needs = policy.needs();
             if !needs.listing && !needs.digest_of_current {

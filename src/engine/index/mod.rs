@@ -5,16 +5,20 @@
 //! | `state` | every workload by `namespace`, with its rule and what is asked for it (`entry`) |
 //! | `sources` | who uses which `source`, how often (`schedules`), what for, and how often somebody may ask anew (`bursts`) |
 //! | `webhooks`, `hints` | what webhooks named and has not been seen yet; how many tags may be asked for (`pace`), and when `listings` take their place |
+//! | `ages`, `histories`, `openings` | since when tags are there, and when what is too young is old enough |
 //! | `outages` | which sources cannot be read, for how long |
 //! | `effect` | what is to be done |
 //! | `settings` | what the configuration says |
 
+mod ages;
 mod bursts;
 pub(super) mod effect;
 pub(super) mod entry;
 mod hints;
+pub(super) mod histories;
 mod listings;
 mod namespace;
+mod openings;
 pub(super) mod outages;
 mod pace;
 mod rollout;

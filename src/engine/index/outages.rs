@@ -161,9 +161,10 @@ mod tests {
             for minute in 0..minutes {
                 if let Some(kind) = kind {
                     for source in self.used.clone() {
-                        let _ = self.state.order(&source, usize::MAX);
+                        let _ = self.state.order(&source, usize::MAX, jiff::Timestamp::UNIX_EPOCH);
                         let message = format!("{}: no answer, try {minute}", source.repository);
-                        let looked = LookResult { source, result: Err(RegistryError { kind, message }) };
+                        let looked =
+                            LookResult { source, result: Err(RegistryError { kind, message }), seen: Vec::new() };
                         let _ = self.state.looked(looked, self.now);
                     }
                 }

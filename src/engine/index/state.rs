@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+
 use crate::{
     domain::{
         guard::min_interval,
@@ -21,7 +23,9 @@ use crate::{
             effect::Effect,
             entry::WorkloadEntry,
             hints::Hints,
+            histories::Histories,
             namespace::{Namespace, rule},
+            openings::Openings,
             settings::Settings,
             sources::Sources,
         },
@@ -40,6 +44,8 @@ pub(crate) struct State {
     synced: bool,
     pub(crate) sources: Sources,
     pub(super) hints: Hints,
+    pub(crate) histories: Histories,
+    pub(crate) openings: Openings,
     /// Workloads that a policy applies to.
     watched: usize,
     pub(crate) effects: Vec<Effect>,
@@ -55,6 +61,8 @@ impl State {
             synced: false,
             sources: Sources::default(),
             hints: Hints::default(),
+            histories: Histories::default(),
+            openings: Openings::default(),
             watched: 0,
             effects: Vec::new(),
         }
@@ -115,7 +123,9 @@ impl State {
             ClusterChange::Application(application) => self.claim(&application.id, Some(&application)),
             ClusterChange::ApplicationGone(id) => self.claim(&id, None),
             ClusterChange::Record(..) | ClusterChange::State(..) | ClusterChange::RecordUndecodable(..) => {}
-            ClusterChange::History(..) | ClusterChange::HistoryGone(_) | ClusterChange::HistoriesKept(_) => {}
+            ClusterChange::History(repository, sightings) => self.remembered(repository, &sightings, now),
+            ClusterChange::HistoryGone(repository) => self.remembered(repository, &[], now),
+            ClusterChange::HistoriesKept(kept) => self.histories_kept(kept),
             ClusterChange::RecordsElsewhere | ClusterChange::Partial => {}
             ClusterChange::Forbidden(_) | ClusterChange::StatesUnread => {}
             ClusterChange::Rollout(..) | ClusterChange::Pods(..) => {}
@@ -205,13 +215,13 @@ impl State {
     }
 
     /// Asks for an assessment of every workload.
-    fn assess_all(&mut self) {
+    pub(super) fn assess_all(&mut self) {
         let all = self.namespaces.values().flat_map(|namespace| namespace.workloads.keys());
         self.effects.extend(all.cloned().map(Effect::Assess));
     }
 
     /// What the look that starts now is to find out; `None` if nobody uses the source any more.
-    pub(crate) fn order(&mut self, source: &Arc<Source>, room: usize) -> Option<Order> {
+    pub(crate) fn order(&mut self, source: &Arc<Source>, room: usize, now: Timestamp) -> Option<Order> {
         let users = self.sources.users(source).filter_map(|id| self.entry(id));
         let mut questions = Questions::new();
         for entry in users {
@@ -219,7 +229,8 @@ impl State {
                 questions.entry(question.clone()).or_default().insert(entry.workload.id.namespace.clone());
             }
         }
-        let order = self.sources.order(source, questions, room)?;
+        let history = self.histories.of(&source.repository);
+        let order = self.sources.order(source, questions, room, history, now)?;
         self.hints.looking(source, order.hinted.is_empty());
         Some(order)
     }
@@ -241,6 +252,7 @@ impl State {
         let was_left_out = self.sources.left_out(&source).is_some();
         let before = self.sources.snapshot(&source).unwrap_or_default();
         let Some(heard) = self.sources.looked(&source, looked.result) else { return Ok(()) };
+        self.aged(&source, looked.seen, &heard.answers, now);
         self.seen(&source, &before, heard.outcome.is_ok(), now);
         self.sources.retry(&source, heard.outcome.as_ref().map(|_| ()), now);
         let back = self.sources.outages.looked(&source, heard.outcome.as_ref(), now);

@@ -122,7 +122,7 @@ pub(crate) fn answer_from(snapshot: &Snapshot, question: &Question) -> Option<An
         snapshot.tags.as_ref().filter(|tags| tags.is_empty() || is_small(tags.len(), std::iter::once(question)))?;
     }
     let decision = decide(&question.policy, question.current(), &snapshot.listing(), &snapshot.facts());
-    decision.choice().is_none().then_some(Ok(Answer { decision, choice: None, passed: Vec::new() }))
+    decision.choice().is_none().then_some(Ok(Answer { decision, choice: None, passed: Vec::new(), young: None }))
 }
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ mod tests {
 
     fn question(policy: &str) -> Question {
         let policy = Policy::parse(policy, &Options::default(), &NamedPolicies::default()).unwrap();
-        Question { policy, tag: None, digest: None, pinned: false, avoided: Arc::default() }
+        Question { policy, tag: None, digest: None, pinned: false, avoided: Arc::default(), min_age: None }
     }
 
     fn listing(tags: usize) -> Arc<Listing> {

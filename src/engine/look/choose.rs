@@ -6,11 +6,14 @@ use std::collections::HashMap;
 use crate::{
     domain::{
         candidate::{self, Facts, Manifest},
-        decide::Decision,
+        decide::{Decision, Young},
         hint::Source,
         image::{Digest, Tag},
     },
-    engine::look::question::{Answer, Answered, Question},
+    engine::look::{
+        ages::Seen,
+        question::{Answer, Answered, Question},
+    },
     ports::{Registry, RegistryError, RegistryErrorKind},
 };
 
@@ -29,7 +32,7 @@ impl<'r> Digests<'r> {
         Self { registry, source, read }
     }
 
-    async fn of(&mut self, tag: &Tag) -> Result<Digest, RegistryError> {
+    pub(super) async fn of(&mut self, tag: &Tag) -> Result<Digest, RegistryError> {
         if let Some(read) = self.read.get(tag) {
             return read.clone();
         }
@@ -40,10 +43,16 @@ impl<'r> Digests<'r> {
 }
 
 /// Walks the candidates of a decision. If none of them will do, what is wrong with the best is why.
-pub(super) async fn choose(question: &Question, mut decision: Decision, digests: &mut Digests<'_>) -> Answered {
+pub(super) async fn choose(
+    question: &Question,
+    mut decision: Decision,
+    digests: &mut Digests<'_>,
+    seen: &mut Seen,
+) -> Answered {
     let by_digest = question.pinned || question.policy.needs().digest_of_current;
     let mut missing = None;
     let mut passed = Vec::new();
+    let mut young = decision.young.take();
     for index in 0..decision.eligible.len() {
         let mut chosen = decision.eligible[index].clone();
         // A tag that has moved since is free, and one that points to the same is not.
@@ -58,7 +67,20 @@ pub(super) async fn choose(question: &Question, mut decision: Decision, digests:
                 Err(error) => return Err(error),
             },
         };
-        let facts = Facts { manifest, avoided: question.avoided.clone() };
+        // What it points to now may not be what is known to be old enough.
+        let wait = match (&manifest, question.min_age) {
+            (Manifest::Is(digest), Some(_)) => {
+                seen.see(&chosen.tag, digest);
+                seen.wait(question, &chosen.tag, digest)
+            }
+            _ => None,
+        };
+        if let Some(wait) =
+            wait.as_ref().filter(|wait| young.as_ref().is_none_or(|young| wait.ends_before(&young.wait)))
+        {
+            young = Some(Young { tag: chosen.tag.clone(), wait: wait.clone() });
+        }
+        let facts = Facts { manifest, avoided: question.avoided.clone(), wait };
         if let Some(reason) = candidate::refusal(&chosen, &facts) {
             passed.push(reason);
             continue;
@@ -68,13 +90,13 @@ pub(super) async fn choose(question: &Question, mut decision: Decision, digests:
             Manifest::Is(_) | Manifest::NotAsked | Manifest::Missing => None,
         };
         decision.pass_over(&passed);
-        return Ok(Answer { decision, choice: Some(chosen), passed });
+        return Ok(Answer { decision, choice: Some(chosen), passed, young });
     }
     match missing {
         Some(error) => Err(error),
         None => {
             decision.pass_over(&passed);
-            Ok(Answer { decision, choice: None, passed })
+            Ok(Answer { decision, choice: None, passed, young })
         }
     }
 }

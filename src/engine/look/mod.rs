@@ -11,8 +11,10 @@
 //! | `beside` | decisions that may take long |
 //! | `choose` | which candidate is taken |
 //! | `times` | when images came to be |
+//! | `ages` | since when tags point to what they do |
 //! | `room` | how much memory looks and what is kept of them may take |
 
+mod ages;
 pub(super) mod beside;
 mod choose;
 pub(super) mod inbox;
@@ -32,6 +34,7 @@ use futures::future::{Either, select};
 
 use crate::{
     domain::{
+        candidate::age::{Ages, Wait},
         decide::{Decision, Listing, decide_within, timed_candidates},
         hint::Source,
         image::Tag,
@@ -39,6 +42,7 @@ use crate::{
         tags::Tags,
     },
     engine::look::{
+        ages::Seen,
         beside::{Beside, MOST},
         choose::{Digests, choose},
         question::{ListingResult, LookResult, Order, Question, Snapshot},
@@ -64,18 +68,24 @@ pub(crate) async fn look_in_time(
         Either::Right(_) => {
             let (kind, seconds) = (RegistryErrorKind::Unavailable, LONGEST.as_secs());
             let message = format!("{}: what was asked of it took longer than {seconds} s in all", source.repository);
-            LookResult { source, result: Err(RegistryError { kind, message }) }
+            LookResult { source, result: Err(RegistryError { kind, message }), seen: Vec::new() }
         }
     }
 }
 
 /// Looks. A listing is used whole or not at all.
 pub(crate) async fn look(registry: &dyn Registry, pool: &dyn Pool, order: Order) -> LookResult {
-    let result = answer(registry, pool, &order).await;
-    LookResult { source: order.source, result }
+    let mut seen = Seen::new(&order);
+    let result = answer(registry, pool, &order, &mut seen).await;
+    LookResult { source: order.source, result, seen: seen.new }
 }
 
-async fn answer(registry: &dyn Registry, pool: &dyn Pool, order: &Order) -> Result<ListingResult, RegistryError> {
+async fn answer(
+    registry: &dyn Registry,
+    pool: &dyn Pool,
+    order: &Order,
+    seen: &mut Seen,
+) -> Result<ListingResult, RegistryError> {
     let source = &*order.source;
     let previous = order.previous.clone().unwrap_or_default();
     let needs_listing = order.questions.keys().any(|q| q.policy.needs().listing);
@@ -133,6 +143,18 @@ async fn answer(registry: &dyn Registry, pool: &dyn Pool, order: &Order) -> Resu
         }
     }
 
+    let aged = order.questions.keys().any(|question| question.min_age.is_some());
+    // What a tag that is followed points to now may be new.
+    let of_digest = |tag: &Tag| {
+        let mut asks = order.questions.keys().filter(|question| question.tag.as_ref() == Some(tag));
+        asks.any(|question| question.min_age.is_some() && question.policy.needs().digest_of_current)
+    };
+    for (tag, digest) in fresh.iter().filter_map(|tag| Some((tag, snapshot.digests.get(tag)?))) {
+        if aged && (seen.knows(tag.as_str()) || of_digest(tag)) {
+            seen.see(tag, digest);
+        }
+    }
+
     let timed = order.questions.keys().any(|q| q.policy.needs().times);
     // A tag that was put in quarantine may have moved.
     let avoids = order.questions.keys().any(Question::avoids_digests);
@@ -154,22 +176,46 @@ async fn answer(registry: &dyn Registry, pool: &dyn Pool, order: &Order) -> Resu
         let wanted = wanted.into_iter().filter_map(|(_, tags)| tags).flatten().collect();
         fetch_times(registry, order, wanted, narrow, &mut snapshot).await?;
     }
-    let facts = snapshot.facts();
+    let facts = Arc::new(snapshot.facts());
+    let read = fresh.into_iter().filter_map(|tag| snapshot.digests.get(&tag).cloned().map(|digest| (tag, digest)));
+    let mut digests = Digests::new(registry, source, read.collect());
+    if aged {
+        let (facts, history) = (facts.clone(), seen.history());
+        let new = move |question: &Question, listing: &Listing, over: &dyn Fn() -> bool| {
+            let known = |tag: &str| history.of_tag(tag).map(|_| Wait::Unseen);
+            let decided = decide_within(&question.policy, question.current(), listing, &facts, &known, over);
+            decided.map(|decision| decision.eligible.into_iter().map(|candidate| candidate.tag).collect())
+        };
+        let asks = |question: &Question| question.min_age.is_some() && question.policy.needs().listing;
+        let new: Vec<(Question, Option<Vec<Tag>>)> = beside.each(asks, new).await.map_err(broke)?;
+        let new: Vec<_> = new.into_iter().filter_map(|(question, tags)| Some((question, tags?))).collect();
+        let ask = seen.to_ask(&new);
+        snapshot.unseen = new.iter().flat_map(|(_, tags)| tags).any(|tag| !ask.contains(tag));
+        for tag in ask {
+            match digests.of(&tag).await {
+                Ok(digest) => seen.see(&tag, &digest),
+                // It is listed, and has no manifest.
+                Err(error) if error.kind == RegistryErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    let (history, now) = (seen.history(), order.now);
     let decide = move |question: &Question, listing: &Listing, over: &dyn Fn() -> bool| {
-        decide_within(&question.policy, question.current(), listing, &facts, over)
+        let ages = question.min_age.map(|min_age| Ages { history: &history, min_age, now });
+        let waits = |tag: &str| ages.as_ref()?.of_tag(tag);
+        decide_within(&question.policy, question.current(), listing, &facts, &waits, over)
     };
     let decided = beside.each(|_| true, decide).await.map_err(broke)?;
     // What was made for deciding is large where there are many tags.
     drop(beside);
-    let read = fresh.into_iter().filter_map(|tag| snapshot.digests.get(&tag).cloned().map(|digest| (tag, digest)));
-    let mut digests = Digests::new(registry, source, read.collect());
     let mut answers = Vec::with_capacity(order.questions.len());
     for (question, decision) in decided {
         let answer = match question.tag.as_ref().and_then(|tag| missing.get(tag)) {
             Some(error) => Err(error.clone()),
             None => {
                 let decision = decision.unwrap_or_else(|| too_costly(source, snapshot.tags.as_ref()));
-                choose(&question, decision, &mut digests).await
+                choose(&question, decision, &mut digests, seen).await
             }
         };
         answers.push((question, answer));

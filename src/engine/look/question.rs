@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -10,8 +11,9 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         candidate::Avoided,
-        decide::{Candidate, Current, Decision, Listing, TagFacts},
+        decide::{Candidate, Current, Decision, Listing, TagFacts, Young},
         hint::Source,
+        history::{History, Sighting},
         image::{Digest, Tag},
         policy::Policy,
         reason::Reason,
@@ -36,6 +38,8 @@ pub(crate) struct Question {
     pub(crate) pinned: bool,
     /// What did not run in the container, and is not to be chosen.
     pub(crate) avoided: Arc<[Avoided]>,
+    /// How old it must be.
+    pub(crate) min_age: Option<Duration>,
 }
 
 impl Question {
@@ -54,6 +58,8 @@ pub(crate) struct Answer {
     pub(crate) choice: Option<Candidate>,
     /// Why better ones were passed over.
     pub(crate) passed: Vec<Reason>,
+    /// The one that is old enough next, of those that are too young.
+    pub(crate) young: Option<Young>,
 }
 
 /// An answer, or why there is none for this question although the listing came.
@@ -68,6 +74,8 @@ pub(crate) struct Snapshot {
     pub(crate) digests: HashMap<Tag, Digest>,
     /// Times by digest, which never change.
     pub(crate) times: HashMap<Digest, (Option<Timestamp>, Option<Timestamp>)>,
+    /// Whether there are tags of which it was not asked yet since when they are there.
+    pub(crate) unseen: bool,
 }
 
 /// What a look is to find out.
@@ -85,6 +93,10 @@ pub(crate) struct Order {
     pub(crate) ask_all: bool,
     /// What the tags may weigh. It is the registry that keeps to it, where it is asked for them.
     pub(crate) room: usize,
+    /// When its tags were first seen.
+    pub(crate) history: Arc<History>,
+    /// The time.
+    pub(crate) now: Timestamp,
 }
 
 /// The new snapshot, and the answers, which are none if nothing changed.
@@ -97,6 +109,8 @@ pub(crate) struct LookResult {
     pub(crate) source: Arc<Source>,
     /// Or why nothing is known.
     pub(crate) result: Result<ListingResult, RegistryError>,
+    /// What its tags were seen with for the first time.
+    pub(crate) seen: Vec<Sighting>,
 }
 
 impl Question {
@@ -117,7 +131,7 @@ impl Snapshot {
 
     /// The same without its tags.
     pub(crate) fn without_tags(&self) -> Self {
-        Self { tags: None, digests: self.digests.clone(), times: self.times.clone() }
+        Self { tags: None, digests: self.digests.clone(), times: self.times.clone(), unseen: self.unseen }
     }
 
     /// Whether it has the tag, pointing to that digest if one is named.
@@ -181,6 +195,7 @@ mod tests {
         let reason = |text: &str, code: Code| Reason::of_tag(&tag(text), code, "why");
         let candidate = |text: &str| Candidate { tag: tag(text), digest: None };
         let mut decision = Decision {
+            young: None,
             eligible: vec![candidate("1.0.2"), candidate("1.0.1")],
             problem: None,
             reasons: vec![
@@ -195,7 +210,7 @@ mod tests {
             decision.reasons.iter().map(|reason| format!("{} {}", reason.tag.as_ref().unwrap(), reason.code)).collect()
         };
         assert_eq!(codes(&decision), ["1.0.1 chosen", "1.0.2 registry-not-found", "0.9.0 not-newer"]);
-        let answer = Ok(Answer { choice: decision.choice().cloned(), decision, passed });
+        let answer = Ok(Answer { choice: decision.choice().cloned(), decision, passed, young: None });
         let Ok(Answer { decision, .. }) = &*trimmed(answer, false) else { panic!("it is an answer") };
         assert_eq!(codes(decision), ["1.0.2 registry-not-found"]);
     }

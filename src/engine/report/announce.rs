@@ -6,7 +6,7 @@ use crate::{
     domain::{
         image::Repository,
         reason::{Class, Code, Reason},
-        report::Verdict,
+        report::{Report, Verdict},
         seldom::{LeftOut, Seldom},
         target::Route,
         update::{Change, Item, News, Rollout, Update},
@@ -71,6 +71,8 @@ enum Tone {
     Problem,
     /// It would be updated, but is not to be.
     Held,
+    /// It will be updated later.
+    Waits,
     /// Good to know.
     Note,
 }
@@ -101,6 +103,7 @@ impl<'p> Told<'p> {
             match tone {
                 Tone::Problem => tracing::warn!(workload = %id, reason = event, why = text, "not updated"),
                 Tone::Held => tracing::info!(workload = %id, why = text, "would be updated"),
+                Tone::Waits => tracing::info!(workload = %id, why = text, "waits"),
                 Tone::Note => tracing::info!(workload = %id, why = text, "noted"),
             }
             let others = match std::mem::take(&mut more) {
@@ -270,7 +273,11 @@ fn worth_saying(assessment: &Assessment) -> Said {
         let event = match row.decision {
             Verdict::Problem => "PolicyProblem",
             Verdict::Blocked => "UpdateBlocked",
-            Verdict::Update | Verdict::UpToDate | Verdict::Waiting => continue,
+            Verdict::Waiting => {
+                said.waits(row);
+                continue;
+            }
+            Verdict::Update | Verdict::UpToDate => continue,
         };
         let Some(reason) = row.reasons.first() else { continue };
         let place = if row.container.is_empty() { String::new() } else { format!("container {}: ", row.container) };
@@ -299,6 +306,19 @@ fn worth_saying(assessment: &Assessment) -> Said {
 impl Said {
     fn add(&mut self, event: &'static str, tone: Tone, text: String) {
         self.push(Line { event, tone, text, away: None });
+    }
+
+    /// What waits is said once, so without how old it is.
+    fn waits(&mut self, row: &Report) {
+        let young = row.reasons.first().filter(|reason| reason.code == Code::TooYoung);
+        let (Some(reason), Some(tag), Some(opens)) = (young, &row.to, row.opens) else { return };
+        let opens = opens.strftime("%Y-%m-%dT%H:%MZ");
+        let by = reason.message.rsplit_once("; ").map(|(_, by)| format!(": {by}")).unwrap_or_default();
+        let text = format!(
+            "container {}: {tag} by policy {} waits until {opens}{by} ({})",
+            row.container, row.policy, reason.code
+        );
+        self.add("UpdateWaiting", Tone::Waits, text);
     }
 
     fn push(&mut self, line: Line) {

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         annotations::{ContainerRule, Watch},
+        decide::Young,
+        gate::Gates,
         hint::Source,
         image::ImageRef,
         plan::{Approved, Plan},
@@ -93,6 +95,7 @@ pub(crate) fn assess(
             decision: Verdict::UpToDate,
             to: None,
             to_image: None,
+            opens: None,
             reasons: Vec::new(),
         };
         let proposed = fill(&mut row, state, entry, container, slot, now);
@@ -109,6 +112,7 @@ pub(crate) fn assess(
             decision: if entry.rule.problems.is_empty() { Verdict::UpToDate } else { Verdict::Problem },
             to: None,
             to_image: None,
+            opens: None,
             reasons: entry.rule.problems.clone(),
         });
     }
@@ -186,8 +190,8 @@ fn fill(
         row.reasons.clone_from(&entry.rule.problems);
         return None;
     }
-    let policy = match &container.state {
-        Watch::Watched { policy, .. } => policy,
+    let (policy, gates) = match &container.state {
+        Watch::Watched { policy, gates, .. } => (policy, gates),
         Watch::Problem(problems) => {
             row.decision = Verdict::Problem;
             row.reasons.clone_from(problems);
@@ -205,6 +209,12 @@ fn fill(
         }
     };
     row.policy = policy.as_str().into();
+    if let (Some(age), Some(why)) = (&gates.min_age, state.histories.missing()) {
+        row.decision = Verdict::Problem;
+        let message = format!("{age}, and when tags were first seen would be forgotten at each restart: {why}");
+        row.reasons.push(Reason::new(Code::RecordsMissing, message));
+        return None;
+    }
     let answer = match slot.answer.as_deref() {
         Some(Ok(answer)) => answer,
         Some(Err(error)) => {
@@ -240,7 +250,10 @@ fn fill(
         row.reasons.insert(0, Reason::new(error.kind.code(), error.message.clone()));
         return None;
     }
-    let item = item(container, answer, policy, slot, now)?;
+    let Some(item) = item(container, answer, policy, slot, now) else {
+        wait_for_age(row, gates, answer);
+        return None;
+    };
     show(row, item, waits_for_webhook(state, entry, slot))
 }
 
@@ -259,6 +272,18 @@ fn show(row: &mut Report, item: Item, waits: Option<Reason>) -> Option<Item> {
             None
         }
     }
+}
+
+/// Shows that there is a version which waits until it is old enough.
+fn wait_for_age(row: &mut Report, gates: &Gates, answer: &Answer) {
+    let Some(Young { tag, wait }) = &answer.young else { return };
+    (row.decision, row.to, row.opens) = (Verdict::Waiting, Some(tag.clone()), wait.opens());
+    row.reasons.retain(|reason| reason.tag.as_ref() != Some(tag));
+    let mut reason = wait.reason(tag);
+    if let Some(age) = &gates.min_age {
+        reason.message += &format!("; {age}");
+    }
+    row.reasons.insert(0, reason);
 }
 
 /// Under `poll: never` what the looks of others find is shown, and taken when a webhook names the repository.
@@ -305,9 +330,16 @@ fn explain_followers(entry: &WorkloadEntry, reports: &mut [Report]) {
         let place = entry.rule.containers.iter().position(|other| other.container == *leader);
         let Some(leader) = place.and_then(|place| reports.get(place)) else { continue };
         let (policy, decision, why) = (leader.policy.clone(), leader.decision, leader.reasons.first().cloned());
-        if let Some(row) = reports.get_mut(index).filter(|row| row.decision != Verdict::Update)
-            && matches!(decision, Verdict::Problem | Verdict::Blocked)
-        {
+        let (to, opens) = (leader.to.clone(), leader.opens);
+        let is_held = |row: &Report| match decision {
+            Verdict::Problem | Verdict::Blocked => row.decision != Verdict::Update,
+            Verdict::Waiting => row.decision == Verdict::UpToDate,
+            Verdict::Update | Verdict::UpToDate => false,
+        };
+        if let Some(row) = reports.get_mut(index).filter(|row| is_held(row)) {
+            if decision == Verdict::Waiting {
+                (row.to, row.opens) = (to, opens);
+            }
             (row.policy, row.decision) = (policy, decision);
             row.reasons.splice(0..0, why);
         }

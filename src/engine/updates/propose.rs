@@ -9,6 +9,7 @@ use crate::{
         annotations::{ContainerRule, Watch},
         gate::{self, Context},
         plan::{Approved, Plan},
+        poll::show_duration,
         reason::{Code, Reason},
         report::{Report, Verdict},
         target::{Route, Write},
@@ -97,9 +98,10 @@ pub(crate) fn gated(
 /// A hash of what decides about a workload: its policies and their options. It is the same after a restart.
 fn policy_hash(entry: &WorkloadEntry) -> Arc<str> {
     let decides = |rule: &ContainerRule| match &rule.state {
-        Watch::Watched { policy, pin } => {
+        Watch::Watched { policy, pin, gates } => {
             let (resolved, options) = (policy.resolved(), policy.options());
-            Some(format!("{} {} {resolved} {options:?} {pin:?}", rule.container, rule.init))
+            let age = gates.min_age.as_ref().map(|age| format!(" {}", show_duration(age.value))).unwrap_or_default();
+            Some(format!("{} {} {resolved} {options:?} {pin:?}{age}", rule.container, rule.init))
         }
         Watch::Follows(leader) => Some(format!("{} {} {leader}", rule.container, rule.init)),
         Watch::Skipped(_) | Watch::Problem(_) => None,

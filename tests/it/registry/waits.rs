@@ -55,7 +55,7 @@ async fn survey(server: &FaultServer) -> (Assessment, Vec<u64>) {
         all
     };
     let pool = Threads::new(Arc::new(bench.clock.clone()));
-    let outside = Outside { registry: client, pool: &pool, workloads: None, clock: &bench.clock };
+    let outside = Outside { registry: client, pool: &pool, workloads: None, histories: None, clock: &bench.clock };
     let looking = engine::survey(settings, changes, outside, source, waiting);
     let (mut surveyed, waits) = tokio::join!(looking, passing);
     (surveyed.remove(0).1, waits)

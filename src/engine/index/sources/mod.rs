@@ -10,10 +10,13 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+
 use crate::{
     domain::{
         back_off::BackOff,
         hint::{Source, Trigger},
+        history::History,
         image::{Repository, Tag},
         poll::Schedule,
         tags::Tags,
@@ -290,7 +293,14 @@ impl Sources {
     }
 
     /// What the look that starts now is to find out; `None` if nobody uses the source any more.
-    pub(crate) fn order(&mut self, source: &Arc<Source>, questions: Questions, room: usize) -> Option<Order> {
+    pub(crate) fn order(
+        &mut self,
+        source: &Arc<Source>,
+        questions: Questions,
+        room: usize,
+        history: Arc<History>,
+        now: Timestamp,
+    ) -> Option<Order> {
         if self.size(source) == Size::Most {
             self.in_use = Some(source.clone());
             self.make_room();
@@ -307,6 +317,8 @@ impl Sources {
             previous: known.snapshot.clone(),
             ask_all: std::mem::take(&mut known.ask_all),
             room,
+            history,
+            now,
         })
     }
 
@@ -399,6 +411,7 @@ mod tests {
                 digest: None,
                 pinned: false,
                 avoided: Arc::default(),
+                min_age: None,
             });
             questions.filter(|question| sources.answer(&source, question, false, &mut left).is_some()).count()
         };

@@ -1,0 +1,62 @@
+//! What is known of the age of tags, and what follows from it.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{decide::Young, hint::Source, history::Sighting, image::Repository},
+    engine::{
+        index::state::State,
+        look::question::{Answer, Answered, Question},
+    },
+};
+
+impl State {
+    /// What is remembered of a repository is this now.
+    pub(super) fn remembered(&mut self, repository: Repository, sightings: &[Sighting], now: Duration) {
+        let sources = self.sources.of(&repository);
+        // What is not known any more is seen anew.
+        if self.histories.told(repository, sightings) {
+            for source in sources {
+                self.sources.want_all(&source, now, &mut self.effects);
+            }
+        }
+    }
+
+    /// Whether what is seen is remembered.
+    pub(super) fn histories_kept(&mut self, kept: Result<(), Arc<str>>) {
+        if self.histories.kept(kept) {
+            self.assess_all();
+        }
+    }
+
+    /// A look saw tags for the first time, and answered this.
+    pub(super) fn aged(
+        &mut self,
+        source: &Arc<Source>,
+        seen: Vec<Sighting>,
+        answers: &[(Question, Answered)],
+        now: Duration,
+    ) {
+        let snapshot = self.sources.snapshot(source);
+        let listed = snapshot.as_ref().and_then(|snapshot| snapshot.tags());
+        self.histories.seen(&source.repository, seen, listed, now);
+        let young = |answer: &Answered| match answer {
+            Ok(Answer { young: Some(Young { wait, .. }), .. }) => wait.opens(),
+            _ => None,
+        };
+        if !answers.is_empty() {
+            self.openings.set(source, answers.iter().filter_map(|(_, answer)| young(answer)).min());
+        }
+    }
+
+    /// Looks again where something is old enough now.
+    pub(crate) fn opened(&mut self, at: Timestamp, now: Duration) {
+        while let Some(source) = self.openings.due(at) {
+            if let Some(source) = self.sources.find(&source).cloned() {
+                self.sources.want_all(&source, now, &mut self.effects);
+            }
+        }
+    }
+}

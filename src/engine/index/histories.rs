@@ -1,0 +1,221 @@
+//! When tags were first seen, by repository, and what of it is still to be remembered: at most once a minute for each.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use crate::{
+    domain::{
+        history::{History, Seen, Sighting},
+        image::Repository,
+        tags::Tags,
+    },
+    engine::timers::Timers,
+};
+
+/// Between two writes of one repository.
+const QUIET: Duration = Duration::from_secs(60);
+/// What is known of all repositories together, in tags with a digest (each takes 24 bytes here, and some 150 in the
+/// store): more is not taken in.
+const MOST: usize = 500_000;
+
+/// What is known of all repositories.
+#[derive(Default)]
+pub(crate) struct Histories {
+    of: HashMap<Repository, Known>,
+    timers: Timers<Repository>,
+    total: usize,
+    /// Why it is not remembered, where it is not.
+    missing: Option<Arc<str>>,
+}
+
+#[derive(Default)]
+struct Known {
+    history: Arc<History>,
+    /// What is not remembered yet.
+    pending: Vec<Sighting>,
+    /// What is being written.
+    writing: Option<Vec<Sighting>>,
+    /// What was listed last.
+    listed: Option<Tags>,
+}
+
+impl Known {
+    fn unsaved(&self) -> impl Iterator<Item = &Sighting> {
+        self.writing.iter().flatten().chain(&self.pending)
+    }
+}
+
+impl Histories {
+    /// What is known of a repository.
+    pub(crate) fn of(&self, repository: &Repository) -> Arc<History> {
+        self.of.get(repository).map(|known| known.history.clone()).unwrap_or_default()
+    }
+
+    /// Why what is seen is not remembered, where it is not.
+    pub(crate) fn missing(&self) -> Option<&Arc<str>> {
+        self.missing.as_ref()
+    }
+
+    /// Whether what is seen is remembered; whether that is news.
+    pub(crate) fn kept(&mut self, kept: Result<(), Arc<str>>) -> bool {
+        let missing = kept.err();
+        let is_news = missing != self.missing;
+        self.missing = missing;
+        is_news
+    }
+
+    /// What is remembered of a repository now, nothing if it is not at all; whether something was taken away from it.
+    pub(crate) fn told(&mut self, repository: Repository, sightings: &[Sighting]) -> bool {
+        let before = self.of.get(&repository).map_or(0, |known| known.history.len());
+        if self.total.saturating_sub(before) + sightings.len() > MOST {
+            tracing::warn!(%repository, "when its tags were first seen is left out: too much is remembered");
+            return false;
+        }
+        let known = self.of.entry(repository).or_default();
+        let unsaved: Vec<Sighting> = known.unsaved().cloned().collect();
+        let history = History::new(sightings.iter().chain(&unsaved));
+        let is_less = !history.covers(&known.history);
+        self.total = self.total + history.len() - known.history.len();
+        known.history = Arc::new(history);
+        is_less
+    }
+
+    /// A look saw something for the first time.
+    pub(crate) fn seen(
+        &mut self,
+        repository: &Repository,
+        sightings: Vec<Sighting>,
+        listed: Option<&Tags>,
+        now: Duration,
+    ) {
+        if sightings.is_empty() || self.total + sightings.len() > MOST {
+            return;
+        }
+        let known = self.of.entry(repository.clone()).or_default();
+        let before = known.history.len();
+        Arc::make_mut(&mut known.history).extend(&sightings);
+        self.total += known.history.len() - before;
+        known.pending.extend(sightings);
+        known.listed = listed.cloned().or_else(|| known.listed.take());
+        if known.writing.is_none() && self.timers.of(repository).is_none() {
+            self.timers.set(repository.clone(), now);
+        }
+    }
+
+    /// When something is next to be written.
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    /// What is to be written now.
+    pub(crate) fn due(&mut self, now: Duration) -> Option<Seen> {
+        while let Some(repository) = self.timers.due(now) {
+            let Some(known) = self.of.get_mut(&repository).filter(|known| known.writing.is_none()) else { continue };
+            if known.pending.is_empty() {
+                continue;
+            }
+            let sightings = std::mem::take(&mut known.pending);
+            known.writing = Some(sightings.clone());
+            return Some(Seen { repository, sightings, listed: known.listed.take() });
+        }
+        None
+    }
+
+    /// That was written, or not: then it is tried again.
+    pub(crate) fn written(&mut self, seen: Seen, is_written: bool, now: Duration) {
+        let Some(known) = self.of.get_mut(&seen.repository) else { return };
+        known.writing = None;
+        if !is_written {
+            known.pending.splice(0..0, seen.sightings);
+            known.listed = known.listed.take().or(seen.listed);
+        }
+        self.timers.set(seen.repository, now + QUIET);
+    }
+
+    /// The process ends: what waits is to be written now.
+    pub(crate) fn hurry(&mut self, now: Duration) {
+        for (repository, known) in self.of.iter().filter(|(_, known)| !known.pending.is_empty()) {
+            if known.writing.is_none() {
+                self.timers.set(repository.clone(), now);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::domain::image::{Digest, Tag};
+
+    fn repository(name: &str) -> Repository {
+        Repository::parse(name).unwrap()
+    }
+
+    fn sighting(tag: &str, second: i64) -> Sighting {
+        let digest = Digest::parse(&format!("sha256:{}", "a".repeat(64))).unwrap();
+        let first_seen = Timestamp::from_second(second).unwrap();
+        Sighting { tag: Tag::parse(tag).unwrap(), digest, first_seen, pushed: None }
+    }
+
+    fn since(histories: &Histories, tag: &str) -> Option<i64> {
+        histories.of(&repository("r.io/a")).of_tag(tag).map(|since| since.at.as_second())
+    }
+
+    const NOW: Duration = Duration::from_secs(1000);
+
+    #[test]
+    fn what_is_seen_is_written_at_once_and_then_once_a_minute() {
+        let (mut histories, of) = (Histories::default(), repository("r.io/a"));
+        histories.seen(&of, vec![sighting("1.0", 1)], None, NOW);
+        let first = histories.due(NOW).unwrap();
+        assert_eq!(first.sightings, [sighting("1.0", 1)]);
+        histories.seen(&of, vec![sighting("1.1", 2)], None, NOW);
+        assert!(histories.next().is_none(), "while one is written no other one is");
+        histories.written(first, true, NOW);
+        histories.seen(&of, vec![sighting("1.2", 3)], None, NOW);
+        assert_eq!(histories.next(), Some(NOW + QUIET));
+        assert!(histories.due(NOW).is_none());
+        let second = histories.due(NOW + QUIET).unwrap();
+        assert_eq!(second.sightings, [sighting("1.1", 2), sighting("1.2", 3)]);
+        histories.written(second, true, NOW + QUIET);
+        assert!(histories.due(NOW + 2 * QUIET).is_none() && histories.next().is_none());
+    }
+
+    #[test]
+    fn what_was_not_written_is_tried_again_and_counts_meanwhile() {
+        let (mut histories, of) = (Histories::default(), repository("r.io/a"));
+        histories.seen(&of, vec![sighting("1.0", 1)], None, NOW);
+        let seen = histories.due(NOW).unwrap();
+        assert!(!histories.told(of.clone(), &[]), "what is being written is not in it yet");
+        histories.written(seen, false, NOW);
+        assert_eq!(since(&histories, "1.0"), Some(1));
+        assert_eq!(histories.due(NOW + QUIET).unwrap().sightings, [sighting("1.0", 1)]);
+        histories.hurry(NOW);
+        assert!(histories.due(NOW).is_none(), "it is being written");
+    }
+
+    #[test]
+    fn what_is_taken_away_is_not_known_any_more() {
+        let (mut histories, of) = (Histories::default(), repository("r.io/a"));
+        assert!(!histories.told(of.clone(), &[sighting("1.0", 1), sighting("1.1", 1)]));
+        assert!(!histories.told(of.clone(), &[sighting("1.0", 1), sighting("1.1", 1), sighting("1.2", 1)]));
+        assert_eq!(since(&histories, "1.1"), Some(1));
+        assert!(histories.told(of.clone(), &[sighting("1.0", 1)]));
+        assert_eq!(since(&histories, "1.1"), None);
+        assert!(histories.told(of, &[]));
+        assert_eq!((since(&histories, "1.0"), histories.total), (None, 0));
+    }
+
+    #[test]
+    fn what_is_known_of_all_has_a_bound() {
+        let mut histories = Histories::default();
+        for n in 0..=MOST / 500 {
+            let sightings: Vec<Sighting> = (0..500).map(|tag| sighting(&tag.to_string(), 1)).collect();
+            histories.told(repository(&format!("r.io/{n}")), &sightings);
+        }
+        assert_eq!(histories.total, MOST);
+        histories.seen(&repository("r.io/more"), vec![sighting("1", 1)], None, NOW);
+        assert_eq!((histories.total, histories.next()), (MOST, None));
+    }
+}
