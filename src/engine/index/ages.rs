@@ -41,7 +41,8 @@ impl State {
     ) {
         let snapshot = self.sources.snapshot(source);
         let listed = snapshot.as_ref().and_then(|snapshot| snapshot.tags());
-        self.histories.seen(&source.repository, seen, listed, now);
+        let namespace = self.sources.namespaces(source).next();
+        self.histories.seen(&source.repository, namespace, seen, listed, now);
         let young = |answer: &Answered| match answer {
             Ok(Answer { young: Some(Young { wait, .. }), .. }) => wait.opens(),
             _ => None,

@@ -14,21 +14,30 @@ use crate::{
 /// Between two writes of one repository.
 const QUIET: Duration = Duration::from_secs(60);
 /// What is known of all repositories together, in tags with a digest (each takes 24 bytes here, and some 150 in the
-/// store): more is not taken in.
+/// store). Above it the largest of the namespace with the most is left out, until it is asked for again.
 const MOST: usize = 500_000;
 
 /// What is known of all repositories.
-#[derive(Default)]
 pub(crate) struct Histories {
     of: HashMap<Repository, Known>,
     timers: Timers<Repository>,
     total: usize,
+    /// What [`MOST`] is, but for tests.
+    most: usize,
     /// Why it is not remembered, where it is not.
     missing: Option<Arc<str>>,
 }
 
+impl Default for Histories {
+    fn default() -> Self {
+        Self { of: HashMap::new(), timers: Timers::default(), total: 0, most: MOST, missing: None }
+    }
+}
+
 #[derive(Default)]
 struct Known {
+    /// Who asked for it first, as far as is known.
+    namespace: Option<Arc<str>>,
     history: Arc<History>,
     /// What is not remembered yet.
     pending: Vec<Sighting>,
@@ -65,17 +74,13 @@ impl Histories {
 
     /// What is remembered of a repository now, nothing if it is not at all; whether something was taken away from it.
     pub(crate) fn told(&mut self, repository: Repository, sightings: &[Sighting]) -> bool {
-        let before = self.of.get(&repository).map_or(0, |known| known.history.len());
-        if self.total.saturating_sub(before) + sightings.len() > MOST {
-            tracing::warn!(%repository, "when its tags were first seen is left out: too much is remembered");
-            return false;
-        }
         let known = self.of.entry(repository).or_default();
         let unsaved: Vec<Sighting> = known.unsaved().cloned().collect();
         let history = History::new(sightings.iter().chain(&unsaved));
         let is_less = !history.covers(&known.history);
         self.total = self.total + history.len() - known.history.len();
         known.history = Arc::new(history);
+        self.make_room();
         is_less
     }
 
@@ -83,14 +88,16 @@ impl Histories {
     pub(crate) fn seen(
         &mut self,
         repository: &Repository,
+        namespace: Option<&Arc<str>>,
         sightings: Vec<Sighting>,
         listed: Option<&Tags>,
         now: Duration,
     ) {
-        if sightings.is_empty() || self.total + sightings.len() > MOST {
+        if sightings.is_empty() {
             return;
         }
         let known = self.of.entry(repository.clone()).or_default();
+        known.namespace = known.namespace.take().or_else(|| namespace.cloned());
         let before = known.history.len();
         Arc::make_mut(&mut known.history).extend(&sightings);
         self.total += known.history.len() - before;
@@ -98,6 +105,24 @@ impl Histories {
         known.listed = listed.cloned().or_else(|| known.listed.take());
         if known.writing.is_none() && self.timers.of(repository).is_none() {
             self.timers.set(repository.clone(), now);
+        }
+        self.make_room();
+    }
+
+    /// Leaves out the largest of the namespace with the most, until the rest has room. What it forgets is younger when it
+    /// is seen again.
+    fn make_room(&mut self) {
+        while self.total > self.most {
+            let mut sums: HashMap<Option<&Arc<str>>, usize> = HashMap::new();
+            for known in self.of.values() {
+                *sums.entry(known.namespace.as_ref()).or_default() += known.history.len();
+            }
+            let rank = |known: &Known| (sums.get(&known.namespace.as_ref()).copied(), known.history.len());
+            let Some((largest, _)) = self.of.iter().max_by_key(|(_, known)| rank(known)) else { return };
+            let largest = largest.clone();
+            tracing::warn!(repository = %largest, "when its tags were first seen is left out: too much is remembered");
+            self.total -= self.of.remove(&largest).map_or(0, |known| known.history.len());
+            self.timers.forget(&largest);
         }
     }
 
@@ -167,13 +192,13 @@ mod tests {
     #[test]
     fn what_is_seen_is_written_at_once_and_then_once_a_minute() {
         let (mut histories, of) = (Histories::default(), repository("r.io/a"));
-        histories.seen(&of, vec![sighting("1.0", 1)], None, NOW);
+        histories.seen(&of, None, vec![sighting("1.0", 1)], None, NOW);
         let first = histories.due(NOW).unwrap();
         assert_eq!(first.sightings, [sighting("1.0", 1)]);
-        histories.seen(&of, vec![sighting("1.1", 2)], None, NOW);
+        histories.seen(&of, None, vec![sighting("1.1", 2)], None, NOW);
         assert!(histories.next().is_none(), "while one is written no other one is");
         histories.written(first, true, NOW);
-        histories.seen(&of, vec![sighting("1.2", 3)], None, NOW);
+        histories.seen(&of, None, vec![sighting("1.2", 3)], None, NOW);
         assert_eq!(histories.next(), Some(NOW + QUIET));
         assert!(histories.due(NOW).is_none());
         let second = histories.due(NOW + QUIET).unwrap();
@@ -185,7 +210,7 @@ mod tests {
     #[test]
     fn what_was_not_written_is_tried_again_and_counts_meanwhile() {
         let (mut histories, of) = (Histories::default(), repository("r.io/a"));
-        histories.seen(&of, vec![sighting("1.0", 1)], None, NOW);
+        histories.seen(&of, None, vec![sighting("1.0", 1)], None, NOW);
         let seen = histories.due(NOW).unwrap();
         assert!(!histories.told(of.clone(), &[]), "what is being written is not in it yet");
         histories.written(seen, false, NOW);
@@ -208,14 +233,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_of_all_has_a_bound() {
-        let mut histories = Histories::default();
-        for n in 0..=MOST / 500 {
-            let sightings: Vec<Sighting> = (0..500).map(|tag| sighting(&tag.to_string(), 1)).collect();
-            histories.told(repository(&format!("r.io/{n}")), &sightings);
+    fn what_is_known_of_all_has_a_bound_and_who_has_least_stays() {
+        let mut histories = Histories { most: 1000, ..Histories::default() };
+        let sightings = |n: usize| (0..n).map(|tag| sighting(&tag.to_string(), 1)).collect::<Vec<_>>();
+        let (small, large): (Arc<str>, Arc<str>) = ("small".into(), "large".into());
+        histories.seen(&repository("r.io/small"), Some(&small), sightings(100), None, NOW);
+        for n in 0..10 {
+            histories.seen(&repository(&format!("r.io/{n}")), Some(&large), sightings(200), None, NOW);
+            assert!(histories.total <= 1000);
         }
-        assert_eq!(histories.total, MOST);
-        histories.seen(&repository("r.io/more"), vec![sighting("1", 1)], None, NOW);
-        assert_eq!((histories.total, histories.next()), (MOST, None));
+        histories.told(repository("r.io/other"), &sightings(500));
+        assert_eq!(histories.of(&repository("r.io/small")).len(), 100);
+        assert_eq!(histories.total, histories.of.values().map(|known| known.history.len()).sum::<usize>());
+        assert_eq!(histories.total, 1000);
     }
 }
