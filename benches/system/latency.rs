@@ -95,12 +95,12 @@ pub(crate) async fn run(fleet: &Fleet, table: &mut Table) {
 }
 
 /// When the program had the answer to its patch: the time of its line in the log.
-async fn updated(program: &Program, position: usize, tag: &str) -> Timestamp {
+pub(crate) async fn updated(program: &Program, position: usize, tag: &str) -> Timestamp {
     for _ in 0..20_000 {
         let log = program.process.output();
         let lines = log[position..].lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let mut lines = lines.filter(|line| line["message"] == "updated");
-        if let Some(line) = lines.find(|line| line["to"].as_str().is_some_and(|to| to.ends_with(&format!(":{tag}")))) {
+        if let Some(line) = lines.find(|line| line["to"].as_str().is_some_and(|to| to.contains(&format!(":{tag}")))) {
             return line["timestamp"].as_str().unwrap().parse().unwrap();
         }
         tokio::time::sleep(Duration::from_millis(1)).await;

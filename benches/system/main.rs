@@ -1,12 +1,13 @@
 //! The system benchmark: the program itself beside a real API server and a real registry.
 //!
-//!     cargo bench --bench system -- latency | scale | start | records | hints | rollouts | git      (all without an argument)
+//!     cargo bench --bench system -- latency | scale | start | records | ages | hints | rollouts | git      (all without an argument)
 //!
 //! Every figure with a bound is a ratio of two things measured in turn in the same run, or a size, so that it
 //! means the same on any machine. The bounds and the last results stand in docs/benchmarks.md.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
+mod ages;
 mod fleet;
 mod git;
 mod hints;
@@ -48,14 +49,14 @@ async fn main() -> ExitCode {
         git::write(url, folder.as_ref()).await;
         return ExitCode::SUCCESS;
     }
-    let all = ["latency", "scale", "start", "records", "hints", "rollouts", "git"];
+    let all = ["latency", "scale", "start", "records", "ages", "hints", "rollouts", "git"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         eprintln!("error: there is no part `{unknown}`: write {}, or nothing for all", all.join(", "));
         return ExitCode::from(2);
     }
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let mut table = Table::default();
-    if ["latency", "scale", "start", "records"].into_iter().any(&runs) {
+    if ["latency", "scale", "start", "records", "ages"].into_iter().any(&runs) {
         cluster(&runs, &mut table).await;
     }
     if runs("hints") {
@@ -91,6 +92,9 @@ async fn cluster(runs: impl Fn(&str) -> bool, table: &mut Table) {
     }
     if runs("records") {
         records::run(&fleet, table).await;
+    }
+    if runs("ages") {
+        ages::run(&fleet, table).await;
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) async fn run(fleet: &Fleet, table: &mut Table) {
 }
 
 /// What a program takes that has looked at all there is, at its most in ten seconds.
-async fn settled(fleet: &Fleet) -> f64 {
+pub(crate) async fn settled(fleet: &Fleet) -> f64 {
     let (program, _) = Program::start(&fleet.plane, "1h").await;
     program.looked(fleet.repositories()).await;
     tokio::time::sleep(Duration::from_secs(20)).await;

@@ -21,9 +21,14 @@ const LISTS: [&str; 5] = [
 ];
 
 pub(crate) async fn run(fleet: &Fleet, table: &mut Table) {
+    against(fleet, table, &format!("{} workloads", fleet.size), &[], 1.5).await;
+}
+
+/// With more that is listed.
+pub(crate) async fn against(fleet: &Fleet, table: &mut Table, what: &str, more: &[&str], bound: f64) {
     let (mut ratios, mut starts, mut lists) = (vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
-        let list = bare(&fleet.plane).await;
+        let list = bare(&fleet.plane, more).await;
         let (program, start) = Program::start(&fleet.plane, "1h").await;
         // Its looks are not to be measured with the next lists.
         drop(program);
@@ -33,19 +38,19 @@ pub(crate) async fn run(fleet: &Fleet, table: &mut Table) {
         starts.push(start);
         lists.push(list);
     }
-    let what = format!("start → ready, {} workloads", fleet.size);
+    let what = format!("start → ready, {what}");
     table.noted(format!("{what}: medians"), format!("{:.0} ms; bare lists {:.0} ms", median(starts), median(lists)));
-    table.bounded(format!("{what}: ÷ bare GETs of the same lists, median of {ROUNDS}"), median(ratios), 1.5, "");
+    table.bounded(format!("{what}: ÷ bare GETs of the same lists, median of {ROUNDS}"), median(ratios), bound, "");
 }
 
 /// Reads the lists in pages of 500; the bodies are read and thrown away, but for where the next page begins.
-async fn bare(plane: &ControlPlane) -> Duration {
+async fn bare(plane: &ControlPlane, more: &[&str]) -> Duration {
     let ca = std::fs::read(plane.ca_file()).unwrap();
     let certificates = reqwest::Certificate::from_pem_bundle(&ca).unwrap();
     let client = reqwest::Client::builder().no_proxy().tls_certs_merge(certificates).build().unwrap();
     let token = format!("{}-token", audited_user());
     let began = Instant::now();
-    for list in LISTS {
+    for list in LISTS.iter().chain(more) {
         let mut next = String::new();
         loop {
             let url = format!("{}{list}?limit=500{next}", plane.url());

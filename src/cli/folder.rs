@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use super::{
     files::{self, MAX_IN_ALL, NewText, Problem},
     output::tell,
-    survey,
+    survey::{self, Remembered},
 };
 use crate::{
     clock::SystemClock,
@@ -86,7 +86,8 @@ pub(super) async fn survey(root: &Path, settings: &Settings, registry: &dyn Regi
     for files in folders {
         let rendered = files.workloads();
         let place = |path: &str| paths.shown(path).display().to_string();
-        let mut looked = survey::rendered(&rendered, settings.clone(), registry, &clock, place).await;
+        let mut looked =
+            survey::rendered(&rendered, settings.clone(), registry, &clock, Remembered::default(), place).await;
         let (found, edited) = files.edit(&looked.plans);
         looked.show(&scope.shown, &found);
         for reason in looked.reports.iter_mut().flat_map(|(_, rows)| rows).flat_map(|row| &mut row.reasons) {

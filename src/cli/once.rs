@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::{
     output::{plan_table, print, tell},
     plan::tell_others,
-    survey::{self, Surveyed, is_wanted, rows_of},
+    survey::{self, Remembered, Surveyed, has_young, is_wanted, rows_of},
 };
 use crate::{
     app,
@@ -23,7 +23,7 @@ use crate::{
     engine::{self, Settings},
     git::Target,
     logging,
-    ports::{Clock, Outcome, PutError, Records, Registry, Sink as _},
+    ports::{Clock, ClusterChange, Histories, Outcome, PutError, Records, Registry, Sink as _},
     store,
 };
 
@@ -33,17 +33,31 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     logging::init(args.log_format, &args.log_level)?;
     let config = app::read(args)?;
     let entry = config.git.first().context("no repository")?;
-    let records: Arc<dyn Records> = Arc::new(store::Sqlite::open(&args.repository.state(entry))?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let state = args.repository.state(entry);
+    let store = Arc::new(store::Sqlite::open(&state, clock.clone())?);
+    let records: Arc<dyn Records> = store.clone();
     let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
     let registry: Arc<dyn Registry> = Arc::new(survey::local_registry(&config)?);
     let targets = app::git_targets(&config, &cache, &clock, None, Some(&registry))?;
     let (_, target) = targets.into_values().next().context("no repository")?;
     let settings = Settings { dry_run: false, ..survey::settings(&config, args.keel) };
-    let mut run = look(&target, settings, &*registry, &*clock).await.map_err(|error| hinted(error, entry))?;
+    let mut known = store.known().await?;
+    known.retain(|change| matches!(change, ClusterChange::History(..)));
+    let histories = (!args.dry_run).then_some(&*store as &dyn Histories);
+    let remembered = Remembered { known, histories };
+    let mut run =
+        look(&target, settings, &*registry, &*clock, remembered).await.map_err(|error| hinted(error, entry))?;
     // Where something could not be read, that may hold the policies, as an entry of `supercargo.yaml` does.
     if !run.failed() && !run.reports.iter().flat_map(|(_, rows)| rows).any(is_watched) {
         tell(format!("nothing in {} has a policy, so nothing is watched: {HOW}", entry.place()));
+    }
+    if store.is_new() && run.reports.iter().any(|(_, rows)| has_young(rows)) {
+        tell(format!(
+            "note: {} is new, so all tags were seen now for the first time: keep that file (`--state`) from one run to the \
+             next, or what waits for `min-age` never opens",
+            state.display()
+        ));
     }
     let mut failed = false;
     if args.dry_run {
@@ -68,9 +82,10 @@ pub(super) async fn look(
     settings: Settings,
     registry: &dyn Registry,
     clock: &dyn Clock,
+    remembered: Remembered<'_>,
 ) -> anyhow::Result<Surveyed> {
     let rendered = target.workloads().await.map_err(anyhow::Error::msg)?;
-    Ok(survey::rendered(&rendered, settings, registry, clock, str::to_owned).await)
+    Ok(survey::rendered(&rendered, settings, registry, clock, remembered, str::to_owned).await)
 }
 
 /// Writes all plans at once, says in the rows what came of each, and whether something failed.

@@ -25,7 +25,7 @@ use crate::{
     manifest::places::{Rendered, Unplaced},
     metrics::Metrics,
     pool::Threads,
-    ports::{Clock, ClusterChange, Registry, Secrets},
+    ports::{Clock, ClusterChange, Histories, Registry, Secrets},
     registry,
 };
 
@@ -109,6 +109,13 @@ fn registry_with(settings: registry::Settings, secrets: Arc<dyn Secrets>) -> any
     Ok(registry::Client::new(settings, secrets, clock, metrics)?)
 }
 
+/// What is remembered of when tags were first seen, and who remembers more.
+#[derive(Default)]
+pub(super) struct Remembered<'a> {
+    pub(super) known: Vec<ClusterChange>,
+    pub(super) histories: Option<&'a dyn Histories>,
+}
+
 /// Looks at every repository that files use, and says on stderr what could not be read of them. `place` says where a
 /// file is.
 pub(super) async fn rendered(
@@ -116,6 +123,7 @@ pub(super) async fn rendered(
     settings: Settings,
     registry: &dyn Registry,
     clock: &dyn Clock,
+    remembered: Remembered<'_>,
     place: impl Fn(&str) -> String,
 ) -> Surveyed {
     for (path, each) in rendered.problems.iter().chain(&rendered.misplaced) {
@@ -129,8 +137,14 @@ pub(super) async fn rendered(
     let settings = Settings { operator_serves: Arc::new(|_, _| true), ..settings };
     let source = |id: &WorkloadId| places.get(id).cloned().unwrap_or_default();
     let pool = Threads::new(Arc::new(SystemClock::default()));
-    let outside = Outside { registry, pool: &pool, workloads: None, histories: None, clock };
-    let surveyed = engine::survey(settings, git::changes(rendered), outside, source, say_waiting).await;
+    let Remembered { known, histories } = remembered;
+    let is_remembered = histories.is_some() || !known.is_empty();
+    let outside = Outside { registry, pool: &pool, workloads: None, histories, clock };
+    let changes = known.into_iter().chain(git::changes(rendered)).collect();
+    let surveyed = engine::survey(settings, changes, outside, source, say_waiting).await;
+    if !is_remembered && surveyed.iter().any(|(_, assessment)| has_young(&assessment.reports)) {
+        tell("note: nothing is remembered here of when tags were first seen: for `min-age` all of them are new");
+    }
     let (mut reports, mut plans) = (Vec::new(), Vec::new());
     for (id, assessment) in surveyed {
         plans.extend(assessment.plan);
@@ -186,6 +200,11 @@ pub(super) struct Scope {
     pub(super) all: bool,
     /// This one only: kind and name.
     pub(super) one: Option<(&'static KindSpec, String)>,
+}
+
+/// Whether something waits to be old enough.
+pub(super) fn has_young(rows: &[Report]) -> bool {
+    rows.iter().flat_map(|row| &row.reasons).any(|reason| reason.code == Code::TooYoung)
 }
 
 /// Reads a cluster as the kubeconfig's user and looks at every repository that its workloads use.

@@ -251,7 +251,7 @@ impl Bench {
 
     async fn start(&mut self) {
         let (world, clock) = (self.world.clone(), self.world.clock.clone());
-        let store = Arc::new(Sqlite::open(&self.folder.path().join("state.db")).unwrap());
+        let store = Arc::new(Sqlite::open(&self.folder.path().join("state.db"), Arc::new(clock.clone())).unwrap());
         let known = store.known().await.unwrap();
         let ports = Ports {
             registry: Arc::new(Pushed(world.clone())),

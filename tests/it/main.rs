@@ -29,6 +29,7 @@ mod keel;
 mod kustomize;
 mod layers;
 mod migrate;
+mod min_age;
 mod namespaces;
 mod neighbours;
 mod operator;
