@@ -33,8 +33,8 @@ pub(super) async fn once(args: &RunArgs) -> anyhow::Result<ExitCode> {
     logging::init(args.log_format, &args.log_level)?;
     let config = app::read(args)?;
     let entry = config.git.first().context("no repository")?;
-    let records: Arc<dyn Records> = Arc::new(store::Sqlite::open(&args.repository.state(entry))?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let records: Arc<dyn Records> = Arc::new(store::Sqlite::open(&args.repository.state(entry), clock.clone())?);
     let cache = args.git_cache.clone().unwrap_or_else(config::cache_folder);
     let registry: Arc<dyn Registry> = Arc::new(survey::local_registry(&config)?);
     let targets = app::git_targets(&config, &cache, &clock, None, Some(&registry))?;
