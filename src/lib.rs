@@ -38,7 +38,7 @@
 //! | [`cluster`] | watches, the guarded patch, records of updates, pull secrets, Events |
 //! | [`net`] | what goes out shares: HTTP clients, where credentials end, who asked to wait, how namespaces share what is kept |
 //! | [`git`] | targets: find the image, edit, commit, push; pull requests at forges |
-//! | [`store`] | records of updates where there is no cluster |
+//! | [`store`] | what is remembered where there is no cluster |
 //! | [`web`] | the listeners: hooks, probes, metrics |
 //! | [`config`] | flags, file and environment, read into settings |
 //! | [`clock`], [`pool`] | the system's clock; threads for what takes long |
@@ -71,7 +71,7 @@
 //! | `registry` | `domain` `metrics` `net` `ports` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
 //! | `cluster` | `domain` `manifest` `metrics` `net` `ports` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` | `env` `process` |
 //! | `git` | `domain` `manifest` `net` `ports` | `base64` `futures` `globset` `hmac` `jiff` `minijinja` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `tempfile` `thiserror` `tokio` `tracing` `url` | `env` |
-//! | `store` | `domain` `ports` | `futures` `rusqlite` `serde` `serde_json` `tokio::task` | `env` `net` `process` |
+//! | `store` | `domain` `ports` | `futures` `jiff` `rusqlite` `serde` `serde_json` `tokio::task` | `env` `net` `process` |
 //! | `web` | `domain` `ports` `metrics` `ingest::webhook` | `axum` `futures` `http` `hyper` `hyper_util` `rustls` `secrecy` `serde_json` `sha2` `thiserror` `tokio` `tokio_rustls` `tokio_util` `tracing` | `env` `process` |
 //! | `config` | `domain` `logging` | `clap` `globset` `jiff` `regex` `secrecy` `serde` `serde_saphyr` `sha2` `thiserror` | `process` |
 //! | `pool` | `domain::line` `ports` | `tokio::task` | `env` `fs` `net` `process` |

@@ -50,7 +50,7 @@ pub(super) async fn cluster(
         names => cluster::Scope::Namespaces(names.to_vec()),
     };
     let (events, publishing) = cluster::EventWriter::new(client.clone(), clock.clone());
-    let memory = Arc::new(store::Memory::default());
+    let memory = Arc::new(store::Memory::new(clock.clone()));
     let records = Arc::new(cluster::CustomResources::new(client.clone(), clock.clone(), memory));
     let rollouts = cluster::Followed::new(client.clone(), clock.clone(), changes.clone());
     let watching = {
@@ -80,7 +80,7 @@ pub(super) fn repository(
     changes: mpsc::Sender<ClusterChange>,
 ) -> anyhow::Result<World> {
     let entry = config.git.first().context("no repository")?;
-    let records = store::Sqlite::open(&args.repository.state(entry))?;
+    let records = store::Sqlite::open(&args.repository.state(entry), clock.clone())?;
     let sinks = Arc::new(Sinks::new(None));
     let (name, known) = (entry.name.clone(), sinks.clone());
     let target = move || known.target(&name).ok_or_else(|| format!("the configuration has no Git target {name}"));

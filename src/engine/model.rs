@@ -306,7 +306,7 @@ impl World {
             running: Vec::new(),
             board: Board::default(),
             ledger: Ledger::default(),
-            records: Arc::default(),
+            records: Arc::new(Memory::new(Arc::new(Still))),
             done: BTreeMap::new(),
             was_killed: false,
             undecided: Vec::new(),

@@ -1,25 +1,29 @@
-//! Records in memory: gone with the process, so whatever depends on them is recovered from the workloads.
+//! In memory: gone with the process, so whatever depends on updates is recovered from the workloads, and what was seen is
+//! seen again, later.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use futures::future::{BoxFuture, ready};
 
 use crate::{
     domain::{
+        history::{Seen, Sighting},
+        image::Repository,
         update::{KEPT, Tracked, UpdateId, WorkloadState},
         workload::WorkloadId,
     },
-    ports::{PutError, RecordError, Records, Version},
+    ports::{Clock, Histories, PutError, RecordError, Records, Version},
 };
 
-/// What is remembered of each workload.
-#[derive(Debug, Default)]
+/// What is remembered of each workload and repository.
 pub struct Memory {
-    // A plain lock: it is held for a look-up or an insertion, never across an await.
+    // Plain locks: held for a look-up or an insertion, never across an await.
     all: Mutex<HashMap<WorkloadId, Of>>,
+    seen: Mutex<HashMap<Repository, Vec<Sighting>>>,
+    clock: Arc<dyn Clock>,
 }
 
 /// What is remembered of one workload.
@@ -33,6 +37,20 @@ struct Of {
 }
 
 impl Memory {
+    /// Nothing yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { all: Mutex::default(), seen: Mutex::default(), clock }
+    }
+
+    /// What was seen of a repository.
+    pub fn sightings(&self, repository: &Repository) -> Vec<Sighting> {
+        self.with_seen(|all| all.get(repository).cloned().unwrap_or_default())
+    }
+
+    fn with_seen<T>(&self, f: impl FnOnce(&mut HashMap<Repository, Vec<Sighting>>) -> T) -> T {
+        f(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn with<T>(&self, f: impl FnOnce(&mut HashMap<WorkloadId, Of>) -> T) -> T {
         f(&mut self.all.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -115,6 +133,17 @@ impl Records for Memory {
                     all.remove(workload);
                 }
             }
+        });
+        Box::pin(ready(Ok(())))
+    }
+}
+
+impl Histories for Memory {
+    fn add<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, Result<(), PutError>> {
+        let now = self.clock.now();
+        self.with_seen(|all| {
+            let of = all.entry(seen.repository.clone()).or_default();
+            *of = seen.merged(std::mem::take(of), now);
         });
         Box::pin(ready(Ok(())))
     }

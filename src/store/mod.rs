@@ -1,4 +1,5 @@
-//! Where updates are remembered without a cluster: in memory, or in a file of SQLite. (In one it is `cluster::records`.)
+//! Where updates, and when tags were first seen, are remembered without a cluster: in memory, or in a file of SQLite. (In
+//! one it is `cluster::records`.)
 
 mod memory;
 mod sqlite;

@@ -24,6 +24,7 @@ mod git;
 mod git_server;
 mod gitea;
 mod guards;
+mod histories;
 mod hostile;
 mod keel;
 mod kustomize;

@@ -19,7 +19,7 @@ use supercargo::{
         update::{Phase, Tracked, WorkloadState},
         workload::WorkloadId,
     },
-    ports::{Clock, PutError, Records},
+    ports::{Clock, PutError, RecordError, Records},
     store::{Memory, Sqlite},
 };
 use tempfile::TempDir;
@@ -52,10 +52,10 @@ async fn store(kind: Kind) -> Store {
     let mut namespace = "shop".to_owned();
     let [one, other]: [Arc<dyn Records>; 2] = match kind {
         Kind::Memory => {
-            let one = Arc::new(Memory::default());
+            let one = Arc::new(Memory::new(clock()));
             [one.clone(), one]
         }
-        Kind::File => [Arc::new(Sqlite::open(&path).unwrap()), Arc::new(Sqlite::open(&path).unwrap())],
+        Kind::File => [Arc::new(open(&path).unwrap()), Arc::new(open(&path).unwrap())],
         Kind::Cluster => {
             namespace = shared().await.namespace("shop").await.name;
             [cluster().await, cluster().await]
@@ -64,10 +64,17 @@ async fn store(kind: Kind) -> Store {
     Store { one, other, namespace, _folder: folder }
 }
 
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::default())
+}
+
+fn open(path: &Path) -> Result<Sqlite, RecordError> {
+    Sqlite::open(path, clock())
+}
+
 async fn cluster() -> Arc<dyn Records> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let client = shared().await.client(ADMIN).await;
-    Arc::new(CustomResources::new(client, clock, Arc::new(Memory::default())))
+    Arc::new(CustomResources::new(client, clock(), Arc::new(Memory::new(clock()))))
 }
 
 impl Store {
@@ -316,7 +323,7 @@ async fn ten_thousand_updates_are_held(#[values(Kind::Memory, Kind::File, Kind::
 async fn a_file_is_for_its_owner_only_and_outlives_the_program() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new/folder/updates.db");
-    let store = Sqlite::open(&path).unwrap();
+    let store = open(&path).unwrap();
     put(&store, update("web", 1)).await;
     for name in ["updates.db", "updates.db-wal", "updates.db-shm"] {
         let mode = fs::metadata(path.with_file_name(name)).unwrap().permissions().mode();
@@ -324,7 +331,7 @@ async fn a_file_is_for_its_owner_only_and_outlives_the_program() {
     }
     assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
     drop(store);
-    let store = Sqlite::open(&path).unwrap();
+    let store = open(&path).unwrap();
     assert_eq!(of(&store, &workload("web")).await, [update("web", 1)]);
 }
 
@@ -335,7 +342,7 @@ const WRITER: &str = "SUPERCARGO_TEST_STORE";
 #[expect(clippy::disallowed_methods, reason = "the tests' own environment, not the program's")]
 async fn what_a_killed_process_has_written_is_there_for_another_with_the_same_file() {
     if let Some(path) = std::env::var_os(WRITER) {
-        let store = Sqlite::open(Path::new(&path)).unwrap();
+        let store = open(Path::new(&path)).unwrap();
         for n in 0.. {
             put(&store, update(&format!("web-{n}"), 1)).await;
             println!("\nwrote {n}");
@@ -343,7 +350,7 @@ async fn what_a_killed_process_has_written_is_there_for_another_with_the_same_fi
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("updates.db");
-    let store = Sqlite::open(&path).unwrap();
+    let store = open(&path).unwrap();
     let mut writer = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture"])
         .arg("store::what_a_killed_process_has_written_is_there_for_another_with_the_same_file")
@@ -364,7 +371,7 @@ async fn what_a_killed_process_has_written_is_there_for_another_with_the_same_fi
     writer.kill().unwrap();
     writer.wait().unwrap();
     assert_eq!(written, 51);
-    for store in [store, Sqlite::open(&path).unwrap()] {
+    for store in [store, open(&path).unwrap()] {
         for n in 0..=50 {
             assert_eq!(versions(&store, &workload(&format!("web-{n}"))).await, ["1"]);
         }
@@ -374,7 +381,7 @@ async fn what_a_killed_process_has_written_is_there_for_another_with_the_same_fi
 
 /// A file of a few pages, closed.
 async fn written(path: &Path) {
-    let store = Sqlite::open(path).unwrap();
+    let store = open(path).unwrap();
     for of in 0..100 {
         put(&store, update(&format!("web-{of}"), 1)).await;
     }
@@ -385,7 +392,7 @@ async fn written(path: &Path) {
 #[case::zeros(|path: &Path| fs::write(path, [0; 8192]).unwrap(), "move it aside")]
 #[case::foreign(|path: &Path| sql(path, "CREATE TABLE updates (id)"), "another program's database: name another file")]
 #[case::foreign_marked(|path: &Path| sql(path, "PRAGMA application_id = 7"), "another program's database: name another file")]
-#[case::newer(|path: &Path| sql_of_ours(path, "PRAGMA user_version = 99"), "format 99 is not known here, only up to 2: run the newer")]
+#[case::newer(|path: &Path| sql_of_ours(path, "PRAGMA user_version = 99"), "format 99 is not known here, only up to 3: run the newer")]
 #[case::negative(|path: &Path| sql_of_ours(path, "PRAGMA user_version = -1"), "format -1 is not known here")]
 #[case::cut(|path: &Path| damage(path, |bytes| bytes.truncate(bytes.len() / 2)), "damaged")]
 #[case::page(|path: &Path| damage(path, |bytes| bytes[4096..12288].fill(0xff)), "damaged")]
@@ -397,7 +404,7 @@ async fn a_file_that_is_not_ours_is_reported_and_left_as_it_is(#[case] make: fn(
     written(&folder.path().join("good.db")).await;
     make(&path);
     let before = fs::read(&path).unwrap();
-    let error = Sqlite::open(&path).unwrap_err().to_string();
+    let error = open(&path).unwrap_err().to_string();
     assert!(error.contains(words) && error.contains(path.to_str().unwrap()), "{error}");
     assert!(fs::read(&path).unwrap() == before, "the file has changed");
 }
@@ -423,7 +430,7 @@ async fn a_place_where_no_file_can_be_is_reported() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     for path in [folder.path().to_owned(), file.join("below/updates.db")] {
-        let error = Sqlite::open(&path).unwrap_err().to_string();
+        let error = open(&path).unwrap_err().to_string();
         assert!(error.contains("must be writable, or name another file"), "{error}");
     }
 }
@@ -432,7 +439,7 @@ async fn a_place_where_no_file_can_be_is_reported() {
 async fn damage_that_comes_later_is_reported_and_the_rest_still_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("updates.db");
-    let store = Sqlite::open(&path).unwrap();
+    let store = open(&path).unwrap();
     for of in ["web", "api"] {
         put(&store, update(of, 1)).await;
     }

@@ -56,7 +56,7 @@ async fn demonstrate() -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let targets = app::git_targets(&config, &folder.path().join("cache"), &clock, None, None)?;
     let (_, target) = targets.into_values().next().context("no repository")?;
-    let records: Arc<dyn Records> = Arc::new(store::Memory::default());
+    let records: Arc<dyn Records> = Arc::new(store::Memory::new(clock.clone()));
     let settings = survey::settings(&config, KeelMode::Ignore);
     let client = survey::local_registry(&config)?;
 

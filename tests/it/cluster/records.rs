@@ -29,7 +29,7 @@ use crate::support::{
 const API: &str = "/apis/supercargo.dev/v1alpha1";
 
 async fn records(plane: &ControlPlane, user: &str) -> CustomResources {
-    CustomResources::new(plane.client(user).await, clock(), Arc::new(Memory::default()))
+    CustomResources::new(plane.client(user).await, clock(), Arc::new(Memory::new(clock())))
 }
 
 fn image(tag: &str) -> ImageRef {
@@ -525,7 +525,7 @@ async fn without_the_kinds_memory_serves_until_they_are_installed() {
     let namespace = plane.namespace_with("later", json!({})).await;
     let sim = SimClock::at("2026-03-01T12:00:00Z");
     let clock: Arc<dyn Clock> = Arc::new(sim.clone());
-    let records = CustomResources::new(plane.client(ADMIN).await, clock.clone(), Arc::new(Memory::default()));
+    let records = CustomResources::new(plane.client(ADMIN).await, clock.clone(), Arc::new(Memory::new(clock.clone())));
     let mut watching = Watching::start(&plane, ADMIN, &namespace.name, &records, clock).await;
     assert_eq!(watching.synced().await.len(), 0);
     assert!(!kept(&plane, &namespace, &records, 1).await);
@@ -570,7 +570,8 @@ async fn without_the_right_to_read_them_not_all_is_told_until_there_is_one() {
     plane.kubectl(&["-n", &namespace.name, "create", "rolebinding", "others", "--role=others", &user]);
     let sim = SimClock::at("2026-03-01T12:00:00Z");
     let clock: Arc<dyn Clock> = Arc::new(sim.clone());
-    let records = CustomResources::new(plane.client(PLAIN[0]).await, clock.clone(), Arc::new(Memory::default()));
+    let records =
+        CustomResources::new(plane.client(PLAIN[0]).await, clock.clone(), Arc::new(Memory::new(clock.clone())));
     let mut watching = Watching::start(plane, PLAIN[0], &namespace.name, &records, clock).await;
     let why = loop {
         match watching.next().await {

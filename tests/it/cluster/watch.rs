@@ -27,7 +27,7 @@ struct Watching {
 impl Watching {
     async fn start(client: kube::Client, scope: Scope) -> Self {
         let (sender, changes) = mpsc::channel(16);
-        let records = CustomResources::new(client.clone(), clock(), Arc::new(Memory::default()));
+        let records = CustomResources::new(client.clone(), clock(), Arc::new(Memory::new(clock())));
         let watching = async move { watch(client, scope, Some(&records), None, clock(), sender).await };
         Self { changes, task: tokio::spawn(watching) }
     }

@@ -15,6 +15,7 @@ pub(crate) mod control_plane;
 pub(crate) mod front;
 pub(crate) mod git_server;
 pub(crate) mod gitea;
+pub(crate) mod histories;
 pub(crate) mod keys;
 pub(crate) mod kills;
 pub(crate) mod objects;
