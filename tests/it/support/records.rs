@@ -54,6 +54,21 @@ pub(crate) fn state_status() -> Value {
     }})
 }
 
+/// The history of a repository, by the name that it has.
+pub(crate) fn history() -> Value {
+    json!({
+        "apiVersion": "supercargo.dev/v1alpha1", "kind": "ImageHistory", "metadata": {"name": "5d09fad9bcac7727"},
+        "spec": {"repository": "registry.example.com/web"},
+    })
+}
+
+pub(crate) fn history_status() -> Value {
+    let entry = |tag: &str, digest: &str, at: &str| json!({"tag": tag, "digest": format!("sha256:{}", digest.repeat(32)), "firstSeen": at});
+    json!({"status": {"tags": [
+        entry("1.5.0", "0b", "2026-03-02T08:00:00Z"), entry("1.4.2", "0a", "2026-03-01T08:00:00Z"),
+    ]}})
+}
+
 fn path(namespace: &Namespace<'_>, plural: &str, rest: &str) -> String {
     format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/{plural}{rest}", namespace.name)
 }

@@ -14,8 +14,8 @@ use crate::{
     ports::{Histories, PutError, Version},
 };
 
-/// As often it is read again where somebody else has written meanwhile: each time one of us gets on.
-const TRIES: usize = 10;
+/// As often it is read again where somebody else has written meanwhile. Each time that one has got on.
+const TRIES: usize = 100;
 
 impl Histories for CustomResources {
     fn add<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, Result<(), PutError>> {

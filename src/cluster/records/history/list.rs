@@ -39,6 +39,9 @@ pub async fn histories(
         let page: ObjectList<Found<ImageHistory>> = match in_time(&clock, client.request(request)).await {
             Some(Ok(page)) => page,
             Some(Err(kube::Error::Api(status))) if status.code == 404 => break,
+            Some(Err(kube::Error::Api(status))) if status.code == 403 => {
+                return Err(ClusterError("the right to list imagehistories in all namespaces is missing".to_owned()));
+            }
             Some(Err(error)) => return Err(ClusterError(failure(&error))),
             None => return Err(ClusterError("the API server did not answer in time".to_owned())),
         };
