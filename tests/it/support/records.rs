@@ -63,10 +63,9 @@ pub(crate) fn history() -> Value {
 }
 
 pub(crate) fn history_status() -> Value {
-    let entry = |tag: &str, digest: &str, at: &str| json!({"tag": tag, "digest": format!("sha256:{}", digest.repeat(32)), "firstSeen": at});
-    json!({"status": {"tags": [
-        entry("1.5.0", "0b", "2026-03-02T08:00:00Z"), entry("1.4.2", "0a", "2026-03-01T08:00:00Z"),
-    ]}})
+    let at = jiff::Timestamp::now();
+    let entry = |tag: &str, digest: &str| json!({"tag": tag, "digest": format!("sha256:{}", digest.repeat(32)), "firstSeen": at});
+    json!({"status": {"tags": [entry("1.5.0", "0b"), entry("1.4.2", "0a")]}})
 }
 
 fn path(namespace: &Namespace<'_>, plural: &str, rest: &str) -> String {
