@@ -4,8 +4,11 @@ use std::process::ExitCode;
 
 use super::output::print_file;
 
-const DEFINITIONS: [&str; 2] =
-    [include_str!("../../deploy/crds/imageupdates.yaml"), include_str!("../../deploy/crds/imagestates.yaml")];
+const DEFINITIONS: [&str; 3] = [
+    include_str!("../../deploy/crds/imageupdates.yaml"),
+    include_str!("../../deploy/crds/imagestates.yaml"),
+    include_str!("../../deploy/crds/imagehistories.yaml"),
+];
 
 /// Print the custom resource definitions, for `kubectl apply --server-side -f -`
 #[derive(Debug, clap::Args)]

@@ -18,7 +18,7 @@ use crate::{
         reason::{Class, Code, Reason},
         report::{Report, ReportWorkload, Verdict},
         rollout::Times,
-        workload::{KindSpec, Workload, WorkloadId},
+        workload::{KindSpec, PREFIX, Workload, WorkloadId},
     },
     engine::{self, Assessment, Outside, Settings},
     git::{self, Places},
@@ -233,6 +233,8 @@ pub(super) async fn cluster(
             }
         }
     }
+    let histories = histories(&client, &clock, &changes).await;
+    changes.extend(histories);
     let secrets = Arc::new(cluster::PullSecrets::new(client.clone(), clock.clone()));
     // As the operator would with this configuration: the user's own docker login says nothing about it.
     let registry = registry_with(crate::app::registry_settings(config, false)?, secrets)?;
@@ -322,6 +324,27 @@ async fn read(
     }
     watching.abort();
     Ok(changes)
+}
+
+/// What operators remember of repositories. That it cannot be read matters to who asks for it.
+async fn histories(client: &kube::Client, clock: &Arc<dyn Clock>, changes: &[ClusterChange]) -> Vec<ClusterChange> {
+    let asks = |change: &ClusterChange| {
+        let annotations = match change {
+            ClusterChange::Workload(workload) => &workload.annotations,
+            ClusterChange::Namespace(namespace) => &namespace.annotations,
+            _ => return false,
+        };
+        annotations.keys().any(|key| key.strip_prefix(PREFIX).is_some_and(|key| key.starts_with("min-age")))
+    };
+    match cluster::histories(client.clone(), clock.clone()).await {
+        Ok(all) => all.into_iter().map(|(of, seen)| ClusterChange::History(of, seen)).collect(),
+        Err(why) => {
+            if changes.iter().any(asks) {
+                tell(format!("note: {why}: what `min-age` counts is shown as if it was seen now for the first time"));
+            }
+            Vec::new()
+        }
+    }
 }
 
 /// Runs a command's future on a runtime of its own.

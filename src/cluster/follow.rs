@@ -82,8 +82,8 @@ pub(super) struct Source<'p, K> {
 pub(super) trait Presence {
     /// What is told where it was absent before.
     fn is_there(&self) -> Option<ClusterChange>;
-    /// For now: it is asked again.
-    fn is_absent(&self, why: &str);
+    /// For now: it is asked again. What is told then.
+    fn is_absent(&self, error: &watcher::Error) -> Option<ClusterChange>;
     /// Whether the cluster has it all the same, where there is no right to it.
     fn is_kept_from_us(&self) -> BoxFuture<'_, bool>;
 }
@@ -160,7 +160,7 @@ where
                 // What the cluster does not have is no more than empty.
                 if is_absent {
                     if let Some(presence) = source.presence {
-                        presence.is_absent(&words(&error));
+                        sender.send_some(presence.is_absent(&error)).await?;
                     }
                     if !std::mem::replace(&mut delivered, true) {
                         if source.presence.is_none() {

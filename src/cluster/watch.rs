@@ -2,7 +2,8 @@
 //!
 //! One watch for each kind (and for Namespaces' metadata): a list in pages, then a watch that resumes where it broke
 //! off. Only when the API server no longer knows that place is the list read again, and then only what differs is
-//! sent. Of each object no more than a hash is kept here. Argo CD's Applications are watched too, where it is installed.
+//! sent. Of each object no more than a hash is kept here. Argo CD's Applications are watched too, where it is installed, and
+//! what is remembered of repositories, in the operator's own namespace.
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +22,7 @@ use super::{
     object::{Object, is_ours, own},
     records::{
         CustomResources,
+        history::watch::histories,
         watch::{states, updates},
     },
     rollouts::Followed,
@@ -59,7 +61,8 @@ pub async fn watch(
         Scope::Namespaces(names) => names.into_iter().map(Some).collect(),
     };
     let each = KINDS.len() + 3;
-    let sender = ChangeSender::new(changes, namespaces.len() * each + 1, clock);
+    let all = namespaces.len() * each + 1 + usize::from(records.is_some());
+    let sender = ChangeSender::new(changes, all, clock);
     let long = Arc::new(Mutex::new(Long::default()));
     let mut watches = JoinSet::new();
     for namespace in &namespaces {
@@ -76,6 +79,9 @@ pub async fn watch(
             sender.are_left(last).await;
             states.await;
         });
+    }
+    if let Some(records) = records {
+        watches.spawn(histories(records.clone(), sender.clone()));
     }
     watches.spawn(applications::watch(client, sender));
     while let Some(ended) = watches.join_next().await {

@@ -12,6 +12,7 @@ use supercargo::{
 use crate::support::control_plane::Namespace;
 
 mod events;
+mod histories;
 mod records;
 mod secrets;
 mod watch;

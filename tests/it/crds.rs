@@ -7,7 +7,10 @@ use std::{
 
 use http::Method;
 use serde_json::{Value, json};
-use supercargo::domain::update::{LOG, PhaseName, UNDONE};
+use supercargo::domain::{
+    history::MOST,
+    update::{LOG, PhaseName, UNDONE},
+};
 use tokio::sync::OnceCell;
 
 use crate::support::{
@@ -15,8 +18,10 @@ use crate::support::{
     control_plane::{ADMIN, ControlPlane, Parts},
     eventually,
     operator::supercargo,
-    records::{create, send, state, state_status, status, update},
+    records::{create, history, history_status, send, state, state_status, status, update},
 };
+
+const KINDS: [&str; 3] = ["imageupdates", "imagestates", "imagehistories"];
 
 /// A control plane of this module alone, with the definitions as `supercargo crds` prints them.
 async fn plane() -> &'static ControlPlane {
@@ -26,9 +31,10 @@ async fn plane() -> &'static ControlPlane {
         assert_eq!(
             apply(&plane),
             "customresourcedefinition.apiextensions.k8s.io/imageupdates.supercargo.dev serverside-applied\n\
-             customresourcedefinition.apiextensions.k8s.io/imagestates.supercargo.dev serverside-applied\n"
+             customresourcedefinition.apiextensions.k8s.io/imagestates.supercargo.dev serverside-applied\n\
+             customresourcedefinition.apiextensions.k8s.io/imagehistories.supercargo.dev serverside-applied\n"
         );
-        for plural in ["imageupdates", "imagestates"] {
+        for plural in KINDS {
             served(&plane, plural).await;
         }
         plane
@@ -68,7 +74,7 @@ fn printed() -> Vec<Value> {
 async fn what_is_printed_can_be_applied_again_and_is_what_deploy_holds() {
     let plane = plane().await;
     apply(plane);
-    for plural in ["imageupdates", "imagestates"] {
+    for plural in KINDS {
         let crd = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.supercargo.dev");
         let crd = plane.request(Method::GET, &crd, None).await.unwrap();
         let conditions = crd["status"]["conditions"].as_array().unwrap();
@@ -117,11 +123,11 @@ fn each_field_is_described_and_bounded() {
 
 #[test]
 fn the_phases_and_lengths_of_the_program_fit() {
-    let [updates, states] = &printed()[..] else { panic!("two") };
+    let [updates, states, histories] = &printed()[..] else { panic!("three") };
     let status = |crd: &Value| {
         crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"].clone()
     };
-    let (updates, states) = (status(updates), status(states));
+    let (updates, states, histories) = (status(updates), status(states), status(histories));
     let phases: Vec<&str> =
         updates["phase"]["enum"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     assert_eq!(phases.len(), 12);
@@ -129,6 +135,7 @@ fn the_phases_and_lengths_of_the_program_fit() {
     assert_eq!(updates["log"]["items"]["properties"]["phase"]["enum"], updates["phase"]["enum"]);
     assert_eq!(updates["log"]["maxItems"], LOG);
     assert_eq!(states["undone"]["maxItems"], UNDONE);
+    assert_eq!(histories["tags"]["maxItems"], MOST);
 }
 
 #[tokio::test]
@@ -255,6 +262,7 @@ async fn kubectl_shows_them_so() {
     let namespace = plane().await.namespace("shown").await;
     create(&namespace, "imageupdates", &update("deployment-web-0123456789abcdef", "web"), &status("InGit")).await;
     create(&namespace, "imagestates", &state("deployment-web"), &state_status()).await;
+    create(&namespace, "imagehistories", &history(), &history_status()).await;
     let kubectl = |args: &[&str]| {
         let text = namespace.plane.kubectl(&[&["-n", &namespace.name], args].concat());
         let masks = [
@@ -270,9 +278,10 @@ async fn kubectl_shows_them_so() {
         format!("$ kubectl {}\n{lines}\n", args.join(" "))
     };
     // What kubectl knew before there were definitions it forgets when it asks for kinds that it does not know.
-    let listed = kubectl(&["get", "iu"]) + &kubectl(&["get", "ims"]) + &kubectl(&["get", "supercargo"]);
+    let listed = ["iu", "ims", "imh", "supercargo"].map(|of| kubectl(&["get", of])).concat();
     insta::assert_snapshot!("kubectl_get", listed);
     insta::assert_snapshot!("kubectl_describe", kubectl(&["describe", "iu"]));
-    let explained = ["iu.spec", "iu.spec.changes", "iu.status", "ims.status"].map(|of| kubectl(&["explain", of]));
+    let explained = ["iu.spec", "iu.spec.changes", "iu.status", "ims.status", "imh.spec", "imh.status.tags"]
+        .map(|of| kubectl(&["explain", of]));
     insta::assert_snapshot!("kubectl_explain", explained.concat());
 }

@@ -1,6 +1,6 @@
 //! Stores of when tags were first seen: the suite for those without a cluster, and what only a file has to show.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -61,13 +61,36 @@ async fn memory_holds_what_was_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_file_holds_what_was_seen_of_two_that_have_it_open() {
+async fn a_file_holds_what_was_seen_of_all_that_have_it_open() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state/updates.db");
-    let handles: [Arc<dyn Histories>; 2] = [Arc::new(open(&path)), Arc::new(open(&path))];
+    let handles: [Arc<dyn Histories>; 4] = std::array::from_fn(|_| Arc::new(open(&path)) as _);
     // Opened again each time.
     let read = async |repository: &Repository| of(&open(&path), repository).await;
     Store { handles: &handles, now: now(), read }.holds().await;
+}
+
+/// What is added to is read only when nobody else writes any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_is_about_to_write_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("updates.db");
+    let store = open(&path);
+    add(&store, "web", vec![sighting("1.0", 'a', now())]).await;
+    let other = Connection::open(&path).unwrap();
+    let write =
+        "BEGIN IMMEDIATE; INSERT INTO sightings SELECT repository, '1.1', digest, first_seen, pushed FROM sightings";
+    other.execute_batch(write).unwrap();
+    let adding = {
+        let store = store.clone();
+        tokio::spawn(async move { add(&store, "web", vec![sighting("1.2", 'a', now())]).await })
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!adding.is_finished(), "it waits for the other");
+    other.execute_batch("COMMIT").unwrap();
+    adding.await.unwrap();
+    let tags = ["1.0", "1.1", "1.2"].map(|tag| sighting(tag, 'a', now()));
+    assert_eq!(of(&store, &repository("web")).await, tags);
 }
 
 #[tokio::test]
@@ -193,7 +216,7 @@ async fn a_file_forgets_by_the_time_of_its_clock() {
     let store = Sqlite::open(&path, Arc::new(clock.clone())).unwrap();
     let gone = || Seen { repository: repository("web"), sightings: vec![], listed: Some(Default::default()) };
     add(&store, "web", vec![sighting("1.0", 'a', now())]).await;
-    let day = std::time::Duration::from_secs(24 * 3600);
+    let day = Duration::from_secs(24 * 3600);
     for (days, left) in [(89, 1), (2, 0)] {
         clock.advance(day * days).await;
         store.add(&gone()).await.unwrap();

@@ -83,7 +83,13 @@ impl Clearing {
             let preconditions = Preconditions { uid: Some(uid.clone()), resource_version: None };
             match self.requests.delete::<ImageUpdate>(&workload.namespace, name, preconditions).await {
                 Ok(()) | Err(Failure::NotAsSeen | Failure::NamespaceGone | Failure::Taken) => {}
-                Err(Failure::TooLarge(why) | Failure::Refused(why) | Failure::Unavailable(why)) => {
+                Err(
+                    Failure::TooLarge(why)
+                    | Failure::Refused(why)
+                    | Failure::NoRight(why)
+                    | Failure::NoKind(why)
+                    | Failure::Unavailable(why),
+                ) => {
                     all = Err(format!("{name}: {why}"));
                 }
             }

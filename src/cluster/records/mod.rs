@@ -1,10 +1,12 @@
-//! Updates and what outlives them as custom resources of `supercargo.dev`, in the namespaces of their workloads.
+//! Updates and what outlives them as custom resources of `supercargo.dev`, in the namespaces of their workloads; when tags
+//! were first seen, in the operator's own.
 //!
 //! [`CustomResources`] is the store; its watch tells of what has not ended. Records may be written by whoever has a right
 //! to: what is read of them is checked as if nobody of us had written it.
 
 mod clear;
 mod crowded;
+pub(super) mod history;
 mod list;
 mod names;
 mod object;
@@ -16,6 +18,7 @@ mod store;
 mod update;
 pub(super) mod watch;
 
+pub use history::histories;
 pub use list::{Of, Recorded, recorded};
 pub use store::CustomResources;
 

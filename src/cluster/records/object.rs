@@ -1,4 +1,4 @@
-//! What our two kinds have in common as the API server has them, and how much of what stands there is taken.
+//! What our kinds have in common as the API server has them, and how much of what stands there is taken.
 //!
 //! Whoever may write to a namespace may write records there. Decoding never fails for one odd object, and no text, list
 //! or object is taken that is longer than what we would write.

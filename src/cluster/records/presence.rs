@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use kube::Client;
+use kube::{Client, runtime::watcher};
 
 use super::object::{GROUP, VERSION};
 use crate::{cluster::follow, ports::ClusterChange};
@@ -57,17 +57,18 @@ impl follow::Presence for Kept<'_> {
         is_new.then_some(ClusterChange::RecordsElsewhere)
     }
 
-    fn is_absent(&self, why: &str) {
+    fn is_absent(&self, error: &watcher::Error) -> Option<ClusterChange> {
         let mut absent = self.presence.absent.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = absent.is_empty();
         if absent.insert(self.key.clone()) && is_first {
             tracing::warn!(
-                why,
+                why = follow::words(error),
                 "updates are remembered in memory only, as the kinds for their records cannot be read: an administrator \
                  runs `supercargo crds | kubectl apply --server-side -f -` and gives the rights of deploy/base; asked \
                  again every minute"
             );
         }
+        None
     }
 
     /// By the API server's discovery, which everybody may read who has a name there.

@@ -1,12 +1,12 @@
 //! One request each to the API server, and what its answer means for a store.
 //!
-//! Single objects are read by a list of one, so that no right to `get` is needed.
+//! Single records of workloads are read by a list of one, so that no right to `get` is needed in their namespaces.
 
 use std::sync::Arc;
 
 use kube::{
     Client, Resource,
-    api::{DeleteParams, ListParams, PostParams, Preconditions},
+    api::{DeleteParams, GetParams, ListParams, PostParams, Preconditions},
     core::{ObjectList, PartialObjectMeta, Request, Status},
 };
 use serde_json::{Value, json};
@@ -37,6 +37,10 @@ pub(super) enum Failure {
     TooLarge(String),
     /// Refused, in the API server's words.
     Refused(String),
+    /// There is no right to it, in the same words.
+    NoRight(String),
+    /// The cluster does not have the kind, in the same words.
+    NoKind(String),
     /// No answer, or none that says anything of the request.
     Unavailable(String),
 }
@@ -54,6 +58,17 @@ impl Requests {
         let Ok(of) = collection::<T>(namespace) else { return Ok(None) };
         let params = ListParams::default().fields(&format!("metadata.name={name}")).limit(1);
         Ok(self.list(&of, &params).await?.items.pop())
+    }
+
+    /// The same by a GET, where there is a right to that.
+    pub(super) async fn read<T: Custom>(&self, namespace: &str, name: &str) -> Result<Option<Found<T>>, Failure> {
+        let of = collection::<T>(namespace).map_err(Failure::Refused)?;
+        let request = of.get(name, &GetParams::default()).map_err(|error| Failure::Refused(error.to_string()))?;
+        match self.answered(request).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Failure::NotAsSeen) => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Every object with that label, page after page.
@@ -174,11 +189,13 @@ impl Failure {
         match status.code {
             404 if is_of_namespace => Self::NamespaceGone,
             404 if has_name => Self::NotAsSeen,
-            // The kind is not there any more; the watch will say so.
-            404 => Self::Unavailable(words),
+            // The watch will say so, too.
+            404 => Self::NoKind(words),
             409 if status.reason == "AlreadyExists" => Self::Taken,
             409 => Self::NotAsSeen,
             403 if terminating() => Self::NamespaceGone,
+            // What RBAC says; a quota and an admission say something else.
+            403 if status.message.contains(" cannot ") => Self::NoRight(words),
             413 => Self::TooLarge(words),
             // What etcd and the way to it say (etcd: "request is too large", gRPC: "trying to send message larger than max").
             500 if ["too large", "larger than max"].iter().any(|said| status.message.contains(said)) => {
@@ -194,8 +211,8 @@ impl From<Failure> for PutError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NotAsSeen | Failure::Taken => Self::Conflict,
-            Failure::TooLarge(words) | Failure::Refused(words) => Self::Refused(words),
-            Failure::Unavailable(words) => Self::Unavailable(words),
+            Failure::TooLarge(words) | Failure::Refused(words) | Failure::NoRight(words) => Self::Refused(words),
+            Failure::NoKind(words) | Failure::Unavailable(words) => Self::Unavailable(words),
             Failure::NamespaceGone => Self::Unavailable("its namespace is gone".to_owned()),
         }
     }

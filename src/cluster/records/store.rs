@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Who keeps what we made.
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Whose updates they are: [`names::label`].
 pub(super) const WORKLOAD: &str = "supercargo.dev/workload";
 /// As many lines of its story an update has whose status is too large.

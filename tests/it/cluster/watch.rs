@@ -175,7 +175,8 @@ rules:
     let client = plane.client_with_token(&ns.token("supercargo").await).await;
     let mut watching = Watching::start(client, Scope::Namespaces(vec![ns.name.clone()])).await;
     let before = watching.synced().await;
-    assert_eq!(before.len(), 2, "{before:?}");
+    // And that histories are not remembered.
+    assert_eq!(before.len(), 3, "{before:?}");
     assert!(before.iter().any(|change| matches!(change, ClusterChange::Workload(_))));
     // Workloads wait for their Namespace: it counts as one without annotations.
     let bare = |n: &NamespaceDefaults| n.name == ns.name && n.annotations.is_empty();
@@ -218,9 +219,9 @@ async fn a_restart_of_the_api_server_is_survived_with_few_lists() {
     let mut watching = Watching::start(plane.client(&user).await, Scope::Cluster).await;
     watching.synced().await;
     let lists = || plane.audit(&user).iter().filter(|a| a.verb == "list").count();
-    assert_eq!(lists(), 7);
-    eventually("all seven watches are open", async || {
-        (plane.audit(&user).iter().filter(|a| a.verb == "watch").count() == 7).then_some(())
+    assert_eq!(lists(), 8);
+    eventually("all eight watches are open", async || {
+        (plane.audit(&user).iter().filter(|a| a.verb == "watch").count() == 8).then_some(())
     })
     .await;
 
@@ -249,9 +250,9 @@ async fn a_restart_of_the_api_server_is_survived_with_few_lists() {
             assert!(gone, "{told:?}");
         }
     }
-    assert!(lists() <= 7 + 2 * 7, "{} lists", lists());
+    assert!(lists() <= 8 + 2 * 8, "{} lists", lists());
     let requests = plane.audit(&user).len();
-    assert!(requests <= 84, "{requests} requests");
+    assert!(requests <= 96, "{requests} requests");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,17 @@
 //! The rights: enough for the whole job, and not one too many.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use serde_json::{Value, json};
+use supercargo::{
+    clock::SystemClock,
+    cluster::{self, CustomResources, Scope},
+    domain::history::Seen,
+    ports::{Clock, ClusterChange, Histories},
+    store::Memory,
+};
+use tokio::sync::mpsc;
 
 use super::{
     EVERYWHERE, QUICK, Right, account, as_deployed, asked, has_right,
@@ -16,8 +24,19 @@ use super::{
 use crate::support::{
     control_plane::{ControlPlane, Namespace},
     eventually,
+    histories::{repository, sighting},
     operator::{Operator, Setup},
 };
+
+/// What only `min-age` asks for: a test of their own shows what needs these.
+fn is_of_histories((_, resource, _): &Right) -> bool {
+    resource.starts_with("imagehistories")
+}
+
+/// The others.
+fn of_the_job(rights: BTreeSet<Right>) -> BTreeSet<Right> {
+    rights.into_iter().filter(|right| !is_of_histories(right)).collect()
+}
 
 fn right(group: &str, resource: &str, verb: &str) -> Right {
     (group.to_owned(), resource.to_owned(), verb.to_owned())
@@ -28,7 +47,7 @@ async fn the_base_does_the_whole_job_and_tells_by_which_command_a_pull_secret_ma
     let _alone = EVERYWHERE.write().await;
     let (plane, registries) = (plane().await, Registries::start().await);
     let objects = rendered("base");
-    let granted = rights(&objects);
+    let granted = of_the_job(rights(&objects));
     assert!(granted.iter().all(|(_, resource, _)| resource != "secrets"));
     shell(plane, "kubectl apply -k deploy/base");
     // The other installation may have been here before.
@@ -42,7 +61,8 @@ async fn the_base_does_the_whole_job_and_tells_by_which_command_a_pull_secret_ma
     let operator = Operator::spawn(plane, &as_deployed(plane, &objects).await);
     let job = Job::new(namespace, &registries, &[DEFAULTS]).await;
     job.done(&operator).await;
-    let (mut used, forbidden) = asked(plane, &account);
+    let (used, forbidden) = asked(plane, &account);
+    let mut used = of_the_job(used);
     if before {
         used.remove(&right("", "secrets", "get"));
     }
@@ -91,7 +111,7 @@ async fn one_namespace_needs_no_right_outside_it() {
     let job = Job::new(namespace, &registries, &[]).await;
     job.done(&operator).await;
     let (used, forbidden) = asked(plane, &account("apps"));
-    assert_eq!(used, rights(&objects), "what is granted is what is used");
+    assert_eq!(of_the_job(used), of_the_job(rights(&objects)), "what is granted is what is used");
     assert_eq!(forbidden, BTreeSet::from([right("", "namespaces", "list")]), "which it does without");
     let said = operator.process.output();
     assert!(said.contains("its annotations are no defaults") && !said.contains("Api(Status"), "{said}");
@@ -111,7 +131,7 @@ async fn without_any_one_right_of_the_cluster_wide_installation_a_part_of_the_jo
     let less = |taken: Right| Less { all: all.clone(), taken, cluster_wide: true, parts: &[DEFAULTS, PRIVATE] };
     // Namespaces matter where none is named, and then the operator acts everywhere.
     let (everywhere, within): (Vec<Right>, Vec<Right>) =
-        all.iter().cloned().partition(|(_, resource, _)| resource == "namespaces");
+        of_the_job(all.clone()).into_iter().partition(|(_, resource, _)| resource == "namespaces");
     {
         let _others = EVERYWHERE.read().await;
         let runs = within.into_iter().map(|taken| less(taken).fails(plane, &registries, true));
@@ -129,8 +149,79 @@ async fn without_any_one_right_of_the_installation_in_one_namespace_a_part_of_th
     let (plane, registries) = (plane().await, Registries::start().await);
     let all = rights(&rendered("overlays/namespaced"));
     let less = |taken: &Right| Less { all: all.clone(), taken: taken.clone(), cluster_wide: false, parts: &[] };
-    let runs = all.iter().map(|taken| less(taken).fails(plane, &registries, true));
+    let each = of_the_job(all.clone());
+    let runs = each.iter().map(|taken| less(taken).fails(plane, &registries, true));
     futures::stream::iter(runs).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histories_need_each_right_of_their_role_in_the_own_namespace_and_no_other() {
+    let plane = plane().await;
+    for installation in ["base", "overlays/namespaced"] {
+        let objects = rendered(installation);
+        let (role, others): (Vec<Value>, Vec<Value>) =
+            objects.into_iter().partition(|object| object["metadata"]["name"] == "supercargo-histories");
+        let all = rights(&role);
+        assert!(all.iter().all(is_of_histories) && !rights(&others).iter().any(is_of_histories));
+        assert!(of_kind(&role, "Role").eq(role.iter().filter(|object| object.get("rules").is_some())));
+        let other = right("", "secrets", "get");
+        for taken in all.iter().chain([&other]) {
+            let namespace = plane.namespace("histories").await;
+            let less = Less { all: all.clone(), taken: taken.clone(), cluster_wide: false, parts: &[] };
+            less.grant(&namespace).await;
+            let user = account(&namespace.name);
+            let kept = all.iter().rfind(|right| *right != taken).unwrap();
+            has_right(&namespace, &user, kept, true).await;
+            let remembered = remembered(&namespace).await;
+            let (_, resource, verb) = taken;
+            let resource = resource.split('/').next().unwrap();
+            match remembered {
+                Ok(()) => assert_eq!(taken, &other),
+                Err(why) => assert!(why.contains(&format!("cannot {verb} resource \"{resource}")), "{why}"),
+            }
+            let (used, forbidden) = asked(plane, &user);
+            let [used, forbidden] = [used, forbidden].map(|all| all.into_iter().filter(is_of_histories).collect());
+            let expected =
+                |all: BTreeSet<Right>| all.into_iter().filter(|right| right != taken).collect::<BTreeSet<_>>();
+            assert!(expected(all.clone()).is_superset(&used) && (taken != &other || used == all), "{used:?}");
+            assert_eq!(forbidden, all.iter().filter(|right| *right == taken).cloned().collect::<BTreeSet<_>>());
+        }
+    }
+}
+
+/// Adds to a history, by the ServiceAccount of a namespace, and waits until that is told.
+async fn remembered(namespace: &Namespace<'_>) -> Result<(), String> {
+    let token = namespace.token("supercargo").await;
+    let kubeconfig = namespace.plane.kubeconfig_with_token(&token, &namespace.name);
+    let options = cluster::connect::Options { kubeconfig: Some(kubeconfig), context: None };
+    let client = cluster::connect(&options).await.unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let records = CustomResources::new(client.clone(), clock.clone(), Arc::new(Memory::new(clock.clone())));
+    let (sender, mut changes) = mpsc::channel(100);
+    let watching = {
+        let (records, clock) = (records.clone(), clock.clone());
+        let scope = Scope::Namespaces(vec![namespace.name.clone()]);
+        tokio::spawn(async move { cluster::watch(client, scope, Some(&records), None, clock, sender).await })
+    };
+    let mut next = async || tokio::time::timeout(Duration::from_secs(30), changes.recv()).await.unwrap().unwrap();
+    let kept = loop {
+        if let ClusterChange::HistoriesKept(kept) = next().await {
+            break kept;
+        }
+    };
+    let sightings = vec![sighting("1.0", 'a', clock.now())];
+    let seen = Seen { repository: repository("web"), sightings, listed: None };
+    records.add(&seen).await.map_err(|error| error.to_string())?;
+    kept.map_err(|why| why.to_string())?;
+    let told = loop {
+        match next().await {
+            ClusterChange::HistoriesKept(Err(why)) => break Err(why.to_string()),
+            ClusterChange::History(_, all) if !all.is_empty() => break Ok(()),
+            _ => {}
+        }
+    };
+    watching.abort();
+    told
 }
 
 /// How many operators run at a time.

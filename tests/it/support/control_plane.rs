@@ -140,7 +140,7 @@ impl ControlPlane {
 
     /// The same, each changed before.
     pub(crate) async fn define_kinds_with(&self, change: impl Fn(&mut Value)) {
-        for kind in ["imageupdates", "imagestates"] {
+        for kind in ["imageupdates", "imagestates", "imagehistories"] {
             let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("deploy/crds/{kind}.yaml"));
             let mut definition = documents(&fs::read_to_string(file).unwrap()).remove(0);
             change(&mut definition);
@@ -493,7 +493,7 @@ fn api_of(plural: &str) -> &'static str {
     match plural {
         "deployments" | "statefulsets" | "daemonsets" | "replicasets" => "/apis/apps/v1",
         "cronjobs" | "jobs" => "/apis/batch/v1",
-        "imageupdates" | "imagestates" => "/apis/supercargo.dev/v1alpha1",
+        "imageupdates" | "imagestates" | "imagehistories" => "/apis/supercargo.dev/v1alpha1",
         "roles" | "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
         _ => "/api/v1",
     }

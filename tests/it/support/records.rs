@@ -54,6 +54,20 @@ pub(crate) fn state_status() -> Value {
     }})
 }
 
+/// The history of a repository, by the name that it has.
+pub(crate) fn history() -> Value {
+    json!({
+        "apiVersion": "supercargo.dev/v1alpha1", "kind": "ImageHistory", "metadata": {"name": "5d09fad9bcac7727"},
+        "spec": {"repository": "registry.example.com/web"},
+    })
+}
+
+pub(crate) fn history_status() -> Value {
+    let at = jiff::Timestamp::now();
+    let entry = |tag: &str, digest: &str| json!({"tag": tag, "digest": format!("sha256:{}", digest.repeat(32)), "firstSeen": at});
+    json!({"status": {"tags": [entry("1.5.0", "0b"), entry("1.4.2", "0a")]}})
+}
+
 fn path(namespace: &Namespace<'_>, plural: &str, rest: &str) -> String {
     format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/{plural}{rest}", namespace.name)
 }
