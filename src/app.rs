@@ -160,7 +160,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         workloads: world.workloads,
         sink: world.sinks,
         records: world.records,
-        histories: Arc::new(Tmp),
+        histories: world.histories,
         rollouts: world.rollouts,
         events: world.events,
         polling: Arc::new(poll),
@@ -404,12 +404,5 @@ mod tests {
     async fn a_part_that_panics_is_reported_by_its_name() {
         assert_eq!(named("the poll", async {}).await, "the poll ended");
         assert_eq!(named("the poll", async { panic!("the test says so") }).await, "the poll broke");
-    }
-}
-
-struct Tmp;
-impl crate::ports::Histories for Tmp {
-    fn add<'a>(&'a self, _: &'a crate::domain::history::Seen) -> futures::future::BoxFuture<'a, Result<(), crate::ports::PutError>> {
-        Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     config::{self, Config, ConfigError, RunArgs},
     domain::workload::WorkloadId,
     git::Repository,
-    ports::{Clock, ClusterChange, Events, Notice, Records, Refresh, Rollouts, Secrets, Workloads},
+    ports::{Clock, ClusterChange, Events, Histories, Notice, Records, Refresh, Rollouts, Secrets, Workloads},
     registry, store,
 };
 
@@ -27,6 +27,7 @@ pub(super) struct World {
     pub(super) workloads: Arc<dyn Workloads>,
     pub(super) events: Arc<dyn Events>,
     pub(super) records: Arc<dyn Records>,
+    pub(super) histories: Arc<dyn Histories>,
     pub(super) rollouts: Arc<dyn Rollouts>,
     pub(super) sinks: Arc<Sinks>,
     /// Of Argo CD's Applications, where there is a cluster.
@@ -64,7 +65,8 @@ pub(super) async fn cluster(
         docker_config: None,
         workloads: objects.clone(),
         events: Arc::new(events),
-        records,
+        records: records.clone(),
+        histories: records,
         rollouts: Arc::new(rollouts),
         sinks: Arc::new(Sinks::new(Some(objects))),
         refresh: Some(refresh),
@@ -80,7 +82,7 @@ pub(super) fn repository(
     changes: mpsc::Sender<ClusterChange>,
 ) -> anyhow::Result<World> {
     let entry = config.git.first().context("no repository")?;
-    let records = store::Sqlite::open(&args.repository.state(entry), clock.clone())?;
+    let records = Arc::new(store::Sqlite::open(&args.repository.state(entry), clock.clone())?);
     let sinks = Arc::new(Sinks::new(None));
     let (name, known) = (entry.name.clone(), sinks.clone());
     let target = move || known.target(&name).ok_or_else(|| format!("the configuration has no Git target {name}"));
@@ -104,7 +106,8 @@ pub(super) fn repository(
         docker_config: config::docker_config(),
         workloads: repository,
         events: Arc::new(Unheard),
-        records: Arc::new(records),
+        records: records.clone(),
+        histories: records,
         rollouts: Arc::new(Unheard),
         sinks,
         refresh: None,

@@ -16,7 +16,7 @@ use anyhow::{Context, ensure};
 use super::{
     once,
     output::{print, table},
-    survey::{self, block_on},
+    survey::{self, Remembered, block_on},
 };
 use crate::{
     app,
@@ -64,7 +64,7 @@ async fn demonstrate() -> anyhow::Result<()> {
     say(&format!("A registry listens on {}. It holds {REPOSITORY}:1.0.0.", registry.address))?;
     say("A bare Git repository holds web.yaml, a Deployment of that image with the annotation \
          supercargo.dev/policy: minor.")?;
-    let before = once::look(&target, settings.clone(), &client, &*clock).await?;
+    let before = once::look(&target, settings.clone(), &client, &*clock, Remembered::default()).await?;
     ensure!(before.plans.is_empty() && !before.failed(), "there was something to update before the push");
     say("supercargo looks: nothing to update.\n")?;
 
@@ -72,7 +72,7 @@ async fn demonstrate() -> anyhow::Result<()> {
         registry.push(REPOSITORY, tag).await?;
     }
     say(&format!("Pushed: {}.\nsupercargo looks again:\n", PUSHED.join(", ")))?;
-    let mut after = once::look(&target, settings, &client, &*clock).await?;
+    let mut after = once::look(&target, settings, &client, &*clock, Remembered::default()).await?;
     let rows = after.reports.iter().flat_map(|(_, rows)| rows);
     let reasons = rows.flat_map(|row| &row.reasons).filter_map(|reason| {
         Some([format!("  {}", reason.tag.as_ref()?), reason.code.to_string(), reason.message.clone()])
