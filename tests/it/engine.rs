@@ -29,6 +29,7 @@ use supercargo::{
         Origin, Outcome, Polling, Pool, PutError, RecordError, Records, Registry, RegistryError, RegistryErrorKind,
         Rollouts, Sink, Standing, Version, Work, Workloads, Written,
     },
+    store::Memory,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -289,6 +290,7 @@ impl Running {
             workloads: world.clone(),
             sink: world.clone(),
             records: world.clone(),
+            histories: Arc::new(Memory::new(Arc::new(clock.clone()))),
             rollouts: world.clone(),
             events: world.clone(),
             polling: world.clone(),

@@ -74,9 +74,9 @@ impl Wait {
         self.opens().unwrap_or(Timestamp::MAX) < other.opens().unwrap_or(Timestamp::MAX)
     }
 
-    /// For people.
-    pub fn reason(&self, tag: &Tag) -> Reason {
-        Reason::of_tag(tag, Code::TooYoung, self.to_string())
+    /// Why nothing is taken, where that is the next to be old enough.
+    pub fn of_next(&self, tag: &Tag) -> Reason {
+        Reason::new(Code::TooYoung, format!("`{tag}` is {self}"))
     }
 }
 
@@ -111,7 +111,8 @@ impl fmt::Display for Roughly {
 
 /// Whether it has been there long enough.
 pub(super) fn check(candidate: &Candidate, facts: &Facts) -> Option<Reason> {
-    facts.wait.as_ref().map(|wait| wait.reason(&candidate.tag))
+    let wait = facts.wait.as_ref()?;
+    Some(Reason::of_tag(&candidate.tag, Code::TooYoung, wait.to_string()))
 }
 
 #[cfg(test)]

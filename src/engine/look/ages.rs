@@ -13,8 +13,8 @@ use crate::{
     engine::look::question::{Order, Question},
 };
 
-/// New tags whose digests one look asks for.
-const NEW: usize = 20;
+/// New tags whose digests one look asks for; not more are proposed for one question.
+pub(super) const NEW: usize = 20;
 
 /// What is known of ages, and what this look has seen for the first time.
 pub(super) struct Seen {

@@ -42,7 +42,7 @@ use crate::{
         tags::Tags,
     },
     engine::look::{
-        ages::Seen,
+        ages::{NEW, Seen},
         beside::{Beside, MOST},
         choose::{Digests, choose},
         question::{ListingResult, LookResult, Order, Question, Snapshot},
@@ -190,7 +190,7 @@ async fn answer(
         let new: Vec<(Question, Option<Vec<Tag>>)> = beside.each(asks, new).await.map_err(broke)?;
         let new: Vec<_> = new.into_iter().filter_map(|(question, tags)| Some((question, tags?))).collect();
         let ask = seen.to_ask(&new);
-        snapshot.unseen = new.iter().flat_map(|(_, tags)| tags).any(|tag| !ask.contains(tag));
+        snapshot.unseen = new.iter().any(|(_, tags)| tags.len() >= NEW || tags.iter().any(|tag| !ask.contains(tag)));
         for tag in ask {
             match digests.of(&tag).await {
                 Ok(digest) => seen.see(&tag, &digest),

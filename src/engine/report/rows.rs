@@ -278,8 +278,8 @@ fn show(row: &mut Report, item: Item, waits: Option<Reason>) -> Option<Item> {
 fn wait_for_age(row: &mut Report, gates: &Gates, answer: &Answer) {
     let Some(Young { tag, wait }) = &answer.young else { return };
     (row.decision, row.to, row.opens) = (Verdict::Waiting, Some(tag.clone()), wait.opens());
-    row.reasons.retain(|reason| reason.tag.as_ref() != Some(tag));
-    let mut reason = wait.reason(tag);
+    row.reasons.retain(|reason| reason.tag.is_some());
+    let mut reason = wait.of_next(tag);
     if let Some(age) = &gates.min_age {
         reason.message += &format!("; {age}");
     }
