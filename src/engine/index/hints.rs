@@ -20,6 +20,7 @@ use crate::{
         index::{
             listings::Listings,
             pace::{Pace, TAG},
+            sender::Sender,
         },
         timers::Timers,
     },
@@ -43,14 +44,6 @@ const MOST: usize = 1000;
 type Key = (Option<Tag>, Sender);
 /// Where who named tags.
 type Place = (Arc<Source>, Sender);
-
-/// Who named a tag, and whether it is one that somebody could take. What is named and fits nobody uses up nothing that
-/// others need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Sender {
-    name: &'static str,
-    fits: bool,
-}
 
 /// The hints of each source.
 #[derive(Debug, Default)]
@@ -297,14 +290,6 @@ impl Hints {
                 self.counts.remove(&place);
             }
         }
-    }
-}
-
-#[cfg(test)]
-impl Sender {
-    /// Who names what fits.
-    pub(crate) fn of(name: &'static str) -> Self {
-        Self { name, fits: true }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::{
     domain::hint::Source,
-    engine::{index::hints::Sender, timers::Timers},
+    engine::{index::sender::Sender, timers::Timers},
 };
 
 /// Between two of a source.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `state` | every workload by `namespace`, with its rule and what is asked for it (`entry`) |
 //! | `sources` | who uses which `source`, how often (`schedules`), what for, and how often somebody may ask anew (`bursts`) |
-//! | `webhooks`, `hints` | what webhooks named and has not been seen yet; how many tags may be asked for (`pace`), and when `listings` take their place |
+//! | `webhooks`, `hints` | what webhooks named and has not been seen yet, by which `sender`; how many tags may be asked for (`pace`), and when `listings` take their place |
 //! | `ages`, `histories`, `openings` | since when tags are there, and when what is too young is old enough |
 //! | `outages` | which sources cannot be read, for how long |
 //! | `effect` | what is to be done |
@@ -23,6 +23,7 @@ pub(super) mod outages;
 mod pace;
 mod rollout;
 mod schedules;
+mod sender;
 pub(super) mod settings;
 mod source;
 mod sources;

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use crate::{domain::hint::Source, engine::index::hints::Sender};
+use crate::{domain::hint::Source, engine::index::sender::Sender};
 
 /// So many at once, and one more each time so much has passed.
 type Rate = (u32, Duration);
