@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap};
 
 use super::{
-    candidate::age::Wait,
+    ages::Wait,
     image::Tag,
     listing::EXPLAINED,
     policy::{Asked, Judge, Limit, Policy, PolicyKind, decide_digest, newest_candidates},

@@ -1,9 +1,11 @@
 //! Values and decisions: no I/O, no clock, no async. Nothing here can fail because of the outside world.
 
+pub mod ages;
 pub mod annotations;
 pub mod back_off;
 pub mod candidate;
 pub mod decide;
+pub mod demand;
 mod examples;
 pub mod gate;
 pub mod guard;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    gate::{Demand, Gates},
+    demand::{Demand, Gates},
     guard::{Guard, floor_interval, holds_policies, min_ages, refuse_policy, refuse_registry, refuse_target},
     image::{ImageRef, excerpt},
     keel::{self, KeelMode},

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
+    ages::Wait,
     image::{Digest, Tag},
     policy::Candidate,
     reason::Reason,
 };
 
-pub mod age;
+mod age;
 mod missing;
 mod quarantine;
 
@@ -26,7 +27,7 @@ pub struct Facts {
     /// What did not run in this container.
     pub avoided: Arc<[Avoided]>,
     /// Why it is too young, if it is.
-    pub wait: Option<age::Wait>,
+    pub wait: Option<Wait>,
 }
 
 /// An image that did not run.

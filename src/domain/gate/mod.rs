@@ -9,12 +9,9 @@ use super::{
     workload::Owner,
 };
 
-mod demands;
 mod owner;
 mod rolling_out;
 mod suspend;
-
-pub use demands::{Demand, Gates};
 
 /// What the gates look at, beside the update itself.
 #[derive(Debug, Clone, Copy, Default)]

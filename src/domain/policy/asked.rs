@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Policy, Ready};
 use crate::domain::{
-    candidate::age::Wait,
+    ages::Wait,
     image::{Digest, Tag},
     listing::Listing,
     reason::{Code, Reason},

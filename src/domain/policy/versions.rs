@@ -8,7 +8,7 @@ use super::{
     semver::{Range, Standing},
 };
 use crate::domain::{
-    candidate::age::Wait,
+    ages::Wait,
     listing::{EXPLAINED, Index, ListedVersion, Listing, TagId},
     policy::filters::Ready,
     policy::{Asked, Limit},

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        candidate::age::{Ages, Wait},
+        ages::{Ages, Wait},
         history::{History, Sighting},
         image::{Digest, Tag},
     },

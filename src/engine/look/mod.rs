@@ -34,7 +34,7 @@ use futures::future::{Either, select};
 
 use crate::{
     domain::{
-        candidate::age::{Ages, Wait},
+        ages::{Ages, Wait},
         decide::{Decision, Listing, decide_within, timed_candidates},
         hint::Source,
         image::Tag,

@@ -8,7 +8,7 @@ use crate::{
     domain::{
         annotations::{ContainerRule, Watch},
         decide::Young,
-        gate::Gates,
+        demand::Gates,
         hint::Source,
         image::ImageRef,
         plan::{Approved, Plan},
