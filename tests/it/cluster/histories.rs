@@ -139,8 +139,8 @@ impl Drop for Watching {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_a_store_of_histories() {
     let namespace = control_plane::shared().await.namespace("histories").await;
-    let store = async || -> Arc<dyn Histories> { Arc::new(store(&namespace, ADMIN, clock()).await) };
-    let handles = [store().await, store().await];
+    let store = async || Arc::new(store(&namespace, ADMIN, clock()).await);
+    let handles: [Arc<dyn Histories>; 2] = [store().await, store().await];
     let read =
         async |of: &Repository| object(&namespace, of).await.map(|object| sightings(&object)).unwrap_or_default();
     Store { handles: &handles, now: Timestamp::now(), read }.holds().await;
