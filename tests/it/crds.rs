@@ -266,7 +266,8 @@ async fn kubectl_shows_them_so() {
     let kubectl = |args: &[&str]| {
         let text = namespace.plane.kubectl(&[&["-n", &namespace.name], args].concat());
         let masks = [
-            (r"\b(\d+[smhd]){1,2}\b", "AGE"),
+            // However wide it is.
+            (r"\b(\d+[smhd]){1,2}\b *", "AGE   "),
             (r"(UID: +)[0-9a-f-]{36}", "${1}UID"),
             (r"(Resource Version: +)\d+", "${1}VERSION"),
             (r"(Creation Timestamp: +)\S+", "${1}TIME"),
