@@ -221,6 +221,10 @@ async fn plan_and_explain_show_when_it_opens() {
             let at = now - SignedDuration::from_hours(hours);
             text = text.replace(&at.strftime("%Y-%m-%dT%H:%MZ").to_string(), shown);
         }
+        // How wide columns are depends on the port and the namespace.
+        while text.contains("   ") {
+            text = text.replace("   ", "  ");
+        }
         text
     };
     let (plan, err) = shop.supercargo(&["plan", "-n", &shop.namespace.name]);
