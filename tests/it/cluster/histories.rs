@@ -33,7 +33,7 @@ use crate::support::{
 const PLURAL: &str = "imagehistories";
 
 /// On a whole second.
-static NOW: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::from_second(Timestamp::now().as_second()).unwrap());
+static NOW: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::from_second(clock().now().as_second()).unwrap());
 
 /// That a tag was first seen with that digest so many minutes ago.
 fn sighting(tag: &str, digest: char, minutes: i64) -> Sighting {
@@ -101,12 +101,16 @@ impl Watching {
     async fn next(&mut self) -> ClusterChange {
         loop {
             let next = tokio::time::timeout(Duration::from_secs(30), self.changes.recv());
-            match next.await.expect("waited 30 s in vain").expect("the watch goes on") {
-                change @ (ClusterChange::History(..)
-                | ClusterChange::HistoryGone(_)
-                | ClusterChange::HistoriesKept(_)
-                | ClusterChange::Synced) => return change,
-                _ => {}
+            let next = next.await.expect("waited 30 s in vain").expect("the watch goes on");
+            let is_of_histories = matches!(
+                &next,
+                ClusterChange::History(..)
+                    | ClusterChange::HistoryGone(_)
+                    | ClusterChange::HistoriesKept(_)
+                    | ClusterChange::Synced
+            );
+            if is_of_histories {
+                return next;
             }
         }
     }
@@ -143,7 +147,7 @@ async fn a_cluster_is_a_store_of_histories() {
     let handles: [Arc<dyn Histories>; 2] = [store().await, store().await];
     let read =
         async |of: &Repository| object(&namespace, of).await.map(|object| sightings(&object)).unwrap_or_default();
-    Store { handles: &handles, now: Timestamp::now(), read }.holds().await;
+    Store { handles: &handles, now: clock().now(), read }.holds().await;
 }
 
 #[tokio::test]
