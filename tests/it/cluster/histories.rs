@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt as _, stream};
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ use crate::support::{
     control_plane::{self, ADMIN, ControlPlane, Namespace, PLAIN, Parts},
     eventually,
     histories::{self, Store, repository},
-    operator::supercargo,
+    operator::{Operator, RESIDENT, Setup, supercargo},
     records::send,
 };
 
@@ -414,4 +415,25 @@ async fn a_command_reads_those_of_all_namespaces_and_the_youngest_of_several_cou
     let note = "note: the right to list imagehistories in all namespaces is missing: what `min-age` counts is shown as if \
                 it was seen now for the first time";
     assert_eq!(plan(), [note]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_repositories_of_a_hundred_tags_take_little() {
+    let plane = ControlPlane::start(Parts::Api).await;
+    let namespace = plane.namespace_with("many-histories", json!({})).await;
+    let start = async || {
+        let kubeconfig = plane.kubeconfig_with_token(&format!("{ADMIN}-token"), &namespace.name);
+        let setup = Setup { kubeconfig: Some(kubeconfig), ..Setup::in_namespace(&namespace, "1h") };
+        Operator::start(&plane, &setup).await
+    };
+    let before = start().await.status("VmHWM");
+    let histories = store(&namespace, ADMIN, clock()).await;
+    let tags: Vec<Sighting> = (0..100).map(|n| sighting(&format!("1.0.{n}"), 'a', n)).collect();
+    let adding = stream::iter(0..2_000).map(|n| {
+        let (histories, seen) = (histories.clone(), seen(&format!("web-{n}"), &tags));
+        async move { histories.add(&seen).await.unwrap() }
+    });
+    adding.buffer_unordered(8).for_each(async |()| ()).await;
+    let after = start().await.status("VmHWM");
+    assert!(after < RESIDENT * 1000, "at most {before} KB, then {after} KB");
 }
