@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt as _, stream};
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -26,14 +27,14 @@ use crate::support::{
     control_plane::{self, ADMIN, ControlPlane, Namespace, PLAIN, Parts},
     eventually,
     histories::{self, Store, repository},
-    operator::supercargo,
+    operator::{Operator, RESIDENT, Setup, supercargo},
     records::send,
 };
 
 const PLURAL: &str = "imagehistories";
 
 /// On a whole second.
-static NOW: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::from_second(Timestamp::now().as_second()).unwrap());
+static NOW: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::from_second(clock().now().as_second()).unwrap());
 
 /// That a tag was first seen with that digest so many minutes ago.
 fn sighting(tag: &str, digest: char, minutes: i64) -> Sighting {
@@ -101,12 +102,16 @@ impl Watching {
     async fn next(&mut self) -> ClusterChange {
         loop {
             let next = tokio::time::timeout(Duration::from_secs(30), self.changes.recv());
-            match next.await.expect("waited 30 s in vain").expect("the watch goes on") {
-                change @ (ClusterChange::History(..)
-                | ClusterChange::HistoryGone(_)
-                | ClusterChange::HistoriesKept(_)
-                | ClusterChange::Synced) => return change,
-                _ => {}
+            let next = next.await.expect("waited 30 s in vain").expect("the watch goes on");
+            let is_of_histories = matches!(
+                &next,
+                ClusterChange::History(..)
+                    | ClusterChange::HistoryGone(_)
+                    | ClusterChange::HistoriesKept(_)
+                    | ClusterChange::Synced
+            );
+            if is_of_histories {
+                return next;
             }
         }
     }
@@ -143,7 +148,7 @@ async fn a_cluster_is_a_store_of_histories() {
     let handles: [Arc<dyn Histories>; 2] = [store().await, store().await];
     let read =
         async |of: &Repository| object(&namespace, of).await.map(|object| sightings(&object)).unwrap_or_default();
-    Store { handles: &handles, now: Timestamp::now(), read }.holds().await;
+    Store { handles: &handles, now: clock().now(), read }.holds().await;
 }
 
 #[tokio::test]
@@ -410,4 +415,25 @@ async fn a_command_reads_those_of_all_namespaces_and_the_youngest_of_several_cou
     let note = "note: the right to list imagehistories in all namespaces is missing: what `min-age` counts is shown as if \
                 it was seen now for the first time";
     assert_eq!(plan(), [note]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_repositories_of_a_hundred_tags_take_little() {
+    let plane = ControlPlane::start(Parts::Api).await;
+    let namespace = plane.namespace_with("many-histories", json!({})).await;
+    let start = async || {
+        let kubeconfig = plane.kubeconfig_with_token(&format!("{ADMIN}-token"), &namespace.name);
+        let setup = Setup { kubeconfig: Some(kubeconfig), ..Setup::in_namespace(&namespace, "1h") };
+        Operator::start(&plane, &setup).await
+    };
+    let before = start().await.status("VmHWM");
+    let histories = store(&namespace, ADMIN, clock()).await;
+    let tags: Vec<Sighting> = (0..100).map(|n| sighting(&format!("1.0.{n}"), 'a', n)).collect();
+    let adding = stream::iter(0..2_000).map(|n| {
+        let (histories, seen) = (histories.clone(), seen(&format!("web-{n}"), &tags));
+        async move { histories.add(&seen).await.unwrap() }
+    });
+    adding.buffer_unordered(8).for_each(async |()| ()).await;
+    let after = start().await.status("VmHWM");
+    assert!(after < RESIDENT * 1000, "at most {before} KB, then {after} KB");
 }

@@ -2,6 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use supercargo::{clock::SystemClock, ports::Clock as _};
 
 use super::control_plane::Namespace;
 
@@ -63,7 +64,7 @@ pub(crate) fn history() -> Value {
 }
 
 pub(crate) fn history_status() -> Value {
-    let at = jiff::Timestamp::now();
+    let at = SystemClock::default().now();
     let entry = |tag: &str, digest: &str| json!({"tag": tag, "digest": format!("sha256:{}", digest.repeat(32)), "firstSeen": at});
     json!({"status": {"tags": [entry("1.5.0", "0b"), entry("1.4.2", "0a")]}})
 }
