@@ -6,7 +6,7 @@ use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use supercargo::domain::image::Digest;
+use supercargo::{clock::SystemClock, domain::image::Digest, ports::Clock as _};
 
 use crate::support::{
     control_plane::{ControlPlane, Namespace, Parts, audited_user, shared},
@@ -90,6 +90,10 @@ impl<'p> Shop<'p> {
     }
 }
 
+fn now() -> Timestamp {
+    SystemClock::default().now()
+}
+
 fn config(folder: &Path, text: &str) -> String {
     let file = folder.join("config.yaml");
     std::fs::write(&file, text).unwrap();
@@ -106,15 +110,15 @@ async fn a_version_waits_is_announced_and_goes_with_its_digest_when_it_is_old_en
     assert!(said.ends_with(": at least 6s by `supercargo.dev/min-age: 6s` (too-young)"), "{said}");
     let first_seen = shop.first_seen("1.1.0").await;
     let row = shop.row();
-    if Timestamp::now() < first_seen + SignedDuration::from_secs(5) {
+    if now() < first_seen + SignedDuration::from_secs(5) {
         assert_eq!((&row["decision"], &row["to"]), (&json!("waiting"), &json!("1.1.0")), "{row}");
         let opens: Timestamp = row["opens"].as_str().unwrap().parse().unwrap();
         assert_eq!(opens.as_second(), (first_seen + SignedDuration::from_secs(6)).as_second());
         assert_eq!(row["reasons"][0]["code"], "too-young");
     }
     runs(&shop.namespace, "web", &[&pushed]).await;
-    let now = Timestamp::now();
-    assert!(now >= first_seen + SignedDuration::from_secs(6), "{now} {first_seen}");
+    let at = now();
+    assert!(at >= first_seen + SignedDuration::from_secs(6), "{at} {first_seen}");
     let waits = events(&shop.namespace, "web").await.into_iter().filter(|(reason, _)| reason == "UpdateWaiting");
     assert_eq!(waits.count(), 1, "once");
     let log = operator.process.output();
@@ -203,7 +207,7 @@ async fn plan_and_explain_show_when_it_opens() {
     operator.process.signal("KILL");
     // What is remembered is made to be of a known time: as old as one day and four hours, and as nothing.
     let [history] = &shop.histories().await[..] else { panic!("one object") };
-    let now = Timestamp::now();
+    let now = now();
     let ago = |hours: i64| (now - SignedDuration::from_hours(hours)).to_string();
     let mut tags = history["status"]["tags"].clone();
     for seen in tags.as_array_mut().unwrap() {
