@@ -133,14 +133,6 @@ impl History {
         WAITING.saturating_sub(self.known.iter().filter(waits).count())
     }
 
-    /// Whether all is known here that is known there.
-    pub fn covers(&self, other: &Self) -> bool {
-        let is_here = |of: &Known| {
-            self.known.binary_search_by_key(&(of.tag, of.digest), |known| (known.tag, known.digest)).is_ok()
-        };
-        other.known.iter().all(is_here)
-    }
-
     /// How many tags and digests are known.
     pub fn len(&self) -> usize {
         self.known.len()

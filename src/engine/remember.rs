@@ -147,8 +147,7 @@ impl Engine<'_> {
     /// That was remembered, or not: then it is tried again.
     pub(super) fn history_written(&mut self, (seen, written): (Seen, Result<(), PutError>)) {
         if let Err(error) = &written {
-            let repository = &seen.repository;
-            tracing::warn!(%repository, why = %error, "when tags were first seen is not remembered; tried again in a minute");
+            self.told.unseen(&seen.repository, error, self.now());
         }
         self.state.histories.written(seen, written.is_ok(), self.now());
     }

@@ -164,7 +164,9 @@ impl WorkloadEntry {
             }
             if let Some(answer) = answers.get(question) {
                 applied.news = true;
-                slot.hooked &= hooked || !is_another(slot.answer.as_deref(), answer);
+                // What a webhook told of and was too young needs no other one.
+                let waited = matches!(slot.answer.as_deref(), Some(Ok(Answer { young: Some(_), .. })));
+                slot.hooked &= hooked || waited || !is_another(slot.answer.as_deref(), answer);
                 slot.answer = Some(answer.clone());
             } else if let Some(sources) = &mut sources
                 && (slot.answer.is_none() || !answers.is_empty())

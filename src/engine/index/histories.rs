@@ -72,16 +72,16 @@ impl Histories {
         is_news
     }
 
-    /// What is remembered of a repository now, nothing if it is not at all; whether something was taken away from it.
+    /// What is remembered of a repository now, nothing if it is not at all; whether that is not what was known.
     pub(crate) fn told(&mut self, repository: Repository, sightings: &[Sighting]) -> bool {
         let known = self.of.entry(repository).or_default();
         let unsaved: Vec<Sighting> = known.unsaved().cloned().collect();
         let history = History::new(sightings.iter().chain(&unsaved));
-        let is_less = !history.covers(&known.history);
+        let is_other = history != *known.history;
         self.total = self.total + history.len() - known.history.len();
         known.history = Arc::new(history);
         self.make_room();
-        is_less
+        is_other
     }
 
     /// A look saw something for the first time.
@@ -128,12 +128,14 @@ impl Histories {
 
     /// When something is next to be written.
     pub(crate) fn next(&self) -> Option<Duration> {
-        self.timers.next()
+        self.timers.next().filter(|_| self.missing.is_none())
     }
 
     /// What is to be written now.
     pub(crate) fn due(&mut self, now: Duration) -> Option<Seen> {
-        while let Some(repository) = self.timers.due(now) {
+        while self.missing.is_none()
+            && let Some(repository) = self.timers.due(now)
+        {
             let Some(known) = self.of.get_mut(&repository).filter(|known| known.writing.is_none()) else { continue };
             if known.pending.is_empty() {
                 continue;
@@ -221,10 +223,20 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_written_where_nothing_is_remembered() {
+        let (mut histories, of) = (Histories::default(), repository("r.io/a"));
+        assert!(histories.kept(Err("no kind".into())) && !histories.kept(Err("no kind".into())));
+        histories.seen(&of, None, vec![sighting("1.0", 1)], None, NOW);
+        assert!(histories.next().is_none() && histories.due(NOW).is_none());
+        assert!(histories.kept(Ok(())));
+        assert_eq!(histories.due(NOW).unwrap().sightings, [sighting("1.0", 1)]);
+    }
+
+    #[test]
     fn what_is_taken_away_is_not_known_any_more() {
         let (mut histories, of) = (Histories::default(), repository("r.io/a"));
-        assert!(!histories.told(of.clone(), &[sighting("1.0", 1), sighting("1.1", 1)]));
-        assert!(!histories.told(of.clone(), &[sighting("1.0", 1), sighting("1.1", 1), sighting("1.2", 1)]));
+        assert!(histories.told(of.clone(), &[sighting("1.0", 1), sighting("1.1", 1)]));
+        assert!(!histories.told(of.clone(), &[sighting("1.1", 1), sighting("1.0", 1)]));
         assert_eq!(since(&histories, "1.1"), Some(1));
         assert!(histories.told(of.clone(), &[sighting("1.0", 1)]));
         assert_eq!(since(&histories, "1.1"), None);

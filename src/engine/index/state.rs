@@ -316,6 +316,7 @@ impl State {
         let (before, after) = (old.as_deref().map(WorkloadEntry::sources).unwrap_or_default(), entry.sources());
         for source in before.difference(&after) {
             if self.sources.leave(source, &id, &mut self.effects) {
+                self.openings.set(source, None);
                 self.hints.leave(source);
             }
         }
@@ -355,6 +356,7 @@ impl State {
         let room = namespace.next_over();
         for source in entry.sources() {
             if self.sources.leave(&source, id, &mut self.effects) {
+                self.openings.set(&source, None);
                 self.hints.leave(&source);
             }
         }

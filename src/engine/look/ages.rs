@@ -16,6 +16,9 @@ use crate::{
 /// New tags whose digests one look asks for; not more are proposed for one question.
 pub(super) const NEW: usize = 20;
 
+/// Tags without a manifest that one look asks for again.
+pub(super) const AGAIN: usize = 2;
+
 /// What is known of ages, and what this look has seen for the first time.
 pub(super) struct Seen {
     history: Arc<History>,

@@ -42,7 +42,7 @@ use crate::{
         tags::Tags,
     },
     engine::look::{
-        ages::{NEW, Seen},
+        ages::{AGAIN, NEW, Seen},
         beside::{Beside, MOST},
         choose::{Digests, choose},
         question::{ListingResult, LookResult, Order, Question, Snapshot},
@@ -64,7 +64,12 @@ pub(crate) async fn look_in_time(
     let source = order.source.clone();
     let end = clock.sleep_until(clock.monotonic() + LONGEST);
     match select(pin!(look(&*registry, pool, order)), end).await {
-        Either::Left((looked, _)) => looked,
+        Either::Left((mut looked, _)) => {
+            // What was pushed while it went on is not older than that.
+            let now = clock.now();
+            looked.seen.iter_mut().for_each(|sighting| sighting.first_seen = sighting.first_seen.max(now));
+            looked
+        }
         Either::Right(_) => {
             let (kind, seconds) = (RegistryErrorKind::Unavailable, LONGEST.as_secs());
             let message = format!("{}: what was asked of it took longer than {seconds} s in all", source.repository);
@@ -181,8 +186,10 @@ async fn answer(
     let mut digests = Digests::new(registry, source, read.collect());
     if aged {
         let (facts, history) = (facts.clone(), seen.history());
+        let absent: Arc<BTreeSet<Tag>> = Arc::new(previous.absent.iter().cloned().collect());
         let new = move |question: &Question, listing: &Listing, over: &dyn Fn() -> bool| {
-            let known = |tag: &str| history.of_tag(tag).map(|_| Wait::Unseen);
+            let is_known = |tag: &str| history.of_tag(tag).is_some() || absent.contains(tag);
+            let known = |tag: &str| is_known(tag).then_some(Wait::Unseen);
             let decided = decide_within(&question.policy, question.current(), listing, &facts, &known, over);
             decided.map(|decision| decision.eligible.into_iter().map(|candidate| candidate.tag).collect())
         };
@@ -191,11 +198,15 @@ async fn answer(
         let new: Vec<_> = new.into_iter().filter_map(|(question, tags)| Some((question, tags?))).collect();
         let ask = seen.to_ask(&new);
         snapshot.unseen = new.iter().any(|(_, tags)| tags.len() >= NEW || tags.iter().any(|tag| !ask.contains(tag)));
-        for tag in ask {
-            match digests.of(&tag).await {
-                Ok(digest) => seen.see(&tag, &digest),
-                // It is listed, and has no manifest.
-                Err(error) if error.kind == RegistryErrorKind::NotFound => {}
+        // Those that had no manifest have one later, or not: they are asked for again in turn, and hold up no others.
+        let is_listed = |tag: &&Tag| snapshot.tags.as_ref().is_some_and(|tags| tags.contains(tag.as_str()));
+        let absent: Vec<Tag> = previous.absent.iter().filter(is_listed).cloned().collect();
+        let (again, rest) = absent.split_at(absent.len().min(AGAIN));
+        snapshot.absent = rest.to_vec();
+        for tag in ask.iter().chain(again) {
+            match digests.of(tag).await {
+                Ok(digest) => seen.see(tag, &digest),
+                Err(error) if error.kind == RegistryErrorKind::NotFound => snapshot.absent.push(tag.clone()),
                 Err(error) => return Err(error),
             }
         }

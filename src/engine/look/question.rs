@@ -76,6 +76,8 @@ pub(crate) struct Snapshot {
     pub(crate) times: HashMap<Digest, (Option<Timestamp>, Option<Timestamp>)>,
     /// Whether there are tags of which it was not asked yet since when they are there.
     pub(crate) unseen: bool,
+    /// New tags that are listed and had no manifest.
+    pub(crate) absent: Vec<Tag>,
 }
 
 /// What a look is to find out.
@@ -131,7 +133,7 @@ impl Snapshot {
 
     /// The same without its tags.
     pub(crate) fn without_tags(&self) -> Self {
-        Self { tags: None, digests: self.digests.clone(), times: self.times.clone(), unseen: self.unseen }
+        Self { tags: None, ..self.clone() }
     }
 
     /// Whether it has the tag, pointing to that digest if one is named.

@@ -14,7 +14,7 @@ use crate::{
     },
     engine::{index::outages::Outage, report::rows::Assessment},
     metrics::{Metrics, ProblemLabels, RolloutLabels},
-    ports::{Events, Notice},
+    ports::{Events, Notice, PutError},
 };
 
 /// What was last said of each workload.
@@ -26,6 +26,7 @@ pub(crate) struct Told<'p> {
     talk: HashMap<Arc<str>, Talk>,
     /// Of what each sender of webhooks named in vain.
     lost: HashMap<&'static str, Seldom>,
+    unseen: Seldom,
 }
 
 /// What may be said of one namespace at once, and how often something more.
@@ -80,7 +81,14 @@ enum Tone {
 impl<'p> Told<'p> {
     /// Nothing has been said.
     pub(crate) fn new(events: &'p dyn Events, metrics: &'p Metrics) -> Self {
-        Self { events, metrics, said: HashMap::new(), talk: HashMap::new(), lost: HashMap::new() }
+        Self {
+            events,
+            metrics,
+            said: HashMap::new(),
+            talk: HashMap::new(),
+            lost: HashMap::new(),
+            unseen: Seldom::default(),
+        }
     }
 
     /// Says what an assessment brought that has not been said before, and keeps the gauge.
@@ -145,6 +153,14 @@ impl<'p> Told<'p> {
                 tracing::warn!(%repository, sender, code, why, left_out, "given up waiting for what a webhook named");
             }
             None => tracing::debug!(%repository, sender, code, why, "given up waiting"),
+        }
+    }
+
+    /// Says that it is not remembered when tags were first seen.
+    pub(crate) fn unseen(&mut self, repository: &Repository, why: &PutError, now: Duration) {
+        if let Some(LeftOut(left_out)) = self.unseen.tell(LOST_EVERY, now) {
+            let what = "when tags were first seen is not remembered; tried again in a minute";
+            tracing::warn!(%repository, %why, left_out, "{what}");
         }
     }
 
