@@ -154,10 +154,10 @@ fn losers(asked: &Asked<'_>, judge: &dyn Judge, choice: Option<&str>) -> Vec<Rea
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
+    use jiff::{SignedDuration, Timestamp};
 
     use super::*;
-    use crate::domain::image::Digest;
+    use crate::domain::{history::Since, image::Digest};
     use crate::domain::{
         policy::{NamedPolicies, Options},
         tags::Tags,
@@ -187,6 +187,50 @@ mod tests {
 
     fn eligible(decision: &Decision) -> Vec<&str> {
         decision.eligible.iter().map(|target| target.tag.as_str()).collect()
+    }
+
+    /// What is chosen where these are too young.
+    fn among_old(policy: &str, options: &Options, listed: &[String], young: impl Fn(&str) -> bool) -> Decision {
+        let policy = Policy::parse(policy, options, &NamedPolicies::default()).unwrap();
+        let (current, tags) = (tag("1.0.5"), listed.iter().map(|text| tag(text)).collect::<Vec<_>>());
+        let opens = |tag: &str| Timestamp::from_second(tag.len() as i64).unwrap();
+        let waits = |tag: &str| {
+            let since = Since { at: Timestamp::UNIX_EPOCH, pushed: false };
+            young(tag).then(|| Wait::Young { since, age: SignedDuration::ZERO, opens: opens(tag) })
+        };
+        let current = Current { tag: Some(&current), digest: None };
+        decide_within(&policy, current, &Listing::new(tags.iter().collect()), &HashMap::new(), &waits, &|| false)
+            .unwrap()
+    }
+
+    #[rstest::rstest]
+    #[case("patch")]
+    #[case("semver:^1")]
+    #[case("glob:1.0.*")]
+    fn however_many_are_too_young_the_best_that_is_old_enough_is_chosen(#[case] policy: &str) {
+        let listed: Vec<String> = (0..200).map(|n| format!("1.0.{n}")).collect();
+        let number = |tag: &str| tag.rsplit('.').next().unwrap().parse::<u32>().unwrap();
+        let decision = among_old(policy, &Options::default(), &listed, |tag| number(tag) > 20);
+        assert_eq!(decision.choice().unwrap().tag, tag("1.0.20"));
+        assert_eq!(decision.young.unwrap().tag.as_str().len(), 6, "one of those that open first");
+        let reason = decision.reasons.iter().find(|reason| reason.tag == Some(tag("1.0.199"))).unwrap();
+        assert_eq!(reason.code, Code::TooYoung);
+    }
+
+    #[test]
+    fn where_all_that_is_newer_is_too_young_the_reason_names_the_one_that_opens_first() {
+        let listed = ["1.0.5", "1.0.10", "1.0.6"].map(str::to_owned);
+        let decision = among_old("patch", &Options::default(), &listed, |_| true);
+        assert_eq!((decision.choice(), decision.reasons[0].code), (None, Code::TooYoung));
+        assert!(decision.reasons[0].message.starts_with("`1.0.6` is 0m old"), "{}", decision.reasons[0].message);
+    }
+
+    #[test]
+    fn a_current_tag_that_is_young_is_no_reason_to_go_back() {
+        let options = Options { allow_downgrade: Some(true), ..Options::default() };
+        let listed = ["1.0.5", "1.0.4"].map(str::to_owned);
+        let decision = among_old("patch", &options, &listed, |tag| tag == "1.0.5");
+        assert_eq!(decision.choice(), None);
     }
 
     #[rstest::rstest]

@@ -42,6 +42,8 @@ struct World {
     clock: SimClock,
     /// What each tag points to.
     tags: Mutex<BTreeMap<String, String>>,
+    /// Tags that are listed and have no manifest.
+    bare: Mutex<BTreeSet<String>>,
     /// How often a list, and the digest of a tag was asked for.
     lists: Mutex<usize>,
     heads: Mutex<Vec<String>>,
@@ -125,7 +127,8 @@ impl Registry for Pushed {
     fn digest<'a>(&'a self, _: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {
         self.0.heads.lock().unwrap().push(tag.to_string());
         let error = RegistryError { kind: RegistryErrorKind::NotFound, message: "no such manifest".to_owned() };
-        let digest = self.0.tags.lock().unwrap().get(tag.as_str()).map(|text| digest_of(text));
+        let is_bare = self.0.bare.lock().unwrap().contains(tag.as_str());
+        let digest = self.0.tags.lock().unwrap().get(tag.as_str()).filter(|_| !is_bare).map(|text| digest_of(text));
         Box::pin(async move { digest.ok_or(error) })
     }
 
@@ -233,6 +236,7 @@ impl Bench {
         let world = World {
             clock: SimClock::at(START),
             tags: Mutex::default(),
+            bare: Mutex::default(),
             lists: Mutex::default(),
             heads: Mutex::default(),
             image: Mutex::new(image.to_owned()),
@@ -494,4 +498,34 @@ async fn it_opens_when_it_is_old_enough_without_a_poll(
     let written = bench.world.written.lock().unwrap().clone();
     assert_eq!(written.len(), writes, "{written:?}");
     assert!(written.iter().all(|(at, _)| (HOUR..HOUR + 2).contains(at)), "{written:?}");
+}
+
+#[tokio::test]
+async fn tags_without_a_manifest_hold_up_no_others_and_count_once_they_have_one() {
+    let mut bench = Bench::new("r.io/web:1.0.0", &THREE_DAYS).await;
+    for n in 1..=45 {
+        bench.world.push(&format!("1.0.{n}"));
+    }
+    *bench.world.bare.lock().unwrap() = (6..=45).map(|n| format!("1.0.{n}")).collect();
+    bench.start().await;
+    bench.pass(DAY).await;
+    let heads = bench.world.heads.lock().unwrap().len();
+    bench.pass(600).await;
+    assert_eq!(bench.world.heads.lock().unwrap().len(), heads + 2, "a few are asked for again");
+    bench.world.bare.lock().unwrap().remove("1.0.30");
+    bench.pass(2 * DAY + HOUR).await;
+    assert_eq!(bench.world.went(), [(3, 0, "1.0.5".to_owned())]);
+    bench.pass(DAY).await;
+    let went = bench.world.went();
+    assert_eq!((went.len(), went[1].0, went[1].2.as_str()), (2, 4, "1.0.30"), "{went:?}");
+}
+
+#[tokio::test]
+async fn what_a_webhook_told_of_goes_when_it_is_old_enough_without_another_one() {
+    let mut bench = Bench::new("r.io/web:1.0.0", &[("policy", "patch"), ("min-age", "3d"), ("poll", "never")]).await;
+    bench.start().await;
+    bench.world.push("1.0.1");
+    bench.hook("1.0.1");
+    bench.world.clock.advance(Duration::from_secs(4 * DAY)).await;
+    assert_eq!(bench.world.went(), [(3, 0, "1.0.1".to_owned())]);
 }
