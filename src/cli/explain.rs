@@ -24,6 +24,7 @@ use crate::{
         image::Tag,
         keel::KeelMode,
         policy::{FlavourOption, NamedPolicies, Options, Order, Policy, PolicyError, PrereleaseOption},
+        poll::show_duration,
         reason::Reason,
         report::{Report, Verdict},
         tags::{Collector, Tags},
@@ -220,6 +221,12 @@ impl Offline {
             let message =
                 format!("`{policy}` asks the registry {what}, and a list of tags does not say: explain a workload");
             return Ok(Err(PolicyError(message)));
+        }
+        if let Some(min_age) = named.min_age(policy.as_str()) {
+            tell(format!(
+                "note: of a list of tags nobody knows how old they are: `minAge: {}` of `{policy}` is left aside",
+                show_duration(min_age)
+            ));
         }
         let tags = read_tags(self.tags.as_deref().unwrap_or(Path::new("-")))?;
         let current = Current { tag: self.current.as_ref(), digest: None };

@@ -143,7 +143,10 @@ pub(super) async fn rendered(
     let changes = known.into_iter().chain(git::changes(rendered)).collect();
     let surveyed = engine::survey(settings, changes, outside, source, say_waiting).await;
     if !is_remembered && surveyed.iter().any(|(_, assessment)| has_young(&assessment.reports)) {
-        tell("note: nothing is remembered here of when tags were first seen: for `min-age` all of them are new");
+        tell(
+            "note: nothing is remembered here of when tags were first seen, so for `min-age` all are new and none opens: \
+             `supercargo run --git` remembers it in its `--state` file",
+        );
     }
     let (mut reports, mut plans) = (Vec::new(), Vec::new());
     for (id, assessment) in surveyed {
@@ -337,7 +340,9 @@ async fn histories(client: &kube::Client, clock: &Arc<dyn Clock>, changes: &[Clu
         annotations.keys().any(|key| key.strip_prefix(PREFIX).is_some_and(|key| key.starts_with("min-age")))
     };
     match cluster::histories(client.clone(), clock.clone()).await {
-        Ok(all) => all.into_iter().map(|(of, seen)| ClusterChange::History(of, seen)).collect(),
+        Ok(Some(all)) => all.into_iter().map(|(of, seen)| ClusterChange::History(of, seen)).collect(),
+        // As the operator says it.
+        Ok(None) => vec![ClusterChange::HistoriesKept(Err(cluster::no_histories()))],
         Err(why) => {
             if changes.iter().any(asks) {
                 tell(format!("note: {why}: what `min-age` counts is shown as if it was seen now for the first time"));

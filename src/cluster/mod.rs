@@ -25,7 +25,7 @@ mod watch;
 pub use applications::Applications;
 pub use connect::{connect, reach};
 pub use events::EventWriter;
-pub use records::{CustomResources, Of, Recorded, histories, recorded};
+pub use records::{CustomResources, Of, Recorded, histories, no_histories, recorded};
 pub use rollouts::Followed;
 pub use secrets::PullSecrets;
 pub use sink::Objects;

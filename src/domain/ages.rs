@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 
 use super::{
     history::{History, Since, opens},
@@ -84,22 +84,44 @@ impl fmt::Display for Wait {
             return f.write_str("not seen before: of the tags that are new some are asked for at each look");
         };
         let by = if since.pushed { "pushed" } else { "first seen by supercargo" };
-        write!(f, "{} old ({by} {}), opens {}", Roughly(*age), minute(since.at), minute(*opens))
+        let is_short = opens.duration_since(since.at) < SHORT;
+        let (age, since) = (Roughly { age: *age, is_short }, shown(since.at, is_short));
+        write!(f, "{age} old ({by} {since}), opens {}", self.shown_opening())
     }
 }
 
-/// To the minute: `2026-03-01T08:00Z`.
-fn minute(at: Timestamp) -> impl fmt::Display {
-    at.strftime("%Y-%m-%dT%H:%MZ")
+impl Wait {
+    /// When it is old enough, for people: not before that.
+    pub fn shown_opening(&self) -> String {
+        let Self::Young { since, opens, .. } = self else { return "later".to_owned() };
+        let is_short = opens.duration_since(since.at) < SHORT;
+        let unit = if is_short { Unit::Second } else { Unit::Minute };
+        let up = TimestampRound::new().smallest(unit).mode(RoundMode::Ceil);
+        shown(opens.round(up).unwrap_or(*opens), is_short)
+    }
+}
+
+/// Up to it seconds are of interest.
+const SHORT: SignedDuration = SignedDuration::from_hours(1);
+
+/// To the minute, `2026-03-01T08:00Z`, or to the second.
+fn shown(at: Timestamp, is_short: bool) -> String {
+    at.strftime(if is_short { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%MZ" }).to_string()
 }
 
 /// A duration in its two largest units: `1d 4h`.
-struct Roughly(SignedDuration);
+struct Roughly {
+    age: SignedDuration,
+    is_short: bool,
+}
 
 impl fmt::Display for Roughly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let minutes = self.0.as_mins().max(0);
+        let seconds = self.age.as_secs().max(0);
+        let minutes = seconds / 60;
         match (minutes / 1440, minutes / 60 % 24, minutes % 60) {
+            (0, 0, 0) if self.is_short => write!(f, "{seconds}s"),
+            (0, 0, minutes) if self.is_short => write!(f, "{minutes}m {}s", seconds % 60),
             (0, 0, minutes) => write!(f, "{minutes}m"),
             (0, hours, minutes) => write!(f, "{hours}h {minutes}m"),
             (days, hours, _) => write!(f, "{days}d {hours}h"),
@@ -153,6 +175,19 @@ mod tests {
     )]
     fn a_version_waits_until_it_is_old_enough(#[case] now: &str, #[case] says: Option<&str>) {
         assert_eq!(wait("2026-03-01T08:00:00Z", None, 3 * DAY, now).as_deref(), says);
+    }
+
+    #[test]
+    fn of_short_ages_seconds_are_shown_and_none_opens_before_it_is_said_to() {
+        let minute = Duration::from_secs(60);
+        let said = |now| wait("2026-03-01T08:00:00.5Z", None, 5 * minute, now).unwrap();
+        assert_eq!(
+            said("2026-03-01T08:00:20.5Z"),
+            "20s old (first seen by supercargo 2026-03-01T08:00:00Z), opens 2026-03-01T08:05:01Z"
+        );
+        assert!(said("2026-03-01T08:02:20.5Z").starts_with("2m 20s old"));
+        let said = wait("2026-03-01T08:00:20Z", None, 60 * minute, "2026-03-01T08:00:20Z").unwrap();
+        assert!(said.ends_with("opens 2026-03-01T09:01Z"), "{said}");
     }
 
     #[test]

@@ -9,9 +9,8 @@ use crate::{
     domain::{
         hint::Source,
         history::Seen,
-        plan::{Approved, Plan},
         target::Route,
-        update::{Act, Change, Event, News, Now, Proposal, Tracked},
+        update::{Act, Change, Event, News, Now, Tracked},
         workload::{Observed, WorkloadId},
     },
     engine::{
@@ -23,10 +22,7 @@ use crate::{
             question::LookResult,
             queue::{Queue, Start},
         },
-        report::{
-            announce::Told,
-            rows::{assess, proposal},
-        },
+        report::announce::Told,
         updates::{
             board::{Acts, Board},
             ledger::Ledger,
@@ -178,7 +174,7 @@ impl<'p> Engine<'p> {
     }
 
     /// Carries out what the state wants done.
-    fn effects(&mut self) {
+    pub(super) fn effects(&mut self) {
         loop {
             let effects = self.state.effects();
             if effects.is_empty() {
@@ -233,24 +229,6 @@ impl<'p> Engine<'p> {
                 Act::Write | Act::Check => {}
             }
         }
-    }
-
-    /// Says what is to be said of a workload, and goes on with it.
-    fn decide(&mut self, id: &WorkloadId) {
-        let looking = self.state.sources_of(id).into_iter().find(|source| self.queue.holds(source));
-        let (proposal, _) = self.proposal(id, looking.is_some());
-        self.step(id, Event::Proposed(proposal));
-        if let Some(source) = looking {
-            self.board.hold(id, &source);
-        }
-    }
-
-    /// Says what is to be said of a workload; what is to be written, and the plan for it.
-    fn proposal(&mut self, id: &WorkloadId, is_looking: bool) -> (Proposal, Option<Plan<Approved>>) {
-        let assessment = assess(&self.state, &self.board, id, "cluster", self.ports.clock.now());
-        self.told.assessed(id, &self.state.uid(id), assessment.as_ref(), self.now());
-        let workload = self.state.entry(id).map(|entry| &entry.workload);
-        proposal(assessment, workload, is_looking)
     }
 
     /// Starts the writes whose turn it is.

@@ -7,7 +7,7 @@
 //! | one plan a workload, its turn to be written, and its life | `updates` |
 //! | what people are told | `report` |
 //! | what all wish for the places in Git that they share | `wishes` |
-//! | the operator's loop: events in, acts out; what it is given | `run`, `driver`, `remember`, `inputs` |
+//! | the operator's loop: events in, acts out; what it is given | `run`, `driver`, `deciding`, `remember`, `inputs` |
 //! | the same once, for a command | `survey` |
 //!
 //! What an update goes through is decided by [`crate::domain::update::step()`] alone; `updates::board` keeps the records
@@ -16,6 +16,7 @@
 //! The engine knows ports and no adapter. It is one future: looks, writes and reads are polled by it, so nothing
 //! outlives it and no lock is held across an await.
 
+mod deciding;
 mod driver;
 mod index;
 mod inputs;

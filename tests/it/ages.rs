@@ -529,3 +529,33 @@ async fn what_a_webhook_told_of_goes_when_it_is_old_enough_without_another_one()
     bench.world.clock.advance(Duration::from_secs(4 * DAY)).await;
     assert_eq!(bench.world.went(), [(3, 0, "1.0.1".to_owned())]);
 }
+
+#[rstest]
+#[case::of_a_min_age("min-age", "3d")]
+#[case::of_a_pin("pin", "digest")]
+#[tokio::test]
+async fn what_was_held_for_long_is_not_written_with_what_its_tag_pointed_to_then(
+    #[case] key: &'static str,
+    #[case] value: &'static str,
+) {
+    let mut bench = Bench::new("r.io/web:1.0.0", &[("policy", "patch"), (key, value), ("suspend", "true")]).await;
+    bench.world.push("1.0.1");
+    bench.start().await;
+    bench.pass(4 * DAY).await;
+    assert_eq!(bench.world.went(), []);
+    bench.world.move_to("1.0.1", "built again");
+    *bench.world.version.lock().unwrap() += 1;
+    let lifted = bench.world.workload(&[("policy", "patch"), (key, value)]);
+    let changes = bench.world.changes.lock().unwrap().clone().unwrap();
+    changes.send(lifted).await.unwrap();
+    bench.world.clock.advance(Duration::from_secs(60)).await;
+    let written = bench.world.written.lock().unwrap().clone();
+    let again = digest_of("built again").to_string();
+    match key {
+        "pin" => assert!(written.len() == 1 && written[0].1.ends_with(&again), "{written:?}"),
+        _ => assert_eq!(written, [], "what it points to now is new"),
+    }
+    bench.pass(4 * DAY).await;
+    let written = bench.world.written.lock().unwrap().clone();
+    assert!(written.len() == 1 && written[0].1.ends_with(&again), "{written:?}");
+}

@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use http::Method;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
 use supercargo::{clock::SystemClock, domain::image::Digest, ports::Clock as _};
@@ -223,6 +223,9 @@ async fn plan_and_explain_show_when_it_opens() {
         let mut text = text.replace(&shop.registry.host, "HOST").replace(&shop.namespace.name, "shop");
         for (hours, shown) in [(28, "1.1.0's TIME"), (1, "1.2.0's TIME"), (-44, "1.1.0 OPENS"), (-71, "1.2.0 OPENS")] {
             let at = now - SignedDuration::from_hours(hours);
+            // What opens is said to open not before it does.
+            let mode = if hours < 0 { RoundMode::Ceil } else { RoundMode::Trunc };
+            let at = at.round(TimestampRound::new().smallest(Unit::Minute).mode(mode)).unwrap();
             text = text.replace(&at.strftime("%Y-%m-%dT%H:%MZ").to_string(), shown);
         }
         // How wide columns are depends on the port and the namespace.

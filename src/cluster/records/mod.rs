@@ -18,7 +18,7 @@ mod store;
 mod update;
 pub(super) mod watch;
 
-pub use history::histories;
+pub use history::{histories, no_histories};
 pub use list::{Of, Recorded, recorded};
 pub use store::CustomResources;
 

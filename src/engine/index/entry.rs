@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
@@ -50,6 +51,8 @@ pub(crate) struct Slot {
     pub(crate) answer: Option<Arc<Answered>>,
     /// Whether a look that a webhook asked for has found what the answer says.
     pub(crate) hooked: bool,
+    /// When the look ended that found what the answer says (monotonic).
+    looked: Duration,
 }
 
 /// What a look meant for one workload.
@@ -119,6 +122,7 @@ impl WorkloadEntry {
                     before.hooked && before.answer.as_deref().is_none_or(|answer| is_open(answer, &question));
                 if before.question.as_ref() == Some(&question) {
                     slot.answer.clone_from(&before.answer);
+                    slot.looked = before.looked;
                 } else if before.question.as_ref().is_some_and(|before| before.policy == question.policy) {
                     // Only the image changed, most often by our own hand: what the last look brought will do,
                     // unless there would be something to write.
@@ -141,6 +145,16 @@ impl WorkloadEntry {
         open.filter_map(|slot| slot.source.clone()).collect()
     }
 
+    /// Whether what is to be written with its digest was found so long ago.
+    pub(crate) fn is_stale(&self, now: Duration, fresh: Duration) -> bool {
+        self.slots.iter().any(|slot| {
+            let by_digest = |question: &&Question| question.pinned || question.policy.needs().digest_of_current;
+            let pinned = slot.question.as_ref().filter(by_digest);
+            let is_old = slot.looked + fresh < now;
+            is_old && pinned.zip(slot.answer.as_deref()).is_some_and(|(question, answer)| is_open(answer, question))
+        })
+    }
+
     /// What the containers ask of a source.
     pub(crate) fn questions<'a>(&'a self, source: &'a Arc<Source>) -> impl Iterator<Item = &'a Question> {
         let slots = self.slots.iter().filter(move |slot| slot.source.as_ref() == Some(source));
@@ -155,6 +169,7 @@ impl WorkloadEntry {
         mut sources: Option<&mut Sources>,
         reasons: bool,
         hooked: bool,
+        now: Duration,
     ) -> AnswersApplied {
         let (mut applied, mut left) = (AnswersApplied::default(), AT_ONCE);
         for slot in self.slots.iter_mut().filter(|slot| slot.source.as_ref() == Some(source)) {
@@ -168,6 +183,7 @@ impl WorkloadEntry {
                 let waited = matches!(slot.answer.as_deref(), Some(Ok(Answer { young: Some(_), .. })));
                 slot.hooked &= hooked || waited || !is_another(slot.answer.as_deref(), answer);
                 slot.answer = Some(answer.clone());
+                slot.looked = now;
             } else if let Some(sources) = &mut sources
                 && (slot.answer.is_none() || !answers.is_empty())
             {

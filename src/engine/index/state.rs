@@ -182,6 +182,11 @@ impl State {
         }
     }
 
+    /// Whether what is to be written with its digest was found so long ago.
+    pub(crate) fn is_stale(&self, id: &WorkloadId, now: Duration, fresh: Duration) -> bool {
+        self.entry(id).is_some_and(|entry| entry.is_stale(now, fresh))
+    }
+
     /// Who sets a workload's images, where it is somebody else.
     pub(crate) fn owner(&self, workload: &Workload) -> Option<Owner> {
         let elsewhere = matches!(workload.owner, Some(Owner::Elsewhere(_)));
@@ -265,7 +270,7 @@ impl State {
             let namespace = self.namespaces.get_mut(&id.namespace);
             let Some(entry) = namespace.and_then(|namespace| namespace.workloads.get_mut(&id)) else { continue };
             let sources = heard.outcome.is_ok().then_some(&mut self.sources);
-            let applied = entry.apply_answers(&source, &answers, sources, reasons, heard.hooked);
+            let applied = entry.apply_answers(&source, &answers, sources, reasons, heard.hooked, now);
             unasked |= applied.unasked;
             if applied.news || heard.turned || back {
                 entry.detected = heard.cause.or(entry.detected);

@@ -327,13 +327,11 @@ impl Said {
     /// What waits is said once, so without how old it is.
     fn waits(&mut self, row: &Report) {
         let young = row.reasons.first().filter(|reason| reason.code == Code::TooYoung);
-        let (Some(reason), Some(tag), Some(opens)) = (young, &row.to, row.opens) else { return };
-        let opens = opens.strftime("%Y-%m-%dT%H:%MZ");
-        let by = reason.message.rsplit_once("; ").map(|(_, by)| format!(": {by}")).unwrap_or_default();
-        let text = format!(
-            "container {}: {tag} by policy {} waits until {opens}{by} ({})",
-            row.container, row.policy, reason.code
-        );
+        let Some((reason, tag)) = young.zip(row.to.as_ref()) else { return };
+        let Some((_, opens)) = reason.message.rsplit_once(", opens ") else { return };
+        let (container, policy, code, opens) =
+            (&row.container, &row.policy, reason.code, opens.replacen("; ", ": ", 1));
+        let text = format!("container {container}: {tag} by policy {policy} waits until {opens} ({code})");
         self.add("UpdateWaiting", Tone::Waits, text);
     }
 

@@ -297,7 +297,7 @@ async fn a_kind_that_is_not_there_stops_nothing_and_is_found_when_it_is_installe
     let why = own.add(&seen("web", &[])).await.unwrap_err();
     assert!(matches!(&why, PutError::Unavailable(why) if why.ends_with(install)), "{why:?}");
     let client = plane.client(ADMIN).await;
-    assert_eq!(cluster::histories(client.clone(), clock()).await.unwrap(), []);
+    assert_eq!(cluster::histories(client.clone(), clock()).await.unwrap(), None);
 
     // As a newer version defines it.
     let more = |crd: &mut Value| {
@@ -388,7 +388,7 @@ async fn a_command_reads_those_of_all_namespaces_and_the_youngest_of_several_cou
     store(&one, ADMIN, clock()).await.add(&first).await.unwrap();
     let second = [sighting("1.0", 'a', 4), sighting("1.0", 'b', 3), sighting("1.1", 'a', 50)];
     store(&two, ADMIN, clock()).await.add(&seen(&one.name, &second)).await.unwrap();
-    let found = cluster::histories(plane.client(ADMIN).await, clock()).await.unwrap();
+    let found = cluster::histories(plane.client(ADMIN).await, clock()).await.unwrap().unwrap();
     let mut found: Vec<_> = found.into_iter().filter(|(of, _)| *of == first.repository).collect();
     let (_, mut sightings) = found.pop().unwrap();
     assert!(found.is_empty(), "each repository once");

@@ -26,11 +26,11 @@ use crate::{
 type OfRepository = HashMap<(Tag, Digest), Sighting>;
 
 /// What is remembered of every repository, read once. Where several operators remember the same, the youngest of it counts:
-/// nothing is shown older than it is to one of them. Without the kind there is nothing.
+/// nothing is shown older than it is to one of them. `None` where the cluster does not have the kind.
 pub async fn histories(
     client: Client,
     clock: Arc<dyn Clock>,
-) -> Result<Vec<(Repository, Vec<Sighting>)>, ClusterError> {
+) -> Result<Option<Vec<(Repository, Vec<Sighting>)>>, ClusterError> {
     let collection = Request::new(Found::<ImageHistory>::url_path(&(), None));
     let mut params = ListParams::default().limit(PAGE);
     let mut all: HashMap<Repository, OfRepository> = HashMap::new();
@@ -38,7 +38,7 @@ pub async fn histories(
         let request = collection.list(&params).map_err(|error| ClusterError(error.to_string()))?;
         let page: ObjectList<Found<ImageHistory>> = match in_time(&clock, client.request(request)).await {
             Some(Ok(page)) => page,
-            Some(Err(kube::Error::Api(status))) if status.code == 404 => break,
+            Some(Err(kube::Error::Api(status))) if status.code == 404 => return Ok(None),
             Some(Err(kube::Error::Api(status))) if status.code == 403 => {
                 return Err(ClusterError("the right to list imagehistories in all namespaces is missing".to_owned()));
             }
@@ -54,7 +54,7 @@ pub async fn histories(
             None => break,
         }
     }
-    Ok(all.into_iter().map(|(repository, known)| (repository, known.into_values().collect())).collect())
+    Ok(Some(all.into_iter().map(|(repository, known)| (repository, known.into_values().collect())).collect()))
 }
 
 fn take(known: &mut OfRepository, sighting: Sighting) {

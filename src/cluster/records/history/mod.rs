@@ -7,6 +7,8 @@ mod add;
 mod list;
 pub(in crate::cluster) mod watch;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
@@ -23,6 +25,11 @@ pub use list::histories;
 /// What an administrator does where the cluster does not have the kind.
 const INSTALL: &str = "an administrator runs `supercargo crds | kubectl apply --server-side -f -` and gives the rights of \
                        deploy/base";
+
+/// Why nothing is remembered where the cluster does not have the kind.
+pub fn no_histories() -> Arc<str> {
+    format!("the cluster does not have the kind {}: {INSTALL}", ImageHistory::KIND).into()
+}
 
 /// The object.
 #[derive(Debug, Clone, Deserialize)]

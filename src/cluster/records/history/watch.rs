@@ -12,7 +12,7 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use kube::{Api, runtime::watcher};
 
-use super::{INSTALL, ImageHistory, read};
+use super::{ImageHistory, no_histories, read};
 use crate::{
     cluster::{
         follow::{self, ChangeSender, Closed, Reading, Source, follow, is, words},
@@ -123,18 +123,19 @@ impl follow::Presence for Kept {
     }
 
     fn is_absent(&self, error: &watcher::Error) -> Option<ClusterChange> {
-        let (kind, plural, namespace) = (ImageHistory::KIND, ImageHistory::PLURAL, &self.namespace);
+        let (plural, namespace) = (ImageHistory::PLURAL, &self.namespace);
         let said = words(error);
         let why = match is(error, 403) {
             true => format!(
                 "there is no right to {plural} in the namespace {namespace}, where they are kept: {said}; an administrator \
                  gives the rights of deploy/base there"
-            ),
-            false => format!("the cluster does not have the kind {kind}: {INSTALL}"),
+            )
+            .into(),
+            false => no_histories(),
         };
-        let change = self.tell(Err(why.into()));
+        let change = self.tell(Err(why));
         if change.is_some() {
-            tracing::info!(
+            tracing::warn!(
                 namespace,
                 error = said,
                 "when tags were first seen is not remembered; asked again every minute"
