@@ -222,7 +222,7 @@ mod tests {
         let listed = ["1.0.5", "1.0.10", "1.0.6"].map(str::to_owned);
         let decision = among_old("patch", &Options::default(), &listed, |_| true);
         assert_eq!((decision.choice(), decision.reasons[0].code), (None, Code::TooYoung));
-        assert!(decision.reasons[0].message.starts_with("`1.0.6` is 0m old"), "{}", decision.reasons[0].message);
+        assert!(decision.reasons[0].message.starts_with("`1.0.6` is 0s old"), "{}", decision.reasons[0].message);
     }
 
     #[test]
