@@ -285,7 +285,8 @@ pub trait Records: Send + Sync {
 /// Remembers when it was first seen what tags point to. One conformance suite serves every store.
 pub trait Histories: Send + Sync {
     /// Adds to what is remembered of a repository ([`Seen::merged`]): whoever adds to it at the same time loses nothing.
-    fn add<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, Result<(), PutError>>;
+    /// Returns all that is remembered of it then.
+    fn add<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, Result<Vec<Sighting>, PutError>>;
 }
 
 /// The version of what is remembered: a resourceVersion, or a counter. Only the store that gave it understands it.

@@ -67,6 +67,18 @@ impl Wait {
         }
     }
 
+    /// The same at another time.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Self {
+        match self {
+            Self::Young { since, opens, .. } => {
+                let age = now.duration_since(since.at).max(SignedDuration::ZERO);
+                Self::Young { since: *since, age, opens: *opens }
+            }
+            Self::Unseen => Self::Unseen,
+        }
+    }
+
     /// Whether it ends before the other one.
     pub fn ends_before(&self, other: &Self) -> bool {
         self.opens().unwrap_or(Timestamp::MAX) < other.opens().unwrap_or(Timestamp::MAX)
@@ -81,7 +93,7 @@ impl Wait {
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Young { since, age, opens } = self else {
-            return f.write_str("not seen before: of the tags that are new some are asked for at each look");
+            return f.write_str("not seen before: some of the new tags are asked for at each look, and at most 400 of a repository may wait at a time");
         };
         let by = if since.pushed { "pushed" } else { "first seen by supercargo" };
         let is_short = opens.duration_since(since.at) < SHORT;

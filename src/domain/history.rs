@@ -3,7 +3,7 @@
 //! What is lost makes a version younger, never older, as what is not known counts from now.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     hash::{BuildHasher, RandomState},
     sync::LazyLock,
     time::Duration,
@@ -20,6 +20,8 @@ use super::{
 pub const MOST: usize = 500;
 /// As many may wait at once: the rest is for those that are old enough, which are to be chosen.
 const WAITING: usize = 400;
+/// As many digests of one tag are remembered: one that is pushed all the time drives out no others.
+const OF_TAG: usize = 4;
 /// After so long what is not listed any more is forgotten.
 const GONE: SignedDuration = SignedDuration::from_hours(90 * 24);
 
@@ -68,6 +70,12 @@ impl Seen {
             .filter(|sighting| is_listed(&sighting.tag) || now.duration_since(sighting.first_seen) < GONE)
             .collect();
         kept.sort_by_key(|sighting| std::cmp::Reverse(sighting.first_seen));
+        let mut of_tag: HashMap<String, usize> = HashMap::new();
+        kept.retain(|sighting| {
+            let count = of_tag.entry(sighting.tag.as_str().to_owned()).or_default();
+            *count += 1;
+            *count <= OF_TAG
+        });
         kept.truncate(MOST);
         kept
     }
@@ -131,6 +139,19 @@ impl History {
     pub fn room(&self, min_age: Duration, now: Timestamp) -> usize {
         let waits = |known: &&Known| opens(Known::since(known).at, min_age) > now;
         WAITING.saturating_sub(self.known.iter().filter(waits).count())
+    }
+
+    /// Whether something is not known here, or not so, that was known before, and not for want of room.
+    pub fn differs(&self, before: &Self) -> bool {
+        let oldest = self.known.iter().map(|known| known.since >> 1).min().unwrap_or(i64::MAX);
+        let is_full = self.known.len() >= MOST;
+        let is_lost =
+            |of: &Known| match self.known.binary_search_by_key(&(of.tag, of.digest), |known| (known.tag, known.digest))
+            {
+                Ok(at) => self.known[at].since != of.since,
+                Err(_) => !(is_full && of.since >> 1 <= oldest),
+            };
+        before.known.iter().any(is_lost)
     }
 
     /// How many tags and digests are known.
@@ -239,6 +260,30 @@ mod tests {
         assert_eq!(tags(seen(vec![], Some(&["1.2"])), "2026-05-30T12:00:00Z"), ["1.1", "1.2"]);
         assert_eq!(tags(seen(vec![], None), "2027-01-01T00:00:00Z").len(), 3, "nobody knows what is there");
         assert_eq!(tags(seen(vec![], Some(&[])), LATER).len(), 3);
+    }
+
+    #[test]
+    fn a_tag_that_moves_all_the_time_drives_out_no_other() {
+        let letters = ['a', 'b', 'c', 'd', 'e', 'f'];
+        let moves = (0..6).map(|n| Sighting {
+            first_seen: at(LATER) + SignedDuration::from_secs(n),
+            ..sighting("latest", letters[n as usize], LATER)
+        });
+        let merged = seen(moves.collect(), None).merged([sighting("1.0", 'a', FIRST)], at(LATER));
+        assert_eq!(merged.len(), 1 + OF_TAG);
+        assert_eq!((merged[0].digest.clone(), merged[4].tag.as_str()), (sighting("x", 'f', FIRST).digest, "1.0"));
+    }
+
+    #[test]
+    fn what_is_lost_is_told_from_what_had_no_room() {
+        let minutes = |n: i64| at(FIRST) + SignedDuration::from_mins(n);
+        let all: Vec<Sighting> =
+            (0..600).map(|n| Sighting { first_seen: minutes(n), ..sighting(&format!("1.{n}"), 'a', FIRST) }).collect();
+        let (all, kept) = (History::new(&all), History::new(&all[100..]));
+        assert!(!kept.differs(&all) && !all.differs(&kept));
+        let other = [sighting("1.0", 'a', FIRST), sighting("1.1", 'a', FIRST)];
+        assert!(History::new(&other[1..]).differs(&History::new(&other)));
+        assert!(History::new([&sighting("1.0", 'a', LATER)]).differs(&History::new(&other[..1])));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::{
     domain::{
         hint::Source,
-        history::Seen,
+        history::{Seen, Sighting},
         target::Route,
         update::{Act, Change, Event, News, Now, Tracked},
         workload::{Observed, WorkloadId},
@@ -22,6 +22,7 @@ use crate::{
             question::LookResult,
             queue::{Queue, Start},
         },
+        remember::AT_ONCE,
         report::announce::Told,
         updates::{
             board::{Acts, Board},
@@ -55,7 +56,7 @@ pub(super) struct Engine<'p> {
     /// What is being remembered.
     pub(super) records: FuturesUnordered<BoxFuture<'p, (Writing, Answer)>>,
     /// What is being remembered of when tags were first seen.
-    pub(super) histories: FuturesUnordered<BoxFuture<'p, (Seen, Result<(), PutError>)>>,
+    pub(super) histories: FuturesUnordered<BoxFuture<'p, (Seen, Result<Vec<Sighting>, PutError>)>>,
     pub(super) ledger: Ledger,
     /// What was remembered of updates that have not ended, until all workloads are known.
     pub(super) found: Vec<(Box<Tracked>, Version)>,
@@ -338,7 +339,7 @@ impl<'p> Engine<'p> {
         let window = self.write_queue.opens(|name| targets.batch_window(name));
         let opens = self.state.openings.wait(self.ports.clock.now()).map(|wait| self.now() + wait);
         // Who may not write waits to remember, too.
-        let histories = self.state.histories.next().filter(|_| *self.leader.borrow());
+        let histories = self.state.histories.next().filter(|_| *self.leader.borrow() && self.histories.len() < AT_ONCE);
         let next = [self.board.next(), window, self.state.next(), self.ledger.wakes_at(), opens, histories];
         match next.into_iter().flatten().min() {
             Some(at) => self.ports.clock.sleep_until(at),

@@ -6,7 +6,7 @@ use futures::FutureExt;
 
 use crate::{
     domain::{
-        history::Seen,
+        history::{Seen, Sighting},
         update::{Event, Tracked},
         workload::WorkloadId,
     },
@@ -19,6 +19,9 @@ use crate::{
     },
     ports::{ClusterChange, PutError, Version},
 };
+
+/// Writes of histories at once.
+pub(super) const AT_ONCE: usize = 8;
 
 impl Engine<'_> {
     /// Takes in what was remembered; what the change is, if it is none of that.
@@ -132,7 +135,9 @@ impl Engine<'_> {
 
     /// Starts to remember when tags were first seen, where that is due.
     pub(super) fn remember_histories(&mut self) {
-        while let Some(seen) = self.state.histories.due(self.now()) {
+        while self.histories.len() < AT_ONCE
+            && let Some(seen) = self.state.histories.due(self.now())
+        {
             let histories = self.ports.histories.clone();
             self.histories.push(
                 async move {
@@ -145,11 +150,11 @@ impl Engine<'_> {
     }
 
     /// That was remembered, or not: then it is tried again.
-    pub(super) fn history_written(&mut self, (seen, written): (Seen, Result<(), PutError>)) {
+    pub(super) fn history_written(&mut self, (seen, written): (Seen, Result<Vec<Sighting>, PutError>)) {
         if let Err(error) = &written {
             self.told.unseen(&seen.repository, error, self.now());
         }
-        self.state.histories.written(seen, written.is_ok(), self.now());
+        self.state.histories.written(seen, written.as_deref().ok(), self.now());
     }
 
     /// The process ends: what waits to be remembered is tried once more.

@@ -139,13 +139,14 @@ impl Records for Memory {
 }
 
 impl Histories for Memory {
-    fn add<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, Result<(), PutError>> {
+    fn add<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, Result<Vec<Sighting>, PutError>> {
         let now = self.clock.now();
-        self.with_seen(|all| {
+        let merged = self.with_seen(|all| {
             let of = all.entry(seen.repository.clone()).or_default();
             *of = seen.merged(std::mem::take(of), now);
+            of.clone()
         });
-        Box::pin(ready(Ok(())))
+        Box::pin(ready(Ok(merged)))
     }
 }
 

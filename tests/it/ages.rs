@@ -44,6 +44,8 @@ struct World {
     tags: Mutex<BTreeMap<String, String>>,
     /// Tags that are listed and have no manifest.
     bare: Mutex<BTreeSet<String>>,
+    /// Tags that cannot be asked for.
+    broken: Mutex<BTreeSet<String>>,
     /// How often a list, and the digest of a tag was asked for.
     lists: Mutex<usize>,
     heads: Mutex<Vec<String>>,
@@ -127,6 +129,9 @@ impl Registry for Pushed {
     fn digest<'a>(&'a self, _: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {
         self.0.heads.lock().unwrap().push(tag.to_string());
         let error = RegistryError { kind: RegistryErrorKind::NotFound, message: "no such manifest".to_owned() };
+        if self.0.broken.lock().unwrap().contains(tag.as_str()) {
+            return Box::pin(async { not_asked() });
+        }
         let is_bare = self.0.bare.lock().unwrap().contains(tag.as_str());
         let digest = self.0.tags.lock().unwrap().get(tag.as_str()).filter(|_| !is_bare).map(|text| digest_of(text));
         Box::pin(async move { digest.ok_or(error) })
@@ -237,6 +242,7 @@ impl Bench {
             clock: SimClock::at(START),
             tags: Mutex::default(),
             bare: Mutex::default(),
+            broken: Mutex::default(),
             lists: Mutex::default(),
             heads: Mutex::default(),
             image: Mutex::new(image.to_owned()),
@@ -526,7 +532,13 @@ async fn what_a_webhook_told_of_goes_when_it_is_old_enough_without_another_one()
     bench.start().await;
     bench.world.push("1.0.1");
     bench.hook("1.0.1");
-    bench.world.clock.advance(Duration::from_secs(4 * DAY)).await;
+    bench.world.clock.advance(Duration::from_secs(DAY)).await;
+    // The rule is read again, and says the same.
+    *bench.world.version.lock().unwrap() += 1;
+    let annotations = [("policy", "patch"), ("min-age", "3d"), ("poll", "never"), ("suspend", "false")];
+    let (changes, again) = (bench.world.changes.lock().unwrap().clone().unwrap(), bench.world.workload(&annotations));
+    changes.send(again).await.unwrap();
+    bench.world.clock.advance(Duration::from_secs(3 * DAY)).await;
     assert_eq!(bench.world.went(), [(3, 0, "1.0.1".to_owned())]);
 }
 
@@ -558,4 +570,17 @@ async fn what_was_held_for_long_is_not_written_with_what_its_tag_pointed_to_then
     bench.pass(4 * DAY).await;
     let written = bench.world.written.lock().unwrap().clone();
     assert!(written.len() == 1 && written[0].1.ends_with(&again), "{written:?}");
+}
+
+#[tokio::test]
+async fn a_tag_that_cannot_be_asked_for_holds_up_no_others() {
+    let mut bench = Bench::new("r.io/web:1.0.0", &THREE_DAYS).await;
+    for n in 1..=30 {
+        bench.world.push(&format!("1.0.{n}"));
+    }
+    *bench.world.broken.lock().unwrap() = (5..=30).map(|n| format!("1.0.{n}")).collect();
+    bench.start().await;
+    bench.pass(3 * DAY + 6 * HOUR).await;
+    let went = bench.world.went();
+    assert_eq!((went.len(), went[0].0, went[0].2.as_str()), (1, 3, "1.0.4"), "{went:?}");
 }

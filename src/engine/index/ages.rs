@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    domain::{decide::Young, hint::Source, history::Sighting, image::Repository},
+    domain::{decide::Young, guard::min_interval, hint::Source, history::Sighting, image::Repository},
     engine::{
         index::state::State,
         look::question::{Answer, Answered, Question},
@@ -55,9 +55,10 @@ impl State {
     /// Looks again where something is old enough now.
     pub(crate) fn opened(&mut self, at: Timestamp, now: Duration) {
         while let Some(source) = self.openings.due(at) {
-            if let Some(source) = self.sources.find(&source).cloned() {
-                self.sources.want_all(&source, now, &mut self.effects);
-            }
+            let Some(namespace) = self.sources.namespaces(&source).next().cloned() else { continue };
+            // Of ages of seconds that is more often than may be asked.
+            let interval = min_interval(&self.settings.guards, &namespace, self.settings.poll_interval).0;
+            self.sources.want_anew(&source, &namespace, interval, now, &mut self.effects);
         }
     }
 }

@@ -231,9 +231,9 @@ impl WorkloadEntry {
 
 /// Whether what was chosen is still to be written.
 fn is_open(answer: &Answered, question: &Question) -> bool {
-    let Ok(Answer { choice, .. }) = answer else { return true };
+    let Ok(Answer { choice, young, .. }) = answer else { return true };
     let current = |choice: &Candidate| Some(&choice.tag) == question.tag.as_ref() && choice.digest == question.digest;
-    choice.as_ref().is_some_and(|choice| !current(choice))
+    young.is_some() || choice.as_ref().is_some_and(|choice| !current(choice))
 }
 
 /// Whether something else is chosen now.

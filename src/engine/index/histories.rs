@@ -59,6 +59,13 @@ impl Histories {
         self.of.get(repository).map(|known| known.history.clone()).unwrap_or_default()
     }
 
+    /// A namespace asks for it.
+    pub(crate) fn asked(&mut self, repository: &Repository, namespace: Option<&Arc<str>>) {
+        if let Some(known) = self.of.get_mut(repository).filter(|known| known.namespace.is_none()) {
+            known.namespace = namespace.cloned();
+        }
+    }
+
     /// Why what is seen is not remembered, where it is not.
     pub(crate) fn missing(&self) -> Option<&Arc<str>> {
         self.missing.as_ref()
@@ -72,12 +79,12 @@ impl Histories {
         is_news
     }
 
-    /// What is remembered of a repository now, nothing if it is not at all; whether that is not what was known.
+    /// What is remembered of a repository now, nothing if it is not at all; whether something that was known is not so any more.
     pub(crate) fn told(&mut self, repository: Repository, sightings: &[Sighting]) -> bool {
         let known = self.of.entry(repository).or_default();
         let unsaved: Vec<Sighting> = known.unsaved().cloned().collect();
         let history = History::new(sightings.iter().chain(&unsaved));
-        let is_other = history != *known.history;
+        let is_other = history.differs(&known.history);
         self.total = self.total + history.len() - known.history.len();
         known.history = Arc::new(history);
         self.make_room();
@@ -148,14 +155,17 @@ impl Histories {
     }
 
     /// That was written, or not: then it is tried again.
-    pub(crate) fn written(&mut self, seen: Seen, is_written: bool, now: Duration) {
+    pub(crate) fn written(&mut self, seen: Seen, written: Option<&[Sighting]>, now: Duration) {
         let Some(known) = self.of.get_mut(&seen.repository) else { return };
         known.writing = None;
-        if !is_written {
+        if written.is_none() {
             known.pending.splice(0..0, seen.sightings);
             known.listed = known.listed.take().or(seen.listed);
         }
-        self.timers.set(seen.repository, now + QUIET);
+        self.timers.set(seen.repository.clone(), now + QUIET);
+        if let Some(written) = written {
+            self.told(seen.repository, written);
+        }
     }
 
     /// The process ends: what waits is to be written now.
@@ -199,13 +209,13 @@ mod tests {
         assert_eq!(first.sightings, [sighting("1.0", 1)]);
         histories.seen(&of, None, vec![sighting("1.1", 2)], None, NOW);
         assert!(histories.next().is_none(), "while one is written no other one is");
-        histories.written(first, true, NOW);
+        histories.written(first, Some(&[sighting("1.0", 1)]), NOW);
         histories.seen(&of, None, vec![sighting("1.2", 3)], None, NOW);
         assert_eq!(histories.next(), Some(NOW + QUIET));
         assert!(histories.due(NOW).is_none());
         let second = histories.due(NOW + QUIET).unwrap();
         assert_eq!(second.sightings, [sighting("1.1", 2), sighting("1.2", 3)]);
-        histories.written(second, true, NOW + QUIET);
+        histories.written(second, Some(&[]), NOW + QUIET);
         assert!(histories.due(NOW + 2 * QUIET).is_none() && histories.next().is_none());
     }
 
@@ -215,7 +225,7 @@ mod tests {
         histories.seen(&of, None, vec![sighting("1.0", 1)], None, NOW);
         let seen = histories.due(NOW).unwrap();
         assert!(!histories.told(of.clone(), &[]), "what is being written is not in it yet");
-        histories.written(seen, false, NOW);
+        histories.written(seen, None, NOW);
         assert_eq!(since(&histories, "1.0"), Some(1));
         assert_eq!(histories.due(NOW + QUIET).unwrap().sightings, [sighting("1.0", 1)]);
         histories.hurry(NOW);
@@ -235,7 +245,7 @@ mod tests {
     #[test]
     fn what_is_taken_away_is_not_known_any_more() {
         let (mut histories, of) = (Histories::default(), repository("r.io/a"));
-        assert!(histories.told(of.clone(), &[sighting("1.0", 1), sighting("1.1", 1)]));
+        assert!(!histories.told(of.clone(), &[sighting("1.0", 1), sighting("1.1", 1)]));
         assert!(!histories.told(of.clone(), &[sighting("1.1", 1), sighting("1.0", 1)]));
         assert_eq!(since(&histories, "1.1"), Some(1));
         assert!(histories.told(of.clone(), &[sighting("1.0", 1)]));

@@ -234,6 +234,7 @@ impl State {
                 questions.entry(question.clone()).or_default().insert(entry.workload.id.namespace.clone());
             }
         }
+        self.histories.asked(&source.repository, self.sources.namespaces(source).next());
         let history = self.histories.of(&source.repository);
         let order = self.sources.order(source, questions, room, history, now)?;
         self.hints.looking(source, order.hinted.is_empty());

@@ -31,9 +31,9 @@ impl Seen {
         Self { history: order.history.clone(), now: order.now, new: Vec::new() }
     }
 
-    /// That a tag points to a digest.
+    /// That a tag points to a digest. A time that is still to come was taken from a wrong clock.
     pub(super) fn see(&mut self, tag: &Tag, digest: &Digest) {
-        if self.history.of(tag, digest).is_none() {
+        if self.history.of(tag, digest).is_none_or(|since| !since.pushed && since.at > self.now) {
             let sighting = Sighting { tag: tag.clone(), digest: digest.clone(), first_seen: self.now, pushed: None };
             Arc::make_mut(&mut self.history).extend([&sighting]);
             self.new.push(sighting);
@@ -45,14 +45,15 @@ impl Seen {
         self.history.of_tag(tag).is_some()
     }
 
-    /// Of the tags that are new those whose digests are asked for now; the best of each question first.
+    /// Of the tags that are new those whose digests are asked for now; the best of each question first, and of none more
+    /// than may wait for it.
     pub(super) fn to_ask(&self, wanted: &[(Question, Vec<Tag>)]) -> Vec<Tag> {
-        let longest = wanted.iter().filter_map(|(question, _)| question.min_age).max().unwrap_or_default();
-        let most = NEW.min(self.history.room(longest, self.now));
-        let ranks = wanted.iter().map(|(_, tags)| tags.len()).max().unwrap_or_default();
+        let room = |question: &Question| self.history.room(question.min_age.unwrap_or_default(), self.now);
+        let wanted: Vec<&[Tag]> = wanted.iter().map(|(of, tags)| &tags[..tags.len().min(room(of))]).collect();
+        let ranks = wanted.iter().map(|tags| tags.len()).max().unwrap_or_default();
         let mut ask: Vec<Tag> = Vec::new();
-        for tag in (0..ranks).flat_map(|rank| wanted.iter().filter_map(move |(_, tags)| tags.get(rank))) {
-            if ask.len() < most && !ask.contains(tag) {
+        for tag in (0..ranks).flat_map(|rank| wanted.iter().filter_map(move |tags| tags.get(rank))) {
+            if ask.len() < NEW && !ask.contains(tag) {
                 ask.push(tag.clone());
             }
         }
@@ -67,5 +68,60 @@ impl Seen {
     pub(super) fn wait(&self, question: &Question, tag: &Tag, digest: &Digest) -> Option<Wait> {
         let min_age = question.min_age?;
         Ages { history: &self.history, min_age, now: self.now }.of(tag, digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::{
+        history::MOST,
+        policy::{NamedPolicies, Options, Policy},
+    };
+
+    fn tag(text: &str) -> Tag {
+        Tag::parse(text).unwrap()
+    }
+
+    fn digest() -> Digest {
+        Digest::parse(&format!("sha256:{}", "a".repeat(64))).unwrap()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn seen(sightings: &[Sighting], now: i64) -> Seen {
+        Seen { history: Arc::new(History::new(sightings)), now: at(now), new: Vec::new() }
+    }
+
+    fn sighting(name: &str, second: i64) -> Sighting {
+        Sighting { tag: tag(name), digest: digest(), first_seen: at(second), pushed: None }
+    }
+
+    fn question(days: u64) -> Question {
+        let policy = Policy::parse("patch", &Options::default(), &NamedPolicies::default()).unwrap();
+        let min_age = Some(Duration::from_secs(days * 86_400));
+        Question { policy, tag: None, digest: None, pinned: true, avoided: Arc::default(), min_age }
+    }
+
+    #[test]
+    fn who_waits_for_very_much_takes_no_room_of_others() {
+        let waiting: Vec<Sighting> = (0..MOST).map(|n| sighting(&format!("x{n}"), 0)).collect();
+        let seen = seen(&waiting, 2 * 86_400);
+        let wanted = [(question(366), vec![tag("x500"), tag("x501")]), (question(1), vec![tag("1.0.1")])];
+        assert_eq!(seen.to_ask(&wanted), [tag("1.0.1")]);
+        assert_eq!(seen.to_ask(&wanted[..1]), []);
+    }
+
+    #[test]
+    fn a_time_that_is_still_to_come_is_taken_anew() {
+        let mut seen = seen(&[sighting("1.0", 500), sighting("1.1", 50)], 100);
+        seen.see(&tag("1.0"), &digest());
+        seen.see(&tag("1.1"), &digest());
+        assert_eq!(seen.new, [sighting("1.0", 100)]);
+        assert_eq!(seen.history().of_tag("1.0").unwrap().at, at(100));
     }
 }

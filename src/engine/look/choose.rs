@@ -1,7 +1,9 @@
 //! From a decision to the image that is written: the first candidate, best first, that passes every check of
 //! [`candidate`] (docs/policy.md §3).
 
-use std::collections::HashMap;
+use std::{collections::HashMap, pin::pin};
+
+use futures::{StreamExt, stream};
 
 use crate::{
     domain::{
@@ -32,7 +34,38 @@ impl<'r> Digests<'r> {
         Self { registry, source, read }
     }
 
-    pub(super) async fn of(&mut self, tag: &Tag) -> Result<Digest, RegistryError> {
+    /// Those of several tags, as they come; ends where the registry wants to be asked no more, or does not answer again
+    /// and again. Returns whether that is all of them.
+    pub(super) async fn each(
+        &mut self,
+        tags: Vec<Tag>,
+        mut take: impl FnMut(Tag, Result<Digest, RegistryError>),
+    ) -> bool {
+        /// Requests at once.
+        const AT_ONCE: usize = 4;
+        const FAILURES: usize = 3;
+        let (registry, source) = (self.registry, self.source);
+        let (known, unknown): (Vec<Tag>, Vec<Tag>) = tags.into_iter().partition(|tag| self.read.contains_key(tag));
+        for tag in known {
+            let read = self.of(&tag).await;
+            take(tag, read);
+        }
+        let ask = async |tag: Tag| (registry.digest(source, &tag).await, tag);
+        let mut answers = pin!(stream::iter(unknown).map(ask).buffer_unordered(AT_ONCE));
+        let mut failures = 0;
+        while let Some((read, tag)) = answers.next().await {
+            let error = read.as_ref().err().map(|error| error.kind);
+            self.read.insert(tag.clone(), read.clone());
+            take(tag, read);
+            failures += usize::from(error == Some(RegistryErrorKind::Unavailable));
+            if failures == FAILURES || error.is_some_and(|kind| kind.wait().is_some()) {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn of(&mut self, tag: &Tag) -> Result<Digest, RegistryError> {
         if let Some(read) = self.read.get(tag) {
             return read.clone();
         }

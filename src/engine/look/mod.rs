@@ -37,7 +37,7 @@ use crate::{
         ages::{Ages, Wait},
         decide::{Decision, Listing, decide_within, timed_candidates},
         hint::Source,
-        image::Tag,
+        image::{Digest, Tag},
         reason::{Code, Reason},
         tags::Tags,
     },
@@ -61,21 +61,23 @@ pub(crate) async fn look_in_time(
     clock: &dyn Clock,
     order: Order,
 ) -> LookResult {
-    let source = order.source.clone();
-    let end = clock.sleep_until(clock.monotonic() + LONGEST);
-    match select(pin!(look(&*registry, pool, order)), end).await {
-        Either::Left((mut looked, _)) => {
-            // What was pushed while it went on is not older than that.
-            let now = clock.now();
-            looked.seen.iter_mut().for_each(|sighting| sighting.first_seen = sighting.first_seen.max(now));
-            looked
+    let mut seen = Seen::new(&order);
+    let result = {
+        let end = clock.sleep_until(clock.monotonic() + LONGEST);
+        match select(pin!(answer(&*registry, pool, &order, &mut seen)), end).await {
+            Either::Left((result, _)) => result,
+            Either::Right(_) => {
+                let (kind, seconds) = (RegistryErrorKind::Unavailable, LONGEST.as_secs());
+                let message =
+                    format!("{}: what was asked of it took longer than {seconds} s in all", order.source.repository);
+                Err(RegistryError { kind, message })
+            }
         }
-        Either::Right(_) => {
-            let (kind, seconds) = (RegistryErrorKind::Unavailable, LONGEST.as_secs());
-            let message = format!("{}: what was asked of it took longer than {seconds} s in all", source.repository);
-            LookResult { source, result: Err(RegistryError { kind, message }), seen: Vec::new() }
-        }
-    }
+    };
+    // What was pushed while it went on is not older than that.
+    let now = clock.now();
+    seen.new.iter_mut().for_each(|sighting| sighting.first_seen = sighting.first_seen.max(now));
+    LookResult { source: order.source, result, seen: seen.new }
 }
 
 /// Looks. A listing is used whole or not at all.
@@ -155,7 +157,7 @@ async fn answer(
         asks.any(|question| question.min_age.is_some() && question.policy.needs().digest_of_current)
     };
     for (tag, digest) in fresh.iter().filter_map(|tag| Some((tag, snapshot.digests.get(tag)?))) {
-        if aged && (seen.knows(tag.as_str()) || of_digest(tag)) {
+        if aged && (seen.knows(tag.as_str()) || of_digest(tag) || previous.absent.contains(tag)) {
             seen.see(tag, digest);
         }
     }
@@ -199,17 +201,19 @@ async fn answer(
         let ask = seen.to_ask(&new);
         snapshot.unseen = new.iter().any(|(_, tags)| tags.len() >= NEW || tags.iter().any(|tag| !ask.contains(tag)));
         // Those that had no manifest have one later, or not: they are asked for again in turn, and hold up no others.
-        let is_listed = |tag: &&Tag| snapshot.tags.as_ref().is_some_and(|tags| tags.contains(tag.as_str()));
+        let is_listed = |tag: &&Tag| {
+            snapshot.tags.as_ref().is_some_and(|tags| tags.contains(tag.as_str())) && !seen.knows(tag.as_str())
+        };
         let absent: Vec<Tag> = previous.absent.iter().filter(is_listed).cloned().collect();
         let (again, rest) = absent.split_at(absent.len().min(AGAIN));
         snapshot.absent = rest.to_vec();
-        for tag in ask.iter().chain(again) {
-            match digests.of(tag).await {
-                Ok(digest) => seen.see(tag, &digest),
-                Err(error) if error.kind == RegistryErrorKind::NotFound => snapshot.absent.push(tag.clone()),
-                Err(error) => return Err(error),
-            }
-        }
+        // What is wrong with one of them is nothing to those who do not ask for an age.
+        let take = |tag: Tag, read: Result<Digest, RegistryError>| match read {
+            Ok(digest) => seen.see(&tag, &digest),
+            Err(_) => snapshot.absent.push(tag),
+        };
+        let is_all = digests.each(ask.into_iter().chain(again.to_vec()).collect(), take).await;
+        snapshot.unseen |= !is_all;
     }
     let (history, now) = (seen.history(), order.now);
     let decide = move |question: &Question, listing: &Listing, over: &dyn Fn() -> bool| {

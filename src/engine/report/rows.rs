@@ -251,7 +251,7 @@ fn fill(
         return None;
     }
     let Some(item) = item(container, answer, policy, slot, now) else {
-        wait_for_age(row, gates, answer);
+        wait_for_age(row, gates, answer, now);
         return None;
     };
     show(row, item, waits_for_webhook(state, entry, slot))
@@ -275,11 +275,11 @@ fn show(row: &mut Report, item: Item, waits: Option<Reason>) -> Option<Item> {
 }
 
 /// Shows that there is a version which waits until it is old enough.
-fn wait_for_age(row: &mut Report, gates: &Gates, answer: &Answer) {
+fn wait_for_age(row: &mut Report, gates: &Gates, answer: &Answer, now: Timestamp) {
     let Some(Young { tag, wait }) = &answer.young else { return };
     (row.decision, row.to, row.opens) = (Verdict::Waiting, Some(tag.clone()), wait.opens());
     row.reasons.retain(|reason| reason.tag.is_some());
-    let mut reason = wait.of_next(tag);
+    let mut reason = wait.at(now).of_next(tag);
     if let Some(age) = &gates.min_age {
         reason.message += &format!("; {age}");
     }

@@ -16,13 +16,16 @@ use crate::{
 };
 
 impl Histories for Sqlite {
-    fn add<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, Result<(), PutError>> {
+    fn add<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, Result<Vec<Sighting>, PutError>> {
         let (seen, now) = (seen.clone(), self.now());
         let added = self.run(move |file| {
             transact(file, |all| {
                 let before = of(all, &seen.repository)?;
                 let merged = seen.merged(before.iter().cloned(), now);
-                if merged == before { Ok(()) } else { replace(all, &seen.repository, &merged) }
+                if merged != before {
+                    replace(all, &seen.repository, &merged)?;
+                }
+                Ok(merged)
             })
         });
         Box::pin(async move { Ok(added.await?) })

@@ -10,7 +10,7 @@ use crate::{
         requests::Failure,
         store::{CustomResources, MANAGED_BY},
     },
-    domain::history::Seen,
+    domain::history::{Seen, Sighting},
     ports::{Histories, PutError, Version},
 };
 
@@ -18,12 +18,12 @@ use crate::{
 const TRIES: usize = 100;
 
 impl Histories for CustomResources {
-    fn add<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, Result<(), PutError>> {
+    fn add<'a>(&'a self, seen: &'a Seen) -> BoxFuture<'a, Result<Vec<Sighting>, PutError>> {
         Box::pin(async move {
             let namespace = self.requests.client.default_namespace();
             for _ in 0..TRIES {
                 match self.add_once(namespace, seen).await {
-                    Ok(()) => return Ok(()),
+                    Ok(merged) => return Ok(merged),
                     Err(Failure::NotAsSeen | Failure::Taken) => {}
                     Err(failure) => return Err(put_error(failure, namespace)),
                 }
@@ -34,7 +34,7 @@ impl Histories for CustomResources {
 }
 
 impl CustomResources {
-    async fn add_once(&self, namespace: &str, seen: &Seen) -> Result<(), Failure> {
+    async fn add_once(&self, namespace: &str, seen: &Seen) -> Result<Vec<Sighting>, Failure> {
         let name = name(&seen.repository);
         let (there, version) = match self.requests.read::<ImageHistory>(namespace, &name).await? {
             Some(found) => {
@@ -44,16 +44,21 @@ impl CustomResources {
                         "the {kind} {name} in the namespace {namespace} is no record of ours, delete it: {why}"
                     ))
                 };
-                (read(&found).map_err(not_ours)?.1, Version(found.resource_version().into()))
+                let (of, there) = read(&found).map_err(&not_ours)?;
+                if of != seen.repository {
+                    return Err(not_ours(format!("it is of {of}")));
+                }
+                (there, Version(found.resource_version().into()))
             }
             None => (There::default(), self.create_history(namespace, &name, seen).await?),
         };
         let merged = seen.merged(there.sightings.iter().cloned(), self.requests.clock.now());
         if merged == there.sightings {
-            return Ok(());
+            return Ok(merged);
         }
         let status = status(&merged, there.more);
-        self.requests.put_status::<ImageHistory>(namespace, &name, &version, &status).await.map(|_| ())
+        self.requests.put_status::<ImageHistory>(namespace, &name, &version, &status).await?;
+        Ok(merged)
     }
 
     async fn create_history(&self, namespace: &str, name: &str, seen: &Seen) -> Result<Version, Failure> {
