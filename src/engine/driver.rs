@@ -14,7 +14,7 @@ use crate::{
         workload::{Observed, WorkloadId},
     },
     engine::{
-        index::{effect::Effect, settings::Settings, state::State},
+        index::{effect::Effect, histories::AT_ONCE, settings::Settings, state::State},
         inputs::{Inputs, Ports},
         look::{
             inbox::Inbox,
@@ -22,7 +22,6 @@ use crate::{
             question::LookResult,
             queue::{Queue, Start},
         },
-        remember::AT_ONCE,
         report::announce::Told,
         updates::{
             board::{Acts, Board},
@@ -40,6 +39,9 @@ use crate::{
 /// A workload, a change of its images, and whether the registry refuses the new one.
 pub(super) type Pulled = (WorkloadId, Box<Change>, bool);
 
+/// What was to be remembered of a repository, and all that is.
+pub(super) type Remembered = (Seen, Result<Vec<Sighting>, PutError>);
+
 /// A workload, and what a reading of it brought.
 type Read = (WorkloadId, Result<Option<Observed>, ClusterError>);
 
@@ -56,7 +58,7 @@ pub(super) struct Engine<'p> {
     /// What is being remembered.
     pub(super) records: FuturesUnordered<BoxFuture<'p, (Writing, Answer)>>,
     /// What is being remembered of when tags were first seen.
-    pub(super) histories: FuturesUnordered<BoxFuture<'p, (Seen, Result<Vec<Sighting>, PutError>)>>,
+    pub(super) histories: FuturesUnordered<BoxFuture<'p, Remembered>>,
     pub(super) ledger: Ledger,
     /// What was remembered of updates that have not ended, until all workloads are known.
     pub(super) found: Vec<(Box<Tracked>, Version)>,

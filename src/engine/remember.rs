@@ -6,22 +6,19 @@ use futures::FutureExt;
 
 use crate::{
     domain::{
-        history::{Seen, Sighting},
         update::{Event, Tracked},
         workload::WorkloadId,
     },
     engine::{
-        driver::Engine,
+        driver::{Engine, Remembered},
+        index::histories::AT_ONCE,
         updates::{
             ledger,
             writing::{Answer, Entry, Writing},
         },
     },
-    ports::{ClusterChange, PutError, Version},
+    ports::{ClusterChange, Version},
 };
-
-/// Writes of histories at once.
-pub(super) const AT_ONCE: usize = 8;
 
 impl Engine<'_> {
     /// Takes in what was remembered; what the change is, if it is none of that.
@@ -150,7 +147,7 @@ impl Engine<'_> {
     }
 
     /// That was remembered, or not: then it is tried again.
-    pub(super) fn history_written(&mut self, (seen, written): (Seen, Result<Vec<Sighting>, PutError>)) {
+    pub(super) fn history_written(&mut self, (seen, written): Remembered) {
         if let Err(error) = &written {
             self.told.unseen(&seen.repository, error, self.now());
         }

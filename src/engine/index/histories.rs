@@ -11,6 +11,8 @@ use crate::{
     engine::timers::Timers,
 };
 
+/// Writes at once.
+pub(crate) const AT_ONCE: usize = 8;
 /// Between two writes of one repository.
 const QUIET: Duration = Duration::from_secs(60);
 /// What is known of all repositories together, in tags with a digest (each takes 24 bytes here, and some 150 in the

@@ -433,7 +433,7 @@ async fn two_thousand_repositories_of_a_hundred_tags_take_little() {
         let (histories, seen) = (histories.clone(), seen(&format!("web-{n}"), &tags));
         async move { histories.add(&seen).await.unwrap() }
     });
-    adding.buffer_unordered(8).for_each(async |()| ()).await;
+    adding.buffer_unordered(8).for_each(async |_| ()).await;
     let after = start().await.status("VmHWM");
     assert!(after < RESIDENT * 1000, "at most {before} KB, then {after} KB");
 }
