@@ -114,8 +114,8 @@ fn run(documents: &[(PathBuf, Document)]) -> Summary {
                 }
             }
             Document::Policy(file) => {
-                let policy =
-                    file.options().and_then(|options| Policy::parse(&file.policy, &options, &NamedPolicies::default()));
+                let parse = |options| Policy::parse(&file.policy, &options, &NamedPolicies::default());
+                let policy = file.min_age().and_then(|_| file.options()).and_then(parse);
                 for (index, example) in file.examples.iter().enumerate() {
                     let name = example.name.clone().unwrap_or_else(|| format!("example {}", index + 1));
                     summary.count(path, &format!("{}: {name}", file.name), example.run(policy.as_ref()));

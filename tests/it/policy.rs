@@ -94,11 +94,17 @@ fn a_failing_case_is_told_with_what_was_expected_and_why() {
 
 #[test]
 fn a_policy_file_that_is_wrong_fails() {
-    let (code, stdout, _) = policy_test(
-        "{name: p, description: d, policy: patch, minAge: 24h, examples: [{current: 1.0.0, tags: [1.0.1], expect: 1.0.1}]}",
-    );
-    assert_eq!(code, Some(1));
-    assert!(stdout.contains("`minAge` is not built yet"), "{stdout}");
+    for (key, says) in
+        [("approvals: 2", "`approvals` is not built yet"), ("minAge: 24", "`minAge`: `24` is no duration")]
+    {
+        let (code, stdout, stderr) = policy_test(&format!(
+            "{{name: p, description: d, policy: patch, {key}, examples: [{{current: 1.0.0, tags: [1.0.1], expect: 1.0.1}}]}}",
+        ));
+        assert_eq!(code, Some(1), "{key}");
+        assert!(stdout.contains(says), "{stdout} {stderr}");
+    }
+    let right = "{name: p, policy: patch, minAge: 24h, examples: [{current: 1.0.0, tags: [1.0.1], expect: 1.0.1}]}";
+    assert_eq!(policy_test(right).0, Some(0), "examples say what is chosen of versions that are old enough");
 }
 
 #[test]

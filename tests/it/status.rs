@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use supercargo::{clock::SystemClock, ports::Clock as _};
 
 use crate::support::{
     bin,
@@ -227,6 +228,18 @@ async fn an_update_is_shown_as_the_page_of_records_has_it() {
     })
     .await;
 
+    let histories = format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/imagehistories", namespace.name);
+    let history = json!({
+        "apiVersion": "supercargo.dev/v1alpha1", "kind": "ImageHistory", "metadata": {"name": "5d09fad9bcac7727"},
+        "spec": {"repository": format!("{}/web", registry.host)},
+    });
+    plane.request(http::Method::POST, &histories, Some(&history)).await.unwrap();
+    let seen = json!([{
+        "tag": "1.5.0", "digest": format!("sha256:{}", "a".repeat(64)), "firstSeen": SystemClock::default().now(),
+    }]);
+    let (path, status) = (format!("{histories}/5d09fad9bcac7727/status"), json!({"status": {"tags": seen}}));
+    plane.request(http::Method::PATCH, &path, Some(&status)).await.unwrap();
+
     let page = include_str!("../../docs/records.md");
     // What is another each time, and the widths that follow from it.
     let plain = |text: &str| {
@@ -249,7 +262,8 @@ async fn an_update_is_shown_as_the_page_of_records_has_it() {
         let program = Path::new(env!("CARGO_BIN_EXE_supercargo")).parent().unwrap();
         let path = format!("{}:{}:/usr/bin:/bin", program.display(), bin("kubectl").parent().unwrap().display());
         let mut command = Command::new("sh");
-        command.args(["-c", &line.replace("-n shop", &format!("-n {}", namespace.name))]);
+        let own = format!("-n {}", namespace.name);
+        command.args(["-c", &line.replace("-n shop", &own).replace("-n supercargo", &own)]);
         let output = command.env("PATH", path).env("KUBECONFIG", kubeconfig).output().unwrap();
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -260,7 +274,7 @@ async fn an_update_is_shown_as_the_page_of_records_has_it() {
         assert_eq!(plain(&shell(line)), plain(output), "{line}");
         shown += 1;
     }
-    assert_eq!(shown, 5);
+    assert_eq!(shown, 6);
 
     let lines: Vec<&str> =
         page.split("```sh\n").skip(1).flat_map(|block| block.split("```").next().unwrap().lines()).collect();
