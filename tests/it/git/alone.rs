@@ -78,6 +78,27 @@ async fn one_round_commits_what_is_newer_and_the_next_finds_nothing_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_waits_for_its_age_over_rounds_that_keep_the_state() {
+    let (registry, server) = (Registry::start().await, GitServer::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let web = deployment("web", &format!("{}/team/web:1.0.0", registry.host));
+    let web = web.replace("policy: minor", "policy: minor, supercargo.dev/min-age: 5s");
+    let repo = server.create("deploy", &[("web.yaml", web.as_bytes())]);
+    registry.push_tags("team/web", ["1.0.0", "1.1.0"]).await;
+    let (folder, url) = (folder.path(), server.url("deploy"));
+    let (_, table, said) = once(folder, &url, &[]);
+    assert!(table.contains("waiting") && said.contains("is new, so all tags were seen now"), "{table} {said}");
+    assert_eq!(repo.log().len(), 1);
+    let said = eventually("it is old enough for a later round", async || {
+        let (_, _, said) = once(folder, &url, &[]);
+        (repo.log().len() == 2).then_some(said)
+    })
+    .await;
+    assert!(!said.contains("is new, so"), "{said}");
+    assert!(text(&repo, "web.yaml").contains("/team/web:1.1.0@sha256:"), "{}", text(&repo, "web.yaml"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_branch_that_is_not_there_is_told_with_those_that_are() {
     let (server, folder) = (GitServer::start().await, tempfile::tempdir().unwrap());
     let web = deployment("web", "registry.invalid/web:1.0.0");
