@@ -73,16 +73,7 @@ pub(crate) async fn event_says(namespace: &Namespace<'_>, name: &str, words: &st
 
 /// Every image that a user has successfully written, oldest first: (`…/deployments/web/spec/…/0/image`, image).
 pub(crate) fn written(plane: &ControlPlane, user: &str) -> Vec<(String, String)> {
-    patched(plane, user, |code| code == 200)
-}
-
-/// The same with what the server could not answer any more, as who asked was killed: it may have been written or not.
-pub(crate) fn perhaps_written(plane: &ControlPlane, user: &str) -> Vec<(String, String)> {
-    patched(plane, user, |code| [200, 504].contains(&code))
-}
-
-fn patched(plane: &ControlPlane, user: &str, counts: impl Fn(u16) -> bool) -> Vec<(String, String)> {
-    let patches = plane.audit(user).into_iter().filter(|request| request.verb == "patch" && counts(request.code));
+    let patches = plane.audit(user).into_iter().filter(|request| request.verb == "patch" && request.code == 200);
     let mut written = Vec::new();
     for patch in patches {
         let object = patch.uri.split('?').next().unwrap_or_default().to_owned();
