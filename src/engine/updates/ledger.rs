@@ -122,10 +122,13 @@ impl Ledger {
     pub(crate) fn write(&mut self, entry: Entry) -> News {
         let workload = entry.workload().clone();
         let shelf = self.workloads.entry(workload.clone()).or_default();
-        // What has not begun is written as it is now.
-        match shelf.waiting.iter_mut().find(|waiting| waiting.is_same(&entry)) {
-            Some(waiting) => *waiting = entry,
-            None => shelf.waiting.push_back(entry),
+        // What has not begun is written as it is now; what was set last after the record of its update, which may wait.
+        match shelf.waiting.iter().position(|waiting| waiting.is_same(&entry)) {
+            Some(place) if !entry.is_state() => shelf.waiting[place] = entry,
+            place => {
+                place.map(|place| shelf.waiting.remove(place));
+                shelf.waiting.push_back(entry);
+            }
         }
         let is_full = shelf.waiting.len() > WAITING;
         if is_full {
@@ -422,6 +425,24 @@ mod tests {
 
     fn found(tracked: Box<Tracked>, number: u32) -> Answer {
         Answer::Taken(Found::Update(Some((tracked, version(number)))))
+    }
+
+    #[test]
+    fn what_was_set_last_is_never_written_before_the_record_of_its_update() {
+        let mut ledger = Ledger::default();
+        ledger.write(Entry::Update(update(1, Phase::Progressing)));
+        let (first, _) = next(&mut ledger);
+        ledger.write(state("u"));
+        // The next update is written before the state of this one was, whose place is not that of the newer state.
+        let mut newer = update(1, Phase::Progressing);
+        newer.update.id = UpdateId("newer".into());
+        ledger.write(Entry::Update(newer));
+        ledger.write(state("u"));
+        ledger.answered(first, Answer::Written(Some(version(7))), NOW);
+        let (second, said) = next(&mut ledger);
+        assert_eq!(said, "newer Progressing new");
+        ledger.answered(second, Answer::Written(Some(version(8))), NOW);
+        assert_eq!(next(&mut ledger).1, "state new");
     }
 
     #[test]
