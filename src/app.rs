@@ -278,6 +278,8 @@ fn engine_settings(args: &RunArgs, config: &Config) -> Settings {
         await_namespaces: args.repository.git.is_none(),
         await_webhooks: true,
         keep_reasons: false,
+        show_gates: false,
+        at: None,
     }
 }
 

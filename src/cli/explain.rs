@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{
     folder,
-    output::{Output, decision, print_as, refuse, table, tell, verdict},
+    output::{Output, dash, decision, print_as, refuse, table, tell, verdict},
     survey::{self, block_on, parse_workload},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
         policy::{FlavourOption, NamedPolicies, Options, Order, Policy, PolicyError, PrereleaseOption},
         poll::show_duration,
         reason::Reason,
-        report::{Report, Verdict},
+        report::{GateRow, Report, Verdict},
         tags::{Collector, Tags},
         workload::{KindSpec, WorkloadId},
     },
@@ -118,7 +118,7 @@ impl Args {
     /// Each container of what is asked for, with one look at its repositories; never none.
     async fn reports(&self, config: &Config) -> anyhow::Result<Vec<Report>> {
         let one = self.workload.as_deref().map(parse_workload).transpose()?;
-        let settings = survey::settings(config, self.keel);
+        let settings = Settings { show_gates: true, ..survey::settings(config, self.keel) };
         let reports = match (&self.file, one) {
             (None, None) => Vec::new(),
             (None, Some((namespace, kind, name))) => {
@@ -175,7 +175,18 @@ fn report_text(report: &Report) -> String {
         line("to", or_dash(report.to.as_ref())),
         line("to image", report.to_image.clone().unwrap_or_else(|| "-".to_owned())),
     ];
-    format!("{}\n{}", table(head.into_iter()), reasons_table(&report.reasons))
+    let gates = if report.gates.is_empty() { String::new() } else { gates_table(&report.gates) + "\n" };
+    format!("{}\n{gates}{}", table(head.into_iter()), reasons_table(&report.reasons))
+}
+
+fn gates_table(gates: &[GateRow]) -> String {
+    let head = ["GATE", "STATE", "OPENS", "SET BY"].map(str::to_owned);
+    let row = |row: &GateRow| {
+        let state = if row.open { "open" } else { "closed" };
+        let opens = row.opens.map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        [row.gate.to_owned(), state.to_owned(), opens, dash(&row.by.join(", "))]
+    };
+    table(std::iter::once(head).chain(gates.iter().map(row)))
 }
 
 fn reasons_table(reasons: &[Reason]) -> String {
@@ -222,7 +233,7 @@ impl Offline {
                 format!("`{policy}` asks the registry {what}, and a list of tags does not say: explain a workload");
             return Ok(Err(PolicyError(message)));
         }
-        if let Some(min_age) = named.min_age(policy.as_str()) {
+        if let Some(min_age) = named.gates(policy.as_str()).and_then(|gates| gates.min_age) {
             tell(format!(
                 "note: of a list of tags nobody knows how old they are: `minAge: {}` of `{policy}` is left aside",
                 show_duration(min_age)

@@ -132,6 +132,7 @@ fn template(path: &Arc<str>, place: &str, line: usize) -> Report {
         to: None,
         to_image: None,
         opens: None,
+        gates: Vec::new(),
         reasons: vec![Reason::new(Code::NotWatched, "a template of a chart: left alone")],
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
 
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+
 use super::{
     folder,
     once::HOW,
@@ -15,8 +17,9 @@ use crate::{
         keel::KeelMode,
         reason::{Code, Other, Reason},
         report::{Report, Verdict},
+        text::excerpt,
     },
-    engine::Assessment,
+    engine::{Assessment, Settings},
     git::Places,
     ports::Clock,
 };
@@ -35,6 +38,9 @@ pub(super) struct Args {
     /// How to print
     #[arg(long, short = 'o', value_enum, default_value = "table")]
     output: Output,
+    /// Judge ages, windows and freezes as of then: `2026-12-24T09:00:00Z`, or `2026-12-24T10:00 Europe/Berlin`
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    at: Option<Timestamp>,
     /// End with 10 if anything would change
     #[arg(long)]
     exit_code: bool,
@@ -76,7 +82,10 @@ impl Args {
 
     /// The rows, those of what is left alone, and whether something could not be read.
     async fn reports(&self, config: &Config) -> anyhow::Result<(Vec<Report>, Vec<Report>, bool)> {
-        let settings = survey::settings(config, self.keel);
+        let settings = Settings { at: self.at, ..survey::settings(config, self.keel) };
+        if let Some(at) = self.at {
+            tell(format!("note: ages, windows and freezes are judged as of {at}, on what is in the registry now"));
+        }
         let Some(path) = &self.path else {
             let scope = survey::Scope { namespace: self.namespace.clone(), all: self.all_namespaces, one: None };
             let surveyed = survey::cluster(&self.cluster, scope, config, settings).await?;
@@ -88,6 +97,21 @@ impl Args {
         let folder = folder::survey(path, &settings, &survey::local_registry(config)?).await?;
         Ok((folder.reports, folder.templates, folder.is_partial))
     }
+}
+
+/// A time as people write it: with an offset, or local with a zone.
+fn time(text: &str) -> Result<Timestamp, String> {
+    let wrong = || {
+        "write a time as `2026-12-24T09:00:00Z`, `2026-12-24T10:00+01:00` or `2026-12-24T10:00 Europe/Berlin`"
+            .to_owned()
+    };
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    let (local, zone) = text.trim().rsplit_once(' ').ok_or_else(wrong)?;
+    let local: DateTime = local.trim().parse().map_err(|_| wrong())?;
+    let zone = TimeZone::get(zone).map_err(|_| format!("there is no time zone `{}`; {}", excerpt(zone), wrong()))?;
+    zone.to_timestamp(local).map_err(|error| error.to_string())
 }
 
 /// Says for what would be written to Git where that would be. Whether a target could not be read.

@@ -115,7 +115,7 @@ fn run(documents: &[(PathBuf, Document)]) -> Summary {
             }
             Document::Policy(file) => {
                 let parse = |options| Policy::parse(&file.policy, &options, &NamedPolicies::default());
-                let policy = file.min_age().and_then(|_| file.options()).and_then(parse);
+                let policy = file.gates().and_then(|_| file.options()).and_then(parse);
                 for (index, example) in file.examples.iter().enumerate() {
                     let name = example.name.clone().unwrap_or_else(|| format!("example {}", index + 1));
                     summary.count(path, &format!("{}: {name}", file.name), example.run(policy.as_ref()));

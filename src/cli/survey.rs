@@ -94,6 +94,8 @@ pub(super) fn settings(config: &Config, keel: KeelMode) -> Settings {
         await_namespaces: false,
         await_webhooks: false,
         keep_reasons: true,
+        show_gates: false,
+        at: None,
     }
 }
 
@@ -169,6 +171,7 @@ fn unplaced(entry: &Unplaced, place: impl Fn(&str) -> String) -> Report {
         to: None,
         to_image: None,
         opens: None,
+        gates: Vec::new(),
         reasons: vec![Reason::new(Code::GitNoPlace, entry.why.clone())],
     }
 }

@@ -12,7 +12,7 @@ pub struct Gates {
 }
 
 /// A value, and the place that set it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Demand<T> {
     /// The value.
     pub value: T,

@@ -15,6 +15,7 @@ use super::{
     poll::{Schedule, parse_duration, show_duration},
     reason::{Code, Reason},
     target::Write,
+    window::Window,
 };
 
 /// The shortest interval that an annotation may ask for where no guard says otherwise. The operator's own interval
@@ -31,6 +32,7 @@ pub struct Guard {
     min_interval: Option<Duration>,
     targets: Option<Patterns>,
     min_age: Option<Duration>,
+    freeze: Option<Window>,
 }
 
 /// Globs on whole texts. A pattern is also met by the very same text, so that `regex:v[0-9]+` can be listed as it is.
@@ -132,6 +134,12 @@ pub fn min_ages<'g>(guards: &'g [Guard], namespace: &str) -> impl Iterator<Item 
     covering.filter_map(|guard| Some((guard.min_age?, guard)))
 }
 
+/// When no update may start in that namespace, and the guard that says so.
+pub fn freezes<'g>(guards: &'g [Guard], namespace: &str) -> impl Iterator<Item = (&'g Window, &'g Guard)> {
+    let covering = guards.iter().filter(move |guard| guard.covers(namespace));
+    covering.filter_map(|guard| Some((guard.freeze.as_ref()?, guard)))
+}
+
 impl Patterns {
     fn parse(key: &str, texts: &[String]) -> Result<Self, String> {
         if texts.is_empty() {
@@ -173,6 +181,7 @@ struct Raw {
     min_interval: Option<String>,
     targets: Option<Vec<String>>,
     min_age: Option<String>,
+    freeze: Option<String>,
 }
 
 impl Keyed for Raw {
@@ -197,6 +206,10 @@ impl TryFrom<Known<Raw>> for Guard {
             min_interval: duration("minInterval", raw.min_interval.as_ref())?,
             targets: raw.targets.map(|texts| Patterns::parse("targets", &texts)).transpose()?,
             min_age: duration("minAge", raw.min_age.as_ref())?,
+            freeze: raw
+                .freeze
+                .map(|text| text.parse().map_err(|error| format!("guards: `freeze`: {error}")))
+                .transpose()?,
         })
     }
 }
@@ -312,6 +325,7 @@ mod tests {
 
     #[rstest::rstest]
     #[case(r#"[{"namespaces": ["a"], "minAge": "1"}]"#, "`minAge`: `1` is no duration (the unit is missing)")]
+    #[case(r#"[{"namespaces": ["a"], "freeze": "Mon-Xyz"}]"#, "guards: `freeze`: ")]
     #[case(r#"[{"namespaces": ["a"], "approvals": 2}]"#, "`approvals` is not built yet")]
     #[case(r#"[{"namespaces": ["a"], "targets": []}]"#, "`targets` is an empty list")]
     #[case(r#"[{"namespaces": ["a"], "polices": ["minor"]}]"#, "unknown field `polices`")]

@@ -27,8 +27,6 @@ pub(super) const ANNOTATIONS: &[LaterAnnotation] = &[
     annotation("platforms", true, &["any"]),
     annotation("approvals", false, &["0"]),
     annotation("approval-timeout", false, &["24h"]),
-    annotation("window", false, &["always"]),
-    annotation("freeze", false, &["never"]),
     annotation("verify", true, &["none"]),
     annotation("rollback", false, &["never"]),
     annotation("hold", true, &[]),
@@ -36,11 +34,10 @@ pub(super) const ANNOTATIONS: &[LaterAnnotation] = &[
 ];
 
 /// Keys of a policy file.
-pub(super) const POLICY_FILE: &[&str] =
-    &["approvals", "approvalTimeout", "window", "freeze", "verify", "rollback", "platforms"];
+pub(super) const POLICY_FILE: &[&str] = &["approvals", "approvalTimeout", "verify", "rollback", "platforms"];
 
 /// Keys of a guard.
-pub(super) const GUARD: &[&str] = &["channels", "approvals", "verify", "freeze", "maxInFlight"];
+pub(super) const GUARD: &[&str] = &["channels", "approvals", "verify", "maxInFlight"];
 
 /// Keys of the configuration.
 pub const CONFIGURATION: &[&str] = &["channels", "slack", "approvers", "verifiers", "kinds", "shard"];

@@ -44,8 +44,26 @@ pub struct Report {
     /// When what waits opens, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opens: Option<Timestamp>,
+    /// How each gate stands; left out by the operator.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateRow>,
     /// Why, and why not.
     pub reasons: Vec<Reason>,
+}
+
+/// How a gate stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GateRow {
+    /// Its name.
+    pub gate: &'static str,
+    /// Whether an update may pass it.
+    pub open: bool,
+    /// What set it, if anything did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<Arc<str>>,
+    /// When it opens, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opens: Option<Timestamp>,
 }
 
 /// A workload as it is shown: its id, and the file and line where it came from a folder.

@@ -43,7 +43,13 @@ impl Engine<'_> {
 
     /// Says what is to be said of a workload; what is to be written, and the plan for it.
     pub(super) fn proposal(&mut self, id: &WorkloadId, is_looking: bool) -> (Proposal, Option<Plan<Approved>>) {
-        let assessment = assess(&self.state, &self.board, id, "cluster", self.ports.clock.now());
+        let now = self.ports.clock.now();
+        let mut assessment = assess(&self.state, &self.board, id, "cluster", now);
+        let plan =
+            assessment.as_mut().and_then(|assessment| assessment.plan.take_if(|_| self.state.has_place(id, now)));
+        if plan.is_none() {
+            self.state.waits_until(id, assessment.as_ref().and_then(|assessment| assessment.opens));
+        }
         self.told.assessed(id, &self.state.uid(id), assessment.as_ref(), self.now());
         let workload = self.state.entry(id).map(|entry| &entry.workload);
         proposal(assessment, workload, is_looking)

@@ -339,7 +339,9 @@ impl<'p> Engine<'p> {
     pub(super) fn timer(&self) -> BoxFuture<'static, ()> {
         let targets = &self.state.settings.targets;
         let window = self.write_queue.opens(|name| targets.batch_window(name));
-        let opens = self.state.openings.wait(self.ports.clock.now()).map(|wait| self.now() + wait);
+        let now = self.ports.clock.now();
+        let opens = [self.state.ages.wait(now), self.state.hours.wait(now)].into_iter().flatten().min();
+        let opens = opens.map(|wait| self.now() + wait);
         // Who may not write waits to remember, too.
         let histories = self.state.histories.next().filter(|_| *self.leader.borrow() && self.histories.len() < AT_ONCE);
         let next = [self.board.next(), window, self.state.next(), self.ledger.wakes_at(), opens, histories];

@@ -289,6 +289,8 @@ pub(crate) fn settings(keel: KeelMode) -> Settings {
         await_namespaces: true,
         await_webhooks: true,
         keep_reasons: false,
+        show_gates: false,
+        at: None,
     }
 }
 

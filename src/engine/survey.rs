@@ -11,7 +11,10 @@ use crate::{
     },
     engine::{
         index::{effect::Effect, settings::Settings, state::State},
-        look::{look, question::LookResult},
+        look::{
+            look,
+            question::{LookResult, Order},
+        },
         report::rows::{Assessment, assess},
         updates::board::Board,
         wishes::among,
@@ -50,6 +53,8 @@ pub async fn survey(
     waiting: impl Fn(Duration),
 ) -> Vec<(WorkloadId, Assessment)> {
     let Outside { registry, pool, workloads, histories, clock } = outside;
+    let asked = settings.at;
+    let at = || asked.unwrap_or_else(|| clock.now());
     let mut state = State::new(settings);
     // Namespaces first, so that no workload is read without its defaults.
     let (namespaces, others): (Vec<_>, Vec<_>) =
@@ -79,8 +84,11 @@ pub async fn survey(
     let mut left = MOST_WAIT;
     while !wanted.is_empty() {
         let orders: Vec<_> = wanted.iter().filter_map(|source| state.order(source, usize::MAX, clock.now())).collect();
-        let looks: Vec<_> =
-            stream::iter(orders).map(|order| look(registry, pool, order)).buffer_unordered(CONCURRENT).collect().await;
+        let looks: Vec<_> = stream::iter(orders)
+            .map(|order| look(registry, pool, Order { at: at(), ..order }))
+            .buffer_unordered(CONCURRENT)
+            .collect()
+            .await;
         wanted.clear();
         let mut wait = Duration::ZERO;
         for looked in looks {
@@ -117,13 +125,13 @@ pub async fn survey(
     ids.sort_unstable();
     let mut all = Vec::new();
     for id in ids {
-        let Some(mut assessment) = assess(&state, &board, &id, &source(&id), clock.now()) else { continue };
+        let Some(mut assessment) = assess(&state, &board, &id, &source(&id), at()) else { continue };
         if assessment.must_read
             && let Some(workloads) = workloads
             && let Ok(Some(observed)) = workloads.get(&id).await
         {
             board.step(&id, Event::Observed(Ok(Some(observed))), moment());
-            if let Some(again) = assess(&state, &board, &id, &source(&id), clock.now()) {
+            if let Some(again) = assess(&state, &board, &id, &source(&id), at()) {
                 assessment = again;
             }
         }
@@ -132,7 +140,7 @@ pub async fn survey(
     let in_git = |assessment: &mut Assessment| assessment.plan.take_if(|plan| plan.update().route.target().is_some());
     let (rows, plans): (Vec<usize>, Vec<_>) =
         all.iter_mut().enumerate().filter_map(|(row, (_, assessment))| Some((row, in_git(assessment)?))).unzip();
-    for (row, plan) in rows.into_iter().zip(among(&state, &board, plans, clock.now())) {
+    for (row, plan) in rows.into_iter().zip(among(&state, &board, plans, at())) {
         all[row].1.plan = Some(plan);
     }
     all

@@ -233,6 +233,8 @@ fn settings() -> Settings {
         await_namespaces: true,
         await_webhooks: true,
         keep_reasons: false,
+        show_gates: false,
+        at: None,
     }
 }
 

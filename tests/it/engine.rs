@@ -242,6 +242,8 @@ fn settings(window: u64) -> Settings {
         await_namespaces: true,
         await_webhooks: true,
         keep_reasons: false,
+        show_gates: false,
+        at: None,
     }
 }
 
@@ -472,4 +474,74 @@ async fn a_workload_that_is_gone_is_forgotten_by_a_store_that_takes_its_time() {
     running.clock.advance(Duration::from_secs(1)).await;
     // The store's disk is full: it is tried again.
     assert_eq!(running.world.forgotten.lock().unwrap()[..2], [id.clone(), id]);
+}
+
+/// An hour after the clocks of these tests start, for an hour, and looked at once before that.
+const AT_ONE: [(&str, &str); 2] = [("window", "Sun 13:00-14:00"), ("poll", "every 12h")];
+
+#[tokio::test]
+async fn an_update_starts_when_its_window_opens_on_a_fresh_look() {
+    let registry = tagged(&["1.0.0", "1.0.1"]);
+    let running = Running::with(vec![annotated("web", &AT_ONE)], registry.clone(), true, 0, vec![]).await;
+    running.clock.advance(Duration::from_secs(3590)).await;
+    assert_eq!(running.world.asked(), []);
+    registry.0.lock().unwrap().push("1.0.2");
+    running.clock.advance(Duration::from_secs(70)).await;
+    let asked = running.world.asked();
+    assert!(matches!(&asked[..], [(3600..3660, of)] if *of == write(&["web"])), "{asked:?}");
+    let saved = running.world.saved.lock().unwrap();
+    assert_eq!(saved[0].update.changes().next().unwrap().to.to_string(), "r.io/web:1.0.2");
+}
+
+#[tokio::test]
+async fn what_opens_at_one_time_starts_within_a_minute_and_not_at_once() {
+    let workloads = (0..50).map(|n| annotated(&format!("web-{n}"), &AT_ONE)).collect();
+    let running = Running::with(workloads, tagged(&["1.0.0", "1.0.1"]), true, 0, vec![]).await;
+    running.clock.advance(Duration::from_secs(3700)).await;
+    let asked = running.world.asked();
+    let times: std::collections::BTreeSet<u64> = asked.iter().map(|(at, _)| *at).collect();
+    assert_eq!(asked.len(), 50);
+    assert!(times.iter().all(|at| (3600..3660).contains(at)) && times.len() > 20, "{times:?}");
+}
+
+#[tokio::test]
+async fn a_window_that_is_short_is_not_missed() {
+    let short = [("window", "13:00-13:01; 2026-03-02T12:00..2026-03-02T12:01"), ("poll", "every 12h")];
+    let workloads = (0..20).map(|n| annotated(&format!("web-{n}"), &short)).collect();
+    let running = Running::with(workloads, tagged(&["1.0.0", "1.0.1"]), true, 0, vec![]).await;
+    running.clock.advance(Duration::from_secs(3700)).await;
+    assert_eq!(running.world.asked().len(), 20);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_opens_a_window_too() {
+    let running = Running::with(vec![annotated("web", &AT_ONE)], tagged(&["1.0.0", "1.0.1"]), true, 0, vec![]).await;
+    running.clock.jump(jiff::SignedDuration::from_mins(90));
+    running.clock.advance(Duration::from_secs(31)).await;
+    assert_eq!(running.world.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn what_waits_for_its_turn_when_the_window_closes_does_not_start() {
+    let open = annotated("web", &[("window", "12:00-12:30")]);
+    let running = Running::with(vec![open], tagged(&["1.0.0", "1.0.1"]), false, 0, vec![]).await;
+    running.clock.advance(Duration::from_secs(1900)).await;
+    running.leader.send(true).unwrap();
+    running.clock.advance(Duration::from_secs(3600)).await;
+    assert_eq!(running.world.asked(), []);
+    // Tomorrow it does.
+    running.clock.advance(Duration::from_secs(86_400)).await;
+    assert_eq!(running.world.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_is_open_is_seen_to_outside_the_window() {
+    let open = annotated("web", &[("window", "12:00-12:30"), ("write", "git:prod")]);
+    let running = Running::with(vec![open], tagged(&["1.0.0", "1.0.1"]), true, 0, vec![]).await;
+    running.clock.advance(Duration::from_secs(1900)).await;
+    let checks = running.world.asked().len();
+    running.clock.advance(Duration::from_secs(1900)).await;
+    let asked = running.world.asked();
+    assert_eq!(asked.iter().filter(|(_, asked)| matches!(asked, Asked::Write(_))).count(), 1, "{asked:?}");
+    assert!(asked.len() > checks, "{asked:?}");
 }

@@ -26,6 +26,7 @@ mod gitea;
 mod guards;
 mod histories;
 mod hostile;
+mod hours;
 mod keel;
 mod kustomize;
 mod layers;

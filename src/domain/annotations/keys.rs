@@ -17,6 +17,7 @@ use crate::domain::{
     reason::{Code, Reason},
     target::{Write, is_name},
     update::LAST_UPDATE,
+    window::Window,
     workload::{PREFIX, Workload, Written},
 };
 
@@ -108,6 +109,8 @@ keys! {
         "0s" => Ok(Duration::ZERO),
         _ => parse_duration(text).map_err(invalid),
     };
+    window: Window = "window", WHOLE, |text, _| text.parse().map_err(invalid);
+    freeze: Window = "freeze", WHOLE, |text, _| text.parse().map_err(invalid);
     pin: Pin = "pin", EACH, |text, _| text.parse().map_err(invalid);
     suspend: bool = "suspend", WHOLE, |text, _| boolean(text);
     write: Write = "write", WHOLE, |text, _| text.parse().map_err(invalid);

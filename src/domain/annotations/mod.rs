@@ -5,7 +5,7 @@
 //! is: the workload's `key.container`, its `key`, the Namespace's `key.container`, its `key`.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     str::FromStr,
     sync::Arc,
     time::Duration,
@@ -13,14 +13,16 @@ use std::{
 
 use super::{
     demand::{Demand, Gates},
-    guard::{Guard, floor_interval, holds_policies, min_ages, refuse_policy, refuse_registry, refuse_target},
+    guard::{Guard, floor_interval, freezes, holds_policies, min_ages, refuse_policy, refuse_registry, refuse_target},
+    hours::Hours,
     image::{ImageRef, excerpt},
     keel::{self, KeelMode},
     nearest::listed,
-    policy::{NamedPolicies, Options, Policy},
+    policy::{NamedPolicies, Options, Policy, PolicyGates},
     poll::Schedule,
     reason::{Code, Reason},
     target::{Targets, Write},
+    window::Window,
     workload::{Container, MAX_PULL_SECRETS, Owner, Workload},
 };
 
@@ -74,6 +76,8 @@ pub struct WorkloadRule {
     pub write: Write,
     /// Whose pull request they share.
     pub group: Option<Arc<str>>,
+    /// When they may start, if not always.
+    pub hours: Option<Arc<Hours>>,
     /// One for each of the workload's containers, in the same order.
     pub containers: Vec<ContainerRule>,
 }
@@ -160,6 +164,7 @@ pub fn rules(
         overrides_owner: false,
         write: Write::Cluster,
         group: None,
+        hours: None,
         containers: Vec::new(),
     };
     read_keel(&mut own, &mut rule, workload, settings);
@@ -178,6 +183,7 @@ pub fn rules(
     let write = reader.general(|layer| &layer.write);
     rule.write = settings.targets.route(write.and_then(|given| given.value.clone().ok()).unwrap_or_default());
     rule.group = reader.group(&rule.write);
+    rule.hours = reader.hours(&rule.containers);
     // Keys of later parts are gates or promises, which a workload cannot take back: those of the Namespace count.
     reader.wrong.extend(defaults.later.iter().flatten().cloned());
     reader.within_limits(&rule.containers);
@@ -421,11 +427,49 @@ impl<'a> Reader<'a> {
                 Err(wrong) => problems.push(wrong.clone()),
             }
         }
-        let of_file = self.settings.named.min_age(policy);
-        ages.extend(of_file.map(|value| Demand { value, by: format!("policy `{}`", excerpt(policy)).into() }));
+        let of_file = self.settings.named.gates(policy).and_then(|gates| gates.min_age);
+        ages.extend(of_file.map(|value| Demand { value, by: by_file(policy) }));
         let of_guards = min_ages(self.settings.guards, &self.workload.id.namespace);
         ages.extend(of_guards.map(|(value, guard)| Demand { value, by: guard.to_string().into() }));
         Gates::with_min_age(ages)
+    }
+
+    /// When updates of the workload may start: every place counts. A workload is updated at once, so what the file of any of
+    /// its policies asks for counts for all of its containers.
+    fn hours(&mut self, containers: &[ContainerRule]) -> Option<Arc<Hours>> {
+        let mut asked = |key: Key<Window>| -> Vec<Demand<Window>> {
+            let mut demands = Vec::new();
+            for given in self.layers.iter().filter_map(|layer| of(key(layer), None)) {
+                match &given.value {
+                    Ok(window) => demands.push(Demand { value: window.clone(), by: given.shown.as_str().into() }),
+                    Err(wrong) => self.wrong.push(wrong.clone()),
+                }
+            }
+            demands
+        };
+        let (mut windows, mut closed) = (asked(|layer| &layer.window), asked(|layer| &layer.freeze));
+        let policies = containers.iter().filter_map(|rule| match &rule.state {
+            Watch::Watched { policy, .. } => Some(policy.as_str()),
+            _ => None,
+        });
+        for policy in policies.collect::<BTreeSet<_>>() {
+            let Some(PolicyGates { window, freeze, .. }) = self.settings.named.gates(policy) else { continue };
+            let demand = |key: &str, window: &Window| {
+                let by = format!("`{key}: {window}` of {}", by_file(policy));
+                Demand { value: window.clone(), by: by.into() }
+            };
+            windows.extend(window.as_ref().map(|window| demand("window", window)));
+            closed.extend(freeze.as_ref().map(|freeze| demand("freeze", freeze)));
+        }
+        let of_guards = freezes(self.settings.guards, &self.workload.id.namespace);
+        closed.extend(of_guards.map(|(freeze, guard)| Demand {
+            value: freeze.clone(),
+            by: format!("`freeze: {freeze}` of {guard}").into(),
+        }));
+        windows.retain(|demand| !demand.value.is_always());
+        closed.retain(|demand| !demand.value.is_never());
+        let any = !windows.is_empty() || !closed.is_empty();
+        any.then(|| Arc::new(Hours { windows, freezes: closed }))
     }
 
     fn options(&self, container: &Arc<str>, problems: &mut Vec<Reason>) -> Options {
@@ -474,6 +518,10 @@ impl<'a> Reader<'a> {
         self.parsed.push((policy.clone(), options, read.clone()));
         read
     }
+}
+
+fn by_file(policy: &str) -> Arc<str> {
+    format!("policy `{}`", excerpt(policy)).into()
 }
 
 fn skip(code: Code, message: impl Into<String>) -> Watch {

@@ -249,8 +249,6 @@ fn suspend_and_write_are_read() {
 #[case("min-age.web", "soon", "annotation-invalid", "is no duration")]
 #[case("approvals", "1", "not-built", "`approvals`")]
 #[case("approval-timeout", "2h", "not-built", "`approval-timeout`")]
-#[case("window", "Mon-Fri 09:00-17:00", "not-built", "`window`")]
-#[case("freeze", "2026-12-20..2027-01-05", "not-built", "`freeze`")]
 #[case("verify", "cosign", "not-built", "`verify`")]
 #[case("rollback", "auto", "not-built", "`rollback`")]
 #[case("hold", "1.2.3", "not-built", "`hold`")]
@@ -357,6 +355,67 @@ fn guards_and_policy_files_set_a_floor_under_the_age() {
     let bad: PolicyFile = serde_json::from_str(r#"{"name": "slow", "policy": "minor", "minAge": "4"}"#).unwrap();
     let why = NamedPolicies::new([&bad]).unwrap_err().to_string();
     assert!(why.contains("`minAge`: `4` is no duration"), "{why}");
+}
+
+/// What closes a workload, and what must be open.
+fn hours(rule: &WorkloadRule) -> [Vec<&str>; 2] {
+    let Some(hours) = &rule.hours else { return Default::default() };
+    [&hours.freezes, &hours.windows].map(|demands| demands.iter().map(|demand| &*demand.by).collect())
+}
+
+#[test]
+fn every_place_s_window_must_be_open_and_every_place_s_freeze_closes() {
+    let guards: Vec<Guard> = serde_json::from_str(
+        r#"[{"namespaces": ["prod*"], "freeze": "2026-12-20..2027-01-05"}, {"namespaces": ["x"], "freeze": "always"}]"#,
+    )
+    .unwrap();
+    let file: PolicyFile = serde_json::from_str(
+        r#"{"name": "slow", "policy": "minor", "window": "mon-fri 09:00-17:00", "freeze": "never"}"#,
+    )
+    .unwrap();
+    let setting = Setting { named: NamedPolicies::new([&file]).unwrap(), guards, ..Setting::default() };
+    let own = [("policy", "minor"), ("policy.web", "named:slow"), ("window", "always"), ("freeze", "Fri 12:00-24:00")];
+    let workload = workload(&own, &["web=o/web:1.0.0", "side=o/web:1.0.0"]);
+    let rule = setting.rules(&workload, &[("window", "08:00-18:00"), ("freeze", "never")]);
+    assert_eq!(rule.problems, []);
+    assert_eq!(
+        hours(&rule),
+        [
+            vec![
+                "`supercargo.dev/freeze: Fri 12:00-24:00`",
+                "`freeze: 2026-12-20..2027-01-05` of the guard of the namespaces `prod*`",
+            ],
+            vec![
+                "`supercargo.dev/window: 08:00-18:00` on the Namespace",
+                "`window: Mon-Fri 09:00-17:00` of policy `named:slow`",
+            ],
+        ]
+    );
+    assert_eq!(hours(&read(&[("policy", "minor"), ("window", "always")], &[("freeze", "never")])), [[""; 0]; 2]);
+}
+
+#[rstest::rstest]
+#[case("window", "25:00-26:00", "`25:00`")]
+#[case("window", "Mon-Xyz 09:00-17:00", "`Xyz`")]
+#[case("freeze", "09:00-17:00 Europe/Berlinn", "is `Europe/Berlin` meant?")]
+#[case("freeze", "2026-12-24..2026-12-20", "")]
+#[case("window", "always; 09:00-17:00", "")]
+fn a_window_that_cannot_be_read_is_a_problem_wherever_it_stands(
+    #[case] key: &str,
+    #[case] value: &str,
+    #[case] says: &str,
+) {
+    for rule in [read(&[("policy", "minor"), (key, value)], &[]), read(&[("policy", "minor")], &[(key, value)])] {
+        assert_eq!(codes(&rule.problems), ["annotation-invalid"], "{:?}", rule.problems);
+        assert!(rule.problems[0].message.contains(says), "{}", rule.problems[0].message);
+    }
+    // Nor does the workload's own good one open what the Namespace's bad one may close.
+    let rule = read(&[("policy", "minor"), (key, "09:00-17:00")], &[(key, value)]);
+    assert_eq!(codes(&rule.problems), ["annotation-invalid"]);
+    let file: PolicyFile =
+        serde_json::from_value(serde_json::json!({"name": "a", "policy": "minor", key: value})).unwrap();
+    let why = NamedPolicies::new([&file]).unwrap_err().to_string();
+    assert!(why.contains(&format!("`{key}`: ")) && why.contains(says), "{why}");
 }
 
 #[test]

@@ -1,21 +1,32 @@
 //! May the container now? Each gate is one file and one line in [`GATES`]; only [`pass`] makes a
 //! [`Plan<Approved>`].
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
 use super::{
+    demand::Demand,
+    hours::Hours,
     plan::{Approved, Plan, Proposed},
-    reason::Reason,
-    report::Verdict,
+    reason::{Code, Reason},
+    report::{GateRow, Verdict},
     update::Update,
+    window::Window,
     workload::Owner,
 };
 
+mod freeze;
 mod owner;
 mod rolling_out;
 mod suspend;
+mod window;
 
-/// What the gates look at, beside the update itself.
+/// What the gates look at.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Context<'a> {
+    /// The time.
+    pub now: Timestamp,
     /// `suspend: true` on the workload.
     pub suspended: bool,
     /// The operator runs with `--dry-run`.
@@ -26,6 +37,10 @@ pub struct Context<'a> {
     pub owner_overridden: bool,
     /// The update whose rollout goes on.
     pub rolling_out: Option<&'a Update>,
+    /// When updates may start, if not always.
+    pub hours: Option<&'a Hours>,
+    /// The first time from now on at which they may.
+    pub opens: Option<Timestamp>,
 }
 
 /// A gate that is not open.
@@ -35,21 +50,70 @@ pub struct Closed {
     pub verdict: Verdict,
     /// Why.
     pub reason: Reason,
+    /// When it opens, where that is known.
+    pub opens: Option<Timestamp>,
 }
 
-impl Closed {
-    fn new(verdict: Verdict, reason: Reason) -> Self {
-        Self { verdict, reason }
+/// How a gate stands.
+struct Stand {
+    /// If it is not open.
+    closed: Option<Closed>,
+    /// What set it, for people.
+    by: Vec<Arc<str>>,
+}
+
+impl Stand {
+    /// Nobody asks for anything.
+    fn open() -> Self {
+        Self { closed: None, by: Vec::new() }
+    }
+
+    fn closed(by: &str, verdict: Verdict, reason: Reason) -> Self {
+        Self { closed: Some(Closed { verdict, reason, opens: None }), by: vec![by.into()] }
+    }
+
+    /// By those of a workload's hours for which that holds; open if it does for none.
+    fn of_hours(
+        context: &Context<'_>,
+        demands: &[Demand<Window>],
+        is_closed: impl Fn(&Window) -> bool,
+        (code, what): (Code, &str),
+    ) -> Self {
+        let names = |of: &dyn Fn(&Window) -> bool| -> Vec<Arc<str>> {
+            demands.iter().filter(|demand| of(&demand.value)).map(|demand| demand.by.clone()).collect()
+        };
+        let by = names(&is_closed);
+        if by.is_empty() {
+            return Self { closed: None, by: names(&|_| true) };
+        }
+        let opens = context.opens.map(|at| format!(", opens {}", at.strftime("%Y-%m-%dT%H:%MZ"))).unwrap_or_default();
+        let reason = Reason::new(code, format!("{what} {}{opens}", by.join(", ")));
+        Self { closed: Some(Closed { verdict: Verdict::Waiting, reason, opens: context.opens }), by }
     }
 }
 
-type Gate = fn(&Update, &Context<'_>) -> Option<Closed>;
+type Gate = (&'static str, fn(&Context<'_>) -> Stand);
 
 /// Every gate, the most telling first.
-const GATES: &[Gate] = &[owner::check, suspend::check, rolling_out::check];
+const GATES: &[Gate] = &[
+    ("owner", owner::check),
+    ("suspend", suspend::check),
+    ("freeze", freeze::check),
+    ("window", window::check),
+    ("rollout", rolling_out::check),
+];
 
 /// Lets a plan through when every gate is open; otherwise says each gate that is closed.
 pub fn pass(plan: Plan<Proposed>, context: &Context<'_>) -> Result<Plan<Approved>, Vec<Closed>> {
-    let closed: Vec<Closed> = GATES.iter().filter_map(|gate| gate(plan.update(), context)).collect();
+    let closed: Vec<Closed> = GATES.iter().filter_map(|(_, gate)| gate(context).closed).collect();
     if closed.is_empty() { Ok(plan.approve()) } else { Err(closed) }
+}
+
+/// How every gate stands, for people.
+pub fn rows(context: &Context<'_>) -> impl Iterator<Item = GateRow> {
+    GATES.iter().map(|(gate, check)| {
+        let Stand { closed, by } = check(context);
+        let opens = closed.as_ref().and_then(|closed| closed.opens);
+        GateRow { gate, open: closed.is_none(), by, opens }
+    })
 }

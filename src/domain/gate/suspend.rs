@@ -1,22 +1,19 @@
 //! `suspend: true` and `--dry-run`: nothing is changed, everything is still reported.
 
-use super::{Closed, Context};
+use super::{Context, Stand};
 use crate::domain::{
     reason::{Code, Reason},
     report::Verdict,
-    update::Update,
 };
 
-pub(super) fn check(_: &Update, context: &Context<'_>) -> Option<Closed> {
-    let reason = if context.suspended {
-        Reason::new(
-            Code::Suspended,
-            "suspended by the annotation `supercargo.dev/suspend` of the workload, its Namespace, an overlay or its entry",
-        )
+pub(super) fn check(context: &Context<'_>) -> Stand {
+    let (by, reason) = if context.suspended {
+        let message = "suspended by the annotation `supercargo.dev/suspend` of the workload, its Namespace, an overlay or its entry";
+        ("`supercargo.dev/suspend`", Reason::new(Code::Suspended, message))
     } else if context.dry_run {
-        Reason::new(Code::DryRun, "supercargo runs with --dry-run: nothing is changed")
+        ("`--dry-run`", Reason::new(Code::DryRun, "supercargo runs with --dry-run: nothing is changed"))
     } else {
-        return None;
+        return Stand::open();
     };
-    Some(Closed::new(Verdict::Blocked, reason))
+    Stand::closed(by, Verdict::Blocked, reason)
 }

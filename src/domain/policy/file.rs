@@ -1,6 +1,6 @@
 //! Policy files (docs/policy.md §6): a policy with its options, a name, and examples that a test runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
@@ -8,6 +8,7 @@ use super::{Example, Options, PolicyError};
 use crate::domain::{
     later::{self, Keyed, Known},
     poll::parse_duration,
+    window::{Window, WindowError},
 };
 
 /// A policy file. An unknown key is an error.
@@ -21,7 +22,7 @@ pub struct PolicyFile {
     /// `<kind>[:<argument>]`
     pub policy: Arc<str>,
     options: RawOptions,
-    min_age: Option<String>,
+    gates: RawGates,
     /// Keys that are not built yet.
     later: Vec<&'static str>,
     /// Cases that show what it does.
@@ -52,6 +53,10 @@ struct Written {
     #[serde(default)]
     min_age: Option<String>,
     #[serde(default)]
+    window: Option<String>,
+    #[serde(default)]
+    freeze: Option<String>,
+    #[serde(default)]
     examples: Vec<Example>,
 }
 
@@ -61,11 +66,32 @@ impl Keyed for Written {
 
 impl From<Known<Written>> for PolicyFile {
     fn from(Known { value, later }: Known<Written>) -> Self {
-        let Written { name, description, policy, examples, min_age, .. } = value;
+        let Written { name, description, policy, examples, .. } = value;
         let Written { prerelease, flavour, order, allow, ignore, allow_downgrade, .. } = value;
         let options = RawOptions { prerelease, flavour, order, allow, ignore, allow_downgrade };
-        Self { name, description, policy, options, min_age, later, examples }
+        let Written { min_age, window, freeze, .. } = value;
+        let gates = RawGates { min_age, window, freeze };
+        Self { name, description, policy, options, gates, later, examples }
     }
+}
+
+/// What a policy file asks for before an update, as written.
+#[derive(Debug, Clone)]
+struct RawGates {
+    min_age: Option<String>,
+    window: Option<String>,
+    freeze: Option<String>,
+}
+
+/// What a policy file asks for before an update.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyGates {
+    /// How old a version must be.
+    pub min_age: Option<Duration>,
+    /// When updates may start.
+    pub window: Option<Window>,
+    /// When they may not.
+    pub freeze: Option<Window>,
 }
 
 /// Options as people write them.
@@ -115,9 +141,18 @@ impl PolicyFile {
         }
     }
 
-    /// How old a version must be.
-    pub fn min_age(&self) -> Result<Option<Duration>, PolicyError> {
-        let read = self.min_age.as_deref().map(parse_duration).transpose();
-        read.map_err(|error| PolicyError(format!("`minAge`: {error}")))
+    /// What it asks for before an update.
+    pub fn gates(&self) -> Result<PolicyGates, PolicyError> {
+        let RawGates { min_age, window, freeze } = &self.gates;
+        let wrong = |key: &str, error: &dyn fmt::Display| PolicyError(format!("`{key}`: {error}"));
+        let read = |key: &str, text: &Option<String>| -> Result<Option<Window>, PolicyError> {
+            text.as_deref().map(str::parse).transpose().map_err(|error: WindowError| wrong(key, &error))
+        };
+        let min_age = min_age.as_deref().map(parse_duration).transpose();
+        Ok(PolicyGates {
+            min_age: min_age.map_err(|error| wrong("minAge", &error))?,
+            window: read("window", window)?,
+            freeze: read("freeze", freeze)?,
+        })
     }
 }

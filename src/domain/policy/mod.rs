@@ -21,7 +21,7 @@ pub(in crate::domain) use asked::{Asked, Limit};
 pub use asked::{Candidate, Current, Decision, TagFacts, Young};
 pub use cases::{Example, ExampleTag, Failure, Vector};
 pub(crate) use compiled::Matcher;
-pub use file::{PolicyFile, RawOptions};
+pub use file::{PolicyFile, PolicyGates, RawOptions};
 pub use named::NamedPolicies;
 pub use options::{FlavourOption, Options, Order, PrereleaseOption};
 pub(crate) use pattern::{check_glob, check_regex};

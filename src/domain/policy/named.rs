@@ -4,10 +4,9 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
 };
 
-use super::{Inner, Options, Policy, PolicyError, PolicyFile};
+use super::{Inner, Options, Policy, PolicyError, PolicyFile, PolicyGates};
 use crate::domain::image::excerpt;
 
 /// The policy files by name. Cloning is cheap.
@@ -30,7 +29,7 @@ type Parsed = HashMap<(Arc<str>, Options), Weak<Inner>>;
 pub(super) struct Named {
     pub(super) policy: Arc<str>,
     pub(super) options: Options,
-    min_age: Option<Duration>,
+    gates: PolicyGates,
 }
 
 impl NamedPolicies {
@@ -58,9 +57,9 @@ impl NamedPolicies {
         file.map(|file| file.options.clone()).unwrap_or_default()
     }
 
-    /// How old a version must be by a policy's file, if it is a named one.
-    pub fn min_age(&self, policy: &str) -> Option<Duration> {
-        self.0.files.get(policy.strip_prefix("named:")?)?.min_age
+    /// What a policy's file asks for before an update, if it is a named one.
+    pub fn gates(&self, policy: &str) -> Option<&PolicyGates> {
+        Some(&self.0.files.get(policy.strip_prefix("named:")?)?.gates)
     }
 
     pub(super) fn get(&self, name: &str) -> Result<&Named, PolicyError> {
@@ -110,7 +109,7 @@ impl PolicyFile {
             return Err(PolicyError("a policy file cannot stand for another one: write its policy here".to_owned()));
         }
         Policy::parse(&self.policy, &options, &NamedPolicies::default())?.compiles()?;
-        Ok(Named { policy: self.policy.clone(), options, min_age: self.min_age()? })
+        Ok(Named { policy: self.policy.clone(), options, gates: self.gates()? })
     }
 }
 

@@ -48,13 +48,13 @@ impl State {
             _ => None,
         };
         if !answers.is_empty() {
-            self.openings.set(source, answers.iter().filter_map(|(_, answer)| young(answer)).min());
+            self.ages.set(source, answers.iter().filter_map(|(_, answer)| young(answer)).min());
         }
     }
 
     /// Looks again where something is old enough now.
-    pub(crate) fn opened(&mut self, at: Timestamp, now: Duration) {
-        while let Some(source) = self.openings.due(at) {
+    pub(super) fn grown(&mut self, at: Timestamp, now: Duration) {
+        while let Some(source) = self.ages.due(at) {
             let Some(namespace) = self.sources.namespaces(&source).next().cloned() else { continue };
             // Of ages of seconds that is more often than may be asked.
             let interval = min_interval(&self.settings.guards, &namespace, self.settings.poll_interval).0;

@@ -5,7 +5,8 @@
 //! | `state` | every workload by `namespace`, with its rule and what is asked for it (`entry`) |
 //! | `sources` | who uses which `source`, how often (`schedules`), what for, and how often somebody may ask anew (`bursts`) |
 //! | `webhooks`, `hints` | what webhooks named and has not been seen yet, by which `sender`; how many tags may be asked for (`pace`), and when `listings` take their place |
-//! | `ages`, `histories`, `openings` | since when tags are there, and when what is too young is old enough |
+//! | `ages`, `histories` | since when tags are there |
+//! | `openings`, `hours` | when what is too young is old enough, and when what is outside its hours is decided again |
 //! | `outages` | which sources cannot be read, for how long |
 //! | `effect` | what is to be done |
 //! | `settings` | what the configuration says |
@@ -16,6 +17,7 @@ pub(super) mod effect;
 pub(super) mod entry;
 mod hints;
 pub(super) mod histories;
+mod hours;
 mod listings;
 mod namespace;
 mod openings;

@@ -85,6 +85,7 @@ fn unwatched() -> WorkloadRule {
         overrides_owner: false,
         write: Write::Cluster,
         group: None,
+        hours: None,
         containers: Vec::new(),
     }
 }

@@ -1,36 +1,45 @@
-//! When what is too young is old enough, by source. These times are the wall clock's, which may be set: it is read anew
-//! every 30 seconds.
+//! When what is closed opens: what is too young, by source, and windows, by workload. These times are the wall clock's, which
+//! may be set: it is read anew every 30 seconds.
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    hash::Hash,
     time::Duration,
 };
 
 use jiff::Timestamp;
 
-use crate::domain::hint::Source;
-
 /// Between two readings of the wall clock.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// One time a source.
-#[derive(Debug, Default)]
-pub(crate) struct Openings {
-    at: HashMap<Arc<Source>, Timestamp>,
-    order: BTreeSet<(Timestamp, Arc<Source>)>,
+/// One time a key.
+#[derive(Debug)]
+pub(crate) struct Openings<K> {
+    at: HashMap<K, Timestamp>,
+    order: BTreeSet<(Timestamp, K)>,
 }
 
-impl Openings {
+impl<K> Default for Openings<K> {
+    fn default() -> Self {
+        Self { at: HashMap::new(), order: BTreeSet::new() }
+    }
+}
+
+impl<K: Clone + Ord + Hash> Openings<K> {
     /// Something opens there then, and nothing before; or nothing does.
-    pub(crate) fn set(&mut self, source: &Arc<Source>, at: Option<Timestamp>) {
-        if let Some((source, at)) = self.at.remove_entry(source) {
-            self.order.remove(&(at, source));
+    pub(crate) fn set(&mut self, key: &K, at: Option<Timestamp>) {
+        if let Some((key, at)) = self.at.remove_entry(key) {
+            self.order.remove(&(at, key));
         }
         if let Some(at) = at {
-            self.at.insert(source.clone(), at);
-            self.order.insert((at, source.clone()));
+            self.at.insert(key.clone(), at);
+            self.order.insert((at, key.clone()));
         }
+    }
+
+    /// When that is.
+    pub(crate) fn of(&self, key: &K) -> Option<Timestamp> {
+        self.at.get(key).copied()
     }
 
     /// How long it is until the next one is due, or the clock is to be read again.
@@ -40,29 +49,25 @@ impl Openings {
     }
 
     /// Takes one whose time has come.
-    pub(crate) fn due(&mut self, now: Timestamp) -> Option<Arc<Source>> {
-        let (at, source) = self.order.first()?;
+    pub(crate) fn due(&mut self, now: Timestamp) -> Option<K> {
+        let (at, key) = self.order.first()?;
         if *at > now {
             return None;
         }
-        let source = source.clone();
-        self.set(&source, None);
-        Some(source)
+        let key = key.clone();
+        self.set(&key, None);
+        Some(key)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{hint::Credentials, image::Repository};
 
     #[test]
     fn each_is_due_once_by_the_wall_clock_however_that_is_set() {
-        let source = |name: &str| {
-            Arc::new(Source { repository: Repository::parse(name).unwrap(), credentials: Credentials::default() })
-        };
         let at = |second: i64| Timestamp::from_second(second).unwrap();
-        let (one, other) = (source("r.io/a"), source("r.io/b"));
+        let (one, other) = ("a", "b");
         let mut openings = Openings::default();
         assert_eq!(openings.wait(at(0)), None);
         openings.set(&one, Some(at(5000)));

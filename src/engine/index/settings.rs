@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
+
 use crate::domain::{
     guard::Guard, image::Repository, keel::KeelMode, policy::NamedPolicies, rollout::Times, target::Targets,
 };
@@ -39,4 +41,8 @@ pub struct Settings {
     pub await_webhooks: bool,
     /// Whether the reasons for single tags are kept (a command shows them, the operator does not).
     pub keep_reasons: bool,
+    /// Whether it is said how every gate stands.
+    pub show_gates: bool,
+    /// The time that ages and gates are judged by where it is not the clock's: a command may ask for another.
+    pub at: Option<Timestamp>,
 }

@@ -15,6 +15,7 @@ use crate::{
     domain::{
         guard::min_interval,
         hint::{Source, Trigger},
+        hours::Calendar,
         update::{Update, Written},
         workload::{Application, ApplicationId, Owner, Workload, WorkloadId},
     },
@@ -45,7 +46,11 @@ pub(crate) struct State {
     pub(crate) sources: Sources,
     pub(super) hints: Hints,
     pub(crate) histories: Histories,
-    pub(crate) openings: Openings,
+    /// What is too young.
+    pub(crate) ages: Openings<Arc<Source>>,
+    /// What is outside its hours.
+    pub(crate) hours: Openings<WorkloadId>,
+    pub(crate) calendar: Calendar,
     /// Workloads that a policy applies to.
     watched: usize,
     pub(crate) effects: Vec<Effect>,
@@ -62,7 +67,9 @@ impl State {
             sources: Sources::default(),
             hints: Hints::default(),
             histories: Histories::default(),
-            openings: Openings::default(),
+            ages: Openings::default(),
+            hours: Openings::default(),
+            calendar: Calendar::default(),
             watched: 0,
             effects: Vec::new(),
         }
@@ -322,7 +329,7 @@ impl State {
         let (before, after) = (old.as_deref().map(WorkloadEntry::sources).unwrap_or_default(), entry.sources());
         for source in before.difference(&after) {
             if self.sources.leave(source, &id, &mut self.effects) {
-                self.openings.set(source, None);
+                self.ages.set(source, None);
                 self.hints.leave(source);
             }
         }
@@ -362,10 +369,11 @@ impl State {
         let room = namespace.next_over();
         for source in entry.sources() {
             if self.sources.leave(&source, id, &mut self.effects) {
-                self.openings.set(&source, None);
+                self.ages.set(&source, None);
                 self.hints.leave(&source);
             }
         }
+        self.hours.set(id, None);
         self.forget_namespace(&id.namespace);
         self.effects.push(Effect::Forget(id.clone()));
         if let Some(next) = room {

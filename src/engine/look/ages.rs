@@ -23,12 +23,14 @@ pub(super) const AGAIN: usize = 2;
 pub(super) struct Seen {
     history: Arc<History>,
     now: Timestamp,
+    /// The time that ages are judged by.
+    at: Timestamp,
     pub(super) new: Vec<Sighting>,
 }
 
 impl Seen {
     pub(super) fn new(order: &Order) -> Self {
-        Self { history: order.history.clone(), now: order.now, new: Vec::new() }
+        Self { history: order.history.clone(), now: order.now, at: order.at, new: Vec::new() }
     }
 
     /// That a tag points to a digest. A time that is still to come was taken from a wrong clock.
@@ -67,7 +69,7 @@ impl Seen {
     /// Why what the tag points to is too young for a question.
     pub(super) fn wait(&self, question: &Question, tag: &Tag, digest: &Digest) -> Option<Wait> {
         let min_age = question.min_age?;
-        Ages { history: &self.history, min_age, now: self.now }.of(tag, digest)
+        Ages { history: &self.history, min_age, now: self.at }.of(tag, digest)
     }
 }
 
@@ -94,7 +96,7 @@ mod tests {
     }
 
     fn seen(sightings: &[Sighting], now: i64) -> Seen {
-        Seen { history: Arc::new(History::new(sightings)), now: at(now), new: Vec::new() }
+        Seen { history: Arc::new(History::new(sightings)), now: at(now), at: at(now), new: Vec::new() }
     }
 
     fn sighting(name: &str, second: i64) -> Sighting {

@@ -215,7 +215,7 @@ async fn answer(
         let is_all = digests.each(ask.into_iter().chain(again.to_vec()).collect(), take).await;
         snapshot.unseen |= !is_all;
     }
-    let (history, now) = (seen.history(), order.now);
+    let (history, now) = (seen.history(), order.at);
     let decide = move |question: &Question, listing: &Listing, over: &dyn Fn() -> bool| {
         let ages = question.min_age.map(|min_age| Ages { history: &history, min_age, now });
         let waits = |tag: &str| ages.as_ref()?.of_tag(tag);

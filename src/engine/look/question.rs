@@ -99,6 +99,8 @@ pub(crate) struct Order {
     pub(crate) history: Arc<History>,
     /// The time.
     pub(crate) now: Timestamp,
+    /// The time that ages are judged by.
+    pub(crate) at: Timestamp,
 }
 
 /// The new snapshot, and the answers, which are none if nothing changed.

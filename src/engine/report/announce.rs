@@ -326,12 +326,17 @@ impl Said {
 
     /// What waits is said once, so without how old it is.
     fn waits(&mut self, row: &Report) {
-        let young = row.reasons.first().filter(|reason| reason.code == Code::TooYoung);
-        let Some((reason, tag)) = young.zip(row.to.as_ref()) else { return };
-        let Some((_, opens)) = reason.message.rsplit_once(", opens ") else { return };
-        let (container, policy, code, opens) =
-            (&row.container, &row.policy, reason.code, opens.replacen("; ", ": ", 1));
-        let text = format!("container {container}: {tag} by policy {policy} waits until {opens} ({code})");
+        let Some((reason, tag)) = row.reasons.first().zip(row.to.as_ref()) else { return };
+        let why = match reason.code {
+            Code::TooYoung => {
+                let Some((_, opens)) = reason.message.rsplit_once(", opens ") else { return };
+                format!(" until {}", opens.replacen("; ", ": ", 1))
+            }
+            Code::OutsideWindow | Code::Frozen => format!(": {}", reason.message),
+            _ => return,
+        };
+        let (container, policy, code) = (&row.container, &row.policy, reason.code);
+        let text = format!("container {container}: {tag} by policy {policy} waits{why} ({code})");
         self.add("UpdateWaiting", Tone::Waits, text);
     }
 

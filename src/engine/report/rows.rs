@@ -9,6 +9,7 @@ use crate::{
         annotations::{ContainerRule, Watch},
         decide::Young,
         demand::Gates,
+        gate::Context,
         hint::Source,
         image::ImageRef,
         plan::{Approved, Plan},
@@ -16,6 +17,7 @@ use crate::{
         poll::{Schedule, show_duration},
         reason::{Code, Reason},
         report::{Report, ReportWorkload, Verdict},
+        target::Write,
         update::{self, Change, Evidence, Item, Record},
         workload::{Workload, WorkloadId},
     },
@@ -26,9 +28,10 @@ use crate::{
             state::State,
         },
         look::{question::Answer, room},
+        report::gates,
         updates::{
             board::Board,
-            propose::{Proposal, gated},
+            propose::{Proposal, context, gated},
         },
     },
 };
@@ -40,6 +43,8 @@ pub struct Assessment {
     pub reports: Vec<Report>,
     /// What may be written now.
     pub plan: Option<Plan<Approved>>,
+    /// Or when what keeps it from being written opens, where that is known.
+    pub(crate) opens: Option<Timestamp>,
     /// Registries that it waits for and that have been away for long.
     pub(crate) outages: Vec<Outage>,
     /// A target was set before and is not there: the object must be read to tell who moved it back.
@@ -83,6 +88,8 @@ pub(crate) fn assess(
     if !entry.rule.watched && entry.rule.problems.is_empty() && entry.rule.notes.is_empty() && told.is_empty() {
         return None;
     }
+    let record = board.record(id);
+    let context = context(state, entry, record, now);
     let shown = ReportWorkload { id: id.clone(), source: source.into() };
     let mut reports = Vec::new();
     let mut proposals: Vec<Proposal> = Vec::new();
@@ -96,9 +103,10 @@ pub(crate) fn assess(
             to: None,
             to_image: None,
             opens: None,
+            gates: Vec::new(),
             reasons: Vec::new(),
         };
-        let proposed = fill(&mut row, state, entry, container, slot, now);
+        let proposed = fill(&mut row, state, entry, container, slot, &context);
         proposals.extend(proposed.map(|item| (reports.len(), item)));
         reports.push(row);
     }
@@ -113,6 +121,7 @@ pub(crate) fn assess(
             to: None,
             to_image: None,
             opens: None,
+            gates: Vec::new(),
             reasons: entry.rule.problems.clone(),
         });
     }
@@ -122,10 +131,15 @@ pub(crate) fn assess(
     for (row, slot) in reports.iter_mut().zip(&entry.slots) {
         row.reasons.extend(slot.source.iter().flat_map(|source| notes(state, source)));
     }
-    let record = board.record(id);
     let is_unsure = |item: &Item| record.is_some_and(|record| record.is_unconfirmed(&item.change));
     let must_read = proposals.iter().any(|(_, item)| is_unsure(item));
-    let plan = gated(state, entry, record, proposals, &mut reports, now);
+    let asks = !proposals.is_empty() || state.settings.show_gates;
+    let owner = (asks && entry.rule.write == Write::Cluster).then(|| state.owner(&entry.workload)).flatten();
+    let context = Context { owner: owner.as_ref(), ..context };
+    let (plan, opens) = match gated(entry, record, &context, proposals, &mut reports) {
+        Ok(plan) => (Some(plan), None),
+        Err(opens) => (None, opens),
+    };
     let waiting = reports.iter().zip(&entry.slots).filter(|(row, _)| row.decision == Verdict::Blocked);
     let sources = waiting.filter_map(|(_, slot)| slot.source.as_ref());
     let outages = sources.filter_map(|source| state.sources.outages.of(source)).cloned().collect();
@@ -134,7 +148,10 @@ pub(crate) fn assess(
         let own = told.iter().filter(|(container, _)| *container == row.container);
         row.reasons.extend(own.map(|(_, said)| said.clone()));
     }
-    Some(Assessment { reports, plan: plan.filter(|_| !must_read), outages, must_read })
+    if state.settings.show_gates {
+        gates::show(entry, &context, &mut reports);
+    }
+    Some(Assessment { reports, plan: plan.filter(|_| !must_read), opens, outages, must_read })
 }
 
 /// That what a container is to run does not, or that its rollout stands still.
@@ -183,8 +200,9 @@ fn fill(
     entry: &WorkloadEntry,
     container: &ContainerRule,
     slot: &Slot,
-    now: Timestamp,
+    context: &Context<'_>,
 ) -> Option<Item> {
+    let now = context.now;
     if !entry.rule.problems.is_empty() {
         row.decision = Verdict::Problem;
         row.reasons.clone_from(&entry.rule.problems);
@@ -209,6 +227,11 @@ fn fill(
         }
     };
     row.policy = policy.as_str().into();
+    if let (Some(hours), None) = (context.hours, context.opens) {
+        row.decision = Verdict::Problem;
+        row.reasons.push(Reason::new(Code::NeverOpens, hours.never_opens()));
+        return None;
+    }
     if let (Some(age), Some(why)) = (&gates.min_age, state.histories.missing()) {
         row.decision = Verdict::Problem;
         let message = format!("{age}, and when tags were first seen would be forgotten at each restart: {why}");

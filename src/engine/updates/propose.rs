@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         annotations::{ContainerRule, Watch},
-        gate::{self, Context},
+        gate::{self, Closed, Context},
         plan::{Approved, Plan},
         poll::show_duration,
         reason::{Code, Reason},
         report::{Report, Verdict},
-        target::{Route, Write},
+        target::Route,
         update::{Item, Phase, Record, Update, hash},
     },
     engine::index::{entry::WorkloadEntry, state::State},
@@ -21,27 +21,36 @@ use crate::{
 /// The row of a container, and what it would be changed to.
 pub(crate) type Proposal = (usize, Item);
 
-/// Puts all changes of a workload into one plan and lets it through the gates; what is closed goes into the rows.
-pub(crate) fn gated(
+/// What the gates of a workload look at, but for who else sets its images.
+pub(crate) fn context<'a>(
     state: &State,
-    entry: &WorkloadEntry,
-    record: Option<&Record>,
-    proposals: Vec<Proposal>,
-    reports: &mut [Report],
+    entry: &'a WorkloadEntry,
+    record: Option<&'a Record>,
     now: Timestamp,
-) -> Option<Plan<Approved>> {
-    if proposals.is_empty() {
-        return None;
-    }
-    let rows: Vec<usize> = proposals.iter().map(|(row, _)| *row).collect();
-    let owner = state.owner(&entry.workload);
-    let context = Context {
+) -> Context<'a> {
+    let hours = entry.rule.hours.as_ref();
+    Context {
+        now,
         suspended: entry.rule.suspend,
         dry_run: state.settings.dry_run,
-        owner: owner.as_ref().filter(|_| entry.rule.write == Write::Cluster),
+        owner: None,
         owner_overridden: entry.rule.overrides_owner,
         rolling_out: record.and_then(Record::rolling_out),
-    };
+        hours: hours.map(|hours| &**hours),
+        opens: hours.and_then(|hours| state.calendar.next_open(hours, now)),
+    }
+}
+
+/// Puts all changes of a workload into one plan and lets it through the gates; what is closed goes into the rows. If not
+/// now, then when all gates open, where that is known.
+pub(crate) fn gated(
+    entry: &WorkloadEntry,
+    record: Option<&Record>,
+    context: &Context<'_>,
+    proposals: Vec<Proposal>,
+    reports: &mut [Report],
+) -> Result<Plan<Approved>, Option<Timestamp>> {
+    let rows: Vec<usize> = proposals.iter().map(|(row, _)| *row).collect();
     // A container that was moved back holds up itself, not the others.
     let mut items = Vec::new();
     for (row, item) in proposals {
@@ -56,16 +65,19 @@ pub(crate) fn gated(
         }
     }
     if items.is_empty() {
-        return None;
+        return Err(None);
     }
     let route = Route::new(&entry.rule.write, entry.rule.group.clone());
-    let update = Update::new(entry.workload.id.clone(), items, route, now);
+    let update = Update::new(entry.workload.id.clone(), items, route, context.now);
     let update = Update { uid: entry.workload.uid.clone(), policy_hash: policy_hash(entry), ..update };
     let update = match record.and_then(Record::current).filter(|current| !current.phase.is_over()) {
         Some(current) => update.as_first_proposed(&current.update),
         None => update,
     };
-    let result = gate::pass(Plan::propose(update).on(entry.workload.clone()), &context);
+    // What is in Git, or in a request, has started.
+    let has_started = matches!(record.and_then(|record| record.phase_of(&update.id)), Some(Phase::InGit { .. }));
+    let context = &Context { hours: context.hours.filter(|_| !has_started), ..*context };
+    let result = gate::pass(Plan::propose(update).on(entry.workload.clone()), context);
     let touched = |reports: &mut [Report], f: &mut dyn FnMut(&mut Report)| {
         for &row in &rows {
             if let Some(row) = reports.get_mut(row).filter(|row| row.decision == Verdict::Update) {
@@ -83,14 +95,17 @@ pub(crate) fn gated(
                     row.reasons.insert(0, reason);
                 });
             }
-            Some(plan)
+            Ok(plan)
         }
         Err(closed) => {
+            let opens: Option<Vec<Timestamp>> = closed.iter().map(|closed: &Closed| closed.opens).collect();
+            let opens = opens.and_then(|all| all.into_iter().max());
             touched(reports, &mut |row| {
                 row.decision = closed.iter().map(|closed| closed.verdict).max().unwrap_or(Verdict::Blocked);
+                row.opens = opens;
                 row.reasons.splice(0..0, closed.iter().map(|closed| closed.reason.clone()));
             });
-            None
+            Err(opens)
         }
     }
 }

@@ -40,6 +40,8 @@ async fn survey(server: &FaultServer) -> (Assessment, Vec<u64>) {
         await_namespaces: false,
         await_webhooks: false,
         keep_reasons: true,
+        show_gates: false,
+        at: None,
     };
     let changes = vec![ClusterChange::Workload(Box::new(found.workload))];
     let (told, mut waits) = unbounded_channel();

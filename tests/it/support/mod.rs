@@ -27,6 +27,7 @@ pub(crate) mod tls;
 pub(crate) mod token_server;
 pub(crate) mod trees;
 pub(crate) mod victim;
+pub(crate) mod wall_clock;
 
 /// The cache folder of the real servers (`tests/stack/build`): `$SUPERCARGO_STACK`, else under the user's cache.
 #[expect(clippy::disallowed_methods, reason = "the tests' own environment, not the program's")]

@@ -319,6 +319,7 @@ impl Sources {
             room,
             history,
             now,
+            at: now,
         })
     }
 

@@ -1,0 +1,132 @@
+//! When the updates of a workload may start: what annotations, policy files and guards ask for together.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    demand::Demand,
+    window::{self, Window},
+};
+
+/// When the updates of a workload may start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Hours {
+    /// All of them must be open.
+    pub windows: Vec<Demand<Window>>,
+    /// None of them may be.
+    pub freezes: Vec<Demand<Window>>,
+}
+
+impl Hours {
+    /// Whether updates may start then.
+    pub fn is_open(&self, at: Timestamp) -> bool {
+        self.windows.iter().all(|window| window.value.is_open(at))
+            && !self.freezes.iter().any(|freeze| freeze.value.is_open(at))
+    }
+
+    /// What is said where nothing opens.
+    pub fn never_opens(&self) -> String {
+        let all: Vec<&str> = self.windows.iter().chain(&self.freezes).map(|demand| &*demand.by).collect();
+        format!("no time in the next 400 days is left by {}: correct one of them", all.join(" and "))
+    }
+
+    /// The first time from then on at which updates may start; none within 400 days.
+    pub fn next_open(&self, at: Timestamp) -> Option<Timestamp> {
+        if self.is_open(at) {
+            return Some(at);
+        }
+        window::next_open(&values(&self.windows), &values(&self.freezes), at)
+    }
+}
+
+fn values(demands: &[Demand<Window>]) -> Vec<&Window> {
+    demands.iter().map(|demand| &demand.value).collect()
+}
+
+/// The next openings that were computed last: many workloads have the same hours.
+#[derive(Debug, Default)]
+pub struct Calendar(Mutex<HashMap<Arc<Hours>, Closed>>);
+
+/// As many are remembered.
+const MOST: usize = 1000;
+/// That nothing opens is computed anew after this time.
+const AGAIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// Not open from the one time up to the other; that may never come.
+#[derive(Debug, Clone, Copy)]
+struct Closed {
+    from: Timestamp,
+    opens: Option<Timestamp>,
+}
+
+impl Closed {
+    fn covers(&self, at: Timestamp) -> bool {
+        self.from <= at && at < self.opens.unwrap_or(self.from + AGAIN)
+    }
+}
+
+impl Calendar {
+    /// The first time from then on at which updates may start; none within 400 days.
+    pub fn next_open(&self, hours: &Arc<Hours>, at: Timestamp) -> Option<Timestamp> {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(closed) = lock().get(hours).filter(|closed| closed.covers(at)) {
+            return closed.opens;
+        }
+        let opens = hours.next_open(at);
+        let mut known = lock();
+        if opens == Some(at) {
+            known.remove(hours);
+        } else {
+            if known.len() >= MOST {
+                known.clear();
+            }
+            known.insert(hours.clone(), Closed { from: at, opens });
+        }
+        opens
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn demand(text: &str) -> Demand<Window> {
+        Demand { value: text.parse().unwrap(), by: text.into() }
+    }
+
+    #[rstest::rstest]
+    #[case("2026-11-27T10:00:00Z", Some("2026-11-27T10:00:00Z"))]
+    #[case("2026-11-27T11:30:00Z", Some("2026-11-27T12:00:00Z"))]
+    #[case("2026-11-27T13:00:00Z", Some("2026-11-30T09:00:00Z"))]
+    #[case("2026-12-18T13:00:00Z", Some("2027-01-06T09:00:00Z"))]
+    fn all_windows_must_be_open_and_no_freeze(#[case] now: &str, #[case] opens: Option<&str>) {
+        let windows = vec![demand("Mon-Fri 09:00-17:00"), demand("08:00-13:00")];
+        let freezes = vec![demand("11:00-12:00"), demand("2026-12-20..2027-01-05")];
+        let (hours, calendar) = (Arc::new(Hours { windows, freezes }), Calendar::default());
+        let opens = opens.map(at);
+        assert_eq!(hours.next_open(at(now)), opens);
+        // Whatever was asked before.
+        for before in ["2026-11-01T00:00:00Z", "2026-11-27T11:00:00Z", now, "2027-05-01T18:00:00Z", now] {
+            calendar.next_open(&hours, at(before));
+            assert_eq!(calendar.next_open(&hours, at(now)), opens, "after {before}");
+        }
+    }
+
+    #[test]
+    fn what_never_opens_is_known_to() {
+        let hours =
+            Arc::new(Hours { windows: vec![demand("Sat 09:00-17:00"), demand("Sun 00:00-24:00")], freezes: vec![] });
+        let calendar = Calendar::default();
+        for now in ["2026-11-27T10:00:00Z", "2026-11-27T10:30:00Z", "2026-11-28T10:00:00Z"] {
+            assert_eq!(calendar.next_open(&hours, at(now)), None);
+        }
+    }
+}
