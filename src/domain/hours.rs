@@ -52,7 +52,7 @@ fn values(demands: &[Demand<Window>]) -> Vec<&Window> {
 pub struct Calendar(Mutex<HashMap<Arc<Hours>, Closed>>);
 
 /// As many are remembered.
-const MOST: usize = 1000;
+const MOST: usize = 20_000;
 /// That nothing opens is computed anew after this time.
 const AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
@@ -118,6 +118,36 @@ mod tests {
             calendar.next_open(&hours, at(before));
             assert_eq!(calendar.next_open(&hours, at(now)), opens, "after {before}");
         }
+    }
+
+    /// Where summer time begins, what is open at other hours everywhere else may be open at the same.
+    #[rstest::rstest]
+    #[case("13:00-13:30 Europe/Berlin", "08:00-08:30 America/New_York", "never", Some("2027-03-14T12:00:00Z"))]
+    #[case("13:00-13:30 Europe/Berlin", "Tue 08:00-08:30 America/New_York", "2027-03-16", Some("2027-03-23T12:00:00Z"))]
+    #[case(
+        "13:00-13:30 Europe/Berlin",
+        "08:00-08:30 America/New_York",
+        "2027-03-14..2027-03-27",
+        Some("2027-10-31T12:00:00Z")
+    )]
+    #[case(
+        "13:00-13:30 Europe/Berlin",
+        "07:00-07:30 America/New_York",
+        "2027-03-14..2027-03-27",
+        Some("2026-11-30T12:00:00Z")
+    )]
+    #[case("Mon 13:00-13:30 Europe/Berlin", "Tue 00:00-24:00", "never", None)]
+    #[case("2027-12-01..2027-12-02", "Wed 00:30-01:00", "never", Some("2027-12-01T00:30:00Z"))]
+    #[case("2028-01-15..2028-01-16", "00:30-01:00", "never", None)]
+    #[case("Fri 23:00-01:00", "2027-06-05T00:30..2027-06-06", "Sat,Sun 01:00-24:00", Some("2027-06-05T00:30:00Z"))]
+    fn what_opens_but_seldom_is_found(
+        #[case] one: &str,
+        #[case] other: &str,
+        #[case] freeze: &str,
+        #[case] opens: Option<&str>,
+    ) {
+        let hours = Hours { windows: vec![demand(one), demand(other)], freezes: vec![demand(freeze)] };
+        assert_eq!(hours.next_open(at("2026-11-29T20:00:00Z")), opens.map(at));
     }
 
     #[test]

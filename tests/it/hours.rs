@@ -1,9 +1,15 @@
 //! `window` and `freeze` on a real API server and a real registry, with a wall clock that is set.
 
-use std::process::Command;
+use std::{process::Command, sync::LazyLock};
 
 use http::Method;
+use jiff::{
+    civil::{Date, Weekday},
+    tz::TimeZone,
+};
 use serde_json::{Value, json};
+
+use supercargo::{clock::SystemClock, ports::Clock as _};
 
 use crate::support::{
     control_plane::{ADMIN, ControlPlane, Namespace, shared},
@@ -13,6 +19,17 @@ use crate::support::{
     registry::{Image, Registry},
     wall_clock::WallClock,
 };
+
+/// A Monday that comes soon.
+static MONDAY: LazyLock<Date> = LazyLock::new(|| {
+    let today = TimeZone::UTC.to_datetime(SystemClock::default().now()).date();
+    today.nth_weekday(1, Weekday::Monday).unwrap()
+});
+
+/// A day by its place after that.
+fn day(after: i64) -> String {
+    (*MONDAY + jiff::Span::new().days(after)).to_string()
+}
 
 /// A registry with `web:1.0.0`, a namespace with defaults, and a clock.
 struct Shop<'p> {
@@ -25,6 +42,7 @@ struct Shop<'p> {
 
 impl Shop<'static> {
     async fn open(name: &str, defaults: Value, time: &str) -> Self {
+        let time = &format!("{}T{time}Z", day(0));
         let (plane, registry) = (shared().await, Registry::start().await);
         let namespace = plane.namespace_with(name, defaults).await;
         registry.push("web", "1.0.0", &Image::unique()).await;
@@ -91,15 +109,13 @@ impl Shop<'static> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_waits_for_its_window_and_starts_when_it_opens() {
-    // A Monday.
-    let shop = Shop::open("window", json!({}), "2027-03-01T07:58:00Z").await;
-    shop.create(json!({"supercargo.dev/window": "Mon-Fri 09:00-17:00 Europe/Berlin"})).await;
+    let (monday, tuesday) = (day(0), day(1));
+    let shop = Shop::open("window", json!({}), "03:28:00").await;
+    shop.create(json!({"supercargo.dev/window": "Mon-Fri 09:00-17:00 Asia/Kolkata"})).await;
     let operator = shop.operator().await;
     shop.push("1.1.0").await;
-    shop.waits(
-        "outside `supercargo.dev/window: Mon-Fri 09:00-17:00 Europe/Berlin`, opens 2027-03-01T08:00Z (outside-window)",
-    )
-    .await;
+    let window = "`supercargo.dev/window: Mon-Fri 09:00-17:00 Asia/Kolkata`";
+    shop.waits(&format!("outside {window}, opens {monday}T03:30Z (outside-window)")).await;
     let looks = async || operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
     let before = looks().await;
     eventually("it is looked at again", async || (looks().await > before + 2.0).then_some(())).await;
@@ -107,17 +123,19 @@ async fn an_update_waits_for_its_window_and_starts_when_it_opens() {
     assert_eq!(shop.updates().await, [] as [Value; 0]);
 
     // What a person is told of it, also of another time.
-    let (row, err) = shop.plan_at("2027-03-01T08:58 Europe/Berlin");
+    let (row, err) = shop.plan_at(&format!("{monday}T08:58 Asia/Kolkata"));
     assert_eq!((&row["decision"], &row["to"]), (&json!("waiting"), &json!("1.1.0")), "{row}");
-    assert_eq!((&row["opens"], &row["reasons"][0]["code"]), (&json!("2027-03-01T08:00:00Z"), &json!("outside-window")));
     assert_eq!(
-        err,
-        "note: ages, windows and freezes are judged as of 2027-03-01T07:58:00Z, on what is in the registry now\n"
+        (&row["opens"], &row["reasons"][0]["code"]),
+        (&json!(format!("{monday}T03:30:00Z")), &json!("outside-window"))
     );
-    assert_eq!(shop.plan_at("2027-03-01T08:00:00Z").0["decision"], "update");
-    assert_eq!(shop.plan_at("2027-03-01T17:00+01:00").0["opens"], "2027-03-02T08:00:00Z");
+    let judged =
+        format!("ages, windows and freezes are judged as of {monday}T03:28:00Z, on what is in the registry now");
+    assert_eq!(err, format!("note: {judged}\n"));
+    assert_eq!(shop.plan_at(&format!("{monday}T03:30:00Z")).0["decision"], "update");
+    assert_eq!(shop.plan_at(&format!("{monday}T17:00+05:30")).0["opens"], format!("{tuesday}T03:30:00Z"));
 
-    shop.clock.set("2027-03-01T08:01:00Z");
+    shop.clock.set(&format!("{monday}T03:31:00Z"));
     runs(&shop.namespace, "web", &[&shop.image("1.1.0")]).await;
     let waits = events(&shop.namespace, "web").await.into_iter().filter(|(reason, _)| reason == "UpdateWaiting");
     assert_eq!(waits.count(), 1, "once");
@@ -125,42 +143,40 @@ async fn an_update_waits_for_its_window_and_starts_when_it_opens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_freeze_outlives_a_kill_and_ends() {
-    let shop =
-        Shop::open("freeze", json!({"supercargo.dev/freeze": "2027-12-20..2028-01-05"}), "2027-12-24T18:00:00Z").await;
+    let (freeze, end) = (format!("{}..{}", day(-1), day(2)), day(3));
+    let shop = Shop::open("freeze", json!({"supercargo.dev/freeze": freeze}), "18:00:00").await;
     shop.create(json!({"supercargo.dev/freeze": "never"})).await;
     let operator = shop.operator().await;
     shop.push("1.1.0").await;
-    let says =
-        "frozen by `supercargo.dev/freeze: 2027-12-20..2028-01-05` on the Namespace, opens 2028-01-06T00:00Z (frozen)";
-    shop.waits(says).await;
+    shop.waits(&format!("frozen by `supercargo.dev/freeze: {freeze}` on the Namespace, opens {end}T00:00Z (frozen)"))
+        .await;
     operator.process.signal("KILL");
     let again = shop.operator().await;
     eventually("it waits again", async || again.process.output().contains("(frozen)").then_some(())).await;
     for user in [&operator.user, &again.user] {
         assert_eq!(written(shop.plane, user), []);
     }
-    shop.clock.set("2028-01-06T00:01:00Z");
+    shop.clock.set(&format!("{end}T00:01:00Z"));
     runs(&shop.namespace, "web", &[&shop.image("1.1.0")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workload_does_not_open_what_its_namespace_closes() {
     let defaults = json!({"supercargo.dev/window": "Sat,Sun 00:00-24:00", "supercargo.dev/freeze": "Mon 10:00-12:00"});
-    let shop = Shop::open("layers", defaults, "2027-03-01T11:00:00Z").await;
+    let shop = Shop::open("layers", defaults, "11:00:00").await;
     shop.create(json!({"supercargo.dev/window": "always", "supercargo.dev/freeze": "never"})).await;
     let operator = shop.operator().await;
     shop.push("1.1.0").await;
     let said = event_says(&shop.namespace, "web", "1.1.0 by policy minor waits").await;
-    assert!(
-        said.contains("`supercargo.dev/freeze: Mon 10:00-12:00` on the Namespace, opens 2027-03-06T00:00Z"),
-        "{said}"
-    );
+    let saturday = day(5);
+    let closed = format!("`supercargo.dev/freeze: Mon 10:00-12:00` on the Namespace, opens {saturday}T00:00Z");
+    assert!(said.contains(&closed), "{said}");
     assert_eq!(written(shop.plane, &operator.user), []);
-    let (row, _) = shop.plan_at("2027-03-01T13:00:00Z");
+    let (row, _) = shop.plan_at(&format!("{}T13:00:00Z", day(0)));
     assert_eq!(row["reasons"][0]["code"], "outside-window", "{row}");
     let message = row["reasons"][0]["message"].as_str().unwrap();
     assert!(message.contains("`supercargo.dev/window: Sat,Sun 00:00-24:00` on the Namespace"), "{message}");
-    assert_eq!(shop.plan_at("2027-03-06T13:00:00Z").0["decision"], "update");
+    assert_eq!(shop.plan_at(&format!("{saturday}T13:00:00Z")).0["decision"], "update");
 
     // Together they may leave nothing: that is told at once.
     shop.namespace
@@ -175,7 +191,7 @@ async fn a_workload_does_not_open_what_its_namespace_closes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_lists_each_gate() {
-    let shop = Shop::open("gates", json!({}), "2027-03-01T11:00:00Z").await;
+    let shop = Shop::open("gates", json!({}), "11:00:00").await;
     shop.push("1.1.0").await;
     shop.create(json!({
         "supercargo.dev/suspend": "true",
@@ -193,7 +209,10 @@ async fn explain_lists_each_gate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_that_began_inside_the_window_goes_on_outside() {
-    let shop = Shop::open("begun", json!({}), "2027-03-01T16:00:00Z").await;
+    let mut shop = Shop::open("begun", json!({}), "16:00:00").await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "rollout: {settle: 1s, fault: 1s, stall: 3s}\n").unwrap();
+    shop.setup = shop.setup.with(&["--config", file.path().to_str().unwrap()]);
     let annotations = json!({"supercargo.dev/policy": "minor", "supercargo.dev/window": "Mon-Fri 09:00-17:00"});
     let mut object = workload("Deployment", "web", annotations, &[("web", &shop.image("1.0.0"))]);
     object["spec"]["replicas"] = json!(1);
@@ -202,7 +221,7 @@ async fn a_rollout_that_began_inside_the_window_goes_on_outside() {
     let operator = shop.operator().await;
     shop.push("1.1.0").await;
     shop.update("1.1.0", "Progressing").await;
-    shop.clock.set("2027-03-01T17:00:00Z");
+    shop.clock.set(&format!("{}T17:00:00Z", day(0)));
     shop.push("1.2.0").await;
     shop.namespace.merge("deployments", "web", json!({"spec": {"paused": false}})).await;
     shop.update("1.1.0", "Succeeded").await;

@@ -228,6 +228,8 @@ async fn plan_and_explain_show_when_it_opens() {
             let at = at.round(TimestampRound::new().smallest(Unit::Minute).mode(mode)).unwrap();
             text = text.replace(&at.strftime("%Y-%m-%dT%H:%MZ").to_string(), shown);
         }
+        let at = now + SignedDuration::from_hours(44);
+        text = text.replace(&at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(), "1.1.0 OPENS");
         // How wide columns are depends on the port and the namespace.
         while text.contains("   ") {
             text = text.replace("   ", "  ");

@@ -56,6 +56,8 @@ pub struct Closed {
 
 /// How a gate stands.
 struct Stand {
+    /// Its name, for people.
+    gate: &'static str,
     /// If it is not open.
     closed: Option<Closed>,
     /// What set it, for people.
@@ -64,16 +66,17 @@ struct Stand {
 
 impl Stand {
     /// Nobody asks for anything.
-    fn open() -> Self {
-        Self { closed: None, by: Vec::new() }
+    fn open(gate: &'static str) -> Self {
+        Self { gate, closed: None, by: Vec::new() }
     }
 
-    fn closed(by: &str, verdict: Verdict, reason: Reason) -> Self {
-        Self { closed: Some(Closed { verdict, reason, opens: None }), by: vec![by.into()] }
+    fn closed(gate: &'static str, by: &str, verdict: Verdict, reason: Reason) -> Self {
+        Self { gate, closed: Some(Closed { verdict, reason, opens: None }), by: vec![by.into()] }
     }
 
     /// By those of a workload's hours for which that holds; open if it does for none.
     fn of_hours(
+        gate: &'static str,
         context: &Context<'_>,
         demands: &[Demand<Window>],
         is_closed: impl Fn(&Window) -> bool,
@@ -84,35 +87,29 @@ impl Stand {
         };
         let by = names(&is_closed);
         if by.is_empty() {
-            return Self { closed: None, by: names(&|_| true) };
+            return Self { gate, closed: None, by: names(&|_| true) };
         }
         let opens = context.opens.map(|at| format!(", opens {}", at.strftime("%Y-%m-%dT%H:%MZ"))).unwrap_or_default();
         let reason = Reason::new(code, format!("{what} {}{opens}", by.join(", ")));
-        Self { closed: Some(Closed { verdict: Verdict::Waiting, reason, opens: context.opens }), by }
+        Self { gate, closed: Some(Closed { verdict: Verdict::Waiting, reason, opens: context.opens }), by }
     }
 }
 
-type Gate = (&'static str, fn(&Context<'_>) -> Stand);
+type Gate = fn(&Context<'_>) -> Stand;
 
 /// Every gate, the most telling first.
-const GATES: &[Gate] = &[
-    ("owner", owner::check),
-    ("suspend", suspend::check),
-    ("freeze", freeze::check),
-    ("window", window::check),
-    ("rollout", rolling_out::check),
-];
+const GATES: &[Gate] = &[owner::check, suspend::check, freeze::check, window::check, rolling_out::check];
 
 /// Lets a plan through when every gate is open; otherwise says each gate that is closed.
 pub fn pass(plan: Plan<Proposed>, context: &Context<'_>) -> Result<Plan<Approved>, Vec<Closed>> {
-    let closed: Vec<Closed> = GATES.iter().filter_map(|(_, gate)| gate(context).closed).collect();
+    let closed: Vec<Closed> = GATES.iter().filter_map(|gate| gate(context).closed).collect();
     if closed.is_empty() { Ok(plan.approve()) } else { Err(closed) }
 }
 
 /// How every gate stands, for people.
 pub fn rows(context: &Context<'_>) -> impl Iterator<Item = GateRow> {
-    GATES.iter().map(|(gate, check)| {
-        let Stand { closed, by } = check(context);
+    GATES.iter().map(|gate| {
+        let Stand { gate, closed, by } = gate(context);
         let opens = closed.as_ref().and_then(|closed| closed.opens);
         GateRow { gate, open: closed.is_none(), by, opens }
     })

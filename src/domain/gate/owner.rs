@@ -14,8 +14,8 @@ pub(super) fn check(context: &Context<'_>) -> Stand {
                 "{who} sets this image and would change it back: update it at its source, or put \
                  `supercargo.dev/write: cluster` on the workload itself to patch it all the same"
             );
-            Stand::closed(who, Verdict::Problem, Reason::new(Code::OwnedElsewhere, message))
+            Stand::closed("owner", who, Verdict::Problem, Reason::new(Code::OwnedElsewhere, message))
         }
-        _ => Stand::open(),
+        _ => Stand::open("owner"),
     }
 }

@@ -7,9 +7,14 @@ use crate::domain::{
 };
 
 pub(super) fn check(context: &Context<'_>) -> Stand {
-    let Some(under_way) = context.rolling_out else { return Stand::open() };
+    let Some(under_way) = context.rolling_out else { return Stand::open("rollout") };
     let images: Vec<String> = under_way.changes().map(|change| change.to.to_string()).collect();
     let images = images.join(", ");
     let message = format!("{images} is being rolled out; the next update waits until that has ended");
-    Stand::closed(&format!("the rollout of {images}"), Verdict::Waiting, Reason::new(Code::RollingOut, message))
+    Stand::closed(
+        "rollout",
+        &format!("the rollout of {images}"),
+        Verdict::Waiting,
+        Reason::new(Code::RollingOut, message),
+    )
 }

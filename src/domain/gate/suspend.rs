@@ -13,7 +13,7 @@ pub(super) fn check(context: &Context<'_>) -> Stand {
     } else if context.dry_run {
         ("`--dry-run`", Reason::new(Code::DryRun, "supercargo runs with --dry-run: nothing is changed"))
     } else {
-        return Stand::open();
+        return Stand::open("suspend");
     };
-    Stand::closed(by, Verdict::Blocked, reason)
+    Stand::closed("suspend", by, Verdict::Blocked, reason)
 }

@@ -5,5 +5,5 @@ use crate::domain::reason::Code;
 
 pub(super) fn check(context: &Context<'_>) -> Stand {
     let windows = context.hours.map(|hours| &*hours.windows).unwrap_or_default();
-    Stand::of_hours(context, windows, |window| !window.is_open(context.now), (Code::OutsideWindow, "outside"))
+    Stand::of_hours("window", context, windows, |window| !window.is_open(context.now), (Code::OutsideWindow, "outside"))
 }

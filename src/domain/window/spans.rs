@@ -11,6 +11,11 @@ use jiff::{
 /// How far ahead it is looked for a time that is open or closed.
 pub const DAYS_AHEAD: i64 = 400;
 
+/// As long everything is gone through before it counts as the same each week: a week, and what begins before it.
+const WEEK: SignedDuration = SignedDuration::from_hours(24 * 9);
+/// What is over a change of clocks, or a date, begins no longer before it.
+const BEFORE: SignedDuration = SignedDuration::from_hours(24 * 2);
+
 /// From the start, included, to the end, not included; empty if the end is not after the start.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
@@ -188,18 +193,32 @@ impl<'a> Layers<'a> {
     /// The first time from `at` on that is open, or closed.
     pub(super) fn next(mut self, at: Timestamp, open: bool) -> Option<Timestamp> {
         let last = at.saturating_add(SignedDuration::from_hours(24 * DAYS_AHEAD)).ok()?;
-        let mut now = at;
+        let (mut now, mut regular_since) = (at, at);
         loop {
             let (is_open, until) = self.at(now);
             if is_open == open {
                 return Some(now);
             }
+            now = until;
+            if now.duration_since(regular_since) > WEEK {
+                // Each week is like the last one until then, if that is still to come.
+                regular_since = self.irregular(regular_since)?;
+                now = now.max(regular_since.checked_sub(BEFORE).unwrap_or(now));
+            }
             // Beyond the end of time nothing changes.
-            if until > last || until == Timestamp::MAX {
+            if now > last || now == Timestamp::MAX {
                 return None;
             }
-            now = until;
         }
+    }
+
+    /// The first time from then on at which the clocks of a zone are changed, or a date begins or is over.
+    fn irregular(&self, at: Timestamp) -> Option<Timestamp> {
+        let of = |part: &Part| match part {
+            Part::Once(Span { start, end }) => [*start, *end].into_iter().find(|time| *time > at),
+            Part::Weekly(Weekly { zone, .. }) => zone.following(at).next().map(|change| change.timestamp()),
+        };
+        self.0.iter().flat_map(|layer| &layer.parts).filter_map(|cursor| of(cursor.part)).min()
     }
 
     pub(super) fn open_between(mut self, a: Timestamp, b: Timestamp) -> Duration {

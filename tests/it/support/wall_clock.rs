@@ -15,7 +15,7 @@ pub(crate) struct WallClock {
 }
 
 impl WallClock {
-    /// It is that time now, such as `2027-03-01T08:58:00Z`. A time that has passed would be before what certificates say.
+    /// It is that time now, such as `2027-03-01T08:58:00Z`: soon, as certificates say when they begin and end.
     pub(crate) fn at(time: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let source: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/it/support/wall_clock.c"].iter().collect();
