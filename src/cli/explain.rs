@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
@@ -51,6 +52,9 @@ pub(super) struct Args {
     /// Its namespace, where it does not stand before the kind (default: the kubeconfig's)
     #[arg(long, short = 'n', requires = "workload")]
     namespace: Option<String>,
+    /// Judge ages, windows and freezes as of then: `2026-12-24T09:00Z`, `…T10:00+01:00` or `…T10:00 Europe/Berlin`
+    #[arg(long, value_name = "TIME", value_parser = survey::time, conflicts_with = "policy")]
+    at: Option<Timestamp>,
     /// What to do with keel.sh annotations
     #[arg(long, value_name = "MODE", default_value = "report", value_parser = config::keel_mode)]
     keel: KeelMode,
@@ -118,7 +122,7 @@ impl Args {
     /// Each container of what is asked for, with one look at its repositories; never none.
     async fn reports(&self, config: &Config) -> anyhow::Result<Vec<Report>> {
         let one = self.workload.as_deref().map(parse_workload).transpose()?;
-        let settings = Settings { show_gates: true, ..survey::settings(config, self.keel) };
+        let settings = Settings { show_gates: true, ..survey::settings_at(config, self.keel, self.at) };
         let reports = match (&self.file, one) {
             (None, None) => Vec::new(),
             (None, Some((namespace, kind, name))) => {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
 
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::Timestamp;
 
 use super::{
     folder,
@@ -17,9 +17,8 @@ use crate::{
         keel::KeelMode,
         reason::{Code, Other, Reason},
         report::{Report, Verdict},
-        text::excerpt,
     },
-    engine::{Assessment, Settings},
+    engine::Assessment,
     git::Places,
     ports::Clock,
 };
@@ -38,8 +37,8 @@ pub(super) struct Args {
     /// How to print
     #[arg(long, short = 'o', value_enum, default_value = "table")]
     output: Output,
-    /// Judge ages, windows and freezes as of then: `2026-12-24T09:00:00Z`, or `2026-12-24T10:00 Europe/Berlin`
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    /// Judge ages, windows and freezes as of then: `2026-12-24T09:00Z`, `…T10:00+01:00` or `…T10:00 Europe/Berlin`
+    #[arg(long, value_name = "TIME", value_parser = survey::time)]
     at: Option<Timestamp>,
     /// End with 10 if anything would change
     #[arg(long)]
@@ -82,10 +81,7 @@ impl Args {
 
     /// The rows, those of what is left alone, and whether something could not be read.
     async fn reports(&self, config: &Config) -> anyhow::Result<(Vec<Report>, Vec<Report>, bool)> {
-        let settings = Settings { at: self.at, ..survey::settings(config, self.keel) };
-        if let Some(at) = self.at {
-            tell(format!("note: ages, windows and freezes are judged as of {at}, on what is in the registry now"));
-        }
+        let settings = survey::settings_at(config, self.keel, self.at);
         let Some(path) = &self.path else {
             let scope = survey::Scope { namespace: self.namespace.clone(), all: self.all_namespaces, one: None };
             let surveyed = survey::cluster(&self.cluster, scope, config, settings).await?;
@@ -97,21 +93,6 @@ impl Args {
         let folder = folder::survey(path, &settings, &survey::local_registry(config)?).await?;
         Ok((folder.reports, folder.templates, folder.is_partial))
     }
-}
-
-/// A time as people write it: with an offset, or local with a zone.
-fn time(text: &str) -> Result<Timestamp, String> {
-    let wrong = || {
-        "write a time as `2026-12-24T09:00:00Z`, `2026-12-24T10:00+01:00` or `2026-12-24T10:00 Europe/Berlin`"
-            .to_owned()
-    };
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(at);
-    }
-    let (local, zone) = text.trim().rsplit_once(' ').ok_or_else(wrong)?;
-    let local: DateTime = local.trim().parse().map_err(|_| wrong())?;
-    let zone = TimeZone::get(zone).map_err(|_| format!("there is no time zone `{}`; {}", excerpt(zone), wrong()))?;
-    zone.to_timestamp(local).map_err(|error| error.to_string())
 }
 
 /// Says for what would be written to Git where that would be. Whether a target could not be read.

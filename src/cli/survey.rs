@@ -3,6 +3,7 @@
 use std::{collections::HashMap, future::Future, io::IsTerminal as _, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 use super::{
     output::tell,
@@ -18,6 +19,7 @@ use crate::{
         reason::{Class, Code, Reason},
         report::{Report, ReportWorkload, Verdict},
         rollout::Times,
+        text::excerpt,
         workload::{KindSpec, PREFIX, Workload, WorkloadId},
     },
     engine::{self, Assessment, Outside, Settings},
@@ -99,6 +101,28 @@ pub(super) fn settings(config: &Config, keel: KeelMode) -> Settings {
     }
 }
 
+/// The same, with ages and gates judged as of another time, if one is asked for.
+pub(super) fn settings_at(config: &Config, keel: KeelMode, at: Option<Timestamp>) -> Settings {
+    if let Some(at) = at {
+        tell(format!("note: ages, windows and freezes are judged as of {at}, on what is in the registry now"));
+    }
+    Settings { at, ..settings(config, keel) }
+}
+
+/// A time as people write it: with an offset, or local with a zone.
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
+    let wrong = || {
+        "write a time as `2026-12-24T09:00Z`, `2026-12-24T10:00+01:00` or `2026-12-24T10:00 Europe/Berlin`".to_owned()
+    };
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    let (local, zone) = text.trim().rsplit_once(' ').ok_or_else(wrong)?;
+    let local: DateTime = local.trim().parse().map_err(|_| wrong())?;
+    let zone = TimeZone::get(zone).map_err(|_| format!("there is no time zone `{}`; {}", excerpt(zone), wrong()))?;
+    zone.to_timestamp(local).map_err(|error| error.to_string())
+}
+
 /// The registries as the user of this machine reaches them: with the docker config file, and what `--config` says.
 pub(super) fn local_registry(config: &Config) -> anyhow::Result<registry::Client> {
     let settings = crate::app::registry_settings(config, false)?;
@@ -140,7 +164,7 @@ pub(super) async fn rendered(
     let source = |id: &WorkloadId| places.get(id).cloned().unwrap_or_default();
     let pool = Threads::new(Arc::new(SystemClock::default()));
     let Remembered { known, histories } = remembered;
-    let is_remembered = histories.is_some() || !known.is_empty();
+    let is_remembered = histories.is_some() || !known.is_empty() || settings.at.is_some();
     let outside = Outside { registry, pool: &pool, workloads: None, histories, clock };
     let changes = known.into_iter().chain(git::changes(rendered)).collect();
     let surveyed = engine::survey(settings, changes, outside, source, say_waiting).await;

@@ -59,6 +59,11 @@ impl Args {
             };
             tell(format!("{source} {id} {}: not updated: {why}", row.container));
         }
+        for row in folder.reports.iter().filter(|row| row.decision == Verdict::Waiting) {
+            let (ReportWorkload { id, source }, to) = (&row.workload, row.to.as_ref());
+            let to = to.map(|to| format!("{to} ")).unwrap_or_default();
+            tell(format!("{source} {id} {}: {to}waits: {}", row.container, reason(row)));
+        }
         let changed = folder.edited();
         if !self.dry_run {
             files::write(&changed)?;

@@ -30,8 +30,17 @@ impl Hours {
 
     /// What is said where nothing opens.
     pub fn never_opens(&self) -> String {
-        let all: Vec<&str> = self.windows.iter().chain(&self.freezes).map(|demand| &*demand.by).collect();
-        format!("no time in the next 400 days is left by {}: correct one of them", all.join(" and "))
+        let is_never = |demand: &&Demand<Window>| demand.value.is_never();
+        let is_always = |demand: &&Demand<Window>| demand.value.is_always();
+        let one = self.windows.iter().find(is_never).or_else(|| self.freezes.iter().find(is_always));
+        let all = self.windows.iter().chain(&self.freezes).map(|demand| &*demand.by);
+        match (one, all.collect::<Vec<_>>().as_slice()) {
+            (Some(Demand { by, .. }), _) => format!("{by} never lets an update start: write hours, or use `suspend`"),
+            (None, [by]) => format!("{by} leaves no time in the next 400 days: write other hours"),
+            (None, all) => {
+                format!("no time in the next 400 days is left by {}: correct one of them", all.join(" and "))
+            }
+        }
     }
 
     /// The first time from then on at which updates may start; none within 400 days.

@@ -161,7 +161,7 @@ codes! {
     RolloutStalled "rollout-stalled" Problem "The update was written and does not run for a reason that is not its image's." "Fix what the message names: nodes, quota, volumes, another container; the rollout goes on by itself.",
     RollingOut "rolling-out" Waiting "The last update of the workload is still being rolled out; the next waits until that has ended." "Nothing; `kubectl rollout status` shows how far it is.",
     TooYoung "too-young" Waiting "The version is not as old yet as `min-age`, or a floor under it, asks for." "Wait until it opens; to take it before, set it by hand.",
-    OutsideWindow "outside-window" Waiting "The workload's updates may not start outside its `window`s." "Wait until it opens; to take it before, set it by hand.",
+    OutsideWindow "outside-window" Waiting "The workload's updates may not start outside its `window`s." "Wait until it opens; to take it before, set it by hand, or change the window.",
     Frozen "frozen" Waiting "The workload's updates may not start during a `freeze`." "Wait until it opens; to take it before, set it by hand.",
     NeverOpens "never-opens" Problem "Its windows and freezes together leave no time in the next 400 days." "Correct one of those that the message names; to stop updates, use `suspend`.",
     RecordsMissing "records-missing" Problem "The cluster does not keep what must be remembered for what is asked." "Install the kinds (`supercargo crds`) and give the rights of deploy/base.",

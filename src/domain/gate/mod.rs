@@ -89,7 +89,7 @@ impl Stand {
         if by.is_empty() {
             return Self { gate, closed: None, by: names(&|_| true) };
         }
-        let opens = context.opens.map(|at| format!(", opens {}", at.strftime("%Y-%m-%dT%H:%MZ"))).unwrap_or_default();
+        let opens = context.opens.map(|at| format!(", opens {}", shown(at))).unwrap_or_default();
         let reason = Reason::new(code, format!("{what} {}{opens}", by.join(", ")));
         Self { gate, closed: Some(Closed { verdict: Verdict::Waiting, reason, opens: context.opens }), by }
     }
@@ -99,6 +99,11 @@ type Gate = fn(&Context<'_>) -> Stand;
 
 /// Every gate, the most telling first.
 const GATES: &[Gate] = &[owner::check, suspend::check, freeze::check, window::check, rolling_out::check];
+
+/// To the minute, as windows are.
+pub fn shown(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%MZ").to_string()
+}
 
 /// Lets a plan through when every gate is open; otherwise says each gate that is closed.
 pub fn pass(plan: Plan<Proposed>, context: &Context<'_>) -> Result<Plan<Approved>, Vec<Closed>> {

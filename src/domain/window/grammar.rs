@@ -57,8 +57,10 @@ pub(super) fn read(text: &str) -> Result<(String, Vec<Part>), WindowError> {
     let (mut texts, mut parts) = (Vec::new(), Vec::new());
     for piece in pieces {
         let shown = if piece.is_empty() { text } else { piece };
-        let (text, part) =
-            read_part(piece).map_err(|why| WindowError(format!("`{}` is no window: {why}", excerpt(shown))))?;
+        let (text, part) = read_part(piece).map_err(|why| {
+            let why = slip(piece).map_or(why, str::to_owned);
+            WindowError(format!("`{}` is no window: {why}", excerpt(shown)))
+        })?;
         texts.push(text);
         parts.push(part);
     }
@@ -275,6 +277,29 @@ fn may_be_near(name: &str, zone: &str) -> bool {
     zone.bytes().for_each(|b| surplus[usize::from(b.to_ascii_lowercase())] -= 1);
     let missing: i32 = surplus.iter().map(|n| (-n).max(0)).sum();
     usize::try_from(missing).is_ok_and(|missing| missing * 3 <= zone.len())
+}
+
+/// What is to be written where it is easily seen what was meant.
+fn slip(piece: &str) -> Option<&'static str> {
+    let words: Vec<&str> = piece.split_ascii_whitespace().collect();
+    let is_any = |test: &dyn Fn(&str) -> bool| words.iter().any(|word| test(word));
+    let follows = |test: &dyn Fn(&str) -> bool| words.get(1).is_some_and(|word| test(word));
+    let is_switch = |word: &str| ["true", "false", "yes", "no", "on", "off", "none"].contains(&word);
+    if is_switch(&piece.to_ascii_lowercase()) {
+        Some("write `always` or `never`")
+    } else if piece.contains(['\u{2013}', '\u{2014}']) {
+        Some("the line in it is no `-`; write that")
+    } else if words.len() > 1 && is_any(&|word| [",", "-", ".."].contains(&word) || word.ends_with(',')) {
+        Some("leave out the blanks around `,`, `-` and `..`")
+    } else if is_any(&|word| word.contains(',') && word.contains(':')) {
+        Some("join parts by `;`, as in `09:00-12:00; 13:00-17:00`")
+    } else if words.first().is_some_and(|word| is_of_dates(word)) && follows(&|word| word.contains(':')) {
+        Some("write dates with times as in `2026-12-20T18:00..2027-01-02T06:00`")
+    } else if follows(&|word| read_days(word).is_ok()) {
+        Some("days stand first; write `Mon-Fri 09:00-17:00`")
+    } else {
+        None
+    }
 }
 
 const EXAMPLE: &str = "Mon-Fri 09:00-17:00; Sat 09:00-12:00";

@@ -9,7 +9,7 @@ use crate::{
         annotations::{ContainerRule, Watch},
         decide::Young,
         demand::Gates,
-        gate::Context,
+        gate::{self, Context},
         hint::Source,
         image::ImageRef,
         plan::{Approved, Plan},
@@ -148,7 +148,7 @@ pub(crate) fn assess(
         let own = told.iter().filter(|(container, _)| *container == row.container);
         row.reasons.extend(own.map(|(_, said)| said.clone()));
     }
-    if state.settings.show_gates {
+    if state.settings.show_gates && entry.rule.problems.is_empty() {
         gates::show(entry, &context, &mut reports);
     }
     Some(Assessment { reports, plan: plan.filter(|_| !must_read), opens, outages, must_read })
@@ -274,7 +274,7 @@ fn fill(
         return None;
     }
     let Some(item) = item(container, answer, policy, slot, now) else {
-        wait_for_age(row, gates, answer, now);
+        wait_for_age(row, gates, answer, context);
         return None;
     };
     show(row, item, waits_for_webhook(state, entry, slot))
@@ -298,13 +298,18 @@ fn show(row: &mut Report, item: Item, waits: Option<Reason>) -> Option<Item> {
 }
 
 /// Shows that there is a version which waits until it is old enough.
-fn wait_for_age(row: &mut Report, gates: &Gates, answer: &Answer, now: Timestamp) {
+fn wait_for_age(row: &mut Report, gates: &Gates, answer: &Answer, context: &Context<'_>) {
     let Some(Young { tag, wait }) = &answer.young else { return };
-    (row.decision, row.to, row.opens) = (Verdict::Waiting, Some(tag.clone()), wait.opens());
+    let old_enough = wait.opens();
+    let open = context.hours.zip(old_enough).and_then(|(hours, at)| hours.next_open(at)).or(old_enough);
+    (row.decision, row.to, row.opens) = (Verdict::Waiting, Some(tag.clone()), open);
     row.reasons.retain(|reason| reason.tag.is_some());
-    let mut reason = wait.at(now).of_next(tag);
+    let mut reason = wait.at(context.now).of_next(tag);
     if let Some(age) = &gates.min_age {
         reason.message += &format!("; {age}");
+    }
+    if let Some(open) = open.filter(|_| open != old_enough) {
+        reason.message += &format!("; its windows and freezes let it start from {}", gate::shown(open));
     }
     row.reasons.insert(0, reason);
 }
