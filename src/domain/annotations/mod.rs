@@ -5,6 +5,7 @@
 //! is: the workload's `key.container`, its `key`, the Namespace's `key.container`, its `key`.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashSet},
     str::FromStr,
     sync::Arc,
@@ -91,8 +92,6 @@ pub struct ContainerRule {
     pub init: bool,
     /// The image as written.
     pub image: Arc<str>,
-    /// The image as read.
-    pub parsed: Option<ImageRef>,
     /// What to do.
     pub state: Watch,
 }
@@ -100,7 +99,7 @@ pub struct ContainerRule {
 /// Whether and how one container is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Watch {
-    /// By this policy. `parsed` of the rule is there.
+    /// By this policy. Its image parses.
     Watched {
         /// What decides.
         policy: Policy,
@@ -111,8 +110,8 @@ pub enum Watch {
     },
     /// An init container that runs exactly the image of this watched container, and moves with it.
     Follows(Arc<str>),
-    /// Not watched, and why. Boxed: there is a rule for each container of the cluster.
-    Skipped(Box<Reason>),
+    /// Not watched, and why. Mostly in words that are there once, as there is a rule for each container of the cluster.
+    Skipped(Code, Cow<'static, str>),
     /// Left alone until somebody fixes these.
     Problem(Vec<Reason>),
 }
@@ -343,7 +342,6 @@ impl<'a> Reader<'a> {
         let mut rules: Vec<ContainerRule> = Vec::with_capacity(self.workload.containers.len());
         let mut own_policy = Vec::new();
         for container in &self.workload.containers {
-            let parsed = ImageRef::parse(&container.image);
             let by_name = self.layers.iter().any(|layer| layer.policy.contains_key(&Some(container.name.clone())));
             let state = match self.find(|layer| &layer.policy, &container.name) {
                 None => skip(Code::NotWatched, "no policy applies to this container"),
@@ -357,14 +355,13 @@ impl<'a> Reader<'a> {
                 Some(_) if !selected(&container.name) => {
                     skip(Code::NotSelected, "`containers` does not name this container")
                 }
-                Some(policy) => self.watch(policy, container, &parsed),
+                Some(policy) => self.watch(policy, container),
             };
             own_policy.push(by_name);
             rules.push(ContainerRule {
                 container: container.name.clone(),
                 init: container.init,
                 image: container.image.clone(),
-                parsed: parsed.ok(),
                 state,
             });
         }
@@ -374,12 +371,7 @@ impl<'a> Reader<'a> {
         rules
     }
 
-    fn watch(
-        &mut self,
-        policy: &Given<Policy>,
-        container: &Container,
-        parsed: &Result<ImageRef, super::image::ImageError>,
-    ) -> Watch {
+    fn watch(&mut self, policy: &Given<Policy>, container: &Container) -> Watch {
         let name = &container.name;
         let mut problems = Vec::new();
         let mut options = self.options(name, &mut problems);
@@ -408,7 +400,7 @@ impl<'a> Reader<'a> {
 
         let (guards, namespace) = (self.settings.guards, &self.workload.id.namespace);
         problems.extend(refuse_policy(guards, namespace, &policy.text).or(widened));
-        match parsed {
+        match ImageRef::parse(&container.image) {
             Ok(image) => problems.extend(refuse_registry(guards, namespace, &image.repository)),
             Err(error) => problems.push(Reason::new(Code::ImageInvalid, error.to_string())),
         }
@@ -524,8 +516,8 @@ fn by_file(policy: &str) -> Arc<str> {
     format!("policy `{}`", excerpt(policy)).into()
 }
 
-fn skip(code: Code, message: impl Into<String>) -> Watch {
-    Watch::Skipped(Box::new(Reason::new(code, message)))
+fn skip(code: Code, why: impl Into<Cow<'static, str>>) -> Watch {
+    Watch::Skipped(code, why.into())
 }
 
 /// Init containers without a policy of their own that run exactly a watched container's image move with it.

@@ -36,7 +36,7 @@ impl State {
         &mut self,
         source: &Arc<Source>,
         seen: Vec<Sighting>,
-        answers: &[(Question, Answered)],
+        answers: &[(Arc<Question>, Answered)],
         now: Duration,
     ) {
         let snapshot = self.sources.snapshot(source);

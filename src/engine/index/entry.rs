@@ -46,8 +46,8 @@ pub(crate) struct WorkloadEntry {
 #[derive(Default)]
 pub(crate) struct Slot {
     pub(crate) source: Option<Arc<Source>>,
-    pub(crate) question: Option<Question>,
-    /// Shared by all that ask the same.
+    /// Shared by all that ask the same, once they are answered, as the answer is.
+    pub(crate) question: Option<Arc<Question>>,
     pub(crate) answer: Option<Arc<Answered>>,
     /// Whether a look that a webhook asked for has found what the answer says.
     pub(crate) hooked: bool,
@@ -89,7 +89,9 @@ impl WorkloadEntry {
         }
         let mut left = AT_ONCE;
         for (container, slot) in self.rule.containers.iter().zip(&mut self.slots) {
-            let (Watch::Watched { policy, pin, gates }, Some(image)) = (&container.state, &container.parsed) else {
+            let (Watch::Watched { policy, pin, gates }, Ok(image)) =
+                (&container.state, ImageRef::parse(&container.image))
+            else {
                 continue;
             };
             let min_age = gates.min_age.as_ref().map(|age| age.value);
@@ -99,14 +101,14 @@ impl WorkloadEntry {
                 Pin::Tag => false,
                 Pin::Digest => true,
             };
-            let question = Question {
+            let question = Arc::new(Question {
                 policy: policy.clone(),
                 tag: image.tag.clone(),
                 digest: image.digest.clone(),
                 pinned,
-                avoided: avoided(&self.quarantined, container, image),
+                avoided: avoided(&self.quarantined, container, &image),
                 min_age,
-            };
+            });
             let needs = policy.needs();
             if !needs.listing && !needs.digest_of_current {
                 // `never` asks nothing of a registry.
@@ -114,7 +116,7 @@ impl WorkloadEntry {
                 slot.question = Some(question);
                 continue;
             }
-            let source = source(&self.workload, image, sources, serves);
+            let source = source(&self.workload, &image, sources, serves);
             let before =
                 old.into_iter().flat_map(|old| &old.slots).filter(|slot| slot.source.as_ref() == Some(&source));
             for before in before {
@@ -148,7 +150,7 @@ impl WorkloadEntry {
     /// Whether what is to be written with its digest was found so long ago.
     pub(crate) fn is_stale(&self, now: Duration, fresh: Duration) -> bool {
         self.slots.iter().any(|slot| {
-            let by_digest = |question: &&Question| question.pinned || question.policy.needs().digest_of_current;
+            let by_digest = |question: &&Arc<Question>| question.pinned || question.policy.needs().digest_of_current;
             let pinned = slot.question.as_ref().filter(by_digest);
             let is_old = slot.looked + fresh < now;
             is_old && pinned.zip(slot.answer.as_deref()).is_some_and(|(question, answer)| is_open(answer, question))
@@ -156,7 +158,7 @@ impl WorkloadEntry {
     }
 
     /// What the containers ask of a source.
-    pub(crate) fn questions<'a>(&'a self, source: &'a Arc<Source>) -> impl Iterator<Item = &'a Question> {
+    pub(crate) fn questions<'a>(&'a self, source: &'a Arc<Source>) -> impl Iterator<Item = &'a Arc<Question>> {
         let slots = self.slots.iter().filter(move |slot| slot.source.as_ref() == Some(source));
         slots.filter_map(|slot| slot.question.as_ref())
     }
@@ -165,7 +167,7 @@ impl WorkloadEntry {
     pub(crate) fn apply_answers(
         &mut self,
         source: &Arc<Source>,
-        answers: &HashMap<Question, Arc<Answered>>,
+        answers: &HashMap<Arc<Question>, Arc<Answered>>,
         mut sources: Option<&mut Sources>,
         reasons: bool,
         hooked: bool,
@@ -177,12 +179,12 @@ impl WorkloadEntry {
             if hooked && !slot.hooked {
                 (slot.hooked, applied.news) = (true, true);
             }
-            if let Some(answer) = answers.get(question) {
+            if let Some((question, answer)) = answers.get_key_value(question) {
                 applied.news = true;
                 // What a webhook told of and was too young needs no other one.
                 let waited = matches!(slot.answer.as_deref(), Some(Ok(Answer { young: Some(_), .. })));
                 slot.hooked &= hooked || waited || !is_another(slot.answer.as_deref(), answer);
-                slot.answer = Some(answer.clone());
+                (slot.question, slot.answer) = (Some(question.clone()), Some(answer.clone()));
                 slot.looked = now;
             } else if let Some(sources) = &mut sources
                 && (slot.answer.is_none() || !answers.is_empty())

@@ -40,7 +40,7 @@ pub(crate) struct Known {
     /// What its tags took when there was last no room to keep them until the next look.
     pub(crate) left_out: Option<usize>,
     /// What the snapshot answered since the last look: many workloads ask the same after an update.
-    pub(crate) answered: HashMap<Question, Option<Arc<Answered>>>,
+    pub(crate) answered: HashMap<Arc<Question>, Option<Arc<Answered>>>,
     pub(crate) hinted: BTreeSet<Tag>,
     pub(crate) listing_wanted: bool,
     /// A question was not answered yet, or a look failed.

@@ -270,7 +270,7 @@ impl State {
         self.sources.retry(&source, heard.outcome.as_ref().map(|_| ()), now);
         let back = self.sources.outages.looked(&source, heard.outcome.as_ref(), now);
         let reasons = self.settings.keep_reasons;
-        let answers: HashMap<Question, Arc<Answered>> =
+        let answers: HashMap<Arc<Question>, Arc<Answered>> =
             heard.answers.into_iter().map(|(question, answer)| (question, trimmed(answer, reasons))).collect();
         let mut unasked = false;
         let users: Vec<WorkloadId> = self.sources.users(&source).cloned().collect();

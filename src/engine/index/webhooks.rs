@@ -37,8 +37,8 @@ impl State {
         const DISTINCT: usize = 16;
         let users = self.sources.users(source).filter_map(|id| self.entry(id));
         let mut questions = users.flat_map(|entry| entry.questions(source));
-        let distinct: HashSet<&Question> = questions.by_ref().take(MOST).collect();
-        let takes = |question: &&Question| may_take(&question.policy, question.current(), tag);
+        let distinct: HashSet<&Arc<Question>> = questions.by_ref().take(MOST).collect();
+        let takes = |question: &&Arc<Question>| may_take(&question.policy, question.current(), tag);
         questions.next().is_some() || distinct.len() > DISTINCT || distinct.iter().any(takes)
     }
 

@@ -49,7 +49,7 @@ impl Seen {
 
     /// Of the tags that are new those whose digests are asked for now; the best of each question first, and of none more
     /// than may wait for it.
-    pub(super) fn to_ask(&self, wanted: &[(Question, Vec<Tag>)]) -> Vec<Tag> {
+    pub(super) fn to_ask(&self, wanted: &[(Arc<Question>, Vec<Tag>)]) -> Vec<Tag> {
         let room = |question: &Question| self.history.room(question.min_age.unwrap_or_default(), self.now);
         let wanted: Vec<&[Tag]> = wanted.iter().map(|(of, tags)| &tags[..tags.len().min(room(of))]).collect();
         let ranks = wanted.iter().map(|tags| tags.len()).max().unwrap_or_default();
@@ -103,10 +103,10 @@ mod tests {
         Sighting { tag: tag(name), digest: digest(), first_seen: at(second), pushed: None }
     }
 
-    fn question(days: u64) -> Question {
+    fn question(days: u64) -> Arc<Question> {
         let policy = Policy::parse("patch", &Options::default(), &NamedPolicies::default()).unwrap();
         let min_age = Some(Duration::from_secs(days * 86_400));
-        Question { policy, tag: None, digest: None, pinned: true, avoided: Arc::default(), min_age }
+        Arc::new(Question { policy, tag: None, digest: None, pinned: true, avoided: Arc::default(), min_age })
     }
 
     #[test]

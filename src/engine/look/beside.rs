@@ -31,12 +31,12 @@ pub(crate) struct Beside<'a> {
 /// The questions of one namespace, those that cost least first.
 #[derive(Default)]
 struct Share {
-    questions: Vec<Question>,
+    questions: Vec<Arc<Question>>,
     used: Duration,
 }
 
 /// A question, and what came of it unless the namespace's share was used up before.
-pub(crate) type Outcome<T> = (Question, Option<T>);
+pub(crate) type Outcome<T> = (Arc<Question>, Option<T>);
 
 /// Something that was to be decided broke.
 #[derive(Debug)]
@@ -66,16 +66,16 @@ impl<'a> Beside<'a> {
         wanted: impl Fn(&Question) -> bool,
         what: impl Fn(&Question, &Listing, &dyn Fn() -> bool) -> Option<T> + Clone + Send + 'static,
     ) -> Result<Vec<Outcome<T>>, Broken> {
-        let all = self.shares.values().flat_map(|share| &share.questions);
+        let all = self.shares.values().flat_map(|share| &share.questions).map(|question| &**question);
         let pool = (!is_small(self.listing.len(), all)).then_some(self.pool);
         let mut answers = Vec::new();
         let mut running = Vec::new();
         for (namespace, share) in &mut self.shares {
-            let questions: Vec<Question> =
+            let questions: Vec<Arc<Question>> =
                 share.questions.iter().filter(|question| wanted(question)).cloned().collect();
             let (listing, what) = (self.listing.clone(), what.clone());
             let Some(pool) = pool else {
-                let answer = |question: Question| (what(&question, &listing, &|| false), question);
+                let answer = |question: Arc<Question>| (what(&question, &listing, &|| false), question);
                 answers.extend(questions.into_iter().map(answer).map(|(answer, question)| (question, answer)));
                 continue;
             };
@@ -152,9 +152,10 @@ mod tests {
         }
     }
 
-    fn question(policy: &str) -> Question {
+    fn question(policy: &str) -> Arc<Question> {
         let policy = Policy::parse(policy, &Options::default(), &NamedPolicies::default()).unwrap();
-        Question { policy, tag: None, digest: None, pinned: false, avoided: Arc::default(), min_age: None }
+        let min_age = None;
+        Arc::new(Question { policy, tag: None, digest: None, pinned: false, avoided: Arc::default(), min_age })
     }
 
     fn listing(tags: usize) -> Arc<Listing> {
@@ -188,6 +189,6 @@ mod tests {
     #[case("minor", 10_000, false)]
     #[case("glob:*", 1, false)]
     fn what_takes_next_to_nothing_is_decided_at_once(#[case] policy: &str, #[case] tags: usize, #[case] small: bool) {
-        assert_eq!(is_small(tags, std::iter::once(&question(policy))), small);
+        assert_eq!(is_small(tags, std::iter::once(&*question(policy))), small);
     }
 }

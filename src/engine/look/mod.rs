@@ -164,7 +164,7 @@ async fn answer(
 
     let timed = order.questions.keys().any(|q| q.policy.needs().times);
     // A tag that was put in quarantine may have moved.
-    let avoids = order.questions.keys().any(Question::avoids_digests);
+    let avoids = order.questions.keys().any(|question| question.avoids_digests());
     if !timed && !avoids && !order.ask_all && order.previous.as_deref() == Some(&snapshot) {
         return Ok((previous, Vec::new()));
     }
@@ -196,7 +196,7 @@ async fn answer(
             decided.map(|decision| decision.eligible.into_iter().map(|candidate| candidate.tag).collect())
         };
         let asks = |question: &Question| question.min_age.is_some() && question.policy.needs().listing;
-        let new: Vec<(Question, Option<Vec<Tag>>)> = beside.each(asks, new).await.map_err(broke)?;
+        let new: Vec<(Arc<Question>, Option<Vec<Tag>>)> = beside.each(asks, new).await.map_err(broke)?;
         let new: Vec<_> = new.into_iter().filter_map(|(question, tags)| Some((question, tags?))).collect();
         let ask = seen.to_ask(&new);
         snapshot.unseen = new.iter().any(|(_, tags)| tags.len() >= NEW || tags.iter().any(|tag| !ask.contains(tag)));

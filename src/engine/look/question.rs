@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What is asked of a repository, and by which namespaces.
-pub(crate) type Questions = HashMap<Question, BTreeSet<Arc<str>>>;
+pub(crate) type Questions = HashMap<Arc<Question>, BTreeSet<Arc<str>>>;
 
 /// What a container asks of its repository. Containers that ask the same share the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -104,7 +104,7 @@ pub(crate) struct Order {
 }
 
 /// The new snapshot, and the answers, which are none if nothing changed.
-pub(crate) type ListingResult = (Arc<Snapshot>, Vec<(Question, Answered)>);
+pub(crate) type ListingResult = (Arc<Snapshot>, Vec<(Arc<Question>, Answered)>);
 
 /// What a look brought.
 #[derive(Debug)]

@@ -215,8 +215,8 @@ fn fill(
             row.reasons.clone_from(problems);
             return None;
         }
-        Watch::Skipped(reason) => {
-            row.reasons.push((**reason).clone());
+        Watch::Skipped(code, why) => {
+            row.reasons.push(Reason::new(*code, why.clone()));
             return None;
         }
         Watch::Follows(leader) => {
@@ -324,10 +324,10 @@ fn waits_for_webhook(state: &State, entry: &WorkloadEntry, slot: &Slot) -> Optio
 
 /// The change that an answer asks for; none if the image is already there.
 fn item(rule: &ContainerRule, answer: &Answer, policy: &Policy, slot: &Slot, now: Timestamp) -> Option<Item> {
-    let from = rule.parsed.as_ref()?;
     let target = answer.choice.as_ref()?;
+    let from = ImageRef::parse(&rule.image).ok()?;
     let to = from.at(Some(target.tag.clone()), target.digest.clone());
-    let change = Change { container: rule.container.clone(), init: rule.init, from: from.clone(), to };
+    let change = Change { container: rule.container.clone(), init: rule.init, from, to };
     let (tag, digest) = (target.tag.clone(), target.digest.clone());
     let evidence = Evidence { tag, digest, seen: now, passed: answer.passed.clone() };
     let (policy, evidence) = (policy.as_str().into(), Some(evidence));

@@ -119,7 +119,7 @@ fn policy_hash(entry: &WorkloadEntry) -> Arc<str> {
             Some(format!("{} {} {resolved} {options:?} {pin:?}{age}", rule.container, rule.init))
         }
         Watch::Follows(leader) => Some(format!("{} {} {leader}", rule.container, rule.init)),
-        Watch::Skipped(_) | Watch::Problem(_) => None,
+        Watch::Skipped(..) | Watch::Problem(_) => None,
     };
     hash(entry.rule.containers.iter().filter_map(decides))
 }

@@ -70,7 +70,7 @@ pub(crate) struct Heard {
     pub(crate) hooked: bool,
     /// Whether it can be read or not, or why not, is not as before.
     pub(crate) turned: bool,
-    pub(crate) answers: Vec<(Question, Answered)>,
+    pub(crate) answers: Vec<(Arc<Question>, Answered)>,
     /// Why it failed, or left a question without an answer.
     pub(crate) outcome: Result<(), RegistryError>,
 }
@@ -98,7 +98,7 @@ impl Sources {
     pub(crate) fn answer(
         &mut self,
         source: &Source,
-        question: &Question,
+        question: &Arc<Question>,
         reasons: bool,
         left: &mut usize,
     ) -> Option<Arc<Answered>> {
@@ -406,13 +406,15 @@ mod tests {
         assert!(sources.looked(&source, Ok((Arc::new(snapshot), Vec::new()))).is_some());
         let policy = Policy::parse("minor", &Options::default(), &NamedPolicies::default()).unwrap();
         let mut answered = |tags: std::ops::Range<usize>, mut left: usize| {
-            let questions = tags.map(|n| Question {
-                policy: policy.clone(),
-                tag: Some(Tag::parse(&format!("1.1.{n}")).unwrap()),
-                digest: None,
-                pinned: false,
-                avoided: Arc::default(),
-                min_age: None,
+            let questions = tags.map(|n| {
+                Arc::new(Question {
+                    policy: policy.clone(),
+                    tag: Some(Tag::parse(&format!("1.1.{n}")).unwrap()),
+                    digest: None,
+                    pinned: false,
+                    avoided: Arc::default(),
+                    min_age: None,
+                })
             });
             questions.filter(|question| sources.answer(&source, question, false, &mut left).is_some()).count()
         };
