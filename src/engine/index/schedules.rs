@@ -14,7 +14,7 @@ const MOST: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Schedules {
     users: HashMap<Schedule, usize>,
-    /// The gaps between the looks of each, and how many have it.
+    /// The gaps between the looks of each, and how many have it; where they are too many to be followed one by one.
     gaps: BTreeMap<Duration, usize>,
 }
 
@@ -25,12 +25,14 @@ impl Schedules {
             *users += 1;
             return false;
         }
-        let before = self.shortest();
+        let before = self.replaced();
         self.users.insert(schedule.clone(), 1);
-        if let Some(gap) = schedule.shortest_gap() {
-            *self.gaps.entry(gap).or_default() += 1;
+        if self.users.len() == MOST + 1 {
+            self.users.keys().for_each(|schedule| count(&mut self.gaps, schedule));
+        } else if self.users.len() > MOST {
+            count(&mut self.gaps, schedule);
         }
-        self.users.len() <= MOST + 1 || self.shortest() != before
+        self.users.len() <= MOST + 1 || self.replaced() != before
     }
 
     /// One user less; whether what is followed has changed.
@@ -40,9 +42,11 @@ impl Schedules {
         if *users > 0 {
             return false;
         }
-        let before = self.shortest();
+        let before = self.replaced();
         self.users.remove(schedule);
-        if let Some(gap) = schedule.shortest_gap()
+        if self.users.len() <= MOST {
+            self.gaps.clear();
+        } else if let Some(gap) = schedule.shortest_gap()
             && let Some(count) = self.gaps.get_mut(&gap)
         {
             *count -= 1;
@@ -50,7 +54,7 @@ impl Schedules {
                 self.gaps.remove(&gap);
             }
         }
-        self.users.len() <= MOST || self.shortest() != before
+        self.users.len() <= MOST || self.replaced() != before
     }
 
     /// What is followed: each of them or, where they are too many, the shortest interval of them all.
@@ -63,11 +67,13 @@ impl Schedules {
 
     /// The interval that stands for all of them, where they are too many.
     pub(crate) fn replaced(&self) -> Option<Duration> {
-        self.shortest().filter(|_| self.users.len() > MOST)
-    }
-
-    fn shortest(&self) -> Option<Duration> {
         self.gaps.first_key_value().map(|(gap, _)| *gap)
+    }
+}
+
+fn count(gaps: &mut BTreeMap<Duration, usize>, schedule: &Schedule) {
+    if let Some(gap) = schedule.shortest_gap() {
+        *gaps.entry(gap).or_default() += 1;
     }
 }
 

@@ -1,7 +1,7 @@
 //! One source: by whom and how often it is looked at, what its next look is for, and what the last one left.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -31,8 +31,8 @@ pub(crate) type Cause = (Trigger, Duration);
 #[derive(Default)]
 pub(crate) struct Known {
     pub(crate) users: HashMap<WorkloadId, Schedule>,
-    /// How many users each namespace has.
-    pub(crate) namespaces: BTreeMap<Arc<str>, usize>,
+    /// How many users each namespace has, by name. Mostly there is one.
+    pub(crate) namespaces: Vec<(Arc<str>, usize)>,
     pub(crate) schedules: Schedules,
     pub(crate) snapshot: Option<Arc<Snapshot>>,
     /// How many tags there are.
@@ -66,7 +66,28 @@ impl Known {
 
     /// Who takes how much of so many bytes.
     pub(crate) fn shares(&self, bytes: usize) -> impl Iterator<Item = (&Arc<str>, usize)> + Clone {
-        self.namespaces.keys().map(move |namespace| (namespace, bytes.div_ceil(self.namespaces.len())))
+        self.namespaces.iter().map(move |(namespace, _)| (namespace, bytes.div_ceil(self.namespaces.len())))
+    }
+
+    /// One user more of a namespace.
+    pub(crate) fn enters(&mut self, namespace: &Arc<str>) {
+        match self.place(namespace) {
+            Ok(at) => self.namespaces[at].1 += 1,
+            Err(at) => self.namespaces.insert(at, (namespace.clone(), 1)),
+        }
+    }
+
+    /// One user less of a namespace.
+    pub(crate) fn leaves(&mut self, namespace: &str) {
+        let Ok(at) = self.place(namespace) else { return };
+        self.namespaces[at].1 -= 1;
+        if self.namespaces[at].1 == 0 {
+            self.namespaces.remove(at);
+        }
+    }
+
+    fn place(&self, namespace: &str) -> Result<usize, usize> {
+        self.namespaces.binary_search_by(|(name, _)| (**name).cmp(namespace))
     }
 
     pub(crate) fn scheduled(&self, source: &Arc<Source>) -> Effect {

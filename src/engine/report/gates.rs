@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn show(entry: &WorkloadEntry, context: &Context<'_>, reports: &mut [Report]) {
     let all: Vec<GateRow> = gate::rows(context).collect();
     for (rule, row) in entry.rule.containers.iter().zip(reports) {
-        if !matches!(rule.state, Watch::Skipped(_)) {
+        if !matches!(rule.state, Watch::Skipped(..)) {
             row.gates = std::iter::once(min_age(rule, row)).chain(all.iter().cloned()).collect();
         }
     }

@@ -50,6 +50,6 @@ impl Sources {
 
     /// The namespaces whose workloads use it.
     pub(crate) fn namespaces(&self, source: &Source) -> impl Iterator<Item = &Arc<str>> {
-        self.known.get(source).into_iter().flat_map(|known| known.namespaces.keys())
+        self.known.get(source).into_iter().flat_map(|known| &known.namespaces).map(|(namespace, _)| namespace)
     }
 }

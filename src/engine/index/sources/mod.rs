@@ -45,7 +45,8 @@ const RETRY: BackOff = BackOff::millis(5_000, 300_000);
 
 /// Every source that somebody uses.
 pub(crate) struct Sources {
-    known: HashMap<Arc<Source>, Known>,
+    // Boxed: a third of such a table's places is empty.
+    known: HashMap<Arc<Source>, Box<Known>>,
     /// What the tags of all take between looks, in bytes.
     kept: usize,
     /// What they may take with that of a look under way.
@@ -129,7 +130,7 @@ impl Sources {
         let known = self.known.entry(source.clone()).or_default();
         let before = known.users.insert(id.clone(), schedule.clone());
         if before.is_none() {
-            *known.namespaces.entry(id.namespace.clone()).or_default() += 1;
+            known.enters(&id.namespace);
         }
         if before.as_ref() != Some(schedule) {
             let more = known.schedules.join(schedule);
@@ -151,12 +152,7 @@ impl Sources {
     pub(crate) fn leave(&mut self, source: &Arc<Source>, id: &WorkloadId, effects: &mut Vec<Effect>) -> bool {
         let Some(known) = self.known.get_mut(source) else { return false };
         let Some(schedule) = known.users.remove(id) else { return false };
-        if let Some(users) = known.namespaces.get_mut(&id.namespace) {
-            *users -= 1;
-            if *users == 0 {
-                known.namespaces.remove(&id.namespace);
-            }
-        }
+        known.leaves(&id.namespace);
         if known.schedules.leave(&schedule) {
             effects.push(known.scheduled(source));
         }
