@@ -45,9 +45,15 @@ fn main() {
         let part = |n: usize| format!("{:02}:{minute:02}-{:02}:{:02} {}", n, n, minute + 1, ZONES[n]);
         (0..ZONES.len()).map(part).collect::<Vec<_>>().join("; ")
     };
-    let longest = hours(&[&parts(0), &parts(1), &parts(2)], &[]);
-    let one = median(rounds, || usize::from(longest.next_open(now).is_none()));
-    println!("three windows of 16 parts in 16 zones that never open together: {one:.2} ms (at most {} ms)", BOUNDS[1]);
+    let apart = hours(&[&parts(0), &parts(1), &parts(2)], &[]);
+    let frozen = hours(&[&parts(0)], &[&parts(0)]);
+    let [apart, frozen] = [apart, frozen].map(|hours| median(rounds, || usize::from(hours.next_open(now).is_none())));
+    println!(
+        "three windows of 16 parts in 16 zones that never open together: {apart:.2} ms (at most {} ms)",
+        BOUNDS[1]
+    );
+    println!("one of them that is frozen whenever it is open: {frozen:.2} ms (at most {} ms)", BOUNDS[1]);
+    let one = apart.max(frozen);
     assert!(!measured || all <= BOUNDS[0] && one <= BOUNDS[1], "out of bounds");
 }
 

@@ -119,7 +119,8 @@ pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     }
     let (local, zone) = text.trim().rsplit_once(' ').ok_or_else(wrong)?;
     let local: DateTime = local.trim().parse().map_err(|_| wrong())?;
-    let zone = TimeZone::get(zone).map_err(|_| format!("there is no time zone `{}`; {}", excerpt(zone), wrong()))?;
+    let known = TimeZone::get(zone).ok().filter(|known| !known.is_unknown() && zone != "Factory");
+    let zone = known.ok_or_else(|| format!("there is no time zone `{}`; {}", excerpt(zone), wrong()))?;
     zone.to_timestamp(local).map_err(|error| error.to_string())
 }
 

@@ -60,10 +60,8 @@ fn values(demands: &[Demand<Window>]) -> Vec<&Window> {
 #[derive(Debug, Default)]
 pub struct Calendar(Mutex<HashMap<Arc<Hours>, Closed>>);
 
-/// As many are remembered.
-const MOST: usize = 20_000;
 /// That nothing opens is computed anew after this time.
-const AGAIN: SignedDuration = SignedDuration::from_hours(1);
+pub const AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// Not open from the one time up to the other; that may never come.
 #[derive(Debug, Clone, Copy)]
@@ -90,8 +88,9 @@ impl Calendar {
         if opens == Some(at) {
             known.remove(hours);
         } else {
-            if known.len() >= MOST {
-                known.clear();
+            // What is of no workload any more makes room.
+            if known.len() == known.capacity() {
+                known.retain(|hours, _| Arc::strong_count(hours) > 1);
             }
             known.insert(hours.clone(), Closed { from: at, opens });
         }

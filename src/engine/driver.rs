@@ -336,7 +336,7 @@ impl<'p> Engine<'p> {
         }
     }
 
-    pub(super) fn timer(&self) -> BoxFuture<'static, ()> {
+    pub(super) fn timer(&mut self) -> BoxFuture<'static, ()> {
         let targets = &self.state.settings.targets;
         let window = self.write_queue.opens(|name| targets.batch_window(name));
         let now = self.ports.clock.now();

@@ -545,3 +545,39 @@ async fn a_request_that_is_open_is_seen_to_outside_the_window() {
     assert_eq!(asked.iter().filter(|(_, asked)| matches!(asked, Asked::Write(_))).count(), 1, "{asked:?}");
     assert!(asked.len() > checks, "{asked:?}");
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_have_a_window_missed() {
+    let running = Running::with(vec![annotated("web", &AT_ONE)], tagged(&["1.0.0", "1.0.1"]), true, 0, vec![]).await;
+    // It was thought to be Sunday evening, so that it would open in a week.
+    running.clock.jump(jiff::SignedDuration::from_hours(8));
+    running.changes.send(annotated("web", &[("window", "Sun 13:00-14:00"), ("poll", "every 11h")])).await.unwrap();
+    running.clock.advance(Duration::from_secs(31)).await;
+    running.clock.jump(jiff::SignedDuration::from_hours(-8));
+    running.clock.advance(Duration::from_secs(3700)).await;
+    assert_eq!(running.world.asked().len(), 1, "{:?}", running.world.asked());
+}
+
+#[tokio::test]
+async fn what_never_opens_by_a_wrong_clock_is_thought_of_again() {
+    let once = annotated("web", &[("window", "2026-03-01T14:00..2026-03-01T15:00"), ("poll", "every 12h")]);
+    let running = Running::with(vec![], tagged(&["1.0.0", "1.0.1"]), true, 0, vec![]).await;
+    running.clock.jump(jiff::SignedDuration::from_hours(8));
+    running.changes.send(once).await.unwrap();
+    running.clock.advance(Duration::from_secs(1)).await;
+    running.clock.jump(jiff::SignedDuration::from_hours(-8));
+    running.clock.advance(Duration::from_secs(7300)).await;
+    assert_eq!(running.world.asked().len(), 1, "{:?}", running.world.asked());
+}
+
+#[tokio::test]
+async fn what_is_in_git_is_seen_to_also_if_nothing_more_may_ever_start() {
+    let running = Running::start(&[("web", "git:prod")], true, 0, vec![]).await;
+    running.clock.advance(Duration::from_secs(100)).await;
+    let frozen = annotated("web", &[("freeze", "always"), ("write", "git:prod")]);
+    running.changes.send(frozen).await.unwrap();
+    let before = running.world.asked().len();
+    running.clock.advance(Duration::from_secs(1900)).await;
+    let after = running.world.asked();
+    assert!(after.len() > before && after[1..].iter().all(|(_, asked)| matches!(asked, Asked::Check(_))), "{after:?}");
+}

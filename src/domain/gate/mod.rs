@@ -41,6 +41,15 @@ pub struct Context<'a> {
     pub hours: Option<&'a Hours>,
     /// The first time from now on at which they may.
     pub opens: Option<Timestamp>,
+    /// Whether one is in Git, or in a request, and so has started.
+    pub in_git: bool,
+}
+
+impl Context<'_> {
+    /// The hours of a workload that leave no time.
+    pub fn never_opens(&self) -> Option<&Hours> {
+        self.hours.filter(|_| self.opens.is_none())
+    }
 }
 
 /// A gate that is not open.

@@ -7,21 +7,25 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Between two readings of the wall clock.
 const LONGEST: Duration = Duration::from_secs(30);
+/// By as much a clock may be put right without notice.
+const SLACK: SignedDuration = SignedDuration::from_secs(1);
 
 /// One time a key.
 #[derive(Debug)]
 pub(crate) struct Openings<K> {
     at: HashMap<K, Timestamp>,
     order: BTreeSet<(Timestamp, K)>,
+    /// What the wall clock said last.
+    read: Timestamp,
 }
 
 impl<K> Default for Openings<K> {
     fn default() -> Self {
-        Self { at: HashMap::new(), order: BTreeSet::new() }
+        Self { at: HashMap::new(), order: BTreeSet::new(), read: Timestamp::MIN }
     }
 }
 
@@ -37,19 +41,30 @@ impl<K: Clone + Ord + Hash> Openings<K> {
         }
     }
 
+    /// What was set by a clock that is set back since says nothing: all of it is due.
+    fn read(&mut self, now: Timestamp) {
+        if now < self.read.checked_sub(SLACK).unwrap_or(self.read) {
+            self.at.values_mut().for_each(|at| *at = now);
+            self.order = self.at.iter().map(|(key, at)| (*at, key.clone())).collect();
+        }
+        self.read = now;
+    }
+
     /// When that is.
     pub(crate) fn of(&self, key: &K) -> Option<Timestamp> {
         self.at.get(key).copied()
     }
 
     /// How long it is until the next one is due, or the clock is to be read again.
-    pub(crate) fn wait(&self, now: Timestamp) -> Option<Duration> {
+    pub(crate) fn wait(&mut self, now: Timestamp) -> Option<Duration> {
+        self.read(now);
         let (at, _) = self.order.first()?;
         Some(Duration::try_from(at.duration_since(now)).unwrap_or_default().min(LONGEST))
     }
 
     /// Takes one whose time has come.
     pub(crate) fn due(&mut self, now: Timestamp) -> Option<K> {
+        self.read(now);
         let (at, key) = self.order.first()?;
         if *at > now {
             return None;
@@ -79,6 +94,7 @@ mod tests {
         assert_eq!(openings.wait(at(2000)), Some(Duration::ZERO), "the clock was set");
         assert_eq!(openings.due(at(2000)), Some(one));
         assert_eq!(openings.due(at(2000)), None);
+        assert_eq!(openings.due(at(1500)), Some(other), "the clock was set back");
         openings.set(&other, None);
         assert_eq!(openings.wait(at(9000)), None);
     }

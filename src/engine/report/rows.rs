@@ -11,6 +11,7 @@ use crate::{
         demand::Gates,
         gate::{self, Context},
         hint::Source,
+        hours::AGAIN,
         image::ImageRef,
         plan::{Approved, Plan},
         policy::Policy,
@@ -138,7 +139,8 @@ pub(crate) fn assess(
     let context = Context { owner: owner.as_ref(), ..context };
     let (plan, opens) = match gated(entry, record, &context, proposals, &mut reports) {
         Ok(plan) => (Some(plan), None),
-        Err(opens) => (None, opens),
+        // The clock may be wrong, or another year come.
+        Err(opens) => (None, opens.or_else(|| context.never_opens().and_then(|_| now.checked_add(AGAIN).ok()))),
     };
     let waiting = reports.iter().zip(&entry.slots).filter(|(row, _)| row.decision == Verdict::Blocked);
     let sources = waiting.filter_map(|(_, slot)| slot.source.as_ref());
@@ -221,15 +223,18 @@ fn fill(
         }
         Watch::Follows(leader) => {
             row.reasons.push(Reason::new(Code::Follows, format!("moves with container {leader}, whose image it runs")));
+            if never_opens(context).is_some() {
+                return None;
+            }
             let (found, leader) = follow(entry, container, leader, now)?;
             row.policy.clone_from(&found.policy);
             return show(row, found, waits_for_webhook(state, entry, leader));
         }
     };
     row.policy = policy.as_str().into();
-    if let (Some(hours), None) = (context.hours, context.opens) {
+    if let Some(reason) = never_opens(context) {
         row.decision = Verdict::Problem;
-        row.reasons.push(Reason::new(Code::NeverOpens, hours.never_opens()));
+        row.reasons.push(reason);
         return None;
     }
     if let (Some(age), Some(why)) = (&gates.min_age, state.histories.missing()) {
@@ -278,6 +283,12 @@ fn fill(
         return None;
     };
     show(row, item, waits_for_webhook(state, entry, slot))
+}
+
+/// That no update could ever start. One that has goes on.
+fn never_opens(context: &Context<'_>) -> Option<Reason> {
+    let hours = context.never_opens().filter(|_| !context.in_git)?;
+    Some(Reason::new(Code::NeverOpens, hours.never_opens()))
 }
 
 /// Shows what the container would be changed to; that it is to be changed now, unless it waits.

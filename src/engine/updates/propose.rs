@@ -38,6 +38,7 @@ pub(crate) fn context<'a>(
         rolling_out: record.and_then(Record::rolling_out),
         hours: hours.map(|hours| &**hours),
         opens: hours.and_then(|hours| state.calendar.next_open(hours, now)),
+        in_git: record.and_then(Record::current).is_some_and(|current| matches!(current.phase, Phase::InGit { .. })),
     }
 }
 
