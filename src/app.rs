@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::SystemClock,
-    config::{self, Config, ConfigError, FileArgs, PrivateAddresses, RunArgs},
+    config::{self, Config, PrivateAddresses, RunArgs},
     domain::{
         hint::Source,
         image::{Digest, ImageRef, Tag},
@@ -47,9 +47,11 @@ use crate::{
 
 mod files;
 mod forge;
+mod read;
 mod targets;
 mod world;
 
+pub use read::{check, read, read_files};
 pub use targets::git_targets;
 
 /// How long a stop may take.
@@ -214,32 +216,6 @@ fn greet(args: &RunArgs, config: &Config, senders: &HookSettings, [hooks, privat
         dry_run = args.dry_run,
         "supercargo starts"
     );
-}
-
-/// The configuration that these flags name.
-pub fn read(args: &RunArgs) -> Result<Config, ConfigError> {
-    let there = sender_names();
-    let unknown = args.hooks_allow_unsigned.iter().filter(|name| !there.contains(&name.as_str()));
-    let unknown =
-        unknown.map(|name| format!("--hooks-allow-unsigned: no sender `{name}`; available: {}", there.join(", ")));
-    let config = read_with(&args.files, unknown.collect())?;
-    args.repository.narrow(config, args.dry_run)
-}
-
-/// What these files and the environment say.
-pub fn read_files(files: &FileArgs) -> Result<Config, ConfigError> {
-    read_with(files, Vec::new())
-}
-
-/// The same, where these problems are known already.
-fn read_with(files: &FileArgs, mut problems: Vec<String>) -> Result<Config, ConfigError> {
-    let (config, found) = Config::read(files, &sender_names());
-    for problem in found.into_iter().chain(targets::problems(&config)) {
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
-    }
-    if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
 }
 
 /// What the configuration says of registries, for the client.
