@@ -13,9 +13,9 @@ use crate::support::{
     operator::{Operator, Setup},
 };
 
-mod job;
+pub(crate) mod job;
 mod pod;
-mod rights;
+pub(crate) mod rights;
 mod stop;
 
 /// What a person applies.
@@ -30,7 +30,7 @@ async fn plane() -> &'static ControlPlane {
     PLANE.get_or_init(|| ControlPlane::start(Parts::All)).await
 }
 
-fn folder(path: &str) -> PathBuf {
+pub(crate) fn folder(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
 }
 
@@ -41,14 +41,14 @@ fn rendered(path: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(&String::from_utf8(output.stdout).unwrap()).unwrap()
 }
 
-fn of_kind<'a>(objects: &'a [Value], kind: &str) -> impl Iterator<Item = &'a Value> {
+pub(crate) fn of_kind<'a>(objects: &'a [Value], kind: &str) -> impl Iterator<Item = &'a Value> {
     objects.iter().filter(move |object| object["kind"] == kind)
 }
 
 /// One right: (API group, resource, verb).
-type Right = (String, String, String);
+pub(crate) type Right = (String, String, String);
 
-fn rights(objects: &[Value]) -> BTreeSet<Right> {
+pub(crate) fn rights(objects: &[Value]) -> BTreeSet<Right> {
     let mut all = BTreeSet::new();
     let roles = of_kind(objects, "ClusterRole").chain(of_kind(objects, "Role"));
     for rule in roles.flat_map(|role| role["rules"].as_array().unwrap()) {
@@ -67,7 +67,7 @@ fn rights(objects: &[Value]) -> BTreeSet<Right> {
 }
 
 /// What a ServiceAccount has asked for, and what of it was forbidden.
-fn asked(plane: &ControlPlane, user: &str) -> (BTreeSet<Right>, BTreeSet<Right>) {
+pub(crate) fn asked(plane: &ControlPlane, user: &str) -> (BTreeSet<Right>, BTreeSet<Right>) {
     let (mut allowed, mut forbidden) = (BTreeSet::new(), BTreeSet::new());
     for request in plane.audit(user) {
         let path = request.uri.split('?').next().unwrap();
@@ -94,7 +94,7 @@ fn asked(plane: &ControlPlane, user: &str) -> (BTreeSet<Right>, BTreeSet<Right>)
 }
 
 /// Waits until the API server knows that a ServiceAccount has this right, or has it no more.
-async fn has_right(namespace: &Namespace<'_>, account: &str, right: &Right, allowed: bool) {
+pub(crate) async fn has_right(namespace: &Namespace<'_>, account: &str, right: &Right, allowed: bool) {
     let (group, resource, verb) = right;
     let review = json!({
         "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
@@ -111,13 +111,13 @@ async fn has_right(namespace: &Namespace<'_>, account: &str, right: &Right, allo
 }
 
 /// The name of a namespace's ServiceAccount `supercargo` as a user.
-fn account(namespace: &str) -> String {
+pub(crate) fn account(namespace: &str) -> String {
     format!("system:serviceaccount:{namespace}:supercargo")
 }
 
 /// As the Deployment starts it, with the token of its ServiceAccount; only the addresses, the kubeconfig, the place of
 /// the configuration file and the poll interval differ.
-async fn as_deployed(plane: &'static ControlPlane, objects: &[Value]) -> Setup {
+pub(crate) async fn as_deployed(plane: &'static ControlPlane, objects: &[Value]) -> Setup {
     let deployment = of_kind(objects, "Deployment").next().unwrap();
     let home = deployment["metadata"]["namespace"].as_str().unwrap();
     let config = of_kind(objects, "ConfigMap").next().unwrap()["data"]["config.yaml"].as_str().unwrap();

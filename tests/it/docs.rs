@@ -18,7 +18,7 @@ use crate::support::{
     registry::Registry,
 };
 
-fn page(path: &str) -> String {
+pub(crate) fn page(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
@@ -29,7 +29,7 @@ fn pages() -> Vec<String> {
 }
 
 /// The text of each block of that language.
-fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+pub(crate) fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let start = format!("```{language}\n");
     text.split(&start).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
@@ -102,7 +102,7 @@ fn kustomizations(page: &str) -> Vec<(&str, &str)> {
 }
 
 /// What `kubectl kustomize` makes of a kustomization beside `deploy/`, or what it says.
-fn built(kustomization: &str) -> Result<Vec<Value>, String> {
+pub(crate) fn built(kustomization: &str) -> Result<Vec<Value>, String> {
     let folder = tempfile::tempdir().unwrap();
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
     shell(&format!("cp -r {} . && mkdir -p mine/policies", deploy.display()), folder.path(), None);

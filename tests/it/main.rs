@@ -8,6 +8,7 @@ mod appsets;
 mod architecture;
 mod argocd;
 mod cases;
+mod chart;
 mod check;
 mod cluster;
 mod commands;

@@ -19,49 +19,49 @@ use crate::support::{
 };
 
 /// A part of the job, or a kind: the workload of that kind is updated.
-pub(super) type Part = &'static str;
+pub(crate) type Part = &'static str;
 
-pub(super) const KINDS: [(Part, &str); 4] = [
+pub(crate) const KINDS: [(Part, &str); 4] = [
     ("Deployment", "deployments"),
     ("StatefulSet", "statefulsets"),
     ("DaemonSet", "daemonsets"),
     ("CronJob", "cronjobs"),
 ];
 /// The operator says that it is ready.
-pub(super) const READY: Part = "ready";
+pub(crate) const READY: Part = "ready";
 /// Each update is told by an Event.
-pub(super) const EVENTS: Part = "events";
+pub(crate) const EVENTS: Part = "events";
 /// What is told twice becomes a series of one Event.
-pub(super) const SERIES: Part = "series";
+pub(crate) const SERIES: Part = "series";
 /// An annotation of the Namespace, changed meanwhile, counts for a workload without any.
-pub(super) const DEFAULTS: Part = "defaults";
+pub(crate) const DEFAULTS: Part = "defaults";
 /// An image of a registry that wants the workload's pull secret is found.
-pub(super) const PRIVATE: Part = "private";
+pub(crate) const PRIVATE: Part = "private";
 /// Each update is recorded, to its end.
-pub(super) const RECORDED: Part = "recorded";
+pub(crate) const RECORDED: Part = "recorded";
 /// What was set is remembered by the workload's name.
-pub(super) const REMEMBERED: Part = "remembered";
+pub(crate) const REMEMBERED: Part = "remembered";
 /// Of a workload of which eleven updates have ended ten are kept.
-pub(super) const CLEARED: Part = "cleared";
+pub(crate) const CLEARED: Part = "cleared";
 /// Of a workload that is gone, from which nothing was taken away again, nothing is remembered.
-pub(super) const FORGOTTEN: Part = "forgotten";
+pub(crate) const FORGOTTEN: Part = "forgotten";
 /// Of a Deployment and a DaemonSet whose new pods crash that is recorded, in the words of the pods.
-pub(super) const CRASHED: Part = "crashed";
+pub(crate) const CRASHED: Part = "crashed";
 /// Of each kind, as [`KINDS`]: a workload whose image another field manager moved back is left alone, and told whose.
-pub(super) const MOVED_BACK: [Part; 4] =
+pub(crate) const MOVED_BACK: [Part; 4] =
     ["Deployment moved back", "StatefulSet moved back", "DaemonSet moved back", "CronJob moved back"];
 
 /// Where records are.
 const RECORDS: &str = "/apis/supercargo.dev/v1alpha1";
 
 /// The registries that the job is about.
-pub(super) struct Registries {
+pub(crate) struct Registries {
     open: Registry,
     private: Registry,
 }
 
 impl Registries {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let open = Registry::start().await;
         let private = Registry::start_with(Options { access: Access::Password, ..Options::default() }).await;
         for registry in [&open, &private] {
@@ -73,17 +73,17 @@ impl Registries {
 }
 
 /// The job in one namespace.
-pub(super) struct Job<'a> {
-    pub(super) namespace: Namespace<'a>,
+pub(crate) struct Job<'a> {
+    pub(crate) namespace: Namespace<'a>,
     registries: &'a Registries,
     /// What belongs to it.
-    pub(super) parts: BTreeSet<Part>,
+    pub(crate) parts: BTreeSet<Part>,
     client: Client,
 }
 
 impl<'a> Job<'a> {
     /// With or without the parts that not every installation can do.
-    pub(super) async fn new(namespace: Namespace<'a>, registries: &'a Registries, more: &[Part]) -> Self {
+    pub(crate) async fn new(namespace: Namespace<'a>, registries: &'a Registries, more: &[Part]) -> Self {
         let kinds = KINDS.iter().map(|(kind, _)| *kind);
         let always = [READY, EVENTS, SERIES, RECORDED, REMEMBERED, CLEARED, FORGOTTEN, CRASHED];
         let parts = kinds.chain(MOVED_BACK).chain(always).chain(more.iter().copied()).collect();
@@ -92,7 +92,7 @@ impl<'a> Job<'a> {
     }
 
     /// Gives the operator, which is ready or never will be, all there is to do, and does not end.
-    pub(super) async fn give(&self, operator: &Operator) -> std::convert::Infallible {
+    pub(crate) async fn give(&self, operator: &Operator) -> std::convert::Infallible {
         for n in 0..10 {
             let id = format!("{n:016x}");
             let mut ended = update(&format!("deployment-web-{id}"), "web");
@@ -153,7 +153,7 @@ impl<'a> Job<'a> {
     }
 
     /// A workload of the registry that wants a password, and its pull secret.
-    pub(super) async fn create_private(&self) {
+    pub(crate) async fn create_private(&self) {
         let host = &self.registries.private.host;
         let data = BASE64_STANDARD.encode(docker_config(host, USER, PASSWORD));
         self.create(json!({
@@ -167,7 +167,7 @@ impl<'a> Job<'a> {
     }
 
     /// The parts that are not done.
-    pub(super) async fn missing(&self, operator: &Operator) -> BTreeSet<Part> {
+    pub(crate) async fn missing(&self, operator: &Operator) -> BTreeSet<Part> {
         let mut missing = self.parts.clone();
         if reqwest::get(format!("{}/readyz", operator.private)).await.is_ok_and(|answer| answer.status() == 200) {
             missing.remove(READY);
@@ -271,7 +271,7 @@ impl<'a> Job<'a> {
     }
 
     /// Waits until exactly these parts are not done.
-    pub(super) async fn comes_to(&self, operator: &Operator, expected: &BTreeSet<Part>) {
+    pub(crate) async fn comes_to(&self, operator: &Operator, expected: &BTreeSet<Part>) {
         let mut missing = self.parts.clone();
         let ended = within_a_minute(async || {
             missing = self.missing(operator).await;
@@ -285,7 +285,7 @@ impl<'a> Job<'a> {
     }
 
     /// The whole job, to its end.
-    pub(super) async fn done(&self, operator: &Operator) {
+    pub(crate) async fn done(&self, operator: &Operator) {
         operator.ready().await;
         let nothing = BTreeSet::new();
         tokio::select! {
@@ -295,7 +295,7 @@ impl<'a> Job<'a> {
     }
 
     /// Waits for the Event that says why the private one is not updated.
-    pub(super) async fn why_not_private(&self) -> String {
+    pub(crate) async fn why_not_private(&self) -> String {
         event_says(&self.namespace, "private", "(secret-unreadable)").await
     }
 

@@ -34,11 +34,11 @@ fn is_of_histories((_, resource, _): &Right) -> bool {
 }
 
 /// The others.
-fn of_the_job(rights: BTreeSet<Right>) -> BTreeSet<Right> {
+pub(crate) fn of_the_job(rights: BTreeSet<Right>) -> BTreeSet<Right> {
     rights.into_iter().filter(|right| !is_of_histories(right)).collect()
 }
 
-fn right(group: &str, resource: &str, verb: &str) -> Right {
+pub(crate) fn right(group: &str, resource: &str, verb: &str) -> Right {
     (group.to_owned(), resource.to_owned(), verb.to_owned())
 }
 

@@ -1,0 +1,250 @@
+//! One truth: for the same choices the chart and `kubectl kustomize` make the same objects, but for names and labels.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
+
+use serde_json::{Value, json};
+
+use super::rendered;
+use crate::{
+    deploy::{folder, of_kind, rights},
+    docs::built,
+};
+
+/// What a person may choose, in the words of both.
+pub(super) struct Choice {
+    kustomization: &'static str,
+    pub(super) namespace: &'static str,
+    pub(super) values: &'static [&'static str],
+}
+
+const fn choice(kustomization: &'static str, namespace: &'static str, values: &'static [&'static str]) -> Choice {
+    Choice { kustomization, namespace, values }
+}
+
+pub(super) const CHOICES: &[Choice] = &[
+    choice("resources: [../deploy/base]", "supercargo", &[]),
+    choice("resources: [../deploy/overlays/pull-secrets]", "supercargo", &[r#"pullSecrets="all""#]),
+    choice("resources: [../deploy/overlays/git]", "supercargo", &["git.enabled=true"]),
+    choice("resources: [../deploy/overlays/namespaced]", "apps", &[r#"scope="namespace""#, "crds.install=false"]),
+    choice(
+        "{resources: [../deploy/base], components: [../deploy/components/argocd]}",
+        "supercargo",
+        &["argocd.applications=true"],
+    ),
+    choice(
+        "{resources: [../deploy/base], components: [../deploy/components/argocd-refresh]}",
+        "supercargo",
+        &["argocd.refresh=true"],
+    ),
+    choice(
+        "{resources: [../deploy/base], components: [../deploy/components/pull-secrets, ../deploy/components/git,
+          ../deploy/components/argocd, ../deploy/components/argocd-refresh],
+          images: [{name: supercargo, newName: registry.example.com/supercargo, newTag: 1.2.3}]}",
+        "supercargo",
+        &[
+            r#"pullSecrets="all""#,
+            "git.enabled=true",
+            r#"argocd={"applications":true,"refresh":true}"#,
+            r#"image={"repository":"registry.example.com/supercargo","tag":"1.2.3"}"#,
+        ],
+    ),
+];
+
+/// The objects by kind, namespace and name, without what belongs to Helm or to kustomize alone.
+fn compared(objects: Vec<Value>) -> BTreeMap<(String, String, String), Value> {
+    let pod = of_kind(&objects, "Deployment").next().unwrap()["spec"]["template"]["metadata"]["labels"].clone();
+    let mut all = BTreeMap::new();
+    for mut object in objects {
+        // Helm installs into a namespace that is there: the page says how to make it.
+        if object["kind"] == "Namespace" {
+            continue;
+        }
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut name = text(&object["metadata"]["name"]);
+        object["metadata"].as_object_mut().unwrap().remove("labels");
+        for selector in ["/spec/selector/matchLabels", "/spec/selector", "/spec/podSelector/matchLabels"] {
+            let Some(labels) = object.pointer_mut(selector) else { continue };
+            if labels.get("matchLabels").is_some() {
+                continue;
+            }
+            for (key, value) in labels.as_object().unwrap() {
+                assert_eq!(&pod[key], value, "{name}: {selector} selects the pod");
+            }
+            *labels = json!("the pod");
+        }
+        match object["kind"].as_str().unwrap() {
+            "CustomResourceDefinition" => {
+                // Kept by default when the release goes.
+                if let Some(annotations) = object["metadata"].as_object_mut().unwrap().remove("annotations") {
+                    assert_eq!(annotations, json!({"helm.sh/resource-policy": "keep"}));
+                }
+            }
+            "ConfigMap" => {
+                // The hash of a generator.
+                if let Some((stem, _)) = name.rsplit_once('-').filter(|(_, hash)| hash.len() == 10) {
+                    name = stem.to_owned();
+                    object["metadata"]["name"] = json!(name);
+                }
+                if let Some(config) = object["data"].get_mut("config.yaml") {
+                    let read: Option<Value> = serde_saphyr::from_str(config.as_str().unwrap()).unwrap();
+                    *config = read.unwrap_or_else(|| json!({}));
+                }
+            }
+            "Deployment" => normalise_pod(&mut object["spec"]["template"]),
+            _ => {}
+        }
+        let key = (text(&object["kind"]), text(&object["metadata"]["namespace"]), name);
+        assert!(all.insert(key.clone(), object).is_none(), "{key:?} is there twice");
+    }
+    all
+}
+
+/// Without an order where none counts.
+fn normalise_pod(template: &mut Value) {
+    template["metadata"].as_object_mut().unwrap().remove("labels");
+    let spec = &mut template["spec"];
+    let by_name = |list: &mut Value, key: &str| {
+        list.as_array_mut().unwrap().sort_by_key(|entry| entry[key].as_str().unwrap().to_owned());
+    };
+    by_name(&mut spec["volumes"], "name");
+    for volume in spec["volumes"].as_array_mut().unwrap() {
+        if volume["name"] == "policies" {
+            volume["configMap"]["name"] = json!("supercargo-policies");
+        }
+    }
+    let container = &mut spec["containers"][0];
+    by_name(&mut container["volumeMounts"], "mountPath");
+    by_name(&mut container["env"], "name");
+    let args = container["args"].as_array_mut().unwrap();
+    assert_eq!(args[0], "run");
+    args.sort_by_key(|arg| arg.as_str().unwrap().to_owned());
+    // The tag that is meant where none is said.
+    let image = container["image"].as_str().unwrap().to_owned();
+    container["image"] = json!(image.strip_suffix(concat!(":", env!("CARGO_PKG_VERSION"))).unwrap_or(&image));
+}
+
+fn assert_same(what: &str, chart: Vec<Value>, kustomize: Vec<Value>) {
+    assert_eq!(rights(&chart), rights(&kustomize), "{what}: the rights");
+    let (chart, kustomize) = (compared(chart), compared(kustomize));
+    let names = |objects: &BTreeMap<_, Value>| objects.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&chart), names(&kustomize), "{what}");
+    for (key, object) in chart {
+        assert_eq!(object, kustomize[&key], "{what}: {key:?}");
+    }
+}
+
+#[test]
+fn chart_and_kustomize_make_the_same_objects_for_the_same_choices() {
+    for Choice { kustomization, namespace, values } in CHOICES {
+        let (chart, _) = rendered("supercargo", namespace, values);
+        assert_same(kustomization, chart, built(kustomization).unwrap());
+    }
+}
+
+#[test]
+fn each_overlay_and_component_is_among_the_choices() {
+    for kind in ["overlays", "components"] {
+        for entry in fs::read_dir(folder(kind)).unwrap() {
+            let path = format!("../deploy/{kind}/{}", entry.unwrap().file_name().to_str().unwrap());
+            let is_it = |choice: &Choice| {
+                choice.kustomization.contains(&format!("{path},")) || choice.kustomization.contains(&format!("{path}]"))
+            };
+            assert!(CHOICES.iter().any(is_it), "{path} is no choice of the chart");
+        }
+    }
+}
+
+/// What install.md mounts by a patch is a value.
+#[test]
+fn mounted_files_are_the_same_too() {
+    let page = fs::read_to_string(folder("../docs/install.md")).unwrap();
+    let files = page.split("```yaml\n# my-files/kustomization.yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let values = [
+        "git.enabled=true",
+        r#"git.secretName="supercargo-git""#,
+        r#"policies={"production":"name: production\npolicy: patch\n"}"#,
+        r#"image.repository="registry.example.com/supercargo""#,
+    ];
+    let (chart, _) = rendered("supercargo", "supercargo", &values);
+    assert_same("my-files", chart, built(files).unwrap());
+}
+
+#[test]
+fn the_definitions_of_the_chart_are_those_of_deploy() {
+    let names = |folder: &std::path::Path| -> BTreeSet<String> {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name != "kustomization.yaml").collect()
+    };
+    let (here, there) = (super::chart().join("files/crds"), folder("crds"));
+    assert_eq!(names(&here), names(&there));
+    for name in names(&here) {
+        let [here, there] = [&here, &there].map(|folder| fs::read_to_string(folder.join(&name)).unwrap());
+        assert_eq!(here, there, "cp deploy/crds/{name} deploy/chart/files/crds/");
+    }
+}
+
+/// A release of another name: nothing is left that names `supercargo` alone, and all that is named is there.
+#[test]
+fn names_follow_the_release_and_what_they_name_is_there() {
+    let values = [
+        super::values::EVERYTHING,
+        &[r#"policies={"production":"name: production\npolicy: patch\n"}"#, r#"pullSecrets="all""#],
+    ]
+    .concat();
+    for (release, more, name) in [
+        ("other", &[][..], "other-supercargo"),
+        ("other", &[r#"nameOverride="cargo""#], "other-cargo"),
+        ("my-supercargo", &[], "my-supercargo"),
+        ("other", &[r#"fullnameOverride="ships""#], "ships"),
+        (
+            "other",
+            &[r#"fullnameOverride="s234567890-234567890-234567890-234567890-234567890-234567890""#],
+            "s234567890-234567890-234567890-234567890-2345678",
+        ),
+    ] {
+        let values = [&values[..], more].concat();
+        let (objects, test) = rendered(release, "home", &values);
+        for object in objects.iter().filter(|object| object["kind"] != "CustomResourceDefinition") {
+            let own = object["metadata"]["name"].as_str().unwrap();
+            let is_account = object["kind"] == "ServiceAccount";
+            assert!(own.len() <= 63 && (own.starts_with(name) || is_account), "{own}");
+            let labels = object["metadata"]["labels"].as_object().unwrap();
+            for label in ["name", "instance", "version", "managed-by"] {
+                assert!(labels.contains_key(&format!("app.kubernetes.io/{label}")), "{own}: {label}");
+            }
+            assert_eq!(labels["app.kubernetes.io/instance"], release);
+            assert!(labels.contains_key("helm.sh/chart"));
+        }
+        let there =
+            |kind: &str, named: &Value| of_kind(&objects, kind).any(|object| object["metadata"]["name"] == *named);
+        for binding in of_kind(&objects, "RoleBinding").chain(of_kind(&objects, "ClusterRoleBinding")) {
+            assert!(there(binding["roleRef"]["kind"].as_str().unwrap(), &binding["roleRef"]["name"]));
+            let subject = &binding["subjects"][0];
+            assert!(subject["namespace"] == "home" && there("ServiceAccount", &subject["name"]), "{subject}");
+        }
+        let pod = &of_kind(&objects, "Deployment").next().unwrap()["spec"]["template"];
+        assert!(there("ServiceAccount", &pod["spec"]["serviceAccountName"]));
+        for volume in pod["spec"]["volumes"].as_array().unwrap() {
+            let map = &volume["configMap"]["name"];
+            assert!(map.is_null() || there("ConfigMap", map), "{volume}");
+        }
+        let ingress = of_kind(&objects, "Ingress").next().unwrap();
+        assert!(there("Service", ingress.pointer("/spec/rules/0/http/paths/0/backend/service/name").unwrap()));
+        let route = of_kind(&objects, "HTTPRoute").next().unwrap();
+        assert!(there("Service", route.pointer("/spec/rules/0/backendRefs/0/name").unwrap()));
+        let selects = |selector: &Value, labels: &Value| {
+            selector.as_object().unwrap().iter().all(|(key, value)| labels[key] == *value)
+        };
+        let monitor =
+            of_kind(&objects, "ServiceMonitor").next().unwrap().pointer("/spec/selector/matchLabels").unwrap();
+        let monitored = of_kind(&objects, "Service").filter(|service| selects(monitor, &service["metadata"]["labels"]));
+        assert!(monitored.map(|service| &service["spec"]["ports"][0]["name"]).eq(["metrics"]));
+        for service in of_kind(&objects, "Service") {
+            assert!(selects(&service["spec"]["selector"], &pod["metadata"]["labels"]));
+            assert!(!selects(&service["spec"]["selector"], &test["metadata"]["labels"]));
+        }
+    }
+}

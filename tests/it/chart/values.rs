@@ -1,0 +1,258 @@
+//! Values: each has an effect, all stand in the schema, and what is wrong is refused by its path.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use serde_json::Value;
+
+use super::{chart, parsed, rendered_text, template};
+use crate::support::operator::supercargo;
+
+/// Values that turn everything on that can be on at a time.
+pub(super) const EVERYTHING: &[&str] = &[
+    "git.enabled=true",
+    r#"git.secretName="supercargo-git""#,
+    r#"argocd={"applications":true,"refresh":true}"#,
+    r#"ingress={"enabled":true,"hosts":["hooks.example.com"],"tls":[{"hosts":["hooks.example.com"],"secretName":"hooks-tls"}]}"#,
+    r#"httpRoute={"enabled":true,"parentRefs":[{"name":"outer"}],"hostnames":["hooks.example.com"]}"#,
+    "serviceMonitor.enabled=true",
+    r#"image.pullSecrets=["mine"]"#,
+];
+
+/// Each value by its path: another one, and what turns on what it is about.
+const CHANGES: &[(&str, &str, &[&str])] = &[
+    ("nameOverride", r#""cargo""#, &[]),
+    ("fullnameOverride", r#""ships""#, &[]),
+    ("image.repository", r#""registry.example.com/supercargo""#, &[]),
+    ("image.tag", r#""1.2.3""#, &[]),
+    ("image.digest", r#""sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef""#, &[]),
+    ("image.pullSecrets", r#"["mine"]"#, &[]),
+    ("config", r#"{"privateAddresses":"deny"}"#, &[]),
+    ("policies", r#"{"calm":"name: calm\npolicy: minor\n"}"#, &[]),
+    ("hooks.secretName", r#""others""#, &[]),
+    ("extraEnv", r#"[{"name":"HTTPS_PROXY","value":"http://proxy.example.com:3128"}]"#, &[]),
+    ("extraVolumes", r#"[{"name":"ca","configMap":{"name":"ca"}}]"#, &[]),
+    ("extraVolumeMounts", r#"[{"name":"config","mountPath":"/etc/again","readOnly":true}]"#, &[]),
+    ("extraArgs", r#"["--poll-interval=10m"]"#, &[]),
+    ("scope", r#""namespace""#, &[]),
+    ("pullSecrets", r#""all""#, &[]),
+    ("git.enabled", "true", &[]),
+    ("git.cacheSize", r#""8Gi""#, &["git.enabled=true"]),
+    ("git.secretName", r#""supercargo-git""#, &[]),
+    ("argocd.applications", "true", &[]),
+    ("argocd.refresh", "true", &[]),
+    ("argocd.namespace", r#""gitops""#, &["argocd.refresh=true"]),
+    ("crds.install", "false", &[]),
+    ("crds.keep", "false", &[]),
+    ("serviceAccount.create", "false", &[r#"serviceAccount.name="ours""#]),
+    ("serviceAccount.name", r#""ours""#, &[]),
+    ("serviceAccount.annotations", r#"{"example.com/role":"updater"}"#, &[]),
+    ("networkPolicy.enabled", "false", &[]),
+    ("networkPolicy.extraEgress", r#"[{"ports":[{"port":22,"protocol":"TCP"}]}]"#, &[]),
+    ("ingress.enabled", "true", &[r#"ingress.hosts=["hooks.example.com"]"#]),
+    ("ingress.className", r#""nginx""#, EVERYTHING),
+    ("ingress.annotations", r#"{"example.com/a":"b"}"#, EVERYTHING),
+    ("ingress.hosts", r#"["other.example.com"]"#, EVERYTHING),
+    ("ingress.tls", r#"[{"hosts":["hooks.example.com"],"secretName":"other-tls"}]"#, EVERYTHING),
+    ("httpRoute.enabled", "true", &[r#"httpRoute.parentRefs=[{"name":"outer"}]"#]),
+    ("httpRoute.annotations", r#"{"example.com/a":"b"}"#, EVERYTHING),
+    ("httpRoute.parentRefs", r#"[{"name":"outer","namespace":"gateways","sectionName":"https"}]"#, EVERYTHING),
+    ("httpRoute.hostnames", r#"["other.example.com"]"#, EVERYTHING),
+    ("serviceMonitor.enabled", "true", &[]),
+    ("serviceMonitor.labels", r#"{"release":"prometheus"}"#, EVERYTHING),
+    ("serviceMonitor.interval", r#""1m""#, EVERYTHING),
+    ("serviceMonitor.scrapeTimeout", r#""10s""#, EVERYTHING),
+    ("resources.requests.cpu", r#""100m""#, &[]),
+    ("resources.requests.memory", r#""128Mi""#, &[]),
+    ("resources.limits.memory", r#""1Gi""#, &[]),
+    ("nodeSelector", r#"{"kubernetes.io/os":"linux"}"#, &[]),
+    ("tolerations", r#"[{"key":"infra","operator":"Exists","effect":"NoSchedule"}]"#, &[]),
+    (
+        "affinity",
+        r#"{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"a","operator":"Exists"}]}]}}}"#,
+        &[],
+    ),
+    (
+        "topologySpreadConstraints",
+        r#"[{"maxSkew":1,"topologyKey":"topology.kubernetes.io/zone","whenUnsatisfiable":"ScheduleAnyway","labelSelector":{"matchLabels":{"app.kubernetes.io/name":"supercargo"}}}]"#,
+        &[],
+    ),
+    ("priorityClassName", r#""system-cluster-critical""#, &[]),
+];
+
+/// The paths of all that `values.yaml` holds.
+fn leaves(value: &Value, path: &str, all: &mut BTreeSet<String>) {
+    match value.as_object().filter(|map| !map.is_empty()) {
+        None => _ = all.insert(path.trim_start_matches('.').to_owned()),
+        Some(map) => map.iter().for_each(|(key, value)| leaves(value, &format!("{path}.{key}"), all)),
+    }
+}
+
+#[test]
+fn each_value_changed_alone_changes_what_is_made() {
+    let mut all = BTreeSet::new();
+    leaves(&parsed("values.yaml"), "", &mut all);
+    let changed: BTreeSet<String> = CHANGES.iter().map(|(path, ..)| (*path).to_owned()).collect();
+    assert_eq!(changed, all, "one change of each value");
+    for (path, value, beside) in CHANGES {
+        let change = format!("{path}={value}");
+        let with = [beside, &[&*change][..]].concat();
+        let [before, after] = [beside, &with[..]].map(|values| rendered_text("supercargo", "supercargo", values));
+        assert_ne!(before, after, "{change}");
+        // And what is said is heard: each text of it is there.
+        let said: Value = serde_json::from_str(value).unwrap();
+        if let Some(text) = said.as_str().filter(|text| !["namespace", "all"].contains(text)) {
+            assert!(after.contains(text), "{change}");
+        }
+    }
+}
+
+#[test]
+fn each_value_has_a_comment() {
+    let text = std::fs::read_to_string(chart().join("values.yaml")).unwrap();
+    let mut last = "";
+    let mut within = "";
+    for line in text.lines() {
+        let is_key = Regex::new(r"^ *[A-Za-z]+:").unwrap().is_match(line);
+        let opens = line.ends_with(':');
+        if !line.starts_with(' ') && is_key {
+            within = line;
+        }
+        // What a block holds has comments of its own; the resources are one value.
+        let is_value = is_key && !opens && within != "resources:";
+        assert!(!is_value || last.trim_start().starts_with('#'), "{line} has no comment");
+        last = line;
+    }
+}
+
+/// Each object of the schema, by its place.
+fn objects<'a>(schema: &'a Value, path: &str, all: &mut Vec<(String, &'a Value)>) {
+    match schema {
+        Value::Object(map) => {
+            if map.get("type").is_some_and(|kind| kind == "object") {
+                all.push((path.to_owned(), schema));
+            }
+            for (key, value) in map {
+                objects(value, &format!("{path}/{key}"), all);
+            }
+        }
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(n, value)| objects(value, &format!("{path}/{n}"), all))
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_schema_holds_all_values_and_nothing_open_but_what_others_check() {
+    let (schema, values) = (parsed("values.schema.json"), parsed("values.yaml"));
+    let mut all = Vec::new();
+    objects(&schema, "", &mut all);
+    assert!(all.len() > 40);
+    // A condition takes nothing.
+    for (path, object) in all.into_iter().filter(|(path, _)| !path.contains("/if/")) {
+        match object.get("additionalProperties") {
+            Some(Value::Bool(false)) | Some(Value::Object(_)) => {}
+            None => {
+                let by = object["description"].as_str().unwrap_or_default();
+                let others = ["The program checks", "nothing of it is read"];
+                assert!(others.iter().any(|other| by.contains(other)), "{path} takes anything");
+            }
+            open => panic!("{path} takes anything: {open:?}"),
+        }
+    }
+    let names = |object: &Value| object.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let mut known = names(&schema["properties"]);
+    assert!(known.remove("global"));
+    assert_eq!(known, names(&values));
+    for (key, value) in values.as_object().unwrap() {
+        let inside = &schema["properties"][key]["properties"];
+        if value.as_object().is_some_and(|map| !map.is_empty()) {
+            assert_eq!(names(inside), names(value), "{key}");
+        }
+    }
+}
+
+/// Those of the program: it names them where it is given another.
+#[test]
+fn the_keys_of_config_are_those_of_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.yaml"), "nothing: 1\n").unwrap();
+    let output = supercargo(&["run", "--check", "--config=config.yaml"], folder.path());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let schema = parsed("values.schema.json");
+    let keys = schema["properties"]["config"]["properties"].as_object().unwrap().keys().map(String::as_str);
+    let told = Regex::new("expected one of (.*) at line").unwrap();
+    let told = told.captures(&said).unwrap_or_else(|| panic!("{said}")).get(1).unwrap().as_str();
+    assert_eq!(told.split(", ").collect::<BTreeSet<_>>(), keys.collect());
+}
+
+/// What is wrong, and where it is said to be.
+const BAD: &[(&[&str], &str)] = &[
+    (&["replicas=0"], "at '': additional properties 'replicas' not allowed"),
+    (&[r#"podDisruptionBudget={"minAvailable":1}"#], "at '': additional properties 'podDisruptionBudget' not allowed"),
+    (&["approvals=true"], "at '': additional properties 'approvals' not allowed"),
+    (&[r#"scope="namespace""#, r#"pullSecrets="all""#], "at '/pullSecrets': value must be 'none'"),
+    (&[r#"scope="team""#], "at '/scope'"),
+    (&["scope=null"], "at '': missing property 'scope'"),
+    (&[r#"pullSecrets=["mine"]"#], "at '/pullSecrets'"),
+    (&["image.tag=1.0"], "at '/image/tag': got number, want string"),
+    (&[r#"image.repository="registry.example.com/supercargo:1.0""#], "at '/image/repository'"),
+    (&[r#"image.repository="""#], "at '/image/repository'"),
+    (&[r#"image.digest="sha256:12""#], "at '/image/digest'"),
+    (&[r#"image.name="x""#], "at '/image': additional properties 'name' not allowed"),
+    (&[r#"image.pullSecrets=[{"name":"mine"}]"#], "at '/image/pullSecrets/0': got object, want string"),
+    (&[r#"config={"registry":[]}"#], "at '/config': additional properties 'registry' not allowed"),
+    (&[r#"config="registries: []""#], "at '/config': got string, want object"),
+    (&[r#"config={"git":[{"name":"prod"}]}"#], "at '/git/enabled': value must be true"),
+    (&[r#"policies={"calm":{"policy":"minor"}}"#], "at '/policies/calm': got object, want string"),
+    (&[r#"policies={"a/b":"x"}"#], "at '/policies': additional properties 'a/b' not allowed"),
+    (&[r#"extraEnv=[{"value":"x"}]"#], "at '/extraEnv/0': missing property 'name'"),
+    (&[r#"extraArgs=["--listen=0.0.0.0:1"]"#], "at '/extraArgs/0'"),
+    (&[r#"extraArgs=["poll"]"#], "at '/extraArgs/0'"),
+    (
+        &[r#"extraVolumes=[{"name":"root","hostPath":{"path":"/"}}]"#],
+        "at '/extraVolumes/0': additional properties 'hostPath'",
+    ),
+    (&[r#"extraVolumeMounts=[{"name":"a","mountPath":"relative"}]"#], "at '/extraVolumeMounts/0/mountPath'"),
+    (&[r#"git.cacheSize="much""#], "at '/git/cacheSize'"),
+    (&["argocd.enabled=true"], "at '/argocd': additional properties 'enabled' not allowed"),
+    (&[r#"crds.keep="yes""#], "at '/crds/keep': got string, want boolean"),
+    (&["serviceAccount.create=false"], "at '/serviceAccount/name': minLength"),
+    (&[r#"networkPolicy.extraEgress=[{"port":22}]"#], "at '/networkPolicy/extraEgress/0'"),
+    (&["ingress.enabled=true"], "at '/ingress/hosts': minItems"),
+    (&[r#"ingress.hosts=["https://hooks.example.com"]"#], "at '/ingress/hosts/0'"),
+    (&["httpRoute.enabled=true"], "at '/httpRoute/parentRefs': minItems"),
+    (&[r#"serviceMonitor.interval="often""#], "at '/serviceMonitor/interval'"),
+    (&[r#"resources.limits.memory="lots""#], "at '/resources/limits/memory'"),
+    (&[r#"tolerations=[{"effect":"Never"}]"#], "at '/tolerations/0/effect'"),
+    (
+        &[
+            r#"affinity={"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"a"}]}]}}}"#,
+        ],
+        "nodeSelectorTerms/0/matchExpressions/0': missing property 'operator'",
+    ),
+    (
+        &[r#"affinity={"podAntiAffinity":{"wrong":[]}}"#],
+        "at '/affinity/podAntiAffinity': additional properties 'wrong'",
+    ),
+    (
+        &[r#"extraVolumes=[{"name":"a","secret":{"secretName":1}}]"#],
+        "at '/extraVolumes/0/secret/secretName': got number",
+    ),
+    (&[r#"affinity={"node":{}}"#], "at '/affinity': additional properties 'node' not allowed"),
+];
+
+#[test]
+fn what_is_wrong_is_refused_by_its_path() {
+    assert!(BAD.len() >= 20);
+    for (values, place) in BAD {
+        let output = template("supercargo", "supercargo", values);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{values:?} are taken");
+        assert!(said.contains(place), "{values:?}: {place} in {said}");
+        // Nothing else is wrong with it.
+        let places = said.lines().filter(|line| line.contains("- at '") && !line.ends_with("'allOf' failed"));
+        assert_eq!(places.count(), 1, "{said}");
+    }
+}
