@@ -14,6 +14,7 @@ use crate::support::{bin, control_plane::ControlPlane, eventually};
 
 mod install;
 mod one_truth;
+mod release;
 mod values;
 
 /// The version of Kubernetes that is meant where none is asked.
