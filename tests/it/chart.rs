@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::{bin, control_plane::ControlPlane, eventually};
 
+mod first_update;
 mod install;
 mod one_truth;
 mod release;
