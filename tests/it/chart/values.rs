@@ -112,8 +112,9 @@ fn each_value_has_a_comment() {
     let text = std::fs::read_to_string(chart().join("values.yaml")).unwrap();
     let mut last = "";
     let mut within = "";
+    let key = Regex::new(r"^ *[A-Za-z]+:").unwrap();
     for line in text.lines() {
-        let is_key = Regex::new(r"^ *[A-Za-z]+:").unwrap().is_match(line);
+        let is_key = key.is_match(line);
         let opens = line.ends_with(':');
         if !line.starts_with(' ') && is_key {
             within = line;
