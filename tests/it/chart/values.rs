@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use regex::Regex;
 use serde_json::Value;
 
-use super::{chart, parsed, rendered_text, template};
+use super::{KUBERNETES, chart, helm, parsed, rendered_text, template};
 use crate::support::operator::supercargo;
 
 /// Values that turn everything on that can be on at a time.
@@ -195,6 +195,10 @@ const BAD: &[(&[&str], &str)] = &[
     (&["approvals=true"], "at '': additional properties 'approvals' not allowed"),
     (&[r#"scope="namespace""#, r#"pullSecrets="all""#], "at '/pullSecrets': value must be 'none'"),
     (&[r#"scope="team""#], "at '/scope'"),
+    (&[r#"scope="namespace""#, "argocd.applications=true"], "at '/argocd/applications': value must be false"),
+    (&[r#"scope="namespace""#, "argocd.refresh=true"], "at '/argocd/refresh': value must be false"),
+    (&[r#"extraEnv=[{"name":"NAMESPACE","value":"x"}]"#], "at '/extraEnv/0/name'"),
+    (&[r#"extraEnv=[{"name":"SUPERCARGO_HOOK_SECRET_GITHUB","value":"x"}]"#], "at '/extraEnv/0/name'"),
     (&["scope=null"], "at '': missing property 'scope'"),
     (&[r#"pullSecrets=["mine"]"#], "at '/pullSecrets'"),
     (&["image.tag=1.0"], "at '/image/tag': got number, want string"),
@@ -256,4 +260,21 @@ fn what_is_wrong_is_refused_by_its_path() {
         let places = said.lines().filter(|line| line.contains("- at '") && !line.ends_with("'allOf' failed"));
         assert_eq!(places.count(), 1, "{said}");
     }
+}
+
+/// Helm reads a file of values by YAML 1.1, where `no` is false and `1.10` the number 1.1: neither may get into `config`.
+#[rstest::rstest]
+#[case("guards: [{namespaces: [de, no, se], policies: [patch]}]", "at '/config/guards/0/namespaces/1': got boolean")]
+#[case("git: [{name: prod, branch: 1.10}]", "at '/config/git/0/branch': got number")]
+#[case("git: [{name: prod, paths: [0123]}]", "at '/config/git/0/paths/0': got number")]
+#[case("hooks: {generic: {hosts: {a: on}}}", "at '/config/hooks/generic/hosts/a': got boolean")]
+fn what_helm_would_change_in_config_is_refused(#[case] config: &str, #[case] says: &str) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, format!("config:\n  {config}\n")).unwrap();
+    let (path, home) = (file.path().to_str().unwrap(), tempfile::tempdir().unwrap());
+    let mut command = helm(home.path());
+    let output =
+        command.args(["template", "supercargo", "deploy/chart", KUBERNETES, "--values", path]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains(says), "{said}");
 }
