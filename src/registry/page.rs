@@ -359,7 +359,8 @@ mod tests {
 
         #[test]
         fn whatever_comes_is_read_as_a_parser_of_whole_bodies_reads_it(
-            inside in r#"([\[\]{}:,"]|"tags"|"tags":|"a"|"x":|null|true|fals|1|-|0|\.5|e3|é|\\u00|\\u0061| ){0,12}"#,
+            // No number is too large for the parser: it would refuse what is passed over here.
+            inside in r#"([\[\]{}:,"]|"tags"|"tags":|"a"|"x":|null|true|fals|1|-|0|\.5|e3 |é|\\u00|\\u0061| ){0,12}"#,
             framed: bool,
             piece in 1_usize..9,
         ) {
