@@ -1,6 +1,6 @@
-//! The connections to registries: one client for each host that was spoken to lately, each with a few connections that
-//! it keeps, and so many requests at a time; together they are no more than the settings allow. The client of the host
-//! that was used the longest ago is dropped, and its connections closed.
+//! The connections to registries: one client for each host that was spoken to lately, each with at most one connection
+//! that it keeps, and so many requests at a time; together they are no more than the settings allow. The client of the
+//! host that was used the longest ago is dropped, and its connection closed.
 
 use std::{
     collections::HashMap,
@@ -16,10 +16,8 @@ use super::{
 };
 use crate::net::{self, Timeouts};
 
-/// Hosts whose client, and connections, are kept: what each holds is small, and of thousands it is much.
-const HOSTS: usize = 64;
-/// Connections to one of them that are kept: where looks overlap, with fewer most of them would make one of their own.
-const KEPT: usize = 4;
+/// Hosts whose client, and connection, are kept: what each holds is small, and of thousands it is much.
+const KEPT: usize = 256;
 
 /// How connections to a host are made.
 #[derive(Clone)]
@@ -46,7 +44,7 @@ struct Clients {
 }
 
 impl Connections {
-    /// Half of the connections are for requests under way, half for those that are kept.
+    /// Half of the connections are for requests under way, half, and no more than [`KEPT`], for those that are kept.
     pub(super) fn new(most: usize, timeouts: Timeouts, names: Arc<Names>) -> Self {
         let most = (most / 2).clamp(1, Semaphore::MAX_PERMITS);
         Self { names, timeouts, clients: Mutex::default(), most, requests: Arc::new(Semaphore::new(most)) }
@@ -67,13 +65,12 @@ impl Connections {
             *used = now;
             return Ok((client.clone(), permit));
         }
-        if clients.by_host.len() >= (self.most / KEPT).clamp(1, HOSTS) {
+        if clients.by_host.len() >= self.most.min(KEPT) {
             let oldest = clients.by_host.iter().min_by_key(|(_, (_, used))| *used).map(|(host, _)| host.clone());
             oldest.and_then(|host| clients.by_host.remove(&host));
         }
         let names = Known { names: self.names.clone(), guard: manner.guard };
-        let builder = net::builder(&manner.tls, self.timeouts).pool_max_idle_per_host(KEPT);
-        let client = builder.dns_resolver(Arc::new(names)).build()?;
+        let client = net::builder(&manner.tls, self.timeouts).dns_resolver(Arc::new(names)).build()?;
         clients.by_host.insert(host.to_owned(), (client.clone(), now));
         Ok((client, permit))
     }
