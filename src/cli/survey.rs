@@ -3,7 +3,7 @@
 use std::{collections::HashMap, future::Future, io::IsTerminal as _, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::{Timestamp, civil::DateTime};
 
 use super::{
     output::tell,
@@ -19,7 +19,7 @@ use crate::{
         reason::{Class, Code, Reason},
         report::{Report, ReportWorkload, Verdict},
         rollout::Times,
-        text::excerpt,
+        window,
         workload::{KindSpec, PREFIX, Workload, WorkloadId},
     },
     engine::{self, Assessment, Outside, Settings},
@@ -119,9 +119,7 @@ pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     }
     let (local, zone) = text.trim().rsplit_once(' ').ok_or_else(wrong)?;
     let local: DateTime = local.trim().parse().map_err(|_| wrong())?;
-    let known = TimeZone::get(zone).ok().filter(|known| !known.is_unknown() && zone != "Factory");
-    let zone = known.ok_or_else(|| format!("there is no time zone `{}`; {}", excerpt(zone), wrong()))?;
-    zone.to_timestamp(local).map_err(|error| error.to_string())
+    window::zone(zone)?.to_timestamp(local).map_err(|error| error.to_string())
 }
 
 /// The registries as the user of this machine reaches them: with the docker config file, and what `--config` says.

@@ -24,8 +24,7 @@ pub struct Hours {
 impl Hours {
     /// Whether updates may start then.
     pub fn is_open(&self, at: Timestamp) -> bool {
-        self.windows.iter().all(|window| window.value.is_open(at))
-            && !self.freezes.iter().any(|freeze| freeze.value.is_open(at))
+        window::is_open(&values(&self.windows), &values(&self.freezes), at)
     }
 
     /// What is said where nothing opens.
@@ -45,9 +44,6 @@ impl Hours {
 
     /// The first time from then on at which updates may start; none within 400 days.
     pub fn next_open(&self, at: Timestamp) -> Option<Timestamp> {
-        if self.is_open(at) {
-            return Some(at);
-        }
         window::next_open(&values(&self.windows), &values(&self.freezes), at)
     }
 }

@@ -254,6 +254,11 @@ fn read_zone(words: &[&str]) -> Result<TimeZone, String> {
             return Err(format!("`{}` comes after the end; join parts by `;`, as in `{EXAMPLE}`", excerpt(more)));
         }
     };
+    zone(name)
+}
+
+/// The time zone of that name in the data that is built in; or what to write.
+pub fn zone(name: &str) -> Result<TimeZone, String> {
     let data = TimeZoneDatabase::bundled();
     // Both are in the data, and mean that nobody has said which zone it is.
     let is_said = |zone: &TimeZone| !zone.is_unknown() && zone.iana_name() != Some("Factory");

@@ -38,7 +38,7 @@ mod spans;
 #[cfg(test)]
 mod tests;
 
-pub use grammar::WindowError;
+pub use grammar::{WindowError, zone};
 pub use spans::DAYS_AHEAD;
 
 /// Times at which something is open. Equal if they print the same; cheap to clone.
