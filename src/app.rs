@@ -47,10 +47,12 @@ use crate::{
 
 mod files;
 mod forge;
+mod kubeconfig;
 mod read;
 mod targets;
 mod world;
 
+pub use kubeconfig::connect;
 pub use read::{check, read, read_files};
 pub use targets::git_targets;
 

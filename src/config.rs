@@ -239,7 +239,7 @@ impl Config {
         problems.extend(later.into_iter().map(later::refusal));
         let mut registries = Vec::new();
         for Known { value: registry, later } in raw.registries {
-            let refused = |key| format!("registries: {}: {}", excerpt(&registry.host), later::refusal(key));
+            let refused = |key| format!("registries: {}: {}", registry.shown(), later::refusal(key));
             problems.extend(later.into_iter().map(refused));
             problems.extend(registry.problems());
             registries.push(registry);

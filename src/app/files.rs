@@ -1,6 +1,11 @@
-//! How many files, and so connections, the process may have open.
+//! How many files, and so connections, the process may have open; and whether a file could be written.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::path::Path;
+
+use rustix::{
+    fs::{Access, access},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 
 /// What came of raising the limit.
 pub(super) struct Raised {
@@ -26,4 +31,23 @@ impl Raised {
             Err(error) => tracing::warn!(%error, limit = soft, "the limit of open files could not be raised"),
         }
     }
+}
+
+/// Why this file, which is made with its folder where it is not there, could not be written. Nothing is made.
+pub(super) fn unwritable(path: &Path) -> Option<String> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find(|place| place.exists())?;
+    let wrong = |why: &str| Some(format!("{}: {why}", there.display()));
+    if there == path && !there.is_file() {
+        return wrong("this is no file");
+    }
+    if there != path && !there.is_dir() {
+        return wrong("this is no folder");
+    }
+    // Beside the file others are made, while it is written.
+    let folder = if there == path { there.parent().unwrap_or(there) } else { there };
+    let denied = |place: &Path, how| {
+        access(place, how).err().map(|error| format!("{}: {}", place.display(), std::io::Error::from(error)))
+    };
+    denied(folder, Access::WRITE_OK | Access::EXEC_OK).or_else(|| denied(there, Access::WRITE_OK))
 }

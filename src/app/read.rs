@@ -1,12 +1,15 @@
 //! What flags, files and the environment say: read as a whole, with everything that is wrong with it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
-use super::{hook_settings, registry_settings, sender_names, targets};
+use super::{files, hook_settings, kubeconfig, registry_settings, sender_names, targets};
 use crate::{
     clock::SystemClock,
-    cluster,
-    config::{self, Config, ConfigError, FileArgs, RunArgs},
+    config::{self, Config, ConfigError, FileArgs, RegistryConfig, RepositoryArgs, RunArgs},
     logging,
     metrics::Metrics,
     ports::Clock,
@@ -34,25 +37,51 @@ pub async fn check(args: &RunArgs) -> Result<Vec<String>, ConfigError> {
     let filter = logging::subscriber(args.log_format, &args.log_level, std::io::sink, false).err();
     let problems = filter.map(|error| format!("--log-level: {error}")).into_iter().chain(unknown_senders(args));
     let (config, mut problems) = read_with(&args.files, problems.collect());
-    if problems.is_empty()
-        && let Err(ConfigError(found)) = args.repository.narrow(config.clone(), args.dry_run)
-    {
-        problems.extend(found);
-    }
-    let found = wrong_with_files(args, &config, &problems).await;
-    problems.extend(found);
+    let found = wrong_with_repository(args, &config, &problems);
+    let found = [found, wrong_with_files(args, &config).await].concat();
+    add(&mut problems, found);
     let stray = config::stray_variables(&sender_names());
     let available = sender_names().join(", ");
     let notes = stray.iter().map(|name| format!("{name} is a secret of no sender that exists; available: {available}"));
     if problems.is_empty() { Ok(notes.collect()) } else { Err(ConfigError(problems)) }
 }
 
-/// What is wrong with the files that are read before anything starts, and with addresses, where this much is known.
-async fn wrong_with_files(args: &RunArgs, config: &Config, known: &[String]) -> Vec<String> {
+/// What is wrong with `--git` and the flags that go with it.
+fn wrong_with_repository(args: &RunArgs, config: &Config, known: &[String]) -> Vec<String> {
+    let narrowed = match args.repository.narrow(config.clone(), args.dry_run) {
+        Ok(narrowed) => narrowed,
+        Err(ConfigError(mut problems)) => {
+            // It may be the name of a target that is not known for that reason.
+            if is_unread(&args.files, known) {
+                problems.retain(|problem| !RepositoryArgs::needs_configuration(problem));
+            }
+            return problems;
+        }
+    };
+    let mut problems = targets::problems(&narrowed);
+    if let (Some(_), Some(target)) = (&args.repository.git, narrowed.git.first()) {
+        let state = args.repository.state(target);
+        problems.extend(files::unwritable(&state).map(|why| format!("--state {}: {why}", state.display())));
+    }
+    problems
+}
+
+/// Whether the configuration's file could not be read at all.
+fn is_unread(files: &FileArgs, known: &[String]) -> bool {
+    let Some(path) = &files.config else { return false };
+    let begins = [format!("--config {}: ", path.display()), format!("{}: ", path.display())];
+    known.iter().any(|problem| begins.iter().any(|begin| problem.starts_with(begin)))
+}
+
+/// What is wrong with the files that are read before anything starts, and with addresses.
+async fn wrong_with_files(args: &RunArgs, config: &Config) -> Vec<String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let mut problems = Vec::new();
-    if args.listen == args.hooks_listen && args.listen.port() != 0 {
-        problems.push(format!("--listen and --hooks-listen are both {}: give one of them another port", args.listen));
+    if collide(args.listen, args.hooks_listen) {
+        let [private, hooks] = [args.listen, args.hooks_listen];
+        problems.push(format!(
+            "--listen and --hooks-listen: {private} and {hooks} are the same port: give one of them another"
+        ));
     }
     let mut senders = hook_settings(args, config).senders;
     while let Some((name, sender)) = senders.pop_first() {
@@ -63,20 +92,33 @@ async fn wrong_with_files(args: &RunArgs, config: &Config, known: &[String]) -> 
         let tls = web::tls::Tls::start(certificate, key, clock.clone()).await;
         problems.extend(tls.err().map(|error| format!("--hooks-tls-cert: {error}")));
     }
-    // What is wrong with an entry itself was told before.
-    if !known.iter().any(|problem| problem.starts_with("registries: ")) {
-        let client = registry_settings(config, config::in_cluster()).and_then(|settings| {
-            Ok(registry::Client::new(settings, Arc::new(registry::NoSecrets), clock, Arc::new(Metrics::default()))?)
-        });
-        problems.extend(client.err().map(|error| format!("{error:#}")));
-    }
-    let (kubeconfig, context) = (args.cluster.kubeconfig.clone(), args.cluster.context.clone());
-    // Without them it may be that there is no cluster where this is looked at.
-    if kubeconfig.is_some() || context.is_some() {
-        let client = cluster::connect(&cluster::connect::Options { kubeconfig, context }).await;
-        problems.extend(client.err().map(|error| error.to_string()));
-    }
+    problems.extend(wrong_with_registries(config, &clock));
+    problems.extend(kubeconfig::problem(&args.cluster).await);
     problems
+}
+
+/// What is wrong with `registries` beyond what [`Config::read`] finds: with each entry, and with them together.
+fn wrong_with_registries(config: &Config, clock: &Arc<dyn Clock>) -> Vec<String> {
+    let wrong_with = |registries: &[RegistryConfig]| {
+        let config = Config { registries: registries.to_vec(), ..config.clone() };
+        let client = registry_settings(&config, config::in_cluster()).and_then(|settings| {
+            let (secrets, metrics) = (Arc::new(registry::NoSecrets), Arc::new(Metrics::default()));
+            Ok(registry::Client::new(settings, secrets, clock.clone(), metrics)?)
+        });
+        client.err().map(|error| format!("{error:#}"))
+    };
+    let sound = config.registries.iter().filter(|entry| entry.problems().is_empty()).cloned();
+    let sound: Vec<RegistryConfig> = sound.collect();
+    let each: Vec<String> = sound.iter().filter_map(|entry| wrong_with(std::slice::from_ref(entry))).collect();
+    if each.is_empty() { wrong_with(&sound).into_iter().collect() } else { each }
+}
+
+/// Whether only one of these can be listened on at a time.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let [a, b] = [one, other].map(|address| address.ip().to_canonical());
+    // All addresses, of IPv6 also those of IPv4.
+    let holds = |all: IpAddr, it: IpAddr| all.is_unspecified() && (all.is_ipv6() || it.is_ipv4());
+    one.port() == other.port() && one.port() != 0 && (a == b || holds(a, b) || holds(b, a))
 }
 
 fn unknown_senders(args: &RunArgs) -> Vec<String> {
@@ -88,12 +130,17 @@ fn unknown_senders(args: &RunArgs) -> Vec<String> {
 /// What these files and the environment say and what is wrong with it, where these problems are known already.
 fn read_with(files: &FileArgs, mut problems: Vec<String>) -> (Config, Vec<String>) {
     let (config, found) = Config::read(files, &sender_names());
-    for problem in found.into_iter().chain(targets::problems(&config)) {
+    add(&mut problems, found.into_iter().chain(targets::problems(&config)));
+    (config, problems)
+}
+
+/// Each is told once.
+fn add(problems: &mut Vec<String>, found: impl IntoIterator<Item = String>) {
+    for problem in found {
         if !problems.contains(&problem) {
             problems.push(problem);
         }
     }
-    (config, problems)
 }
 
 fn settled((config, problems): (Config, Vec<String>)) -> Result<Config, ConfigError> {

@@ -6,10 +6,10 @@ use anyhow::Context as _;
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::mpsc;
 
-use super::{named, targets::Sinks};
+use super::{kubeconfig, named, targets::Sinks};
 use crate::{
     cluster,
-    config::{self, Config, ConfigError, RunArgs},
+    config::{self, Config, RunArgs},
     domain::workload::WorkloadId,
     git::Repository,
     ports::{Clock, ClusterChange, Events, Histories, Notice, Records, Refresh, Rollouts, Secrets, Workloads},
@@ -41,11 +41,7 @@ pub(super) async fn cluster(
     clock: &Arc<dyn Clock>,
     changes: mpsc::Sender<ClusterChange>,
 ) -> anyhow::Result<World> {
-    let options = cluster::connect::Options {
-        kubeconfig: args.cluster.kubeconfig.clone(),
-        context: args.cluster.context.clone(),
-    };
-    let client = cluster::connect(&options).await.map_err(|error| ConfigError::one(error.to_string()))?;
+    let client = kubeconfig::connect(&args.cluster).await?;
     let scope = match args.namespaces.as_slice() {
         [] => cluster::Scope::Cluster,
         names => cluster::Scope::Namespaces(names.to_vec()),

@@ -10,6 +10,7 @@ use super::{
     plan::{reasons, show, tell_others},
 };
 use crate::{
+    app,
     clock::SystemClock,
     cluster,
     config::{self, ClusterArgs, Config, ConfigError},
@@ -290,8 +291,7 @@ pub(super) async fn workloads(args: &ClusterArgs, scope: &Scope) -> anyhow::Resu
 
 /// A client of the cluster that is meant, which answers.
 pub(super) async fn client(args: &ClusterArgs) -> anyhow::Result<kube::Client> {
-    let options = cluster::connect::Options { kubeconfig: args.kubeconfig.clone(), context: args.context.clone() };
-    let client = cluster::connect(&options).await.map_err(|error| ConfigError::one(error.to_string()))?;
+    let client = app::connect(args).await?;
     // A cluster that does not answer is told at once; the watches would wait for it.
     cluster::reach(&client).await?;
     Ok(client)

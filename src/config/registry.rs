@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{globs, read_text};
 use crate::domain::{
-    image::Repository,
+    image::{Repository, excerpt},
     later::{self, Keyed},
 };
 
@@ -53,10 +53,10 @@ impl Keyed for RegistryConfig {
 
 impl RegistryConfig {
     /// All that is wrong with it.
-    pub(super) fn problems(&self) -> Vec<String> {
-        let host = &self.host;
+    pub fn problems(&self) -> Vec<String> {
+        let host = self.shown();
         let mut problems = Vec::new();
-        if Repository::parse(&format!("{host}/x")).map(|r| r.host() != super::host(host)).unwrap_or(true) {
+        if !is_host(&self.host) {
             problems.push(format!("registries: `{host}` is no host: write it as images do (registry.local:5000)"));
         }
         if self.credentials.is_some() && self.namespaces.is_empty() {
@@ -75,6 +75,28 @@ impl RegistryConfig {
         }
         problems
     }
+
+    /// The host, to be told. What is none may hold a password, which is left out.
+    pub(super) fn shown(&self) -> String {
+        if is_host(&self.host) {
+            return self.host.clone();
+        }
+        let (scheme, rest) =
+            self.host.split_once("://").map_or((None, &*self.host), |(scheme, rest)| (Some(scheme), rest));
+        let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("…@", rest));
+        let bare = rest.split(['?', '#']).next().unwrap_or_default();
+        let port = bare.split_once(':').map(|(_, port)| port.split('/').next().unwrap_or_default());
+        let is_port = port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+        let bare = if is_port { bare } else { bare.split(':').next().unwrap_or_default() };
+        let scheme = scheme.filter(|scheme| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        let scheme = scheme.map(|scheme| format!("{scheme}://")).unwrap_or_default();
+        excerpt(&format!("{scheme}{user}{bare}{}", if bare == rest { "" } else { "…" }))
+    }
+}
+
+/// Whether images can be of this host.
+fn is_host(host: &str) -> bool {
+    Repository::parse(&format!("{host}/x")).is_ok_and(|repository| repository.host() == super::host(host))
 }
 
 /// How many files this process may have open at a time.
@@ -84,4 +106,24 @@ pub fn open_files() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
     soft.map_or(USUAL, |soft| soft.parse().unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case("registry.local:5000", "registry.local:5000")]
+    #[case("https://r.io", "https://r.io")]
+    #[case("r.io/team", "r.io/team")]
+    #[case("bot:geheim@r.io", "…@r.io")]
+    #[case("https://geheim@r.io:5000", "https://…@r.io:5000")]
+    #[case("https://bot:ge/h@eim@r.io/x", "https://…@r.io/x")]
+    #[case("https://r.io?token=geheim", "https://r.io…")]
+    #[case("bot:geheim", "bot…")]
+    #[case("bot:geheim://r.io", "r.io")]
+    fn a_host_is_shown_without_a_password(#[case] host: &str, #[case] shown: &str) {
+        let registry: RegistryConfig = serde_saphyr::from_str(&format!("host: '{host}'")).unwrap();
+        assert_eq!(registry.shown(), shown);
+    }
 }

@@ -1,6 +1,9 @@
 //! `run --git`: one repository instead of a cluster.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use globset::{Glob, GlobSet};
 
@@ -10,6 +13,8 @@ use crate::domain::target::Targets;
 /// The user and the token for an address that the configuration does not name.
 const USERNAME: &str = "SUPERCARGO_GIT_USERNAME";
 const TOKEN: &str = "SUPERCARGO_GIT_TOKEN";
+/// What is wrong with a `--git` that is neither here nor an address.
+const NOWHERE: &str = "no such folder, no target of the configuration, and no address";
 
 /// Which repository, and how it is worked on.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -37,9 +42,9 @@ impl RepositoryArgs {
     pub fn narrow(&self, config: Config, dry_run: bool) -> Result<Config, ConfigError> {
         let Some(given) = &self.git else { return Ok(config) };
         let named = config.git.iter().find(|target| target.name == *given || target.url == *given);
-        let mut target = match named {
-            Some(target) => target.clone(),
-            None => unnamed(given)?,
+        let (mut target, mut problems) = match named {
+            Some(target) => (target.clone(), Vec::new()),
+            None => unnamed(given),
         };
         if let Some(branch) = &self.branch {
             target.branch.clone_from(branch);
@@ -47,7 +52,7 @@ impl RepositoryArgs {
         if !self.paths.is_empty() {
             target.paths.clone_from(&self.paths);
         }
-        let mut problems = target.check();
+        problems.extend(target.check());
         let checkout = checkout::refuse(&target.url).filter(|_| !dry_run);
         problems.extend(checkout.map(|why| format!("--git {given}: {why}")));
         if target.deployers.iter().any(|deployer| matches!(deployer, DeployerConfig::ArgocdRefresh(_))) {
@@ -63,6 +68,11 @@ impl RepositoryArgs {
         Ok(Config { git: vec![target], targets, ..config })
     }
 
+    /// Whether a problem of [`Self::narrow`] may come of a configuration that could not be read.
+    pub fn needs_configuration(problem: &str) -> bool {
+        problem.ends_with(NOWHERE)
+    }
+
     /// The file of what is remembered.
     pub fn state(&self, target: &GitConfig) -> PathBuf {
         let folder = || {
@@ -74,15 +84,15 @@ impl RepositoryArgs {
     }
 }
 
-fn unnamed(given: &str) -> Result<GitConfig, ConfigError> {
+/// A target at this address or folder, and what is wrong with that.
+fn unnamed(given: &str) -> (GitConfig, Vec<String>) {
     let is_folder = !given.contains(':') && !given.starts_with('-');
+    let mut problems = Vec::new();
     let url = if is_folder {
-        let path = std::path::absolute(given).map_err(|error| ConfigError::one(format!("--git {given}: {error}")))?;
-        if !path.is_dir() {
-            let problem = format!("--git {given}: no such folder, no target of the configuration, and no address");
-            return Err(ConfigError::one(problem));
+        if !Path::new(given).is_dir() {
+            problems.push(format!("--git {given}: {NOWHERE}"));
         }
-        path.display().to_string()
+        std::path::absolute(given).unwrap_or_else(|_| "/".into()).display().to_string()
     } else {
         given.to_owned()
     };
@@ -91,7 +101,7 @@ fn unnamed(given: &str) -> Result<GitConfig, ConfigError> {
         target.credentials.token_env = Some(TOKEN.to_owned());
         target.credentials.username = variable(USERNAME);
     }
-    Ok(target)
+    (target, problems)
 }
 
 fn everything() -> GlobSet {
