@@ -179,8 +179,96 @@ fn every_argument_of_our_own_steps_and_of_cargo_and_helm_exists() {
     assert_eq!(checked, all.into_iter().chain(others).collect());
 }
 
+/// What brings something to where others get it, and what is signed of it: in the same job, after it, or for what a release's
+/// page holds before it.
+const PUBLISHED: &[(&str, &str, &str)] = &[
+    (
+        "image",
+        r#"docker buildx imagetools create --tag "$IMAGE:$VERSION""#,
+        r#"cosign sign --yes --recursive "$IMAGE@$digest""#,
+    ),
+    (
+        "chart",
+        r#"helm push "dist/supercargo-$VERSION.tgz" "oci://$CHARTS""#,
+        r#"cosign sign --yes "$CHARTS/supercargo@$(oras resolve "$CHARTS/supercargo:$VERSION")""#,
+    ),
+    (
+        "chart",
+        r#"oras push "$CHARTS/supercargo:artifacthub.io""#,
+        r#"cosign sign --yes "$CHARTS/supercargo@$(oras resolve "$CHARTS/supercargo:artifacthub.io")""#,
+    ),
+    ("release", "gh release create", r#"cosign sign-blob --yes --bundle "$file.sigstore.json" "$file""#),
+];
+
 #[test]
-fn all_that_is_published_is_signed_by_the_workflow_and_no_job_may_do_more_than_it_does() {
+fn all_that_is_published_is_signed_by_the_workflow() {
+    let publishes =
+        Regex::new(r"(imagetools create|helm push|oras push|docker push|gh release (create|upload))").unwrap();
+    let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut found = 0;
+    for (name, _, scripts) in jobs() {
+        let script = squeeze(&scripts.join("\n"));
+        let here: Vec<_> = PUBLISHED.iter().filter(|(job, ..)| *job == name).collect();
+        // Nothing else is published, and nothing else signed.
+        assert_eq!(publishes.find_iter(&script).count(), here.len(), "{name}: {script}");
+        assert_eq!(script.matches("cosign sign").count(), here.len(), "{name}: {script}");
+        for (_, publish, sign) in here {
+            let at = |what: &str| script.find(what).unwrap_or_else(|| panic!("{name}: {what} in {script}"));
+            let (published, signed) = (at(publish), at(sign));
+            assert_eq!(published < signed, name != "release", "{name}: {publish}");
+            found += 1;
+        }
+    }
+    assert_eq!(found, PUBLISHED.len());
+    let script = |job: &str| {
+        let (.., scripts) = jobs().into_iter().find(|(name, ..)| name == job).unwrap();
+        squeeze(&scripts.join("\n"))
+    };
+    // What is signed is what was pushed: the digest of that tag, and all files of the page but the signatures.
+    let image = script("image");
+    assert!(image.contains(r#"digest=$(docker buildx imagetools inspect "$IMAGE:$VERSION" --format"#), "{image}");
+    let files = script("release");
+    let (checksums, signs) = (files.find("checksums dist").unwrap(), files.find("for file in dist/*").unwrap());
+    assert!(checksums < signs && files.ends_with("dist/*"), "{files}");
+    // The parts of an image have no name; the image that holds them is signed with them.
+    let parts = script("image-of");
+    assert!(parts.contains("push-by-digest=true") && !parts.contains("--tag"), "{parts}");
+}
+
+#[test]
+fn nothing_is_pushed_before_all_binaries_are_built() {
+    let jobs = jobs();
+    let needs = |job: &str| -> BTreeSet<String> {
+        let (_, job, _) = jobs.iter().find(|(name, ..)| name == job).unwrap();
+        match &job["needs"] {
+            Value::String(one) => [one.clone()].into(),
+            all => all.as_array().into_iter().flatten().map(|name| name.as_str().unwrap().to_owned()).collect(),
+        }
+    };
+    let before = |job: &str| {
+        let (mut all, mut next) = (BTreeSet::new(), needs(job));
+        while let Some(name) = next.pop_first() {
+            next.extend(needs(&name));
+            all.insert(name);
+        }
+        all
+    };
+    let pushes = Regex::new("push|imagetools create|gh release").unwrap();
+    let mut pushing = 0;
+    for (name, _, scripts) in &jobs {
+        if pushes.is_match(&scripts.join("\n")) {
+            assert!(before(name).contains("binary") && before(name).contains("version"), "{name}");
+            pushing += 1;
+        }
+    }
+    assert_eq!(pushing, 4);
+    assert!(["image-of", "image", "chart", "binary"].iter().all(|job| before("release").contains(*job)));
+    // The chart names the image.
+    assert!(before("chart").contains("image"));
+}
+
+#[test]
+fn no_job_may_do_more_than_it_does_and_no_step_has_a_token_that_needs_none() {
     for (name, job, scripts) in jobs() {
         let script = scripts.join("\n");
         let permissions = job["permissions"].as_object().unwrap();
@@ -190,7 +278,14 @@ fn all_that_is_published_is_signed_by_the_workflow_and_no_job_may_do_more_than_i
         assert_eq!(writes("contents"), script.contains("gh release"), "{name}");
         // Nothing foreign gets into a script but as a variable.
         assert!(!script.contains("${{"), "{name}");
+        assert!(!job["env"].to_string().contains("token"), "{name}: all steps would have it");
         for step in job["steps"].as_array().unwrap() {
+            let script = step["run"].as_str().unwrap_or_default();
+            let needs_it = script.contains("$TOKEN") || script.contains("gh release");
+            assert_eq!(step["env"].to_string().contains("github.token"), needs_it, "{name}: {script}");
+            let lines = script.trim().lines().map(str::trim);
+            let logs_in = |line: &str| line.starts_with("docker login") || line.starts_with("helm registry login");
+            assert!(!script.contains("$TOKEN") || lines.clone().all(logs_in), "{name}: {script}");
             let Some(action) = step["uses"].as_str() else { continue };
             let (_, pin) = action.split_once('@').unwrap();
             assert!(pin.len() == 40 && pin.bytes().all(|byte| byte.is_ascii_hexdigit()), "{action} may change");
@@ -199,12 +294,9 @@ fn all_that_is_published_is_signed_by_the_workflow_and_no_job_may_do_more_than_i
             }
         }
     }
-    let workflow = text(WORKFLOW);
-    for signed in ["cosign sign --yes --recursive \"$IMAGE@", "cosign sign --yes \"$CHARTS/", "cosign sign-blob --yes"]
-    {
-        assert_eq!(workflow.matches(signed).count(), 1, "{signed}");
-    }
-    assert_eq!(serde_saphyr::from_str::<Value>(&workflow).unwrap()["permissions"], serde_json::json!({}));
+    let workflow: Value = serde_saphyr::from_str(&text(WORKFLOW)).unwrap();
+    assert_eq!(workflow["permissions"], serde_json::json!({}));
+    assert!(!workflow["env"].to_string().contains("token"));
 }
 
 /// `.ci/release`, with helm at hand.
