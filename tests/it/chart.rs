@@ -119,7 +119,7 @@ fn as_in_the_pod(pod: &Value, objects: &[Value]) -> Output {
 }
 
 /// Stands in for the kubelet of a release's test: runs the program as the pod says, and tells how that ended.
-async fn kubelet_of_the_test(plane: &ControlPlane, objects: &[Value]) -> bool {
+async fn kubelet_of_the_test(plane: &ControlPlane, objects: &[Value]) -> Output {
     let path = "/api/v1/namespaces/supercargo/pods/supercargo-check";
     let pod = eventually("the pod of the test", async || {
         let pod = plane.request(Method::GET, path, None).await.ok()?;
@@ -132,8 +132,18 @@ async fn kubelet_of_the_test(plane: &ControlPlane, objects: &[Value]) -> bool {
     let output = as_in_the_pod(&pod["spec"], objects);
     let phase = if output.status.success() { "Succeeded" } else { "Failed" };
     plane.request(Method::PATCH, &format!("{path}/status"), Some(&json!({"status": {"phase": phase}}))).await.unwrap();
-    output.status.success()
+    output
 }
+
+/// Where pods run, and what is written on them.
+const PLACEMENT: &[&str] = &[
+    r#"nodeSelector={"kubernetes.io/os":"linux"}"#,
+    r#"tolerations=[{"key":"infra","operator":"Exists","effect":"NoSchedule"}]"#,
+    r#"affinity={"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"a","operator":"Exists"}]}]}}}"#,
+    r#"priorityClassName="system-cluster-critical""#,
+    r#"podLabels={"example.com/team":"ships"}"#,
+    r#"podAnnotations={"example.com/inject":"false"}"#,
+];
 
 #[test]
 fn lint_is_content() {
@@ -156,6 +166,7 @@ fn the_pod_of_the_test_takes_what_the_program_takes_and_no_other() {
     let good = [
         &[][..],
         values::EVERYTHING,
+        PLACEMENT,
         &[
             r#"config={"registries":[{"host":"registry.local:5000","insecure":true}],"guards":[{"namespaces":["prod-*"],"policies":["patch"]}]}"#,
         ],
@@ -196,8 +207,29 @@ fn the_pod_of_the_test_takes_what_the_program_takes_and_no_other() {
         for key in ["image", "env", "volumeMounts", "securityContext", "resources"] {
             assert_eq!(tested[key], container[key], "{key}");
         }
-        for key in ["volumes", "securityContext", "imagePullSecrets"] {
+        // Nor where it runs, and as whom its image is pulled.
+        for key in [
+            "volumes",
+            "securityContext",
+            "imagePullSecrets",
+            "serviceAccountName",
+            "nodeSelector",
+            "tolerations",
+            "affinity",
+            "priorityClassName",
+        ] {
             assert_eq!(test["spec"][key], operator[key], "{key}");
+            assert!(values != PLACEMENT || !operator[key].is_null() || key == "imagePullSecrets", "{key} is set");
+        }
+        assert_eq!(test["spec"]["automountServiceAccountToken"], false);
+        let annotations = &test["metadata"]["annotations"];
+        assert_eq!(annotations["helm.sh/hook-delete-policy"], "before-hook-creation,hook-succeeded");
+        if values == PLACEMENT {
+            let pod = &objects.iter().find(|object| object["kind"] == "Deployment").unwrap()["spec"]["template"];
+            for metadata in [&pod["metadata"], &test["metadata"]] {
+                assert_eq!(metadata["labels"]["example.com/team"], "ships");
+                assert_eq!(metadata["annotations"]["example.com/inject"], "false");
+            }
         }
     }
 }

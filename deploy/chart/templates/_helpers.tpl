@@ -1,27 +1,31 @@
 {{/* The chart's name. */}}
 {{- define "supercargo.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- default .Chart.Name .Values.nameOverride -}}
 {{- end -}}
 
 {{/*
-The name of all objects: the release's, with the chart's where it does not hold it. What is hung on it has at most 15
-characters, and a name at most 63.
+The name of all objects: the release's, with the chart's where it does not hold it. Those of Services begin with a letter and
+hold no dot. What is hung on it has at most 15 characters, and a name at most 63.
 */}}
 {{- define "supercargo.fullname" -}}
 {{- $name := include "supercargo.name" . -}}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- $full := printf "%s-%s" $release $name -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 48 | trimSuffix "-" -}}
-{{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 48 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 48 | trimSuffix "-" -}}
+{{- $full = .Values.fullnameOverride -}}
+{{- else if contains $name $release -}}
+{{- $full = $release -}}
 {{- end -}}
+{{- if regexMatch "^[0-9]" $full -}}
+{{- $full = printf "%s-%s" $name $release -}}
+{{- end -}}
+{{- regexReplaceAll "-+$" (trunc 48 $full) "" -}}
 {{- end -}}
 
 {{/* What selects the pod. */}}
 {{- define "supercargo.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "supercargo.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "supercargo.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* The labels of the release, without those that select the pod. */}}
@@ -77,7 +81,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $secret := default (printf "%s-hooks" (include "supercargo.fullname" .)) .Values.hooks.secretName }}
 {{- range list "acr" "distribution" "dockerhub" "generic" "gitea" "github" "harbor" "quay" }}
 - name: SUPERCARGO_HOOK_SECRET_{{ upper . }}
-  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ . }}, optional: true}}
+  valueFrom: {secretKeyRef: {name: {{ $secret | quote }}, key: {{ . }}, optional: true}}
 {{- end }}
 {{- if eq .Values.scope "namespace" }}
 - name: NAMESPACE
@@ -106,7 +110,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- define "supercargo.volumes" -}}
 - name: config
-  configMap: {name: {{ include "supercargo.fullname" . }}}
+  configMap: {name: {{ include "supercargo.fullname" . | quote }}}
 {{- if .Values.policies }}
 - name: policies
   configMap: {name: {{ include "supercargo.fullname" . }}-policies}
@@ -117,7 +121,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- with .Values.git.secretName }}
 - name: git
-  secret: {secretName: {{ . }}}
+  secret: {secretName: {{ . | quote }}}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
@@ -138,9 +142,18 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{/* On which Nodes: the operator, and the test of a release, which shows it by that too. */}}
+{{- define "supercargo.placement" -}}
+{{- $placement := dict -}}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" "priorityClassName" -}}
+{{- with index $.Values $key -}}{{- $_ := set $placement $key . -}}{{- end -}}
+{{- end -}}
+{{- with $placement -}}{{- toYaml . -}}{{- end -}}
+{{- end -}}
+
 {{/* The subject of each binding. */}}
 {{- define "supercargo.subjects" -}}
 - kind: ServiceAccount
-  name: {{ include "supercargo.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "supercargo.serviceAccountName" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end -}}

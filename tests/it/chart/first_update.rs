@@ -122,11 +122,10 @@ async fn the_page_leads_from_nothing_to_a_first_update_and_to_one_in_git() {
     let (install, test) = install.trim_end().rsplit_once('\n').unwrap();
     shell.run(install);
     let objects = helm.objects("supercargo");
-    assert_eq!(test, "helm test supercargo --namespace supercargo --logs");
-    let mut tested = helm.command(&["test", "supercargo", "--namespace", "supercargo"]);
-    // Without its logs: they are a kubelet's, and there is none.
+    assert_eq!(test, "helm test supercargo --namespace supercargo");
+    let mut tested = helm.command(&test.split(' ').skip(1).collect::<Vec<_>>());
     let testing = tokio::task::spawn_blocking(move || tested.output().unwrap());
-    assert!(kubelet_of_the_test(plane, &objects).await);
+    assert!(kubelet_of_the_test(plane, &objects).await.status.success());
     let tested = testing.await.unwrap();
     assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stderr));
 

@@ -96,9 +96,22 @@ async fn definitions(plane: &ControlPlane) -> Vec<(String, String)> {
     all.map(|object| (text(&object["metadata"]["name"]), text(&object["metadata"]["uid"]))).collect()
 }
 
-async fn records(plane: &ControlPlane) -> usize {
+/// The ids of the records of workloads that are there: those of others go with them, when that is noticed.
+async fn records(plane: &ControlPlane) -> BTreeSet<String> {
     let all = plane.request(Method::GET, "/apis/supercargo.dev/v1alpha1/imageupdates", None).await.unwrap();
-    all["items"].as_array().unwrap().len()
+    let mut ids = BTreeSet::new();
+    for record in all["items"].as_array().unwrap() {
+        let (metadata, owner) = (&record["metadata"], &record["metadata"]["ownerReferences"][0]);
+        let [version, kind, name] =
+            ["apiVersion", "kind", "name"].map(|key| owner[key].as_str().unwrap_or_default().to_lowercase());
+        let namespace = metadata["namespace"].as_str().unwrap();
+        let path = format!("/apis/{version}/namespaces/{namespace}/{kind}s/{name}");
+        let found = plane.request(Method::GET, &path, None).await;
+        if found.is_ok_and(|object| object["metadata"]["uid"] == owner["uid"]) {
+            ids.insert(metadata["uid"].as_str().unwrap().to_owned());
+        }
+    }
+    ids
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +135,7 @@ async fn a_release_does_the_whole_job_and_leaves_records_through_its_life() {
     drop(operator);
 
     let (defined, recorded) = (definitions(plane).await, records(plane).await);
-    assert!(recorded > 0);
+    assert!(!recorded.is_empty());
     let unchanged = async || {
         assert_eq!(definitions(plane).await, defined);
         assert_eq!(records(plane).await, recorded);
@@ -228,9 +241,135 @@ async fn a_mistake_is_named_before_anything_is_installed_or_by_helm_test() {
         let objects = helm.objects("supercargo");
         let mut test = helm.command(&["test", "supercargo", "--namespace", "supercargo", "--timeout=2m"]);
         let testing = tokio::task::spawn_blocking(move || test.output().unwrap());
-        assert_eq!(kubelet_of_the_test(plane, &objects).await, good);
+        let output = kubelet_of_the_test(plane, &objects).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.success(), said.contains("ptach")), (good, !good), "{said}");
         let tested = testing.await.unwrap();
         assert_eq!(tested.status.success(), good, "{}", String::from_utf8_lossy(&tested.stderr));
+        // What failed can be looked at.
+        let pods = plane.request(Method::GET, PODS_OF_TESTS, None).await.unwrap();
+        let there =
+            pods["items"].as_array().unwrap().iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+        assert_eq!(there.count(), usize::from(!good));
+        let suites = helm.run(&["status", "supercargo", "--namespace", "supercargo"]);
+        let phase = if good { "Succeeded" } else { "Failed" };
+        assert!(suites.lines().any(|line| line.starts_with("Phase:") && line.ends_with(phase)), "{suites}");
     }
-    assert!(home.get("deployments", "supercargo").await["spec"].is_object());
+    // The release has what was refused: the test only tells.
+    let config = home.get("configmaps", "supercargo").await["data"]["config.yaml"].as_str().unwrap().to_owned();
+    assert!(config.contains("ptach"), "{config}");
+}
+
+const PODS_OF_TESTS: &str =
+    "/api/v1/namespaces/supercargo/pods?labelSelector=app.kubernetes.io%2Fname%3Dcheck-supercargo";
+
+/// What an upgrade and a rollback may change, on a release that is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_takes_other_variables_and_names_and_leaves_definitions_alone() {
+    let plane = plane().await;
+    let home = restricted(plane, "supercargo").await;
+    let helm = Helm::new(plane);
+    let release = |verb: &str, values: &[&str]| {
+        // Without any Helm would take those of before.
+        let reset = if verb == "upgrade" { "--reset-values" } else { "--set=scope=cluster" };
+        let values: Vec<&str> = values.iter().flat_map(|value| ["--set-json", value]).chain([reset]).collect();
+        helm.command(&[&[verb, "supercargo", "deploy/chart", "--namespace", "supercargo"][..], &values].concat())
+    };
+    let done = |verb: &str, values: &[&str]| {
+        let output = release(verb, values).output().unwrap();
+        assert!(output.status.success(), "{verb} {values:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let env = async || {
+        let deployment = home.get("deployments", "supercargo").await;
+        deployment.pointer("/spec/template/spec/containers/0/env").unwrap().as_array().unwrap().clone()
+    };
+    done("install", &[]);
+    let (defined, plain) = (definitions(plane).await, env().await);
+    assert_eq!(defined.len(), 3);
+
+    // A text becomes a reference to a Secret, and another variable goes.
+    done("upgrade", &[r#"extraEnv=[{"name":"A","value":"1"},{"name":"B","value":"2"}]"#]);
+    let more = [json!({"name": "A", "value": "1"}), json!({"name": "B", "value": "2"})];
+    assert_eq!(env().await, [&plain[..], &more].concat());
+    let secret = json!({"secretKeyRef": {"name": "b", "key": "b"}});
+    done("upgrade", &[&format!(r#"extraEnv=[{{"name":"B","valueFrom":{secret}}}]"#)]);
+    assert_eq!(env().await, [&plain[..], &[json!({"name": "B", "valueFrom": secret})]].concat());
+    done("upgrade", &[]);
+    assert_eq!(env().await, plain);
+
+    // The name is in what selects the pod: where the Deployment stays the same one, that is refused before anything is changed.
+    let before = (
+        helm.run(&["history", "supercargo", "--namespace", "supercargo"]),
+        home.get("deployments", "supercargo").await,
+    );
+    let output = release("upgrade", &[r#"nameOverride="cargo""#, r#"pullSecrets="all""#]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("nameOverride: the release was installed with `supercargo`"),
+        "{said}"
+    );
+    let after = (
+        helm.run(&["history", "supercargo", "--namespace", "supercargo"]),
+        home.get("deployments", "supercargo").await,
+    );
+    assert_eq!(before, after);
+    has_right(&home, &account("supercargo"), &right("", "secrets", "get"), false).await;
+    // Where all is called otherwise, all is made anew.
+    let old = helm.objects("supercargo");
+    done("upgrade", &[r#"nameOverride="ships""#]);
+    let new = helm.objects("supercargo");
+    assert!(of_kind(&new, "Deployment").all(|object| object["metadata"]["name"] == "supercargo-ships"));
+    assert_eq!(helm.missing(&new), [""; 0]);
+    let gone: Vec<Value> = old.into_iter().filter(|object| object["kind"] != "CustomResourceDefinition").collect();
+    assert_eq!(helm.missing(&gone).len(), gone.len());
+    done("upgrade", &[]);
+
+    // Definitions stay where they are taken back, and where a rollback brings them into the release again or out of it.
+    let revision = || {
+        let history = helm.run(&["history", "supercargo", "--namespace", "supercargo", "--output=json"]);
+        let history: Value = serde_json::from_str(&history).unwrap();
+        history.as_array().unwrap().last().unwrap()["revision"].to_string()
+    };
+    let with = revision();
+    done("upgrade", &["crds.install=false"]);
+    let without = revision();
+    assert!(of_kind(&helm.objects("supercargo"), "CustomResourceDefinition").next().is_none());
+    assert_eq!(definitions(plane).await, defined);
+    // Of what is there and was in no revision before, Helm makes a patch that Kubernetes takes of no definition.
+    let back = ["rollback", "supercargo", &with, "--namespace", "supercargo"];
+    let output = helm.command(&back).output().unwrap();
+    assert!(!output.status.success() && definitions(plane).await == defined);
+    for (to, how, held) in [(&with, "--force", 3), (&without, "--wait", 0)] {
+        helm.run(&["rollback", "supercargo", to, "--namespace", "supercargo", how]);
+        assert_eq!(of_kind(&helm.objects("supercargo"), "CustomResourceDefinition").count(), held);
+        assert_eq!(helm.missing(&helm.objects("supercargo")), [""; 0]);
+        assert_eq!(definitions(plane).await, defined, "a rollback to {to}");
+    }
+    done("upgrade", &["crds.install=true"]);
+    assert_eq!(definitions(plane).await, defined);
+    // Also by one that has them from before.
+    helm.run(&["rollback", "supercargo", &without, "--namespace", "supercargo"]);
+    helm.run(&["uninstall", "supercargo", "--namespace", "supercargo", "--wait"]);
+    assert_eq!(definitions(plane).await, defined);
+}
+
+/// Names that YAML reads as numbers and truths.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_may_be_called_as_a_number_or_a_truth() {
+    let plane = plane().await;
+    plane.define_kinds().await;
+    restricted(plane, "123").await;
+    let helm = Helm::new(plane);
+    for (release, values) in [
+        ("1.0", &[][..]),
+        ("123", &[]),
+        ("1e3", &["--set=fullnameOverride=on,nameOverride=no"]),
+        ("null", &["--set=fullnameOverride=y,serviceAccount.name=0x1f"]),
+    ] {
+        let args = ["deploy/chart", "--namespace", "123", "--set=scope=namespace,crds.install=false", "--wait"];
+        let args = [&args[..], values].concat();
+        helm.run(&[&["install", release][..], &args].concat());
+        helm.run(&[&["upgrade", release][..], &args, &["--set=config.privateAddresses=deny"]].concat());
+        helm.run(&["uninstall", release, "--namespace", "123", "--wait"]);
+    }
 }

@@ -5,6 +5,7 @@ use std::{
     fs,
 };
 
+use regex::Regex;
 use serde_json::{Value, json};
 
 use super::rendered;
@@ -70,7 +71,9 @@ fn compared(objects: Vec<Value>) -> BTreeMap<(String, String, String), Value> {
             if labels.get("matchLabels").is_some() {
                 continue;
             }
-            for (key, value) in labels.as_object().unwrap() {
+            let labels_of_it = labels.as_object().unwrap();
+            assert!(!labels_of_it.is_empty(), "{name}: {selector} selects every pod");
+            for (key, value) in labels_of_it {
                 assert_eq!(&pod[key], value, "{name}: {selector} selects the pod");
             }
             *labels = json!("the pod");
@@ -96,6 +99,14 @@ fn compared(objects: Vec<Value>) -> BTreeMap<(String, String, String), Value> {
             "Deployment" => normalise_pod(&mut object["spec"]["template"]),
             _ => {}
         }
+        let selector = match object["kind"].as_str().unwrap() {
+            "Deployment" => Some("/spec/selector/matchLabels"),
+            "Service" => Some("/spec/selector"),
+            "NetworkPolicy" => Some("/spec/podSelector/matchLabels"),
+            _ => None,
+        };
+        // Without one it is of every pod.
+        assert!(selector.is_none_or(|path| object.pointer(path) == Some(&json!("the pod"))), "{name}: {selector:?}");
         let key = (text(&object["kind"]), text(&object["metadata"]["namespace"]), name);
         assert!(all.insert(key.clone(), object).is_none(), "{key:?} is there twice");
     }
@@ -194,10 +205,24 @@ fn names_follow_the_release_and_what_they_name_is_there() {
         &[r#"policies={"production":"name: production\npolicy: patch\n"}"#, r#"pullSecrets="all""#],
     ]
     .concat();
+    let label = Regex::new("^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$").unwrap();
+    let of_labels = Regex::new("^[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?$").unwrap();
     for (release, more, name) in [
         ("other", &[][..], "other-supercargo"),
         ("other", &[r#"nameOverride="cargo""#], "other-cargo"),
         ("my-supercargo", &[], "my-supercargo"),
+        // Services begin with a letter and hold no dot.
+        ("my.release", &[], "my-release-supercargo"),
+        ("123", &[], "supercargo-123"),
+        ("1e3", &[], "supercargo-1e3"),
+        ("4.supercargo", &[], "supercargo-4-supercargo"),
+        ("no", &[r#"fullnameOverride="true""#], "true"),
+        (
+            "other",
+            &[r#"nameOverride="n23456789012345678901234567890123456789012345678901234567890123""#],
+            "other-n23456789012345678901234567890123456789012",
+        ),
+        ("a23456789-123456789-123456789-123456789-1234567-9-1", &[], "a23456789-123456789-123456789-123456789-1234567"),
         ("other", &[r#"fullnameOverride="ships""#], "ships"),
         (
             "other",
@@ -206,11 +231,15 @@ fn names_follow_the_release_and_what_they_name_is_there() {
         ),
     ] {
         let values = [&values[..], more].concat();
-        let (objects, test) = rendered(release, "home", &values);
+        let (objects, test) = rendered(release, "123", &values);
         for object in objects.iter().filter(|object| object["kind"] != "CustomResourceDefinition") {
             let own = object["metadata"]["name"].as_str().unwrap();
             let is_account = object["kind"] == "ServiceAccount";
             assert!(own.len() <= 63 && (own.starts_with(name) || is_account), "{own}");
+            assert!(object["kind"] != "Service" || label.is_match(own), "{own} is no name of a Service");
+            for namespace in [&object["metadata"]["namespace"], &object["subjects"][0]["namespace"]] {
+                assert!(["123", "argocd"].iter().any(|name| namespace == name) || namespace.is_null(), "{namespace}");
+            }
             let labels = object["metadata"]["labels"].as_object().unwrap();
             for label in ["name", "instance", "version", "managed-by"] {
                 assert!(labels.contains_key(&format!("app.kubernetes.io/{label}")), "{own}: {label}");
@@ -223,7 +252,7 @@ fn names_follow_the_release_and_what_they_name_is_there() {
         for binding in of_kind(&objects, "RoleBinding").chain(of_kind(&objects, "ClusterRoleBinding")) {
             assert!(there(binding["roleRef"]["kind"].as_str().unwrap(), &binding["roleRef"]["name"]));
             let subject = &binding["subjects"][0];
-            assert!(subject["namespace"] == "home" && there("ServiceAccount", &subject["name"]), "{subject}");
+            assert!(subject["namespace"] == "123" && there("ServiceAccount", &subject["name"]), "{subject}");
         }
         let pod = &of_kind(&objects, "Deployment").next().unwrap()["spec"]["template"];
         assert!(there("ServiceAccount", &pod["spec"]["serviceAccountName"]));
@@ -236,8 +265,16 @@ fn names_follow_the_release_and_what_they_name_is_there() {
         let route = of_kind(&objects, "HTTPRoute").next().unwrap();
         assert!(there("Service", route.pointer("/spec/rules/0/backendRefs/0/name").unwrap()));
         let selects = |selector: &Value, labels: &Value| {
-            selector.as_object().unwrap().iter().all(|(key, value)| labels[key] == *value)
+            let selector = selector.as_object().unwrap();
+            let both = ["name", "instance"].map(|label| format!("app.kubernetes.io/{label}"));
+            assert!(both.iter().all(|label| selector.contains_key(label)), "{selector:?} selects pods of others");
+            selector.iter().all(|(key, value)| labels[key] == *value)
         };
+        let labels =
+            [&pod["metadata"]["labels"], &test["metadata"]["labels"]].map(|labels| labels.as_object().unwrap());
+        for value in labels.into_iter().flat_map(|labels| labels.values()) {
+            assert!(of_labels.is_match(value.as_str().unwrap_or_default()), "{value} is no value of a label");
+        }
         let monitor =
             of_kind(&objects, "ServiceMonitor").next().unwrap().pointer("/spec/selector/matchLabels").unwrap();
         let monitored = of_kind(&objects, "Service").filter(|service| selects(monitor, &service["metadata"]["labels"]));

@@ -34,6 +34,8 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     ("extraVolumes", r#"[{"name":"ca","configMap":{"name":"ca"}}]"#, &[]),
     ("extraVolumeMounts", r#"[{"name":"config","mountPath":"/etc/again","readOnly":true}]"#, &[]),
     ("extraArgs", r#"["--poll-interval=10m"]"#, &[]),
+    ("podLabels", r#"{"example.com/team":"ships"}"#, &[]),
+    ("podAnnotations", r#"{"example.com/scrape":"no"}"#, &[]),
     ("scope", r#""namespace""#, &[]),
     ("pullSecrets", r#""all""#, &[]),
     ("git.enabled", "true", &[]),
@@ -130,7 +132,9 @@ fn each_value_has_a_comment() {
 fn objects<'a>(schema: &'a Value, path: &str, all: &mut Vec<(String, &'a Value)>) {
     match schema {
         Value::Object(map) => {
-            if map.get("type").is_some_and(|kind| kind == "object") {
+            let kind = map.get("type");
+            let kinds = kind.and_then(Value::as_array).cloned().unwrap_or_else(|| kind.cloned().into_iter().collect());
+            if kinds.iter().any(|kind| kind == "object") {
                 all.push((path.to_owned(), schema));
             }
             for (key, value) in map {
@@ -150,13 +154,12 @@ fn the_schema_holds_all_values_and_nothing_open_but_what_others_check() {
     let mut all = Vec::new();
     objects(&schema, "", &mut all);
     assert!(all.len() > 40);
-    // A condition takes nothing.
-    for (path, object) in all.into_iter().filter(|(path, _)| !path.contains("/if/")) {
+    for (path, object) in all {
         match object.get("additionalProperties") {
             Some(Value::Bool(false)) | Some(Value::Object(_)) => {}
             None => {
                 let by = object["description"].as_str().unwrap_or_default();
-                let others = ["The program checks", "nothing of it is read"];
+                let others = ["The program checks", "Nothing of it is read"];
                 assert!(others.iter().any(|other| by.contains(other)), "{path} takes anything");
             }
             open => panic!("{path} takes anything: {open:?}"),
@@ -164,7 +167,8 @@ fn the_schema_holds_all_values_and_nothing_open_but_what_others_check() {
     }
     let names = |object: &Value| object.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
     let mut known = names(&schema["properties"]);
-    assert!(known.remove("global"));
+    // What Helm hands to a chart that is a part of another.
+    assert!(known.remove("global") && known.remove("enabled"));
     assert_eq!(known, names(&values));
     for (key, value) in values.as_object().unwrap() {
         let inside = &schema["properties"][key]["properties"];
@@ -193,10 +197,7 @@ const BAD: &[(&[&str], &str)] = &[
     (&["replicas=0"], "at '': additional properties 'replicas' not allowed"),
     (&[r#"podDisruptionBudget={"minAvailable":1}"#], "at '': additional properties 'podDisruptionBudget' not allowed"),
     (&["approvals=true"], "at '': additional properties 'approvals' not allowed"),
-    (&[r#"scope="namespace""#, r#"pullSecrets="all""#], "at '/pullSecrets': value must be 'none'"),
     (&[r#"scope="team""#], "at '/scope'"),
-    (&[r#"scope="namespace""#, "argocd.applications=true"], "at '/argocd/applications': value must be false"),
-    (&[r#"scope="namespace""#, "argocd.refresh=true"], "at '/argocd/refresh': value must be false"),
     (&[r#"extraEnv=[{"name":"NAMESPACE","value":"x"}]"#], "at '/extraEnv/0/name'"),
     (&[r#"extraEnv=[{"name":"SUPERCARGO_HOOK_SECRET_GITHUB","value":"x"}]"#], "at '/extraEnv/0/name'"),
     (&["scope=null"], "at '': missing property 'scope'"),
@@ -208,13 +209,21 @@ const BAD: &[(&[&str], &str)] = &[
     (&[r#"image.name="x""#], "at '/image': additional properties 'name' not allowed"),
     (&[r#"image.pullSecrets=[{"name":"mine"}]"#], "at '/image/pullSecrets/0': got object, want string"),
     (&[r#"config={"registry":[]}"#], "at '/config': additional properties 'registry' not allowed"),
-    (&[r#"config="registries: []""#], "at '/config': got string, want object"),
-    (&[r#"config={"git":[{"name":"prod"}]}"#], "at '/git/enabled': value must be true"),
+    (&[r#"config="registries: []""#], "at '/config': got string, want null or object"),
     (&[r#"policies={"calm":{"policy":"minor"}}"#], "at '/policies/calm': got object, want string"),
     (&[r#"policies={"a/b":"x"}"#], "at '/policies': additional properties 'a/b' not allowed"),
     (&[r#"extraEnv=[{"value":"x"}]"#], "at '/extraEnv/0': missing property 'name'"),
     (&[r#"extraArgs=["--listen=0.0.0.0:1"]"#], "at '/extraArgs/0'"),
     (&[r#"extraArgs=["poll"]"#], "at '/extraArgs/0'"),
+    (&[r#"extraArgs=["--help"]"#], "at '/extraArgs/0'"),
+    (&[r#"extraArgs=["-h"]"#], "at '/extraArgs/0'"),
+    (&[r#"extraArgs=["--version"]"#], "at '/extraArgs/0'"),
+    (&[r#"podLabels={"a":1}"#], "at '/podLabels/a': got number, want string"),
+    (&[r#"podAnnotations={"a":true}"#], "at '/podAnnotations/a': got boolean, want string"),
+    (
+        &[r#"nameOverride="n234567890123456789012345678901234567890123456789012345678901234""#],
+        "at '/nameOverride': maxLength",
+    ),
     (
         &[r#"extraVolumes=[{"name":"root","hostPath":{"path":"/"}}]"#],
         "at '/extraVolumes/0': additional properties 'hostPath'",
@@ -223,13 +232,21 @@ const BAD: &[(&[&str], &str)] = &[
     (&[r#"git.cacheSize="much""#], "at '/git/cacheSize'"),
     (&["argocd.enabled=true"], "at '/argocd': additional properties 'enabled' not allowed"),
     (&[r#"crds.keep="yes""#], "at '/crds/keep': got string, want boolean"),
-    (&["serviceAccount.create=false"], "at '/serviceAccount/name': minLength"),
     (&[r#"networkPolicy.extraEgress=[{"port":22}]"#], "at '/networkPolicy/extraEgress/0'"),
-    (&["ingress.enabled=true"], "at '/ingress/hosts': minItems"),
+    (&["networkPolicy.extraEgress=[{}]"], "at '/networkPolicy/extraEgress/0': minProperties"),
+    (&[r#"networkPolicy.extraEgress=[{"ports":[]}]"#], "at '/networkPolicy/extraEgress/0/ports': minItems"),
+    (
+        &[r#"networkPolicy.extraEgress=[{"to":[],"ports":[{"port":22}]}]"#],
+        "at '/networkPolicy/extraEgress/0/to': minItems",
+    ),
+    (&[r#"networkPolicy.extraEgress=[{"ports":[{}]}]"#], "at '/networkPolicy/extraEgress/0/ports/0': minProperties"),
     (&[r#"ingress.hosts=["https://hooks.example.com"]"#], "at '/ingress/hosts/0'"),
-    (&["httpRoute.enabled=true"], "at '/httpRoute/parentRefs': minItems"),
     (&[r#"serviceMonitor.interval="often""#], "at '/serviceMonitor/interval'"),
     (&[r#"resources.limits.memory="lots""#], "at '/resources/limits/memory'"),
+    (&[r#"resources.limits.memory="-1Gi""#], "at '/resources/limits/memory'"),
+    (&["resources.requests.cpu=-1"], "at '/resources/requests/cpu': minimum"),
+    (&["resources.requests.cpu=-0.5"], "at '/resources/requests/cpu': minimum"),
+    (&["git.cacheSize=-2"], "at '/git/cacheSize': minimum"),
     (&[r#"tolerations=[{"effect":"Never"}]"#], "at '/tolerations/0/effect'"),
     (
         &[
@@ -259,6 +276,140 @@ fn what_is_wrong_is_refused_by_its_path() {
         // Nothing else is wrong with it.
         let places = said.lines().filter(|line| line.contains("- at '") && !line.ends_with("'allOf' failed"));
         assert_eq!(places.count(), 1, "{said}");
+    }
+}
+
+/// What is wrong with one value beside another, and the sentences that say so.
+const TOGETHER: &[(&[&str], &[&str])] = &[
+    (
+        &[r#"scope="namespace""#, r#"pullSecrets="all""#, r#"argocd={"applications":true,"refresh":true}"#],
+        &[
+            "pullSecrets: with `scope: namespace` the operator has no right outside its namespace, so it is not `all`",
+            "argocd.applications: with `scope: namespace` the operator has no right outside its namespace, so it is false",
+            "argocd.refresh: with `scope: namespace` the operator has no right outside its namespace, so it is false",
+        ],
+    ),
+    (
+        &[r#"config={"git":[{"name":"prod"}]}"#, "serviceAccount.create=false"],
+        &[
+            "git.enabled: `config.git` names targets, which need a folder for clones: set it to true",
+            "serviceAccount.name: with `serviceAccount.create: false` it must name the one that is there",
+        ],
+    ),
+    (
+        &["ingress.enabled=true", "httpRoute.enabled=true"],
+        &[
+            "ingress.hosts: with `ingress.enabled: true` it must name a host",
+            "httpRoute.parentRefs: with `httpRoute.enabled: true` it must name a Gateway",
+        ],
+    ),
+    (
+        &[
+            r#"extraEnv=[{"name":"A","value":"1"},{"name":"A","value":"2"}]"#,
+            r#"extraVolumes=[{"name":"git","configMap":{"name":"a"}}]"#,
+            r#"podLabels={"app.kubernetes.io/name":"a"}"#,
+        ],
+        &[
+            "podLabels: `app.kubernetes.io/name` selects the pod, and is the chart's own",
+            "extraEnv: `A` is there twice",
+            "extraVolumes: `git` is there twice, or the name of one that the chart has",
+        ],
+    ),
+];
+
+#[test]
+fn what_is_wrong_with_values_together_is_told_in_sentences_all_at_once() {
+    for (values, sentences) in TOGETHER {
+        let output = template("supercargo", "supercargo", values);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{values:?} are taken");
+        let lines: Vec<&str> =
+            said.lines().filter(|line| line.contains(": ") && !line.starts_with("Error: ")).collect();
+        assert_eq!(&lines, sentences, "{said}");
+    }
+}
+
+/// Each value that is a list or a map, also those within, left empty as a person does who has not filled it in yet.
+#[test]
+fn what_is_left_empty_is_as_if_it_were_not_there() {
+    let values = parsed("values.yaml");
+    let empty = |value: &Value| {
+        value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(serde_json::Map::is_empty)
+    };
+    let mut all = String::new();
+    for (key, value) in values.as_object().unwrap() {
+        if empty(value) {
+            all.push_str(&format!("{key}:\n"));
+        } else if let Some(map) = value.as_object() {
+            let inside: Vec<_> =
+                map.iter().filter(|(_, value)| empty(value)).map(|(key, _)| format!("  {key}:\n")).collect();
+            if !inside.is_empty() {
+                all.push_str(&format!("{key}:\n{}", inside.concat()));
+            }
+        }
+    }
+    assert!(
+        ["config:\n", "policies:\n", "extraEnv:\n", "  pullSecrets:\n"].iter().all(|line| all.contains(line)),
+        "{all}"
+    );
+    let made = |text: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, text).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let mut command = helm(home.path());
+        command.args(["template", "supercargo", "deploy/chart", KUBERNETES, "--values"]).arg(file.path());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{text}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(made(&all), made("{}"));
+    let keys = parsed("values.schema.json")["properties"]["config"]["properties"].as_object().unwrap().clone();
+    let keys: String = keys.keys().map(|key| format!("  {key}:\n")).collect();
+    assert_eq!(made(&format!("config:\n{keys}")), made("{}"));
+}
+
+/// A chart that has this one as a part, with the condition that such charts have.
+#[test]
+fn it_can_be_a_part_of_another_chart() {
+    let folder = tempfile::tempdir().unwrap();
+    let charts = folder.path().join("charts");
+    std::fs::create_dir(&charts).unwrap();
+    let copied = std::process::Command::new("cp").arg("-r").arg(chart()).arg(charts.join("supercargo")).status();
+    assert!(copied.unwrap().success());
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    put(
+        "Chart.yaml",
+        &format!(
+            "apiVersion: v2\nname: platform\nversion: 1.0.0\ndependencies:\n- {{name: supercargo, version: {version}, condition: supercargo.enabled}}\n"
+        ),
+    );
+    put(
+        "values.yaml",
+        "global: {domain: example.com}\nsupercargo:\n  enabled: true\n  config:\n  policies:\n  extraArgs:\n  scope: namespace\n",
+    );
+    let made = |value: &str| {
+        let mut command = helm(folder.path());
+        let output =
+            command.args(["template", "p"]).arg(folder.path()).args([KUBERNETES, "--set", value]).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (good, made_of_it, said) = made("supercargo.enabled=true");
+    assert!(good, "{said}");
+    assert!(made_of_it.contains("kind: Deployment") && made_of_it.contains(r#"name: "p-supercargo""#), "{made_of_it}");
+    let (good, made_of_none, said) = made("supercargo.enabled=false");
+    assert!(good && !made_of_none.contains("kind:"), "{said}");
+    let (good, _, said) = made("supercargo.pullSecrets=all");
+    assert!(!good && said.contains("pullSecrets: with `scope: namespace`"), "{said}");
+}
+
+/// Whoever reads `helm show values` has no checkout.
+#[test]
+fn what_a_person_with_the_chart_alone_reads_names_no_file_of_the_repository() {
+    for path in ["values.yaml", "values.schema.json", "Chart.yaml", "templates/NOTES.txt", "templates/configmaps.yaml"]
+    {
+        let text = std::fs::read_to_string(chart().join(path)).unwrap();
+        assert!(!text.contains("docs/") && !text.contains(".md"), "{path}");
     }
 }
 
