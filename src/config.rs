@@ -164,7 +164,11 @@ pub struct EnvSecret(SecretString);
 
 impl EnvSecret {
     fn read(name: &str) -> Result<Self, String> {
-        let value = variable(name).ok_or_else(|| format!("the environment has no `{}`", excerpt(name)))?;
+        // What is not written as variables are may be the secret itself.
+        let is_plain = name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+        let shown =
+            if is_plain { format!("`{}`", excerpt(name)) } else { "variable of the name that is given".to_owned() };
+        let value = variable(name).ok_or_else(|| format!("the environment has no {shown}"))?;
         Ok(Self(SecretString::from(value.trim().to_owned())))
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{host, variable, variable_names};
+use super::{host, registry::shown_host, variable, variable_names};
 use crate::domain::image::Repository;
 
 /// One sender of `hooks`.
@@ -35,6 +35,7 @@ impl HookConfig {
         let given = self.host.iter().map(|host| ("host", host));
         let given = given.chain(self.hosts.iter().flat_map(|(from, to)| [("hosts", from), ("hosts", to)]));
         problems.extend(given.filter(|(_, host)| !is_host(host)).map(|(key, host)| {
+            let host = shown_host(host);
             format!("hooks: {sender}: {key}: `{host}` is no host of an image: write it as `registry.example.com:5000`")
         }));
         self.hosts = self.hosts.iter().map(|(from, to)| (host(from), host(to))).collect();

@@ -76,22 +76,26 @@ impl RegistryConfig {
         problems
     }
 
-    /// The host, to be told. What is none may hold a password, which is left out.
+    /// The host, to be told.
     pub(super) fn shown(&self) -> String {
-        if is_host(&self.host) {
-            return self.host.clone();
-        }
-        let (scheme, rest) =
-            self.host.split_once("://").map_or((None, &*self.host), |(scheme, rest)| (Some(scheme), rest));
-        let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("…@", rest));
-        let bare = rest.split(['?', '#']).next().unwrap_or_default();
-        let port = bare.split_once(':').map(|(_, port)| port.split('/').next().unwrap_or_default());
-        let is_port = port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
-        let bare = if is_port { bare } else { bare.split(':').next().unwrap_or_default() };
-        let scheme = scheme.filter(|scheme| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()));
-        let scheme = scheme.map(|scheme| format!("{scheme}://")).unwrap_or_default();
-        excerpt(&format!("{scheme}{user}{bare}{}", if bare == rest { "" } else { "…" }))
+        shown_host(&self.host)
     }
+}
+
+/// A host, to be told. What is none may hold a password, which is left out.
+pub(super) fn shown_host(host: &str) -> String {
+    if is_host(host) {
+        return host.to_owned();
+    }
+    let (scheme, rest) = host.split_once("://").map_or((None, host), |(scheme, rest)| (Some(scheme), rest));
+    let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("…@", rest));
+    let bare = rest.split(['?', '#']).next().unwrap_or_default();
+    let port = bare.split_once(':').map(|(_, port)| port.split('/').next().unwrap_or_default());
+    let is_port = port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let bare = if is_port { bare } else { bare.split(':').next().unwrap_or_default() };
+    let scheme = scheme.filter(|scheme| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    let scheme = scheme.map(|scheme| format!("{scheme}://")).unwrap_or_default();
+    excerpt(&format!("{scheme}{user}{bare}{}", if bare == rest { "" } else { "…" }))
 }
 
 /// Whether images can be of this host.

@@ -155,6 +155,12 @@ fn what_is_wrong_with_the_repository_is_told_beside_other_mistakes() {
 #[case("config", r#"registries: [{host: "bot:geheim@r.io", proxy: a}]"#, "…@r.io")]
 #[case("config", r#"registries: [{host: r.io, credentials: geheim}]"#, "line 1")]
 #[case("config", r#"git: [{name: a, url: "https://bot:geheim@git.example.com/a.git", branch: main}]"#, "credentials")]
+#[case(
+    "config",
+    r#"git: [{name: a, url: "https://git.example.com/a", branch: main, credentials: {tokenEnv: geheim}}]"#,
+    "no variable"
+)]
+#[case("config", r#"hooks: {generic: {hosts: {"bot:geheim@a.io": "https://bot:geheim@b.io"}}}"#, "…@a.io")]
 #[case("kubeconfig", "users:\n- name: a\n  user: geheim\n", "line 3 column 9")]
 #[case("kubeconfig", "users:\n- {name: a, user: {token: [geheim]}}\n", "line 2 column 27")]
 #[case("kubeconfig", "users: [{name: a, user: {token: geheim}}\n: [", "line 2")]
