@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use super::output::print_file;
 
-const DEFINITIONS: [&str; 3] = [
+const DEFINITIONS: [&str; 4] = [
     include_str!("../../deploy/crds/imageupdates.yaml"),
+    include_str!("../../deploy/crds/imageupdatereviews.yaml"),
     include_str!("../../deploy/crds/imagestates.yaml"),
     include_str!("../../deploy/crds/imagehistories.yaml"),
 ];

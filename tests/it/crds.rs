@@ -18,10 +18,10 @@ use crate::support::{
     control_plane::{ADMIN, ControlPlane, Parts},
     eventually,
     operator::supercargo,
-    records::{create, history, history_status, send, state, state_status, status, update},
+    records::{create, history, history_status, review, send, state, state_status, status, update},
 };
 
-const KINDS: [&str; 3] = ["imageupdates", "imagestates", "imagehistories"];
+const KINDS: [&str; 4] = ["imageupdates", "imageupdatereviews", "imagestates", "imagehistories"];
 
 /// A control plane of this module alone, with the definitions as `supercargo crds` prints them.
 async fn plane() -> &'static ControlPlane {
@@ -31,6 +31,7 @@ async fn plane() -> &'static ControlPlane {
         assert_eq!(
             apply(&plane),
             "customresourcedefinition.apiextensions.k8s.io/imageupdates.supercargo.dev serverside-applied\n\
+             customresourcedefinition.apiextensions.k8s.io/imageupdatereviews.supercargo.dev serverside-applied\n\
              customresourcedefinition.apiextensions.k8s.io/imagestates.supercargo.dev serverside-applied\n\
              customresourcedefinition.apiextensions.k8s.io/imagehistories.supercargo.dev serverside-applied\n"
         );
@@ -123,7 +124,7 @@ fn each_field_is_described_and_bounded() {
 
 #[test]
 fn the_phases_and_lengths_of_the_program_fit() {
-    let [updates, states, histories] = &printed()[..] else { panic!("three") };
+    let [updates, _, states, histories] = &printed()[..] else { panic!("four") };
     let status = |crd: &Value| {
         crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"].clone()
     };
@@ -261,6 +262,7 @@ async fn updates_are_selected_by_phase_and_workload() {
 async fn kubectl_shows_them_so() {
     let namespace = plane().await.namespace("shown").await;
     create(&namespace, "imageupdates", &update("deployment-web-0123456789abcdef", "web"), &status("InGit")).await;
+    send(&namespace, Method::POST, "imageupdatereviews", "", &review("alice", "web", "alice")).await.unwrap();
     create(&namespace, "imagestates", &state("deployment-web"), &state_status()).await;
     create(&namespace, "imagehistories", &history(), &history_status()).await;
     let kubectl = |args: &[&str]| {
@@ -279,10 +281,11 @@ async fn kubectl_shows_them_so() {
         format!("$ kubectl {}\n{lines}\n", args.join(" "))
     };
     // What kubectl knew before there were definitions it forgets when it asks for kinds that it does not know.
-    let listed = ["iu", "ims", "imh", "supercargo"].map(|of| kubectl(&["get", of])).concat();
+    let listed = ["iu", "iur", "ims", "imh", "supercargo"].map(|of| kubectl(&["get", of])).concat();
     insta::assert_snapshot!("kubectl_get", listed);
     insta::assert_snapshot!("kubectl_describe", kubectl(&["describe", "iu"]));
-    let explained = ["iu.spec", "iu.spec.changes", "iu.status", "ims.status", "imh.spec", "imh.status.tags"]
-        .map(|of| kubectl(&["explain", of]));
+    let explained =
+        ["iu.spec", "iu.spec.changes", "iu.status", "iur.spec", "ims.status", "imh.spec", "imh.status.tags"]
+            .map(|of| kubectl(&["explain", of]));
     insta::assert_snapshot!("kubectl_explain", explained.concat());
 }

@@ -122,7 +122,7 @@ async fn a_release_does_the_whole_job_and_leaves_records_through_its_life() {
     helm.run(&["install", "supercargo", "deploy/chart", "--namespace", "supercargo", "--wait", "--timeout=2m"]);
     let objects = helm.objects("supercargo");
     assert_eq!(helm.missing(&objects), [""; 0]);
-    assert_eq!(definitions(plane).await.len(), 3);
+    assert_eq!(definitions(plane).await.len(), 4);
 
     // The pod of the release is kwok's; the program runs beside it.
     let operator = Operator::spawn(plane, &as_deployed(plane, &objects).await);

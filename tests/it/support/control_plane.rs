@@ -66,6 +66,8 @@ const AUDITED: u32 = 500;
 pub(crate) const ADMIN: &str = "admin";
 /// Users without any right of their own (audited).
 pub(crate) const PLAIN: [&str; 2] = ["alice", "bob"];
+/// A user without any right of her own, and her group (audited).
+pub(crate) const OF_A_GROUP: (&str, &str) = ("carol", "release-team");
 
 const AUDIT_POLICY: &str = r#"
 apiVersion: audit.k8s.io/v1
@@ -140,7 +142,7 @@ impl ControlPlane {
 
     /// The same, each changed before.
     pub(crate) async fn define_kinds_with(&self, change: impl Fn(&mut Value)) {
-        for kind in ["imageupdates", "imagestates", "imagehistories"] {
+        for kind in ["imageupdates", "imageupdatereviews", "imagestates", "imagehistories"] {
             let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("deploy/crds/{kind}.yaml"));
             let mut definition = documents(&fs::read_to_string(file).unwrap()).remove(0);
             change(&mut definition);
@@ -212,7 +214,7 @@ impl ControlPlane {
         self.folder.join("certs/apiserver.crt")
     }
 
-    /// A client of one of the users of this module ([`ADMIN`], [`audited_user`], [`PLAIN`]). Its connections belong
+    /// A client of one of the users of this module ([`ADMIN`], [`audited_user`], [`PLAIN`], [`OF_A_GROUP`]). Its connections belong
     /// to the calling test's runtime.
     pub(crate) async fn client(&self, user: &str) -> Client {
         self.client_with_token(&format!("{user}-token")).await
@@ -456,7 +458,9 @@ fn write_files(folder: &Folder) {
     fs::write(folder.join("sa.key"), private).unwrap();
     fs::write(folder.join("sa.pub"), public).unwrap();
     let mut tokens = String::new();
-    for user in [ADMIN, "kube-controller-manager", "kube-scheduler", "kwok"] {
+    // The controllers by the name that Kubernetes gives them.
+    tokens += "kube-controller-manager-token,system:kube-controller-manager,controllers,system:masters\n";
+    for user in [ADMIN, "kube-scheduler", "kwok"] {
         tokens += &format!("{user}-token,{user},{user},system:masters\n");
     }
     for n in 0..AUDITED {
@@ -465,6 +469,8 @@ fn write_files(folder: &Folder) {
     for user in PLAIN {
         tokens += &format!("{user}-token,{user},{user},audited\n");
     }
+    let (user, group) = OF_A_GROUP;
+    tokens += &format!("{user}-token,{user},{user},\"{group},audited\"\n");
     fs::write(folder.join("tokens.csv"), tokens).unwrap();
     fs::write(folder.join("audit.yaml"), AUDIT_POLICY).unwrap();
 }
@@ -493,7 +499,7 @@ fn api_of(plural: &str) -> &'static str {
     match plural {
         "deployments" | "statefulsets" | "daemonsets" | "replicasets" => "/apis/apps/v1",
         "cronjobs" | "jobs" => "/apis/batch/v1",
-        "imageupdates" | "imagestates" | "imagehistories" => "/apis/supercargo.dev/v1alpha1",
+        "imageupdates" | "imageupdatereviews" | "imagestates" | "imagehistories" => "/apis/supercargo.dev/v1alpha1",
         "roles" | "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
         _ => "/api/v1",
     }

@@ -28,6 +28,17 @@ pub(crate) fn update(name: &str, workload: &str) -> Value {
     })
 }
 
+/// A yes to an update.
+pub(crate) fn review(name: &str, update: &str, approver: &str) -> Value {
+    json!({
+        "apiVersion": "supercargo.dev/v1alpha1", "kind": "ImageUpdateReview", "metadata": {"name": name},
+        "spec": {
+            "verb": "approve", "update": {"name": update, "uid": "u-1"}, "target": "0123456789abcdef".repeat(4),
+            "approver": approver,
+        },
+    })
+}
+
 /// How far it has come.
 pub(crate) fn status(phase: &str) -> Value {
     let at = "2026-03-01T08:00:00Z";
