@@ -35,7 +35,7 @@ pub(crate) fn folder(path: &str) -> PathBuf {
 }
 
 /// The objects that `kubectl apply -k` would send.
-fn rendered(path: &str) -> Vec<Value> {
+pub(crate) fn rendered(path: &str) -> Vec<Value> {
     let output = Command::new(bin("kubectl")).arg("kustomize").arg(folder(path)).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_saphyr::from_multiple(&String::from_utf8(output.stdout).unwrap()).unwrap()
@@ -152,7 +152,7 @@ fn said(operator: &Operator) -> String {
 }
 
 /// Runs a command line as the administrator, with kubectl at hand.
-fn shell(plane: &ControlPlane, line: &str) {
+pub(crate) fn shell(plane: &ControlPlane, line: &str) {
     let path = format!("{}:/usr/bin:/bin", bin("kubectl").parent().unwrap().display());
     let mut command = Command::new("sh");
     command.args(["-euc", line]).env("PATH", path).env("KUBECONFIG", plane.kubeconfig(ADMIN));

@@ -4,6 +4,7 @@ mod support;
 
 mod ages;
 mod aliases;
+mod approvals;
 mod appsets;
 mod architecture;
 mod argocd;
