@@ -29,6 +29,7 @@ pub(super) const CHOICES: &[Choice] = &[
     choice("resources: [../deploy/base]", "supercargo", &[]),
     choice("resources: [../deploy/overlays/pull-secrets]", "supercargo", &[r#"pullSecrets="all""#]),
     choice("resources: [../deploy/overlays/git]", "supercargo", &["git.enabled=true"]),
+    choice("resources: [../deploy/base, ../deploy/approvals]", "supercargo", &["approvals=true"]),
     choice("resources: [../deploy/overlays/namespaced]", "apps", &[r#"scope="namespace""#, "crds.install=false"]),
     choice(
         "{resources: [../deploy/base], components: [../deploy/components/argocd]}",
@@ -183,6 +184,19 @@ fn mounted_files_are_the_same_too() {
     assert_same("my-files", chart, built(files).unwrap());
 }
 
+/// What install.md says for the policies of one namespace is what the chart does there.
+#[test]
+fn the_policies_of_one_namespace_are_the_same_too() {
+    let page = fs::read_to_string(folder("../docs/install.md")).unwrap();
+    let approvals = page.split("```yaml\n# my-approvals/").nth(1).unwrap().split_once('\n').unwrap().1;
+    let approvals = approvals.split("```").next().unwrap();
+    let others = "{namespace: shop, resources: [../deploy/overlays/namespaced]}";
+    let kustomize = [built(approvals).unwrap(), built(others).unwrap()].concat();
+    let values = [r#"scope="namespace""#, "crds.install=false", "approvals=true"];
+    let (chart, _) = rendered("supercargo", "shop", &values);
+    assert_same("my-approvals", chart, kustomize);
+}
+
 #[test]
 fn the_definitions_of_the_chart_are_those_of_deploy() {
     let names = |folder: &std::path::Path| -> BTreeSet<String> {
@@ -254,8 +268,18 @@ fn names_follow_the_release_and_what_they_name_is_there() {
             let subject = &binding["subjects"][0];
             assert!(subject["namespace"] == "123" && there("ServiceAccount", &subject["name"]), "{subject}");
         }
+        for binding in of_kind(&objects, "ValidatingAdmissionPolicyBinding") {
+            assert!(there("ValidatingAdmissionPolicy", &binding["spec"]["policyName"]), "{binding}");
+            let list = &binding["spec"]["paramRef"];
+            assert!(list.is_null() || (list["namespace"] == "home" && there("ConfigMap", &list["name"])), "{list}");
+        }
         let pod = &of_kind(&objects, "Deployment").next().unwrap()["spec"]["template"];
         assert!(there("ServiceAccount", &pod["spec"]["serviceAccountName"]));
+        for policy in of_kind(&objects, "ValidatingAdmissionPolicy") {
+            let operator =
+                format!("'system:serviceaccount:home:{}'", pod["spec"]["serviceAccountName"].as_str().unwrap());
+            assert_eq!(policy["spec"]["variables"][0]["expression"], operator);
+        }
         for volume in pod["spec"]["volumes"].as_array().unwrap() {
             let map = &volume["configMap"]["name"];
             assert!(map.is_null() || there("ConfigMap", map), "{volume}");

@@ -16,6 +16,7 @@ pub(super) const EVERYTHING: &[&str] = &[
     r#"ingress={"enabled":true,"hosts":["hooks.example.com"],"tls":[{"hosts":["hooks.example.com"],"secretName":"hooks-tls"}]}"#,
     r#"httpRoute={"enabled":true,"parentRefs":[{"name":"outer"}],"hostnames":["hooks.example.com"]}"#,
     "serviceMonitor.enabled=true",
+    "approvals=true",
     r#"image.pullSecrets=["mine"]"#,
 ];
 
@@ -38,6 +39,7 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     ("podAnnotations", r#"{"example.com/scrape":"no"}"#, &[]),
     ("scope", r#""namespace""#, &[]),
     ("pullSecrets", r#""all""#, &[]),
+    ("approvals", "true", &[]),
     ("git.enabled", "true", &[]),
     ("git.cacheSize", r#""8Gi""#, &["git.enabled=true"]),
     ("git.secretName", r#""supercargo-git""#, &[]),
@@ -196,7 +198,8 @@ fn the_keys_of_config_are_those_of_the_program() {
 const BAD: &[(&[&str], &str)] = &[
     (&["replicas=0"], "at '': additional properties 'replicas' not allowed"),
     (&[r#"podDisruptionBudget={"minAvailable":1}"#], "at '': additional properties 'podDisruptionBudget' not allowed"),
-    (&["approvals=true"], "at '': additional properties 'approvals' not allowed"),
+    (&["approval=true"], "at '': additional properties 'approval' not allowed"),
+    (&["approvals=2"], "at '/approvals': got number, want boolean"),
     (&[r#"scope="team""#], "at '/scope'"),
     (&[r#"extraEnv=[{"name":"NAMESPACE","value":"x"}]"#], "at '/extraEnv/0/name'"),
     (&[r#"extraEnv=[{"name":"SUPERCARGO_HOOK_SECRET_GITHUB","value":"x"}]"#], "at '/extraEnv/0/name'"),
