@@ -78,7 +78,7 @@ const ZONES: [&str; 16] = [
 ];
 
 fn hours(windows: &[&str], freezes: &[&str]) -> Arc<Hours> {
-    let demand = |text: &&str| Demand { value: text.parse::<Window>().unwrap(), by: Arc::from(*text) };
+    let demand = |text: &&str| Demand::new(text.parse::<Window>().unwrap(), *text);
     Arc::new(Hours { windows: windows.iter().map(demand).collect(), freezes: freezes.iter().map(demand).collect() })
 }
 

@@ -166,6 +166,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         records: world.records,
         histories: world.histories,
         rollouts: world.rollouts,
+        votes: world.votes,
         events: world.events,
         polling: Arc::new(poll),
         pool: Arc::new(Threads::new(clock.clone())),

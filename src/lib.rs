@@ -24,6 +24,9 @@
 //! - *The unit of work* is an [`domain::update::Update`]: all changes of one workload, in one patch and one rollout.
 //! - *One home for its life.* [`domain::update::step()`] is pure: a record and an event in, a record and acts out. Every
 //!   answer of the outside is an event, every effect an act; nothing else sets a phase.
+//! - *People vote, the API server proves who they are.* [`domain::votes`] counts what was said of exactly one update; that
+//!   nobody can vote for another is proved by a request that must be refused (`engine/index/proofs.rs`), again before what
+//!   people approved is written.
 //!
 //! # The modules
 //!
@@ -35,7 +38,7 @@
 //! | [`engine`] | the flow, stage by stage, over ports |
 //! | [`ingest`] | the queue of due times; webhooks: bytes in, hints out |
 //! | [`registry`] | the OCI client: pages, tokens, limits, where requests may lead |
-//! | [`cluster`] | watches, the guarded patch, records of updates, pull secrets, Events |
+//! | [`cluster`] | watches, the guarded patch, records of updates, votes and the proof of who makes them, pull secrets, Events |
 //! | [`net`] | what goes out shares: HTTP clients, where credentials end, who asked to wait, how namespaces share what is kept |
 //! | [`git`] | targets: find the image, edit, commit, push; pull requests at forges |
 //! | [`store`] | what is remembered where there is no cluster |
@@ -49,11 +52,11 @@
 //!
 //! Nothing in `domain` can fail because of the outside world. Nothing in a cluster is written except from an approved
 //! plan. No decision, also "no", is without a reason that a person can read. No annotation that does not parse lets a
-//! change through. No webhook content is believed. No queue is unbounded. No effect is done twice. No listing is half
-//! used, and no registry error reads as "up to date". No secret is in a log, an error, a `Debug` or an argument list. No
-//! credential goes to a host, or serves a namespace, that it is not for. No environment variable is read outside
-//! `config.rs`, no clock outside `clock.rs`. No handler works: it checks, enqueues, answers. No foreign text is passed
-//! on raw: it is capped, and escaped for where it goes.
+//! change through. No vote counts that another could have made. No webhook content is believed. No queue is unbounded.
+//! No effect is done twice. No listing is half used, and no registry error reads as "up to date". No secret is in a log,
+//! an error, a `Debug` or an argument list. No credential goes to a host, or serves a namespace, that it is not for. No
+//! environment variable is read outside `config.rs`, no clock outside `clock.rs`. No handler works: it checks, enqueues,
+//! answers. No foreign text is passed on raw: it is capped, and escaped for where it goes.
 //!
 //! # Who may use whom
 //!
@@ -69,7 +72,7 @@
 //! | `ingest` | `domain` `ports` `metrics` | `base64` `hmac` `http` `jiff` `secrecy` `serde` `serde_json` `sha1` `sha2` `subtle` `thiserror` `tokio::sync` `tokio::select` `url` | `env` `fs` `net` `process` `thread` |
 //! | `net` | `domain` | `http` `jiff` `moka` `reqwest` `rustls` `rustls_platform_verifier` `thiserror` `tracing` `url` | `env` `fs` `process` `thread` |
 //! | `registry` | `domain` `metrics` `net` `ports` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
-//! | `cluster` | `domain` `manifest` `metrics` `net` `ports` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` | `env` `process` |
+//! | `cluster` | `domain` `manifest` `metrics` `net` `ports` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `secrecy` `serde` `serde_json` `serde_saphyr` `sha2` `thiserror` `tokio` `tracing` | `env` `process` |
 //! | `git` | `domain` `manifest` `net` `ports` | `base64` `futures` `globset` `hmac` `jiff` `minijinja` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `tempfile` `thiserror` `tokio` `tracing` `url` | `env` |
 //! | `store` | `domain` `ports` | `futures` `jiff` `rusqlite` `serde` `serde_json` `tokio::task` | `env` `net` `process` |
 //! | `web` | `domain` `ports` `metrics` `ingest::webhook` | `axum` `futures` `http` `hyper` `hyper_util` `rustls` `secrecy` `serde_json` `sha2` `thiserror` `tokio` `tokio_rustls` `tokio_util` `tracing` | `env` `process` |

@@ -48,6 +48,13 @@ pub struct RolloutLabels {
     pub outcome: &'static str,
 }
 
+/// Labels of `supercargo_reviews_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReviewLabels {
+    /// `counted`, `repeated`, `stale`, `void`, `unmapped`, `unknown`, `too-many`.
+    pub outcome: &'static str,
+}
+
 /// Labels of `supercargo_problems`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProblemLabels {
@@ -79,6 +86,10 @@ pub struct Metrics {
     pub rollouts: Family<RolloutLabels, Counter>,
     /// Rollouts that are followed, now.
     pub rollouts_in_flight: Gauge,
+    /// Updates that wait for people to approve them, now.
+    pub approvals_waiting: Gauge,
+    /// Votes by what became of them.
+    pub reviews: Family<ReviewLabels, Counter>,
     /// Workloads and containers with a problem, now.
     pub problems: Family<ProblemLabels, Gauge>,
     /// Seconds from the hint to the written change.
@@ -105,6 +116,8 @@ impl Default for Metrics {
             updates: Family::default(),
             rollouts: Family::default(),
             rollouts_in_flight: Gauge::default(),
+            approvals_waiting: Gauge::default(),
+            reviews: Family::default(),
             problems: Family::default(),
             detect_to_apply: Family::new_with_constructor(seconds),
             poll_overdue: Gauge::default(),
@@ -120,6 +133,8 @@ impl Default for Metrics {
         r.register("updates", "Updates by outcome", metrics.updates.clone());
         r.register("rollouts", "Rollouts by outcome", metrics.rollouts.clone());
         r.register("rollouts_in_flight", "Rollouts that are followed", metrics.rollouts_in_flight.clone());
+        r.register("approvals_waiting", "Updates that wait for approval", metrics.approvals_waiting.clone());
+        r.register("reviews", "Votes by outcome", metrics.reviews.clone());
         r.register("problems", "Workloads and containers with a problem", metrics.problems.clone());
         r.register("detect_to_apply_seconds", "From the hint to the written change", metrics.detect_to_apply.clone());
         r.register("poll_overdue_seconds", "Lateness of the most overdue repository", metrics.poll_overdue.clone());

@@ -3,6 +3,8 @@
 //! Adapters implement these traits; the engine and the commands know nothing else of them. Errors carry a
 //! public text (never a secret, never a registry's body) and a fixed category for metrics.
 
+mod votes;
+
 use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
@@ -19,8 +21,11 @@ use crate::domain::{
     rollout::{Pods, RolloutView},
     tags::Tags,
     update::{Tracked, UpdateId, WorkloadState},
+    votes::Review,
     workload::{Application, ApplicationId, Workload, WorkloadId},
 };
+pub use votes::{ObjectName, Proof, Votes};
+
 pub use crate::domain::{
     update::{Outcome, Rehearsal, Standing, Written},
     workload::{ImageManager, Observed},
@@ -167,10 +172,17 @@ pub enum ClusterChange {
     Application(Application),
     /// It has it no more.
     ApplicationGone(ApplicationId),
-    /// An update that has not ended is remembered, or was changed by whomever.
-    Record(Box<Tracked>, Version),
+    /// An update that has not ended is remembered, or was changed by whomever; and the object that people vote on, where
+    /// somebody must approve it.
+    Record(Box<Tracked>, Version, Option<ObjectName>),
     /// Something is remembered by a workload's name.
     State(WorkloadState, Version),
+    /// Somebody has voted on an update. A number stands for the object.
+    Review(u64, Box<Review>),
+    /// That object is there no more.
+    ReviewGone(u64),
+    /// When the policies of votes were changed last, or what of them is missing. What has a higher number is newer.
+    Policies(u64, Result<Timestamp, Arc<str>>),
     /// A record could not be decoded; others go on.
     RecordUndecodable(WorkloadId, String),
     /// What was seen of a repository is remembered, or was changed by whomever.

@@ -86,6 +86,14 @@ impl Fleet {
         self.size.min(REPOSITORIES)
     }
 
+    /// Creates a Deployment that runs an older tag of the repository of that number.
+    pub(crate) async fn behind(&self, n: usize, tag: &str) {
+        let image = format!("{}/{}:{tag}", self.registry.host, self.repository(n));
+        let object = deployment(&format!("behind-{n:05}"), &image);
+        let created = self.plane.request(Method::POST, &collection(&namespace(n)), Some(&object)).await;
+        created.expect("a Deployment is created");
+    }
+
     /// Pushes an image of its own and creates a Deployment that runs it.
     pub(crate) async fn add(&self, name: &str, repository: &str, tag: &str) -> String {
         self.registry.push(repository, tag, &Image::unique()).await;

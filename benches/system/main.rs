@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
 mod ages;
+mod approvals;
 mod fleet;
 mod git;
 mod hints;
@@ -49,14 +50,14 @@ async fn main() -> ExitCode {
         git::write(url, folder.as_ref()).await;
         return ExitCode::SUCCESS;
     }
-    let all = ["latency", "scale", "start", "records", "ages", "hints", "rollouts", "git"];
+    let all = ["latency", "scale", "start", "records", "ages", "approvals", "hints", "rollouts", "git"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         eprintln!("error: there is no part `{unknown}`: write {}, or nothing for all", all.join(", "));
         return ExitCode::from(2);
     }
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let mut table = Table::default();
-    if ["latency", "scale", "start", "records", "ages"].into_iter().any(&runs) {
+    if ["latency", "scale", "start", "records", "ages", "approvals"].into_iter().any(&runs) {
         cluster(&runs, &mut table).await;
     }
     if runs("hints") {
@@ -95,6 +96,10 @@ async fn cluster(runs: impl Fn(&str) -> bool, table: &mut Table) {
     }
     if runs("ages") {
         ages::run(&fleet, table).await;
+    }
+    // The last, as its policies stay.
+    if runs("approvals") {
+        approvals::run(&fleet, table).await;
     }
 }
 

@@ -10,14 +10,20 @@ use super::{kubeconfig, named, targets::Sinks};
 use crate::{
     cluster,
     config::{self, Config, RunArgs},
-    domain::workload::WorkloadId,
+    domain::{votes::Review, workload::WorkloadId},
     git::Repository,
-    ports::{Clock, ClusterChange, Events, Histories, Notice, Records, Refresh, Rollouts, Secrets, Workloads},
+    ports::{
+        Clock, ClusterChange, Events, Histories, Notice, Proof, Records, Refresh, Rollouts, Secrets, Votes, Workloads,
+    },
     registry, store,
 };
 
 /// How long a commit of somebody else may go unseen at most.
 const REPOSITORY: Duration = Duration::from_secs(60);
+
+/// Why nothing is approved without a cluster.
+const NO_VOTES: &str = "approvals are asked for, and without a cluster nobody can give them: use `write: pr:<target>`, where \
+                        the reviews of the forge decide, and take `approvals` out";
 
 /// The adapters that differ. The sinks know no Git target yet.
 pub(super) struct World {
@@ -29,6 +35,7 @@ pub(super) struct World {
     pub(super) records: Arc<dyn Records>,
     pub(super) histories: Arc<dyn Histories>,
     pub(super) rollouts: Arc<dyn Rollouts>,
+    pub(super) votes: Arc<dyn Votes>,
     pub(super) sinks: Arc<Sinks>,
     /// Of Argo CD's Applications, where there is a cluster.
     pub(super) refresh: Option<Arc<dyn Refresh>>,
@@ -54,6 +61,7 @@ pub(super) async fn cluster(
         let (client, records, rollouts, clock) = (client.clone(), records.clone(), rollouts.clone(), clock.clone());
         async move { cluster::watch(client, scope, Some(&*records), Some(&rollouts), clock, changes).await }
     };
+    let ballots = cluster::Ballots::new(client.clone(), clock.clone());
     let objects = Arc::new(cluster::Objects::new(client.clone(), clock.clone()));
     let refresh: Arc<dyn Refresh> = Arc::new(cluster::Applications::new(client.clone(), clock.clone()));
     Ok(World {
@@ -64,6 +72,7 @@ pub(super) async fn cluster(
         records: records.clone(),
         histories: records,
         rollouts: Arc::new(rollouts),
+        votes: Arc::new(ballots),
         sinks: Arc::new(Sinks::new(Some(objects))),
         refresh: Some(refresh),
         tasks: vec![named("the events", publishing).boxed(), named("the watches", watching).boxed()],
@@ -86,6 +95,8 @@ pub(super) fn repository(
     let interval = args.poll_interval.min(REPOSITORY);
     let (known, watched) = (records.known(), repository.clone());
     let watching = async move {
+        // Nobody listens any more: the watch ends at once, too.
+        _ = changes.send(ClusterChange::Policies(0, Err(NO_VOTES.into()))).await;
         match known.await {
             Ok(known) => {
                 for change in known {
@@ -105,6 +116,7 @@ pub(super) fn repository(
         records: records.clone(),
         histories: records,
         rollouts: Arc::new(Unheard),
+        votes: Arc::new(Unheard),
         sinks,
         refresh: None,
         tasks: vec![named("the watch of the repository", watching).boxed()],
@@ -119,6 +131,17 @@ impl Rollouts for Unheard {
     fn follow(&self, _: &WorkloadId) {}
 
     fn unfollow(&self, _: &WorkloadId) {}
+}
+
+/// Nor votes.
+impl Votes for Unheard {
+    fn prove<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Proof> {
+        Box::pin(std::future::ready(Proof::Unguarded(NO_VOTES.to_owned())))
+    }
+
+    fn discard<'a>(&'a self, _: &'a Review) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 impl Events for Unheard {

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{config::ConfigError, logging::LoggingError};
 
+mod approve;
 mod crds;
 mod demo;
 mod explain;
@@ -46,6 +47,8 @@ enum Command {
     Update(update::Args),
     Explain(explain::Args),
     Status(status::Args),
+    Approve(approve::Approve),
+    Reject(approve::Reject),
     #[command(subcommand)]
     Policy(policy::Command),
     #[command(subcommand)]
@@ -65,6 +68,8 @@ impl Cli {
             Command::Update(args) => args.run(),
             Command::Explain(args) => args.run(),
             Command::Status(args) => args.run(),
+            Command::Approve(args) => args.run(),
+            Command::Reject(args) => args.run(),
             Command::Policy(command) => command.run(),
             Command::Hooks(command) => command.run(),
             Command::SetImage(args) => args.run(),

@@ -5,6 +5,7 @@ use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use kube::{
     Api, Resource,
+    api::ListParams,
     runtime::watcher::{self, Event, watcher},
 };
 use serde::de::DeserializeOwned;
@@ -28,6 +29,8 @@ pub(super) struct ChangeSender {
     changes: mpsc::Sender<ClusterChange>,
     /// How many watches have not delivered their first list.
     pending: watch::Sender<usize>,
+    /// Whether whoever sends is one of these.
+    is_counted: bool,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -37,10 +40,15 @@ pub(super) struct Closed;
 impl ChangeSender {
     /// Says that all is told when so many watches have delivered their first list.
     pub(super) fn new(changes: mpsc::Sender<ClusterChange>, watches: usize, clock: Arc<dyn Clock>) -> Self {
-        Self { changes, pending: watch::Sender::new(watches), clock }
+        Self { changes, pending: watch::Sender::new(watches), is_counted: true, clock }
     }
 
-    async fn send(&self, change: ClusterChange) -> Result<(), Closed> {
+    /// For a watch that begins anew: it has delivered before.
+    pub(super) fn again(&self) -> Self {
+        Self { is_counted: false, ..self.clone() }
+    }
+
+    pub(super) async fn send(&self, change: ClusterChange) -> Result<(), Closed> {
         self.changes.send(change).await.map_err(|_| Closed)
     }
 
@@ -49,6 +57,9 @@ impl ChangeSender {
     }
 
     pub(super) async fn delivered(&self) -> Result<(), Closed> {
+        if !self.is_counted {
+            return Ok(());
+        }
         let mut left = 0;
         self.pending.send_modify(|pending| {
             *pending -= 1;
@@ -86,6 +97,19 @@ pub(super) trait Presence {
     fn is_absent(&self, error: &watcher::Error) -> Option<ClusterChange>;
     /// Whether the cluster has it all the same, where there is no right to it.
     fn is_kept_from_us(&self) -> BoxFuture<'_, bool>;
+}
+
+/// Waits until there is a right to what was not to be read, which is asked for every minute.
+pub(super) async fn may_be_read<K>(api: &Api<K>, sender: &ChangeSender)
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    loop {
+        sender.clock.sleep_until(sender.clock.monotonic() + ABSENT).await;
+        if api.list_metadata(&ListParams::default().limit(1)).await.is_ok() {
+            return;
+        }
+    }
 }
 
 /// What is made of an object.

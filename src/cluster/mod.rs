@@ -1,8 +1,9 @@
 //! The cluster: watches that say what runs, the guarded patch, pull secrets, Events.
 //!
 //! [`connect`] makes the client; [`watch()`] tells the engine of workloads and Namespaces; [`Objects`] reads and
-//! patches single workloads; [`CustomResources`] remembers updates; [`Followed`] follows rollouts; [`Applications`] has
-//! Argo CD look at Git; [`PullSecrets`] reads Secrets by name; [`EventWriter`] tells people.
+//! patches single workloads; [`CustomResources`] remembers updates; [`Followed`] follows rollouts; [`Ballots`] finds out
+//! whether it is sure who votes; [`Applications`] has Argo CD look at Git; [`PullSecrets`] reads Secrets by name;
+//! [`EventWriter`] tells people.
 
 mod applications;
 pub mod connect;
@@ -13,7 +14,10 @@ mod managed;
 mod object;
 mod owner;
 mod patch;
+mod policies;
+mod proof;
 mod records;
+mod reviews;
 mod rollouts;
 mod secrets;
 mod shared;
@@ -25,7 +29,8 @@ mod watch;
 pub use applications::Applications;
 pub use connect::{connect, reach};
 pub use events::EventWriter;
-pub use records::{CustomResources, Of, Recorded, histories, no_histories, recorded};
+pub use proof::Ballots;
+pub use records::{CustomResources, NewVote, Of, OnBallot, Recorded, Voter, histories, no_histories, recorded};
 pub use rollouts::Followed;
 pub use secrets::PullSecrets;
 pub use sink::Objects;

@@ -20,11 +20,13 @@ use super::{
     follow::{ChangeSender, Closed, Reading, Source, Without, follow},
     long::Long,
     object::{Object, is_ours, own},
+    policies::{self, Installed},
     records::{
         CustomResources,
         history::watch::histories,
         watch::{states, updates},
     },
+    reviews,
     rollouts::Followed,
     shared::Shared,
 };
@@ -60,10 +62,13 @@ pub async fn watch(
         Scope::Cluster => vec![None],
         Scope::Namespaces(names) => names.into_iter().map(Some).collect(),
     };
-    let each = KINDS.len() + 3;
-    let all = namespaces.len() * each + 1 + usize::from(records.is_some());
+    // Who writes nothing needs no votes: what is recorded of them is shown.
+    let votes = records.is_some();
+    let each = KINDS.len() + 3 + usize::from(votes);
+    let all = namespaces.len() * each + 1 + if votes { 3 } else { 0 };
     let sender = ChangeSender::new(changes, all, clock);
     let long = Arc::new(Mutex::new(Long::default()));
+    let installed = Arc::<Installed>::default();
     let mut watches = JoinSet::new();
     for namespace in &namespaces {
         for kind in KINDS {
@@ -73,15 +78,21 @@ pub async fn watch(
         watches.spawn(defaults(client.clone(), namespace.clone(), sender.clone()));
         watches.spawn(updates(client.clone(), namespace.clone(), records.cloned(), sender.clone()));
         let states = states(client.clone(), namespace.clone(), records.cloned(), sender.clone());
-        let (sender, last) = (sender.clone(), namespaces.len());
-        // What a workload says itself is not kept twice: so it is read before.
+        let votes = votes.then(|| reviews::watch(client.clone(), namespace.clone(), installed.clone(), sender.clone()));
+        let (sender, last) = (sender.clone(), namespaces.len() * (1 + usize::from(votes.is_some())));
+        // What a workload says itself is not kept twice, nor a vote on an update that has ended: so these are read before.
         watches.spawn(async move {
             sender.are_left(last).await;
-            states.await;
+            match votes {
+                Some(votes) => _ = futures::future::join(states, votes).await,
+                None => states.await,
+            }
         });
     }
     if let Some(records) = records {
         watches.spawn(histories(records.clone(), sender.clone()));
+        watches.spawn(policies::policies(client.clone(), installed.clone(), sender.clone()));
+        watches.spawn(policies::bindings(client.clone(), installed, sender.clone()));
     }
     watches.spawn(applications::watch(client, sender));
     while let Some(ended) = watches.join_next().await {

@@ -18,6 +18,29 @@ pub struct Demand<T> {
     pub value: T,
     /// For people: an annotation, a policy, a guard.
     pub by: Arc<str>,
+    /// Whether it is a guard's, which no person overrides.
+    pub is_floor: bool,
+}
+
+impl<T> Demand<T> {
+    /// What an annotation or a policy asks for.
+    pub fn new(value: T, by: impl Into<Arc<str>>) -> Self {
+        Self { value, by: by.into(), is_floor: false }
+    }
+
+    /// What a guard asks for.
+    pub fn floor(value: T, by: impl Into<Arc<str>>) -> Self {
+        Self { value, by: by.into(), is_floor: true }
+    }
+}
+
+/// That people must approve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approvals {
+    /// How many.
+    pub needed: Demand<u8>,
+    /// How long they are waited for, counted while updates may start.
+    pub timeout: Duration,
 }
 
 impl Gates {

@@ -15,6 +15,7 @@ use super::{
     poll::{Schedule, parse_duration, show_duration},
     reason::{Code, Reason},
     target::Write,
+    votes::Needed,
     window::Window,
 };
 
@@ -33,6 +34,7 @@ pub struct Guard {
     targets: Option<Patterns>,
     min_age: Option<Duration>,
     freeze: Option<Window>,
+    approvals: Option<Needed>,
 }
 
 /// Globs on whole texts. A pattern is also met by the very same text, so that `regex:v[0-9]+` can be listed as it is.
@@ -140,6 +142,12 @@ pub fn freezes<'g>(guards: &'g [Guard], namespace: &str) -> impl Iterator<Item =
     covering.filter_map(|guard| Some((guard.freeze.as_ref()?, guard)))
 }
 
+/// How many people must approve an update in that namespace, and the guard that says so.
+pub fn approvals<'g>(guards: &'g [Guard], namespace: &str) -> impl Iterator<Item = (u8, &'g Guard)> {
+    let covering = guards.iter().filter(move |guard| guard.covers(namespace));
+    covering.filter_map(|guard| Some((guard.approvals?.0, guard)))
+}
+
 impl Patterns {
     fn parse(key: &str, texts: &[String]) -> Result<Self, String> {
         if texts.is_empty() {
@@ -182,6 +190,7 @@ struct Raw {
     targets: Option<Vec<String>>,
     min_age: Option<String>,
     freeze: Option<String>,
+    approvals: Option<Needed>,
 }
 
 impl Keyed for Raw {
@@ -210,6 +219,7 @@ impl TryFrom<Known<Raw>> for Guard {
                 .freeze
                 .map(|text| text.parse().map_err(|error| format!("guards: `freeze`: {error}")))
                 .transpose()?,
+            approvals: raw.approvals,
         })
     }
 }
@@ -326,7 +336,11 @@ mod tests {
     #[rstest::rstest]
     #[case(r#"[{"namespaces": ["a"], "minAge": "1"}]"#, "`minAge`: `1` is no duration (the unit is missing)")]
     #[case(r#"[{"namespaces": ["a"], "freeze": "Mon-Xyz"}]"#, "guards: `freeze`: ")]
-    #[case(r#"[{"namespaces": ["a"], "approvals": 2}]"#, "`approvals` is not built yet")]
+    #[case(r#"[{"namespaces": ["a"], "approvals": 11}]"#, "write one from 0 to 10")]
+    #[case(r#"[{"namespaces": ["a"], "approvals": -1}]"#, "write one from 0 to 10")]
+    #[case(r#"[{"namespaces": ["a"], "approvals": 1.5}]"#, "write one from 0 to 10")]
+    #[case(r#"[{"namespaces": ["a"], "approvals": "two"}]"#, "a number of people from 0 to 10")]
+    #[case(r#"[{"namespaces": ["a"], "channels": ["b"]}]"#, "`channels` is not built yet")]
     #[case(r#"[{"namespaces": ["a"], "targets": []}]"#, "`targets` is an empty list")]
     #[case(r#"[{"namespaces": ["a"], "polices": ["minor"]}]"#, "unknown field `polices`")]
     #[case(r#"[{"policies": ["minor"]}]"#, "missing field `namespaces`")]

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -46,6 +47,23 @@ impl Hours {
     pub fn next_open(&self, at: Timestamp) -> Option<Timestamp> {
         window::next_open(&values(&self.windows), &values(&self.freezes), at)
     }
+
+    /// When it will have been open for that long from then on; none within 400 days.
+    pub fn open_for(&self, at: Timestamp, long: Duration) -> Option<Timestamp> {
+        window::open_for(&values(&self.windows), &values(&self.freezes), at, long)
+    }
+
+    /// What is left of them where a person overrides all that a person may.
+    #[must_use]
+    pub fn overridden(&self) -> Self {
+        let floors = |demands: &[Demand<Window>]| demands.iter().filter(|demand| demand.is_floor).cloned().collect();
+        Self { windows: floors(&self.windows), freezes: floors(&self.freezes) }
+    }
+}
+
+/// To the minute, as windows are.
+pub fn shown(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%MZ").to_string()
 }
 
 fn values(demands: &[Demand<Window>]) -> Vec<&Window> {
@@ -103,7 +121,7 @@ mod tests {
     }
 
     fn demand(text: &str) -> Demand<Window> {
-        Demand { value: text.parse().unwrap(), by: text.into() }
+        Demand::new(text.parse().unwrap(), text)
     }
 
     #[rstest::rstest]

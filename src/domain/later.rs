@@ -25,8 +25,6 @@ const fn annotation(name: &'static str, per_container: bool, harmless: &'static 
 /// Annotations.
 pub(super) const ANNOTATIONS: &[LaterAnnotation] = &[
     annotation("platforms", true, &["any"]),
-    annotation("approvals", false, &["0"]),
-    annotation("approval-timeout", false, &["24h"]),
     annotation("verify", true, &["none"]),
     annotation("rollback", false, &["never"]),
     annotation("hold", true, &[]),
@@ -34,10 +32,10 @@ pub(super) const ANNOTATIONS: &[LaterAnnotation] = &[
 ];
 
 /// Keys of a policy file.
-pub(super) const POLICY_FILE: &[&str] = &["approvals", "approvalTimeout", "verify", "rollback", "platforms"];
+pub(super) const POLICY_FILE: &[&str] = &["verify", "rollback", "platforms"];
 
 /// Keys of a guard.
-pub(super) const GUARD: &[&str] = &["channels", "approvals", "verify", "maxInFlight"];
+pub(super) const GUARD: &[&str] = &["channels", "verify", "maxInFlight"];
 
 /// Keys of the configuration.
 pub const CONFIGURATION: &[&str] = &["channels", "slack", "approvers", "verifiers", "kinds", "shard"];
@@ -49,12 +47,7 @@ pub const REGISTRY: &[&str] = &["aliasOf", "clientCert", "proxy", "budget", "lis
 pub const SENDERS: &[&str] = &["aliyun", "ecr", "gcr", "jfrog", "nexus"];
 
 /// Keys of Keel's, and what each may ask for.
-pub(super) const KEEL: &[(&str, &str)] = &[
-    ("keel.sh/imageVolumes", "image volumes"),
-    ("keel.sh/approvals", "approvals"),
-    ("keel.sh/approvalDeadline", "approvals"),
-    ("keel.sh/notify", "notices"),
-];
+pub(super) const KEEL: &[(&str, &str)] = &[("keel.sh/imageVolumes", "image volumes"), ("keel.sh/notify", "notices")];
 
 /// What is said of one of those.
 pub(super) fn asked_for(what: &str) -> String {

@@ -31,5 +31,6 @@ pub mod target;
 pub mod text;
 pub mod update;
 pub mod version;
+pub mod votes;
 pub mod window;
 pub mod workload;

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crate::{
     domain::{
-        plan::{Approved, Plan},
-        update::{Event, Proposal, Record},
+        update::{Event, Phase, Proposal, Record, Update},
         workload::WorkloadId,
     },
     engine::{
         driver::Engine,
         report::rows::{assess, proposal},
+        updates::propose::Planned,
     },
 };
 
@@ -20,29 +20,35 @@ const FRESH: Duration = Duration::from_secs(60);
 impl Engine<'_> {
     /// Says what is to be said of a workload, and goes on with it.
     pub(super) fn decide(&mut self, id: &WorkloadId) {
-        let (mut proposal, plan) = self.proposal(id, false);
+        let (mut proposal, plan, votes) = self.proposal(id);
         // What was held for long may not be what it was: a tag may have moved, to what is not to be taken.
-        if plan.is_some_and(|plan| self.is_new(id, &plan)) && self.state.is_stale(id, self.now(), FRESH) {
+        let update = match &plan {
+            Planned::Approved(plan) => Some(plan.update()),
+            Planned::Proposed(plan) => Some(plan.update()),
+            Planned::Nothing => None,
+        };
+        if update.is_some_and(|update| self.is_new(id, update)) && self.state.is_stale(id, self.now(), FRESH) {
             self.state.again(id, self.now());
             self.effects();
         }
         let looking = self.state.sources_of(id).into_iter().find(|source| self.queue.holds(source));
-        if let (Proposal::Update(_, is_looking), true) = (&mut proposal, looking.is_some()) {
-            *is_looking = true;
+        if let Proposal::Update(_, is_looking) | Proposal::Ask(.., is_looking) = &mut proposal {
+            *is_looking = looking.is_some();
         }
         self.step(id, Event::Proposed(proposal));
+        self.attend(id, votes);
         if let Some(source) = looking {
             self.board.hold(id, &source);
         }
     }
 
     /// Whether nothing has become of it yet.
-    fn is_new(&self, id: &WorkloadId, plan: &Plan<Approved>) -> bool {
-        self.board.record(id).and_then(|record: &Record| record.phase_of(&plan.update().id)).is_none()
+    fn is_new(&self, id: &WorkloadId, update: &Update) -> bool {
+        self.board.record(id).and_then(|record: &Record| record.phase_of(&update.id)).is_none()
     }
 
-    /// Says what is to be said of a workload; what is to be written, and the plan for it.
-    pub(super) fn proposal(&mut self, id: &WorkloadId, is_looking: bool) -> (Proposal, Option<Plan<Approved>>) {
+    /// Says what is to be said of a workload; what is to be written, the plan for it, and whether people's votes matter.
+    pub(super) fn proposal(&mut self, id: &WorkloadId) -> (Proposal, Planned, bool) {
         let now = self.ports.clock.now();
         let mut assessment = assess(&self.state, &self.board, id, "cluster", now);
         let plan =
@@ -50,8 +56,22 @@ impl Engine<'_> {
         if plan.is_none() {
             self.state.waits_until(id, assessment.as_ref().and_then(|assessment| assessment.opens));
         }
+        let votes = assessment.as_ref().is_some_and(|assessment| assessment.votes);
         self.told.assessed(id, &self.state.uid(id), assessment.as_ref(), self.now());
-        let workload = self.state.entry(id).map(|entry| &entry.workload);
-        proposal(assessment, workload, is_looking)
+        let workload = self.state.entry(id).map(|entry| entry.workload.clone());
+        let (mut proposal, mut planned) = proposal(assessment, workload.as_ref(), false);
+        if let (Planned::Approved(plan), true) = (&planned, votes)
+            && !self.has_begun(id, plan.update())
+            && !self.is_sure(id)
+        {
+            (proposal, planned) = (Proposal::Nothing, Planned::Nothing);
+        }
+        (proposal, planned, votes)
+    }
+
+    /// Whether it was brought to Git before.
+    fn has_begun(&self, id: &WorkloadId, update: &Update) -> bool {
+        let phase = self.board.record(id).and_then(|record| record.phase_of(&update.id));
+        matches!(phase, Some(Phase::InGit { .. })) && update.route.target().is_some()
     }
 }

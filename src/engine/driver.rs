@@ -1,6 +1,10 @@
 //! What the loop does: it carries out what the state and the board want done, and takes in what came of it.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::watch;
@@ -11,10 +15,11 @@ use crate::{
         history::{Seen, Sighting},
         target::Route,
         update::{Act, Change, Event, News, Now, Tracked},
+        votes::Review,
         workload::{Observed, WorkloadId},
     },
     engine::{
-        index::{effect::Effect, histories::AT_ONCE, settings::Settings, state::State},
+        index::{effect::Effect, settings::Settings, state::State},
         inputs::{Inputs, Ports},
         look::{
             inbox::Inbox,
@@ -33,11 +38,14 @@ use crate::{
         wishes::among,
     },
     metrics::{HookLabels, TriggerLabels, UpdateLabels},
-    ports::{ClusterChange, ClusterError, PutError, Version},
+    ports::{ClusterChange, ClusterError, Proof, PutError, Version},
 };
 
 /// A workload, a change of its images, and whether the registry refuses the new one.
 pub(super) type Pulled = (WorkloadId, Box<Change>, bool);
+
+/// A namespace, when it was asked whether it is sure who votes there (monotonic), and what was found out.
+pub(super) type Proved = (Arc<str>, Duration, Proof);
 
 /// What was to be remembered of a repository, and all that is.
 pub(super) type Remembered = (Seen, Result<Vec<Sighting>, PutError>);
@@ -55,6 +63,16 @@ pub(super) struct Engine<'p> {
     pub(super) writes: FuturesUnordered<BoxFuture<'p, Ended>>,
     /// What is asked of images that cannot be pulled.
     pub(super) pulls: FuturesUnordered<BoxFuture<'p, Pulled>>,
+    /// Whether it is sure who votes, which is being found out.
+    pub(super) proofs: FuturesUnordered<BoxFuture<'p, Proved>>,
+    /// Votes that are being deleted.
+    pub(super) discards: FuturesUnordered<BoxFuture<'p, ()>>,
+    /// Votes that are to be deleted.
+    pub(super) surplus: VecDeque<Review>,
+    /// Workloads of which people are asked about an update.
+    pub(super) asked: HashSet<WorkloadId>,
+    /// Since when what people approved might go, if all else is sure (monotonic).
+    pub(super) reached: HashMap<WorkloadId, Duration>,
     /// What is being remembered.
     pub(super) records: FuturesUnordered<BoxFuture<'p, (Writing, Answer)>>,
     /// What is being remembered of when tags were first seen.
@@ -71,7 +89,7 @@ pub(super) struct Engine<'p> {
     /// Whether something could not be read that may hold policies.
     is_partial: bool,
     inbox: Inbox,
-    leader: watch::Receiver<bool>,
+    pub(super) leader: watch::Receiver<bool>,
     ready: watch::Sender<bool>,
 }
 
@@ -86,6 +104,11 @@ impl<'p> Engine<'p> {
             reads: FuturesUnordered::new(),
             writes: FuturesUnordered::new(),
             pulls: FuturesUnordered::new(),
+            proofs: FuturesUnordered::new(),
+            discards: FuturesUnordered::new(),
+            surplus: VecDeque::new(),
+            asked: HashSet::new(),
+            reached: HashMap::new(),
             records: FuturesUnordered::new(),
             histories: FuturesUnordered::new(),
             ledger: Ledger::default(),
@@ -105,13 +128,13 @@ impl<'p> Engine<'p> {
         self.ports.clock.monotonic()
     }
 
-    fn moment(&self) -> Now {
+    pub(super) fn moment(&self) -> Now {
         Now { at: self.ports.clock.now(), since: self.now() }
     }
 
     pub(super) fn change(&mut self, change: ClusterChange) {
         let is_synced = matches!(change, ClusterChange::Synced);
-        let Some(change) = self.remembered_before(change) else { return };
+        let Some(change) = self.remembered_before(change).and_then(|change| self.voted(change)) else { return };
         match &change {
             ClusterChange::Synced => {
                 self.synced = true;
@@ -127,6 +150,7 @@ impl<'p> Engine<'p> {
         self.state.change(change, self.now());
         if is_synced {
             self.recover();
+            self.recount_all();
         }
         if is_synced && self.state.watched() == 0 && !self.is_partial {
             tracing::warn!(
@@ -168,6 +192,7 @@ impl<'p> Engine<'p> {
         if *self.leader.borrow_and_update() {
             self.write();
             self.remember_histories();
+            self.prove();
         }
         self.remember();
         let metrics = &self.ports.metrics;
@@ -214,7 +239,7 @@ impl<'p> Engine<'p> {
         self.perform(acts);
     }
 
-    fn perform(&mut self, acts: Acts) {
+    pub(super) fn perform(&mut self, acts: Acts) {
         for (id, act) in acts {
             match act {
                 Act::Decide => self.undecided.push(id),
@@ -222,14 +247,20 @@ impl<'p> Engine<'p> {
                 Act::Look => self.state.again(&id, self.now()),
                 Act::Follow(is_followed) => self.follow(&id, is_followed),
                 Act::AskPull(item) => self.ask_pull(id, *item),
+                Act::Keep(changes) => self.state.keep(&id, changes, self.now()),
                 Act::Avoid(quarantined) => self.state.avoid(&id, &quarantined, self.now()),
                 Act::Read => self.read(id),
-                Act::Save(tracked) => self.save(Entry::Update(tracked)),
+                Act::Save(tracked) => {
+                    if tracked.phase.is_over() {
+                        self.state.ballots.close(&id, Some(&tracked.update.id));
+                    }
+                    self.save(Entry::Update(tracked));
+                }
                 Act::SaveState(state) => self.save(Entry::State(state)),
                 Act::Announce(news) => self.announce(&id, &news),
                 Act::Unexpected(what) => tracing::error!(workload = %id, what, "this is a fault of supercargo"),
                 // Only a turn leads to these, which has the plan (`turn`).
-                Act::Write | Act::Check => {}
+                Act::Write | Act::Check | Act::Rehearse => {}
             }
         }
     }
@@ -254,7 +285,7 @@ impl<'p> Engine<'p> {
     fn turn(&mut self, route: Route, ids: &[WorkloadId]) -> bool {
         let mut batch = Batch::default();
         for id in ids {
-            let (proposal, plan) = self.proposal(id, false);
+            let (proposal, plan, _) = self.proposal(id);
             let acts = self.board.step(id, Event::Turn(route.clone(), proposal), self.moment());
             batch.take(id, plan, &acts);
             self.perform(acts);
@@ -285,6 +316,8 @@ impl<'p> Engine<'p> {
                 let labels = UpdateLabels { kind: id.kind.as_str().to_owned(), outcome: outcome.label() };
                 self.ports.metrics.updates.get_or_create(&labels).inc();
                 written = outcome.written().cloned();
+            } else if matches!(answer, SinkAnswer::Rehearsed(_)) && route == Route::Cluster {
+                self.write_queue.cluster.ended(&id.namespace);
             }
             self.step(id, answer.event(&update));
             if let Some(written) = written {
@@ -322,7 +355,7 @@ impl<'p> Engine<'p> {
             News::Refused(_, why) | News::Failed(_, why) => {
                 tracing::warn!(workload = %id, why, "not written; tried again later");
             }
-            News::Updated(_) | News::Rollout(..) => {}
+            News::Updated(_) | News::Rollout(..) | News::ApprovalNeeded(..) | News::Refusal(..) => {}
         }
         self.told.news(news, &self.state.uid(id));
     }
@@ -334,30 +367,6 @@ impl<'p> Engine<'p> {
             let labels = TriggerLabels { trigger: trigger.as_str() };
             self.ports.metrics.detect_to_apply.get_or_create(&labels).observe(seconds);
         }
-    }
-
-    pub(super) fn timer(&mut self) -> BoxFuture<'static, ()> {
-        let targets = &self.state.settings.targets;
-        let window = self.write_queue.opens(|name| targets.batch_window(name));
-        let now = self.ports.clock.now();
-        let opens = [self.state.ages.wait(now), self.state.hours.wait(now)].into_iter().flatten().min();
-        let opens = opens.map(|wait| self.now() + wait);
-        // Who may not write waits to remember, too.
-        let histories = self.state.histories.next().filter(|_| *self.leader.borrow() && self.histories.len() < AT_ONCE);
-        let next = [self.board.next(), window, self.state.next(), self.ledger.wakes_at(), opens, histories];
-        match next.into_iter().flatten().min() {
-            Some(at) => self.ports.clock.sleep_until(at),
-            None => futures::future::pending().boxed(),
-        }
-    }
-
-    pub(super) fn woke(&mut self) {
-        let now = self.now();
-        self.state.woke(now);
-        self.state.opened(self.ports.clock.now(), now);
-        self.ledger.woke(now);
-        let acts = self.board.woke(self.moment());
-        self.perform(acts);
     }
 
     fn look_ended(&mut self, source: &Arc<Source>) {

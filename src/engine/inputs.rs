@@ -8,7 +8,9 @@ use crate::{
     domain::hint::Source,
     engine::{index::settings::Settings, look::inbox::Inbox},
     metrics::Metrics,
-    ports::{Clock, ClusterChange, Events, Histories, Polling, Pool, Records, Registry, Rollouts, Sink, Workloads},
+    ports::{
+        Clock, ClusterChange, Events, Histories, Polling, Pool, Records, Registry, Rollouts, Sink, Votes, Workloads,
+    },
 };
 
 /// The outside world.
@@ -21,6 +23,7 @@ pub struct Ports {
     pub records: Arc<dyn Records>,
     pub histories: Arc<dyn Histories>,
     pub rollouts: Arc<dyn Rollouts>,
+    pub votes: Arc<dyn Votes>,
     pub events: Arc<dyn Events>,
     pub polling: Arc<dyn Polling>,
     pub pool: Arc<dyn Pool>,

@@ -16,6 +16,7 @@
 //! The engine knows ports and no adapter. It is one future: looks, writes and reads are polled by it, so nothing
 //! outlives it and no lock is held across an await.
 
+mod approvals;
 mod deciding;
 mod driver;
 mod index;
@@ -30,6 +31,7 @@ mod run;
 mod survey;
 mod timers;
 mod updates;
+mod waking;
 mod wishes;
 
 pub use index::settings::{ArgoCdNamespaces, OperatorServes, Settings};

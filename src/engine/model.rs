@@ -19,7 +19,6 @@ use crate::{
         hint::{Hint, Source},
         image::{Digest, ImageRef, Repository, Tag},
         keel::KeelMode,
-        plan::Plan,
         reason::{Code, Reason},
         report::Verdict,
         rollout::{RolloutView, Times},
@@ -35,6 +34,7 @@ use crate::{
         index::{effect::Effect, settings::Settings, state::State},
         look::{look, question::LookResult, room::Size},
         report::rows::{assess, proposal},
+        updates::propose::Planned,
         updates::{
             board::{Acts, Board},
             ledger::{Ledger, News},
@@ -622,6 +622,7 @@ impl World {
                 Act::Follow(true) => assert!(self.followed.insert(id), "twice"),
                 Act::Follow(false) => assert!(self.followed.remove(&id), "not followed"),
                 Act::Avoid(_) | Act::AskPull(_) => panic!("{id}: no pod says anything"),
+                Act::Keep(_) | Act::Rehearse => panic!("{id}: nobody is asked"),
                 Act::Announce(_) | Act::Write | Act::Check => {}
             }
         }
@@ -636,7 +637,8 @@ impl World {
         let assessment = assess(&self.state, &self.board, id, "here", self.moment().at);
         let workload = self.state.entry(id).map(|entry| &entry.workload);
         let (proposal, plan) = proposal(assessment, workload, is_looking);
-        (proposal, plan.map(Plan::into_update))
+        let plan = if let Planned::Approved(plan) = plan { Some(plan.into_update()) } else { None };
+        (proposal, plan)
     }
 
     /// The effect of a write or a check is there at once; the answer comes later.

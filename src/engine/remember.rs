@@ -24,7 +24,12 @@ impl Engine<'_> {
     /// Takes in what was remembered; what the change is, if it is none of that.
     pub(super) fn remembered_before(&mut self, change: ClusterChange) -> Option<ClusterChange> {
         match change {
-            ClusterChange::Record(tracked, version) => self.found(tracked, version),
+            ClusterChange::Record(tracked, version, object) => {
+                if let Some(object) = object {
+                    self.opened(&tracked.update.workload, &tracked.update.id, object);
+                }
+                self.found(tracked, version);
+            }
             ClusterChange::State(state, version) => {
                 let id = state.workload.clone();
                 // What we write ourselves is told by the watch too.
@@ -90,6 +95,9 @@ impl Engine<'_> {
         let id = tracked.update.workload.clone();
         if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
             self.step(&id, Event::Recorded(tracked, workload));
+            if self.synced {
+                self.recount(&id);
+            }
         }
     }
 
@@ -173,6 +181,8 @@ impl Engine<'_> {
 
     pub(super) fn forget(&mut self, id: WorkloadId) {
         self.step(&id, Event::Gone(id.clone()));
+        self.state.ballots.close(&id, None);
+        self.attend(&id, false);
         self.told.assessed(&id, &Arc::default(), None, self.now());
         self.save(Entry::Forget(id));
     }

@@ -10,7 +10,7 @@ use crate::{
         workload::WorkloadId,
     },
     engine::{
-        index::{effect::Effect, settings::Settings, state::State},
+        index::{effect::Effect, proofs::Proofs, settings::Settings, state::State},
         look::{
             look,
             question::{LookResult, Order},
@@ -21,6 +21,10 @@ use crate::{
     },
     ports::{Clock, ClusterChange, Histories, Pool, Registry, Workloads},
 };
+
+/// Why nothing is approved in a folder.
+const NO_VOTES: &str = "approvals are asked for, and without a cluster nobody can give them: with `write: pr:<target>` the \
+                        reviews of the forge decide instead";
 
 /// Repositories that are read at once.
 const CONCURRENT: usize = 16;
@@ -56,6 +60,11 @@ pub async fn survey(
     let asked = settings.at;
     let at = || asked.unwrap_or_else(|| clock.now());
     let mut state = State::new(settings);
+    // Of a folder nobody can approve anything.
+    state.proofs = match workloads {
+        Some(_) => Proofs::taken_for_granted(),
+        None => Proofs::closed(NO_VOTES),
+    };
     // Namespaces first, so that no workload is read without its defaults.
     let (namespaces, others): (Vec<_>, Vec<_>) =
         changes.into_iter().partition(|change| matches!(change, ClusterChange::Namespace(_)));
@@ -67,7 +76,11 @@ pub async fn survey(
                 _ = board.step(&remembered.workload.clone(), Event::Remembered(remembered), moment());
             }
             // How one stands in Git is seen there.
-            ClusterChange::Record(tracked, _) if matches!(tracked.phase, Phase::Progressing) => under_way.push(tracked),
+            ClusterChange::Record(tracked, ..)
+                if matches!(tracked.phase, Phase::Progressing) || tracked.asked().is_some() =>
+            {
+                under_way.push(tracked);
+            }
             change => state.change(change, clock.monotonic()),
         }
     }

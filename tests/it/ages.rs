@@ -18,14 +18,15 @@ use supercargo::{
         poll::Schedule,
         rollout::{RolloutView, Times},
         tags::Tags,
+        votes::Review,
         workload::{Container, Workload, WorkloadId},
     },
     engine::{self, Inbox, Inputs, Ports, Settings},
     metrics::Metrics,
     ports::{
         Clock as _, ClusterChange, ClusterError, Events, Hints as _, ImageTimes, NamespaceDefaults, Notice, Observed,
-        Origin, Outcome, Polling, Pool, Registry, RegistryError, RegistryErrorKind, Rollouts, Sink, Standing, Work,
-        Workloads, Written,
+        Origin, Outcome, Polling, Pool, Proof, Registry, RegistryError, RegistryErrorKind, Rollouts, Sink, Standing,
+        Votes, Work, Workloads, Written,
     },
     store::Sqlite,
 };
@@ -176,6 +177,17 @@ impl Workloads for World {
     }
 }
 
+/// Nobody is asked.
+impl Votes for World {
+    fn prove<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Proof> {
+        Box::pin(std::future::ready(Proof::Guarded(self.clock.now())))
+    }
+
+    fn discard<'a>(&'a self, _: &'a Review) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
 /// No pod is wanted of any workload.
 impl Rollouts for World {
     fn follow(&self, id: &WorkloadId) {
@@ -270,6 +282,7 @@ impl Bench {
             records: store.clone(),
             histories: store,
             rollouts: world.clone(),
+            votes: world.clone(),
             events: world.clone(),
             polling: world.clone(),
             pool: world.clone(),

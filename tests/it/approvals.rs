@@ -14,6 +14,12 @@ use crate::{
     },
 };
 
+mod commands;
+mod flow;
+mod gaps;
+mod kills;
+mod limits;
+mod page;
 mod policies;
 
 /// By these words the operator knows that the policy is in force.

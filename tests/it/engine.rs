@@ -20,20 +20,24 @@ use supercargo::{
         tags::Tags,
         target::TargetScope,
         update::{Change, Tracked, UpdateId, WorkloadState},
+        votes::Review,
         workload::{Container, Workload, WorkloadId},
     },
     engine::{self, Inbox, Inputs, Ports, Settings},
     metrics::Metrics,
     ports::{
         Clock as _, ClusterChange, ClusterError, Events, Hints as _, ImageTimes, NamespaceDefaults, Notice, Observed,
-        Origin, Outcome, Polling, Pool, PutError, RecordError, Records, Registry, RegistryError, RegistryErrorKind,
-        Rollouts, Sink, Standing, Version, Work, Workloads, Written,
+        Origin, Outcome, Polling, Pool, Proof, PutError, RecordError, Records, Registry, RegistryError,
+        RegistryErrorKind, Rollouts, Sink, Standing, Version, Votes, Work, Workloads, Written,
     },
     store::Memory,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::support::clock::SimClock;
+
+mod forged;
+mod votes;
 
 /// What the sink was asked: written or checked, and which workloads.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +54,10 @@ struct World {
     clock: Mutex<Option<SimClock>>,
     forgotten: Mutex<Vec<WorkloadId>>,
     saved: Mutex<Vec<Tracked>>,
+    proof: Mutex<Option<Proof>>,
+    rehearsals: Mutex<Vec<supercargo::domain::update::Rehearsal>>,
+    proof_gate: Mutex<Option<oneshot::Receiver<()>>>,
+    proofs: Mutex<u64>,
     changes: Mutex<Option<mpsc::Sender<ClusterChange>>>,
     /// Lets a write go on, if there is one.
     gate: Mutex<Option<oneshot::Receiver<()>>>,
@@ -71,12 +79,15 @@ fn unavailable<T>() -> Result<T, RegistryError> {
     Err(RegistryError { kind: RegistryErrorKind::Unavailable, message: "away".to_owned() })
 }
 
-/// Every repository lists these, and has a manifest for 1.0.1 and 1.1.0.
+/// Every repository lists these, and has a manifest for some of them.
 #[derive(Clone)]
-struct Tagged(Arc<Mutex<Vec<&'static str>>>);
+struct Tagged(Arc<Mutex<Vec<&'static str>>>, Arc<Mutex<Manifests>>);
+
+/// The tags that have a manifest, and the digit that its digest is made of.
+type Manifests = (Vec<&'static str>, &'static str);
 
 fn tagged(tags: &[&'static str]) -> Tagged {
-    Tagged(Arc::new(Mutex::new(tags.to_vec())))
+    Tagged(Arc::new(Mutex::new(tags.to_vec())), Arc::new(Mutex::new((vec!["1.0.1", "1.1.0"], "1"))))
 }
 
 impl Registry for Tagged {
@@ -84,15 +95,19 @@ impl Registry for Tagged {
         Box::new(self.clone())
     }
 
-    fn tags<'a>(&'a self, _: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
+    fn tags<'a>(&'a self, source: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
+        if source.repository.to_string().contains("down") {
+            return Box::pin(async { unavailable() });
+        }
         let tags: Vec<Tag> = self.0.lock().unwrap().iter().map(|tag| Tag::parse(tag).unwrap()).collect();
         Box::pin(async move { Ok(tags.iter().collect()) })
     }
 
     fn digest<'a>(&'a self, _: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {
         let error = RegistryError { kind: RegistryErrorKind::NotFound, message: "no such manifest".to_owned() };
-        let digest = (["1.0.1", "1.1.0"].contains(&tag.as_str()))
-            .then(|| Digest::parse(&format!("sha256:{}", "1".repeat(64))).unwrap());
+        let (tags, digit) = self.1.lock().unwrap().clone();
+        let digest =
+            tags.contains(&tag.as_str()).then(|| Digest::parse(&format!("sha256:{}", digit.repeat(64))).unwrap());
         Box::pin(async move { digest.ok_or(error) })
     }
 
@@ -131,6 +146,14 @@ impl Sink for World {
             }
             outcomes
         })
+    }
+
+    fn rehearse<'a>(
+        &'a self,
+        _: &'a Plan<supercargo::domain::plan::Proposed>,
+    ) -> BoxFuture<'a, supercargo::domain::update::Rehearsal> {
+        let next = self.rehearsals.lock().unwrap().pop();
+        Box::pin(std::future::ready(next.unwrap_or(supercargo::domain::update::Rehearsal::Accepted)))
     }
 
     fn check<'a>(&'a self, plans: Vec<Plan<Approved>>) -> BoxFuture<'a, Vec<Standing>> {
@@ -185,6 +208,26 @@ impl Records for World {
             self.forgotten.lock().unwrap().push(workload.clone());
             Err(RecordError("the disk is full".to_owned()))
         })
+    }
+}
+
+/// It is sure who votes, unless a test says otherwise.
+impl Votes for World {
+    fn prove<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Proof> {
+        let (clock, proof) = (self.clock.lock().unwrap().clone().unwrap(), self.proof.lock().unwrap().clone());
+        *self.proofs.lock().unwrap() += 1;
+        let gate = self.proof_gate.lock().unwrap().take();
+        Box::pin(async move {
+            let at = clock.now();
+            if let Some(gate) = gate {
+                let _ = gate.await;
+            }
+            proof.unwrap_or(Proof::Guarded(at))
+        })
+    }
+
+    fn discard<'a>(&'a self, _: &'a Review) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -294,6 +337,7 @@ impl Running {
             records: world.clone(),
             histories: Arc::new(Memory::new(Arc::new(clock.clone()))),
             rollouts: world.clone(),
+            votes: world.clone(),
             events: world.clone(),
             polling: world.clone(),
             pool: world.clone(),

@@ -82,6 +82,7 @@ const WRITES: &[&[&str]] = &[
 /// Where each file of `src/` writes outward, by its words, and what shows it.
 const SINKS: &[(&str, &[&str], Shown)] = &[
     ("cli/output.rs", &["eprintln!", "stdout(", "write_all("], COMMANDS),
+    ("cli/approve.rs", &["eprint!", "stderr("], Not("asks in the name that the API server knows, escaped")),
     ("cli/survey.rs", &["stderr("], Not("asks whether it is a terminal")),
     ("cli/files.rs", &["write_all("], Not("the user's own file, to the byte")),
     ("cli/files.rs", &[".header("], COMMANDS),
@@ -97,6 +98,7 @@ const SINKS: &[(&str, &[&str], Shown)] = &[
     ("cluster/events.rs", &[".body(", ".header("], OPERATOR),
     ("cluster/sink.rs", &[".patch("], Not("images, and the annotation `last-update`, as JSON")),
     ("cluster/applications.rs", &[".body("], Not("a fixed annotation")),
+    ("cluster/proof.rs", &[".body(", ".header("], Not("a fixed review")),
     ("cluster/secrets.rs", &[".body("], Not("empty")),
     ("registry/http.rs", &[".body(", ".header("], Not("requests as the protocol has them")),
     ("registry/auth.rs", &[".body("], Not("an answer that is read")),

@@ -4,12 +4,13 @@
 //! [`CustomResources`] is the store; its watch tells of what has not ended. Records may be written by whoever has a right
 //! to: what is read of them is checked as if nobody of us had written it.
 
+mod ballot;
 mod clear;
 mod crowded;
 pub(super) mod history;
 mod list;
 mod names;
-mod object;
+pub(super) mod object;
 mod presence;
 mod requests;
 mod room;
@@ -18,6 +19,7 @@ mod store;
 mod update;
 pub(super) mod watch;
 
+pub use ballot::{NewVote, OnBallot, Voter};
 pub use history::{histories, no_histories};
 pub use list::{Of, Recorded, recorded};
 pub use store::CustomResources;

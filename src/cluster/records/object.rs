@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// Our API group.
-pub(super) const GROUP: &str = "supercargo.dev";
+pub(in crate::cluster) const GROUP: &str = "supercargo.dev";
 /// Its only version.
-pub(super) const VERSION: &str = "v1alpha1";
+pub(in crate::cluster) const VERSION: &str = "v1alpha1";
 
 /// The longest text for people, such as a message, in bytes.
 const WORDS: usize = 1024;
@@ -33,7 +33,9 @@ const WORDS: usize = 1024;
 const NAME: usize = 1024;
 
 /// One of our kinds.
-pub(super) trait Custom: Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static {
+pub(in crate::cluster) trait Custom:
+    Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static
+{
     /// `ImageUpdate`
     const KIND: &str;
     /// `imageupdates`
@@ -42,23 +44,23 @@ pub(super) trait Custom: Clone + DeserializeOwned + fmt::Debug + Send + Sync + '
 
 /// An object of one of our kinds, or why it could not be decoded.
 #[derive(Debug, Clone)]
-pub(super) struct Found<T> {
+pub(in crate::cluster) struct Found<T> {
     /// Name, namespace and resource version, for the watch.
     meta: ObjectMeta,
     /// As it came, in bytes.
     pub(super) bytes: usize,
-    pub(super) object: Result<Arc<T>, String>,
+    pub(in crate::cluster) object: Result<Arc<T>, String>,
 }
 
 /// What matters of an object's metadata.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Metadata {
-    pub(super) name: String,
-    pub(super) namespace: String,
-    pub(super) uid: String,
+pub(in crate::cluster) struct Metadata {
+    pub(in crate::cluster) name: String,
+    pub(in crate::cluster) namespace: String,
+    pub(in crate::cluster) uid: String,
     pub(super) resource_version: String,
-    pub(super) creation_timestamp: Option<Timestamp>,
+    pub(in crate::cluster) creation_timestamp: Option<Timestamp>,
     pub(super) deletion_timestamp: Option<Timestamp>,
 }
 
@@ -81,8 +83,8 @@ struct Stub {
 pub(super) struct WorkloadRef {
     pub(super) api_version: String,
     pub(super) kind: String,
-    pub(super) name: String,
-    pub(super) uid: String,
+    pub(in crate::cluster) name: String,
+    pub(in crate::cluster) uid: String,
 }
 
 /// What a reason says.
@@ -94,11 +96,11 @@ pub(super) struct Said {
 }
 
 impl<T: Custom> Found<T> {
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::cluster) fn name(&self) -> &str {
         self.meta.name.as_deref().unwrap_or_default()
     }
 
-    pub(super) fn namespace(&self) -> &str {
+    pub(in crate::cluster) fn namespace(&self) -> &str {
         self.meta.namespace.as_deref().unwrap_or_default()
     }
 
@@ -186,7 +188,7 @@ impl Said {
 }
 
 /// Text for people, as long as it may be.
-pub(super) fn told(text: &str) -> String {
+pub(in crate::cluster) fn told(text: &str) -> String {
     words(text, WORDS)
 }
 
@@ -199,7 +201,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// A name, which may not be cut.
-pub(super) fn exact(text: &str, field: &str) -> Result<Arc<str>, String> {
+pub(in crate::cluster) fn exact(text: &str, field: &str) -> Result<Arc<str>, String> {
     match text.len() > NAME {
         true => Err(format!("{field} has {} bytes; at most {NAME}", text.len())),
         false => Ok(text.into()),

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::object::{Custom, Metadata, WorkloadRef, at_most, exact, image, shown, told};
+use super::object::{Custom, Metadata, Said, WorkloadRef, at_most, exact, image, shown, told};
 use crate::domain::{
     image::Digest,
-    update::{Applied, Change, QUARANTINED, Quarantined, UNDONE, Undone, WorkloadState},
+    reason::{Code, Reason},
+    update::{Applied, Change, QUARANTINED, Quarantined, REFUSED, Refused, UNDONE, Undone, WorkloadState},
     workload::WorkloadId,
 };
 
@@ -35,6 +36,8 @@ pub(super) struct Status {
     undone: Vec<StoredUndone>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     quarantined: Vec<StoredQuarantined>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<StoredRefused>,
     /// What is not ours.
     #[serde(flatten)]
     more: Map<String, Value>,
@@ -75,6 +78,17 @@ struct StoredQuarantined {
     evidence: String,
 }
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct StoredRefused {
+    container: String,
+    #[serde(default)]
+    init: bool,
+    to: String,
+    at: Timestamp,
+    #[serde(flatten)]
+    said: Said,
+}
+
 impl Custom for ImageState {
     const KIND: &str = "ImageState";
     const PLURAL: &str = "imagestates";
@@ -101,6 +115,7 @@ impl Status {
             applied: newest.map(StoredApplied::new).collect(),
             undone: state.undone.iter().map(StoredUndone::new).collect(),
             quarantined: state.quarantined.iter().map(StoredQuarantined::new).collect(),
+            refused: state.refused.iter().map(StoredRefused::new).collect(),
             more: Map::new(),
         }
     }
@@ -116,6 +131,7 @@ impl Status {
         at_most(&self.applied, APPLIED, "status.applied")?;
         at_most(&self.undone, UNDONE, "status.undone")?;
         at_most(&self.quarantined, QUARANTINED, "status.quarantined")?;
+        at_most(&self.refused, REFUSED, "status.refused")?;
         let (workload, uid): (WorkloadId, _) = self.workload.id(namespace)?;
         Ok(WorkloadState {
             workload,
@@ -123,6 +139,7 @@ impl Status {
             applied: self.applied.iter().map(StoredApplied::applied).collect::<Result<_, _>>()?,
             undone: self.undone.iter().map(StoredUndone::undone).collect::<Result<_, _>>()?,
             quarantined: self.quarantined.iter().map(StoredQuarantined::quarantined).collect::<Result<_, _>>()?,
+            refused: self.refused.iter().map(StoredRefused::refused).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -160,6 +177,24 @@ impl StoredUndone {
             back_to: exact(&self.back_to, "backTo")?,
             by: exact(&self.by, "by")?,
             at: self.at,
+        })
+    }
+}
+
+impl StoredRefused {
+    fn new(Refused { container, init, to, at, reason }: &Refused) -> Self {
+        let (container, to) = (container.to_string(), to.to_string());
+        Self { container, init: *init, to, at: *at, said: Said::new(reason) }
+    }
+
+    fn refused(&self) -> Result<Refused, String> {
+        let unknown = || Reason::new(Code::Rejected, told(&self.said.message));
+        Ok(Refused {
+            container: exact(&self.container, "container")?,
+            init: self.init,
+            to: image(&self.to, "to")?,
+            at: self.at,
+            reason: self.said.reason().unwrap_or_else(unknown),
         })
     }
 }

@@ -13,12 +13,14 @@ use crate::domain::{
     target::{Route, Write},
     text::excerpt,
     update::{Change, Evidence, Item, LOG, LeftOut, LogEntry, Phase, PhaseName, Tracked, Update, UpdateId},
+    votes::{Approval, Vote},
 };
 
 /// As many changes may one update have.
 const CHANGES: usize = 64;
 /// As many better tags that were passed over are told of each change.
 const PASSED: usize = 20;
+const VOTES: usize = 20;
 /// The condition that an update's images are written.
 const APPLIED: &str = "Applied";
 
@@ -91,9 +93,25 @@ pub(super) struct Status {
     left_out: Vec<StoredLeftOut>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     conditions: Vec<Condition>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<StoredApproval>,
     /// What is not ours.
     #[serde(flatten)]
     more: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredApproval {
+    needed: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deadline: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    void_until: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unsure: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    votes: Vec<Vote>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -153,7 +171,8 @@ impl ImageUpdate {
         if update.items.is_empty() {
             return Err("status.leftOut leaves no change".to_owned());
         }
-        Ok(Tracked::recorded(update, status.phase(left)?, log))
+        let approval = status.approval.as_ref().map(StoredApproval::approval).transpose()?;
+        Ok(Tracked::recorded(update, status.phase(left)?, log).with_approval(approval))
     }
 
     /// Its status, where something was said of it.
@@ -272,6 +291,7 @@ impl Status {
             log: tracked.log.iter().map(StoredEntry::new).collect(),
             left_out: left.iter().map(StoredLeftOut::new).collect(),
             conditions: vec![Condition::new(tracked)],
+            approval: tracked.approval.as_deref().map(StoredApproval::new),
             more: Map::new(),
         }
     }
@@ -315,6 +335,21 @@ impl Status {
     }
 }
 
+impl StoredApproval {
+    fn new(Approval { needed, deadline, void, unsure, votes }: &Approval) -> Self {
+        let votes = votes.iter().take(VOTES).cloned().collect();
+        Self { needed: *needed, deadline: *deadline, void_until: *void, unsure: *unsure, votes }
+    }
+
+    fn approval(&self) -> Result<Approval, String> {
+        at_most(&self.votes, VOTES, "status.approval.votes")?;
+        let texts = self.votes.iter().flat_map(|vote| [Some(&vote.by), vote.on_behalf_of.as_ref(), Some(&vote.reason)]);
+        texts.flatten().try_for_each(|text| exact(text, "status.approval.votes").map(|_| ()))?;
+        let Self { needed, deadline, void_until, unsure, votes } = self.clone();
+        Ok(Approval { needed, deadline, void: void_until, unsure, votes })
+    }
+}
+
 impl StoredEntry {
     fn new(LogEntry { at, phase, reason }: &LogEntry) -> Self {
         Self { at: *at, phase: phase.as_str().to_owned(), said: reason.as_ref().map(Said::new) }
@@ -343,7 +378,7 @@ impl Condition {
     fn new(tracked: &Tracked) -> Self {
         let is_applied = |phase: PhaseName| match phase {
             PhaseName::Succeeded => "True",
-            PhaseName::Failed | PhaseName::Superseded => "False",
+            PhaseName::Failed | PhaseName::Superseded | PhaseName::Rejected | PhaseName::Expired => "False",
             _ => "Unknown",
         };
         let phase = tracked.phase.name();

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     cluster::follow::{ChangeSender, Closed, Presence, Reading, Source, Without, follow},
     domain::workload::{Kind, WorkloadId},
-    ports::ClusterChange,
+    ports::{ClusterChange, ObjectName},
 };
 
 /// Tells of updates.
@@ -122,7 +122,9 @@ fn update(found: &Found<ImageUpdate>) -> Result<Option<Tells>, Unread> {
     let unread = |why| (Some(workload.clone()), why);
     let tracked = object.tracked().map_err(unread)?;
     is_named(found, &names::update(&workload, &tracked.update.id)).map_err(unread)?;
-    let change = ClusterChange::Record(Box::new(tracked), object.metadata.version());
+    let name = ObjectName { name: found.name().into(), uid: object.metadata.uid.as_str().into() };
+    let name = tracked.approval.as_ref().map(|_| name);
+    let change = ClusterChange::Record(Box::new(tracked), object.metadata.version(), name);
     Ok(Some(Tells { workload, holds_more: object.holds_more(), change }))
 }
 

@@ -17,6 +17,7 @@ use crate::domain::{
     reason::{Code, Reason},
     target::{Write, is_name},
     update::LAST_UPDATE,
+    votes::Needed,
     window::Window,
     workload::{PREFIX, Workload, Written},
 };
@@ -111,6 +112,8 @@ keys! {
     };
     window: Window = "window", WHOLE, |text, _| text.parse().map_err(invalid);
     freeze: Window = "freeze", WHOLE, |text, _| text.parse().map_err(invalid);
+    approvals: Needed = "approvals", WHOLE, |text, _| text.parse().map_err(invalid);
+    approval_timeout: Duration = "approval-timeout", WHOLE, |text, _| parse_duration(text).map_err(invalid);
     pin: Pin = "pin", EACH, |text, _| text.parse().map_err(invalid);
     suspend: bool = "suspend", WHOLE, |text, _| boolean(text);
     write: Write = "write", WHOLE, |text, _| text.parse().map_err(invalid);

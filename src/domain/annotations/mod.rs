@@ -13,8 +13,10 @@ use std::{
 };
 
 use super::{
-    demand::{Demand, Gates},
-    guard::{Guard, floor_interval, freezes, holds_policies, min_ages, refuse_policy, refuse_registry, refuse_target},
+    demand::{Approvals, Demand, Gates},
+    guard::{
+        self, Guard, floor_interval, freezes, holds_policies, min_ages, refuse_policy, refuse_registry, refuse_target,
+    },
     hours::Hours,
     image::{ImageRef, excerpt},
     keel::{self, KeelMode},
@@ -42,6 +44,9 @@ const MAX_REASONS: usize = 20;
 const MAX_WATCHED: usize = 100;
 /// How many patterns (`glob:`, `regex:`, `allow`, each glob of `ignore`) the policies of one workload may hold.
 const MAX_PATTERNS: usize = 100;
+
+/// How long people are waited for where nothing says so.
+const APPROVAL_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// What rules depend on besides annotations.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +84,8 @@ pub struct WorkloadRule {
     pub group: Option<Arc<str>>,
     /// When they may start, if not always.
     pub hours: Option<Arc<Hours>>,
+    /// How many people must approve them, if any must. Boxed: few workloads ask for that.
+    pub approvals: Option<Box<Approvals>>,
     /// One for each of the workload's containers, in the same order.
     pub containers: Vec<ContainerRule>,
 }
@@ -164,6 +171,7 @@ pub fn rules(
         write: Write::Cluster,
         group: None,
         hours: None,
+        approvals: None,
         containers: Vec::new(),
     };
     read_keel(&mut own, &mut rule, workload, settings);
@@ -183,6 +191,7 @@ pub fn rules(
     rule.write = settings.targets.route(write.and_then(|given| given.value.clone().ok()).unwrap_or_default());
     rule.group = reader.group(&rule.write);
     rule.hours = reader.hours(&rule.containers);
+    rule.approvals = reader.approvals(&rule.containers);
     // Keys of later parts are gates or promises, which a workload cannot take back: those of the Namespace count.
     reader.wrong.extend(defaults.later.iter().flatten().cloned());
     reader.within_limits(&rule.containers);
@@ -415,14 +424,14 @@ impl<'a> Reader<'a> {
         let mut ages = Vec::new();
         for given in self.layers.iter().filter_map(|layer| of(&layer.min_age, Some(container))) {
             match &given.value {
-                Ok(value) => ages.push(Demand { value: *value, by: given.shown.as_str().into() }),
+                Ok(value) => ages.push(Demand::new(*value, given.shown.as_str())),
                 Err(wrong) => problems.push(wrong.clone()),
             }
         }
         let of_file = self.settings.named.gates(policy).and_then(|gates| gates.min_age);
-        ages.extend(of_file.map(|value| Demand { value, by: by_file(policy) }));
+        ages.extend(of_file.map(|value| Demand::new(value, by_file(policy))));
         let of_guards = min_ages(self.settings.guards, &self.workload.id.namespace);
-        ages.extend(of_guards.map(|(value, guard)| Demand { value, by: guard.to_string().into() }));
+        ages.extend(of_guards.map(|(value, guard)| Demand::floor(value, guard.to_string())));
         Gates::with_min_age(ages)
     }
 
@@ -433,35 +442,66 @@ impl<'a> Reader<'a> {
             let mut demands = Vec::new();
             for given in self.layers.iter().filter_map(|layer| of(key(layer), None)) {
                 match &given.value {
-                    Ok(window) => demands.push(Demand { value: window.clone(), by: given.shown.as_str().into() }),
+                    Ok(window) => demands.push(Demand::new(window.clone(), given.shown.as_str())),
                     Err(wrong) => self.wrong.push(wrong.clone()),
                 }
             }
             demands
         };
         let (mut windows, mut closed) = (asked(|layer| &layer.window), asked(|layer| &layer.freeze));
-        let policies = containers.iter().filter_map(|rule| match &rule.state {
-            Watch::Watched { policy, .. } => Some(policy.as_str()),
-            _ => None,
-        });
-        for policy in policies.collect::<BTreeSet<_>>() {
+        for policy in policies(containers) {
             let Some(PolicyGates { window, freeze, .. }) = self.settings.named.gates(policy) else { continue };
             let demand = |key: &str, window: &Window| {
-                let by = format!("`{key}: {window}` of {}", by_file(policy));
-                Demand { value: window.clone(), by: by.into() }
+                Demand::new(window.clone(), format!("`{key}: {window}` of {}", by_file(policy)))
             };
             windows.extend(window.as_ref().map(|window| demand("window", window)));
             closed.extend(freeze.as_ref().map(|freeze| demand("freeze", freeze)));
         }
         let of_guards = freezes(self.settings.guards, &self.workload.id.namespace);
-        closed.extend(of_guards.map(|(freeze, guard)| Demand {
-            value: freeze.clone(),
-            by: format!("`freeze: {freeze}` of {guard}").into(),
-        }));
+        closed.extend(
+            of_guards.map(|(freeze, guard)| Demand::floor(freeze.clone(), format!("`freeze: {freeze}` of {guard}"))),
+        );
         windows.retain(|demand| !demand.value.is_always());
         closed.retain(|demand| !demand.value.is_never());
         let any = !windows.is_empty() || !closed.is_empty();
         any.then(|| Arc::new(Hours { windows, freezes: closed }))
+    }
+
+    /// How many people must approve: whichever place asks for most counts, also of the files of its policies, as a workload is
+    /// updated at once. How long they are waited for: the first that says so.
+    fn approvals(&mut self, containers: &[ContainerRule]) -> Option<Box<Approvals>> {
+        let mut asked = Vec::new();
+        for given in self.layers.iter().filter_map(|layer| of(&layer.approvals, None)) {
+            match &given.value {
+                Ok(needed) => asked.push(Demand::new(needed.0, given.shown.as_str())),
+                Err(wrong) => self.wrong.push(wrong.clone()),
+            }
+        }
+        let timeout = self.general(|layer| &layer.approval_timeout).and_then(|given| given.value.clone().ok());
+        let mut timeouts = Vec::from_iter(timeout);
+        for policy in policies(containers) {
+            let Some(gates) = self.settings.named.gates(policy) else { continue };
+            let by = |needed: u8| format!("`approvals: {needed}` of {}", by_file(policy));
+            asked.extend(gates.approvals.map(|needed| Demand::new(needed, by(needed))));
+            timeouts.extend(gates.approval_timeout);
+        }
+        let of_guards = guard::approvals(self.settings.guards, &self.workload.id.namespace);
+        asked.extend(
+            of_guards.map(|(needed, guard)| Demand::floor(needed, format!("`approvals: {needed}` of {guard}"))),
+        );
+        let more = |one: Demand<u8>, other: Demand<u8>| if other.value > one.value { other } else { one };
+        let needed = asked.into_iter().reduce(more).filter(|needed| needed.value > 0)?;
+        let by_tag = |rule: &&ContainerRule| matches!(rule.state, Watch::Watched { pin: Pin::Tag, .. });
+        if let Some(rule) = containers.iter().find(by_tag) {
+            let message = format!(
+                "what is approved is written with its digest ({}), and `pin: tag` of container {} forbids that: take one of \
+                 them out",
+                needed.by, rule.container
+            );
+            self.wrong.push(Reason::new(Code::PolicyInvalid, message));
+        }
+        let timeout = timeouts.into_iter().next().unwrap_or(APPROVAL_TIMEOUT);
+        Some(Box::new(Approvals { needed, timeout }))
     }
 
     fn options(&self, container: &Arc<str>, problems: &mut Vec<Reason>) -> Options {
@@ -510,6 +550,15 @@ impl<'a> Reader<'a> {
         self.parsed.push((policy.clone(), options, read.clone()));
         read
     }
+}
+
+/// The policies that apply, each once.
+fn policies(containers: &[ContainerRule]) -> BTreeSet<&str> {
+    let policies = containers.iter().filter_map(|rule| match &rule.state {
+        Watch::Watched { policy, .. } => Some(policy.as_str()),
+        _ => None,
+    });
+    policies.collect()
 }
 
 fn by_file(policy: &str) -> Arc<str> {

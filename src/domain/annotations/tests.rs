@@ -247,8 +247,12 @@ fn suspend_and_write_are_read() {
 #[case("min-age", "-1d", "annotation-invalid", "is no duration")]
 #[case("min-age", "400d", "annotation-invalid", "is not between 1s and 366d")]
 #[case("min-age.web", "soon", "annotation-invalid", "is no duration")]
-#[case("approvals", "1", "not-built", "`approvals`")]
-#[case("approval-timeout", "2h", "not-built", "`approval-timeout`")]
+#[case("approvals", "-1", "annotation-invalid", "write one from 0 to 10")]
+#[case("approvals", "1.5", "annotation-invalid", "write one from 0 to 10")]
+#[case("approvals", "11", "annotation-invalid", "write one from 0 to 10")]
+#[case("approvals.web", "1", "annotation-unknown", "for the whole workload")]
+#[case("approval-timeout", "2", "annotation-invalid", "the unit is missing")]
+#[case("approval-timeout", "0s", "annotation-invalid", "is not between 1s and 366d")]
 #[case("verify", "cosign", "not-built", "`verify`")]
 #[case("rollback", "auto", "not-built", "`rollback`")]
 #[case("hold", "1.2.3", "not-built", "`hold`")]
@@ -303,10 +307,54 @@ fn a_wrong_default_of_the_namespace_does_not_block_those_who_say_otherwise() {
 #[test]
 fn a_gate_of_the_namespace_is_not_taken_back_by_a_workload() {
     let rule = read(
-        &[("policy", "minor"), ("verify", "none"), ("approvals", "0")],
-        &[("verify", "cosign"), ("approvals", "2")],
+        &[("policy", "minor"), ("verify", "none"), ("rollback", "never")],
+        &[("verify", "cosign"), ("rollback", "auto")],
     );
     assert_eq!(codes(&rule.problems), ["not-built", "not-built"]);
+}
+
+/// How many people must approve, for how long they are waited for, and who says so.
+fn approvals(rule: &WorkloadRule) -> (u8, u64, String) {
+    let Some(approvals) = &rule.approvals else { return (0, 0, String::new()) };
+    (approvals.needed.value, approvals.timeout.as_secs() / 3600, approvals.needed.by.to_string())
+}
+
+#[test]
+fn whichever_place_asks_for_most_approvals_counts_and_the_first_that_says_how_long() {
+    let asked = |own: &[(&str, &str)], namespace: &[(&str, &str)]| {
+        let rule = read(&[&[("policy", "minor")], own].concat(), namespace);
+        assert_eq!(codes(&rule.problems), Vec::<&str>::new());
+        approvals(&rule)
+    };
+    let by = |text: &str| text.to_owned();
+    assert_eq!(asked(&[], &[]), (0, 0, String::new()));
+    assert_eq!(asked(&[("approvals", "0"), ("approval-timeout", "2h")], &[]), (0, 0, String::new()));
+    assert_eq!(asked(&[("approvals", "2")], &[]), (2, 24, by("`supercargo.dev/approvals: 2`")));
+    let on_namespace = by("`supercargo.dev/approvals: 3` on the Namespace");
+    let namespace = [("approvals", "3"), ("approval-timeout", "48h")];
+    assert_eq!(asked(&[("approvals", "0")], &namespace), (3, 48, on_namespace.clone()));
+    assert_eq!(asked(&[("approval-timeout", "2h")], &namespace), (3, 2, on_namespace));
+}
+
+#[test]
+fn a_guard_and_a_policy_file_ask_for_approvals_that_no_annotation_takes_back() {
+    let guards: Vec<Guard> = serde_json::from_str(r#"[{"namespaces": ["prod*"], "approvals": 2}]"#).unwrap();
+    let file = r#"{"name": "slow", "policy": "minor", "approvals": 1, "approvalTimeout": "36h"}"#;
+    let file: PolicyFile = serde_json::from_str(file).unwrap();
+    let setting = Setting { named: NamedPolicies::new([&file]).unwrap(), guards, ..Setting::default() };
+    let workload = workload(&[("policy", "named:slow"), ("approvals", "0")], &["web=o/web:1.0.0"]);
+    let rule = setting.rules(&workload, &[]);
+    assert_eq!(codes(&rule.problems), Vec::<&str>::new());
+    assert_eq!(approvals(&rule), (2, 36, "`approvals: 2` of the guard of the namespaces `prod*`".to_owned()));
+    let rule = Setting { guards: Vec::new(), ..setting }.rules(&workload, &[]);
+    assert_eq!(approvals(&rule), (1, 36, "`approvals: 1` of policy `named:slow`".to_owned()));
+}
+
+#[test]
+fn what_is_approved_is_written_with_its_digest() {
+    let rule = read(&[("policy", "minor"), ("approvals", "1"), ("pin", "tag")], &[]);
+    assert_eq!(codes(&rule.problems), ["policy-invalid"]);
+    assert!(rule.problems[0].message.contains("`pin: tag` of container web"), "{:?}", rule.problems);
 }
 
 /// The age that is asked of each container, and by whom.
@@ -659,8 +707,13 @@ fn keels_keys_are_reported_by_default_and_change_nothing() {
         "{}",
         rule.notes[0].message
     );
-    let rule = keel(KeelMode::Report, &[("keel.sh/policy", "minor"), ("keel.sh/approvals", "2")], &[], &[]);
-    assert!(rule.notes[0].message.contains("they would be a problem: `keel.sh/approvals: 2`"), "{:?}", rule.notes);
+    let rule = keel(KeelMode::Report, &[("keel.sh/policy", "minor"), ("keel.sh/imageVolumes", "true")], &[], &[]);
+    assert!(rule.notes[0].message.contains("they would be a problem: `keel.sh/imageVolumes"), "{:?}", rule.notes);
+    let approvals = [("keel.sh/policy", "minor"), ("keel.sh/approvals", "2"), ("keel.sh/approvalDeadline", "5")];
+    let rule = keel(KeelMode::Report, &approvals, &[], &[]);
+    assert!(rule.notes[0].message.contains("approval-timeout: 5h, approvals: 2"), "{:?}", rule.notes);
+    let rule = keel(KeelMode::Apply, &approvals, &[], &[]);
+    assert_eq!(self::approvals(&rule), (2, 5, "`keel.sh/approvals: 2`".to_owned()));
     let rule = keel(KeelMode::Ignore, &[("keel.sh/policy", "minor"), ("keel.sh/trigger", "poll")], &[], &[]);
     assert!(!rule.watched && rule.notes.is_empty());
 }
@@ -718,7 +771,8 @@ fn without_a_policy_of_keels_the_namespace_default_applies() {
 }
 
 #[rstest::rstest]
-#[case("keel.sh/approvals", "1", "not-built")]
+#[case("keel.sh/approvals", "many", "keel-unsupported")]
+#[case("keel.sh/approvals", "11", "keel-unsupported")]
 #[case("keel.sh/imageVolumes", "true", "not-built")]
 #[case("keel.sh/imagePullSecret", "other", "keel-unsupported")]
 #[case("keel.sh/monitorContainers", "nobody", "keel-unsupported")]

@@ -7,15 +7,17 @@ use jiff::Timestamp;
 
 use super::{
     demand::Demand,
-    hours::Hours,
+    hours::{Hours, shown},
     plan::{Approved, Plan, Proposed},
     reason::{Code, Reason},
     report::{GateRow, Verdict},
     update::Update,
+    votes::Approval,
     window::Window,
     workload::Owner,
 };
 
+mod approval;
 mod freeze;
 mod owner;
 mod rolling_out;
@@ -43,6 +45,24 @@ pub struct Context<'a> {
     pub opens: Option<Timestamp>,
     /// Whether one is in Git, or in a request, and so has started.
     pub in_git: bool,
+    /// How many people must approve, if any must.
+    pub asked: Option<&'a Demand<u8>>,
+    /// What was said so far of what is to be written.
+    pub approval: Option<&'a Approval>,
+    /// Whether it is sure who votes.
+    pub voting: Voting<'a>,
+}
+
+/// Whether nobody can vote for another, or without the right to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Voting<'a> {
+    /// That was proved lately.
+    Guarded,
+    /// Nobody can, or why it is not so.
+    Unguarded(&'a str),
+    /// It is being found out.
+    #[default]
+    Unknown,
 }
 
 impl Context<'_> {
@@ -61,6 +81,22 @@ pub struct Closed {
     pub reason: Reason,
     /// When it opens, where that is known.
     pub opens: Option<Timestamp>,
+}
+
+impl Closed {
+    /// Whether people may be asked all the same: time alone, or they themselves, will open it.
+    fn may_be_asked(&self) -> bool {
+        self.is_of_people() || matches!(self.reason.code, Code::OutsideWindow | Code::Frozen)
+    }
+
+    fn is_of_people(&self) -> bool {
+        matches!(self.reason.code, Code::Approval | Code::ApprovalsUnguarded)
+    }
+}
+
+/// Whether an update waits for people, and for nothing that they should not be asked before.
+pub fn is_to_be_asked(closed: &[Closed]) -> bool {
+    closed.iter().all(Closed::may_be_asked) && closed.iter().any(Closed::is_of_people)
 }
 
 /// How a gate stands.
@@ -107,17 +143,14 @@ impl Stand {
 type Gate = fn(&Context<'_>) -> Stand;
 
 /// Every gate, the most telling first.
-const GATES: &[Gate] = &[owner::check, suspend::check, freeze::check, window::check, rolling_out::check];
+const GATES: &[Gate] =
+    &[owner::check, suspend::check, freeze::check, window::check, rolling_out::check, approval::check];
 
-/// To the minute, as windows are.
-pub fn shown(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%MZ").to_string()
-}
-
-/// Lets a plan through when every gate is open; otherwise says each gate that is closed.
-pub fn pass(plan: Plan<Proposed>, context: &Context<'_>) -> Result<Plan<Approved>, Vec<Closed>> {
+/// Lets a plan through when every gate is open; otherwise gives it back, and says each gate that is closed.
+#[expect(clippy::result_large_err, reason = "it is the plan that was given")]
+pub fn pass(plan: Plan<Proposed>, context: &Context<'_>) -> Result<Plan<Approved>, (Plan<Proposed>, Vec<Closed>)> {
     let closed: Vec<Closed> = GATES.iter().filter_map(|gate| gate(context).closed).collect();
-    if closed.is_empty() { Ok(plan.approve()) } else { Err(closed) }
+    if closed.is_empty() { Ok(plan.approve()) } else { Err((plan, closed)) }
 }
 
 /// How every gate stands, for people.

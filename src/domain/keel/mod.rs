@@ -15,6 +15,8 @@ use super::{
     workload::Workload,
 };
 
+mod approvals;
+mod containers;
 mod mention;
 mod policy;
 mod schedule;
@@ -315,11 +317,12 @@ fn item(given: &Given, index: usize, key: &Key, workload: &Workload) -> Item {
             Some("major" | "minor" | "patch") => item.becomes.push(("prerelease", "allow".into())),
             _ => item.differs.push("Keel does not use it with this policy: take it out".into()),
         },
+        "keel.sh/approvals" | "keel.sh/approvalDeadline" if asks(given, name) => approvals::read(name, &mut item),
         "keel.sh/initContainers" => {
             let asked = if key.value == "true" { "all" } else { "none" };
             item.becomes.push(("init-containers", asked.into()));
         }
-        "keel.sh/monitorContainers" => match monitored(key.value, workload) {
+        "keel.sh/monitorContainers" => match containers::monitored(key.value, workload) {
             Ok(Some(globs)) => item.becomes.push(("containers", globs)),
             Ok(None) => item.differs.push("all containers match, which is the default: take it out".into()),
             Err(why) => item.blocks = unsupported(format!("`{}: {}`: {why}", key.key, excerpt(key.value))),
@@ -353,20 +356,6 @@ fn asks(given: &Given, name: &str) -> bool {
         "keel.sh/imageVolumes" => given.is_true(name),
         "keel.sh/approvals" | "keel.sh/approvalDeadline" => given.value("keel.sh/approvals").is_some_and(|n| n != "0"),
         _ => given.value(name).is_some_and(|value| !value.is_empty()),
-    }
-}
-
-/// The names of the containers that a regular expression matches somewhere; `None` if those are all.
-fn monitored(pattern: &str, workload: &Workload) -> Result<Option<String>, String> {
-    let regex = regex::RegexBuilder::new(pattern)
-        .size_limit(1 << 20)
-        .build()
-        .map_err(|_| "no regular expression that supercargo can read; Keel watches all containers then".to_owned())?;
-    let names: Vec<&str> = workload.containers.iter().map(|c| &*c.name).filter(|name| regex.is_match(name)).collect();
-    match names.len() {
-        0 => Err("matches no container here; name them in `supercargo.dev/containers`".to_owned()),
-        count if count == workload.containers.len() => Ok(None),
-        _ => Ok(Some(names.join(","))),
     }
 }
 

@@ -8,6 +8,7 @@ use super::{Example, Options, PolicyError};
 use crate::domain::{
     later::{self, Keyed, Known},
     poll::parse_duration,
+    votes::Needed,
     window::{Window, WindowError},
 };
 
@@ -57,6 +58,10 @@ struct Written {
     #[serde(default)]
     freeze: Option<String>,
     #[serde(default)]
+    approvals: Option<Needed>,
+    #[serde(default)]
+    approval_timeout: Option<String>,
+    #[serde(default)]
     examples: Vec<Example>,
 }
 
@@ -69,8 +74,8 @@ impl From<Known<Written>> for PolicyFile {
         let Written { name, description, policy, examples, .. } = value;
         let Written { prerelease, flavour, order, allow, ignore, allow_downgrade, .. } = value;
         let options = RawOptions { prerelease, flavour, order, allow, ignore, allow_downgrade };
-        let Written { min_age, window, freeze, .. } = value;
-        let gates = RawGates { min_age, window, freeze };
+        let Written { min_age, window, freeze, approvals, approval_timeout, .. } = value;
+        let gates = RawGates { min_age, window, freeze, approvals, approval_timeout };
         Self { name, description, policy, options, gates, later, examples }
     }
 }
@@ -81,6 +86,8 @@ struct RawGates {
     min_age: Option<String>,
     window: Option<String>,
     freeze: Option<String>,
+    approvals: Option<Needed>,
+    approval_timeout: Option<String>,
 }
 
 /// What a policy file asks for before an update.
@@ -92,6 +99,10 @@ pub struct PolicyGates {
     pub window: Option<Window>,
     /// When they may not.
     pub freeze: Option<Window>,
+    /// How many people must approve.
+    pub approvals: Option<u8>,
+    /// How long they are waited for.
+    pub approval_timeout: Option<Duration>,
 }
 
 /// Options as people write them.
@@ -143,16 +154,20 @@ impl PolicyFile {
 
     /// What it asks for before an update.
     pub fn gates(&self) -> Result<PolicyGates, PolicyError> {
-        let RawGates { min_age, window, freeze } = &self.gates;
+        let RawGates { min_age, window, freeze, approvals, approval_timeout } = &self.gates;
         let wrong = |key: &str, error: &dyn fmt::Display| PolicyError(format!("`{key}`: {error}"));
         let read = |key: &str, text: &Option<String>| -> Result<Option<Window>, PolicyError> {
             text.as_deref().map(str::parse).transpose().map_err(|error: WindowError| wrong(key, &error))
         };
-        let min_age = min_age.as_deref().map(parse_duration).transpose();
+        let duration = |key: &str, text: &Option<String>| {
+            text.as_deref().map(parse_duration).transpose().map_err(|error| wrong(key, &error))
+        };
         Ok(PolicyGates {
-            min_age: min_age.map_err(|error| wrong("minAge", &error))?,
+            min_age: duration("minAge", min_age)?,
             window: read("window", window)?,
             freeze: read("freeze", freeze)?,
+            approvals: approvals.map(|needed| needed.0),
+            approval_timeout: duration("approvalTimeout", approval_timeout)?,
         })
     }
 }

@@ -22,8 +22,8 @@ pub use news::{News, Rollout};
 pub use outcome::{Outcome, Rehearsal, Standing, Written};
 pub use phase::{KEPT, LOG, LogEntry, Phase, PhaseName, Tracked};
 pub use record::Record;
-pub use state::{Applied, QUARANTINED, Quarantined, UNDONE, Undone, WorkloadState};
-pub use step::{Act, Event, Now, Proposal, step};
+pub use state::{Applied, QUARANTINED, Quarantined, REFUSED, Refused, UNDONE, Undone, WorkloadState};
+pub use step::{Act, Event, Now, Proposal, Proved, step};
 
 use std::{fmt, sync::Arc};
 
@@ -195,13 +195,18 @@ impl UpdateId {
 
 /// The first 64 bits of the SHA-256 of these lines, as 16 hexadecimal digits.
 pub fn hash(lines: impl Iterator<Item = String>) -> Arc<str> {
+    sha256(lines)[..16].into()
+}
+
+/// The SHA-256 of these lines, in hexadecimal digits.
+fn sha256(lines: impl Iterator<Item = String>) -> String {
     use sha2::{Digest as _, Sha256};
     let mut hash = Sha256::new();
     for (n, line) in lines.enumerate() {
         hash.update(if n == 0 { "" } else { "\n" });
         hash.update(line);
     }
-    hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect::<String>().into()
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 impl From<Change> for Item {
@@ -238,6 +243,15 @@ impl Update {
     pub fn without(mut self, left: &[LeftOut]) -> Self {
         self.items.retain(|item| !left.iter().any(|left| left.is(&item.change)));
         self
+    }
+
+    /// What exactly people vote on: a hash of what changes, with digests, of where that is written, and of what decided.
+    pub fn target(&self) -> Arc<str> {
+        let changes =
+            self.changes().map(|Change { container, init, from, to }| format!("{container} {init} {from} {to}"));
+        let write = self.route.write().to_string();
+        let whole = [self.workload.to_string(), self.uid.to_string(), write, self.policy_hash.to_string()];
+        sha256(whole.into_iter().chain(changes)).into()
     }
 
     /// Whether anybody can tell how its rollout goes: of what is in no cluster nobody can.

@@ -1,7 +1,9 @@
 //! What is new of an update, as facts. Sentences are made where they are sent.
 
+use std::sync::Arc;
+
 use super::Update;
-use crate::domain::reason::Reason;
+use crate::domain::{reason::Reason, votes::Approval};
 
 /// What is new of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +18,10 @@ pub enum News {
     Failed(Update, String),
     /// Its rollout stands still, or has ended.
     Rollout(Update, Rollout),
+    /// It waits for people to approve it; why it could not be tried whether it would be taken, if it could not.
+    ApprovalNeeded(Update, Approval, Option<Arc<str>>),
+    /// Somebody said no, or too few yes in time.
+    Refusal(Update, Reason),
 }
 
 /// What is new of the rollout of an update.

@@ -4,9 +4,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{LeftOut, Update};
-use crate::domain::reason::{Code, Reason};
+use crate::domain::{
+    reason::{Code, Reason},
+    votes::Approval,
+};
 
-/// How far an update has come. Later ones are RollingBack, RolledBack, Rejected and Expired.
+/// How far an update has come. Later ones are RollingBack and RolledBack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase")]
 pub enum Phase {
@@ -35,6 +38,10 @@ pub enum Phase {
     Failed,
     /// Another one took its place before it was written, or before it ran.
     Superseded,
+    /// A person said no.
+    Rejected,
+    /// Not enough people said yes in time.
+    Expired,
 }
 
 /// A [`Phase`] without what is said of it.
@@ -49,6 +56,8 @@ pub enum PhaseName {
     Succeeded,
     Failed,
     Superseded,
+    Rejected,
+    Expired,
 }
 
 /// An update, its phase, and how it came there.
@@ -60,6 +69,9 @@ pub struct Tracked {
     /// How far it has come.
     #[serde(flatten)]
     pub phase: Phase,
+    /// Who must approve it, and did, where somebody must.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Box<Approval>>,
     /// What was remembered of it, the oldest first: at most [`LOG`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<LogEntry>,
@@ -85,7 +97,35 @@ pub struct LogEntry {
 impl Tracked {
     /// As it was recorded.
     pub fn recorded(update: Update, phase: Phase, log: Vec<LogEntry>) -> Self {
-        Self { update, phase, log }
+        Self { update, phase, approval: None, log }
+    }
+
+    /// With who had to approve it, and did.
+    #[must_use]
+    pub fn with_approval(self, approval: Option<Approval>) -> Self {
+        Self { approval: approval.map(Box::new), ..self }
+    }
+
+    /// Whether it is that update; where people had to approve it, also decided by the same, until it is in Git.
+    pub fn is(&self, update: &Update) -> bool {
+        let is_exactly = || self.approval.is_none() || self.update.target() == update.target();
+        self.update.id == update.id && (matches!(self.phase, Phase::InGit { .. }) || is_exactly())
+    }
+
+    /// Whether how it stands in Git is seen to before it is written.
+    pub(super) fn is_seen_to(&self) -> bool {
+        match &self.phase {
+            Phase::InGit { .. } => true,
+            Phase::Waiting { reason } => reason.code != Code::AdmissionRefused && self.asked().is_none(),
+            _ => false,
+        }
+    }
+
+    /// Who must approve it, while it waits for that.
+    pub fn asked(&self) -> Option<&Approval> {
+        let Phase::Waiting { reason } = &self.phase else { return None };
+        let is_asked = matches!(reason.code, Code::Approval | Code::ApprovalsUnguarded);
+        self.approval.as_deref().filter(|_| is_asked)
     }
 
     /// What was said of it last.
@@ -134,6 +174,8 @@ impl PhaseName {
         Self::Succeeded,
         Self::Failed,
         Self::Superseded,
+        Self::Rejected,
+        Self::Expired,
     ];
 
     /// What [`PhaseName::as_str`] says.
@@ -152,6 +194,8 @@ impl PhaseName {
             Self::Succeeded => "Succeeded",
             Self::Failed => "Failed",
             Self::Superseded => "Superseded",
+            Self::Rejected => "Rejected",
+            Self::Expired => "Expired",
         }
     }
 }
@@ -168,6 +212,8 @@ impl Phase {
             PhaseName::Succeeded => Self::Succeeded,
             PhaseName::Failed => Self::Failed,
             PhaseName::Superseded => Self::Superseded,
+            PhaseName::Rejected => Self::Rejected,
+            PhaseName::Expired => Self::Expired,
         })
     }
 
@@ -175,9 +221,8 @@ impl Phase {
     pub fn reason(&self) -> Option<&Reason> {
         match self {
             Self::Waiting { reason } | Self::InGit { reason, .. } => Some(reason),
-            Self::Proposed | Self::Applying | Self::Progressing | Self::Succeeded | Self::Failed | Self::Superseded => {
-                None
-            }
+            Self::Proposed | Self::Applying | Self::Progressing => None,
+            Self::Succeeded | Self::Failed | Self::Superseded | Self::Rejected | Self::Expired => None,
         }
     }
 
@@ -189,7 +234,7 @@ impl Phase {
 
     /// Whether nothing more is done for it.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Superseded)
+        matches!(self, Self::Succeeded | Self::Failed | Self::Superseded | Self::Rejected | Self::Expired)
     }
 
     /// Which.
@@ -203,6 +248,8 @@ impl Phase {
             Self::Succeeded => PhaseName::Succeeded,
             Self::Failed => PhaseName::Failed,
             Self::Superseded => PhaseName::Superseded,
+            Self::Rejected => PhaseName::Rejected,
+            Self::Expired => PhaseName::Expired,
         }
     }
 }

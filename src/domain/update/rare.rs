@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use super::{Quarantined, Undone};
-use crate::domain::{rollout::Following, workload::Workload};
+use super::{Quarantined, Refused, Undone};
+use crate::domain::{rollout::Following, votes::Review, workload::Workload};
 
 /// What few workloads have any of, if this one has.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,6 +19,10 @@ pub(super) struct Few {
     pub(super) undone: Vec<Undone>,
     /// Images that did not run.
     pub(super) quarantined: Vec<Quarantined>,
+    /// Images that people did not want.
+    pub(super) refused: Vec<Refused>,
+    /// What people have said of the current update.
+    pub(super) reviews: Vec<Review>,
     /// The rollout of the current update, while it goes on.
     pub(super) following: Option<Box<Following>>,
     /// What came to be known while it was being written.
@@ -47,8 +51,16 @@ pub(super) struct Wait {
     pub(super) is_over: bool,
 }
 
-static NONE: Few =
-    Few { undone: Vec::new(), quarantined: Vec::new(), following: None, missed: None, wait: None, held: None };
+static NONE: Few = Few {
+    undone: Vec::new(),
+    quarantined: Vec::new(),
+    refused: Vec::new(),
+    reviews: Vec::new(),
+    following: None,
+    missed: None,
+    wait: None,
+    held: None,
+};
 
 impl Rare {
     /// Takes no room any more if there is none of it.

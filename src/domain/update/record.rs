@@ -5,14 +5,15 @@ use std::{cmp::Ordering, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Applied, Change, LastUpdate, Phase, Quarantined, Tracked, Undone, Update, UpdateId, WorkloadState,
-    rare::{Rare, Wait, Why},
-    state::{KEPT, both, merged},
+    Applied, Change, LastUpdate, Phase, Quarantined, Refused, Tracked, Undone, Update, UpdateId, WorkloadState,
+    rare::{Few, Rare, Wait, Why},
+    state::{KEPT, all_refused, both, merged},
 };
 use crate::domain::{
     back_off::BackOff,
     image::ImageRef,
     reason::Reason,
+    votes::Approval,
     workload::{Container, Observed, Workload, WorkloadId},
 };
 
@@ -55,6 +56,8 @@ const SECOND: i64 = 1_000_000_000;
 pub(super) enum UnderWay {
     /// It stands in the queue of writes.
     Queued,
+    /// It is tried whether it would be taken.
+    Rehearsing,
     Writing,
     Checking,
     Reading,
@@ -87,6 +90,7 @@ impl Record {
     pub(super) fn forget(&mut self) {
         let (under_way, again, mut rare) = (self.under_way, self.again, std::mem::take(&mut self.rare));
         (rare.following, rare.missed, rare.wait, rare.held) = (None, None, None, None);
+        rare.reviews = Vec::new();
         *self = Self { under_way, again, rare, ..Self::default() };
     }
 
@@ -94,12 +98,14 @@ impl Record {
     pub(super) fn forget_old(&mut self, now: Timestamp) {
         self.rare.undone.retain(|undone| now.duration_since(undone.at) < KEPT);
         self.rare.quarantined.retain(|quarantined| now.duration_since(quarantined.at) < KEPT);
+        self.rare.refused.retain(|refused| now.duration_since(refused.at) < KEPT);
     }
 
     /// Takes in what was remembered by its name.
     pub(super) fn remember(&mut self, state: WorkloadState) {
         self.rare.undone = merged(std::mem::take(&mut self.rare.undone), state.undone);
         self.rare.quarantined = both(std::mem::take(&mut self.rare.quarantined), state.quarantined);
+        self.rare.refused = all_refused(std::mem::take(&mut self.rare.refused), state.refused);
         let is_its = self.uid.is_empty() || self.uid == state.uid;
         if is_its && (self.applied.is_empty() || self.is_hearsay) && !state.applied.is_empty() {
             let applied = state.applied.iter().map(|Applied { change, at }| Set::new(change, *at)).collect();
@@ -110,13 +116,15 @@ impl Record {
     /// What is to be remembered by its name.
     pub(super) fn state(&self, workload: WorkloadId) -> WorkloadState {
         let applied = self.applied.iter().filter_map(Set::applied).collect();
-        let (undone, quarantined) = (self.rare.undone.clone(), self.rare.quarantined.clone());
-        WorkloadState { workload, uid: self.uid.clone(), applied, undone, quarantined }
+        let Few { undone, quarantined, refused, .. } = &*self.rare;
+        let (undone, quarantined, refused) = (undone.clone(), quarantined.clone(), refused.clone());
+        WorkloadState { workload, uid: self.uid.clone(), applied, undone, quarantined, refused }
     }
 
     /// Whether anything is remembered by its name but what it says itself.
     pub(super) fn knows_more_than_hearsay(&self) -> bool {
-        let has_any = !self.rare.undone.is_empty() || !self.rare.quarantined.is_empty();
+        let Few { undone, quarantined, refused, .. } = &*self.rare;
+        let has_any = !undone.is_empty() || !quarantined.is_empty() || !refused.is_empty();
         has_any || !self.is_hearsay && !self.applied.is_empty()
     }
 
@@ -172,12 +180,39 @@ impl Record {
         self.rare.quarantined = both(std::mem::take(&mut self.rare.quarantined), vec![one]);
     }
 
+    /// That people did not want that image, if they did not.
+    pub fn refused(&self, change: &Change) -> Option<&Refused> {
+        self.rare.refused.iter().find(|refused| refused.is(&change.container, change.init, &change.to))
+    }
+
+    /// Remembers what people did not want.
+    pub(super) fn refuse(&mut self, one: Refused) {
+        self.rare.refused.retain(|other| !other.is(&one.container, one.init, &one.to));
+        self.rare.refused = all_refused(std::mem::take(&mut self.rare.refused), vec![one]);
+    }
+
+    /// What somebody has approved already and is not written yet: no newer one takes its place.
+    pub fn kept(&self) -> Vec<Change> {
+        let is_kept = |current: &&Tracked| {
+            let is_open = current.asked().is_some() || matches!(current.phase, Phase::Proposed | Phase::Applying);
+            is_open && current.approval.as_ref().is_some_and(|approval| approval.approvers().next().is_some())
+        };
+        self.current().filter(is_kept).map(|current| current.update.changes().cloned().collect()).unwrap_or_default()
+    }
+
+    /// What was said of exactly that update.
+    pub fn approval_of(&self, update: &Update) -> Option<&Approval> {
+        let current = self.current().filter(|current| current.approval.is_some() && current.is(update))?;
+        current.approval.as_deref()
+    }
+
     /// Whether there is nothing to remember, nor anything under way.
     pub fn is_empty(&self) -> bool {
         self.current.is_none()
             && self.applied.is_empty()
             && self.rare.undone.is_empty()
             && self.rare.quarantined.is_empty()
+            && self.rare.refused.is_empty()
             && self.under_way.is_none()
             && self.rare.wait.is_none()
             && self.rare.held.is_none()

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Change;
 use crate::domain::{
     image::{Digest, ImageRef},
+    reason::Reason,
     workload::{Observed, WorkloadId},
 };
 
@@ -15,6 +16,8 @@ use crate::domain::{
 pub const UNDONE: usize = 20;
 /// Images that did not run that are remembered of each workload.
 pub const QUARANTINED: usize = 20;
+/// Images that people did not want that are remembered of each workload.
+pub const REFUSED: usize = 20;
 /// How long they are remembered of a workload that is not there.
 pub(super) const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
@@ -35,6 +38,9 @@ pub struct WorkloadState {
     /// What did not run, the oldest first; at most [`QUARANTINED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<Quarantined>,
+    /// What people did not want, the oldest first; at most [`REFUSED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
 }
 
 /// An image that was set.
@@ -86,15 +92,33 @@ pub struct Quarantined {
     pub evidence: Arc<str>,
 }
 
+/// An image that was asked for and not approved: it is not asked for again before a newer one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The container's name.
+    pub container: Arc<str>,
+    /// Whether it stands under `initContainers`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub init: bool,
+    /// The image.
+    pub to: ImageRef,
+    /// When.
+    pub at: Timestamp,
+    /// That somebody said no, or too few yes in time.
+    #[serde(flatten)]
+    pub reason: Reason,
+}
+
 impl WorkloadState {
     /// Of a workload of which nothing is remembered.
     pub fn new(workload: WorkloadId, uid: Arc<str>) -> Self {
-        Self { workload, uid, applied: Vec::new(), undone: Vec::new(), quarantined: Vec::new() }
+        let (undone, quarantined, refused) = (Vec::new(), Vec::new(), Vec::new());
+        Self { workload, uid, applied: Vec::new(), undone, quarantined, refused }
     }
 
     /// Whether there is nothing to remember.
     pub fn is_empty(&self) -> bool {
-        self.applied.is_empty() && self.undone.is_empty() && self.quarantined.is_empty()
+        self.applied.is_empty() && self.undone.is_empty() && self.quarantined.is_empty() && self.refused.is_empty()
     }
 
     /// With what another process remembered besides: of each container what was set last, and all that was taken away.
@@ -102,6 +126,7 @@ impl WorkloadState {
     pub fn with(mut self, other: Self) -> Self {
         self.undone = merged(self.undone, other.undone);
         self.quarantined = both(self.quarantined, other.quarantined);
+        self.refused = all_refused(self.refused, other.refused);
         if self.uid == other.uid {
             for theirs in other.applied {
                 match self.applied.iter_mut().find(|ours| ours.is_in(&theirs.change)) {
@@ -174,6 +199,25 @@ pub(super) fn both(mut ours: Vec<Quarantined>, theirs: Vec<Quarantined>) -> Vec<
     }
     ours.sort_by_key(|quarantined| quarantined.at);
     ours.drain(..ours.len().saturating_sub(QUARANTINED));
+    ours
+}
+
+impl Refused {
+    /// Whether it is of the same container and image.
+    pub fn is(&self, container: &str, init: bool, image: &ImageRef) -> bool {
+        (&*self.container, self.init, &self.to) == (container, init, image)
+    }
+}
+
+/// Both, each once; where there are too many, the oldest go.
+pub(super) fn all_refused(mut ours: Vec<Refused>, theirs: Vec<Refused>) -> Vec<Refused> {
+    for theirs in theirs {
+        if !ours.iter().any(|ours| ours.is(&theirs.container, theirs.init, &theirs.to)) {
+            ours.push(theirs);
+        }
+    }
+    ours.sort_by_key(|refused| refused.at);
+    ours.drain(..ours.len().saturating_sub(REFUSED));
     ours
 }
 

@@ -107,6 +107,12 @@ pub fn open_between(windows: &[&Window], freezes: &[&Window], a: Timestamp, b: T
     layers(windows, freezes).open_between(a, b)
 }
 
+/// When all windows will have been open, and no freeze, for that long from `at` on; `None` if that is not within
+/// [`DAYS_AHEAD`] days.
+pub fn open_for(windows: &[&Window], freezes: &[&Window], at: Timestamp, long: Duration) -> Option<Timestamp> {
+    layers(windows, freezes).open_for(at, long)
+}
+
 fn layers<'a>(windows: &[&'a Window], freezes: &[&'a Window]) -> Layers<'a> {
     Layers::new(windows.iter().map(|window| &*window.0.parts), freezes.iter().map(|freeze| &*freeze.0.parts))
 }

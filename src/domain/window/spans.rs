@@ -234,6 +234,22 @@ impl<'a> Layers<'a> {
         sum
     }
 
+    pub(super) fn open_for(mut self, at: Timestamp, long: Duration) -> Option<Timestamp> {
+        let last = at.saturating_add(SignedDuration::from_hours(24 * DAYS_AHEAD)).ok()?;
+        let (mut now, mut left) = (at, SignedDuration::try_from(long).ok()?);
+        while now <= last && now < Timestamp::MAX {
+            let (is_open, until) = self.at(now);
+            let there = until.duration_since(now);
+            match is_open {
+                true if left <= there => return now.checked_add(left).ok().filter(|end| *end <= last),
+                true => left -= there,
+                false => {}
+            }
+            now = until;
+        }
+        None
+    }
+
     /// Whether all lets through, and until when that is sure to last: a time after `at`, unless that is the last.
     fn at(&mut self, at: Timestamp) -> (bool, Timestamp) {
         let mut open_until = Timestamp::MAX;

@@ -12,8 +12,8 @@ use crate::{
         candidate::Avoided,
         decide::Candidate,
         hint::{Credentials, PullSecrets, Source},
-        image::ImageRef,
-        update::{LAST_UPDATE, Quarantined, Written},
+        image::{ImageRef, Tag},
+        update::{Change, LAST_UPDATE, Quarantined, Written},
         workload::{MAX_PULL_SECRETS, Workload, version},
     },
     engine::{
@@ -36,6 +36,8 @@ pub(crate) struct WorkloadEntry {
     pub(crate) slots: Vec<Slot>,
     /// What did not run in it.
     pub(crate) quarantined: Arc<[Quarantined]>,
+    /// What somebody has approved already.
+    pub(crate) kept: Box<[Change]>,
     /// The newest version that the cluster told of, or answered to our own write.
     version: Option<u64>,
     /// What made us look last.
@@ -70,6 +72,7 @@ impl WorkloadEntry {
         let mut entry = Self {
             slots: rule.containers.iter().map(|_| Slot::default()).collect(),
             quarantined: old.map(|old| old.quarantined.clone()).unwrap_or_default(),
+            kept: old.map(|old| old.kept.clone()).unwrap_or_default(),
             version: version(&workload.resource_version),
             detected: None,
             workload,
@@ -96,7 +99,7 @@ impl WorkloadEntry {
             };
             let min_age = gates.min_age.as_ref().map(|age| age.value);
             let pinned = match pin {
-                _ if min_age.is_some() => true,
+                _ if min_age.is_some() || self.rule.approvals.is_some() => true,
                 Pin::Keep => image.digest.is_some(),
                 Pin::Tag => false,
                 Pin::Digest => true,
@@ -108,6 +111,7 @@ impl WorkloadEntry {
                 pinned,
                 avoided: avoided(&self.quarantined, container, &image),
                 min_age,
+                kept: kept(&self.kept, container),
             });
             let needs = policy.needs();
             if !needs.listing && !needs.digest_of_current {
@@ -122,7 +126,11 @@ impl WorkloadEntry {
             for before in before {
                 slot.hooked |=
                     before.hooked && before.answer.as_deref().is_none_or(|answer| is_open(answer, &question));
-                if before.question.as_ref() == Some(&question) {
+                if before
+                    .question
+                    .as_ref()
+                    .is_some_and(|asked| asked.is_answered_by(&question, before.answer.as_deref()))
+                {
                     slot.answer.clone_from(&before.answer);
                     slot.looked = before.looked;
                 } else if before.question.as_ref().is_some_and(|before| before.policy == question.policy) {
@@ -241,6 +249,12 @@ fn is_open(answer: &Answered, question: &Question) -> bool {
 /// Whether something else is chosen now.
 fn is_another(old: Option<&Answered>, new: &Answered) -> bool {
     matches!((old, new), (Some(Ok(old)), Ok(new)) if old.choice != new.choice)
+}
+
+/// What somebody has approved for a container.
+fn kept(kept: &[Change], container: &ContainerRule) -> Option<Tag> {
+    let is_its = |change: &&Change| (&change.container, change.init) == (&container.container, container.init);
+    kept.iter().find(is_its)?.to.tag.clone()
 }
 
 /// What did not run in a container, of the repository that it uses.

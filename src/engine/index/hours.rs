@@ -7,7 +7,10 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{domain::workload::WorkloadId, engine::index::state::State};
+use crate::{
+    domain::workload::WorkloadId,
+    engine::index::{effect::Effect, state::State},
+};
 
 /// Workloads that open at one time are decided again spread over this.
 const SPREAD: SignedDuration = SignedDuration::from_secs(60);
@@ -40,6 +43,9 @@ impl State {
         self.grown(at, now);
         while let Some(id) = self.hours.due(at) {
             self.again(&id, now);
+        }
+        while let Some(id) = self.deadlines.due(at) {
+            self.effects.push(Effect::Assess(id));
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | `settings` | what the configuration says |
 
 mod ages;
+pub(crate) mod ballots;
 mod bursts;
 pub(super) mod effect;
 pub(super) mod entry;
@@ -23,6 +24,7 @@ mod namespace;
 mod openings;
 pub(super) mod outages;
 mod pace;
+pub(crate) mod proofs;
 mod rollout;
 mod schedules;
 mod sender;

@@ -86,6 +86,7 @@ fn unwatched() -> WorkloadRule {
         write: Write::Cluster,
         group: None,
         hours: None,
+        approvals: None,
         containers: Vec::new(),
     }
 }

@@ -3,7 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    domain::{hint::Source, image::ImageRef, update::Quarantined, workload::WorkloadId},
+    domain::{
+        hint::Source,
+        image::ImageRef,
+        update::{Change, Quarantined},
+        workload::WorkloadId,
+    },
     engine::index::{entry::source, state::State},
 };
 
@@ -12,6 +17,14 @@ impl State {
     pub(crate) fn avoid(&mut self, id: &WorkloadId, quarantined: &[Quarantined], now: Duration) {
         let Some(entry) = self.entry_mut(id).filter(|entry| *entry.quarantined != *quarantined) else { return };
         entry.quarantined = quarantined.into();
+        let workload = entry.workload.clone();
+        self.workload(workload, now);
+    }
+
+    /// From now on these changes are chosen for the workload, as long as they may be.
+    pub(crate) fn keep(&mut self, id: &WorkloadId, kept: Vec<Change>, now: Duration) {
+        let Some(entry) = self.entry_mut(id).filter(|entry| *entry.kept != *kept) else { return };
+        entry.kept = kept.into();
         let workload = entry.workload.clone();
         self.workload(workload, now);
     }

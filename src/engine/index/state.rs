@@ -21,12 +21,14 @@ use crate::{
     },
     engine::{
         index::{
+            ballots::Ballots,
             effect::Effect,
             entry::WorkloadEntry,
             hints::Hints,
             histories::Histories,
             namespace::{Namespace, rule},
             openings::Openings,
+            proofs::Proofs,
             settings::Settings,
             sources::Sources,
         },
@@ -51,6 +53,10 @@ pub(crate) struct State {
     /// What is outside its hours.
     pub(crate) hours: Openings<WorkloadId>,
     pub(crate) calendar: Calendar,
+    /// Until when people are waited for.
+    pub(crate) deadlines: Openings<WorkloadId>,
+    pub(crate) proofs: Proofs,
+    pub(crate) ballots: Ballots,
     /// Workloads that a policy applies to.
     watched: usize,
     pub(crate) effects: Vec<Effect>,
@@ -70,6 +76,9 @@ impl State {
             ages: Openings::default(),
             hours: Openings::default(),
             calendar: Calendar::default(),
+            deadlines: Openings::default(),
+            proofs: Proofs::default(),
+            ballots: Ballots::default(),
             watched: 0,
             effects: Vec::new(),
         }
@@ -136,6 +145,7 @@ impl State {
             ClusterChange::RecordsElsewhere | ClusterChange::Partial => {}
             ClusterChange::Forbidden(_) | ClusterChange::StatesUnread => {}
             ClusterChange::Rollout(..) | ClusterChange::Pods(..) => {}
+            ClusterChange::Review(..) | ClusterChange::ReviewGone(_) | ClusterChange::Policies(..) => {}
             ClusterChange::Synced => {
                 self.synced = true;
                 self.assess_all();

@@ -106,7 +106,15 @@ mod tests {
     fn question(days: u64) -> Arc<Question> {
         let policy = Policy::parse("patch", &Options::default(), &NamedPolicies::default()).unwrap();
         let min_age = Some(Duration::from_secs(days * 86_400));
-        Arc::new(Question { policy, tag: None, digest: None, pinned: true, avoided: Arc::default(), min_age })
+        Arc::new(Question {
+            policy,
+            tag: None,
+            digest: None,
+            pinned: true,
+            avoided: Arc::default(),
+            min_age,
+            kept: None,
+        })
     }
 
     #[test]

@@ -155,7 +155,15 @@ mod tests {
     fn question(policy: &str) -> Arc<Question> {
         let policy = Policy::parse(policy, &Options::default(), &NamedPolicies::default()).unwrap();
         let min_age = None;
-        Arc::new(Question { policy, tag: None, digest: None, pinned: false, avoided: Arc::default(), min_age })
+        Arc::new(Question {
+            policy,
+            tag: None,
+            digest: None,
+            pinned: false,
+            avoided: Arc::default(),
+            min_age,
+            kept: None,
+        })
     }
 
     fn listing(tags: usize) -> Arc<Listing> {

@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 use crate::{
     domain::{
         candidate::{self, Facts, Manifest},
-        decide::{Decision, Young},
+        decide::{Candidate, Decision, Young},
         hint::Source,
         image::{Digest, Tag},
     },
@@ -86,7 +86,10 @@ pub(super) async fn choose(
     let mut missing = None;
     let mut passed = Vec::new();
     let mut young = decision.young.take();
-    for index in 0..decision.eligible.len() {
+    let is_kept = |candidate: &Candidate| question.kept.as_ref() == Some(&candidate.tag);
+    let kept = decision.eligible.iter().position(is_kept);
+    let others = (0..decision.eligible.len()).filter(|index| Some(*index) != kept);
+    for index in kept.into_iter().chain(others) {
         let mut chosen = decision.eligible[index].clone();
         // A tag that has moved since is free, and one that points to the same is not.
         let manifest = match by_digest || question.avoids_digests() {

@@ -40,9 +40,22 @@ pub(crate) struct Question {
     pub(crate) avoided: Arc<[Avoided]>,
     /// How old it must be.
     pub(crate) min_age: Option<Duration>,
+    /// What is chosen before any better one, if it may be: somebody has approved it already.
+    pub(crate) kept: Option<Tag>,
 }
 
 impl Question {
+    /// Whether what was answered to this one answers that: they are equal, or differ only in what is chosen before any better
+    /// one, which is chosen.
+    pub(crate) fn is_answered_by(&self, other: &Self, answer: Option<&Answered>) -> bool {
+        if self == other {
+            return true;
+        }
+        let Some(Ok(Answer { decision, choice: Some(choice), .. })) = answer else { return false };
+        let best = decision.eligible.first().map(|best| &best.tag);
+        *self == Self { kept: self.kept.clone(), ..other.clone() } && Some(&choice.tag) == other.kept.as_ref().or(best)
+    }
+
     /// Whether there are images that are not to be chosen whatever tag points to them.
     pub(crate) fn avoids_digests(&self) -> bool {
         self.avoided.iter().any(|avoided| avoided.digest.is_some())

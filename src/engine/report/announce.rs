@@ -4,12 +4,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::{
     domain::{
+        hours,
         image::Repository,
         reason::{Class, Code, Reason},
         report::{Report, Verdict},
         seldom::{LeftOut, Seldom},
         target::Route,
         update::{Change, Item, News, Rollout, Update},
+        votes::Approval,
         workload::WorkloadId,
     },
     engine::{index::outages::Outage, report::rows::Assessment},
@@ -172,6 +174,13 @@ impl<'p> Told<'p> {
             News::Refused(update, why) => self.refused(update, uid, why),
             News::Failed(update, _) => self.count(&update.workload, Code::WriteFailed),
             News::Rollout(update, rollout) => self.rollout(update, uid, rollout),
+            News::ApprovalNeeded(update, approval, untried) => {
+                self.approval_needed(update, uid, approval, untried.as_deref());
+            }
+            News::Refusal(update, reason) => {
+                let (workload, update) = (&update.workload, &update.id);
+                tracing::info!(%workload, %update, code = %reason.code, why = reason.message, "not approved");
+            }
         }
     }
 
@@ -200,6 +209,23 @@ impl<'p> Told<'p> {
         }
         let message = format!("{}: {} ({})", describe(update), said.message, said.code);
         self.notice(&update.workload, uid, event, false, message);
+    }
+
+    /// Says that people are to look at an update.
+    fn approval_needed(&self, update: &Update, uid: &Arc<str>, approval: &Approval, untried: Option<&str>) {
+        let (workload, id) = (&update.workload, &update.id);
+        let until = approval.deadline.map(|at| format!(" until {}", hours::shown(at))).unwrap_or_default();
+        let untried = untried.map(|why| format!("; whether the API server would take it could not be tried: {why}"));
+        let people = if approval.needed == 1 { "person" } else { "people" };
+        let message = format!(
+            "{}: {} {people} must approve it{until}: `supercargo approve {workload}`{} ({})",
+            describe(update),
+            approval.needed,
+            untried.unwrap_or_default(),
+            Code::Approval
+        );
+        tracing::info!(%workload, update = %id, why = message, "waits for approval");
+        self.notice(workload, uid, "ApprovalNeeded", false, message);
     }
 
     /// Says that an admission refused an update, in its words.

@@ -9,17 +9,18 @@ use crate::{
         annotations::{ContainerRule, Watch},
         decide::Young,
         demand::Gates,
-        gate::{self, Context},
+        gate::Context,
         hint::Source,
-        hours::AGAIN,
+        hours::{self, AGAIN},
         image::ImageRef,
-        plan::{Approved, Plan},
+        plan::{Approved, Plan, Proposed},
         policy::Policy,
         poll::{Schedule, show_duration},
         reason::{Code, Reason},
         report::{Report, ReportWorkload, Verdict},
         target::Write,
         update::{self, Change, Evidence, Item, Record},
+        votes::Approval,
         workload::{Workload, WorkloadId},
     },
     engine::{
@@ -32,7 +33,7 @@ use crate::{
         report::gates,
         updates::{
             board::Board,
-            propose::{Proposal, context, gated},
+            propose::{Held, Planned, Proposal, context, gated},
         },
     },
 };
@@ -44,6 +45,10 @@ pub struct Assessment {
     pub reports: Vec<Report>,
     /// What may be written now.
     pub plan: Option<Plan<Approved>>,
+    /// What people are to be asked about before, and what they are asked for.
+    pub(crate) asks: Option<Box<(Plan<Proposed>, Approval)>>,
+    /// Whether people's votes matter, so that it must be sure who votes.
+    pub(crate) votes: bool,
     /// Or when what keeps it from being written opens, where that is known.
     pub(crate) opens: Option<Timestamp>,
     /// Registries that it waits for and that have been away for long.
@@ -58,11 +63,16 @@ pub(crate) fn proposal(
     assessment: Option<Assessment>,
     workload: Option<&Arc<Workload>>,
     is_looking: bool,
-) -> (update::Proposal, Option<Plan<Approved>>) {
+) -> (update::Proposal, Planned) {
     let rows = match assessment {
-        Some(Assessment { must_read: true, .. }) => return (update::Proposal::Unsure, None),
+        Some(Assessment { must_read: true, .. }) => return (update::Proposal::Unsure, Planned::Nothing),
         Some(Assessment { plan: Some(plan), .. }) => {
-            return (update::Proposal::Update(plan.update().clone(), is_looking), Some(plan));
+            return (update::Proposal::Update(plan.update().clone(), is_looking), Planned::Approved(plan));
+        }
+        Some(Assessment { asks: Some(asks), .. }) => {
+            let (plan, approval) = *asks;
+            let update = plan.update().clone();
+            return (update::Proposal::Ask(update, approval, is_looking), Planned::Proposed(plan));
         }
         Some(Assessment { reports, .. }) => reports,
         None => Vec::new(),
@@ -73,7 +83,7 @@ pub(crate) fn proposal(
         }
         _ => update::Proposal::Nothing,
     };
-    (proposal, None)
+    (proposal, Planned::Nothing)
 }
 
 /// Assesses a workload; `None` if nothing applies to it. `source` says where it stands, for people.
@@ -137,11 +147,14 @@ pub(crate) fn assess(
     let asks = !proposals.is_empty() || state.settings.show_gates;
     let owner = (asks && entry.rule.write == Write::Cluster).then(|| state.owner(&entry.workload)).flatten();
     let context = Context { owner: owner.as_ref(), ..context };
-    let (plan, opens) = match gated(entry, record, &context, proposals, &mut reports) {
-        Ok(plan) => (Some(plan), None),
-        // The clock may be wrong, or another year come.
-        Err(opens) => (None, opens.or_else(|| context.never_opens().and_then(|_| now.checked_add(AGAIN).ok()))),
+    let (plan, held) = match gated(entry, record, &context, proposals, &mut reports) {
+        Ok(plan) => (Some(plan), Held { votes: entry.rule.approvals.is_some(), ..Held::default() }),
+        Err(held) => (None, held),
     };
+    let Held { opens, asks, votes } = held;
+    // The clock may be wrong, or another year come.
+    let opens =
+        opens.or_else(|| context.never_opens().filter(|_| plan.is_none()).and_then(|_| now.checked_add(AGAIN).ok()));
     let waiting = reports.iter().zip(&entry.slots).filter(|(row, _)| row.decision == Verdict::Blocked);
     let sources = waiting.filter_map(|(_, slot)| slot.source.as_ref());
     let outages = sources.filter_map(|source| state.sources.outages.of(source)).cloned().collect();
@@ -153,7 +166,8 @@ pub(crate) fn assess(
     if state.settings.show_gates && entry.rule.problems.is_empty() {
         gates::show(entry, &context, &mut reports);
     }
-    Some(Assessment { reports, plan: plan.filter(|_| !must_read), opens, outages, must_read })
+    let (plan, asks) = (plan.filter(|_| !must_read), asks.filter(|_| !must_read));
+    Some(Assessment { reports, plan, asks, votes, opens, outages, must_read })
 }
 
 /// That what a container is to run does not, or that its rollout stands still.
@@ -320,7 +334,7 @@ fn wait_for_age(row: &mut Report, gates: &Gates, answer: &Answer, context: &Cont
         reason.message += &format!("; {age}");
     }
     if let Some(open) = open.filter(|_| open != old_enough) {
-        reason.message += &format!("; its windows and freezes let it start from {}", gate::shown(open));
+        reason.message += &format!("; its windows and freezes let it start from {}", hours::shown(open));
     }
     row.reasons.insert(0, reason);
 }

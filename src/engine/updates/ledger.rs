@@ -396,7 +396,7 @@ mod tests {
         let workload = "shop/Deployment/web".parse().unwrap();
         let update = Update::new(workload, vec![Item::from(change)], Route::Cluster, at(proposed));
         let log = vec![LogEntry { at: at(proposed + 1), phase: phase.name(), reason: None }];
-        Box::new(Tracked { update, phase, log })
+        Box::new(Tracked::recorded(update, phase, log))
     }
 
     fn waiting() -> Phase {

@@ -7,13 +7,16 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         annotations::{ContainerRule, Watch},
-        gate::{self, Closed, Context},
-        plan::{Approved, Plan},
+        demand::Approvals,
+        gate::{self, Closed, Context, Voting},
+        hours::Hours,
+        plan::{Approved, Plan, Proposed},
         poll::show_duration,
         reason::{Code, Reason},
         report::{Report, Verdict},
         target::Route,
-        update::{Item, Phase, Record, Update, hash},
+        update::{Change, Item, Phase, Record, Tracked, Update, hash},
+        votes::Approval,
     },
     engine::index::{entry::WorkloadEntry, state::State},
 };
@@ -21,9 +24,29 @@ use crate::{
 /// The row of a container, and what it would be changed to.
 pub(crate) type Proposal = (usize, Item);
 
+/// The plan for what is proposed.
+pub(crate) enum Planned {
+    Nothing,
+    /// It may be written.
+    Approved(Plan<Approved>),
+    /// People are to be asked before.
+    Proposed(Plan<Proposed>),
+}
+
+/// An update that may not be written now.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// When every gate opens, where that is known.
+    pub(crate) opens: Option<Timestamp>,
+    /// That people are to be asked about it.
+    pub(crate) asks: Option<Box<(Plan<Proposed>, Approval)>>,
+    /// Whether people's votes matter, so that it must be sure who votes.
+    pub(crate) votes: bool,
+}
+
 /// What the gates of a workload look at, but for who else sets its images.
 pub(crate) fn context<'a>(
-    state: &State,
+    state: &'a State,
     entry: &'a WorkloadEntry,
     record: Option<&'a Record>,
     now: Timestamp,
@@ -39,6 +62,9 @@ pub(crate) fn context<'a>(
         hours: hours.map(|hours| &**hours),
         opens: hours.and_then(|hours| state.calendar.next_open(hours, now)),
         in_git: record.and_then(Record::current).is_some_and(|current| matches!(current.phase, Phase::InGit { .. })),
+        asked: entry.rule.approvals.as_ref().map(|approvals| &approvals.needed),
+        approval: record.and_then(Record::current).and_then(Tracked::asked),
+        voting: state.proofs.voting(&entry.workload.id.namespace),
     }
 }
 
@@ -50,23 +76,28 @@ pub(crate) fn gated(
     context: &Context<'_>,
     proposals: Vec<Proposal>,
     reports: &mut [Report],
-) -> Result<Plan<Approved>, Option<Timestamp>> {
+) -> Result<Plan<Approved>, Held> {
     let rows: Vec<usize> = proposals.iter().map(|(row, _)| *row).collect();
-    // A container that was moved back holds up itself, not the others.
+    // A container that was moved back, or whose image people did not want, holds up itself, not the others.
     let mut items = Vec::new();
     for (row, item) in proposals {
-        match record.and_then(|record| record.undone(&item.change)) {
+        match record.and_then(|record| unwanted(record, &item.change)) {
             None => items.push(item),
-            Some(undone) => {
+            Some(why) => {
                 if let Some(row) = reports.get_mut(row) {
                     row.decision = Verdict::Blocked;
-                    row.reasons.insert(0, Reason::new(Code::Reverted, undone.why()));
+                    row.reasons.insert(0, why);
                 }
             }
         }
     }
     if items.is_empty() {
-        return Err(None);
+        return Err(Held::default());
+    }
+    // What somebody has approved goes first, as it is.
+    let kept = record.map(Record::kept).unwrap_or_default();
+    if !kept.is_empty() && kept.iter().all(|change| items.iter().any(|item| item.change == *change)) {
+        items.retain(|item| kept.contains(&item.change));
     }
     let route = Route::new(&entry.rule.write, entry.rule.group.clone());
     let update = Update::new(entry.workload.id.clone(), items, route, context.now);
@@ -76,8 +107,18 @@ pub(crate) fn gated(
         None => update,
     };
     // What is in Git, or in a request, has started.
-    let has_started = matches!(record.and_then(|record| record.phase_of(&update.id)), Some(Phase::InGit { .. }));
-    let context = &Context { hours: context.hours.filter(|_| !has_started), ..*context };
+    let phase = record.and_then(|record| record.phase_of(&update.id));
+    let has_started = matches!(phase, Some(Phase::InGit { .. })) && update.route.target().is_some();
+    let approval = record.and_then(|record| record.approval_of(&update));
+    let overridden = overridden(context, approval);
+    let hours = overridden.as_ref().or(context.hours).filter(|_| !has_started);
+    let context = &Context {
+        hours,
+        opens: if overridden.is_some() { hours.and_then(|hours| hours.next_open(context.now)) } else { context.opens },
+        asked: context.asked.filter(|_| !has_started),
+        approval,
+        ..*context
+    };
     let result = gate::pass(Plan::propose(update).on(entry.workload.clone()), context);
     let touched = |reports: &mut [Report], f: &mut dyn FnMut(&mut Report)| {
         for &row in &rows {
@@ -88,7 +129,8 @@ pub(crate) fn gated(
     };
     match result {
         Ok(plan) => {
-            let phase = record.and_then(|record| record.phase_of(&plan.update().id));
+            let current = record.and_then(Record::current).filter(|current| current.update.id == plan.update().id);
+            let phase = current.filter(|current| current.asked().is_none()).map(|current| &current.phase);
             if let Some(reason) = phase.and_then(Phase::reason) {
                 touched(reports, &mut |row| {
                     let (decision, reason) = said(phase, reason, &row.container);
@@ -98,7 +140,7 @@ pub(crate) fn gated(
             }
             Ok(plan)
         }
-        Err(closed) => {
+        Err((plan, closed)) => {
             let opens: Option<Vec<Timestamp>> = closed.iter().map(|closed: &Closed| closed.opens).collect();
             let opens = opens.and_then(|all| all.into_iter().max());
             touched(reports, &mut |row| {
@@ -106,9 +148,40 @@ pub(crate) fn gated(
                 row.opens = opens;
                 row.reasons.splice(0..0, closed.iter().map(|closed| closed.reason.clone()));
             });
-            Err(opens)
+            // What would be refused is not asked about, and people see why.
+            let current = record.and_then(Record::current).filter(|current| current.approval.is_some());
+            let current = current.filter(|current| current.asked().is_none() && current.is(plan.update()));
+            if let Some(reason) = current.and_then(|current| current.phase.reason()) {
+                touched(reports, &mut |row| row.reasons.insert(0, reason.clone()));
+            }
+            let approvals = entry.rule.approvals.as_ref().filter(|_| gate::is_to_be_asked(&closed));
+            let votes = approvals.is_some();
+            let approvals = approvals.filter(|_| context.voting == Voting::Guarded);
+            let asks = approvals.map(|approvals| Box::new((plan, asked(approvals, context))));
+            Err(Held { opens, asks, votes })
         }
     }
+}
+
+/// Why an image is not set (again), if it is not.
+fn unwanted(record: &Record, change: &Change) -> Option<Reason> {
+    let undone = record.undone(change).map(|undone| Reason::new(Code::Reverted, undone.why()));
+    undone.or_else(|| Some(record.refused(change)?.reason.clone()))
+}
+
+/// What is left of the hours where somebody who may has overridden them.
+fn overridden(context: &Context<'_>, approval: Option<&Approval>) -> Option<Hours> {
+    let is_overridden = approval.is_some_and(|approval| approval.approvers().any(|vote| vote.overrides));
+    context.hours.filter(|_| is_overridden).map(Hours::overridden)
+}
+
+/// What people are asked for, and until when.
+fn asked(Approvals { needed, timeout }: &Approvals, context: &Context<'_>) -> Approval {
+    let deadline = match context.hours {
+        Some(hours) => hours.open_for(context.now, *timeout),
+        None => context.now.checked_add(*timeout).ok(),
+    };
+    Approval { needed: needed.value, deadline, ..Approval::default() }
 }
 
 /// A hash of what decides about a workload: its policies and their options. It is the same after a restart.

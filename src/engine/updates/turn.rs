@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
-        plan::{Approved, Plan},
+        plan::{Approved, Plan, Proposed},
         target::Route,
-        update::{Act, Event, Outcome, Standing, Update},
+        update::{Act, Event, Outcome, Rehearsal, Standing, Update},
         workload::WorkloadId,
     },
-    engine::updates::board::Acts,
+    engine::updates::{board::Acts, propose::Planned},
     ports::Sink,
 };
 
-/// What is written, and what is checked, by one route.
+/// What is written, checked, or tried whether it would be taken, by one route.
 #[derive(Default)]
 pub(crate) struct Batch {
     write: Vec<Plan<Approved>>,
     check: Vec<Plan<Approved>>,
+    rehearse: Vec<Plan<Proposed>>,
 }
 
 /// What came of a batch: of each update, what is to be told of it.
@@ -27,28 +28,29 @@ pub(crate) type Ended = (Route, Vec<(Update, SinkAnswer)>);
 pub(crate) enum SinkAnswer {
     Written(Outcome),
     Checked(Standing),
+    Rehearsed(Rehearsal),
 }
 
 impl Batch {
     /// Takes in a workload's plan, if it is to be written or checked now.
-    pub(crate) fn take(&mut self, id: &WorkloadId, plan: Option<Plan<Approved>>, acts: &Acts) {
-        let Some(plan) = plan else { return };
+    pub(crate) fn take(&mut self, id: &WorkloadId, plan: Planned, acts: &Acts) {
         let does = |act: Act| acts.iter().any(|(of, other)| of == id && *other == act);
-        if does(Act::Write) {
-            self.write.push(plan);
-        } else if does(Act::Check) {
-            self.check.push(plan);
+        match plan {
+            Planned::Approved(plan) if does(Act::Write) => self.write.push(plan),
+            Planned::Approved(plan) if does(Act::Check) => self.check.push(plan),
+            Planned::Proposed(plan) if does(Act::Rehearse) => self.rehearse.push(plan),
+            Planned::Approved(_) | Planned::Proposed(_) | Planned::Nothing => {}
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.write.is_empty() && self.check.is_empty()
+        self.write.is_empty() && self.check.is_empty() && self.rehearse.is_empty()
     }
 
     /// With something more in each plan.
     pub(crate) fn with(self, more: impl Fn(Vec<Plan<Approved>>) -> Vec<Plan<Approved>>) -> Self {
         let [write, check] = [self.write, self.check].map(more);
-        Self { write, check }
+        Self { write, check, rehearse: self.rehearse }
     }
 
     /// Checks and writes.
@@ -62,6 +64,10 @@ impl Batch {
         if !written.is_empty() {
             ended.extend(written.into_iter().zip(sink.apply(self.write).await.into_iter().map(SinkAnswer::Written)));
         }
+        for plan in self.rehearse {
+            let rehearsal = sink.rehearse(&plan).await;
+            ended.push((plan.into_update(), SinkAnswer::Rehearsed(rehearsal)));
+        }
         (route, ended)
     }
 }
@@ -72,6 +78,7 @@ impl SinkAnswer {
         match self {
             Self::Written(outcome) => Event::Written(update.id.clone(), outcome),
             Self::Checked(standing) => Event::Checked(update.id.clone(), standing),
+            Self::Rehearsed(rehearsal) => Event::Rehearsed(update.id.clone(), rehearsal),
         }
     }
 }

@@ -76,7 +76,7 @@ impl Records for Sqlite {
 /// The updates that have not ended, and what is remembered by the names of workloads.
 pub(super) fn known(file: &Connection) -> Result<Vec<ClusterChange>, SqliteError> {
     let updates = all(file, "SELECT body, version FROM updates WHERE ended = 0 ORDER BY number", [])?;
-    let updates = updates.into_iter().map(|(update, version)| ClusterChange::Record(Box::new(update), version));
+    let updates = updates.into_iter().map(|(update, version)| ClusterChange::Record(Box::new(update), version, None));
     let states = all(file, "SELECT body, version FROM states", [])?;
     let states = states.into_iter().map(|(state, version)| ClusterChange::State(state, version));
     Ok(states.chain(updates).collect())

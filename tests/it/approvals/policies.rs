@@ -16,14 +16,14 @@ use crate::{
     },
 };
 
-const REVIEWS: &str = "imageupdatereviews";
+pub(super) const REVIEWS: &str = "imageupdatereviews";
 const APPROVER: &str = "supercargo-approver";
 const OWN: &str = "a review is made in one's own name: set approver to the Username that `kubectl auth whoami` shows";
 const NO_PERSON: &str = "a review is made by a person, and this is a ServiceAccount; log in as yourself";
-const NO_RIGHT: &str = "you may not approve or reject this update; ask for the ClusterRole supercargo-approver in its \
-                        namespace (verb approve on imageupdates)";
-const NO_OVERRIDE: &str = "you may not override for this update; leave override out, or ask for the verb override on \
-                           imageupdates in its namespace";
+pub(super) const NO_RIGHT: &str = "you may not approve or reject this update; ask for the ClusterRole \
+                                   supercargo-approver in its namespace (verb approve on imageupdates)";
+pub(super) const NO_OVERRIDE: &str = "you may not override for this update; leave override out, or ask for the verb \
+                                      override on imageupdates in its namespace";
 const SPEAKS: &str = "only supercargo speaks for others; leave onBehalfOf out";
 const NOT_FOR_THEM: &str = "supercargo may not speak for this approver; an administrator adds a line with onBehalfOf, a \
                             space and approver to the key identities of the ConfigMap supercargo-approvers";
@@ -41,7 +41,7 @@ fn with(mut review: Value, fields: Value) -> Value {
 }
 
 /// A Role with these rules, for one user.
-async fn allow(namespace: &Namespace<'_>, user: &str, rules: Value) {
+pub(super) async fn allow(namespace: &Namespace<'_>, user: &str, rules: Value) {
     let api = "rbac.authorization.k8s.io";
     let name = format!("of-{user}");
     let role = json!({"apiVersion": format!("{api}/v1"), "kind": "Role", "metadata": {"name": name}, "rules": rules});
@@ -55,7 +55,7 @@ async fn allow(namespace: &Namespace<'_>, user: &str, rules: Value) {
     }
 }
 
-fn rule(resource: &str, verbs: &[&str]) -> Value {
+pub(super) fn rule(resource: &str, verbs: &[&str]) -> Value {
     json!({"apiGroups": ["supercargo.dev"], "resources": [resource], "verbs": verbs})
 }
 

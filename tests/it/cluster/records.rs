@@ -388,7 +388,7 @@ impl Drop for Watching {
 
 fn phases(changes: &[ClusterChange]) -> Vec<&str> {
     let phase = |change: &'_ ClusterChange| match change {
-        ClusterChange::Record(tracked, _) => Some(tracked.phase.name().as_str()),
+        ClusterChange::Record(tracked, _, _) => Some(tracked.phase.name().as_str()),
         _ => None,
     };
     let mut phases: Vec<&str> = changes.iter().filter_map(phase).collect();
@@ -415,7 +415,7 @@ async fn what_has_not_ended_is_told_before_synced_with_its_version() {
     assert!(lists.len() == 1 && lists[0].contains("fieldSelector=status.phase"), "{lists:?}");
     // What is told may be written over as it was told.
     for change in told {
-        let ClusterChange::Record(tracked, version) = change else { panic!("{change:?}") };
+        let ClusterChange::Record(tracked, version, _) = change else { panic!("{change:?}") };
         Records::put(&records, &Tracked::recorded(tracked.update, Phase::Succeeded, tracked.log), Some(&version))
             .await
             .unwrap();
@@ -423,7 +423,7 @@ async fn what_has_not_ended_is_told_before_synced_with_its_version() {
     let next = update(&namespace, 9, Phase::Applying);
     put(&records, &next).await;
     let told = watching.next().await;
-    let ClusterChange::Record(told, _) = told else { panic!("{told:?}") };
+    let ClusterChange::Record(told, _, _) = told else { panic!("{told:?}") };
     assert_eq!(told.update.id, next.update.id, "of an end nothing is told");
 }
 
@@ -442,7 +442,7 @@ async fn without_selectable_fields_all_are_read_and_what_has_ended_is_dropped() 
     let mut watching = Watching::start(&plane, ADMIN, &namespace.name, &records, clock()).await;
     let told = watching.synced().await;
     assert_eq!(phases(&told), ["Applying"]);
-    let ClusterChange::Record(tracked, version) = told.into_iter().next().unwrap() else { unreachable!() };
+    let ClusterChange::Record(tracked, version, _) = told.into_iter().next().unwrap() else { unreachable!() };
     Records::put(&records, &Tracked::recorded(tracked.update, Phase::Succeeded, tracked.log), Some(&version))
         .await
         .unwrap();
@@ -485,7 +485,7 @@ async fn hostile_records_are_left_alone_and_told_and_others_go_on() {
     let mut watching = Watching::start(plane, ADMIN, &namespace.name, &records, clock()).await;
     let told = watching.synced().await;
     let of = |workload: &str| {
-        let is_of = |change: &&ClusterChange| matches!(change, ClusterChange::Record(tracked, _) if &*tracked.update.workload.name == workload);
+        let is_of = |change: &&ClusterChange| matches!(change, ClusterChange::Record(tracked, _, _) if &*tracked.update.workload.name == workload);
         told.iter().filter(is_of).count()
     };
     assert_eq!((of("web"), of("many"), of("api")), (1, 50, 0));

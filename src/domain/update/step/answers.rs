@@ -15,7 +15,7 @@ use crate::domain::{
 /// What was tested no longer held.
 const STALE: BackOff = BackOff::millis(100, 60_000);
 pub(super) const FAILED: BackOff = BackOff::millis(2_000, 300_000);
-const REFUSED: BackOff = BackOff::millis(60_000, 3_600_000);
+pub(super) const REFUSED: BackOff = BackOff::millis(60_000, 3_600_000);
 /// What stands in Git: whether it was moved back, its request merged or closed.
 pub(super) const CHECK: BackOff = BackOff::millis(30_000, 600_000);
 
@@ -137,8 +137,8 @@ fn in_git(
 ) {
     record.wait(Why::Check, CHECK, now.since);
     decide(acts);
-    let Tracked { update, log, .. } = current;
-    let current = Tracked { update: update.without(&left), phase: Phase::InGit { reason: reason.clone(), left }, log };
+    let (update, phase) = (current.update.without(&left), Phase::InGit { reason: reason.clone(), left });
+    let current = Tracked { update, phase, approval: current.approval, log: current.log };
     if !is_news {
         return record.current = Some(Box::new(current));
     }

@@ -1,7 +1,8 @@
 //! The life of a workload's updates: what happens, and what is to be done about it. Pure; no other place sets a phase.
 //!
 //! ```text
-//! Proposed ─► Applying ─┬─► Progressing ─► Succeeded, Failed (`rollout`)
+//! Proposed ─► Waiting (for people: `votes`) ─► Applying, Rejected, Expired
+//!         └─► Applying ─┬─► Progressing ─► Succeeded, Failed (`rollout`)
 //!                       ├─► InGit ─► Progressing (the cluster runs it)
 //!                       └─► Waiting ─► Applying (what stood in the way has changed)
 //! ```
@@ -11,119 +12,25 @@
 //! is taken in by `recover`, what the outside answers by `answers`, what a workload says of its rollout by `rollout`.
 
 mod answers;
+mod event;
 mod recover;
 mod rollout;
+mod votes;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-
+pub use self::event::{Act, Event, Now, Proposal, Proved};
 use self::{
     answers::{FAILED, checked, written},
     recover::{kept_elsewhere, known, recorded, settle, supersede},
     rollout::{follow, judge},
+    votes::{expire, is_asked, recount, rehearse, rehearsed, reviewed, voting},
 };
-use super::{
-    Change, Item, News, Outcome, Phase, Quarantined, Record, Standing, Tracked, Update, UpdateId, WorkloadState,
-    rare::Why, record::UnderWay,
-};
-use crate::domain::{
-    rollout::{Pods, RolloutView, Times},
-    target::Route,
-    workload::{Observed, Workload, WorkloadId},
-};
+use super::{Phase, Record, Tracked, Update, rare::Why, record::UnderWay};
+use crate::domain::{target::Route, workload::Workload};
 
 /// How long a plan waits for the other looks of its workload: a repository that hangs must not hold up the rest.
 const HELD: Duration = Duration::from_secs(10);
-/// A moment by both clocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// The time of day, for what is remembered.
-    pub at: Timestamp,
-    /// The monotonic clock, for what is waited for.
-    pub since: Duration,
-}
-
-/// What happens to a workload, or what the outside answered.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// What was remembered by its name.
-    Remembered(WorkloadState),
-    /// What is remembered is kept elsewhere from now on.
-    KeptElsewhere(WorkloadId),
-    /// An update that had not ended was remembered; and the workload as it is.
-    Recorded(Box<Tracked>, Arc<Workload>),
-    /// All is known that was remembered; and the workload as it is.
-    Known(Arc<Workload>),
-    /// It is there, new or changed, or what applies to it has changed.
-    Seen(Arc<Workload>),
-    /// It is gone, or was not there when all were known.
-    Gone(WorkloadId),
-    /// A look or somebody else's update may have brought something for it.
-    Asked,
-    /// What was decided about it, as was asked by [`Act::Decide`].
-    Proposed(Proposal),
-    /// Its turn to be written has come, by that route, and this was decided again.
-    Turn(Route, Proposal),
-    /// What came of writing that update.
-    Written(UpdateId, Outcome),
-    /// How that update stands in Git.
-    Checked(UpdateId, Standing),
-    /// It was read; `None` if it is gone.
-    Observed(Result<Option<Observed>, String>),
-    /// What it says of its rollout, and how long is waited for what.
-    Rollout(RolloutView, Times),
-    /// What the pods of its new revision say.
-    Pods(Pods, Times),
-    /// Whether the registry refuses the new image of that change, as was asked by [`Act::AskPull`].
-    Pulled(Box<Change>, bool),
-    /// The time has come that [`Record::wakes_at`] said.
-    Woke,
-}
-
-/// What is decided about a workload.
-#[derive(Debug, Clone)]
-pub enum Proposal {
-    /// There is nothing that may be written now.
-    Nothing,
-    /// There is nothing to write to the workload as it is, or no rule for it.
-    Unwanted(Arc<Workload>),
-    /// What is to be written was written before and is not there: whoever took it away must be known first.
-    Unsure,
-    /// This is to be written; whether another look of the workload is still under way.
-    Update(Update, bool),
-}
-
-/// What is to be done about it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Act {
-    /// Decide about it, and say what came of that.
-    Decide,
-    /// Let it have its turn to be written.
-    Queue(Route),
-    /// Write what was decided on now.
-    Write,
-    /// See how that stands in Git.
-    Check,
-    /// Read the workload with the managers of its images.
-    Read,
-    /// Look at its repositories again.
-    Look,
-    /// Tell what it and its pods say of its rollout, from now on, or no more.
-    Follow(bool),
-    /// Ask the registry whether that container's image can be pulled.
-    AskPull(Box<Item>),
-    /// From now on these images are not to be chosen.
-    Avoid(Vec<Quarantined>),
-    /// Remember this, also after a restart.
-    Save(Box<Tracked>),
-    /// Remember this by the workload's name.
-    SaveState(WorkloadState),
-    /// Tell people.
-    Announce(News),
-    /// Say that this came and was not waited for: nothing else follows from it.
-    Unexpected(&'static str),
-}
 
 /// What an event leads to.
 pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
@@ -133,9 +40,11 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
     }
     let (was_followed, avoided, uid) =
         (record.rare.following.is_some(), record.quarantined().to_vec(), record.uid.clone());
+    let kept = record.kept();
     // Of one that comes, or comes again, that is to be said anew.
     let mut is_new = matches!(event, Event::Known(_));
     let is_of_rollout = matches!(event, Event::Rollout(..) | Event::Pods(..) | Event::Pulled(..) | Event::Woke);
+    expire(&mut record, now, &mut acts);
     happens(&mut record, event, now, &mut acts);
     follow(&mut record, now);
     if is_of_rollout {
@@ -145,6 +54,10 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
     let is_followed = record.rare.following.is_some();
     if was_followed != is_followed {
         acts.push(Act::Follow(is_followed));
+    }
+    let keeps = record.kept();
+    if keeps != kept {
+        acts.push(Act::Keep(keeps));
     }
     record.rare.tidy();
     is_new |= uid != record.uid;
@@ -183,6 +96,8 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
             let current = record.current.take_if(|current| current.update.id == id);
             if let Some(current) = current {
                 written(record, *current, outcome, now, acts);
+                // What was said meanwhile counts if it was not.
+                recount(record, now, acts);
             }
             if let Some(workload) = missed {
                 settle(record, &workload, now, acts);
@@ -197,6 +112,17 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
                 checked(record, *current, standing, now, acts);
             }
         }
+        Event::Rehearsed(id, rehearsal) => {
+            end(record, acts);
+            let is_it = |current: &mut Box<Tracked>| {
+                current.update.id == id && current.phase == Phase::Proposed && current.approval.is_some()
+            };
+            if let Some(current) = record.current.take_if(is_it) {
+                rehearsed(record, *current, rehearsal, now, acts);
+            }
+        }
+        Event::Reviewed(reviews) => reviewed(record, reviews, now, acts),
+        Event::Voting(said) => voting(record, said, now, acts),
         Event::Observed(read) => {
             end(record, acts);
             match read {
@@ -249,6 +175,7 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
 fn unexpected(record: &Record, event: &Event) -> Option<&'static str> {
     let (asked, what) = match event {
         Event::Turn(..) => (UnderWay::Queued, "a turn that nobody waited for"),
+        Event::Rehearsed(..) => (UnderWay::Rehearsing, "an answer to no rehearsal"),
         Event::Written(..) => (UnderWay::Writing, "an answer to no write"),
         Event::Checked(..) => (UnderWay::Checking, "an answer to no check"),
         Event::Observed(_) => (UnderWay::Reading, "an answer to no reading"),
@@ -295,10 +222,14 @@ fn proposed(record: &mut Record, proposal: Proposal, now: Now, acts: &mut Vec<Ac
         record.again = true;
         return;
     }
-    let (update, is_looking) = match proposal {
-        Proposal::Update(update, is_looking) => (update, is_looking),
+    let (update, approval, is_looking) = match proposal {
+        Proposal::Update(update, is_looking) => (update, None, is_looking),
+        Proposal::Ask(update, approval, is_looking) => (update, Some(approval), is_looking),
         nothing => return unproposed(record, &nothing, now, acts),
     };
+    if approval.is_some_and(|approval| is_asked(record, &update, &approval, now, acts)) {
+        return;
+    }
     // One rollout after the other.
     if record.rolling_out().is_some() {
         return;
@@ -316,7 +247,7 @@ fn proposed(record: &mut Record, proposal: Proposal, now: Now, acts: &mut Vec<Ac
     record.rare.held = None;
     record.under_way = Some(UnderWay::Queued);
     acts.push(Act::Queue(update.route.clone()));
-    if record.phase_of(&update.id).is_none_or(|phase| phase.reason().is_none()) {
+    if !record.current().is_some_and(|current| current.is(&update) && current.phase.reason().is_some()) {
         replace(record, update, Phase::Proposed, now, acts);
     }
 }
@@ -351,10 +282,14 @@ fn not_asked_any_more(record: &mut Record) {
 fn turn(record: &mut Record, route: &Route, proposal: Proposal, now: Now, acts: &mut Vec<Act>) {
     // What came up while it stood in the queue has been decided with.
     (record.under_way, record.again) = (None, false);
-    let update = match proposal {
-        Proposal::Update(update, _) => update,
+    let (update, approval) = match proposal {
+        Proposal::Update(update, _) => (update, None),
+        Proposal::Ask(update, approval, _) => (update, Some(approval)),
         nothing => return unproposed(record, &nothing, now, acts),
     };
+    if approval.as_ref().is_some_and(|approval| is_asked(record, &update, approval, now, acts)) {
+        return;
+    }
     if record.rolling_out().is_some() {
         return;
     }
@@ -365,7 +300,9 @@ fn turn(record: &mut Record, route: &Route, proposal: Proposal, now: Now, acts: 
     if update.route != *route {
         record.under_way = Some(UnderWay::Queued);
         acts.push(Act::Queue(update.route.clone()));
-    } else if phase.is_some_and(|phase| phase.reason().is_some()) {
+    } else if let Some(approval) = approval {
+        return rehearse(record, update, approval, now, acts);
+    } else if record.current().is_some_and(|current| current.is(&update) && current.is_seen_to()) {
         record.under_way = Some(UnderWay::Checking);
         acts.push(Act::Check);
         return;
@@ -379,12 +316,16 @@ fn turn(record: &mut Record, route: &Route, proposal: Proposal, now: Now, acts: 
 
 /// Another update, or the same one further on, is the current one.
 fn replace(record: &mut Record, update: Update, phase: Phase, now: Now, acts: &mut Vec<Act>) {
-    let mut log = Vec::new();
+    let (mut log, mut approval) = (Vec::new(), None);
     if let Some(old) = record.current.take() {
         let is_open = !old.phase.is_over();
-        if old.update.id == update.id {
+        let is_it = old.is(&update);
+        if !is_it || !is_open {
+            record.rare.reviews = Vec::new();
+        }
+        if is_it {
             // What has ended is begun anew.
-            log = if is_open { old.log } else { log };
+            (log, approval) = if is_open { (old.log, old.approval) } else { (log, None) };
         } else {
             record.rare.wait = None;
             if is_open {
@@ -396,7 +337,7 @@ fn replace(record: &mut Record, update: Update, phase: Phase, now: Now, acts: &m
     if record.uid.is_empty() {
         record.uid.clone_from(&update.uid);
     }
-    record.current = Some(Box::new(Tracked { update, phase, log }));
+    record.current = Some(Box::new(Tracked { update, phase, approval, log }));
 }
 
 #[cfg(test)]
@@ -410,8 +351,12 @@ mod tests {
     use crate::domain::{
         image::ImageRef,
         reason::{Code, Reason},
-        update::{Item, LAST_UPDATE, LastUpdate, PhaseName, Written, step::answers::CHECK},
-        workload::Container,
+        rollout::{Pods, RolloutView, Times},
+        update::{
+            Change, Item, LAST_UPDATE, LastUpdate, News, Outcome, PhaseName, Standing, WorkloadState, Written,
+            step::answers::CHECK,
+        },
+        workload::{Container, Observed},
     };
 
     const SINCE: Duration = Duration::from_secs(1000);
@@ -686,7 +631,7 @@ mod tests {
         let written = |outcome| (Event::Written(id.clone(), outcome), Some(Writing));
         let checked = |standing| (Event::Checked(id.clone(), standing), Some(Checking));
         let recorded = |what| {
-            let tracked = Tracked { update: own.clone(), phase: Phase::Applying, log: Vec::new() };
+            let tracked = Tracked { update: own.clone(), phase: Phase::Applying, approval: None, log: Vec::new() };
             (Event::Recorded(Box::new(tracked), running(what)), None)
         };
         match name.split_once(", ").unwrap_or((name, "")) {
@@ -759,7 +704,7 @@ mod tests {
             _ => return record,
         };
         let is_recorded = phase != Phase::Proposed;
-        let mut current = Tracked { update: own(1), phase, log: Vec::new() };
+        let mut current = Tracked { update: own(1), phase, approval: None, log: Vec::new() };
         if is_recorded {
             current.tell(NOW.at, None);
         }
@@ -803,7 +748,7 @@ mod tests {
     fn an_update_whose_answer_was_lost_goes_on_as_written_and_one_that_another_wrote_does_not() {
         let after = |what| {
             let update = Update { uid: "u1".into(), ..update(1, &Route::Cluster) };
-            let tracked = Tracked { update, phase: Phase::Applying, log: Vec::new() };
+            let tracked = Tracked { update, phase: Phase::Applying, approval: None, log: Vec::new() };
             step(Record::default(), Event::Recorded(Box::new(tracked), running(what)), NOW)
         };
         let saves = |acts: &[Act]| acts.iter().filter(|act| matches!(act, Act::Save(_) | Act::SaveState(_))).count();
@@ -862,7 +807,7 @@ mod tests {
         let (current, old) = (update(2, &Route::Cluster), update(1, &Route::Cluster));
         let (record, _) = after(writing(&current));
         let old = Update { uid: "u0".into(), ..old };
-        let tracked = Tracked { update: old.clone(), phase: Phase::Applying, log: Vec::new() };
+        let tracked = Tracked { update: old.clone(), phase: Phase::Applying, approval: None, log: Vec::new() };
         let (after, acts) = step(record.clone(), Event::Recorded(Box::new(tracked), running("from")), NOW);
         assert!(matches!(&acts[..], [Act::Save(it)] if it.update == old && it.phase == Phase::Superseded), "{acts:?}");
         assert_eq!(after.current(), record.current());

@@ -60,7 +60,7 @@ pub(super) fn known(record: &mut Record, workload: &Workload, now: Now, acts: &m
     let update = Update { id, uid: workload.uid.clone(), ..update };
     record.set_by_then(update.changes(), at);
     let runs = Record::runs(&update, workload);
-    let tracked = Tracked { update, phase: Phase::Applying, log: Vec::new() };
+    let tracked = Tracked { update, phase: Phase::Applying, approval: None, log: Vec::new() };
     let now = Now { at, ..now };
     match record.current().is_none_or(|current| current.phase.is_over()) && runs {
         true => record.current = Some(Box::new(arrive(record, tracked, now, acts))),

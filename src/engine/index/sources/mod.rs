@@ -410,6 +410,7 @@ mod tests {
                     pinned: false,
                     avoided: Arc::default(),
                     min_age: None,
+                    kept: None,
                 })
             });
             questions.filter(|question| sources.answer(&source, question, false, &mut left).is_some()).count()

@@ -1,0 +1,137 @@
+//! Votes as a person makes them: what there is to vote on, and the vote itself, which the API server judges.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::{
+    Api, Client,
+    api::{ListParams, PostParams},
+    core::ObjectList,
+};
+use serde_json::{Value, json};
+
+use super::{
+    names,
+    object::{Custom, Found, GROUP, VERSION},
+    requests::collection,
+    store::{MANAGED_BY, WORKLOAD},
+    update::ImageUpdate,
+};
+use crate::{
+    cluster::{failure, in_time, reviews::ImageUpdateReview},
+    domain::{update::Tracked, votes::Verb, workload::WorkloadId},
+    net::foreign,
+    ports::{Clock, ClusterError},
+};
+
+/// An update.
+#[derive(Debug, Clone)]
+pub struct OnBallot {
+    /// The name of its object.
+    pub name: String,
+    /// The uid of its object.
+    pub uid: String,
+    /// What changes, and how far it is.
+    pub tracked: Tracked,
+}
+
+/// What a person says.
+#[derive(Debug, Clone)]
+pub struct NewVote {
+    /// Yes or no.
+    pub verb: Verb,
+    /// The person, as the API server calls it.
+    pub approver: String,
+    /// Whether windows and freezes are overridden.
+    pub overrides: bool,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Votes as whoever the kubeconfig says.
+#[derive(Clone)]
+pub struct Voter {
+    client: Client,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Voter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Voter")
+    }
+}
+
+impl Voter {
+    /// Makes no request yet.
+    pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
+        Self { client, clock }
+    }
+
+    /// As whom the API server knows us.
+    pub async fn name(&self) -> Result<String, ClusterError> {
+        let api: Api<SelfSubjectReview> = Api::all(self.client.clone());
+        let asked = self.in_time(api.create(&PostParams::default(), &SelfSubjectReview::default())).await?;
+        let name = asked.status.and_then(|status| status.user_info).and_then(|user| user.username);
+        name.ok_or_else(|| ClusterError("the API server does not say who is asking".to_owned()))
+    }
+
+    /// The updates of a workload that can be read.
+    pub async fn ballots(&self, workload: &WorkloadId) -> Result<Vec<OnBallot>, ClusterError> {
+        let of = collection::<ImageUpdate>(&workload.namespace).map_err(ClusterError)?;
+        let params = ListParams::default().labels(&format!("{WORKLOAD}={}", names::label(workload)));
+        let request = of.list(&params).map_err(|error| ClusterError(error.to_string()))?;
+        let list: ObjectList<Found<ImageUpdate>> = self.in_time(self.client.request(request)).await?;
+        let mut all = Vec::new();
+        for found in list.items {
+            let Ok(object) = &found.object else { continue };
+            if let Some(tracked) = object.tracked().ok().filter(|tracked| tracked.update.workload == *workload) {
+                all.push(OnBallot { name: found.name().to_owned(), uid: object.metadata.uid.clone(), tracked });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Votes; the API server says no where that person may not.
+    pub async fn vote(&self, workload: &WorkloadId, on: &OnBallot, vote: &NewVote) -> Result<(), ClusterError> {
+        let of = collection::<ImageUpdateReview>(&workload.namespace).map_err(ClusterError)?;
+        let NewVote { verb, approver, overrides, reason } = vote;
+        let mut spec = json!({
+            "verb": verb,
+            "update": {"name": on.name, "uid": on.uid},
+            "target": on.tracked.update.target(),
+            "approver": approver,
+        });
+        if *overrides {
+            spec["override"] = json!("window");
+        }
+        if let Some(reason) = reason {
+            spec["reason"] = json!(reason);
+        }
+        let version = format!("{GROUP}/{VERSION}");
+        let owner = json!({"apiVersion": version, "kind": ImageUpdate::KIND, "name": on.name, "uid": on.uid});
+        let review = json!({
+            "apiVersion": version,
+            "kind": ImageUpdateReview::KIND,
+            "metadata": {
+                "generateName": format!("{}-", on.name),
+                "namespace": workload.namespace,
+                "labels": {MANAGED_BY: "supercargo", WORKLOAD: names::label(workload)},
+                "ownerReferences": [owner],
+            },
+            "spec": spec,
+        });
+        let request = of.create(&PostParams::default(), review.to_string().into_bytes());
+        let request = request.map_err(|error| ClusterError(error.to_string()))?;
+        self.in_time(self.client.request::<Value>(request)).await.map(|_| ())
+    }
+
+    async fn in_time<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, ClusterError> {
+        match in_time(&self.clock, request).await {
+            Some(Ok(answer)) => Ok(answer),
+            // The words of the policy are enough.
+            Some(Err(kube::Error::Api(status))) if status.code == 403 => Err(ClusterError(foreign(&status.message))),
+            Some(Err(error)) => Err(ClusterError(failure(&error))),
+            None => Err(ClusterError("the API server did not answer in time".to_owned())),
+        }
+    }
+}
