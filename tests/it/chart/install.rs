@@ -285,7 +285,7 @@ async fn an_upgrade_takes_other_variables_and_names_and_leaves_definitions_alone
     };
     done("install", &[]);
     let (defined, plain) = (definitions(plane).await, env().await);
-    assert_eq!(defined.len(), 3);
+    assert_eq!(defined.len(), 4);
 
     // A text becomes a reference to a Secret, and another variable goes.
     done("upgrade", &[r#"extraEnv=[{"name":"A","value":"1"},{"name":"B","value":"2"}]"#]);
@@ -339,7 +339,7 @@ async fn an_upgrade_takes_other_variables_and_names_and_leaves_definitions_alone
     let back = ["rollback", "supercargo", &with, "--namespace", "supercargo"];
     let output = helm.command(&back).output().unwrap();
     assert!(!output.status.success() && definitions(plane).await == defined);
-    for (to, how, held) in [(&with, "--force", 3), (&without, "--wait", 0)] {
+    for (to, how, held) in [(&with, "--force", 4), (&without, "--wait", 0)] {
         helm.run(&["rollback", "supercargo", to, "--namespace", "supercargo", how]);
         assert_eq!(of_kind(&helm.objects("supercargo"), "CustomResourceDefinition").count(), held);
         assert_eq!(helm.missing(&helm.objects("supercargo")), [""; 0]);

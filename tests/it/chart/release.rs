@@ -336,7 +336,7 @@ fn the_packaged_chart_runs_the_released_image_and_archives_and_checksums_are_who
     let deployment = of_kind(&objects, "Deployment").next().unwrap();
     let image = deployment.pointer("/spec/template/spec/containers/0/image").unwrap();
     assert_eq!(image, &format!("registry.example.com/team/supercargo:{version}"));
-    assert_eq!(of_kind(&objects, "CustomResourceDefinition").count(), 3);
+    assert_eq!(of_kind(&objects, "CustomResourceDefinition").count(), 4);
 
     // Any file stands for the binary, which takes long to build.
     let target = "x86_64-unknown-linux-gnu";
