@@ -271,13 +271,13 @@ fn names_follow_the_release_and_what_they_name_is_there() {
         for binding in of_kind(&objects, "ValidatingAdmissionPolicyBinding") {
             assert!(there("ValidatingAdmissionPolicy", &binding["spec"]["policyName"]), "{binding}");
             let list = &binding["spec"]["paramRef"];
-            assert!(list.is_null() || (list["namespace"] == "home" && there("ConfigMap", &list["name"])), "{list}");
+            assert!(list.is_null() || (list["namespace"] == "123" && there("ConfigMap", &list["name"])), "{list}");
         }
         let pod = &of_kind(&objects, "Deployment").next().unwrap()["spec"]["template"];
         assert!(there("ServiceAccount", &pod["spec"]["serviceAccountName"]));
         for policy in of_kind(&objects, "ValidatingAdmissionPolicy") {
             let operator =
-                format!("'system:serviceaccount:home:{}'", pod["spec"]["serviceAccountName"].as_str().unwrap());
+                format!("'system:serviceaccount:123:{}'", pod["spec"]["serviceAccountName"].as_str().unwrap());
             assert_eq!(policy["spec"]["variables"][0]["expression"], operator);
         }
         for volume in pod["spec"]["volumes"].as_array().unwrap() {
