@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::SystemClock,
-    config::{self, Config, PrivateAddresses, RunArgs},
+    config::{self, ChannelConfig, Config, PrivateAddresses, RunArgs, TokenSource},
     domain::{
         hint::Source,
         image::{Digest, ImageRef, Tag},
@@ -35,8 +35,12 @@ use crate::{
     },
     logging,
     metrics::Metrics,
+    notify::slack::{
+        self,
+        api::{API, Token},
+    },
     pool::Threads,
-    ports::{Clock, ImageTimes, Origin, Registry, RegistryError},
+    ports::{Clock, ImageTimes, Origin, Person, Registry, RegistryError},
     registry,
     web::{
         self,
@@ -119,6 +123,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let inbox = Inbox::default();
     let (ready_sender, ready) = watch::channel(false);
     let (settings_sender, settings) = watch::channel(engine_settings(&args, &config));
+    let (slack_sender, slack_settings_read) = watch::channel(slack_settings(&config)?);
     let doors = Senders::open(senders, &clock).await?;
     let hooks = Hooks::new(doors, Arc::new(inbox.clone()), metrics.clone(), clock.clone());
     let apply = {
@@ -129,12 +134,14 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             let changed = registry_settings(config, config::in_cluster())?;
             let client = (changed != registries).then(|| make_registry(&changed)).transpose()?;
             let doors = Senders::open(hook_settings(&args, config), &clock).await?;
+            let slack = slack_settings(config)?;
             sinks.replace(git_targets(config)?);
             if let Some(client) = client {
                 registry.replace(client);
                 registries = changed;
             }
             hooks.set_senders(doors);
+            slack_sender.send_if_modified(|now| std::mem::replace(now, slack.clone()) != slack);
             settings_sender.send_replace(engine_settings(&args, config));
             Ok(())
         }
@@ -175,7 +182,19 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     // Until there is an election, the one process may write.
     let (_leads, leader) = watch::channel(true);
-    let inputs = Inputs { changes, due, inbox, settings, leader, ready: ready_sender };
+    let (view, asks) = engine::view();
+    if let Some(people) = world.people {
+        let ports = slack::Ports {
+            messages: people.messages,
+            reviewers: people.reviewers,
+            explain: Arc::new(view),
+            clock: clock.clone(),
+            metrics: ports.metrics.clone(),
+        };
+        let telling = slack::run(ports, people.outbox, slack_settings_read, leader.clone());
+        tasks.spawn(named("Slack", telling));
+    }
+    let inputs = Inputs { changes, due, inbox, asks, settings, leader, ready: ready_sender };
     let mut engine = tokio::spawn(engine::run(ports, inputs, stop.clone().cancelled_owned()));
 
     tokio::select! {
@@ -239,6 +258,37 @@ pub fn registry_settings(config: &Config, in_cluster: bool) -> anyhow::Result<re
     Ok(registry::Settings { hosts, in_cluster, private_addresses, connections, ..registry::Settings::default() })
 }
 
+/// What the configuration says of Slack.
+pub fn slack_settings(config: &Config) -> anyhow::Result<Option<slack::Settings>> {
+    let Some(settings) = &config.slack else { return Ok(None) };
+    let token = |source: Option<TokenSource>| match source.context("slack: a token is missing")? {
+        TokenSource::File(path) => anyhow::Ok(Token::File(path)),
+        TokenSource::Given(secret) => Ok(Token::Given(secret.secret().clone())),
+    };
+    let ca = settings.ca.as_deref().map(|path| config::read_text(path).map(String::into_bytes));
+    let channel = |channel: &ChannelConfig| {
+        slack::Channel::new(channel.name.clone(), channel.channel.clone(), channel.namespaces.clone())
+    };
+    let people = config.approvers.iter().flat_map(|approver| {
+        let groups: Vec<Arc<str>> = approver.groups.iter().map(|group| group.as_str().into()).collect();
+        let person = Person { user: approver.user.as_str().into(), groups };
+        approver.slack.iter().map(move |identity| (identity.clone(), person.clone()))
+    });
+    let settings = slack::Settings {
+        api: settings.api().map_err(anyhow::Error::msg)?.map_or_else(|| API.parse(), Ok)?,
+        ca: ca.transpose().map_err(anyhow::Error::msg)?,
+        proxy: settings.proxy.clone(),
+        bot_token: token(settings.bot_token())?,
+        app_token: token(settings.app_token())?,
+        app_id: settings.app_id.clone(),
+        channels: config.channels.iter().map(channel).collect::<Result<_, _>>()?,
+        people: people.collect(),
+    };
+    // What cannot work is told now.
+    settings.client().context("slack")?;
+    Ok(Some(settings))
+}
+
 fn engine_settings(args: &RunArgs, config: &Config) -> Settings {
     Settings {
         poll_interval: args.poll_interval,
@@ -254,6 +304,7 @@ fn engine_settings(args: &RunArgs, config: &Config) -> Settings {
             Some(_) => Arc::new(|_, _| true),
         },
         argocd_namespaces: Arc::new(config.argocd_namespaces()),
+        speaks_for: Arc::new(config.speaks_for()),
         await_namespaces: args.repository.git.is_none(),
         await_webhooks: true,
         keep_reasons: false,

@@ -34,6 +34,7 @@ mod policies;
 mod registry;
 mod repository;
 mod rollout;
+mod slack;
 
 pub use deployer::{DeployerConfig, ReceiverConfig, RefreshConfig};
 pub use forge::{AppConfig, RequestConfig};
@@ -45,6 +46,7 @@ pub use policies::{policies, policy_files};
 pub use registry::{CredentialsConfig, PrivateAddresses, RegistryConfig, open_files};
 pub use repository::RepositoryArgs;
 pub use rollout::RolloutConfig;
+pub use slack::{ApproverConfig, ChannelConfig, SlackConfig, TokenSource};
 
 /// The longest configuration or policy file that is read.
 const MAX_FILE: u64 = 1 << 20;
@@ -138,6 +140,12 @@ pub struct Config {
     pub argocd: ArgoCdConfig,
     /// `rollout`
     pub rollout: RolloutConfig,
+    /// `slack`
+    pub slack: Option<SlackConfig>,
+    /// `channels`
+    pub channels: Vec<ChannelConfig>,
+    /// `approvers`
+    pub approvers: Vec<ApproverConfig>,
     /// What decisions need of them.
     pub targets: Arc<Targets>,
     /// The shipped policies and those of `--policies`.
@@ -217,6 +225,11 @@ struct Raw {
     argocd: ArgoCdConfig,
     #[serde(default)]
     rollout: RolloutConfig,
+    slack: Option<SlackConfig>,
+    #[serde(default)]
+    channels: Vec<Known<ChannelConfig>>,
+    #[serde(default)]
+    approvers: Vec<ApproverConfig>,
 }
 
 impl Keyed for Raw {
@@ -273,11 +286,34 @@ impl Config {
         let named = named_policies(files.policies.as_deref(), &mut problems);
         problems.extend(raw.guards.iter().flat_map(|guard| guard.problems(&named)));
         problems.extend(globs(&raw.argocd.namespaces).err().map(|error| format!("argocd: namespaces: {error}")));
+        let mut slack = raw.slack;
+        problems.extend(slack.iter_mut().flat_map(SlackConfig::check));
+        problems.extend(slack::wrong_with_channels(&raw.channels, slack.is_some()));
+        if slack.is_some() && raw.channels.is_empty() {
+            problems.push("slack: `channels` names none that would be told".to_owned());
+        }
+        problems.extend(slack::wrong_with_approvers(&raw.approvers));
+        let channels = raw.channels.into_iter().map(|channel| channel.value).collect();
         let targets = Arc::new(git::targets(&git));
         let guards = raw.guards.into();
         let (private_addresses, argocd, rollout) = (raw.private_addresses, raw.argocd, raw.rollout);
         let named = Arc::new(named);
-        (Self { registries, private_addresses, guards, hooks, git, argocd, rollout, targets, named }, problems)
+        let approvers = raw.approvers;
+        let config = Self {
+            registries,
+            private_addresses,
+            guards,
+            hooks,
+            git,
+            argocd,
+            rollout,
+            slack,
+            channels,
+            approvers,
+            targets,
+            named,
+        };
+        (config, problems)
     }
 
     /// Whether the operator's own credentials for a repository's host may serve a namespace.
@@ -291,6 +327,15 @@ impl Config {
         move |repository, namespace| hosts.get(repository.host()).is_some_and(|globs| globs.is_match(namespace))
     }
 
+    /// Whether somebody of another system, such as `slack:TEAM/USER`, is that user of the API server.
+    pub fn speaks_for(&self) -> impl Fn(&str, &str) -> bool + Send + Sync + 'static {
+        let all = self.approvers.iter().flat_map(|approver| {
+            approver.slack.iter().map(|identity| (format!("slack:{identity}"), approver.user.clone()))
+        });
+        let all: BTreeMap<String, String> = all.collect();
+        move |identity, user| all.get(identity).is_some_and(|known| known == user)
+    }
+
     /// Whether the Applications of a namespace are Argo CD's.
     pub fn argocd_namespaces(&self) -> impl Fn(&str) -> bool + Send + Sync + 'static {
         let globs = globs(&self.argocd.namespaces).unwrap_or_default();
@@ -302,6 +347,7 @@ impl Config {
         let listed = files.policies.as_deref().map(|dir| policy_files(dir).unwrap_or_default()).unwrap_or_default();
         let certificates = self.registries.iter().filter_map(|registry| registry.ca.clone());
         let certificates = certificates.chain(self.git.iter().filter_map(|target| target.ca.clone()));
+        let certificates = certificates.chain(self.slack.iter().filter_map(|slack| slack.ca.clone()));
         let paths = files.config.iter().cloned().chain(listed).chain(certificates);
         paths.map(|path| (path.clone(), std::fs::read_to_string(&path).unwrap_or_default())).collect()
     }

@@ -41,6 +41,7 @@
 //! | [`cluster`] | watches, the guarded patch, records of updates, votes and the proof of who makes them, pull secrets, Events |
 //! | [`net`] | what goes out shares: HTTP clients, where credentials end, who asked to wait, how namespaces share what is kept |
 //! | [`git`] | targets: find the image, edit, commit, push; pull requests at forges |
+//! | [`notify`] | people elsewhere: messages with buttons in Slack, made of records; a click becomes a vote |
 //! | [`store`] | what is remembered where there is no cluster |
 //! | [`web`] | the listeners: hooks, probes, metrics |
 //! | [`config`] | flags, file and environment, read into settings |
@@ -74,6 +75,7 @@
 //! | `registry` | `domain` `metrics` `net` `ports` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
 //! | `cluster` | `domain` `manifest` `metrics` `net` `ports` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `secrecy` `serde` `serde_json` `serde_saphyr` `sha2` `thiserror` `tokio` `tracing` | `env` `process` |
 //! | `git` | `domain` `manifest` `net` `ports` | `base64` `futures` `globset` `hmac` `jiff` `minijinja` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `tempfile` `thiserror` `tokio` `tracing` `url` | `env` |
+//! | `notify` | `domain` `metrics` `net` `ports` | `backon` `futures` `globset` `http` `jiff` `reqwest` `secrecy` `serde` `serde_json` `tokio` `tokio_tungstenite` `tracing` `thiserror` `url` | `env` `process` `thread` |
 //! | `store` | `domain` `ports` | `futures` `jiff` `rusqlite` `serde` `serde_json` `tokio::task` | `env` `net` `process` |
 //! | `web` | `domain` `ports` `metrics` `ingest::webhook` | `axum` `futures` `http` `hyper` `hyper_util` `rustls` `secrecy` `serde_json` `sha2` `thiserror` `tokio` `tokio_rustls` `tokio_util` `tracing` | `env` `process` |
 //! | `config` | `domain` `logging` | `clap` `globset` `jiff` `regex` `secrecy` `serde` `serde_saphyr` `sha2` `thiserror` | `process` |
@@ -106,6 +108,7 @@ pub mod logging;
 pub mod manifest;
 pub mod metrics;
 pub mod net;
+pub mod notify;
 pub mod pool;
 pub mod ports;
 pub mod registry;

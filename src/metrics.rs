@@ -55,6 +55,16 @@ pub struct ReviewLabels {
     pub outcome: &'static str,
 }
 
+/// Labels of `supercargo_slack_requests_total`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SlackLabels {
+    /// A method of the Web API, `response_url`, `socket`, or `click`, of what comes from Slack.
+    pub method: &'static str,
+    /// Of requests `ok`, `rate-limited`, `unavailable`, `refused`; of what comes from Slack also `late`, `invalid`,
+    /// `ignored`, `repeated`.
+    pub outcome: &'static str,
+}
+
 /// Labels of `supercargo_problems`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProblemLabels {
@@ -90,6 +100,10 @@ pub struct Metrics {
     pub approvals_waiting: Gauge,
     /// Votes by what became of them.
     pub reviews: Family<ReviewLabels, Counter>,
+    /// What was asked of Slack, and what came from there.
+    pub slack_requests: Family<SlackLabels, Counter>,
+    /// Whether Slack's clicks are heard: 1 or 0.
+    pub slack_connected: Gauge,
     /// Workloads and containers with a problem, now.
     pub problems: Family<ProblemLabels, Gauge>,
     /// Seconds from the hint to the written change.
@@ -118,6 +132,8 @@ impl Default for Metrics {
             rollouts_in_flight: Gauge::default(),
             approvals_waiting: Gauge::default(),
             reviews: Family::default(),
+            slack_requests: Family::default(),
+            slack_connected: Gauge::default(),
             problems: Family::default(),
             detect_to_apply: Family::new_with_constructor(seconds),
             poll_overdue: Gauge::default(),
@@ -135,6 +151,9 @@ impl Default for Metrics {
         r.register("rollouts_in_flight", "Rollouts that are followed", metrics.rollouts_in_flight.clone());
         r.register("approvals_waiting", "Updates that wait for approval", metrics.approvals_waiting.clone());
         r.register("reviews", "Votes by outcome", metrics.reviews.clone());
+        let what = "What was asked of Slack, and what came from there, by outcome";
+        r.register("slack_requests", what, metrics.slack_requests.clone());
+        r.register("slack_connected", "Whether clicks in Slack are heard", metrics.slack_connected.clone());
         r.register("problems", "Workloads and containers with a problem", metrics.problems.clone());
         r.register("detect_to_apply_seconds", "From the hint to the written change", metrics.detect_to_apply.clone());
         r.register("poll_overdue_seconds", "Lateness of the most overdue repository", metrics.poll_overdue.clone());

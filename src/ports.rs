@@ -3,6 +3,7 @@
 //! Adapters implement these traits; the engine and the commands know nothing else of them. Errors carry a
 //! public text (never a secret, never a registry's body) and a fixed category for metrics.
 
+mod messages;
 mod votes;
 
 use std::{sync::Arc, time::Duration};
@@ -24,6 +25,7 @@ use crate::domain::{
     votes::Review,
     workload::{Application, ApplicationId, Workload, WorkloadId},
 };
+pub use messages::{Announced, Explain, Heard, Messages, Notify, Person, Reviewers, Spoken, UpdateName};
 pub use votes::{ObjectName, Proof, Votes};
 
 pub use crate::domain::{

@@ -12,8 +12,10 @@ use crate::{
     config::{self, Config, RunArgs},
     domain::{votes::Review, workload::WorkloadId},
     git::Repository,
+    notify::slack::Outbox,
     ports::{
-        Clock, ClusterChange, Events, Histories, Notice, Proof, Records, Refresh, Rollouts, Secrets, Votes, Workloads,
+        Clock, ClusterChange, Events, Histories, Messages, Notice, Proof, Records, Refresh, Reviewers, Rollouts,
+        Secrets, Votes, Workloads,
     },
     registry, store,
 };
@@ -36,10 +38,19 @@ pub(super) struct World {
     pub(super) histories: Arc<dyn Histories>,
     pub(super) rollouts: Arc<dyn Rollouts>,
     pub(super) votes: Arc<dyn Votes>,
+    /// Who tells people elsewhere, where there is a cluster to keep that in.
+    pub(super) people: Option<People>,
     pub(super) sinks: Arc<Sinks>,
     /// Of Argo CD's Applications, where there is a cluster.
     pub(super) refresh: Option<Arc<dyn Refresh>>,
     pub(super) tasks: Vec<BoxFuture<'static, String>>,
+}
+
+/// What telling people elsewhere needs of the cluster.
+pub(super) struct People {
+    pub(super) messages: Arc<dyn Messages>,
+    pub(super) reviewers: Arc<dyn Reviewers>,
+    pub(super) outbox: Outbox,
 }
 
 /// A cluster.
@@ -55,7 +66,15 @@ pub(super) async fn cluster(
     };
     let (events, publishing) = cluster::EventWriter::new(client.clone(), clock.clone());
     let memory = Arc::new(store::Memory::new(clock.clone()));
-    let records = Arc::new(cluster::CustomResources::new(client.clone(), clock.clone(), memory));
+    let outbox = Outbox::default();
+    let records = cluster::CustomResources::new(client.clone(), clock.clone(), memory);
+    let records = Arc::new(records.telling(Arc::new(outbox.clone())));
+    let local = matches!(scope, cluster::Scope::Namespaces(_));
+    let people = People {
+        messages: Arc::new(cluster::MessageStore::new((*records).clone(), &scope)),
+        reviewers: Arc::new(cluster::Proxy::new(client.clone(), local, clock.clone())),
+        outbox,
+    };
     let rollouts = cluster::Followed::new(client.clone(), clock.clone(), changes.clone());
     let watching = {
         let (client, records, rollouts, clock) = (client.clone(), records.clone(), rollouts.clone(), clock.clone());
@@ -73,6 +92,7 @@ pub(super) async fn cluster(
         histories: records,
         rollouts: Arc::new(rollouts),
         votes: Arc::new(ballots),
+        people: Some(people),
         sinks: Arc::new(Sinks::new(Some(objects))),
         refresh: Some(refresh),
         tasks: vec![named("the events", publishing).boxed(), named("the watches", watching).boxed()],
@@ -117,6 +137,7 @@ pub(super) fn repository(
         histories: records,
         rollouts: Arc::new(Unheard),
         votes: Arc::new(Unheard),
+        people: None,
         sinks,
         refresh: None,
         tasks: vec![named("the watch of the repository", watching).boxed()],

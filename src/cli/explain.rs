@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{
     folder,
-    output::{Output, dash, decision, print_as, refuse, table, tell, verdict},
+    output::{Output, dash, decision, print_as, refuse, table, tell},
     survey::{self, block_on, parse_workload},
 };
 use crate::{
@@ -267,7 +267,7 @@ impl Explanation {
             [
                 ["policy".to_owned(), self.policy.to_string()],
                 ["current".to_owned(), or_dash(self.current.as_ref())],
-                ["decision".to_owned(), verdict(self.decision).to_owned()],
+                ["decision".to_owned(), self.decision.as_str().to_owned()],
                 ["to".to_owned(), or_dash(self.to.as_ref())],
             ]
             .into_iter(),

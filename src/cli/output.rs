@@ -83,7 +83,7 @@ pub(super) fn decision(row: &Report) -> &'static str {
     let first = row.reasons.iter().find(|reason| reason.tag.is_none() || row.decision == Verdict::Update);
     match first.map(|reason| reason.code.class()) {
         Some(Class::Unwatched) => "not watched",
-        _ => verdict(row.decision),
+        _ => row.decision.as_str(),
     }
 }
 
@@ -127,17 +127,6 @@ pub(super) fn table<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> 
         text.push('\n');
     }
     text
-}
-
-/// The word for a verdict in tables.
-pub(super) fn verdict(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Update => "update",
-        Verdict::UpToDate => "up-to-date",
-        Verdict::Waiting => "waiting",
-        Verdict::Blocked => "blocked",
-        Verdict::Problem => "problem",
-    }
 }
 
 /// An image may be written as long as an object may be.

@@ -94,6 +94,7 @@ pub(super) fn settings(config: &Config, keel: KeelMode) -> Settings {
         dry_run: false,
         operator_serves: Arc::new(config.operator_serves()),
         argocd_namespaces: Arc::new(config.argocd_namespaces()),
+        speaks_for: Arc::new(|_, _| false),
         await_namespaces: false,
         await_webhooks: false,
         keep_reasons: true,

@@ -2,7 +2,7 @@
 //!
 //! [`connect`] makes the client; [`watch()`] tells the engine of workloads and Namespaces; [`Objects`] reads and
 //! patches single workloads; [`CustomResources`] remembers updates; [`Followed`] follows rollouts; [`Ballots`] finds out
-//! whether it is sure who votes; [`Applications`] has Argo CD look at Git; [`PullSecrets`] reads Secrets by name;
+//! whether it is sure who votes; [`Proxy`] votes for people of another system; [`Applications`] has Argo CD look at Git; [`PullSecrets`] reads Secrets by name;
 //! [`EventWriter`] tells people.
 
 mod applications;
@@ -17,6 +17,7 @@ mod patch;
 mod policies;
 mod proof;
 mod records;
+mod reviewers;
 mod reviews;
 mod rollouts;
 mod secrets;
@@ -30,7 +31,10 @@ pub use applications::Applications;
 pub use connect::{connect, reach};
 pub use events::EventWriter;
 pub use proof::Ballots;
-pub use records::{CustomResources, NewVote, Of, OnBallot, Recorded, Voter, histories, no_histories, recorded};
+pub use records::{
+    CustomResources, MessageStore, NewVote, Of, OnBallot, Recorded, Voter, histories, no_histories, recorded,
+};
+pub use reviewers::Proxy;
 pub use rollouts::Followed;
 pub use secrets::PullSecrets;
 pub use sink::Objects;

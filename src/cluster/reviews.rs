@@ -75,6 +75,7 @@ impl ImageUpdateReview {
             uid: exact(&spec.update.uid, "spec.update.uid")?,
             target: exact(&spec.target, "spec.target")?,
             vote,
+            is_mapped: false,
         })
     }
 }

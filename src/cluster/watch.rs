@@ -45,6 +45,16 @@ pub enum Scope {
     Namespaces(Vec<String>),
 }
 
+impl Scope {
+    /// What each watch is limited to.
+    pub(super) fn each(&self) -> Vec<Option<String>> {
+        match self {
+            Self::Cluster => vec![None],
+            Self::Namespaces(names) => names.iter().cloned().map(Some).collect(),
+        }
+    }
+}
+
 /// How many objects are read at once: an object may have 1.5 MiB (the limit of etcd), whatever of it matters here.
 const PAGE: u32 = 100;
 
@@ -58,10 +68,7 @@ pub async fn watch(
     clock: Arc<dyn Clock>,
     changes: mpsc::Sender<ClusterChange>,
 ) {
-    let namespaces: Vec<Option<String>> = match scope {
-        Scope::Cluster => vec![None],
-        Scope::Namespaces(names) => names.into_iter().map(Some).collect(),
-    };
+    let namespaces = scope.each();
     // Who writes nothing needs no votes: what is recorded of them is shown.
     let votes = records.is_some();
     let each = KINDS.len() + 3 + usize::from(votes);

@@ -38,7 +38,13 @@ pub(super) const POLICY_FILE: &[&str] = &["verify", "rollback", "platforms"];
 pub(super) const GUARD: &[&str] = &["channels", "verify", "maxInFlight"];
 
 /// Keys of the configuration.
-pub const CONFIGURATION: &[&str] = &["channels", "slack", "approvers", "verifiers", "kinds", "shard"];
+pub const CONFIGURATION: &[&str] = &["verifiers", "kinds", "shard"];
+
+/// Keys of an entry of `channels`.
+pub const CHANNEL: &[&str] = &["default", "events", "level", "template"];
+
+/// Types of channels.
+pub const CHANNEL_TYPES: &[&str] = &["discord", "email", "mattermost", "teams", "webhook"];
 
 /// Keys of an entry of `registries`.
 pub const REGISTRY: &[&str] = &["aliasOf", "clientCert", "proxy", "budget", "listing"];
@@ -176,7 +182,12 @@ mod tests {
             (include_str!("../../docs/configuration.md"), include_str!("../../docs/policy.md"));
         let keel = (include_str!("../../docs/keel.md"), &*KEEL.iter().map(|(key, _)| *key).collect::<Vec<_>>());
         let lists = [(configuration, CONFIGURATION), (configuration, GUARD), (configuration, REGISTRY), keel];
-        for (page, names) in lists.into_iter().chain([(configuration, SENDERS), (policy, POLICY_FILE)]) {
+        for (page, names) in lists.into_iter().chain([
+            (configuration, SENDERS),
+            (configuration, CHANNEL),
+            (configuration, CHANNEL_TYPES),
+            (policy, POLICY_FILE),
+        ]) {
             let told: Vec<&str> = page.split("\n\n").filter(|part| part.contains("not built yet")).collect();
             for name in names {
                 let name = format!("`{name}`");

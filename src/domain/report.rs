@@ -23,6 +23,19 @@ pub enum Verdict {
     Problem,
 }
 
+impl Verdict {
+    /// In one word, as it is shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Update => "update",
+            Self::UpToDate => "up-to-date",
+            Self::Waiting => "waiting",
+            Self::Blocked => "blocked",
+            Self::Problem => "problem",
+        }
+    }
+}
+
 /// One row of `plan`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

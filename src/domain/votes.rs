@@ -98,6 +98,8 @@ pub struct Review {
     pub target: Arc<str>,
     /// Yes or no.
     pub vote: Vote,
+    /// Where it was written for somebody of another system: whether that person is the one whose vote it is.
+    pub is_mapped: bool,
 }
 
 /// What somebody said, and when.
@@ -153,7 +155,7 @@ pub enum Ignored {
     Void,
     /// The same person has said so before.
     Repeated,
-    /// It was written for somebody of another system, which is not built yet.
+    /// It was written for somebody of another system who is not known as that person.
     Unmapped,
 }
 
@@ -188,7 +190,7 @@ pub fn count<'r>(
             Ignored::Stale
         } else if void.is_some_and(|void| vote.at <= void) {
             Ignored::Void
-        } else if vote.on_behalf_of.is_some() {
+        } else if vote.on_behalf_of.is_some() && !review.is_mapped {
             Ignored::Unmapped
         } else if let Some(before) = votes.iter_mut().find(|other| said(other)) {
             // Who said yes may say later that it is to go at once.
@@ -241,7 +243,15 @@ mod tests {
         let vote =
             Vote { verb, by: by.into(), on_behalf_of: None, overrides: false, reason: "".into(), at: at(second) };
         let name = format!("{by}-{verb}-{second}").into();
-        Review { namespace: "shop".into(), name, update: "u".into(), uid: "1".into(), target: "t".into(), vote }
+        Review {
+            namespace: "shop".into(),
+            name,
+            update: "u".into(),
+            uid: "1".into(),
+            target: "t".into(),
+            vote,
+            is_mapped: false,
+        }
     }
 
     fn counted(reviews: &[Review], void: Option<i64>) -> (Vec<String>, Vec<Ignored>) {
@@ -261,9 +271,12 @@ mod tests {
         assert_eq!(counted(&all, Some(9)), (said(&["alice"]), vec![Ignored::Void, Ignored::Repeated]));
         assert_eq!(counted(&all, Some(10)), (said(&["alice"]), vec![Ignored::Void; 2]), "the later one counts");
         let stale = Review { target: "other".into(), ..alice.clone() };
-        assert_eq!(counted(&[stale, again], None), (said(&["alice"]), vec![Ignored::Stale]));
+        assert_eq!(counted(&[stale, again.clone()], None), (said(&["alice"]), vec![Ignored::Stale]));
         let vote = Vote { on_behalf_of: Some("slack:T/U".into()), ..alice.vote.clone() };
-        assert_eq!(counted(&[Review { vote, ..alice.clone() }], None), (vec![], vec![Ignored::Unmapped]));
+        let spoken = Review { vote, ..alice.clone() };
+        assert_eq!(counted(std::slice::from_ref(&spoken), None), (vec![], vec![Ignored::Unmapped]));
+        let both = [Review { is_mapped: true, ..spoken }, again.clone()];
+        assert_eq!(counted(&both, None), (said(&["alice"]), vec![Ignored::Repeated]), "one person has one vote");
         let no = review("alice", Reject, 12);
         assert_eq!(counted(&[alice, no], None).0, ["alice approve", "alice reject"]);
     }

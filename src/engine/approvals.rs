@@ -110,7 +110,7 @@ impl Engine<'_> {
     fn tell(&self, id: &WorkloadId, review: &Review) {
         let Some(current) = self.board.record(id).and_then(|record| record.current()) else { return };
         let void = current.approval.as_ref().and_then(|approval| approval.void);
-        let reviews = self.state.ballots.of(id, &current.update.id);
+        let reviews = self.reviews(id, &current.update.id);
         let (_, ignored) = votes::count(&reviews, &current.update.target(), void);
         let why = ignored.into_iter().find(|(other, _)| other.name == review.name).map(|(_, why)| why);
         let outcome = why.map_or("counted", Ignored::label);
@@ -135,11 +135,22 @@ impl Engine<'_> {
         self.ports.metrics.reviews.get_or_create(&ReviewLabels { outcome }).inc();
     }
 
+    /// What people have said of an update, and of whom the configuration knows who they are.
+    fn reviews(&self, id: &WorkloadId, update: &UpdateId) -> Vec<Review> {
+        let speaks_for = &self.state.settings.speaks_for;
+        let mapped = |mut review: Review| {
+            let whom = review.vote.on_behalf_of.as_deref();
+            review.is_mapped = whom.is_some_and(|whom| speaks_for(whom, &review.vote.by));
+            review
+        };
+        self.state.ballots.of(id, update).into_iter().map(mapped).collect()
+    }
+
     /// All that people have said of a workload's update is counted.
     pub(super) fn recount(&mut self, id: &WorkloadId) {
         let current = self.board.record(id).and_then(|record| record.current());
         if let Some(update) = current.map(|current| current.update.id.clone()) {
-            let reviews = self.state.ballots.of(id, &update);
+            let reviews = self.reviews(id, &update);
             self.step(id, Event::Reviewed(reviews));
         }
     }
@@ -150,6 +161,11 @@ impl Engine<'_> {
         ballots.synced();
         ballots.keep(|id, update| self.is_open(id, update));
         self.state.ballots = ballots;
+        self.recount_open();
+    }
+
+    /// All that is open is counted anew.
+    pub(super) fn recount_open(&mut self) {
         // What was recorded says who voted; only what is there says it for sure.
         let is_open = |id: &&WorkloadId| {
             let current = self.board.record(id).and_then(|record| record.current());

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     domain::hint::Source,
-    engine::{index::settings::Settings, look::inbox::Inbox},
+    engine::{index::settings::Settings, look::inbox::Inbox, report::view::Ask},
     metrics::Metrics,
     ports::{
         Clock, ClusterChange, Events, Histories, Polling, Pool, Records, Registry, Rollouts, Sink, Votes, Workloads,
@@ -39,6 +39,8 @@ pub struct Inputs {
     pub due: mpsc::Receiver<Source>,
     /// Hints of webhooks.
     pub inbox: Inbox,
+    /// Who asks how a workload stands.
+    pub asks: mpsc::Receiver<Ask>,
     /// Settings, whenever the configuration is read anew.
     pub settings: watch::Receiver<Settings>,
     /// Whether this process may write.

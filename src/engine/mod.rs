@@ -34,10 +34,11 @@ mod updates;
 mod waking;
 mod wishes;
 
-pub use index::settings::{ArgoCdNamespaces, OperatorServes, Settings};
+pub use index::settings::{ArgoCdNamespaces, OperatorServes, Settings, SpeaksFor};
 pub use inputs::{Inputs, Ports};
 pub use look::inbox::Inbox;
 pub use report::rows::Assessment;
+pub use report::view::{Ask, View, view};
 pub use run::run;
 pub use survey::{Outside, survey};
 pub use updates::ledger::remember;

@@ -286,6 +286,7 @@ pub(crate) fn settings(keel: KeelMode) -> Settings {
         dry_run: false,
         operator_serves: Arc::new(|_, _| false),
         argocd_namespaces: Arc::new(|_| false),
+        speaks_for: Arc::new(|_, _| false),
         await_namespaces: true,
         await_webhooks: true,
         keep_reasons: false,

@@ -46,10 +46,13 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
             Ok(()) = inputs.settings.changed() => {
                 let settings = inputs.settings.borrow_and_update().clone();
                 engine.state.settings_changed(settings, ports.clock.monotonic());
+                // Others may be known as who they are.
+                engine.recount_open();
             }
             // What waits is written then.
             Ok(()) = inputs.leader.changed() => {}
             () = timer => engine.woke(),
+            Some(ask) = inputs.asks.recv() => engine.explain(ask),
             // Last, as they come from outside: whoever sends them without end holds up nothing else.
             hint = inputs.inbox.next() => engine.state.hint(&hint, ports.clock.monotonic()),
         }

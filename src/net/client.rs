@@ -50,7 +50,17 @@ pub enum ClientError {
 /// A client that trusts the certificates (PEM) of `ca` beside those of the system.
 pub fn client(ca: Option<&[u8]>, proxy: Option<&str>, timeouts: Timeouts) -> Result<Client, ClientError> {
     let tls = tls(ca)?;
-    let mut builder = builder(&tls, timeouts);
+    built(builder(&tls, timeouts), proxy)
+}
+
+/// The same for a server whose answers may become a socket, which HTTP/1.1 alone has (RFC 9110, section 7.8).
+pub fn upgradable(ca: Option<&[u8]>, proxy: Option<&str>, timeouts: Timeouts) -> Result<Client, ClientError> {
+    let mut tls = (*tls(ca)?).clone();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    built(builder(&tls, timeouts).http1_only(), proxy)
+}
+
+fn built(mut builder: ClientBuilder, proxy: Option<&str>) -> Result<Client, ClientError> {
     if let Some(proxy) = proxy {
         builder = builder.proxy(Proxy::all(proxy).map_err(|_| ClientError::Proxy)?);
     }

@@ -8,7 +8,7 @@ mod kept;
 mod way;
 mod words;
 
-pub use client::{ClientError, Timeouts, USER_AGENT, builder, client, tls};
+pub use client::{ClientError, Timeouts, USER_AGENT, builder, client, tls, upgradable};
 pub use hold::{Hold, LONGEST_HOLD, retry_after};
 pub use kept::Kept;
 pub use way::{Elsewhere, Way};

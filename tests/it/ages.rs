@@ -242,6 +242,7 @@ fn settings() -> Settings {
         dry_run: false,
         operator_serves: Arc::new(|_, _| false),
         argocd_namespaces: Arc::new(|_| false),
+        speaks_for: Arc::new(|_, _| false),
         await_namespaces: true,
         await_webhooks: true,
         keep_reasons: false,
@@ -297,8 +298,15 @@ impl Bench {
         let (ready, is_ready) = watch::channel(false);
         let (stop, stopped) = oneshot::channel();
         let inbox = Inbox::default();
-        let inputs =
-            Inputs { changes: changed, due: dues, inbox: inbox.clone(), settings: settings_read, leader: leads, ready };
+        let inputs = Inputs {
+            changes: changed,
+            due: dues,
+            inbox: inbox.clone(),
+            asks: supercargo::engine::view().1,
+            settings: settings_read,
+            leader: leads,
+            ready,
+        };
         let ended = tokio::spawn(engine::run(ports, inputs, async move {
             let _ = stopped.await;
         }));

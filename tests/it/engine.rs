@@ -282,6 +282,7 @@ fn settings(window: u64) -> Settings {
         dry_run: false,
         operator_serves: Arc::new(|_, _| false),
         argocd_namespaces: Arc::new(|_| false),
+        speaks_for: Arc::new(|_, _| false),
         await_namespaces: true,
         await_webhooks: true,
         keep_reasons: false,
@@ -352,8 +353,15 @@ impl Running {
         let (ready_sender, ready) = watch::channel(false);
         let (stop, stopped) = oneshot::channel();
         let inbox = Inbox::default();
-        let inputs =
-            Inputs { changes: changed, due, inbox: inbox.clone(), settings, leader: leads, ready: ready_sender };
+        let inputs = Inputs {
+            changes: changed,
+            due,
+            inbox: inbox.clone(),
+            asks: supercargo::engine::view().1,
+            settings,
+            leader: leads,
+            ready: ready_sender,
+        };
         let ended = tokio::spawn(engine::run(ports, inputs, async move {
             let _ = stopped.await;
         }));

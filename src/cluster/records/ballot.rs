@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::Request;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client,
@@ -21,7 +22,7 @@ use crate::{
     cluster::{failure, in_time, reviews::ImageUpdateReview},
     domain::{update::Tracked, votes::Verb, workload::WorkloadId},
     net::foreign,
-    ports::{Clock, ClusterError},
+    ports::{Announced, Clock, ClusterError, Spoken, UpdateName},
 };
 
 /// An update.
@@ -93,35 +94,16 @@ impl Voter {
 
     /// Votes; the API server says no where that person may not.
     pub async fn vote(&self, workload: &WorkloadId, on: &OnBallot, vote: &NewVote) -> Result<(), ClusterError> {
-        let of = collection::<ImageUpdateReview>(&workload.namespace).map_err(ClusterError)?;
         let NewVote { verb, approver, overrides, reason } = vote;
-        let mut spec = json!({
-            "verb": verb,
-            "update": {"name": on.name, "uid": on.uid},
-            "target": on.tracked.update.target(),
-            "approver": approver,
-        });
+        let mut spec = spec(&on.name, &on.uid, &on.tracked, *verb, approver);
         if *overrides {
             spec["override"] = json!("window");
         }
         if let Some(reason) = reason {
             spec["reason"] = json!(reason);
         }
-        let version = format!("{GROUP}/{VERSION}");
-        let owner = json!({"apiVersion": version, "kind": ImageUpdate::KIND, "name": on.name, "uid": on.uid});
-        let review = json!({
-            "apiVersion": version,
-            "kind": ImageUpdateReview::KIND,
-            "metadata": {
-                "generateName": format!("{}-", on.name),
-                "namespace": workload.namespace,
-                "labels": {MANAGED_BY: "supercargo", WORKLOAD: names::label(workload)},
-                "ownerReferences": [owner],
-            },
-            "spec": spec,
-        });
-        let request = of.create(&PostParams::default(), review.to_string().into_bytes());
-        let request = request.map_err(|error| ClusterError(error.to_string()))?;
+        let update = (&*workload.namespace, &*on.name, &*on.uid, workload);
+        let request = create(update, json!({"generateName": format!("{}-", on.name)}), &spec)?;
         self.in_time(self.client.request::<Value>(request)).await.map(|_| ())
     }
 
@@ -134,4 +116,39 @@ impl Voter {
             None => Err(ClusterError("the API server did not answer in time".to_owned())),
         }
     }
+}
+
+/// The request that writes a review for somebody of another system.
+pub(in crate::cluster) fn review(of: &Announced, said: &Spoken) -> Result<Request<Vec<u8>>, ClusterError> {
+    let UpdateName { namespace, name } = &of.name;
+    let mut spec = spec(name, &of.uid, &of.tracked, said.verb, &said.approver);
+    spec["onBehalfOf"] = json!(said.on_behalf_of);
+    let update = (&**namespace, &**name, &*of.uid, &of.tracked.update.workload);
+    create(update, json!({"name": said.name}), &spec)
+}
+
+fn spec(name: &str, uid: &str, tracked: &Tracked, verb: Verb, approver: &str) -> Value {
+    json!({
+        "verb": verb,
+        "update": {"name": name, "uid": uid},
+        "target": tracked.update.target(),
+        "approver": approver,
+    })
+}
+
+fn create(
+    (namespace, name, uid, workload): (&str, &str, &str, &WorkloadId),
+    mut metadata: Value,
+    spec: &Value,
+) -> Result<Request<Vec<u8>>, ClusterError> {
+    let of = collection::<ImageUpdateReview>(namespace).map_err(ClusterError)?;
+    let version = format!("{GROUP}/{VERSION}");
+    metadata["namespace"] = json!(namespace);
+    metadata["labels"] = json!({MANAGED_BY: "supercargo", WORKLOAD: names::label(workload)});
+    metadata["ownerReferences"] = json!([{
+        "apiVersion": version, "kind": ImageUpdate::KIND, "name": name, "uid": uid,
+    }]);
+    let review = json!({"apiVersion": version, "kind": ImageUpdateReview::KIND, "metadata": metadata, "spec": spec});
+    let request = of.create(&PostParams::default(), review.to_string().into_bytes());
+    request.map_err(|error| ClusterError(error.to_string()))
 }

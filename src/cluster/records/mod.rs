@@ -9,6 +9,7 @@ mod clear;
 mod crowded;
 pub(super) mod history;
 mod list;
+mod messages;
 mod names;
 pub(super) mod object;
 mod presence;
@@ -19,9 +20,11 @@ mod store;
 mod update;
 pub(super) mod watch;
 
+pub(super) use ballot::review;
 pub use ballot::{NewVote, OnBallot, Voter};
 pub use history::{histories, no_histories};
 pub use list::{Of, Recorded, recorded};
+pub use messages::MessageStore;
 pub use store::CustomResources;
 
 #[cfg(test)]

@@ -91,6 +91,29 @@ impl Requests {
         Ok(())
     }
 
+    /// Every object that these ask for, in a namespace or in all, page after page.
+    pub(super) async fn all<T: Custom>(
+        &self,
+        namespace: Option<&str>,
+        params: ListParams,
+        mut each: impl FnMut(&Found<T>),
+    ) -> Result<(), Failure> {
+        let of = match namespace {
+            Some(namespace) => collection::<T>(namespace).map_err(Failure::Refused)?,
+            None => Request::new(Found::<T>::url_path(&(), None)),
+        };
+        let mut params = params.limit(PAGE);
+        loop {
+            let request = of.list(&params).map_err(|error| Failure::Refused(error.to_string()))?;
+            let page: ObjectList<Found<T>> = self.answered(request).await?;
+            page.items.iter().for_each(&mut each);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => return Ok(()),
+            }
+        }
+    }
+
     async fn list<T: Custom>(&self, of: &Request, params: &ListParams) -> Result<ObjectList<Found<T>>, RecordError> {
         let request = of.list(params).map_err(|error| RecordError(error.to_string()))?;
         match in_time(&self.clock, self.client.request(request)).await {

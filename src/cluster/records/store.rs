@@ -26,7 +26,7 @@ use crate::{
         update::{Tracked, UpdateId, WorkloadState},
         workload::WorkloadId,
     },
-    ports::{Clock, PutError, RecordError, Records, Version},
+    ports::{Clock, Notify, PutError, RecordError, Records, Version},
 };
 
 /// Who keeps what we made.
@@ -45,6 +45,8 @@ pub struct CustomResources {
     instead: Arc<dyn Records>,
     clearing: Arc<Clearing>,
     pub(super) crowded: Arc<Crowded>,
+    /// Who is told of updates that people are asked about.
+    pub(super) notify: Option<Arc<dyn Notify>>,
 }
 
 impl std::fmt::Debug for CustomResources {
@@ -58,14 +60,20 @@ impl CustomResources {
     pub fn new(client: Client, clock: Arc<dyn Clock>, instead: Arc<dyn Records>) -> Self {
         let requests = Requests { client, clock };
         let clearing = Arc::new(Clearing::new(requests.clone()));
-        Self { requests, presence: Arc::default(), instead, clearing, crowded: Arc::default() }
+        Self { requests, presence: Arc::default(), instead, clearing, crowded: Arc::default(), notify: None }
+    }
+
+    /// Tells these, too, of updates that people are asked about.
+    #[must_use]
+    pub fn telling(self, notify: Arc<dyn Notify>) -> Self {
+        Self { notify: Some(notify), ..self }
     }
 
     fn instead<T: Custom>(&self, workload: &WorkloadId) -> Option<&dyn Records> {
         self.presence.is_absent(T::PLURAL, &workload.namespace).then_some(&*self.instead)
     }
 
-    fn note<T: Custom>(&self, found: &Found<T>, holds_more: bool) {
+    pub(super) fn note<T: Custom>(&self, found: &Found<T>, holds_more: bool) {
         self.crowded.note(self.crowded.key::<T>(found.namespace(), found.name()), holds_more);
     }
 

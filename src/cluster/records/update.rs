@@ -95,9 +95,9 @@ pub(super) struct Status {
     conditions: Vec<Condition>,
     #[serde(skip_serializing_if = "Option::is_none")]
     approval: Option<StoredApproval>,
-    /// What is not ours.
+    /// What is not ours: what people were told (`messages`), and what a newer version may have written.
     #[serde(flatten)]
-    more: Map<String, Value>,
+    pub(super) more: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

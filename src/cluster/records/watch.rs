@@ -4,6 +4,7 @@
 //! dropped at once.
 
 use std::{
+    collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     cluster::follow::{ChangeSender, Closed, Presence, Reading, Source, Without, follow},
     domain::workload::{Kind, WorkloadId},
-    ports::{ClusterChange, ObjectName},
+    ports::{ClusterChange, Notify, ObjectName, UpdateName},
 };
 
 /// Tells of updates.
@@ -87,7 +88,8 @@ async fn tell<T: Custom>(
         ..source::<T>(&client, namespace, config)
     };
     let crowded = records.as_ref().map(|records| records.crowded.clone()).unwrap_or_default();
-    let told = Told::new(kept.room, crowded);
+    let asked = Asked { notify: records.as_ref().and_then(|records| records.notify.clone()), names: Mutex::default() };
+    let told = Told::new(kept.room, crowded, asked);
     let read = |found: Found<T>| told.reading(&found, (kept.read)(&found));
     let _: Result<(), Closed> = follow(source, read, |found| told.key(found), |key| told.gone(key), &sender).await;
 }
@@ -149,11 +151,35 @@ struct Told {
     hashes: RandomState,
     room: Mutex<Room>,
     crowded: Arc<Crowded>,
+    asked: Asked,
+}
+
+/// Updates that people are asked about, for those who tell them.
+struct Asked {
+    notify: Option<Arc<dyn Notify>>,
+    names: Mutex<HashMap<u64, UpdateName>>,
+}
+
+impl Asked {
+    /// One is as it was found now, or gone from those that have not ended; then how it ended is told too.
+    fn see(&self, key: u64, name: Option<UpdateName>) {
+        let Some(notify) = &self.notify else { return };
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = match name {
+            Some(name) => {
+                names.insert(key, name.clone());
+                Some(name)
+            }
+            None => names.remove(&key),
+        };
+        drop(names);
+        changed.into_iter().for_each(|name| notify.changed(name));
+    }
 }
 
 impl Told {
-    fn new(room: Room, crowded: Arc<Crowded>) -> Self {
-        Self { hashes: RandomState::new(), room: Mutex::new(room), crowded }
+    fn new(room: Room, crowded: Arc<Crowded>, asked: Asked) -> Self {
+        Self { hashes: RandomState::new(), room: Mutex::new(room), crowded, asked }
     }
 
     fn room(&self) -> MutexGuard<'_, Room> {
@@ -167,6 +193,7 @@ impl Told {
     fn gone(&self, key: u64) -> Option<ClusterChange> {
         self.room().leave(key);
         self.crowded.note(key, false);
+        self.asked.see(key, None);
         None
     }
 
@@ -181,6 +208,9 @@ impl Told {
         };
         let holds_more = matches!(&read, Ok(Some(tells)) if tells.holds_more && taken.is_ok());
         self.crowded.note(key, holds_more);
+        let is_asked = matches!(&read, Ok(Some(Tells { change: ClusterChange::Record(_, _, Some(_)), .. })));
+        let name = || UpdateName { namespace: found.namespace().into(), name: found.name().into() };
+        self.asked.see(key, (is_asked && taken.is_ok()).then(name));
         let reading = match (read, taken) {
             (Ok(Some(tells)), Ok(())) => Reading::Told(self.hashes.hash_one(found.resource_version()), tells.change),
             (Ok(Some(tells)), Err(full)) => {

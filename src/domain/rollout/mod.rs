@@ -10,7 +10,7 @@ mod following;
 mod pods;
 
 pub use following::{Following, Judged, Pull, Times};
-pub use pods::{Blame, ContainerView, End, FAULTS, Fault, PodView, Pods};
+pub use pods::{Blame, ContainerView, End, FAULTS, Fault, PodView, Pods, without_words};
 
 use std::{sync::Arc, time::Duration};
 

@@ -121,6 +121,14 @@ impl Pods {
     }
 }
 
+/// What stands before a container's own words.
+const SAYING: &str = ", saying: ";
+
+/// A text about faults without the words of containers, which may hold anything.
+pub fn without_words(text: &str) -> &str {
+    text.split_once(SAYING).map_or(text, |(before, _)| before)
+}
+
 impl PodView {
     /// Whether it is worth more room than another: one that does not run tells more.
     pub fn is_broken(&self) -> bool {
@@ -188,11 +196,13 @@ impl ContainerView {
             false => format!("{}: {}", excerpt(reason), words(message, MESSAGE)),
         };
         said.extend(self.waiting.iter().map(|(reason, message)| said_of(reason, message)));
-        if let Some(End { code, reason, message }) = self.ended.as_ref().or(self.last.as_ref()) {
-            said.push(format!("ended with exit code {code} ({})", said_of(reason, message)));
-        }
         if self.restarts > 0 {
             said.push(format!("started again {} times", self.restarts));
+        }
+        if let Some(End { code, reason, message }) = self.ended.as_ref().or(self.last.as_ref()) {
+            let words = words(message, MESSAGE);
+            let words = if words.is_empty() { words } else { format!("{SAYING}{words}") };
+            said.push(format!("ended with exit code {code} ({}){words}", excerpt(reason)));
         }
         said.join("; ")
     }

@@ -10,6 +10,7 @@
 //! | [`Outcome`], [`Standing`] | what the outside answers |
 //! | [`News`] | what people are told |
 
+mod message;
 mod news;
 mod outcome;
 mod phase;
@@ -18,6 +19,7 @@ mod record;
 mod state;
 mod step;
 
+pub use message::{MESSAGES, Message};
 pub use news::{News, Rollout};
 pub use outcome::{Outcome, Rehearsal, Standing, Written};
 pub use phase::{KEPT, LOG, LogEntry, Phase, PhaseName, Tracked};

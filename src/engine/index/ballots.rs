@@ -186,6 +186,7 @@ mod tests {
             uid: uid.into(),
             target: "t".into(),
             vote,
+            is_mapped: false,
         }
     }
 

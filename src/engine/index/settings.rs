@@ -14,6 +14,9 @@ pub type OperatorServes = Arc<dyn Fn(&Repository, &str) -> bool + Send + Sync>;
 /// Whether the Applications of a namespace are Argo CD's.
 pub type ArgoCdNamespaces = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
+/// Whether somebody of another system, such as `slack:TEAM/USER`, is that user of the API server.
+pub type SpeaksFor = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
 /// What the engine is told at the start, and whenever the configuration is read anew.
 #[derive(Clone)]
 pub struct Settings {
@@ -35,6 +38,8 @@ pub struct Settings {
     pub operator_serves: OperatorServes,
     /// See [`ArgoCdNamespaces`].
     pub argocd_namespaces: ArgoCdNamespaces,
+    /// See [`SpeaksFor`].
+    pub speaks_for: SpeaksFor,
     /// Whether a workload is left alone until its Namespace's defaults are known.
     pub await_namespaces: bool,
     /// Whether `poll: never` waits for a webhook. A command that a person starts is asked to look now.

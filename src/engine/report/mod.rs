@@ -1,5 +1,7 @@
-//! What people are told: a row for each container (`rows`), and of what is new, Events and lines of the log (`announce`).
+//! What people are told: a row for each container (`rows`), and of what is new, Events and lines of the log (`announce`);
+//! and who asks, how a workload stands (`view`).
 
 pub(super) mod announce;
 mod gates;
 pub(super) mod rows;
+pub(super) mod view;

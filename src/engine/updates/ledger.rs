@@ -338,6 +338,12 @@ impl Shelf {
                 self.again(Entry::Update(Box::new(ours)));
                 News::Nothing
             }
+            // It is what we had written before: somebody has written beside it, such as what people were told.
+            None if was_seen && ours.continues(&theirs) => {
+                self.open.push(known(nth, Some(version)));
+                self.again(Entry::Update(Box::new(ours)));
+                News::Nothing
+            }
             // Somebody else has ended it, or goes on with it.
             _ => {
                 let is_same = *theirs == ours;
@@ -403,6 +409,10 @@ mod tests {
         Phase::Waiting { reason: Reason::new(Code::GitConflict, "two files") }
     }
 
+    fn waits(proposed: i64) -> Box<Tracked> {
+        update(proposed, waiting())
+    }
+
     fn version(number: u32) -> Version {
         Version(number.to_string().into())
     }
@@ -425,6 +435,27 @@ mod tests {
 
     fn found(tracked: Box<Tracked>, number: u32) -> Answer {
         Answer::Taken(Found::Update(Some((tracked, version(number)))))
+    }
+
+    #[test]
+    fn what_is_written_beside_an_update_does_not_take_it_back() {
+        let mut ledger = Ledger::default();
+        ledger.has(&mut waits(1000), version(1));
+        let mut further = waits(1000);
+        further.phase = Phase::Progressing;
+        further.log.push(LogEntry { at: at(1002), phase: further.phase.name(), reason: None });
+        ledger.write(Entry::Update(further.clone()));
+        let writing = ledger.next().unwrap();
+        let beside = Answer::Taken(Found::Update(Some((waits(1000), version(2)))));
+        assert_eq!(ledger.answered(writing, beside, NOW), News::Nothing);
+        let again = ledger.next().unwrap();
+        assert_eq!(again.seen, Some(version(2)));
+        assert!(matches!(&again.entry, Entry::Update(ours) if **ours == *further));
+        // What somebody else has gone on with is taken over.
+        let mut theirs = waits(1000);
+        theirs.log.push(LogEntry { at: at(1003), phase: theirs.phase.name(), reason: None });
+        let gone_on = Answer::Taken(Found::Update(Some((theirs.clone(), version(3)))));
+        assert_eq!(ledger.answered(again, gone_on, NOW), News::Recorded(theirs));
     }
 
     #[test]

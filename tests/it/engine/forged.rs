@@ -30,6 +30,7 @@ async fn forge(poll: &mut Poll, tracked: &Tracked, by: &str, verb: Verb, at_offs
         uid: object.uid,
         target: tracked.update.target(),
         vote: Vote { verb, by: by.into(), on_behalf_of: None, overrides: false, reason: "forged".into(), at },
+        is_mapped: false,
     };
     poll.send(ClusterChange::Review(poll.made, Box::new(review))).await;
 }
@@ -459,6 +460,7 @@ async fn a_vote_may_be_told_before_and_its_update_after_all_is_known() {
             reason: "".into(),
             at: poll.running.clock.now(),
         },
+        is_mapped: false,
     };
     let registry = tagged(&["1.0.0", "1.0.1"]);
     let changes = vec![
@@ -542,6 +544,7 @@ async fn what_git_takes_a_part_of_is_written_once() {
                 reason: "".into(),
                 at: poll.running.clock.now(),
             },
+            is_mapped: false,
         };
         poll.send(ClusterChange::Review(poll.made, Box::new(review))).await;
         poll.wait(100).await;

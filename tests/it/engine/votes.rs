@@ -91,6 +91,7 @@ impl Poll {
             uid: object.uid,
             target: tracked.update.target(),
             vote: Vote { verb, by: by.into(), on_behalf_of: None, overrides, reason: "seen".into(), at },
+            is_mapped: false,
         };
         self.send(ClusterChange::Review(self.made, Box::new(review))).await;
         self.wait(1).await;

@@ -37,6 +37,7 @@ async fn survey(server: &FaultServer) -> (Assessment, Vec<u64>) {
         dry_run: false,
         operator_serves: Arc::new(|_, _| true),
         argocd_namespaces: Arc::new(|_| false),
+        speaks_for: Arc::new(|_, _| false),
         await_namespaces: false,
         await_webhooks: false,
         keep_reasons: true,

@@ -1,0 +1,103 @@
+//! Votes that are written for people of another system: whether they may is asked of the API server, as if they had come
+//! themselves.
+
+use std::sync::Arc;
+
+use futures::{FutureExt as _, future::BoxFuture};
+use k8s_openapi::api::authorization::v1::{
+    LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use kube::{Api, Client, api::PostParams};
+
+use super::{failure, in_time, records::review};
+use crate::{
+    net::foreign,
+    ports::{Announced, Clock, ClusterError, Heard, Person, Reviewers, Spoken, UpdateName},
+};
+
+/// What everybody is in whom the API server knows.
+const AUTHENTICATED: &str = "system:authenticated";
+
+/// The votes of others.
+#[derive(Clone)]
+pub struct Proxy {
+    client: Client,
+    /// Whether there is a right in single namespaces only.
+    local: bool,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Proxy")
+    }
+}
+
+impl Proxy {
+    /// Makes no request yet.
+    pub fn new(client: Client, local: bool, clock: Arc<dyn Clock>) -> Self {
+        Self { client, local, clock }
+    }
+
+    async fn ask(&self, spec: SubjectAccessReviewSpec, namespace: &str) -> kube::Result<bool> {
+        let params = PostParams::default();
+        let status = if self.local {
+            let mut asked = LocalSubjectAccessReview { spec, ..LocalSubjectAccessReview::default() };
+            asked.metadata.namespace = Some(namespace.to_owned());
+            Api::namespaced(self.client.clone(), namespace).create(&params, &asked).await?.status
+        } else {
+            let asked = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+            Api::all(self.client.clone()).create(&params, &asked).await?.status
+        };
+        Ok(status.is_some_and(|status| status.allowed && status.denied != Some(true)))
+    }
+}
+
+impl Reviewers for Proxy {
+    fn may<'a>(
+        &'a self,
+        who: &'a Person,
+        verb: &'static str,
+        update: &'a UpdateName,
+    ) -> BoxFuture<'a, Result<bool, ClusterError>> {
+        async move {
+            let groups = who.groups.iter().map(ToString::to_string).chain([AUTHENTICATED.to_owned()]);
+            let attributes = ResourceAttributes {
+                group: Some("supercargo.dev".to_owned()),
+                resource: Some("imageupdates".to_owned()),
+                namespace: Some(update.namespace.to_string()),
+                name: Some(update.name.to_string()),
+                verb: Some(verb.to_owned()),
+                ..ResourceAttributes::default()
+            };
+            let spec = SubjectAccessReviewSpec {
+                user: Some(who.user.to_string()),
+                groups: Some(groups.collect()),
+                resource_attributes: Some(attributes),
+                ..SubjectAccessReviewSpec::default()
+            };
+            match in_time(&self.clock, self.ask(spec, &update.namespace)).await {
+                Some(answer) => answer.map_err(|error| ClusterError(failure(&error))),
+                None => Err(ClusterError("the API server did not answer in time".to_owned())),
+            }
+        }
+        .boxed()
+    }
+
+    fn review<'a>(&'a self, of: &'a Announced, said: &'a Spoken) -> BoxFuture<'a, Result<Heard, ClusterError>> {
+        async move {
+            let request = review(of, said)?;
+            match in_time(&self.clock, self.client.request_text(request)).await {
+                Some(Ok(_)) => Ok(Heard::Written),
+                Some(Err(kube::Error::Api(status))) => match status.code {
+                    409 if status.reason == "AlreadyExists" => Ok(Heard::Again),
+                    400..=404 | 422 => Ok(Heard::Refused(foreign(&status.message))),
+                    _ => Err(ClusterError(failure(&kube::Error::Api(status)))),
+                },
+                Some(Err(error)) => Err(ClusterError(failure(&error))),
+                None => Err(ClusterError("the API server did not answer in time".to_owned())),
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,277 @@
+//! What people press in Slack: whose click it is, whether it is about what the message showed, and what comes of it. A vote
+//! is an object before Slack is told that it was heard.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+use url::Url;
+
+use super::{
+    Desk,
+    details::details,
+    message::{APPROVE, DETAILS, REJECT, Subject, state},
+    text::{code, plain},
+};
+use crate::{
+    domain::{
+        hours::shown,
+        update::{Tracked, hash},
+        votes::{Approval, Verb},
+    },
+    ports::{Announced, ClusterError, Heard, Person, Spoken, UpdateName},
+};
+
+/// The longest value of a button (Block Kit).
+const MAX_VALUE: usize = 2000;
+
+/// A button of ours that somebody pressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Click {
+    /// Who: `TEAM/USER`, both as Slack calls them.
+    pub(super) who: String,
+    channel: String,
+    ts: String,
+    /// Where that person is answered.
+    pub(super) response_url: Option<Url>,
+    button: Button,
+    subject: Subject,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Button {
+    Vote(Verb),
+    Details,
+}
+
+/// Why it is none of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Odd {
+    /// It cannot be read.
+    Malformed,
+    /// It is a button of another app, or another kind of action.
+    NotOurs,
+}
+
+impl Odd {
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Malformed => "something that cannot be read",
+            Self::NotOurs => "an action that is none of ours",
+        }
+    }
+}
+
+/// What came of a click.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// It counts; the message will show it.
+    Counted,
+    /// That person is told this.
+    Tell(String),
+}
+
+#[derive(Deserialize)]
+struct Payload {
+    user: User,
+    container: Container,
+    actions: Vec<Action>,
+    #[serde(default)]
+    response_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    id: String,
+    team_id: String,
+}
+
+#[derive(Deserialize)]
+struct Container {
+    #[serde(default)]
+    channel_id: String,
+    #[serde(default)]
+    message_ts: String,
+}
+
+#[derive(Deserialize)]
+struct Action {
+    action_id: String,
+    #[serde(default)]
+    value: String,
+}
+
+/// Reads what Slack says of an interaction (docs.slack.dev, "block_actions payload").
+pub(super) fn read(payload: &RawValue, app: &str) -> Result<Click, Odd> {
+    // Other kinds of interactions have other fields.
+    let kind = serde_json::from_str::<Value>(payload.get()).map_err(|_| Odd::Malformed)?;
+    if kind["type"] != "block_actions" || kind["api_app_id"] != app {
+        return Err(Odd::NotOurs);
+    }
+    let payload: Payload = serde_json::from_value(kind).map_err(|_| Odd::Malformed)?;
+    let Payload { user, container, actions, response_url } = payload;
+    let [action] = &actions[..] else { return Err(Odd::NotOurs) };
+    let button = match action.action_id.as_str() {
+        APPROVE => Button::Vote(Verb::Approve),
+        REJECT => Button::Vote(Verb::Reject),
+        DETAILS => Button::Details,
+        _ => return Err(Odd::NotOurs),
+    };
+    let is_id = |id: &str| !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    if !is_id(&user.id) || !is_id(&user.team_id) || action.value.len() > MAX_VALUE {
+        return Err(Odd::Malformed);
+    }
+    Ok(Click {
+        who: format!("{}/{}", user.team_id, user.id),
+        channel: container.channel_id,
+        ts: container.message_ts,
+        response_url: response_url.and_then(|url| url.parse().ok()),
+        button,
+        subject: serde_json::from_str(&action.value).map_err(|_| Odd::Malformed)?,
+    })
+}
+
+/// Does what somebody asked for.
+pub(super) async fn heed(click: &Click, desk: &Desk) -> Result<Reply, ClusterError> {
+    let tell = |text: String| Ok(Reply::Tell(text));
+    let Some(person) = desk.settings.people.get(&click.who) else {
+        return tell(format!(
+            "supercargo does not know who you are: an administrator adds {} to `approvers` of its configuration",
+            code(&click.who, 200)
+        ));
+    };
+    let Subject { namespace, update, uid, target } = &click.subject;
+    let name = UpdateName { namespace: namespace.as_str().into(), name: update.as_str().into() };
+    let (verb, to) = match click.button {
+        Button::Vote(_) => ("approve", "approve or reject"),
+        Button::Details => ("get", "read"),
+    };
+    if !desk.reviewers.may(person, verb, &name).await? {
+        let (user, namespace) = (code(&person.user, 300), code(namespace, 300));
+        return tell(format!("you ({user}) may not {to} updates in namespace {namespace}"));
+    }
+    let found = desk.messages.get(&name).await.map_err(|error| ClusterError(error.0))?;
+    let Some(of) = found.filter(|found| *found.uid == **uid) else {
+        return tell("this update is not there any more".to_owned());
+    };
+    let is_its = |channel: &str, ts: &Option<Arc<str>>| channel == click.channel && ts.as_deref() == Some(&click.ts);
+    let serves =
+        desk.settings.channels.iter().any(|channel| *channel.id == *click.channel && channel.serves(namespace));
+    if !serves || !of.messages.iter().any(|message| is_its(&message.channel, &message.ts)) {
+        return tell("this message is not the one of that update: use the newest".to_owned());
+    }
+    let verb = match click.button {
+        Button::Details => return Ok(Reply::Tell(details(&of, desk).await)),
+        Button::Vote(verb) => verb,
+    };
+    let is_it = *of.tracked.update.target() == **target;
+    match of.tracked.asked().filter(|_| is_it) {
+        Some(asked) if asked.unsure => {
+            let why = of.tracked.reason().map(|reason| plain(&reason.message, 1000)).unwrap_or_default();
+            tell(format!("no vote would count now: {why}"))
+        }
+        Some(asked) => vote(click, verb, person, &of, asked, desk).await,
+        None if is_it => tell(ended(&of.tracked)),
+        None => tell("it has changed since: use the newest message of this workload".to_owned()),
+    }
+}
+
+async fn vote(
+    click: &Click,
+    verb: Verb,
+    person: &Person,
+    of: &Announced,
+    asked: &Approval,
+    desk: &Desk,
+) -> Result<Reply, ClusterError> {
+    let said = asked.votes.iter().find(|vote| vote.by == person.user && vote.verb == verb);
+    if let Some(vote) = said {
+        return Ok(Reply::Tell(format!(
+            "already counted: you ({}) said so at {}",
+            code(&vote.by, 300),
+            shown(vote.at)
+        )));
+    }
+    // What was said before it was sure who votes does not count, and may be said again.
+    let since = asked.void.map(|void| void.to_string()).unwrap_or_default();
+    let lines = [&*of.uid, &*of.tracked.update.target(), verb.as_str(), &click.who, &since].map(str::to_owned);
+    let review = Spoken {
+        name: format!("slack-{}", hash(lines.into_iter())),
+        verb,
+        approver: person.user.clone(),
+        on_behalf_of: identity(&click.who),
+    };
+    Ok(match desk.reviewers.review(of, &review).await? {
+        Heard::Written => Reply::Counted,
+        Heard::Again => Reply::Tell("already counted".to_owned()),
+        Heard::Refused(why) => Reply::Tell(format!("the API server does not take it: {}", plain(&why, 1000))),
+    })
+}
+
+/// Whom the operator speaks for, as reviews have it.
+pub fn identity(who: &str) -> String {
+    format!("slack:{who}")
+}
+
+/// That there is nothing to vote on any more.
+fn ended(tracked: &Tracked) -> String {
+    let why = tracked.reason().map(|reason| format!(": {}", plain(&reason.message, 1000))).unwrap_or_default();
+    format!("nobody is asked about it any more; it is {}{why}", state(tracked).to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn payload() -> Value {
+        let subject = json!({"namespace": "shop", "update": "u", "uid": "1", "target": "t"}).to_string();
+        json!({
+            "type": "block_actions",
+            "user": {"id": "U1", "username": "alice", "name": "alice", "team_id": "T1"},
+            "api_app_id": "A1",
+            "token": "old",
+            "container": {"type": "message", "message_ts": "1.2", "channel_id": "C1", "is_ephemeral": false},
+            "trigger_id": "1.2.3",
+            "team": {"id": "T1", "domain": "shop"},
+            "channel": {"id": "C1", "name": "deploys"},
+            "response_url": "https://hooks.slack.com/actions/T1/1/x",
+            "actions": [{
+                "action_id": APPROVE, "block_id": "b", "type": "button", "style": "primary", "action_ts": "1.3",
+                "text": {"type": "plain_text", "text": "Approve"}, "value": subject,
+            }],
+        })
+    }
+
+    fn raw(payload: &Value) -> Box<RawValue> {
+        RawValue::from_string(payload.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_click_is_who_by_team_and_id_where_and_about_what() {
+        let click = read(&raw(&payload()), "A1").unwrap();
+        assert_eq!((click.who.as_str(), click.channel.as_str(), click.ts.as_str()), ("T1/U1", "C1", "1.2"));
+        assert_eq!(click.button, Button::Vote(Verb::Approve));
+        assert_eq!(click.subject.namespace, "shop");
+        assert_eq!(identity(&click.who), "slack:T1/U1");
+    }
+
+    #[rstest::rstest]
+    #[case::other_app("/api_app_id", json!("A2"), Odd::NotOurs)]
+    #[case::other_kind("/type", json!("view_submission"), Odd::NotOurs)]
+    #[case::other_button("/actions/0/action_id", json!("approve"), Odd::NotOurs)]
+    #[case::no_action("/actions", json!([]), Odd::NotOurs)]
+    #[case::two_actions("/actions", json!([{"action_id": APPROVE}, {"action_id": REJECT}]), Odd::NotOurs)]
+    #[case::value("/actions/0/value", json!("shop/web"), Odd::Malformed)]
+    #[case::more("/actions/0/value", json!("{\"namespace\":\"a\",\"update\":\"a\",\"uid\":\"a\",\"target\":\"a\",\"x\":1}"), Odd::Malformed)]
+    #[case::long("/actions/0/value", json!("x".repeat(2001)), Odd::Malformed)]
+    #[case::no_team("/user/team_id", json!(""), Odd::Malformed)]
+    #[case::team("/user/team_id", json!("T1/U9"), Odd::Malformed)]
+    #[case::user("/user", json!("U1"), Odd::Malformed)]
+    fn what_is_not_a_click_on_a_button_of_ours_is_none(#[case] at: &str, #[case] value: Value, #[case] odd: Odd) {
+        let mut payload = payload();
+        *payload.pointer_mut(at).unwrap() = value;
+        assert_eq!(read(&raw(&payload), "A1"), Err(odd));
+    }
+}

@@ -1,0 +1,224 @@
+//! The message about one update, and the lines below it, made of its record alone (docs.slack.dev, "Block Kit").
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::text::{code, plain, quoted};
+use crate::{
+    domain::{
+        hours::shown,
+        reason::{Code, Reason},
+        rollout::without_words,
+        text::escape,
+        update::{Change, Item, LogEntry, Phase, PhaseName, Tracked},
+        votes::Approval,
+    },
+    ports::Announced,
+};
+
+/// As many containers are shown one by one: a section has ten fields.
+const CONTAINERS: usize = 8;
+/// As many lines of its story are told below a message.
+pub(super) const REPLIES: u8 = 8;
+/// The longest header, in characters.
+const HEADER: usize = 150;
+/// The longest image that is shown, in bytes: two of them and a name make a field, of 2,000 characters.
+const IMAGE: usize = 600;
+/// The longest name that is shown.
+const NAME: usize = 300;
+/// The longest sentence.
+const SENTENCE: usize = 2000;
+
+/// What the buttons are called in what Slack sends.
+pub(super) const APPROVE: &str = "supercargo_approve";
+pub(super) const REJECT: &str = "supercargo_reject";
+pub(super) const DETAILS: &str = "supercargo_details";
+
+/// What is posted.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Rendered {
+    /// The same in one line, for where blocks are not shown.
+    pub(super) text: String,
+    pub(super) blocks: Vec<Value>,
+}
+
+impl Rendered {
+    /// What tells it from another.
+    pub(super) fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.text, json!(self.blocks).to_string()).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// What a button is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Subject {
+    pub(super) namespace: String,
+    pub(super) update: String,
+    pub(super) uid: String,
+    pub(super) target: String,
+}
+
+/// The message about an update as it is now.
+pub(super) fn message(of: &Announced) -> Rendered {
+    let Announced { tracked, .. } = of;
+    let update = &tracked.update;
+    let state = state(tracked);
+    let header: String = format!("{state}: {}", escape(&update.workload.to_string())).chars().take(HEADER).collect();
+    let mut blocks = vec![
+        json!({"type": "header", "text": {"type": "plain_text", "text": header, "emoji": false}}),
+        json!({"type": "section", "fields": fields(&update.items)}),
+    ];
+    if let Some(sentence) = sentence(tracked) {
+        blocks.push(json!({"type": "section", "text": {"type": "mrkdwn", "text": sentence, "verbatim": true}}));
+    }
+    blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": context(of), "verbatim": true}]}));
+    if tracked.asked().is_some() {
+        blocks.push(json!({"type": "actions", "elements": buttons(of)}));
+    }
+    let what = update.items.first().map(|item| change(&item.change)).unwrap_or_default();
+    let more = if update.items.len() > 1 { format!(" and {} more", update.items.len() - 1) } else { String::new() };
+    let text = format!("{state}: {} {what}{more}", plain(&update.workload.to_string(), NAME));
+    Rendered { text, blocks }
+}
+
+/// What happened since then, for the lines below the message: when, and in words. Only the last of [`REPLIES`] lines is
+/// kept for the end.
+pub(super) fn story(tracked: &Tracked, since: Timestamp, told: u8) -> Option<(Timestamp, String)> {
+    let is_last = told + 1 >= REPLIES;
+    let is_end = |entry: &LogEntry| tracked.phase.is_over() && tracked.log.last() == Some(entry);
+    let entry = tracked.log.iter().find(|entry| entry.at > since && (!is_last || is_end(entry)))?;
+    (told < REPLIES).then(|| (entry.at, words(entry)))
+}
+
+/// What happened then.
+pub(super) fn line(tracked: &Tracked, at: Timestamp) -> Option<String> {
+    tracked.log.iter().find(|entry| entry.at == at).map(words)
+}
+
+fn words(LogEntry { phase, reason, .. }: &LogEntry) -> String {
+    let said = reason.as_ref().map(|Reason { code, message, .. }| {
+        let message = if code.is_of_rollout() { without_words(message) } else { message };
+        plain(message, SENTENCE)
+    });
+    match (phase, said) {
+        (PhaseName::Waiting, Some(said)) => said,
+        (phase, None) => name(*phase).to_owned(),
+        (phase, Some(said)) => format!("{}: {said}", name(*phase)),
+    }
+}
+
+/// How far it is, in a word or two.
+pub(super) fn state(tracked: &Tracked) -> &'static str {
+    match (&tracked.phase, tracked.asked()) {
+        (Phase::Waiting { .. }, Some(asked)) if asked.is_reached() && !asked.unsure => "Approved",
+        (Phase::Waiting { .. }, Some(_)) => "Waiting for approval",
+        (phase, _) => name(phase.name()),
+    }
+}
+
+fn name(phase: PhaseName) -> &'static str {
+    match phase {
+        PhaseName::Proposed | PhaseName::Applying => "Being written",
+        PhaseName::Waiting => "Waiting",
+        PhaseName::InGit => "In Git",
+        PhaseName::Progressing => "Rolling out",
+        PhaseName::Succeeded => "Done",
+        PhaseName::Failed => "Failed",
+        PhaseName::Superseded => "Superseded",
+        PhaseName::Rejected => "Rejected",
+        PhaseName::Expired => "Expired",
+    }
+}
+
+/// Who said what, or why it is where it is.
+fn sentence(tracked: &Tracked) -> Option<String> {
+    match (tracked.asked(), tracked.reason().or(tracked.phase.reason())) {
+        (Some(asked), _) if !asked.unsure => Some(asking(asked)),
+        (_, Some(Reason { code, message, .. })) => {
+            let message = if code.is_of_rollout() { without_words(message) } else { message };
+            let approvers = tracked.approval.as_deref().filter(|_| *code != Code::Rejected).and_then(approvers);
+            Some(format!("{}{}", quoted(message, SENTENCE), approvers.unwrap_or_default()))
+        }
+        _ => tracked.approval.as_deref().map(|approval| quoted(&approval.shown(), SENTENCE)),
+    }
+}
+
+fn approvers(approval: &Approval) -> Option<String> {
+    (approval.approvers().count() > 0).then(|| format!("\n{}", quoted(&approval.shown(), SENTENCE / 2)))
+}
+
+/// How far people are, and how long they have.
+fn asking(approval: &Approval) -> String {
+    let until = approval.deadline.map(|at| {
+        // In the reader's own time zone.
+        format!(", until <!date^{}^{{date_short_pretty}} {{time}}|{}>", at.as_second(), shown(at))
+    });
+    let until = if approval.is_reached() {
+        "; it goes when nothing else keeps it".to_owned()
+    } else {
+        until.unwrap_or_default()
+    };
+    format!("{}{until}", quoted(&approval.shown(), SENTENCE))
+}
+
+fn fields(items: &[Item]) -> Vec<Value> {
+    let field = |text: String| json!({"type": "mrkdwn", "text": text, "verbatim": true});
+    let mut fields: Vec<Value> = items.iter().take(CONTAINERS).map(|item| field(change(&item.change))).collect();
+    if let more @ 1.. = items.len().saturating_sub(CONTAINERS) {
+        fields.push(field(format!("and {more} more")));
+    }
+    fields
+}
+
+fn change(Change { container, init, from, to }: &Change) -> String {
+    let init = if *init { "init container " } else { "" };
+    // Where only the tag changes, it is enough.
+    let is_same = from.repository == to.repository;
+    let to = match (&to.tag, &to.digest) {
+        (Some(tag), None) if is_same => tag.to_string(),
+        _ => to.to_string(),
+    };
+    format!("{init}{}: {} → {}", code(container, NAME), code(&from.to_string(), IMAGE), code(&to, IMAGE))
+}
+
+fn context(of: &Announced) -> String {
+    let items = &of.tracked.update.items;
+    let mut policies: Vec<&str> = items.iter().map(|item| &*item.policy).filter(|policy| !policy.is_empty()).collect();
+    policies.sort_unstable();
+    policies.dedup();
+    let policies: Vec<String> = policies.into_iter().take(3).map(|policy| code(policy, NAME)).collect();
+    let policy = if policies.is_empty() { String::new() } else { format!("policy {}, ", policies.join(", ")) };
+    let digest =
+        items.iter().find_map(|item| item.change.to.digest.as_ref().or(item.evidence.as_ref()?.digest.as_ref()));
+    let digest = digest.map(|digest| format!(", {}", code(&digest.to_string(), NAME))).unwrap_or_default();
+    format!("{policy}update {}{digest}", code(&of.name.name, NAME))
+}
+
+fn buttons(of: &Announced) -> Value {
+    let subject = Subject {
+        namespace: of.name.namespace.to_string(),
+        update: of.name.name.to_string(),
+        uid: of.uid.to_string(),
+        target: of.tracked.update.target().to_string(),
+    };
+    let value = json!(subject).to_string();
+    let text = |text: &str| json!({"type": "plain_text", "text": text, "emoji": false});
+    let button =
+        |action: &str, shown: &str| json!({"type": "button", "action_id": action, "text": text(shown), "value": value});
+    let confirm = |title: &str, says: String, yes: &str| json!({"title": text(title), "text": text(&says), "confirm": text(yes), "deny": text("Cancel")});
+    let workload: String = of.tracked.update.workload.to_string().chars().take(NAME - 50).collect();
+    let mut approve = button(APPROVE, "Approve");
+    approve["style"] = json!("primary");
+    approve["confirm"] = confirm("Approve this update?", format!("{workload} will be updated."), "Approve");
+    let mut reject = button(REJECT, "Reject");
+    reject["style"] = json!("danger");
+    reject["confirm"] =
+        confirm("Reject this update?", "It is not asked for again before a newer one.".to_owned(), "Reject");
+    json!([approve, reject, button(DETAILS, "Details")])
+}

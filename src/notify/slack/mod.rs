@@ -1,0 +1,251 @@
+//! Slack: one message for each update that waits for people, with buttons, brought up to date until the update's end.
+//!
+//! ```text
+//!  records ─► outbox ─► posting: read the record, render `message`, claim in the record, post or edit
+//!  Slack ─► socket ─► click: who, may they, is it about this ─► a review, which the API server judges ─► the engine counts
+//! ```
+//!
+//! The operator never waits for Slack: what is told is read from records, and a click only makes an object. Every process
+//! hears clicks; only the leader posts.
+
+pub mod api;
+mod click;
+mod details;
+mod message;
+mod outbox;
+mod posting;
+mod socket;
+mod text;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+pub use click::identity;
+use globset::{Glob, GlobSet, GlobSetBuilder};
+pub use outbox::Outbox;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::{Semaphore, watch};
+use url::Url;
+
+use self::{
+    api::{Api, ApiError, Method, Token},
+    click::Odd,
+};
+use crate::{
+    domain::seldom::{LeftOut, Seldom},
+    metrics::{Metrics, ProblemLabels, SlackLabels},
+    net::{self, ClientError, Timeouts},
+    ports::{Clock, Explain, Messages, Person, Reviewers},
+};
+
+/// As many people are answered at once.
+const ANSWERS: usize = 32;
+/// What cannot be read is told at most once in this time.
+const ODD_EVERY: Duration = Duration::from_secs(60);
+/// A problem of the configuration is tried again after this time.
+const MENDED: Duration = Duration::from_secs(600);
+
+/// A channel that is told.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    /// As the configuration calls it.
+    pub name: String,
+    /// As Slack calls it.
+    pub id: Arc<str>,
+    namespaces: Vec<String>,
+    globs: GlobSet,
+}
+
+impl Channel {
+    /// One for the namespaces of these globs.
+    pub fn new(name: String, id: String, namespaces: Vec<String>) -> Result<Self, globset::Error> {
+        let mut globs = GlobSetBuilder::new();
+        for namespace in &namespaces {
+            globs.add(Glob::new(namespace)?);
+        }
+        Ok(Self { name, id: id.into(), namespaces, globs: globs.build()? })
+    }
+
+    /// Whether it is told of a namespace.
+    pub fn serves(&self, namespace: &str) -> bool {
+        self.globs.is_match(namespace)
+    }
+}
+
+impl PartialEq for Channel {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.id, &self.namespaces) == (&other.name, &other.id, &other.namespaces)
+    }
+}
+
+/// What the configuration says of Slack.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Where the Web API is: [`api::API`], unless something stands before it.
+    pub api: Url,
+    /// Whom TLS trusts besides (PEM).
+    pub ca: Option<Vec<u8>>,
+    /// The proxy.
+    pub proxy: Option<String>,
+    /// The app's bot token.
+    pub bot_token: Token,
+    /// Its app-level token.
+    pub app_token: Token,
+    /// Its id.
+    pub app_id: String,
+    /// Where messages go.
+    pub channels: Vec<Channel>,
+    /// Who is whom: by `TEAM/USER`.
+    pub people: BTreeMap<String, Person>,
+}
+
+impl Settings {
+    /// The client of its API.
+    pub fn client(&self) -> Result<Api, ClientError> {
+        let client = net::upgradable(self.ca.as_deref(), self.proxy.as_deref(), Timeouts::default())?;
+        Ok(Api::new(client, self.api.clone()))
+    }
+}
+
+/// What Slack's part is given.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each field is the port of its name")]
+pub struct Ports {
+    pub messages: Arc<dyn Messages>,
+    pub reviewers: Arc<dyn Reviewers>,
+    pub explain: Arc<dyn Explain>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Where all of it comes together, while the configuration stays as it is.
+struct Desk {
+    settings: Settings,
+    api: Api,
+    messages: Arc<dyn Messages>,
+    reviewers: Arc<dyn Reviewers>,
+    explain: Arc<dyn Explain>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    answers: Arc<Semaphore>,
+    odd: Mutex<Seldom>,
+    /// What is wrong, of what.
+    troubles: Mutex<BTreeMap<String, ApiError>>,
+}
+
+/// Does all of it for ever, as the configuration says at any time; posts as long as this process is the leader.
+pub async fn run(
+    ports: Ports,
+    outbox: Outbox,
+    mut settings: watch::Receiver<Option<Settings>>,
+    leader: watch::Receiver<bool>,
+) {
+    loop {
+        let now = settings.borrow_and_update().clone();
+        let (leader, outbox, ports) = (leader.clone(), outbox.clone(), ports.clone());
+        let work = async move {
+            let Some(settings) = now else {
+                outbox.serve(&[]);
+                return futures::future::pending().await;
+            };
+            outbox.serve(&settings.channels);
+            let api = match settings.client() {
+                Ok(api) => api,
+                Err(error) => {
+                    tracing::error!(%error, "slack: nothing is told");
+                    return futures::future::pending().await;
+                }
+            };
+            let desk = Arc::new(Desk::new(settings, api, ports));
+            futures::future::join(socket::run(desk.clone()), posting::run(&desk, &outbox, leader)).await;
+        };
+        tokio::select! {
+            () = work => {}
+            changed = settings.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+impl Desk {
+    fn new(settings: Settings, api: Api, ports: Ports) -> Self {
+        let Ports { messages, reviewers, explain, clock, metrics } = ports;
+        Self {
+            settings,
+            api,
+            messages,
+            reviewers,
+            explain,
+            clock,
+            metrics,
+            answers: Arc::new(Semaphore::new(ANSWERS)),
+            odd: Mutex::default(),
+            troubles: Mutex::default(),
+        }
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: Method, token: &Token, arguments: &Value) -> Result<T, ApiError> {
+        self.api.call(method, token, arguments, &*self.clock, &self.metrics).await
+    }
+
+    /// What comes of it within that time.
+    async fn within<T>(&self, time: Duration, what: impl Future<Output = T>) -> Option<T> {
+        let late = self.clock.sleep_until(self.clock.monotonic() + time);
+        tokio::select! {
+            biased;
+            done = what => Some(done),
+            () = late => None,
+        }
+    }
+
+    fn count(&self, method: &'static str, outcome: &'static str) {
+        self.metrics.slack_requests.get_or_create(&SlackLabels { method, outcome }).inc();
+    }
+
+    /// Something came that is none of ours. It is counted, and nothing of it is quoted.
+    fn odd(&self, odd: Odd) {
+        self.count("click", if odd == Odd::NotOurs { "ignored" } else { "invalid" });
+        let mut seldom = self.odd.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(LeftOut(left_out)) = seldom.tell(ODD_EVERY, self.clock.monotonic()) {
+            tracing::warn!(what = odd.words(), left_out, "Slack sent something that is left alone");
+        }
+    }
+
+    /// Something went wrong with that, which is told where it is new. How long it is left alone, where that is known.
+    fn trouble(&self, what: &str, error: &ApiError) -> Option<Duration> {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = troubles.insert(what.to_owned(), error.clone()).as_ref() != Some(error);
+        match (error, error.advice()) {
+            (ApiError::Later(wait), _) => return Some(*wait),
+            (_, Some(advice)) => {
+                self.problem(&troubles);
+                if is_new {
+                    tracing::error!(what, why = %error, advice, "Slack is not told; tried again in ten minutes");
+                }
+                return Some(MENDED);
+            }
+            _ if is_new => tracing::warn!(what, why = %error, "Slack; tried again later"),
+            _ => {}
+        }
+        None
+    }
+
+    /// That went well.
+    fn fine(&self, what: &str) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        if troubles.remove(what).is_some() {
+            self.problem(&troubles);
+            tracing::info!(what, "Slack answers again");
+        }
+    }
+
+    /// The gauge of problems.
+    fn problem(&self, troubles: &BTreeMap<String, ApiError>) {
+        let open = troubles.values().filter(|error| error.advice().is_some()).count();
+        let labels = ProblemLabels { category: "slack" };
+        self.metrics.problems.get_or_create(&labels).set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+}

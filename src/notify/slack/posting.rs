@@ -1,0 +1,461 @@
+//! Posts and edits messages, of each channel one after the other. That something is to be posted is kept in the update's
+//! record before it is, and its name afterwards: who finds the first without the second looks whether it is there.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{
+    Channel, Desk,
+    api::{ApiError, HISTORY, Method, POST, REPLIES, UPDATE},
+    message::{line, message, story},
+    outbox::Outbox,
+};
+use crate::{
+    domain::update::{MESSAGES, Message},
+    ports::{Announced, PutError, UpdateName},
+};
+
+/// One post a second and channel ("Rate limits").
+const POST_EVERY: Duration = Duration::from_secs(1);
+/// One edit of a message in this time.
+const EDIT_EVERY: Duration = Duration::from_secs(3);
+/// Edits of all messages: so many at once, then one in this time. In no minute are there more than 40.
+const EDITS: u32 = 10;
+const EDITS_EVERY: Duration = Duration::from_secs(2);
+/// How long until something is tried again that failed.
+const AGAIN: Duration = Duration::from_secs(5);
+/// The clocks of Slack and of the API server may differ by so much.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(10);
+/// As many pages of a channel are looked through for one message.
+const PAGES: usize = 20;
+/// How long until a record is read again that was written meanwhile.
+const CONFLICT: Duration = Duration::from_millis(50);
+/// What Slack says of messages that stay as they are.
+const UNCHANGEABLE: &[&str] =
+    &["cant_update_message", "edit_window_closed", "is_inactive", "no_dual_broadcast_content_update"];
+/// What our messages say of themselves, which only programs see.
+const EVENT: &str = "supercargo_update";
+
+/// When all edits together may go on.
+#[derive(Default)]
+struct Edits(Mutex<Duration>);
+
+impl Edits {
+    /// None if one may be made now; else when.
+    fn wait(&self, now: Duration) -> Option<Duration> {
+        let mut whole = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = (*whole).max(now) + EDITS_EVERY;
+        if next > now + EDITS_EVERY * EDITS {
+            return Some(next - EDITS_EVERY * EDITS);
+        }
+        *whole = next;
+        None
+    }
+}
+
+/// Posts as long as this process is the leader, for ever.
+pub(super) async fn run(desk: &Desk, outbox: &Outbox, mut leader: watch::Receiver<bool>) {
+    loop {
+        if leader.wait_for(|leads| *leads).await.is_err() {
+            return futures::future::pending().await;
+        }
+        let edits = Edits::default();
+        let lanes = desk.settings.channels.iter().map(|channel| Lane::new(desk, outbox, channel, &edits).run());
+        let work = futures::future::join(join_all(lanes), refill(desk, outbox));
+        tokio::select! {
+            _ = work => {}
+            _ = leader.wait_for(|leads| !*leads) => {}
+        }
+    }
+}
+
+/// Finds what there is to tell, at the start and whenever something found no room.
+async fn refill(desk: &Desk, outbox: &Outbox) {
+    let mut bell = outbox.bell();
+    let mut names = VecDeque::new();
+    let mut is_due = true;
+    loop {
+        bell.borrow_and_update();
+        if std::mem::take(&mut is_due) || names.is_empty() && outbox.missed() {
+            match desk.messages.open().await {
+                Ok(open) => names = open.into(),
+                Err(error) => {
+                    tracing::warn!(why = %error, "which messages in Slack must change is not known; asked again later");
+                    desk.clock.sleep_until(desk.clock.monotonic() + AGAIN).await;
+                    is_due = true;
+                    continue;
+                }
+            }
+        }
+        while outbox.has_room()
+            && let Some(name) = names.pop_front()
+        {
+            crate::ports::Notify::changed(outbox, name);
+        }
+        if bell.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One channel.
+struct Lane<'d> {
+    desk: &'d Desk,
+    outbox: &'d Outbox,
+    channel: &'d Channel,
+    edits: &'d Edits,
+    /// What was shown last of each update, as a hash, and when (monotonic).
+    shown: HashMap<UpdateName, (u64, Duration)>,
+    /// When the next post may be made.
+    next_post: Duration,
+}
+
+/// When an update is to be thought of again, if it is.
+type Again = Option<Duration>;
+
+/// Why an update is not told now.
+enum Failed {
+    Slack(ApiError),
+    Record(PutError),
+}
+
+impl From<ApiError> for Failed {
+    fn from(error: ApiError) -> Self {
+        Self::Slack(error)
+    }
+}
+
+impl From<PutError> for Failed {
+    fn from(error: PutError) -> Self {
+        Self::Record(error)
+    }
+}
+
+/// What Slack says of a message.
+#[derive(Deserialize)]
+struct Posted {
+    ts: Arc<str>,
+}
+
+/// A page of messages.
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    messages: Vec<Found>,
+    #[serde(default)]
+    response_metadata: Next,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    ts: Arc<str>,
+    #[serde(default)]
+    metadata: Value,
+}
+
+#[derive(Default, Deserialize)]
+struct Next {
+    #[serde(default)]
+    next_cursor: String,
+}
+
+impl<'d> Lane<'d> {
+    fn new(desk: &'d Desk, outbox: &'d Outbox, channel: &'d Channel, edits: &'d Edits) -> Self {
+        Self { desk, outbox, channel, edits, shown: HashMap::new(), next_post: Duration::ZERO }
+    }
+
+    async fn run(mut self) {
+        let clock = &*self.desk.clock;
+        let mut bell = self.outbox.bell();
+        let mut failures = 0;
+        loop {
+            bell.borrow_and_update();
+            let update = match self.outbox.next(&self.channel.id, clock.monotonic()) {
+                Ok(update) => update,
+                Err(wait) => {
+                    let wait = async {
+                        match wait {
+                            Some(at) => clock.sleep_until(at).await,
+                            None => futures::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        () = wait => {}
+                        Ok(()) = bell.changed() => {}
+                    }
+                    continue;
+                }
+            };
+            match self.tend(&update).await {
+                Ok(again) => {
+                    failures = 0;
+                    if let Some(at) = again {
+                        self.outbox.later(&self.channel.id, update, at);
+                    }
+                }
+                Err(failed) => {
+                    let rest = self.failed(failed, failures);
+                    failures += 1;
+                    self.outbox.later(&self.channel.id, update, clock.monotonic() + rest.min(AGAIN));
+                    clock.sleep_until(clock.monotonic() + rest).await;
+                }
+            }
+        }
+    }
+
+    /// How long the channel is left alone then.
+    fn failed(&self, failed: Failed, failures: u32) -> Duration {
+        let doubled = Duration::from_secs(1).saturating_mul(2u32.saturating_pow(failures.min(6)));
+        let doubled = doubled.min(Duration::from_secs(60));
+        match failed {
+            Failed::Slack(error) => self.desk.trouble(&self.what(), &error).unwrap_or(doubled),
+            // It is read again.
+            Failed::Record(PutError::Conflict) => Duration::from_millis(50 << failures.min(5)),
+            Failed::Record(error) => {
+                tracing::warn!(why = %error, "what is told in Slack could not be recorded; tried again later");
+                doubled
+            }
+        }
+    }
+
+    /// Brings the message of an update up to date: one step, and when the next is due.
+    async fn tend(&mut self, name: &UpdateName) -> Result<Again, Failed> {
+        let Some(of) = self.desk.messages.get(name).await.map_err(PutError::from)? else {
+            self.shown.remove(name);
+            return Ok(None);
+        };
+        let own = of.messages.iter().find(|message| message.channel == self.channel.id).cloned();
+        match own {
+            Some(Message { done: true, .. }) => Ok(self.forget(name)),
+            Some(own @ Message { ts: Some(_), .. }) => self.edit(&of, own).await,
+            // It was being posted when the process ended, or the answer did not come.
+            Some(own) => match self.find(&of, &own).await? {
+                Some(ts) => self.named(of, Message { ts: Some(ts), ..own }).await,
+                None if of.tracked.asked().is_none() => self.end(&of, own).await,
+                None => self.post(of, own).await,
+            },
+            None if of.tracked.asked().is_none() => Ok(self.forget(name)),
+            None if of.messages.len() >= MESSAGES => Ok(self.forget(name)),
+            None => {
+                // It is claimed in its turn only, so that what was claimed is posted at once.
+                if let Some(at) = self.wait_to_post() {
+                    return Ok(Some(at));
+                }
+                let own = Message::new(self.channel.id.clone(), self.desk.clock.now());
+                let of = self.keep(of, own.clone()).await?;
+                self.post(of, own).await
+            }
+        }
+    }
+
+    fn forget(&mut self, name: &UpdateName) -> Again {
+        self.shown.remove(name);
+        None
+    }
+
+    fn wait_to_post(&self) -> Again {
+        Some(self.next_post).filter(|at| *at > self.desk.clock.monotonic())
+    }
+
+    /// Keeps what is said of this channel's message, and reads the update as it is then.
+    async fn keep(&self, of: Announced, own: Message) -> Result<Announced, Failed> {
+        let mut messages = of.messages.clone();
+        match messages.iter_mut().find(|message| message.channel == own.channel) {
+            Some(message) => *message = own,
+            None => messages.push(own),
+        }
+        self.desk.messages.keep(&of, &messages).await?;
+        let read = self.desk.messages.get(&of.name).await.map_err(PutError::from)?;
+        let read = read.filter(|read| read.messages == messages);
+        Ok(read.ok_or(PutError::Conflict)?)
+    }
+
+    async fn post(&mut self, of: Announced, own: Message) -> Result<Again, Failed> {
+        if let Some(at) = self.wait_to_post() {
+            self.desk.clock.sleep_until(at).await;
+        }
+        let rendered = message(&of);
+        let mut arguments = self.arguments(json!({"uid": of.uid}));
+        arguments["text"] = json!(rendered.text);
+        arguments["blocks"] = json!(rendered.blocks);
+        let posted = self.send(&arguments).await?;
+        self.shown.insert(of.name.clone(), (rendered.hash(), self.desk.clock.monotonic()));
+        self.named(of, Message { ts: Some(posted.ts), ..own }).await
+    }
+
+    /// It is there by that name, which is kept whatever else is written meanwhile.
+    async fn named(&mut self, mut of: Announced, own: Message) -> Result<Again, Failed> {
+        let clock = &*self.desk.clock;
+        loop {
+            match self.keep(of.clone(), own.clone()).await {
+                Err(Failed::Record(PutError::Conflict)) => clock.sleep_until(clock.monotonic() + CONFLICT).await,
+                kept => return kept.map(|_| Some(clock.monotonic())),
+            }
+            let Some(read) = self.desk.messages.get(&of.name).await.map_err(PutError::from)? else { return Ok(None) };
+            of = read;
+        }
+    }
+
+    /// Shows the update as it is now, and tells the next line of its story.
+    async fn edit(&mut self, of: &Announced, own: Message) -> Result<Again, Failed> {
+        let (name, now) = (&of.name, self.desk.clock.monotonic());
+        let rendered = message(of);
+        let hash = rendered.hash();
+        let before = self.shown.get(name).copied();
+        if before.is_none_or(|(shown, _)| shown != hash) {
+            let soon = before.map(|(_, at)| at + EDIT_EVERY).filter(|at| *at > now);
+            if let Some(at) = soon.or_else(|| self.edits.wait(now)) {
+                return Ok(Some(at));
+            }
+            let mut arguments = self.arguments(json!({"uid": of.uid}));
+            arguments["ts"] = json!(own.ts);
+            arguments["text"] = json!(rendered.text);
+            arguments["blocks"] = json!(rendered.blocks);
+            match self.desk.call::<Posted>(UPDATE, &self.desk.settings.bot_token, &arguments).await {
+                Ok(_) => {}
+                // Somebody deleted it.
+                Err(ApiError::No(code)) if code == "message_not_found" => {
+                    return self.lost(of.clone(), own).await;
+                }
+                Err(ApiError::No(code)) if UNCHANGEABLE.contains(&&*code) => {
+                    tracing::warn!(update = &*name.name, code, "a message in Slack is left as it is");
+                }
+                Err(error) => return Err(error.into()),
+            }
+            self.fine();
+            self.shown.insert(name.clone(), (hash, self.desk.clock.monotonic()));
+        }
+        self.reply(of, own).await
+    }
+
+    /// It is posted anew while people are asked, and else left.
+    async fn lost(&mut self, of: Announced, own: Message) -> Result<Again, Failed> {
+        self.shown.remove(&of.name);
+        if of.tracked.asked().is_none() {
+            return self.end(&of, own).await;
+        }
+        let own = Message::new(own.channel, self.desk.clock.now());
+        let of = self.keep(of, own.clone()).await?;
+        self.post(of, own).await
+    }
+
+    /// Nothing more is done for it.
+    async fn end(&mut self, of: &Announced, own: Message) -> Result<Again, Failed> {
+        self.keep(of.clone(), Message { done: true, ..own }).await?;
+        Ok(self.forget(&of.name))
+    }
+
+    /// Tells the next line of the story below the message, or that there is none any more.
+    async fn reply(&mut self, of: &Announced, own: Message) -> Result<Again, Failed> {
+        let since = own.told.unwrap_or(own.at);
+        if own.replying {
+            // It was being posted when the process ended, or the answer did not come.
+            if let Some(line) = line(&of.tracked, since)
+                && !self.is_below(of, &own, since).await?
+            {
+                self.tell(of, &own, since, &line).await?;
+            }
+            self.keep(of.clone(), Message { replying: false, ..own }).await?;
+        } else if let Some((at, line)) = story(&of.tracked, since, own.replies) {
+            if let Some(at) = self.wait_to_post() {
+                return Ok(Some(at));
+            }
+            let own = Message { replies: own.replies + 1, told: Some(at), replying: true, ..own };
+            let of = self.keep(of.clone(), own.clone()).await?;
+            self.tell(&of, &own, at, &line).await?;
+            self.named(of, Message { replying: false, ..own }).await?;
+        } else if of.tracked.phase.is_over() {
+            return self.end(of, own).await;
+        } else {
+            return Ok(None);
+        }
+        Ok(Some(self.desk.clock.monotonic()))
+    }
+
+    async fn tell(&mut self, of: &Announced, own: &Message, at: Timestamp, line: &str) -> Result<(), Failed> {
+        let mut arguments = self.arguments(json!({"uid": of.uid, "at": at.to_string()}));
+        arguments["thread_ts"] = json!(own.ts);
+        arguments["text"] = json!(line);
+        arguments["mrkdwn"] = json!(false);
+        self.send(&arguments).await.map(|_| ())
+    }
+
+    /// What all our messages have in common. Nothing in them calls anybody, or is shown as a page.
+    fn arguments(&self, payload: Value) -> Value {
+        json!({
+            "channel": self.channel.id,
+            "metadata": {"event_type": EVENT, "event_payload": payload},
+            "parse": "none",
+            "link_names": false,
+            "unfurl_links": false,
+            "unfurl_media": false,
+        })
+    }
+
+    async fn send(&mut self, arguments: &Value) -> Result<Posted, Failed> {
+        let posted = self.desk.call(POST, &self.desk.settings.bot_token, arguments).await;
+        self.next_post = self.desk.clock.monotonic() + POST_EVERY;
+        let posted = posted?;
+        self.fine();
+        Ok(posted)
+    }
+
+    fn fine(&self) {
+        self.desk.fine(&self.what());
+    }
+
+    /// The channel, as it is told.
+    fn what(&self) -> String {
+        format!("channel {}", self.channel.name)
+    }
+
+    /// The message about an update, if it is in the channel.
+    async fn find(&self, of: &Announced, own: &Message) -> Result<Option<Arc<str>>, Failed> {
+        let oldest = own.at.checked_sub(CLOCKS).unwrap_or(own.at).as_second();
+        let arguments = json!({"oldest": oldest.to_string()});
+        let is_it = |payload: &Value| payload["uid"] == *of.uid && payload["at"].is_null();
+        self.look(HISTORY, arguments, is_it).await
+    }
+
+    /// Whether a line of the story is below its message.
+    async fn is_below(&self, of: &Announced, own: &Message, at: Timestamp) -> Result<bool, Failed> {
+        let at = at.to_string();
+        let is_it = |payload: &Value| payload["uid"] == *of.uid && payload["at"] == *at;
+        self.look(REPLIES, json!({"ts": own.ts}), is_it).await.map(|found| found.is_some())
+    }
+
+    /// Looks for a message of ours, page after page.
+    async fn look(
+        &self,
+        method: Method,
+        mut arguments: Value,
+        is_it: impl Fn(&Value) -> bool,
+    ) -> Result<Option<Arc<str>>, Failed> {
+        arguments["channel"] = json!(self.channel.id);
+        arguments["include_all_metadata"] = json!(true);
+        arguments["limit"] = json!(200);
+        for _ in 0..PAGES {
+            let page: Page = self.desk.call(method, &self.desk.settings.bot_token, &arguments).await?;
+            let ours =
+                |message: &&Found| message.metadata["event_type"] == EVENT && is_it(&message.metadata["event_payload"]);
+            if let Some(found) = page.messages.iter().find(ours) {
+                return Ok(Some(found.ts.clone()));
+            }
+            match page.response_metadata.next_cursor {
+                cursor if cursor.is_empty() => return Ok(None),
+                cursor => arguments["cursor"] = json!(cursor),
+            }
+        }
+        // Whoever fills a channel so that a message cannot be found in it has it told once more at worst.
+        Ok(None)
+    }
+}
