@@ -1,6 +1,6 @@
 //! Approvals: what updates that wait for people take of the program's memory, and how soon a vote is followed by the patch.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use crate::{
     fleet::{AT_ONCE, Fleet, namespace},
     milliseconds,
     program::Program,
+    slack,
     support::control_plane::ADMIN,
 };
 
@@ -23,7 +24,7 @@ const APPROVALS: &str = "supercargo.dev/approvals";
 /// Updates that wait.
 const WAITING: usize = 500;
 /// A tag of every repository that is not the newest.
-const BEFORE: &str = "1.5.8";
+pub(crate) const BEFORE: &str = "1.5.8";
 const VOTES: usize = 20;
 
 pub(crate) async fn run(fleet: &Fleet, table: &mut Table) {
@@ -35,7 +36,11 @@ pub(crate) async fn run(fleet: &Fleet, table: &mut Table) {
     let what = format!("{WAITING} updates wait for approval, of {} workloads", fleet.size + WAITING);
     table.noted(format!("{what}: resident memory, without and with them"), format!("{without:.1} MB, {with:.1} MB"));
     table.bounded(format!("{what}: resident memory, more than without"), with - without, 8.0, " MB");
-    vote(fleet, &program, table).await;
+    let all = vote(fleet, &program, 0..VOTES).await;
+    table.bounded(format!("vote → patched, longest of {VOTES}"), all[VOTES - 1], 1000.0, " ms");
+    table.noted(format!("vote → patched, median of {VOTES}"), format!("{:.0} ms", all[VOTES / 2]));
+    drop(program);
+    slack::run(fleet, table, VOTES, WAITING, with, all[VOTES / 2]).await;
 }
 
 /// The policies as in deploy/approvals, by which whoever asks is the operator: the program has an administrator's name here.
@@ -61,21 +66,27 @@ async fn waiting(fleet: &Fleet, count: usize) -> (f64, Program) {
     while program.metric("supercargo_approvals_waiting", "").await < count as f64 {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    (settled(&program).await, program)
+}
+
+/// The resident memory after a while, at its most in ten seconds.
+pub(crate) async fn settled(program: &Program) -> f64 {
     tokio::time::sleep(Duration::from_secs(20)).await;
     let mut memory = 0_f64;
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         memory = memory.max(program.memory("VmRSS"));
     }
-    (memory, program)
+    memory
 }
 
-/// From the answer to the vote to the patched workload, with what is asked of the API server and the registry before that.
-async fn vote(fleet: &Fleet, program: &Program, table: &mut Table) {
+/// From the answer to the vote to the patched workload, with what is asked of the API server and the registry before that, in
+/// milliseconds; the shortest first.
+pub(crate) async fn vote(fleet: &Fleet, program: &Program, which: Range<usize>) -> Vec<f64> {
     let voter = Voter::new(fleet.plane.client(ADMIN).await, Arc::new(SystemClock::default()));
     let vote = NewVote { verb: Verb::Approve, approver: ADMIN.to_owned(), overrides: false, reason: None };
     let mut all = Vec::new();
-    for n in 0..VOTES {
+    for n in which {
         let id: WorkloadId = format!("{}/Deployment/behind-{n:05}", namespace(n)).parse().expect("a workload");
         let ballots = voter.ballots(&id).await.expect("the updates");
         let on = ballots.iter().find(|on| on.tracked.asked().is_some()).expect("an update that waits");
@@ -93,9 +104,8 @@ async fn vote(fleet: &Fleet, program: &Program, table: &mut Table) {
                 None => tokio::time::sleep(Duration::from_millis(2)).await,
             }
         };
-        all.push(patched.duration_since(voted).unsigned_abs());
+        all.push(milliseconds(patched.duration_since(voted).unsigned_abs()));
     }
-    all.sort();
-    table.bounded(format!("vote → patched, longest of {VOTES}"), milliseconds(all[VOTES - 1]), 1000.0, " ms");
-    table.noted(format!("vote → patched, median of {VOTES}"), format!("{:.0} ms", milliseconds(all[VOTES / 2])));
+    all.sort_by(f64::total_cmp);
+    all
 }

@@ -18,6 +18,7 @@ mod records;
 mod repository;
 mod rollouts;
 mod scale;
+mod slack;
 mod start;
 #[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../../tests/it/support/mod.rs"]

@@ -11,6 +11,7 @@ use crate::support::{
     control_plane::{ControlPlane, audited_user},
     free_port,
     process::Process,
+    slack::{APP_TOKEN, BOT_TOKEN},
 };
 
 /// The hook's secret.
@@ -34,6 +35,16 @@ impl Program {
 
     /// The same, where the port for hooks is known before.
     pub(crate) async fn start_on(plane: &ControlPlane, poll_interval: &str, hooks: u16) -> (Self, Duration) {
+        Self::start_with(plane, poll_interval, hooks, None).await
+    }
+
+    /// The same with a configuration, whose secrets are those of the fake Slack.
+    pub(crate) async fn start_with(
+        plane: &ControlPlane,
+        poll_interval: &str,
+        hooks: u16,
+        configuration: Option<&str>,
+    ) -> (Self, Duration) {
         let folder = tempfile::tempdir().unwrap();
         let (user, private) = (audited_user(), free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
@@ -48,6 +59,11 @@ impl Program {
             // As deploy/Dockerfile has it.
             .env("MIMALLOC_PURGE_DELAY", "10")
             .env_remove("KUBERNETES_SERVICE_HOST");
+        if let Some(configuration) = configuration {
+            let file = folder.path().join("config.yaml");
+            std::fs::write(&file, configuration).unwrap();
+            command.arg("--config").arg(file).env("BOT_TOKEN", BOT_TOKEN).env("APP_TOKEN", APP_TOKEN);
+        }
         let url = |port| format!("http://127.0.0.1:{port}");
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let began = Instant::now();

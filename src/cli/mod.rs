@@ -14,6 +14,7 @@ mod files;
 mod folder;
 mod hooks;
 mod migrate;
+mod notify;
 mod once;
 mod output;
 mod plan;
@@ -53,6 +54,8 @@ enum Command {
     Policy(policy::Command),
     #[command(subcommand)]
     Hooks(hooks::Command),
+    #[command(subcommand)]
+    Notify(notify::Command),
     SetImage(set_image::Args),
     Migrate(migrate::Args),
     Crds(crds::Args),
@@ -72,6 +75,7 @@ impl Cli {
             Command::Reject(args) => args.run(),
             Command::Policy(command) => command.run(),
             Command::Hooks(command) => command.run(),
+            Command::Notify(command) => command.run(),
             Command::SetImage(args) => args.run(),
             Command::Migrate(args) => args.run(),
             Command::Crds(args) => args.run(),

@@ -15,7 +15,7 @@ use crate::{
 };
 
 mod commands;
-mod flow;
+pub(crate) mod flow;
 mod gaps;
 mod kills;
 mod limits;

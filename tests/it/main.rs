@@ -48,6 +48,7 @@ mod pull_secrets;
 mod records;
 mod registry;
 mod rollouts;
+mod slack;
 mod status;
 mod store;
 mod survive;

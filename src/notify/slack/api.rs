@@ -71,6 +71,11 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// Whether whatever is asked next would fail, too.
+    pub fn is_of_all(&self) -> bool {
+        !matches!(self, Self::No(_)) || self.advice().is_some()
+    }
+
     /// What a person can do about it, where only a person can.
     pub fn advice(&self) -> Option<&'static str> {
         let Self::No(code) = self else { return None };

@@ -30,7 +30,7 @@ const IMAGE: usize = 600;
 /// The longest name that is shown.
 const NAME: usize = 300;
 /// The longest sentence.
-const SENTENCE: usize = 2000;
+const SENTENCE: usize = 1900;
 
 /// What the buttons are called in what Slack sends.
 pub(super) const APPROVE: &str = "supercargo_approve";
@@ -39,10 +39,11 @@ pub(super) const DETAILS: &str = "supercargo_details";
 
 /// What is posted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Rendered {
+pub struct Rendered {
     /// The same in one line, for where blocks are not shown.
-    pub(super) text: String,
-    pub(super) blocks: Vec<Value>,
+    pub text: String,
+    /// What is shown.
+    pub blocks: Vec<Value>,
 }
 
 impl Rendered {
@@ -65,7 +66,7 @@ pub(super) struct Subject {
 }
 
 /// The message about an update as it is now.
-pub(super) fn message(of: &Announced) -> Rendered {
+pub fn message(of: &Announced) -> Rendered {
     let Announced { tracked, .. } = of;
     let update = &tracked.update;
     let state = state(tracked);
@@ -89,7 +90,7 @@ pub(super) fn message(of: &Announced) -> Rendered {
 
 /// What happened since then, for the lines below the message: when, and in words. Only the last of [`REPLIES`] lines is
 /// kept for the end.
-pub(super) fn story(tracked: &Tracked, since: Timestamp, told: u8) -> Option<(Timestamp, String)> {
+pub fn story(tracked: &Tracked, since: Timestamp, told: u8) -> Option<(Timestamp, String)> {
     let is_last = told + 1 >= REPLIES;
     let is_end = |entry: &LogEntry| tracked.phase.is_over() && tracked.log.last() == Some(entry);
     let entry = tracked.log.iter().find(|entry| entry.at > since && (!is_last || is_end(entry)))?;

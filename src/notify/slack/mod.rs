@@ -11,7 +11,7 @@
 pub mod api;
 mod click;
 mod details;
-mod message;
+pub mod message;
 mod outbox;
 mod posting;
 mod socket;
@@ -27,12 +27,12 @@ pub use click::identity;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 pub use outbox::Outbox;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use url::Url;
 
 use self::{
-    api::{Api, ApiError, Method, Token},
+    api::{AUTH_TEST, Api, ApiError, Method, OPEN, POST, Token},
     click::Odd,
 };
 use crate::{
@@ -109,6 +109,31 @@ impl Settings {
         let client = net::upgradable(self.ca.as_deref(), self.proxy.as_deref(), Timeouts::default())?;
         Ok(Api::new(client, self.api.clone()))
     }
+}
+
+/// Tries what the operator will do: whose the tokens are, a message to a channel, and whether a socket could be opened.
+pub async fn try_channel(
+    settings: &Settings,
+    channel: &Channel,
+    clock: &dyn Clock,
+    metrics: &Metrics,
+) -> Vec<(&'static str, Result<String, ApiError>)> {
+    let api = match settings.client() {
+        Ok(api) => api,
+        Err(error) => return vec![("the client", Err(ApiError::Away(error.to_string())))],
+    };
+    let call =
+        async |method, token, arguments: Value| api.call::<Value>(method, token, &arguments, clock, metrics).await;
+    let text = |answer: &Value, key: &str| net::foreign(answer[key].as_str().unwrap_or("?"));
+    let who = call(AUTH_TEST, &settings.bot_token, json!({})).await.map(|answer| {
+        format!("{} in workspace {} ({})", text(&answer, "user"), text(&answer, "team"), text(&answer, "team_id"))
+    });
+    let hello = format!("supercargo was asked to try this channel ({}).", channel.name);
+    let arguments = json!({"channel": channel.id, "text": hello, "parse": "none", "mrkdwn": false});
+    let posted = call(POST, &settings.bot_token, arguments).await;
+    let posted = posted.map(|answer| format!("posted to {} as message {}", channel.id, text(&answer, "ts")));
+    let socket = call(OPEN, &settings.app_token, json!({})).await.map(|_| "could be opened".to_owned());
+    vec![("the bot", who), ("the message", posted), ("the socket", socket)]
 }
 
 /// What Slack's part is given.

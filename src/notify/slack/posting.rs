@@ -37,6 +37,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 const CLOCKS: SignedDuration = SignedDuration::from_mins(10);
 /// As many pages of a channel are looked through for one message.
 const PAGES: usize = 20;
+/// The longest wait until something is tried again that failed, unless only a person can mend it.
+const LONGEST: Duration = Duration::from_secs(60);
 /// How long until a record is read again that was written meanwhile.
 const CONFLICT: Duration = Duration::from_millis(50);
 /// What Slack says of messages that stay as they are.
@@ -128,6 +130,24 @@ enum Failed {
     Record(PutError),
 }
 
+impl Failed {
+    /// How long that update waits then.
+    fn wait(&self, update: &UpdateName) -> Duration {
+        let UpdateName { namespace, name } = update;
+        match self {
+            // It is read again.
+            Self::Record(PutError::Conflict) => return CONFLICT,
+            Self::Record(error) => {
+                tracing::warn!(%namespace, update = &**name, why = %error, "what is told in Slack is not recorded; tried again");
+            }
+            Self::Slack(error) => {
+                tracing::warn!(%namespace, update = &**name, why = %error, "Slack does not take a message; tried again");
+            }
+        }
+        LONGEST
+    }
+}
+
 impl From<ApiError> for Failed {
     fn from(error: ApiError) -> Self {
         Self::Slack(error)
@@ -202,27 +222,18 @@ impl<'d> Lane<'d> {
                         self.outbox.later(&self.channel.id, update, at);
                     }
                 }
-                Err(failed) => {
-                    let rest = self.failed(failed, failures);
+                Err(Failed::Slack(error)) if error.is_of_all() => {
+                    let doubled = Duration::from_secs(1).saturating_mul(2u32.saturating_pow(failures.min(6)));
+                    let rest = self.desk.trouble(&self.what(), &error).unwrap_or(doubled.min(LONGEST));
                     failures += 1;
-                    self.outbox.later(&self.channel.id, update, clock.monotonic() + rest.min(AGAIN));
+                    self.outbox.later(&self.channel.id, update, clock.monotonic());
                     clock.sleep_until(clock.monotonic() + rest).await;
                 }
-            }
-        }
-    }
-
-    /// How long the channel is left alone then.
-    fn failed(&self, failed: Failed, failures: u32) -> Duration {
-        let doubled = Duration::from_secs(1).saturating_mul(2u32.saturating_pow(failures.min(6)));
-        let doubled = doubled.min(Duration::from_secs(60));
-        match failed {
-            Failed::Slack(error) => self.desk.trouble(&self.what(), &error).unwrap_or(doubled),
-            // It is read again.
-            Failed::Record(PutError::Conflict) => Duration::from_millis(50 << failures.min(5)),
-            Failed::Record(error) => {
-                tracing::warn!(why = %error, "what is told in Slack could not be recorded; tried again later");
-                doubled
+                // It concerns that one alone, and holds up no other.
+                Err(failed) => {
+                    let wait = failed.wait(&update);
+                    self.outbox.later(&self.channel.id, update, clock.monotonic() + wait);
+                }
             }
         }
     }

@@ -90,6 +90,11 @@ pub(super) async fn run(desk: Arc<Desk>) {
     let set = |open: bool| desk.metrics.slack_connected.set(i64::from(open));
     loop {
         let Connections { begun, open, leaving } = *watched.borrow_and_update();
+        let is_open = open == begun && !all.is_empty();
+        if is_open {
+            delays = self::delays();
+        }
+        set(is_open || all.len() > 1);
         // One that leaves is replaced before it has gone.
         if all.is_empty() || leaving == begun {
             let number = begun + 1;
@@ -102,17 +107,9 @@ pub(super) async fn run(desk: Arc<Desk>) {
             };
             all.push(one.boxed());
         }
-        if open == begun {
-            delays = self::delays();
-            set(true);
-        }
         tokio::select! {
             Some((number, end)) = all.next() => {
                 let was_open = state.borrow().open >= number;
-                let is_last = all.is_empty();
-                if is_last {
-                    set(false);
-                }
                 rest = match end {
                     End::Replaced => Duration::ZERO,
                     End::Broken(error) => {

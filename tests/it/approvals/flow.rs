@@ -16,18 +16,18 @@ use crate::support::{
     registry::{Image, Registry},
 };
 
-pub(super) const APPROVER: &str = "supercargo-approver";
+pub(crate) const APPROVER: &str = "supercargo-approver";
 
 /// A namespace with a workload `web`, a registry, and who may approve there.
-pub(super) struct Shop<'p> {
-    pub(super) namespace: Namespace<'p>,
-    pub(super) registry: Registry,
-    pub(super) plane: &'p ControlPlane,
+pub(crate) struct Shop<'p> {
+    pub(crate) namespace: Namespace<'p>,
+    pub(crate) registry: Registry,
+    pub(crate) plane: &'p ControlPlane,
 }
 
 impl<'p> Shop<'p> {
     /// With these annotations of the workload beside its policy, `minor`.
-    pub(super) async fn open(plane: &'p ControlPlane, hint: &str, annotations: Value) -> Self {
+    pub(crate) async fn open(plane: &'p ControlPlane, hint: &str, annotations: Value) -> Self {
         let (namespace, registry) = (plane.namespace_with(hint, json!({})).await, Registry::start().await);
         for user in ["alice", "bob"] {
             bind(&namespace, APPROVER, "User", user).await;
@@ -40,28 +40,28 @@ impl<'p> Shop<'p> {
         shop
     }
 
-    pub(super) fn image(&self, tag: &str) -> String {
+    pub(crate) fn image(&self, tag: &str) -> String {
         format!("{}/web:{tag}", self.registry.host)
     }
 
     /// Pushes a tag; its digest.
-    pub(super) async fn push(&self, tag: &str) -> String {
+    pub(crate) async fn push(&self, tag: &str) -> String {
         self.registry.push("web", tag, &Image::unique()).await.to_string()
     }
 
     /// How the operator is started: as its ServiceAccount, for this namespace.
-    pub(super) async fn setup(&self) -> Setup {
+    pub(crate) async fn setup(&self) -> Setup {
         let home = Namespace { plane: self.plane, name: "supercargo".to_owned() };
         let kubeconfig = self.plane.kubeconfig_with_token(&home.token("supercargo").await, &home.name);
         Setup { kubeconfig: Some(kubeconfig), ..Setup::in_namespace(&self.namespace, "1s") }
     }
 
-    pub(super) async fn operator(&self) -> Operator {
+    pub(crate) async fn operator(&self) -> Operator {
         Operator::start(self.plane, &self.setup().await).await
     }
 
     /// Every update that is recorded.
-    pub(super) async fn updates(&self) -> Vec<Value> {
+    pub(crate) async fn updates(&self) -> Vec<Value> {
         let path = format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/imageupdates", self.namespace.name);
         let client = operators_client(self.plane).await;
         let list = request(&client, Method::GET, &path, None).await.unwrap();
@@ -69,7 +69,7 @@ impl<'p> Shop<'p> {
     }
 
     /// The update to that tag, once it is there and in that phase.
-    pub(super) async fn update(&self, tag: &str, phase: &str) -> Value {
+    pub(crate) async fn update(&self, tag: &str, phase: &str) -> Value {
         let is_it = |update: &Value| {
             let to = update["spec"]["changes"][0]["to"].as_str().unwrap();
             to.starts_with(&self.image(tag)) && update["status"]["phase"] == phase
@@ -81,7 +81,7 @@ impl<'p> Shop<'p> {
     }
 
     /// A yes to the update to that tag, which waits for it, by nobody yet.
-    pub(super) async fn ballot(&self, tag: &str) -> Value {
+    pub(crate) async fn ballot(&self, tag: &str) -> Value {
         self.update(tag, "Waiting").await;
         let voter = Voter::new(self.plane.client(ADMIN).await, Arc::new(SystemClock::default()));
         let all = voter.ballots(&self.workload().parse().unwrap()).await.unwrap();
@@ -98,19 +98,19 @@ impl<'p> Shop<'p> {
     }
 
     /// That a user makes it in that name, by a request of one's own.
-    pub(super) async fn raw(&self, user: &str, ballot: &Value, approver: &str) -> Result<Value, Refused> {
+    pub(crate) async fn raw(&self, user: &str, ballot: &Value, approver: &str) -> Result<Value, Refused> {
         let mut review = ballot.clone();
         review["spec"]["approver"] = json!(approver);
         make(&self.namespace, &self.plane.client(user).await, &review).await
     }
 
     /// `NAMESPACE/Deployment/web`
-    pub(super) fn workload(&self) -> String {
+    pub(crate) fn workload(&self) -> String {
         format!("{}/Deployment/web", self.namespace.name)
     }
 
     /// The images that the operator has written here, in all its lives.
-    pub(super) fn written(&self) -> Vec<String> {
+    pub(crate) fn written(&self) -> Vec<String> {
         let here = format!("/namespaces/{}/deployments/", self.namespace.name);
         let is_here = |uri: &str| uri.contains(&here) && !uri.contains("dryRun");
         let all = self.plane.audit("system:serviceaccount:supercargo:supercargo");
@@ -123,7 +123,7 @@ impl<'p> Shop<'p> {
     }
 
     /// How far the update is to that tag, which waits for people.
-    pub(super) async fn stands(&self, tag: &str, far: &str) -> Value {
+    pub(crate) async fn stands(&self, tag: &str, far: &str) -> Value {
         eventually(&format!("{tag} has {far}"), async || {
             let update = self.update(tag, "Waiting").await;
             update["status"]["reason"]["message"].as_str()?.starts_with(far).then_some(update)
@@ -132,14 +132,14 @@ impl<'p> Shop<'p> {
     }
 
     /// Waits until the operator has looked at the registry twice more.
-    pub(super) async fn looks(&self, operator: &Operator) {
+    pub(crate) async fn looks(&self, operator: &Operator) {
         let looks = async || operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
         let before = looks().await;
         eventually("two more looks", async || (looks().await >= before + 2.0).then_some(())).await;
     }
 
     /// `supercargo VERB … --yes` as that user.
-    pub(super) fn say(&self, user: &str, verb: &str, more: &[&str]) -> Output {
+    pub(crate) fn say(&self, user: &str, verb: &str, more: &[&str]) -> Output {
         let kubeconfig = self.plane.kubeconfig(user);
         let workload = self.workload();
         let args = [verb, &workload, "--yes", "--kubeconfig", kubeconfig.to_str().unwrap()];
@@ -148,14 +148,14 @@ impl<'p> Shop<'p> {
 }
 
 /// That a command ended well, and what it said.
-pub(super) fn well(output: &Output) -> String {
+pub(crate) fn well(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     text
 }
 
 /// That a command was refused, and why.
-pub(super) fn badly(output: &Output) -> String {
+pub(crate) fn badly(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
