@@ -8,7 +8,7 @@ use std::{
 use regex::Regex;
 use serde_json::{Value, json};
 
-use super::rendered;
+use super::{as_in_the_pod, rendered};
 use crate::{
     deploy::{folder, of_kind, rights},
     docs::built,
@@ -31,6 +31,11 @@ pub(super) const CHOICES: &[Choice] = &[
     choice("resources: [../deploy/overlays/git]", "supercargo", &["git.enabled=true"]),
     choice("resources: [../deploy/base, ../deploy/approvals]", "supercargo", &["approvals=true"]),
     choice("resources: [../deploy/overlays/namespaced]", "apps", &[r#"scope="namespace""#, "crds.install=false"]),
+    choice(
+        "{resources: [../deploy/base], components: [../deploy/components/slack]}",
+        "supercargo",
+        &[r#"slack.secretName="supercargo-slack""#],
+    ),
     choice(
         "{resources: [../deploy/base], components: [../deploy/components/argocd]}",
         "supercargo",
@@ -195,6 +200,33 @@ fn the_policies_of_one_namespace_are_the_same_too() {
     let values = [r#"scope="namespace""#, "crds.install=false", "approvals=true"];
     let (chart, _) = rendered("supercargo", "shop", &values);
     assert_same("my-approvals", chart, kustomize);
+}
+
+/// What slack.md says by kustomize is what it says by values, and who is whom is written once there.
+#[test]
+fn what_slack_needs_is_the_same_too() {
+    let page = fs::read_to_string(folder("../docs/slack.md")).unwrap();
+    let shown = |first: &str| {
+        let block = page.split(&format!("```yaml\n# {first}\n")).nth(1).unwrap_or_else(|| panic!("{first}"));
+        block.split("```").next().unwrap().to_owned()
+    };
+    let values: Value = serde_saphyr::from_str(&shown("values.yaml")).unwrap();
+    let values: Vec<String> =
+        values.as_object().unwrap().iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    let (mut chart, test) = rendered("supercargo", "supercargo", &values);
+    let output = as_in_the_pod(&test["spec"], &chart);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ok\n", "{}", String::from_utf8_lossy(&output.stderr));
+    let config = chart.iter_mut().find_map(|object| object["data"].get_mut("config.yaml")).unwrap();
+    let read = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap();
+    assert_eq!(read(config.as_str().unwrap()), read(&shown("config.yaml")));
+    *config = json!("");
+    assert_same("my-slack", chart, built(&shown("my-slack/kustomization.yaml")).unwrap());
+
+    let values = [r#"scope="namespace""#, "crds.install=false", r#"slack.secretName="supercargo-slack""#];
+    let (chart, _) = rendered("supercargo", "shop", &values);
+    assert!(rights(&chart).iter().all(|(_, resource, _)| resource != "subjectaccessreviews"));
+    assert_same("my-slack-namespace", chart, built(&shown("my-slack-namespace/kustomization.yaml")).unwrap());
 }
 
 #[test]
