@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{as_in_the_pod, rendered};
 use crate::{
-    deploy::{folder, of_kind, rights},
+    deploy::{Right, folder, of_kind, rights, rights::right},
     docs::built,
 };
 
@@ -211,21 +211,25 @@ fn what_slack_needs_is_the_same_too() {
         block.split("```").next().unwrap().to_owned()
     };
     let values: Value = serde_saphyr::from_str(&shown("values.yaml")).unwrap();
-    let values: Vec<String> =
-        values.as_object().unwrap().iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let values: Vec<String> = values.as_object().unwrap().iter().map(|(key, value)| format!("{key}={value}")).collect();
     let values: Vec<&str> = values.iter().map(String::as_str).collect();
     let (mut chart, test) = rendered("supercargo", "supercargo", &values);
     let output = as_in_the_pod(&test["spec"], &chart);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "ok\n", "{}", String::from_utf8_lossy(&output.stderr));
-    let config = chart.iter_mut().find_map(|object| object["data"].get_mut("config.yaml")).unwrap();
+    let config = chart.iter_mut().find_map(|object| object.pointer_mut("/data/config.yaml")).unwrap();
     let read = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap();
     assert_eq!(read(config.as_str().unwrap()), read(&shown("config.yaml")));
     *config = json!("");
-    assert_same("my-slack", chart, built(&shown("my-slack/kustomization.yaml")).unwrap());
+    let slack = built(&shown("my-slack/kustomization.yaml")).unwrap();
+    let others = rights(&built("resources: [../deploy/base, ../deploy/approvals]").unwrap());
+    let more: Vec<Right> = rights(&slack).difference(&others).cloned().collect();
+    assert_eq!(more, [right("authorization.k8s.io", "subjectaccessreviews", "create")]);
+    assert_same("my-slack", chart, slack);
 
     let values = [r#"scope="namespace""#, "crds.install=false", r#"slack.secretName="supercargo-slack""#];
     let (chart, _) = rendered("supercargo", "shop", &values);
-    assert!(rights(&chart).iter().all(|(_, resource, _)| resource != "subjectaccessreviews"));
+    let asks: Vec<Right> = rights(&chart).into_iter().filter(|(group, ..)| group == "authorization.k8s.io").collect();
+    assert_eq!(asks, [right("authorization.k8s.io", "localsubjectaccessreviews", "create")]);
     assert_same("my-slack-namespace", chart, built(&shown("my-slack-namespace/kustomization.yaml")).unwrap());
 }
 
