@@ -105,7 +105,7 @@ impl Mounts {
 /// Runs a container of the program as its pod would: the arguments, the variables with a value, and the files.
 fn as_in_the_pod(pod: &Value, objects: &[Value]) -> Output {
     let container = &pod["containers"][0];
-    let secrets = BTreeMap::from([("supercargo-git".to_owned(), BTreeMap::new())]);
+    let secrets = ["supercargo-git", "supercargo-slack"].map(|name| (name.to_owned(), BTreeMap::new())).into();
     let mounts = Mounts::of(pod, objects, &secrets);
     let args: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));

@@ -103,6 +103,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.git.secretName }}
 - {name: git, mountPath: /run/secrets/git, readOnly: true}
 {{- end }}
+{{- if .Values.slack.secretName }}
+- {name: slack, mountPath: /run/secrets/slack, readOnly: true}
+{{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -121,6 +124,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- with .Values.git.secretName }}
 - name: git
+  secret: {secretName: {{ . | quote }}}
+{{- end }}
+{{- with .Values.slack.secretName }}
+- name: slack
   secret: {secretName: {{ . | quote }}}
 {{- end }}
 {{- with .Values.extraVolumes }}

@@ -8,9 +8,9 @@ use std::{
 use regex::Regex;
 use serde_json::{Value, json};
 
-use super::rendered;
+use super::{as_in_the_pod, rendered};
 use crate::{
-    deploy::{folder, of_kind, rights},
+    deploy::{Right, folder, of_kind, rights, rights::right},
     docs::built,
 };
 
@@ -31,6 +31,11 @@ pub(super) const CHOICES: &[Choice] = &[
     choice("resources: [../deploy/overlays/git]", "supercargo", &["git.enabled=true"]),
     choice("resources: [../deploy/base, ../deploy/approvals]", "supercargo", &["approvals=true"]),
     choice("resources: [../deploy/overlays/namespaced]", "apps", &[r#"scope="namespace""#, "crds.install=false"]),
+    choice(
+        "{resources: [../deploy/base], components: [../deploy/components/slack]}",
+        "supercargo",
+        &[r#"slack.secretName="supercargo-slack""#],
+    ),
     choice(
         "{resources: [../deploy/base], components: [../deploy/components/argocd]}",
         "supercargo",
@@ -195,6 +200,37 @@ fn the_policies_of_one_namespace_are_the_same_too() {
     let values = [r#"scope="namespace""#, "crds.install=false", "approvals=true"];
     let (chart, _) = rendered("supercargo", "shop", &values);
     assert_same("my-approvals", chart, kustomize);
+}
+
+/// What slack.md says by kustomize is what it says by values, and who is whom is written once there.
+#[test]
+fn what_slack_needs_is_the_same_too() {
+    let page = fs::read_to_string(folder("../docs/slack.md")).unwrap();
+    let shown = |first: &str| {
+        let block = page.split(&format!("```yaml\n# {first}\n")).nth(1).unwrap_or_else(|| panic!("{first}"));
+        block.split("```").next().unwrap().to_owned()
+    };
+    let values: Value = serde_saphyr::from_str(&shown("values.yaml")).unwrap();
+    let values: Vec<String> = values.as_object().unwrap().iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    let (mut chart, test) = rendered("supercargo", "supercargo", &values);
+    let output = as_in_the_pod(&test["spec"], &chart);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ok\n", "{}", String::from_utf8_lossy(&output.stderr));
+    let config = chart.iter_mut().find_map(|object| object.pointer_mut("/data/config.yaml")).unwrap();
+    let read = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap();
+    assert_eq!(read(config.as_str().unwrap()), read(&shown("config.yaml")));
+    *config = json!("");
+    let slack = built(&shown("my-slack/kustomization.yaml")).unwrap();
+    let others = rights(&built("resources: [../deploy/base, ../deploy/approvals]").unwrap());
+    let more: Vec<Right> = rights(&slack).difference(&others).cloned().collect();
+    assert_eq!(more, [right("authorization.k8s.io", "subjectaccessreviews", "create")]);
+    assert_same("my-slack", chart, slack);
+
+    let values = [r#"scope="namespace""#, "crds.install=false", r#"slack.secretName="supercargo-slack""#];
+    let (chart, _) = rendered("supercargo", "shop", &values);
+    let asks: Vec<Right> = rights(&chart).into_iter().filter(|(group, ..)| group == "authorization.k8s.io").collect();
+    assert_eq!(asks, [right("authorization.k8s.io", "localsubjectaccessreviews", "create")]);
+    assert_same("my-slack-namespace", chart, built(&shown("my-slack-namespace/kustomization.yaml")).unwrap());
 }
 
 #[test]

@@ -17,6 +17,10 @@ pub(super) const EVERYTHING: &[&str] = &[
     r#"httpRoute={"enabled":true,"parentRefs":[{"name":"outer"}],"hostnames":["hooks.example.com"]}"#,
     "serviceMonitor.enabled=true",
     "approvals=true",
+    r#"slack.secretName="supercargo-slack""#,
+    r#"config.slack={"botTokenFile":"/run/secrets/slack/bot-token","appTokenFile":"/run/secrets/slack/app-token","appId":"A012ABCD0A0"}"#,
+    r#"config.channels=[{"name":"deploys","type":"slack","channel":"C0123456789","namespaces":["shop"]}]"#,
+    r#"config.approvers=[{"user":"alice","groups":["dev"],"slack":["T024BE7LD/U023BECGF"]},{"user":"bob"}]"#,
     r#"image.pullSecrets=["mine"]"#,
 ];
 
@@ -43,6 +47,7 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     ("git.enabled", "true", &[]),
     ("git.cacheSize", r#""8Gi""#, &["git.enabled=true"]),
     ("git.secretName", r#""supercargo-git""#, &[]),
+    ("slack.secretName", r#""supercargo-slack""#, &[]),
     ("argocd.applications", "true", &[]),
     ("argocd.refresh", "true", &[]),
     ("argocd.namespace", r#""gitops""#, &["argocd.refresh=true"]),
@@ -213,6 +218,15 @@ const BAD: &[(&[&str], &str)] = &[
     (&[r#"image.pullSecrets=[{"name":"mine"}]"#], "at '/image/pullSecrets/0': got object, want string"),
     (&[r#"config={"registry":[]}"#], "at '/config': additional properties 'registry' not allowed"),
     (&[r#"config="registries: []""#], "at '/config': got string, want null or object"),
+    (
+        &[r#"config.approvers=[{"user":"alice","slack":["alice@example.com"]}]"#],
+        "at '/config/approvers/0/slack/0': 'alice@example.com' does not match",
+    ),
+    // One line would be two.
+    (&[r#"config.approvers=[{"user":"a\nslack:T024BE7LD/U023BECGF b"}]"#], "at '/config/approvers/0/user'"),
+    (&[r#"config.approvers=[{"user":1000}]"#], "at '/config/approvers/0/user': got number"),
+    (&[r#"config.approvers=[{"slack":[]}]"#], "at '/config/approvers/0': missing property 'user'"),
+    (&["slack.enabled=true"], "at '/slack': additional properties 'enabled' not allowed"),
     (&[r#"policies={"calm":{"policy":"minor"}}"#], "at '/policies/calm': got object, want string"),
     (&[r#"policies={"a/b":"x"}"#], "at '/policies': additional properties 'a/b' not allowed"),
     (&[r#"extraEnv=[{"value":"x"}]"#], "at '/extraEnv/0': missing property 'name'"),
@@ -293,9 +307,10 @@ const TOGETHER: &[(&[&str], &[&str])] = &[
         ],
     ),
     (
-        &[r#"config={"git":[{"name":"prod"}]}"#, "serviceAccount.create=false"],
+        &[r#"config={"git":[{"name":"prod"}],"slack":{"appId":"A012ABCD0A0"}}"#, "serviceAccount.create=false"],
         &[
             "git.enabled: `config.git` names targets, which need a folder for clones: set it to true",
+            "slack.secretName: `config.slack` is about an app, whose tokens are in a Secret: name it",
             "serviceAccount.name: with `serviceAccount.create: false` it must name the one that is there",
         ],
     ),
