@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::SystemClock,
-    config::{self, ChannelConfig, Config, PrivateAddresses, RunArgs, TokenSource},
+    config::{self, Config, PrivateAddresses, RunArgs},
     domain::{
         hint::Source,
         image::{Digest, ImageRef, Tag},
@@ -35,12 +35,8 @@ use crate::{
     },
     logging,
     metrics::Metrics,
-    notify::slack::{
-        self,
-        api::{API, Token},
-    },
     pool::Threads,
-    ports::{Clock, ImageTimes, Origin, Person, Registry, RegistryError},
+    ports::{Clock, ImageTimes, Origin, Registry, RegistryError},
     registry,
     web::{
         self,
@@ -52,11 +48,13 @@ use crate::{
 mod files;
 mod forge;
 mod kubeconfig;
+mod people;
 mod read;
 mod targets;
 mod world;
 
 pub use kubeconfig::connect;
+pub use people::slack_settings;
 pub use read::{check, read, read_files};
 pub use targets::git_targets;
 
@@ -184,14 +182,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (_leads, leader) = watch::channel(true);
     let (view, asks) = engine::view();
     if let Some(people) = world.people {
-        let ports = slack::Ports {
-            messages: people.messages,
-            reviewers: people.reviewers,
-            explain: Arc::new(view),
-            clock: clock.clone(),
-            metrics: ports.metrics.clone(),
-        };
-        let telling = slack::run(ports, people.outbox, slack_settings_read, leader.clone());
+        let telling = people.tell(view, &clock, &ports.metrics, slack_settings_read, leader.clone());
         tasks.spawn(named("Slack", telling));
     }
     let inputs = Inputs { changes, due, inbox, asks, settings, leader, ready: ready_sender };
@@ -256,37 +247,6 @@ pub fn registry_settings(config: &Config, in_cluster: bool) -> anyhow::Result<re
     // The other half is for the API server, Git, hooks and files.
     let connections = (config::open_files() / 2).min(CONNECTIONS);
     Ok(registry::Settings { hosts, in_cluster, private_addresses, connections, ..registry::Settings::default() })
-}
-
-/// What the configuration says of Slack.
-pub fn slack_settings(config: &Config) -> anyhow::Result<Option<slack::Settings>> {
-    let Some(settings) = &config.slack else { return Ok(None) };
-    let token = |source: Option<TokenSource>| match source.context("slack: a token is missing")? {
-        TokenSource::File(path) => anyhow::Ok(Token::File(path)),
-        TokenSource::Given(secret) => Ok(Token::Given(secret.secret().clone())),
-    };
-    let ca = settings.ca.as_deref().map(|path| config::read_text(path).map(String::into_bytes));
-    let channel = |channel: &ChannelConfig| {
-        slack::Channel::new(channel.name.clone(), channel.channel.clone(), channel.namespaces.clone())
-    };
-    let people = config.approvers.iter().flat_map(|approver| {
-        let groups: Vec<Arc<str>> = approver.groups.iter().map(|group| group.as_str().into()).collect();
-        let person = Person { user: approver.user.as_str().into(), groups };
-        approver.slack.iter().map(move |identity| (identity.clone(), person.clone()))
-    });
-    let settings = slack::Settings {
-        api: settings.api().map_err(anyhow::Error::msg)?.map_or_else(|| API.parse(), Ok)?,
-        ca: ca.transpose().map_err(anyhow::Error::msg)?,
-        proxy: settings.proxy.clone(),
-        bot_token: token(settings.bot_token())?,
-        app_token: token(settings.app_token())?,
-        app_id: settings.app_id.clone(),
-        channels: config.channels.iter().map(channel).collect::<Result<_, _>>()?,
-        people: people.collect(),
-    };
-    // What cannot work is told now.
-    settings.client().context("slack")?;
-    Ok(Some(settings))
 }
 
 fn engine_settings(args: &RunArgs, config: &Config) -> Settings {

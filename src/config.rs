@@ -2,27 +2,21 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{
-    domain::{
-        guard::Guard,
-        image::{Repository, excerpt},
-        keel::KeelMode,
-        later::{self, Keyed, Known},
-        policy::NamedPolicies,
-        poll::parse_duration,
-        target::Targets,
-    },
-    logging,
+use crate::domain::{
+    guard::Guard,
+    image::{Repository, excerpt},
+    keel::KeelMode,
+    later::{self, Keyed, Known},
+    policy::NamedPolicies,
+    target::Targets,
 };
 
 mod checkout;
@@ -34,6 +28,7 @@ mod policies;
 mod registry;
 mod repository;
 mod rollout;
+mod run;
 mod slack;
 
 pub use deployer::{DeployerConfig, ReceiverConfig, RefreshConfig};
@@ -46,6 +41,7 @@ pub use policies::{policies, policy_files};
 pub use registry::{CredentialsConfig, PrivateAddresses, RegistryConfig, open_files};
 pub use repository::RepositoryArgs;
 pub use rollout::RolloutConfig;
+pub use run::RunArgs;
 pub use slack::{ApproverConfig, ChannelConfig, SlackConfig, TokenSource};
 
 /// The longest configuration or policy file that is read.
@@ -71,56 +67,6 @@ pub struct FileArgs {
     /// A folder of policy files, for `named:` policies
     #[arg(long, value_name = "DIR")]
     pub policies: Option<PathBuf>,
-}
-
-/// The flags of `run`.
-#[derive(Debug, Clone, clap::Args)]
-pub struct RunArgs {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "documented at its type")]
-    pub cluster: ClusterArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "documented at its type")]
-    pub files: FileArgs,
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "documented at its type")]
-    pub repository: RepositoryArgs,
-    /// Watch this namespace only; may be given several times
-    #[arg(long = "namespace", short = 'n', value_name = "NAMESPACE")]
-    pub namespaces: Vec<String>,
-    /// How often to look where no annotation says otherwise
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = interval)]
-    pub poll_interval: Duration,
-    /// Where webhooks are received
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
-    pub hooks_listen: SocketAddr,
-    /// The certificate chain (PEM) for webhooks over TLS
-    #[arg(long, value_name = "FILE", requires = "hooks_tls_key")]
-    pub hooks_tls_cert: Option<PathBuf>,
-    /// Its private key (PEM)
-    #[arg(long, value_name = "FILE", requires = "hooks_tls_cert")]
-    pub hooks_tls_key: Option<PathBuf>,
-    /// Take webhooks of this sender without a secret; may be given several times
-    #[arg(long, value_name = "SENDER")]
-    pub hooks_allow_unsigned: Vec<String>,
-    /// Where /livez, /readyz and /metrics are served
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
-    pub listen: SocketAddr,
-    /// Where clones of Git targets are kept; they may vanish at any time
-    #[arg(long, value_name = "DIR")]
-    pub git_cache: Option<PathBuf>,
-    /// Change nothing, report everything
-    #[arg(long)]
-    pub dry_run: bool,
-    /// What to do with keel.sh annotations
-    #[arg(long, value_name = "MODE", default_value = "report", value_parser = keel_mode)]
-    pub keel: KeelMode,
-    /// How logs are written
-    #[arg(long, value_enum, default_value = "text")]
-    pub log_format: logging::Format,
-    /// What is logged: error, warn, info, debug, or a filter such as `supercargo=debug,warn`
-    #[arg(long, value_name = "FILTER", default_value = logging::DEFAULT_FILTER)]
-    pub log_level: String,
 }
 
 /// What the configuration file and the policy files say.
@@ -287,12 +233,7 @@ impl Config {
         problems.extend(raw.guards.iter().flat_map(|guard| guard.problems(&named)));
         problems.extend(globs(&raw.argocd.namespaces).err().map(|error| format!("argocd: namespaces: {error}")));
         let mut slack = raw.slack;
-        problems.extend(slack.iter_mut().flat_map(SlackConfig::check));
-        problems.extend(slack::wrong_with_channels(&raw.channels, slack.is_some()));
-        if slack.is_some() && raw.channels.is_empty() {
-            problems.push("slack: `channels` names none that would be told".to_owned());
-        }
-        problems.extend(slack::wrong_with_approvers(&raw.approvers));
+        problems.extend(slack::wrong(slack.as_mut(), &raw.channels, &raw.approvers));
         let channels = raw.channels.into_iter().map(|channel| channel.value).collect();
         let targets = Arc::new(git::targets(&git));
         let guards = raw.guards.into();
@@ -325,15 +266,6 @@ impl Config {
             .filter_map(|registry| Some((host(&registry.host), globs(&registry.namespaces).ok()?)))
             .collect();
         move |repository, namespace| hosts.get(repository.host()).is_some_and(|globs| globs.is_match(namespace))
-    }
-
-    /// Whether somebody of another system, such as `slack:TEAM/USER`, is that user of the API server.
-    pub fn speaks_for(&self) -> impl Fn(&str, &str) -> bool + Send + Sync + 'static {
-        let all = self.approvers.iter().flat_map(|approver| {
-            approver.slack.iter().map(|identity| (format!("slack:{identity}"), approver.user.clone()))
-        });
-        let all: BTreeMap<String, String> = all.collect();
-        move |identity, user| all.get(identity).is_some_and(|known| known == user)
     }
 
     /// Whether the Applications of a namespace are Argo CD's.
@@ -418,11 +350,6 @@ fn host(text: &str) -> String {
         "index.docker.io" | "registry-1.docker.io" => crate::domain::image::DOCKER_HUB.to_owned(),
         other => other.to_owned(),
     }
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = parse_duration(text).map_err(|error| error.to_string())?;
-    if interval < Duration::from_secs(1) { Err("at least 1s".to_owned()) } else { Ok(interval) }
 }
 
 /// Reads `--keel`.

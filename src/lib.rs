@@ -78,7 +78,7 @@
 //! | `notify` | `domain` `metrics` `net` `ports` | `backon` `futures` `globset` `http` `jiff` `reqwest` `secrecy` `serde` `serde_json` `tokio` `tokio_tungstenite` `tracing` `thiserror` `url` | `env` `process` `thread` |
 //! | `store` | `domain` `ports` | `futures` `jiff` `rusqlite` `serde` `serde_json` `tokio::task` | `env` `net` `process` |
 //! | `web` | `domain` `ports` `metrics` `ingest::webhook` | `axum` `futures` `http` `hyper` `hyper_util` `rustls` `secrecy` `serde_json` `sha2` `thiserror` `tokio` `tokio_rustls` `tokio_util` `tracing` | `env` `process` |
-//! | `config` | `domain` `logging` | `clap` `globset` `jiff` `regex` `secrecy` `serde` `serde_saphyr` `sha2` `thiserror` | `process` |
+//! | `config` | `domain` `logging` | `clap` `globset` `jiff` `regex` `secrecy` `serde` `serde_saphyr` `sha2` `thiserror` `url` | `process` |
 //! | `pool` | `domain::line` `ports` | `tokio::task` | `env` `fs` `net` `process` |
 //! | `clock` | `ports` | `futures` `jiff` `rustix::time` `tokio::time` | `env` `fs` `net` `process` |
 //! | `logging` | `domain::text` | `clap` `thiserror` `tracing` `tracing_subscriber` | `env` `fs` `net` `process` |

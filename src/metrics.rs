@@ -58,10 +58,9 @@ pub struct ReviewLabels {
 /// Labels of `supercargo_slack_requests_total`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SlackLabels {
-    /// A method of the Web API, `response_url`, `socket`, or `click`, of what comes from Slack.
+    /// A method of the Web API, `response_url`, or `click`, of what comes from Slack.
     pub method: &'static str,
-    /// Of requests `ok`, `rate-limited`, `unavailable`, `refused`; of what comes from Slack also `late`, `invalid`,
-    /// `ignored`, `repeated`.
+    /// `ok`, `rate-limited`, `unavailable`, `refused`; of what comes from Slack also `late`, `invalid`, `ignored`.
     pub outcome: &'static str,
 }
 

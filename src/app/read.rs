@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{files, hook_settings, kubeconfig, registry_settings, sender_names, targets};
+use super::{files, hook_settings, kubeconfig, people, registry_settings, sender_names, slack_settings, targets};
 use crate::{
     clock::SystemClock,
     config::{self, Config, ConfigError, FileArgs, RegistryConfig, RepositoryArgs, RunArgs},
@@ -93,6 +93,11 @@ async fn wrong_with_files(args: &RunArgs, config: &Config) -> Vec<String> {
         problems.extend(tls.err().map(|error| format!("--hooks-tls-cert: {error}")));
     }
     problems.extend(wrong_with_registries(config, &clock));
+    match slack_settings(config) {
+        Ok(Some(settings)) => problems.extend(people::unreadable_tokens(&settings).await),
+        Ok(None) => {}
+        Err(error) => problems.push(format!("{error:#}")),
+    }
     problems.extend(kubeconfig::problem(&args.cluster).await);
     problems
 }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::mpsc;
 
-use super::{kubeconfig, named, targets::Sinks};
+use super::{kubeconfig, named, people::People, targets::Sinks};
 use crate::{
     cluster,
     config::{self, Config, RunArgs},
@@ -14,8 +14,7 @@ use crate::{
     git::Repository,
     notify::slack::Outbox,
     ports::{
-        Clock, ClusterChange, Events, Histories, Messages, Notice, Proof, Records, Refresh, Reviewers, Rollouts,
-        Secrets, Votes, Workloads,
+        Clock, ClusterChange, Events, Histories, Notice, Proof, Records, Refresh, Rollouts, Secrets, Votes, Workloads,
     },
     registry, store,
 };
@@ -46,13 +45,6 @@ pub(super) struct World {
     pub(super) tasks: Vec<BoxFuture<'static, String>>,
 }
 
-/// What telling people elsewhere needs of the cluster.
-pub(super) struct People {
-    pub(super) messages: Arc<dyn Messages>,
-    pub(super) reviewers: Arc<dyn Reviewers>,
-    pub(super) outbox: Outbox,
-}
-
 /// A cluster.
 pub(super) async fn cluster(
     args: &RunArgs,
@@ -69,10 +61,9 @@ pub(super) async fn cluster(
     let outbox = Outbox::default();
     let records = cluster::CustomResources::new(client.clone(), clock.clone(), memory);
     let records = Arc::new(records.telling(Arc::new(outbox.clone())));
-    let local = matches!(scope, cluster::Scope::Namespaces(_));
     let people = People {
         messages: Arc::new(cluster::MessageStore::new((*records).clone(), &scope)),
-        reviewers: Arc::new(cluster::Proxy::new(client.clone(), local, clock.clone())),
+        reviewers: Arc::new(cluster::Proxy::new(client.clone(), clock.clone())),
         outbox,
     };
     let rollouts = cluster::Followed::new(client.clone(), clock.clone(), changes.clone());

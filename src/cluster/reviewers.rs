@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use futures::{FutureExt as _, future::BoxFuture};
-use k8s_openapi::api::authorization::v1::{
-    LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
-};
+use k8s_openapi::api::authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec};
 use kube::{Api, Client, api::PostParams};
 
 use super::{failure, in_time, records::review};
@@ -22,8 +20,6 @@ const AUTHENTICATED: &str = "system:authenticated";
 #[derive(Clone)]
 pub struct Proxy {
     client: Client,
-    /// Whether there is a right in single namespaces only.
-    local: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -35,20 +31,15 @@ impl std::fmt::Debug for Proxy {
 
 impl Proxy {
     /// Makes no request yet.
-    pub fn new(client: Client, local: bool, clock: Arc<dyn Clock>) -> Self {
-        Self { client, local, clock }
+    pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
+        Self { client, clock }
     }
 
     async fn ask(&self, spec: SubjectAccessReviewSpec, namespace: &str) -> kube::Result<bool> {
-        let params = PostParams::default();
-        let status = if self.local {
-            let mut asked = LocalSubjectAccessReview { spec, ..LocalSubjectAccessReview::default() };
-            asked.metadata.namespace = Some(namespace.to_owned());
-            Api::namespaced(self.client.clone(), namespace).create(&params, &asked).await?.status
-        } else {
-            let asked = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
-            Api::all(self.client.clone()).create(&params, &asked).await?.status
-        };
+        let mut asked = LocalSubjectAccessReview { spec, ..LocalSubjectAccessReview::default() };
+        asked.metadata.namespace = Some(namespace.to_owned());
+        let api: Api<LocalSubjectAccessReview> = Api::namespaced(self.client.clone(), namespace);
+        let status = api.create(&PostParams::default(), &asked).await?.status;
         Ok(status.is_some_and(|status| status.allowed && status.denied != Some(true)))
     }
 }

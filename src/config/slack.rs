@@ -1,11 +1,14 @@
 //! `slack`, `channels` and `approvers`: the app, where its messages go, and who is whom.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::Deserialize;
 use url::Url;
 
-use super::{EnvSecret, globs, read_text};
+use super::{Config, EnvSecret, globs, read_text};
 use crate::domain::{
     image::excerpt,
     later::{self, Keyed, Known},
@@ -75,6 +78,17 @@ pub struct ApproverConfig {
     pub slack: Vec<String>,
 }
 
+impl Config {
+    /// Whether somebody of another system, such as `slack:TEAM/USER`, is that user of the API server.
+    pub fn speaks_for(&self) -> impl Fn(&str, &str) -> bool + Send + Sync + 'static {
+        let all = self.approvers.iter().flat_map(|approver| {
+            approver.slack.iter().map(|identity| (format!("slack:{identity}"), approver.user.clone()))
+        });
+        let all: BTreeMap<String, String> = all.collect();
+        move |identity, user| all.get(identity).is_some_and(|known| known == user)
+    }
+}
+
 impl Keyed for ChannelConfig {
     const LATER: &'static [&'static str] = later::CHANNEL;
 }
@@ -107,7 +121,7 @@ impl SlackConfig {
     }
 
     /// Takes the environment in; all that is wrong with it.
-    pub(super) fn check(&mut self) -> Vec<String> {
+    fn check(&mut self) -> Vec<String> {
         let mut problems = Vec::new();
         let tokens = [
             ("botToken", &self.bot_token_file, &self.bot_token_env),
@@ -142,8 +156,23 @@ fn source(file: Option<&PathBuf>, given: Option<&EnvSecret>) -> Option<TokenSour
     file.cloned().map(TokenSource::File).or_else(|| given.cloned().map(TokenSource::Given))
 }
 
+/// All that is wrong with what is said of people; takes the environment in.
+pub(super) fn wrong(
+    mut slack: Option<&mut SlackConfig>,
+    channels: &[Known<ChannelConfig>],
+    approvers: &[ApproverConfig],
+) -> Vec<String> {
+    let mut problems: Vec<String> = slack.iter_mut().flat_map(|slack| slack.check()).collect();
+    problems.extend(wrong_with_channels(channels, slack.is_some()));
+    if slack.is_some() && channels.is_empty() {
+        problems.push("slack: `channels` names none that would be told".to_owned());
+    }
+    problems.extend(wrong_with_approvers(approvers));
+    problems
+}
+
 /// All that is wrong with `channels`.
-pub(super) fn wrong_with_channels(channels: &[Known<ChannelConfig>], slack: bool) -> Vec<String> {
+fn wrong_with_channels(channels: &[Known<ChannelConfig>], slack: bool) -> Vec<String> {
     let mut problems = Vec::new();
     let (mut names, mut ids) = (BTreeSet::new(), BTreeSet::new());
     for Known { value: channel, later } in channels {
@@ -187,7 +216,7 @@ pub(super) fn wrong_with_channels(channels: &[Known<ChannelConfig>], slack: bool
 }
 
 /// All that is wrong with `approvers`.
-pub(super) fn wrong_with_approvers(approvers: &[ApproverConfig]) -> Vec<String> {
+fn wrong_with_approvers(approvers: &[ApproverConfig]) -> Vec<String> {
     let mut problems = Vec::new();
     let (mut users, mut identities) = (BTreeSet::new(), BTreeSet::new());
     for ApproverConfig { user, groups, slack } in approvers {

@@ -52,7 +52,7 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
             // What waits is written then.
             Ok(()) = inputs.leader.changed() => {}
             () = timer => engine.woke(),
-            Some(ask) = inputs.asks.recv() => engine.explain(ask),
+            Some(ask) = inputs.asks.recv() => ask.answer(&engine.state, &engine.board, ports.clock.now()),
             // Last, as they come from outside: whoever sends them without end holds up nothing else.
             hint = inputs.inbox.next() => engine.state.hint(&hint, ports.clock.monotonic()),
         }

@@ -7,6 +7,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     approvals::{flow::Shop, guarded},
+    deploy::shell,
     support::{
         control_plane::{ControlPlane, Parts},
         eventually,
@@ -32,6 +33,14 @@ async fn plane() -> &'static ControlPlane {
     PLANE
         .get_or_init(|| async {
             let plane = guarded(Parts::All).await;
+            shell(&plane, "kubectl apply -f deploy/components/slack/clusterrole.yaml");
+            plane.kubectl(&[
+                "create",
+                "clusterrolebinding",
+                "supercargo-slack",
+                "--clusterrole=supercargo-slack",
+                "--serviceaccount=supercargo:supercargo",
+            ]);
             let line = |(user, id): &(&str, &str)| format!("slack:{TEAM}/{id} {user}");
             let lines: Vec<String> = PEOPLE.iter().map(line).collect();
             let patch = json!({"data": {"identities": lines.join("\n")}}).to_string();

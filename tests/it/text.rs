@@ -95,6 +95,12 @@ const SINKS: &[(&str, &[&str], Shown)] = &[
     ("web/hooks.rs", &[".headers_mut("], Not("that the connection ends")),
     ("engine/report/announce.rs", &["Notice{"], OPERATOR),
     ("ports.rs", &["Notice{"], Not("says what a notice is")),
+    ("notify/slack/api.rs", &[".json("], Not("what `message` made, whose snapshots tests/it/slack/blocks.rs holds")),
+    (
+        "notify/slack/socket.rs",
+        &[".header(", ".json("],
+        Not("a handshake; and sentences of ours, with foreign text by `text`"),
+    ),
     ("cluster/events.rs", &[".body(", ".header("], OPERATOR),
     ("cluster/sink.rs", &[".patch("], Not("images, and the annotation `last-update`, as JSON")),
     ("cluster/applications.rs", &[".body("], Not("a fixed annotation")),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::PhaseName;
+
 /// As many channels can be told of one update.
 pub const MESSAGES: usize = 8;
 
@@ -23,20 +25,32 @@ pub struct Message {
     /// How many lines of the update's story were told below it.
     #[serde(default)]
     pub replies: u8,
-    /// When the last of them came to be, as the story says.
+    /// Which the last of them was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told: Option<Timestamp>,
+    pub told: Option<Line>,
     /// Whether that one is being posted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replying: bool,
+    /// What it showed when it was last kept, as a hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Arc<str>>,
     /// Whether it shows the update's end, or will never be there: nothing more is done for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub done: bool,
 }
 
+/// A line of an update's story: several may have come at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// When it came to be.
+    pub at: Timestamp,
+    /// How far the update had come then.
+    pub phase: PhaseName,
+}
+
 impl Message {
     /// One that is posted next.
     pub fn new(channel: Arc<str>, at: Timestamp) -> Self {
-        Self { channel, at, ts: None, replies: 0, told: None, replying: false, done: false }
+        Self { channel, at, ts: None, replies: 0, told: None, replying: false, shown: None, done: false }
     }
 }

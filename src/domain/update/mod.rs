@@ -19,7 +19,7 @@ mod record;
 mod state;
 mod step;
 
-pub use message::{MESSAGES, Message};
+pub use message::{Line, MESSAGES, Message};
 pub use news::{News, Rollout};
 pub use outcome::{Outcome, Rehearsal, Standing, Written};
 pub use phase::{KEPT, LOG, LogEntry, Phase, PhaseName, Tracked};

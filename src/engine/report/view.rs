@@ -1,14 +1,13 @@
 //! How workloads stand, for who asks from outside the loop.
 
-use std::sync::Arc;
-
 use futures::{FutureExt as _, future::BoxFuture};
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::rows::assess;
 use crate::{
     domain::{report::Report, workload::WorkloadId},
-    engine::driver::Engine,
+    engine::{index::state::State, updates::board::Board},
     ports::Explain,
 };
 
@@ -42,11 +41,11 @@ impl Explain for View {
     }
 }
 
-impl Engine<'_> {
-    pub(in crate::engine) fn explain(&self, Ask { workload, answer }: Ask) {
-        let source: Arc<str> = "cluster".into();
-        let assessed = assess(&self.state, &self.board, &workload, &source, self.ports.clock.now());
+impl Ask {
+    /// Answers from what is known.
+    pub(in crate::engine) fn answer(self, state: &State, board: &Board, now: Timestamp) {
+        let assessed = assess(state, board, &self.workload, "cluster", now);
         // Who asked may have gone.
-        _ = answer.send(assessed.map(|assessment| assessment.reports));
+        _ = self.answer.send(assessed.map(|assessment| assessment.reports));
     }
 }

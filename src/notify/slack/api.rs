@@ -42,7 +42,8 @@ impl PartialEq for Token {
 }
 
 impl Token {
-    async fn read(&self) -> Result<SecretString, String> {
+    /// What it says now.
+    pub async fn read(&self) -> Result<SecretString, String> {
         let path = match self {
             Self::Given(token) => return Ok(token.clone()),
             Self::File(path) => path,
@@ -65,6 +66,9 @@ pub enum ApiError {
     /// No answer, or one that says that Slack is in trouble: whether it was done is not known.
     #[error("{0}")]
     Away(String),
+    /// There is no token to ask with; why.
+    #[error("{0}")]
+    NoToken(String),
     /// Slack says no, by this code of its documentation.
     #[error("Slack says `{0}`")]
     No(String),
@@ -78,8 +82,12 @@ impl ApiError {
 
     /// What a person can do about it, where only a person can.
     pub fn advice(&self) -> Option<&'static str> {
-        let Self::No(code) = self else { return None };
-        Some(match code.as_str() {
+        let code = match self {
+            Self::No(code) => code.as_str(),
+            Self::NoToken(_) => return Some("put the token where the configuration says, readable for the operator"),
+            Self::Later(_) | Self::Away(_) => return None,
+        };
+        Some(match code {
             "channel_not_found" => "use the channel's id (C…), and invite the app there",
             "not_in_channel" => "invite the app to the channel: /invite @supercargo",
             "is_archived" => "the channel is archived: name another in `channels`",
@@ -167,7 +175,7 @@ impl Api {
         let outcome = match &answer {
             Ok(_) => "ok",
             Err(ApiError::Later(_)) => "rate-limited",
-            Err(ApiError::Away(_)) => "unavailable",
+            Err(ApiError::Away(_) | ApiError::NoToken(_)) => "unavailable",
             Err(ApiError::No(_)) => "refused",
         };
         metrics.slack_requests.get_or_create(&SlackLabels { method: method.name, outcome }).inc();
@@ -182,7 +190,7 @@ impl Api {
         arguments: &Value,
         clock: &dyn Clock,
     ) -> Result<Value, ApiError> {
-        let token = token.read().await.map_err(ApiError::Away)?;
+        let token = token.read().await.map_err(ApiError::NoToken)?;
         let Ok(mut url) = self.base.join(method.name) else {
             return Err(ApiError::Away("the address of `slack.api` is none".to_owned()));
         };

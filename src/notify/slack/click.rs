@@ -1,16 +1,16 @@
 //! What people press in Slack: whose click it is, whether it is about what the message showed, and what comes of it. A vote
 //! is an object before Slack is told that it was heard.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use url::Url;
 
 use super::{
-    Desk,
+    Channel, Desk,
     details::details,
-    message::{APPROVE, DETAILS, REJECT, Subject, state},
+    message::{APPROVE, DETAILS, REJECT, Subject, public, state},
     text::{code, plain},
 };
 use crate::{
@@ -24,6 +24,9 @@ use crate::{
 
 /// The longest value of a button (Block Kit).
 const MAX_VALUE: usize = 2000;
+
+/// How long until it is read again whether a message is recorded.
+const POSTING: Duration = Duration::from_millis(100);
 
 /// A button of ours that somebody pressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +70,9 @@ impl Odd {
 pub(super) enum Reply {
     /// It counts; the message will show it.
     Counted,
-    /// That person is told this.
+    /// That person is told what was asked for.
+    Details(String),
+    /// It is not to be; that person is told why.
     Tell(String),
 }
 
@@ -127,8 +132,16 @@ pub(super) fn read(payload: &RawValue, app: &str) -> Result<Click, Odd> {
         ts: container.message_ts,
         response_url: response_url.and_then(|url| url.parse().ok()),
         button,
-        subject: serde_json::from_str(&action.value).map_err(|_| Odd::Malformed)?,
+        subject: Some(serde_json::from_str(&action.value).map_err(|_| Odd::Malformed)?)
+            .filter(|Subject { namespace, update, .. }| is_name(namespace) && is_name(update))
+            .ok_or(Odd::Malformed)?,
     })
+}
+
+/// Whether an object or a namespace may have that name.
+fn is_name(text: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+    (1..=253).contains(&text.len()) && text.bytes().all(is_inner)
 }
 
 /// Does what somebody asked for.
@@ -141,6 +154,10 @@ pub(super) async fn heed(click: &Click, desk: &Desk) -> Result<Reply, ClusterErr
         ));
     };
     let Subject { namespace, update, uid, target } = &click.subject;
+    let serves = |channel: &Channel| *channel.id == *click.channel && channel.serves(namespace);
+    if !desk.settings.channels.iter().any(serves) {
+        return tell(format!("this channel is not told of namespace {} any more", code(namespace, 300)));
+    }
     let name = UpdateName { namespace: namespace.as_str().into(), name: update.as_str().into() };
     let (verb, to) = match click.button {
         Button::Vote(_) => ("approve", "approve or reject"),
@@ -150,29 +167,40 @@ pub(super) async fn heed(click: &Click, desk: &Desk) -> Result<Reply, ClusterErr
         let (user, namespace) = (code(&person.user, 300), code(namespace, 300));
         return tell(format!("you ({user}) may not {to} updates in namespace {namespace}"));
     }
-    let found = desk.messages.get(&name).await.map_err(|error| ClusterError(error.0))?;
-    let Some(of) = found.filter(|found| *found.uid == **uid) else {
+    let Some(of) = read_posted(click, &name, desk).await?.filter(|found| *found.uid == **uid) else {
         return tell("this update is not there any more".to_owned());
     };
-    let is_its = |channel: &str, ts: &Option<Arc<str>>| channel == click.channel && ts.as_deref() == Some(&click.ts);
-    let serves =
-        desk.settings.channels.iter().any(|channel| *channel.id == *click.channel && channel.serves(namespace));
-    if !serves || !of.messages.iter().any(|message| is_its(&message.channel, &message.ts)) {
+    if !of.messages.iter().any(|message| *message.channel == *click.channel && message.ts.as_deref() == Some(&click.ts))
+    {
         return tell("this message is not the one of that update: use the newest".to_owned());
     }
     let verb = match click.button {
-        Button::Details => return Ok(Reply::Tell(details(&of, desk).await)),
+        Button::Details => return Ok(Reply::Details(details(&of, desk).await)),
         Button::Vote(verb) => verb,
     };
     let is_it = *of.tracked.update.target() == **target;
     match of.tracked.asked().filter(|_| is_it) {
         Some(asked) if asked.unsure => {
-            let why = of.tracked.reason().map(|reason| plain(&reason.message, 1000)).unwrap_or_default();
+            let why = of.tracked.reason().map(|reason| plain(public(reason), 1000)).unwrap_or_default();
             tell(format!("no vote would count now: {why}"))
         }
         Some(asked) => vote(click, verb, person, &of, asked, desk).await,
         None if is_it => tell(ended(&of.tracked)),
         None => tell("it has changed since: use the newest message of this workload".to_owned()),
+    }
+}
+
+/// The update, once its message is recorded by its name: somebody may press as soon as Slack has it.
+async fn read_posted(click: &Click, name: &UpdateName, desk: &Desk) -> Result<Option<Announced>, ClusterError> {
+    loop {
+        let found = desk.messages.get(name).await.map_err(|error| ClusterError(error.0))?;
+        let is_posting = |of: &Announced| {
+            of.messages.iter().any(|message| *message.channel == *click.channel && message.ts.is_none())
+        };
+        if !found.as_ref().is_some_and(is_posting) {
+            return Ok(found);
+        }
+        desk.clock.sleep_until(desk.clock.monotonic() + POSTING).await;
     }
 }
 
@@ -215,7 +243,7 @@ pub fn identity(who: &str) -> String {
 
 /// That there is nothing to vote on any more.
 fn ended(tracked: &Tracked) -> String {
-    let why = tracked.reason().map(|reason| format!(": {}", plain(&reason.message, 1000))).unwrap_or_default();
+    let why = tracked.reason().map(|reason| format!(": {}", plain(public(reason), 1000))).unwrap_or_default();
     format!("nobody is asked about it any more; it is {}{why}", state(tracked).to_lowercase())
 }
 
@@ -265,6 +293,7 @@ mod tests {
     #[case::two_actions("/actions", json!([{"action_id": APPROVE}, {"action_id": REJECT}]), Odd::NotOurs)]
     #[case::value("/actions/0/value", json!("shop/web"), Odd::Malformed)]
     #[case::more("/actions/0/value", json!("{\"namespace\":\"a\",\"update\":\"a\",\"uid\":\"a\",\"target\":\"a\",\"x\":1}"), Odd::Malformed)]
+    #[case::path("/actions/0/value", json!("{\"namespace\":\"../a\",\"update\":\"a\",\"uid\":\"a\",\"target\":\"a\"}"), Odd::Malformed)]
     #[case::long("/actions/0/value", json!("x".repeat(2001)), Odd::Malformed)]
     #[case::no_team("/user/team_id", json!(""), Odd::Malformed)]
     #[case::team("/user/team_id", json!("T1/U9"), Odd::Malformed)]

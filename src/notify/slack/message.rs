@@ -1,8 +1,7 @@
 //! The message about one update, and the lines below it, made of its record alone (docs.slack.dev, "Block Kit").
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -13,7 +12,7 @@ use crate::{
         reason::{Code, Reason},
         rollout::without_words,
         text::escape,
-        update::{Change, Item, LogEntry, Phase, PhaseName, Tracked},
+        update::{Change, Item, Line, LogEntry, Message, Phase, PhaseName, Tracked, hash},
         votes::Approval,
     },
     ports::Announced,
@@ -48,10 +47,8 @@ pub struct Rendered {
 
 impl Rendered {
     /// What tells it from another.
-    pub(super) fn hash(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (&self.text, json!(self.blocks).to_string()).hash(&mut hasher);
-        hasher.finish()
+    pub(super) fn hash(&self) -> Arc<str> {
+        hash([self.text.clone(), json!(self.blocks).to_string()].into_iter())
     }
 }
 
@@ -88,25 +85,36 @@ pub fn message(of: &Announced) -> Rendered {
     Rendered { text, blocks }
 }
 
-/// What happened since then, for the lines below the message: when, and in words. Only the last of [`REPLIES`] lines is
-/// kept for the end.
-pub fn story(tracked: &Tracked, since: Timestamp, told: u8) -> Option<(Timestamp, String)> {
-    let is_last = told + 1 >= REPLIES;
-    let is_end = |entry: &LogEntry| tracked.phase.is_over() && tracked.log.last() == Some(entry);
-    let entry = tracked.log.iter().find(|entry| entry.at > since && (!is_last || is_end(entry)))?;
-    (told < REPLIES).then(|| (entry.at, words(entry)))
+/// The line of the story that is told next below the message, after so many: the first since the message was claimed, or
+/// after the last that was told. Only the last of [`REPLIES`] lines is kept for the end.
+pub fn story(tracked: &Tracked, message: &Message) -> Option<(Line, String)> {
+    let is_last = message.replies + 1 >= REPLIES;
+    let log = &tracked.log;
+    let told = message.told.and_then(|told| log.iter().rposition(|entry| is(entry, told)));
+    let since = message.told.map_or(message.at, |told| told.at);
+    let rest = told.map_or(&log[..], |told| &log[told + 1..]).iter();
+    let is_end = |entry: &LogEntry| tracked.phase.is_over() && log.last() == Some(entry);
+    let entry = rest.filter(|entry| told.is_some() || entry.at > since).find(|entry| !is_last || is_end(entry))?;
+    let line = Line { at: entry.at, phase: entry.phase };
+    (message.replies < REPLIES).then(|| (line, words(entry)))
 }
 
-/// What happened then.
-pub(super) fn line(tracked: &Tracked, at: Timestamp) -> Option<String> {
-    tracked.log.iter().find(|entry| entry.at == at).map(words)
+fn is(entry: &LogEntry, line: Line) -> bool {
+    (entry.at, entry.phase) == (line.at, line.phase)
+}
+
+/// That line in words.
+pub(super) fn line(tracked: &Tracked, line: Line) -> Option<String> {
+    tracked.log.iter().find(|entry| is(entry, line)).map(words)
+}
+
+/// What may be said of it to whoever is in a channel: nothing that a container said.
+pub(super) fn public(Reason { code, message, .. }: &Reason) -> &str {
+    if code.is_of_rollout() { without_words(message) } else { message }
 }
 
 fn words(LogEntry { phase, reason, .. }: &LogEntry) -> String {
-    let said = reason.as_ref().map(|Reason { code, message, .. }| {
-        let message = if code.is_of_rollout() { without_words(message) } else { message };
-        plain(message, SENTENCE)
-    });
+    let said = reason.as_ref().map(|reason| plain(public(reason), SENTENCE));
     match (phase, said) {
         (PhaseName::Waiting, Some(said)) => said,
         (phase, None) => name(*phase).to_owned(),
@@ -141,10 +149,9 @@ fn name(phase: PhaseName) -> &'static str {
 fn sentence(tracked: &Tracked) -> Option<String> {
     match (tracked.asked(), tracked.reason().or(tracked.phase.reason())) {
         (Some(asked), _) if !asked.unsure => Some(asking(asked)),
-        (_, Some(Reason { code, message, .. })) => {
-            let message = if code.is_of_rollout() { without_words(message) } else { message };
-            let approvers = tracked.approval.as_deref().filter(|_| *code != Code::Rejected).and_then(approvers);
-            Some(format!("{}{}", quoted(message, SENTENCE), approvers.unwrap_or_default()))
+        (_, Some(reason)) => {
+            let approvers = tracked.approval.as_deref().filter(|_| reason.code != Code::Rejected).and_then(approvers);
+            Some(format!("{}{}", quoted(public(reason), SENTENCE), approvers.unwrap_or_default()))
         }
         _ => tracked.approval.as_deref().map(|approval| quoted(&approval.shown(), SENTENCE)),
     }

@@ -13,7 +13,9 @@ mod click;
 mod details;
 pub mod message;
 mod outbox;
+mod pace;
 mod posting;
+mod search;
 mod socket;
 mod text;
 
@@ -192,6 +194,14 @@ pub async fn run(
             () = work => {}
             changed = settings.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+/// Nothing is known of another configuration.
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.metrics.slack_connected.set(0);
+        self.problem(&BTreeMap::new());
     }
 }
 

@@ -2,19 +2,21 @@
 //! never waits; what finds no room is found again in the records.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::watch;
 
-use super::Channel;
+use super::{Channel, Desk};
 use crate::{
     domain::line::Line,
     ports::{Notify, UpdateName},
 };
 
+/// How long until it is asked again what there is to tell.
+const AGAIN: Duration = Duration::from_secs(5);
 /// As many wait in all.
 const MOST: usize = 1000;
 
@@ -93,12 +95,12 @@ impl Outbox {
     }
 
     /// Whether something found no room since that was last asked.
-    pub(super) fn missed(&self) -> bool {
+    fn missed(&self) -> bool {
         std::mem::take(&mut self.inner().missed)
     }
 
     /// Whether half of the room is free.
-    pub(super) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         self.inner().waiting < MOST / 2
     }
 
@@ -128,6 +130,35 @@ impl Outbox {
         if lane.waits.insert(update.clone()) {
             lane.later.insert((at, update), ());
             inner.waiting += 1;
+        }
+    }
+
+    /// Finds what there is to tell, at the start and whenever something found no room.
+    pub(super) async fn refill(&self, desk: &Desk) {
+        let mut bell = self.bell();
+        let mut names = VecDeque::new();
+        let mut is_due = true;
+        loop {
+            bell.borrow_and_update();
+            if std::mem::take(&mut is_due) || names.is_empty() && self.missed() {
+                match desk.messages.open().await {
+                    Ok(open) => names = open.into(),
+                    Err(error) => {
+                        tracing::warn!(why = %error, "which messages in Slack must change is not known; asked again later");
+                        desk.clock.sleep_until(desk.clock.monotonic() + AGAIN).await;
+                        is_due = true;
+                        continue;
+                    }
+                }
+            }
+            while self.has_room()
+                && let Some(name) = names.pop_front()
+            {
+                self.changed(name);
+            }
+            if bell.changed().await.is_err() {
+                return;
+            }
         }
     }
 

@@ -1,26 +1,23 @@
 //! Posts and edits messages, of each channel one after the other. That something is to be posted is kept in the update's
 //! record before it is, and its name afterwards: who finds the first without the second looks whether it is there.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
     Channel, Desk,
-    api::{ApiError, HISTORY, Method, POST, REPLIES, UPDATE},
+    api::{ApiError, POST, UPDATE},
     message::{line, message, story},
     outbox::Outbox,
+    pace::Edits,
+    search::{EVENT, Search, payload},
 };
 use crate::{
-    domain::update::{MESSAGES, Message},
+    domain::update::{Line, MESSAGES, Message},
     ports::{Announced, PutError, UpdateName},
 };
 
@@ -28,41 +25,16 @@ use crate::{
 const POST_EVERY: Duration = Duration::from_secs(1);
 /// One edit of a message in this time.
 const EDIT_EVERY: Duration = Duration::from_secs(3);
-/// Edits of all messages: so many at once, then one in this time. In no minute are there more than 40.
-const EDITS: u32 = 10;
-const EDITS_EVERY: Duration = Duration::from_secs(2);
-/// How long until something is tried again that failed.
-const AGAIN: Duration = Duration::from_secs(5);
-/// The clocks of Slack and of the API server may differ by so much.
-const CLOCKS: SignedDuration = SignedDuration::from_mins(10);
-/// As many pages of a channel are looked through for one message.
-const PAGES: usize = 20;
 /// The longest wait until something is tried again that failed, unless only a person can mend it.
 const LONGEST: Duration = Duration::from_secs(60);
+const OLD: &str = "the definition of imageupdates is older than supercargo: apply deploy/crds";
 /// How long until a record is read again that was written meanwhile.
 const CONFLICT: Duration = Duration::from_millis(50);
+/// What Slack says of messages that are not there any more.
+pub(super) const GONE: &[&str] = &["message_not_found", "thread_not_found"];
 /// What Slack says of messages that stay as they are.
 const UNCHANGEABLE: &[&str] =
     &["cant_update_message", "edit_window_closed", "is_inactive", "no_dual_broadcast_content_update"];
-/// What our messages say of themselves, which only programs see.
-const EVENT: &str = "supercargo_update";
-
-/// When all edits together may go on.
-#[derive(Default)]
-struct Edits(Mutex<Duration>);
-
-impl Edits {
-    /// None if one may be made now; else when.
-    fn wait(&self, now: Duration) -> Option<Duration> {
-        let mut whole = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = (*whole).max(now) + EDITS_EVERY;
-        if next > now + EDITS_EVERY * EDITS {
-            return Some(next - EDITS_EVERY * EDITS);
-        }
-        *whole = next;
-        None
-    }
-}
 
 /// Posts as long as this process is the leader, for ever.
 pub(super) async fn run(desk: &Desk, outbox: &Outbox, mut leader: watch::Receiver<bool>) {
@@ -72,39 +44,10 @@ pub(super) async fn run(desk: &Desk, outbox: &Outbox, mut leader: watch::Receive
         }
         let edits = Edits::default();
         let lanes = desk.settings.channels.iter().map(|channel| Lane::new(desk, outbox, channel, &edits).run());
-        let work = futures::future::join(join_all(lanes), refill(desk, outbox));
+        let work = futures::future::join(join_all(lanes), outbox.refill(desk));
         tokio::select! {
             _ = work => {}
             _ = leader.wait_for(|leads| !*leads) => {}
-        }
-    }
-}
-
-/// Finds what there is to tell, at the start and whenever something found no room.
-async fn refill(desk: &Desk, outbox: &Outbox) {
-    let mut bell = outbox.bell();
-    let mut names = VecDeque::new();
-    let mut is_due = true;
-    loop {
-        bell.borrow_and_update();
-        if std::mem::take(&mut is_due) || names.is_empty() && outbox.missed() {
-            match desk.messages.open().await {
-                Ok(open) => names = open.into(),
-                Err(error) => {
-                    tracing::warn!(why = %error, "which messages in Slack must change is not known; asked again later");
-                    desk.clock.sleep_until(desk.clock.monotonic() + AGAIN).await;
-                    is_due = true;
-                    continue;
-                }
-            }
-        }
-        while outbox.has_room()
-            && let Some(name) = names.pop_front()
-        {
-            crate::ports::Notify::changed(outbox, name);
-        }
-        if bell.changed().await.is_err() {
-            return;
         }
     }
 }
@@ -116,7 +59,7 @@ struct Lane<'d> {
     channel: &'d Channel,
     edits: &'d Edits,
     /// What was shown last of each update, as a hash, and when (monotonic).
-    shown: HashMap<UpdateName, (u64, Duration)>,
+    shown: HashMap<UpdateName, (Arc<str>, Duration)>,
     /// When the next post may be made.
     next_post: Duration,
 }
@@ -125,7 +68,7 @@ struct Lane<'d> {
 type Again = Option<Duration>;
 
 /// Why an update is not told now.
-enum Failed {
+pub(super) enum Failed {
     Slack(ApiError),
     Record(PutError),
 }
@@ -164,28 +107,6 @@ impl From<PutError> for Failed {
 #[derive(Deserialize)]
 struct Posted {
     ts: Arc<str>,
-}
-
-/// A page of messages.
-#[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    messages: Vec<Found>,
-    #[serde(default)]
-    response_metadata: Next,
-}
-
-#[derive(Deserialize)]
-struct Found {
-    ts: Arc<str>,
-    #[serde(default)]
-    metadata: Value,
-}
-
-#[derive(Default, Deserialize)]
-struct Next {
-    #[serde(default)]
-    next_cursor: String,
 }
 
 impl<'d> Lane<'d> {
@@ -249,7 +170,7 @@ impl<'d> Lane<'d> {
             Some(Message { done: true, .. }) => Ok(self.forget(name)),
             Some(own @ Message { ts: Some(_), .. }) => self.edit(&of, own).await,
             // It was being posted when the process ended, or the answer did not come.
-            Some(own) => match self.find(&of, &own).await? {
+            Some(own) => match self.search().message(&of, &own).await? {
                 Some(ts) => self.named(of, Message { ts: Some(ts), ..own }).await,
                 None if of.tracked.asked().is_none() => self.end(&of, own).await,
                 None => self.post(of, own).await,
@@ -286,8 +207,12 @@ impl<'d> Lane<'d> {
         }
         self.desk.messages.keep(&of, &messages).await?;
         let read = self.desk.messages.get(&of.name).await.map_err(PutError::from)?;
-        let read = read.filter(|read| read.messages == messages);
-        Ok(read.ok_or(PutError::Conflict)?)
+        match read {
+            Some(read) if read.messages == messages => Ok(read),
+            // The API server drops what a definition does not have.
+            Some(read) if read.messages.is_empty() => Err(PutError::Refused(OLD.to_owned()).into()),
+            _ => Err(PutError::Conflict.into()),
+        }
     }
 
     async fn post(&mut self, of: Announced, own: Message) -> Result<Again, Failed> {
@@ -295,12 +220,13 @@ impl<'d> Lane<'d> {
             self.desk.clock.sleep_until(at).await;
         }
         let rendered = message(&of);
-        let mut arguments = self.arguments(json!({"uid": of.uid}));
+        let mut arguments = self.arguments(payload(&of, None));
         arguments["text"] = json!(rendered.text);
         arguments["blocks"] = json!(rendered.blocks);
         let posted = self.send(&arguments).await?;
-        self.shown.insert(of.name.clone(), (rendered.hash(), self.desk.clock.monotonic()));
-        self.named(of, Message { ts: Some(posted.ts), ..own }).await
+        let shown = rendered.hash();
+        self.shown.insert(of.name.clone(), (shown.clone(), self.desk.clock.monotonic()));
+        self.named(of, Message { ts: Some(posted.ts), shown: Some(shown), ..own }).await
     }
 
     /// It is there by that name, which is kept whatever else is written meanwhile.
@@ -321,20 +247,22 @@ impl<'d> Lane<'d> {
         let (name, now) = (&of.name, self.desk.clock.monotonic());
         let rendered = message(of);
         let hash = rendered.hash();
-        let before = self.shown.get(name).copied();
-        if before.is_none_or(|(shown, _)| shown != hash) {
-            let soon = before.map(|(_, at)| at + EDIT_EVERY).filter(|at| *at > now);
+        let before = self.shown.get(name).map(|(shown, at)| (shown, Some(*at)));
+        // In another life of the program, it was as its record says.
+        let before = before.or_else(|| own.shown.as_ref().map(|shown| (shown, None)));
+        if before.is_none_or(|(shown, _)| *shown != hash) {
+            let soon = before.and_then(|(_, at)| at).map(|at| at + EDIT_EVERY).filter(|at| *at > now);
             if let Some(at) = soon.or_else(|| self.edits.wait(now)) {
                 return Ok(Some(at));
             }
-            let mut arguments = self.arguments(json!({"uid": of.uid}));
+            let mut arguments = self.arguments(payload(of, None));
             arguments["ts"] = json!(own.ts);
             arguments["text"] = json!(rendered.text);
             arguments["blocks"] = json!(rendered.blocks);
             match self.desk.call::<Posted>(UPDATE, &self.desk.settings.bot_token, &arguments).await {
                 Ok(_) => {}
                 // Somebody deleted it.
-                Err(ApiError::No(code)) if code == "message_not_found" => {
+                Err(ApiError::No(code)) if GONE.contains(&&*code) => {
                     return self.lost(of.clone(), own).await;
                 }
                 Err(ApiError::No(code)) if UNCHANGEABLE.contains(&&*code) => {
@@ -343,9 +271,9 @@ impl<'d> Lane<'d> {
                 Err(error) => return Err(error.into()),
             }
             self.fine();
-            self.shown.insert(name.clone(), (hash, self.desk.clock.monotonic()));
+            self.shown.insert(name.clone(), (hash.clone(), self.desk.clock.monotonic()));
         }
-        self.reply(of, own).await
+        self.reply(of, Message { shown: Some(hash), ..own }).await
     }
 
     /// It is posted anew while people are asked, and else left.
@@ -367,16 +295,15 @@ impl<'d> Lane<'d> {
 
     /// Tells the next line of the story below the message, or that there is none any more.
     async fn reply(&mut self, of: &Announced, own: Message) -> Result<Again, Failed> {
-        let since = own.told.unwrap_or(own.at);
-        if own.replying {
+        if let (true, Some(told)) = (own.replying, own.told) {
             // It was being posted when the process ended, or the answer did not come.
-            if let Some(line) = line(&of.tracked, since)
-                && !self.is_below(of, &own, since).await?
+            if let Some(line) = line(&of.tracked, told)
+                && !self.search().is_below(of, &own, told).await?
             {
-                self.tell(of, &own, since, &line).await?;
+                self.tell(of, &own, told, &line).await?;
             }
-            self.keep(of.clone(), Message { replying: false, ..own }).await?;
-        } else if let Some((at, line)) = story(&of.tracked, since, own.replies) {
+            self.named(of.clone(), Message { replying: false, ..own }).await?;
+        } else if let Some((at, line)) = story(&of.tracked, &own) {
             if let Some(at) = self.wait_to_post() {
                 return Ok(Some(at));
             }
@@ -392,12 +319,20 @@ impl<'d> Lane<'d> {
         Ok(Some(self.desk.clock.monotonic()))
     }
 
-    async fn tell(&mut self, of: &Announced, own: &Message, at: Timestamp, line: &str) -> Result<(), Failed> {
-        let mut arguments = self.arguments(json!({"uid": of.uid, "at": at.to_string()}));
+    async fn tell(&mut self, of: &Announced, own: &Message, at: Line, line: &str) -> Result<(), Failed> {
+        let mut arguments = self.arguments(payload(of, Some(at)));
         arguments["thread_ts"] = json!(own.ts);
         arguments["text"] = json!(line);
         arguments["mrkdwn"] = json!(false);
-        self.send(&arguments).await.map(|_| ())
+        match self.send(&arguments).await {
+            // Somebody deleted what it would stand below; the next edit finds that.
+            Err(Failed::Slack(ApiError::No(code))) if GONE.contains(&&*code) => Ok(()),
+            sent => sent.map(|_| ()),
+        }
+    }
+
+    fn search(&self) -> Search<'_> {
+        Search { desk: self.desk, channel: &self.channel.id }
     }
 
     /// What all our messages have in common. Nothing in them calls anybody, or is shown as a page.
@@ -427,46 +362,5 @@ impl<'d> Lane<'d> {
     /// The channel, as it is told.
     fn what(&self) -> String {
         format!("channel {}", self.channel.name)
-    }
-
-    /// The message about an update, if it is in the channel.
-    async fn find(&self, of: &Announced, own: &Message) -> Result<Option<Arc<str>>, Failed> {
-        let oldest = own.at.checked_sub(CLOCKS).unwrap_or(own.at).as_second();
-        let arguments = json!({"oldest": oldest.to_string()});
-        let is_it = |payload: &Value| payload["uid"] == *of.uid && payload["at"].is_null();
-        self.look(HISTORY, arguments, is_it).await
-    }
-
-    /// Whether a line of the story is below its message.
-    async fn is_below(&self, of: &Announced, own: &Message, at: Timestamp) -> Result<bool, Failed> {
-        let at = at.to_string();
-        let is_it = |payload: &Value| payload["uid"] == *of.uid && payload["at"] == *at;
-        self.look(REPLIES, json!({"ts": own.ts}), is_it).await.map(|found| found.is_some())
-    }
-
-    /// Looks for a message of ours, page after page.
-    async fn look(
-        &self,
-        method: Method,
-        mut arguments: Value,
-        is_it: impl Fn(&Value) -> bool,
-    ) -> Result<Option<Arc<str>>, Failed> {
-        arguments["channel"] = json!(self.channel.id);
-        arguments["include_all_metadata"] = json!(true);
-        arguments["limit"] = json!(200);
-        for _ in 0..PAGES {
-            let page: Page = self.desk.call(method, &self.desk.settings.bot_token, &arguments).await?;
-            let ours =
-                |message: &&Found| message.metadata["event_type"] == EVENT && is_it(&message.metadata["event_payload"]);
-            if let Some(found) = page.messages.iter().find(ours) {
-                return Ok(Some(found.ts.clone()));
-            }
-            match page.response_metadata.next_cursor {
-                cursor if cursor.is_empty() => return Ok(None),
-                cursor => arguments["cursor"] = json!(cursor),
-            }
-        }
-        // Whoever fills a channel so that a message cannot be found in it has it told once more at worst.
-        Ok(None)
     }
 }

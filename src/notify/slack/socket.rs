@@ -1,7 +1,7 @@
 //! Socket Mode (docs.slack.dev, "Using Socket Mode"): Slack's clicks come over a WebSocket that we open, so that nothing
 //! needs to reach us. Before Slack closes one it says so, and the next is open by then.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use backon::BackoffBuilder as _;
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -21,7 +21,7 @@ use tokio_tungstenite::{
 use url::Url;
 
 use super::{
-    Desk,
+    Desk, MENDED,
     api::{ApiError, OPEN, why},
     click::{self, Click, Odd, Reply},
 };
@@ -37,8 +37,6 @@ const SILENCE: Duration = Duration::from_secs(45);
 const IN_TIME: Duration = Duration::from_millis(2500);
 /// How long one that another takes the place of is still read.
 const DRAIN: Duration = Duration::from_secs(5);
-/// When it is tried again where only a person can mend it.
-const MENDED: Duration = Duration::from_secs(600);
 /// As many clicks are worked on at once.
 const CLICKS: usize = 32;
 
@@ -70,36 +68,36 @@ enum End {
 }
 
 /// Which connections there are.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 struct Connections {
-    /// The newest that was begun.
-    begun: u64,
     /// The newest that Slack has said hello on.
     open: u64,
     /// The newest that is to be closed soon.
     leaving: u64,
 }
 
+/// What goes wrong with the socket, for those who are told.
+const SOCKET: &str = "the socket";
+
 /// Keeps one connection, for ever.
 pub(super) async fn run(desk: Arc<Desk>) {
-    let state = watch::Sender::new(Connections { begun: 0, open: 0, leaving: 0 });
+    let state = watch::Sender::new(Connections::default());
     let mut watched = state.subscribe();
     let mut all: FuturesUnordered<BoxFuture<'_, (u64, End)>> = FuturesUnordered::new();
-    let mut delays = delays();
-    let mut rest = Duration::ZERO;
-    let set = |open: bool| desk.metrics.slack_connected.set(i64::from(open));
+    let (mut alive, mut begun) = (BTreeSet::new(), 0);
+    let (mut delays, mut rest) = (delays(), Duration::ZERO);
     loop {
-        let Connections { begun, open, leaving } = *watched.borrow_and_update();
-        let is_open = open == begun && !all.is_empty();
-        if is_open {
+        let Connections { open, leaving } = *watched.borrow_and_update();
+        let is_open = alive.iter().any(|number| *number <= open);
+        desk.metrics.slack_connected.set(i64::from(is_open));
+        if alive.contains(&open) {
             delays = self::delays();
         }
-        set(is_open || all.len() > 1);
         // One that leaves is replaced before it has gone.
-        if all.is_empty() || leaving == begun {
-            let number = begun + 1;
-            state.send_modify(|state| state.begun = number);
-            let wait = std::mem::take(&mut rest);
+        if alive.iter().all(|number| *number <= leaving) {
+            begun += 1;
+            let (number, wait) = (begun, std::mem::take(&mut rest));
+            alive.insert(number);
             let (desk, state) = (&desk, &state);
             let one = async move {
                 desk.clock.sleep_until(desk.clock.monotonic() + wait).await;
@@ -109,19 +107,17 @@ pub(super) async fn run(desk: Arc<Desk>) {
         }
         tokio::select! {
             Some((number, end)) = all.next() => {
-                let was_open = state.borrow().open >= number;
+                alive.remove(&number);
+                let mut delay = || delays.next().unwrap_or(MAX_DELAY);
                 rest = match end {
                     End::Replaced => Duration::ZERO,
                     End::Broken(error) => {
                         tracing::info!(why = error, "the connection to Slack broke off; it is opened again");
-                        if was_open { Duration::from_millis(200) } else { delays.next().unwrap_or(MAX_DELAY) }
+                        if state.borrow().open >= number { SOON } else { delay() }
                     }
-                    End::Failed(error) => desk.trouble("apps.connections.open", &error).unwrap_or_else(|| {
-                        delays.next().unwrap_or(MAX_DELAY)
-                    }),
+                    End::Failed(error) => desk.trouble(SOCKET, &error).unwrap_or_else(delay),
                     End::Disabled => {
-                        let error = ApiError::No("link_disabled".to_owned());
-                        desk.trouble("the socket", &error).unwrap_or(MENDED)
+                        desk.trouble(SOCKET, &ApiError::No("link_disabled".to_owned())).unwrap_or(MENDED)
                     }
                 };
             }
@@ -130,6 +126,8 @@ pub(super) async fn run(desk: Arc<Desk>) {
     }
 }
 
+/// How long until one is opened again that was open.
+const SOON: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
 fn delays() -> impl Iterator<Item = Duration> {
@@ -239,7 +237,7 @@ async fn serve(socket: &mut Socket, desk: &Desk, number: u64, state: &watch::Sen
                     "hello" => {
                         is_open = true;
                         state.send_modify(|state| state.open = state.open.max(number));
-                        desk.fine("the socket");
+                        desk.fine(SOCKET);
                     }
                     "disconnect" if envelope.reason == "link_disabled" => return End::Disabled,
                     "disconnect" => state.send_modify(|state| state.leaving = state.leaving.max(number)),
@@ -287,10 +285,13 @@ async fn work(id: String, payload: Box<RawValue>, desk: &Desk) -> Worked {
     drop(payload);
     match desk.within(IN_TIME, click::heed(&click, desk)).await {
         Some(Ok(reply)) => {
-            desk.count("click", if reply == Reply::Counted { "ok" } else { "refused" });
-            if let Reply::Tell(text) = reply {
-                desk.tell(&click, text);
-            }
+            let (outcome, text) = match reply {
+                Reply::Counted => ("ok", None),
+                Reply::Details(text) => ("ok", Some(text)),
+                Reply::Tell(text) => ("refused", Some(text)),
+            };
+            desk.count("click", outcome);
+            text.into_iter().for_each(|text| desk.tell(&click, text));
             Some(id)
         }
         Some(Err(error)) => {

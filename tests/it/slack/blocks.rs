@@ -7,7 +7,7 @@ use supercargo::{
         image::ImageRef,
         reason::{Code, Reason},
         target::Route,
-        update::{Change, Evidence, Item, LogEntry, Phase, Tracked, Update},
+        update::{Change, Evidence, Item, LogEntry, Message, Phase, Tracked, Update},
         votes::{Approval, Verb, Vote},
     },
     notify::slack::message::{Rendered, message, story},
@@ -127,7 +127,8 @@ fn foreign_text_calls_nobody_and_is_never_longer_than_slack_takes() {
     let tag = format!("ghcr.io/{}:{long}", "a".repeat(200));
     for text in HOSTILE.iter().map(|text| text.repeat(200)).chain(HOSTILE.map(str::to_owned)) {
         for count in [1_usize, 8, 9, 64] {
-            let items: Vec<Item> = (0..count).map(|n| item(&format!("{n}{text}"), "r.io/web:1.0.0", &tag, &text)).collect();
+            let items: Vec<Item> =
+                (0..count).map(|n| item(&format!("{n}{text}"), "r.io/web:1.0.0", &tag, &text)).collect();
             for phase in [Phase::Failed, Phase::Superseded, waiting(Code::Approval, &text)] {
                 let approval = asked(vec![vote(&text, Verb::Approve)]);
                 let log = vec![entry(1, &phase, Some(Reason::new(Code::RolloutFailed, text.clone())))];
@@ -138,7 +139,7 @@ fn foreign_text_calls_nobody_and_is_never_longer_than_slack_takes() {
                 assert!(!["<!channel", "<@U", "<!here", "\u{202e}"].iter().any(|it| shown.contains(it)), "{shown}");
                 let more = count.saturating_sub(8);
                 assert_eq!(shown.contains(&format!("and {more} more")), more > 0);
-                let (_, line) = story(&of.tracked, at(0), 0).unwrap();
+                let (_, line) = story(&of.tracked, &Message::new("C0".into(), at(0))).unwrap();
                 assert!(!line.contains("<!") && !line.contains("<@") && line.len() <= 2100, "{line}");
             }
         }
@@ -151,12 +152,13 @@ fn the_story_has_eight_lines_at_most_and_the_last_is_its_end() {
     let mut log: Vec<LogEntry> = (1..15)
         .map(|n| entry(n, &waiting(Code::Approval, ""), Some(Reason::new(Code::Approval, format!("line {n}")))))
         .collect();
-    log.push(entry(20, &phase, None));
+    // Two lines of one moment are two.
+    log.extend([entry(20, &Phase::Progressing, None), entry(20, &phase, None)]);
     let of = announced(web(), phase, asked(Vec::new()), log);
-    let (mut since, mut lines) = (at(0), Vec::new());
-    while let Some((at, line)) = story(&of.tracked, since, u8::try_from(lines.len()).unwrap()) {
-        lines.push(line);
-        since = at;
+    let (mut told, mut lines) = (Message::new("C0".into(), at(0)), Vec::new());
+    while let Some((line, words)) = story(&of.tracked, &told) {
+        lines.push(words);
+        told = Message { replies: told.replies + 1, told: Some(line), ..told };
     }
     assert_eq!(lines.len(), 8);
     assert_eq!((lines[0].as_str(), lines[6].as_str(), lines[7].as_str()), ("line 1", "line 7", "Done"));

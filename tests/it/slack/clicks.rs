@@ -69,13 +69,15 @@ async fn a_click_that_is_not_what_the_message_asked_for_or_not_by_whom_it_says_h
         let said = slack.told(&id).await;
         assert!(said.contains(words), "{key}: {said}");
     }
-    // Of another namespace, where alice may not.
+    // Of another namespace.
     let id = told.forge(&message, alice, |payload| set(payload, "namespace", "default")).await;
-    assert!(slack.told(&id).await.contains("may not approve or reject"));
+    assert!(slack.told(&id).await.contains("not told of namespace"));
     // At another message.
-    for (key, value) in [("message_ts", "1.1"), ("channel_id", "C0OTHER")] {
+    for (key, value, words) in
+        [("message_ts", "1.1", "not the one of that update"), ("channel_id", "C0OTHER", "not told of namespace")]
+    {
         let id = told.forge(&message, alice, |payload| payload["container"][key] = json!(value)).await;
-        assert!(slack.told(&id).await.contains("not the one of that update"), "{key}");
+        assert!(slack.told(&id).await.contains(words), "{key}");
     }
     // By another app, and what is no button of ours: nobody is told anything.
     let invalid = async |outcome: &str| {
@@ -86,7 +88,8 @@ async fn a_click_that_is_not_what_the_message_asked_for_or_not_by_whom_it_says_h
     told.forge(&message, alice, |payload| payload["actions"][0]["action_id"] = json!("approve")).await;
     told.forge(&message, alice, |payload| payload["actions"][0]["value"] = json!("{}")).await;
     told.forge(&message, alice, |payload| payload["actions"] = json!("none")).await;
-    assert_eq!((invalid("ignored").await, invalid("invalid").await), (ignored + 2.0, broken + 2.0));
+    told.forge(&message, alice, |payload| set(payload, "namespace", "../../../x")).await;
+    assert_eq!((invalid("ignored").await, invalid("invalid").await), (ignored + 2.0, broken + 3.0));
     // An answer would be sent to somebody else.
     told.forge(&message, "U0EVE", |payload| payload["response_url"] = json!("http://127.0.0.2:9/x")).await;
 

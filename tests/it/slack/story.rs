@@ -11,7 +11,7 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn two_people_press_and_what_they_saw_is_patched_and_the_message_tells_it_to_the_end() {
     let told = Told::open("slack-story", json!({"supercargo.dev/approvals": "2"})).await;
-    let operator = told.operator().await;
+    let _operator = told.operator().await;
     let digest = told.shop.push("1.1.0").await;
     let slack = &told.slack;
     let message = slack.says(CHANNEL, "Waiting for approval").await;
@@ -22,7 +22,6 @@ async fn two_people_press_and_what_they_saw_is_patched_and_the_message_tells_it_
     let shows = async |words: &str| {
         eventually(&format!("the message shows `{words}`"), async || {
             let message = slack.messages(CHANNEL).pop().unwrap();
-            eprintln!("{}\n{}", message.blocks[2], operator.process.output().lines().rev().take(6).collect::<Vec<_>>().join("\n"));
             json!(message.blocks).to_string().contains(words).then_some(())
         })
         .await

@@ -63,7 +63,6 @@ async fn a_limit_is_obeyed_a_deleted_message_is_posted_anew_and_trouble_passes()
     assert_ne!(first.ts, second.ts);
     assert!(json!(second.blocks).to_string().contains("1 of 2"));
     // The old one's buttons do nothing.
-    told.shop.recorded("1.1.0").await;
     let id = told.slack.press("U0BOB", &first, "Approve").await;
     assert!(told.slack.told(&id).await.contains("use the newest"));
     assert_eq!(operator.metric("supercargo_problems", "slack").await, 0.0);
