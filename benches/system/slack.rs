@@ -55,7 +55,12 @@ pub(crate) async fn run(fleet: &Fleet, table: &mut Table, from: usize, to: usize
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let with = settled(&program).await;
-    table.bounded(format!("{waiting} of them told in Slack: resident memory, more than without"), with - without, 5.0, " MB");
+    table.bounded(
+        format!("{waiting} of them told in Slack: resident memory, more than without"),
+        with - without,
+        5.0,
+        " MB",
+    );
 
     let mut answered = Vec::new();
     for n in from..from + CLICKS {
@@ -98,7 +103,8 @@ async fn asked(program: &Program, workload: &str) -> Instant {
     loop {
         let is_it = |line: &str| {
             let line: Value = serde_json::from_str(line).unwrap_or_default();
-            line["message"] == "waits for approval" && line["workload"].as_str().is_some_and(|it| it.ends_with(workload))
+            line["message"] == "waits for approval"
+                && line["workload"].as_str().is_some_and(|it| it.ends_with(workload))
         };
         if program.process.output().lines().rev().any(is_it) {
             return Instant::now();
@@ -116,8 +122,7 @@ async fn start(fleet: &Fleet, configuration: &str) -> Program {
 /// With the administrator as somebody in Slack.
 fn configuration(slack: &Slack, channels: &[(&str, &str)]) -> String {
     let mut all: Value = serde_json::from_str(&slack.configuration(channels, &[])).expect("JSON");
-    all["approvers"] =
-        json!([{"user": ADMIN, "groups": ["system:masters"], "slack": [format!("{TEAM}/U0ADMIN")]}]);
+    all["approvers"] = json!([{"user": ADMIN, "groups": ["system:masters"], "slack": [format!("{TEAM}/U0ADMIN")]}]);
     all.to_string()
 }
 

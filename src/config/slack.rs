@@ -27,6 +27,7 @@ pub struct SlackConfig {
     app_token_file: Option<PathBuf>,
     app_token_env: Option<String>,
     /// Its id: `A…`.
+    #[serde(default)]
     pub app_id: String,
     /// The proxy that leads to Slack.
     pub proxy: Option<String>,

@@ -105,8 +105,13 @@ impl Mounts {
 /// Runs a container of the program as its pod would: the arguments, the variables with a value, and the files.
 fn as_in_the_pod(pod: &Value, objects: &[Value]) -> Output {
     let container = &pod["containers"][0];
-    let secrets = ["supercargo-git", "supercargo-slack"].map(|name| (name.to_owned(), BTreeMap::new())).into();
-    let mounts = Mounts::of(pod, objects, &secrets);
+    let tokens = ["bot-token", "app-token"].map(|key| (key.to_owned(), b"token".to_vec()));
+    let secrets = [("supercargo-git", BTreeMap::new()), ("supercargo-slack", tokens.into())];
+    let mounts = Mounts::of(pod, objects, &secrets.map(|(name, files)| (name.to_owned(), files)).into());
+    // Where the configuration says that files are, too.
+    for file in mounts.places.values().map(|place| Path::new(place).join("config.yaml")).filter(|file| file.exists()) {
+        fs::write(&file, mounts.here(&fs::read_to_string(&file).unwrap())).unwrap();
+    }
     let args: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
     command.args(args.iter().map(|arg| mounts.here(arg))).env_clear();

@@ -269,6 +269,12 @@ const BAD_CALLS: &[&str] = &[
     "hooks test distribution --url nowhere",
     "hooks test distribution --url http://127.0.0.1:1 --image web:",
     "hooks test distribution --url http://127.0.0.1:1 --config nowhere",
+    "notify",
+    "notify test",
+    "notify test deploys --config nowhere",
+    "notify test deploys --config later.yaml",
+    "notify test deploys --config file",
+    "notify test deploys --config nobody.yaml",
     "crds now",
     "demo now",
 ];
@@ -280,8 +286,9 @@ fn each_bad_call_is_answered_by_one_error_that_says_what_to_write() {
     write("file", "a: 1\n");
     write(
         "later.yaml",
-        "slack: {}\nshard: {}\nhooks: {ecr: {}, nobody: {}}\nregistries: [{host: r.io, proxy: 'http://proxy'}]\n",
+        "verifiers: []\nshard: {}\nhooks: {ecr: {}, nobody: {}}\nregistries: [{host: r.io, proxy: 'http://proxy'}]\n",
     );
+    write("nobody.yaml", "approvers: []\n");
     write("kubeconfig", "apiVersion: v1\nkind: Config\n");
     std::fs::create_dir(folder.path().join("policies")).unwrap();
     write("policies/ours.yaml", "{name: ours, description: d, policy: mayor}\n");

@@ -35,7 +35,7 @@ impl Messages for MessageStore {
     fn get<'a>(&'a self, update: &'a UpdateName) -> BoxFuture<'a, Result<Option<Announced>, RecordError>> {
         async move {
             let found = self.records.requests.get::<ImageUpdate>(&update.namespace, &update.name).await?;
-            Ok(found.as_ref().and_then(announced).filter(|announced| is_told(announced)))
+            Ok(found.as_ref().and_then(announced).filter(is_told))
         }
         .boxed()
     }

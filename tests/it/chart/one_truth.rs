@@ -223,7 +223,7 @@ fn what_slack_needs_is_the_same_too() {
     let slack = built(&shown("my-slack/kustomization.yaml")).unwrap();
     let others = rights(&built("resources: [../deploy/base, ../deploy/approvals]").unwrap());
     let more: Vec<Right> = rights(&slack).difference(&others).cloned().collect();
-    assert_eq!(more, [right("authorization.k8s.io", "subjectaccessreviews", "create")]);
+    assert_eq!(more, [right("authorization.k8s.io", "localsubjectaccessreviews", "create")]);
     assert_same("my-slack", chart, slack);
 
     let values = [r#"scope="namespace""#, "crds.install=false", r#"slack.secretName="supercargo-slack""#];

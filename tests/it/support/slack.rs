@@ -7,7 +7,6 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
 };
 
 use axum::{
@@ -18,6 +17,7 @@ use axum::{
 };
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use supercargo::{clock::SystemClock, ports::Clock as _};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -335,8 +335,7 @@ impl Slack {
             "apps.connections.open" => Ok(json!({"ok": true, "url": self.socket})),
             "chat.postMessage" => {
                 check(&text(), &blocks())?;
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-                let ts = format!("{}.{:06}", now.as_secs(), self.number());
+                let ts = format!("{}.{:06}", SystemClock::default().now().as_second(), self.number());
                 inner.messages.push(Posted {
                     channel: channel.clone(),
                     ts: ts.clone(),
