@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -163,16 +164,18 @@ fn approvers(approval: &Approval) -> Option<String> {
 
 /// How far people are, and how long they have.
 fn asking(approval: &Approval) -> String {
-    let until = approval.deadline.map(|at| {
-        // In the reader's own time zone.
-        format!(", until <!date^{}^{{date_short_pretty}} {{time}}|{}>", at.as_second(), shown(at))
-    });
+    let until = approval.deadline.map(|at| format!(", until {}", date(at)));
     let until = if approval.is_reached() {
         "; it goes when nothing else keeps it".to_owned()
     } else {
         until.unwrap_or_default()
     };
     format!("{}{until}", quoted(&approval.shown(), SENTENCE))
+}
+
+/// A time, in the reader's own time zone.
+fn date(at: Timestamp) -> String {
+    format!("<!date^{}^{{date_short_pretty}} {{time}}|{}>", at.as_second(), shown(at))
 }
 
 fn fields(items: &[Item]) -> Vec<Value> {
@@ -205,7 +208,9 @@ fn context(of: &Announced) -> String {
     let digest =
         items.iter().find_map(|item| item.change.to.digest.as_ref().or(item.evidence.as_ref()?.digest.as_ref()));
     let digest = digest.map(|digest| format!(", {}", code(&digest.to_string(), NAME))).unwrap_or_default();
-    format!("{policy}update {}{digest}", code(&of.name.name, NAME))
+    let seen = items.iter().filter_map(|item| item.evidence.as_ref()).map(|evidence| evidence.seen).min();
+    let seen = seen.map(|at| format!("seen {}, ", date(at))).unwrap_or_default();
+    format!("{policy}{seen}update {}{digest}", code(&of.name.name, NAME))
 }
 
 fn buttons(of: &Announced) -> Value {
