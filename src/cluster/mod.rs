@@ -30,7 +30,7 @@ pub use applications::Applications;
 pub use connect::{connect, reach};
 pub use events::EventWriter;
 pub use proof::Ballots;
-pub use records::{CustomResources, NewVote, Of, OnBallot, Recorded, Voter, histories, no_histories, recorded};
+pub use records::{CustomResources, Made, NewVote, Of, OnBallot, Recorded, Voter, histories, no_histories, recorded};
 pub use rollouts::Followed;
 pub use secrets::PullSecrets;
 pub use sink::Objects;

@@ -44,7 +44,8 @@ impl Engine<'_> {
 
     /// Whether nothing has become of it yet.
     fn is_new(&self, id: &WorkloadId, update: &Update) -> bool {
-        self.board.record(id).and_then(|record: &Record| record.phase_of(&update.id)).is_none()
+        let is_known = |record: &Record| record.phase_of(&update.id).is_some();
+        update.puts_back.is_none() && !self.board.record(id).is_some_and(is_known)
     }
 
     /// Says what is to be said of a workload; what is to be written, the plan for it, and whether people's votes matter.
@@ -58,6 +59,9 @@ impl Engine<'_> {
         }
         let votes = assessment.as_ref().is_some_and(|assessment| assessment.votes);
         self.told.assessed(id, &self.state.uid(id), assessment.as_ref(), self.now());
+        if let Some((proposal, planned)) = self.way_back(id) {
+            return (proposal, planned, votes);
+        }
         let workload = self.state.entry(id).map(|entry| entry.workload.clone());
         let (mut proposal, mut planned) = proposal(assessment, workload.as_ref(), false);
         if let (Planned::Approved(plan), true) = (&planned, votes)

@@ -16,6 +16,7 @@ use crate::{
         target::Route,
         update::{Act, Change, Event, News, Now, Tracked},
         votes::Review,
+        wish::Wish,
         workload::{Observed, WorkloadId},
     },
     engine::{
@@ -28,6 +29,7 @@ use crate::{
             queue::{Queue, Start},
         },
         report::announce::Told,
+        rollbacks::Aimed,
         updates::{
             board::{Acts, Board},
             ledger::Ledger,
@@ -63,6 +65,9 @@ pub(super) struct Engine<'p> {
     pub(super) writes: FuturesUnordered<BoxFuture<'p, Ended>>,
     /// What is asked of images that cannot be pulled.
     pub(super) pulls: FuturesUnordered<BoxFuture<'p, Pulled>>,
+    /// What people wish for, which is being found out, or waits until all is known.
+    pub(super) aims: FuturesUnordered<BoxFuture<'p, Aimed>>,
+    pub(super) wishes: Vec<(WorkloadId, Box<Wish>)>,
     /// Whether it is sure who votes, which is being found out.
     pub(super) proofs: FuturesUnordered<BoxFuture<'p, Proved>>,
     /// Votes that are being deleted.
@@ -104,6 +109,8 @@ impl<'p> Engine<'p> {
             reads: FuturesUnordered::new(),
             writes: FuturesUnordered::new(),
             pulls: FuturesUnordered::new(),
+            aims: FuturesUnordered::new(),
+            wishes: Vec::new(),
             proofs: FuturesUnordered::new(),
             discards: FuturesUnordered::new(),
             surplus: VecDeque::new(),
@@ -151,6 +158,7 @@ impl<'p> Engine<'p> {
         if is_synced {
             self.recover();
             self.recount_all();
+            self.wish_all();
         }
         if is_synced && self.state.watched() == 0 && !self.is_partial {
             tracing::warn!(
@@ -219,6 +227,7 @@ impl<'p> Engine<'p> {
                     Effect::Changed(id) => {
                         if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
                             self.step(&id, Event::Seen(workload));
+                            self.ruled(&id);
                         }
                     }
                     Effect::Assess(id) => self.step(&id, Event::Asked),
@@ -246,6 +255,8 @@ impl<'p> Engine<'p> {
                 Act::Queue(route) => self.write_queue.push(route, id, self.now()),
                 Act::Look => self.state.again(&id, self.now()),
                 Act::Follow(is_followed) => self.follow(&id, is_followed),
+                Act::Free(failed) => self.ports.rollouts.free(&id, failed),
+                Act::Aim(wish) => self.aim(id, wish),
                 Act::AskPull(item) => self.ask_pull(id, *item),
                 Act::Keep(changes) => self.state.keep(&id, changes, self.now()),
                 Act::Avoid(quarantined) => self.state.avoid(&id, &quarantined, self.now()),
@@ -297,7 +308,7 @@ impl<'p> Engine<'p> {
             let now = self.ports.clock.now();
             batch = batch.with(|plans| among(&self.state, &self.board, plans, now));
         }
-        self.writes.push(batch.end(route, self.ports.sink.clone()).boxed());
+        self.writes.push(batch.end(route, self.ports.sink.clone(), self.ports.workloads.clone()).boxed());
         true
     }
 
@@ -321,7 +332,9 @@ impl<'p> Engine<'p> {
             }
             self.step(id, answer.event(&update));
             if let Some(written) = written {
-                self.observe(id);
+                if update.puts_back.is_none() {
+                    self.observe(id);
+                }
                 self.state.applied(&update, &written, self.now());
             }
         }

@@ -20,6 +20,7 @@ use crate::{
         image::{Digest, ImageRef, Repository, Tag},
         keel::KeelMode,
         reason::{Code, Reason},
+        rollback::Rollback,
         report::Verdict,
         rollout::{RolloutView, Times},
         tags::Tags,
@@ -610,7 +611,7 @@ impl World {
                 Act::Look => self.state.again(&id, self.time),
                 Act::Read => {
                     let workload = self.cluster.get(&id).cloned();
-                    let observed = workload.map(|workload| Observed { workload, image_managers: Vec::new() });
+                    let observed = workload.map(|workload| Observed { workload, image_managers: Vec::new(), template: "".into() });
                     self.reads.push((id, observed));
                 }
                 Act::Save(tracked) => {
@@ -622,6 +623,7 @@ impl World {
                 Act::Follow(true) => assert!(self.followed.insert(id), "twice"),
                 Act::Follow(false) => assert!(self.followed.remove(&id), "not followed"),
                 Act::Avoid(_) | Act::AskPull(_) => panic!("{id}: no pod says anything"),
+                Act::Free(_) | Act::Aim(_) => panic!("{id}: nothing goes back"),
                 Act::Keep(_) | Act::Rehearse => panic!("{id}: nobody is asked"),
                 Act::Announce(_) | Act::Write | Act::Check => {}
             }
@@ -756,7 +758,7 @@ impl World {
             _ => view.overdue = Some("it timed out".into()),
         }
         let times = Times { settle: Duration::ZERO, fault: Duration::ZERO, ..Times::default() };
-        self.event(id, Event::Rollout(view, times));
+        self.event(id, Event::Rollout(view, times, Rollback::Never));
     }
 
     /// Gives containers other images, if the workload is there.

@@ -18,11 +18,13 @@ mod state;
 mod store;
 mod update;
 pub(super) mod watch;
+mod wishes;
 
 pub use ballot::{NewVote, OnBallot, Voter};
 pub use history::{histories, no_histories};
 pub use list::{Of, Recorded, recorded};
 pub use store::CustomResources;
+pub use wishes::Made;
 
 #[cfg(test)]
 mod tests;

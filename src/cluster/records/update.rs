@@ -237,6 +237,7 @@ impl Spec {
             route: Route::new(&write, group),
             proposed: self.proposed_at,
             policy_hash: exact(&self.policy_hash, "spec.policyHash")?,
+            puts_back: None,
         })
     }
 }
@@ -378,7 +379,8 @@ impl Condition {
     fn new(tracked: &Tracked) -> Self {
         let is_applied = |phase: PhaseName| match phase {
             PhaseName::Succeeded => "True",
-            PhaseName::Failed | PhaseName::Superseded | PhaseName::Rejected | PhaseName::Expired => "False",
+            PhaseName::RolledBack | PhaseName::Failed | PhaseName::Superseded => "False",
+            PhaseName::Rejected | PhaseName::Expired => "False",
             _ => "Unknown",
         };
         let phase = tracked.phase.name();

@@ -22,7 +22,10 @@ use super::{
 };
 use crate::{
     cluster::follow::{ChangeSender, Closed, Presence, Reading, Source, Without, follow},
-    domain::workload::{Kind, WorkloadId},
+    domain::{
+        wish::Wish,
+        workload::{Kind, WorkloadId},
+    },
     ports::{ClusterChange, ObjectName},
 };
 
@@ -132,10 +135,13 @@ fn update(found: &Found<ImageUpdate>) -> Result<Option<Tells>, Unread> {
 fn state(found: &Found<ImageState>) -> Result<Option<Tells>, Unread> {
     let unread = |why| (None, why);
     let object = found.object.as_ref().map_err(|why| unread(why.clone()))?;
-    let Some(state) = object.state().map_err(unread)? else { return Ok(None) };
+    let wish = object.wish().map_err(unread)?.map(Box::new);
+    let owner = |_: &Box<Wish>| object.owner().map_err(unread).transpose();
+    let state = object.state().map_err(unread).transpose().or_else(|| wish.as_ref().and_then(owner)).transpose()?;
+    let Some(state) = state else { return Ok(None) };
     is_named(found, &names::state(&state.workload)).map_err(unread)?;
     let workload = state.workload.clone();
-    let change = ClusterChange::State(state, object.metadata.version());
+    let change = ClusterChange::State(state, object.metadata.version(), wish);
     Ok(Some(Tells { workload, holds_more: object.holds_more(), change }))
 }
 

@@ -41,7 +41,7 @@ fn with(mut review: Value, fields: Value) -> Value {
 }
 
 /// A Role with these rules, for one user.
-pub(super) async fn allow(namespace: &Namespace<'_>, user: &str, rules: Value) {
+pub(crate) async fn allow(namespace: &Namespace<'_>, user: &str, rules: Value) {
     let api = "rbac.authorization.k8s.io";
     let name = format!("of-{user}");
     let role = json!({"apiVersion": format!("{api}/v1"), "kind": "Role", "metadata": {"name": name}, "rules": rules});

@@ -13,7 +13,7 @@ use crate::domain::{
 };
 
 /// What was tested no longer held.
-const STALE: BackOff = BackOff::millis(100, 60_000);
+pub(super) const STALE: BackOff = BackOff::millis(100, 60_000);
 pub(super) const FAILED: BackOff = BackOff::millis(2_000, 300_000);
 pub(super) const REFUSED: BackOff = BackOff::millis(60_000, 3_600_000);
 /// What stands in Git: whether it was moved back, its request merged or closed.
@@ -73,10 +73,11 @@ fn as_answered(mut current: Tracked, written: &Written) -> Tracked {
 pub(super) fn written(record: &mut Record, current: Tracked, outcome: Outcome, now: Now, acts: &mut Vec<Act>) {
     let (why, back_off) = match outcome {
         Outcome::Applied(written) => {
+            record.ran_before(&current.update, &written, now.at);
             let current = as_answered(current, &written);
             acts.push(Act::Announce(News::Updated(current.update.clone())));
             let current = arrive(record, current, now, acts);
-            record.rare.following = Some(Box::new(Following::of(written.generation)));
+            record.rare.following = Some(Box::new(Following::of(written.generation, written.template)));
             return record.current = Some(Box::new(current));
         }
         Outcome::Committed(reason) => return in_git(record, current, (reason, Vec::new()), true, now, acts),

@@ -4,11 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
+use super::rollback::Aim;
 use crate::domain::{
+    reason::Reason,
+    rollback::Rollback,
     rollout::{Pods, RolloutView, Times},
     target::Route,
     update::{Change, Item, News, Outcome, Quarantined, Rehearsal, Standing, Tracked, Update, UpdateId, WorkloadState},
     votes::{Approval, Review},
+    wish::Wish,
     workload::{Observed, Workload, WorkloadId},
 };
 
@@ -54,12 +58,18 @@ pub enum Event {
     Voting(Result<Proved, Arc<str>>),
     /// It was read; `None` if it is gone.
     Observed(Result<Option<Observed>, String>),
-    /// What it says of its rollout, and how long is waited for what.
-    Rollout(RolloutView, Times),
+    /// What it says of its rollout, how long is waited for what, and whether what fails is put back.
+    Rollout(RolloutView, Times, Rollback),
+    /// Whether what fails is put back, as its annotations say now.
+    Ruled(Rollback),
     /// What the pods of its new revision say.
     Pods(Pods, Times),
     /// Whether the registry refuses the new image of that change, as was asked by [`Act::AskPull`].
     Pulled(Box<Change>, bool),
+    /// What came of [`Act::Free`]: why nothing can be deleted, and what a person can do.
+    Stuck(Arc<str>),
+    /// A person wishes something, and what that is about, or why it cannot be done.
+    Wished(Box<Wish>, WorkloadId, Result<Aim, String>),
     /// The time has come that [`Record::wakes_at`] said.
     Woke,
 }
@@ -86,6 +96,10 @@ pub enum Proposal {
     Update(Update, bool),
     /// The same, and people are to be asked before.
     Ask(Update, Approval, bool),
+    /// What is being put back may be written, or seen to, by that route.
+    Back(Route),
+    /// It may not, and why.
+    Kept(Reason),
 }
 
 /// What is to be done about it.
@@ -109,6 +123,10 @@ pub enum Act {
     Follow(bool),
     /// Ask the registry whether that container's image can be pulled.
     AskPull(Box<Item>),
+    /// Delete the next pod that keeps what ran before from coming back: one with these images that was never ready.
+    Free(Vec<Change>),
+    /// Find out what that wish is about, and say it.
+    Aim(Box<Wish>),
     /// From now on these images are not to be chosen.
     Avoid(Vec<Quarantined>),
     /// From now on these changes are to be chosen, as long as they may be.
