@@ -53,10 +53,7 @@ impl Args {
         let voter = Voter::new(client, clock.clone());
         let mut rollback = json!({});
         if let Some(to) = &self.to {
-            // An object's name ends with what the update is called.
-            let ballots = voter.ballots(&id).await?;
-            let known = ballots.iter().find(|on| on.name == *to).map(|on| on.tracked.update.id.to_string());
-            rollback["to"] = json!(known.unwrap_or_else(|| to.clone()));
+            rollback["to"] = json!(to);
         }
         let mut spec = json!({"by": voter.name().await?, "at": clock.now(), "rollback": rollback});
         if let Some(reason) = &self.reason {

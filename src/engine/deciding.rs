@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
+
 use crate::{
     domain::{
         update::{Event, Phase, Proposal, Record, Update},
-        workload::WorkloadId,
+        workload::{Observed, WorkloadId},
     },
     engine::{
         driver::Engine,
         report::rows::{assess, proposal},
+        rollbacks::way_back,
         updates::propose::Planned,
     },
+    ports::ClusterError,
 };
 
 /// As long what a tag was seen to point to is written without a look whether it has moved.
@@ -59,7 +63,7 @@ impl Engine<'_> {
         }
         let votes = assessment.as_ref().is_some_and(|assessment| assessment.votes);
         self.told.assessed(id, &self.state.uid(id), assessment.as_ref(), self.now());
-        if let Some((proposal, planned)) = self.way_back(id) {
+        if let Some((proposal, planned)) = way_back(&self.state, &self.board, &self.ledger, id, now) {
             return (proposal, planned, votes);
         }
         let workload = self.state.entry(id).map(|entry| entry.workload.clone());
@@ -77,5 +81,27 @@ impl Engine<'_> {
     fn has_begun(&self, id: &WorkloadId, update: &Update) -> bool {
         let phase = self.board.record(id).and_then(|record| record.phase_of(&update.id));
         matches!(phase, Some(Phase::InGit { .. })) && update.route.target().is_some()
+    }
+
+    /// Reads a workload whose image is not what was thought, or that must tell who moved it back.
+    pub(super) fn read(&mut self, id: WorkloadId) {
+        let workloads = self.ports.workloads.clone();
+        self.reads.push(
+            async move {
+                let read = workloads.get(&id).await;
+                (id, read)
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn observed(&mut self, id: &WorkloadId, read: Result<Option<Observed>, ClusterError>) {
+        if let Err(error) = &read {
+            tracing::warn!(workload = %id, why = %error, "not written; tried again later");
+        }
+        self.step(id, Event::Observed(read.clone().map_err(|error| error.0)));
+        if let Ok(Some(observed)) = read {
+            self.state.read(observed.workload, self.now());
+        }
     }
 }

@@ -340,28 +340,6 @@ impl<'p> Engine<'p> {
         }
     }
 
-    /// Reads a workload whose image is not what was thought, or that must tell who moved it back.
-    fn read(&mut self, id: WorkloadId) {
-        let workloads = self.ports.workloads.clone();
-        self.reads.push(
-            async move {
-                let read = workloads.get(&id).await;
-                (id, read)
-            }
-            .boxed(),
-        );
-    }
-
-    pub(super) fn observed(&mut self, id: &WorkloadId, read: Result<Option<Observed>, ClusterError>) {
-        if let Err(error) = &read {
-            tracing::warn!(workload = %id, why = %error, "not written; tried again later");
-        }
-        self.step(id, Event::Observed(read.clone().map_err(|error| error.0)));
-        if let Ok(Some(observed)) = read {
-            self.state.read(observed.workload, self.now());
-        }
-    }
-
     fn announce(&mut self, id: &WorkloadId, news: &News) {
         match news {
             News::Committed(..) => self.observe(id),

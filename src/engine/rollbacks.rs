@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
+use jiff::Timestamp;
 
 use crate::{
     domain::{
@@ -13,40 +14,50 @@ use crate::{
         wish::{What, Wish},
         workload::WorkloadId,
     },
-    engine::{driver::Engine, updates::propose::Planned},
+    engine::{
+        driver::Engine,
+        index::state::State,
+        updates::{board::Board, ledger::Ledger, propose::Planned},
+    },
     ports::{Records, Version},
 };
 
 /// A wish for a workload, and what an update had set that it names.
 pub(super) type Aimed = (WorkloadId, Box<Wish>, Result<Option<Vec<Change>>, String>);
 
-impl Engine<'_> {
-    /// What is to be written of a workload that goes back, or what keeps that. It is remembered before it is written. No
-    /// window, age or approval holds it up.
-    pub(super) fn way_back(&self, id: &WorkloadId) -> Option<(Proposal, Planned)> {
-        let back = self.board.record(id).and_then(Record::way_back)?;
-        let Some(entry) = self.state.entry(id).filter(|_| self.ledger.is_idle(id)) else {
-            return Some((Proposal::Nothing, Planned::Nothing));
-        };
-        let owner = (back.route == Route::Cluster).then(|| self.state.owner(&entry.workload)).flatten();
-        let context = Context {
-            now: self.ports.clock.now(),
-            suspended: entry.rule.suspend,
-            dry_run: self.state.settings.dry_run,
-            owner: owner.as_ref(),
-            owner_overridden: entry.rule.overrides_owner,
-            ..Context::default()
-        };
-        let route = back.route.clone();
-        Some(match gate::pass(Plan::propose(back).on(entry.workload.clone()), &context) {
-            Ok(plan) => (Proposal::Back(route), Planned::Approved(plan)),
-            Err((_, closed)) => match closed.into_iter().next() {
-                Some(closed) => (Proposal::Kept(closed.reason), Planned::Nothing),
-                None => (Proposal::Nothing, Planned::Nothing),
-            },
-        })
-    }
+/// What is to be written of a workload that goes back, or what keeps that. It is remembered before it is written. No window,
+/// age or approval holds it up.
+pub(super) fn way_back(
+    state: &State,
+    board: &Board,
+    ledger: &Ledger,
+    id: &WorkloadId,
+    now: Timestamp,
+) -> Option<(Proposal, Planned)> {
+    let back = board.record(id).and_then(Record::way_back)?;
+    let Some(entry) = state.entry(id).filter(|_| ledger.is_idle(id)) else {
+        return Some((Proposal::Nothing, Planned::Nothing));
+    };
+    let owner = (back.route == Route::Cluster).then(|| state.owner(&entry.workload)).flatten();
+    let context = Context {
+        now,
+        suspended: entry.rule.suspend,
+        dry_run: state.settings.dry_run,
+        owner: owner.as_ref(),
+        owner_overridden: entry.rule.overrides_owner,
+        ..Context::default()
+    };
+    let route = back.route.clone();
+    Some(match gate::pass(Plan::propose(back).on(entry.workload.clone()), &context) {
+        Ok(plan) => (Proposal::Back(route), Planned::Approved(plan)),
+        Err((_, closed)) => match closed.into_iter().next() {
+            Some(closed) => (Proposal::Kept(closed.reason), Planned::Nothing),
+            None => (Proposal::Nothing, Planned::Nothing),
+        },
+    })
+}
 
+impl Engine<'_> {
     /// What was to be remembered of a workload is: it may go back now.
     pub(super) fn go_back(&mut self, id: &WorkloadId) {
         if self.ledger.is_idle(id) && self.board.record(id).is_some_and(|record| record.way_back().is_some()) {
@@ -57,7 +68,8 @@ impl Engine<'_> {
     /// Whether what fails is put back may have changed.
     pub(super) fn ruled(&mut self, id: &WorkloadId) {
         let rule = self.state.entry(id).map(|entry| entry.rule.rollback);
-        if let Some(rollback) = rule.filter(|_| self.board.record(id).is_some_and(|record| record.followed().is_some())) {
+        if let Some(rollback) = rule.filter(|_| self.board.record(id).is_some_and(|record| record.followed().is_some()))
+        {
             self.step(id, Event::Ruled(rollback));
         }
     }
@@ -111,7 +123,9 @@ impl Engine<'_> {
 /// What an update had set, if it is one of the workload and ran.
 async fn named(records: &dyn Records, id: &WorkloadId, name: &Arc<str>) -> Result<Vec<Change>, String> {
     let all: Vec<(_, Version)> = records.of(id).await.map_err(|error| format!("{error}; try again"))?;
-    let found = all.into_iter().find(|(tracked, _)| tracked.update.id.0 == *name).map(|(tracked, _)| tracked);
+    // An object's name ends with what the update is called.
+    let is_it = |id: &str| *id == **name || name.strip_suffix(id).is_some_and(|rest| rest.ends_with('-'));
+    let found = all.into_iter().map(|(tracked, _)| tracked).find(|tracked| is_it(&tracked.update.id.0));
     match found {
         None => Err(format!("no update {name} of it is recorded; `supercargo status {id}` shows those that are")),
         Some(tracked) if tracked.phase != Phase::Succeeded => {

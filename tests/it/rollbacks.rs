@@ -78,12 +78,17 @@ async fn the_first_update_of_all_goes_back_too_and_costs_no_more_requests() {
     let update = shop.update("1.1.0-broken", "RolledBack").await;
     let at = |phase: &str| {
         let log = update["status"]["log"].as_array().unwrap();
-        log.iter().find(|entry| entry["phase"] == phase).unwrap()["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap()
+        log.iter().find(|entry| entry["phase"] == phase).unwrap()["at"]
+            .as_str()
+            .unwrap()
+            .parse::<jiff::Timestamp>()
+            .unwrap()
     };
     let image = shop.image("1.0.0");
     assert_eq!(shop.namespace.images("deployments", "web").await, [&*image]);
     // The patch is made when that it goes back is recorded.
-    let note = shop.namespace.get("deployments", "web").await["metadata"]["annotations"]["supercargo.dev/last-update"].clone();
+    let note =
+        shop.namespace.get("deployments", "web").await["metadata"]["annotations"]["supercargo.dev/last-update"].clone();
     let note: Value = serde_json::from_str(note.as_str().unwrap()).unwrap();
     let patched: jiff::Timestamp = note["at"].as_str().unwrap().parse().unwrap();
     let took = patched.as_second() - at("RollingBack").as_second();
@@ -237,7 +242,9 @@ async fn what_is_committed_goes_back_by_one_commit_and_is_not_committed_again() 
     let deploy = async |tag: &str| {
         in_git(tag).await;
         let containers = json!([{"name": "web", "image": shop.image(tag)}]);
-        shop.namespace.merge("deployments", "web", json!({"spec": {"template": {"spec": {"containers": containers}}}})).await;
+        shop.namespace
+            .merge("deployments", "web", json!({"spec": {"template": {"spec": {"containers": containers}}}}))
+            .await;
     };
     shop.push("1.1.0").await;
     deploy("1.1.0").await;
@@ -248,7 +255,10 @@ async fn what_is_committed_goes_back_by_one_commit_and_is_not_committed_again() 
     let update = shop.update("1.2.0-broken", "RolledBack").await;
     let log = repo.log();
     let id = update["spec"]["id"].as_str().unwrap();
-    assert!(log[0].message.starts_with("Roll back ") && log[0].message.contains(&format!("Supercargo-Rollback: {id}\n")), "{log:?}");
+    assert!(
+        log[0].message.starts_with("Roll back ") && log[0].message.contains(&format!("Supercargo-Rollback: {id}\n")),
+        "{log:?}"
+    );
     // The same again is nothing new.
     let looks = async || operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
     let before = looks().await;
@@ -292,7 +302,8 @@ async fn a_person_who_may_puts_it_back_and_what_is_left_is_not_set_again() {
     .await;
     let operator = shop.as_deployed(QUICK).await;
     approvals::bind(&shop.namespace, "supercargo-editor", "User", "alice").await;
-    approvals::bind(&shop.namespace, "view", "User", "alice").await;
+    let rules = json!([{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}]);
+    approvals::allow(&shop.namespace, "alice", rules).await;
     // There is nothing yet to go back from; that is said where the wish stands.
     let (well, text) = eventually("alice may", async || {
         let said = shop.wishes("alice", &[]);
@@ -311,7 +322,10 @@ async fn a_person_who_may_puts_it_back_and_what_is_left_is_not_set_again() {
     let (well, text) = shop.wishes("alice", &["--reason", "it is slow"]);
     assert!(well && text.contains("1.1.0 to ") && text.contains("1.0.0"), "{text}");
     let update = shop.update("1.1.0", "RolledBack").await;
-    assert!(update["status"]["reason"]["message"].as_str().unwrap().contains("alice asks for it: it is slow"), "{update}");
+    assert!(
+        update["status"]["reason"]["message"].as_str().unwrap().contains("alice asks for it: it is slow"),
+        "{update}"
+    );
     runs(&shop.namespace, "web", &[&shop.image("1.0.0")]).await;
     let looks = async || operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
     let before = looks().await;
@@ -334,7 +348,8 @@ async fn a_person_who_may_puts_it_back_and_what_is_left_is_not_set_again() {
     let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"});
     let refused = patch(&alice, json!({"metadata": {"ownerReferences": [owner]}})).await.unwrap_err();
     assert!(refused.message.contains("supercargo alone writes the owners"), "{refused:?}");
-    let rules = json!([{"apiGroups": ["supercargo.dev"], "resources": ["imagestates"], "verbs": ["get", "create", "patch"]}]);
+    let rules =
+        json!([{"apiGroups": ["supercargo.dev"], "resources": ["imagestates"], "verbs": ["get", "create", "patch"]}]);
     approvals::allow(&shop.namespace, "carol", rules).await;
     let text = eventually("carol may patch", async || {
         let (well, text) = shop.wishes("carol", &[]);

@@ -8,9 +8,7 @@ use super::object::{Custom, Metadata, Said, WorkloadRef, at_most, exact, image, 
 use crate::domain::{
     image::Digest,
     reason::{Code, Reason},
-    update::{
-        Applied, Change, GOOD, Good, QUARANTINED, Quarantined, REFUSED, Refused, UNDONE, Undone, WorkloadState,
-    },
+    update::{Applied, Change, GOOD, Good, QUARANTINED, Quarantined, REFUSED, Refused, UNDONE, Undone, WorkloadState},
     wish::{Answer, What, Wish},
     workload::WorkloadId,
 };

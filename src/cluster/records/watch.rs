@@ -22,10 +22,7 @@ use super::{
 };
 use crate::{
     cluster::follow::{ChangeSender, Closed, Presence, Reading, Source, Without, follow},
-    domain::{
-        wish::Wish,
-        workload::{Kind, WorkloadId},
-    },
+    domain::workload::{Kind, WorkloadId},
     ports::{ClusterChange, ObjectName},
 };
 
@@ -136,8 +133,9 @@ fn state(found: &Found<ImageState>) -> Result<Option<Tells>, Unread> {
     let unread = |why| (None, why);
     let object = found.object.as_ref().map_err(|why| unread(why.clone()))?;
     let wish = object.wish().map_err(unread)?.map(Box::new);
-    let owner = |_: &Box<Wish>| object.owner().map_err(unread).transpose();
-    let state = object.state().map_err(unread).transpose().or_else(|| wish.as_ref().and_then(owner)).transpose()?;
+    let owner = || object.owner().map_err(unread).transpose();
+    let state =
+        object.state().map_err(unread).transpose().or_else(|| wish.as_ref().and_then(|_| owner())).transpose()?;
     let Some(state) = state else { return Ok(None) };
     is_named(found, &names::state(&state.workload)).map_err(unread)?;
     let workload = state.workload.clone();

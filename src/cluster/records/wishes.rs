@@ -96,5 +96,8 @@ impl Voter {
 }
 
 fn decoded(found: &Found<ImageState>) -> Result<&ImageState, ClusterError> {
-    found.object.as_deref().map_err(|why| ClusterError(format!("the ImageState {} does not decode: {why}", found.name())))
+    found
+        .object
+        .as_deref()
+        .map_err(|why| ClusterError(format!("the ImageState {} does not decode: {why}", found.name())))
 }

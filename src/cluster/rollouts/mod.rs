@@ -138,7 +138,8 @@ impl Shared {
         let Some((first, selected)) = self.read(&id).boxed().await else { return Ok(()) };
         // What was seen meanwhile is newer, and may be of the same template.
         let (template, of) = first.as_ref().map(|view| (view.template.clone(), view.generation)).unwrap_or_default();
-        let known = |view: RolloutView| RolloutView { template: template.clone().filter(|_| view.generation == of), ..view };
+        let known =
+            |view: RolloutView| RolloutView { template: template.clone().filter(|_| view.generation == of), ..view };
         let mut view = seen.borrow_and_update().clone().map(known).or(first);
         let mut revision: Option<Revision> = None;
         let mut of_generation = None;

@@ -72,8 +72,8 @@ impl Record {
         let current = self.current().filter(|current| current.way().is_some_and(|way| way != Way::Written))?;
         let back = current.back()?;
         let (why, _) = current.why_back()?;
-        let template = (why.code == Code::RolloutFailed)
-            .then(|| self.template_before(&current.update).unwrap_or_default());
+        let template =
+            (why.code == Code::RolloutFailed).then(|| self.template_before(&current.update).unwrap_or_default());
         Some(Update { puts_back: Some(PutsBack { update: current.update.id.clone(), template }), ..back })
     }
 }

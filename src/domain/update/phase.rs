@@ -278,7 +278,9 @@ impl Phase {
         match self {
             Self::Waiting { reason } | Self::InGit { reason, .. } => Some(reason),
             Self::Proposed | Self::Applying | Self::Progressing | Self::RollingBack { .. } => None,
-            Self::Succeeded | Self::RolledBack | Self::Failed | Self::Superseded | Self::Rejected | Self::Expired => None,
+            Self::Succeeded | Self::RolledBack | Self::Failed | Self::Superseded | Self::Rejected | Self::Expired => {
+                None
+            }
         }
     }
 

@@ -21,16 +21,16 @@ mod votes;
 
 use std::{sync::Arc, time::Duration};
 
-pub use self::{
-    event::{Act, Event, Now, Proposal, Proved},
-    rollback::Aim,
-};
 use self::{
     answers::{FAILED, checked, written},
     recover::{kept_elsewhere, known, recorded, settle, supersede},
     rollback::{goes_back, wished},
     rollout::{follow, judge, stuck},
     votes::{expire, is_asked, recount, rehearse, rehearsed, reviewed, voting},
+};
+pub use self::{
+    event::{Act, Event, Now, Proposal, Proved},
+    rollback::Aim,
 };
 use super::{Phase, Record, Tracked, Update, Way, rare::Why, record::UnderWay};
 use crate::domain::{target::Route, workload::Workload};
@@ -656,8 +656,13 @@ mod tests {
         let (own, another) = (own(1), own(2));
         let (id, route, workload) = (own.id.clone(), own.route.clone(), own.workload.clone());
         let propose = |update: &Update| Proposal::Update(update.clone(), false);
-        let read =
-            |what| Event::Observed(Ok(Some(Observed { workload: (*running(what)).clone(), image_managers: vec![], template: "".into() })));
+        let read = |what| {
+            Event::Observed(Ok(Some(Observed {
+                workload: (*running(what)).clone(),
+                image_managers: vec![],
+                template: "".into(),
+            })))
+        };
         let written = |outcome| (Event::Written(id.clone(), outcome), Some(Writing));
         let checked = |standing| (Event::Checked(id.clone(), standing), Some(Checking));
         let recorded = |what| {
@@ -847,7 +852,10 @@ mod tests {
     fn what_was_moved_back_of_a_workload_that_is_gone_is_forgotten_in_the_end() {
         let (update, mut record) = (update(1, &Route::Cluster), Record::default());
         record.set(update.changes(), NOW.at);
-        assert!(record.note_undone(&Observed { workload: (*running("from")).clone(), image_managers: vec![], template: "".into() }, NOW.at));
+        assert!(record.note_undone(
+            &Observed { workload: (*running("from")).clone(), image_managers: vec![], template: "".into() },
+            NOW.at
+        ));
         let gone = |record: Record, days: u64| {
             let now = Now { at: NOW.at + Duration::from_hours(24 * days), ..NOW };
             let (record, acts) = step(record, Event::Gone(update.workload.clone()), now);

@@ -50,7 +50,8 @@ pub(super) fn known(record: &mut Record, workload: &Workload, now: Now, acts: &m
     record.belongs_to(workload);
     let Some(note) = LastUpdate::of(workload) else { return };
     let is_own = note.id == UpdateId::of(&workload.id, note.changes.iter());
-    let is_current = record.current().is_some_and(|current| current.update.id == note.id || current.is_written_as(&note.id));
+    let is_current =
+        record.current().is_some_and(|current| current.update.id == note.id || current.is_written_as(&note.id));
     if !is_own || note.changes.is_empty() || is_current || record.knows(&note) {
         return;
     }

@@ -18,8 +18,8 @@ use crate::domain::{
     rollout::{Fault, Following},
     target::Route,
     update::{
-        Change, Item, News, Outcome, Phase, Record, Rollout, Standing, Tracked, Undone, Update, Way, Written, rare::Why,
-        record::UnderWay,
+        Change, Item, LastUpdate, News, Outcome, Phase, Record, Rollout, Standing, Tracked, Undone, Update, Way,
+        Written, rare::Why, record::UnderWay,
     },
     wish::{Answer, What, Wish},
     workload::{Workload, WorkloadId},
@@ -36,6 +36,13 @@ pub struct Aim {
     pub to: Option<Vec<Change>>,
 }
 
+const ELSEWHERE: &str = "what ran before is of another repository";
+
+/// Whether the way back leads to another repository: whoever can write records must not have any image set by that.
+fn is_elsewhere(update: &Update) -> bool {
+    update.changes().any(|change| change.from.repository != change.to.repository)
+}
+
 /// An update does not run. It goes back where the workload asks for that and nothing speaks against it.
 pub(super) fn failed(record: &mut Record, why: String, fault: Option<&Fault>, now: Now, acts: &mut Vec<Act>) {
     let is_asked = record.rare.following.as_ref().is_some_and(|following| following.rollback == Rollback::Auto);
@@ -48,6 +55,7 @@ pub(super) fn failed(record: &mut Record, why: String, fault: Option<&Fault>, no
     let against = match (&bad, record.template_before(&current.update)) {
         (None, _) => Some("that its image is at fault is not sure".to_owned()),
         (_, Err(unknown)) => Some(unknown),
+        _ if is_elsewhere(&current.update) => Some(ELSEWHERE.to_owned()),
         (Some(_), Ok(_)) => None,
     };
     let (code, phase, why) = match against {
@@ -226,7 +234,10 @@ pub(super) fn settle(
     acts: &mut Vec<Act>,
 ) -> Option<(Tracked, &'static str)> {
     let (Some(back), Some(way)) = (current.back(), current.way()) else { return None };
-    let is_ours = crate::domain::update::LastUpdate::of(workload).is_some_and(|note| note.proves(&back));
+    if is_elsewhere(&current.update) {
+        return Some((current, ELSEWHERE));
+    }
+    let is_ours = LastUpdate::of(workload).is_some_and(|note| note.proves(&back));
     let (is_back, is_left) = (Record::runs(&back, workload), Record::runs(&current.update, workload));
     match way {
         Way::Written if is_back => record.current = Some(Box::new(current)),
@@ -293,6 +304,9 @@ fn put_back(record: &mut Record, wish: &Wish, aim: Aim, now: Now, acts: &mut Vec
     let items = changes.into_iter().map(Item::from).collect();
     let update = Update::new(workload.id.clone(), items, route, now.at);
     let update = Update { uid: workload.uid.clone(), ..update };
+    if is_elsewhere(&update) {
+        return Err(ELSEWHERE.to_owned());
+    }
     for Change { container, init, from, to } in update.changes().cloned() {
         let (back_to, by) = (from.to_string().into(), wish.by.clone());
         record.undo(Undone { container, init, to, back_to, by, at: now.at });
@@ -345,5 +359,241 @@ fn back_to_good(record: &Record, workload: &Workload) -> Result<Vec<Change>, Str
             "of container {} it is not known what ran before; name an update with --to (`supercargo status` shows them)",
             unknown.join(", ")
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::domain::{
+        rollout::{Blame, Pods, RolloutView, Times},
+        update::{Event, LAST_UPDATE, LastUpdate, PhaseName, step::step},
+        workload::Container,
+    };
+
+    const SINCE: Duration = Duration::from_secs(1000);
+    const NOW: Now = Now { at: Timestamp::UNIX_EPOCH, since: SINCE };
+
+    fn image(n: usize) -> ImageRef {
+        ImageRef::parse(&format!("r.io/web:1.0.{n}")).unwrap()
+    }
+
+    fn update() -> Update {
+        let change = Change { container: "web".into(), init: false, from: image(0), to: image(1) };
+        let workload = "shop/Deployment/web".parse().unwrap();
+        let update = Update::new(workload, vec![Item::from(change)], Route::Cluster, NOW.at);
+        Update { uid: "u1".into(), ..update }
+    }
+
+    /// As it runs that image, by whom the note says, if there is one.
+    fn running(n: usize, note: Option<&Update>) -> Arc<Workload> {
+        let note = note.map(|update| {
+            let changes = update.changes().cloned().collect();
+            (LAST_UPDATE.to_owned(), LastUpdate { id: update.id.clone(), at: NOW.at, changes }.to_string())
+        });
+        let container = Container { name: "web".into(), image: image(n).to_string().into(), init: false, index: 0 };
+        Arc::new(Workload {
+            id: update().workload,
+            uid: "u1".into(),
+            resource_version: "1".into(),
+            annotations: note.into_iter().collect::<BTreeMap<_, _>>().into(),
+            labels: BTreeMap::new(),
+            written: None,
+            has_annotations: true,
+            containers: vec![container],
+            owner: None,
+            instance: None,
+            pull_secrets: Vec::new(),
+        })
+    }
+
+    fn after(record: Record, events: impl IntoIterator<Item = Event>) -> (Record, Vec<Act>) {
+        events.into_iter().fold((record, Vec::new()), |(record, _), event| step(record, event, NOW))
+    }
+
+    fn rolls(available: i64, rollback: Rollback) -> Event {
+        let (uid, wanted) = ("u1".into(), 1);
+        let view = RolloutView { uid, wanted, total: 1, updated: 1, available, ..RolloutView::default() };
+        Event::Rollout(view, times(), rollback)
+    }
+
+    fn times() -> Times {
+        Times { settle: Duration::ZERO, fault: Duration::ZERO, ..Times::default() }
+    }
+
+    /// One whose image is at fault; what it replaced was available, or not.
+    fn failed(rollback: Rollback, was_done: bool) -> (Record, Vec<Act>) {
+        let proposal = || Proposal::Update(update(), false);
+        let written = Written { was_done, template: "t".into(), ..Written::default() };
+        let container = Some(("web".into(), false));
+        let fault = Fault { blame: Blame::Image, container, image_id: String::new(), text: "it crashes".into() };
+        let events = [
+            Event::Proposed(proposal()),
+            Event::Turn(Route::Cluster, proposal()),
+            Event::Written(update().id, Outcome::Applied(written)),
+            rolls(0, rollback),
+            Event::Pods(Pods { faults: vec![fault], ..Pods::default() }, times()),
+        ];
+        after(Record::default(), events)
+    }
+
+    fn phase(record: &Record) -> PhaseName {
+        record.current().unwrap().phase.name()
+    }
+
+    fn code(record: &Record) -> Code {
+        record.current().unwrap().reason().unwrap().code
+    }
+
+    fn writing(record: Record) -> (Record, Update) {
+        let back = record.way_back().unwrap();
+        let (record, acts) = after(record, [Event::Proposed(Proposal::Back(Route::Cluster))]);
+        assert_eq!(acts, [Act::Queue(Route::Cluster)]);
+        let (record, acts) = after(record, [Event::Turn(Route::Cluster, Proposal::Back(Route::Cluster))]);
+        assert_eq!(acts, [Act::Write]);
+        (record, back)
+    }
+
+    #[rstest::rstest]
+    #[case(Rollback::Auto, true, PhaseName::RollingBack, Code::RolloutFailed)]
+    #[case(Rollback::Auto, false, PhaseName::Failed, Code::RollbackNotPossible)]
+    #[case(Rollback::Never, true, PhaseName::Failed, Code::RolloutFailed)]
+    fn what_fails_goes_back_where_that_is_asked_for_and_sure(
+        #[case] rollback: Rollback,
+        #[case] was_done: bool,
+        #[case] expected: PhaseName,
+        #[case] said: Code,
+    ) {
+        let (record, acts) = failed(rollback, was_done);
+        assert_eq!((phase(&record), code(&record)), (expected, said));
+        assert_eq!(record.quarantined().len(), 1);
+        assert!(
+            acts.iter().any(|act| matches!(act, Act::SaveState(state) if state.quarantined.len() == 1)),
+            "{acts:?}"
+        );
+    }
+
+    #[test]
+    fn it_is_written_once_followed_and_never_put_back_itself() {
+        let (record, _) = failed(Rollback::Auto, true);
+        let (record, back) = writing(record);
+        let changes: Vec<_> = back.changes().map(|change| (change.from.clone(), change.to.clone())).collect();
+        assert_eq!(changes, [(image(1), image(0))]);
+        assert_eq!(back.puts_back.clone().unwrap().template.as_deref(), Some("t"));
+        let applied = Event::Written(back.id.clone(), Outcome::Applied(Written::default()));
+        let (record, acts) = after(record, [applied]);
+        assert!(acts.contains(&Act::Follow(true)) && record.way_back().is_none(), "{acts:?}");
+        let (ended, _) = after(record.clone(), [rolls(1, Rollback::Auto)]);
+        assert_eq!((phase(&ended), code(&ended)), (PhaseName::RolledBack, Code::RolledBack));
+        let fault = Fault {
+            blame: Blame::Image,
+            container: Some(("web".into(), false)),
+            image_id: String::new(),
+            text: "it crashes".into(),
+        };
+        let pods = Event::Pods(Pods { faults: vec![fault], ..Pods::default() }, times());
+        let (ended, _) = after(record, [rolls(0, Rollback::Auto), pods]);
+        assert_eq!((phase(&ended), code(&ended)), (PhaseName::Failed, Code::RollbackFailed));
+        assert_eq!(ended.quarantined().len(), 1, "what ran before is not put in quarantine");
+    }
+
+    #[rstest::rstest]
+    #[case(Outcome::Refused("no".into()), Code::AdmissionRefused)]
+    #[case(Outcome::Failed("away".into()), Code::WriteFailed)]
+    #[case(Outcome::Committed(Reason::new(Code::Committed, "c")), Code::Committed)]
+    fn what_is_not_written_is_tried_again_and_never_another_image(#[case] outcome: Outcome, #[case] said: Code) {
+        let (record, back) = writing(failed(Rollback::Auto, true).0);
+        let (record, _) = after(record, [Event::Written(back.id.clone(), outcome)]);
+        assert_eq!((phase(&record), code(&record)), (PhaseName::RollingBack, said));
+        assert_eq!(record.way_back().unwrap().id, back.id);
+        let newer = Update { items: vec![], ..update() };
+        let (record, acts) = after(record, [Event::Proposed(Proposal::Update(newer, false))]);
+        assert!(acts.is_empty() && record.wakes_at().is_some_and(|at| at > SINCE), "{acts:?}");
+    }
+
+    /// What the images say while it is to be written, and after it was; whether our note stands there.
+    #[rstest::rstest]
+    #[case(1, false, PhaseName::RollingBack, true)]
+    #[case(0, true, PhaseName::RollingBack, false)]
+    #[case(0, false, PhaseName::Superseded, false)]
+    #[case(2, false, PhaseName::Superseded, false)]
+    #[case(1, true, PhaseName::Superseded, false)]
+    fn the_images_say_how_far_it_is_after_a_restart(
+        #[case] n: usize,
+        #[case] is_ours: bool,
+        #[case] expected: PhaseName,
+        #[case] is_due: bool,
+    ) {
+        let (record, acts) = failed(Rollback::Auto, true);
+        let saved = acts.iter().find_map(|act| if let Act::Save(saved) = act { Some(saved.clone()) } else { None });
+        let state = record.state(update().workload);
+        let back = record.way_back().unwrap();
+        let workload = running(n, is_ours.then_some(&back));
+        let again =
+            [Event::Remembered(state), Event::Recorded(saved.unwrap(), workload.clone()), Event::Known(workload)];
+        let (record, acts) = after(Record::default(), again);
+        assert_eq!(phase(&record), expected);
+        assert_eq!(record.way_back().is_some(), is_due);
+        assert!(!acts.iter().any(|act| matches!(act, Act::Save(_))), "nothing new is recorded of another: {acts:?}");
+    }
+
+    fn wish(generation: i64) -> Box<Wish> {
+        let (object, by, on_behalf_of, reason) = ("o".into(), "alice".into(), None, "slow".into());
+        Box::new(Wish { object, generation, by, on_behalf_of, reason, what: What::Rollback(None) })
+    }
+
+    fn wishes(generation: i64, n: usize) -> Event {
+        let aim = Aim { workload: running(n, None), route: Route::Cluster, to: None };
+        Event::Wished(wish(generation), update().workload, Ok(aim))
+    }
+
+    #[test]
+    fn a_wish_is_carried_out_once_and_what_is_left_is_not_set_again() {
+        let (record, _) = failed(Rollback::Never, true);
+        let (record, acts) = after(record, [wishes(3, 1)]);
+        assert_eq!(phase(&record), PhaseName::RollingBack);
+        let answer = record.answer().unwrap();
+        assert!(answer.done && answer.generation == 3, "{answer:?}");
+        assert!(record.undone(update().changes().next().unwrap()).is_some());
+        assert_eq!(acts.iter().filter(|act| matches!(act, Act::Save(_) | Act::SaveState(_))).count(), 2);
+        assert_eq!(record.way_back().unwrap().puts_back.unwrap().template, None);
+        // Neither the same again nor an older one, but one of another object.
+        for generation in [3, 2] {
+            assert!(after(record.clone(), [wishes(generation, 1)]).1.is_empty());
+        }
+        let (record, _) = after(record, [wishes(4, 1)]);
+        assert!(!record.answer().unwrap().done, "it goes back already");
+    }
+
+    #[test]
+    fn a_wish_waits_for_the_end_of_what_is_under_way_and_the_newer_of_two_counts() {
+        let (record, back) = writing(failed(Rollback::Auto, true).0);
+        let (record, acts) = after(record, [wishes(3, 1), wishes(2, 1)]);
+        assert!(acts.is_empty() && record.answer().is_none());
+        let (_, acts) = after(record, [Event::Written(back.id, Outcome::Applied(Written::default()))]);
+        assert!(acts.contains(&Act::Aim(wish(3))), "{acts:?}");
+    }
+
+    #[test]
+    fn a_wish_without_anything_that_ran_before_or_without_its_container_is_refused() {
+        let refused = |record: Record, event| {
+            let (record, _) = after(record, [event]);
+            let answer = record.answer().unwrap().clone();
+            assert!(!answer.done && answer.reason.code == Code::RollbackNotPossible, "{answer:?}");
+            answer.reason.message
+        };
+        assert_eq!(refused(Record::default(), wishes(1, 0)), "supercargo has set no image of it");
+        let message = refused(failed(Rollback::Never, false).0, wishes(1, 1));
+        assert!(message.contains("it is not known what ran before"), "{message}");
+        let mut workload = (*running(1, None)).clone();
+        workload.containers[0].name = "other".into();
+        let aim = Aim { workload: Arc::new(workload), route: Route::Cluster, to: None };
+        let event = Event::Wished(wish(1), update().workload, Ok(aim));
+        let message = refused(failed(Rollback::Never, true).0, event);
+        assert_eq!(message, "the workload has no container web any more");
     }
 }

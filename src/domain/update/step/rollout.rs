@@ -93,7 +93,9 @@ fn free(record: &mut Record, now: Now, acts: &mut Vec<Act>) {
 
 /// No pod can be deleted that stands in the way of what ran before, which is told.
 pub(super) fn stuck(record: &mut Record, why: &str, now: Now, acts: &mut Vec<Act>) {
-    let Some(phase) = record.current().filter(|current| current.way().is_some()).map(|it| it.phase.clone()) else { return };
+    let Some(phase) = record.current().filter(|current| current.way().is_some()).map(|it| it.phase.clone()) else {
+        return;
+    };
     let is_news = record.rare.following.as_mut().is_some_and(|following| following.may_not_free());
     if is_news {
         goes_on(record, phase, Rollout::Stalled(Reason::new(Code::RolloutStalled, why)), now, acts);
