@@ -51,10 +51,8 @@ impl Args {
         let id = WorkloadId { kind: kind.kind.clone(), namespace: namespace.into(), name: name.into() };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let voter = Voter::new(client, clock.clone());
-        let mut rollback = json!({});
-        if let Some(to) = &self.to {
-            rollback["to"] = json!(to);
-        }
+        // An empty map would be taken for none.
+        let rollback = json!({"to": self.to.as_deref().unwrap_or_default()});
         let mut spec = json!({"by": voter.name().await?, "at": clock.now(), "rollback": rollback});
         if let Some(reason) = &self.reason {
             spec["reason"] = json!(reason);

@@ -29,7 +29,6 @@ use crate::{
             queue::{Queue, Start},
         },
         report::announce::Told,
-        rollbacks::Aimed,
         updates::{
             board::{Acts, Board},
             ledger::Ledger,
@@ -48,6 +47,9 @@ pub(super) type Pulled = (WorkloadId, Box<Change>, bool);
 
 /// A namespace, when it was asked whether it is sure who votes there (monotonic), and what was found out.
 pub(super) type Proved = (Arc<str>, Duration, Proof);
+
+/// A wish for a workload, and what an update had set that it names.
+pub(super) type Aimed = (WorkloadId, Box<Wish>, Result<Option<Vec<Change>>, String>);
 
 /// What was to be remembered of a repository, and all that is.
 pub(super) type Remembered = (Seen, Result<Vec<Sighting>, PutError>);

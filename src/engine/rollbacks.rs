@@ -15,15 +15,12 @@ use crate::{
         workload::WorkloadId,
     },
     engine::{
-        driver::Engine,
+        driver::{Aimed, Engine},
         index::state::State,
         updates::{board::Board, ledger::Ledger, propose::Planned},
     },
     ports::{Records, Version},
 };
-
-/// A wish for a workload, and what an update had set that it names.
-pub(super) type Aimed = (WorkloadId, Box<Wish>, Result<Option<Vec<Change>>, String>);
 
 /// What is to be written of a workload that goes back, or what keeps that. It is remembered before it is written. No window,
 /// age or approval holds it up.

@@ -166,7 +166,7 @@ impl ImageState {
             by: exact(by, "spec.by")?,
             on_behalf_of: some(on_behalf_of, "spec.onBehalfOf")?,
             reason: told(reason).into(),
-            what: What::Rollback(some(to, "spec.rollback.to")?),
+            what: What::Rollback(some(to, "spec.rollback.to")?.filter(|to| !to.is_empty())),
         }))
     }
 

@@ -240,7 +240,8 @@ impl Update {
     pub fn back(&self, since: Timestamp) -> Self {
         let swapped = |Change { container, init, from, to }: &Change| {
             let (container, init) = (container.clone(), *init);
-            Item::from(Change { container, init, from: to.clone(), to: from.clone() })
+            let change = Change { container, init, from: to.clone(), to: from.clone() };
+            Item { policy: "rollback".into(), ..Item::from(change) }
         };
         let items = self.changes().map(swapped).collect();
         let update = Self::new(self.workload.clone(), items, self.route.clone(), since);

@@ -19,6 +19,8 @@ pub(super) const REFUSED: BackOff = BackOff::millis(60_000, 3_600_000);
 /// What stands in Git: whether it was moved back, its request merged or closed.
 pub(super) const CHECK: BackOff = BackOff::millis(30_000, 600_000);
 
+pub(super) const OTHER_IMAGES: &str = "the workload has other images now";
+
 /// The update is that far, which is remembered if it is new.
 pub(super) fn save_as(
     current: Tracked,
@@ -153,4 +155,13 @@ fn blocked(record: &mut Record, current: Tracked, reason: Reason, now: Now, acts
     decide(acts);
     record.current =
         Some(Box::new(save_as(current, Phase::Waiting { reason: reason.clone() }, Some(reason), now, acts)));
+}
+
+/// It is not gone on with. Of one that was never remembered nothing is said.
+pub(super) fn supersede(record: &mut Record, current: Tracked, why: &str, now: Now, acts: &mut Vec<Act>) {
+    record.rare.wait = None;
+    if current.is_recorded() {
+        let reason = Reason::new(Code::Superseded, why);
+        record.current = Some(Box::new(save_as(current, Phase::Superseded, Some(reason), now, acts)));
+    }
 }

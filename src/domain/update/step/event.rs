@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::rollback::Aim;
 use crate::domain::{
     reason::Reason,
     rollback::Rollback,
@@ -81,6 +80,17 @@ pub struct Proved {
     pub at: Timestamp,
     /// What was said up to then does not count in any case.
     pub void: Option<Timestamp>,
+}
+
+/// What a wish is about, as far as the wish does not say it.
+#[derive(Debug, Clone)]
+pub struct Aim {
+    /// The workload as it is.
+    pub workload: Arc<Workload>,
+    /// Where its images are written.
+    pub route: Route,
+    /// What is to run again, where the wish names an update.
+    pub to: Option<Vec<Change>>,
 }
 
 /// What is decided about a workload.

@@ -21,16 +21,13 @@ mod votes;
 
 use std::{sync::Arc, time::Duration};
 
+pub use self::event::{Act, Aim, Event, Now, Proposal, Proved};
 use self::{
-    answers::{FAILED, checked, written},
-    recover::{kept_elsewhere, known, recorded, settle, supersede},
+    answers::{FAILED, checked, supersede, written},
+    recover::{kept_elsewhere, known, recorded, settle},
     rollback::{goes_back, wished},
     rollout::{follow, judge, stuck},
     votes::{expire, is_asked, recount, rehearse, rehearsed, reviewed, voting},
-};
-pub use self::{
-    event::{Act, Event, Now, Proposal, Proved},
-    rollback::Aim,
 };
 use super::{Phase, Record, Tracked, Update, Way, rare::Why, record::UnderWay};
 use crate::domain::{target::Route, workload::Workload};

@@ -2,7 +2,7 @@
 
 use super::{
     Act, Now,
-    answers::{arrive, save_as},
+    answers::{OTHER_IMAGES, arrive, save_as, supersede},
     asked, rollback,
 };
 use crate::domain::{
@@ -11,8 +11,6 @@ use crate::domain::{
     update::{Item, LastUpdate, News, Phase, Record, Rollout, Tracked, Update, UpdateId},
     workload::{Workload, WorkloadId},
 };
-
-pub(super) const OTHER_IMAGES: &str = "the workload has other images now";
 
 /// An update that had not ended is gone on with, as far as the images let it. Of several the newest counts.
 pub(super) fn recorded(record: &mut Record, mut found: Tracked, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
@@ -125,13 +123,4 @@ pub(super) fn settle(record: &mut Record, workload: &Workload, now: Now, acts: &
         _ => OTHER_IMAGES,
     };
     supersede(record, current, why, now, acts);
-}
-
-/// It is not gone on with. Of one that was never remembered nothing is said.
-pub(super) fn supersede(record: &mut Record, current: Tracked, why: &str, now: Now, acts: &mut Vec<Act>) {
-    record.rare.wait = None;
-    if current.is_recorded() {
-        let reason = Reason::new(Code::Superseded, why);
-        record.current = Some(Box::new(save_as(current, Phase::Superseded, Some(reason), now, acts)));
-    }
 }

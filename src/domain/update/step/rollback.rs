@@ -3,38 +3,24 @@
 //! It is a phase of the update that is put back, so it is never put back itself. Nothing of another update is begun
 //! meanwhile.
 
-use std::sync::Arc;
-
 use super::{
-    Act, Now, Proposal,
-    answers::{CHECK, FAILED, REFUSED, STALE, save_as},
+    Act, Aim, Now, Proposal,
+    answers::{CHECK, FAILED, OTHER_IMAGES, REFUSED, STALE, save_as, supersede},
     asked, decide,
-    rollout::quarantined,
 };
 use crate::domain::{
-    image::ImageRef,
+    image::{Digest, ImageRef},
     reason::{Code, Reason},
     rollback::Rollback,
     rollout::{Fault, Following},
     target::Route,
     update::{
-        Change, Item, LastUpdate, News, Outcome, Phase, Record, Rollout, Standing, Tracked, Undone, Update, Way,
-        Written, rare::Why, record::UnderWay,
+        Change, Item, LastUpdate, News, Outcome, Phase, Quarantined, Record, Rollout, Standing, Tracked, Undone,
+        Update, Way, Written, rare::Why, record::UnderWay,
     },
     wish::{Answer, What, Wish},
     workload::{Workload, WorkloadId},
 };
-
-/// What a wish is about, as far as the wish does not say it.
-#[derive(Debug, Clone)]
-pub struct Aim {
-    /// The workload as it is.
-    pub workload: Arc<Workload>,
-    /// Where its images are written.
-    pub route: Route,
-    /// What is to run again, where the wish names an update.
-    pub to: Option<Vec<Change>>,
-}
 
 const ELSEWHERE: &str = "what ran before is of another repository";
 
@@ -250,7 +236,7 @@ pub(super) fn settle(
             let is_gone = |change: &&Change| {
                 !workload.containers.iter().any(|there| there.name == change.container && there.init == change.init)
             };
-            let Some(gone) = back.changes().find(is_gone) else { return Some((current, super::recover::OTHER_IMAGES)) };
+            let Some(gone) = back.changes().find(is_gone) else { return Some((current, OTHER_IMAGES)) };
             let message = format!("the workload has no container {} any more", gone.container);
             let reason = Reason::new(Code::RollbackNotPossible, message);
             end(record, current, Phase::Failed, Rollout::Failed(reason), now, acts);
@@ -291,31 +277,32 @@ pub(super) fn wished(
 fn put_back(record: &mut Record, wish: &Wish, aim: Aim, now: Now, acts: &mut Vec<Act>) -> Result<String, String> {
     let Aim { workload, route, to } = aim;
     record.belongs_to(&workload);
-    if record.current().is_some_and(|current| current.way().is_some()) {
-        return Err("it is being rolled back already".to_owned());
+    let told = |changes: &[Change]| {
+        let told = |change: &Change| format!("{}: {} to {}", change.container, change.to, change.from);
+        changes.iter().map(told).collect::<Vec<_>>().join(", ")
+    };
+    // By itself, or the process ended before it was remembered that this was wished.
+    if let Some(current) = record.current().filter(|current| current.way().is_some()) {
+        let changes: Vec<Change> = current.update.changes().cloned().collect();
+        leave(record, &changes, wish, now);
+        return Ok(told(&changes));
     }
     let changes = match to {
         Some(to) => back_to(&workload, &to)?,
         None => back_to_good(record, &workload)?,
     };
-    let told = |change: &Change| format!("{}: {} to {}", change.container, change.to, change.from);
-    let told: Vec<String> = changes.iter().map(told).collect();
-    let told = told.join(", ");
-    let items = changes.into_iter().map(Item::from).collect();
-    let update = Update::new(workload.id.clone(), items, route, now.at);
+    let items = changes.iter().cloned().map(|change| Item { policy: "rollback".into(), ..Item::from(change) });
+    let update = Update::new(workload.id.clone(), items.collect(), route, now.at);
     let update = Update { uid: workload.uid.clone(), ..update };
     if is_elsewhere(&update) {
         return Err(ELSEWHERE.to_owned());
     }
-    for Change { container, init, from, to } in update.changes().cloned() {
-        let (back_to, by) = (from.to_string().into(), wish.by.clone());
-        record.undo(Undone { container, init, to, back_to, by, at: now.at });
-    }
+    leave(record, &changes, wish, now);
     let (mut log, is_it) = (Vec::new(), |current: &mut Box<Tracked>| !current.phase.is_over());
     if let Some(current) = record.current.take_if(is_it) {
         match current.update.id == update.id {
             true => log = current.log,
-            false => super::recover::supersede(record, *current, "a person wishes what ran before", now, acts),
+            false => supersede(record, *current, "a person wishes what ran before", now, acts),
         }
     }
     (record.rare.wait, record.rare.held) = (None, None);
@@ -323,7 +310,15 @@ fn put_back(record: &mut Record, wish: &Wish, aim: Aim, now: Now, acts: &mut Vec
     let phase = Phase::RollingBack { way: Way::Due };
     let current = Tracked { update, phase: phase.clone(), approval: None, log };
     record.current = Some(Box::new(save_as(current, phase, Some(reason), now, acts)));
-    Ok(told)
+    Ok(told(&changes))
+}
+
+/// What is left is not set again before a newer one.
+fn leave(record: &mut Record, changes: &[Change], wish: &Wish, now: Now) {
+    for Change { container, init, from, to } in changes.iter().cloned() {
+        let (back_to, by) = (from.to_string().into(), wish.by.clone());
+        record.undo(Undone { container, init, to, back_to, by, at: now.at });
+    }
 }
 
 /// From what is there to what an update had set.
@@ -362,9 +357,24 @@ fn back_to_good(record: &Record, workload: &Workload) -> Result<Vec<Change>, Str
     }
 }
 
+/// The image by its digest: its own, that of its tag when it was chosen, or that of what the pod pulled.
+fn quarantined(item: &Item, fault: &Fault, now: Now) -> Quarantined {
+    let Change { container, init, to, .. } = &item.change;
+    let chosen = item.evidence.as_ref().and_then(|evidence| evidence.digest.clone());
+    let pulled = fault.image_id.rsplit_once('@').and_then(|(_, digest)| Digest::parse(digest).ok());
+    Quarantined {
+        container: container.clone(),
+        init: *init,
+        to: to.clone(),
+        digest: to.digest.clone().or(chosen).or(pulled),
+        at: now.at,
+        evidence: fault.text.as_str().into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, time::Duration};
+    use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
     use jiff::Timestamp;
 
@@ -538,7 +548,9 @@ mod tests {
         let (record, acts) = after(Record::default(), again);
         assert_eq!(phase(&record), expected);
         assert_eq!(record.way_back().is_some(), is_due);
-        assert!(!acts.iter().any(|act| matches!(act, Act::Save(_))), "nothing new is recorded of another: {acts:?}");
+        // Of what was written, and moved on by somebody since, there is a record of its own.
+        let saves = acts.iter().filter(|act| matches!(act, Act::Save(_))).count();
+        assert_eq!(saves, usize::from(n == 1 && is_ours), "{acts:?}");
     }
 
     fn wish(generation: i64) -> Box<Wish> {
@@ -566,7 +578,7 @@ mod tests {
             assert!(after(record.clone(), [wishes(generation, 1)]).1.is_empty());
         }
         let (record, _) = after(record, [wishes(4, 1)]);
-        assert!(!record.answer().unwrap().done, "it goes back already");
+        assert!(record.answer().unwrap().done, "it goes back already");
     }
 
     #[test]

@@ -6,10 +6,9 @@ use jiff::Timestamp;
 
 use super::{Act, Now, answers::save_as, decide, rollback};
 use crate::domain::{
-    image::Digest,
     reason::{Code, Reason},
-    rollout::{Fault, Following, Judged},
-    update::{Change, Item, News, Phase, Quarantined, Record, Rollout, Tracked, Update},
+    rollout::{Following, Judged},
+    update::{Change, News, Phase, Record, Rollout, Tracked, Update},
 };
 
 /// An update is followed while it is Progressing, or its way back is written, and no longer.
@@ -109,19 +108,4 @@ fn goes_on(record: &mut Record, phase: Phase, rollout: Rollout, now: Now, acts: 
     acts.push(Act::Announce(News::Rollout(current.update.clone(), rollout)));
     decide(acts);
     record.current = Some(Box::new(save_as(*current, phase, reason, now, acts)));
-}
-
-/// The image by its digest: its own, that of its tag when it was chosen, or that of what the pod pulled.
-pub(super) fn quarantined(item: &Item, fault: &Fault, now: Now) -> Quarantined {
-    let Change { container, init, to, .. } = &item.change;
-    let chosen = item.evidence.as_ref().and_then(|evidence| evidence.digest.clone());
-    let pulled = fault.image_id.rsplit_once('@').and_then(|(_, digest)| Digest::parse(digest).ok());
-    Quarantined {
-        container: container.clone(),
-        init: *init,
-        to: to.clone(),
-        digest: to.digest.clone().or(chosen).or(pulled),
-        at: now.at,
-        evidence: fault.text.as_str().into(),
-    }
 }
