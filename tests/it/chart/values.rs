@@ -43,6 +43,7 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     ("git.enabled", "true", &[]),
     ("git.cacheSize", r#""8Gi""#, &["git.enabled=true"]),
     ("git.secretName", r#""supercargo-git""#, &[]),
+    ("rollback.deletePods", "true", &[]),
     ("argocd.applications", "true", &[]),
     ("argocd.refresh", "true", &[]),
     ("argocd.namespace", r#""gitops""#, &["argocd.refresh=true"]),
