@@ -5,6 +5,7 @@
 
 mod messages;
 mod records;
+mod rollouts;
 mod votes;
 
 use std::{sync::Arc, time::Duration};
@@ -24,10 +25,12 @@ use crate::domain::{
     tags::Tags,
     update::{Tracked, WorkloadState},
     votes::Review,
+    wish::Wish,
     workload::{Application, ApplicationId, Workload, WorkloadId},
 };
 pub use messages::{Announced, Explain, Heard, Messages, Notify, Person, Reviewers, Spoken, UpdateName};
 pub use records::{Histories, PutError, RecordError, Records, Version};
+pub use rollouts::Rollouts;
 pub use votes::{ObjectName, Proof, Votes};
 
 pub use crate::domain::{
@@ -179,8 +182,10 @@ pub enum ClusterChange {
     /// An update that has not ended is remembered, or was changed by whomever; and the object that people vote on, where
     /// somebody must approve it.
     Record(Box<Tracked>, Version, Option<ObjectName>),
-    /// Something is remembered by a workload's name.
-    State(WorkloadState, Version),
+    /// Something is remembered by a workload's name, or a person wishes something for it.
+    State(WorkloadState, Version, Option<Box<Wish>>),
+    /// No pod can be deleted that keeps a workload from going back ([`Rollouts::free`]): why, and what a person can do.
+    Stuck(WorkloadId, Arc<str>),
     /// Somebody has voted on an update. A number stands for the object.
     Review(u64, Box<Review>),
     /// That object is there no more.
@@ -222,15 +227,6 @@ pub struct NamespaceDefaults {
 pub trait Workloads: Send + Sync {
     /// The workload as it is now, by one GET, with the manager of each container's image; `None` if it is gone.
     fn get<'a>(&'a self, id: &'a WorkloadId) -> BoxFuture<'a, Result<Option<Observed>, ClusterError>>;
-}
-
-/// Follows rollouts. What is seen comes as [`ClusterChange::Rollout`] and [`ClusterChange::Pods`]. Never waits.
-pub trait Rollouts: Send + Sync {
-    /// From now on tell what this workload and the pods of its new revision say.
-    fn follow(&self, id: &WorkloadId);
-
-    /// No more.
-    fn unfollow(&self, id: &WorkloadId);
 }
 
 /// Why the API server did not answer as hoped.

@@ -10,7 +10,7 @@ use super::{kubeconfig, named, people::People, targets::Sinks};
 use crate::{
     cluster,
     config::{self, Config, RunArgs},
-    domain::{votes::Review, workload::WorkloadId},
+    domain::{update::Change, votes::Review, workload::WorkloadId},
     git::Repository,
     notify::slack::Outbox,
     ports::{
@@ -143,6 +143,8 @@ impl Rollouts for Unheard {
     fn follow(&self, _: &WorkloadId) {}
 
     fn unfollow(&self, _: &WorkloadId) {}
+
+    fn free(&self, _: &WorkloadId, _: Vec<Change>) {}
 }
 
 /// Nor votes.

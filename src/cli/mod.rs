@@ -19,6 +19,7 @@ mod once;
 mod output;
 mod plan;
 mod policy;
+mod rollback;
 mod run;
 mod set_image;
 mod status;
@@ -50,6 +51,7 @@ enum Command {
     Status(status::Args),
     Approve(approve::Approve),
     Reject(approve::Reject),
+    Rollback(rollback::Args),
     #[command(subcommand)]
     Policy(policy::Command),
     #[command(subcommand)]
@@ -73,6 +75,7 @@ impl Cli {
             Command::Status(args) => args.run(),
             Command::Approve(args) => args.run(),
             Command::Reject(args) => args.run(),
+            Command::Rollback(args) => args.run(),
             Command::Policy(command) => command.run(),
             Command::Hooks(command) => command.run(),
             Command::Notify(command) => command.run(),

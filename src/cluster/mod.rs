@@ -32,7 +32,7 @@ pub use connect::{connect, reach};
 pub use events::EventWriter;
 pub use proof::Ballots;
 pub use records::{
-    CustomResources, MessageStore, NewVote, Of, OnBallot, Recorded, Voter, histories, no_histories, recorded,
+    CustomResources, Made, MessageStore, NewVote, Of, OnBallot, Recorded, Voter, histories, no_histories, recorded,
 };
 pub use reviewers::Proxy;
 pub use rollouts::Followed;

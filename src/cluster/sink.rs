@@ -13,17 +13,18 @@ use kube::{
     core::Request,
 };
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::{
     failure, in_time,
     object::Object,
     patch::{Stands, is_unchanged, stands},
     shared::Shared,
+    status::template,
 };
 use crate::{
     domain::{
         plan::{Approved, Plan, Proposed},
+        rollout::{RolloutView, State, judge},
         update::{LAST_UPDATE, Update},
         workload::{KindSpec, Workload, WorkloadId},
     },
@@ -150,7 +151,7 @@ impl Objects {
                 Ok(read) if is_unchanged(update, &read.workload) => PatchState::Written(Outcome::Refused(
                     "the change was accepted, but an admission put the images back as they were".to_owned(),
                 )),
-                Ok(read) => PatchState::Written(Outcome::Applied(read.written(kind))),
+                Ok(read) => PatchState::Written(Outcome::Applied(read.answered(kind))),
                 Err(reason) => PatchState::Again(format!("{id}: the answer could not be decoded: {reason}")),
             },
         }
@@ -189,9 +190,11 @@ impl Sink for Objects {
 impl Workloads for Objects {
     fn get<'a>(&'a self, id: &'a WorkloadId) -> BoxFuture<'a, Result<Option<Observed>, ClusterError>> {
         async move {
-            let observed = |Read { object, workload, .. }: Read| {
+            let observed = |Read { object, workload, text }: Read| {
                 let image_managers = image_managers(&object);
-                Observed { workload, image_managers }
+                let object: Value = serde_json::from_str(&text).unwrap_or_default();
+                let template = workload.id.kind.spec().map(|kind| template(&object, kind)).unwrap_or_default();
+                Observed { workload, image_managers, template }
             };
             Ok(self.read(id).await?.map(observed))
         }
@@ -245,22 +248,23 @@ impl Read {
         Ok(Self { object, workload, text })
     }
 
+    /// What is told of it as a write of its images answers it: what it says of its rollout is of those before.
+    fn answered(&self, kind: &KindSpec) -> Written {
+        let before = |view: RolloutView| RolloutView { generation: view.generation - 1, ..view };
+        let was_done = self.object.rollout().is_some_and(|view| judge(&kind.kind, &before(view)) == State::Done);
+        Written { was_done, ..self.written(kind) }
+    }
+
     /// What is told of it after a write.
     fn written(&self, kind: &KindSpec) -> Written {
         let object: Value = serde_json::from_str(&self.text).unwrap_or_default();
-        let mut template = object.pointer(kind.pod_spec.trim_end_matches("/spec")).cloned().unwrap_or_default();
-        for list in ["/spec/containers", "/spec/initContainers"] {
-            for container in template.pointer_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-                container.as_object_mut().map(|container| container.remove("image"));
-            }
-        }
-        let hash = Sha256::digest(template.to_string());
         Written {
             resource_version: self.workload.resource_version.clone(),
             note: self.workload.annotations.get(LAST_UPDATE).cloned().unwrap_or_default(),
             generation: object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
             images: self.workload.containers.iter().map(|c| (c.name.clone(), c.image.clone())).collect(),
-            template: hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+            template: template(&object, kind),
+            was_done: false,
         }
     }
 }

@@ -4,8 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
-use crate::domain::rollout::RolloutView;
+use crate::domain::{rollout::RolloutView, workload::KindSpec};
 
 /// Below `spec`.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +68,18 @@ fn seconds(seconds: i64) -> Option<Duration> {
     u64::try_from(seconds).ok().map(Duration::from_secs)
 }
 
+/// A hash of the pod template without its images.
+pub(super) fn template(object: &Value, kind: &KindSpec) -> Arc<str> {
+    let mut template = object.pointer(kind.pod_spec.trim_end_matches("/spec")).cloned().unwrap_or_default();
+    for list in ["/spec/containers", "/spec/initContainers"] {
+        for container in template.pointer_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            container.as_object_mut().map(|container| container.remove("image"));
+        }
+    }
+    let hash = Sha256::digest(template.to_string());
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
+
 /// Of a workload of that uid and generation.
 pub(super) fn view(uid: &str, generation: i64, strategy: &Strategy, status: &Status) -> RolloutView {
     let is = |kind: &str, value: &str| status.conditions.iter().find(|c| c.kind == kind && c.status == value);
@@ -86,6 +100,7 @@ pub(super) fn view(uid: &str, generation: i64, strategy: &Strategy, status: &Sta
         revisions: [status.current_revision.clone(), status.update_revision.clone()],
         deadline: strategy.deadline.filter(|seconds| *seconds < NEVER).and_then(seconds),
         min_ready: strategy.min_ready.unwrap_or_default(),
+        template: None,
         overdue: overdue.map(|condition| condition.message.clone()),
         refused: is("ReplicaFailure", "True").map(|condition| condition.message.clone()),
     }

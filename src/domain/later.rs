@@ -26,13 +26,12 @@ const fn annotation(name: &'static str, per_container: bool, harmless: &'static 
 pub(super) const ANNOTATIONS: &[LaterAnnotation] = &[
     annotation("platforms", true, &["any"]),
     annotation("verify", true, &["none"]),
-    annotation("rollback", false, &["never"]),
     annotation("hold", true, &[]),
     annotation("notify", false, &[]),
 ];
 
 /// Keys of a policy file.
-pub(super) const POLICY_FILE: &[&str] = &["verify", "rollback", "platforms"];
+pub(super) const POLICY_FILE: &[&str] = &["verify", "platforms"];
 
 /// Keys of a guard.
 pub(super) const GUARD: &[&str] = &["channels", "verify", "maxInFlight"];

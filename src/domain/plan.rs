@@ -86,11 +86,6 @@ impl Plan<Proposed> {
         Self { update, decided_on: None, wishes: Arc::default(), state: PhantomData }
     }
 
-    /// With the workload as it was when that was decided.
-    pub fn on(self, workload: Arc<Workload>) -> Self {
-        Self { decided_on: Some(workload), ..self }
-    }
-
     /// Only gates open this door.
     pub(super) fn approve(self) -> Plan<Approved> {
         let Self { update, decided_on, wishes, .. } = self;
@@ -99,6 +94,12 @@ impl Plan<Proposed> {
 }
 
 impl<State> Plan<State> {
+    /// With the workload as it was when that was decided.
+    #[must_use]
+    pub fn on(self, workload: Arc<Workload>) -> Self {
+        Self { decided_on: Some(workload), ..self }
+    }
+
     /// With what is wished for the workloads that may share its places.
     #[must_use]
     pub fn among(self, wishes: Arc<Wishes>) -> Self {

@@ -23,7 +23,10 @@ macro_rules! codes {
 
             /// Whether it says that what was written does not run, or not yet.
             pub fn is_of_rollout(self) -> bool {
-                matches!(self, Self::RolloutFailed | Self::RolloutStalled)
+                matches!(
+                    self,
+                    Self::RolloutFailed | Self::RolloutStalled | Self::RollbackFailed | Self::RollbackNotPossible
+                )
             }
 
             /// What kind of reason it is.
@@ -159,6 +162,9 @@ codes! {
     NotProved "not-proved" Update "It is written; the workload has no pods that could prove that it runs." "Nothing; `kubectl rollout status` tells whether it runs when there are pods again.",
     RolloutFailed "rollout-failed" Problem "The update was written and does not run." "The message says what its pods say. Push a newer image, or set another one by hand; where something else was in the way, fix that: the pods then start, and the record stays as it is.",
     RolloutStalled "rollout-stalled" Problem "The update was written and does not run for a reason that is not its image's." "Fix what the message names: nodes, quota, volumes, another container; the rollout goes on by itself.",
+    RolledBack "rolled-back" Update "What ran before runs again." "Nothing: the image that was left is not set again by itself. Push a mended one under a newer tag.",
+    RollbackFailed "rollback-failed" Problem "The update was put back, and what ran before does not run either." "Look at the pods: the message says what they say. It is not tried again; set an image by hand.",
+    RollbackNotPossible "rollback-not-possible" Problem "The update is not put back: something that must hold for that does not." "The message says what. Look at the workload, and set an image by hand, or use `supercargo rollback`.",
     RollingOut "rolling-out" Waiting "The last update of the workload is still being rolled out; the next waits until that has ended." "Nothing; `kubectl rollout status` shows how far it is.",
     TooYoung "too-young" Waiting "The version is not as old yet as `min-age`, or a floor under it, asks for." "Wait until it opens; to take it before, set it by hand.",
     OutsideWindow "outside-window" Waiting "The workload's updates may not start outside its `window`s." "Wait until it opens; to take it before, set it by hand, or change the window.",

@@ -227,6 +227,8 @@ pub struct Observed {
     pub workload: Workload,
     /// Per container name: the field manager that owns its image, and since when.
     pub image_managers: Vec<ImageManager>,
+    /// A hash of the pod template without its images.
+    pub template: Arc<str>,
 }
 
 /// Who set a container's image last, by managedFields.

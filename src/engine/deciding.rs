@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
+
 use crate::{
     domain::{
         update::{Event, Phase, Proposal, Record, Update},
-        workload::WorkloadId,
+        workload::{Observed, WorkloadId},
     },
     engine::{
         driver::Engine,
         report::rows::{assess, proposal},
+        rollbacks::way_back,
         updates::propose::Planned,
     },
+    ports::ClusterError,
 };
 
 /// As long what a tag was seen to point to is written without a look whether it has moved.
@@ -44,7 +48,8 @@ impl Engine<'_> {
 
     /// Whether nothing has become of it yet.
     fn is_new(&self, id: &WorkloadId, update: &Update) -> bool {
-        self.board.record(id).and_then(|record: &Record| record.phase_of(&update.id)).is_none()
+        let is_known = |record: &Record| record.phase_of(&update.id).is_some();
+        update.puts_back.is_none() && !self.board.record(id).is_some_and(is_known)
     }
 
     /// Says what is to be said of a workload; what is to be written, the plan for it, and whether people's votes matter.
@@ -58,6 +63,9 @@ impl Engine<'_> {
         }
         let votes = assessment.as_ref().is_some_and(|assessment| assessment.votes);
         self.told.assessed(id, &self.state.uid(id), assessment.as_ref(), self.now());
+        if let Some((proposal, planned)) = way_back(&self.state, &self.board, &self.ledger, id, now) {
+            return (proposal, planned, votes);
+        }
         let workload = self.state.entry(id).map(|entry| entry.workload.clone());
         let (mut proposal, mut planned) = proposal(assessment, workload.as_ref(), false);
         if let (Planned::Approved(plan), true) = (&planned, votes)
@@ -73,5 +81,27 @@ impl Engine<'_> {
     fn has_begun(&self, id: &WorkloadId, update: &Update) -> bool {
         let phase = self.board.record(id).and_then(|record| record.phase_of(&update.id));
         matches!(phase, Some(Phase::InGit { .. })) && update.route.target().is_some()
+    }
+
+    /// Reads a workload whose image is not what was thought, or that must tell who moved it back.
+    pub(super) fn read(&mut self, id: WorkloadId) {
+        let workloads = self.ports.workloads.clone();
+        self.reads.push(
+            async move {
+                let read = workloads.get(&id).await;
+                (id, read)
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn observed(&mut self, id: &WorkloadId, read: Result<Option<Observed>, ClusterError>) {
+        if let Err(error) = &read {
+            tracing::warn!(workload = %id, why = %error, "not written; tried again later");
+        }
+        self.step(id, Event::Observed(read.clone().map_err(|error| error.0)));
+        if let Ok(Some(observed)) = read {
+            self.state.read(observed.workload, self.now());
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
         target::Route,
         update::{Act, Change, Event, News, Now, Tracked},
         votes::Review,
+        wish::Wish,
         workload::{Observed, WorkloadId},
     },
     engine::{
@@ -47,6 +48,9 @@ pub(super) type Pulled = (WorkloadId, Box<Change>, bool);
 /// A namespace, when it was asked whether it is sure who votes there (monotonic), and what was found out.
 pub(super) type Proved = (Arc<str>, Duration, Proof);
 
+/// A wish for a workload, and what an update had set that it names.
+pub(super) type Aimed = (WorkloadId, Box<Wish>, Result<Option<Vec<Change>>, String>);
+
 /// What was to be remembered of a repository, and all that is.
 pub(super) type Remembered = (Seen, Result<Vec<Sighting>, PutError>);
 
@@ -63,6 +67,9 @@ pub(super) struct Engine<'p> {
     pub(super) writes: FuturesUnordered<BoxFuture<'p, Ended>>,
     /// What is asked of images that cannot be pulled.
     pub(super) pulls: FuturesUnordered<BoxFuture<'p, Pulled>>,
+    /// What people wish for, which is being found out, or waits until all is known.
+    pub(super) aims: FuturesUnordered<BoxFuture<'p, Aimed>>,
+    pub(super) wishes: Vec<(WorkloadId, Box<Wish>)>,
     /// Whether it is sure who votes, which is being found out.
     pub(super) proofs: FuturesUnordered<BoxFuture<'p, Proved>>,
     /// Votes that are being deleted.
@@ -104,6 +111,8 @@ impl<'p> Engine<'p> {
             reads: FuturesUnordered::new(),
             writes: FuturesUnordered::new(),
             pulls: FuturesUnordered::new(),
+            aims: FuturesUnordered::new(),
+            wishes: Vec::new(),
             proofs: FuturesUnordered::new(),
             discards: FuturesUnordered::new(),
             surplus: VecDeque::new(),
@@ -151,6 +160,7 @@ impl<'p> Engine<'p> {
         if is_synced {
             self.recover();
             self.recount_all();
+            self.wish_all();
         }
         if is_synced && self.state.watched() == 0 && !self.is_partial {
             tracing::warn!(
@@ -219,6 +229,7 @@ impl<'p> Engine<'p> {
                     Effect::Changed(id) => {
                         if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
                             self.step(&id, Event::Seen(workload));
+                            self.ruled(&id);
                         }
                     }
                     Effect::Assess(id) => self.step(&id, Event::Asked),
@@ -246,6 +257,8 @@ impl<'p> Engine<'p> {
                 Act::Queue(route) => self.write_queue.push(route, id, self.now()),
                 Act::Look => self.state.again(&id, self.now()),
                 Act::Follow(is_followed) => self.follow(&id, is_followed),
+                Act::Free(failed) => self.ports.rollouts.free(&id, failed),
+                Act::Aim(wish) => self.aim(id, wish),
                 Act::AskPull(item) => self.ask_pull(id, *item),
                 Act::Keep(changes) => self.state.keep(&id, changes, self.now()),
                 Act::Avoid(quarantined) => self.state.avoid(&id, &quarantined, self.now()),
@@ -297,7 +310,7 @@ impl<'p> Engine<'p> {
             let now = self.ports.clock.now();
             batch = batch.with(|plans| among(&self.state, &self.board, plans, now));
         }
-        self.writes.push(batch.end(route, self.ports.sink.clone()).boxed());
+        self.writes.push(batch.end(route, self.ports.sink.clone(), self.ports.workloads.clone()).boxed());
         true
     }
 
@@ -321,31 +334,11 @@ impl<'p> Engine<'p> {
             }
             self.step(id, answer.event(&update));
             if let Some(written) = written {
-                self.observe(id);
+                if update.puts_back.is_none() {
+                    self.observe(id);
+                }
                 self.state.applied(&update, &written, self.now());
             }
-        }
-    }
-
-    /// Reads a workload whose image is not what was thought, or that must tell who moved it back.
-    fn read(&mut self, id: WorkloadId) {
-        let workloads = self.ports.workloads.clone();
-        self.reads.push(
-            async move {
-                let read = workloads.get(&id).await;
-                (id, read)
-            }
-            .boxed(),
-        );
-    }
-
-    pub(super) fn observed(&mut self, id: &WorkloadId, read: Result<Option<Observed>, ClusterError>) {
-        if let Err(error) = &read {
-            tracing::warn!(workload = %id, why = %error, "not written; tried again later");
-        }
-        self.step(id, Event::Observed(read.clone().map_err(|error| error.0)));
-        if let Ok(Some(observed)) = read {
-            self.state.read(observed.workload, self.now());
         }
     }
 

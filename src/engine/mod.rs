@@ -26,6 +26,7 @@ mod look;
 mod model;
 mod remember;
 mod report;
+mod rollbacks;
 mod rollouts;
 mod run;
 mod survey;

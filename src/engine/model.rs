@@ -21,19 +21,21 @@ use crate::{
         keel::KeelMode,
         reason::{Code, Reason},
         report::Verdict,
-        rollout::{RolloutView, Times},
+        rollout::{Blame, Fault, Pods, RolloutView, Times},
         tags::Tags,
         target::{Route, TargetScope},
         update::{
-            Act, Change, Event, Item, LAST_UPDATE, LastUpdate, Now, Outcome, Phase, Proposal, Standing, Update,
-            UpdateId, Written,
+            Act, Aim, Change, Event, Item, LAST_UPDATE, LastUpdate, Now, Outcome, Phase, Proposal, PutsBack, Standing,
+            Update, UpdateId, Written,
         },
+        wish::{What, Wish},
         workload::{Container, Kind, Workload, WorkloadId},
     },
     engine::{
         index::{effect::Effect, settings::Settings, state::State},
         look::{look, question::LookResult, room::Size},
         report::rows::{assess, proposal},
+        rollbacks::way_back,
         updates::propose::Planned,
         updates::{
             board::{Acts, Board},
@@ -66,6 +68,8 @@ enum Step {
         /// Under `poll: never`.
         hooked: bool,
         new: bool,
+        /// Under `rollback: auto`.
+        back: bool,
     },
     Delete(usize),
     /// The watch tells of the oldest change it has not told of.
@@ -93,6 +97,8 @@ enum Step {
     /// What Git has comes to the cluster.
     Deploy(usize),
     Roll(usize, usize),
+    /// A person wishes what ran before.
+    Wish(usize),
     /// The process is killed, and started again.
     Kill,
 }
@@ -109,8 +115,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         prop::bool::weighted(0.3),
         prop::bool::weighted(0.3),
         prop::bool::weighted(0.1),
+        any::<bool>(),
     );
-    let write = write.prop_map(|(workload, policy, patch, repositories, secret, git, hooked, new)| Step::Write {
+    let write = write.prop_map(|(workload, policy, patch, repositories, secret, git, hooked, new, back)| Step::Write {
         workload,
         policy,
         patch,
@@ -119,6 +126,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         git,
         hooked,
         new,
+        back,
     });
     let step = prop_oneof![
         8 => write,
@@ -141,7 +149,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => Just(Step::Remember),
         2 => (0..WORKLOADS, 0usize..4).prop_map(|(n, patch)| Step::MoveBack(n, patch)),
         2 => (0..WORKLOADS).prop_map(Step::Deploy),
-        3 => (0..WORKLOADS, 0usize..3).prop_map(|(n, how)| Step::Roll(n, how)),
+        3 => (0..WORKLOADS, 0usize..4).prop_map(|(n, how)| Step::Roll(n, how)),
+        1 => (0..WORKLOADS).prop_map(Step::Wish),
         1 => Just(Step::Kill),
     ];
     prop::collection::vec(step, 1..80)
@@ -229,6 +238,8 @@ struct World {
     /// How often each update was written, and whether the process was killed.
     done: BTreeMap<(WorkloadId, UpdateId), usize>,
     was_killed: bool,
+    /// Updates that went back by themselves, or that a person put back, by the uid of their workload.
+    back: HashSet<(Arc<str>, UpdateId)>,
     undecided: Vec<WorkloadId>,
     queue: VecDeque<(Route, WorkloadId)>,
     /// What was done, or would be, and the answer.
@@ -312,6 +323,7 @@ impl World {
             records: Arc::new(Memory::new(Arc::new(Still))),
             done: BTreeMap::new(),
             was_killed: false,
+            back: HashSet::new(),
             undecided: Vec::new(),
             queue: VecDeque::new(),
             writes: Vec::new(),
@@ -332,13 +344,16 @@ impl World {
     fn step(&mut self, step: Step) {
         let now = self.time;
         match step {
-            Step::Write { workload, policy, patch, repositories, secret, git, hooked, new } => {
+            Step::Write { workload, policy, patch, repositories, secret, git, hooked, new, back } => {
                 let mut annotations = annotations(policy);
                 if git && policy.is_some() {
                     annotations.insert("supercargo.dev/write".to_owned(), "git:prod".to_owned());
                 }
                 if hooked && policy.is_some() {
                     annotations.insert("supercargo.dev/poll".to_owned(), "never".to_owned());
+                }
+                if back && policy.is_some() {
+                    annotations.insert("supercargo.dev/rollback".to_owned(), "auto".to_owned());
                 }
                 let id = id(workload);
                 self.version += 1;
@@ -474,6 +489,7 @@ impl World {
             Step::MoveBack(n, patch) => self.set(&id(n), |_, image| image.at(Some(tag(patch)), None)),
             Step::Deploy(n) => self.deploy(&id(n)),
             Step::Roll(n, how) => self.roll(&id(n), how),
+            Step::Wish(n) => self.wish(&id(n)),
             Step::Kill => self.kill(),
         }
         self.effects();
@@ -534,6 +550,10 @@ impl World {
                     Effect::Changed(id) => {
                         if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
                             self.event(&id, Event::Seen(workload));
+                            let is_followed = self.board.record(&id).is_some_and(|record| record.followed().is_some());
+                            if let Some(entry) = self.state.entry(&id).filter(|_| is_followed) {
+                                self.event(&id, Event::Ruled(entry.rule.rollback));
+                            }
                         }
                     }
                     Effect::Forget(id) => {
@@ -589,6 +609,14 @@ impl World {
                 }
                 other => panic!("nobody else writes: {other:?}"),
             }
+            // As the loop does.
+            let ids: Vec<WorkloadId> = self.board.ids().cloned().collect();
+            for id in ids {
+                if self.ledger.is_idle(&id) && self.board.record(&id).is_some_and(|record| record.way_back().is_some())
+                {
+                    self.event(&id, Event::Asked);
+                }
+            }
         }
     }
 
@@ -611,7 +639,8 @@ impl World {
                 Act::Look => self.state.again(&id, self.time),
                 Act::Read => {
                     let workload = self.cluster.get(&id).cloned();
-                    let observed = workload.map(|workload| Observed { workload, image_managers: Vec::new() });
+                    let observed =
+                        workload.map(|workload| Observed { workload, image_managers: Vec::new(), template: "".into() });
                     self.reads.push((id, observed));
                 }
                 Act::Save(tracked) => {
@@ -622,7 +651,9 @@ impl World {
                 Act::Unexpected(what) => panic!("{id}: {what}"),
                 Act::Follow(true) => assert!(self.followed.insert(id), "twice"),
                 Act::Follow(false) => assert!(self.followed.remove(&id), "not followed"),
-                Act::Avoid(_) | Act::AskPull(_) => panic!("{id}: no pod says anything"),
+                Act::Avoid(bad) => self.state.avoid(&id, &bad, self.time),
+                Act::Aim(wish) => self.aim(&id, *wish),
+                Act::AskPull(_) | Act::Free(_) => panic!("{id}: no pod is like that"),
                 Act::Keep(_) | Act::Rehearse => panic!("{id}: nobody is asked"),
                 Act::Announce(_) | Act::Write | Act::Check => {}
             }
@@ -635,6 +666,10 @@ impl World {
     }
 
     fn proposal(&self, id: &WorkloadId, is_looking: bool) -> (Proposal, Option<Update>) {
+        if let Some((proposal, plan)) = way_back(&self.state, &self.board, &self.ledger, id, self.moment().at) {
+            let plan = if let Planned::Approved(plan) = plan { Some(plan.into_update()) } else { None };
+            return (proposal, plan);
+        }
         let assessment = assess(&self.state, &self.board, id, "here", self.moment().at);
         let workload = self.state.entry(id).map(|entry| &entry.workload);
         let (proposal, plan) = proposal(assessment, workload, is_looking);
@@ -669,6 +704,9 @@ impl World {
     }
 
     fn check_update(&self, update: &Update) {
+        if update.puts_back.is_some() {
+            return;
+        }
         let entry = self.state.entry(&update.workload).unwrap();
         for Item { change, policy, source, .. } in &update.items {
             let source = source.as_ref().expect("it was found somewhere");
@@ -696,7 +734,9 @@ impl World {
             for change in update.changes() {
                 self.git.insert((id.clone(), change.container.clone()), change.to.clone());
             }
-            *self.done.entry((id.clone(), update.id.clone())).or_default() += 1;
+            if update.puts_back.is_none() {
+                *self.done.entry((id.clone(), update.id.clone())).or_default() += 1;
+            }
             return Outcome::Committed(Reason::new(Code::Committed, "a commit"));
         }
         let Some(mut workload) = self.cluster.get(id).cloned() else { return Outcome::Gone };
@@ -711,11 +751,19 @@ impl World {
             }
             container.image = change.to.to_string().into();
         }
-        for change in update.changes() {
-            let what = (id.clone(), workload.uid.clone(), change.container.clone(), change.to.to_string());
-            assert!(self.written.insert(what), "{id}: {} is written twice", change.to);
+        match &update.puts_back {
+            None => {
+                for change in update.changes() {
+                    let what = (id.clone(), workload.uid.clone(), change.container.clone(), change.to.to_string());
+                    assert!(self.written.insert(what), "{id}: {} is written twice", change.to);
+                }
+                *self.done.entry((id.clone(), update.id.clone())).or_default() += 1;
+            }
+            Some(PutsBack { update, template }) => {
+                let is_new = self.back.insert((workload.uid.clone(), update.clone()));
+                assert!(is_new || template.is_none(), "{id}: {update} goes back twice by itself");
+            }
         }
-        *self.done.entry((id.clone(), update.id.clone())).or_default() += 1;
         let at = self.moment().at;
         let note = LastUpdate { id: update.id.clone(), at, changes: update.changes().cloned().collect() }.to_string();
         let mut annotations = (*workload.annotations).clone();
@@ -723,7 +771,9 @@ impl World {
         workload.annotations = annotations.into();
         let images = workload.containers.iter().map(|c| (c.name.clone(), c.image.clone())).collect();
         let resource_version = self.touch(workload);
-        Outcome::Applied(Written { resource_version, note, images, ..Written::default() })
+        let written =
+            Written { resource_version, note, images, template: "t".into(), was_done: true, ..Written::default() };
+        Outcome::Applied(written)
     }
 
     fn end_write(&mut self, n: usize, how: impl Fn(Answer) -> Answer) {
@@ -754,10 +804,40 @@ impl World {
         match how {
             0 => {}
             1 => view.available = 0,
+            3 => view.available = 0,
             _ => view.overdue = Some("it timed out".into()),
         }
         let times = Times { settle: Duration::ZERO, fault: Duration::ZERO, ..Times::default() };
-        self.event(id, Event::Rollout(view, times));
+        let rollback = self.state.entry(id).map(|entry| entry.rule.rollback).unwrap_or_default();
+        let update = self.board.record(id).and_then(|record| record.followed());
+        let change = update.and_then(|update| update.changes().next());
+        if let Some(change) = change.filter(|_| how == 3) {
+            let container = Some((change.container.clone(), change.init));
+            let fault =
+                Fault { blame: Blame::Image, container, image_id: String::new(), text: "it crashes".to_owned() };
+            self.event(id, Event::Pods(Pods { faults: vec![fault], ..Pods::default() }, times));
+        }
+        if self.followed.contains(id) {
+            self.event(id, Event::Rollout(view, times, rollback));
+        }
+    }
+
+    /// A person wishes what ran before.
+    fn wish(&mut self, id: &WorkloadId) {
+        self.version += 1;
+        let what = What::Rollback(None);
+        let generation = i64::try_from(self.version).unwrap();
+        let (object, by, on_behalf_of, reason) = ("o".into(), "alice".into(), None, "".into());
+        self.aim(id, Wish { object, generation, by, on_behalf_of, reason, what });
+    }
+
+    fn aim(&mut self, id: &WorkloadId, wish: Wish) {
+        let Some(entry) = self.state.entry(id).filter(|entry| entry.rule.watched && entry.rule.problems.is_empty())
+        else {
+            return;
+        };
+        let (workload, route) = (entry.workload.clone(), Route::new(&entry.rule.write, None));
+        self.event(id, Event::Wished(Box::new(wish), id.clone(), Ok(Aim { workload, route, to: None })));
     }
 
     /// Gives containers other images, if the workload is there.
@@ -896,8 +976,8 @@ fn number(image: &ImageRef) -> usize {
 
 /// Somebody writes the first workload.
 fn plain(policy: Option<&'static str>, repositories: Vec<usize>) -> Step {
-    let (secret, git, hooked, new) = (false, false, false, false);
-    Step::Write { workload: 0, policy, patch: 0, repositories, secret, git, hooked, new }
+    let (secret, git, hooked, new, back) = (false, false, false, false, false);
+    Step::Write { workload: 0, policy, patch: 0, repositories, secret, git, hooked, new, back }
 }
 
 #[test]
@@ -980,7 +1060,13 @@ proptest! {
             let Some(assessment) = assessment else { continue };
             for (row, container) in assessment.reports.iter().zip(&workload.containers) {
                 let image = ImageRef::parse(&container.image).unwrap();
-                let newest = world.tags.0[&image.repository.to_string()].len() - 1;
+                let bad = world.board.record(&id).map(|record| record.quarantined().to_vec()).unwrap_or_default();
+                let is_bad = |n: usize| {
+                    let image = image.at(Some(tag(n)), None);
+                    bad.iter().any(|bad| (&bad.container, &bad.to) == (&container.name, &image))
+                };
+                let all = world.tags.0[&image.repository.to_string()].len();
+                let newest = (0..all).rev().find(|n| !is_bad(*n)).unwrap_or_default().max(number(&image) * usize::from(is_bad(number(&image))));
                 match (wants, row.decision) {
                     (Some("patch"), Verdict::UpToDate) => prop_assert_eq!(number(&image), newest),
                     (Some("patch"), Verdict::Blocked) => prop_assert_eq!(row.reasons[0].code, Code::Reverted),

@@ -30,8 +30,9 @@ impl Engine<'_> {
                 }
                 self.found(tracked, version);
             }
-            ClusterChange::State(state, version) => {
+            ClusterChange::State(state, version, wish) => {
                 let id = state.workload.clone();
+                let of = id.clone();
                 // What we write ourselves is told by the watch too.
                 let is_there = !self.synced || self.state.entry(&id).is_some();
                 if !self.synced || !self.ledger.knows_state(&id) {
@@ -47,6 +48,9 @@ impl Engine<'_> {
                         None => self.step(&id, Event::Gone(id.clone())),
                     }
                 }
+                if let Some(wish) = wish {
+                    self.wished(of, wish);
+                }
             }
             ClusterChange::RecordUndecodable(id, why) => {
                 self.told.record_undecodable(&id, &self.state.uid(&id), &why, self.now());
@@ -59,12 +63,14 @@ impl Engine<'_> {
             }
             ClusterChange::Rollout(id, view) => {
                 let times = self.state.settings.rollout;
-                self.step(&id, Event::Rollout(view, times));
+                let rollback = self.state.entry(&id).map(|entry| entry.rule.rollback).unwrap_or_default();
+                self.step(&id, Event::Rollout(view, times, rollback));
             }
             ClusterChange::Pods(id, pods) => {
                 let times = self.state.settings.rollout;
                 self.step(&id, Event::Pods(pods, times));
             }
+            ClusterChange::Stuck(id, why) => self.step(&id, Event::Stuck(why)),
             other => return Some(other),
         }
         None
@@ -134,8 +140,10 @@ impl Engine<'_> {
 
     /// Something was remembered, or not.
     pub(super) fn remembered(&mut self, (writing, answer): (Writing, Answer)) {
+        let id = writing.entry.workload().clone();
         let news = self.ledger.answered(writing, answer, self.now());
         self.tell_of_record(news);
+        self.go_back(&id);
     }
 
     /// Starts to remember when tags were first seen, where that is due.

@@ -31,6 +31,7 @@ pub async fn run(ports: Ports, mut inputs: Inputs, stop: impl Future<Output = ()
             Some(done) = engine.histories.next(), if !engine.histories.is_empty() => engine.history_written(done),
             Some((id, read)) = engine.reads.next(), if !engine.reads.is_empty() => engine.observed(&id, read),
             Some(pulled) = engine.pulls.next(), if !engine.pulls.is_empty() => engine.pulled(pulled),
+            Some(aimed) = engine.aims.next(), if !engine.aims.is_empty() => engine.aimed(aimed),
             Some(proved) = engine.proofs.next(), if !engine.proofs.is_empty() => engine.proved(proved),
             Some(()) = engine.discards.next(), if !engine.discards.is_empty() => {}
             Some(looked) = engine.looks.next(), if !engine.looks.is_empty() => engine.looked(looked),

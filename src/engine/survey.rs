@@ -72,12 +72,13 @@ pub async fn survey(
     let moment = || Now { at: clock.now(), since: clock.monotonic() };
     for change in namespaces.into_iter().chain(others) {
         match change {
-            ClusterChange::State(remembered, _) => {
+            ClusterChange::State(remembered, ..) => {
                 _ = board.step(&remembered.workload.clone(), Event::Remembered(remembered), moment());
             }
             // How one stands in Git is seen there.
             ClusterChange::Record(tracked, ..)
-                if matches!(tracked.phase, Phase::Progressing) || tracked.asked().is_some() =>
+                if matches!(tracked.phase, Phase::Progressing | Phase::RollingBack { .. })
+                    || tracked.asked().is_some() =>
             {
                 under_way.push(tracked);
             }

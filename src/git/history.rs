@@ -24,6 +24,8 @@ use crate::domain::{
 
 /// The trailer that names an update.
 pub(super) const UPDATE: &str = "Supercargo-Update";
+/// The trailer that names the update which is put back.
+pub(super) const ROLLBACK: &str = "Supercargo-Rollback";
 /// The trailer of one change: workload, container, old image, new image.
 pub(super) const CHANGE: &str = "Supercargo-Change";
 /// The trailer of a workload's label `app.kubernetes.io/instance`, on branches of requests.

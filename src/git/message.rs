@@ -7,7 +7,7 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context
 
 use super::{
     forges::text::plain,
-    history::{CHANGE, UPDATE, trailer},
+    history::{CHANGE, ROLLBACK, UPDATE, trailer},
 };
 use crate::domain::{
     image::ImageRef,
@@ -17,9 +17,9 @@ use crate::domain::{
 
 const DEFAULT: &str = "\
 {% if changes | length == 1 -%}
-Update {{ changes[0].workload }}: {{ changes[0].repository }} {{ changes[0].from_tag }} to {{ changes[0].to_tag }}
+{{ verb }} {{ changes[0].workload }}: {{ changes[0].repository }} {{ changes[0].from_tag }} to {{ changes[0].to_tag }}
 {%- else -%}
-Update {{ changes | length }} images of {{ updates }} workload{{ 's' if updates != 1 }}
+{{ verb }} {{ changes | length }} images of {{ updates }} workload{{ 's' if updates != 1 }}
 {%- endif %}
 
 | workload | container | from | to | policy |
@@ -29,8 +29,12 @@ Update {{ changes | length }} images of {{ updates }} workload{{ 's' if updates 
 {% endfor %}";
 
 /// What a template may use.
-const VARIABLES: &str = "available: `updates` and `changes`, each with `workload`, `kind`, `namespace`, `name`, \
+const VARIABLES: &str = "available: `verb`, `updates` and `changes`, each with `workload`, `kind`, `namespace`, `name`, \
                          `container`, `repository`, `from`, `to`, `from_tag`, `to_tag` and `policy`";
+
+/// The verbs of messages: of what is new, and of what puts back what was there before.
+const UPDATES: &str = "Update";
+const PUTS_BACK: &str = "Roll back";
 
 /// What a template may take at most, so that it ends.
 const FUEL: u64 = 1_000_000;
@@ -57,7 +61,7 @@ impl Template {
         let workload = WorkloadId { kind: Kind("Deployment".into()), namespace: "shop".into(), name: "web".into() };
         for count in [1, 2] {
             let changes = vec![values(&workload, &change, "minor"); count];
-            template.render(changes, count).map_err(|error| match error.kind() {
+            template.render(UPDATES, changes, count).map_err(|error| match error.kind() {
                 ErrorKind::UndefinedError => format!("it uses what there is not: {error}; {VARIABLES}"),
                 _ => format!("it fails on {count} changes: {error}"),
             })?;
@@ -73,14 +77,19 @@ impl Template {
                 update.items.iter().map(|Item { change, policy, .. }| values(&update.workload, change, policy))
             })
             .collect();
-        let rendered = self.render(changes.clone(), updates.len()).or_else(|error| {
+        let is_back = !updates.is_empty() && updates.iter().all(|update| update.puts_back.is_some());
+        let verb = if is_back { PUTS_BACK } else { UPDATES };
+        let rendered = self.render(verb, changes.clone(), updates.len()).or_else(|error| {
             tracing::warn!(error = format!("{error:#}"), "the commit message's template failed; the default is used");
-            Self::default().render(changes, updates.len())
+            Self::default().render(verb, changes, updates.len())
         });
         let mut message = rendered.unwrap_or_default();
         message.push_str("\n\n");
         for update in updates {
             message.push_str(&format!("{UPDATE}: {}\n", update.id));
+            if let Some(back) = &update.puts_back {
+                message.push_str(&format!("{ROLLBACK}: {}\n", back.update));
+            }
             for change in update.changes() {
                 message.push_str(&format!("{CHANGE}: {}\n", trailer(&update.workload, change)));
             }
@@ -89,12 +98,12 @@ impl Template {
     }
 
     /// What the template makes of them, never empty.
-    fn render(&self, changes: Vec<Value>, updates: usize) -> Result<String, Error> {
+    fn render(&self, verb: &str, changes: Vec<Value>, updates: usize) -> Result<String, Error> {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        let rendered = environment.render_str(&self.0, context! { changes, updates })?;
+        let rendered = environment.render_str(&self.0, context! { verb, changes, updates })?;
         match rendered.trim() {
             "" => Err(Error::new(ErrorKind::InvalidOperation, "it leaves the message empty")),
             message => Ok(message.to_owned()),
@@ -136,7 +145,7 @@ mod tests {
     #[rstest::rstest]
     #[case("ci: {{ updates }} updates, {{ changes[0].to_tag }}", "")]
     #[case("{% for c in changes %}{{ c.name }} {{ c.note | default('-') }}{% endfor %}", "")]
-    #[case("{{ changs }}", "(in <string>:1); available: `updates` and `changes`")]
+    #[case("{{ changs }}", "(in <string>:1); available: `verb`, `updates` and `changes`")]
     #[case("{{ changes[0].brnch }}", "it uses what there is not")]
     #[case("{% if brnch %}a{% endif %}", "it uses what there is not")]
     #[case("{% if updates == 2 %}{{ update }}{% endif %}ci: update", "it uses what there is not")]
@@ -163,7 +172,7 @@ mod tests {
         };
         let workload = WorkloadId { kind: Kind("Deployment".into()), namespace: "shop".into(), name: "web".into() };
         let change = Change { container: "web".into(), init: false, from: image(from), to: image(to) };
-        let message = Template::default().render(vec![values(&workload, &change, "digest")], 1).unwrap();
+        let message = Template::default().render(UPDATES, vec![values(&workload, &change, "digest")], 1).unwrap();
         let expected = format!("Update shop/Deployment/web: registry.example.com/web {says}");
         assert_eq!(message.lines().next(), Some(&*expected));
     }

@@ -88,7 +88,11 @@ impl Workloads for Repository {
         Box::pin(async move {
             let (_, rendered) = self.look().await.map_err(ClusterError)?;
             let found = rendered.workloads.iter().find(|(workload, ..)| workload.id == *id);
-            Ok(found.map(|(workload, ..)| Observed { workload: workload.clone(), image_managers: Vec::new() }))
+            Ok(found.map(|(workload, ..)| Observed {
+                workload: workload.clone(),
+                image_managers: Vec::new(),
+                template: "".into(),
+            }))
         })
     }
 }

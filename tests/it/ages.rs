@@ -197,6 +197,8 @@ impl Rollouts for World {
     }
 
     fn unfollow(&self, _: &WorkloadId) {}
+
+    fn free(&self, _: &WorkloadId, _: Vec<supercargo::domain::update::Change>) {}
 }
 
 impl Events for World {

@@ -22,6 +22,8 @@ mod limits;
 mod page;
 mod policies;
 
+pub(crate) use policies::allow;
+
 /// By these words the operator knows that the policy is in force.
 pub(crate) const IN_ONES_OWN_NAME: &str = "a review is made in one's own name";
 const RECORDS: &str = "supercargo alone writes its records";

@@ -240,6 +240,8 @@ impl Rollouts for World {
     }
 
     fn unfollow(&self, _: &WorkloadId) {}
+
+    fn free(&self, _: &WorkloadId, _: Vec<Change>) {}
 }
 
 impl Events for World {

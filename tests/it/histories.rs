@@ -198,7 +198,7 @@ async fn a_file_that_knew_no_sightings_keeps_its_records_and_takes_them() {
     add(&store, "web", vec![seen.clone()]).await;
     for store in [store, open(&path)] {
         let known = store.known().await.unwrap();
-        let [ClusterChange::State(_, state), ClusterChange::Record(tracked, update, _), ..] = &known[..] else {
+        let [ClusterChange::State(_, state, _), ClusterChange::Record(tracked, update, _), ..] = &known[..] else {
             panic!("{known:?}")
         };
         assert_eq!((&*state.0, &*update.0), ("2", "3"));

@@ -47,6 +47,7 @@ mod process;
 mod pull_secrets;
 mod records;
 mod registry;
+mod rollbacks;
 mod rollouts;
 mod slack;
 mod status;

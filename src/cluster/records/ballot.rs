@@ -52,8 +52,8 @@ pub struct NewVote {
 /// Votes as whoever the kubeconfig says.
 #[derive(Clone)]
 pub struct Voter {
-    client: Client,
-    clock: Arc<dyn Clock>,
+    pub(super) client: Client,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Voter {
@@ -107,7 +107,7 @@ impl Voter {
         self.in_time(self.client.request::<Value>(request)).await.map(|_| ())
     }
 
-    async fn in_time<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, ClusterError> {
+    pub(super) async fn in_time<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, ClusterError> {
         match in_time(&self.clock, request).await {
             Some(Ok(answer)) => Ok(answer),
             // The words of the policy are enough.

@@ -19,6 +19,7 @@ mod state;
 mod store;
 mod update;
 pub(super) mod watch;
+mod wishes;
 
 pub(super) use ballot::review;
 pub use ballot::{NewVote, OnBallot, Voter};
@@ -26,6 +27,7 @@ pub use history::{histories, no_histories};
 pub use list::{Of, Recorded, recorded};
 pub use messages::MessageStore;
 pub use store::CustomResources;
+pub use wishes::Made;
 
 #[cfg(test)]
 mod tests;

@@ -62,6 +62,8 @@ pub(in crate::cluster) struct Metadata {
     pub(super) resource_version: String,
     pub(in crate::cluster) creation_timestamp: Option<Timestamp>,
     pub(super) deletion_timestamp: Option<Timestamp>,
+    pub(super) generation: i64,
+    pub(super) owner_references: Vec<WorkloadRef>,
 }
 
 impl Metadata {

@@ -8,7 +8,8 @@ use super::object::{Custom, Metadata, Said, WorkloadRef, at_most, exact, image, 
 use crate::domain::{
     image::Digest,
     reason::{Code, Reason},
-    update::{Applied, Change, QUARANTINED, Quarantined, REFUSED, Refused, UNDONE, Undone, WorkloadState},
+    update::{Applied, Change, GOOD, Good, QUARANTINED, Quarantined, REFUSED, Refused, UNDONE, Undone, WorkloadState},
+    wish::{Answer, What, Wish},
     workload::WorkloadId,
 };
 
@@ -20,14 +21,34 @@ const APPLIED: usize = 64;
 pub(super) struct ImageState {
     #[serde(default)]
     pub(super) metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
     /// `None` where it was created and nothing more was said of it.
     #[serde(default)]
     pub(super) status: Option<Status>,
 }
 
+/// A person's last wish.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    by: String,
+    on_behalf_of: Option<String>,
+    reason: String,
+    /// That of the object: in another one, as of a backup, it is nobody's wish.
+    uid: String,
+    rollback: Option<StoredRollback>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct StoredRollback {
+    to: Option<String>,
+}
+
 /// What is remembered.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub(super) struct Status {
     pub(super) workload: WorkloadRef,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -38,6 +59,10 @@ pub(super) struct Status {
     quarantined: Vec<StoredQuarantined>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     refused: Vec<StoredRefused>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    last_good: Vec<StoredGood>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wish: Option<StoredAnswer>,
     /// What is not ours.
     #[serde(flatten)]
     more: Map<String, Value>,
@@ -89,6 +114,28 @@ struct StoredRefused {
     said: Said,
 }
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct StoredGood {
+    container: String,
+    #[serde(default)]
+    init: bool,
+    image: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    template: Option<String>,
+    at: Timestamp,
+}
+
+/// What came of a wish.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct StoredAnswer {
+    uid: String,
+    generation: i64,
+    at: Timestamp,
+    done: bool,
+    #[serde(flatten)]
+    said: Said,
+}
+
 impl Custom for ImageState {
     const KIND: &str = "ImageState";
     const PLURAL: &str = "imagestates";
@@ -98,6 +145,34 @@ impl ImageState {
     /// What is remembered; `None` where nothing was said yet.
     pub(super) fn state(&self) -> Result<Option<WorkloadState>, String> {
         self.status.as_ref().map(|status| status.state(&self.metadata.namespace)).transpose()
+    }
+
+    /// Of whom nothing is remembered, but a person wishes something: the one that owns it.
+    pub(super) fn owner(&self) -> Result<Option<WorkloadState>, String> {
+        let [owner] = &self.metadata.owner_references[..] else { return Ok(None) };
+        let (workload, _) = owner.id(&self.metadata.namespace)?;
+        Ok(Some(WorkloadState::new(workload, "".into())))
+    }
+
+    /// A person's last wish, if there is any. One that was made of another object is none.
+    pub(super) fn wish(&self) -> Result<Option<Wish>, String> {
+        let (Metadata { uid, generation, .. }, Spec { by, on_behalf_of, reason, rollback, .. }) =
+            (&self.metadata, &self.spec);
+        let Some(StoredRollback { to }) = rollback.as_ref().filter(|_| self.spec.uid == *uid) else { return Ok(None) };
+        let some = |text: &Option<String>, field| text.as_deref().map(|text| exact(text, field)).transpose();
+        Ok(Some(Wish {
+            object: exact(uid, "metadata.uid")?,
+            generation: *generation,
+            by: exact(by, "spec.by")?,
+            on_behalf_of: some(on_behalf_of, "spec.onBehalfOf")?,
+            reason: told(reason).into(),
+            what: What::Rollback(some(to, "spec.rollback.to")?.filter(|to| !to.is_empty())),
+        }))
+    }
+
+    /// What came of that, if anything did.
+    pub(super) fn answer(&self) -> Option<&StoredAnswer> {
+        self.status.as_ref()?.wish.as_ref().filter(|answer| answer.uid == self.metadata.uid)
     }
 
     /// Whether its status holds what a [`WorkloadState`] does not.
@@ -116,6 +191,8 @@ impl Status {
             undone: state.undone.iter().map(StoredUndone::new).collect(),
             quarantined: state.quarantined.iter().map(StoredQuarantined::new).collect(),
             refused: state.refused.iter().map(StoredRefused::new).collect(),
+            last_good: state.last_good.iter().map(StoredGood::new).collect(),
+            wish: state.wish.as_deref().map(StoredAnswer::new),
             more: Map::new(),
         }
     }
@@ -132,6 +209,7 @@ impl Status {
         at_most(&self.undone, UNDONE, "status.undone")?;
         at_most(&self.quarantined, QUARANTINED, "status.quarantined")?;
         at_most(&self.refused, REFUSED, "status.refused")?;
+        at_most(&self.last_good, GOOD * APPLIED, "status.lastGood")?;
         let (workload, uid): (WorkloadId, _) = self.workload.id(namespace)?;
         Ok(WorkloadState {
             workload,
@@ -140,6 +218,8 @@ impl Status {
             undone: self.undone.iter().map(StoredUndone::undone).collect::<Result<_, _>>()?,
             quarantined: self.quarantined.iter().map(StoredQuarantined::quarantined).collect::<Result<_, _>>()?,
             refused: self.refused.iter().map(StoredRefused::refused).collect::<Result<_, _>>()?,
+            last_good: self.last_good.iter().map(StoredGood::good).collect::<Result<_, _>>()?,
+            wish: self.wish.as_ref().map(|answer| answer.answer().map(Box::new)).transpose()?,
         })
     }
 }
@@ -196,6 +276,36 @@ impl StoredRefused {
             at: self.at,
             reason: self.said.reason().unwrap_or_else(unknown),
         })
+    }
+}
+
+impl StoredGood {
+    fn new(Good { container, init, image, template, at }: &Good) -> Self {
+        let (container, image) = (container.to_string(), image.to_string());
+        Self { container, init: *init, image, template: template.as_ref().map(ToString::to_string), at: *at }
+    }
+
+    fn good(&self) -> Result<Good, String> {
+        let template = self.template.as_deref().map(|template| exact(template, "template")).transpose()?;
+        let (container, image) = (exact(&self.container, "container")?, image(&self.image, "image")?);
+        Ok(Good { container, init: self.init, image, template, at: self.at })
+    }
+}
+
+impl StoredAnswer {
+    fn new(Answer { object, generation, at, done, reason }: &Answer) -> Self {
+        Self { uid: object.to_string(), generation: *generation, at: *at, done: *done, said: Said::new(reason) }
+    }
+
+    fn answer(&self) -> Result<Answer, String> {
+        let unknown = || Reason::new(Code::RollbackNotPossible, told(&self.said.message));
+        let (object, reason) = (exact(&self.uid, "status.wish.uid")?, self.said.reason().unwrap_or_else(unknown));
+        Ok(Answer { object, generation: self.generation, at: self.at, done: self.done, reason })
+    }
+
+    /// Whether that wish, or a newer one, is carried out or refused; and what is said of it.
+    pub(super) fn of(&self, generation: i64) -> Option<(bool, String)> {
+        (self.generation >= generation).then(|| (self.done, told(&self.said.message)))
     }
 }
 

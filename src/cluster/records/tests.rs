@@ -273,7 +273,7 @@ fn why_one_cannot_be_read_is_told(#[case] at: &str, #[case] value: Value, #[case
 fn codes_and_phases_of_newer_versions_in_its_story_are_passed_over() {
     let mut object = object(&one(Phase::Applying));
     object["status"]["log"] = json!([
-        {"at": "2026-03-01T12:00:00Z", "phase": "RollingBack"},
+        {"at": "2026-03-01T12:00:00Z", "phase": "Shelved"},
         {"at": "2026-03-01T12:00:01Z", "phase": "Applying", "code": "window-closed", "message": "until nine"},
     ]);
     let read = read(&object).unwrap();

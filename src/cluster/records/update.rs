@@ -229,14 +229,12 @@ impl Spec {
         if items.is_empty() {
             return Err("spec.changes is empty".to_owned());
         }
+        let route = Route::new(&write, group);
         Ok(Update {
             id: UpdateId(exact(&self.id, "spec.id")?),
-            workload,
             uid,
-            items,
-            route: Route::new(&write, group),
-            proposed: self.proposed_at,
             policy_hash: exact(&self.policy_hash, "spec.policyHash")?,
+            ..Update::new(workload, items, route, self.proposed_at)
         })
     }
 }
@@ -378,7 +376,7 @@ impl Condition {
     fn new(tracked: &Tracked) -> Self {
         let is_applied = |phase: PhaseName| match phase {
             PhaseName::Succeeded => "True",
-            PhaseName::Failed | PhaseName::Superseded | PhaseName::Rejected | PhaseName::Expired => "False",
+            end if ENDS.contains(&end.as_str()) => "False",
             _ => "Unknown",
         };
         let phase = tracked.phase.name();

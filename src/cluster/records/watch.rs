@@ -134,10 +134,14 @@ fn update(found: &Found<ImageUpdate>) -> Result<Option<Tells>, Unread> {
 fn state(found: &Found<ImageState>) -> Result<Option<Tells>, Unread> {
     let unread = |why| (None, why);
     let object = found.object.as_ref().map_err(|why| unread(why.clone()))?;
-    let Some(state) = object.state().map_err(unread)? else { return Ok(None) };
+    let wish = object.wish().map_err(unread)?.map(Box::new);
+    let owner = || object.owner().map_err(unread).transpose();
+    let state =
+        object.state().map_err(unread).transpose().or_else(|| wish.as_ref().and_then(|_| owner())).transpose()?;
+    let Some(state) = state else { return Ok(None) };
     is_named(found, &names::state(&state.workload)).map_err(unread)?;
     let workload = state.workload.clone();
-    let change = ClusterChange::State(state, object.metadata.version());
+    let change = ClusterChange::State(state, object.metadata.version(), wish);
     Ok(Some(Tells { workload, holds_more: object.holds_more(), change }))
 }
 

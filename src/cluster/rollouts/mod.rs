@@ -6,7 +6,9 @@
 //! | the workload, as it was when it began to be followed | one GET |
 //! | which revision is the new one (`revision`) | one LIST of ReplicaSets or ControllerRevisions; none of a StatefulSet, which names it |
 //! | its pods (`pods`) | one LIST and one watch |
+//! | of a StatefulSet that goes back, the pods in the way (`free`) | one GET and one LIST every two seconds, one DELETE each |
 
+mod free;
 mod pods;
 mod revision;
 
@@ -27,10 +29,11 @@ use self::{
     pods::tell_pods,
     revision::{Revision, Selected, Unread},
 };
-use super::{failure, follow::delays, in_time, object::Object};
+use super::{failure, follow::delays, in_time, object::Object, status::template};
 use crate::{
     domain::{
         rollout::{Pods, RolloutView},
+        update::Change,
         workload::WorkloadId,
     },
     ports::{Clock, ClusterChange, Rollouts},
@@ -110,6 +113,11 @@ impl Rollouts for Followed {
     fn unfollow(&self, id: &WorkloadId) {
         self.rollouts().remove(id);
     }
+
+    fn free(&self, id: &WorkloadId, failed: Vec<Change>) {
+        let (shared, id) = (self.0.clone(), id.clone());
+        tokio::spawn(async move { shared.free(&id, &failed).await });
+    }
 }
 
 /// Whether its controller has made the revision. Where the old pods go first that comes with the first new pod.
@@ -128,7 +136,11 @@ impl Shared {
     ) -> Result<(), Ended> {
         // Boxed, as what only begins it is not to take room for as long as it lasts.
         let Some((first, selected)) = self.read(&id).boxed().await else { return Ok(()) };
-        let mut view = seen.borrow_and_update().clone().or(first);
+        // What was seen meanwhile is newer, and may be of the same template.
+        let (template, of) = first.as_ref().map(|view| (view.template.clone(), view.generation)).unwrap_or_default();
+        let known =
+            |view: RolloutView| RolloutView { template: template.clone().filter(|_| view.generation == of), ..view };
+        let mut view = seen.borrow_and_update().clone().map(known).or(first);
         let mut revision: Option<Revision> = None;
         let mut of_generation = None;
         let nothing = || std::future::pending().boxed();
@@ -237,7 +249,9 @@ impl Shared {
                 Some(Err(kube::Error::Api(status))) if status.code == 404 => return None,
                 Some(Ok(text)) => {
                     let object: Object = serde_json::from_str(&text).ok()?;
-                    return Some((object.rollout(), Selected::read(&text)));
+                    let template = serde_json::from_str(&text).ok().map(|object| template(&object, kind));
+                    let view = object.rollout().map(|view| RolloutView { template, ..view });
+                    return Some((view, Selected::read(&text)));
                 }
                 Some(Err(kube::Error::Api(status))) if status.code == 403 => {
                     let why = failure(&kube::Error::Api(status));

@@ -65,6 +65,11 @@ impl Selected {
         Self(selector.filter(says_any).and_then(|selector| Selector::try_from(selector).ok()))
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Option<String> {
+        self.0.as_ref().map(ToString::to_string)
+    }
+
     /// Those of a revision.
     pub(super) fn of(&self, revision: &Revision) -> String {
         let own = format!("{}={}", revision.label, revision.value);

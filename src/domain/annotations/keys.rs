@@ -15,6 +15,7 @@ use crate::domain::{
     },
     poll::{Schedule, parse_duration},
     reason::{Code, Reason},
+    rollback::Rollback,
     target::{Write, is_name},
     update::LAST_UPDATE,
     votes::Needed,
@@ -114,6 +115,7 @@ keys! {
     freeze: Window = "freeze", WHOLE, |text, _| text.parse().map_err(invalid);
     approvals: Needed = "approvals", WHOLE, |text, _| text.parse().map_err(invalid);
     approval_timeout: Duration = "approval-timeout", WHOLE, |text, _| parse_duration(text).map_err(invalid);
+    rollback: Rollback = "rollback", WHOLE, |text, _| text.parse().map_err(invalid);
     pin: Pin = "pin", EACH, |text, _| text.parse().map_err(invalid);
     suspend: bool = "suspend", WHOLE, |text, _| boolean(text);
     write: Write = "write", WHOLE, |text, _| text.parse().map_err(invalid);

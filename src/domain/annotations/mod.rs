@@ -24,6 +24,7 @@ use super::{
     policy::{NamedPolicies, Options, Policy, PolicyGates},
     poll::Schedule,
     reason::{Code, Reason},
+    rollback::Rollback,
     target::{Targets, Write},
     window::Window,
     workload::{Container, MAX_PULL_SECRETS, Owner, Workload},
@@ -86,6 +87,8 @@ pub struct WorkloadRule {
     pub hours: Option<Arc<Hours>>,
     /// How many people must approve them, if any must. Boxed: few workloads ask for that.
     pub approvals: Option<Box<Approvals>>,
+    /// Whether what failed is put back by itself.
+    pub rollback: Rollback,
     /// One for each of the workload's containers, in the same order.
     pub containers: Vec<ContainerRule>,
 }
@@ -172,6 +175,7 @@ pub fn rules(
         group: None,
         hours: None,
         approvals: None,
+        rollback: Rollback::Never,
         containers: Vec::new(),
     };
     read_keel(&mut own, &mut rule, workload, settings);
@@ -192,6 +196,7 @@ pub fn rules(
     rule.group = reader.group(&rule.write);
     rule.hours = reader.hours(&rule.containers);
     rule.approvals = reader.approvals(&rule.containers);
+    rule.rollback = reader.rollback(&rule.containers);
     // Keys of later parts are gates or promises, which a workload cannot take back: those of the Namespace count.
     reader.wrong.extend(defaults.later.iter().flatten().cloned());
     reader.within_limits(&rule.containers);
@@ -502,6 +507,15 @@ impl<'a> Reader<'a> {
         }
         let timeout = timeouts.into_iter().next().unwrap_or(APPROVAL_TIMEOUT);
         Some(Box::new(Approvals { needed, timeout }))
+    }
+
+    /// Whether what failed is put back: the first that says so, the files of its policies last.
+    fn rollback(&mut self, containers: &[ContainerRule]) -> Rollback {
+        if let Some(given) = self.general(|layer| &layer.rollback) {
+            return given.value.clone().unwrap_or_default();
+        }
+        let mut files = policies(containers).into_iter().filter_map(|policy| self.settings.named.gates(policy));
+        files.find_map(|file| file.rollback).unwrap_or_default()
     }
 
     fn options(&self, container: &Arc<str>, problems: &mut Vec<Reason>) -> Options {

@@ -254,7 +254,8 @@ fn suspend_and_write_are_read() {
 #[case("approval-timeout", "2", "annotation-invalid", "the unit is missing")]
 #[case("approval-timeout", "0s", "annotation-invalid", "is not between 1s and 366d")]
 #[case("verify", "cosign", "not-built", "`verify`")]
-#[case("rollback", "auto", "not-built", "`rollback`")]
+#[case("rollback", "yes", "annotation-invalid", "write `never` or `auto`")]
+#[case("rollback.web", "auto", "annotation-unknown", "for the whole workload")]
 #[case("hold", "1.2.3", "not-built", "`hold`")]
 #[case("group", "a", "not-built", "group: a")]
 #[case("group", "a/b", "annotation-invalid", "write a name")]
@@ -307,10 +308,26 @@ fn a_wrong_default_of_the_namespace_does_not_block_those_who_say_otherwise() {
 #[test]
 fn a_gate_of_the_namespace_is_not_taken_back_by_a_workload() {
     let rule = read(
-        &[("policy", "minor"), ("verify", "none"), ("rollback", "never")],
-        &[("verify", "cosign"), ("rollback", "auto")],
+        &[("policy", "minor"), ("verify", "none"), ("platforms", "any")],
+        &[("verify", "cosign"), ("platforms", "linux/amd64")],
     );
     assert_eq!(codes(&rule.problems), ["not-built", "not-built"]);
+}
+
+#[test]
+fn whether_what_fails_is_put_back_is_said_by_the_first_of_workload_namespace_and_file() {
+    let file: PolicyFile = serde_json::from_str(r#"{"name": "sure", "policy": "minor", "rollback": "auto"}"#).unwrap();
+    let setting = Setting { named: NamedPolicies::new([&file]).unwrap(), ..Setting::default() };
+    let said = |own: &[(&str, &str)], namespace: &[(&str, &str)]| {
+        let own = [&[("policy", "named:sure")], own].concat();
+        let rule = setting.rules(&workload(&own, &["web=ghcr.io/o/web:1.0.0"]), namespace);
+        assert_eq!(codes(&rule.problems), Vec::<&str>::new());
+        rule.rollback
+    };
+    assert_eq!(said(&[], &[]), Rollback::Auto);
+    assert_eq!(said(&[], &[("rollback", "never")]), Rollback::Never);
+    assert_eq!(said(&[("rollback", "auto")], &[("rollback", "never")]), Rollback::Auto);
+    assert_eq!(read(&[("policy", "minor")], &[]).rollback, Rollback::Never);
 }
 
 /// How many people must approve, for how long they are waited for, and who says so.

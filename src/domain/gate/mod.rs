@@ -11,7 +11,7 @@ use super::{
     plan::{Approved, Plan, Proposed},
     reason::{Code, Reason},
     report::{GateRow, Verdict},
-    update::Update,
+    update::Tracked,
     votes::Approval,
     window::Window,
     workload::Owner,
@@ -37,8 +37,8 @@ pub struct Context<'a> {
     pub owner: Option<&'a Owner>,
     /// `write: cluster` stands on the workload itself.
     pub owner_overridden: bool,
-    /// The update whose rollout goes on.
-    pub rolling_out: Option<&'a Update>,
+    /// The update whose rollout goes on, there or back.
+    pub rolling_out: Option<&'a Tracked>,
     /// When updates may start, if not always.
     pub hours: Option<&'a Hours>,
     /// The first time from now on at which they may.

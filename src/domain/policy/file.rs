@@ -8,6 +8,7 @@ use super::{Example, Options, PolicyError};
 use crate::domain::{
     later::{self, Keyed, Known},
     poll::parse_duration,
+    rollback::Rollback,
     votes::Needed,
     window::{Window, WindowError},
 };
@@ -62,6 +63,8 @@ struct Written {
     #[serde(default)]
     approval_timeout: Option<String>,
     #[serde(default)]
+    rollback: Option<Rollback>,
+    #[serde(default)]
     examples: Vec<Example>,
 }
 
@@ -74,8 +77,8 @@ impl From<Known<Written>> for PolicyFile {
         let Written { name, description, policy, examples, .. } = value;
         let Written { prerelease, flavour, order, allow, ignore, allow_downgrade, .. } = value;
         let options = RawOptions { prerelease, flavour, order, allow, ignore, allow_downgrade };
-        let Written { min_age, window, freeze, approvals, approval_timeout, .. } = value;
-        let gates = RawGates { min_age, window, freeze, approvals, approval_timeout };
+        let Written { min_age, window, freeze, approvals, approval_timeout, rollback, .. } = value;
+        let gates = RawGates { min_age, window, freeze, approvals, approval_timeout, rollback };
         Self { name, description, policy, options, gates, later, examples }
     }
 }
@@ -88,9 +91,10 @@ struct RawGates {
     freeze: Option<String>,
     approvals: Option<Needed>,
     approval_timeout: Option<String>,
+    rollback: Option<Rollback>,
 }
 
-/// What a policy file asks for before an update.
+/// What a policy file asks for before an update, and after one that failed.
 #[derive(Debug, Clone, Default)]
 pub struct PolicyGates {
     /// How old a version must be.
@@ -103,6 +107,8 @@ pub struct PolicyGates {
     pub approvals: Option<u8>,
     /// How long they are waited for.
     pub approval_timeout: Option<Duration>,
+    /// Whether what failed is put back.
+    pub rollback: Option<Rollback>,
 }
 
 /// Options as people write them.
@@ -154,7 +160,7 @@ impl PolicyFile {
 
     /// What it asks for before an update.
     pub fn gates(&self) -> Result<PolicyGates, PolicyError> {
-        let RawGates { min_age, window, freeze, approvals, approval_timeout } = &self.gates;
+        let RawGates { min_age, window, freeze, approvals, approval_timeout, rollback } = &self.gates;
         let wrong = |key: &str, error: &dyn fmt::Display| PolicyError(format!("`{key}`: {error}"));
         let read = |key: &str, text: &Option<String>| -> Result<Option<Window>, PolicyError> {
             text.as_deref().map(str::parse).transpose().map_err(|error: WindowError| wrong(key, &error))
@@ -168,6 +174,7 @@ impl PolicyFile {
             freeze: read("freeze", freeze)?,
             approvals: approvals.map(|needed| needed.0),
             approval_timeout: duration("approvalTimeout", approval_timeout)?,
+            rollback: *rollback,
         })
     }
 }

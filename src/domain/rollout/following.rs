@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Blame, Fault, Pods, RolloutView, State, judge};
-use crate::domain::workload::Kind;
+use crate::domain::{rollback::Rollback, workload::Kind};
 
 /// How long is waited for what (`rollout` of the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +23,23 @@ impl Default for Times {
     }
 }
 
+/// How often pods are deleted that stand in the way.
+const FREE: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_millis(100);
+
 /// A rollout that is followed. Times are those of the monotonic clock.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Following {
     /// The generation that our write made, where that is known: what was said of one before it is out of date.
     written: i64,
     view: Option<RolloutView>,
+    /// Whether what fails is put back.
+    pub rollback: Rollback,
+    /// The pod template but for its images, and of which generation.
+    template: Option<(i64, Arc<str>)>,
+    /// When a pod was last to be deleted that stands in the way, and whether none may be.
+    freed: Option<Duration>,
+    may_not_free: bool,
     pods: Pods,
     times: Times,
     done: Option<Done>,
@@ -90,9 +101,33 @@ pub enum Judged {
 }
 
 impl Following {
-    /// Of a write that made this generation, which is 0 where nobody knows.
-    pub fn of(written: i64) -> Self {
-        Self { written, ..Self::default() }
+    /// Of a write that made this generation, which is 0 where nobody knows, with that pod template but for its images.
+    pub fn of(written: i64, template: Arc<str>) -> Self {
+        Self { written, template: Some((written, template)), ..Self::default() }
+    }
+
+    /// The pod template but for its images, if it is known as it is now.
+    pub fn template(&self) -> Option<&Arc<str>> {
+        let view = self.view.as_ref()?;
+        self.template.as_ref().filter(|(of, _)| *of == view.generation).map(|(_, template)| template)
+    }
+
+    /// Whether it is time to delete what stands in the way of a rollout that goes back, as long as that goes on.
+    pub fn is_to_be_freed(&mut self, now: Duration) -> bool {
+        let Some(view) = self.view.as_ref().filter(|_| !self.may_not_free) else { return false };
+        let is_seen = view.observed >= view.generation && self.done.is_none() && !view.is_paused;
+        let due = self.freed.map_or(now, |at| at + FREE);
+        let is_due = is_seen && due <= now;
+        if is_due {
+            self.freed = Some(now);
+        }
+        self.wake(if is_due { now + FREE } else { due.max(now + SOON) });
+        is_due
+    }
+
+    /// Nothing may be deleted; whether that is new.
+    pub fn may_not_free(&mut self) -> bool {
+        !std::mem::replace(&mut self.may_not_free, true)
     }
 
     /// Of one of which people were told that long ago, before the process started, that it stands still.
@@ -103,6 +138,9 @@ impl Following {
     /// Takes in what the workload says.
     pub fn view(&mut self, view: RolloutView, times: Times) {
         self.times = times;
+        if let Some(template) = &view.template {
+            self.template = Some((view.generation, template.clone()));
+        }
         if view.generation >= self.written {
             self.view = Some(view);
         }
@@ -462,7 +500,7 @@ mod tests {
 
     #[test]
     fn what_was_said_of_an_older_generation_does_not_count() {
-        let mut case = Case { following: Following::of(3), ..Case::of("Deployment") };
+        let mut case = Case { following: Following::of(3, "".into()), ..Case::of("Deployment") };
         assert_eq!(case.view(0, 0, |view| view.wanted = 0), Judged::Going);
         assert_eq!(case.view(0, 0, |view| (view.generation, view.wanted) = (3, 0)), Judged::NotProved);
     }

@@ -49,6 +49,8 @@ pub struct RolloutView {
     pub min_ready: i64,
     /// What the condition `Progressing` says where it is False for `ProgressDeadlineExceeded`.
     pub overdue: Option<Arc<str>>,
+    /// A hash of the pod template but for its images, where the whole object was read.
+    pub template: Option<Arc<str>>,
     /// What the condition `ReplicaFailure` says where it is True: such as a quota.
     pub refused: Option<Arc<str>>,
 }

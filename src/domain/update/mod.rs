@@ -10,6 +10,7 @@
 //! | [`Outcome`], [`Standing`] | what the outside answers |
 //! | [`News`] | what people are told |
 
+mod good;
 mod message;
 mod news;
 mod outcome;
@@ -22,10 +23,10 @@ mod step;
 pub use message::{Line, MESSAGES, Message};
 pub use news::{News, Rollout};
 pub use outcome::{Outcome, Rehearsal, Standing, Written};
-pub use phase::{KEPT, LOG, LogEntry, Phase, PhaseName, Tracked};
+pub use phase::{KEPT, LOG, LogEntry, Phase, PhaseName, Tracked, Way};
 pub use record::Record;
-pub use state::{Applied, QUARANTINED, Quarantined, REFUSED, Refused, UNDONE, Undone, WorkloadState};
-pub use step::{Act, Event, Now, Proposal, Proved, step};
+pub use state::{Applied, GOOD, Good, QUARANTINED, Quarantined, REFUSED, Refused, UNDONE, Undone, WorkloadState};
+pub use step::{Act, Aim, Event, Now, Proposal, Proved, step};
 
 use std::{fmt, sync::Arc};
 
@@ -113,6 +114,18 @@ pub struct Update {
     /// A hash of what decided: policies and their options; empty where that is not known.
     #[serde(default)]
     pub policy_hash: Arc<str>,
+    /// What it puts back, if it is the way back of another.
+    #[serde(skip)]
+    pub puts_back: Option<PutsBack>,
+}
+
+/// What the way back of an update puts back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutsBack {
+    /// That update.
+    pub update: UpdateId,
+    /// The pod template but for its images must still have this hash; `None` where a person asked for it.
+    pub template: Option<Arc<str>>,
 }
 
 /// A change of an update that is not made with the others.
@@ -221,7 +234,21 @@ impl Update {
     /// Changes that are proposed for a workload.
     pub fn new(workload: WorkloadId, items: Vec<Item>, route: Route, proposed: Timestamp) -> Self {
         let id = UpdateId::of(&workload, items.iter().map(|item| &item.change));
-        Self { id, workload, uid: "".into(), items, route, proposed, policy_hash: "".into() }
+        Self { id, workload, uid: "".into(), items, route, proposed, policy_hash: "".into(), puts_back: None }
+    }
+
+    /// What sets the images again that were there before it, as is known since then.
+    #[must_use]
+    pub fn back(&self, since: Timestamp) -> Self {
+        let swapped = |Change { container, init, from, to }: &Change| {
+            let (container, init) = (container.clone(), *init);
+            let change = Change { container, init, from: to.clone(), to: from.clone() };
+            Item { policy: "rollback".into(), ..Item::from(change) }
+        };
+        let items = self.changes().map(swapped).collect();
+        let update = Self::new(self.workload.clone(), items, self.route.clone(), since);
+        let puts_back = Some(PutsBack { update: self.id.clone(), template: None });
+        Self { uid: self.uid.clone(), puts_back, ..update }
     }
 
     /// With the times at which the same update was first proposed, where it was.

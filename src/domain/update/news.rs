@@ -39,6 +39,8 @@ pub enum Rollout {
     Failed(Reason),
     /// Somebody set other images meanwhile.
     Superseded,
+    /// What was there before runs again.
+    RolledBack(Reason),
 }
 
 impl Rollout {
@@ -50,15 +52,15 @@ impl Rollout {
             Self::Stalled(_) => "stalled",
             Self::Failed(_) => "failed",
             Self::Superseded => "superseded",
+            Self::RolledBack(_) => "rolled-back",
         }
     }
 
     /// Why, where something is to be said.
     pub fn reason(&self) -> Option<&Reason> {
         match self {
-            Self::NotFollowed(reason) | Self::NotProved(reason) | Self::Stalled(reason) | Self::Failed(reason) => {
-                Some(reason)
-            }
+            Self::NotFollowed(reason) | Self::NotProved(reason) | Self::Stalled(reason) => Some(reason),
+            Self::Failed(reason) | Self::RolledBack(reason) => Some(reason),
             Self::Succeeded | Self::Superseded => None,
         }
     }

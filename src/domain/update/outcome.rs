@@ -60,6 +60,8 @@ pub struct Written {
     pub images: Vec<(Arc<str>, Arc<str>)>,
     /// A hash of the pod template without its images: whether only these have changed since.
     pub template: Arc<str>,
+    /// Whether all its pods were available, with the images that were there before.
+    pub was_done: bool,
 }
 
 /// What whoever writes an update says of one that is not approved yet.

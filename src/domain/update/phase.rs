@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{LeftOut, Update};
+use super::{LeftOut, Update, UpdateId};
 use crate::domain::{
     reason::{Code, Reason},
     votes::Approval,
 };
 
-/// How far an update has come. Later ones are RollingBack and RolledBack.
+/// How far an update has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase")]
 pub enum Phase {
@@ -32,8 +32,16 @@ pub enum Phase {
     },
     /// Written; the rollout goes on.
     Progressing,
+    /// What was there before is to be there again.
+    RollingBack {
+        /// How far that is: found out anew from the images after a restart.
+        #[serde(skip)]
+        way: Way,
+    },
     /// It runs, as far as that is followed.
     Succeeded,
+    /// What was there before runs again.
+    RolledBack,
     /// It does not run.
     Failed,
     /// Another one took its place before it was written, or before it ran.
@@ -42,6 +50,18 @@ pub enum Phase {
     Rejected,
     /// Not enough people said yes in time.
     Expired,
+}
+
+/// How far an update is on its way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Way {
+    /// To be written.
+    #[default]
+    Due,
+    /// In Git, or in a request.
+    InGit,
+    /// The images are there; the rollout goes on.
+    Written,
 }
 
 /// A [`Phase`] without what is said of it.
@@ -53,7 +73,9 @@ pub enum PhaseName {
     Applying,
     InGit,
     Progressing,
+    RollingBack,
     Succeeded,
+    RolledBack,
     Failed,
     Superseded,
     Rejected,
@@ -146,8 +168,36 @@ impl Tracked {
 
     /// When it was said that its rollout stands still, if that was.
     pub(super) fn stalled(&self) -> Option<Timestamp> {
-        let is_it = |entry: &&LogEntry| entry.reason.as_ref().is_some_and(|reason| reason.code == Code::RolloutStalled);
+        let phase = self.phase.name();
+        let is_it = |entry: &&LogEntry| {
+            entry.phase == phase && entry.reason.as_ref().is_some_and(|reason| reason.code == Code::RolloutStalled)
+        };
         self.log.iter().find(is_it).map(|entry| entry.at)
+    }
+
+    /// How far it is on its way back, if it is.
+    pub fn way(&self) -> Option<Way> {
+        if let Phase::RollingBack { way } = self.phase { Some(way) } else { None }
+    }
+
+    /// Why it goes back, and since when.
+    pub(super) fn why_back(&self) -> Option<(&Reason, Timestamp)> {
+        let entry = self.log.iter().find(|entry| entry.phase == PhaseName::RollingBack)?;
+        Some((entry.reason.as_ref()?, entry.at))
+    }
+
+    /// What brings the images back that were there before it, while it goes back.
+    pub fn back(&self) -> Option<Update> {
+        self.way()?;
+        Some(self.update.back(self.why_back().map_or(self.update.proposed, |(_, since)| since)))
+    }
+
+    /// Whether it is written under that id, there or back.
+    pub(super) fn is_written_as(&self, id: &UpdateId) -> bool {
+        match self.back() {
+            Some(back) => back.id == *id,
+            None => self.update.id == *id,
+        }
     }
 
     /// When it came to its end, if it did.
@@ -177,7 +227,9 @@ impl PhaseName {
         Self::Applying,
         Self::InGit,
         Self::Progressing,
+        Self::RollingBack,
         Self::Succeeded,
+        Self::RolledBack,
         Self::Failed,
         Self::Superseded,
         Self::Rejected,
@@ -197,7 +249,9 @@ impl PhaseName {
             Self::Applying => "Applying",
             Self::InGit => "InGit",
             Self::Progressing => "Progressing",
+            Self::RollingBack => "RollingBack",
             Self::Succeeded => "Succeeded",
+            Self::RolledBack => "RolledBack",
             Self::Failed => "Failed",
             Self::Superseded => "Superseded",
             Self::Rejected => "Rejected",
@@ -215,7 +269,9 @@ impl Phase {
             PhaseName::Applying => Self::Applying,
             PhaseName::InGit => Self::InGit { reason: reason?, left },
             PhaseName::Progressing => Self::Progressing,
+            PhaseName::RollingBack => Self::RollingBack { way: Way::Due },
             PhaseName::Succeeded => Self::Succeeded,
+            PhaseName::RolledBack => Self::RolledBack,
             PhaseName::Failed => Self::Failed,
             PhaseName::Superseded => Self::Superseded,
             PhaseName::Rejected => Self::Rejected,
@@ -227,8 +283,10 @@ impl Phase {
     pub fn reason(&self) -> Option<&Reason> {
         match self {
             Self::Waiting { reason } | Self::InGit { reason, .. } => Some(reason),
-            Self::Proposed | Self::Applying | Self::Progressing => None,
-            Self::Succeeded | Self::Failed | Self::Superseded | Self::Rejected | Self::Expired => None,
+            Self::Proposed | Self::Applying | Self::Progressing | Self::RollingBack { .. } => None,
+            Self::Succeeded | Self::RolledBack | Self::Failed | Self::Superseded | Self::Rejected | Self::Expired => {
+                None
+            }
         }
     }
 
@@ -240,7 +298,10 @@ impl Phase {
 
     /// Whether nothing more is done for it.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Superseded | Self::Rejected | Self::Expired)
+        matches!(
+            self,
+            Self::Succeeded | Self::RolledBack | Self::Failed | Self::Superseded | Self::Rejected | Self::Expired
+        )
     }
 
     /// Which.
@@ -251,7 +312,9 @@ impl Phase {
             Self::Applying => PhaseName::Applying,
             Self::InGit { .. } => PhaseName::InGit,
             Self::Progressing => PhaseName::Progressing,
+            Self::RollingBack { .. } => PhaseName::RollingBack,
             Self::Succeeded => PhaseName::Succeeded,
+            Self::RolledBack => PhaseName::RolledBack,
             Self::Failed => PhaseName::Failed,
             Self::Superseded => PhaseName::Superseded,
             Self::Rejected => PhaseName::Rejected,

@@ -7,7 +7,12 @@ use std::{
 };
 
 use super::{Quarantined, Refused, Undone};
-use crate::domain::{rollout::Following, votes::Review, workload::Workload};
+use crate::domain::{
+    rollout::Following,
+    votes::Review,
+    wish::{Answer, Wish},
+    workload::Workload,
+};
 
 /// What few workloads have any of, if this one has.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,6 +28,10 @@ pub(super) struct Few {
     pub(super) refused: Vec<Refused>,
     /// What people have said of the current update.
     pub(super) reviews: Vec<Review>,
+    /// What came of a person's last wish.
+    pub(super) answer: Option<Box<Answer>>,
+    /// A wish that came while something was under way.
+    pub(super) wish: Option<Box<Wish>>,
     /// The rollout of the current update, while it goes on.
     pub(super) following: Option<Box<Following>>,
     /// What came to be known while it was being written.
@@ -56,6 +65,8 @@ static NONE: Few = Few {
     quarantined: Vec::new(),
     refused: Vec::new(),
     reviews: Vec::new(),
+    answer: None,
+    wish: None,
     following: None,
     missed: None,
     wait: None,

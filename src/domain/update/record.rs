@@ -5,15 +5,17 @@ use std::{cmp::Ordering, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Applied, Change, LastUpdate, Phase, Quarantined, Refused, Tracked, Undone, Update, UpdateId, WorkloadState,
+    Applied, Change, Good, LastUpdate, Phase, Quarantined, Refused, Tracked, Undone, Update, UpdateId, Way,
+    WorkloadState,
     rare::{Few, Rare, Wait, Why},
-    state::{KEPT, all_refused, both, merged},
+    state::{KEPT, all_refused, both, merged, with_good},
 };
 use crate::domain::{
     back_off::BackOff,
     image::ImageRef,
     reason::Reason,
     votes::Approval,
+    wish::Answer,
     workload::{Container, Observed, Workload, WorkloadId},
 };
 
@@ -26,6 +28,8 @@ pub struct Record {
     pub(super) current: Option<Box<Tracked>>,
     /// What we set last in each container.
     applied: Box<[Set]>,
+    /// What is known to have run.
+    pub(super) good: Box<[Good]>,
     /// Whether that is only what the workload says of itself.
     is_hearsay: bool,
     pub(super) rare: Rare,
@@ -89,7 +93,7 @@ impl Record {
     /// its name again. What is under way will end.
     pub(super) fn forget(&mut self) {
         let (under_way, again, mut rare) = (self.under_way, self.again, std::mem::take(&mut self.rare));
-        (rare.following, rare.missed, rare.wait, rare.held) = (None, None, None, None);
+        (rare.following, rare.missed, rare.wait, rare.held, rare.wish) = Default::default();
         rare.reviews = Vec::new();
         *self = Self { under_way, again, rare, ..Self::default() };
     }
@@ -106,7 +110,12 @@ impl Record {
         self.rare.undone = merged(std::mem::take(&mut self.rare.undone), state.undone);
         self.rare.quarantined = both(std::mem::take(&mut self.rare.quarantined), state.quarantined);
         self.rare.refused = all_refused(std::mem::take(&mut self.rare.refused), state.refused);
+        self.rare.answer = Answer::newer(self.rare.answer.take(), state.wish);
         let is_its = self.uid.is_empty() || self.uid == state.uid;
+        if is_its {
+            let known = std::mem::take(&mut self.good);
+            self.good = state.last_good.into_iter().chain(known).fold(Vec::new(), with_good).into();
+        }
         if is_its && (self.applied.is_empty() || self.is_hearsay) && !state.applied.is_empty() {
             let applied = state.applied.iter().map(|Applied { change, at }| Set::new(change, *at)).collect();
             (self.applied, self.is_hearsay, self.uid) = (applied, false, state.uid);
@@ -116,16 +125,17 @@ impl Record {
     /// What is to be remembered by its name.
     pub(super) fn state(&self, workload: WorkloadId) -> WorkloadState {
         let applied = self.applied.iter().filter_map(Set::applied).collect();
-        let Few { undone, quarantined, refused, .. } = &*self.rare;
+        let Few { undone, quarantined, refused, answer, .. } = &*self.rare;
         let (undone, quarantined, refused) = (undone.clone(), quarantined.clone(), refused.clone());
-        WorkloadState { workload, uid: self.uid.clone(), applied, undone, quarantined, refused }
+        let (uid, last_good, wish) = (self.uid.clone(), self.good.to_vec(), answer.clone());
+        WorkloadState { workload, uid, applied, undone, quarantined, refused, last_good, wish }
     }
 
     /// Whether anything is remembered by its name but what it says itself.
     pub(super) fn knows_more_than_hearsay(&self) -> bool {
-        let Few { undone, quarantined, refused, .. } = &*self.rare;
-        let has_any = !undone.is_empty() || !quarantined.is_empty() || !refused.is_empty();
-        has_any || !self.is_hearsay && !self.applied.is_empty()
+        let Few { undone, quarantined, refused, answer, .. } = &*self.rare;
+        let has_any = !undone.is_empty() || !quarantined.is_empty() || !refused.is_empty() || answer.is_some();
+        has_any || !self.good.is_empty() || !self.is_hearsay && !self.applied.is_empty()
     }
 
     /// Whether it is remembered that these images were set, at that time or later.
@@ -164,9 +174,15 @@ impl Record {
         self.rare.held.is_some()
     }
 
-    /// The update whose rollout goes on.
-    pub fn rolling_out(&self) -> Option<&Update> {
-        self.current().filter(|current| matches!(current.phase, Phase::Progressing)).map(|current| &current.update)
+    /// The update whose rollout goes on, there or back.
+    pub fn rolling_out(&self) -> Option<&Tracked> {
+        self.current().filter(|current| matches!(current.phase, Phase::Progressing | Phase::RollingBack { .. }))
+    }
+
+    /// The same, where its images are in the cluster.
+    pub fn followed(&self) -> Option<&Update> {
+        let is_there = |current: &&Tracked| current.way().is_none_or(|way| way == Way::Written);
+        self.rolling_out().filter(is_there).map(|current| &current.update)
     }
 
     /// What did not run.
@@ -210,6 +226,9 @@ impl Record {
     pub fn is_empty(&self) -> bool {
         self.current.is_none()
             && self.applied.is_empty()
+            && self.good.is_empty()
+            && self.rare.answer.is_none()
+            && self.rare.wish.is_none()
             && self.rare.undone.is_empty()
             && self.rare.quarantined.is_empty()
             && self.rare.refused.is_empty()
@@ -291,6 +310,19 @@ impl Record {
     /// Who moved that image back, if somebody did.
     pub fn undone(&self, change: &Change) -> Option<&Undone> {
         self.rare.undone.iter().find(|undone| undone.is(&change.container, change.init, &change.to))
+    }
+
+    /// Remembers that a person left an image.
+    pub(super) fn undo(&mut self, one: Undone) {
+        self.rare.undone.retain(|other| !other.is(&one.container, one.init, &one.to));
+        self.rare.undone = merged(std::mem::take(&mut self.rare.undone), vec![one]);
+    }
+
+    /// The containers whose images were set last.
+    pub(super) fn set_last(&self) -> Vec<(Arc<str>, bool)> {
+        let last = self.applied.iter().map(|set| set.at).max();
+        let newest = self.applied.iter().filter(|set| Some(set.at) == last);
+        newest.map(|set| (set.container.clone(), set.init)).collect()
     }
 
     /// Remembers who moved back what we set, by a fresh reading; whether that is new.

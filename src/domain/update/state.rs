@@ -9,6 +9,7 @@ use super::Change;
 use crate::domain::{
     image::{Digest, ImageRef},
     reason::Reason,
+    wish::Answer,
     workload::{Observed, WorkloadId},
 };
 
@@ -18,6 +19,8 @@ pub const UNDONE: usize = 20;
 pub const QUARANTINED: usize = 20;
 /// Images that people did not want that are remembered of each workload.
 pub const REFUSED: usize = 20;
+/// Images that ran that are remembered of each container: the one that runs, and the one before.
+pub const GOOD: usize = 2;
 /// How long they are remembered of a workload that is not there.
 pub(super) const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 
@@ -41,6 +44,30 @@ pub struct WorkloadState {
     /// What people did not want, the oldest first; at most [`REFUSED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refused>,
+    /// What is known to have run in each container, the oldest first; at most [`GOOD`] of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_good: Vec<Good>,
+    /// What came of a person's last wish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wish: Option<Box<Answer>>,
+}
+
+/// An image that all pods of a container ran with, and were available.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Good {
+    /// The container's name.
+    pub container: Arc<str>,
+    /// Whether it stands under `initContainers`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub init: bool,
+    /// The image.
+    pub image: ImageRef,
+    /// A hash of the pod template without its images, as it ran with that. `None` where that is not known, or where it did
+    /// not run any more when another image was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Arc<str>>,
+    /// When that was known.
+    pub at: Timestamp,
 }
 
 /// An image that was set.
@@ -113,12 +140,15 @@ impl WorkloadState {
     /// Of a workload of which nothing is remembered.
     pub fn new(workload: WorkloadId, uid: Arc<str>) -> Self {
         let (undone, quarantined, refused) = (Vec::new(), Vec::new(), Vec::new());
-        Self { workload, uid, applied: Vec::new(), undone, quarantined, refused }
+        let (applied, last_good) = (Vec::new(), Vec::new());
+        Self { workload, uid, applied, undone, quarantined, refused, last_good, wish: None }
     }
 
     /// Whether there is nothing to remember.
     pub fn is_empty(&self) -> bool {
-        self.applied.is_empty() && self.undone.is_empty() && self.quarantined.is_empty() && self.refused.is_empty()
+        let Self { applied, undone, quarantined, refused, last_good, wish, .. } = self;
+        let is_bare = applied.is_empty() && last_good.is_empty() && wish.is_none();
+        is_bare && undone.is_empty() && quarantined.is_empty() && refused.is_empty()
     }
 
     /// With what another process remembered besides: of each container what was set last, and all that was taken away.
@@ -127,7 +157,9 @@ impl WorkloadState {
         self.undone = merged(self.undone, other.undone);
         self.quarantined = both(self.quarantined, other.quarantined);
         self.refused = all_refused(self.refused, other.refused);
+        self.wish = Answer::newer(self.wish, other.wish);
         if self.uid == other.uid {
+            self.last_good = other.last_good.into_iter().chain(self.last_good).fold(Vec::new(), with_good);
             for theirs in other.applied {
                 match self.applied.iter_mut().find(|ours| ours.is_in(&theirs.change)) {
                     Some(ours) if ours.at < theirs.at => *ours = theirs,
@@ -138,6 +170,26 @@ impl WorkloadState {
         }
         self
     }
+}
+
+impl Good {
+    /// Whether it is of the container of that change.
+    pub(super) fn is_in(&self, change: &Change) -> bool {
+        (&self.container, self.init) == (&change.container, change.init)
+    }
+}
+
+/// With one more; of a container the oldest go.
+pub(super) fn with_good(mut all: Vec<Good>, one: Good) -> Vec<Good> {
+    let is_of = |good: &Good| (&good.container, good.init) == (&one.container, one.init);
+    all.retain(|good| !is_of(good) || good.image != one.image);
+    if all.iter().filter(|good| is_of(good)).count() >= GOOD
+        && let Some(oldest) = all.iter().position(is_of)
+    {
+        all.remove(oldest);
+    }
+    all.push(one);
+    all
 }
 
 impl Applied {

@@ -10,6 +10,7 @@ use crate::{
         annotations::{RuleSettings, WorkloadRule, rules},
         poll::Schedule,
         reason::{Code, Reason},
+        rollback::Rollback,
         target::Write,
         workload::{Workload, WorkloadId},
     },
@@ -87,6 +88,7 @@ fn unwatched() -> WorkloadRule {
         group: None,
         hours: None,
         approvals: None,
+        rollback: Rollback::Never,
         containers: Vec::new(),
     }
 }

@@ -144,7 +144,7 @@ impl State {
             ClusterChange::HistoriesKept(kept) => self.histories_kept(kept),
             ClusterChange::RecordsElsewhere | ClusterChange::Partial => {}
             ClusterChange::Forbidden(_) | ClusterChange::StatesUnread => {}
-            ClusterChange::Rollout(..) | ClusterChange::Pods(..) => {}
+            ClusterChange::Rollout(..) | ClusterChange::Pods(..) | ClusterChange::Stuck(..) => {}
             ClusterChange::Review(..) | ClusterChange::ReviewGone(_) | ClusterChange::Policies(..) => {}
             ClusterChange::Synced => {
                 self.synced = true;

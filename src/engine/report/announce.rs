@@ -249,6 +249,11 @@ impl<'p> Told<'p> {
             Rollout::NotFollowed(_) | Rollout::NotProved(_) | Rollout::Superseded => return,
             Rollout::Stalled(reason) => ("RolloutStalled", reason),
             Rollout::Failed(reason) => ("RolloutFailed", reason),
+            Rollout::RolledBack(reason) => {
+                tracing::info!(%workload, update = %id, why = reason.message, "rolled back");
+                let message = format!("{}: {} ({})", describe(update), reason.message, reason.code);
+                return self.notice(workload, uid, "RolledBack", false, message);
+            }
         };
         tracing::warn!(%workload, update = %id, reason = event, why = reason.message, "does not run");
         let message = format!("{}: {} ({})", describe(update), reason.message, reason.code);

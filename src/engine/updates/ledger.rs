@@ -118,6 +118,11 @@ impl Ledger {
         self.states.of(workload).is_some() || self.workloads.get(workload).is_some_and(is_busy)
     }
 
+    /// Whether all is remembered that was to be of a workload.
+    pub(crate) fn is_idle(&self, workload: &WorkloadId) -> bool {
+        self.workloads.get(workload).is_none_or(|shelf| !shelf.is_busy && shelf.waiting.is_empty())
+    }
+
     /// Lets something be written.
     pub(crate) fn write(&mut self, entry: Entry) -> News {
         let workload = entry.workload().clone();

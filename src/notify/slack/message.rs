@@ -110,8 +110,9 @@ pub(super) fn line(tracked: &Tracked, line: Line) -> Option<String> {
 }
 
 /// What may be said of it to whoever is in a channel: nothing that a container said.
-pub(super) fn public(Reason { code, message, .. }: &Reason) -> &str {
-    if code.is_of_rollout() { without_words(message) } else { message }
+pub(super) fn public(reason: &Reason) -> &str {
+    without_words(&reason.message)
+}
 }
 
 fn words(LogEntry { phase, reason, .. }: &LogEntry) -> String {
@@ -139,6 +140,8 @@ fn name(phase: PhaseName) -> &'static str {
         PhaseName::InGit => "In Git",
         PhaseName::Progressing => "Rolling out",
         PhaseName::Succeeded => "Done",
+        PhaseName::RollingBack => "Rolling back",
+        PhaseName::RolledBack => "Rolled back",
         PhaseName::Failed => "Failed",
         PhaseName::Superseded => "Superseded",
         PhaseName::Rejected => "Rejected",

@@ -78,7 +78,7 @@ pub(super) fn known(file: &Connection) -> Result<Vec<ClusterChange>, SqliteError
     let updates = all(file, "SELECT body, version FROM updates WHERE ended = 0 ORDER BY number", [])?;
     let updates = updates.into_iter().map(|(update, version)| ClusterChange::Record(Box::new(update), version, None));
     let states = all(file, "SELECT body, version FROM states", [])?;
-    let states = states.into_iter().map(|(state, version)| ClusterChange::State(state, version));
+    let states = states.into_iter().map(|(state, version)| ClusterChange::State(state, version, None));
     Ok(states.chain(updates).collect())
 }
 

@@ -41,7 +41,7 @@ fn with(mut review: Value, fields: Value) -> Value {
 }
 
 /// A Role with these rules, for one user.
-pub(super) async fn allow(namespace: &Namespace<'_>, user: &str, rules: Value) {
+pub(crate) async fn allow(namespace: &Namespace<'_>, user: &str, rules: Value) {
     let api = "rbac.authorization.k8s.io";
     let name = format!("of-{user}");
     let role = json!({"apiVersion": format!("{api}/v1"), "kind": "Role", "metadata": {"name": name}, "rules": rules});
@@ -348,7 +348,7 @@ async fn records_are_written_by_the_operator_alone() {
             assert_forbidden(answer, &format!("{RECORDS}; to say yes or no to an update, make a review"));
         }
     }
-    // What a state holds beside its status is for people.
+    // What a state holds beside its status is for people, and a wish for who may (`rollbacks`).
     ask(&namespace, &bob, Method::POST, "imagestates", "", Some(&state("api"))).await.unwrap();
     ask(&namespace, &bob, Method::PATCH, "imagestates", "/web", Some(&label)).await.unwrap();
 }

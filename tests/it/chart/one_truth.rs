@@ -42,6 +42,11 @@ pub(super) const CHOICES: &[Choice] = &[
         &["argocd.applications=true"],
     ),
     choice(
+        "{resources: [../deploy/base], components: [../deploy/components/rollback]}",
+        "supercargo",
+        &["rollback.deletePods=true"],
+    ),
+    choice(
         "{resources: [../deploy/base], components: [../deploy/components/argocd-refresh]}",
         "supercargo",
         &["argocd.refresh=true"],

@@ -48,6 +48,7 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     ("git.cacheSize", r#""8Gi""#, &["git.enabled=true"]),
     ("git.secretName", r#""supercargo-git""#, &[]),
     ("slack.secretName", r#""supercargo-slack""#, &[]),
+    ("rollback.deletePods", "true", &[]),
     ("argocd.applications", "true", &[]),
     ("argocd.refresh", "true", &[]),
     ("argocd.namespace", r#""gitops""#, &["argocd.refresh=true"]),

@@ -94,6 +94,7 @@ fn states() -> Vec<(&'static str, Announced)> {
         ("rolling-out", announced(web(), Phase::Progressing, two(), Vec::new())),
         ("done", ended(Phase::Succeeded, None, "", two())),
         ("failed", ended(Phase::Failed, Some(Code::RolloutFailed), crashes, two())),
+        ("rolled-back", ended(Phase::RolledBack, Some(Code::RolledBack), crashes, two())),
         ("rejected", ended(Phase::Rejected, Some(Code::Rejected), "bob rejected it", asked(vec![vote("bob", Reject)]))),
         ("expired", ended(Phase::Expired, Some(Code::Expired), "1 of 2 people in time", one())),
         ("superseded", ended(Phase::Superseded, Some(Code::Superseded), "another one was chosen", one())),

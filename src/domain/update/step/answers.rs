@@ -13,11 +13,13 @@ use crate::domain::{
 };
 
 /// What was tested no longer held.
-const STALE: BackOff = BackOff::millis(100, 60_000);
+pub(super) const STALE: BackOff = BackOff::millis(100, 60_000);
 pub(super) const FAILED: BackOff = BackOff::millis(2_000, 300_000);
 pub(super) const REFUSED: BackOff = BackOff::millis(60_000, 3_600_000);
 /// What stands in Git: whether it was moved back, its request merged or closed.
 pub(super) const CHECK: BackOff = BackOff::millis(30_000, 600_000);
+
+pub(super) const OTHER_IMAGES: &str = "the workload has other images now";
 
 /// The update is that far, which is remembered if it is new.
 pub(super) fn save_as(
@@ -73,10 +75,11 @@ fn as_answered(mut current: Tracked, written: &Written) -> Tracked {
 pub(super) fn written(record: &mut Record, current: Tracked, outcome: Outcome, now: Now, acts: &mut Vec<Act>) {
     let (why, back_off) = match outcome {
         Outcome::Applied(written) => {
+            record.ran_before(&current.update, &written, now.at);
             let current = as_answered(current, &written);
             acts.push(Act::Announce(News::Updated(current.update.clone())));
             let current = arrive(record, current, now, acts);
-            record.rare.following = Some(Box::new(Following::of(written.generation)));
+            record.rare.following = Some(Box::new(Following::of(written.generation, written.template)));
             return record.current = Some(Box::new(current));
         }
         Outcome::Committed(reason) => return in_git(record, current, (reason, Vec::new()), true, now, acts),
@@ -152,4 +155,13 @@ fn blocked(record: &mut Record, current: Tracked, reason: Reason, now: Now, acts
     decide(acts);
     record.current =
         Some(Box::new(save_as(current, Phase::Waiting { reason: reason.clone() }, Some(reason), now, acts)));
+}
+
+/// It is not gone on with. Of one that was never remembered nothing is said.
+pub(super) fn supersede(record: &mut Record, current: Tracked, why: &str, now: Now, acts: &mut Vec<Act>) {
+    record.rare.wait = None;
+    if current.is_recorded() {
+        let reason = Reason::new(Code::Superseded, why);
+        record.current = Some(Box::new(save_as(current, Phase::Superseded, Some(reason), now, acts)));
+    }
 }

@@ -5,10 +5,13 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::domain::{
+    reason::Reason,
+    rollback::Rollback,
     rollout::{Pods, RolloutView, Times},
     target::Route,
     update::{Change, Item, News, Outcome, Quarantined, Rehearsal, Standing, Tracked, Update, UpdateId, WorkloadState},
     votes::{Approval, Review},
+    wish::Wish,
     workload::{Observed, Workload, WorkloadId},
 };
 
@@ -54,12 +57,18 @@ pub enum Event {
     Voting(Result<Proved, Arc<str>>),
     /// It was read; `None` if it is gone.
     Observed(Result<Option<Observed>, String>),
-    /// What it says of its rollout, and how long is waited for what.
-    Rollout(RolloutView, Times),
+    /// What it says of its rollout, how long is waited for what, and whether what fails is put back.
+    Rollout(RolloutView, Times, Rollback),
+    /// Whether what fails is put back, as its annotations say now.
+    Ruled(Rollback),
     /// What the pods of its new revision say.
     Pods(Pods, Times),
     /// Whether the registry refuses the new image of that change, as was asked by [`Act::AskPull`].
     Pulled(Box<Change>, bool),
+    /// What came of [`Act::Free`]: why nothing can be deleted, and what a person can do.
+    Stuck(Arc<str>),
+    /// A person wishes something, and what that is about, or why it cannot be done.
+    Wished(Box<Wish>, WorkloadId, Result<Aim, String>),
     /// The time has come that [`Record::wakes_at`] said.
     Woke,
 }
@@ -71,6 +80,17 @@ pub struct Proved {
     pub at: Timestamp,
     /// What was said up to then does not count in any case.
     pub void: Option<Timestamp>,
+}
+
+/// What a wish is about, as far as the wish does not say it.
+#[derive(Debug, Clone)]
+pub struct Aim {
+    /// The workload as it is.
+    pub workload: Arc<Workload>,
+    /// Where its images are written.
+    pub route: Route,
+    /// What is to run again, where the wish names an update.
+    pub to: Option<Vec<Change>>,
 }
 
 /// What is decided about a workload.
@@ -86,6 +106,10 @@ pub enum Proposal {
     Update(Update, bool),
     /// The same, and people are to be asked before.
     Ask(Update, Approval, bool),
+    /// What is being put back may be written, or seen to, by that route.
+    Back(Route),
+    /// It may not, and why.
+    Kept(Reason),
 }
 
 /// What is to be done about it.
@@ -109,6 +133,10 @@ pub enum Act {
     Follow(bool),
     /// Ask the registry whether that container's image can be pulled.
     AskPull(Box<Item>),
+    /// Delete the next pod that keeps what ran before from coming back: one with these images that was never ready.
+    Free(Vec<Change>),
+    /// Find out what that wish is about, and say it.
+    Aim(Box<Wish>),
     /// From now on these images are not to be chosen.
     Avoid(Vec<Quarantined>),
     /// From now on these changes are to be chosen, as long as they may be.

@@ -5,6 +5,7 @@
 //!         └─► Applying ─┬─► Progressing ─► Succeeded, Failed (`rollout`)
 //!                       ├─► InGit ─► Progressing (the cluster runs it)
 //!                       └─► Waiting ─► Applying (what stood in the way has changed)
+//!             Progressing ─► RollingBack ─► RolledBack, Failed (`rollback`)
 //! ```
 //!
 //! One that another one takes the place of before it runs, or that nobody wants any more, is Superseded. While something
@@ -14,19 +15,21 @@
 mod answers;
 mod event;
 mod recover;
+mod rollback;
 mod rollout;
 mod votes;
 
 use std::{sync::Arc, time::Duration};
 
-pub use self::event::{Act, Event, Now, Proposal, Proved};
+pub use self::event::{Act, Aim, Event, Now, Proposal, Proved};
 use self::{
-    answers::{FAILED, checked, written},
-    recover::{kept_elsewhere, known, recorded, settle, supersede},
-    rollout::{follow, judge},
+    answers::{FAILED, checked, supersede, written},
+    recover::{kept_elsewhere, known, recorded, settle},
+    rollback::{goes_back, wished},
+    rollout::{follow, judge, stuck},
     votes::{expire, is_asked, recount, rehearse, rehearsed, reviewed, voting},
 };
-use super::{Phase, Record, Tracked, Update, rare::Why, record::UnderWay};
+use super::{Phase, Record, Tracked, Update, Way, rare::Why, record::UnderWay};
 use crate::domain::{target::Route, workload::Workload};
 
 /// How long a plan waits for the other looks of its workload: a repository that hangs must not hold up the rest.
@@ -58,6 +61,9 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
     let keeps = record.kept();
     if keeps != kept {
         acts.push(Act::Keep(keeps));
+    }
+    if let Some(wish) = record.rare.wish.take_if(|_| record.under_way.is_none()) {
+        acts.push(Act::Aim(wish));
     }
     record.rare.tidy();
     is_new |= uid != record.uid;
@@ -93,9 +99,11 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
             let is_before =
                 |missed: &Workload| outcome.written().is_some_and(|it| missed.is_before(&it.resource_version));
             let missed = missed.filter(|missed| !is_before(missed));
-            let current = record.current.take_if(|current| current.update.id == id);
-            if let Some(current) = current {
-                written(record, *current, outcome, now, acts);
+            if let Some(current) = record.current.take_if(|current| current.is_written_as(&id)) {
+                match current.way() {
+                    Some(_) => rollback::written(record, *current, outcome, now, acts),
+                    None => written(record, *current, outcome, now, acts),
+                }
                 // What was said meanwhile counts if it was not.
                 recount(record, now, acts);
             }
@@ -106,10 +114,14 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
         Event::Checked(id, standing) => {
             end(record, acts);
             // Meanwhile the cluster may have come to run it.
-            let is_checked = |current: &mut Box<Tracked>| current.update.id == id && current.phase.reason().is_some();
-            let current = record.current.take_if(is_checked);
-            if let Some(current) = current {
-                checked(record, *current, standing, now, acts);
+            let is_checked = |current: &mut Box<Tracked>| {
+                current.is_written_as(&id) && (current.phase.reason().is_some() || current.way() == Some(Way::InGit))
+            };
+            if let Some(current) = record.current.take_if(is_checked) {
+                match current.way() {
+                    Some(_) => rollback::checked(record, *current, standing, now, acts),
+                    None => checked(record, *current, standing, now, acts),
+                }
             }
         }
         Event::Rehearsed(id, rehearsal) => {
@@ -137,9 +149,10 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
                 Err(_) => record.wait(Why::NotWritten, FAILED, now.since),
             }
         }
-        Event::Rollout(view, times) => {
-            let is_its = record.rolling_out().is_some_and(|update| update.uid == view.uid);
+        Event::Rollout(view, times, rollback) => {
+            let is_its = record.followed().is_some_and(|update| update.uid == view.uid);
             if let Some(following) = record.rare.following.as_mut().filter(|_| is_its) {
+                following.rollback = rollback;
                 following.view(view, times);
             }
         }
@@ -149,11 +162,18 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
             }
         }
         Event::Pulled(change, is_refused) => {
-            let is_its = record.rolling_out().is_some_and(|update| update.changes().any(|its| *its == *change));
+            let is_its = record.followed().is_some_and(|update| update.changes().any(|its| *its == *change));
             if let Some(following) = record.rare.following.as_mut().filter(|_| is_its) {
                 following.pulled((change.container, change.init), is_refused, now.since);
             }
         }
+        Event::Ruled(rollback) => {
+            if let Some(following) = &mut record.rare.following {
+                following.rollback = rollback;
+            }
+        }
+        Event::Stuck(why) => stuck(record, &why, now, acts),
+        Event::Wished(wish, workload, aim) => wished(record, *wish, workload, aim, now, acts),
         Event::Woke => {
             let now = now.since;
             if let Some(held) = record.rare.held.as_mut().filter(|held| !held.1 && held.0 <= now) {
@@ -222,6 +242,9 @@ fn proposed(record: &mut Record, proposal: Proposal, now: Now, acts: &mut Vec<Ac
         record.again = true;
         return;
     }
+    if goes_back(record, &proposal, now, acts) {
+        return;
+    }
     let (update, approval, is_looking) = match proposal {
         Proposal::Update(update, is_looking) => (update, None, is_looking),
         Proposal::Ask(update, approval, is_looking) => (update, Some(approval), is_looking),
@@ -282,6 +305,9 @@ fn not_asked_any_more(record: &mut Record) {
 fn turn(record: &mut Record, route: &Route, proposal: Proposal, now: Now, acts: &mut Vec<Act>) {
     // What came up while it stood in the queue has been decided with.
     (record.under_way, record.again) = (None, false);
+    if rollback::turn(record, &proposal, now, acts) {
+        return;
+    }
     let (update, approval) = match proposal {
         Proposal::Update(update, _) => (update, None),
         Proposal::Ask(update, approval, _) => (update, Some(approval)),
@@ -351,6 +377,7 @@ mod tests {
     use crate::domain::{
         image::ImageRef,
         reason::{Code, Reason},
+        rollback::Rollback,
         rollout::{Pods, RolloutView, Times},
         update::{
             Change, Item, LAST_UPDATE, LastUpdate, News, Outcome, PhaseName, Standing, WorkloadState, Written,
@@ -626,8 +653,13 @@ mod tests {
         let (own, another) = (own(1), own(2));
         let (id, route, workload) = (own.id.clone(), own.route.clone(), own.workload.clone());
         let propose = |update: &Update| Proposal::Update(update.clone(), false);
-        let read =
-            |what| Event::Observed(Ok(Some(Observed { workload: (*running(what)).clone(), image_managers: vec![] })));
+        let read = |what| {
+            Event::Observed(Ok(Some(Observed {
+                workload: (*running(what)).clone(),
+                image_managers: vec![],
+                template: "".into(),
+            })))
+        };
         let written = |outcome| (Event::Written(id.clone(), outcome), Some(Writing));
         let checked = |standing| (Event::Checked(id.clone(), standing), Some(Checking));
         let recorded = |what| {
@@ -676,7 +708,7 @@ mod tests {
                     _ => {}
                 }
                 let times = Times { settle: Duration::ZERO, fault: Duration::ZERO, ..Times::default() };
-                (Event::Rollout(view, times), None)
+                (Event::Rollout(view, times, Rollback::Never), None)
             }
             ("pods", _) => (Event::Pods(Pods::default(), Times::default()), None),
             ("pulled", _) => (Event::Pulled(Box::new(own.changes().next().unwrap().clone()), true), None),
@@ -817,7 +849,10 @@ mod tests {
     fn what_was_moved_back_of_a_workload_that_is_gone_is_forgotten_in_the_end() {
         let (update, mut record) = (update(1, &Route::Cluster), Record::default());
         record.set(update.changes(), NOW.at);
-        assert!(record.note_undone(&Observed { workload: (*running("from")).clone(), image_managers: vec![] }, NOW.at));
+        assert!(record.note_undone(
+            &Observed { workload: (*running("from")).clone(), image_managers: vec![], template: "".into() },
+            NOW.at
+        ));
         let gone = |record: Record, days: u64| {
             let now = Now { at: NOW.at + Duration::from_hours(24 * days), ..NOW };
             let (record, acts) = step(record, Event::Gone(update.workload.clone()), now);

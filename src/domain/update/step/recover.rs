@@ -2,8 +2,8 @@
 
 use super::{
     Act, Now,
-    answers::{arrive, save_as},
-    asked,
+    answers::{OTHER_IMAGES, arrive, save_as, supersede},
+    asked, rollback,
 };
 use crate::domain::{
     reason::{Code, Reason},
@@ -11,8 +11,6 @@ use crate::domain::{
     update::{Item, LastUpdate, News, Phase, Record, Rollout, Tracked, Update, UpdateId},
     workload::{Workload, WorkloadId},
 };
-
-const OTHER_IMAGES: &str = "the workload has other images now";
 
 /// An update that had not ended is gone on with, as far as the images let it. Of several the newest counts.
 pub(super) fn recorded(record: &mut Record, mut found: Tracked, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
@@ -50,7 +48,8 @@ pub(super) fn known(record: &mut Record, workload: &Workload, now: Now, acts: &m
     record.belongs_to(workload);
     let Some(note) = LastUpdate::of(workload) else { return };
     let is_own = note.id == UpdateId::of(&workload.id, note.changes.iter());
-    let is_current = record.current().is_some_and(|current| current.update.id == note.id);
+    let is_current =
+        record.current().is_some_and(|current| current.update.id == note.id || current.is_written_as(&note.id));
     if !is_own || note.changes.is_empty() || is_current || record.knows(&note) {
         return;
     }
@@ -89,6 +88,13 @@ pub(super) fn kept_elsewhere(record: &Record, workload: WorkloadId, acts: &mut V
 pub(super) fn settle(record: &mut Record, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
     let Some(current) = record.current.take_if(|current| !current.phase.is_over()) else { return };
     let runs = Record::runs(&current.update, workload);
+    if current.way().is_some() {
+        if let Some((current, why)) = rollback::settle(record, *current, workload, now, acts) {
+            acts.push(Act::Announce(News::Rollout(current.update.clone(), Rollout::Superseded)));
+            supersede(record, current, why, now, acts);
+        }
+        return;
+    }
     let is_written = match &current.phase {
         Phase::InGit { .. } => runs,
         // What an older version wrote.
@@ -117,13 +123,4 @@ pub(super) fn settle(record: &mut Record, workload: &Workload, now: Now, acts: &
         _ => OTHER_IMAGES,
     };
     supersede(record, current, why, now, acts);
-}
-
-/// It is not gone on with. Of one that was never remembered nothing is said.
-pub(super) fn supersede(record: &mut Record, current: Tracked, why: &str, now: Now, acts: &mut Vec<Act>) {
-    record.rare.wait = None;
-    if current.is_recorded() {
-        let reason = Reason::new(Code::Superseded, why);
-        record.current = Some(Box::new(save_as(current, Phase::Superseded, Some(reason), now, acts)));
-    }
 }

@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Act, Now, answers::save_as, decide};
+use super::{Act, Now, answers::save_as, decide, rollback};
 use crate::domain::{
-    image::Digest,
     reason::{Code, Reason},
-    rollout::{Fault, Following, Judged},
-    update::{Change, Item, News, Phase, Quarantined, Record, Rollout, Tracked},
+    rollout::{Following, Judged},
+    update::{Change, News, Phase, Record, Rollout, Tracked, Update},
 };
 
-/// An update is followed while it is Progressing, and no longer.
+/// An update is followed while it is Progressing, or its way back is written, and no longer.
 pub(super) fn follow(record: &mut Record, now: Now) {
-    if record.rolling_out().is_none() {
+    if record.followed().is_none() {
         record.rare.following = None;
     } else if record.rare.following.is_none() {
         let told = record.current().and_then(Tracked::stalled);
@@ -31,15 +30,25 @@ pub(super) fn judge(record: &mut Record, now: Now, acts: &mut Vec<Act>) {
     let item = |name: &str, init: bool| {
         update.items.iter().find(|item| (&*item.change.container, item.change.init) == (name, init))
     };
-    let judged = following.judge(&update.workload.kind, |name, init| item(name, init).is_some(), now.since);
+    let (kind, is_back) = (update.workload.kind.clone(), current.way().is_some());
+    let judged = following.judge(&kind, |name, init| item(name, init).is_some(), now.since);
     match judged {
         Judged::Going => {}
         Judged::Ask(name, init) => acts.extend(item(&name, init).map(|item| Act::AskPull(Box::new(item.clone())))),
         Judged::Stalled(why) => {
             let reason = Reason::new(Code::RolloutStalled, why);
-            goes_on(record, Phase::Progressing, Rollout::Stalled(reason), now, acts);
+            let phase = current.phase.clone();
+            goes_on(record, phase, Rollout::Stalled(reason), now, acts);
         }
-        Judged::Succeeded => goes_on(record, Phase::Succeeded, Rollout::Succeeded, now, acts),
+        Judged::Succeeded => {
+            let (update, template) = (update.clone(), following.template().cloned());
+            let images = update.changes().map(|change| (change, if is_back { &change.from } else { &change.to }));
+            record.runs_well(images, template.as_ref(), now.at);
+            ran(record, "", now, acts);
+            acts.push(Act::SaveState(record.state(update.workload)));
+        }
+        Judged::NotFollowed(why) if is_back => ran(record, why, now, acts),
+        Judged::NotProved if is_back => ran(record, "there are no pods that could prove that", now, acts),
         Judged::NotFollowed(why) => {
             let reason = Reason::new(Code::NotFollowed, format!("written; whether it runs is not followed: {why}"));
             goes_on(record, Phase::Succeeded, Rollout::NotFollowed(reason), now, acts);
@@ -49,19 +58,46 @@ pub(super) fn judge(record: &mut Record, now: Now, acts: &mut Vec<Act>) {
                 Reason::new(Code::NotProved, "written; the workload has no pods that could prove that it runs");
             goes_on(record, Phase::Succeeded, Rollout::NotProved(reason), now, acts);
         }
-        Judged::Failed(why, fault) => {
-            let workload = update.workload.clone();
-            let bad = fault.and_then(|fault| {
-                let (name, init) = fault.container.as_ref()?;
-                Some(quarantined(item(name, *init)?, &fault, now))
-            });
-            let reason = Reason::new(Code::RolloutFailed, why);
-            goes_on(record, Phase::Failed, Rollout::Failed(reason), now, acts);
-            if let Some(bad) = bad {
-                record.quarantine(bad);
-                acts.push(Act::SaveState(record.state(workload)));
+        Judged::Failed(why, _) if is_back => {
+            if let Some(current) = record.current.take() {
+                rollback::runs_not(record, *current, &why, now, acts);
             }
         }
+        Judged::Failed(why, fault) => rollback::failed(record, why, fault.as_ref(), now, acts),
+    }
+    free(record, now, acts);
+}
+
+/// It runs, or what was there before it does again.
+fn ran(record: &mut Record, note: &str, now: Now, acts: &mut Vec<Act>) {
+    match record.current.take() {
+        Some(current) if current.way().is_some() => rollback::runs(record, *current, note, now, acts),
+        current => {
+            record.current = current;
+            goes_on(record, Phase::Succeeded, Rollout::Succeeded, now, acts);
+        }
+    }
+}
+
+/// A StatefulSet does not replace a pod that is not ready by what ran before (Kubernetes: StatefulSets, "Forced rollback").
+fn free(record: &mut Record, now: Now, acts: &mut Vec<Act>) {
+    let Some(current) = record.current().filter(|current| current.way().is_some()) else { return };
+    let (update, is_ordered) = (&current.update, current.update.workload.kind.as_str() == "StatefulSet");
+    let failed = |update: &Update| update.changes().cloned().collect();
+    let failed: Vec<Change> = if is_ordered { failed(update) } else { return };
+    if record.rare.following.as_mut().is_some_and(|following| following.is_to_be_freed(now.since)) {
+        acts.push(Act::Free(failed));
+    }
+}
+
+/// No pod can be deleted that stands in the way of what ran before, which is told.
+pub(super) fn stuck(record: &mut Record, why: &str, now: Now, acts: &mut Vec<Act>) {
+    let Some(phase) = record.current().filter(|current| current.way().is_some()).map(|it| it.phase.clone()) else {
+        return;
+    };
+    let is_news = record.rare.following.as_mut().is_some_and(|following| following.may_not_free());
+    if is_news {
+        goes_on(record, phase, Rollout::Stalled(Reason::new(Code::RolloutStalled, why)), now, acts);
     }
 }
 
@@ -72,19 +108,4 @@ fn goes_on(record: &mut Record, phase: Phase, rollout: Rollout, now: Now, acts: 
     acts.push(Act::Announce(News::Rollout(current.update.clone(), rollout)));
     decide(acts);
     record.current = Some(Box::new(save_as(*current, phase, reason, now, acts)));
-}
-
-/// The image by its digest: its own, that of its tag when it was chosen, or that of what the pod pulled.
-fn quarantined(item: &Item, fault: &Fault, now: Now) -> Quarantined {
-    let Change { container, init, to, .. } = &item.change;
-    let chosen = item.evidence.as_ref().and_then(|evidence| evidence.digest.clone());
-    let pulled = fault.image_id.rsplit_once('@').and_then(|(_, digest)| Digest::parse(digest).ok());
-    Quarantined {
-        container: container.clone(),
-        init: *init,
-        to: to.clone(),
-        digest: to.digest.clone().or(chosen).or(pulled),
-        at: now.at,
-        evidence: fault.text.as_str().into(),
-    }
 }

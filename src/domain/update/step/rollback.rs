@@ -1,0 +1,611 @@
+//! The way back to what ran before: by itself where an update failed by its image's fault, or because a person wishes it.
+//!
+//! It is a phase of the update that is put back, so it is never put back itself. Nothing of another update is begun
+//! meanwhile.
+
+use super::{
+    Act, Aim, Now, Proposal,
+    answers::{CHECK, FAILED, OTHER_IMAGES, REFUSED, STALE, save_as, supersede},
+    asked, decide,
+};
+use crate::domain::{
+    image::{Digest, ImageRef},
+    reason::{Code, Reason},
+    rollback::Rollback,
+    rollout::{Fault, Following},
+    target::Route,
+    update::{
+        Change, Item, LastUpdate, News, Outcome, Phase, Quarantined, Record, Rollout, Standing, Tracked, Undone,
+        Update, Way, Written, rare::Why, record::UnderWay,
+    },
+    wish::{Answer, What, Wish},
+    workload::{Workload, WorkloadId},
+};
+
+const ELSEWHERE: &str = "what ran before is of another repository";
+
+/// Whether the way back leads to another repository: whoever can write records must not have any image set by that.
+fn is_elsewhere(update: &Update) -> bool {
+    update.changes().any(|change| change.from.repository != change.to.repository)
+}
+
+/// An update does not run. It goes back where the workload asks for that and nothing speaks against it.
+pub(super) fn failed(record: &mut Record, why: String, fault: Option<&Fault>, now: Now, acts: &mut Vec<Act>) {
+    let is_asked = record.rare.following.as_ref().is_some_and(|following| following.rollback == Rollback::Auto);
+    let Some(mut current) = record.current.take() else { return };
+    let bad = fault.and_then(|fault| {
+        let (name, init) = fault.container.as_ref()?;
+        let item = current.update.items.iter().find(|item| (&item.change.container, item.change.init) == (name, *init));
+        Some(quarantined(item?, fault, now))
+    });
+    let against = match (&bad, record.template_before(&current.update)) {
+        (None, _) => Some("that its image is at fault is not sure".to_owned()),
+        (_, Err(unknown)) => Some(unknown),
+        _ if is_elsewhere(&current.update) => Some(ELSEWHERE.to_owned()),
+        (Some(_), Ok(_)) => None,
+    };
+    let (code, phase, why) = match against {
+        _ if !is_asked => (Code::RolloutFailed, Phase::Failed, why),
+        Some(against) => {
+            (Code::RollbackNotPossible, Phase::Failed, format!("{why}; it is not rolled back, as {against}"))
+        }
+        None => (Code::RolloutFailed, Phase::RollingBack { way: Way::Due }, why),
+    };
+    let reason = Reason::new(code, why);
+    acts.push(Act::Announce(News::Rollout(current.update.clone(), Rollout::Failed(reason.clone()))));
+    decide(acts);
+    let workload = current.update.workload.clone();
+    *current = save_as(*current, phase, Some(reason), now, acts);
+    record.current = Some(current);
+    if let Some(bad) = bad {
+        record.quarantine(bad);
+        acts.push(Act::SaveState(record.state(workload)));
+    }
+}
+
+/// Whether the current update goes back, so that nothing else is begun; then that goes on as far as it may.
+pub(super) fn goes_back(record: &mut Record, proposal: &Proposal, now: Now, acts: &mut Vec<Act>) -> bool {
+    let Some(way) = record.current().and_then(Tracked::way) else { return false };
+    match proposal {
+        Proposal::Back(route) if way != Way::Written && !record.waits(now.since) => {
+            record.under_way = Some(UnderWay::Queued);
+            acts.push(Act::Queue(route.clone()));
+        }
+        Proposal::Kept(reason) => tell(record, reason.clone(), now, acts),
+        _ => {}
+    }
+    true
+}
+
+/// Its turn has come.
+pub(super) fn turn(record: &mut Record, proposal: &Proposal, now: Now, acts: &mut Vec<Act>) -> bool {
+    let Some(way) = record.current().and_then(Tracked::way) else { return false };
+    let is_open = matches!(proposal, Proposal::Back(_)) && !record.waits(now.since);
+    match way {
+        Way::Due if is_open => {
+            record.under_way = Some(UnderWay::Writing);
+            acts.push(Act::Write);
+        }
+        Way::InGit if is_open => {
+            record.under_way = Some(UnderWay::Checking);
+            acts.push(Act::Check);
+        }
+        _ => {}
+    }
+    true
+}
+
+/// What is said of it is remembered, if it is new.
+fn tell(record: &mut Record, reason: Reason, now: Now, acts: &mut Vec<Act>) {
+    let Some(current) = record.current.take() else { return };
+    let phase = current.phase.clone();
+    record.current = Some(Box::new(save_as(*current, phase, Some(reason), now, acts)));
+}
+
+/// What came of writing the way back.
+pub(super) fn written(record: &mut Record, mut current: Tracked, outcome: Outcome, now: Now, acts: &mut Vec<Act>) {
+    let Some(back) = current.back() else { return };
+    let (reason, back_off) = match outcome {
+        Outcome::Applied(written) => {
+            as_answered(&mut current, &written);
+            arrive(record, current, now, acts);
+            if record.followed().is_some() {
+                record.rare.following = Some(Box::new(Following::of(written.generation, written.template)));
+            }
+            return;
+        }
+        Outcome::Committed(reason) | Outcome::Partly(reason, _) => {
+            current.phase = Phase::RollingBack { way: Way::InGit };
+            acts.push(Act::Announce(News::Committed(back, reason.clone())));
+            (reason, CHECK)
+        }
+        Outcome::Blocked(reason) if reason.code == Code::RollbackNotPossible => {
+            return end(record, current, Phase::Failed, Rollout::Failed(reason), now, acts);
+        }
+        Outcome::Blocked(reason) => (reason, CHECK),
+        Outcome::Gone => return record.current = Some(Box::new(current)),
+        Outcome::Stale => {
+            record.wait(Why::Check, STALE, now.since);
+            record.under_way = Some(UnderWay::Reading);
+            acts.retain(|act| *act != Act::Decide);
+            acts.push(Act::Read);
+            return record.current = Some(Box::new(current));
+        }
+        Outcome::Refused(why) => {
+            acts.push(Act::Announce(News::Refused(back, why.clone())));
+            (Reason::new(Code::AdmissionRefused, why), REFUSED)
+        }
+        Outcome::Failed(why) => {
+            acts.push(Act::Announce(News::Failed(back, why.clone())));
+            (Reason::new(Code::WriteFailed, why), FAILED)
+        }
+    };
+    record.wait(Why::Check, back_off, now.since);
+    record.current = Some(Box::new(current));
+    tell(record, reason, now, acts);
+}
+
+/// How the way back stands in Git.
+pub(super) fn checked(record: &mut Record, mut current: Tracked, standing: Standing, now: Now, acts: &mut Vec<Act>) {
+    let reason = match standing {
+        Standing::InGit(reason, _) | Standing::Blocked(reason) => reason,
+        Standing::Due => {
+            current.phase = Phase::RollingBack { way: Way::Due };
+            decide(acts);
+            return record.current = Some(Box::new(current));
+        }
+        Standing::Failed(why) => Reason::new(Code::WriteFailed, why),
+    };
+    record.wait(Why::Check, CHECK, now.since);
+    record.current = Some(Box::new(current));
+    tell(record, reason, now, acts);
+}
+
+/// With the images as the server answered them.
+fn as_answered(current: &mut Tracked, written: &Written) {
+    for Item { change, .. } in &mut current.update.items {
+        let answered = written.images.iter().find(|(name, _)| *name == change.container);
+        if let Some(image) = answered.and_then(|(_, image)| ImageRef::parse(image).ok()) {
+            change.from = image;
+        }
+    }
+}
+
+/// The images are there again that were before.
+fn arrive(record: &mut Record, current: Tracked, now: Now, acts: &mut Vec<Act>) {
+    record.rare.wait = None;
+    let Some(back) = current.back() else { return };
+    if back.route == Route::Cluster {
+        record.set(back.changes(), now.at);
+        acts.push(Act::SaveState(record.state(back.workload.clone())));
+    }
+    let current = Tracked { phase: Phase::RollingBack { way: Way::Written }, ..current };
+    if current.update.can_be_followed() {
+        return record.current = Some(Box::new(current));
+    }
+    runs(record, current, "whether it runs is not followed here", now, acts);
+}
+
+/// What was there before runs again.
+pub(super) fn runs(record: &mut Record, current: Tracked, note: &str, now: Now, acts: &mut Vec<Act>) {
+    let images: Vec<String> = current.update.changes().map(|change| change.from.to_string()).collect();
+    let why = current.why_back().map(|(why, _)| why.message.as_str()).unwrap_or_default();
+    let note = if note.is_empty() { String::new() } else { format!(" ({note})") };
+    let reason = Reason::new(Code::RolledBack, format!("back on {}{note}: {why}", images.join(", ")));
+    end(record, current, Phase::RolledBack, Rollout::RolledBack(reason), now, acts);
+}
+
+/// What was there before does not run either.
+pub(super) fn runs_not(record: &mut Record, current: Tracked, why: &str, now: Now, acts: &mut Vec<Act>) {
+    let images: Vec<String> = current.update.changes().map(|change| change.from.to_string()).collect();
+    let message = format!("back on {}, which does not run either: {why}; it is not tried again", images.join(", "));
+    let reason = Reason::new(Code::RollbackFailed, message);
+    end(record, current, Phase::Failed, Rollout::Failed(reason), now, acts);
+}
+
+fn end(record: &mut Record, current: Tracked, phase: Phase, rollout: Rollout, now: Now, acts: &mut Vec<Act>) {
+    record.rare.wait = None;
+    let reason = rollout.reason().cloned();
+    acts.push(Act::Announce(News::Rollout(current.update.clone(), rollout)));
+    decide(acts);
+    record.current = Some(Box::new(save_as(current, phase, reason, now, acts)));
+}
+
+/// What the images of a workload say of an update that goes back; why it is not gone on with, if it is not.
+pub(super) fn settle(
+    record: &mut Record,
+    current: Tracked,
+    workload: &Workload,
+    now: Now,
+    acts: &mut Vec<Act>,
+) -> Option<(Tracked, &'static str)> {
+    let (Some(back), Some(way)) = (current.back(), current.way()) else { return None };
+    if is_elsewhere(&current.update) {
+        return Some((current, ELSEWHERE));
+    }
+    let is_ours = LastUpdate::of(workload).is_some_and(|note| note.proves(&back));
+    let (is_back, is_left) = (Record::runs(&back, workload), Record::runs(&current.update, workload));
+    match way {
+        Way::Written if is_back => record.current = Some(Box::new(current)),
+        Way::Due | Way::InGit if is_back && (is_ours || back.route != Route::Cluster) => {
+            arrive(record, current, now, acts);
+        }
+        Way::Due | Way::InGit if is_back => return Some((current, "somebody else has set the same images")),
+        Way::Due | Way::InGit if is_left && !is_ours => record.current = Some(Box::new(current)),
+        _ => {
+            let is_gone = |change: &&Change| {
+                !workload.containers.iter().any(|there| there.name == change.container && there.init == change.init)
+            };
+            let Some(gone) = back.changes().find(is_gone) else { return Some((current, OTHER_IMAGES)) };
+            let message = format!("the workload has no container {} any more", gone.container);
+            let reason = Reason::new(Code::RollbackNotPossible, message);
+            end(record, current, Phase::Failed, Rollout::Failed(reason), now, acts);
+        }
+    }
+    None
+}
+
+/// A person wishes something. It is carried out once, and not while anything is under way.
+pub(super) fn wished(
+    record: &mut Record,
+    wish: Wish,
+    workload: WorkloadId,
+    aim: Result<Aim, String>,
+    now: Now,
+    acts: &mut Vec<Act>,
+) {
+    let is_older = |other: &Wish| other.object == wish.object && other.generation > wish.generation;
+    if !wish.is_new(record.rare.answer.as_deref()) || record.rare.wish.as_deref().is_some_and(is_older) {
+        return;
+    }
+    if record.under_way.is_some() {
+        return record.rare.wish = Some(Box::new(wish));
+    }
+    let What::Rollback(_) = wish.what;
+    let said = aim.and_then(|aim| put_back(record, &wish, aim, now, acts));
+    let (done, reason) = match said {
+        Ok(message) => (true, Reason::new(Code::RolledBack, message)),
+        Err(why) => (false, Reason::new(Code::RollbackNotPossible, why)),
+    };
+    let Wish { object, generation, .. } = wish;
+    record.rare.answer = Some(Box::new(Answer { object, generation, at: now.at, done, reason }));
+    acts.push(Act::SaveState(record.state(workload)));
+    asked(record, acts);
+}
+
+/// Begins the way back that a person wishes for; what that is, or why there is none.
+fn put_back(record: &mut Record, wish: &Wish, aim: Aim, now: Now, acts: &mut Vec<Act>) -> Result<String, String> {
+    let Aim { workload, route, to } = aim;
+    record.belongs_to(&workload);
+    let told = |changes: &[Change]| {
+        let told = |change: &Change| format!("{}: {} to {}", change.container, change.to, change.from);
+        changes.iter().map(told).collect::<Vec<_>>().join(", ")
+    };
+    // By itself, or the process ended before it was remembered that this was wished.
+    if let Some(current) = record.current().filter(|current| current.way().is_some()) {
+        let changes: Vec<Change> = current.update.changes().cloned().collect();
+        leave(record, &changes, wish, now);
+        return Ok(told(&changes));
+    }
+    let changes = match to {
+        Some(to) => back_to(&workload, &to)?,
+        None => back_to_good(record, &workload)?,
+    };
+    let items = changes.iter().cloned().map(|change| Item { policy: "rollback".into(), ..Item::from(change) });
+    let update = Update::new(workload.id.clone(), items.collect(), route, now.at);
+    let update = Update { uid: workload.uid.clone(), ..update };
+    if is_elsewhere(&update) {
+        return Err(ELSEWHERE.to_owned());
+    }
+    leave(record, &changes, wish, now);
+    let (mut log, is_it) = (Vec::new(), |current: &mut Box<Tracked>| !current.phase.is_over());
+    if let Some(current) = record.current.take_if(is_it) {
+        match current.update.id == update.id {
+            true => log = current.log,
+            false => supersede(record, *current, "a person wishes what ran before", now, acts),
+        }
+    }
+    (record.rare.wait, record.rare.held) = (None, None);
+    let reason = Reason::new(Code::RolledBack, wish.who());
+    let phase = Phase::RollingBack { way: Way::Due };
+    let current = Tracked { update, phase: phase.clone(), approval: None, log };
+    record.current = Some(Box::new(save_as(current, phase, Some(reason), now, acts)));
+    Ok(told(&changes))
+}
+
+/// What is left is not set again before a newer one.
+fn leave(record: &mut Record, changes: &[Change], wish: &Wish, now: Now) {
+    for Change { container, init, from, to } in changes.iter().cloned() {
+        let (back_to, by) = (from.to_string().into(), wish.by.clone());
+        record.undo(Undone { container, init, to, back_to, by, at: now.at });
+    }
+}
+
+/// From what is there to what an update had set.
+fn back_to(workload: &Workload, to: &[Change]) -> Result<Vec<Change>, String> {
+    let mut changes = Vec::new();
+    for Change { container, init, to: image, .. } in to {
+        let there = workload.containers.iter().find(|there| there.name == *container && there.init == *init);
+        let Some(there) = there else { return Err(format!("the workload has no container {container} any more")) };
+        let now = ImageRef::parse(&there.image).map_err(|error| format!("container {container}: {error}"))?;
+        if now != *image {
+            changes.push(Change { container: container.clone(), init: *init, from: image.clone(), to: now });
+        }
+    }
+    if changes.is_empty() { Err("that is what it runs".to_owned()) } else { Ok(changes) }
+}
+
+/// From what was set last to what the same containers ran before.
+fn back_to_good(record: &Record, workload: &Workload) -> Result<Vec<Change>, String> {
+    let (mut changes, mut unknown) = (Vec::new(), Vec::new());
+    for (container, init) in record.set_last() {
+        let there = workload.containers.iter().find(|there| *there.name == *container && there.init == init);
+        let Some(there) = there else { return Err(format!("the workload has no container {container} any more")) };
+        let now = ImageRef::parse(&there.image).map_err(|error| format!("container {container}: {error}"))?;
+        match record.ran_other(&container, init, &now) {
+            Some(good) => changes.push(Change { container, init, from: good.clone(), to: now }),
+            None => unknown.push(container),
+        }
+    }
+    match changes.is_empty() {
+        false => Ok(changes),
+        true if unknown.is_empty() => Err("supercargo has set no image of it".to_owned()),
+        true => Err(format!(
+            "of container {} it is not known what ran before; name an update with --to (`supercargo status` shows them)",
+            unknown.join(", ")
+        )),
+    }
+}
+
+/// The image by its digest: its own, that of its tag when it was chosen, or that of what the pod pulled.
+fn quarantined(item: &Item, fault: &Fault, now: Now) -> Quarantined {
+    let Change { container, init, to, .. } = &item.change;
+    let chosen = item.evidence.as_ref().and_then(|evidence| evidence.digest.clone());
+    let pulled = fault.image_id.rsplit_once('@').and_then(|(_, digest)| Digest::parse(digest).ok());
+    Quarantined {
+        container: container.clone(),
+        init: *init,
+        to: to.clone(),
+        digest: to.digest.clone().or(chosen).or(pulled),
+        at: now.at,
+        evidence: fault.text.as_str().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::domain::{
+        rollout::{Blame, Pods, RolloutView, Times},
+        update::{Event, LAST_UPDATE, LastUpdate, PhaseName, step::step},
+        workload::Container,
+    };
+
+    const SINCE: Duration = Duration::from_secs(1000);
+    const NOW: Now = Now { at: Timestamp::UNIX_EPOCH, since: SINCE };
+
+    fn image(n: usize) -> ImageRef {
+        ImageRef::parse(&format!("r.io/web:1.0.{n}")).unwrap()
+    }
+
+    fn update() -> Update {
+        let change = Change { container: "web".into(), init: false, from: image(0), to: image(1) };
+        let workload = "shop/Deployment/web".parse().unwrap();
+        let update = Update::new(workload, vec![Item::from(change)], Route::Cluster, NOW.at);
+        Update { uid: "u1".into(), ..update }
+    }
+
+    /// As it runs that image, by whom the note says, if there is one.
+    fn running(n: usize, note: Option<&Update>) -> Arc<Workload> {
+        let note = note.map(|update| {
+            let changes = update.changes().cloned().collect();
+            (LAST_UPDATE.to_owned(), LastUpdate { id: update.id.clone(), at: NOW.at, changes }.to_string())
+        });
+        let container = Container { name: "web".into(), image: image(n).to_string().into(), init: false, index: 0 };
+        Arc::new(Workload {
+            id: update().workload,
+            uid: "u1".into(),
+            resource_version: "1".into(),
+            annotations: note.into_iter().collect::<BTreeMap<_, _>>().into(),
+            labels: BTreeMap::new(),
+            written: None,
+            has_annotations: true,
+            containers: vec![container],
+            owner: None,
+            instance: None,
+            pull_secrets: Vec::new(),
+        })
+    }
+
+    fn after(record: Record, events: impl IntoIterator<Item = Event>) -> (Record, Vec<Act>) {
+        events.into_iter().fold((record, Vec::new()), |(record, _), event| step(record, event, NOW))
+    }
+
+    fn rolls(available: i64, rollback: Rollback) -> Event {
+        let (uid, wanted) = ("u1".into(), 1);
+        let view = RolloutView { uid, wanted, total: 1, updated: 1, available, ..RolloutView::default() };
+        Event::Rollout(view, times(), rollback)
+    }
+
+    fn times() -> Times {
+        Times { settle: Duration::ZERO, fault: Duration::ZERO, ..Times::default() }
+    }
+
+    /// One whose image is at fault; what it replaced was available, or not.
+    fn failed(rollback: Rollback, was_done: bool) -> (Record, Vec<Act>) {
+        let proposal = || Proposal::Update(update(), false);
+        let written = Written { was_done, template: "t".into(), ..Written::default() };
+        let container = Some(("web".into(), false));
+        let fault = Fault { blame: Blame::Image, container, image_id: String::new(), text: "it crashes".into() };
+        let events = [
+            Event::Proposed(proposal()),
+            Event::Turn(Route::Cluster, proposal()),
+            Event::Written(update().id, Outcome::Applied(written)),
+            rolls(0, rollback),
+            Event::Pods(Pods { faults: vec![fault], ..Pods::default() }, times()),
+        ];
+        after(Record::default(), events)
+    }
+
+    fn phase(record: &Record) -> PhaseName {
+        record.current().unwrap().phase.name()
+    }
+
+    fn code(record: &Record) -> Code {
+        record.current().unwrap().reason().unwrap().code
+    }
+
+    fn writing(record: Record) -> (Record, Update) {
+        let back = record.way_back().unwrap();
+        let (record, acts) = after(record, [Event::Proposed(Proposal::Back(Route::Cluster))]);
+        assert_eq!(acts, [Act::Queue(Route::Cluster)]);
+        let (record, acts) = after(record, [Event::Turn(Route::Cluster, Proposal::Back(Route::Cluster))]);
+        assert_eq!(acts, [Act::Write]);
+        (record, back)
+    }
+
+    #[rstest::rstest]
+    #[case(Rollback::Auto, true, PhaseName::RollingBack, Code::RolloutFailed)]
+    #[case(Rollback::Auto, false, PhaseName::Failed, Code::RollbackNotPossible)]
+    #[case(Rollback::Never, true, PhaseName::Failed, Code::RolloutFailed)]
+    fn what_fails_goes_back_where_that_is_asked_for_and_sure(
+        #[case] rollback: Rollback,
+        #[case] was_done: bool,
+        #[case] expected: PhaseName,
+        #[case] said: Code,
+    ) {
+        let (record, acts) = failed(rollback, was_done);
+        assert_eq!((phase(&record), code(&record)), (expected, said));
+        assert_eq!(record.quarantined().len(), 1);
+        assert!(
+            acts.iter().any(|act| matches!(act, Act::SaveState(state) if state.quarantined.len() == 1)),
+            "{acts:?}"
+        );
+    }
+
+    #[test]
+    fn it_is_written_once_followed_and_never_put_back_itself() {
+        let (record, _) = failed(Rollback::Auto, true);
+        let (record, back) = writing(record);
+        let changes: Vec<_> = back.changes().map(|change| (change.from.clone(), change.to.clone())).collect();
+        assert_eq!(changes, [(image(1), image(0))]);
+        assert_eq!(back.puts_back.clone().unwrap().template.as_deref(), Some("t"));
+        let applied = Event::Written(back.id.clone(), Outcome::Applied(Written::default()));
+        let (record, acts) = after(record, [applied]);
+        assert!(acts.contains(&Act::Follow(true)) && record.way_back().is_none(), "{acts:?}");
+        let (ended, _) = after(record.clone(), [rolls(1, Rollback::Auto)]);
+        assert_eq!((phase(&ended), code(&ended)), (PhaseName::RolledBack, Code::RolledBack));
+        let fault = Fault {
+            blame: Blame::Image,
+            container: Some(("web".into(), false)),
+            image_id: String::new(),
+            text: "it crashes".into(),
+        };
+        let pods = Event::Pods(Pods { faults: vec![fault], ..Pods::default() }, times());
+        let (ended, _) = after(record, [rolls(0, Rollback::Auto), pods]);
+        assert_eq!((phase(&ended), code(&ended)), (PhaseName::Failed, Code::RollbackFailed));
+        assert_eq!(ended.quarantined().len(), 1, "what ran before is not put in quarantine");
+    }
+
+    #[rstest::rstest]
+    #[case(Outcome::Refused("no".into()), Code::AdmissionRefused)]
+    #[case(Outcome::Failed("away".into()), Code::WriteFailed)]
+    #[case(Outcome::Committed(Reason::new(Code::Committed, "c")), Code::Committed)]
+    fn what_is_not_written_is_tried_again_and_never_another_image(#[case] outcome: Outcome, #[case] said: Code) {
+        let (record, back) = writing(failed(Rollback::Auto, true).0);
+        let (record, _) = after(record, [Event::Written(back.id.clone(), outcome)]);
+        assert_eq!((phase(&record), code(&record)), (PhaseName::RollingBack, said));
+        assert_eq!(record.way_back().unwrap().id, back.id);
+        let newer = Update { items: vec![], ..update() };
+        let (record, acts) = after(record, [Event::Proposed(Proposal::Update(newer, false))]);
+        assert!(acts.is_empty() && record.wakes_at().is_some_and(|at| at > SINCE), "{acts:?}");
+    }
+
+    /// What the images say while it is to be written, and after it was; whether our note stands there.
+    #[rstest::rstest]
+    #[case(1, false, PhaseName::RollingBack, true)]
+    #[case(0, true, PhaseName::RollingBack, false)]
+    #[case(0, false, PhaseName::Superseded, false)]
+    #[case(2, false, PhaseName::Superseded, false)]
+    #[case(1, true, PhaseName::Superseded, false)]
+    fn the_images_say_how_far_it_is_after_a_restart(
+        #[case] n: usize,
+        #[case] is_ours: bool,
+        #[case] expected: PhaseName,
+        #[case] is_due: bool,
+    ) {
+        let (record, acts) = failed(Rollback::Auto, true);
+        let saved = acts.iter().find_map(|act| if let Act::Save(saved) = act { Some(saved.clone()) } else { None });
+        let state = record.state(update().workload);
+        let back = record.way_back().unwrap();
+        let workload = running(n, is_ours.then_some(&back));
+        let again =
+            [Event::Remembered(state), Event::Recorded(saved.unwrap(), workload.clone()), Event::Known(workload)];
+        let (record, acts) = after(Record::default(), again);
+        assert_eq!(phase(&record), expected);
+        assert_eq!(record.way_back().is_some(), is_due);
+        // Of what was written, and moved on by somebody since, there is a record of its own.
+        let saves = acts.iter().filter(|act| matches!(act, Act::Save(_))).count();
+        assert_eq!(saves, usize::from(n == 1 && is_ours), "{acts:?}");
+    }
+
+    fn wish(generation: i64) -> Box<Wish> {
+        let (object, by, on_behalf_of, reason) = ("o".into(), "alice".into(), None, "slow".into());
+        Box::new(Wish { object, generation, by, on_behalf_of, reason, what: What::Rollback(None) })
+    }
+
+    fn wishes(generation: i64, n: usize) -> Event {
+        let aim = Aim { workload: running(n, None), route: Route::Cluster, to: None };
+        Event::Wished(wish(generation), update().workload, Ok(aim))
+    }
+
+    #[test]
+    fn a_wish_is_carried_out_once_and_what_is_left_is_not_set_again() {
+        let (record, _) = failed(Rollback::Never, true);
+        let (record, acts) = after(record, [wishes(3, 1)]);
+        assert_eq!(phase(&record), PhaseName::RollingBack);
+        let answer = record.answer().unwrap();
+        assert!(answer.done && answer.generation == 3, "{answer:?}");
+        assert!(record.undone(update().changes().next().unwrap()).is_some());
+        assert_eq!(acts.iter().filter(|act| matches!(act, Act::Save(_) | Act::SaveState(_))).count(), 2);
+        assert_eq!(record.way_back().unwrap().puts_back.unwrap().template, None);
+        // Neither the same again nor an older one, but one of another object.
+        for generation in [3, 2] {
+            assert!(after(record.clone(), [wishes(generation, 1)]).1.is_empty());
+        }
+        let (record, _) = after(record, [wishes(4, 1)]);
+        assert!(record.answer().unwrap().done, "it goes back already");
+    }
+
+    #[test]
+    fn a_wish_waits_for_the_end_of_what_is_under_way_and_the_newer_of_two_counts() {
+        let (record, back) = writing(failed(Rollback::Auto, true).0);
+        let (record, acts) = after(record, [wishes(3, 1), wishes(2, 1)]);
+        assert!(acts.is_empty() && record.answer().is_none());
+        let (_, acts) = after(record, [Event::Written(back.id, Outcome::Applied(Written::default()))]);
+        assert!(acts.contains(&Act::Aim(wish(3))), "{acts:?}");
+    }
+
+    #[test]
+    fn a_wish_without_anything_that_ran_before_or_without_its_container_is_refused() {
+        let refused = |record: Record, event| {
+            let (record, _) = after(record, [event]);
+            let answer = record.answer().unwrap().clone();
+            assert!(!answer.done && answer.reason.code == Code::RollbackNotPossible, "{answer:?}");
+            answer.reason.message
+        };
+        assert_eq!(refused(Record::default(), wishes(1, 0)), "supercargo has set no image of it");
+        let message = refused(failed(Rollback::Never, false).0, wishes(1, 1));
+        assert!(message.contains("it is not known what ran before"), "{message}");
+        let mut workload = (*running(1, None)).clone();
+        workload.containers[0].name = "other".into();
+        let aim = Aim { workload: Arc::new(workload), route: Route::Cluster, to: None };
+        let event = Event::Wished(wish(1), update().workload, Ok(aim));
+        let message = refused(failed(Rollback::Never, true).0, event);
+        assert_eq!(message, "the workload has no container web any more");
+    }
+}

@@ -1,0 +1,73 @@
+//! What a person wishes for a workload, as the API server let it be written, and what came of that.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::reason::Reason;
+
+/// A person's last wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// The object that it stands in, by its uid.
+    pub object: Arc<str>,
+    /// How often that was changed: a wish is carried out once.
+    pub generation: i64,
+    /// Whose.
+    pub by: Arc<str>,
+    /// Who that is elsewhere, where supercargo wrote it for them.
+    pub on_behalf_of: Option<Arc<str>>,
+    /// Why, in their words.
+    pub reason: Arc<str>,
+    /// What.
+    pub what: What,
+}
+
+/// What is wished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// What ran before: after that update, or the last that is known to have run.
+    Rollback(Option<Arc<str>>),
+}
+
+/// What came of a wish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// [`Wish::object`]
+    pub object: Arc<str>,
+    /// [`Wish::generation`]
+    pub generation: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Whether it is, or was, carried out; and what is done, or why nothing is.
+    pub done: bool,
+    /// The same in words.
+    #[serde(flatten)]
+    pub reason: Reason,
+}
+
+impl Wish {
+    /// Whether nothing has come of it yet, where that was the last that was answered.
+    pub fn is_new(&self, last: Option<&Answer>) -> bool {
+        last.is_none_or(|last| last.object != self.object || last.generation < self.generation)
+    }
+
+    /// Who, for people.
+    pub fn who(&self) -> String {
+        let also = self.on_behalf_of.as_ref().map(|who| format!(" ({who})")).unwrap_or_default();
+        let why = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
+        format!("{}{also} asks for it{why}", self.by)
+    }
+}
+
+impl Answer {
+    /// The one that counts of two.
+    #[must_use]
+    pub(super) fn newer(ours: Option<Box<Self>>, theirs: Option<Box<Self>>) -> Option<Box<Self>> {
+        match (ours, theirs) {
+            (Some(ours), Some(theirs)) if ours.at < theirs.at => Some(theirs),
+            (ours, theirs) => ours.or(theirs),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What the loop does about what goes back: it lets that be written, and finds out what people's wishes are about.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        gate::{self, Context},
+        plan::Plan,
+        target::Route,
+        update::{Aim, Change, Event, Phase, Proposal, Record},
+        wish::{What, Wish},
+        workload::WorkloadId,
+    },
+    engine::{
+        driver::{Aimed, Engine},
+        index::state::State,
+        updates::{board::Board, ledger::Ledger, propose::Planned},
+    },
+    ports::{Records, Version},
+};
+
+/// What is to be written of a workload that goes back, or what keeps that. It is remembered before it is written. No window,
+/// age or approval holds it up.
+pub(super) fn way_back(
+    state: &State,
+    board: &Board,
+    ledger: &Ledger,
+    id: &WorkloadId,
+    now: Timestamp,
+) -> Option<(Proposal, Planned)> {
+    let back = board.record(id).and_then(Record::way_back)?;
+    let Some(entry) = state.entry(id).filter(|_| ledger.is_idle(id)) else {
+        return Some((Proposal::Nothing, Planned::Nothing));
+    };
+    let owner = (back.route == Route::Cluster).then(|| state.owner(&entry.workload)).flatten();
+    let context = Context {
+        now,
+        suspended: entry.rule.suspend,
+        dry_run: state.settings.dry_run,
+        owner: owner.as_ref(),
+        owner_overridden: entry.rule.overrides_owner,
+        ..Context::default()
+    };
+    let route = back.route.clone();
+    Some(match gate::pass(Plan::propose(back).on(entry.workload.clone()), &context) {
+        Ok(plan) => (Proposal::Back(route), Planned::Approved(plan)),
+        Err((_, closed)) => match closed.into_iter().next() {
+            Some(closed) => (Proposal::Kept(closed.reason), Planned::Nothing),
+            None => (Proposal::Nothing, Planned::Nothing),
+        },
+    })
+}
+
+impl Engine<'_> {
+    /// What was to be remembered of a workload is: it may go back now.
+    pub(super) fn go_back(&mut self, id: &WorkloadId) {
+        if self.ledger.is_idle(id) && self.board.record(id).is_some_and(|record| record.way_back().is_some()) {
+            self.step(id, Event::Asked);
+        }
+    }
+
+    /// Whether what fails is put back may have changed.
+    pub(super) fn ruled(&mut self, id: &WorkloadId) {
+        let rule = self.state.entry(id).map(|entry| entry.rule.rollback);
+        if let Some(rollback) = rule.filter(|_| self.board.record(id).is_some_and(|record| record.followed().is_some()))
+        {
+            self.step(id, Event::Ruled(rollback));
+        }
+    }
+
+    /// A person wishes something for a workload. Before all are known it waits.
+    pub(super) fn wished(&mut self, id: WorkloadId, wish: Box<Wish>) {
+        if !self.synced {
+            self.wishes.push((id, wish));
+        } else if wish.is_new(self.board.record(&id).and_then(Record::answer)) {
+            self.aim(id, wish);
+        }
+    }
+
+    /// All workloads are known.
+    pub(super) fn wish_all(&mut self) {
+        for (id, wish) in std::mem::take(&mut self.wishes) {
+            self.wished(id, wish);
+        }
+    }
+
+    /// Finds out what a wish is about.
+    pub(super) fn aim(&mut self, id: WorkloadId, wish: Box<Wish>) {
+        let What::Rollback(to) = &wish.what;
+        let Some(to) = to.clone() else { return self.aimed((id, wish, Ok(None))) };
+        let records = self.ports.records.clone();
+        self.aims.push(
+            async move {
+                let found = named(&*records, &id, &to).await;
+                (id, wish, found.map(Some))
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn aimed(&mut self, (id, wish, to): Aimed) {
+        let aim = to.and_then(|to| {
+            let entry = self.state.entry(&id).ok_or("there is no such workload, or it cannot be read")?;
+            if !entry.rule.watched {
+                return Err("no policy applies to it, so supercargo changes nothing there".to_owned());
+            }
+            if let Some(problem) = entry.rule.problems.first() {
+                return Err(format!("nothing of it is changed before this is corrected: {}", problem.message));
+            }
+            let route = Route::new(&entry.rule.write, entry.rule.group.clone());
+            Ok(Aim { workload: entry.workload.clone(), route, to })
+        });
+        self.step(&id.clone(), Event::Wished(wish, id, aim));
+    }
+}
+
+/// What an update had set, if it is one of the workload and ran.
+async fn named(records: &dyn Records, id: &WorkloadId, name: &Arc<str>) -> Result<Vec<Change>, String> {
+    let all: Vec<(_, Version)> = records.of(id).await.map_err(|error| format!("{error}; try again"))?;
+    // An object's name ends with what the update is called.
+    let is_it = |id: &str| *id == **name || name.strip_suffix(id).is_some_and(|rest| rest.ends_with('-'));
+    let found = all.into_iter().map(|(tracked, _)| tracked).find(|tracked| is_it(&tracked.update.id.0));
+    match found {
+        None => Err(format!("no update {name} of it is recorded; `supercargo status {id}` shows those that are")),
+        Some(tracked) if tracked.phase != Phase::Succeeded => {
+            Err(format!("the update {name} is {}, so what it set is not known to run", tracked.phase.name().as_str()))
+        }
+        Some(tracked) => Ok(tracked.update.changes().cloned().collect()),
+    }
+}

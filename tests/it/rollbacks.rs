@@ -1,0 +1,381 @@
+//! What failed is put back on a real API server with its controllers, and kwok as kubelet.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    approvals,
+    rollouts::{QUICK, Shop, code},
+    support::{
+        commits,
+        control_plane::{ADMIN, Namespace},
+        eventually,
+        git_server::GitServer,
+        kills::{Random, seed},
+        objects::{runs, written},
+        operator::{Operator, Setup},
+    },
+};
+
+impl Shop<'static> {
+    /// A workload that goes back by itself, with so much changed, which runs.
+    async fn create_auto(&self, kind: &str, change: impl FnOnce(&mut Value)) {
+        self.create(kind, |object| {
+            object["metadata"]["annotations"]["supercargo.dev/rollback"] = json!("auto");
+            change(object);
+        })
+        .await;
+        let plural = format!("{}s", kind.to_lowercase());
+        eventually("it runs", async || {
+            let web = self.namespace.get(&plural, "web").await;
+            let available = web["status"]["availableReplicas"].as_i64().or(web["status"]["numberAvailable"].as_i64());
+            (available == Some(3)).then_some(())
+        })
+        .await;
+    }
+}
+
+/// How an update came to its end.
+fn story(update: &Value) -> Vec<&str> {
+    update["status"]["log"].as_array().unwrap().iter().map(|entry| entry["phase"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_run_goes_back_once_and_the_next_goes() {
+    let shop = Shop::open("back").await;
+    shop.create_auto("Deployment", |_| ()).await;
+    let operator = shop.operator(QUICK).await;
+    shop.push("1.1.0").await;
+    shop.update("1.1.0", "Succeeded").await;
+    shop.push("1.2.0-broken").await;
+    let update = shop.update("1.2.0-broken", "RolledBack").await;
+    assert_eq!(story(&update), ["Progressing", "RollingBack", "RolledBack"], "{update}");
+    assert_eq!(code(&update), "rolled-back");
+    let image = shop.image("1.1.0");
+    assert_eq!(shop.namespace.images("deployments", "web").await, [&*image]);
+    assert_eq!(shop.quarantined().await.len(), 1);
+    let message = shop.event("RolledBack").await;
+    assert!(message.contains(&image) && message.contains("CrashLoopBackOff"), "{message}");
+    let failed = shop.told("RolloutFailed").await;
+    assert!(failed.len() == 1 && shop.told("RolledBack").await.len() == 1, "{failed:?}");
+    assert_eq!(operator.metric("supercargo_rollouts_total", "rolled-back").await, 1.0);
+    assert_eq!(operator.metric("supercargo_rollouts_in_flight", "").await, 0.0);
+    // There, and there and back.
+    assert_eq!(written(shop.plane, &operator.user).len(), 3);
+    shop.push("1.3.0").await;
+    shop.update("1.3.0", "Succeeded").await;
+    runs(&shop.namespace, "web", &[&shop.image("1.3.0")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_update_of_all_goes_back_too_and_costs_no_more_requests() {
+    let shop = Shop::open("first").await;
+    shop.create_auto("Deployment", |_| ()).await;
+    let operator = shop.operator(QUICK).await;
+    shop.push("1.1.0-broken").await;
+    let update = shop.update("1.1.0-broken", "RolledBack").await;
+    let at = |phase: &str| {
+        let log = update["status"]["log"].as_array().unwrap();
+        log.iter().find(|entry| entry["phase"] == phase).unwrap()["at"]
+            .as_str()
+            .unwrap()
+            .parse::<jiff::Timestamp>()
+            .unwrap()
+    };
+    let image = shop.image("1.0.0");
+    assert_eq!(shop.namespace.images("deployments", "web").await, [&*image]);
+    // The patch is made when that it goes back is recorded.
+    let note =
+        shop.namespace.get("deployments", "web").await["metadata"]["annotations"]["supercargo.dev/last-update"].clone();
+    let note: Value = serde_json::from_str(note.as_str().unwrap()).unwrap();
+    let patched: jiff::Timestamp = note["at"].as_str().unwrap().parse().unwrap();
+    let took = patched.as_second() - at("RollingBack").as_second();
+    assert!((0..=2).contains(&took), "{took} s");
+    assert_eq!(written(shop.plane, &operator.user).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_more_has_changed_than_images_or_what_ran_before_did_not_run_it_stays() {
+    let shop = Shop::open("env").await;
+    shop.create_auto("Deployment", |_| ()).await;
+    let operator = shop.operator("rollout: {settle: 1s, fault: 3s, stall: 30s}\n").await;
+    shop.push("1.1.0-broken").await;
+    let image = shop.image("1.1.0-broken");
+    runs(&shop.namespace, "web", &[&image]).await;
+    let env = json!([{"name": "web", "image": image, "env": [{"name": "A", "value": "b"}]}]);
+    shop.namespace.merge("deployments", "web", json!({"spec": {"template": {"spec": {"containers": env}}}})).await;
+    let update = shop.update("1.1.0-broken", "Failed").await;
+    assert_eq!(code(&update), "rollback-not-possible", "{update}");
+    let told = shop.told("RolloutFailed").await;
+    assert!(told.iter().any(|message| message.contains("more of its pod template has changed")), "{told:?}");
+    assert_eq!(shop.namespace.images("deployments", "web").await, [image]);
+    assert_eq!(written(shop.plane, &operator.user).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_what_ran_before_does_not_run_either_there_is_no_second_patch() {
+    let shop = Shop::open("twice").await;
+    shop.push("1.0.0-broken").await;
+    shop.create("Deployment", |object| {
+        object["metadata"]["annotations"]["supercargo.dev/rollback"] = json!("auto");
+        object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(shop.image("1.0.0-broken"));
+    })
+    .await;
+    eventually("its pods are there", async || {
+        let web = shop.namespace.get("deployments", "web").await;
+        (web["status"]["unavailableReplicas"] == 3).then_some(())
+    })
+    .await;
+    let operator = shop.operator(QUICK).await;
+    shop.push("1.1.0-broken").await;
+    let update = shop.update("1.1.0-broken", "Failed").await;
+    assert_eq!(code(&update), "rollback-not-possible", "{update}");
+    let message = update["status"]["reason"]["message"].as_str().unwrap();
+    assert!(message.contains("it is not rolled back, as that its image is at fault is not sure"), "{message}");
+    assert_eq!(written(shop.plane, &operator.user).len(), 1);
+    assert_eq!(shop.quarantined().await, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_suspended_goes_back_when_that_is_taken_away() {
+    let shop = Shop::open("suspended").await;
+    shop.create_auto("Deployment", |_| ()).await;
+    let operator = shop.operator(QUICK).await;
+    let suspend = |value: Value| json!({"metadata": {"annotations": {"supercargo.dev/suspend": value}}});
+    shop.push("1.1.0-broken").await;
+    runs(&shop.namespace, "web", &[&shop.image("1.1.0-broken")]).await;
+    shop.namespace.merge("deployments", "web", suspend(json!("true"))).await;
+    eventually("it waits", async || {
+        let update = shop.update("1.1.0-broken", "RollingBack").await;
+        (code(&update) == "suspended").then_some(())
+    })
+    .await;
+    assert_eq!(written(shop.plane, &operator.user).len(), 1);
+    shop.namespace.merge("deployments", "web", suspend(Value::Null)).await;
+    shop.update("1.1.0-broken", "RolledBack").await;
+    assert_eq!(written(shop.plane, &operator.user).len(), 2);
+}
+
+/// `$SUPERCARGO_KILLS`, else few.
+#[expect(clippy::disallowed_methods, reason = "the tests' own environment")]
+fn kills() -> u64 {
+    std::env::var("SUPERCARGO_KILLS").ok().map_or(6, |text| text.parse().expect("SUPERCARGO_KILLS is a number"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_back_once_and_ends_once_whenever_the_operator_is_killed() {
+    let (kills, seed) = (kills(), seed());
+    println!("SUPERCARGO_SEED={seed}, {kills} kills");
+    let mut random = Random::new(seed);
+    let shop = Shop::open("back-killed").await;
+    shop.create_auto("Deployment", |_| ()).await;
+    let mut operator = shop.operator(QUICK).await;
+    let mut users = vec![operator.user.clone()];
+    for n in 1..=kills {
+        let tag = format!("1.{n}.0-broken");
+        shop.push(&tag).await;
+        shop.update(&tag, "Progressing").await;
+        // The time is the fault.
+        tokio::time::sleep(Duration::from_millis(random.below(4000))).await;
+        operator.process.signal("KILL");
+        drop(operator);
+        operator = shop.operator(QUICK).await;
+        users.push(operator.user.clone());
+        let update = shop.update(&tag, "RolledBack").await;
+        let ends = story(&update).into_iter().filter(|phase| *phase == "RolledBack").count();
+        assert_eq!(ends, 1, "{update}");
+        runs(&shop.namespace, "web", &[&shop.image("1.0.0")]).await;
+        let patches: usize = users.iter().map(|user| written(shop.plane, user).len()).sum();
+        assert_eq!(patches as u64, 2 * n, "{tag} (seed {seed})");
+        assert_eq!(shop.all("imageupdates").await.len() as u64, n.min(10), "{tag} (seed {seed})");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_stateful_set_the_pods_that_were_never_ready_are_deleted_where_they_may_be() {
+    let shop = Shop::open("ordered").await;
+    shop.create_auto("StatefulSet", |_| ()).await;
+    let operator = shop.operator(QUICK).await;
+    shop.push("1.1.0-broken").await;
+    let update = shop.update("1.1.0-broken", "RolledBack").await;
+    assert_eq!(code(&update), "rolled-back");
+    assert_eq!(shop.namespace.images("statefulsets", "web").await, [shop.image("1.0.0")]);
+    let deleted = shop.plane.audit(&operator.user);
+    let deleted: Vec<_> = deleted.iter().filter(|it| it.verb == "delete" && it.uri.contains("/pods/")).collect();
+    assert!(deleted.len() == 1 && deleted[0].uri.contains("/pods/web-2"), "{deleted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_they_may_not_be_the_command_that_is_told_helps() {
+    let shop = Shop::open_on(approvals::plane().await, "ordered-alone").await;
+    shop.create_auto("StatefulSet", |_| ()).await;
+    let _operator = shop.as_deployed("rollout: {settle: 1s, fault: 1s, stall: 60s}\n").await;
+    shop.push("1.1.0-broken").await;
+    let message = shop.event("RolloutStalled").await;
+    let command = message.split('`').nth(1).unwrap_or_else(|| panic!("{message}"));
+    shop.plane.kubectl(&command.split(' ').skip(1).collect::<Vec<_>>());
+    shop.update("1.1.0-broken", "RolledBack").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_committed_goes_back_by_one_commit_and_is_not_committed_again() {
+    let shop = Shop::open("back-in-git").await;
+    let server = GitServer::start().await;
+    let before = commits::manifest(&shop.namespace, "web", &shop.image("1.0.0"));
+    let repo = server.create("deploy", &[("apps/web.yaml", before.as_bytes())]);
+    shop.create_auto("Deployment", |object| {
+        object["metadata"]["annotations"]["supercargo.dev/write"] = json!("git:prod");
+    })
+    .await;
+    let setup = commits::setup(&shop.namespace, shop.folder.path(), &server.url("deploy"));
+    let path = shop.folder.path().join("config.yaml");
+    std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + QUICK).unwrap();
+    let operator = Operator::start(shop.plane, &setup).await;
+    let in_git = async |tag: &str| {
+        eventually(&format!("Git has {tag}"), async || {
+            (String::from_utf8(repo.read("apps/web.yaml")).unwrap() == before.replace("1.0.0", tag)).then_some(())
+        })
+        .await;
+    };
+    let deploy = async |tag: &str| {
+        in_git(tag).await;
+        let containers = json!([{"name": "web", "image": shop.image(tag)}]);
+        shop.namespace
+            .merge("deployments", "web", json!({"spec": {"template": {"spec": {"containers": containers}}}}))
+            .await;
+    };
+    shop.push("1.1.0").await;
+    deploy("1.1.0").await;
+    shop.update("1.1.0", "Succeeded").await;
+    shop.push("1.2.0-broken").await;
+    deploy("1.2.0-broken").await;
+    deploy("1.1.0").await;
+    let update = shop.update("1.2.0-broken", "RolledBack").await;
+    let log = repo.log();
+    let id = update["spec"]["id"].as_str().unwrap();
+    assert!(
+        log[0].message.starts_with("Roll back ") && log[0].message.contains(&format!("Supercargo-Rollback: {id}\n")),
+        "{log:?}"
+    );
+    // The same again is nothing new.
+    let looks = async || operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+    let before = looks().await;
+    eventually("it is looked at again", async || (looks().await > before + 2.0).then_some(())).await;
+    assert_eq!(repo.log().len(), 4);
+    shop.push("1.3.0").await;
+    deploy("1.3.0").await;
+    shop.update("1.3.0", "Succeeded").await;
+}
+
+impl Shop<'static> {
+    /// With the rights and the user that `deploy/base` gives.
+    async fn as_deployed(&self, configuration: &str) -> Operator {
+        let path = self.folder.path().join("config.yaml");
+        std::fs::write(&path, configuration).unwrap();
+        let home = Namespace { plane: self.plane, name: "supercargo".to_owned() };
+        let kubeconfig = self.plane.kubeconfig_with_token(&home.token("supercargo").await, &home.name);
+        let setup = Setup { kubeconfig: Some(kubeconfig), ..self.setup(&path) };
+        Operator::start(self.plane, &setup).await
+    }
+
+    /// What `supercargo rollback` of a user says, and whether it ends well.
+    fn wishes(&self, user: &str, more: &[&str]) -> (bool, String) {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_supercargo"));
+        command.args(["rollback", &format!("{}/deployment/web", self.namespace.name), "--kubeconfig"]);
+        let output = command.arg(self.plane.kubeconfig(user)).args(more).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.success(), text)
+    }
+}
+
+const STATE: &str = "/deployment-web";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_may_puts_it_back_and_what_is_left_is_not_set_again() {
+    let shop = Shop::open_on(approvals::plane().await, "wish").await;
+    shop.create("Deployment", |_| ()).await;
+    eventually("it runs", async || {
+        (shop.namespace.get("deployments", "web").await["status"]["availableReplicas"] == 3).then_some(())
+    })
+    .await;
+    let operator = shop.as_deployed(QUICK).await;
+    approvals::bind(&shop.namespace, "supercargo-editor", "User", "alice").await;
+    let rules = json!([{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}]);
+    approvals::allow(&shop.namespace, "alice", rules).await;
+    // There is nothing yet to go back from; that is said where the wish stands.
+    let (well, text) = eventually("alice may", async || {
+        let said = shop.wishes("alice", &[]);
+        (!said.1.contains(" cannot ")).then_some(said)
+    })
+    .await;
+    assert!(!well && text.contains("supercargo has set no image of it"), "{text}");
+    shop.push("1.1.0").await;
+    shop.update("1.1.0", "Succeeded").await;
+
+    let (well, text) = shop.wishes("bob", &[]);
+    assert!(!well && text.contains("User \"bob\" cannot get resource \"imagestates\""), "{text}");
+    let (well, text) = shop.wishes("alice", &["--to", "nothing-like-this"]);
+    assert!(!well && text.contains("no update nothing-like-this of it is recorded"), "{text}");
+
+    let (well, text) = shop.wishes("alice", &["--reason", "it is slow"]);
+    assert!(well && text.contains("1.1.0 to ") && text.contains("1.0.0"), "{text}");
+    let update = shop.update("1.1.0", "RolledBack").await;
+    assert!(
+        update["status"]["reason"]["message"].as_str().unwrap().contains("alice asks for it: it is slow"),
+        "{update}"
+    );
+    runs(&shop.namespace, "web", &[&shop.image("1.0.0")]).await;
+    let looks = async || operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+    let before = looks().await;
+    eventually("it is looked at again", async || (looks().await > before + 2.0).then_some(())).await;
+    runs(&shop.namespace, "web", &[&shop.image("1.0.0")]).await;
+    let plan = shop.says("plan", &["-n", &shop.namespace.name]);
+    assert!(plan.contains("alice"), "{plan}");
+
+    // Nobody wishes in another's name, or without the right; nor gives a state to another owner.
+    let alice = shop.plane.client("alice").await;
+    let patch = async |client: &kube::Client, body: Value| {
+        approvals::ask(&shop.namespace, client, Method::PATCH, "imagestates", STATE, Some(&body)).await
+    };
+    let uid = shop.all("imagestates").await[0]["metadata"]["uid"].clone();
+    let wish = |by: &str| json!({"spec": {"by": by, "uid": uid, "at": "2026-01-01T00:00:00Z", "rollback": {}}});
+    let refused = patch(&alice, wish("bob")).await.unwrap_err();
+    assert!(refused.message.contains("a wish is made in one's own name"), "{refused:?}");
+    let refused = patch(&alice, json!({"metadata": {"finalizers": ["a.example/b"]}})).await.unwrap_err();
+    assert!(refused.message.contains("supercargo alone writes the finalizers"), "{refused:?}");
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"});
+    let refused = patch(&alice, json!({"metadata": {"ownerReferences": [owner]}})).await.unwrap_err();
+    assert!(refused.message.contains("supercargo alone writes the owners"), "{refused:?}");
+    let rules =
+        json!([{"apiGroups": ["supercargo.dev"], "resources": ["imagestates"], "verbs": ["get", "create", "patch"]}]);
+    approvals::allow(&shop.namespace, "carol", rules).await;
+    let text = eventually("carol may patch", async || {
+        let (well, text) = shop.wishes("carol", &[]);
+        assert!(!well, "{text}");
+        (!text.contains(" cannot ")).then_some(text)
+    })
+    .await;
+    assert!(text.contains("you may not roll back this workload"), "{text}");
+
+    // What is newer goes, and a state that is there again as from a backup is no new wish.
+    shop.push("1.2.0").await;
+    shop.update("1.2.0", "Succeeded").await;
+    let mut state = shop.all("imagestates").await.remove(0);
+    assert_eq!(state["spec"]["by"], "alice");
+    let admin = shop.plane.client(ADMIN).await;
+    let delete = approvals::ask(&shop.namespace, &admin, Method::DELETE, "imagestates", STATE, None).await;
+    delete.unwrap();
+    let metadata = state["metadata"].as_object_mut().unwrap();
+    metadata.retain(|key, _| ["name", "namespace", "labels"].contains(&key.as_str()));
+    let mut mine = state.clone();
+    mine["spec"]["by"] = json!("admin");
+    eventually("it is there again", async || {
+        approvals::ask(&shop.namespace, &admin, Method::POST, "imagestates", "", Some(&mine)).await.ok()
+    })
+    .await;
+    shop.push("1.3.0").await;
+    shop.update("1.3.0", "Succeeded").await;
+    assert_eq!(shop.namespace.images("deployments", "web").await, [shop.image("1.3.0")]);
+}
