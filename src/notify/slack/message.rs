@@ -113,7 +113,6 @@ pub(super) fn line(tracked: &Tracked, line: Line) -> Option<String> {
 pub(super) fn public(reason: &Reason) -> &str {
     without_words(&reason.message)
 }
-}
 
 fn words(LogEntry { phase, reason, .. }: &LogEntry) -> String {
     let said = reason.as_ref().map(|reason| plain(public(reason), SENTENCE));
