@@ -204,7 +204,8 @@ async fn of_a_stateful_set_the_pods_that_were_never_ready_are_deleted_where_they
     assert_eq!(shop.namespace.images("statefulsets", "web").await, [shop.image("1.0.0")]);
     let deleted = shop.plane.audit(&operator.user);
     let deleted: Vec<_> = deleted.iter().filter(|it| it.verb == "delete" && it.uri.contains("/pods/")).collect();
-    assert!(deleted.len() == 1 && deleted[0].uri.contains("/pods/web-2"), "{deleted:?}");
+    // Its controller may make it once more as it was, before it takes in that the template has gone back.
+    assert!((1..=3).contains(&deleted.len()) && deleted.iter().all(|it| it.uri.contains("/pods/web-2")), "{deleted:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,6 +103,7 @@ const SINKS: &[(&str, &[&str], Shown)] = &[
     ),
     ("cluster/events.rs", &[".body(", ".header("], OPERATOR),
     ("cluster/sink.rs", &[".patch("], Not("images, and the annotation `last-update`, as JSON")),
+    ("cluster/records/wishes.rs", &[".patch("], Not("a wish in a person's own words, as JSON")),
     ("cluster/applications.rs", &[".body("], Not("a fixed annotation")),
     ("cluster/proof.rs", &[".body(", ".header("], Not("a fixed review")),
     ("cluster/secrets.rs", &[".body("], Not("empty")),
