@@ -48,7 +48,7 @@ impl Ballots {
         let body = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"),
             "kind": ImageUpdateReview::KIND,
-            "metadata": {"generateName": "supercargo-proof-", "namespace": namespace},
+            "metadata": {"name": "supercargo-proof", "namespace": namespace},
             "spec": {
                 "verb": "approve",
                 "update": {"name": "supercargo-proof", "uid": "supercargo-proof"},

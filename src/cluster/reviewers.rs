@@ -6,8 +6,12 @@ use std::sync::Arc;
 use futures::{FutureExt as _, future::BoxFuture};
 use k8s_openapi::api::authorization::v1::{LocalSubjectAccessReview, ResourceAttributes, SubjectAccessReviewSpec};
 use kube::{Api, Client, api::PostParams};
+use serde_json::Value;
 
-use super::{failure, in_time, records::review};
+use super::{
+    failure, in_time,
+    records::{is_review, named_review, review},
+};
 use crate::{
     net::foreign,
     ports::{Announced, Clock, ClusterError, Heard, Person, Reviewers, Spoken, UpdateName},
@@ -15,6 +19,9 @@ use crate::{
 
 /// What everybody is in whom the API server knows.
 const AUTHENTICATED: &str = "system:authenticated";
+
+const NO_RIGHT: &str = "supercargo has no right to ask who may approve (create localsubjectaccessreviews): an administrator \
+                        applies deploy/components/slack (Helm: slack.secretName)";
 
 /// The votes of others.
 #[derive(Clone)]
@@ -44,6 +51,30 @@ impl Proxy {
     }
 }
 
+impl Proxy {
+    async fn write(&self, of: &Announced, said: &Spoken, name: Option<&str>) -> Result<Heard, ClusterError> {
+        match in_time(&self.clock, self.client.request_text(review(of, said, name)?)).await {
+            Some(Ok(_)) => Ok(Heard::Written),
+            Some(Err(kube::Error::Api(status))) => match status.code {
+                409 if status.reason == "AlreadyExists" => Ok(Heard::Again),
+                400..=404 | 422 => Ok(Heard::Refused(foreign(&status.message))),
+                _ => Err(ClusterError(failure(&kube::Error::Api(status)))),
+            },
+            Some(Err(error)) => Err(ClusterError(failure(&error))),
+            None => Err(ClusterError("the API server did not answer in time".to_owned())),
+        }
+    }
+
+    /// Whether what has that name is that review: anybody who may vote could have taken it.
+    async fn is_there(&self, of: &Announced, said: &Spoken) -> Result<bool, ClusterError> {
+        match in_time(&self.clock, self.client.request::<Value>(named_review(of, said)?)).await {
+            Some(Ok(list)) => Ok(is_review(&list["items"][0], of, said)),
+            Some(Err(error)) => Err(ClusterError(failure(&error))),
+            None => Err(ClusterError("the API server did not answer in time".to_owned())),
+        }
+    }
+}
+
 impl Reviewers for Proxy {
     fn may<'a>(
         &'a self,
@@ -68,6 +99,7 @@ impl Reviewers for Proxy {
                 ..SubjectAccessReviewSpec::default()
             };
             match in_time(&self.clock, self.ask(spec, &update.namespace)).await {
+                Some(Err(kube::Error::Api(status))) if status.code == 403 => Err(ClusterError(NO_RIGHT.to_owned())),
                 Some(answer) => answer.map_err(|error| ClusterError(failure(&error))),
                 None => Err(ClusterError("the API server did not answer in time".to_owned())),
             }
@@ -77,16 +109,9 @@ impl Reviewers for Proxy {
 
     fn review<'a>(&'a self, of: &'a Announced, said: &'a Spoken) -> BoxFuture<'a, Result<Heard, ClusterError>> {
         async move {
-            let request = review(of, said)?;
-            match in_time(&self.clock, self.client.request_text(request)).await {
-                Some(Ok(_)) => Ok(Heard::Written),
-                Some(Err(kube::Error::Api(status))) => match status.code {
-                    409 if status.reason == "AlreadyExists" => Ok(Heard::Again),
-                    400..=404 | 422 => Ok(Heard::Refused(foreign(&status.message))),
-                    _ => Err(ClusterError(failure(&kube::Error::Api(status)))),
-                },
-                Some(Err(error)) => Err(ClusterError(failure(&error))),
-                None => Err(ClusterError("the API server did not answer in time".to_owned())),
+            match self.write(of, said, Some(&said.name)).await? {
+                Heard::Again if !self.is_there(of, said).await? => self.write(of, said, None).await,
+                heard => Ok(heard),
             }
         }
         .boxed()

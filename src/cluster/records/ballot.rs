@@ -22,7 +22,7 @@ use crate::{
     cluster::{failure, in_time, reviews::ImageUpdateReview},
     domain::{update::Tracked, votes::Verb, workload::WorkloadId},
     net::foreign,
-    ports::{Announced, Clock, ClusterError, Spoken, UpdateName},
+    ports::{Announced, Clock, ClusterError, Spoken},
 };
 
 /// An update.
@@ -118,13 +118,34 @@ impl Voter {
     }
 }
 
-/// The request that writes a review for somebody of another system.
-pub(in crate::cluster) fn review(of: &Announced, said: &Spoken) -> Result<Request<Vec<u8>>, ClusterError> {
-    let UpdateName { namespace, name } = &of.name;
-    let mut spec = spec(name, &of.uid, &of.tracked, said.verb, &said.approver);
+/// The request that writes a review for somebody of another system: by that name, or by one that nobody can know before.
+pub(in crate::cluster) fn review(
+    of: &Announced,
+    said: &Spoken,
+    name: Option<&str>,
+) -> Result<Request<Vec<u8>>, ClusterError> {
+    let update = (&*of.name.namespace, &*of.name.name, &*of.uid, &of.tracked.update.workload);
+    let metadata = name.map_or_else(|| json!({"generateName": "slack-"}), |name| json!({"name": name}));
+    create(update, metadata, &spoken(of, said))
+}
+
+/// The request for what has the review's name.
+pub(in crate::cluster) fn named_review(of: &Announced, said: &Spoken) -> Result<Request<Vec<u8>>, ClusterError> {
+    let reviews = collection::<ImageUpdateReview>(&of.name.namespace).map_err(ClusterError)?;
+    let params = ListParams::default().fields(&format!("metadata.name={}", said.name)).limit(1);
+    reviews.list(&params).map_err(|error| ClusterError(error.to_string()))
+}
+
+/// Whether that is the review.
+pub(in crate::cluster) fn is_review(object: &Value, of: &Announced, said: &Spoken) -> bool {
+    let spec = spoken(of, said);
+    spec.as_object().is_some_and(|spec| spec.iter().all(|(key, value)| object["spec"][key] == *value))
+}
+
+fn spoken(of: &Announced, said: &Spoken) -> Value {
+    let mut spec = spec(&of.name.name, &of.uid, &of.tracked, said.verb, &said.approver);
     spec["onBehalfOf"] = json!(said.on_behalf_of);
-    let update = (&**namespace, &**name, &*of.uid, &of.tracked.update.workload);
-    create(update, json!({"name": said.name}), &spec)
+    spec
 }
 
 fn spec(name: &str, uid: &str, tracked: &Tracked, verb: Verb, approver: &str) -> Value {

@@ -66,7 +66,7 @@ impl Messages for MessageStore {
         async move {
             let unended: Vec<String> = ENDS.iter().map(|end| format!("status.phase!={end}")).collect();
             let mut names = Vec::new();
-            for selector in [unended.join(","), format!("status.{OPEN}=open")] {
+            for selector in [format!("status.{OPEN}=open"), unended.join(",")] {
                 self.named(&selector, &mut names).await?;
             }
             names.sort();

@@ -21,8 +21,8 @@ mod update;
 pub(super) mod watch;
 mod wishes;
 
-pub(super) use ballot::review;
 pub use ballot::{NewVote, OnBallot, Voter};
+pub(super) use ballot::{is_review, named_review, review};
 pub use history::{histories, no_histories};
 pub use list::{Of, Recorded, recorded};
 pub use messages::MessageStore;

@@ -11,14 +11,14 @@ use url::Url;
 
 use crate::{
     metrics::{Metrics, SlackLabels},
-    net::{cause, foreign, retry_after},
+    net::{LONGEST_HOLD, cause, foreign, retry_after},
     ports::Clock,
 };
 
 /// Where Slack is, unless `api` says otherwise.
 pub const API: &str = "https://slack.com/api/";
 /// The longest answer that is read.
-const MAX_ANSWER: usize = 1 << 20;
+const MAX_ANSWER: usize = 4 << 20;
 /// The longest token.
 const MAX_TOKEN: u64 = 4096;
 
@@ -63,9 +63,12 @@ pub enum ApiError {
     /// Slack asks to wait that long.
     #[error("Slack asks to wait {} s", .0.as_secs())]
     Later(Duration),
-    /// No answer, or one that says that Slack is in trouble: whether it was done is not known.
+    /// It was not done, or Slack says that it is in trouble.
     #[error("{0}")]
     Away(String),
+    /// It was asked, and no answer came: it may still be done.
+    #[error("{0}")]
+    Lost(String),
     /// There is no token to ask with; why.
     #[error("{0}")]
     NoToken(String),
@@ -85,7 +88,7 @@ impl ApiError {
         let code = match self {
             Self::No(code) => code.as_str(),
             Self::NoToken(_) => return Some("put the token where the configuration says, readable for the operator"),
-            Self::Later(_) | Self::Away(_) => return None,
+            Self::Later(_) | Self::Away(_) | Self::Lost(_) => return None,
         };
         Some(match code {
             "channel_not_found" => "use the channel's id (C…), and invite the app there",
@@ -100,17 +103,22 @@ impl ApiError {
                 "install the app again and put its tokens where the configuration says: xoxb-… is the bot's, xapp-… the app's"
             }
             "missing_scope" | "no_permission" => "give the app the scopes of docs/slack.md and install it again",
+            WRONG_APP => "take both tokens and `appId` from the same app: its id stands under Basic Information",
+            "link_disabled" => "switch Socket Mode on again, in the settings of the app",
             "restricted_action"
             | "ekm_access_denied"
             | "team_access_not_granted"
             | "access_denied"
-            | "link_disabled"
             | "forbidden_team"
             | "enterprise_is_restricted" => "an administrator of the workspace must allow it",
+            code if code.starts_with("restricted_action") => "an administrator of the workspace must allow it",
             _ => return None,
         })
     }
 }
+
+/// Not of Slack's: the tokens are of another app than `appId`.
+pub const WRONG_APP: &str = "wrong_app";
 
 /// The Web API as one app.
 #[derive(Debug)]
@@ -175,7 +183,7 @@ impl Api {
         let outcome = match &answer {
             Ok(_) => "ok",
             Err(ApiError::Later(_)) => "rate-limited",
-            Err(ApiError::Away(_) | ApiError::NoToken(_)) => "unavailable",
+            Err(ApiError::Away(_) | ApiError::Lost(_) | ApiError::NoToken(_)) => "unavailable",
             Err(ApiError::No(_)) => "refused",
         };
         metrics.slack_requests.get_or_create(&SlackLabels { method: method.name, outcome }).inc();
@@ -204,12 +212,15 @@ impl Api {
             self.client.post(url).json(arguments)
         };
         let request = request.bearer_auth(token.expose_secret());
-        let response = request.send().await.map_err(|error| ApiError::Away(why(&error)))?;
+        let response = request.send().await.map_err(|error| match error.is_connect() {
+            true => ApiError::Away(why(&error)),
+            false => ApiError::Lost(why(&error)),
+        })?;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
             let asked = response.headers().get(RETRY_AFTER).and_then(|header| header.to_str().ok());
             let asked = asked.and_then(|header| retry_after(header, clock.now()));
-            return Err(ApiError::Later(asked.unwrap_or(Duration::from_secs(30))));
+            return Err(ApiError::Later(asked.unwrap_or(Duration::from_secs(30)).min(LONGEST_HOLD)));
         }
         if !status.is_success() {
             return Err(ApiError::Away(format!("Slack answered with {}", status.as_u16())));
@@ -235,7 +246,7 @@ pub fn why(error: &reqwest::Error) -> String {
 
 async fn body(mut response: Response) -> Result<Value, ApiError> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| ApiError::Away(why(&error)))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| ApiError::Lost(why(&error)))? {
         if bytes.len() + chunk.len() > MAX_ANSWER {
             return Err(ApiError::Away("Slack's answer is too long".to_owned()));
         }

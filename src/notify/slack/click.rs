@@ -11,7 +11,7 @@ use super::{
     Channel, Desk,
     details::details,
     message::{APPROVE, DETAILS, REJECT, Subject, public, state},
-    text::{code, plain},
+    text::{code, quoted},
 };
 use crate::{
     domain::{
@@ -106,6 +106,13 @@ struct Action {
     value: String,
 }
 
+impl Click {
+    /// About which update, as the button says.
+    pub(super) fn update(&self) -> String {
+        format!("{}/{}", self.subject.namespace, self.subject.update)
+    }
+}
+
 /// Reads what Slack says of an interaction (docs.slack.dev, "block_actions payload").
 pub(super) fn read(payload: &RawValue, app: &str) -> Result<Click, Odd> {
     // Other kinds of interactions have other fields.
@@ -149,8 +156,10 @@ pub(super) async fn heed(click: &Click, desk: &Desk) -> Result<Reply, ClusterErr
     let tell = |text: String| Ok(Reply::Tell(text));
     let Some(person) = desk.settings.people.get(&click.who) else {
         return tell(format!(
-            "supercargo does not know who you are: an administrator adds {} to `approvers` of its configuration",
-            code(&click.who, 200)
+            "supercargo does not know who you are: an administrator adds {} to `approvers` of its configuration, and {} with your \
+             username to the ConfigMap supercargo-approvers",
+            code(&click.who, 200),
+            code(&identity(&click.who), 200)
         ));
     };
     let Subject { namespace, update, uid, target } = &click.subject;
@@ -165,7 +174,10 @@ pub(super) async fn heed(click: &Click, desk: &Desk) -> Result<Reply, ClusterErr
     };
     if !desk.reviewers.may(person, verb, &name).await? {
         let (user, namespace) = (code(&person.user, 300), code(namespace, 300));
-        return tell(format!("you ({user}) may not {to} updates in namespace {namespace}"));
+        return tell(format!(
+            "you ({user}) may not {to} updates in namespace {namespace}: an administrator binds the ClusterRole \
+             supercargo-approver there"
+        ));
     }
     let Some(of) = read_posted(click, &name, desk).await?.filter(|found| *found.uid == **uid) else {
         return tell("this update is not there any more".to_owned());
@@ -181,7 +193,7 @@ pub(super) async fn heed(click: &Click, desk: &Desk) -> Result<Reply, ClusterErr
     let is_it = *of.tracked.update.target() == **target;
     match of.tracked.asked().filter(|_| is_it) {
         Some(asked) if asked.unsure => {
-            let why = of.tracked.reason().map(|reason| plain(public(reason), 1000)).unwrap_or_default();
+            let why = of.tracked.reason().map(|reason| quoted(public(reason), 1000)).unwrap_or_default();
             tell(format!("no vote would count now: {why}"))
         }
         Some(asked) => vote(click, verb, person, &of, asked, desk).await,
@@ -222,7 +234,8 @@ async fn vote(
     }
     // What was said before it was sure who votes does not count, and may be said again.
     let since = asked.void.map(|void| void.to_string()).unwrap_or_default();
-    let lines = [&*of.uid, &*of.tracked.update.target(), verb.as_str(), &click.who, &since].map(str::to_owned);
+    let target = of.tracked.update.target();
+    let lines = [&*of.uid, &*target, verb.as_str(), &click.who, &*person.user, &since].map(str::to_owned);
     let review = Spoken {
         name: format!("slack-{}", hash(lines.into_iter())),
         verb,
@@ -231,8 +244,15 @@ async fn vote(
     };
     Ok(match desk.reviewers.review(of, &review).await? {
         Heard::Written => Reply::Counted,
-        Heard::Again => Reply::Tell("already counted".to_owned()),
-        Heard::Refused(why) => Reply::Tell(format!("the API server does not take it: {}", plain(&why, 1000))),
+        Heard::Again => {
+            Reply::Tell("you have said so already; it is counted as soon as it is sure who votes".to_owned())
+        }
+        Heard::Refused(why) => Reply::Tell(format!(
+            "your vote was not taken. If the ConfigMap supercargo-approvers lacks the line {}, an administrator adds it. The \
+             API server says: {}",
+            code(&format!("{} {}", review.on_behalf_of, review.approver), 600),
+            quoted(&why, 1000)
+        )),
     })
 }
 
@@ -243,7 +263,7 @@ pub fn identity(who: &str) -> String {
 
 /// That there is nothing to vote on any more.
 fn ended(tracked: &Tracked) -> String {
-    let why = tracked.reason().map(|reason| format!(": {}", plain(public(reason), 1000))).unwrap_or_default();
+    let why = tracked.reason().map(|reason| format!(": {}", quoted(public(reason), 1000))).unwrap_or_default();
     format!("nobody is asked about it any more; it is {}{why}", state(tracked).to_lowercase())
 }
 

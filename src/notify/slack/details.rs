@@ -3,7 +3,7 @@
 use super::{
     Desk,
     message::public,
-    text::{code, plain},
+    text::{code, plain, quoted},
 };
 use crate::{domain::report::Report, ports::Announced};
 
@@ -32,7 +32,7 @@ fn row(row: &Report) -> String {
     let mut lines = vec![format!("• {place}{}{to}, {}", code(&row.image, 600), row.decision.as_str())];
     lines.extend(row.reasons.iter().take(REASONS).map(|reason| {
         let tag = reason.tag.as_ref().map(|tag| format!("{}: ", code(&tag.to_string(), 200))).unwrap_or_default();
-        format!("    {tag}{} ({})", plain(public(reason), 600), reason.code)
+        format!("    {tag}{} ({})", quoted(public(reason), 600), reason.code)
     }));
     lines.join("\n")
 }

@@ -10,13 +10,14 @@ use super::text::{code, plain, quoted};
 use crate::{
     domain::{
         hours::shown,
+        image::ImageRef,
         reason::{Code, Reason},
         rollout::without_words,
         text::escape,
         update::{Change, Item, Line, LogEntry, Message, Phase, PhaseName, Tracked, hash},
         votes::Approval,
     },
-    ports::Announced,
+    ports::{Announced, UpdateName},
 };
 
 /// As many containers are shown one by one: a section has ten fields.
@@ -27,6 +28,8 @@ pub(super) const REPLIES: u8 = 8;
 const HEADER: usize = 150;
 /// The longest image that is shown, in bytes: two of them and a name make a field, of 2,000 characters.
 const IMAGE: usize = 600;
+/// `sha256:` and twelve digits.
+const DIGEST: usize = 19;
 /// The longest name that is shown.
 const NAME: usize = 300;
 /// The longest sentence.
@@ -83,6 +86,14 @@ pub fn message(of: &Announced) -> Rendered {
     let what = update.items.first().map(|item| change(&item.change)).unwrap_or_default();
     let more = if update.items.len() > 1 { format!(" and {} more", update.items.len() - 1) } else { String::new() };
     let text = format!("{state}: {} {what}{more}", plain(&update.workload.to_string(), NAME));
+    Rendered { text, blocks }
+}
+
+/// The message about an update whose record is not there any more.
+pub(super) fn gone(name: &UpdateName) -> Rendered {
+    let text =
+        format!("Gone: the record {} of namespace {} was deleted", code(&name.name, NAME), code(&name.namespace, NAME));
+    let blocks = vec![json!({"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": true}})];
     Rendered { text, blocks }
 }
 
@@ -191,13 +202,43 @@ fn fields(items: &[Item]) -> Vec<Value> {
 
 fn change(Change { container, init, from, to }: &Change) -> String {
     let init = if *init { "init container " } else { "" };
+    let from_shown = short(from);
     // Where only the tag changes, it is enough.
-    let is_same = from.repository == to.repository;
-    let to = match (&to.tag, &to.digest) {
-        (Some(tag), None) if is_same => tag.to_string(),
-        _ => to.to_string(),
+    let to_shown = if from.repository == to.repository { version(to) } else { short(to) };
+    format!("{init}{}: {} → {}", code(container, NAME), code(&from_shown, IMAGE), code(&to_shown, IMAGE))
+}
+
+/// What somebody approves, in at most 300 characters.
+fn approving(of: &Announced, workload: &str) -> String {
+    let needed = of.tracked.asked().map_or(1, |asked| asked.needed);
+    let people = if needed == 1 { "One person must".to_owned() } else { format!("{needed} people must") };
+    let step = match &of.tracked.update.items[..] {
+        [one] => {
+            let [from, to] = [&one.change.from, &one.change.to].map(|image| version(image).chars().take(60).collect());
+            let (from, to): (String, String) = (from, to);
+            format!(" from {from} to {to}")
+        }
+        all => format!(", {} containers", all.len()),
     };
-    format!("{init}{}: {} → {}", code(container, NAME), code(&from.to_string(), IMAGE), code(&to, IMAGE))
+    format!("{workload}{step}. {people} approve it.")
+}
+
+/// An image without most of its digest.
+fn short(image: &ImageRef) -> String {
+    let whole = image.to_string();
+    match &image.digest {
+        Some(digest) => whole.replace(&digest.to_string(), &digest.to_string()[..DIGEST]),
+        None => whole,
+    }
+}
+
+/// Its tag, or what there is instead.
+fn version(image: &ImageRef) -> String {
+    match (&image.tag, &image.digest) {
+        (Some(tag), _) => tag.to_string(),
+        (None, Some(digest)) => digest.to_string()[..DIGEST].to_owned(),
+        (None, None) => image.to_string(),
+    }
 }
 
 fn context(of: &Announced) -> String {
@@ -227,10 +268,10 @@ fn buttons(of: &Announced) -> Value {
     let button =
         |action: &str, shown: &str| json!({"type": "button", "action_id": action, "text": text(shown), "value": value});
     let confirm = |title: &str, says: String, yes: &str| json!({"title": text(title), "text": text(&says), "confirm": text(yes), "deny": text("Cancel")});
-    let workload: String = of.tracked.update.workload.to_string().chars().take(NAME - 50).collect();
+    let workload: String = of.tracked.update.workload.to_string().chars().take(120).collect();
     let mut approve = button(APPROVE, "Approve");
     approve["style"] = json!("primary");
-    approve["confirm"] = confirm("Approve this update?", format!("{workload} will be updated."), "Approve");
+    approve["confirm"] = confirm("Approve this update?", approving(of, &workload), "Approve");
     let mut reject = button(REJECT, "Reject");
     reject["style"] = json!("danger");
     reject["confirm"] =

@@ -11,6 +11,7 @@
 pub mod api;
 mod click;
 mod details;
+mod failed;
 pub mod message;
 mod outbox;
 mod pace;
@@ -26,6 +27,7 @@ use std::{
 };
 
 pub use click::identity;
+use futures::{FutureExt as _, future::BoxFuture};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 pub use outbox::Outbox;
 use serde::de::DeserializeOwned;
@@ -44,12 +46,22 @@ use crate::{
     ports::{Clock, Explain, Messages, Person, Reviewers},
 };
 
+/// The longest wait until something is tried again that failed, unless only a person can mend it.
+const LONGEST: Duration = Duration::from_secs(60);
+/// How long until a record is read again that was written meanwhile.
+const CONFLICT: Duration = Duration::from_millis(50);
+/// What goes wrong with its token, for those who are told.
+const BOT: &str = "the bot";
 /// As many people are answered at once.
 const ANSWERS: usize = 32;
 /// What cannot be read is told at most once in this time.
 const ODD_EVERY: Duration = Duration::from_secs(60);
 /// A problem of the configuration is tried again after this time.
 const MENDED: Duration = Duration::from_secs(600);
+
+/// Slack may take its time: who asks again too soon may have it done twice.
+const TIMEOUTS: Timeouts =
+    Timeouts { connect: Duration::from_secs(5), read: Duration::from_secs(60), request: Duration::from_secs(60) };
 
 /// A channel that is told.
 #[derive(Debug, Clone)]
@@ -108,7 +120,7 @@ pub struct Settings {
 impl Settings {
     /// The client of its API.
     pub fn client(&self) -> Result<Api, ClientError> {
-        let client = net::upgradable(self.ca.as_deref(), self.proxy.as_deref(), Timeouts::default())?;
+        let client = net::upgradable(self.ca.as_deref(), self.proxy.as_deref(), TIMEOUTS)?;
         Ok(Api::new(client, self.api.clone()))
     }
 }
@@ -133,7 +145,10 @@ pub async fn try_channel(
     let hello = format!("supercargo was asked to try this channel ({}).", channel.name);
     let arguments = json!({"channel": channel.id, "text": hello, "parse": "none", "mrkdwn": false});
     let posted = call(POST, &settings.bot_token, arguments).await;
-    let posted = posted.map(|answer| format!("posted to {} as message {}", channel.id, text(&answer, "ts")));
+    let posted = posted.and_then(|answer| match answer["message"]["app_id"].as_str() {
+        Some(app) if app != settings.app_id => Err(ApiError::No(api::WRONG_APP.to_owned())),
+        _ => Ok(format!("posted to {} as message {}", channel.id, text(&answer, "ts"))),
+    });
     let socket = call(OPEN, &settings.app_token, json!({})).await.map(|_| "could be opened".to_owned());
     vec![("the bot", who), ("the message", posted), ("the socket", socket)]
 }
@@ -171,29 +186,42 @@ pub async fn run(
     mut settings: watch::Receiver<Option<Settings>>,
     leader: watch::Receiver<bool>,
 ) {
+    // What another configuration has begun is ended before more is posted.
+    let mut ending: BoxFuture<'static, ()> = futures::future::ready(()).boxed();
     loop {
         let now = settings.borrow_and_update().clone();
-        let (leader, outbox, ports) = (leader.clone(), outbox.clone(), ports.clone());
-        let work = async move {
-            let Some(settings) = now else {
+        let (close, closing) = watch::channel(false);
+        let desk = now.and_then(|settings| match settings.client() {
+            Ok(api) => Some(Arc::new(Desk::new(settings, api, ports.clone()))),
+            Err(error) => {
+                tracing::error!(%error, "slack: nothing is told");
+                None
+            }
+        });
+        let posting = match &desk {
+            Some(desk) => posting::run(desk.clone(), outbox.clone(), leader.clone(), closing).boxed(),
+            None => {
                 outbox.serve(&[]);
-                return futures::future::pending().await;
-            };
-            outbox.serve(&settings.channels);
-            let api = match settings.client() {
-                Ok(api) => api,
-                Err(error) => {
-                    tracing::error!(%error, "slack: nothing is told");
-                    return futures::future::pending().await;
+                futures::future::ready(()).boxed()
+            }
+        };
+        let before = std::mem::replace(&mut ending, futures::future::ready(()).boxed());
+        let mut posting = before.then(|()| posting).boxed();
+        let hearing = async {
+            match desk {
+                Some(desk) => {
+                    desk.greet().await;
+                    socket::run(desk).await;
                 }
-            };
-            let desk = Arc::new(Desk::new(settings, api, ports));
-            futures::future::join(socket::run(desk.clone()), posting::run(&desk, &outbox, leader)).await;
+                None => futures::future::pending().await,
+            }
         };
         tokio::select! {
-            () = work => {}
+            () = futures::future::join(&mut posting, hearing).map(|_| ()) => {}
             changed = settings.changed() => if changed.is_err() { return },
         }
+        close.send_replace(true);
+        ending = posting;
     }
 }
 
@@ -208,6 +236,7 @@ impl Drop for Desk {
 impl Desk {
     fn new(settings: Settings, api: Api, ports: Ports) -> Self {
         let Ports { messages, reviewers, explain, clock, metrics } = ports;
+        metrics.problems.get_or_create(&ProblemLabels { category: "slack" }).set(0);
         Self {
             settings,
             api,
@@ -236,6 +265,19 @@ impl Desk {
         }
     }
 
+    /// Whose the bot's token is, so that this is known before there is anything to tell.
+    async fn greet(&self) {
+        match self.call::<Value>(AUTH_TEST, &self.settings.bot_token, &json!({})).await {
+            Ok(answer) => {
+                let said = |key: &str| net::foreign(answer[key].as_str().unwrap_or("?"));
+                let (channels, approvers) = (self.settings.channels.len(), self.settings.people.len());
+                tracing::info!(bot = said("user"), workspace = said("team_id"), channels, approvers, "Slack is told");
+                self.fine(BOT);
+            }
+            Err(error) => _ = self.trouble(BOT, &error),
+        }
+    }
+
     fn count(&self, method: &'static str, outcome: &'static str) {
         self.metrics.slack_requests.get_or_create(&SlackLabels { method, outcome }).inc();
     }
@@ -254,7 +296,12 @@ impl Desk {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = troubles.insert(what.to_owned(), error.clone()).as_ref() != Some(error);
         match (error, error.advice()) {
-            (ApiError::Later(wait), _) => return Some(*wait),
+            (ApiError::Later(wait), _) => {
+                if is_new && *wait > ODD_EVERY {
+                    tracing::warn!(what, wait = wait.as_secs(), "Slack asks to wait so many seconds");
+                }
+                return Some(*wait);
+            }
             (_, Some(advice)) => {
                 self.problem(&troubles);
                 if is_new {

@@ -1,23 +1,27 @@
 //! Updates whose messages may have to change: by channel, each namespace in its turn, each update once. Whoever adds one
-//! never waits; what finds no room is found again in the records.
+//! never waits; what finds no room is found again in the records. How fast a channel may be written to is kept here, too,
+//! as it outlives a configuration.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::watch;
 
-use super::{Channel, Desk};
+use super::{Channel, Desk, pace::Edits};
 use crate::{
     domain::line::Line,
     ports::{Notify, UpdateName},
 };
 
-/// How long until it is asked again what there is to tell.
-const AGAIN: Duration = Duration::from_secs(5);
-/// As many wait in all.
+/// How long until it is asked again what there is to tell, where something found no room.
+const AGAIN: Duration = Duration::from_secs(60);
+/// The same where that could not be asked.
+const SOON: Duration = Duration::from_secs(5);
+/// As many wait in all. What waits of one namespace in one channel is less than the room that is left, so that there is
+/// always room for another.
 const MOST: usize = 1000;
 
 /// What waits, for all channels. Clones share it.
@@ -29,22 +33,48 @@ struct Shared {
     inner: Mutex<Inner>,
     /// Rung when something comes, or there is room again.
     bell: watch::Sender<()>,
+    edits: Edits,
 }
 
 #[derive(Default)]
 struct Inner {
     lanes: BTreeMap<Arc<str>, Lane>,
+    /// When each channel may be posted to, and when it may be asked for anything (monotonic).
+    paces: HashMap<Arc<str>, Pace>,
     waiting: usize,
     /// Whether something found no room.
     missed: bool,
 }
 
+/// When a channel may be posted to, when it may be edited, and when it may be asked for anything (monotonic).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Pace {
+    pub(super) post: Duration,
+    pub(super) edit: Duration,
+    pub(super) rest: Duration,
+}
+
 struct Lane {
     channel: Channel,
+    /// To be looked at.
     line: Line<UpdateName>,
-    waits: HashSet<UpdateName>,
-    /// Those whose time comes later (monotonic).
+    /// To be posted, or edited, when that may be.
+    posts: Line<UpdateName>,
+    edits: Line<UpdateName>,
+    /// What waits, and where.
+    waits: HashMap<UpdateName, Place>,
+    /// Those whose time comes later.
     later: BTreeMap<(Duration, UpdateName), ()>,
+    counts: HashMap<Arc<str>, usize>,
+}
+
+/// Where an update waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Line,
+    Posts,
+    Edits,
+    Later(Duration),
 }
 
 impl std::fmt::Debug for Outbox {
@@ -60,19 +90,92 @@ impl Notify for Outbox {
     }
 }
 
+impl Lane {
+    fn new(channel: &Channel) -> Self {
+        Self {
+            channel: channel.clone(),
+            line: Line::default(),
+            posts: Line::default(),
+            edits: Line::default(),
+            waits: HashMap::new(),
+            later: BTreeMap::new(),
+            counts: HashMap::new(),
+        }
+    }
+
+    fn count(&self, namespace: &str) -> usize {
+        self.counts.get(namespace).copied().unwrap_or_default()
+    }
+
+    fn put(&mut self, update: UpdateName, place: Place) {
+        let namespace = update.namespace.clone();
+        if self.waits.insert(update.clone(), place).is_none() {
+            *self.counts.entry(namespace.clone()).or_default() += 1;
+        }
+        let line = match place {
+            Place::Line => &mut self.line,
+            Place::Posts => &mut self.posts,
+            Place::Edits => &mut self.edits,
+            Place::Later(at) => {
+                self.later.insert((at, update), ());
+                return;
+            }
+        };
+        line.join(&namespace, update, usize::MAX, |_| true);
+    }
+
+    /// What was put off is looked at now.
+    fn hurry(&mut self, update: &UpdateName) {
+        if let Some(Place::Later(at)) = self.waits.get(update).copied() {
+            self.later.remove(&(at, update.clone()));
+            self.put(update.clone(), Place::Line);
+        }
+    }
+
+    fn take(&mut self, now: Duration, pace: Pace) -> Result<UpdateName, Option<Duration>> {
+        while let Some(first) = self.later.first_entry().filter(|first| first.key().0 <= now) {
+            let ((_, update), ()) = first.remove_entry();
+            self.put(update, Place::Line);
+        }
+        if pace.rest > now {
+            return Err(Some(pace.rest));
+        }
+        let mut next = self.line.next(|_| true);
+        if next.is_none() && pace.post <= now {
+            next = self.posts.next(|_| true);
+        }
+        if next.is_none() && pace.edit <= now {
+            next = self.edits.next(|_| true);
+        }
+        if let Some((namespace, update)) = next {
+            self.waits.remove(&update);
+            if let Some(count) = self.counts.get_mut(&namespace) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(&namespace);
+                }
+            }
+            return Ok(update);
+        }
+        let post = (!self.posts.is_empty()).then_some(pace.post);
+        let edit = (!self.edits.is_empty()).then_some(pace.edit);
+        let later = self.later.first_key_value().map(|((at, _), ())| *at);
+        Err([post, edit, later].into_iter().flatten().min())
+    }
+}
+
 impl Inner {
     fn add(&mut self, update: &UpdateName) {
+        let (waiting, missed) = (&mut self.waiting, &mut self.missed);
         for lane in self.lanes.values_mut().filter(|lane| lane.channel.serves(&update.namespace)) {
-            if lane.waits.contains(update) {
-                continue;
+            if lane.waits.contains_key(update) {
+                lane.hurry(update);
+            } else if lane.count(&update.namespace) < MOST - *waiting {
+                lane.put(update.clone(), Place::Line);
+                *waiting += 1;
+            } else {
+                *missed = true;
             }
-            if self.waiting >= MOST {
-                self.missed = true;
-                continue;
-            }
-            lane.waits.insert(update.clone());
-            lane.line.join(&update.namespace, update.clone(), usize::MAX, |_| true);
-            self.waiting += 1;
         }
     }
 }
@@ -84,51 +187,53 @@ impl Outbox {
 
     /// From now on these are the channels; nothing waits.
     pub(super) fn serve(&self, channels: &[Channel]) {
-        let lane = |channel: &Channel| Lane {
-            channel: channel.clone(),
-            line: Line::default(),
-            waits: HashSet::new(),
-            later: BTreeMap::new(),
-        };
-        let lanes = channels.iter().map(|channel| (channel.id.clone(), lane(channel))).collect();
-        *self.inner() = Inner { lanes, waiting: 0, missed: false };
+        let mut inner = self.inner();
+        inner.lanes = channels.iter().map(|channel| (channel.id.clone(), Lane::new(channel))).collect();
+        (inner.waiting, inner.missed) = (0, false);
     }
 
-    /// Whether something found no room since that was last asked.
-    fn missed(&self) -> bool {
-        std::mem::take(&mut self.inner().missed)
+    /// How fast messages may be edited.
+    pub(super) fn edits(&self) -> &Edits {
+        &self.0.edits
     }
 
-    /// Whether half of the room is free.
-    fn has_room(&self) -> bool {
-        self.inner().waiting < MOST / 2
+    /// How fast a channel may be written to.
+    pub(super) fn pace(&self, channel: &str) -> Pace {
+        self.inner().paces.get(channel).copied().unwrap_or_default()
     }
 
-    /// The next of a channel, or when there is one that waits for its time.
+    /// Changes that.
+    pub(super) fn set_pace(&self, channel: &Arc<str>, change: impl FnOnce(&mut Pace)) {
+        change(self.inner().paces.entry(channel.clone()).or_default());
+    }
+
+    /// Whether one more of that namespace would find room somewhere.
+    fn admits(&self, namespace: &str) -> bool {
+        let inner = self.inner();
+        let serving = inner.lanes.values().filter(|lane| lane.channel.serves(namespace));
+        let mut counts = serving.map(|lane| lane.count(namespace)).peekable();
+        // What nobody is told of is dropped at once.
+        counts.peek().is_none() || counts.any(|count| count < MOST - inner.waiting)
+    }
+
+    /// The next of a channel, or when there is one.
     pub(super) fn next(&self, channel: &str, now: Duration) -> Result<UpdateName, Option<Duration>> {
         let mut inner = self.inner();
+        let pace = inner.paces.get(channel).copied().unwrap_or_default();
         let Some(lane) = inner.lanes.get_mut(channel) else { return Err(None) };
-        while let Some(first) = lane.later.first_entry().filter(|first| first.key().0 <= now) {
-            let ((_, update), ()) = first.remove_entry();
-            lane.line.join(&update.namespace.clone(), update, usize::MAX, |_| true);
-        }
-        let Some((_, update)) = lane.line.next(|_| true) else {
-            return Err(lane.later.first_key_value().map(|((at, _), ())| *at));
-        };
-        lane.waits.remove(&update);
+        let update = lane.take(now, pace)?;
         inner.waiting -= 1;
         drop(inner);
         self.0.bell.send_replace(());
         Ok(update)
     }
 
-    /// One is thought of again then.
-    pub(super) fn later(&self, channel: &str, update: UpdateName, at: Duration) {
+    /// One waits there, unless it has come anew meanwhile.
+    pub(super) fn put(&self, channel: &str, update: UpdateName, place: Place) {
         let mut inner = self.inner();
         let Some(lane) = inner.lanes.get_mut(channel) else { return };
-        // What has come anew meanwhile is thought of anyway.
-        if lane.waits.insert(update.clone()) {
-            lane.later.insert((at, update), ());
+        if !lane.waits.contains_key(&update) {
+            lane.put(update, place);
             inner.waiting += 1;
         }
     }
@@ -136,28 +241,41 @@ impl Outbox {
     /// Finds what there is to tell, at the start and whenever something found no room.
     pub(super) async fn refill(&self, desk: &Desk) {
         let mut bell = self.bell();
-        let mut names = VecDeque::new();
-        let mut is_due = true;
+        let mut names: Line<UpdateName> = Line::default();
+        let mut due = Some(Duration::ZERO);
         loop {
             bell.borrow_and_update();
-            if std::mem::take(&mut is_due) || names.is_empty() && self.missed() {
+            let now = desk.clock.monotonic();
+            if std::mem::take(&mut self.inner().missed) {
+                due = due.or(Some(now + AGAIN));
+            }
+            if due.is_some_and(|due| due <= now) {
                 match desk.messages.open().await {
-                    Ok(open) => names = open.into(),
+                    Ok(open) => {
+                        (names, due) = (Line::default(), None);
+                        for name in open {
+                            names.join(&name.namespace.clone(), name, usize::MAX, |_| true);
+                        }
+                    }
                     Err(error) => {
-                        tracing::warn!(why = %error, "which messages in Slack must change is not known; asked again later");
-                        desk.clock.sleep_until(desk.clock.monotonic() + AGAIN).await;
-                        is_due = true;
-                        continue;
+                        let what = "which messages in Slack must change is not known; asked again later";
+                        tracing::warn!(why = %error, "{what}");
+                        due = Some(now + SOON);
                     }
                 }
             }
-            while self.has_room()
-                && let Some(name) = names.pop_front()
-            {
+            while let Some((_, name)) = names.next(|namespace| self.admits(namespace)) {
                 self.changed(name);
             }
-            if bell.changed().await.is_err() {
-                return;
+            let wait = async {
+                match due {
+                    Some(at) => desk.clock.sleep_until(at).await,
+                    None => futures::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = wait => {}
+                changed = bell.changed() => if changed.is_err() { return },
             }
         }
     }
@@ -172,12 +290,20 @@ impl Outbox {
 mod tests {
     use super::*;
 
+    const fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
     fn channel(id: &str, namespaces: &[&str]) -> Channel {
         Channel::new(id.to_owned(), id.to_owned(), namespaces.iter().map(ToString::to_string).collect()).unwrap()
     }
 
     fn update(namespace: &str, number: usize) -> UpdateName {
         UpdateName { namespace: namespace.into(), name: format!("u{number}").into() }
+    }
+
+    fn all(outbox: &Outbox, channel: &str, now: Duration) -> Vec<String> {
+        std::iter::from_fn(|| outbox.next(channel, now).ok()).map(|it| it.name.to_string()).collect()
     }
 
     #[test]
@@ -188,32 +314,50 @@ mod tests {
             outbox.changed(update("bank", number));
         }
         outbox.changed(update("shop", 9));
-        let all = |channel| -> Vec<String> {
-            std::iter::from_fn(|| outbox.next(channel, Duration::ZERO).ok()).map(|it| it.name.to_string()).collect()
-        };
-        assert_eq!(all("C1"), ["u0", "u9", "u1", "u2"]);
-        assert_eq!(all("C2"), ["u9"]);
-        assert_eq!(outbox.next("C3", Duration::ZERO), Err(None));
+        assert_eq!(all(&outbox, "C1", secs(0)), ["u0", "u9", "u1", "u2"]);
+        assert_eq!(all(&outbox, "C2", secs(0)), ["u9"]);
+        assert_eq!(outbox.next("C3", secs(0)), Err(None));
     }
 
     #[test]
-    fn what_finds_no_room_is_told_once_and_what_is_put_off_keeps_its_room() {
+    fn however_many_wait_of_one_namespace_there_is_room_for_another() {
+        let outbox = Outbox::default();
+        outbox.serve(&[channel("C1", &["*"]), channel("C2", &["bank"])]);
+        (0..2 * MOST).for_each(|number| outbox.changed(update("shop", number)));
+        assert!(std::mem::take(&mut outbox.inner().missed) && !outbox.admits("shop") && outbox.admits("bank"));
+        outbox.changed(update("bank", 7));
+        assert!(!outbox.inner().missed);
+        assert_eq!(all(&outbox, "C2", secs(0)), ["u7"]);
+        assert_eq!(all(&outbox, "C1", secs(0))[1], "u7");
+        assert!(outbox.admits("shop"));
+    }
+
+    #[test]
+    fn what_is_put_off_comes_in_time_or_when_it_changes_again() {
         let outbox = Outbox::default();
         outbox.serve(&[channel("C1", &["*"])]);
-        (0..MOST).for_each(|number| outbox.changed(update("shop", number)));
-        assert!(!outbox.missed() && !outbox.has_room());
-        outbox.changed(update("shop", 0));
-        assert!(!outbox.missed(), "it waits already");
-        outbox.changed(update("shop", MOST));
-        assert!(outbox.missed() && !outbox.missed());
-        while let Ok(update) = outbox.next("C1", Duration::ZERO) {
-            outbox.later("C1", update, Duration::from_secs(3));
-        }
-        assert!(!outbox.has_room());
-        assert_eq!(outbox.next("C1", Duration::from_secs(2)), Err(Some(Duration::from_secs(3))));
-        outbox.changed(update("shop", 5));
-        let again = std::iter::from_fn(|| outbox.next("C1", Duration::from_secs(3)).ok()).count();
-        assert_eq!(again, MOST);
-        assert!(outbox.has_room());
+        outbox.put("C1", update("shop", 1), Place::Later(secs(60)));
+        assert_eq!(outbox.next("C1", secs(1)), Err(Some(secs(60))));
+        outbox.changed(update("shop", 1));
+        assert_eq!(all(&outbox, "C1", secs(1)), ["u1"]);
+        outbox.put("C1", update("shop", 2), Place::Later(secs(60)));
+        assert_eq!(all(&outbox, "C1", secs(60)), ["u2"]);
+    }
+
+    #[test]
+    fn posts_and_edits_wait_for_their_pace_and_a_channel_that_rests_for_all() {
+        let outbox = Outbox::default();
+        outbox.serve(&[channel("C1", &["*"])]);
+        outbox.put("C1", update("shop", 1), Place::Posts);
+        outbox.put("C1", update("shop", 2), Place::Edits);
+        outbox.set_pace(&"C1".into(), |pace| *pace = Pace { post: secs(5), edit: secs(3), rest: secs(0) });
+        assert_eq!(outbox.next("C1", secs(1)), Err(Some(secs(3))));
+        assert_eq!(all(&outbox, "C1", secs(3)), ["u2"]);
+        outbox.set_pace(&"C1".into(), |pace| pace.rest = secs(10));
+        assert_eq!(outbox.next("C1", secs(6)), Err(Some(secs(10))));
+        outbox.serve(&[channel("C1", &["*"])]);
+        outbox.changed(update("shop", 3));
+        assert_eq!(outbox.next("C1", secs(6)), Err(Some(secs(10))), "also with another configuration");
+        assert_eq!(all(&outbox, "C1", secs(10)), ["u3"]);
     }
 }

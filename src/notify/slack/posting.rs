@@ -4,16 +4,17 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::future::join_all;
+use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    Channel, Desk,
+    BOT, CONFLICT, Channel, Desk, LONGEST,
     api::{ApiError, POST, UPDATE},
-    message::{line, message, story},
-    outbox::Outbox,
-    pace::Edits,
+    failed::Failed,
+    message::{Rendered, gone, line, message, story},
+    outbox::{Outbox, Place},
     search::{EVENT, Search, payload},
 };
 use crate::{
@@ -25,28 +26,35 @@ use crate::{
 const POST_EVERY: Duration = Duration::from_secs(1);
 /// One edit of a message in this time.
 const EDIT_EVERY: Duration = Duration::from_secs(3);
-/// The longest wait until something is tried again that failed, unless only a person can mend it.
-const LONGEST: Duration = Duration::from_secs(60);
+/// A claim that another process has made is not taken over sooner: Slack may be posting it.
+const CLAIMED: SignedDuration = SignedDuration::from_secs(10);
 const OLD: &str = "the definition of imageupdates is older than supercargo: apply deploy/crds";
-/// How long until a record is read again that was written meanwhile.
-const CONFLICT: Duration = Duration::from_millis(50);
 /// What Slack says of messages that are not there any more.
 pub(super) const GONE: &[&str] = &["message_not_found", "thread_not_found"];
 /// What Slack says of messages that stay as they are.
 const UNCHANGEABLE: &[&str] =
     &["cant_update_message", "edit_window_closed", "is_inactive", "no_dual_broadcast_content_update"];
 
-/// Posts as long as this process is the leader, for ever.
-pub(super) async fn run(desk: &Desk, outbox: &Outbox, mut leader: watch::Receiver<bool>) {
-    loop {
-        if leader.wait_for(|leads| *leads).await.is_err() {
-            return futures::future::pending().await;
-        }
-        let edits = Edits::default();
-        let lanes = desk.settings.channels.iter().map(|channel| Lane::new(desk, outbox, channel, &edits).run());
-        let work = futures::future::join(join_all(lanes), outbox.refill(desk));
+/// Posts as long as this process is the leader, until `closing` says that it is to end: what is being posted then is ended
+/// first.
+pub(super) async fn run(
+    desk: Arc<Desk>,
+    outbox: Outbox,
+    mut leader: watch::Receiver<bool>,
+    mut closing: watch::Receiver<bool>,
+) {
+    outbox.serve(&desk.settings.channels);
+    let (desk, outbox) = (&*desk, &outbox);
+    while !*closing.borrow() {
         tokio::select! {
-            _ = work => {}
+            leads = leader.wait_for(|leads| *leads) => if leads.is_err() { return },
+            _ = closing.wait_for(|closes| *closes) => return,
+        }
+        let channels = &desk.settings.channels;
+        let lanes = join_all(channels.iter().map(|channel| Lane::new(desk, outbox, channel).run(closing.clone())));
+        tokio::select! {
+            _ = lanes => return,
+            () = outbox.refill(desk) => {}
             _ = leader.wait_for(|leads| !*leads) => {}
         }
     }
@@ -57,51 +65,22 @@ struct Lane<'d> {
     desk: &'d Desk,
     outbox: &'d Outbox,
     channel: &'d Channel,
-    edits: &'d Edits,
-    /// What was shown last of each update, as a hash, and when (monotonic).
-    shown: HashMap<UpdateName, (Arc<str>, Duration)>,
-    /// When the next post may be made.
-    next_post: Duration,
+    /// What was shown last of each update.
+    shown: HashMap<UpdateName, Shown>,
+    /// Updates of whose posts no answer came: until when Slack may still do it (monotonic).
+    unsure: HashMap<UpdateName, Duration>,
 }
 
-/// When an update is to be thought of again, if it is.
-type Again = Option<Duration>;
-
-/// Why an update is not told now.
-pub(super) enum Failed {
-    Slack(ApiError),
-    Record(PutError),
+/// What a message shows.
+struct Shown {
+    ts: Arc<str>,
+    hash: Arc<str>,
+    /// When it was written (monotonic).
+    at: Duration,
 }
 
-impl Failed {
-    /// How long that update waits then.
-    fn wait(&self, update: &UpdateName) -> Duration {
-        let UpdateName { namespace, name } = update;
-        match self {
-            // It is read again.
-            Self::Record(PutError::Conflict) => return CONFLICT,
-            Self::Record(error) => {
-                tracing::warn!(%namespace, update = &**name, why = %error, "what is told in Slack is not recorded; tried again");
-            }
-            Self::Slack(error) => {
-                tracing::warn!(%namespace, update = &**name, why = %error, "Slack does not take a message; tried again");
-            }
-        }
-        LONGEST
-    }
-}
-
-impl From<ApiError> for Failed {
-    fn from(error: ApiError) -> Self {
-        Self::Slack(error)
-    }
-}
-
-impl From<PutError> for Failed {
-    fn from(error: PutError) -> Self {
-        Self::Record(error)
-    }
-}
+/// Where an update waits next, if it does.
+type Next = Option<Place>;
 
 /// What Slack says of a message.
 #[derive(Deserialize)]
@@ -110,17 +89,17 @@ struct Posted {
 }
 
 impl<'d> Lane<'d> {
-    fn new(desk: &'d Desk, outbox: &'d Outbox, channel: &'d Channel, edits: &'d Edits) -> Self {
-        Self { desk, outbox, channel, edits, shown: HashMap::new(), next_post: Duration::ZERO }
+    fn new(desk: &'d Desk, outbox: &'d Outbox, channel: &'d Channel) -> Self {
+        Self { desk, outbox, channel, shown: HashMap::new(), unsure: HashMap::new() }
     }
 
-    async fn run(mut self) {
-        let clock = &*self.desk.clock;
+    async fn run(mut self, mut closing: watch::Receiver<bool>) {
+        let (clock, id) = (&*self.desk.clock, &self.channel.id);
         let mut bell = self.outbox.bell();
         let mut failures = 0;
-        loop {
+        while !*closing.borrow_and_update() {
             bell.borrow_and_update();
-            let update = match self.outbox.next(&self.channel.id, clock.monotonic()) {
+            let update = match self.outbox.next(id, clock.monotonic()) {
                 Ok(update) => update,
                 Err(wait) => {
                     let wait = async {
@@ -131,57 +110,64 @@ impl<'d> Lane<'d> {
                     };
                     tokio::select! {
                         () = wait => {}
-                        Ok(()) = bell.changed() => {}
+                        _ = bell.changed() => {}
+                        _ = closing.changed() => {}
                     }
                     continue;
                 }
             };
-            match self.tend(&update).await {
-                Ok(again) => {
+            let place = match self.tend(&update).await {
+                Ok(next) => {
                     failures = 0;
-                    if let Some(at) = again {
-                        self.outbox.later(&self.channel.id, update, at);
-                    }
+                    next
                 }
                 Err(Failed::Slack(error)) if error.is_of_all() => {
                     let doubled = Duration::from_secs(1).saturating_mul(2u32.saturating_pow(failures.min(6)));
                     let rest = self.desk.trouble(&self.what(), &error).unwrap_or(doubled.min(LONGEST));
                     failures += 1;
-                    self.outbox.later(&self.channel.id, update, clock.monotonic());
-                    clock.sleep_until(clock.monotonic() + rest).await;
+                    self.outbox.set_pace(id, |pace| pace.rest = clock.monotonic() + rest);
+                    Some(Place::Line)
                 }
                 // It concerns that one alone, and holds up no other.
-                Err(failed) => {
-                    let wait = failed.wait(&update);
-                    self.outbox.later(&self.channel.id, update, clock.monotonic() + wait);
-                }
+                Err(failed) => Some(Place::Later(clock.monotonic() + failed.wait(&update))),
+            };
+            if let Some(place) = place {
+                self.outbox.put(id, update, place);
             }
         }
     }
 
     /// Brings the message of an update up to date: one step, and when the next is due.
-    async fn tend(&mut self, name: &UpdateName) -> Result<Again, Failed> {
+    async fn tend(&mut self, name: &UpdateName) -> Result<Next, Failed> {
         let Some(of) = self.desk.messages.get(name).await.map_err(PutError::from)? else {
-            self.shown.remove(name);
-            return Ok(None);
+            return self.gone(name).await;
         };
+        let now = self.desk.clock.monotonic();
         let own = of.messages.iter().find(|message| message.channel == self.channel.id).cloned();
         match own {
             Some(Message { done: true, .. }) => Ok(self.forget(name)),
             Some(own @ Message { ts: Some(_), .. }) => self.edit(&of, own).await,
             // It was being posted when the process ended, or the answer did not come.
-            Some(own) => match self.search().message(&of, &own).await? {
-                Some(ts) => self.named(of, Message { ts: Some(ts), ..own }).await,
-                None if of.tracked.asked().is_none() => self.end(&of, own).await,
-                None => self.post(of, own).await,
-            },
+            Some(own) => {
+                let since = self.desk.clock.now().duration_since(own.at);
+                let rest = Duration::try_from(CLAIMED.saturating_sub(since)).unwrap_or_default();
+                let until = self.unsure.get(name).copied().unwrap_or(now + rest);
+                if until > now {
+                    return Ok(Some(Place::Later(until)));
+                }
+                self.unsure.remove(name);
+                match self.search().message(&of, &own).await? {
+                    Some(ts) => self.named(of, Message { ts: Some(ts), ..own }).await,
+                    None if of.tracked.asked().is_none() => self.end(&of, own).await,
+                    None if !self.may_post() => Ok(Some(Place::Posts)),
+                    None => self.post(of, own).await,
+                }
+            }
             None if of.tracked.asked().is_none() => Ok(self.forget(name)),
             None if of.messages.len() >= MESSAGES => Ok(self.forget(name)),
+            // It is claimed in its turn only, so that what was claimed is posted at once.
+            None if !self.may_post() => Ok(Some(Place::Posts)),
             None => {
-                // It is claimed in its turn only, so that what was claimed is posted at once.
-                if let Some(at) = self.wait_to_post() {
-                    return Ok(Some(at));
-                }
                 let own = Message::new(self.channel.id.clone(), self.desk.clock.now());
                 let of = self.keep(of, own.clone()).await?;
                 self.post(of, own).await
@@ -189,13 +175,27 @@ impl<'d> Lane<'d> {
         }
     }
 
-    fn forget(&mut self, name: &UpdateName) -> Again {
+    fn forget(&mut self, name: &UpdateName) -> Next {
         self.shown.remove(name);
+        self.unsure.remove(name);
         None
     }
 
-    fn wait_to_post(&self) -> Again {
-        Some(self.next_post).filter(|at| *at > self.desk.clock.monotonic())
+    /// Its record was deleted, with its workload or by somebody: nobody is asked any more.
+    async fn gone(&mut self, name: &UpdateName) -> Result<Next, Failed> {
+        if let Some(Shown { ts, .. }) = self.shown.get(name) {
+            let Rendered { text, blocks } = gone(name);
+            let arguments = json!({"channel": self.channel.id, "ts": ts, "text": text, "blocks": blocks});
+            match self.desk.call::<Posted>(UPDATE, &self.desk.settings.bot_token, &arguments).await {
+                Ok(_) | Err(ApiError::No(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.forget(name))
+    }
+
+    fn may_post(&self) -> bool {
+        self.outbox.pace(&self.channel.id).post <= self.desk.clock.monotonic()
     }
 
     /// Keeps what is said of this channel's message, and reads the update as it is then.
@@ -215,27 +215,32 @@ impl<'d> Lane<'d> {
         }
     }
 
-    async fn post(&mut self, of: Announced, own: Message) -> Result<Again, Failed> {
-        if let Some(at) = self.wait_to_post() {
-            self.desk.clock.sleep_until(at).await;
-        }
+    async fn post(&mut self, of: Announced, own: Message) -> Result<Next, Failed> {
         let rendered = message(&of);
         let mut arguments = self.arguments(payload(&of, None));
         arguments["text"] = json!(rendered.text);
         arguments["blocks"] = json!(rendered.blocks);
-        let posted = self.send(&arguments).await?;
-        let shown = rendered.hash();
-        self.shown.insert(of.name.clone(), (shown.clone(), self.desk.clock.monotonic()));
-        self.named(of, Message { ts: Some(posted.ts), shown: Some(shown), ..own }).await
+        let posted = self.send(&arguments).await.inspect_err(|failed| {
+            if matches!(failed, Failed::Slack(ApiError::Lost(_))) {
+                self.unsure.insert(of.name.clone(), self.desk.clock.monotonic() + LONGEST);
+            }
+        })?;
+        self.show(&of.name, &posted.ts, &rendered.hash());
+        self.named(of, Message { ts: Some(posted.ts), shown: Some(rendered.hash()), ..own }).await
+    }
+
+    fn show(&mut self, name: &UpdateName, ts: &Arc<str>, hash: &Arc<str>) {
+        let at = self.desk.clock.monotonic();
+        self.shown.insert(name.clone(), Shown { ts: ts.clone(), hash: hash.clone(), at });
     }
 
     /// It is there by that name, which is kept whatever else is written meanwhile.
-    async fn named(&mut self, mut of: Announced, own: Message) -> Result<Again, Failed> {
+    async fn named(&mut self, mut of: Announced, own: Message) -> Result<Next, Failed> {
         let clock = &*self.desk.clock;
         loop {
             match self.keep(of.clone(), own.clone()).await {
                 Err(Failed::Record(PutError::Conflict)) => clock.sleep_until(clock.monotonic() + CONFLICT).await,
-                kept => return kept.map(|_| Some(clock.monotonic())),
+                kept => return kept.map(|_| Some(Place::Line)),
             }
             let Some(read) = self.desk.messages.get(&of.name).await.map_err(PutError::from)? else { return Ok(None) };
             of = read;
@@ -243,17 +248,20 @@ impl<'d> Lane<'d> {
     }
 
     /// Shows the update as it is now, and tells the next line of its story.
-    async fn edit(&mut self, of: &Announced, own: Message) -> Result<Again, Failed> {
+    async fn edit(&mut self, of: &Announced, own: Message) -> Result<Next, Failed> {
         let (name, now) = (&of.name, self.desk.clock.monotonic());
         let rendered = message(of);
         let hash = rendered.hash();
-        let before = self.shown.get(name).map(|(shown, at)| (shown, Some(*at)));
+        let before = self.shown.get(name).map(|shown| (&shown.hash, Some(shown.at)));
         // In another life of the program, it was as its record says.
         let before = before.or_else(|| own.shown.as_ref().map(|shown| (shown, None)));
         if before.is_none_or(|(shown, _)| *shown != hash) {
-            let soon = before.and_then(|(_, at)| at).map(|at| at + EDIT_EVERY).filter(|at| *at > now);
-            if let Some(at) = soon.or_else(|| self.edits.wait(now)) {
-                return Ok(Some(at));
+            if let Some(at) = before.and_then(|(_, at)| at).map(|at| at + EDIT_EVERY).filter(|at| *at > now) {
+                return Ok(Some(Place::Later(at)));
+            }
+            if let Some(at) = self.outbox.edits().wait(&self.channel.id, now) {
+                self.outbox.set_pace(&self.channel.id, |pace| pace.edit = at);
+                return Ok(Some(Place::Edits));
             }
             let mut arguments = self.arguments(payload(of, None));
             arguments["ts"] = json!(own.ts);
@@ -271,52 +279,58 @@ impl<'d> Lane<'d> {
                 Err(error) => return Err(error.into()),
             }
             self.fine();
-            self.shown.insert(name.clone(), (hash.clone(), self.desk.clock.monotonic()));
+            if let Some(ts) = &own.ts {
+                self.show(name, ts, &hash);
+            }
+        }
+        if let Some(ts) = own.ts.clone() {
+            let at = Duration::ZERO;
+            self.shown.entry(name.clone()).or_insert_with(|| Shown { ts, hash: hash.clone(), at });
         }
         self.reply(of, Message { shown: Some(hash), ..own }).await
     }
 
     /// It is posted anew while people are asked, and else left.
-    async fn lost(&mut self, of: Announced, own: Message) -> Result<Again, Failed> {
+    async fn lost(&mut self, of: Announced, own: Message) -> Result<Next, Failed> {
         self.shown.remove(&of.name);
         if of.tracked.asked().is_none() {
             return self.end(&of, own).await;
         }
-        let own = Message::new(own.channel, self.desk.clock.now());
-        let of = self.keep(of, own.clone()).await?;
-        self.post(of, own).await
+        // Deleted is deleted: it is posted in its turn.
+        let messages: Vec<Message> = of.messages.iter().filter(|it| it.channel != own.channel).cloned().collect();
+        self.desk.messages.keep(&of, &messages).await?;
+        Ok(Some(Place::Posts))
     }
 
     /// Nothing more is done for it.
-    async fn end(&mut self, of: &Announced, own: Message) -> Result<Again, Failed> {
+    async fn end(&mut self, of: &Announced, own: Message) -> Result<Next, Failed> {
         self.keep(of.clone(), Message { done: true, ..own }).await?;
         Ok(self.forget(&of.name))
     }
 
     /// Tells the next line of the story below the message, or that there is none any more.
-    async fn reply(&mut self, of: &Announced, own: Message) -> Result<Again, Failed> {
-        if let (true, Some(told)) = (own.replying, own.told) {
+    async fn reply(&mut self, of: &Announced, own: Message) -> Result<Next, Failed> {
+        let (line, own) = match (own.replying, own.told) {
             // It was being posted when the process ended, or the answer did not come.
-            if let Some(line) = line(&of.tracked, told)
-                && !self.search().is_below(of, &own, told).await?
-            {
-                self.tell(of, &own, told, &line).await?;
-            }
-            self.named(of.clone(), Message { replying: false, ..own }).await?;
-        } else if let Some((at, line)) = story(&of.tracked, &own) {
-            if let Some(at) = self.wait_to_post() {
-                return Ok(Some(at));
-            }
-            let own = Message { replies: own.replies + 1, told: Some(at), replying: true, ..own };
-            let of = self.keep(of.clone(), own.clone()).await?;
-            self.tell(&of, &own, at, &line).await?;
-            self.named(of, Message { replying: false, ..own }).await?;
-        } else if of.tracked.phase.is_over() {
-            return self.end(of, own).await;
-        } else {
-            return Ok(None);
+            (true, Some(told)) => match line(&of.tracked, told) {
+                Some(words) if !self.search().is_below(of, &own, told).await? => ((told, words), own),
+                _ => return self.named(of.clone(), Message { replying: false, ..own }).await,
+            },
+            _ => match story(&of.tracked, &own) {
+                Some((line, words)) => {
+                    let replies = own.replies + 1;
+                    ((line, words), Message { replies, told: Some(line), replying: true, ..own })
+                }
+                None if of.tracked.phase.is_over() => return self.end(of, own).await,
+                None => return Ok(None),
+            },
+        };
+        if !self.may_post() {
+            return Ok(Some(Place::Posts));
         }
-        Ok(Some(self.desk.clock.monotonic()))
+        let of = self.keep(of.clone(), own.clone()).await?;
+        self.tell(&of, &own, line.0, &line.1).await?;
+        self.named(of, Message { replying: false, ..own }).await
     }
 
     async fn tell(&mut self, of: &Announced, own: &Message, at: Line, line: &str) -> Result<(), Failed> {
@@ -325,8 +339,8 @@ impl<'d> Lane<'d> {
         arguments["text"] = json!(line);
         arguments["mrkdwn"] = json!(false);
         match self.send(&arguments).await {
-            // Somebody deleted what it would stand below; the next edit finds that.
-            Err(Failed::Slack(ApiError::No(code))) if GONE.contains(&&*code) => Ok(()),
+            // Somebody deleted what it would stand below, or nobody may write there: the message itself tells it all.
+            Err(Failed::Slack(error @ ApiError::No(_))) if error.advice().is_none() => Ok(()),
             sent => sent.map(|_| ()),
         }
     }
@@ -349,13 +363,15 @@ impl<'d> Lane<'d> {
 
     async fn send(&mut self, arguments: &Value) -> Result<Posted, Failed> {
         let posted = self.desk.call(POST, &self.desk.settings.bot_token, arguments).await;
-        self.next_post = self.desk.clock.monotonic() + POST_EVERY;
+        let next = self.desk.clock.monotonic() + POST_EVERY;
+        self.outbox.set_pace(&self.channel.id, |pace| pace.post = next);
         let posted = posted?;
         self.fine();
         Ok(posted)
     }
 
     fn fine(&self) {
+        self.desk.fine(BOT);
         self.desk.fine(&self.what());
     }
 

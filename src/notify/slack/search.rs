@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::{
     Desk,
     api::{ApiError, HISTORY, Method, REPLIES},
-    posting::{Failed, GONE},
+    failed::Failed,
+    posting::GONE,
 };
 use crate::{
     domain::update::{Line, Message},
@@ -21,8 +22,10 @@ use crate::{
 pub(super) const EVENT: &str = "supercargo_update";
 /// The clocks of Slack and of the API server may differ by so much.
 const CLOCKS: SignedDuration = SignedDuration::from_mins(10);
+/// As many messages are read at once: one may have 200 KB.
+const PAGE: usize = 15;
 /// As many pages of a channel are looked through for one message.
-const PAGES: usize = 20;
+const PAGES: usize = 100;
 
 /// Which one is which: the message about an update, or a line below it.
 pub(super) fn payload(of: &Announced, line: Option<Line>) -> Value {
@@ -50,6 +53,8 @@ struct Page {
 #[derive(Deserialize)]
 struct Found {
     ts: Arc<str>,
+    #[serde(default)]
+    app_id: Option<String>,
     #[serde(default)]
     metadata: Value,
 }
@@ -89,11 +94,13 @@ impl Search<'_> {
     ) -> Result<Option<Arc<str>>, Failed> {
         arguments["channel"] = json!(self.channel);
         arguments["include_all_metadata"] = json!(true);
-        arguments["limit"] = json!(200);
+        arguments["limit"] = json!(PAGE);
         for _ in 0..PAGES {
             let page: Page = self.desk.call(method, &self.desk.settings.bot_token, &arguments).await?;
-            let ours =
-                |message: &&Found| message.metadata["event_type"] == EVENT && is_it(&message.metadata["event_payload"]);
+            let ours = |message: &&Found| {
+                let is_ours = message.app_id.as_ref().is_none_or(|app| *app == self.desk.settings.app_id);
+                is_ours && message.metadata["event_type"] == EVENT && is_it(&message.metadata["event_payload"])
+            };
             if let Some(found) = page.messages.iter().find(ours) {
                 return Ok(Some(found.ts.clone()));
             }

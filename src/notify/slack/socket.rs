@@ -1,7 +1,7 @@
 //! Socket Mode (docs.slack.dev, "Using Socket Mode"): Slack's clicks come over a WebSocket that we open, so that nothing
 //! needs to reach us. Before Slack closes one it says so, and the next is open by then.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use backon::BackoffBuilder as _;
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -22,7 +22,7 @@ use url::Url;
 
 use super::{
     Desk, MENDED,
-    api::{ApiError, OPEN, why},
+    api::{ApiError, OPEN, WRONG_APP, why},
     click::{self, Click, Odd, Reply},
 };
 
@@ -53,6 +53,15 @@ struct Envelope {
     reason: String,
     #[serde(default)]
     payload: Option<Box<RawValue>>,
+    #[serde(default)]
+    connection_info: ConnectionInfo,
+}
+
+/// What `hello` says of whose socket it is.
+#[derive(Debug, Default, Deserialize)]
+struct ConnectionInfo {
+    #[serde(default)]
+    app_id: Option<String>,
 }
 
 /// How a connection ended.
@@ -84,20 +93,22 @@ pub(super) async fn run(desk: Arc<Desk>) {
     let state = watch::Sender::new(Connections::default());
     let mut watched = state.subscribe();
     let mut all: FuturesUnordered<BoxFuture<'_, (u64, End)>> = FuturesUnordered::new();
-    let (mut alive, mut begun) = (BTreeSet::new(), 0);
+    // Each with when Slack said hello (monotonic).
+    let (mut alive, mut begun) = (BTreeMap::<u64, Option<Duration>>::new(), 0);
     let (mut delays, mut rest) = (delays(), Duration::ZERO);
     loop {
         let Connections { open, leaving } = *watched.borrow_and_update();
-        let is_open = alive.iter().any(|number| *number <= open);
-        desk.metrics.slack_connected.set(i64::from(is_open));
-        if alive.contains(&open) {
-            delays = self::delays();
-        }
+        let now = desk.clock.monotonic();
+        alive.range_mut(..=open).for_each(|(_, since)| _ = since.get_or_insert(now));
+        desk.metrics.slack_connected.set(i64::from(alive.values().any(Option::is_some)));
         // One that leaves is replaced before it has gone.
-        if alive.iter().all(|number| *number <= leaving) {
+        if alive.keys().all(|number| *number <= leaving) && alive.len() < MOST {
+            if alive.values().flatten().any(|since| *since + LASTS > now) {
+                rest = rest.max(delays.next().unwrap_or(MAX_DELAY));
+            }
             begun += 1;
             let (number, wait) = (begun, std::mem::take(&mut rest));
-            alive.insert(number);
+            alive.insert(number, None);
             let (desk, state) = (&desk, &state);
             let one = async move {
                 desk.clock.sleep_until(desk.clock.monotonic() + wait).await;
@@ -107,13 +118,17 @@ pub(super) async fn run(desk: Arc<Desk>) {
         }
         tokio::select! {
             Some((number, end)) = all.next() => {
-                alive.remove(&number);
+                let since = alive.remove(&number).flatten();
+                let lasted = since.is_some_and(|since| since + LASTS <= desk.clock.monotonic());
+                if lasted {
+                    delays = self::delays();
+                }
                 let mut delay = || delays.next().unwrap_or(MAX_DELAY);
                 rest = match end {
                     End::Replaced => Duration::ZERO,
                     End::Broken(error) => {
                         tracing::info!(why = error, "the connection to Slack broke off; it is opened again");
-                        if state.borrow().open >= number { SOON } else { delay() }
+                        if lasted { SOON } else { delay() }
                     }
                     End::Failed(error) => desk.trouble(SOCKET, &error).unwrap_or_else(delay),
                     End::Disabled => {
@@ -128,6 +143,10 @@ pub(super) async fn run(desk: Arc<Desk>) {
 
 /// How long until one is opened again that was open.
 const SOON: Duration = Duration::from_millis(200);
+/// One that was open for so long is no failure.
+const LASTS: Duration = Duration::from_secs(30);
+/// As many at once: Slack has ten for an app.
+const MOST: usize = 3;
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
 fn delays() -> impl Iterator<Item = Duration> {
@@ -234,6 +253,9 @@ async fn serve(socket: &mut Socket, desk: &Desk, number: u64, state: &watch::Sen
                     continue;
                 };
                 match envelope.r#type.as_str() {
+                    "hello" if envelope.connection_info.app_id.is_some_and(|app| app != desk.settings.app_id) => {
+                        return End::Failed(ApiError::No(WRONG_APP.to_owned()));
+                    }
                     "hello" => {
                         is_open = true;
                         state.send_modify(|state| state.open = state.open.max(number));
@@ -288,7 +310,15 @@ async fn work(id: String, payload: Box<RawValue>, desk: &Desk) -> Worked {
             let (outcome, text) = match reply {
                 Reply::Counted => ("ok", None),
                 Reply::Details(text) => ("ok", Some(text)),
-                Reply::Tell(text) => ("refused", Some(text)),
+                Reply::Tell(text) => {
+                    tracing::info!(
+                        who = click.who,
+                        update = click.update(),
+                        why = text,
+                        "a click in Slack has no effect"
+                    );
+                    ("refused", Some(text))
+                }
             };
             desk.count("click", outcome);
             text.into_iter().for_each(|text| desk.tell(&click, text));

@@ -175,3 +175,29 @@ async fn frames_that_are_nonsense_or_too_long_change_nothing() {
     told.slack.press("U0ALICE", &message, "Approve").await;
     told.slack.says(CHANNEL, "Done").await;
 }
+
+/// Whoever may vote could guess it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_review_that_has_taken_the_name_of_anothers_vote_keeps_nobody_from_voting() {
+    let told = Told::open("slack-name", json!({"supercargo.dev/approvals": "2"})).await;
+    let _operator = told.operator().await;
+    told.shop.push("1.1.0").await;
+    let message = told.slack.says(CHANNEL, "Waiting for approval").await;
+    // What alice's no would be called is found out by pressing, and taking her vote away again.
+    told.slack.press("U0ALICE", &message, "Approve").await;
+    told.shop.stands("1.1.0", "1 of 2").await;
+    let admin = crate::support::control_plane::ADMIN;
+    let path = format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/imageupdatereviews", told.shop.namespace.name);
+    let client = told.shop.plane.client(admin).await;
+    let list = crate::support::control_plane::request(&client, http::Method::GET, &path, None).await.unwrap();
+    let name = list["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+    told.shop.plane.kubectl(&["-n", &told.shop.namespace.name, "delete", "imageupdatereview", &name]);
+    told.shop.stands("1.1.0", "0 of 2").await;
+    let mut ballot = told.shop.ballot("1.1.0").await;
+    ballot["metadata"] = json!({"name": name});
+    told.shop.raw("bob", &ballot, "bob").await.unwrap();
+    told.shop.stands("1.1.0", "1 of 2").await;
+    told.slack.press("U0ALICE", &message, "Approve").await;
+    told.slack.says(CHANNEL, "Done").await;
+    assert_eq!(told.reviews().await, 2);
+}

@@ -41,10 +41,10 @@ async fn there_is_one_message_for_each_update_whenever_the_operator_is_killed() 
         tokio::time::sleep(std::time::Duration::from_millis(random.below(30))).await;
         operator.process.signal("KILL");
         operator = Operator::start(told.shop.plane, &told.setup).await;
-        told.slack.says(CHANNEL, &format!("{tag}@")).await;
+        told.slack.says(CHANNEL, &format!("`{tag}`")).await;
         drop(go);
         told.shop.recorded(&tag).await;
-        let of_it = told.slack.texts(CHANNEL).into_iter().filter(|text| text.contains(&format!("{tag}@"))).count();
+        let of_it = told.slack.texts(CHANNEL).into_iter().filter(|text| text.contains(&format!("`{tag}`"))).count();
         assert_eq!(of_it, 1, "{tag} (seed {seed})");
     }
     drop(operator);

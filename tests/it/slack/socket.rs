@@ -48,9 +48,9 @@ async fn a_socket_that_breaks_off_or_is_closed_is_opened_again_and_a_limit_is_ob
     told.shop.push("1.1.0").await;
     let message = told.slack.says(CHANNEL, "Waiting for approval").await;
     // The first is a close frame, the second the end of the connection.
+    told.slack.fail("apps.connections.open", [Fault::Later(1), Fault::Status(503), Fault::Says("internal_error")]);
     for frame in [Message::Close(None), Message::Frame(empty())] {
         let before = told.slack.sockets();
-        told.slack.fail("apps.connections.open", [Fault::Later(1), Fault::Status(503), Fault::Says("internal_error")]);
         told.slack.send(None, frame);
         eventually("another one is open", async || {
             let now = told.slack.sockets();

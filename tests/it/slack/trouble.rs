@@ -114,3 +114,75 @@ async fn a_channel_is_tried_by_a_command_that_says_what_to_do() {
     let (code, _, errors) = tokio::task::block_in_place(|| run("nosuch", BOT_TOKEN));
     assert!(code != Some(0) && errors.contains("available: C0DEPLOYS"), "{errors}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_without_end_is_cut_and_a_channel_that_is_refused_keeps_no_other_from_being_told() {
+    let shop =
+        crate::approvals::flow::Shop::open(super::plane().await, "slack-two", json!({"supercargo.dev/approvals": "1"}));
+    let (shop, slack) = (shop.await, crate::support::slack::Slack::start(&[CHANNEL, "C0OTHER"]).await);
+    let here = shop.namespace.name.clone();
+    let configuration = slack.configuration(&[(CHANNEL, &here), ("C0OTHER", &here)], super::PEOPLE);
+    let told = Told::with(shop, slack, &configuration).await;
+    let operator = told.operator().await;
+    told.slack.fail("chat.postMessage", [Fault::Wait("18446744073709551615")]);
+    told.shop.push("1.1.0").await;
+    eventually("the other channel is told", async || {
+        let all = [CHANNEL, "C0OTHER"].map(|channel| told.slack.messages(channel).len());
+        (all.iter().sum::<usize>() == 1).then_some(())
+    })
+    .await;
+    eventually("the wait is told", async || {
+        operator.process.output().contains("Slack asks to wait so many seconds").then_some(())
+    })
+    .await;
+    assert!(operator.process.output().contains("\"wait\":900"), "{}", operator.process.output());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_message_is_posted_the_configuration_may_change_and_it_is_posted_once() {
+    let told = Told::open("slack-reload", json!({"supercargo.dev/approvals": "1"})).await;
+    let _operator = told.operator().await;
+    let (go, held) = watch::channel(false);
+    told.slack.fail("chat.postMessage", [Fault::Held(held)]);
+    told.shop.push("1.1.0").await;
+    eventually("it is being posted", async || (!told.slack.calls("chat.postMessage").is_empty()).then_some(())).await;
+    let here = told.shop.namespace.name.clone();
+    let other = told.slack.configuration(&[(CHANNEL, &here)], &super::PEOPLE[..1]);
+    std::fs::write(told._folder.path().join("config.yaml"), other).unwrap();
+    // The new one has opened a socket of its own.
+    let before = told.slack.calls("apps.connections.open").len();
+    eventually("it is read again", async || (told.slack.calls("apps.connections.open").len() > before).then_some(()))
+        .await;
+    go.send_replace(true);
+    told.shop.recorded("1.1.0").await;
+    told.shop.push("1.2.0").await;
+    told.slack.says(CHANNEL, "1.2.0").await;
+    assert_eq!(told.slack.messages(CHANNEL).len(), 2, "{:?}", told.slack.texts(CHANNEL));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_whose_record_is_deleted_is_told_to_be_gone_without_buttons() {
+    let told = Told::open("slack-gone", json!({"supercargo.dev/approvals": "1"})).await;
+    let _operator = told.operator().await;
+    told.shop.push("1.1.0").await;
+    told.slack.says(CHANNEL, "Waiting for approval").await;
+    told.shop.recorded("1.1.0").await;
+    told.shop.plane.kubectl(&["-n", &told.shop.namespace.name, "delete", "deployment", "web"]);
+    told.shop.plane.kubectl(&["-n", &told.shop.namespace.name, "delete", "imageupdates", "--all"]);
+    let gone = told.slack.says(CHANNEL, "Gone: the record").await;
+    assert!(!json!(gone.blocks).to_string().contains("actions"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_another_app_are_a_problem_before_anybody_presses_a_button() {
+    let told = Told::open("slack-app", json!({})).await;
+    let path = told._folder.path().join("config.yaml");
+    let other = std::fs::read_to_string(&path).unwrap().replace(crate::support::slack::APP, "A0WRONG");
+    std::fs::write(&path, other).unwrap();
+    let operator = crate::support::operator::Operator::start(told.shop.plane, &told.setup).await;
+    eventually("it is a problem", async || {
+        (operator.metric("supercargo_problems", "slack").await == 1.0).then_some(())
+    })
+    .await;
+    assert!(operator.process.output().contains("take both tokens and `appId` from the same app"));
+}

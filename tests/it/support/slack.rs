@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     Says(&'static str),
     /// 429, with so many seconds to wait.
     Later(u32),
+    /// The same, in these words.
+    Wait(&'static str),
     /// A status and no more.
     Status(u16),
     /// It is done, and the answer never comes.
@@ -346,7 +348,7 @@ impl Slack {
                     edits: 0,
                 });
                 Ok(
-                    json!({"ok": true, "channel": channel, "ts": ts, "message": {"text": text(), "type": "message", "ts": ts}}),
+                    json!({"ok": true, "channel": channel, "ts": ts, "message": {"text": text(), "type": "message", "ts": ts, "app_id": APP}}),
                 )
             }
             "chat.update" => {
@@ -375,7 +377,7 @@ impl Slack {
                     .skip(begin)
                     .take(2)
                     .map(|it| match given["include_all_metadata"] == "true" {
-                        true => json!({"type": "message", "ts": it.ts, "text": it.text, "metadata": it.metadata}),
+                        true => json!({"type": "message", "ts": it.ts, "text": it.text, "metadata": it.metadata, "app_id": APP}),
                         false => json!({"type": "message", "ts": it.ts, "text": it.text}),
                     })
                     .collect();
@@ -418,7 +420,12 @@ async fn serve(State(slack): State<Slack>, request: Request) -> Response<Body> {
     let is_lost = matches!(fault, Some(Fault::Lost));
     match fault {
         Some(Fault::Says(error)) => return say(200, json!({"ok": false, "error": error}).to_string()),
-        Some(Fault::Later(seconds)) => {
+        Some(wait @ (Fault::Later(_) | Fault::Wait(_))) => {
+            let seconds = match wait {
+                Fault::Wait(words) => words.to_owned(),
+                Fault::Later(seconds) => seconds.to_string(),
+                _ => unreachable!("only these"),
+            };
             let answer = Response::builder().status(StatusCode::TOO_MANY_REQUESTS).header("Retry-After", seconds);
             return answer.body(Body::from(json!({"ok": false, "error": "ratelimited"}).to_string())).unwrap();
         }
