@@ -1,5 +1,5 @@
 //! Rollouts that fail, many at once: what they take of the program's memory, and how soon each is found to have failed.
-//! Then one of very many pods, of which the last alone is broken.
+//! Then one of very many pods, of which the last alone is broken. Then some that fail and go back: how soon.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use std::{
 use futures::{StreamExt, stream};
 use http::Method;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
     Api,
     runtime::{WatchStreamExt, watcher},
@@ -34,6 +34,8 @@ const ROLLOUTS: usize = 200;
 const NAMESPACES: usize = 4;
 /// Pods of one rollout.
 const PODS: usize = 5_000;
+/// Rollouts at once that fail and go back.
+const BACK: usize = 20;
 /// How long the image's fault has to last, which is the default.
 const FAULT: Duration = Duration::from_secs(30);
 
@@ -42,6 +44,7 @@ pub(crate) async fn run(table: &mut Table) {
     registry.push("web", "1.0.0", &Image::unique()).await;
     many(&registry, table).await;
     large(&registry, table).await;
+    back(&registry, table).await;
 }
 
 async fn many(registry: &Registry, table: &mut Table) {
@@ -101,6 +104,66 @@ async fn broken_pods(plane: &ControlPlane) -> Arc<Mutex<HashMap<[String; 2], Tim
         let app = pod.metadata.labels.and_then(|labels| labels.get("app").cloned());
         if let (Some(3), Some(space), Some(app)) = (restarts, pod.metadata.namespace, app) {
             told.lock().expect("a lock").entry([space, app]).or_insert_with(Timestamp::now);
+        }
+        std::future::ready(())
+    }));
+    shown
+}
+
+/// From when it is recorded that one has failed until a watch shows what ran before.
+async fn back(registry: &Registry, table: &mut Table) {
+    registry.push("back", "1.0.0", &Image::unique()).await;
+    let plane = ControlPlane::start(Parts::All).await;
+    create(&plane, "/api/v1/namespaces", &json!({"metadata": {"name": "back"}})).await;
+    let path = "/apis/apps/v1/namespaces/back/deployments";
+    let old = format!("{}/back:1.0.0", registry.host);
+    for n in 0..BACK {
+        let mut object = web(registry, n, 1);
+        object["metadata"]["annotations"]["supercargo.dev/rollback"] = json!("auto");
+        object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(old);
+        create(&plane, path, &object).await;
+    }
+    until(async || {
+        let runs = |web: &Value| web["status"]["availableReplicas"] == 1;
+        read(&plane, path).await.iter().all(runs).then_some(())
+    })
+    .await;
+    let (program, _) = Program::start(&plane, "1s").await;
+    program.looked(1).await;
+    registry.push("back", "1.1.0-broken", &Image::unique()).await;
+    let is_back = |web: &Value| web["spec"]["template"]["spec"]["containers"][0]["image"] == *old;
+    until(async || (!read(&plane, path).await.iter().any(is_back)).then_some(())).await;
+    let shown = put_back(&plane, old.clone()).await;
+    let updates = until(async || {
+        let list = read(&plane, "/apis/supercargo.dev/v1alpha1/namespaces/back/imageupdates").await;
+        let is_over = |update: &&Value| update["status"]["phase"] == "RolledBack";
+        let over: Vec<Value> = list.iter().filter(is_over).cloned().collect();
+        (over.len() == BACK).then_some(over)
+    })
+    .await;
+    let shown = shown.lock().expect("a lock").clone();
+    let took = updates.iter().map(|update| {
+        let log = update["status"]["log"].as_array().expect("a log");
+        let failed = at(&log.iter().find(|entry| entry["phase"] == "RollingBack").expect("its way back")["at"]);
+        shown[update["spec"]["workload"]["name"].as_str().expect("a name")].duration_since(failed).as_secs_f64()
+    });
+    let latest = took.fold(0.0, f64::max);
+    let what = format!("{BACK} rollouts that fail and go back");
+    table.bounded(format!("{what}: the last is patched back after it has failed"), latest, 2.0, " s");
+}
+
+/// When a watch first showed each Deployment with that image.
+async fn put_back(plane: &ControlPlane, image: String) -> Arc<Mutex<HashMap<String, Timestamp>>> {
+    let shown = Arc::<Mutex<HashMap<_, _>>>::default();
+    let deployments = Api::<Deployment>::all(plane.client(ADMIN).await);
+    let told = shown.clone();
+    tokio::spawn(watcher(deployments, watcher::Config::default()).applied_objects().for_each(move |deployment| {
+        // Until the API server ends.
+        let Ok(deployment) = deployment else { return std::future::ready(()) };
+        let spec = deployment.spec.and_then(|spec| spec.template.spec);
+        let is_it = spec.is_some_and(|spec| spec.containers.iter().any(|it| it.image.as_deref() == Some(&*image)));
+        if let Some(name) = deployment.metadata.name.filter(|_| is_it) {
+            told.lock().expect("a lock").entry(name).or_insert_with(Timestamp::now);
         }
         std::future::ready(())
     }));

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use futures::FutureExt;
+use futures::{FutureExt, future::ready};
 use jiff::Timestamp;
 
 use crate::{
     domain::{
         gate::{self, Context},
         plan::Plan,
+        reason::{Code, Reason},
         target::Route,
         update::{Aim, Change, Event, Phase, Proposal, Record},
         wish::{What, Wish},
@@ -16,7 +17,7 @@ use crate::{
     },
     engine::{
         driver::{Aimed, Engine},
-        index::state::State,
+        index::{entry::WorkloadEntry, state::State},
         updates::{board::Board, ledger::Ledger, propose::Planned},
     },
     ports::{Records, Version},
@@ -35,6 +36,9 @@ pub(super) fn way_back(
     let Some(entry) = state.entry(id).filter(|_| ledger.is_idle(id)) else {
         return Some((Proposal::Nothing, Planned::Nothing));
     };
+    if let Some(reason) = not_ours(entry) {
+        return Some((Proposal::Kept(reason), Planned::Nothing));
+    }
     let owner = (back.route == Route::Cluster).then(|| state.owner(&entry.workload)).flatten();
     let context = Context {
         now,
@@ -52,6 +56,15 @@ pub(super) fn way_back(
             None => (Proposal::Nothing, Planned::Nothing),
         },
     })
+}
+
+/// Why nothing at all is changed of a workload, if that is so.
+fn not_ours(entry: &WorkloadEntry) -> Option<Reason> {
+    if let Some(Reason { code, message, .. }) = entry.rule.problems.first() {
+        return Some(Reason::new(*code, format!("nothing of it is changed before this is corrected: {message}")));
+    }
+    let none = || Reason::new(Code::NotWatched, "no policy applies to it, so supercargo changes nothing there");
+    (!entry.rule.watched).then(none)
 }
 
 impl Engine<'_> {
@@ -90,7 +103,8 @@ impl Engine<'_> {
     /// Finds out what a wish is about.
     pub(super) fn aim(&mut self, id: WorkloadId, wish: Box<Wish>) {
         let What::Rollback(to) = &wish.what;
-        let Some(to) = to.clone() else { return self.aimed((id, wish, Ok(None))) };
+        // What was written just now is to be seen before.
+        let Some(to) = to.clone() else { return self.aims.push(ready((id, wish, Ok(None))).boxed()) };
         let records = self.ports.records.clone();
         self.aims.push(
             async move {
@@ -104,11 +118,8 @@ impl Engine<'_> {
     pub(super) fn aimed(&mut self, (id, wish, to): Aimed) {
         let aim = to.and_then(|to| {
             let entry = self.state.entry(&id).ok_or("there is no such workload, or it cannot be read")?;
-            if !entry.rule.watched {
-                return Err("no policy applies to it, so supercargo changes nothing there".to_owned());
-            }
-            if let Some(problem) = entry.rule.problems.first() {
-                return Err(format!("nothing of it is changed before this is corrected: {}", problem.message));
+            if let Some(reason) = not_ours(entry) {
+                return Err(reason.message);
             }
             let route = Route::new(&entry.rule.write, entry.rule.group.clone());
             Ok(Aim { workload: entry.workload.clone(), route, to })

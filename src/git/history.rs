@@ -18,7 +18,7 @@ use crate::domain::{
     image::ImageRef,
     target::Route,
     text::is_hidden,
-    update::{Change, Item, Update},
+    update::{Change, Item, PutsBack, Update, UpdateId},
     workload::WorkloadId,
 };
 
@@ -157,7 +157,8 @@ impl History {
 /// What a commit of ours on a request's branch brings, by the trailers that end its message; nothing if it is not ours.
 pub(super) fn brought(message: &str, route: &Route, now: Timestamp) -> Vec<Asked> {
     let mut instances: HashMap<WorkloadId, Arc<str>> = HashMap::new();
-    let mut changes: Vec<(WorkloadId, Vec<Change>)> = Vec::new();
+    let mut changes: Vec<(WorkloadId, Vec<Change>, Option<PutsBack>)> = Vec::new();
+    let mut back = None;
     let trailers = message.trim_end().rsplit("\n\n").next().unwrap_or_default();
     for line in trailers.lines() {
         if let Some(rest) = line.strip_prefix(INSTANCE).and_then(|rest| rest.strip_prefix(": "))
@@ -166,16 +167,23 @@ pub(super) fn brought(message: &str, route: &Route, now: Timestamp) -> Vec<Asked
         {
             instances.insert(workload, unworded(instance).into());
         }
+        // What is put back stands between the update's own trailer and those of its changes.
+        if line.starts_with(UPDATE) {
+            back = None;
+        } else if let Some(update) = line.strip_prefix(ROLLBACK).and_then(|rest| rest.strip_prefix(": ")) {
+            back = Some(PutsBack { update: UpdateId(update.trim().into()), template: None });
+        }
         let Some(rest) = line.strip_prefix(CHANGE).and_then(|rest| rest.strip_prefix(": ")) else { continue };
         let Some((workload, change)) = read(rest.trim()) else { continue };
-        match changes.iter_mut().find(|(id, _)| *id == workload) {
-            Some((_, of)) => of.push(change),
-            None => changes.push((workload, vec![change])),
+        match changes.iter_mut().find(|(id, ..)| *id == workload) {
+            Some((_, of, _)) => of.push(change),
+            None => changes.push((workload, vec![change], back.clone())),
         }
     }
-    let asked = |(workload, changes): (WorkloadId, Vec<Change>)| {
-        let items = changes.into_iter().map(Item::from).collect();
-        let update = Update::new(workload, items, route.clone(), now);
+    let asked = |(workload, changes, puts_back): (WorkloadId, Vec<Change>, Option<PutsBack>)| {
+        let policy: Arc<str> = if puts_back.is_some() { "rollback".into() } else { "".into() };
+        let items = changes.into_iter().map(|change| Item { policy: policy.clone(), ..Item::from(change) }).collect();
+        let update = Update { puts_back, ..Update::new(workload, items, route.clone(), now) };
         let instance = instances.get(&update.workload).cloned();
         Asked { update, instance, wishes: Arc::default() }
     };
@@ -221,7 +229,25 @@ mod tests {
             (&found[0].update.workload, &held, found[0].instance.as_deref()),
             (&workload, &changes, Some("shop_web"))
         );
+        assert!(found[0].update.puts_back.is_none());
         assert!(brought("Fix a typo", &Route::Cluster, Timestamp::UNIX_EPOCH).is_empty());
+    }
+
+    #[test]
+    fn what_goes_back_is_told_from_what_does_not() {
+        let change = |name: &str| {
+            let workload: WorkloadId = format!("shop/Deployment/{name}").parse().unwrap();
+            let image = |tag: &str| ImageRef::parse(&format!("r.io/web:{tag}")).unwrap();
+            trailer(&workload, &Change { container: "web".into(), init: false, from: image("2"), to: image("1") })
+        };
+        let message = format!(
+            "Update\n\n{UPDATE}: a\n{ROLLBACK}: b\n{CHANGE}: {}\n{UPDATE}: c\n{CHANGE}: {}\n",
+            change("back"),
+            change("on")
+        );
+        let found = brought(&message, &Route::Cluster, Timestamp::UNIX_EPOCH);
+        let back = |asked: &Asked| asked.update.puts_back.as_ref().map(|back| back.update.0.to_string());
+        assert_eq!(found.iter().map(back).collect::<Vec<_>>(), [Some("b".to_owned()), None]);
     }
 
     #[rstest::rstest]

@@ -13,9 +13,11 @@ use crate::{
         control_plane::{ADMIN, Namespace},
         eventually,
         git_server::GitServer,
+        gitea,
         kills::{Random, seed},
         objects::{runs, written},
         operator::{Operator, Setup},
+        within_a_minute,
     },
 };
 
@@ -156,6 +158,193 @@ async fn what_is_suspended_goes_back_when_that_is_taken_away() {
     shop.namespace.merge("deployments", "web", suspend(Value::Null)).await;
     shop.update("1.1.0-broken", "RolledBack").await;
     assert_eq!(written(shop.plane, &operator.user).len(), 2);
+}
+
+/// While it is suspended one goes back; what takes the place of that keeps it too.
+#[rstest::rstest]
+#[case::dry_run("dry-run")]
+#[case::another_owner("owned-elsewhere")]
+#[case::a_problem("annotation-invalid")]
+#[case::no_policy("not-watched")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nothing_is_changed_of_is_not_put_back_and_is_when_that_is_gone(#[case] why: &str) {
+    let shop = Shop::open("kept").await;
+    shop.create_auto("Deployment", |_| ()).await;
+    let mut operator = shop.operator(QUICK).await;
+    let mut users = vec![operator.user.clone()];
+    let annotate = async |annotations: Value| {
+        shop.namespace.merge("deployments", "web", json!({"metadata": {"annotations": annotations}})).await;
+    };
+    let kept = async |why: &str| {
+        eventually(&format!("{why} keeps it"), async || {
+            let update = shop.update("1.1.0-broken", "RollingBack").await;
+            (code(&update) == why).then_some(())
+        })
+        .await;
+    };
+    shop.push("1.1.0-broken").await;
+    runs(&shop.namespace, "web", &[&shop.image("1.1.0-broken")]).await;
+    annotate(json!({"supercargo.dev/suspend": "true"})).await;
+    kept("suspended").await;
+    let tracked = format!("shop:apps/Deployment:{}/web", shop.namespace.name);
+    let (kept_by, free) = match why {
+        "dry-run" => {
+            drop(operator);
+            let path = shop.folder.path().join("config.yaml");
+            operator = Operator::start(shop.plane, &shop.setup(&path).with(&["--dry-run"])).await;
+            users.push(operator.user.clone());
+            (json!({"supercargo.dev/suspend": null}), json!({}))
+        }
+        "owned-elsewhere" => (
+            json!({"supercargo.dev/suspend": null, "argocd.argoproj.io/tracking-id": tracked}),
+            json!({"argocd.argoproj.io/tracking-id": null}),
+        ),
+        "annotation-invalid" => (json!({"supercargo.dev/suspend": "perhaps"}), json!({"supercargo.dev/suspend": null})),
+        _ => (
+            json!({"supercargo.dev/suspend": null, "supercargo.dev/policy": null, "supercargo.dev/flavour": null}),
+            json!({"supercargo.dev/policy": "minor", "supercargo.dev/flavour": "any"}),
+        ),
+    };
+    annotate(kept_by).await;
+    kept(why).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(shop.namespace.images("deployments", "web").await, [shop.image("1.1.0-broken")]);
+    let patches = |users: &[String]| users.iter().map(|user| written(shop.plane, user).len()).sum::<usize>();
+    assert_eq!(patches(&users), 1);
+    if why == "dry-run" {
+        drop(operator);
+        operator = shop.operator(QUICK).await;
+        users.push(operator.user.clone());
+    } else {
+        annotate(free).await;
+    }
+    shop.update("1.1.0-broken", "RolledBack").await;
+    assert_eq!(patches(&users), 2);
+    drop(operator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_admission_refuses_is_told_in_its_words_and_goes_when_it_may_and_nothing_else_does() {
+    let shop = Shop::open("back-refused").await;
+    shop.create_auto("Deployment", |_| ()).await;
+    let name = &shop.namespace.name;
+    let (version, resources) = ("admissionregistration.k8s.io/v1", ["deployments"]);
+    let rule = json!({"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": resources});
+    let is_back = "object.spec.template.spec.containers.exists(c, c.image.endsWith(':1.0.0'))";
+    let policy = json!({
+        "apiVersion": version, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": format!("!{is_back}"), "message": "nobody goes back, says the test"}],
+        },
+    });
+    let selected = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}});
+    let binding = json!({
+        "apiVersion": version, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": selected},
+    });
+    shop.plane.create(&policy.to_string()).await;
+    shop.plane.create(&binding.to_string()).await;
+    let dry = format!("/apis/apps/v1/namespaces/{name}/deployments/web?dryRun=All");
+    let nothing = json!({"metadata": {"labels": {"a": "b"}}});
+    eventually("the policy is active", async || shop.plane.request(Method::PATCH, &dry, Some(&nothing)).await.err())
+        .await;
+
+    let operator = shop.operator(QUICK).await;
+    shop.push("1.1.0-broken").await;
+    let refused = eventually("it is refused", async || {
+        let update = shop.update("1.1.0-broken", "RollingBack").await;
+        (code(&update) == "admission-refused").then_some(update)
+    })
+    .await;
+    let message = refused["status"]["reason"]["message"].as_str().unwrap();
+    assert!(message.contains("nobody goes back, says the test"), "{message}");
+    // Nor does anything newer go meanwhile.
+    shop.push("1.2.0").await;
+    let looks = async || operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+    let before = looks().await;
+    eventually("it is looked at again", async || (looks().await > before + 3.0).then_some(())).await;
+    assert_eq!(shop.namespace.images("deployments", "web").await, [shop.image("1.1.0-broken")]);
+    let tries = || {
+        let all = shop.plane.audit(&operator.user);
+        all.into_iter().filter(|it| it.verb == "patch" && it.uri.contains("/deployments/web")).count()
+    };
+    assert_eq!(tries(), 2, "there, and refused once");
+
+    let api = "/apis/admissionregistration.k8s.io/v1";
+    for kind in ["validatingadmissionpolicybindings", "validatingadmissionpolicies"] {
+        shop.plane.request(Method::DELETE, &format!("{api}/{kind}/{name}"), None).await.unwrap();
+    }
+    eventually("the policy is gone", async || shop.plane.request(Method::PATCH, &dry, Some(&nothing)).await.ok()).await;
+    // It is tried again after about a minute.
+    if within_a_minute(async || (tries() > 2).then_some(())).await.is_none() {
+        eventually("it is tried again", async || (tries() > 2).then_some(())).await;
+    }
+    shop.update("1.1.0-broken", "RolledBack").await;
+    shop.update("1.2.0", "Succeeded").await;
+    assert_eq!(written(shop.plane, &operator.user).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_proposed_goes_back_by_one_request_which_stays_as_it_is() {
+    let shop = Shop::open("back-by-request").await;
+    let gitea = gitea::shared().await;
+    let before = commits::manifest(&shop.namespace, "web", &shop.image("1.0.0"));
+    let repo = gitea.repository("back", &[("apps/web.yaml", before.as_bytes())]).await;
+    let bot = gitea.bot().await;
+    repo.invite(&bot).await;
+    shop.create_auto("Deployment", |object| {
+        object["metadata"]["annotations"]["supercargo.dev/write"] = json!("pr:prod");
+    })
+    .await;
+    let user = (&*bot.name, &*bot.token);
+    let path = commits::config_with(shop.folder.path(), &shop.namespace.name, &repo.url(), user, "  forge: gitea\n");
+    std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + QUICK).unwrap();
+    let setup = commits::setup_with(&shop.namespace, shop.folder.path(), &path);
+    let mut operator = Operator::start(shop.plane, &setup).await;
+    let open = async |tag: &str| {
+        eventually(&format!("a request for {tag} is open"), async || {
+            let mut all = repo.pulls().await;
+            all.retain(|pull| pull["state"] == "open" && pull["body"].as_str().unwrap().contains(&shop.image(tag)));
+            all.pop()
+        })
+        .await
+    };
+    let deploy = async |request: &Value, tag: &str| {
+        repo.merge(request["number"].as_u64().unwrap(), "merge").await;
+        assert_eq!(String::from_utf8(repo.bare("main").read("apps/web.yaml")).unwrap(), before.replace("1.0.0", tag));
+        let containers = json!([{"name": "web", "image": shop.image(tag)}]);
+        let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        shop.namespace.merge("deployments", "web", patch).await;
+    };
+    shop.push("1.1.0").await;
+    deploy(&open("1.1.0").await, "1.1.0").await;
+    shop.update("1.1.0", "Succeeded").await;
+    shop.push("1.2.0-broken").await;
+    deploy(&open("1.2.0-broken").await, "1.2.0-broken").await;
+    let update = shop.update("1.2.0-broken", "RollingBack").await;
+    let id = update["spec"]["id"].as_str().unwrap();
+    let request = open("1.1.0").await;
+    assert!(request["title"].as_str().unwrap().starts_with("Roll back "), "{request}");
+    let branch = repo.bare(request["head"]["ref"].as_str().unwrap());
+    let message = branch.log()[0].message.clone();
+    assert!(message.contains(&format!("Supercargo-Rollback: {id}\n")), "{message}");
+    // Neither the next looks nor one that begins anew make another of it.
+    for _ in 0..2 {
+        let looks = async || operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+        let looked = looks().await;
+        eventually("it is looked at again", async || (looks().await > looked + 3.0).then_some(())).await;
+        let again = repo.pull(request["number"].as_u64().unwrap()).await;
+        assert_eq!((&again["title"], &again["head"]["sha"]), (&request["title"], &request["head"]["sha"]));
+        assert_eq!(repo.pulls().await.len(), 3);
+        operator.process.signal("KILL");
+        drop(operator);
+        operator = Operator::start(shop.plane, &setup).await;
+    }
+    deploy(&request, "1.1.0").await;
+    let update = shop.update("1.2.0-broken", "RolledBack").await;
+    assert_eq!(code(&update), "rolled-back");
+    assert_eq!(repo.pulls().await.len(), 3);
 }
 
 /// `$SUPERCARGO_KILLS`, else few.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Change, Good, PutsBack, Record, Update, Way, Written, state::with_good};
+use super::{Change, Good, PutsBack, Quarantined, Record, Update, Way, Written, state::with_good};
 use crate::domain::{image::ImageRef, reason::Code, wish::Answer};
 
 impl Record {
@@ -56,10 +56,18 @@ impl Record {
         Ok(template.unwrap_or_default())
     }
 
-    /// What a container last ran with, other than that image.
+    /// What a container last ran with, other than that image, and nobody has left since.
     pub(super) fn ran_other(&self, container: &str, init: bool, image: &ImageRef) -> Option<&ImageRef> {
         let is_of = |good: &&Good| (&*good.container, good.init) == (container, init) && good.image != *image;
-        self.good.iter().rev().find(is_of).map(|good| &good.image)
+        self.good.iter().rev().find(|good| is_of(good) && !self.is_left(good)).map(|good| &good.image)
+    }
+
+    /// Whether somebody took it away, or it did not run, since it is known to have run.
+    fn is_left(&self, Good { container, init, image, at, .. }: &Good) -> bool {
+        let undone =
+            self.rare.undone.iter().filter(|undone| undone.is(container, *init, image)).map(|undone| undone.at);
+        let is_it = |bad: &&Quarantined| (&bad.container, bad.init, &bad.to) == (container, *init, image);
+        undone.chain(self.rare.quarantined.iter().filter(is_it).map(|bad| bad.at)).any(|left| left >= *at)
     }
 
     /// What came of a person's last wish.

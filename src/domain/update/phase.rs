@@ -212,7 +212,9 @@ impl Tracked {
             return false;
         }
         if self.log.len() >= LOG {
-            self.log.remove(0);
+            // Why it goes back stays.
+            let is_why = self.log.first().is_some_and(|first| first.phase == PhaseName::RollingBack);
+            self.log.remove(usize::from(is_why));
         }
         self.log.push(LogEntry { at, phase, reason });
         true

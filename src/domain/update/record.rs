@@ -103,6 +103,11 @@ impl Record {
         self.rare.undone.retain(|undone| now.duration_since(undone.at) < KEPT);
         self.rare.quarantined.retain(|quarantined| now.duration_since(quarantined.at) < KEPT);
         self.rare.refused.retain(|refused| now.duration_since(refused.at) < KEPT);
+        // A wish stands in the object that holds these, and goes with it.
+        let Few { undone, quarantined, refused, .. } = &*self.rare;
+        if undone.is_empty() && quarantined.is_empty() && refused.is_empty() {
+            self.rare.answer = None;
+        }
     }
 
     /// Takes in what was remembered by its name.

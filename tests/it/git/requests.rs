@@ -184,6 +184,44 @@ async fn a_request_is_opened_kept_up_to_date_in_place_and_followed_when_it_is_me
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_goes_back_says_so_also_beside_what_goes_on_and_after_a_restart() {
+    let mut bench = bench("pr-back").await;
+    let failed = wish("web", "1.1.0");
+    bench.codes([failed.clone()]).await;
+    bench.repo.merge(number(&bench.request().await), "merge").await;
+    let back = || failed.back(failed.proposed);
+    assert_eq!(bench.codes([back()]).await, ["request-open"]);
+    let open = async |bench: &Bench| {
+        let mut all = bench.repo.pulls().await;
+        all.retain(|pull| pull["state"] == "open");
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    };
+    let opened = open(&bench).await;
+    assert!(opened["title"].as_str().unwrap().starts_with("Roll back "), "{opened}");
+    let trailer = format!("Supercargo-Rollback: {}\n", failed.id);
+    let message = |bench: &Bench| bench.branch().log()[0].message.clone();
+    assert!(message(&bench).contains(&trailer), "{}", message(&bench));
+    assert_eq!(text(&bench.branch(), "web.yaml"), manifest("web", "1.0.0"));
+    // The same again is nothing new, also after a restart.
+    let head = bench.branch().head();
+    for _ in 0..2 {
+        assert_eq!(bench.codes([back()]).await, ["request-open"]);
+        let again = open(&bench).await;
+        assert_eq!((&again["title"], &again["updated_at"]), (&opened["title"], &opened["updated_at"]));
+        assert_eq!(bench.branch().head(), head);
+        bench.restart();
+    }
+    // Beside another one it is not forgotten which of them goes back, though nobody asks for it just now.
+    assert_eq!(bench.codes([wish("api", "1.1.0")]).await, ["request-open"]);
+    assert!(message(&bench).contains(&trailer), "{}", message(&bench));
+    let both = open(&bench).await;
+    let row = "| `shop/Deployment/web` | `app` | `r.example/web:1.1.0` | `r.example/web:1.0.0` | policy `rollback` |";
+    assert!(both["body"].as_str().unwrap().contains(row), "{both}");
+    assert_eq!(text(&bench.branch(), "api.yaml"), manifest("api", "1.1.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_closed_unmerged_refuses_its_versions_until_newer_ones_come() {
     let mut bench = bench("pr-no").await;
     bench.codes([wish("web", "1.1.0")]).await;

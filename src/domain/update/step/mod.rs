@@ -162,7 +162,9 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
             }
         }
         Event::Pulled(change, is_refused) => {
-            let is_its = record.followed().is_some_and(|update| update.changes().any(|its| *its == *change));
+            let is_of = |update: &Update| update.changes().any(|its| *its == *change);
+            let is_set = |current: &Tracked| current.back().map_or_else(|| is_of(&current.update), |back| is_of(&back));
+            let is_its = record.followed().is_some() && record.current().is_some_and(is_set);
             if let Some(following) = record.rare.following.as_mut().filter(|_| is_its) {
                 following.pulled((change.container, change.init), is_refused, now.since);
             }

@@ -122,6 +122,9 @@ pub(super) fn written(record: &mut Record, mut current: Tracked, outcome: Outcom
         Outcome::Blocked(reason) if reason.code == Code::RollbackNotPossible => {
             return end(record, current, Phase::Failed, Rollout::Failed(reason), now, acts);
         }
+        Outcome::Blocked(reason) if reason.code == Code::RequestClosed => {
+            return end(record, current, Phase::Failed, Rollout::Failed(closed(&reason)), now, acts);
+        }
         Outcome::Blocked(reason) => (reason, CHECK),
         Outcome::Gone => return record.current = Some(Box::new(current)),
         Outcome::Stale => {
@@ -148,6 +151,9 @@ pub(super) fn written(record: &mut Record, mut current: Tracked, outcome: Outcom
 /// How the way back stands in Git.
 pub(super) fn checked(record: &mut Record, mut current: Tracked, standing: Standing, now: Now, acts: &mut Vec<Act>) {
     let reason = match standing {
+        Standing::Blocked(reason) if reason.code == Code::RequestClosed => {
+            return end(record, current, Phase::Failed, Rollout::Failed(closed(&reason)), now, acts);
+        }
         Standing::InGit(reason, _) | Standing::Blocked(reason) => reason,
         Standing::Due => {
             current.phase = Phase::RollingBack { way: Way::Due };
@@ -159,6 +165,11 @@ pub(super) fn checked(record: &mut Record, mut current: Tracked, standing: Stand
     record.wait(Why::Check, CHECK, now.since);
     record.current = Some(Box::new(current));
     tell(record, reason, now, acts);
+}
+
+/// People have said no to it: nothing newer is to wait for it.
+fn closed(reason: &Reason) -> Reason {
+    Reason::new(Code::RollbackNotPossible, format!("it does not run, and is not rolled back: {}", reason.message))
 }
 
 /// With the images as the server answered them.
@@ -284,6 +295,12 @@ fn put_back(record: &mut Record, wish: &Wish, aim: Aim, now: Now, acts: &mut Vec
     // By itself, or the process ended before it was remembered that this was wished.
     if let Some(current) = record.current().filter(|current| current.way().is_some()) {
         let changes: Vec<Change> = current.update.changes().cloned().collect();
+        let is_other = |to: &Change| {
+            changes.iter().any(|it| (&it.container, it.init) == (&to.container, to.init) && it.from != to.to)
+        };
+        if to.iter().flatten().any(is_other) {
+            return Err(format!("it goes back already ({}); wish again when that has ended", told(&changes)));
+        }
         leave(record, &changes, wish, now);
         return Ok(told(&changes));
     }
@@ -298,18 +315,18 @@ fn put_back(record: &mut Record, wish: &Wish, aim: Aim, now: Now, acts: &mut Vec
         return Err(ELSEWHERE.to_owned());
     }
     leave(record, &changes, wish, now);
-    let (mut log, is_it) = (Vec::new(), |current: &mut Box<Tracked>| !current.phase.is_over());
-    if let Some(current) = record.current.take_if(is_it) {
-        match current.update.id == update.id {
-            true => log = current.log,
+    let phase = Phase::RollingBack { way: Way::Due };
+    let mut next = Tracked { update, phase: phase.clone(), approval: None, log: Vec::new() };
+    if let Some(current) = record.current.take_if(|current| !current.phase.is_over()) {
+        match current.update.id == next.update.id {
+            // It is recorded as it was decided and approved.
+            true => next = *current,
             false => supersede(record, *current, "a person wishes what ran before", now, acts),
         }
     }
     (record.rare.wait, record.rare.held) = (None, None);
     let reason = Reason::new(Code::RolledBack, wish.who());
-    let phase = Phase::RollingBack { way: Way::Due };
-    let current = Tracked { update, phase: phase.clone(), approval: None, log };
-    record.current = Some(Box::new(save_as(current, phase, Some(reason), now, acts)));
+    record.current = Some(Box::new(save_as(next, phase, Some(reason), now, acts)));
     Ok(told(&changes))
 }
 
@@ -607,5 +624,113 @@ mod tests {
         let event = Event::Wished(wish(1), update().workload, Ok(aim));
         let message = refused(failed(Rollback::Never, true).0, event);
         assert_eq!(message, "the workload has no container web any more");
+    }
+
+    /// One that ran, and was left as a person wished.
+    fn left() -> Record {
+        let proposal = || Proposal::Update(update(), false);
+        let written = Written { was_done: true, template: "t".into(), ..Written::default() };
+        let events = [
+            Event::Proposed(proposal()),
+            Event::Turn(Route::Cluster, proposal()),
+            Event::Written(update().id, Outcome::Applied(written)),
+            rolls(1, Rollback::Never),
+        ];
+        let (record, _) = after(Record::default(), events);
+        assert_eq!(phase(&record), PhaseName::Succeeded);
+        let (record, back) = writing(after(record, [wishes(3, 1)]).0);
+        let (record, _) = after(record, [Event::Written(back.id, Outcome::Applied(Written::default()))]);
+        let (record, _) = after(record, [rolls(1, Rollback::Never)]);
+        assert_eq!(phase(&record), PhaseName::RolledBack);
+        record
+    }
+
+    #[test]
+    fn what_was_left_is_no_way_back_for_who_wishes_once_more() {
+        let (record, _) = after(left(), [wishes(4, 0)]);
+        let answer = record.answer().unwrap();
+        assert!(!answer.done && answer.reason.message.contains("--to"), "{answer:?}");
+        assert_eq!(phase(&record), PhaseName::RolledBack);
+        // It may be named.
+        let to = Some(vec![Change { from: image(0), to: image(1), ..update().changes().next().unwrap().clone() }]);
+        let aim = Aim { workload: running(0, None), route: Route::Cluster, to };
+        let (record, _) = after(record, [Event::Wished(wish(5), update().workload, Ok(aim))]);
+        assert!(record.answer().unwrap().done);
+        let images: Vec<_> = record.way_back().unwrap().changes().map(|change| change.to.clone()).collect();
+        assert_eq!(images, [image(1)]);
+    }
+
+    #[test]
+    fn while_it_goes_back_it_goes_nowhere_else() {
+        let (record, _) = failed(Rollback::Auto, true);
+        let to = |n: usize| {
+            let to = Some(vec![Change { from: image(1), to: image(n), ..update().changes().next().unwrap().clone() }]);
+            Aim { workload: running(1, None), route: Route::Cluster, to }
+        };
+        let wished = |n: usize| Event::Wished(wish(3), update().workload, Ok(to(n)));
+        let (other, _) = after(record.clone(), [wished(7)]);
+        let answer = other.answer().unwrap();
+        assert!(!answer.done && answer.reason.message.contains("it goes back already"), "{answer:?}");
+        assert!(after(record, [wished(0)]).0.answer().unwrap().done);
+    }
+
+    #[test]
+    fn of_what_goes_back_the_registry_is_asked_whether_it_has_that() {
+        let (record, back) = writing(failed(Rollback::Auto, true).0);
+        let applied = Event::Written(back.id.clone(), Outcome::Applied(Written::default()));
+        let container = Some(("web".into(), false));
+        let fault = Fault { blame: Blame::Pull, container, image_id: String::new(), text: "ImagePullBackOff".into() };
+        let pods = Event::Pods(Pods { faults: vec![fault], ..Pods::default() }, times());
+        let (record, acts) = after(record, [applied, rolls(0, Rollback::Auto), pods]);
+        let asked =
+            acts.iter().find_map(|act| if let Act::AskPull(item) = act { Some(item.change.clone()) } else { None });
+        assert_eq!(asked.as_ref().map(|change| &change.to), Some(&image(0)), "{acts:?}");
+        let (record, _) = after(record, [Event::Pulled(Box::new(asked.unwrap()), true)]);
+        assert_eq!(code(&record), Code::RollbackFailed);
+    }
+
+    #[test]
+    fn one_that_people_closed_is_given_up_and_refusals_are_tried_again_ever_later() {
+        let (record, back) = writing(failed(Rollback::Auto, true).0);
+        let closed = Outcome::Blocked(Reason::new(Code::RequestClosed, "request 7 was closed unmerged"));
+        let (ended, _) = after(record.clone(), [Event::Written(back.id.clone(), closed)]);
+        assert_eq!((phase(&ended), code(&ended)), (PhaseName::Failed, Code::RollbackNotPossible));
+        let (mut record, mut at, mut delays) = (record, SINCE, Vec::new());
+        for _ in 0..4 {
+            let now = Now { at: NOW.at, since: at };
+            record = step(record, Event::Written(back.id.clone(), Outcome::Refused("no".into())), now).0;
+            let wakes = record.wakes_at().unwrap();
+            delays.push(wakes - at);
+            at = wakes;
+            let now = Now { at: NOW.at, since: at };
+            record = step(record, Event::Woke, now).0;
+            record = step(record, Event::Proposed(Proposal::Back(Route::Cluster)), now).0;
+            record = step(record, Event::Turn(Route::Cluster, Proposal::Back(Route::Cluster)), now).0;
+        }
+        assert!(delays.is_sorted_by(|one, next| one < next) && delays[0] >= Duration::from_secs(30), "{delays:?}");
+    }
+
+    #[test]
+    fn why_it_goes_back_is_not_forgotten_whatever_keeps_it() {
+        let (mut record, _) = failed(Rollback::Auto, true);
+        for n in 0..50 {
+            let reason = Reason::new(Code::Suspended, format!("{n}"));
+            record = after(record, [Event::Proposed(Proposal::Kept(reason))]).0;
+        }
+        let back = record.way_back().unwrap();
+        assert_eq!(back.puts_back.unwrap().template.as_deref(), Some("t"));
+        assert!(record.current().unwrap().log.len() <= crate::domain::update::LOG);
+    }
+
+    #[test]
+    fn of_a_wish_nothing_is_kept_when_its_workload_is_gone_and_nothing_else_is() {
+        let (record, _) = after(Record::default(), [wishes(1, 0)]);
+        assert!(!record.answer().unwrap().done);
+        let (record, acts) = after(record, [Event::Gone(update().workload)]);
+        assert!(record.is_empty(), "{record:?}");
+        assert!(acts.iter().any(|act| matches!(act, Act::SaveState(state) if state.is_empty())), "{acts:?}");
+        // What was left is remembered, and that it was carried out with it.
+        let (record, _) = after(left(), [Event::Gone(update().workload)]);
+        assert!(record.answer().is_some());
     }
 }

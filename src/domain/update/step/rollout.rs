@@ -26,11 +26,12 @@ pub(super) fn follow(record: &mut Record, now: Now) {
 /// What is known of the rollout now, and what that leads to.
 pub(super) fn judge(record: &mut Record, now: Now, acts: &mut Vec<Act>) {
     let (Some(following), Some(current)) = (&mut record.rare.following, &record.current) else { return };
-    let update = &current.update;
+    let back = current.back();
+    let (update, set) = (&current.update, back.as_ref().unwrap_or(&current.update));
     let item = |name: &str, init: bool| {
-        update.items.iter().find(|item| (&*item.change.container, item.change.init) == (name, init))
+        set.items.iter().find(|item| (&*item.change.container, item.change.init) == (name, init))
     };
-    let (kind, is_back) = (update.workload.kind.clone(), current.way().is_some());
+    let (kind, is_back) = (update.workload.kind.clone(), back.is_some());
     let judged = following.judge(&kind, |name, init| item(name, init).is_some(), now.since);
     match judged {
         Judged::Going => {}
