@@ -224,6 +224,28 @@ async fn what_nothing_is_changed_of_is_not_put_back_and_is_when_that_is_gone(#[c
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_sets_while_it_waits_is_not_overwritten() {
+    let shop = Shop::open("moved").await;
+    shop.create_auto("Deployment", |_| ()).await;
+    let operator = shop.operator(QUICK).await;
+    let suspend = |value: Value| json!({"metadata": {"annotations": {"supercargo.dev/suspend": value}}});
+    shop.push("1.1.0-broken").await;
+    runs(&shop.namespace, "web", &[&shop.image("1.1.0-broken")]).await;
+    shop.namespace.merge("deployments", "web", suspend(json!("true"))).await;
+    shop.update("1.1.0-broken", "RollingBack").await;
+    let image = shop.image("1.0.7");
+    let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}});
+    shop.namespace.merge("deployments", "web", patch).await;
+    shop.namespace.merge("deployments", "web", suspend(Value::Null)).await;
+    shop.update("1.1.0-broken", "Superseded").await;
+    let looks = async || operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+    let before = looks().await;
+    eventually("it is looked at again", async || (looks().await > before + 2.0).then_some(())).await;
+    assert_eq!(shop.namespace.images("deployments", "web").await, [image]);
+    assert_eq!(written(shop.plane, &operator.user).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_admission_refuses_is_told_in_its_words_and_goes_when_it_may_and_nothing_else_does() {
     let shop = Shop::open("back-refused").await;
     shop.create_auto("Deployment", |_| ()).await;
@@ -571,4 +593,39 @@ async fn a_person_who_may_puts_it_back_and_what_is_left_is_not_set_again() {
     shop.push("1.3.0").await;
     shop.update("1.3.0", "Succeeded").await;
     assert_eq!(shop.namespace.images("deployments", "web").await, [shop.image("1.3.0")]);
+}
+
+impl Shop<'static> {
+    /// Has somebody wish in that name, without `deploy/approvals`.
+    async fn wish_as(&self, by: &str, rollback: Value) {
+        let path =
+            format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/imagestates/deployment-web", self.namespace.name);
+        let uid = self.all("imagestates").await[0]["metadata"]["uid"].clone();
+        let wish = json!({"spec": {"by": by, "uid": uid, "at": "2026-01-01T00:00:00Z", "rollback": rollback}});
+        self.plane.request(Method::PATCH, &path, Some(&wish)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_name_does_not_keep_what_is_remembered_from_being_written_or_read() {
+    let shop = Shop::open("long-names").await;
+    shop.create_auto("Deployment", |_| ()).await;
+    let operator = shop.operator(QUICK).await;
+    shop.push("1.1.0").await;
+    shop.update("1.1.0", "Succeeded").await;
+    let by = "a".repeat(1024);
+    shop.wish_as(&by, json!({"to": ""})).await;
+    shop.update("1.1.0", "RolledBack").await;
+    let state = eventually("it is remembered", async || {
+        shop.all("imagestates").await.pop().filter(|state| state["status"]["wish"]["done"] == true)
+    })
+    .await;
+    assert_eq!(state["status"]["undone"][0]["by"], by);
+    // One that is too long for us is no wish, and hides nothing.
+    shop.wish_as(&"ä".repeat(1024), json!({"to": ""})).await;
+    drop(operator);
+    let operator = shop.operator(QUICK).await;
+    let looks = async || operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+    eventually("it is looked at", async || (looks().await > 3.0).then_some(())).await;
+    runs(&shop.namespace, "web", &[&shop.image("1.0.0")]).await;
 }

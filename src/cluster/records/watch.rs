@@ -134,7 +134,17 @@ fn update(found: &Found<ImageUpdate>) -> Result<Option<Tells>, Unread> {
 fn state(found: &Found<ImageState>) -> Result<Option<Tells>, Unread> {
     let unread = |why| (None, why);
     let object = found.object.as_ref().map_err(|why| unread(why.clone()))?;
-    let wish = object.wish().map_err(unread)?.map(Box::new);
+    let wish = object.wish();
+    if let (Err(why), Some(_)) = (&wish, &object.status) {
+        // What is remembered counts all the same.
+        tracing::warn!(
+            name = found.name(),
+            namespace = found.namespace(),
+            why,
+            "the wish in this ImageState does not decode"
+        );
+    }
+    let wish = if object.status.is_some() { wish.ok().flatten() } else { wish.map_err(unread)? }.map(Box::new);
     let owner = || object.owner().map_err(unread).transpose();
     let state =
         object.state().map_err(unread).transpose().or_else(|| wish.as_ref().and_then(|_| owner())).transpose()?;
