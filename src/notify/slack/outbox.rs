@@ -58,8 +58,9 @@ struct Lane {
     channel: Channel,
     /// To be looked at.
     line: Line<UpdateName>,
-    /// To be posted, or edited, when that may be.
+    /// To be posted, told more below, or edited, when that may be.
     posts: Line<UpdateName>,
+    replies: Line<UpdateName>,
     edits: Line<UpdateName>,
     /// What waits, and where.
     waits: HashMap<UpdateName, Place>,
@@ -73,6 +74,7 @@ struct Lane {
 pub(super) enum Place {
     Line,
     Posts,
+    Replies,
     Edits,
     Later(Duration),
 }
@@ -96,6 +98,7 @@ impl Lane {
             channel: channel.clone(),
             line: Line::default(),
             posts: Line::default(),
+            replies: Line::default(),
             edits: Line::default(),
             waits: HashMap::new(),
             later: BTreeMap::new(),
@@ -115,6 +118,7 @@ impl Lane {
         let line = match place {
             Place::Line => &mut self.line,
             Place::Posts => &mut self.posts,
+            Place::Replies => &mut self.replies,
             Place::Edits => &mut self.edits,
             Place::Later(at) => {
                 self.later.insert((at, update), ());
@@ -142,7 +146,8 @@ impl Lane {
         }
         let mut next = self.line.next(|_| true);
         if next.is_none() && pace.post <= now {
-            next = self.posts.next(|_| true);
+            // What nobody has seen yet comes first.
+            next = self.posts.next(|_| true).or_else(|| self.replies.next(|_| true));
         }
         if next.is_none() && pace.edit <= now {
             next = self.edits.next(|_| true);
@@ -157,7 +162,7 @@ impl Lane {
             }
             return Ok(update);
         }
-        let post = (!self.posts.is_empty()).then_some(pace.post);
+        let post = (!self.posts.is_empty() || !self.replies.is_empty()).then_some(pace.post);
         let edit = (!self.edits.is_empty()).then_some(pace.edit);
         let later = self.later.first_key_value().map(|((at, _), ())| *at);
         Err([post, edit, later].into_iter().flatten().min())

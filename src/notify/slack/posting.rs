@@ -116,7 +116,8 @@ impl<'d> Lane<'d> {
                     continue;
                 }
             };
-            let place = match self.tend(&update).await {
+            // Boxed: most of the time there is nothing to do.
+            let place = match Box::pin(self.tend(&update)).await {
                 Ok(next) => {
                     failures = 0;
                     next
@@ -326,7 +327,7 @@ impl<'d> Lane<'d> {
             },
         };
         if !self.may_post() {
-            return Ok(Some(Place::Posts));
+            return Ok(Some(Place::Replies));
         }
         let of = self.keep(of.clone(), own.clone()).await?;
         self.tell(&of, &own, line.0, &line.1).await?;

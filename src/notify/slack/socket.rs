@@ -28,6 +28,8 @@ use super::{
 
 /// The longest frame that is read.
 const MAX_FRAME: usize = 256 << 10;
+/// What is set aside for reading, and for writing: most frames are shorter.
+const BUFFER: usize = 8 << 10;
 /// Slack says hello within this time.
 const HELLO: Duration = Duration::from_secs(10);
 const PING: Duration = Duration::from_secs(15);
@@ -193,6 +195,7 @@ async fn open(desk: &Desk) -> Result<Socket, ApiError> {
     }
     let stream = response.upgrade().await.map_err(|error| ApiError::Away(why(&error.without_url())))?;
     let config = WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME));
+    let config = config.read_buffer_size(BUFFER).write_buffer_size(BUFFER);
     Ok(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await)
 }
 
