@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     ballot::Voter,
     names,
-    object::{Custom, Found, GROUP, VERSION},
+    object::{Custom, Found, GROUP, VERSION, WorkloadRef},
     requests::collection,
     state::ImageState,
     store::MANAGED_BY,
@@ -71,12 +71,13 @@ impl Voter {
         .await
     }
 
-    /// One that nobody owns, as it outlives its workload; nothing is known of that yet.
+    /// One that the workload owns, as nothing is known of it yet.
     async fn create_state(&self, workload: &WorkloadId) -> Result<Found<ImageState>, ClusterError> {
         let objects = Objects::new(self.client.clone(), self.clock.clone());
-        if objects.get(workload).await?.is_none() {
+        let Some(there) = objects.get(workload).await? else {
             return Err(ClusterError(format!("there is no {workload}")));
-        }
+        };
+        let WorkloadRef { api_version, kind, name, uid } = WorkloadRef::new(workload, &there.workload.uid);
         let object = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"),
             "kind": ImageState::KIND,
@@ -84,6 +85,7 @@ impl Voter {
                 "name": names::state(workload),
                 "namespace": workload.namespace,
                 "labels": {MANAGED_BY: "supercargo"},
+                "ownerReferences": [{"apiVersion": api_version, "kind": kind, "name": name, "uid": uid}],
             },
         });
         let of = collection::<ImageState>(&workload.namespace).map_err(ClusterError)?;
