@@ -336,7 +336,8 @@ pub fn cache_folder() -> PathBuf {
     cache.or_else(home).unwrap_or_else(std::env::temp_dir).join("supercargo/git")
 }
 
-fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
+/// What matches any of these globs.
+pub fn globs(patterns: &[String]) -> Result<GlobSet, globset::Error> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         set.add(Glob::new(pattern)?);

@@ -47,8 +47,8 @@ pub fn slack_settings(config: &Config) -> anyhow::Result<Option<slack::Settings>
         TokenSource::Given(secret) => Ok(Token::Given(secret.secret().clone())),
     };
     let ca = settings.ca.as_deref().map(|path| config::read_text(path).map(String::into_bytes));
-    let channel = |channel: &ChannelConfig| {
-        slack::Channel::new(channel.name.clone(), channel.channel.clone(), channel.namespaces.clone())
+    let channel = |ChannelConfig { name, channel, namespaces, .. }: &ChannelConfig| {
+        config::globs(namespaces).map(|globs| slack::Channel::new(name.clone(), channel, namespaces.clone(), globs))
     };
     let people = config.approvers.iter().flat_map(|approver| {
         let groups: Vec<Arc<str>> = approver.groups.iter().map(|group| group.as_str().into()).collect();

@@ -63,7 +63,7 @@ pub(super) async fn cluster(
     let records = Arc::new(records.telling(Arc::new(outbox.clone())));
     let people = People {
         messages: Arc::new(cluster::MessageStore::new((*records).clone(), &scope)),
-        reviewers: Arc::new(cluster::Proxy::new(client.clone(), clock.clone())),
+        reviewers: Arc::new(cluster::ReviewWriter::new(client.clone(), clock.clone())),
         outbox,
     };
     let rollouts = cluster::Followed::new(client.clone(), clock.clone(), changes.clone());

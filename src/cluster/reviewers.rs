@@ -25,18 +25,18 @@ const NO_RIGHT: &str = "supercargo has no right to ask who may approve (create l
 
 /// The votes of others.
 #[derive(Clone)]
-pub struct Proxy {
+pub struct ReviewWriter {
     client: Client,
     clock: Arc<dyn Clock>,
 }
 
-impl std::fmt::Debug for Proxy {
+impl std::fmt::Debug for ReviewWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Proxy")
+        f.write_str("ReviewWriter")
     }
 }
 
-impl Proxy {
+impl ReviewWriter {
     /// Makes no request yet.
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
         Self { client, clock }
@@ -51,7 +51,7 @@ impl Proxy {
     }
 }
 
-impl Proxy {
+impl ReviewWriter {
     async fn write(&self, of: &Announced, said: &Spoken, name: Option<&str>) -> Result<Heard, ClusterError> {
         match in_time(&self.clock, self.client.request_text(review(of, said, name)?)).await {
             Some(Ok(_)) => Ok(Heard::Written),
@@ -75,7 +75,7 @@ impl Proxy {
     }
 }
 
-impl Reviewers for Proxy {
+impl Reviewers for ReviewWriter {
     fn may<'a>(
         &'a self,
         who: &'a Person,

@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 use url::Url;
 
-use super::{Config, EnvSecret, globs, read_text};
+use super::{Config, EnvSecret, git::is_loopback, globs, read_text};
 use crate::domain::{
     image::excerpt,
     later::{self, Keyed, Known},
@@ -110,8 +110,7 @@ impl SlackConfig {
         let Some(api) = &self.api else { return Ok(None) };
         let wrong = || "slack: api: write it as https://slack-gov.com/api/, without user and query".to_owned();
         let mut url = Url::parse(api).map_err(|_| wrong())?;
-        let is_near = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        let is_http = url.scheme() == "https" || url.scheme() == "http" && is_near;
+        let is_http = url.scheme() == "https" || url.scheme() == "http" && is_loopback(url.as_str());
         if !is_http || !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
             return Err(wrong());
         }

@@ -47,8 +47,8 @@ pub trait Messages: Send + Sync {
     /// An update and its messages, if it is there and people were asked about it.
     fn get<'a>(&'a self, update: &'a UpdateName) -> BoxFuture<'a, Result<Option<Announced>, RecordError>>;
 
-    /// Keeps these messages of an update that is as it was seen.
-    fn keep<'a>(&'a self, of: &'a Announced, messages: &'a [Message]) -> BoxFuture<'a, Result<(), PutError>>;
+    /// Keeps these messages of an update that is as it was seen; the update as it is then.
+    fn keep<'a>(&'a self, of: &'a Announced, messages: &'a [Message]) -> BoxFuture<'a, Result<Announced, PutError>>;
 
     /// Updates that people are asked about, and those whose messages do not show their end.
     fn open(&self) -> BoxFuture<'_, Result<Vec<UpdateName>, RecordError>>;

@@ -14,7 +14,7 @@ use crate::{
         eventually,
         git_server::GitServer,
         gitea,
-        kills::{Random, seed},
+        kills::{Random, how_many, seed},
         objects::{runs, written},
         operator::{Operator, Setup},
         within_a_minute,
@@ -207,7 +207,10 @@ async fn what_nothing_is_changed_of_is_not_put_back_and_is_when_that_is_gone(#[c
     };
     annotate(kept_by).await;
     kept(why).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // What has no policy that can be read is not looked at.
+    if matches!(why, "dry-run" | "owned-elsewhere") {
+        operator.looks().await;
+    }
     assert_eq!(shop.namespace.images("deployments", "web").await, [shop.image("1.1.0-broken")]);
     let patches = |users: &[String]| users.iter().map(|user| written(shop.plane, user).len()).sum::<usize>();
     assert_eq!(patches(&users), 1);
@@ -369,15 +372,9 @@ async fn what_is_proposed_goes_back_by_one_request_which_stays_as_it_is() {
     assert_eq!(repo.pulls().await.len(), 3);
 }
 
-/// `$SUPERCARGO_KILLS`, else few.
-#[expect(clippy::disallowed_methods, reason = "the tests' own environment")]
-fn kills() -> u64 {
-    std::env::var("SUPERCARGO_KILLS").ok().map_or(6, |text| text.parse().expect("SUPERCARGO_KILLS is a number"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn it_goes_back_once_and_ends_once_whenever_the_operator_is_killed() {
-    let (kills, seed) = (kills(), seed());
+    let (kills, seed) = (how_many(6), seed());
     println!("SUPERCARGO_SEED={seed}, {kills} kills");
     let mut random = Random::new(seed);
     let shop = Shop::open("back-killed").await;

@@ -40,7 +40,7 @@ impl Messages for MessageStore {
         .boxed()
     }
 
-    fn keep<'a>(&'a self, of: &'a Announced, messages: &'a [Message]) -> BoxFuture<'a, Result<(), PutError>> {
+    fn keep<'a>(&'a self, of: &'a Announced, messages: &'a [Message]) -> BoxFuture<'a, Result<Announced, PutError>> {
         async move {
             let UpdateName { namespace, name } = &of.name;
             let found = self.records.requests.get::<ImageUpdate>(namespace, name).await?;
@@ -53,11 +53,11 @@ impl Messages for MessageStore {
                 true => _ = status.as_object_mut().and_then(|status| status.remove(OPEN)),
                 false => status[OPEN] = json!("open"),
             }
-            self.records.requests.put_status::<ImageUpdate>(namespace, name, &of.version, &status).await?;
+            let kept = self.records.requests.put_status_read(namespace, name, &of.version, &status).await?;
             if !object.is_over() {
                 self.records.note(&found, true);
             }
-            Ok(())
+            announced(&kept).ok_or_else(|| PutError::Refused(format!("{name} does not decode as it was written")))
         }
         .boxed()
     }

@@ -143,16 +143,22 @@ impl Requests {
         seen: &Version,
         status: &Value,
     ) -> Result<Version, Failure> {
-        let of = collection::<T>(namespace).map_err(Failure::Refused)?;
-        let metadata = json!({"namespace": namespace, "name": name, "resourceVersion": &*seen.0});
-        let object = object::<T>(json!({"metadata": metadata, "status": status}));
-        self.written::<T>(of.replace_subresource("status", name, &by_us(), object)).await
+        self.written::<T>(status_request::<T>(namespace, name, seen, status)?).await
     }
 
-    async fn written<T: Custom>(
+    /// The same; the object as it is then.
+    pub(super) async fn put_status_read<T: Custom>(
         &self,
-        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-    ) -> Result<Version, Failure> {
+        namespace: &str,
+        name: &str,
+        seen: &Version,
+        status: &Value,
+    ) -> Result<Found<T>, Failure> {
+        let request = status_request::<T>(namespace, name, seen, status)?;
+        self.answered(request.map_err(|error| Failure::Refused(error.to_string()))?).await
+    }
+
+    async fn written<T: Custom>(&self, request: Built) -> Result<Version, Failure> {
         let request = request.map_err(|error| Failure::Refused(error.to_string()))?;
         let answer: PartialObjectMeta<Found<T>> = self.answered(request).await?;
         Ok(Version(answer.metadata.resource_version.unwrap_or_default().into()))
@@ -179,6 +185,16 @@ impl Requests {
             None => Err(Failure::Unavailable(NO_ANSWER.to_owned())),
         }
     }
+}
+
+type Built = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
+
+/// What writes a status where it is of that version.
+fn status_request<T: Custom>(namespace: &str, name: &str, seen: &Version, status: &Value) -> Result<Built, Failure> {
+    let of = collection::<T>(namespace).map_err(Failure::Refused)?;
+    let metadata = json!({"namespace": namespace, "name": name, "resourceVersion": &*seen.0});
+    let object = object::<T>(json!({"metadata": metadata, "status": status}));
+    Ok(of.replace_subresource("status", name, &by_us(), object))
 }
 
 const NO_ANSWER: &str = "the API server did not answer in time";

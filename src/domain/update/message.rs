@@ -27,7 +27,7 @@ pub struct Message {
     pub replies: u8,
     /// Which the last of them was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told: Option<Line>,
+    pub told: Option<StoryLine>,
     /// Whether that one is being posted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replying: bool,
@@ -41,7 +41,7 @@ pub struct Message {
 
 /// A line of an update's story: several may have come at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
+pub struct StoryLine {
     /// When it came to be.
     pub at: Timestamp,
     /// How far the update had come then.

@@ -20,7 +20,7 @@ mod record;
 mod state;
 mod step;
 
-pub use message::{Line, MESSAGES, Message};
+pub use message::{MESSAGES, Message, StoryLine};
 pub use news::{News, Rollout};
 pub use outcome::{Outcome, Rehearsal, Standing, Written};
 pub use phase::{KEPT, LOG, LogEntry, Phase, PhaseName, Tracked, Way};

@@ -133,15 +133,17 @@ pub(super) fn read(payload: &RawValue, app: &str) -> Result<Click, Odd> {
     if !is_id(&user.id) || !is_id(&user.team_id) || action.value.len() > MAX_VALUE {
         return Err(Odd::Malformed);
     }
+    let subject: Subject = serde_json::from_str(&action.value).map_err(|_| Odd::Malformed)?;
+    if !is_name(&subject.namespace) || !is_name(&subject.update) {
+        return Err(Odd::Malformed);
+    }
     Ok(Click {
         who: format!("{}/{}", user.team_id, user.id),
         channel: container.channel_id,
         ts: container.message_ts,
         response_url: response_url.and_then(|url| url.parse().ok()),
         button,
-        subject: Some(serde_json::from_str(&action.value).map_err(|_| Odd::Malformed)?)
-            .filter(|Subject { namespace, update, .. }| is_name(namespace) && is_name(update))
-            .ok_or(Odd::Malformed)?,
+        subject,
     })
 }
 

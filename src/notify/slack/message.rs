@@ -14,7 +14,7 @@ use crate::{
         reason::{Code, Reason},
         rollout::without_words,
         text::escape,
-        update::{Change, Item, Line, LogEntry, Message, Phase, PhaseName, Tracked, hash},
+        update::{Change, Item, LogEntry, Message, Phase, PhaseName, StoryLine, Tracked, hash},
         votes::Approval,
     },
     ports::{Announced, UpdateName},
@@ -99,7 +99,7 @@ pub(super) fn gone(name: &UpdateName) -> Rendered {
 
 /// The line of the story that is told next below the message, after so many: the first since the message was claimed, or
 /// after the last that was told. Only the last of [`REPLIES`] lines is kept for the end.
-pub fn story(tracked: &Tracked, message: &Message) -> Option<(Line, String)> {
+pub fn story(tracked: &Tracked, message: &Message) -> Option<(StoryLine, String)> {
     let is_last = message.replies + 1 >= REPLIES;
     let log = &tracked.log;
     let told = message.told.and_then(|told| log.iter().rposition(|entry| is(entry, told)));
@@ -107,16 +107,16 @@ pub fn story(tracked: &Tracked, message: &Message) -> Option<(Line, String)> {
     let rest = told.map_or(&log[..], |told| &log[told + 1..]).iter();
     let is_end = |entry: &LogEntry| tracked.phase.is_over() && log.last() == Some(entry);
     let entry = rest.filter(|entry| told.is_some() || entry.at > since).find(|entry| !is_last || is_end(entry))?;
-    let line = Line { at: entry.at, phase: entry.phase };
+    let line = StoryLine { at: entry.at, phase: entry.phase };
     (message.replies < REPLIES).then(|| (line, words(entry)))
 }
 
-fn is(entry: &LogEntry, line: Line) -> bool {
+fn is(entry: &LogEntry, line: StoryLine) -> bool {
     (entry.at, entry.phase) == (line.at, line.phase)
 }
 
 /// That line in words.
-pub(super) fn line(tracked: &Tracked, line: Line) -> Option<String> {
+pub(super) fn line(tracked: &Tracked, line: StoryLine) -> Option<String> {
     tracked.log.iter().find(|entry| is(entry, line)).map(words)
 }
 

@@ -28,7 +28,7 @@ use std::{
 
 pub use click::identity;
 use futures::{FutureExt as _, future::BoxFuture};
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 pub use outbox::Outbox;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -75,13 +75,9 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// One for the namespaces of these globs.
-    pub fn new(name: String, id: String, namespaces: Vec<String>) -> Result<Self, globset::Error> {
-        let mut globs = GlobSetBuilder::new();
-        for namespace in &namespaces {
-            globs.add(Glob::new(namespace)?);
-        }
-        Ok(Self { name, id: id.into(), namespaces, globs: globs.build()? })
+    /// One for the namespaces of these patterns, which that set matches.
+    pub fn new(name: String, id: &str, namespaces: Vec<String>, globs: GlobSet) -> Self {
+        Self { name, id: id.into(), namespaces, globs }
     }
 
     /// Whether it is told of a namespace.
@@ -190,6 +186,9 @@ pub async fn run(
     let mut ending: BoxFuture<'static, ()> = futures::future::ready(()).boxed();
     loop {
         let now = settings.borrow_and_update().clone();
+        // Nothing is known of this configuration yet.
+        ports.metrics.slack_connected.set(0);
+        ports.metrics.problems.get_or_create(&ProblemLabels { category: "slack" }).set(0);
         let (close, closing) = watch::channel(false);
         let desk = now.and_then(|settings| match settings.client() {
             Ok(api) => Some(Arc::new(Desk::new(settings, api, ports.clone()))),
@@ -209,10 +208,7 @@ pub async fn run(
         let mut posting = before.then(|()| posting).boxed();
         let hearing = async {
             match desk {
-                Some(desk) => {
-                    desk.greet().await;
-                    socket::run(desk).await;
-                }
+                Some(desk) => _ = futures::future::join(desk.greet(), socket::run(desk.clone())).await,
                 None => futures::future::pending().await,
             }
         };
@@ -225,18 +221,9 @@ pub async fn run(
     }
 }
 
-/// Nothing is known of another configuration.
-impl Drop for Desk {
-    fn drop(&mut self) {
-        self.metrics.slack_connected.set(0);
-        self.problem(&BTreeMap::new());
-    }
-}
-
 impl Desk {
     fn new(settings: Settings, api: Api, ports: Ports) -> Self {
         let Ports { messages, reviewers, explain, clock, metrics } = ports;
-        metrics.problems.get_or_create(&ProblemLabels { category: "slack" }).set(0);
         Self {
             settings,
             api,
@@ -293,11 +280,16 @@ impl Desk {
 
     /// Something went wrong with that, which is told where it is new. How long it is left alone, where that is known.
     fn trouble(&self, what: &str, error: &ApiError) -> Option<Duration> {
+        if let ApiError::Later(wait) = error
+            && *wait <= ODD_EVERY
+        {
+            return Some(*wait);
+        }
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = troubles.insert(what.to_owned(), error.clone()).as_ref() != Some(error);
         match (error, error.advice()) {
             (ApiError::Later(wait), _) => {
-                if is_new && *wait > ODD_EVERY {
+                if is_new {
                     tracing::warn!(what, wait = wait.as_secs(), "Slack asks to wait so many seconds");
                 }
                 return Some(*wait);

@@ -300,7 +300,10 @@ mod tests {
     }
 
     fn channel(id: &str, namespaces: &[&str]) -> Channel {
-        Channel::new(id.to_owned(), id.to_owned(), namespaces.iter().map(ToString::to_string).collect()).unwrap()
+        let mut globs = globset::GlobSetBuilder::new();
+        namespaces.iter().for_each(|pattern| _ = globs.add(globset::Glob::new(pattern).unwrap()));
+        let namespaces = namespaces.iter().map(ToString::to_string).collect();
+        Channel::new(id.to_owned(), id, namespaces, globs.build().unwrap())
     }
 
     fn update(namespace: &str, number: usize) -> UpdateName {

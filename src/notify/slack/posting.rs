@@ -18,7 +18,7 @@ use super::{
     search::{EVENT, Search, payload},
 };
 use crate::{
-    domain::update::{Line, MESSAGES, Message},
+    domain::update::{MESSAGES, Message, StoryLine},
     ports::{Announced, PutError, UpdateName},
 };
 
@@ -199,29 +199,23 @@ impl<'d> Lane<'d> {
         self.outbox.pace(&self.channel.id).post <= self.desk.clock.monotonic()
     }
 
-    /// Keeps what is said of this channel's message, and reads the update as it is then.
+    /// Keeps what is said of this channel's message; the update as it is then.
     async fn keep(&self, of: Announced, own: Message) -> Result<Announced, Failed> {
         let mut messages = of.messages.clone();
         match messages.iter_mut().find(|message| message.channel == own.channel) {
             Some(message) => *message = own,
             None => messages.push(own),
         }
-        self.desk.messages.keep(&of, &messages).await?;
-        let read = self.desk.messages.get(&of.name).await.map_err(PutError::from)?;
-        match read {
-            Some(read) if read.messages == messages => Ok(read),
+        match self.desk.messages.keep(&of, &messages).await? {
+            kept if kept.messages == messages => Ok(kept),
             // The API server drops what a definition does not have.
-            Some(read) if read.messages.is_empty() => Err(PutError::Refused(OLD.to_owned()).into()),
-            _ => Err(PutError::Conflict.into()),
+            _ => Err(PutError::Refused(OLD.to_owned()).into()),
         }
     }
 
     async fn post(&mut self, of: Announced, own: Message) -> Result<Next, Failed> {
         let rendered = message(&of);
-        let mut arguments = self.arguments(payload(&of, None));
-        arguments["text"] = json!(rendered.text);
-        arguments["blocks"] = json!(rendered.blocks);
-        let posted = self.send(&arguments).await.inspect_err(|failed| {
+        let posted = self.send(&self.showing(&of, &rendered)).await.inspect_err(|failed| {
             if matches!(failed, Failed::Slack(ApiError::Lost(_))) {
                 self.unsure.insert(of.name.clone(), self.desk.clock.monotonic() + LONGEST);
             }
@@ -264,10 +258,8 @@ impl<'d> Lane<'d> {
                 self.outbox.set_pace(&self.channel.id, |pace| pace.edit = at);
                 return Ok(Some(Place::Edits));
             }
-            let mut arguments = self.arguments(payload(of, None));
+            let mut arguments = self.showing(of, &rendered);
             arguments["ts"] = json!(own.ts);
-            arguments["text"] = json!(rendered.text);
-            arguments["blocks"] = json!(rendered.blocks);
             match self.desk.call::<Posted>(UPDATE, &self.desk.settings.bot_token, &arguments).await {
                 Ok(_) => {}
                 // Somebody deleted it.
@@ -334,7 +326,7 @@ impl<'d> Lane<'d> {
         self.named(of, Message { replying: false, ..own }).await
     }
 
-    async fn tell(&mut self, of: &Announced, own: &Message, at: Line, line: &str) -> Result<(), Failed> {
+    async fn tell(&mut self, of: &Announced, own: &Message, at: StoryLine, line: &str) -> Result<(), Failed> {
         let mut arguments = self.arguments(payload(of, Some(at)));
         arguments["thread_ts"] = json!(own.ts);
         arguments["text"] = json!(line);
@@ -348,6 +340,14 @@ impl<'d> Lane<'d> {
 
     fn search(&self) -> Search<'_> {
         Search { desk: self.desk, channel: &self.channel.id }
+    }
+
+    /// The message itself.
+    fn showing(&self, of: &Announced, Rendered { text, blocks }: &Rendered) -> Value {
+        let mut arguments = self.arguments(payload(of, None));
+        arguments["text"] = json!(text);
+        arguments["blocks"] = json!(blocks);
+        arguments
     }
 
     /// What all our messages have in common. Nothing in them calls anybody, or is shown as a page.

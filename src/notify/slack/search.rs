@@ -14,7 +14,7 @@ use super::{
     posting::GONE,
 };
 use crate::{
-    domain::update::{Line, Message},
+    domain::update::{Message, StoryLine},
     ports::Announced,
 };
 
@@ -28,10 +28,10 @@ const PAGE: usize = 15;
 const PAGES: usize = 100;
 
 /// Which one is which: the message about an update, or a line below it.
-pub(super) fn payload(of: &Announced, line: Option<Line>) -> Value {
+pub(super) fn payload(of: &Announced, line: Option<StoryLine>) -> Value {
     match line {
         None => json!({"uid": of.uid}),
-        Some(Line { at, phase }) => json!({"uid": of.uid, "at": at.to_string(), "phase": phase.as_str()}),
+        Some(StoryLine { at, phase }) => json!({"uid": of.uid, "at": at.to_string(), "phase": phase.as_str()}),
     }
 }
 
@@ -76,7 +76,7 @@ impl Search<'_> {
     }
 
     /// Whether a line of the story is below its message.
-    pub(super) async fn is_below(&self, of: &Announced, own: &Message, line: Line) -> Result<bool, Failed> {
+    pub(super) async fn is_below(&self, of: &Announced, own: &Message, line: StoryLine) -> Result<bool, Failed> {
         let its = payload(of, Some(line));
         match self.look(REPLIES, json!({"ts": own.ts}), |payload| *payload == its).await {
             // Somebody deleted what it would stand below.

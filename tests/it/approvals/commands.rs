@@ -78,7 +78,7 @@ async fn a_window_is_opened_by_who_may_with_a_reason_and_by_nobody_else() {
     let refused = badly(&shop.say("alice", "approve", &overriding));
     assert!(refused.contains(NO_OVERRIDE), "{refused}");
     well(&shop.say("alice", "approve", &[]));
-    shop.looks(&operator).await;
+    operator.looks().await;
     runs(&shop.namespace, "web", &[&shop.image("1.0.0")]).await;
 
     allow(&shop.namespace, "alice", json!([rule("imageupdates", &["override"])])).await;

@@ -131,13 +131,6 @@ impl<'p> Shop<'p> {
         .await
     }
 
-    /// Waits until the operator has looked at the registry twice more.
-    pub(crate) async fn looks(&self, operator: &Operator) {
-        let looks = async || operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
-        let before = looks().await;
-        eventually("two more looks", async || (looks().await >= before + 2.0).then_some(())).await;
-    }
-
     /// `supercargo VERB … --yes` as that user.
     pub(crate) fn say(&self, user: &str, verb: &str, more: &[&str]) -> Output {
         let kubeconfig = self.plane.kubeconfig(user);
@@ -242,7 +235,7 @@ async fn who_rejects_ends_it_also_for_the_next_life_of_the_operator_and_a_newer_
     operator.process.signal("KILL");
     drop(operator);
     let operator = shop.operator().await;
-    shop.looks(&operator).await;
+    operator.looks().await;
     assert!(shop.updates().await.iter().all(|update| update["status"]["phase"] == "Rejected"));
     let refused = badly(&shop.say("alice", "approve", &[]));
     assert!(refused.contains("no update of") && refused.contains("waits for approval"), "{refused}");
@@ -285,7 +278,7 @@ async fn a_newer_tag_takes_the_place_of_one_without_votes_and_waits_behind_one_w
 
     well(&shop.say("alice", "approve", &[]));
     shop.push("1.3.0").await;
-    shop.looks(&operator).await;
+    operator.looks().await;
     shop.stands("1.2.0", "1 of 2 people have approved it (alice)").await;
     assert!(shop.updates().await.iter().all(|it| !it.to_string().contains(&shop.image("1.3.0"))));
     well(&shop.say("bob", "reject", &[]));
@@ -331,7 +324,7 @@ async fn what_an_admission_refuses_is_told_before_anybody_is_asked() {
     assert!(said.contains("refused"), "{said}");
     let held = shop.update("1.1.0", "Waiting").await;
     assert_eq!(held["status"]["reason"]["code"], "admission-refused");
-    shop.looks(&operator).await;
+    operator.looks().await;
     let all = events(&shop.namespace, "web").await;
     assert!(all.iter().all(|(reason, _)| reason != "ApprovalNeeded"), "{all:?}");
     let refused = badly(&shop.say("alice", "approve", &[]));

@@ -31,7 +31,7 @@ async fn without_the_policies_nobody_is_asked_and_it_is_said_what_to_do() {
     assert!(said.contains("an administrator applies deploy/approvals"), "{said}");
     let all = events(&shop.namespace, "web").await;
     assert!(all.iter().any(|(reason, text)| reason == "PolicyProblem" && *text == said), "{all:?}");
-    shop.looks(&operator).await;
+    operator.looks().await;
     assert_eq!(shop.updates().await, Vec::<Value>::new());
     let refused = badly(&shop.say("alice", "approve", &[]));
     assert!(refused.contains("cannot list resource") || refused.contains("waits for approval"), "{refused}");
@@ -82,7 +82,7 @@ async fn what_is_said_in_a_gap_never_counts(gap: Gap, words: &str) {
     let message = held["status"]["reason"]["message"].as_str().unwrap();
     assert!(message.contains(words) && message.contains("deploy/approvals"), "{message}");
     shop.raw("bob", &ballot, "dave").await.unwrap();
-    shop.looks(&operator).await;
+    operator.looks().await;
     assert_eq!(shop.written(), <[&str; 0]>::default());
 
     // Restored, also for the operator's next life: all that was said before is void.
@@ -92,7 +92,7 @@ async fn what_is_said_in_a_gap_never_counts(gap: Gap, words: &str) {
     operator.process.signal("KILL");
     drop(operator);
     let operator = shop.operator().await;
-    shop.looks(&operator).await;
+    operator.looks().await;
     let open = shop.stands("1.1.0", "0 of 2").await;
     assert!(open["status"]["approval"]["voidUntil"].is_string(), "{open}");
     assert_eq!(shop.written(), <[&str; 0]>::default());
@@ -145,7 +145,7 @@ async fn what_was_forged_in_a_gap_that_nobody_saw_never_counts() {
         open["status"]["approval"]["voidUntil"].is_string().then_some(())
     })
     .await;
-    shop.looks(&operator).await;
+    operator.looks().await;
     shop.stands("1.1.0", "0 of 2").await;
     assert_eq!(shop.written(), <[&str; 0]>::default());
 }

@@ -6,20 +6,14 @@ use serde_json::json;
 
 use super::{flow::Shop, plane};
 use crate::support::{
-    kills::{Random, seed},
+    kills::{Random, how_many, seed},
     objects::runs,
     operator::Operator,
 };
 
-/// `$SUPERCARGO_KILLS`, else few.
-#[expect(clippy::disallowed_methods, reason = "the tests' own environment")]
-fn kills() -> u64 {
-    std::env::var("SUPERCARGO_KILLS").ok().map_or(6, |text| text.parse().expect("SUPERCARGO_KILLS is a number"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_approved_is_written_once_and_no_vote_is_lost_whenever_the_operator_is_killed() {
-    let (kills, seed) = (kills(), seed());
+    let (kills, seed) = (how_many(6), seed());
     println!("SUPERCARGO_SEED={seed}, {kills} kills");
     let mut random = Random::new(seed);
     let shop = Shop::open(plane().await, "kills", json!({"supercargo.dev/approvals": "2"})).await;

@@ -97,7 +97,7 @@ async fn what_is_approved_goes_to_git_once() {
     let operator = Operator::start(shop.plane, &shop.setup().await.with(&more)).await;
     shop.push("1.1.0").await;
     shop.stands("1.1.0", "0 of 1").await;
-    shop.looks(&operator).await;
+    operator.looks().await;
     assert_eq!(repo.log().len(), 1);
 
     well(&shop.say("alice", "approve", &[]));
@@ -106,6 +106,6 @@ async fn what_is_approved_goes_to_git_once() {
     assert!(after.contains(&shop.image("1.1.0")), "{after}");
     let done = shop.update("1.1.0", "InGit").await;
     assert_eq!(done["status"]["approval"]["votes"][0]["by"], "alice");
-    shop.looks(&operator).await;
+    operator.looks().await;
     assert_eq!((repo.log().len(), shop.written()), (2, vec![]));
 }

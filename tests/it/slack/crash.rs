@@ -7,20 +7,14 @@ use tokio::sync::watch;
 use super::{CHANNEL, Told};
 use crate::support::{
     eventually,
-    kills::{Random, seed},
+    kills::{Random, how_many, seed},
     operator::Operator,
     slack::Fault,
 };
 
-/// `$SUPERCARGO_KILLS`, else few.
-#[expect(clippy::disallowed_methods, reason = "the tests' own environment")]
-fn kills() -> u64 {
-    std::env::var("SUPERCARGO_KILLS").ok().map_or(4, |text| text.parse().expect("SUPERCARGO_KILLS is a number"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn there_is_one_message_for_each_update_whenever_the_operator_is_killed() {
-    let (kills, seed) = (kills(), seed());
+    let (kills, seed) = (how_many(4), seed());
     println!("SUPERCARGO_SEED={seed}, {kills} kills");
     let mut random = Random::new(seed);
     let told = Told::open("slack-kills", json!({"supercargo.dev/approvals": "2"})).await;

@@ -141,7 +141,7 @@ async fn a_wait_without_end_is_cut_and_a_channel_that_is_refused_keeps_no_other_
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_message_is_posted_the_configuration_may_change_and_it_is_posted_once() {
     let told = Told::open("slack-reload", json!({"supercargo.dev/approvals": "1"})).await;
-    let _operator = told.operator().await;
+    let operator = told.operator().await;
     let (go, held) = watch::channel(false);
     told.slack.fail("chat.postMessage", [Fault::Held(held)]);
     told.shop.push("1.1.0").await;
@@ -158,6 +158,7 @@ async fn while_a_message_is_posted_the_configuration_may_change_and_it_is_posted
     told.shop.push("1.2.0").await;
     told.slack.says(CHANNEL, "1.2.0").await;
     assert_eq!(told.slack.messages(CHANNEL).len(), 2, "{:?}", told.slack.texts(CHANNEL));
+    assert_eq!(operator.metric("supercargo_slack_connected", "").await, 1.0, "what ended late takes nothing back");
 }
 
 #[tokio::test(flavor = "multi_thread")]

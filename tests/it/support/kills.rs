@@ -47,6 +47,12 @@ pub(crate) fn given_seed() -> Option<u64> {
     std::env::var("SUPERCARGO_SEED").ok().map(|text| text.parse().expect("SUPERCARGO_SEED is a number"))
 }
 
+/// `$SUPERCARGO_KILLS`, else so few.
+#[expect(clippy::disallowed_methods, reason = "the tests' own environment")]
+pub(crate) fn how_many(few: u64) -> u64 {
+    std::env::var("SUPERCARGO_KILLS").ok().map_or(few, |text| text.parse().expect("SUPERCARGO_KILLS is a number"))
+}
+
 /// `$SUPERCARGO_SEED`, else another one each time.
 #[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
 pub(crate) fn seed() -> u64 {

@@ -108,6 +108,13 @@ impl Operator {
         Self { process, user, hooks: url(hooks), private: url(private), _folder: folder }
     }
 
+    /// Waits until it has looked at registries twice more.
+    pub(crate) async fn looks(&self) {
+        let looks = async || self.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+        let before = looks().await;
+        eventually("two more looks", async || (looks().await >= before + 2.0).then_some(())).await;
+    }
+
     /// Waits until `/readyz` says so.
     pub(crate) async fn ready(&self) {
         let url = format!("{}/readyz", self.private);
