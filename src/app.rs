@@ -27,6 +27,7 @@ use crate::{
         hint::Source,
         image::{Digest, ImageRef, Tag},
         tags::Tags,
+        workload::WorkloadId,
     },
     engine::{self, Inbox, Inputs, Ports, Settings},
     ingest::{
@@ -258,6 +259,7 @@ fn engine_settings(args: &RunArgs, config: &Config) -> Settings {
         targets: config.targets.clone(),
         rollout: config.rollout.times(),
         dry_run: args.dry_run,
+        all: args.repository.git.is_none().then(|| WorkloadId::all(&args.cluster.operator_namespace)),
         // Without a cluster there are no tenants.
         operator_serves: match args.repository.git {
             None => Arc::new(config.operator_serves()),

@@ -56,7 +56,13 @@ pub struct ClusterArgs {
     /// The kubeconfig's context
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
+    /// Where supercargo runs: what is held for all workloads stands there
+    #[arg(long, value_name = "NAMESPACE", default_value = OPERATOR)]
+    pub operator_namespace: String,
 }
+
+/// The namespace of deploy/.
+const OPERATOR: &str = "supercargo";
 
 /// Which configuration.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -105,6 +105,8 @@ pub struct Metrics {
     pub slack_connected: Gauge,
     /// Workloads and containers with a problem, now.
     pub problems: Family<ProblemLabels, Gauge>,
+    /// Images and workloads that are held.
+    pub holds: Gauge,
     /// Seconds from the hint to the written change.
     pub detect_to_apply: Family<TriggerLabels, Histogram>,
     /// Seconds by which the most overdue repository is late.
@@ -134,6 +136,7 @@ impl Default for Metrics {
             slack_requests: Family::default(),
             slack_connected: Gauge::default(),
             problems: Family::default(),
+            holds: Gauge::default(),
             detect_to_apply: Family::new_with_constructor(seconds),
             poll_overdue: Gauge::default(),
             registry_queue: Gauge::default(),
@@ -154,6 +157,7 @@ impl Default for Metrics {
         r.register("slack_requests", what, metrics.slack_requests.clone());
         r.register("slack_connected", "Whether clicks in Slack are heard", metrics.slack_connected.clone());
         r.register("problems", "Workloads and containers with a problem", metrics.problems.clone());
+        r.register("holds", "Images and workloads that are held", metrics.holds.clone());
         r.register("detect_to_apply_seconds", "From the hint to the written change", metrics.detect_to_apply.clone());
         r.register("poll_overdue_seconds", "Lateness of the most overdue repository", metrics.poll_overdue.clone());
         let queue = metrics.registry_queue.clone();

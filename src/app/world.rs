@@ -69,7 +69,8 @@ pub(super) async fn cluster(
     let rollouts = cluster::Followed::new(client.clone(), clock.clone(), changes.clone());
     let watching = {
         let (client, records, rollouts, clock) = (client.clone(), records.clone(), rollouts.clone(), clock.clone());
-        async move { cluster::watch(client, scope, Some(&*records), Some(&rollouts), clock, changes).await }
+        let operator = args.cluster.operator_namespace.clone();
+        async move { cluster::watch(client, scope, &operator, Some(&*records), Some(&rollouts), clock, changes).await }
     };
     let ballots = cluster::Ballots::new(client.clone(), clock.clone());
     let objects = Arc::new(cluster::Objects::new(client.clone(), clock.clone()));

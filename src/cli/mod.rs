@@ -12,6 +12,7 @@ mod demo;
 mod explain;
 mod files;
 mod folder;
+mod hold;
 mod hooks;
 mod migrate;
 mod notify;
@@ -25,6 +26,7 @@ mod set_image;
 mod status;
 mod survey;
 mod update;
+mod wish;
 
 pub use output::tell_error;
 
@@ -52,6 +54,8 @@ enum Command {
     Approve(approve::Approve),
     Reject(approve::Reject),
     Rollback(rollback::Args),
+    Hold(hold::Hold),
+    Resume(hold::Resume),
     #[command(subcommand)]
     Policy(policy::Command),
     #[command(subcommand)]
@@ -76,6 +80,8 @@ impl Cli {
             Command::Approve(args) => args.run(),
             Command::Reject(args) => args.run(),
             Command::Rollback(args) => args.run(),
+            Command::Hold(args) => args.run(),
+            Command::Resume(args) => args.run(),
             Command::Policy(command) => command.run(),
             Command::Hooks(command) => command.run(),
             Command::Notify(command) => command.run(),

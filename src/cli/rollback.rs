@@ -1,24 +1,11 @@
 //! `supercargo rollback`: a person's wish that a workload runs again what it ran before.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{
-    output::{print, tell},
-    survey::{block_on, client, parse_workload},
-};
-use crate::{
-    clock::SystemClock,
-    cluster::Voter,
-    config::ClusterArgs,
-    domain::{text::escape, workload::WorkloadId},
-    ports::Clock,
-};
-
-/// How long is waited until the wish is taken up.
-const PATIENCE: Duration = Duration::from_secs(15);
-const BETWEEN: Duration = Duration::from_millis(250);
+use super::wish::{For, Wish, make};
+use crate::config::ClusterArgs;
 
 /// Put a workload back to what it ran before; what it leaves is not set again before a newer one
 #[derive(Debug, clap::Args)]
@@ -41,37 +28,9 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        block_on(self.wish())
-    }
-
-    async fn wish(self) -> anyhow::Result<ExitCode> {
-        let (namespace, kind, name) = parse_workload(&self.workload)?;
-        let client = client(&self.cluster).await?;
-        let namespace = namespace.or(self.namespace.as_deref()).unwrap_or(client.default_namespace());
-        let id = WorkloadId { kind: kind.kind.clone(), namespace: namespace.into(), name: name.into() };
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let voter = Voter::new(client, clock.clone());
         // An empty map would be taken for none.
-        let rollback = json!({"to": self.to.as_deref().unwrap_or_default()});
-        let mut spec = json!({"by": voter.name().await?, "at": clock.now(), "rollback": rollback});
-        if let Some(reason) = &self.reason {
-            spec["reason"] = json!(reason);
-        }
-        let made = voter.wish(&id, spec).await?;
-        let end = clock.monotonic() + PATIENCE;
-        while clock.monotonic() < end {
-            match voter.answer(&id, &made).await? {
-                Some((true, what)) => {
-                    print(&format!("rolling back {id}: {}\n", escape(&what)))?;
-                    return Ok(ExitCode::SUCCESS);
-                }
-                Some((false, why)) => anyhow::bail!("{id} is not rolled back: {}", escape(&why)),
-                None => clock.sleep_until(clock.monotonic() + BETWEEN).await,
-            }
-        }
-        tell(format!(
-            "the wish is made, and has not been taken up yet: does supercargo run? `supercargo status {id}` shows when"
-        ));
-        Ok(ExitCode::SUCCESS)
+        let (value, reason) = (json!({"to": self.to.as_deref().unwrap_or_default()}), self.reason.as_deref());
+        let wish = Wish { field: "rollback", value, reason, doing: "rolling back", refused: "not rolled back" };
+        make(&self.cluster, &For::One(&self.workload, self.namespace.as_deref()), wish)
     }
 }

@@ -92,6 +92,7 @@ pub(super) fn settings(config: &Config, keel: KeelMode) -> Settings {
         targets: config.targets.clone(),
         rollout: Times::default(),
         dry_run: false,
+        all: None,
         operator_serves: Arc::new(config.operator_serves()),
         argocd_namespaces: Arc::new(config.argocd_namespaces()),
         speaks_for: Arc::new(|_, _| false),
@@ -274,7 +275,8 @@ pub(super) async fn cluster(
     let pool = Threads::new(clock.clone());
     let outside =
         Outside { registry: &registry, pool: &pool, workloads: Some(&objects), histories: None, clock: &*clock };
-    let settings = Settings { await_webhooks: true, ..settings };
+    let all = Some(WorkloadId::all(&args.operator_namespace));
+    let settings = Settings { await_webhooks: true, all, ..settings };
     Ok(engine::survey(settings, changes, outside, source, say_waiting).await)
 }
 
@@ -310,7 +312,7 @@ async fn connect(
         let namespace = scope.namespace.clone();
         cluster::Scope::Namespaces(vec![namespace.unwrap_or_else(|| client.default_namespace().to_owned())])
     };
-    let changes = read(client.clone(), watched, clock).await?;
+    let changes = read(client.clone(), watched, args.operator_namespace.clone(), clock).await?;
     Ok((client, changes))
 }
 
@@ -318,12 +320,13 @@ async fn connect(
 async fn read(
     client: kube::Client,
     scope: cluster::Scope,
+    operator: String,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Vec<ClusterChange>> {
     let (sender, mut receiver) = tokio::sync::mpsc::channel(256);
     let watching = {
         let clock = clock.clone();
-        tokio::spawn(async move { cluster::watch(client, scope, None, None, clock, sender).await })
+        tokio::spawn(async move { cluster::watch(client, scope, &operator, None, None, clock, sender).await })
     };
     let mut deadline = clock.sleep_until(clock.monotonic() + READ);
     let mut changes = Vec::new();

@@ -22,7 +22,7 @@ use super::{
     object::{Object, is_ours, own},
     policies::{self, Installed},
     records::{
-        CustomResources,
+        ALL, CustomResources,
         history::watch::histories,
         watch::{states, updates},
     },
@@ -60,9 +60,11 @@ const PAGE: u32 = 100;
 
 /// Watches all kinds and sends what changes, until the receiver is gone. Without `records`, what is
 /// remembered is told as far as it may be read. What is seen of those whose rollouts are followed goes to `rollouts` too.
+/// What people wish for all workloads stands in the `operator`'s namespace.
 pub async fn watch(
     client: Client,
     scope: Scope,
+    operator: &str,
     records: Option<&CustomResources>,
     rollouts: Option<&Followed>,
     clock: Arc<dyn Clock>,
@@ -72,7 +74,8 @@ pub async fn watch(
     // Who writes nothing needs no votes: what is recorded of them is shown.
     let votes = records.is_some();
     let each = KINDS.len() + 3 + usize::from(votes);
-    let all = namespaces.len() * each + 1 + if votes { 3 } else { 0 };
+    let is_beside = !namespaces.iter().any(|namespace| namespace.as_deref().is_none_or(|name| name == operator));
+    let all = namespaces.len() * each + 1 + usize::from(is_beside) + if votes { 3 } else { 0 };
     let sender = ChangeSender::new(changes, all, clock);
     let long = Arc::new(Mutex::new(Long::default()));
     let installed = Arc::<Installed>::default();
@@ -84,7 +87,7 @@ pub async fn watch(
         }
         watches.spawn(defaults(client.clone(), namespace.clone(), sender.clone()));
         watches.spawn(updates(client.clone(), namespace.clone(), records.cloned(), sender.clone()));
-        let states = states(client.clone(), namespace.clone(), records.cloned(), sender.clone());
+        let states = states(client.clone(), namespace.clone(), None, records.cloned(), sender.clone());
         let votes = votes.then(|| reviews::watch(client.clone(), namespace.clone(), installed.clone(), sender.clone()));
         let (sender, last) = (sender.clone(), namespaces.len() * (1 + usize::from(votes.is_some())));
         // What a workload says itself is not kept twice, nor a vote on an update that has ended: so these are read before.
@@ -95,6 +98,10 @@ pub async fn watch(
                 None => states.await,
             }
         });
+    }
+    if is_beside {
+        let namespace = Some(operator.to_owned());
+        watches.spawn(states(client.clone(), namespace, Some(ALL), records.cloned(), sender.clone()));
     }
     if let Some(records) = records {
         watches.spawn(histories(records.clone(), sender.clone()));

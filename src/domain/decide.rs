@@ -6,7 +6,7 @@ use super::{
     ages::Wait,
     image::Tag,
     listing::EXPLAINED,
-    policy::{Asked, Judge, Limit, Policy, PolicyKind, decide_digest, newest_candidates},
+    policy::{Asked, Judge, Limit, NamedPolicies, Policy, PolicyKind, decide_digest, newest_candidates},
     reason::{Code, Reason},
 };
 pub use super::{
@@ -63,6 +63,18 @@ fn decided(
         }
         None => decide_digest(&asked),
     }
+}
+
+/// Whether a tag comes after another one by a policy, also where its level is narrower. What cannot be compared does not.
+pub(crate) fn is_newer(policy: &Policy, tag: &Tag, than: &Tag) -> bool {
+    let current = Current { tag: Some(than), digest: None };
+    let takes = |policy: &Policy| {
+        let listing = Listing::new([tag].into_iter().collect());
+        decide(policy, current, &listing, &HashMap::new()).choice().is_some()
+    };
+    let is_version = matches!(policy.kind(), PolicyKind::Level(_) | PolicyKind::Semver(_));
+    let all = || Policy::parse("all", policy.options(), &NamedPolicies::default()).ok();
+    takes(policy) || is_version && all().is_some_and(|all| takes(&all))
 }
 
 /// Whether the policy could take the tag, or it is the current one: `true` too where that takes more to find out than

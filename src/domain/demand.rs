@@ -2,13 +2,15 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::domain::poll::show_duration;
+use crate::domain::{hold::HoldRule, poll::show_duration};
 
 /// What is asked for, each with the place that set it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gates {
     /// How old a version must be. Boxed: few containers have one.
     pub min_age: Option<Box<Demand<Duration>>>,
+    /// What is neither left nor taken. Boxed: few containers have one.
+    pub hold: Option<Box<Demand<HoldRule>>>,
 }
 
 /// A value, and the place that set it.
@@ -48,7 +50,7 @@ impl Gates {
     pub fn with_min_age(ages: impl IntoIterator<Item = Demand<Duration>>) -> Self {
         let longer = |one: Demand<Duration>, other: Demand<Duration>| if other.value > one.value { other } else { one };
         let longest = ages.into_iter().reduce(longer).filter(|age| !age.value.is_zero());
-        Self { min_age: longest.map(Box::new) }
+        Self { min_age: longest.map(Box::new), hold: None }
     }
 }
 

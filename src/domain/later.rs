@@ -23,12 +23,8 @@ const fn annotation(name: &'static str, per_container: bool, harmless: &'static 
 }
 
 /// Annotations.
-pub(super) const ANNOTATIONS: &[LaterAnnotation] = &[
-    annotation("platforms", true, &["any"]),
-    annotation("verify", true, &["none"]),
-    annotation("hold", true, &[]),
-    annotation("notify", false, &[]),
-];
+pub(super) const ANNOTATIONS: &[LaterAnnotation] =
+    &[annotation("platforms", true, &["any"]), annotation("verify", true, &["none"]), annotation("notify", false, &[])];
 
 /// Keys of a policy file.
 pub(super) const POLICY_FILE: &[&str] = &["verify", "platforms"];

@@ -85,7 +85,7 @@ impl Listing {
     }
 
     /// Whether policies can see this one.
-    pub(super) fn contains(&self, tag: &str) -> bool {
+    pub(crate) fn contains(&self, tag: &str) -> bool {
         !is_signature(tag) && self.tags.contains(tag)
     }
 

@@ -11,6 +11,7 @@ pub mod gate;
 pub mod guard;
 pub mod hint;
 pub mod history;
+pub mod hold;
 pub mod hours;
 pub mod image;
 pub mod keel;

@@ -29,6 +29,13 @@ pub struct Wish {
 pub enum What {
     /// What ran before: after that update, or the last that is known to have run.
     Rollback(Option<Arc<str>>),
+    /// That nothing is changed.
+    Hold,
+    /// That it goes on, whoever stopped or moved back what.
+    Resume {
+        /// Whether what did not run stays as it is.
+        keep_quarantine: bool,
+    },
 }
 
 /// What came of a wish.
@@ -62,12 +69,8 @@ impl Wish {
 }
 
 impl Answer {
-    /// The one that counts of two.
-    #[must_use]
-    pub(super) fn newer(ours: Option<Box<Self>>, theirs: Option<Box<Self>>) -> Option<Box<Self>> {
-        match (ours, theirs) {
-            (Some(ours), Some(theirs)) if ours.at < theirs.at => Some(theirs),
-            (ours, theirs) => ours.or(theirs),
-        }
+    /// Whether the first is the newer one.
+    pub(super) fn is_newer(one: Option<&Self>, other: Option<&Self>) -> bool {
+        one.is_some_and(|one| other.is_none_or(|other| other.at < one.at))
     }
 }

@@ -92,6 +92,20 @@ pub struct WorkloadId {
     pub name: Arc<str>,
 }
 
+impl WorkloadId {
+    /// What stands for all workloads, in the namespace of the operator.
+    pub fn all(namespace: &str) -> Self {
+        Self { kind: Kind(ALL.into()), namespace: namespace.into(), name: "all".into() }
+    }
+
+    /// Whether it stands for all.
+    pub fn is_all(&self) -> bool {
+        self.kind.as_str() == ALL
+    }
+}
+
+const ALL: &str = "All";
+
 impl fmt::Display for WorkloadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.namespace.is_empty() {
@@ -245,6 +259,23 @@ pub struct ImageManager {
 }
 
 impl Workload {
+    /// One of which no more is known.
+    pub fn of(id: WorkloadId, containers: Vec<Container>) -> Self {
+        Self {
+            id,
+            uid: "".into(),
+            resource_version: "".into(),
+            annotations: Arc::default(),
+            written: None,
+            labels: BTreeMap::new(),
+            has_annotations: false,
+            containers,
+            owner: None,
+            instance: None,
+            pull_secrets: Vec::new(),
+        }
+    }
+
     /// Whether it says the same of everything but its version.
     pub fn is_same(&self, other: &Self) -> bool {
         let Self {

@@ -6,11 +6,13 @@ use futures::FutureExt;
 
 use crate::{
     domain::{
-        update::{Event, Phase, Proposal, Record, Update},
+        annotations::Watch,
+        update::{Event, Judging, Phase, Proposal, Record, Update},
         workload::{Observed, WorkloadId},
     },
     engine::{
         driver::Engine,
+        index::state::State,
         report::rows::{assess, proposal},
         rollbacks::way_back,
         updates::propose::Planned,
@@ -20,6 +22,16 @@ use crate::{
 
 /// As long what a tag was seen to point to is written without a look whether it has moved.
 const FRESH: Duration = Duration::from_secs(60);
+
+/// By what it is judged who moved an image of a workload.
+pub(super) fn judging(state: &State, id: &WorkloadId) -> Judging {
+    let Some(entry) = state.entry(id) else { return Judging::default() };
+    let policies = entry.rule.containers.iter().filter_map(|rule| match &rule.state {
+        Watch::Watched { policy, .. } => Some((rule.container.clone(), rule.init, policy.clone())),
+        Watch::Follows(_) | Watch::Skipped(..) | Watch::Problem(_) => None,
+    });
+    Judging { policies: policies.collect(), on_reapply: entry.rule.on_reapply }
+}
 
 impl Engine<'_> {
     /// Says what is to be said of a workload, and goes on with it.
@@ -63,6 +75,11 @@ impl Engine<'_> {
         }
         let votes = assessment.as_ref().is_some_and(|assessment| assessment.votes);
         self.told.assessed(id, &self.state.uid(id), assessment.as_ref(), self.now());
+        if let Some(entry) = self.state.entry(id)
+            && self.board.record(id).is_some_and(|record| record.is_moved(&entry.workload))
+        {
+            return (Proposal::Unsure, Planned::Nothing, votes);
+        }
         if let Some((proposal, planned)) = way_back(&self.state, &self.board, &self.ledger, id, now) {
             return (proposal, planned, votes);
         }
@@ -99,7 +116,8 @@ impl Engine<'_> {
         if let Err(error) = &read {
             tracing::warn!(workload = %id, why = %error, "not written; tried again later");
         }
-        self.step(id, Event::Observed(read.clone().map_err(|error| error.0)));
+        let judging = judging(&self.state, id);
+        self.step(id, Event::Observed(read.clone().map_err(|error| error.0), judging));
         if let Ok(Some(observed)) = read {
             self.state.read(observed.workload, self.now());
         }

@@ -208,6 +208,7 @@ impl<'p> Engine<'p> {
         let metrics = &self.ports.metrics;
         metrics.workloads.set(i64::try_from(self.state.watched()).unwrap_or(i64::MAX));
         metrics.repositories.set(i64::try_from(self.state.sources.len()).unwrap_or(i64::MAX));
+        metrics.holds.set(i64::try_from(self.board.holds()).unwrap_or(i64::MAX));
         metrics.registry_queue.set(self.queue.longest_wait(self.now()).as_secs_f64());
     }
 
@@ -261,7 +262,7 @@ impl<'p> Engine<'p> {
                 Act::Aim(wish) => self.aim(id, wish),
                 Act::AskPull(item) => self.ask_pull(id, *item),
                 Act::Keep(changes) => self.state.keep(&id, changes, self.now()),
-                Act::Avoid(quarantined) => self.state.avoid(&id, &quarantined, self.now()),
+                Act::Bar(bars) => self.state.bar(&id, *bars, self.now()),
                 Act::Read => self.read(id),
                 Act::Save(tracked) => {
                     if tracked.phase.is_over() {
@@ -349,6 +350,7 @@ impl<'p> Engine<'p> {
                 tracing::warn!(workload = %id, why, "not written; tried again later");
             }
             News::Updated(_) | News::Rollout(..) | News::ApprovalNeeded(..) | News::Refusal(..) => {}
+            News::Held(..) | News::Stopped(..) => {}
         }
         self.told.news(news, &self.state.uid(id));
     }

@@ -32,6 +32,7 @@ use crate::{
         workload::{Container, Kind, Workload, WorkloadId},
     },
     engine::{
+        deciding::judging,
         index::{effect::Effect, settings::Settings, state::State},
         look::{look, question::LookResult, room::Size},
         report::rows::{assess, proposal},
@@ -295,6 +296,7 @@ pub(crate) fn settings(keel: KeelMode) -> Settings {
         guards: Arc::default(),
         targets: Arc::new([("prod".into(), prod())].into_iter().collect()),
         dry_run: false,
+        all: None,
         operator_serves: Arc::new(|_, _| false),
         argocd_namespaces: Arc::new(|_| false),
         speaks_for: Arc::new(|_, _| false),
@@ -479,7 +481,7 @@ impl World {
             Step::EndRead(n) => {
                 if !self.reads.is_empty() {
                     let (id, observed) = self.reads.remove(n % self.reads.len());
-                    self.event(&id, Event::Observed(Ok(observed.clone())));
+                    self.event(&id, Event::Observed(Ok(observed.clone()), judging(&self.state, &id)));
                     if let Some(observed) = observed {
                         self.state.read(observed.workload, now);
                     }
@@ -651,7 +653,7 @@ impl World {
                 Act::Unexpected(what) => panic!("{id}: {what}"),
                 Act::Follow(true) => assert!(self.followed.insert(id), "twice"),
                 Act::Follow(false) => assert!(self.followed.remove(&id), "not followed"),
-                Act::Avoid(bad) => self.state.avoid(&id, &bad, self.time),
+                Act::Bar(bars) => self.state.bar(&id, *bars, self.time),
                 Act::Aim(wish) => self.aim(&id, *wish),
                 Act::AskPull(_) | Act::Free(_) => panic!("{id}: no pod is like that"),
                 Act::Keep(_) | Act::Rehearse => panic!("{id}: nobody is asked"),
@@ -837,7 +839,10 @@ impl World {
             return;
         };
         let (workload, route) = (entry.workload.clone(), Route::new(&entry.rule.write, None));
-        self.event(id, Event::Wished(Box::new(wish), id.clone(), Ok(Aim { workload, route, to: None })));
+        self.event(
+            id,
+            Event::Wished(Box::new(wish), id.clone(), Ok(Some(Aim { workload, route, to: None, kept: None }))),
+        );
     }
 
     /// Gives containers other images, if the workload is there.
@@ -1069,7 +1074,7 @@ proptest! {
                 let newest = (0..all).rev().find(|n| !is_bad(*n)).unwrap_or_default().max(number(&image) * usize::from(is_bad(number(&image))));
                 match (wants, row.decision) {
                     (Some("patch"), Verdict::UpToDate) => prop_assert_eq!(number(&image), newest),
-                    (Some("patch"), Verdict::Blocked) => prop_assert_eq!(row.reasons[0].code, Code::Reverted),
+                    (Some("patch"), Verdict::Blocked) => prop_assert_eq!(row.reasons[0].code, Code::Held),
                     (Some("patch"), Verdict::Waiting) => {
                         let to = row.to_image.clone().unwrap();
                         // What a webhook brought was written, and has been moved back since.

@@ -32,9 +32,13 @@ impl Engine<'_> {
             }
             ClusterChange::State(state, version, wish) => {
                 let id = state.workload.clone();
+                // Whoever makes one for all in another namespace holds nothing.
+                if id.is_all() && self.state.settings.all.as_ref() != Some(&id) {
+                    return None;
+                }
                 let of = id.clone();
                 // What we write ourselves is told by the watch too.
-                let is_there = !self.synced || self.state.entry(&id).is_some();
+                let is_there = !self.synced || id.is_all() || self.state.entry(&id).is_some();
                 if !self.synced || !self.ledger.knows_state(&id) {
                     if is_there {
                         self.ledger.has_state(&id, version);
@@ -118,6 +122,7 @@ impl Engine<'_> {
         for id in ids {
             match self.state.entry(&id).map(|entry| entry.workload.clone()) {
                 Some(workload) => self.step(&id, Event::Known(workload)),
+                None if id.is_all() => {}
                 None => {
                     self.ledger.lose_state(&id);
                     self.step(&id, Event::Gone(id.clone()));

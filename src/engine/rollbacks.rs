@@ -7,18 +7,25 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
+        annotations::{ContainerRule, Watch},
+        demand::Demand,
         gate::{self, Context},
+        hold::HoldRule,
         plan::Plan,
         reason::{Code, Reason},
         target::Route,
-        update::{Aim, Change, Event, Phase, Proposal, Record},
+        update::{Aim, Change, Event, Phase, Proposal, Record, Update},
         wish::{What, Wish},
         workload::WorkloadId,
     },
     engine::{
         driver::{Aimed, Engine},
         index::{entry::WorkloadEntry, state::State},
-        updates::{board::Board, ledger::Ledger, propose::Planned},
+        updates::{
+            board::Board,
+            ledger::Ledger,
+            propose::{Planned, stop},
+        },
     },
     ports::{Records, Version},
 };
@@ -39,23 +46,53 @@ pub(super) fn way_back(
     if let Some(reason) = not_ours(entry) {
         return Some((Proposal::Kept(reason), Planned::Nothing));
     }
-    let owner = (back.route == Route::Cluster).then(|| state.owner(&entry.workload)).flatten();
-    let context = Context {
-        now,
-        suspended: entry.rule.suspend,
-        dry_run: state.settings.dry_run,
-        owner: owner.as_ref(),
-        owner_overridden: entry.rule.overrides_owner,
-        ..Context::default()
-    };
+    if let Some(reason) = left(entry, &back) {
+        return Some((Proposal::Kept(reason), Planned::Nothing));
+    }
     let route = back.route.clone();
-    Some(match gate::pass(Plan::propose(back).on(entry.workload.clone()), &context) {
+    let plan = Plan::propose(back).on(entry.workload.clone());
+    let passed = with_context(state, board, entry, &route, now, |context| gate::pass(plan, context));
+    Some(match passed {
         Ok(plan) => (Proposal::Back(route), Planned::Approved(plan)),
         Err((_, closed)) => match closed.into_iter().next() {
             Some(closed) => (Proposal::Kept(closed.reason), Planned::Nothing),
             None => (Proposal::Nothing, Planned::Nothing),
         },
     })
+}
+
+/// What alone can keep what goes back.
+fn with_context<T>(
+    state: &State,
+    board: &Board,
+    entry: &WorkloadEntry,
+    route: &Route,
+    now: Timestamp,
+    judge: impl FnOnce(&Context<'_>) -> T,
+) -> T {
+    let owner = (*route == Route::Cluster).then(|| state.owner(&entry.workload)).flatten();
+    judge(&Context {
+        now,
+        suspended: entry.rule.suspend,
+        dry_run: state.settings.dry_run,
+        stop: stop(state, board, entry),
+        owner: owner.as_ref(),
+        owner_overridden: entry.rule.overrides_owner,
+        ..Context::default()
+    })
+}
+
+/// Why a container that goes back is left as it is, if its annotation asks for that.
+fn left(entry: &WorkloadEntry, back: &Update) -> Option<Reason> {
+    let rules = entry.rule.containers.iter().filter_map(|rule| match &rule.state {
+        Watch::Watched { gates, .. } => Some((rule, gates.hold.as_deref()?)),
+        _ => None,
+    });
+    let keeps = |(rule, hold): (&ContainerRule, &Demand<HoldRule>)| {
+        let change = back.changes().find(|change| (&change.container, change.init) == (&rule.container, rule.init))?;
+        [&change.from, &change.to].into_iter().find_map(|image| hold.value.keeps(image, &hold.by))
+    };
+    rules.filter_map(keeps).next()
 }
 
 /// Why nothing at all is changed of a workload, if that is so.
@@ -102,7 +139,7 @@ impl Engine<'_> {
 
     /// Finds out what a wish is about.
     pub(super) fn aim(&mut self, id: WorkloadId, wish: Box<Wish>) {
-        let What::Rollback(to) = &wish.what;
+        let What::Rollback(to) = &wish.what else { return self.aimed((id, wish, Ok(None))) };
         // What was written just now is to be seen before.
         let Some(to) = to.clone() else { return self.aims.push(ready((id, wish, Ok(None))).boxed()) };
         let records = self.ports.records.clone();
@@ -116,15 +153,29 @@ impl Engine<'_> {
     }
 
     pub(super) fn aimed(&mut self, (id, wish, to): Aimed) {
-        let aim = to.and_then(|to| {
-            let entry = self.state.entry(&id).ok_or("there is no such workload, or it cannot be read")?;
-            if let Some(reason) = not_ours(entry) {
-                return Err(reason.message);
-            }
-            let route = Route::new(&entry.rule.write, entry.rule.group.clone());
-            Ok(Aim { workload: entry.workload.clone(), route, to })
-        });
-        self.step(&id.clone(), Event::Wished(wish, id, aim));
+        let aim = to.and_then(|to| self.aim_of(&id, &wish.what, to));
+        self.step(&id.clone(), Event::Wished(wish, id.clone(), aim));
+        if id.is_all() {
+            self.state.assess_all();
+        }
+    }
+
+    fn aim_of(&self, id: &WorkloadId, what: &What, to: Option<Vec<Change>>) -> Result<Option<Aim>, String> {
+        let is_rollback = matches!(what, What::Rollback(_));
+        if id.is_all() {
+            return if is_rollback { Err("name the workload that is to go back".to_owned()) } else { Ok(None) };
+        }
+        let entry = self.state.entry(id).ok_or("there is no such workload, or it cannot be read")?;
+        if !is_rollback {
+            return Ok(None);
+        }
+        if let Some(reason) = not_ours(entry) {
+            return Err(reason.message);
+        }
+        let route = Route::new(&entry.rule.write, entry.rule.group.clone());
+        let closed = |context: &Context<'_>| gate::closed(context).next().map(|closed| closed.reason);
+        let kept = with_context(&self.state, &self.board, entry, &route, self.ports.clock.now(), closed);
+        Ok(Some(Aim { workload: entry.workload.clone(), route, to, kept }))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
         workload::WorkloadId,
     },
     engine::{
+        deciding::judging,
         index::{effect::Effect, proofs::Proofs, settings::Settings, state::State},
         look::{
             look,
@@ -86,8 +87,8 @@ pub async fn survey(
         }
     }
     for id in board.ids() {
-        let quarantined = board.record(id).map(Record::quarantined).unwrap_or_default();
-        state.avoid(id, quarantined, clock.monotonic());
+        let bars = board.record(id).map(Record::bars).unwrap_or_default();
+        state.bar(id, bars, clock.monotonic());
     }
     let wanted: std::collections::BTreeSet<_> = state
         .effects()
@@ -144,7 +145,7 @@ pub async fn survey(
             && let Some(workloads) = workloads
             && let Ok(Some(observed)) = workloads.get(&id).await
         {
-            board.step(&id, Event::Observed(Ok(Some(observed))), moment());
+            board.step(&id, Event::Observed(Ok(Some(observed)), judging(&state, &id)), moment());
             if let Some(again) = assess(&state, &board, &id, &source(&id), at()) {
                 assessment = again;
             }

@@ -242,6 +242,7 @@ fn settings() -> Settings {
         guards: Arc::default(),
         targets: Arc::default(),
         dry_run: false,
+        all: None,
         operator_serves: Arc::new(|_, _| false),
         argocd_namespaces: Arc::new(|_| false),
         speaks_for: Arc::new(|_, _| false),

@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Value, json};
 use supercargo::domain::{
     history::MOST,
-    update::{LOG, PhaseName, UNDONE},
+    update::{HOLDS, LOG, PhaseName},
 };
 use tokio::sync::OnceCell;
 
@@ -135,7 +135,7 @@ fn the_phases_and_lengths_of_the_program_fit() {
     assert!(PhaseName::ALL.iter().all(|phase| phases.contains(&phase.as_str())), "{phases:?}");
     assert_eq!(updates["log"]["items"]["properties"]["phase"]["enum"], updates["phase"]["enum"]);
     assert_eq!(updates["log"]["maxItems"], LOG);
-    assert_eq!(states["undone"]["maxItems"], UNDONE);
+    assert_eq!(states["holds"]["maxItems"], HOLDS);
     assert_eq!(histories["tags"]["maxItems"], MOST);
 }
 
@@ -200,10 +200,10 @@ async fn what_is_too_long_too_much_or_unknown_is_refused() {
         assert!(refused.contains(why), "{pointer}: {refused}");
     }
     create(&namespace, "imagestates", &state("web"), &state_status()).await;
-    let undone = state_status()["status"]["undone"][0].clone();
+    let holds = state_status()["status"]["holds"][0].clone();
     let bad_states = [
-        ("/status/undone", json!(vec![undone; 21]), "Too many: 21"),
-        ("/status/undone/0/backTo", json!("x".repeat(1026)), "Too long"),
+        ("/status/holds", json!(vec![holds; 21]), "Too many: 21"),
+        ("/status/holds/0/backTo", json!("x".repeat(1026)), "Too long"),
         ("/status/applied", json!(vec![state_status()["status"]["applied"][0].clone(); 65]), "Too many: 65"),
         ("/status/workload/name", json!("x".repeat(254)), "Too long"),
     ];

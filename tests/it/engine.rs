@@ -282,6 +282,7 @@ fn settings(window: u64) -> Settings {
         guards: Arc::default(),
         targets: Arc::new([("prod".into(), target)].into_iter().collect()),
         dry_run: false,
+        all: None,
         operator_serves: Arc::new(|_, _| false),
         argocd_namespaces: Arc::new(|_| false),
         speaks_for: Arc::new(|_, _| false),

@@ -326,7 +326,7 @@ async fn an_image_moved_back_by_another_hand_is_not_set_again_but_a_newer_one_is
 #[tokio::test(flavor = "multi_thread")]
 async fn an_undone_update_is_not_made_again_by_the_next_process_but_a_newer_one_is() {
     let (plane, registry) = (shared().await, Registry::start().await);
-    let namespace = plane.namespace("undone").await;
+    let namespace = plane.namespace("holds").await;
     registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
     let image = |tag: &str| format!("{}/web:{tag}", registry.host);
     namespace.create(&deployment(&image("1.0.0"), policy("patch"))).await;
@@ -336,13 +336,13 @@ async fn an_undone_update_is_not_made_again_by_the_next_process_but_a_newer_one_
     let out = plane.kubectl(&["-n", &namespace.name, "rollout", "undo", "deployment/web"]);
     assert!(out.contains("rolled back"), "{out}");
     let path = format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/imagestates/deployment-web", namespace.name);
-    let undone = eventually("it is remembered who moved it back", async || {
+    let holds = eventually("it is remembered who moved it back", async || {
         let state = plane.request(http::Method::GET, &path, None).await.ok()?;
-        state["status"]["undone"].get(0).cloned()
+        state["status"]["holds"].get(0).cloned()
     })
     .await;
-    assert_eq!((&undone["to"], &undone["backTo"]), (&json!(image("1.0.1")), &json!(image("1.0.0"))));
-    assert!(undone["by"].as_str().unwrap().contains("kubectl"), "{undone}");
+    assert_eq!((&holds["to"], &holds["backTo"]), (&json!(image("1.0.1")), &json!(image("1.0.0"))));
+    assert!(holds["by"].as_str().unwrap().contains("kubectl"), "{holds}");
     operator.process.signal("KILL");
 
     // Nothing of it is in the workload any more.

@@ -108,7 +108,7 @@ async fn nothing_that_is_written_has_a_field_that_the_kinds_do_not_know() {
     undo(&namespace, "web", &image("1.0.0")).await;
     eventually("what was moved back is remembered", async || {
         let state = all(&namespace, "imagestates").await.pop()?;
-        (!state["status"]["undone"].is_null()).then_some(())
+        (!state["status"]["holds"].is_null()).then_some(())
     })
     .await;
     let mut sent = 0;
@@ -268,7 +268,7 @@ async fn updated_and_undone(namespace: &Namespace<'_>, image: impl Fn(&str) -> S
     runs(namespace, "web", &[&image("1.0.0")]).await;
     eventually("that it was moved back is remembered", async || {
         let state = all(namespace, "imagestates").await.pop()?;
-        (state["status"]["undone"][0]["to"] == image("1.0.1")).then_some(())
+        (state["status"]["holds"][0]["to"] == image("1.0.1")).then_some(())
     })
     .await;
 }
@@ -276,7 +276,7 @@ async fn updated_and_undone(namespace: &Namespace<'_>, image: impl Fn(&str) -> S
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_moved_back_stays_so_after_a_restart_and_is_known_to_commands() {
     let (plane, registry) = (shared().await, Registry::start().await);
-    let namespace = plane.namespace("undone").await;
+    let namespace = plane.namespace("holds").await;
     registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
     let image = |tag: &str| format!("{}/web:{tag}", registry.host);
     namespace.create(&deployment("web", &image("1.0.0"), policy("patch")).to_string()).await;
@@ -321,7 +321,7 @@ async fn what_was_moved_back_stays_so_after_a_restart_and_is_known_to_commands()
     let all_updates = updates(&namespace, 1, "Succeeded").await;
     assert_eq!(all_updates[0]["spec"]["workload"]["uid"], made[0]["metadata"]["uid"]);
     let state = all(&namespace, "imagestates").await.remove(0);
-    assert_eq!(state["status"]["undone"][0]["to"], image("1.0.1"));
+    assert_eq!(state["status"]["holds"][0]["to"], image("1.0.1"));
 }
 
 /// Lets a user do that in a namespace.
@@ -418,7 +418,7 @@ async fn kinds_that_are_installed_later_are_used_without_a_restart() {
     // What was remembered until then is remembered there.
     eventually("what was moved back is recorded", async || {
         let state = all(&namespace, "imagestates").await.pop()?;
-        (state["status"]["undone"][0]["to"] == image("1.0.1")).then_some(())
+        (state["status"]["holds"][0]["to"] == image("1.0.1")).then_some(())
     })
     .await;
     registry.push("web", "1.0.2", &Image::unique()).await;

@@ -617,7 +617,7 @@ async fn the_longest_name_does_not_keep_what_is_remembered_from_being_written_or
         shop.all("imagestates").await.pop().filter(|state| state["status"]["wish"]["done"] == true)
     })
     .await;
-    assert_eq!(state["status"]["undone"][0]["by"], by);
+    assert_eq!(state["status"]["holds"][0]["by"], by);
     // One that is too long for us is no wish, and hides nothing.
     shop.wish_as(&"ä".repeat(1024), json!({"to": ""})).await;
     drop(operator);

@@ -88,8 +88,8 @@ impl Store {
         tracked
     }
 
-    fn state(&self, of: &str, applied: usize, undone: &[usize]) -> WorkloadState {
-        WorkloadState { workload: self.workload(of), ..state(of, applied, undone) }
+    fn state(&self, of: &str, applied: usize, holds: &[usize]) -> WorkloadState {
+        WorkloadState { workload: self.workload(of), ..state(of, applied, holds) }
     }
 
     /// The versions of a workload's updates, by the other handle. Old ones may be cleared away a moment later.
@@ -145,10 +145,10 @@ async fn versions(records: &dyn Records, workload: &WorkloadId) -> Vec<String> {
     found.iter().map(|tracked| tracked.update.id.0.rsplit(' ').next().unwrap().to_owned()).collect()
 }
 
-fn state(of: &str, applied: usize, undone: &[usize]) -> WorkloadState {
+fn state(of: &str, applied: usize, holds: &[usize]) -> WorkloadState {
     let image = |version: usize| format!("registry.test/web:1.0.{version}");
     let at = |version: usize| format!("2026-03-01T12:00:{version:02}.5Z");
-    let undone = undone.iter().map(|n| {
+    let holds = holds.iter().map(|n| {
         let (by, to, back_to, at) = ("kubectl-set", image(*n), image(0), at(*n));
         serde_json::json!({"container": "web", "to": to, "backTo": back_to, "by": by, "at": at})
     });
@@ -156,7 +156,7 @@ fn state(of: &str, applied: usize, undone: &[usize]) -> WorkloadState {
         "workload": {"kind": "Deployment", "namespace": "shop", "name": of},
         "uid": "u1",
         "applied": [{"container": "web", "from": image(0), "to": image(applied), "at": at(applied)}],
-        "undone": undone.collect::<Vec<_>>(),
+        "holds": holds.collect::<Vec<_>>(),
     });
     serde_json::from_value(state).unwrap()
 }

@@ -26,6 +26,7 @@ pub(super) use ballot::{is_review, named_review, review};
 pub use history::{histories, no_histories};
 pub use list::{Of, Recorded, recorded};
 pub use messages::MessageStore;
+pub(super) use names::ALL;
 pub use store::CustomResources;
 pub use wishes::Made;
 

@@ -13,8 +13,14 @@ const NAME: usize = 253;
 /// The longest value of a label.
 const LABEL: usize = 63;
 
+/// The name of what is wished for all workloads; of a workload it is none, as that begins with its kind.
+pub(in crate::cluster) const ALL: &str = "supercargo-all";
+
 /// The name of what is remembered by a workload's name.
 pub(super) fn state(workload: &WorkloadId) -> String {
+    if workload.is_all() {
+        return ALL.to_owned();
+    }
     name(workload, None, NAME)
 }
 

@@ -1,5 +1,7 @@
 //! An `ImageState`: what is remembered by a workload's name, as it stands in the API server.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,7 +10,10 @@ use super::object::{Custom, Metadata, Said, WorkloadRef, at_most, exact, image, 
 use crate::domain::{
     image::Digest,
     reason::{Code, Reason},
-    update::{Applied, Change, GOOD, Good, QUARANTINED, Quarantined, REFUSED, Refused, UNDONE, Undone, WorkloadState},
+    update::{
+        AGAIN, Applied, Change, GOOD, Good, HOLDS, HeldBy, Hold, How, KeptKey, LAST_UPDATE, QUARANTINED, Quarantined,
+        REFUSED, Refused, SeenRule, TakenAway, WorkloadState,
+    },
     wish::{Answer, What, Wish},
     workload::WorkloadId,
 };
@@ -37,7 +42,17 @@ struct Spec {
     reason: String,
     /// That of the object: in another one, as of a backup, it is nobody's wish.
     uid: String,
+    /// Whose state it is, where nothing was said of it yet.
+    workload: Option<WorkloadRef>,
     rollback: Option<StoredRollback>,
+    hold: Option<bool>,
+    resume: Option<StoredResume>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct StoredResume {
+    keep_quarantine: bool,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -54,7 +69,17 @@ pub(super) struct Status {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     applied: Vec<StoredApplied>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    undone: Vec<StoredUndone>,
+    holds: Vec<StoredHold>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<StoredHeld>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifted: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freed: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    set_again: Vec<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<StoredRule>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     quarantined: Vec<StoredQuarantined>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -76,11 +101,42 @@ struct StoredApplied {
     from: String,
     to: String,
     at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct StoredUndone {
+struct StoredHeld {
+    by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on_behalf_of: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    reason: String,
+    at: Timestamp,
+}
+
+/// Annotations as they were last in force.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct StoredRule {
+    values: BTreeMap<String, String>,
+    hash: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kept: Vec<KeptKey>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undone: Option<StoredTaken>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct StoredTaken {
+    by: String,
+    at: Timestamp,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredHold {
     container: String,
     #[serde(default)]
     init: bool,
@@ -88,6 +144,8 @@ struct StoredUndone {
     back_to: String,
     by: String,
     at: Timestamp,
+    #[serde(default)]
+    how: How,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -147,26 +205,35 @@ impl ImageState {
         self.status.as_ref().map(|status| status.state(&self.metadata.namespace)).transpose()
     }
 
-    /// Of whom nothing is remembered, but a person wishes something: the one that owns it.
-    pub(super) fn owner(&self) -> Result<Option<WorkloadState>, String> {
-        let [owner] = &self.metadata.owner_references[..] else { return Ok(None) };
-        let (workload, _) = owner.id(&self.metadata.namespace)?;
+    /// Of whom nothing is remembered, but a person wishes something: the one that the wish names.
+    pub(super) fn named(&self) -> Result<Option<WorkloadState>, String> {
+        let Some(workload) = &self.spec.workload else { return Ok(None) };
+        let (workload, _) = workload.id(&self.metadata.namespace)?;
         Ok(Some(WorkloadState::new(workload, "".into())))
     }
 
     /// A person's last wish, if there is any. One that was made of another object is none.
     pub(super) fn wish(&self) -> Result<Option<Wish>, String> {
-        let (Metadata { uid, generation, .. }, Spec { by, on_behalf_of, reason, rollback, .. }) =
+        let (Metadata { uid, generation, .. }, Spec { by, on_behalf_of, reason, rollback, hold, resume, .. }) =
             (&self.metadata, &self.spec);
-        let Some(StoredRollback { to }) = rollback.as_ref().filter(|_| self.spec.uid == *uid) else { return Ok(None) };
         let some = |text: &Option<String>, field| text.as_deref().map(|text| exact(text, field)).transpose();
+        let what = match (rollback, hold, resume) {
+            (None, None | Some(false), None) => return Ok(None),
+            _ if self.spec.uid != *uid => return Ok(None),
+            (Some(StoredRollback { to }), None, None) => {
+                What::Rollback(some(to, "spec.rollback.to")?.filter(|to| !to.is_empty()))
+            }
+            (None, Some(true), None) => What::Hold,
+            (None, None, Some(StoredResume { keep_quarantine })) => What::Resume { keep_quarantine: *keep_quarantine },
+            _ => return Err("spec: only one of rollback, hold and resume can be wished".to_owned()),
+        };
         Ok(Some(Wish {
             object: exact(uid, "metadata.uid")?,
             generation: *generation,
             by: exact(by, "spec.by")?,
             on_behalf_of: some(on_behalf_of, "spec.onBehalfOf")?,
             reason: told(reason).into(),
-            what: What::Rollback(some(to, "spec.rollback.to")?.filter(|to| !to.is_empty())),
+            what,
         }))
     }
 
@@ -188,7 +255,12 @@ impl Status {
         Self {
             workload: WorkloadRef::new(&state.workload, &state.uid),
             applied: newest.map(StoredApplied::new).collect(),
-            undone: state.undone.iter().map(StoredUndone::new).collect(),
+            holds: state.holds.iter().map(StoredHold::new).collect(),
+            held: state.held.as_deref().map(StoredHeld::new),
+            lifted: state.lifted,
+            freed: state.freed,
+            set_again: state.set_again.clone(),
+            rule: state.rule.as_deref().map(StoredRule::new),
             quarantined: state.quarantined.iter().map(StoredQuarantined::new).collect(),
             refused: state.refused.iter().map(StoredRefused::new).collect(),
             last_good: state.last_good.iter().map(StoredGood::new).collect(),
@@ -206,7 +278,8 @@ impl Status {
 
     fn state(&self, namespace: &str) -> Result<WorkloadState, String> {
         at_most(&self.applied, APPLIED, "status.applied")?;
-        at_most(&self.undone, UNDONE, "status.undone")?;
+        at_most(&self.holds, HOLDS, "status.holds")?;
+        at_most(&self.set_again, AGAIN, "status.setAgain")?;
         at_most(&self.quarantined, QUARANTINED, "status.quarantined")?;
         at_most(&self.refused, REFUSED, "status.refused")?;
         at_most(&self.last_good, GOOD * APPLIED, "status.lastGood")?;
@@ -215,7 +288,12 @@ impl Status {
             workload,
             uid,
             applied: self.applied.iter().map(StoredApplied::applied).collect::<Result<_, _>>()?,
-            undone: self.undone.iter().map(StoredUndone::undone).collect::<Result<_, _>>()?,
+            holds: self.holds.iter().map(StoredHold::hold).collect::<Result<_, _>>()?,
+            held: self.held.as_ref().map(|held| held.held().map(Box::new)).transpose()?,
+            lifted: self.lifted,
+            freed: self.freed,
+            set_again: self.set_again.clone(),
+            rule: self.rule.as_ref().map(|rule| rule.rule().map(Box::new)).transpose()?,
             quarantined: self.quarantined.iter().map(StoredQuarantined::quarantined).collect::<Result<_, _>>()?,
             refused: self.refused.iter().map(StoredRefused::refused).collect::<Result<_, _>>()?,
             last_good: self.last_good.iter().map(StoredGood::good).collect::<Result<_, _>>()?,
@@ -225,20 +303,21 @@ impl Status {
 }
 
 impl StoredApplied {
-    fn new(Applied { change: Change { container, init, from, to }, at }: &Applied) -> Self {
+    fn new(Applied { change: Change { container, init, from, to }, at, since }: &Applied) -> Self {
         let (container, from, to) = (container.to_string(), from.to_string(), to.to_string());
-        Self { container, init: *init, from, to, at: *at }
+        Self { container, init: *init, from, to, at: *at, since: since.as_deref().map(shown) }
     }
 
     fn applied(&self) -> Result<Applied, String> {
         let (from, to) = (image(&self.from, "from")?, image(&self.to, "to")?);
         let change = Change { container: exact(&self.container, "container")?, init: self.init, from, to };
-        Ok(Applied { change, at: self.at })
+        let since = self.since.as_deref().map(|since| exact(since, "since")).transpose()?;
+        Ok(Applied { change, at: self.at, since })
     }
 }
 
-impl StoredUndone {
-    fn new(Undone { container, init, to, back_to, by, at }: &Undone) -> Self {
+impl StoredHold {
+    fn new(Hold { container, init, to, back_to, by, at, how }: &Hold) -> Self {
         Self {
             container: container.to_string(),
             init: *init,
@@ -246,18 +325,50 @@ impl StoredUndone {
             back_to: shown(back_to),
             by: shown(by),
             at: *at,
+            how: *how,
         }
     }
 
-    fn undone(&self) -> Result<Undone, String> {
-        Ok(Undone {
+    fn hold(&self) -> Result<Hold, String> {
+        Ok(Hold {
             container: exact(&self.container, "container")?,
             init: self.init,
             to: image(&self.to, "to")?,
             back_to: exact(&self.back_to, "backTo")?,
             by: exact(&self.by, "by")?,
             at: self.at,
+            how: self.how,
         })
+    }
+}
+
+impl StoredHeld {
+    fn new(HeldBy { by, on_behalf_of, reason, at }: &HeldBy) -> Self {
+        let on_behalf_of = on_behalf_of.as_deref().map(shown);
+        Self { by: shown(by), on_behalf_of, reason: told(reason), at: *at }
+    }
+
+    fn held(&self) -> Result<HeldBy, String> {
+        let on_behalf_of = self.on_behalf_of.as_deref().map(|who| exact(who, "held.onBehalfOf")).transpose()?;
+        Ok(HeldBy { by: exact(&self.by, "held.by")?, on_behalf_of, reason: told(&self.reason).into(), at: self.at })
+    }
+}
+
+impl StoredRule {
+    fn new(rule: &SeenRule) -> Self {
+        // What we write ourselves is no rule.
+        let values = rule.values.iter().filter(|(key, _)| *key != LAST_UPDATE);
+        let values = values.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let undone = rule.undone.as_ref().map(|taken| StoredTaken { by: shown(&taken.by), at: taken.at });
+        Self { values, hash: rule.hash().to_string(), kept: rule.kept.clone(), undone }
+    }
+
+    fn rule(&self) -> Result<SeenRule, String> {
+        let taken = |taken: &StoredTaken| {
+            Ok::<_, String>(Box::new(TakenAway { by: exact(&taken.by, "rule.undone.by")?, at: taken.at }))
+        };
+        let undone = self.undone.as_ref().map(taken).transpose()?;
+        Ok(SeenRule { values: self.values.clone().into(), kept: self.kept.clone(), undone })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::domain::{
     reason::{Code, Reason},
     target::Route,
     update::{
-        Applied, Change, Evidence, Item, LeftOut, LogEntry, Phase, PhaseName, Tracked, Undone, Update, WorkloadState,
+        Applied, Change, Evidence, Hold, How, Item, LeftOut, LogEntry, Phase, PhaseName, Tracked, Update, WorkloadState,
     },
     workload::WorkloadId,
 };
@@ -113,14 +113,14 @@ prop_compose! {
 prop_compose! {
     fn arb_state()(
         applied in prop::collection::vec((arb_change(), arb_time()), 0..64),
-        undone in prop::collection::vec((arb_change(), any::<String>(), any::<String>(), arb_time()), 0..20),
+        holds in prop::collection::vec((arb_change(), any::<String>(), any::<String>(), arb_time()), 0..20),
     ) -> WorkloadState {
-        let applied = applied.into_iter().map(|(change, at)| Applied { change, at });
-        let undone = undone.into_iter().map(|(Change { container, init, to, .. }, back_to, by, at)| {
-            Undone { container, init, to, back_to: back_to.into(), by: by.into(), at }
+        let applied = applied.into_iter().map(|(change, at)| Applied { change, at, since: None });
+        let holds = holds.into_iter().map(|(Change { container, init, to, .. }, back_to, by, at)| {
+            Hold { container, init, to, back_to: back_to.into(), by: by.into(), at, how: How::Person }
         });
-        let (applied, undone) = (applied.collect(), undone.collect());
-        WorkloadState { applied, undone, ..WorkloadState::new(workload(), "u".into()) }
+        let (applied, holds) = (applied.collect(), holds.collect());
+        WorkloadState { applied, holds, ..WorkloadState::new(workload(), "u".into()) }
     }
 }
 
@@ -302,7 +302,7 @@ fn a_state_keeps_what_was_set_last_where_there_is_too_much() {
         container: Arc::from(format!("c{n}")),
         ..one(Phase::Applying).update.items[0].change.clone()
     };
-    let applied = (0..70).map(|n| Applied { change: change(n), at: Timestamp::UNIX_EPOCH }).collect();
+    let applied = (0..70).map(|n| Applied { change: change(n), at: Timestamp::UNIX_EPOCH, since: None }).collect();
     let state = WorkloadState { applied, ..WorkloadState::new(workload(), "u".into()) };
     let object = json!({"metadata": metadata(), "spec": {}, "status": state::Status::new(&state)});
     let read = read_state(&object).unwrap().unwrap();

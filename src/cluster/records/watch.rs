@@ -45,16 +45,22 @@ pub(in crate::cluster) async fn updates(
     tell::<ImageUpdate>(client, namespace, records, sender, kept).await;
 }
 
-/// Tells of what is remembered by the names of workloads.
+/// Tells of what is remembered by the names of workloads, or only of the one of that name.
 pub(in crate::cluster) async fn states(
     client: Client,
     namespace: Option<String>,
+    only: Option<&str>,
     records: Option<CustomResources>,
     sender: ChangeSender,
 ) {
+    let config = watcher::Config::default().page_size(PAGE);
+    let (config, without) = match only {
+        Some(name) => (config.fields(&format!("metadata.name={name}")), None),
+        None => (config, Some(ClusterChange::StatesUnread)),
+    };
     let kept = Kept {
-        configs: (watcher::Config::default().page_size(PAGE), None),
-        without: Without { note: "what was moved back is not known", change: Some(ClusterChange::StatesUnread) },
+        configs: (config, None),
+        without: Without { note: "what is held is not known", change: without },
         room: Room::of_states(),
         read: state,
     };
@@ -145,9 +151,9 @@ fn state(found: &Found<ImageState>) -> Result<Option<Tells>, Unread> {
         );
     }
     let wish = if object.status.is_some() { wish.ok().flatten() } else { wish.map_err(unread)? }.map(Box::new);
-    let owner = || object.owner().map_err(unread).transpose();
+    let named = || object.named().map_err(unread).transpose();
     let state =
-        object.state().map_err(unread).transpose().or_else(|| wish.as_ref().and_then(|_| owner())).transpose()?;
+        object.state().map_err(unread).transpose().or_else(|| wish.as_ref().and_then(|_| named())).transpose()?;
     let Some(state) = state else { return Ok(None) };
     is_named(found, &names::state(&state.workload)).map_err(unread)?;
     let workload = state.workload.clone();

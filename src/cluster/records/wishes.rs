@@ -34,7 +34,9 @@ impl Voter {
             Some(found) => found,
             None => self.create_state(workload).await?,
         };
+        let WorkloadRef { api_version, kind, name, .. } = WorkloadRef::new(workload, "");
         spec["uid"] = json!(decoded(&state)?.metadata.uid);
+        spec["workload"] = json!({"apiVersion": api_version, "kind": kind, "name": name});
         let of = collection::<ImageState>(&workload.namespace).map_err(ClusterError)?;
         let name = names::state(workload);
         let object = json!({
@@ -71,21 +73,17 @@ impl Voter {
         .await
     }
 
-    /// One that the workload owns, as nothing is known of it yet.
+    /// One of which nothing is known yet. No workload owns it: what is remembered outlives that.
     async fn create_state(&self, workload: &WorkloadId) -> Result<Found<ImageState>, ClusterError> {
-        let objects = Objects::new(self.client.clone(), self.clock.clone());
-        let Some(there) = objects.get(workload).await? else {
-            return Err(ClusterError(format!("there is no {workload}")));
-        };
-        let WorkloadRef { api_version, kind, name, uid } = WorkloadRef::new(workload, &there.workload.uid);
+        if !workload.is_all() {
+            let objects = Objects::new(self.client.clone(), self.clock.clone());
+            objects.get(workload).await?.ok_or_else(|| ClusterError(format!("there is no {workload}")))?;
+        }
         let object = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"),
             "kind": ImageState::KIND,
             "metadata": {
-                "name": names::state(workload),
-                "namespace": workload.namespace,
-                "labels": {MANAGED_BY: "supercargo"},
-                "ownerReferences": [{"apiVersion": api_version, "kind": kind, "name": name, "uid": uid}],
+                "name": names::state(workload), "namespace": workload.namespace, "labels": {MANAGED_BY: "supercargo"},
             },
         });
         let of = collection::<ImageState>(&workload.namespace).map_err(ClusterError)?;

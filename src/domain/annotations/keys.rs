@@ -7,6 +7,7 @@ use super::{
     globs::{self, NameGlob, globs},
 };
 use crate::domain::{
+    hold::HoldRule,
     image::excerpt,
     later::{self, ANNOTATIONS},
     nearest::{is_meant, listed},
@@ -17,7 +18,7 @@ use crate::domain::{
     reason::{Code, Reason},
     rollback::Rollback,
     target::{Write, is_name},
-    update::LAST_UPDATE,
+    update::{LAST_UPDATE, OnReapply},
     votes::Needed,
     window::Window,
     workload::{PREFIX, Workload, Written},
@@ -116,6 +117,8 @@ keys! {
     approvals: Needed = "approvals", WHOLE, |text, _| text.parse().map_err(invalid);
     approval_timeout: Duration = "approval-timeout", WHOLE, |text, _| parse_duration(text).map_err(invalid);
     rollback: Rollback = "rollback", WHOLE, |text, _| text.parse().map_err(invalid);
+    hold: HoldRule = "hold", EACH, |text, _| text.parse().map_err(invalid);
+    on_reapply: OnReapply = "on-reapply", WHOLE, |text, _| text.parse().map_err(invalid);
     pin: Pin = "pin", EACH, |text, _| text.parse().map_err(invalid);
     suspend: bool = "suspend", WHOLE, |text, _| boolean(text);
     write: Write = "write", WHOLE, |text, _| text.parse().map_err(invalid);

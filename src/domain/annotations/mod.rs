@@ -26,6 +26,7 @@ use super::{
     reason::{Code, Reason},
     rollback::Rollback,
     target::{Targets, Write},
+    update::OnReapply,
     window::Window,
     workload::{Container, MAX_PULL_SECRETS, Owner, Workload},
 };
@@ -89,6 +90,8 @@ pub struct WorkloadRule {
     pub approvals: Option<Box<Approvals>>,
     /// Whether what failed is put back by itself.
     pub rollback: Rollback,
+    /// What is done where a manifest or a release sets an older image again.
+    pub on_reapply: OnReapply,
     /// One for each of the workload's containers, in the same order.
     pub containers: Vec<ContainerRule>,
 }
@@ -176,6 +179,7 @@ pub fn rules(
         hours: None,
         approvals: None,
         rollback: Rollback::Never,
+        on_reapply: OnReapply::Hold,
         containers: Vec::new(),
     };
     read_keel(&mut own, &mut rule, workload, settings);
@@ -197,6 +201,7 @@ pub fn rules(
     rule.hours = reader.hours(&rule.containers);
     rule.approvals = reader.approvals(&rule.containers);
     rule.rollback = reader.rollback(&rule.containers);
+    rule.on_reapply = reader.on_reapply();
     // Keys of later parts are gates or promises, which a workload cannot take back: those of the Namespace count.
     reader.wrong.extend(defaults.later.iter().flatten().cloned());
     reader.within_limits(&rule.containers);
@@ -437,7 +442,14 @@ impl<'a> Reader<'a> {
         ages.extend(of_file.map(|value| Demand::new(value, by_file(policy))));
         let of_guards = min_ages(self.settings.guards, &self.workload.id.namespace);
         ages.extend(of_guards.map(|(value, guard)| Demand::floor(value, guard.to_string())));
-        Gates::with_min_age(ages)
+        let hold = self.find(|layer| &layer.hold, container).and_then(|given| match &given.value {
+            Ok(value) => Some(Box::new(Demand::new(value.clone(), given.shown.as_str()))),
+            Err(wrong) => {
+                problems.push(wrong.clone());
+                None
+            }
+        });
+        Gates { hold, ..Gates::with_min_age(ages) }
     }
 
     /// When updates of the workload may start: every place counts. A workload is updated at once, so what the file of any of
@@ -516,6 +528,15 @@ impl<'a> Reader<'a> {
         }
         let mut files = policies(containers).into_iter().filter_map(|policy| self.settings.named.gates(policy));
         files.find_map(|file| file.rollback).unwrap_or_default()
+    }
+
+    /// What is done where an older image is applied again: Keel sets it again.
+    fn on_reapply(&mut self) -> OnReapply {
+        match self.general(|layer| &layer.on_reapply) {
+            Some(given) => given.value.clone().unwrap_or_default(),
+            None if self.settings.keel == KeelMode::Apply => OnReapply::Again,
+            None => OnReapply::Hold,
+        }
     }
 
     fn options(&self, container: &Arc<str>, problems: &mut Vec<Reason>) -> Options {

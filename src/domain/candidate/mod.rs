@@ -16,8 +16,11 @@ use super::{
 };
 
 mod age;
+mod hold;
 mod missing;
 mod quarantine;
+
+pub use hold::Held;
 
 /// What was found out about a candidate, beside its tag.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub struct Facts {
     pub manifest: Manifest,
     /// What did not run in this container.
     pub avoided: Arc<[Avoided]>,
+    /// What holds it, if anything does.
+    pub held: Option<Held>,
     /// Why it is too young, if it is.
     pub wait: Option<Wait>,
 }
@@ -58,7 +63,7 @@ pub enum Manifest {
 type Check = fn(&Candidate, &Facts) -> Option<Reason>;
 
 /// Every check, the cheapest first.
-const CHECKS: &[Check] = &[missing::check, quarantine::check, age::check];
+const CHECKS: &[Check] = &[missing::check, quarantine::check, hold::check, age::check];
 
 /// Why the candidate is passed over, if it is.
 pub fn refusal(candidate: &Candidate, facts: &Facts) -> Option<Reason> {

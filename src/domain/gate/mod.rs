@@ -19,10 +19,13 @@ use super::{
 
 mod approval;
 mod freeze;
+mod held;
 mod owner;
 mod rolling_out;
 mod suspend;
 mod window;
+
+pub use held::Stop;
 
 /// What the gates look at.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,6 +36,8 @@ pub struct Context<'a> {
     pub suspended: bool,
     /// The operator runs with `--dry-run`.
     pub dry_run: bool,
+    /// What stops it, if anything does.
+    pub stop: Option<Stop<'a>>,
     /// Who else sets the image.
     pub owner: Option<&'a Owner>,
     /// `write: cluster` stands on the workload itself.
@@ -144,13 +149,18 @@ type Gate = fn(&Context<'_>) -> Stand;
 
 /// Every gate, the most telling first.
 const GATES: &[Gate] =
-    &[owner::check, suspend::check, freeze::check, window::check, rolling_out::check, approval::check];
+    &[owner::check, suspend::check, held::check, freeze::check, window::check, rolling_out::check, approval::check];
 
 /// Lets a plan through when every gate is open; otherwise gives it back, and says each gate that is closed.
 #[expect(clippy::result_large_err, reason = "it is the plan that was given")]
 pub fn pass(plan: Plan<Proposed>, context: &Context<'_>) -> Result<Plan<Approved>, (Plan<Proposed>, Vec<Closed>)> {
-    let closed: Vec<Closed> = GATES.iter().filter_map(|gate| gate(context).closed).collect();
+    let closed: Vec<Closed> = closed(context).collect();
     if closed.is_empty() { Ok(plan.approve()) } else { Err((plan, closed)) }
+}
+
+/// Every gate that is closed, the most telling first.
+pub fn closed(context: &Context<'_>) -> impl Iterator<Item = Closed> {
+    GATES.iter().filter_map(|gate| gate(context).closed)
 }
 
 /// How every gate stands, for people.

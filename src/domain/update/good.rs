@@ -64,10 +64,9 @@ impl Record {
 
     /// Whether somebody took it away, or it did not run, since it is known to have run.
     fn is_left(&self, Good { container, init, image, at, .. }: &Good) -> bool {
-        let undone =
-            self.rare.undone.iter().filter(|undone| undone.is(container, *init, image)).map(|undone| undone.at);
+        let holds = self.rare.holds.iter().filter(|holds| holds.is(container, *init, image)).map(|holds| holds.at);
         let is_it = |bad: &&Quarantined| (&bad.container, bad.init, &bad.to) == (container, *init, image);
-        undone.chain(self.rare.quarantined.iter().filter(is_it).map(|bad| bad.at)).any(|left| left >= *at)
+        holds.chain(self.rare.quarantined.iter().filter(is_it).map(|bad| bad.at)).any(|left| left >= *at)
     }
 
     /// What came of a person's last wish.

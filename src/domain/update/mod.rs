@@ -12,20 +12,27 @@
 
 mod good;
 mod message;
+mod moved;
 mod news;
 mod outcome;
 mod phase;
 mod rare;
 mod record;
+mod rule;
 mod state;
 mod step;
 
 pub use message::{MESSAGES, Message, StoryLine};
+pub use moved::{Judging, OnReapply};
 pub use news::{News, Rollout};
 pub use outcome::{Outcome, Rehearsal, Standing, Written};
 pub use phase::{KEPT, LOG, LogEntry, Phase, PhaseName, Tracked, Way};
 pub use record::Record;
-pub use state::{Applied, GOOD, Good, QUARANTINED, Quarantined, REFUSED, Refused, UNDONE, Undone, WorkloadState};
+pub use rule::{KeptKey, SeenRule, TakenAway};
+pub use state::{
+    AGAIN, Applied, Bars, GOOD, Good, HOLDS, HeldBy, Hold, How, QUARANTINED, Quarantined, REFUSED, Refused,
+    WorkloadState,
+};
 pub use step::{Act, Aim, Event, Now, Proposal, Proved, step};
 
 use std::{fmt, sync::Arc};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Update;
-use crate::domain::{reason::Reason, votes::Approval};
+use super::{HeldBy, Hold, Update};
+use crate::domain::{reason::Reason, votes::Approval, workload::WorkloadId};
 
 /// What is new of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub enum News {
     ApprovalNeeded(Update, Approval, Option<Arc<str>>),
     /// Somebody said no, or too few yes in time.
     Refusal(Update, Reason),
+    /// Somebody moved an image back, which is respected.
+    Held(WorkloadId, Hold),
+    /// A person wants it, or all, left as it is.
+    Stopped(WorkloadId, HeldBy),
 }
 
 /// What is new of the rollout of an update.

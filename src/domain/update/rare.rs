@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Quarantined, Refused, Undone};
+use jiff::Timestamp;
+
+use super::{HeldBy, Hold, Quarantined, Refused};
 use crate::domain::{
     rollout::Following,
     votes::Review,
@@ -20,8 +22,15 @@ pub(super) struct Rare(Option<Box<Few>>);
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Few {
-    /// Images that we had set and somebody took away again.
-    pub(super) undone: Vec<Undone>,
+    /// Images that are not set again as somebody moved them back.
+    pub(super) holds: Vec<Hold>,
+    /// Who has stopped all changes.
+    pub(super) held: Option<Box<HeldBy>>,
+    /// When a person last had holds lifted, and what did not run freed.
+    pub(super) lifted: Option<Timestamp>,
+    pub(super) freed: Option<Timestamp>,
+    /// When what a manifest or a release took away was set again.
+    pub(super) set_again: Vec<Timestamp>,
     /// Images that did not run.
     pub(super) quarantined: Vec<Quarantined>,
     /// Images that people did not want.
@@ -39,7 +48,9 @@ pub(super) struct Few {
     /// When it is to be tried or checked again.
     pub(super) wait: Option<Wait>,
     /// Until when the plan waits for the other looks of its workload, and whether that time has come.
-    pub(super) held: Option<(Duration, bool)>,
+    pub(super) together: Option<(Duration, bool)>,
+    /// When it was last read who moved an image.
+    pub(super) read: Option<Duration>,
 }
 
 /// Why nothing is tried before a time.
@@ -49,6 +60,8 @@ pub(super) enum Why {
     NotWritten,
     /// It stands in Git, or may not go there: that is seen to again.
     Check,
+    /// It was read just now who moved an image.
+    Read,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +74,11 @@ pub(super) struct Wait {
 }
 
 static NONE: Few = Few {
-    undone: Vec::new(),
+    holds: Vec::new(),
+    held: None,
+    lifted: None,
+    freed: None,
+    set_again: Vec::new(),
     quarantined: Vec::new(),
     refused: Vec::new(),
     reviews: Vec::new(),
@@ -70,7 +87,8 @@ static NONE: Few = Few {
     following: None,
     missed: None,
     wait: None,
-    held: None,
+    together: None,
+    read: None,
 };
 
 impl Rare {

@@ -2,11 +2,12 @@
 
 use std::{cmp::Ordering, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Applied, Change, Good, LastUpdate, Phase, Quarantined, Refused, Tracked, Undone, Update, UpdateId, Way,
-    WorkloadState,
+    AGAIN, Applied, Bars, Change, Good, HeldBy, Hold, How, Judging, KeptKey, LastUpdate, OnReapply, Phase, Quarantined,
+    Refused, SeenRule, TakenAway, Tracked, Update, UpdateId, Way, WorkloadState,
+    moved::{Move, is, moved},
     rare::{Few, Rare, Wait, Why},
     state::{KEPT, all_refused, both, merged, with_good},
 };
@@ -15,7 +16,6 @@ use crate::domain::{
     image::ImageRef,
     reason::Reason,
     votes::Approval,
-    wish::Answer,
     workload::{Container, Observed, Workload, WorkloadId},
 };
 
@@ -30,7 +30,9 @@ pub struct Record {
     applied: Box<[Set]>,
     /// What is known to have run.
     pub(super) good: Box<[Good]>,
-    /// Whether that is only what the workload says of itself.
+    /// Its annotations as they were last in force, where we have set an image of it.
+    rule: Option<Box<SeenRule>>,
+    /// Whether what we set is only what the workload says of itself.
     is_hearsay: bool,
     pub(super) rare: Rare,
     /// What is being done for it.
@@ -50,6 +52,8 @@ struct Set {
     to: Arc<str>,
     /// When, in nanoseconds since 1970.
     at: i64,
+    /// What was seen in its place since.
+    since: Option<Arc<str>>,
 }
 
 /// In nanoseconds.
@@ -93,54 +97,63 @@ impl Record {
     /// its name again. What is under way will end.
     pub(super) fn forget(&mut self) {
         let (under_way, again, mut rare) = (self.under_way, self.again, std::mem::take(&mut self.rare));
-        (rare.following, rare.missed, rare.wait, rare.held, rare.wish) = Default::default();
+        (rare.following, rare.missed, rare.wait, rare.together, rare.wish) = Default::default();
         rare.reviews = Vec::new();
         *self = Self { under_way, again, rare, ..Self::default() };
     }
 
     /// Nobody has made a workload under its name for that long: what was taken away of it is forgotten too.
     pub(super) fn forget_old(&mut self, now: Timestamp) {
-        self.rare.undone.retain(|undone| now.duration_since(undone.at) < KEPT);
+        self.rare.holds.retain(|holds| now.duration_since(holds.at) < KEPT);
         self.rare.quarantined.retain(|quarantined| now.duration_since(quarantined.at) < KEPT);
         self.rare.refused.retain(|refused| now.duration_since(refused.at) < KEPT);
         // A wish stands in the object that holds these, and goes with it.
-        let Few { undone, quarantined, refused, .. } = &*self.rare;
-        if undone.is_empty() && quarantined.is_empty() && refused.is_empty() {
+        let Few { holds, held, quarantined, refused, .. } = &*self.rare;
+        if holds.is_empty() && held.is_none() && quarantined.is_empty() && refused.is_empty() {
             self.rare.answer = None;
         }
     }
 
     /// Takes in what was remembered by its name.
     pub(super) fn remember(&mut self, state: WorkloadState) {
-        self.rare.undone = merged(std::mem::take(&mut self.rare.undone), state.undone);
-        self.rare.quarantined = both(std::mem::take(&mut self.rare.quarantined), state.quarantined);
+        let ours = self.state(state.workload.clone());
+        let WorkloadState { holds, quarantined, lifted, freed, held, wish, .. } = ours.with(state.clone());
+        (self.rare.holds, self.rare.quarantined) = (holds, quarantined);
+        (self.rare.lifted, self.rare.freed, self.rare.held) = (lifted, freed, held);
         self.rare.refused = all_refused(std::mem::take(&mut self.rare.refused), state.refused);
-        self.rare.answer = Answer::newer(self.rare.answer.take(), state.wish);
+        self.rare.answer = wish;
+        self.rare.set_again = state.set_again;
         let is_its = self.uid.is_empty() || self.uid == state.uid;
         if is_its {
             let known = std::mem::take(&mut self.good);
             self.good = state.last_good.into_iter().chain(known).fold(Vec::new(), with_good).into();
         }
         if is_its && (self.applied.is_empty() || self.is_hearsay) && !state.applied.is_empty() {
-            let applied = state.applied.iter().map(|Applied { change, at }| Set::new(change, *at)).collect();
-            (self.applied, self.is_hearsay, self.uid) = (applied, false, state.uid);
+            let applied =
+                state.applied.into_iter().map(|Applied { change, at, since }| Set { since, ..Set::new(&change, at) });
+            (self.applied, self.is_hearsay, self.uid) = (applied.collect(), false, state.uid);
+            self.rule = state.rule;
         }
     }
 
     /// What is to be remembered by its name.
     pub(super) fn state(&self, workload: WorkloadId) -> WorkloadState {
         let applied = self.applied.iter().filter_map(Set::applied).collect();
-        let Few { undone, quarantined, refused, answer, .. } = &*self.rare;
-        let (undone, quarantined, refused) = (undone.clone(), quarantined.clone(), refused.clone());
-        let (uid, last_good, wish) = (self.uid.clone(), self.good.to_vec(), answer.clone());
-        WorkloadState { workload, uid, applied, undone, quarantined, refused, last_good, wish }
+        let Few { holds, held, lifted, freed, set_again, quarantined, refused, answer, .. } = (*self.rare).clone();
+        let (uid, last_good, rule) = (self.uid.clone(), self.good.to_vec(), self.rule.clone());
+        let base = WorkloadState { applied, holds, held, lifted, freed, ..WorkloadState::new(workload, uid) };
+        WorkloadState { set_again, rule, quarantined, refused, last_good, wish: answer, ..base }
     }
 
     /// Whether anything is remembered by its name but what it says itself.
     pub(super) fn knows_more_than_hearsay(&self) -> bool {
-        let Few { undone, quarantined, refused, answer, .. } = &*self.rare;
-        let has_any = !undone.is_empty() || !quarantined.is_empty() || !refused.is_empty() || answer.is_some();
-        has_any || !self.good.is_empty() || !self.is_hearsay && !self.applied.is_empty()
+        let Few { holds, held, quarantined, refused, answer, .. } = &*self.rare;
+        let has_any = !holds.is_empty() || !quarantined.is_empty() || !refused.is_empty();
+        has_any
+            || held.is_some()
+            || answer.is_some()
+            || !self.good.is_empty()
+            || !self.is_hearsay && !self.applied.is_empty()
     }
 
     /// Whether it is remembered that these images were set, at that time or later.
@@ -175,8 +188,8 @@ impl Record {
     }
 
     /// Whether its plan waits for the other looks of its workload.
-    pub fn is_held(&self) -> bool {
-        self.rare.held.is_some()
+    pub fn waits_for_looks(&self) -> bool {
+        self.rare.together.is_some()
     }
 
     /// The update whose rollout goes on, there or back.
@@ -193,6 +206,12 @@ impl Record {
     /// What did not run.
     pub fn quarantined(&self) -> &[Quarantined] {
         &self.rare.quarantined
+    }
+
+    /// What bears on what is chosen.
+    pub fn bars(&self) -> Bars {
+        let rule = self.rule().filter(|rule| !rule.kept.is_empty() || rule.undone.is_some()).cloned();
+        Bars { quarantined: self.rare.quarantined.clone(), holds: self.rare.holds.clone(), rule }
     }
 
     /// Remembers what did not run.
@@ -234,12 +253,13 @@ impl Record {
             && self.good.is_empty()
             && self.rare.answer.is_none()
             && self.rare.wish.is_none()
-            && self.rare.undone.is_empty()
+            && self.rare.holds.is_empty()
+            && self.rare.held.is_none()
             && self.rare.quarantined.is_empty()
             && self.rare.refused.is_empty()
             && self.under_way.is_none()
             && self.rare.wait.is_none()
-            && self.rare.held.is_none()
+            && self.rare.together.is_none()
     }
 
     /// Whether the workload is not there, and nothing is done for it.
@@ -250,9 +270,9 @@ impl Record {
     /// When it is next to be woken.
     pub fn wakes_at(&self) -> Option<Duration> {
         let wait = self.rare.wait.as_ref().filter(|wait| !wait.is_over).map(|wait| wait.until);
-        let held = self.rare.held.as_ref().filter(|held| !held.1).map(|held| held.0);
+        let together = self.rare.together.as_ref().filter(|together| !together.1).map(|together| together.0);
         let rollout = self.rare.following.as_ref().and_then(|following| following.wakes_at);
-        held.into_iter().chain(wait).chain(rollout).min()
+        together.into_iter().chain(wait).chain(rollout).min()
     }
 
     /// Whether nothing is to be tried now.
@@ -305,22 +325,67 @@ impl Record {
         self.set(unknown.into_iter(), at);
     }
 
-    /// Whether we set this image before, it is not there now, and nobody has looked yet who moved it.
-    pub fn is_unconfirmed(&self, change: &Change) -> bool {
-        let to = change.to.to_string();
-        let set = self.applied.iter().any(|set| set.is_in(change) && *set.to == *to);
-        set && self.undone(change).is_none()
+    /// Whether an image that we set is not there any more, and nobody has looked yet who moved it.
+    pub fn is_moved(&self, workload: &Workload) -> bool {
+        self.applied.iter().any(|set| set.is_moved_in(workload))
     }
 
-    /// Who moved that image back, if somebody did.
-    pub fn undone(&self, change: &Change) -> Option<&Undone> {
-        self.rare.undone.iter().find(|undone| undone.is(&change.container, change.init, &change.to))
+    /// What is not set again as somebody moved it back.
+    pub fn holds(&self) -> &[Hold] {
+        &self.rare.holds
     }
 
-    /// Remembers that a person left an image.
-    pub(super) fn undo(&mut self, one: Undone) {
-        self.rare.undone.retain(|other| !other.is(&one.container, one.init, &one.to));
-        self.rare.undone = merged(std::mem::take(&mut self.rare.undone), vec![one]);
+    /// Why that very image is not set, if it is held.
+    pub fn hold(&self, change: &Change) -> Option<&Hold> {
+        self.rare.holds.iter().find(|hold| hold.is(&change.container, change.init, &change.to))
+    }
+
+    /// Who has stopped all changes, if somebody has.
+    pub fn held(&self) -> Option<&HeldBy> {
+        self.rare.held.as_deref()
+    }
+
+    /// Its annotations as they were last in force.
+    pub fn rule(&self) -> Option<&SeenRule> {
+        self.rule.as_deref()
+    }
+
+    /// When a person last had all holds lifted.
+    pub fn lifted(&self) -> Option<Timestamp> {
+        self.rare.lifted
+    }
+
+    /// Remembers that somebody left an image.
+    pub(super) fn keep_from(&mut self, one: Hold) {
+        let at = self.rare.lifted.map_or(one.at, |lifted| one.at.max(lifted));
+        self.rare.holds.retain(|other| !other.is(&one.container, one.init, &one.to));
+        self.rare.holds = merged(std::mem::take(&mut self.rare.holds), vec![Hold { at, ..one }]);
+    }
+
+    /// What is newer than what is held was set.
+    pub(super) fn moves_on(&mut self, update: &Update) {
+        let is_in = |hold: &Hold| update.changes().any(|it| (&it.container, it.init) == (&hold.container, hold.init));
+        self.rare.holds.retain(|hold| !is_in(hold));
+    }
+
+    /// A person says that it goes on: nothing of before holds it up. The annotations that are in force from now on although
+    /// they are not there, and those that are not any more.
+    pub(super) fn resume(&mut self, keep_quarantine: bool, now: Timestamp) -> (Vec<KeptKey>, Vec<KeptKey>) {
+        // Others' clocks may be ahead.
+        let after = |at: Timestamp| at.checked_add(SignedDuration::from_nanos(1)).unwrap_or(at);
+        let rare = &mut *self.rare;
+        rare.lifted = rare.holds.iter().map(|hold| after(hold.at)).chain([now]).max();
+        (rare.held, rare.holds, rare.set_again) = Default::default();
+        if !keep_quarantine {
+            rare.freed = rare.quarantined.iter().map(|bad| after(bad.at)).chain([now]).max();
+            rare.quarantined = Vec::new();
+        }
+        self.rule.as_mut().map(|rule| rule.resume()).unwrap_or_default()
+    }
+
+    /// Says that a person has stopped all changes.
+    pub(super) fn stop(&mut self, by: HeldBy) {
+        self.rare.held = Some(Box::new(by));
     }
 
     /// The containers whose images were set last.
@@ -330,13 +395,71 @@ impl Record {
         newest.map(|set| (set.container.clone(), set.init)).collect()
     }
 
-    /// Remembers who moved back what we set, by a fresh reading; whether that is new.
-    pub(super) fn note_undone(&mut self, observed: &Observed, now: Timestamp) -> bool {
-        let before = self.rare.undone.clone();
-        let applied = self.applied.iter().filter_map(Set::applied);
-        let read = applied.filter_map(|applied| Undone::read(&applied, observed, now)).collect();
-        self.rare.undone = merged(read, std::mem::take(&mut self.rare.undone));
-        self.rare.undone != before
+    /// Takes in the annotations of a workload, where nobody has moved an image of it; whether any of that is to be remembered.
+    pub(super) fn see_rule(&mut self, workload: &Workload) -> bool {
+        if self.is_hearsay || self.applied.is_empty() || self.is_moved(workload) {
+            return false;
+        }
+        self.rule.get_or_insert_default().see(workload)
+    }
+
+    /// Takes in that an image is there again that was moved away, by whomever; whether that is so.
+    pub(super) fn returns(&mut self, workload: &Workload) -> bool {
+        let mut any = false;
+        for set in self.applied.iter_mut().filter(|set| set.since.is_some()) {
+            if container(workload, &set.container, set.init).is_some_and(|there| set.is_there(there)) {
+                (set.since, any) = (None, true);
+                self.rare.holds.retain(|hold| (&hold.container, hold.init) != (&set.container, set.init));
+            }
+        }
+        any
+    }
+
+    /// Remembers what became of what we set, by a fresh reading; what is held by that, and whether any of it is new.
+    pub(super) fn note_moves(&mut self, observed: &Observed, judging: &Judging, now: Timestamp) -> (Vec<Hold>, bool) {
+        let mut is_new = self.returns(&observed.workload);
+        let mut applied = std::mem::take(&mut self.applied);
+        let (mut held, mut back, mut again) = (Vec::new(), None, false);
+        for set in applied.iter_mut().filter(|set| set.is_moved_in(&observed.workload)) {
+            let Some(known) = set.applied() else { continue };
+            let is_good = |good: &Good, image: &ImageRef| good.is_in(&known.change) && good.image == *image;
+            let ran = |image: &ImageRef| *image != known.change.to && self.good.iter().any(|good| is_good(good, image));
+            let moved = moved(&known, ran, observed, judging, now);
+            set.since = container(&observed.workload, &set.container, set.init).map(|there| there.image.clone());
+            is_new = true;
+            match moved {
+                Some(Move::Back(hold)) => {
+                    if hold.how != How::Deployer {
+                        back.get_or_insert_with(|| TakenAway { by: hold.by.clone(), at: hold.at });
+                    }
+                    match self.is_set_again(&hold, judging, now) {
+                        true => again = true,
+                        false => held.push(hold),
+                    }
+                }
+                Some(Move::On) => {
+                    self.rare.holds.retain(|hold| (&hold.container, hold.init) != (&set.container, set.init));
+                }
+                None => {}
+            }
+        }
+        self.applied = applied;
+        if again {
+            self.rare.set_again.push(now);
+        }
+        held.iter().cloned().for_each(|hold| self.keep_from(hold));
+        if let Some((taken, rule)) = back.zip(self.rule.as_mut()) {
+            rule.keep(&observed.workload, taken);
+        }
+        (held, is_new)
+    }
+
+    /// Whether what a manifest or a release took away is set again.
+    fn is_set_again(&mut self, hold: &Hold, judging: &Judging, now: Timestamp) -> bool {
+        let hour = SignedDuration::from_hours(1);
+        self.rare.set_again.retain(|at| now.duration_since(*at) < hour);
+        let is_asked = judging.on_reapply == OnReapply::Again && matches!(hold.how, How::Manifest | How::Release);
+        is_asked && self.rare.set_again.len() < AGAIN
     }
 }
 
@@ -354,7 +477,17 @@ impl Set {
             rest: rest.into(),
             to: to.into(),
             at: nanoseconds(at),
+            since: None,
         }
+    }
+
+    fn is_there(&self, container: &Container) -> bool {
+        container.image == self.to || ImageRef::parse(&self.to).is_ok_and(|to| is(&container.image, &to))
+    }
+
+    fn is_moved_in(&self, workload: &Workload) -> bool {
+        let there = container(workload, &self.container, self.init);
+        there.is_some_and(|there| Some(&there.image) != self.since.as_ref() && !self.is_there(there))
     }
 
     fn applied(&self) -> Option<Applied> {
@@ -362,7 +495,7 @@ impl Set {
         let (from, to) = (ImageRef::parse(&from).ok()?, ImageRef::parse(&self.to).ok()?);
         let change = Change { container: self.container.clone(), init: self.init, from, to };
         let at = Timestamp::from_nanosecond(self.at.into()).ok()?;
-        Some(Applied { change, at })
+        Some(Applied { change, at, since: self.since.clone() })
     }
 
     fn is_in(&self, change: &Change) -> bool {
@@ -374,6 +507,9 @@ impl Set {
             self.container.clone_from(&there.name);
             if self.to == there.image {
                 self.to.clone_from(&there.image);
+            }
+            if self.since.as_ref() == Some(&there.image) {
+                self.since = Some(there.image.clone());
             }
         }
     }

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Change;
+use super::{Change, SeenRule};
 use crate::domain::{
     image::{Digest, ImageRef},
-    reason::Reason,
+    reason::{Code, Reason},
     wish::Answer,
-    workload::{Observed, WorkloadId},
+    workload::WorkloadId,
 };
 
-/// Images that somebody took away again that are remembered of each workload.
-pub const UNDONE: usize = 20;
+/// Images that are held of each workload.
+pub const HOLDS: usize = 20;
+/// What a manifest or a release took away is set again as often in an hour, where that is asked for.
+pub const AGAIN: usize = 3;
 /// Images that did not run that are remembered of each workload.
 pub const QUARANTINED: usize = 20;
 /// Images that people did not want that are remembered of each workload.
@@ -35,9 +37,24 @@ pub struct WorkloadState {
     /// What was set last in each container of it.
     #[serde(default)]
     pub applied: Vec<Applied>,
-    /// What somebody took away again, the oldest first; at most [`UNDONE`].
+    /// What is not set again as somebody moved it back, the oldest first; at most [`HOLDS`].
     #[serde(default)]
-    pub undone: Vec<Undone>,
+    pub holds: Vec<Hold>,
+    /// Who has stopped all changes of it, if somebody has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Box<HeldBy>>,
+    /// When a person last had all holds lifted: those of before count no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifted: Option<Timestamp>,
+    /// The same of what did not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freed: Option<Timestamp>,
+    /// When what a manifest or a release took away was set again, in the last hour; at most [`AGAIN`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_again: Vec<Timestamp>,
+    /// Its annotations as they were last in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Box<SeenRule>>,
     /// What did not run, the oldest first; at most [`QUARANTINED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<Quarantined>,
@@ -78,23 +95,60 @@ pub struct Applied {
     pub change: Change,
     /// When.
     pub at: Timestamp,
+    /// What was seen in its place since, and by whom it was put there is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Arc<str>>,
 }
 
-/// An image that we had set and somebody took away again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An image that we had set and somebody took away again: neither it nor what is not newer is set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Undone {
+pub struct Hold {
     /// The container's name.
     pub container: Arc<str>,
     /// Whether it stands under `initContainers`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub init: bool,
-    /// What is not set again.
+    /// What is held.
     pub to: ImageRef,
     /// What was put in its place.
     pub back_to: Arc<str>,
-    /// The field manager that did.
+    /// The field manager that did, or the person.
     pub by: Arc<str>,
+    /// When.
+    pub at: Timestamp,
+    /// In what way.
+    #[serde(default, skip_serializing_if = "How::is_default")]
+    pub how: How,
+}
+
+/// In what way an image was moved back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum How {
+    /// A person did, or wished it.
+    #[default]
+    Person,
+    /// A manifest was applied again.
+    Manifest,
+    /// A release of Helm's was.
+    Release,
+    /// Another deployer sets it, and would again.
+    Deployer,
+}
+
+/// A person's word that nothing is changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldBy {
+    /// Whose.
+    pub by: Arc<str>,
+    /// Who that is elsewhere, where supercargo wrote it for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Arc<str>>,
+    /// Why, in their words.
+    #[serde(default)]
+    pub reason: Arc<str>,
     /// When.
     pub at: Timestamp,
 }
@@ -139,25 +193,45 @@ pub struct Refused {
 impl WorkloadState {
     /// Of a workload of which nothing is remembered.
     pub fn new(workload: WorkloadId, uid: Arc<str>) -> Self {
-        let (undone, quarantined, refused) = (Vec::new(), Vec::new(), Vec::new());
-        let (applied, last_good) = (Vec::new(), Vec::new());
-        Self { workload, uid, applied, undone, quarantined, refused, last_good, wish: None }
+        let (holds, quarantined, refused) = (Vec::new(), Vec::new(), Vec::new());
+        let (applied, last_good, set_again) = (Vec::new(), Vec::new(), Vec::new());
+        let (held, lifted, freed, rule, wish) = (None, None, None, None, None);
+        Self {
+            workload,
+            uid,
+            applied,
+            holds,
+            held,
+            lifted,
+            freed,
+            set_again,
+            rule,
+            quarantined,
+            refused,
+            last_good,
+            wish,
+        }
     }
 
     /// Whether there is nothing to remember.
     pub fn is_empty(&self) -> bool {
-        let Self { applied, undone, quarantined, refused, last_good, wish, .. } = self;
-        let is_bare = applied.is_empty() && last_good.is_empty() && wish.is_none();
-        is_bare && undone.is_empty() && quarantined.is_empty() && refused.is_empty()
+        let Self { applied, holds, held, quarantined, refused, last_good, wish, .. } = self;
+        let is_bare = applied.is_empty() && last_good.is_empty() && wish.is_none() && held.is_none();
+        is_bare && holds.is_empty() && quarantined.is_empty() && refused.is_empty()
     }
 
     /// With what another process remembered besides: of each container what was set last, and all that was taken away.
     #[must_use]
     pub fn with(mut self, other: Self) -> Self {
-        self.undone = merged(self.undone, other.undone);
+        (self.lifted, self.freed) = (self.lifted.max(other.lifted), self.freed.max(other.freed));
+        self.holds = merged(self.holds, other.holds);
+        self.holds.retain(|hold| self.lifted.is_none_or(|lifted| hold.at >= lifted));
         self.quarantined = both(self.quarantined, other.quarantined);
+        self.quarantined.retain(|bad| self.freed.is_none_or(|freed| bad.at >= freed));
         self.refused = all_refused(self.refused, other.refused);
-        self.wish = Answer::newer(self.wish, other.wish);
+        // Whose answer is the newer one knows whether it is held.
+        let theirs = Answer::is_newer(other.wish.as_deref(), self.wish.as_deref());
+        (self.wish, self.held) = if theirs { (other.wish, other.held) } else { (self.wish, self.held) };
         if self.uid == other.uid {
             self.last_good = other.last_good.into_iter().chain(self.last_good).fold(Vec::new(), with_good);
             for theirs in other.applied {
@@ -199,38 +273,68 @@ impl Applied {
     }
 }
 
-impl Undone {
-    /// What is there in place of what we had set, by a fresh reading; `None` if it is there.
-    pub(super) fn read(applied: &Applied, observed: &Observed, now: Timestamp) -> Option<Self> {
-        let Change { container, init, to, .. } = &applied.change;
-        let is_it = |each: &&crate::domain::workload::Container| each.name == *container && each.init == *init;
-        let there = observed.workload.containers.iter().find(is_it)?;
-        if *there.image == *to.to_string() {
-            return None;
-        }
-        let manager = observed.image_managers.iter().find(|manager| manager.container == **container);
-        Some(Self {
-            container: container.clone(),
-            init: *init,
-            to: to.clone(),
-            back_to: there.image.clone(),
-            by: manager.map_or_else(|| "another field manager".into(), |manager| manager.manager.as_str().into()),
-            at: manager.and_then(|manager| manager.time).unwrap_or(now),
-        })
-    }
+/// What of a workload's record bears on what is chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bars {
+    /// What did not run.
+    pub quarantined: Vec<Quarantined>,
+    /// What is held.
+    pub holds: Vec<Hold>,
+    /// Annotations that are in force although they are not there.
+    pub rule: Option<SeenRule>,
+}
 
+impl How {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Hold {
     /// Whether it is of the same container and image.
     pub fn is(&self, container: &str, init: bool, image: &ImageRef) -> bool {
         (&*self.container, self.init, &self.to) == (container, init, image)
     }
 
-    /// Who did, and what follows.
-    pub fn why(&self) -> String {
-        let Self { container, to, back_to, by, at, .. } = self;
+    /// Of which code what is said of it is.
+    pub fn code(&self) -> Code {
+        match self.how {
+            How::Person | How::Manifest => Code::Held,
+            How::Release => Code::Reverted,
+            How::Deployer => Code::FoughtOver,
+        }
+    }
+
+    /// Who did what, what follows, and how that ends.
+    pub fn why(&self, workload: &WorkloadId) -> String {
+        let Self { container, to, back_to, by, at, how, .. } = self;
+        let did = match how {
+            How::Person => format!("{by} moved container {container} from {to} back to {back_to}"),
+            How::Manifest => {
+                format!("an older manifest was applied again by {by}, and with it {back_to} in place of {to}")
+            }
+            How::Release => format!("a release was installed again by {by}, and with it {back_to} in place of {to}"),
+            How::Deployer => {
+                return format!(
+                    "{by} sets container {container} ({at}: {back_to}, where supercargo had set {to}), and would again: \
+                     nothing is changed; write to Git instead (`write: git:<target>`), or take the image out of what {by} \
+                     deploys; then `supercargo resume {workload}`"
+                );
+            }
+        };
         format!(
-            "{by} (at {at}) moved container {container} from {to} back to {back_to}; {to} is not set again, only a newer \
-             image will be"
+            "{did} (at {at}): neither that image nor one that is not newer is set; `supercargo resume {workload}` lifts that"
         )
+    }
+}
+
+impl HeldBy {
+    /// What is said of a workload, or of all.
+    pub fn why(&self, resume: &str) -> String {
+        let Self { by, on_behalf_of, reason, at } = self;
+        let also = on_behalf_of.as_ref().map(|who| format!(" ({who})")).unwrap_or_default();
+        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        format!("held by {by}{also} since {at}{why}; `supercargo resume {resume}` lifts that")
     }
 }
 
@@ -274,13 +378,13 @@ pub(super) fn all_refused(mut ours: Vec<Refused>, theirs: Vec<Refused>) -> Vec<R
 }
 
 /// Both, each once; where there are too many, the oldest go.
-pub(super) fn merged(mut ours: Vec<Undone>, theirs: Vec<Undone>) -> Vec<Undone> {
+pub(super) fn merged(mut ours: Vec<Hold>, theirs: Vec<Hold>) -> Vec<Hold> {
     for theirs in theirs {
         if !ours.iter().any(|ours| ours.is(&theirs.container, theirs.init, &theirs.to)) {
             ours.push(theirs);
         }
     }
-    ours.sort_by_key(|undone| undone.at);
-    ours.drain(..ours.len().saturating_sub(UNDONE));
+    ours.sort_by_key(|hold| hold.at);
+    ours.drain(..ours.len().saturating_sub(HOLDS));
     ours
 }

@@ -9,12 +9,14 @@ use std::{
 use crate::{
     domain::{
         annotations::{ContainerRule, Pin, Watch, WorkloadRule},
-        candidate::Avoided,
+        candidate::{Avoided, Held},
         decide::Candidate,
+        demand::Demand,
         hint::{Credentials, PullSecrets, Source},
+        hold::HoldRule,
         image::{ImageRef, Tag},
-        update::{Change, LAST_UPDATE, Quarantined, Written},
-        workload::{MAX_PULL_SECRETS, Workload, version},
+        update::{Bars, Change, Hold, LAST_UPDATE, Quarantined, Written},
+        workload::{MAX_PULL_SECRETS, Workload, WorkloadId, version},
     },
     engine::{
         index::{settings::OperatorServes, source::Cause, sources::Sources},
@@ -34,8 +36,8 @@ pub(crate) struct WorkloadEntry {
     pub(crate) rule: WorkloadRule,
     /// Beside `rule.containers`.
     pub(crate) slots: Vec<Slot>,
-    /// What did not run in it.
-    pub(crate) quarantined: Arc<[Quarantined]>,
+    /// What its record says of what may be chosen.
+    pub(crate) bars: Arc<Bars>,
     /// What somebody has approved already.
     pub(crate) kept: Box<[Change]>,
     /// The newest version that the cluster told of, or answered to our own write.
@@ -71,7 +73,7 @@ impl WorkloadEntry {
     pub(crate) fn new(workload: Arc<Workload>, rule: WorkloadRule, old: Option<&Self>) -> Self {
         let mut entry = Self {
             slots: rule.containers.iter().map(|_| Slot::default()).collect(),
-            quarantined: old.map(|old| old.quarantined.clone()).unwrap_or_default(),
+            bars: old.map(|old| old.bars.clone()).unwrap_or_default(),
             kept: old.map(|old| old.kept.clone()).unwrap_or_default(),
             version: version(&workload.resource_version),
             detected: None,
@@ -109,7 +111,8 @@ impl WorkloadEntry {
                 tag: image.tag.clone(),
                 digest: image.digest.clone(),
                 pinned,
-                avoided: avoided(&self.quarantined, container, &image),
+                avoided: avoided(&self.bars.quarantined, container, &image),
+                held: held(&self.workload.id, &self.bars.holds, container, gates.hold.as_deref(), &image),
                 min_age,
                 kept: kept(&self.kept, container),
             });
@@ -269,6 +272,30 @@ fn avoided(quarantined: &[Quarantined], container: &ContainerRule, image: &Image
         Some(Avoided { tag: to.tag.clone()?, digest: digest.clone(), at: *at, evidence: evidence.clone() })
     });
     avoided.collect()
+}
+
+/// What is held in a container, of the repository that it uses: by its record, and by its annotation.
+fn held(
+    workload: &WorkloadId,
+    holds: &[Hold],
+    container: &ContainerRule,
+    asked: Option<&Demand<HoldRule>>,
+    image: &ImageRef,
+) -> Arc<[Held]> {
+    if holds.is_empty() && asked.is_none() {
+        return Arc::default();
+    }
+    let its = holds.iter().filter(|hold| {
+        (&hold.container, hold.init) == (&container.container, container.init) && hold.to.repository == image.repository
+    });
+    let its = its.map(|hold| Held {
+        tag: hold.to.tag.clone(),
+        digest: hold.to.digest.clone(),
+        is_exact: false,
+        code: hold.code(),
+        why: hold.why(workload).into(),
+    });
+    its.chain(asked.and_then(|asked| asked.value.held(&asked.by))).collect()
 }
 
 /// What an image of a workload is looked up with.

@@ -12,6 +12,7 @@ use crate::{
         reason::{Code, Reason},
         rollback::Rollback,
         target::Write,
+        update::{OnReapply, SeenRule},
         workload::{Workload, WorkloadId},
     },
     engine::index::{entry::WorkloadEntry, settings::Settings},
@@ -57,8 +58,10 @@ impl Namespace {
     }
 }
 
+/// The rule of a workload, with those annotations in force that its record keeps.
 pub(crate) fn rule(
     workload: &Workload,
+    kept: Option<&SeenRule>,
     namespace: Option<&BTreeMap<String, String>>,
     settings: &Settings,
 ) -> WorkloadRule {
@@ -72,7 +75,10 @@ pub(crate) fn rule(
         guards: &settings.guards,
         targets: &settings.targets,
     };
-    rules(workload, namespace, &settings)
+    let Some(kept) = kept else { return rules(workload, namespace, &settings) };
+    let mut rule = rules(&Workload { annotations: kept.over(workload), ..workload.clone() }, namespace, &settings);
+    rule.notes.extend(kept.kept.iter().map(|key| Reason::new(Code::Undone, key.why(&workload.id))));
+    rule
 }
 
 /// What holds for a workload until its Namespace is known.
@@ -89,6 +95,7 @@ fn unwatched() -> WorkloadRule {
         hours: None,
         approvals: None,
         rollback: Rollback::Never,
+        on_reapply: OnReapply::Hold,
         containers: Vec::new(),
     }
 }

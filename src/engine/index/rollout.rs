@@ -6,17 +6,17 @@ use crate::{
     domain::{
         hint::Source,
         image::ImageRef,
-        update::{Change, Quarantined},
+        update::{Bars, Change},
         workload::WorkloadId,
     },
     engine::index::{entry::source, state::State},
 };
 
 impl State {
-    /// From now on these images of a workload are not to be chosen.
-    pub(crate) fn avoid(&mut self, id: &WorkloadId, quarantined: &[Quarantined], now: Duration) {
-        let Some(entry) = self.entry_mut(id).filter(|entry| *entry.quarantined != *quarantined) else { return };
-        entry.quarantined = quarantined.into();
+    /// From now on that bears on what is chosen for a workload.
+    pub(crate) fn bar(&mut self, id: &WorkloadId, bars: Bars, now: Duration) {
+        let Some(entry) = self.entry_mut(id).filter(|entry| *entry.bars != bars) else { return };
+        entry.bars = Arc::new(bars);
         let workload = entry.workload.clone();
         self.workload(workload, now);
     }

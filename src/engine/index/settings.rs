@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::domain::{
     guard::Guard, image::Repository, keel::KeelMode, policy::NamedPolicies, rollout::Times, target::Targets,
+    workload::WorkloadId,
 };
 
 /// Whether the operator's own credentials for a repository's host may serve a namespace.
@@ -34,6 +35,8 @@ pub struct Settings {
     pub rollout: Times,
     /// Nothing is changed.
     pub dry_run: bool,
+    /// What people wish for all workloads: [`WorkloadId::all`] of the operator's namespace, if that is known.
+    pub all: Option<WorkloadId>,
     /// See [`OperatorServes`].
     pub operator_serves: OperatorServes,
     /// See [`ArgoCdNamespaces`].

@@ -237,7 +237,7 @@ impl State {
     }
 
     /// Asks for an assessment of every workload.
-    pub(super) fn assess_all(&mut self) {
+    pub(crate) fn assess_all(&mut self) {
         let all = self.namespaces.values().flat_map(|namespace| namespace.workloads.keys());
         self.effects.extend(all.cloned().map(Effect::Assess));
     }
@@ -328,8 +328,9 @@ impl State {
     pub(crate) fn workload(&mut self, workload: Arc<Workload>, now: Duration) {
         let id = workload.id.clone();
         let namespace = self.namespaces.entry(id.namespace.clone()).or_default();
-        let mut rule = rule(&workload, namespace.annotations.as_deref(), &self.settings);
         let old = namespace.workloads.remove(&id);
+        let kept = old.as_deref().and_then(|old| old.bars.rule.as_ref());
+        let mut rule = rule(&workload, kept, namespace.annotations.as_deref(), &self.settings);
         let before = namespace.watched;
         namespace.count(old.as_deref(), &id, &mut rule);
         let room = if namespace.watched < before { namespace.next_over() } else { None };

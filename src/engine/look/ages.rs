@@ -112,6 +112,7 @@ mod tests {
             digest: None,
             pinned: true,
             avoided: Arc::default(),
+            held: Arc::default(),
             min_age,
             kept: None,
         })

@@ -161,6 +161,7 @@ mod tests {
             digest: None,
             pinned: false,
             avoided: Arc::default(),
+            held: Arc::default(),
             min_age,
             kept: None,
         })

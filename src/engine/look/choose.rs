@@ -7,8 +7,8 @@ use futures::{StreamExt, stream};
 
 use crate::{
     domain::{
-        candidate::{self, Facts, Manifest},
-        decide::{Candidate, Decision, Young},
+        candidate::{self, Facts, Held, Manifest},
+        decide::{Candidate, Decision, TagFacts, Young},
         hint::Source,
         image::{Digest, Tag},
     },
@@ -79,6 +79,7 @@ impl<'r> Digests<'r> {
 pub(super) async fn choose(
     question: &Question,
     mut decision: Decision,
+    known: &HashMap<Tag, TagFacts>,
     digests: &mut Digests<'_>,
     seen: &mut Seen,
 ) -> Answered {
@@ -116,7 +117,9 @@ pub(super) async fn choose(
         {
             young = Some(Young { tag: chosen.tag.clone(), wait: wait.clone() });
         }
-        let facts = Facts { manifest, avoided: question.avoided.clone(), wait };
+        let holds = |held: &&Held| held.refuses(&chosen, &manifest, &question.policy, known);
+        let held = question.held.iter().find(holds).cloned();
+        let facts = Facts { manifest, avoided: question.avoided.clone(), held, wait };
         if let Some(reason) = candidate::refusal(&chosen, &facts) {
             passed.push(reason);
             continue;

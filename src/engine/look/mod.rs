@@ -177,7 +177,12 @@ async fn answer(
     if timed {
         let candidates = |question: &Question, listing: &Listing, over: &dyn Fn() -> bool| {
             // Too many are a problem that `decide` reports.
-            timed_candidates(&question.policy, question.current(), listing, over).ok()
+            let mut tags = timed_candidates(&question.policy, question.current(), listing, over).ok()?;
+            let held = question.held.iter().filter_map(|held| held.tag.clone());
+            tags.extend(held.filter(|tag| listing.contains(tag.as_str())));
+            tags.sort_unstable();
+            tags.dedup();
+            Some(tags)
         };
         let wanted = beside.each(|question| question.policy.needs().times, candidates).await.map_err(broke)?;
         let wanted = wanted.into_iter().filter_map(|(_, tags)| tags).flatten().collect();
@@ -215,7 +220,7 @@ async fn answer(
         let is_all = digests.each(ask.into_iter().chain(again.to_vec()).collect(), take).await;
         snapshot.unseen |= !is_all;
     }
-    let (history, now) = (seen.history(), order.at);
+    let (history, now, known) = (seen.history(), order.at, facts.clone());
     let decide = move |question: &Question, listing: &Listing, over: &dyn Fn() -> bool| {
         let ages = question.min_age.map(|min_age| Ages { history: &history, min_age, now });
         let waits = |tag: &str| ages.as_ref()?.of_tag(tag);
@@ -230,7 +235,7 @@ async fn answer(
             Some(error) => Err(error.clone()),
             None => {
                 let decision = decision.unwrap_or_else(|| too_costly(source, snapshot.tags.as_ref()));
-                choose(&question, decision, &mut digests, seen).await
+                choose(&question, decision, &known, &mut digests, seen).await
             }
         };
         answers.push((question, answer));

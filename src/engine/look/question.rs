@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        candidate::Avoided,
+        candidate::{Avoided, Held},
         decide::{Candidate, Current, Decision, Listing, TagFacts, Young},
         hint::Source,
         history::{History, Sighting},
@@ -38,6 +38,8 @@ pub(crate) struct Question {
     pub(crate) pinned: bool,
     /// What did not run in the container, and is not to be chosen.
     pub(crate) avoided: Arc<[Avoided]>,
+    /// What is held in the container.
+    pub(crate) held: Arc<[Held]>,
     /// How old it must be.
     pub(crate) min_age: Option<Duration>,
     /// What is chosen before any better one, if it may be: somebody has approved it already.
@@ -58,7 +60,8 @@ impl Question {
 
     /// Whether there are images that are not to be chosen whatever tag points to them.
     pub(crate) fn avoids_digests(&self) -> bool {
-        self.avoided.iter().any(|avoided| avoided.digest.is_some())
+        let held = self.held.iter().any(|held| held.digest.is_some());
+        held || self.avoided.iter().any(|avoided| avoided.digest.is_some())
     }
 }
 

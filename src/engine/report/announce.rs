@@ -181,6 +181,20 @@ impl<'p> Told<'p> {
                 let (workload, update) = (&update.workload, &update.id);
                 tracing::info!(%workload, %update, code = %reason.code, why = reason.message, "not approved");
             }
+            News::Held(workload, hold) => self.held(workload, uid, hold.code(), &hold.why(workload)),
+            News::Stopped(workload, held) if workload.is_all() => {
+                tracing::warn!(by = %held.by, why = %held.reason, "everything is held: nothing is changed");
+            }
+            News::Stopped(workload, held) => self.held(workload, uid, Code::Held, &held.why(&workload.to_string())),
+        }
+    }
+
+    /// Says that people are respected.
+    fn held(&self, workload: &WorkloadId, uid: &Arc<str>, code: Code, why: &str) {
+        tracing::info!(%workload, %code, why, "held");
+        // What another deployer sets is told as the problem that it is.
+        if code != Code::FoughtOver {
+            self.notice(workload, uid, "UpdateHeld", false, format!("{why} ({code})"));
         }
     }
 
@@ -329,7 +343,8 @@ fn worth_saying(assessment: &Assessment) -> Said {
         let Some(reason) = row.reasons.first() else { continue };
         let place = if row.container.is_empty() { String::new() } else { format!("container {}: ", row.container) };
         match (reason.code, &row.to_image) {
-            (Code::NotLookedYet, _) => {}
+            // What is held was told when it came to be.
+            (Code::NotLookedYet | Code::Held | Code::Reverted, _) => {}
             (Code::Suspended | Code::DryRun, Some(to)) => {
                 let text = format!("{place}{to} by policy {}, but {} ({})", row.policy, reason.message, reason.code);
                 said.add(event, Tone::Held, text);

@@ -19,7 +19,7 @@ use crate::{
         reason::{Code, Reason},
         report::{Report, ReportWorkload, Verdict},
         target::Write,
-        update::{self, Change, Evidence, Item, Record},
+        update::{self, Change, Evidence, Hold, How, Item, Record},
         votes::Approval,
         workload::{Workload, WorkloadId},
     },
@@ -100,7 +100,7 @@ pub(crate) fn assess(
         return None;
     }
     let record = board.record(id);
-    let context = context(state, entry, record, now);
+    let context = context(state, board, entry, now);
     let shown = ReportWorkload { id: id.clone(), source: source.into() };
     let mut reports = Vec::new();
     let mut proposals: Vec<Proposal> = Vec::new();
@@ -142,8 +142,7 @@ pub(crate) fn assess(
     for (row, slot) in reports.iter_mut().zip(&entry.slots) {
         row.reasons.extend(slot.source.iter().flat_map(|source| notes(state, source)));
     }
-    let is_unsure = |item: &Item| record.is_some_and(|record| record.is_unconfirmed(&item.change));
-    let must_read = proposals.iter().any(|(_, item)| is_unsure(item));
+    let must_read = record.is_some_and(|record| record.is_moved(&entry.workload));
     let asks = !proposals.is_empty() || state.settings.show_gates;
     let owner = (asks && entry.rule.write == Write::Cluster).then(|| state.owner(&entry.workload)).flatten();
     let context = Context { owner: owner.as_ref(), ..context };
@@ -246,6 +245,11 @@ fn fill(
         }
     };
     row.policy = policy.as_str().into();
+    if let Some((decision, reason)) = left(entry, container, gates) {
+        row.decision = decision;
+        row.reasons.push(reason);
+        return None;
+    }
     if let Some(reason) = never_opens(context) {
         row.decision = Verdict::Problem;
         row.reasons.push(reason);
@@ -294,9 +298,30 @@ fn fill(
     }
     let Some(item) = item(container, answer, policy, slot, now) else {
         wait_for_age(row, gates, answer, context);
+        held(row, answer);
         return None;
     };
     show(row, item, waits_for_webhook(state, entry, slot))
+}
+
+/// Why a container stays as it is whatever is found: its annotation says so, or another deployer sets it.
+fn left(entry: &WorkloadEntry, container: &ContainerRule, gates: &Gates) -> Option<(Verdict, Reason)> {
+    let is_its = |hold: &&Hold| (&hold.container, hold.init) == (&container.container, container.init);
+    let fought = entry.bars.holds.iter().filter(is_its).find(|hold| hold.how == How::Deployer);
+    if let Some(hold) = fought {
+        return Some((Verdict::Problem, Reason::new(hold.code(), hold.why(&entry.workload.id))));
+    }
+    let (rule, image) = (gates.hold.as_ref()?, ImageRef::parse(&container.image).ok()?);
+    Some((Verdict::Blocked, rule.value.keeps(&image, &rule.by)?))
+}
+
+/// Shows that what would be taken is held.
+fn held(row: &mut Report, answer: &Answer) {
+    let is_hold = |reason: &&Reason| matches!(reason.code, Code::Held | Code::Reverted | Code::FoughtOver);
+    let Some(reason) = answer.passed.iter().find(is_hold).filter(|_| row.decision == Verdict::UpToDate) else { return };
+    (row.decision, row.to) = (Verdict::Blocked, reason.tag.clone());
+    row.reasons.retain(|other| other.tag.is_some() && other != reason);
+    row.reasons.insert(0, Reason { tag: None, ..reason.clone() });
 }
 
 /// That no update could ever start. One that has goes on.

@@ -37,6 +37,8 @@ pub(crate) struct Board {
     held_by: HashMap<Arc<Source>, HashSet<WorkloadId>>,
     /// Workloads that stand in the way of updates, as Git said, and of whose.
     contested: HashMap<WorkloadId, BTreeSet<WorkloadId>>,
+    /// How much is held.
+    holds: usize,
     /// Those that are gone, the first first: what somebody took away of them counts if they are made again.
     gone: VecDeque<WorkloadId>,
 }
@@ -63,6 +65,7 @@ impl Board {
     pub(crate) fn step(&mut self, id: &WorkloadId, event: Event, now: Now) -> Acts {
         let old = self.records.remove(id);
         let named = old.as_deref().map(others).unwrap_or_default();
+        self.holds -= old.as_deref().map_or(0, holds);
         let is_gone = matches!(event, Event::Gone(_));
         let (record, acts) = step(old.map(|old| *old).unwrap_or_default(), event, now);
         match record.wakes_at() {
@@ -70,6 +73,7 @@ impl Board {
             None => self.timers.forget(id),
         }
         let names = others(&record);
+        self.holds += holds(&record);
         if !record.is_empty() {
             self.records.insert(id.clone(), Box::new(record));
             if is_gone {
@@ -85,6 +89,11 @@ impl Board {
         all
     }
 
+    /// How many images and workloads are held.
+    pub(crate) fn holds(&self) -> usize {
+        self.holds
+    }
+
     /// Of a workload that is gone something is remembered; of too many the first is forgotten here of the namespace that has
     /// the most, so that none has those of another forgotten.
     fn gone(&mut self, id: WorkloadId) {
@@ -95,7 +104,7 @@ impl Board {
             && let Some(first) = self.gone.remove(first)
             && self.records.get(&first).is_some_and(|record| record.is_gone())
         {
-            self.records.remove(&first);
+            self.holds -= self.records.remove(&first).as_deref().map_or(0, holds);
         }
     }
 
@@ -140,7 +149,7 @@ impl Board {
 
     /// A workload's plan waits for the end of a look, if it does.
     pub(crate) fn hold(&mut self, id: &WorkloadId, source: &Arc<Source>) {
-        if self.record(id).is_some_and(Record::is_held) {
+        if self.record(id).is_some_and(Record::waits_for_looks) {
             self.held_by.entry(source.clone()).or_default().insert(id.clone());
         }
     }
@@ -166,6 +175,11 @@ impl Board {
     }
 }
 
+/// How many images of it are held, and whether all of it is.
+fn holds(record: &Record) -> usize {
+    record.holds().len() + usize::from(record.held().is_some())
+}
+
 /// The workloads that stand in the way of the current update, as was said.
 fn others(record: &Record) -> Others {
     record.said().flat_map(|said| said.others.iter().cloned()).collect()
@@ -178,7 +192,7 @@ mod tests {
     use super::*;
     use crate::domain::{
         image::ImageRef,
-        update::{Undone, WorkloadState},
+        update::{Hold, WorkloadState},
     };
 
     #[test]
@@ -187,15 +201,16 @@ mod tests {
         let now = Now { at: Timestamp::UNIX_EPOCH, since: Duration::ZERO };
         let mut gone = |name: String| {
             let id: WorkloadId = name.parse().unwrap();
-            let undone = Undone {
+            let holds = Hold {
                 container: "web".into(),
                 init: false,
                 to: ImageRef::parse("r.io/web:1.0.1").unwrap(),
                 back_to: "r.io/web:1.0.0".into(),
                 by: "kubectl".into(),
                 at: now.at,
+                how: crate::domain::update::How::Person,
             };
-            let state = WorkloadState { undone: vec![undone], ..WorkloadState::new(id.clone(), "u".into()) };
+            let state = WorkloadState { holds: vec![holds], ..WorkloadState::new(id.clone(), "u".into()) };
             board.step(&id, Event::Remembered(state), now);
             board.step(&id, Event::Gone(id.clone()), now);
         };

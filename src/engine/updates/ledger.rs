@@ -284,7 +284,7 @@ impl Shelf {
     fn is_open(&self, entry: &Entry) -> bool {
         let [update, state] = self.delayed;
         match entry {
-            Entry::State(of) => !state && (!update || !of.undone.is_empty()),
+            Entry::State(of) => !state && (!update || !of.holds.is_empty()),
             Entry::Update(_) | Entry::Forget(_) => !update,
         }
     }
@@ -566,15 +566,16 @@ mod tests {
     /// With something that somebody took away.
     fn state(uid: &str) -> Entry {
         let workload = "shop/Deployment/web".parse().unwrap();
-        let undone = crate::domain::update::Undone {
+        let holds = crate::domain::update::Hold {
             container: "web".into(),
             init: false,
             to: ImageRef::parse("r.io/web:1.0.1").unwrap(),
             back_to: "r.io/web:1.0.0".into(),
             by: "kubectl".into(),
             at: at(1),
+            how: crate::domain::update::How::Person,
         };
-        Entry::State(WorkloadState { undone: vec![undone], ..WorkloadState::new(workload, uid.into()) })
+        Entry::State(WorkloadState { holds: vec![holds], ..WorkloadState::new(workload, uid.into()) })
     }
 
     #[test]
@@ -596,7 +597,7 @@ mod tests {
         ledger.answered(writing, Answer::Written(Some(version(2))), NOW);
         // What was set does: it would say that the update is recorded.
         let Entry::State(set) = state("u1") else { panic!() };
-        ledger.write(Entry::State(WorkloadState { undone: vec![], ..set }));
+        ledger.write(Entry::State(WorkloadState { holds: vec![], ..set }));
         assert!(ledger.next().is_none());
         ledger.woke(ledger.wakes_at().unwrap());
         let (writing, said) = next(&mut ledger);

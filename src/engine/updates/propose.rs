@@ -8,17 +8,21 @@ use crate::{
     domain::{
         annotations::{ContainerRule, Watch},
         demand::Approvals,
-        gate::{self, Closed, Context, Voting},
+        gate::{self, Closed, Context, Stop, Voting},
         hours::Hours,
         plan::{Approved, Plan, Proposed},
         poll::show_duration,
-        reason::{Code, Reason},
+        reason::Reason,
         report::{Report, Verdict},
         target::Route,
         update::{Change, Item, Phase, Record, Tracked, Update, hash},
         votes::Approval,
+        workload::WorkloadId,
     },
-    engine::index::{entry::WorkloadEntry, state::State},
+    engine::{
+        index::{entry::WorkloadEntry, state::State},
+        updates::board::Board,
+    },
 };
 
 /// The row of a container, and what it would be changed to.
@@ -45,17 +49,14 @@ pub(crate) struct Held {
 }
 
 /// What the gates of a workload look at, but for who else sets its images.
-pub(crate) fn context<'a>(
-    state: &'a State,
-    entry: &'a WorkloadEntry,
-    record: Option<&'a Record>,
-    now: Timestamp,
-) -> Context<'a> {
+pub(crate) fn context<'a>(state: &'a State, board: &'a Board, entry: &'a WorkloadEntry, now: Timestamp) -> Context<'a> {
+    let record = board.record(&entry.workload.id);
     let hours = entry.rule.hours.as_ref();
     Context {
         now,
         suspended: entry.rule.suspend,
         dry_run: state.settings.dry_run,
+        stop: stop(state, board, entry),
         owner: None,
         owner_overridden: entry.rule.overrides_owner,
         rolling_out: record.and_then(Record::rolling_out),
@@ -66,6 +67,18 @@ pub(crate) fn context<'a>(
         approval: record.and_then(Record::current).and_then(Tracked::asked),
         voting: state.proofs.voting(&entry.workload.id.namespace),
     }
+}
+
+/// What stops a workload, if anything does.
+pub(crate) fn stop<'a>(state: &'a State, board: &'a Board, entry: &'a WorkloadEntry) -> Option<Stop<'a>> {
+    let id = &entry.workload.id;
+    let all = state.settings.all.as_ref().and_then(|all| board.record(all)).and_then(Record::held).map(Stop::All);
+    let own = || board.record(id).and_then(Record::held).map(|held| Stop::Workload(held, id));
+    let undone = || {
+        let rule = entry.bars.rule.as_ref()?;
+        Some(Stop::Undone(rule, rule.undone.as_deref()?, id))
+    };
+    all.or_else(own).or_else(undone)
 }
 
 /// Puts all changes of a workload into one plan and lets it through the gates; what is closed goes into the rows. If not
@@ -81,7 +94,7 @@ pub(crate) fn gated(
     // A container that was moved back, or whose image people did not want, holds up itself, not the others.
     let mut items = Vec::new();
     for (row, item) in proposals {
-        match record.and_then(|record| unwanted(record, &item.change)) {
+        match record.and_then(|record| unwanted(&entry.workload.id, record, &item.change)) {
             None => items.push(item),
             Some(why) => {
                 if let Some(row) = reports.get_mut(row) {
@@ -164,9 +177,9 @@ pub(crate) fn gated(
 }
 
 /// Why an image is not set (again), if it is not.
-fn unwanted(record: &Record, change: &Change) -> Option<Reason> {
-    let undone = record.undone(change).map(|undone| Reason::new(Code::Reverted, undone.why()));
-    undone.or_else(|| Some(record.refused(change)?.reason.clone()))
+fn unwanted(workload: &WorkloadId, record: &Record, change: &Change) -> Option<Reason> {
+    let held = record.hold(change).map(|hold| Reason::new(hold.code(), hold.why(workload)));
+    held.or_else(|| Some(record.refused(change)?.reason.clone()))
 }
 
 /// What is left of the hours where somebody who may has overridden them.

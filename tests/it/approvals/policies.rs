@@ -339,7 +339,7 @@ async fn records_are_written_by_the_operator_alone() {
             (&namespace, Method::POST, "imageupdates", "".to_owned(), update("forged", "web")),
             (&namespace, Method::PATCH, "imageupdates", "/web".to_owned(), label.clone()),
             (&namespace, Method::PATCH, "imageupdates", "/web/status".to_owned(), status("Succeeded")),
-            (&namespace, Method::PATCH, "imagestates", "/web/status".to_owned(), json!({"status": {"undone": []}})),
+            (&namespace, Method::PATCH, "imagestates", "/web/status".to_owned(), json!({"status": {"holds": []}})),
             (&home, Method::POST, "imagehistories", "".to_owned(), history()),
             (&home, Method::PATCH, "imagehistories", format!("/{known}"), label.clone()),
             (&home, Method::PATCH, "imagehistories", format!("/{known}/status"), json!({"status": {"tags": []}})),

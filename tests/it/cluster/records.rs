@@ -354,7 +354,7 @@ impl Watching {
         let (sender, changes) = mpsc::channel(10_000);
         let (client, records) = (plane.client(user).await, records.clone());
         let scope = Scope::Namespaces(vec![namespace.to_owned()]);
-        let watching = async move { watch(client, scope, Some(&records), None, clock, sender).await };
+        let watching = async move { watch(client, scope, "supercargo", Some(&records), None, clock, sender).await };
         Self { changes, task: tokio::spawn(watching) }
     }
 

@@ -35,6 +35,7 @@ async fn survey(server: &FaultServer) -> (Assessment, Vec<u64>) {
         guards: [].into(),
         targets: Arc::new(Targets::default()),
         dry_run: false,
+        all: None,
         operator_serves: Arc::new(|_, _| true),
         argocd_namespaces: Arc::new(|_| false),
         speaks_for: Arc::new(|_, _| false),

@@ -62,7 +62,7 @@ pub(crate) fn state_status() -> Value {
     json!({"status": {
         "workload": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "u-1"},
         "applied": [{"container": "web", "from": image("1.4.2"), "to": image("1.5.0"), "at": at}],
-        "undone": [{"container": "web", "to": image("1.4.3"), "backTo": image("1.4.2"), "by": "kubectl-set", "at": at}],
+        "holds": [{"container": "web", "to": image("1.4.3"), "backTo": image("1.4.2"), "by": "kubectl-set", "at": at}],
     }})
 }
 

@@ -50,6 +50,7 @@ pub(super) fn arrive(record: &mut Record, current: Tracked, now: Now, acts: &mut
             save_as(current, Phase::Succeeded, Some(not_followed()), now, acts)
         }
     };
+    record.moves_on(&current.update);
     if current.update.route == Route::Cluster {
         record.set(current.update.changes(), now.at);
         acts.push(Act::SaveState(record.state(current.update.workload.clone())));

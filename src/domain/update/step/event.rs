@@ -9,7 +9,9 @@ use crate::domain::{
     rollback::Rollback,
     rollout::{Pods, RolloutView, Times},
     target::Route,
-    update::{Change, Item, News, Outcome, Quarantined, Rehearsal, Standing, Tracked, Update, UpdateId, WorkloadState},
+    update::{
+        Bars, Change, Item, Judging, News, Outcome, Rehearsal, Standing, Tracked, Update, UpdateId, WorkloadState,
+    },
     votes::{Approval, Review},
     wish::Wish,
     workload::{Observed, Workload, WorkloadId},
@@ -55,8 +57,8 @@ pub enum Event {
     Reviewed(Vec<Review>),
     /// It is sure who votes, or why it is not.
     Voting(Result<Proved, Arc<str>>),
-    /// It was read; `None` if it is gone.
-    Observed(Result<Option<Observed>, String>),
+    /// It was read; `None` if it is gone. And by what it is judged who moved what we had set.
+    Observed(Result<Option<Observed>, String>, Judging),
     /// What it says of its rollout, how long is waited for what, and whether what fails is put back.
     Rollout(RolloutView, Times, Rollback),
     /// Whether what fails is put back, as its annotations say now.
@@ -68,7 +70,7 @@ pub enum Event {
     /// What came of [`Act::Free`]: why nothing can be deleted, and what a person can do.
     Stuck(Arc<str>),
     /// A person wishes something, and what that is about, or why it cannot be done.
-    Wished(Box<Wish>, WorkloadId, Result<Aim, String>),
+    Wished(Box<Wish>, WorkloadId, Result<Option<Aim>, String>),
     /// The time has come that [`Record::wakes_at`] said.
     Woke,
 }
@@ -91,6 +93,8 @@ pub struct Aim {
     pub route: Route,
     /// What is to run again, where the wish names an update.
     pub to: Option<Vec<Change>>,
+    /// What keeps it for now, if anything does.
+    pub kept: Option<Reason>,
 }
 
 /// What is decided about a workload.
@@ -137,8 +141,8 @@ pub enum Act {
     Free(Vec<Change>),
     /// Find out what that wish is about, and say it.
     Aim(Box<Wish>),
-    /// From now on these images are not to be chosen.
-    Avoid(Vec<Quarantined>),
+    /// From now on these images are not to be chosen, and these annotations are in force.
+    Bar(Box<Bars>),
     /// From now on these changes are to be chosen, as long as they may be.
     Keep(Vec<Change>),
     /// Remember this, also after a restart.

@@ -18,6 +18,7 @@ mod recover;
 mod rollback;
 mod rollout;
 mod votes;
+mod wishes;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,15 +26,22 @@ pub use self::event::{Act, Aim, Event, Now, Proposal, Proved};
 use self::{
     answers::{FAILED, checked, supersede, written},
     recover::{kept_elsewhere, known, recorded, settle},
-    rollback::{goes_back, wished},
+    rollback::goes_back,
     rollout::{follow, judge, stuck},
     votes::{expire, is_asked, recount, rehearse, rehearsed, reviewed, voting},
+    wishes::wished,
 };
-use super::{Phase, Record, Tracked, Update, Way, rare::Why, record::UnderWay};
+use super::{
+    Bars, News, Phase, Record, Tracked, Update, Way,
+    rare::{Wait, Why},
+    record::UnderWay,
+};
 use crate::domain::{target::Route, workload::Workload};
 
 /// How long a plan waits for the other looks of its workload: a repository that hangs must not hold up the rest.
-const HELD: Duration = Duration::from_secs(10);
+const TOGETHER: Duration = Duration::from_secs(10);
+/// It is read at most as often who moved an image of a workload.
+const BETWEEN: Duration = Duration::from_secs(60);
 
 /// What an event leads to.
 pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
@@ -41,8 +49,7 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
     if let Some(what) = unexpected(&record, &event) {
         return (record, vec![Act::Unexpected(what)]);
     }
-    let (was_followed, avoided, uid) =
-        (record.rare.following.is_some(), record.quarantined().to_vec(), record.uid.clone());
+    let (was_followed, barred, uid) = (record.rare.following.is_some(), record.bars(), record.uid.clone());
     let kept = record.kept();
     // Of one that comes, or comes again, that is to be said anew.
     let mut is_new = matches!(event, Event::Known(_));
@@ -65,10 +72,12 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
     if let Some(wish) = record.rare.wish.take_if(|_| record.under_way.is_none()) {
         acts.push(Act::Aim(wish));
     }
+    record.rare.read.take_if(|read| *read + BETWEEN <= now.since);
     record.rare.tidy();
     is_new |= uid != record.uid;
-    if *record.quarantined() != avoided || is_new && !avoided.is_empty() {
-        acts.push(Act::Avoid(record.quarantined().to_vec()));
+    let bars = record.bars();
+    if bars != barred || is_new && barred != Bars::default() {
+        acts.push(Act::Bar(Box::new(bars)));
     }
     (record, acts)
 }
@@ -135,14 +144,18 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
         }
         Event::Reviewed(reviews) => reviewed(record, reviews, now, acts),
         Event::Voting(said) => voting(record, said, now, acts),
-        Event::Observed(read) => {
+        Event::Observed(read, judging) => {
             end(record, acts);
+            record.rare.wait.take_if(|wait| wait.why == Why::Read);
             match read {
                 Ok(Some(observed)) => {
                     settle(record, &observed.workload, now, acts);
-                    if record.note_undone(&observed, now.at) {
-                        acts.push(Act::SaveState(record.state(observed.workload.id.clone())));
+                    let (held, is_new) = record.note_moves(&observed, &judging, now.at);
+                    let workload = &observed.workload;
+                    if record.see_rule(workload) || is_new {
+                        acts.push(Act::SaveState(record.state(workload.id.clone())));
                     }
+                    acts.extend(held.into_iter().map(|hold| Act::Announce(News::Held(workload.id.clone(), hold))));
                     decide(acts);
                 }
                 Ok(None) => {}
@@ -178,15 +191,15 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
         Event::Wished(wish, workload, aim) => wished(record, *wish, workload, aim, now, acts),
         Event::Woke => {
             let now = now.since;
-            if let Some(held) = record.rare.held.as_mut().filter(|held| !held.1 && held.0 <= now) {
-                held.1 = true;
+            if let Some(together) = record.rare.together.as_mut().filter(|together| !together.1 && together.0 <= now) {
+                together.1 = true;
                 asked(record, acts);
             }
             if let Some(wait) = record.rare.wait.as_mut().filter(|wait| !wait.is_over && wait.until <= now) {
                 wait.is_over = true;
                 match wait.why {
                     Why::NotWritten => acts.push(Act::Look),
-                    Why::Check => asked(record, acts),
+                    Why::Check | Why::Read => asked(record, acts),
                 }
             }
         }
@@ -200,7 +213,7 @@ fn unexpected(record: &Record, event: &Event) -> Option<&'static str> {
         Event::Rehearsed(..) => (UnderWay::Rehearsing, "an answer to no rehearsal"),
         Event::Written(..) => (UnderWay::Writing, "an answer to no write"),
         Event::Checked(..) => (UnderWay::Checking, "an answer to no check"),
-        Event::Observed(_) => (UnderWay::Reading, "an answer to no reading"),
+        Event::Observed(..) => (UnderWay::Reading, "an answer to no reading"),
         _ => return None,
     };
     (record.under_way != Some(asked)).then_some(what)
@@ -235,6 +248,10 @@ fn seen(record: &mut Record, workload: &Arc<Workload>, now: Now, acts: &mut Vec<
         _ => settle(record, workload, now, acts),
     }
     record.rare.wait.take_if(|wait| wait.why == Why::NotWritten);
+    let returns = record.returns(workload);
+    if record.see_rule(workload) || returns {
+        acts.push(Act::SaveState(record.state(workload.id.clone())));
+    }
     asked(record, acts);
 }
 
@@ -266,10 +283,10 @@ fn proposed(record: &mut Record, proposal: Proposal, now: Now, acts: &mut Vec<Ac
     } else {
         not_asked_any_more(record);
     }
-    if is_looking && now.since < record.rare.held.get_or_insert((now.since + HELD, false)).0 {
+    if is_looking && now.since < record.rare.together.get_or_insert((now.since + TOGETHER, false)).0 {
         return;
     }
-    record.rare.held = None;
+    record.rare.together = None;
     record.under_way = Some(UnderWay::Queued);
     acts.push(Act::Queue(update.route.clone()));
     if !record.current().is_some_and(|current| current.is(&update) && current.phase.reason().is_some()) {
@@ -279,12 +296,19 @@ fn proposed(record: &mut Record, proposal: Proposal, now: Now, acts: &mut Vec<Ac
 
 /// There is nothing to write, or nothing that is sure.
 fn unproposed(record: &mut Record, proposal: &Proposal, now: Now, acts: &mut Vec<Act>) {
-    record.rare.held = None;
+    record.rare.together = None;
     not_asked_any_more(record);
     match proposal {
         Proposal::Unsure if !record.waits(now.since) => {
-            record.under_way = Some(UnderWay::Reading);
-            acts.push(Act::Read);
+            let next = record.rare.read.map(|read| read + BETWEEN).filter(|next| *next > now.since);
+            match next {
+                Some(until) => record.rare.wait = Some(Wait { why: Why::Read, failures: 0, until, is_over: false }),
+                None => {
+                    record.rare.read = Some(now.since);
+                    record.under_way = Some(UnderWay::Reading);
+                    acts.push(Act::Read);
+                }
+            }
         }
         Proposal::Unwanted(workload) => {
             settle(record, workload, now, acts);
@@ -382,7 +406,7 @@ mod tests {
         rollback::Rollback,
         rollout::{Pods, RolloutView, Times},
         update::{
-            Change, Item, LAST_UPDATE, LastUpdate, News, Outcome, PhaseName, Standing, WorkloadState, Written,
+            Change, Item, Judging, LAST_UPDATE, LastUpdate, News, Outcome, PhaseName, Standing, WorkloadState, Written,
             step::answers::CHECK,
         },
         workload::{Container, Observed},
@@ -527,11 +551,11 @@ mod tests {
         let update = update(1, &Route::Cluster);
         let proposal = |looking| Event::Proposed(Proposal::Update(update.clone(), looking));
         let (record, acts) = after([proposal(true)]);
-        assert_eq!((acts, record.wakes_at()), (vec![], Some(SINCE + HELD)));
+        assert_eq!((acts, record.wakes_at()), (vec![], Some(SINCE + TOGETHER)));
         assert_eq!(step(record.clone(), proposal(false), NOW).1, [Act::Queue(Route::Cluster)]);
-        let (record, acts) = step(record, Event::Woke, at(SINCE + HELD));
+        let (record, acts) = step(record, Event::Woke, at(SINCE + TOGETHER));
         assert_eq!((acts, record.wakes_at()), (vec![Act::Decide], None));
-        assert_eq!(step(record, proposal(true), at(SINCE + HELD)).1, [Act::Queue(Route::Cluster)]);
+        assert_eq!(step(record, proposal(true), at(SINCE + TOGETHER)).1, [Act::Queue(Route::Cluster)]);
     }
 
     #[test]
@@ -656,11 +680,10 @@ mod tests {
         let (id, route, workload) = (own.id.clone(), own.route.clone(), own.workload.clone());
         let propose = |update: &Update| Proposal::Update(update.clone(), false);
         let read = |what| {
-            Event::Observed(Ok(Some(Observed {
-                workload: (*running(what)).clone(),
-                image_managers: vec![],
-                template: "".into(),
-            })))
+            Event::Observed(
+                Ok(Some(Observed { workload: (*running(what)).clone(), image_managers: vec![], template: "".into() })),
+                Judging::default(),
+            )
         };
         let written = |outcome| (Event::Written(id.clone(), outcome), Some(Writing));
         let checked = |standing| (Event::Checked(id.clone(), standing), Some(Checking));
@@ -696,8 +719,8 @@ mod tests {
             ("check", "blocked") => checked(Standing::Blocked(reason(Code::Reverted))),
             ("due", _) => checked(Standing::Due),
             ("check", "failed") => checked(Standing::Failed("away".into())),
-            ("observed", "gone") => (Event::Observed(Ok(None)), Some(Reading)),
-            ("observed", "failed") => (Event::Observed(Err("away".into())), Some(Reading)),
+            ("observed", "gone") => (Event::Observed(Ok(None), Judging::default()), Some(Reading)),
+            ("observed", "failed") => (Event::Observed(Err("away".into()), Judging::default()), Some(Reading)),
             ("observed", what) => (read(what), Some(Reading)),
             ("rollout", what) => {
                 let (uid, wanted) = ("u1".into(), 1);
@@ -793,7 +816,7 @@ mod tests {
         // It was written, and somebody has moved it back since.
         let (record, acts) = after("moved");
         assert_eq!((phase(&record), saves(&acts)), (&Phase::Superseded, 3));
-        assert!(record.is_unconfirmed(update(1, &Route::Cluster).changes().next().unwrap()));
+        assert!(record.is_moved(&running("from")));
     }
 
     #[test]
@@ -813,9 +836,10 @@ mod tests {
             after([Event::Remembered(remembered), Event::Seen(workload.clone()), Event::Known(workload)])
         };
         let change = newer.changes().next().unwrap().clone();
+        let set_last = |record: &Record| record.state(newer.workload.clone()).applied[0].change.clone();
         // The state has the one before it.
         let (record, acts) = after(set(&older, 1).0, set(&newer, 2).1);
-        assert!(record.is_unconfirmed(&change));
+        assert!(set_last(&record) == change && record.is_moved(&running("from")));
         let [Act::Save(saved), Act::SaveState(state)] = &acts[..] else { panic!("{acts:?}") };
         assert_eq!((&saved.update.id, saved.phase.name()), (&newer.id, PhaseName::Superseded));
         assert_eq!(state.applied[0].change, change);
@@ -829,10 +853,10 @@ mod tests {
         let next = Update::new(next.workload, next.items, next.route, next.proposed);
         let (record, _) =
             after(set(&newer, 2).0, LastUpdate { at: NOW.at + Duration::from_secs(2), ..set(&next, 2).1 });
-        assert!(record.is_unconfirmed(next.changes().next().unwrap()));
+        assert_eq!(Some(&set_last(&record)), next.changes().next());
         // The note is an older one, which an undo of the rollout has restored.
         let (record, acts) = after(set(&newer, 2).0, set(&older, 1).1);
-        assert!(record.is_unconfirmed(&change));
+        assert_eq!(set_last(&record), change);
         assert_eq!(acts, []);
     }
 
@@ -851,10 +875,9 @@ mod tests {
     fn what_was_moved_back_of_a_workload_that_is_gone_is_forgotten_in_the_end() {
         let (update, mut record) = (update(1, &Route::Cluster), Record::default());
         record.set(update.changes(), NOW.at);
-        assert!(record.note_undone(
-            &Observed { workload: (*running("from")).clone(), image_managers: vec![], template: "".into() },
-            NOW.at
-        ));
+        let observed = Observed { workload: (*running("from")).clone(), image_managers: vec![], template: "".into() };
+        let (held, is_new) = record.note_moves(&observed, &Judging::default(), NOW.at);
+        assert_eq!((held.len(), is_new), (1, true));
         let gone = |record: Record, days: u64| {
             let now = Now { at: NOW.at + Duration::from_hours(24 * days), ..NOW };
             let (record, acts) = step(record, Event::Gone(update.workload.clone()), now);
@@ -862,7 +885,7 @@ mod tests {
             (record, saved)
         };
         let (record, saved) = gone(record, 1);
-        assert_eq!(saved.map(|it| (it.applied.len(), it.undone.len())), Some((0, 1)));
+        assert_eq!(saved.map(|it| (it.applied.len(), it.holds.len())), Some((0, 1)));
         let (record, saved) = gone(record, 89);
         assert_eq!(saved, None, "nothing has changed");
         let (record, saved) = gone(record, 90);
@@ -905,8 +928,8 @@ mod tests {
                 .prop_map(|(git, p)| Event::Turn(if git { self::git() } else { Route::Cluster }, p)),
             (update(), outcome).prop_map(|(update, outcome)| Event::Written(update.id, outcome)),
             (update(), standing).prop_map(|(update, standing)| Event::Checked(update.id, standing)),
-            Just(Event::Observed(Ok(None))),
-            Just(Event::Observed(Err("away".into()))),
+            Just(Event::Observed(Ok(None), Judging::default())),
+            Just(Event::Observed(Err("away".into()), Judging::default())),
         ]
     }
 
@@ -915,7 +938,7 @@ mod tests {
         fn whatever_comes_in_whatever_order_is_taken(events in prop::collection::vec(events(), 1..60)) {
             let (mut record, mut now) = (Record::default(), SINCE);
             for event in events {
-                let is_answer = matches!(event, Event::Written(..) | Event::Checked(..) | Event::Observed(_) | Event::Turn(..));
+                let is_answer = matches!(event, Event::Written(..) | Event::Checked(..) | Event::Observed(..) | Event::Turn(..));
                 // Nothing is begun while something is under way, but for what follows from its end.
                 let is_wake = matches!(event, Event::Woke);
                 let was_busy = record.under_way.is_some() && !is_answer;

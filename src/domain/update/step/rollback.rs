@@ -6,7 +6,7 @@
 use super::{
     Act, Aim, Now, Proposal,
     answers::{CHECK, FAILED, OTHER_IMAGES, REFUSED, STALE, save_as, supersede},
-    asked, decide,
+    decide,
 };
 use crate::domain::{
     image::{Digest, ImageRef},
@@ -15,11 +15,11 @@ use crate::domain::{
     rollout::{Fault, Following},
     target::Route,
     update::{
-        Change, Item, LastUpdate, News, Outcome, Phase, Quarantined, Record, Rollout, Standing, Tracked, Undone,
+        Change, Hold, How, Item, LastUpdate, News, Outcome, Phase, Quarantined, Record, Rollout, Standing, Tracked,
         Update, Way, Written, rare::Why, record::UnderWay,
     },
-    wish::{Answer, What, Wish},
-    workload::{Workload, WorkloadId},
+    wish::Wish,
+    workload::Workload,
 };
 
 const ELSEWHERE: &str = "what ran before is of another repository";
@@ -256,37 +256,28 @@ pub(super) fn settle(
     None
 }
 
-/// A person wishes something. It is carried out once, and not while anything is under way.
+/// A person wishes that it goes back. That is carried out once, and not while anything is under way.
 pub(super) fn wished(
     record: &mut Record,
     wish: Wish,
-    workload: WorkloadId,
-    aim: Result<Aim, String>,
+    aim: Aim,
     now: Now,
     acts: &mut Vec<Act>,
-) {
-    let is_older = |other: &Wish| other.object == wish.object && other.generation > wish.generation;
-    if !wish.is_new(record.rare.answer.as_deref()) || record.rare.wish.as_deref().is_some_and(is_older) {
-        return;
-    }
+) -> Option<(bool, Reason)> {
     if record.under_way.is_some() {
-        return record.rare.wish = Some(Box::new(wish));
+        record.rare.wish = Some(Box::new(wish));
+        return None;
     }
-    let What::Rollback(_) = wish.what;
-    let said = aim.and_then(|aim| put_back(record, &wish, aim, now, acts));
-    let (done, reason) = match said {
-        Ok(message) => (true, Reason::new(Code::RolledBack, message)),
+    let waits = aim.kept.as_ref().map(|kept| format!("; it waits: {}", kept.message)).unwrap_or_default();
+    Some(match put_back(record, &wish, aim, now, acts) {
+        Ok(message) => (true, Reason::new(Code::RolledBack, format!("{message}{waits}"))),
         Err(why) => (false, Reason::new(Code::RollbackNotPossible, why)),
-    };
-    let Wish { object, generation, .. } = wish;
-    record.rare.answer = Some(Box::new(Answer { object, generation, at: now.at, done, reason }));
-    acts.push(Act::SaveState(record.state(workload)));
-    asked(record, acts);
+    })
 }
 
 /// Begins the way back that a person wishes for; what that is, or why there is none.
 fn put_back(record: &mut Record, wish: &Wish, aim: Aim, now: Now, acts: &mut Vec<Act>) -> Result<String, String> {
-    let Aim { workload, route, to } = aim;
+    let Aim { workload, route, to, .. } = aim;
     record.belongs_to(&workload);
     let told = |changes: &[Change]| {
         let told = |change: &Change| format!("{}: {} to {}", change.container, change.to, change.from);
@@ -324,7 +315,7 @@ fn put_back(record: &mut Record, wish: &Wish, aim: Aim, now: Now, acts: &mut Vec
             false => supersede(record, *current, "a person wishes what ran before", now, acts),
         }
     }
-    (record.rare.wait, record.rare.held) = (None, None);
+    (record.rare.wait, record.rare.together) = (None, None);
     let reason = Reason::new(Code::RolledBack, wish.who());
     record.current = Some(Box::new(save_as(next, phase, Some(reason), now, acts)));
     Ok(told(&changes))
@@ -334,7 +325,7 @@ fn put_back(record: &mut Record, wish: &Wish, aim: Aim, now: Now, acts: &mut Vec
 fn leave(record: &mut Record, changes: &[Change], wish: &Wish, now: Now) {
     for Change { container, init, from, to } in changes.iter().cloned() {
         let (back_to, by) = (from.to_string().into(), wish.by.clone());
-        record.undo(Undone { container, init, to, back_to, by, at: now.at });
+        record.keep_from(Hold { container, init, to, back_to, by, at: now.at, how: How::Person });
     }
 }
 
@@ -399,6 +390,7 @@ mod tests {
     use crate::domain::{
         rollout::{Blame, Pods, RolloutView, Times},
         update::{Event, LAST_UPDATE, LastUpdate, PhaseName, step::step},
+        wish::What,
         workload::Container,
     };
 
@@ -576,8 +568,8 @@ mod tests {
     }
 
     fn wishes(generation: i64, n: usize) -> Event {
-        let aim = Aim { workload: running(n, None), route: Route::Cluster, to: None };
-        Event::Wished(wish(generation), update().workload, Ok(aim))
+        let aim = Aim { workload: running(n, None), route: Route::Cluster, to: None, kept: None };
+        Event::Wished(wish(generation), update().workload, Ok(Some(aim)))
     }
 
     #[test]
@@ -587,7 +579,7 @@ mod tests {
         assert_eq!(phase(&record), PhaseName::RollingBack);
         let answer = record.answer().unwrap();
         assert!(answer.done && answer.generation == 3, "{answer:?}");
-        assert!(record.undone(update().changes().next().unwrap()).is_some());
+        assert!(record.hold(update().changes().next().unwrap()).is_some());
         assert_eq!(acts.iter().filter(|act| matches!(act, Act::Save(_) | Act::SaveState(_))).count(), 2);
         assert_eq!(record.way_back().unwrap().puts_back.unwrap().template, None);
         // Neither the same again nor an older one, but one of another object.
@@ -620,8 +612,8 @@ mod tests {
         assert!(message.contains("it is not known what ran before"), "{message}");
         let mut workload = (*running(1, None)).clone();
         workload.containers[0].name = "other".into();
-        let aim = Aim { workload: Arc::new(workload), route: Route::Cluster, to: None };
-        let event = Event::Wished(wish(1), update().workload, Ok(aim));
+        let aim = Aim { workload: Arc::new(workload), route: Route::Cluster, to: None, kept: None };
+        let event = Event::Wished(wish(1), update().workload, Ok(Some(aim)));
         let message = refused(failed(Rollback::Never, true).0, event);
         assert_eq!(message, "the workload has no container web any more");
     }
@@ -653,8 +645,8 @@ mod tests {
         assert_eq!(phase(&record), PhaseName::RolledBack);
         // It may be named.
         let to = Some(vec![Change { from: image(0), to: image(1), ..update().changes().next().unwrap().clone() }]);
-        let aim = Aim { workload: running(0, None), route: Route::Cluster, to };
-        let (record, _) = after(record, [Event::Wished(wish(5), update().workload, Ok(aim))]);
+        let aim = Aim { workload: running(0, None), route: Route::Cluster, to, kept: None };
+        let (record, _) = after(record, [Event::Wished(wish(5), update().workload, Ok(Some(aim)))]);
         assert!(record.answer().unwrap().done);
         let images: Vec<_> = record.way_back().unwrap().changes().map(|change| change.to.clone()).collect();
         assert_eq!(images, [image(1)]);
@@ -665,9 +657,9 @@ mod tests {
         let (record, _) = failed(Rollback::Auto, true);
         let to = |n: usize| {
             let to = Some(vec![Change { from: image(1), to: image(n), ..update().changes().next().unwrap().clone() }]);
-            Aim { workload: running(1, None), route: Route::Cluster, to }
+            Aim { workload: running(1, None), route: Route::Cluster, to, kept: None }
         };
-        let wished = |n: usize| Event::Wished(wish(3), update().workload, Ok(to(n)));
+        let wished = |n: usize| Event::Wished(wish(3), update().workload, Ok(Some(to(n))));
         let (other, _) = after(record.clone(), [wished(7)]);
         let answer = other.answer().unwrap();
         assert!(!answer.done && answer.reason.message.contains("it goes back already"), "{answer:?}");

@@ -177,7 +177,7 @@ fn waiting(current: Tracked, is_any_void: bool, now: Now, acts: &mut Vec<Act>) -
 
 /// It is not asked for again, nor are its images under another update's name.
 fn refused(record: &mut Record, current: Tracked, phase: Phase, reason: Reason, now: Now, acts: &mut Vec<Act>) {
-    (record.rare.wait, record.rare.held) = (None, None);
+    (record.rare.wait, record.rare.together) = (None, None);
     for change in current.update.changes() {
         let (container, to) = (change.container.clone(), change.to.clone());
         record.refuse(Refused { container, init: change.init, to, at: now.at, reason: reason.clone() });

@@ -409,6 +409,7 @@ mod tests {
                     digest: None,
                     pinned: false,
                     avoided: Arc::default(),
+                    held: Arc::default(),
                     min_age: None,
                     kept: None,
                 })

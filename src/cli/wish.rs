@@ -1,0 +1,83 @@
+//! What the commands share that make a person's wish, and wait until something has come of it.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{
+    output::{print, tell},
+    survey::{block_on, client, parse_workload},
+};
+use crate::{
+    clock::SystemClock,
+    cluster::Voter,
+    config::ClusterArgs,
+    domain::{text::escape, workload::WorkloadId},
+    ports::Clock,
+};
+
+/// How long is waited until the wish is taken up.
+const PATIENCE: Duration = Duration::from_secs(15);
+const BETWEEN: Duration = Duration::from_millis(250);
+
+/// For which workload.
+pub(super) enum For<'a> {
+    /// As people name it, and its namespace if that does not say so.
+    One(&'a str, Option<&'a str>),
+    /// All of them.
+    All,
+}
+
+/// A wish: its field of the object and what stands there, and how its end is told.
+pub(super) struct Wish<'a> {
+    pub(super) field: &'static str,
+    pub(super) value: Value,
+    pub(super) reason: Option<&'a str>,
+    /// As in `rolling back`.
+    pub(super) doing: &'static str,
+    /// As in `not rolled back`.
+    pub(super) refused: &'static str,
+}
+
+/// Makes it.
+pub(super) fn make(args: &ClusterArgs, of: &For<'_>, wish: Wish<'_>) -> anyhow::Result<ExitCode> {
+    block_on(made(args, of, wish))
+}
+
+async fn made(args: &ClusterArgs, of: &For<'_>, wish: Wish<'_>) -> anyhow::Result<ExitCode> {
+    let named = match of {
+        For::One(workload, _) => Some(parse_workload(workload)?),
+        For::All => None,
+    };
+    let client = client(args).await?;
+    let id = match (named, of) {
+        (Some((namespace, kind, name)), For::One(_, given)) => {
+            let namespace = namespace.or(*given).unwrap_or(client.default_namespace());
+            WorkloadId { kind: kind.kind.clone(), namespace: namespace.into(), name: name.into() }
+        }
+        _ => WorkloadId::all(&args.operator_namespace),
+    };
+    let shown = if id.is_all() { "all".to_owned() } else { id.to_string() };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let voter = Voter::new(client, clock.clone());
+    let mut spec = json!({"by": voter.name().await?, "at": clock.now()});
+    spec[wish.field] = wish.value;
+    if let Some(reason) = wish.reason {
+        spec["reason"] = json!(reason);
+    }
+    let made = voter.wish(&id, spec).await?;
+    let end = clock.monotonic() + PATIENCE;
+    while clock.monotonic() < end {
+        match voter.answer(&id, &made).await? {
+            Some((true, what)) => {
+                print(&format!("{} {shown}: {}\n", wish.doing, escape(&what)))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Some((false, why)) => anyhow::bail!("{shown} is {}: {}", wish.refused, escape(&why)),
+            None => clock.sleep_until(clock.monotonic() + BETWEEN).await,
+        }
+    }
+    let shows = if id.is_all() { "" } else { &*format!("; `supercargo status {id}` shows when it is") };
+    tell(format!("the wish is made, and has not been taken up yet: does supercargo run?{shows}"));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,40 @@
+//! A person has stopped all changes, of the workload or of everything; or its policy was taken away with an image.
+
+use super::{Context, Stand};
+use crate::domain::{
+    reason::{Code, Reason},
+    report::Verdict,
+    update::{HeldBy, SeenRule, TakenAway},
+    workload::WorkloadId,
+};
+
+/// What stops a workload.
+#[derive(Debug, Clone, Copy)]
+pub enum Stop<'a> {
+    /// A person has stopped everything.
+    All(&'a HeldBy),
+    /// A person has stopped the workload.
+    Workload(&'a HeldBy, &'a WorkloadId),
+    /// Its policy went together with an image that was moved back.
+    Undone(&'a SeenRule, &'a TakenAway, &'a WorkloadId),
+}
+
+impl Stop<'_> {
+    /// Who stops it, and how that ends.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::All(held) => Reason::new(Code::Held, format!("everything is {}", held.why("--all"))),
+            Self::Workload(held, workload) => Reason::new(Code::Held, held.why(&workload.to_string())),
+            Self::Undone(rule, taken, workload) => Reason::new(Code::Undone, rule.why_undone(taken, workload)),
+        }
+    }
+}
+
+pub(super) fn check(context: &Context<'_>) -> Stand {
+    let Some(stop) = &context.stop else { return Stand::open("hold") };
+    let by = match stop {
+        Stop::All(held) | Stop::Workload(held, _) => &held.by,
+        Stop::Undone(_, taken, _) => &taken.by,
+    };
+    Stand::closed("hold", by, Verdict::Blocked, stop.reason())
+}
