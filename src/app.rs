@@ -119,9 +119,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         tasks.spawn(task);
     }
 
+    let all = world.namespace.as_deref().map(WorkloadId::all);
     let inbox = Inbox::default();
     let (ready_sender, ready) = watch::channel(false);
-    let (settings_sender, settings) = watch::channel(engine_settings(&args, &config));
+    let (settings_sender, settings) = watch::channel(engine_settings(&args, &all, &config));
     let (slack_sender, slack_settings_read) = watch::channel(slack_settings(&config)?);
     let doors = Senders::open(senders, &clock).await?;
     let hooks = Hooks::new(doors, Arc::new(inbox.clone()), metrics.clone(), clock.clone());
@@ -141,7 +142,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             }
             hooks.set_senders(doors);
             slack_sender.send_if_modified(|now| std::mem::replace(now, slack.clone()) != slack);
-            settings_sender.send_replace(engine_settings(&args, config));
+            settings_sender.send_replace(engine_settings(&args, &all, config));
             Ok(())
         }
     };
@@ -250,7 +251,7 @@ pub fn registry_settings(config: &Config, in_cluster: bool) -> anyhow::Result<re
     Ok(registry::Settings { hosts, in_cluster, private_addresses, connections, ..registry::Settings::default() })
 }
 
-fn engine_settings(args: &RunArgs, config: &Config) -> Settings {
+fn engine_settings(args: &RunArgs, all: &Option<WorkloadId>, config: &Config) -> Settings {
     Settings {
         poll_interval: args.poll_interval,
         named: config.named.clone(),
@@ -259,7 +260,7 @@ fn engine_settings(args: &RunArgs, config: &Config) -> Settings {
         targets: config.targets.clone(),
         rollout: config.rollout.times(),
         dry_run: args.dry_run,
-        all: args.repository.git.is_none().then(|| WorkloadId::all(&args.cluster.operator_namespace)),
+        all: all.clone(),
         // Without a cluster there are no tenants.
         operator_serves: match args.repository.git {
             None => Arc::new(config.operator_serves()),

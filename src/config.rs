@@ -56,13 +56,15 @@ pub struct ClusterArgs {
     /// The kubeconfig's context
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
-    /// Where supercargo runs: what is held for all workloads stands there
-    #[arg(long, value_name = "NAMESPACE", default_value = OPERATOR)]
-    pub operator_namespace: String,
 }
 
-/// The namespace of deploy/.
-const OPERATOR: &str = "supercargo";
+/// Which installation.
+#[derive(Debug, Clone, clap::Args)]
+pub struct OperatorArgs {
+    /// The namespace that supercargo runs in, where it stands what is held for all workloads
+    #[arg(long, value_name = "NAMESPACE", default_value = "supercargo")]
+    pub operator_namespace: String,
+}
 
 /// Which configuration.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -40,6 +40,8 @@ pub(super) struct World {
     /// Who tells people elsewhere, where there is a cluster to keep that in.
     pub(super) people: Option<People>,
     pub(super) sinks: Arc<Sinks>,
+    /// The operator's own namespace, where there is a cluster.
+    pub(super) namespace: Option<String>,
     /// Of Argo CD's Applications, where there is a cluster.
     pub(super) refresh: Option<Arc<dyn Refresh>>,
     pub(super) tasks: Vec<BoxFuture<'static, String>>,
@@ -69,13 +71,14 @@ pub(super) async fn cluster(
     let rollouts = cluster::Followed::new(client.clone(), clock.clone(), changes.clone());
     let watching = {
         let (client, records, rollouts, clock) = (client.clone(), records.clone(), rollouts.clone(), clock.clone());
-        let operator = args.cluster.operator_namespace.clone();
-        async move { cluster::watch(client, scope, &operator, Some(&*records), Some(&rollouts), clock, changes).await }
+        let operator = client.default_namespace().to_owned();
+        async move { cluster::watch(client, scope, Some(&operator), Some(&*records), Some(&rollouts), clock, changes).await }
     };
     let ballots = cluster::Ballots::new(client.clone(), clock.clone());
     let objects = Arc::new(cluster::Objects::new(client.clone(), clock.clone()));
     let refresh: Arc<dyn Refresh> = Arc::new(cluster::Applications::new(client.clone(), clock.clone()));
     Ok(World {
+        namespace: Some(client.default_namespace().to_owned()),
         secrets: Arc::new(cluster::PullSecrets::new(client, clock.clone())),
         docker_config: None,
         workloads: objects.clone(),
@@ -121,6 +124,7 @@ pub(super) fn repository(
         watched.watch(interval, changes).await
     };
     Ok(World {
+        namespace: None,
         secrets: Arc::new(registry::NoSecrets),
         docker_config: config::docker_config(),
         workloads: repository,

@@ -18,7 +18,7 @@ use super::{
     survey::{self, block_on, parse_workload},
 };
 use crate::{
-    config::{self, ClusterArgs, Config, ConfigError, FileArgs},
+    config::{self, ClusterArgs, Config, ConfigError, FileArgs, OperatorArgs},
     domain::{
         annotations::globs,
         decide::{Current, Decision, Listing, decide},
@@ -60,6 +60,8 @@ pub(super) struct Args {
     keel: KeelMode,
     #[command(flatten)]
     cluster: ClusterArgs,
+    #[command(flatten)]
+    operator: OperatorArgs,
     #[command(flatten)]
     files: FileArgs,
     #[command(flatten)]
@@ -127,7 +129,8 @@ impl Args {
             (None, None) => Vec::new(),
             (None, Some((namespace, kind, name))) => {
                 let namespace = namespace.map(str::to_owned).or_else(|| self.namespace.clone());
-                let scope = survey::Scope { namespace, all: false, one: Some((kind, name.to_owned())) };
+                let operator = Some(self.operator.operator_namespace.clone());
+                let scope = survey::Scope { namespace, all: false, operator, one: Some((kind, name.to_owned())) };
                 let surveyed = survey::cluster(&self.cluster, scope, config, settings).await?;
                 surveyed.into_iter().flat_map(|(_, assessment)| assessment.reports).collect()
             }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::wish::{For, Wish, make};
-use crate::config::ClusterArgs;
+use crate::config::{ClusterArgs, OperatorArgs};
 
 /// Leave a workload, or all, as it is: nothing is changed or rolled back until somebody resumes it
 #[derive(Debug, clap::Args)]
@@ -45,11 +45,16 @@ struct Of {
     /// All workloads; what holds one alone goes on holding it
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    operator: OperatorArgs,
 }
 
 impl Of {
     fn which(&self) -> For<'_> {
-        self.workload.as_deref().map_or(For::All, |workload| For::One(workload, self.namespace.as_deref()))
+        match &self.workload {
+            Some(workload) => For::One(workload, self.namespace.as_deref()),
+            None => For::All(&self.operator.operator_namespace),
+        }
     }
 }
 

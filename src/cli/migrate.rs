@@ -48,7 +48,8 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Some(root) = &self.path else {
-            let scope = Scope { namespace: self.namespace.clone(), all: self.all_namespaces, one: None };
+            let scope =
+                Scope { namespace: self.namespace.clone(), all: self.all_namespaces, operator: None, one: None };
             let workloads = block_on(survey::workloads(&self.cluster, &scope))?;
             print(&cluster(&workloads))?;
             return Ok(ExitCode::SUCCESS);

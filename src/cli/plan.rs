@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::SystemClock,
-    config::{ClusterArgs, Config, FileArgs},
+    config::{ClusterArgs, Config, FileArgs, OperatorArgs},
     domain::{
         keel::KeelMode,
         reason::{Code, Other, Reason},
@@ -55,6 +55,8 @@ pub(super) struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
+    operator: OperatorArgs,
+    #[command(flatten)]
     files: FileArgs,
 }
 
@@ -83,7 +85,9 @@ impl Args {
     async fn reports(&self, config: &Config) -> anyhow::Result<(Vec<Report>, Vec<Report>, bool)> {
         let settings = survey::settings_at(config, self.keel, self.at);
         let Some(path) = &self.path else {
-            let scope = survey::Scope { namespace: self.namespace.clone(), all: self.all_namespaces, one: None };
+            let operator = Some(self.operator.operator_namespace.clone());
+            let scope =
+                survey::Scope { namespace: self.namespace.clone(), all: self.all_namespaces, operator, one: None };
             let surveyed = survey::cluster(&self.cluster, scope, config, settings).await?;
             let mut assessments: Vec<Assessment> = surveyed.into_iter().map(|(_, assessment)| assessment).collect();
             let failed = places(config, &mut assessments).await?;

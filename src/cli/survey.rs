@@ -230,6 +230,8 @@ pub(super) struct Scope {
     pub(super) namespace: Option<String>,
     /// Of all namespaces.
     pub(super) all: bool,
+    /// Where what is held for all stands, if that matters.
+    pub(super) operator: Option<String>,
     /// This one only: kind and name.
     pub(super) one: Option<(&'static KindSpec, String)>,
 }
@@ -275,7 +277,7 @@ pub(super) async fn cluster(
     let pool = Threads::new(clock.clone());
     let outside =
         Outside { registry: &registry, pool: &pool, workloads: Some(&objects), histories: None, clock: &*clock };
-    let all = Some(WorkloadId::all(&args.operator_namespace));
+    let all = scope.operator.as_deref().map(WorkloadId::all);
     let settings = Settings { await_webhooks: true, all, ..settings };
     Ok(engine::survey(settings, changes, outside, source, say_waiting).await)
 }
@@ -312,7 +314,7 @@ async fn connect(
         let namespace = scope.namespace.clone();
         cluster::Scope::Namespaces(vec![namespace.unwrap_or_else(|| client.default_namespace().to_owned())])
     };
-    let changes = read(client.clone(), watched, args.operator_namespace.clone(), clock).await?;
+    let changes = read(client.clone(), watched, scope.operator.clone(), clock).await?;
     Ok((client, changes))
 }
 
@@ -320,13 +322,13 @@ async fn connect(
 async fn read(
     client: kube::Client,
     scope: cluster::Scope,
-    operator: String,
+    operator: Option<String>,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Vec<ClusterChange>> {
     let (sender, mut receiver) = tokio::sync::mpsc::channel(256);
     let watching = {
         let clock = clock.clone();
-        tokio::spawn(async move { cluster::watch(client, scope, &operator, None, None, clock, sender).await })
+        tokio::spawn(async move { cluster::watch(client, scope, operator.as_deref(), None, None, clock, sender).await })
     };
     let mut deadline = clock.sleep_until(clock.monotonic() + READ);
     let mut changes = Vec::new();

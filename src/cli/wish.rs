@@ -12,7 +12,10 @@ use crate::{
     clock::SystemClock,
     cluster::Voter,
     config::ClusterArgs,
-    domain::{text::escape, workload::WorkloadId},
+    domain::{
+        text::escape,
+        workload::{KindSpec, WorkloadId},
+    },
     ports::Clock,
 };
 
@@ -24,8 +27,8 @@ const BETWEEN: Duration = Duration::from_millis(250);
 pub(super) enum For<'a> {
     /// As people name it, and its namespace if that does not say so.
     One(&'a str, Option<&'a str>),
-    /// All of them.
-    All,
+    /// All of them, of the operator in that namespace.
+    All(&'a str),
 }
 
 /// A wish: its field of the object and what stands there, and how its end is told.
@@ -45,17 +48,19 @@ pub(super) fn make(args: &ClusterArgs, of: &For<'_>, wish: Wish<'_>) -> anyhow::
 }
 
 async fn made(args: &ClusterArgs, of: &For<'_>, wish: Wish<'_>) -> anyhow::Result<ExitCode> {
-    let named = match of {
-        For::One(workload, _) => Some(parse_workload(workload)?),
-        For::All => None,
+    let id = |namespace: &str, kind: &KindSpec, name: &str| WorkloadId {
+        kind: kind.kind.clone(),
+        namespace: namespace.into(),
+        name: name.into(),
     };
-    let client = client(args).await?;
-    let id = match (named, of) {
-        (Some((namespace, kind, name)), For::One(_, given)) => {
-            let namespace = namespace.or(*given).unwrap_or(client.default_namespace());
-            WorkloadId { kind: kind.kind.clone(), namespace: namespace.into(), name: name.into() }
+    let (client, id) = match of {
+        For::One(workload, given) => {
+            let (namespace, kind, name) = parse_workload(workload)?;
+            let client = client(args).await?;
+            let id = id(namespace.or(*given).unwrap_or(client.default_namespace()), kind, name);
+            (client, id)
         }
-        _ => WorkloadId::all(&args.operator_namespace),
+        For::All(operator) => (client(args).await?, WorkloadId::all(operator)),
     };
     let shown = if id.is_all() { "all".to_owned() } else { id.to_string() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());

@@ -64,7 +64,7 @@ const PAGE: u32 = 100;
 pub async fn watch(
     client: Client,
     scope: Scope,
-    operator: &str,
+    operator: Option<&str>,
     records: Option<&CustomResources>,
     rollouts: Option<&Followed>,
     clock: Arc<dyn Clock>,
@@ -74,8 +74,9 @@ pub async fn watch(
     // Who writes nothing needs no votes: what is recorded of them is shown.
     let votes = records.is_some();
     let each = KINDS.len() + 3 + usize::from(votes);
-    let is_beside = !namespaces.iter().any(|namespace| namespace.as_deref().is_none_or(|name| name == operator));
-    let all = namespaces.len() * each + 1 + usize::from(is_beside) + if votes { 3 } else { 0 };
+    let is_seen = |name: &str| namespaces.iter().any(|namespace| namespace.as_deref().is_none_or(|seen| seen == name));
+    let beside = operator.filter(|name| !is_seen(name));
+    let all = namespaces.len() * each + 1 + usize::from(beside.is_some()) + if votes { 3 } else { 0 };
     let sender = ChangeSender::new(changes, all, clock);
     let long = Arc::new(Mutex::new(Long::default()));
     let installed = Arc::<Installed>::default();
@@ -99,8 +100,8 @@ pub async fn watch(
             }
         });
     }
-    if is_beside {
-        let namespace = Some(operator.to_owned());
+    if let Some(namespace) = beside {
+        let namespace = Some(namespace.to_owned());
         watches.spawn(states(client.clone(), namespace, Some(ALL), records.cloned(), sender.clone()));
     }
     if let Some(records) = records {

@@ -28,6 +28,7 @@ mod git_server;
 mod gitea;
 mod guards;
 mod histories;
+mod holds;
 mod hostile;
 mod hours;
 mod keel;

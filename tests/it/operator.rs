@@ -326,7 +326,7 @@ async fn an_image_moved_back_by_another_hand_is_not_set_again_but_a_newer_one_is
 #[tokio::test(flavor = "multi_thread")]
 async fn an_undone_update_is_not_made_again_by_the_next_process_but_a_newer_one_is() {
     let (plane, registry) = (shared().await, Registry::start().await);
-    let namespace = plane.namespace("holds").await;
+    let namespace = plane.namespace("undone").await;
     registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
     let image = |tag: &str| format!("{}/web:{tag}", registry.host);
     namespace.create(&deployment(&image("1.0.0"), policy("patch"))).await;

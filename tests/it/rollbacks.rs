@@ -483,7 +483,7 @@ async fn what_is_committed_goes_back_by_one_commit_and_is_not_committed_again() 
 
 impl Shop<'static> {
     /// With the rights and the user that `deploy/base` gives.
-    async fn as_deployed(&self, configuration: &str) -> Operator {
+    pub(crate) async fn as_deployed(&self, configuration: &str) -> Operator {
         let path = self.folder.path().join("config.yaml");
         std::fs::write(&path, configuration).unwrap();
         let home = Namespace { plane: self.plane, name: "supercargo".to_owned() };

@@ -167,7 +167,7 @@ async fn what_does_not_run_by_its_own_fault_is_told_and_not_set_again_and_the_ne
     let plan = shop.says("plan", &["-n", &shop.namespace.name]);
     assert!(plan.contains("CrashLoopBackOff"), "{plan}");
     assert_eq!(operator.metric("supercargo_problems", "rollout-failed").await, 1.0);
-    // Put back by hand it goes to what is next best, and to what is newer.
+    // Put back by hand it stays, until somebody lets it go to what is next best, or there is a newer one.
     shop.push("1.1.0").await;
     shop.namespace.plane.kubectl(&[
         "-n",
@@ -177,6 +177,9 @@ async fn what_does_not_run_by_its_own_fault_is_told_and_not_set_again_and_the_ne
         "deployment/web",
         &format!("web={}", shop.image("1.0.0")),
     ]);
+    shop.event("UpdateHeld").await;
+    let resumed = shop.says("resume", &[&format!("{}/deployment/web", shop.namespace.name), "--keep-quarantine"]);
+    assert!(resumed.contains("lifted: the hold on"), "{resumed}");
     let update = shop.update("1.1.0", "Succeeded").await;
     let passed = &update["spec"]["changes"][0]["evidence"]["passed"][0];
     assert_eq!((&passed["tag"], &passed["code"]), (&json!("1.2.0-broken"), &json!("quarantined")), "{update}");

@@ -256,7 +256,9 @@ fn suspend_and_write_are_read() {
 #[case("verify", "cosign", "not-built", "`verify`")]
 #[case("rollback", "yes", "annotation-invalid", "write `never` or `auto`")]
 #[case("rollback.web", "auto", "annotation-unknown", "for the whole workload")]
-#[case("hold", "1.2.3", "not-built", "`hold`")]
+#[case("hold", "1.3*", "annotation-invalid", "patterns are not taken here")]
+#[case("on-reapply", "yes", "annotation-invalid", "write `hold` or `again`")]
+#[case("on-reapply.web", "again", "annotation-unknown", "for the whole workload")]
 #[case("group", "a", "not-built", "group: a")]
 #[case("group", "a/b", "annotation-invalid", "write a name")]
 #[case("notify", "team", "not-built", "`notify`")]
@@ -868,6 +870,7 @@ fn key() -> impl Strategy<Value = String> {
         "min-age",
         "approvals",
         "hold",
+        "on-reapply",
     ]);
     let suffix = prop::sample::select(vec!["", ".web", ".log", ".x", "."]);
     prop_oneof![
@@ -923,7 +926,8 @@ proptest! {
                 "min-age" => value == "0s" || parse_duration(value).is_ok(),
                 "approvals" => value == "0",
                 "platforms" => value == "any",
-                "hold" => false,
+                "hold" => value.parse::<crate::domain::hold::HoldRule>().is_ok(),
+                "on-reapply" => matches!(value, "hold" | "again"),
                 "containers" | "ignore" | "allow" | "flavour" | "flavor" | "poll" | "last-update" => true,
                 _ => false,
             } && container.is_none_or(|c| matches!(c, "web" | "log"));

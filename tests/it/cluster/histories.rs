@@ -94,7 +94,7 @@ impl Watching {
         let (sender, changes) = mpsc::channel(10_000);
         let records = store(namespace, user, clock.clone()).await;
         let (client, scope) = (namespace.plane.client(user).await, Scope::Namespaces(vec![namespace.name.clone()]));
-        let watching = async move { watch(client, scope, "supercargo", Some(&records), None, clock, sender).await };
+        let watching = async move { watch(client, scope, None, Some(&records), None, clock, sender).await };
         Self { changes, task: tokio::spawn(watching) }
     }
 

@@ -95,7 +95,7 @@ async fn an_update_of_which_nothing_was_said_is_gone_on_with_and_healed() {
     assert_eq!(Records::put(&records, &ended, None).await, Err(PutError::Conflict), "it was said");
 
     let state = |tag: usize| WorkloadState {
-        applied: vec![Applied { change: change("web", tag), at: Timestamp::UNIX_EPOCH }],
+        applied: vec![Applied { change: change("web", tag), at: Timestamp::UNIX_EPOCH, since: None }],
         ..WorkloadState::new(ended.update.workload.clone(), "".into())
     };
     records.put_state(&state(1), None).await.unwrap();
@@ -321,7 +321,7 @@ async fn the_garbage_collector_forgets_the_updates_of_a_workload_and_not_what_is
     let mut tracked = update(&namespace, 1, Phase::Succeeded);
     tracked.update.uid = namespace.get("deployments", "web").await["metadata"]["uid"].as_str().unwrap().into();
     put(&records, &tracked).await;
-    let applied = vec![Applied { change: change("web", 1), at: Timestamp::UNIX_EPOCH }];
+    let applied = vec![Applied { change: change("web", 1), at: Timestamp::UNIX_EPOCH, since: None }];
     let state = WorkloadState { applied, ..WorkloadState::new(workload.clone(), tracked.update.uid.clone()) };
     records.put_state(&state, None).await.unwrap();
     namespace.delete("deployments", "web").await;
@@ -354,7 +354,7 @@ impl Watching {
         let (sender, changes) = mpsc::channel(10_000);
         let (client, records) = (plane.client(user).await, records.clone());
         let scope = Scope::Namespaces(vec![namespace.to_owned()]);
-        let watching = async move { watch(client, scope, "supercargo", Some(&records), None, clock, sender).await };
+        let watching = async move { watch(client, scope, None, Some(&records), None, clock, sender).await };
         Self { changes, task: tokio::spawn(watching) }
     }
 

@@ -28,7 +28,7 @@ impl Watching {
     async fn start(client: kube::Client, scope: Scope) -> Self {
         let (sender, changes) = mpsc::channel(16);
         let records = CustomResources::new(client.clone(), clock(), Arc::new(Memory::new(clock())));
-        let watching = async move { watch(client, scope, "supercargo", Some(&records), None, clock(), sender).await };
+        let watching = async move { watch(client, scope, None, Some(&records), None, clock(), sender).await };
         Self { changes, task: tokio::spawn(watching) }
     }
 

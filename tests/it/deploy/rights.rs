@@ -201,9 +201,7 @@ async fn remembered(namespace: &Namespace<'_>) -> Result<(), String> {
     let watching = {
         let (records, clock) = (records.clone(), clock.clone());
         let scope = Scope::Namespaces(vec![namespace.name.clone()]);
-        tokio::spawn(
-            async move { cluster::watch(client, scope, "supercargo", Some(&records), None, clock, sender).await },
-        )
+        tokio::spawn(async move { cluster::watch(client, scope, None, Some(&records), None, clock, sender).await })
     };
     let mut next = async || tokio::time::timeout(Duration::from_secs(30), changes.recv()).await.unwrap().unwrap();
     let kept = loop {
