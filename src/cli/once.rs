@@ -111,7 +111,7 @@ pub(super) async fn write(
         }
         let (verdict, reason) = match outcome {
             Outcome::Committed(reason) | Outcome::Partly(reason, _) => (Verdict::Update, reason),
-            Outcome::Blocked(reason) => (Verdict::Blocked, reason),
+            Outcome::Blocked(reason) | Outcome::MovedBack(reason, _) => (Verdict::Blocked, reason),
             Outcome::Refused(why) => (Verdict::Blocked, Reason::new(Code::GitRefused, why)),
             Outcome::Failed(why) => (Verdict::Problem, Reason::new(Code::WriteFailed, why)),
             Outcome::Applied(_) | Outcome::Stale | Outcome::Gone => continue,

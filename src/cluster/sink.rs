@@ -178,9 +178,8 @@ impl Sink for Objects {
                 Outcome::Refused(words) => Rehearsal::Refused(words),
                 Outcome::Failed(words) => Rehearsal::Unknown(words),
                 Outcome::Stale | Outcome::Gone => Rehearsal::Unknown("the workload has changed".to_owned()),
-                Outcome::Applied(_) | Outcome::Committed(_) | Outcome::Partly(..) | Outcome::Blocked(_) => {
-                    Rehearsal::Accepted
-                }
+                Outcome::Applied(_) | Outcome::Committed(_) | Outcome::Partly(..) => Rehearsal::Accepted,
+                Outcome::Blocked(_) | Outcome::MovedBack(..) => Rehearsal::Accepted,
             }
         }
         .boxed()

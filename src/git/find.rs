@@ -1,7 +1,7 @@
 //! Where updates stand in the files of a commit, and the new texts that bring them. Pure.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::Arc,
 };
@@ -20,7 +20,7 @@ use crate::{
         plan::{Approved, Plan, Wishes},
         reason::{Code, Reason},
         text::escape,
-        update::{LeftOut, Update},
+        update::{Hold, How, LeftOut, Outcome, Standing, Update},
         version::Version,
         workload::WorkloadId,
     },
@@ -121,6 +121,29 @@ pub(super) enum Finding {
     Edits(Vec<FileEdit>, Places),
     /// It cannot or must not be brought.
     Blocked(Reason),
+    /// Somebody moved it back.
+    MovedBack(Box<MovedBack>),
+}
+
+/// What somebody moved back that a commit of ours had set.
+#[derive(Debug)]
+pub(super) struct MovedBack {
+    /// What is said of it.
+    pub(super) reason: Reason,
+    /// What is held by that.
+    pub(super) hold: Hold,
+    /// Our commit.
+    pub(super) commit: String,
+}
+
+impl MovedBack {
+    pub(super) fn outcome(self) -> Outcome {
+        Outcome::MovedBack(self.reason, Box::new(self.hold))
+    }
+
+    pub(super) fn standing(self) -> Standing {
+        Standing::MovedBack(self.reason, Box::new(self.hold))
+    }
 }
 
 /// The files that would be edited.
@@ -133,11 +156,20 @@ pub(super) fn paths(findings: &[Finding]) -> impl Iterator<Item = &str> {
 }
 
 /// Where each of the updates stands in the files.
-pub(super) fn find(asked: &[Asked], files: &Files, scope: &Scope, history: &History) -> Vec<Finding> {
+///
+/// What somebody moved back that one of the `forgiven` commits had set is brought again.
+pub(super) fn find(
+    asked: &[Asked],
+    files: &Files,
+    scope: &Scope,
+    history: &History,
+    forgiven: &HashSet<String>,
+) -> Vec<Finding> {
     let index = Index::new(files, &scope.options);
     let (mut reverted, mut brought) = (HashMap::new(), Brought::new());
+    let past = (history, forgiven);
     let mut findings: Vec<Finding> =
-        asked.iter().map(|asked| finding(asked, &index, scope, history, &mut reverted, &mut brought)).collect();
+        asked.iter().map(|asked| finding(asked, &index, scope, past, &mut reverted, &mut brought)).collect();
     // What was moved back for one workload is not set by way of another that has the same place.
     for finding in &mut findings {
         if let Finding::Edits(edits, _) = finding
@@ -155,7 +187,7 @@ fn finding(
     asked: &Asked,
     index: &Index<'_>,
     scope: &Scope,
-    history: &History,
+    (history, forgiven): (&History, &HashSet<String>),
     reverted: &mut HashMap<FileEdit, Reason>,
     brought: &mut Brought,
 ) -> Finding {
@@ -192,6 +224,7 @@ fn finding(
                 let last = sets.first();
                 let is_as_we_left_it = last.is_some_and(|last| same(&last.to, &spot.holds));
                 let was_set = sets.iter().find(|set| same(&set.to, &change.to));
+                let was_set = was_set.filter(|set| !forgiven.contains(&set.commit));
                 if let Some(set) = was_set.filter(|_| !is_as_we_left_it) {
                     let commit: String = set.commit.chars().take(12).collect();
                     let message = format!(
@@ -201,7 +234,16 @@ fn finding(
                     );
                     let reason = Reason::new(Code::Reverted, message);
                     reverted.extend(spot.edits.into_iter().map(|edit| ((spot.path.clone(), edit), reason.clone())));
-                    return Finding::Blocked(reason);
+                    let hold = Hold {
+                        container: change.container.clone(),
+                        init: change.init,
+                        to: change.to.clone(),
+                        back_to: spot.holds.to_string().into(),
+                        by: "somebody".into(),
+                        at: update.proposed,
+                        how: How::Person,
+                    };
+                    return Finding::MovedBack(Box::new(MovedBack { reason, hold, commit: set.commit.clone() }));
                 }
                 let ours = is_as_we_left_it && !is_lower(&change.to, &spot.holds);
                 if !same(&spot.holds, &change.from) && !ours {
@@ -233,6 +275,7 @@ pub(super) fn told(
     let told = |(index, finding)| match (finding, refused.get(&index)) {
         (_, Some(why)) => Err(Reason::new(Code::GitConflict, format!("{place}: {why}"))),
         (Finding::Blocked(reason), _) => Err(reason),
+        (Finding::MovedBack(moved), _) => Err(moved.reason),
         (Finding::There(places) | Finding::Edits(_, places), _) => Ok(places),
     };
     findings.into_iter().enumerate().map(told).collect()

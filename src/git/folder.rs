@@ -1,7 +1,7 @@
 //! A folder on this machine: read as the files of a commit are, and edited as they are. Nothing is asked of Git.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -99,7 +99,7 @@ impl Folder {
     }
 
     fn tried(&self, asked: &[Asked]) -> (Vec<Result<Places, Reason>>, NewTexts) {
-        let findings: Vec<Finding> = find(asked, &self.files, &self.scope, &History::default());
+        let findings: Vec<Finding> = find(asked, &self.files, &self.scope, &History::default(), &HashSet::new());
         let file = |path: &str| Some((TreeEntry::at(path), self.text(path)?));
         let (edited, refused) = edit(&findings, file, &self.files, &self.scope);
         let edited = edited.into_iter().map(|(entry, text)| (entry.path, text)).collect();

@@ -154,7 +154,7 @@ fn unless_decided(finding: Finding, asked: &Asked, known: &Known) -> Finding {
         let message = format!("{which} was closed unmerged: {image} is not proposed again, only a newer image will be");
         return Finding::Blocked(Reason::new(Code::RequestClosed, message));
     }
-    if let Some(image) = first(&known.merged) {
+    if let Some(image) = first(&known.merged).filter(|_| update.lifted.is_none()) {
         let message = format!(
             "{image} was merged with {url} and somebody moved it back ({places}); it is not proposed again, only a newer \
              image will be"

@@ -1,7 +1,9 @@
 //! The branch's newest commits without their files, in a repository of their own. In the clone they would be in the way:
 //! a server takes it that whoever has a commit has its files too, and neither sends these nor avoids deltas against them.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, path::PathBuf, sync::Arc};
+
+use jiff::Timestamp;
 
 use super::{
     command::GitError,
@@ -9,9 +11,12 @@ use super::{
     mirror::{FETCH, Mirror, TIP},
     own::{Made, WHO},
 };
+use crate::domain::text::excerpt;
 
 /// How far back our own commits are looked for.
 const DEPTH: &str = "500";
+/// How many commits since one of ours are looked at for who undid it.
+const SINCE: &str = "100";
 
 /// What is known of that repository.
 #[derive(Debug, Default)]
@@ -30,7 +35,49 @@ impl Log {
     }
 }
 
+/// Who moved something back, as their commit says.
+pub(super) struct Mover {
+    pub(super) name: Arc<str>,
+    pub(super) at: Timestamp,
+}
+
 impl Mirror {
+    /// Who undid one of our commits: the commit that says it reverts that, or else the only one by somebody else since. Where
+    /// there are several nobody is named, and the newest tells when.
+    pub(super) async fn mover(&self, commit: &str, head: &str) -> Result<Option<Mover>, GitError> {
+        let range = format!("{commit}..{head}");
+        let log = self.log(&["-z", "-n", SINCE, "--format=%an%x00%ct%x00%B%x00", &range]).await?;
+        let fields: Vec<&str> = log.split('\0').collect();
+        let (commits, _) = fields.as_chunks();
+        let is_ours = |body: &str| body.lines().any(|line| line.starts_with(CHANGE));
+        let others: Vec<&[&str; 4]> = commits.iter().filter(|[_, _, body, _]| !is_ours(body)).collect();
+        let says = format!("This reverts commit {commit}");
+        let reverts = others.iter().find(|[_, _, body, _]| body.contains(&says));
+        let only = match &others[..] {
+            [only] => Some(only),
+            _ => None,
+        };
+        let mover = |[name, at, ..]: &[&str; 4], is_named: bool| {
+            let at = at.parse().ok().and_then(|second| Timestamp::from_second(second).ok())?;
+            Some(Mover { name: if is_named { excerpt(name).into() } else { "somebody".into() }, at })
+        };
+        Ok(match reverts.or(only) {
+            Some(commit) => mover(commit, true),
+            None => others.first().and_then(|newest| mover(newest, false)),
+        })
+    }
+
+    /// What `git log` prints of the branch's commits.
+    async fn log(&self, args: &[&str]) -> Result<String, GitError> {
+        let folder = self.log_folder();
+        let args = [&["--git-dir", &folder, "log"], args].concat();
+        // Our own commits are in the clone.
+        let objects = self.settings.folder.join("objects").display().to_string();
+        let more = vec![("GIT_ALTERNATE_OBJECT_DIRECTORIES".to_owned(), objects)];
+        let log = self.git.tool("git", &args, b"", more).await.map_err(|error| GitError::Broken(error.to_string()))?;
+        Ok(String::from_utf8_lossy(&log).into_owned())
+    }
+
     /// What our own commits set, as far back as is looked for, and those that the forge made of `merged` requests.
     pub(super) async fn history(&mut self, commit: &str, merged: &Merged) -> Result<History, GitError> {
         if self.log.newest.as_deref() != Some(commit) {
@@ -39,13 +86,7 @@ impl Mirror {
             self.log.newest = Some(commit.to_owned());
         }
         let format = format!("--format=%H%x00{WHO}%x00%(trailers:key={CHANGE},valueonly)");
-        let folder = self.log_folder();
-        let args = ["--git-dir", &folder, "log", "-z", "-n", DEPTH, &format, commit];
-        // Our own commits are in the clone.
-        let objects = self.settings.folder.join("objects").display().to_string();
-        let more = vec![("GIT_ALTERNATE_OBJECT_DIRECTORIES".to_owned(), objects)];
-        let log = self.git.tool("git", &args, b"", more).await.map_err(|error| GitError::Broken(error.to_string()))?;
-        let log = String::from_utf8_lossy(&log);
+        let log = self.log(&["-z", "-n", DEPTH, &format, commit]).await?;
         let entries = LoggedCommit::read(&log);
         let made: Vec<Made<'_>> = entries.iter().map(|entry| entry.made).collect();
         let own = self.own(&made).await?;

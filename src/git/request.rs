@@ -100,6 +100,7 @@ pub(super) async fn round(
             (_, _, PushResult::Overtaken) => return Ok(None),
             (_, Some(why), _) => Outcome::Blocked(work.settings.misfit(why)),
             (Finding::Blocked(reason), ..) => Outcome::Blocked(reason),
+            (Finding::MovedBack(moved), ..) => moved.outcome(),
             (Finding::There(places), ..) => Outcome::Committed(work.settings.has(&places)),
             (Finding::Edits(_, places), _, PushResult::Request(url)) => Outcome::Committed(is_open(url, &places)),
             (Finding::Edits(..), _, PushResult::Refused(words)) => Outcome::Refused(words.clone()),
@@ -139,6 +140,7 @@ pub(super) async fn standings(
     let standing = |((at, finding), left)| match (finding, wrong.get(&at)) {
         (_, Some(why)) => Standing::Blocked(work.settings.misfit(why)),
         (Finding::Blocked(reason), _) => Standing::Blocked(reason),
+        (Finding::MovedBack(moved), _) => moved.standing(),
         (Finding::There(places), _) if !is_idle => in_git(work.settings.has(&places), left),
         (Finding::Edits(_, places), _) => open.map_or(Standing::Due, |open| in_git(is_open(&open.url, &places), left)),
         _ => Standing::Due,

@@ -51,6 +51,7 @@ impl Target {
         {
             (_, Some(why)) => Standing::Blocked(self.settings.misfit(why)),
             (Finding::Blocked(reason), _) => Standing::Blocked(reason),
+            (Finding::MovedBack(moved), _) => moved.standing(),
             (Finding::There(places), _) => Standing::InGit(partly(self.settings.has(&places), &left), left),
             (Finding::Edits(..), _) => Standing::Due,
         };

@@ -190,6 +190,7 @@ impl Target {
         let outcome = |(index, finding)| match (finding, refused.remove(&index)) {
             (_, Some(why)) => Outcome::Blocked(self.settings.misfit(&why)),
             (Finding::Blocked(reason), _) => Outcome::Blocked(reason),
+            (Finding::MovedBack(moved), _) => moved.outcome(),
             (Finding::There(places), _) => Outcome::Committed(self.settings.has(&places)),
             (Finding::Edits(_, places), _) => {
                 let besides: String = places.besides(None).map(|note| format!("; {note}")).collect();

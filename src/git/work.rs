@@ -1,7 +1,10 @@
 //! What a target works with: the clone of its branch, what its files hold, and where updates stand in them. Nothing is
 //! sent from here.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
     chain::Edited,
@@ -130,9 +133,30 @@ impl Work {
     /// Where each stands in the commit that was read last.
     pub(super) async fn locate(&mut self, head: &str, asked: &Arc<Vec<Asked>>) -> Result<Vec<Finding>, GitError> {
         let history = Arc::new(self.mirror.history(head, &self.merged).await?);
-        let (asked, files, settings) = (asked.clone(), self.snapshot.files.clone(), self.settings.clone());
-        let found = tokio::task::spawn_blocking(move || find(&asked, &files, &settings.scope, &history)).await;
-        found.map_err(|_| GitError::Broken("the search for the images broke".to_owned()))
+        let mut forgiven = HashSet::new();
+        loop {
+            let (asked, past, again) = (asked.clone(), history.clone(), forgiven.clone());
+            let (files, settings) = (self.snapshot.files.clone(), self.settings.clone());
+            let work = move || (find(&asked, &files, &settings.scope, &past, &again), asked);
+            let found = tokio::task::spawn_blocking(work).await;
+            let broke = |_| GitError::Broken("the search for the images broke".to_owned());
+            let (mut found, asked) = found.map_err(broke)?;
+            let before = forgiven.len();
+            for (finding, asked) in found.iter_mut().zip(&*asked) {
+                let Finding::MovedBack(moved) = finding else { continue };
+                let mover = self.mirror.mover(&moved.commit, head).await?;
+                // A person has said since that it goes on.
+                let is_lifted = |lifted| mover.as_ref().is_none_or(|mover| mover.at <= lifted);
+                if asked.update.lifted.is_some_and(is_lifted) {
+                    forgiven.insert(moved.commit.clone());
+                } else if let Some(mover) = mover {
+                    (moved.hold.by, moved.hold.at) = (mover.name, mover.at);
+                }
+            }
+            if forgiven.len() == before {
+                return Ok(found);
+            }
+        }
     }
 
     /// Makes the edits of the findings, in memory.

@@ -179,13 +179,13 @@ async fn an_old_manifest_that_is_applied_again_stays_and_the_way_back_is_the_one
     runs(&namespace, "web", &[&image("1.5.0")]).await;
 
     kubectl(&format!("kubectl -n {} apply -f web.json", namespace.name));
-    event_says(&namespace, "web", "(reverted)").await;
+    event_says(&namespace, "web", "(held)").await;
     runs(&namespace, "web", &[&image("1.4.2")]).await;
 
     let page = page("docs/install.md");
     let section = page.split("## If the old tag is applied again").nth(1).unwrap();
     let shown = blocks(section, "sh")[0].replace("registry.example.com", &registry.host);
-    kubectl(&shown.replace("-n shop", &format!("-n {}", namespace.name)));
+    kubectl(&shown.replace("shop/", &format!("{}/", namespace.name)));
     runs(&namespace, "web", &[&image("1.5.0")]).await;
     registry.push_tags("web", ["1.6.0"]).await;
     runs(&namespace, "web", &[&image("1.6.0")]).await;

@@ -409,7 +409,7 @@ async fn kinds_that_are_installed_later_are_used_without_a_restart() {
     let operator = Operator::start(&plane, &Setup::in_namespace(&namespace, "1s")).await;
     runs(&namespace, "web", &[&image("1.0.1")]).await;
     undo(&namespace, "web", &image("1.0.0")).await;
-    eventually("that is known", async || operator.process.output().contains("reverted").then_some(())).await;
+    eventually("that is known", async || operator.process.output().contains("moved container").then_some(())).await;
     plane.define_kinds().await;
     // They are asked for again after a minute.
     let is_seen = async || operator.process.output().contains("recorded in the cluster from now on").then_some(());

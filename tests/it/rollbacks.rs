@@ -551,7 +551,9 @@ async fn a_person_who_may_puts_it_back_and_what_is_left_is_not_set_again() {
     let patch = async |client: &kube::Client, body: Value| {
         approvals::ask(&shop.namespace, client, Method::PATCH, "imagestates", STATE, Some(&body)).await
     };
-    let uid = shop.all("imagestates").await[0]["metadata"]["uid"].clone();
+    let metadata = shop.all("imagestates").await[0]["metadata"].clone();
+    assert_eq!(metadata["ownerReferences"], Value::Null, "what is remembered outlives the workload");
+    let uid = metadata["uid"].clone();
     let wish = |by: &str| json!({"spec": {"by": by, "uid": uid, "at": "2026-01-01T00:00:00Z", "rollback": {}}});
     let refused = patch(&alice, wish("bob")).await.unwrap_err();
     assert!(refused.message.contains("a wish is made in one's own name"), "{refused:?}");
@@ -569,7 +571,7 @@ async fn a_person_who_may_puts_it_back_and_what_is_left_is_not_set_again() {
         (!text.contains(" cannot ")).then_some(text)
     })
     .await;
-    assert!(text.contains("you may not roll back this workload"), "{text}");
+    assert!(text.contains("you may not roll back, hold or resume this workload"), "{text}");
 
     // What is newer goes, and a state that is there again as from a backup is no new wish.
     shop.push("1.2.0").await;

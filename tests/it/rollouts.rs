@@ -454,5 +454,5 @@ async fn where_an_admission_rewrites_the_image_there_is_one_update_and_nobody_is
     mirror.push("web", "1.2.0", &Image::unique()).await;
     runs(&shop.namespace, "web", &[&format!("{}/web:1.2.0", mirror.host)]).await;
     assert_eq!(written(shop.plane, &operator.user).len(), 2);
-    assert!(!operator.process.output().contains("reverted"), "{}", operator.process.output());
+    assert!(!operator.process.output().contains("moved container"), "{}", operator.process.output());
 }

@@ -124,6 +124,9 @@ pub struct Update {
     /// What it puts back, if it is the way back of another.
     #[serde(skip)]
     pub puts_back: Option<PutsBack>,
+    /// When a person last had holds lifted: what was moved back in Git before does not count.
+    #[serde(skip)]
+    pub lifted: Option<Timestamp>,
 }
 
 /// What the way back of an update puts back.
@@ -241,7 +244,17 @@ impl Update {
     /// Changes that are proposed for a workload.
     pub fn new(workload: WorkloadId, items: Vec<Item>, route: Route, proposed: Timestamp) -> Self {
         let id = UpdateId::of(&workload, items.iter().map(|item| &item.change));
-        Self { id, workload, uid: "".into(), items, route, proposed, policy_hash: "".into(), puts_back: None }
+        Self {
+            id,
+            workload,
+            uid: "".into(),
+            items,
+            route,
+            proposed,
+            policy_hash: "".into(),
+            puts_back: None,
+            lifted: None,
+        }
     }
 
     /// What sets the images again that were there before it, as is known since then.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::LeftOut;
+use super::{Hold, LeftOut};
 use crate::domain::reason::{Code, Reason};
 
 /// What came of writing an update.
@@ -16,6 +16,8 @@ pub enum Outcome {
     Partly(Reason, Vec<LeftOut>),
     /// Not written, and not before something changes: who moved it back, who closed the request, what is in the way.
     Blocked(Reason),
+    /// Not written, as a person moved it back in Git: that is held.
+    MovedBack(Reason, Box<Hold>),
     /// What was tested no longer holds: decide again on what is there now.
     Stale,
     /// The workload is gone.
@@ -33,7 +35,7 @@ impl Outcome {
             Self::Applied(_) => "applied",
             Self::Committed(said) | Self::Partly(said, _) if said.code == Code::RequestOpen => "proposed",
             Self::Committed(_) | Self::Partly(..) => "committed",
-            Self::Blocked(_) => "blocked",
+            Self::Blocked(_) | Self::MovedBack(..) => "blocked",
             Self::Stale => "stale",
             Self::Gone => "gone",
             Self::Refused(_) => "refused",
@@ -82,6 +84,8 @@ pub enum Standing {
     InGit(Reason, Vec<LeftOut>),
     /// It is not, and is not to be written before something changes.
     Blocked(Reason),
+    /// A person moved it back there: that is held.
+    MovedBack(Reason, Box<Hold>),
     /// It is to be written again: the branch has moved, or it is no longer there.
     Due,
     /// It could not be found out.

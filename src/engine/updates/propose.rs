@@ -114,7 +114,8 @@ pub(crate) fn gated(
     }
     let route = Route::new(&entry.rule.write, entry.rule.group.clone());
     let update = Update::new(entry.workload.id.clone(), items, route, context.now);
-    let update = Update { uid: entry.workload.uid.clone(), policy_hash: policy_hash(entry), ..update };
+    let (uid, lifted) = (entry.workload.uid.clone(), record.and_then(Record::lifted));
+    let update = Update { uid, policy_hash: policy_hash(entry), lifted, ..update };
     let update = match record.and_then(Record::current).filter(|current| !current.phase.is_over()) {
         Some(current) => update.as_first_proposed(&current.update),
         None => update,

@@ -183,7 +183,7 @@ impl<'a> Job<'a> {
             events.iter().any(|e| {
                 e["regarding"]["kind"] == kind
                     && e["regarding"]["name"] == "back"
-                    && e["note"].as_str().is_some_and(|note| note.contains("(reverted)"))
+                    && e["note"].as_str().is_some_and(|note| note.contains("(held)"))
             })
         };
         let mut updated = BTreeSet::new();

@@ -80,7 +80,7 @@ pub(super) async fn one(target: &Target, plan: Plan<Approved>) -> Outcome {
 
 pub(crate) fn code(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Committed(reason) | Outcome::Blocked(reason) => reason.code.as_str(),
+        Outcome::Committed(reason) | Outcome::Blocked(reason) | Outcome::MovedBack(reason, _) => reason.code.as_str(),
         Outcome::Refused(_) => "refused",
         Outcome::Failed(_) => "failed",
         _ => "other",
@@ -203,8 +203,13 @@ async fn a_person_who_moves_a_tag_is_heard() {
     assert_eq!(code(&one(&first, plan("web", "1.0.0", "1.1.0")).await), "committed");
     repo.commit(&[("web.yaml", Some(manifest("web", "1.0.0").as_bytes()))], "Revert", PERSON);
     let outcome = one(&first, plan("web", "1.0.0", "1.1.0")).await;
-    let Outcome::Blocked(reason) = &outcome else { panic!("{outcome:?}") };
+    let Outcome::MovedBack(reason, hold) = &outcome else { panic!("{outcome:?}") };
     assert!(reason.code == Code::Reverted && reason.message.contains(&repo.log()[1].id[..12]), "{reason:?}");
+    // It is held by the author.
+    assert_eq!(
+        (&*hold.by, hold.to.to_string().ends_with("1.1.0"), hold.back_to.ends_with("1.0.0")),
+        ("Ada", true, true)
+    );
     drop(first);
 
     // Also by a process that knows of nothing, with a clone that is gone.

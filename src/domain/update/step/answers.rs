@@ -8,7 +8,8 @@ use crate::domain::{
     rollout::Following,
     target::Route,
     update::{
-        Item, LeftOut, News, Outcome, Phase, Record, Rollout, Standing, Tracked, Written, rare::Why, record::UnderWay,
+        Hold, Item, LeftOut, News, Outcome, Phase, Record, Rollout, Standing, Tracked, Written, rare::Why,
+        record::UnderWay,
     },
 };
 
@@ -86,6 +87,7 @@ pub(super) fn written(record: &mut Record, current: Tracked, outcome: Outcome, n
         Outcome::Committed(reason) => return in_git(record, current, (reason, Vec::new()), true, now, acts),
         Outcome::Partly(reason, left) => return in_git(record, current, (reason, left), true, now, acts),
         Outcome::Blocked(reason) => return blocked(record, current, reason, now, acts),
+        Outcome::MovedBack(reason, hold) => return moved_back(record, current, reason, *hold, now, acts),
         Outcome::Gone => {
             record.rare.wait = None;
             return record.current = Some(Box::new(current));
@@ -117,6 +119,7 @@ pub(super) fn checked(record: &mut Record, current: Tracked, standing: Standing,
             in_git(record, current, (reason, left), is_news, now, acts);
         }
         Standing::Blocked(reason) => blocked(record, current, reason, now, acts),
+        Standing::MovedBack(reason, hold) => moved_back(record, current, reason, *hold, now, acts),
         Standing::Due => {
             record.under_way = Some(UnderWay::Queued);
             acts.retain(|act| *act != Act::Decide);
@@ -156,6 +159,18 @@ fn blocked(record: &mut Record, current: Tracked, reason: Reason, now: Now, acts
     decide(acts);
     record.current =
         Some(Box::new(save_as(current, Phase::Waiting { reason: reason.clone() }, Some(reason), now, acts)));
+}
+
+/// A person moved it back in Git.
+fn moved_back(record: &mut Record, current: Tracked, reason: Reason, hold: Hold, now: Now, acts: &mut Vec<Act>) {
+    let workload = current.update.workload.clone();
+    blocked(record, current, reason, now, acts);
+    let is_known = record.holds().iter().any(|known| known.is(&hold.container, hold.init, &hold.to));
+    if !is_known {
+        acts.push(Act::Announce(News::Held(workload.clone(), hold.clone())));
+        record.keep_from(hold);
+        acts.push(Act::SaveState(record.state(workload)));
+    }
 }
 
 /// It is not gone on with. Of one that was never remembered nothing is said.

@@ -125,7 +125,7 @@ pub(super) fn written(record: &mut Record, mut current: Tracked, outcome: Outcom
         Outcome::Blocked(reason) if reason.code == Code::RequestClosed => {
             return end(record, current, Phase::Failed, Rollout::Failed(closed(&reason)), now, acts);
         }
-        Outcome::Blocked(reason) => (reason, CHECK),
+        Outcome::Blocked(reason) | Outcome::MovedBack(reason, _) => (reason, CHECK),
         Outcome::Gone => return record.current = Some(Box::new(current)),
         Outcome::Stale => {
             record.wait(Why::Check, STALE, now.since);
@@ -154,7 +154,7 @@ pub(super) fn checked(record: &mut Record, mut current: Tracked, standing: Stand
         Standing::Blocked(reason) if reason.code == Code::RequestClosed => {
             return end(record, current, Phase::Failed, Rollout::Failed(closed(&reason)), now, acts);
         }
-        Standing::InGit(reason, _) | Standing::Blocked(reason) => reason,
+        Standing::InGit(reason, _) | Standing::Blocked(reason) | Standing::MovedBack(reason, _) => reason,
         Standing::Due => {
             current.phase = Phase::RollingBack { way: Way::Due };
             decide(acts);
