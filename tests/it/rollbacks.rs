@@ -71,6 +71,51 @@ async fn what_does_not_run_goes_back_once_and_the_next_goes() {
     runs(&shop.namespace, "web", &[&shop.image("1.3.0")]).await;
 }
 
+/// Both containers are updated, and one of them crashes, or both do.
+#[rstest::rstest]
+#[case::one_of_them(&["web"], ["1.2.0-broken", "1.1.0"], "pod web-")]
+#[case::both(&["side", "web"], ["1.2.0-broken", "1.2.0-broken"], "containers side, web do not run: pod web-")]
+#[tokio::test(flavor = "multi_thread")]
+async fn two_containers_go_back_by_one_patch_and_each_that_crashes_is_in_quarantine(
+    #[case] broken: &[&str],
+    #[case] set: [&str; 2],
+    #[case] said: &str,
+) {
+    let shop = Shop::open("two").await;
+    shop.create_auto("Deployment", |object| {
+        let side = json!({"name": "side", "image": shop.image("1.0.0")});
+        object["spec"]["template"]["spec"]["containers"].as_array_mut().unwrap().push(side);
+        if !broken.contains(&"side") {
+            object["metadata"]["annotations"]["supercargo.dev/flavour.side"] = json!("");
+        }
+    })
+    .await;
+    // There before the first look, so that one update takes them.
+    shop.push("1.1.0").await;
+    shop.push("1.2.0-broken").await;
+    let operator = shop.operator(QUICK).await;
+    let update = shop.update("1.2.0-broken", "RolledBack").await;
+    assert_eq!(story(&update), ["Progressing", "RollingBack", "RolledBack"], "{update}");
+    let failed = shop.event("RolloutFailed").await;
+    let names_side = failed.contains("container side: CrashLoopBackOff");
+    assert!(failed.contains(said) && names_side == broken.contains(&"side"), "{failed}");
+    // What is next best goes, to which nothing has happened yet: of one that did not crash that is the same again.
+    shop.update("1.1.0", "Succeeded").await;
+    assert_eq!(shop.namespace.images("deployments", "web").await, [shop.image("1.1.0"), shop.image("1.1.0")]);
+    let mut quarantined = shop.quarantined().await;
+    quarantined.sort_by_key(|bad| bad["container"].to_string());
+    let bad: Vec<_> = quarantined.iter().map(|bad| (&bad["container"], &bad["to"])).collect();
+    let to = json!(shop.image("1.2.0-broken"));
+    let expected: Vec<_> = broken.iter().map(|name| (json!(name), &to)).collect();
+    assert_eq!(bad, expected.iter().map(|(name, to)| (name, *to)).collect::<Vec<_>>());
+    let images: Vec<_> = written(shop.plane, &operator.user).into_iter().map(|(_, image)| image).collect();
+    let all = set.into_iter().chain(["1.0.0", "1.0.0", "1.1.0", "1.1.0"]).map(|tag| shop.image(tag));
+    assert_eq!(images, all.collect::<Vec<_>>());
+    let patches = shop.plane.audit(&operator.user);
+    let patches = patches.iter().filter(|it| it.verb == "patch" && it.uri.contains("/deployments/web"));
+    assert_eq!(patches.count(), 3, "there, back, and to the next");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_update_of_all_goes_back_too_and_costs_no_more_requests() {
     let shop = Shop::open("first").await;

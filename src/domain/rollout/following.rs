@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Blame, Fault, Pods, RolloutView, State, judge};
+use super::{Blame, Fault, Pods, RolloutView, State, judge, pods};
 use crate::domain::{rollback::Rollback, workload::Kind};
 
 /// How long is waited for what (`rollout` of the configuration).
@@ -43,8 +43,7 @@ pub struct Following {
     pods: Pods,
     times: Times,
     done: Option<Done>,
-    /// Since when the image is at fault, and how many new pods were ready by then.
-    fault: Option<(Duration, i64)>,
+    fault: Option<AtFault>,
     /// Since when something else is.
     stuck: Option<Duration>,
     /// Since when its own deadline has passed: its controller says so of the rollout before too, for a moment.
@@ -68,6 +67,16 @@ struct Done {
     /// Since when none has started again.
     since: Duration,
     restarts: i64,
+}
+
+/// Images are at fault.
+#[derive(Debug, Clone, PartialEq)]
+struct AtFault {
+    /// Since when any of them is, and how many new pods were ready by then.
+    since: Duration,
+    ready: i64,
+    /// Since when each of them is, by container.
+    each: BTreeMap<(Arc<str>, bool), Duration>,
 }
 
 /// What is known of an image that cannot be pulled.
@@ -96,8 +105,8 @@ pub enum Judged {
     NotFollowed(&'static str),
     /// There is no pod that could tell.
     NotProved,
-    /// It does not run, and why; the fault, where it is the image's beyond doubt.
-    Failed(String, Option<Fault>),
+    /// It does not run, and why; the fault of each container whose image it is beyond doubt.
+    Failed(String, Vec<Fault>),
 }
 
 impl Following {
@@ -188,7 +197,7 @@ impl Following {
         let is_ours = |fault: &&Fault| fault.container.as_ref().is_some_and(|(name, init)| is_changed(name, *init));
         let of = |blame: Blame| self.pods.faults.iter().filter(move |fault| fault.blame == blame).filter(is_ours);
         let pulls: Vec<Fault> = of(Blame::Pull).cloned().collect();
-        let mut ours = of(Blame::Image).next().cloned();
+        let mut ours: Vec<Fault> = of(Blame::Image).cloned().collect();
         // What can be pulled again is asked for anew when it cannot.
         self.pulls.retain(|container, _| pulls.iter().any(|fault| fault.container.as_ref() == Some(container)));
         for fault in &pulls {
@@ -196,7 +205,10 @@ impl Following {
             match self.pulls.get(container).copied() {
                 Some(Pull::Refused) => {
                     let text = format!("{}; its registry does not have it, or not for this workload", fault.text);
-                    ours.get_or_insert_with(|| Fault { text, ..fault.clone() });
+                    // In another pod it may have been pulled, and crash.
+                    if !ours.iter().any(|other| other.container == fault.container) {
+                        ours.push(Fault { text, ..fault.clone() });
+                    }
                 }
                 Some(Pull::Asked) => {}
                 Some(Pull::Unsure(at)) if at + self.times.fault > now => self.wake(at + self.times.fault),
@@ -207,8 +219,8 @@ impl Following {
                 }
             }
         }
-        if let Some(fault) = ours {
-            return self.is_at_fault(fault, old_fail, now);
+        if !ours.is_empty() {
+            return self.is_at_fault(ours, old_fail, now);
         }
         self.fault = None;
         // What of other containers does not run is no fault of what was written either.
@@ -255,23 +267,30 @@ impl Following {
         Judged::Going
     }
 
-    /// The image is at fault, as long as not more of its pods run.
-    fn is_at_fault(&mut self, fault: Fault, old_fail: bool, now: Duration) -> Judged {
+    /// Images are at fault, as long as not more of its pods run. Where one has been for long enough, one that has not is not
+    /// said to be.
+    fn is_at_fault(&mut self, mut faults: Vec<Fault>, old_fail: bool, now: Duration) -> Judged {
         self.stuck = None;
         let ready = self.pods.ready;
-        let (since, before) = *self.fault.get_or_insert((now, ready));
-        let since = if ready > before { now } else { since };
-        self.fault = Some((since, before.max(ready)));
+        let before = self.fault.take().filter(|before| ready <= before.ready);
+        let AtFault { since, ready, each } = before.unwrap_or(AtFault { since: now, ready, each: BTreeMap::new() });
+        let begun = |fault: &Fault| fault.container.as_ref().and_then(|of| each.get(of)).copied().unwrap_or(now);
+        let still = faults.iter().filter_map(|fault| Some((fault.container.clone()?, begun(fault)))).collect();
+        self.fault = Some(AtFault { since, ready, each: still });
         let end = since + self.times.fault;
-        if end <= now {
-            let text = match old_fail {
-                true => format!("{}; pods of the old revision do not run either", fault.text),
-                false => fault.text.clone(),
-            };
-            return Judged::Failed(text, (!old_fail).then_some(fault));
+        if end > now {
+            self.wake(end);
+            return Judged::Going;
         }
-        self.wake(end);
-        Judged::Going
+        let has_lasted = |fault: &Fault| begun(fault) + self.times.fault <= now;
+        if faults.iter().any(has_lasted) {
+            faults.retain(has_lasted);
+        }
+        let why = pods::why(&faults);
+        match old_fail {
+            true => Judged::Failed(format!("{why}; pods of the old revision do not run either"), Vec::new()),
+            false => Judged::Failed(why, faults),
+        }
     }
 
     /// Something else is: it is told, and waited for.
@@ -280,7 +299,7 @@ impl Following {
         let told = since + self.times.fault;
         let end = self.stands_still_until(now, self.times.stall).max(told);
         if end <= now {
-            return Judged::Failed(why, None);
+            return Judged::Failed(why, Vec::new());
         }
         let is_news = !self.is_told && told <= now;
         self.is_told |= is_news;
@@ -296,7 +315,7 @@ impl Following {
         if let (Some(since), Some(words)) = (self.overdue, words) {
             let end = since + self.times.fault;
             if end <= now {
-                return Judged::Failed(words.to_string(), None);
+                return Judged::Failed(words.to_string(), Vec::new());
             }
             self.wake(end);
         }
@@ -313,7 +332,7 @@ impl Following {
                 format!("it stands still: of {wanted} pods {updated} are updated, and {available} are available")
             }
         };
-        Judged::Failed(words, None)
+        Judged::Failed(words, Vec::new())
     }
 
     /// Until when it may stand still.
@@ -396,6 +415,10 @@ mod tests {
         PodView { is_ready: true, ..pod(vec![container(|c| (c.is_ready, c.restarts) = (true, restarts))]) }
     }
 
+    fn containers(faults: &[Fault]) -> Vec<&str> {
+        faults.iter().filter_map(|fault| Some(&*fault.container.as_ref()?.0)).collect()
+    }
+
     fn failed(judged: &Judged) -> bool {
         matches!(judged, Judged::Failed(..))
     }
@@ -424,9 +447,38 @@ mod tests {
         assert_eq!(case.pods(20, &[crashing(), ready(0)]), Judged::Going);
         assert_eq!(case.wakes_at(), Some(50));
         let judged = case.judge(50);
-        let Judged::Failed(text, Some(fault)) = judged else { panic!("{judged:?}") };
+        let Judged::Failed(text, faults) = judged else { panic!("{judged:?}") };
         assert_eq!(text, "pod web-1, container web: CrashLoopBackOff: why; started again 2 times");
-        assert_eq!(fault.container, Some(("web".into(), false)));
+        assert_eq!(faults.len(), 1);
+        assert_eq!(faults[0].container, Some(("web".into(), false)));
+    }
+
+    #[test]
+    fn of_several_images_each_is_at_fault_that_has_been_for_long_enough() {
+        let both = |name: &str, init: bool| [("web", false), ("side", false)].contains(&(name, init));
+        let crashing = |names: &[&'static str]| {
+            let one = |name: &&'static str| ContainerView { name: (*name).into(), ..waiting("CrashLoopBackOff", 2) };
+            Pods::of([pod(names.iter().map(one).collect())].iter())
+        };
+        // When which containers crash, and which are at fault in the end.
+        for (first, then, expected) in [
+            (&["side", "web"][..], &["side", "web"][..], &["side", "web"][..]),
+            (&["web"], &["side", "web"], &["web"]),
+            (&["web"], &["side"], &["side"]),
+        ] {
+            let mut case = Case::of("Deployment");
+            case.view(0, 1, |view| view.total = 4);
+            let mut at = |seconds: u64, names| {
+                case.following.pods(crashing(names), TIMES);
+                case.following.judge(&case.kind, both, Duration::from_secs(seconds))
+            };
+            assert_eq!([at(0, first), at(20, then)], [Judged::Going, Judged::Going]);
+            let judged = at(30, then);
+            let Judged::Failed(text, faults) = judged else { panic!("{judged:?}") };
+            assert_eq!(containers(&faults), expected);
+            let names_all = text.starts_with("containers side, web do not run: pod web-1, container side: Crash");
+            assert_eq!(names_all, expected.len() > 1, "{text}");
+        }
     }
 
     #[test]
@@ -435,13 +487,16 @@ mod tests {
         case.view(0, 1, |view| (view.total, view.available) = (4, 2));
         case.pods(0, &[crashing()]);
         let judged = case.judge(30);
-        assert!(matches!(&judged, Judged::Failed(text, None) if text.contains("old revision")), "{judged:?}");
+        assert!(
+            matches!(&judged, Judged::Failed(text, faults) if text.contains("old revision") && faults.is_empty()),
+            "{judged:?}"
+        );
         let mut case = Case::of("Deployment");
         case.view(0, 1, |_| ());
         let other = ContainerView { name: "sidecar".into(), ..waiting("CrashLoopBackOff", 5) };
         case.pods(0, &[pod(vec![other])]);
         assert!(matches!(case.judge(30), Judged::Stalled(_)));
-        assert!(matches!(case.judge(600), Judged::Failed(_, None)));
+        assert!(matches!(case.judge(600), Judged::Failed(_, faults) if faults.is_empty()));
     }
 
     #[test]
@@ -457,7 +512,7 @@ mod tests {
             // It goes on: more time.
             assert_eq!(case.view(100, 2, |_| ()), Judged::Going);
             assert_eq!(case.wakes_at(), Some(700));
-            assert_eq!(case.judge(700), Judged::Failed("pod web-1: Unschedulable: full".into(), None));
+            assert_eq!(case.judge(700), Judged::Failed("pod web-1: Unschedulable: full".into(), vec![]));
         }
         // As much is a quota, which only the Deployment tells of.
         let mut case = Case::of("Deployment");
@@ -477,14 +532,14 @@ mod tests {
             view(&mut case, 0);
             assert_eq!((view(&mut case, 10), case.wakes_at()), (Judged::Going, Some(end)));
             let words = "it stands still: of 3 pods 1 are updated, and 3 are available";
-            assert_eq!(view(&mut case, end), Judged::Failed(words.into(), None));
+            assert_eq!(view(&mut case, end), Judged::Failed(words.into(), vec![]));
         }
         let mut case = Case::of("DaemonSet");
         case.view(0, 0, |view| view.observed = 1);
-        assert_eq!(case.judge(600), Judged::Failed("its controller has not taken it up".into(), None));
+        assert_eq!(case.judge(600), Judged::Failed("its controller has not taken it up".into(), vec![]));
         let mut case = Case::of("DaemonSet");
         assert_eq!((case.judge(0), case.wakes_at()), (Judged::Going, Some(600)));
-        assert_eq!(case.judge(600), Judged::Failed("nothing was heard of its rollout".into(), None));
+        assert_eq!(case.judge(600), Judged::Failed("nothing was heard of its rollout".into(), vec![]));
     }
 
     #[test]
@@ -495,7 +550,7 @@ mod tests {
         assert_eq!((overdue(&mut case, 0), case.wakes_at()), (Judged::Going, Some(30)));
         assert_eq!(case.view(1, 1, |_| ()), Judged::Going);
         assert_eq!(overdue(&mut case, 100), Judged::Going);
-        assert_eq!(case.judge(130), Judged::Failed("it timed out".into(), None));
+        assert_eq!(case.judge(130), Judged::Failed("it timed out".into(), vec![]));
     }
 
     #[test]
@@ -512,10 +567,7 @@ mod tests {
         let sidecar = ContainerView { name: "aaa".into(), ..waiting("CrashLoopBackOff", 5) };
         case.pods(0, &[pod(vec![sidecar, waiting("CrashLoopBackOff", 2)])]);
         let judged = case.judge(30);
-        assert!(
-            matches!(&judged, Judged::Failed(_, Some(fault)) if fault.container == Some(("web".into(), false))),
-            "{judged:?}"
-        );
+        assert!(matches!(&judged, Judged::Failed(_, faults) if containers(faults) == ["web"]), "{judged:?}");
     }
 
     #[test]
@@ -526,14 +578,14 @@ mod tests {
         };
         case.view(0, 2, four_old_two_new);
         case.pods(0, &[crashing(), ready(0)]);
-        assert!(matches!(case.judge(30), Judged::Failed(_, Some(_))));
+        assert!(matches!(case.judge(30), Judged::Failed(_, faults) if faults.len() == 1));
         let mut case = Case::of("Deployment");
         case.view(0, 2, |view| {
             four_old_two_new(view);
             view.available = 3;
         });
         case.pods(0, &[crashing(), ready(0)]);
-        assert!(matches!(case.judge(30), Judged::Failed(_, None)));
+        assert!(matches!(case.judge(30), Judged::Failed(_, faults) if faults.is_empty()));
     }
 
     #[test]
@@ -603,7 +655,7 @@ mod tests {
         assert_eq!(case.judge(50), Judged::Going);
         let judged = case.judge(80);
         assert!(
-            matches!(&judged, Judged::Failed(text, Some(_)) if text.contains("its registry does not have it")),
+            matches!(&judged, Judged::Failed(text, faults) if text.contains("its registry does not have it") && faults.len() == 1),
             "{judged:?}"
         );
     }
@@ -614,7 +666,7 @@ mod tests {
         case.following.pods(Pods { unread: Some("no right".into()), ..Pods::default() }, TIMES);
         case.view(0, 1, |view| view.total = 4);
         case.view(500, 1, |view| view.overdue = Some("it timed out".into()));
-        assert_eq!(case.judge(530), Judged::Failed("it timed out".into(), None));
+        assert_eq!(case.judge(530), Judged::Failed("it timed out".into(), vec![]));
     }
 
     #[test]

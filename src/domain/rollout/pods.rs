@@ -121,6 +121,16 @@ impl Pods {
     }
 }
 
+/// Why a rollout has failed by these faults of containers: who they are, and what happened to the first.
+pub(super) fn why(faults: &[Fault]) -> String {
+    let names: Vec<String> = faults.iter().filter_map(|fault| Some(excerpt(&fault.container.as_ref()?.0))).collect();
+    let first = faults.first().map(|fault| fault.text.as_str()).unwrap_or_default();
+    match names.len() {
+        0 | 1 => first.to_owned(),
+        _ => format!("containers {} do not run: {first}", words(&names.join(", "), MESSAGE)),
+    }
+}
+
 /// What stands before a container's own words.
 const SAYING: &str = ", saying: ";
 

@@ -29,20 +29,22 @@ fn is_elsewhere(update: &Update) -> bool {
     update.changes().any(|change| change.from.repository != change.to.repository)
 }
 
-/// An update does not run. It goes back where the workload asks for that and nothing speaks against it.
-pub(super) fn failed(record: &mut Record, why: String, fault: Option<&Fault>, now: Now, acts: &mut Vec<Act>) {
+/// An update does not run. All of it goes back where the workload asks for that and nothing speaks against it; what is at
+/// fault is not set again.
+pub(super) fn failed(record: &mut Record, why: String, faults: &[Fault], now: Now, acts: &mut Vec<Act>) {
     let is_asked = record.rare.following.as_ref().is_some_and(|following| following.rollback == Rollback::Auto);
     let Some(mut current) = record.current.take() else { return };
-    let bad = fault.and_then(|fault| {
+    let bad = |fault: &Fault| {
         let (name, init) = fault.container.as_ref()?;
         let item = current.update.items.iter().find(|item| (&item.change.container, item.change.init) == (name, *init));
         Some(quarantined(item?, fault, now))
-    });
-    let against = match (&bad, record.template_before(&current.update)) {
-        (None, _) => Some("that its image is at fault is not sure".to_owned()),
-        (_, Err(unknown)) => Some(unknown),
+    };
+    let bad: Vec<Quarantined> = faults.iter().filter_map(bad).collect();
+    let against = match record.template_before(&current.update) {
+        _ if bad.is_empty() => Some("that its image is at fault is not sure".to_owned()),
+        Err(unknown) => Some(unknown),
         _ if is_elsewhere(&current.update) => Some(ELSEWHERE.to_owned()),
-        (Some(_), Ok(_)) => None,
+        Ok(_) => None,
     };
     let (code, phase, why) = match against {
         _ if !is_asked => (Code::RolloutFailed, Phase::Failed, why),
@@ -55,12 +57,13 @@ pub(super) fn failed(record: &mut Record, why: String, fault: Option<&Fault>, no
     acts.push(Act::Announce(News::Rollout(current.update.clone(), Rollout::Failed(reason.clone()))));
     decide(acts);
     let workload = current.update.workload.clone();
-    *current = save_as(*current, phase, Some(reason), now, acts);
-    record.current = Some(current);
-    if let Some(bad) = bad {
-        record.quarantine(bad);
+    // First, so that nothing goes back that is not in quarantine, wherever the process ends.
+    if !bad.is_empty() {
+        bad.into_iter().for_each(|one| record.quarantine(one));
         acts.push(Act::SaveState(record.state(workload)));
     }
+    *current = save_as(*current, phase, Some(reason), now, acts);
+    record.current = Some(current);
 }
 
 /// Whether the current update goes back, so that nothing else is begun; then that goes on as far as it may.
@@ -444,18 +447,32 @@ mod tests {
         Times { settle: Duration::ZERO, fault: Duration::ZERO, ..Times::default() }
     }
 
+    /// The images of these containers are at fault.
+    fn crash(containers: &[&str]) -> Event {
+        let fault = |name: &&str| Fault {
+            blame: Blame::Image,
+            container: Some(((*name).into(), false)),
+            image_id: String::new(),
+            text: "it crashes".into(),
+        };
+        Event::Pods(Pods { faults: containers.iter().map(fault).collect(), ..Pods::default() }, times())
+    }
+
     /// One whose image is at fault; what it replaced was available, or not.
     fn failed(rollback: Rollback, was_done: bool) -> (Record, Vec<Act>) {
-        let proposal = || Proposal::Update(update(), false);
+        fails(&update(), rollback, was_done, crash(&["web"]))
+    }
+
+    /// One that is written, and of whose pods that is said.
+    fn fails(update: &Update, rollback: Rollback, was_done: bool, pods: Event) -> (Record, Vec<Act>) {
+        let proposal = || Proposal::Update(update.clone(), false);
         let written = Written { was_done, template: "t".into(), ..Written::default() };
-        let container = Some(("web".into(), false));
-        let fault = Fault { blame: Blame::Image, container, image_id: String::new(), text: "it crashes".into() };
         let events = [
             Event::Proposed(proposal()),
             Event::Turn(Route::Cluster, proposal()),
-            Event::Written(update().id, Outcome::Applied(written)),
+            Event::Written(update.id.clone(), Outcome::Applied(written)),
             rolls(0, rollback),
-            Event::Pods(Pods { faults: vec![fault], ..Pods::default() }, times()),
+            pods,
         ];
         after(Record::default(), events)
     }
@@ -496,6 +513,31 @@ mod tests {
         );
     }
 
+    #[rstest::rstest]
+    #[case::one_of_them(&["side"], "it crashes")]
+    #[case::both(&["side", "web"], "containers side, web do not run: it crashes")]
+    fn all_containers_go_back_and_the_image_of_each_that_is_at_fault_is_in_quarantine(
+        #[case] broken: &[&str],
+        #[case] said: &str,
+    ) {
+        let side = Change { container: "side".into(), ..update().changes().next().unwrap().clone() };
+        let items = update().items.into_iter().chain([Item::from(side)]).collect();
+        let both = Update { uid: "u1".into(), ..Update::new(update().workload, items, Route::Cluster, NOW.at) };
+        let (record, acts) = fails(&both, Rollback::Auto, true, crash(broken));
+        assert_eq!(record.current().unwrap().reason().unwrap().message, said);
+        let quarantined: Vec<_> = record.quarantined().iter().map(|one| &*one.container).collect();
+        assert_eq!(quarantined, broken);
+        // That is written before what goes back, in one piece.
+        let saved: Vec<_> = acts.iter().filter(|act| matches!(act, Act::Save(_) | Act::SaveState(_))).collect();
+        assert!(
+            matches!(&saved[..], [Act::SaveState(state), Act::Save(_)] if state.quarantined == record.quarantined()),
+            "{acts:?}"
+        );
+        let (_, back) = writing(record);
+        let back: Vec<_> = back.changes().map(|change| (&*change.container, change.to.clone())).collect();
+        assert_eq!(back, [("web", image(0)), ("side", image(0))]);
+    }
+
     #[test]
     fn it_is_written_once_followed_and_never_put_back_itself() {
         let (record, _) = failed(Rollback::Auto, true);
@@ -508,14 +550,7 @@ mod tests {
         assert!(acts.contains(&Act::Follow(true)) && record.way_back().is_none(), "{acts:?}");
         let (ended, _) = after(record.clone(), [rolls(1, Rollback::Auto)]);
         assert_eq!((phase(&ended), code(&ended)), (PhaseName::RolledBack, Code::RolledBack));
-        let fault = Fault {
-            blame: Blame::Image,
-            container: Some(("web".into(), false)),
-            image_id: String::new(),
-            text: "it crashes".into(),
-        };
-        let pods = Event::Pods(Pods { faults: vec![fault], ..Pods::default() }, times());
-        let (ended, _) = after(record, [rolls(0, Rollback::Auto), pods]);
+        let (ended, _) = after(record, [rolls(0, Rollback::Auto), crash(&["web"])]);
         assert_eq!((phase(&ended), code(&ended)), (PhaseName::Failed, Code::RollbackFailed));
         assert_eq!(ended.quarantined().len(), 1, "what ran before is not put in quarantine");
     }

@@ -64,7 +64,7 @@ pub(super) fn judge(record: &mut Record, now: Now, acts: &mut Vec<Act>) {
                 rollback::runs_not(record, *current, &why, now, acts);
             }
         }
-        Judged::Failed(why, fault) => rollback::failed(record, why, fault.as_ref(), now, acts),
+        Judged::Failed(why, faults) => rollback::failed(record, why, &faults, now, acts),
     }
     free(record, now, acts);
 }
