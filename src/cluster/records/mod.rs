@@ -7,6 +7,7 @@
 mod ballot;
 mod clear;
 mod crowded;
+mod held;
 pub(super) mod history;
 mod list;
 mod messages;

@@ -11,6 +11,7 @@
 //! | [`News`] | what people are told |
 
 mod good;
+mod holds;
 mod message;
 mod moved;
 mod news;

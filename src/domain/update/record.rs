@@ -2,21 +2,21 @@
 
 use std::{cmp::Ordering, sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{
-    AGAIN, Applied, Bars, Change, Good, HeldBy, Hold, How, Judging, KeptKey, LastUpdate, OnReapply, Phase, Quarantined,
-    Refused, SeenRule, TakenAway, Tracked, Update, UpdateId, Way, WorkloadState,
-    moved::{Move, is, moved},
+    Applied, Change, Good, LastUpdate, Phase, Quarantined, Refused, SeenRule, Tracked, Update, UpdateId, Way,
+    WorkloadState,
+    moved::is,
     rare::{Few, Rare, Wait, Why},
-    state::{KEPT, all_refused, both, merged, with_good},
+    state::{KEPT, all_refused, both, with_good},
 };
 use crate::domain::{
     back_off::BackOff,
     image::ImageRef,
     reason::Reason,
     votes::Approval,
-    workload::{Container, Observed, Workload, WorkloadId},
+    workload::{Container, Workload, WorkloadId},
 };
 
 /// What is remembered of one workload's updates. Durations are times of the monotonic clock.
@@ -27,13 +27,13 @@ pub struct Record {
     /// The update that is thought of, under way, or was written last.
     pub(super) current: Option<Box<Tracked>>,
     /// What we set last in each container.
-    applied: Box<[Set]>,
+    pub(super) applied: Box<[Set]>,
     /// What is known to have run.
     pub(super) good: Box<[Good]>,
     /// Its annotations as they were last in force, where we have set an image of it.
-    rule: Option<Box<SeenRule>>,
+    pub(super) rule: Option<Box<SeenRule>>,
     /// Whether what we set is only what the workload says of itself.
-    is_hearsay: bool,
+    pub(super) is_hearsay: bool,
     pub(super) rare: Rare,
     /// What is being done for it.
     pub(super) under_way: Option<UnderWay>,
@@ -43,9 +43,9 @@ pub struct Record {
 
 /// An [`Applied`] as texts, as there may be one of each container in the cluster.
 #[derive(Debug, Clone, PartialEq)]
-struct Set {
-    container: Arc<str>,
-    init: bool,
+pub(super) struct Set {
+    pub(super) container: Arc<str>,
+    pub(super) init: bool,
     /// Of what was there before no more is kept than it differs in: `from` begins with as many bytes of `to`.
     common: u16,
     rest: Box<str>,
@@ -53,7 +53,7 @@ struct Set {
     /// When, in nanoseconds since 1970.
     at: i64,
     /// What was seen in its place since.
-    since: Option<Arc<str>>,
+    pub(super) since: Option<Arc<str>>,
 }
 
 /// In nanoseconds.
@@ -208,12 +208,6 @@ impl Record {
         &self.rare.quarantined
     }
 
-    /// What bears on what is chosen.
-    pub fn bars(&self) -> Bars {
-        let rule = self.rule().filter(|rule| !rule.kept.is_empty() || rule.undone.is_some()).cloned();
-        Bars { quarantined: self.rare.quarantined.clone(), holds: self.rare.holds.clone(), rule }
-    }
-
     /// Remembers what did not run.
     pub(super) fn quarantine(&mut self, one: Quarantined) {
         self.rare.quarantined.retain(|other| !other.is(&one));
@@ -325,141 +319,11 @@ impl Record {
         self.set(unknown.into_iter(), at);
     }
 
-    /// Whether an image that we set is not there any more, and nobody has looked yet who moved it.
-    pub fn is_moved(&self, workload: &Workload) -> bool {
-        self.applied.iter().any(|set| set.is_moved_in(workload))
-    }
-
-    /// What is not set again as somebody moved it back.
-    pub fn holds(&self) -> &[Hold] {
-        &self.rare.holds
-    }
-
-    /// Why that very image is not set, if it is held.
-    pub fn hold(&self, change: &Change) -> Option<&Hold> {
-        self.rare.holds.iter().find(|hold| hold.is(&change.container, change.init, &change.to))
-    }
-
-    /// Who has stopped all changes, if somebody has.
-    pub fn held(&self) -> Option<&HeldBy> {
-        self.rare.held.as_deref()
-    }
-
-    /// Its annotations as they were last in force.
-    pub fn rule(&self) -> Option<&SeenRule> {
-        self.rule.as_deref()
-    }
-
-    /// When a person last had all holds lifted.
-    pub fn lifted(&self) -> Option<Timestamp> {
-        self.rare.lifted
-    }
-
-    /// Remembers that somebody left an image.
-    pub(super) fn keep_from(&mut self, one: Hold) {
-        let at = self.rare.lifted.map_or(one.at, |lifted| one.at.max(lifted));
-        self.rare.holds.retain(|other| !other.is(&one.container, one.init, &one.to));
-        self.rare.holds = merged(std::mem::take(&mut self.rare.holds), vec![Hold { at, ..one }]);
-    }
-
-    /// What is newer than what is held was set.
-    pub(super) fn moves_on(&mut self, update: &Update) {
-        let is_in = |hold: &Hold| update.changes().any(|it| (&it.container, it.init) == (&hold.container, hold.init));
-        self.rare.holds.retain(|hold| !is_in(hold));
-    }
-
-    /// A person says that it goes on: nothing of before holds it up. The annotations that are in force from now on although
-    /// they are not there, and those that are not any more.
-    pub(super) fn resume(&mut self, keep_quarantine: bool, now: Timestamp) -> (Vec<KeptKey>, Vec<KeptKey>) {
-        // Others' clocks may be ahead.
-        let after = |at: Timestamp| at.checked_add(SignedDuration::from_nanos(1)).unwrap_or(at);
-        let rare = &mut *self.rare;
-        rare.lifted = rare.holds.iter().map(|hold| after(hold.at)).chain([now]).max();
-        (rare.held, rare.holds, rare.set_again) = Default::default();
-        if !keep_quarantine {
-            rare.freed = rare.quarantined.iter().map(|bad| after(bad.at)).chain([now]).max();
-            rare.quarantined = Vec::new();
-        }
-        self.rule.as_mut().map(|rule| rule.resume()).unwrap_or_default()
-    }
-
-    /// Says that a person has stopped all changes.
-    pub(super) fn stop(&mut self, by: HeldBy) {
-        self.rare.held = Some(Box::new(by));
-    }
-
     /// The containers whose images were set last.
     pub(super) fn set_last(&self) -> Vec<(Arc<str>, bool)> {
         let last = self.applied.iter().map(|set| set.at).max();
         let newest = self.applied.iter().filter(|set| Some(set.at) == last);
         newest.map(|set| (set.container.clone(), set.init)).collect()
-    }
-
-    /// Takes in the annotations of a workload, where nobody has moved an image of it; whether any of that is to be remembered.
-    pub(super) fn see_rule(&mut self, workload: &Workload) -> bool {
-        if self.is_hearsay || self.applied.is_empty() || self.is_moved(workload) {
-            return false;
-        }
-        self.rule.get_or_insert_default().see(workload)
-    }
-
-    /// Takes in that an image is there again that was moved away, by whomever; whether that is so.
-    pub(super) fn returns(&mut self, workload: &Workload) -> bool {
-        let mut any = false;
-        for set in self.applied.iter_mut().filter(|set| set.since.is_some()) {
-            if container(workload, &set.container, set.init).is_some_and(|there| set.is_there(there)) {
-                (set.since, any) = (None, true);
-                self.rare.holds.retain(|hold| (&hold.container, hold.init) != (&set.container, set.init));
-            }
-        }
-        any
-    }
-
-    /// Remembers what became of what we set, by a fresh reading; what is held by that, and whether any of it is new.
-    pub(super) fn note_moves(&mut self, observed: &Observed, judging: &Judging, now: Timestamp) -> (Vec<Hold>, bool) {
-        let mut is_new = self.returns(&observed.workload);
-        let mut applied = std::mem::take(&mut self.applied);
-        let (mut held, mut back, mut again) = (Vec::new(), None, false);
-        for set in applied.iter_mut().filter(|set| set.is_moved_in(&observed.workload)) {
-            let Some(known) = set.applied() else { continue };
-            let is_good = |good: &Good, image: &ImageRef| good.is_in(&known.change) && good.image == *image;
-            let ran = |image: &ImageRef| *image != known.change.to && self.good.iter().any(|good| is_good(good, image));
-            let moved = moved(&known, ran, observed, judging, now);
-            set.since = container(&observed.workload, &set.container, set.init).map(|there| there.image.clone());
-            is_new = true;
-            match moved {
-                Some(Move::Back(hold)) => {
-                    if hold.how != How::Deployer {
-                        back.get_or_insert_with(|| TakenAway { by: hold.by.clone(), at: hold.at });
-                    }
-                    match self.is_set_again(&hold, judging, now) {
-                        true => again = true,
-                        false => held.push(hold),
-                    }
-                }
-                Some(Move::On) => {
-                    self.rare.holds.retain(|hold| (&hold.container, hold.init) != (&set.container, set.init));
-                }
-                None => {}
-            }
-        }
-        self.applied = applied;
-        if again {
-            self.rare.set_again.push(now);
-        }
-        held.iter().cloned().for_each(|hold| self.keep_from(hold));
-        if let Some((taken, rule)) = back.zip(self.rule.as_mut()) {
-            rule.keep(&observed.workload, taken);
-        }
-        (held, is_new)
-    }
-
-    /// Whether what a manifest or a release took away is set again.
-    fn is_set_again(&mut self, hold: &Hold, judging: &Judging, now: Timestamp) -> bool {
-        let hour = SignedDuration::from_hours(1);
-        self.rare.set_again.retain(|at| now.duration_since(*at) < hour);
-        let is_asked = judging.on_reapply == OnReapply::Again && matches!(hold.how, How::Manifest | How::Release);
-        is_asked && self.rare.set_again.len() < AGAIN
     }
 }
 
@@ -481,16 +345,16 @@ impl Set {
         }
     }
 
-    fn is_there(&self, container: &Container) -> bool {
+    pub(super) fn is_there(&self, container: &Container) -> bool {
         container.image == self.to || ImageRef::parse(&self.to).is_ok_and(|to| is(&container.image, &to))
     }
 
-    fn is_moved_in(&self, workload: &Workload) -> bool {
+    pub(super) fn is_moved_in(&self, workload: &Workload) -> bool {
         let there = container(workload, &self.container, self.init);
         there.is_some_and(|there| Some(&there.image) != self.since.as_ref() && !self.is_there(there))
     }
 
-    fn applied(&self) -> Option<Applied> {
+    pub(super) fn applied(&self) -> Option<Applied> {
         let from = format!("{}{}", self.to.get(..self.common.into())?, self.rest);
         let (from, to) = (ImageRef::parse(&from).ok()?, ImageRef::parse(&self.to).ok()?);
         let change = Change { container: self.container.clone(), init: self.init, from, to };
@@ -521,6 +385,6 @@ fn nanoseconds(at: Timestamp) -> i64 {
     i64::try_from(nanoseconds).unwrap_or(if nanoseconds < 0 { i64::MIN } else { i64::MAX })
 }
 
-fn container<'w>(workload: &'w Workload, name: &str, init: bool) -> Option<&'w Container> {
+pub(super) fn container<'w>(workload: &'w Workload, name: &str, init: bool) -> Option<&'w Container> {
     workload.containers.iter().find(|c| *c.name == *name && c.init == init)
 }

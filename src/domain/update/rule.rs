@@ -14,8 +14,9 @@ use crate::domain::{
     workload::{PREFIX, Workload, WorkloadId},
 };
 
-/// As many keys are kept in force of a workload.
+/// As many keys are kept in force of a workload; a value that is longer than this is none that is read.
 const KEPT_KEYS: usize = 32;
+const VALUE: usize = 1024;
 
 /// Keys that are no policy and hold up nothing: those of an old revision count.
 const OTHERS: &[&str] = &["last-update", "poll", "notify", "group", "write", "rollback", "on-reapply"];
@@ -96,7 +97,8 @@ impl SeenRule {
         });
         let gone =
             gone.map(|(key, value)| KeptKey { key: key.clone(), value: value.clone(), left: there.get(key).cloned() });
-        self.kept = gone.take(KEPT_KEYS).collect();
+        let is_short = |kept: &KeptKey| kept.value.len().max(kept.left.as_ref().map_or(0, String::len)) <= VALUE;
+        self.kept = gone.filter(is_short).take(KEPT_KEYS).collect();
         let has_policy = |map: &BTreeMap<String, String>| map.keys().any(|key| is_policy(key));
         self.undone = (has_policy(&self.values) && !has_policy(there)).then(|| Box::new(taken));
         self.values = self.over(workload);

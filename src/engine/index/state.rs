@@ -138,18 +138,15 @@ impl State {
             }
             ClusterChange::Application(application) => self.claim(&application.id, Some(&application)),
             ClusterChange::ApplicationGone(id) => self.claim(&id, None),
-            ClusterChange::Record(..) | ClusterChange::State(..) | ClusterChange::RecordUndecodable(..) => {}
             ClusterChange::History(repository, sightings) => self.remembered(repository, &sightings, now),
             ClusterChange::HistoryGone(repository) => self.remembered(repository, &[], now),
             ClusterChange::HistoriesKept(kept) => self.histories_kept(kept),
-            ClusterChange::RecordsElsewhere | ClusterChange::Partial => {}
-            ClusterChange::Forbidden(_) | ClusterChange::StatesUnread => {}
-            ClusterChange::Rollout(..) | ClusterChange::Pods(..) | ClusterChange::Stuck(..) => {}
-            ClusterChange::Review(..) | ClusterChange::ReviewGone(_) | ClusterChange::Policies(..) => {}
             ClusterChange::Synced => {
                 self.synced = true;
                 self.assess_all();
             }
+            // What is of records, rollouts, votes and rights is none of this.
+            _ => {}
         }
     }
 
@@ -329,8 +326,8 @@ impl State {
         let id = workload.id.clone();
         let namespace = self.namespaces.entry(id.namespace.clone()).or_default();
         let old = namespace.workloads.remove(&id);
-        let kept = old.as_deref().and_then(|old| old.bars.rule.as_ref());
-        let mut rule = rule(&workload, kept, namespace.annotations.as_deref(), &self.settings);
+        let old_rule = old.as_deref().and_then(|old| old.bars.rule.as_ref());
+        let mut rule = rule(&workload, old_rule, namespace.annotations.as_deref(), &self.settings);
         let before = namespace.watched;
         namespace.count(old.as_deref(), &id, &mut rule);
         let room = if namespace.watched < before { namespace.next_over() } else { None };

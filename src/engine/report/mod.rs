@@ -3,5 +3,8 @@
 
 pub(super) mod announce;
 mod gates;
+mod held;
+mod notes;
 pub(super) mod rows;
+mod said;
 pub(super) mod view;

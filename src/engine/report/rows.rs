@@ -10,16 +10,15 @@ use crate::{
         decide::Young,
         demand::Gates,
         gate::Context,
-        hint::Source,
         hours::{self, AGAIN},
         image::ImageRef,
         plan::{Approved, Plan, Proposed},
         policy::Policy,
-        poll::{Schedule, show_duration},
+        poll::Schedule,
         reason::{Code, Reason},
         report::{Report, ReportWorkload, Verdict},
         target::Write,
-        update::{self, Change, Evidence, Hold, How, Item, Record},
+        update::{self, Change, Evidence, Item},
         votes::Approval,
         workload::{Workload, WorkloadId},
     },
@@ -29,8 +28,12 @@ use crate::{
             outages::Outage,
             state::State,
         },
-        look::{question::Answer, room},
-        report::gates,
+        look::question::Answer,
+        report::{
+            gates,
+            held::{held, left},
+            notes::{notes, rollout},
+        },
         updates::{
             board::Board,
             propose::{Held, Planned, Proposal, context, gated},
@@ -169,45 +172,6 @@ pub(crate) fn assess(
     Some(Assessment { reports, plan, asks, votes, opens, outages, must_read })
 }
 
-/// That what a container is to run does not, or that its rollout stands still.
-fn rollout(record: &Record, row: &Report) -> Option<Reason> {
-    let is_it = |container: &str, to: &ImageRef| *container == *row.container && *to.to_string() == *row.image;
-    let of_current = record.current().and_then(|current| {
-        let is_its = current.update.changes().any(|Change { container, to, .. }| is_it(container, to));
-        current.reason().filter(|reason| is_its && reason.code.is_of_rollout()).cloned()
-    });
-    of_current.or_else(|| {
-        let bad = record.quarantined().iter().find(|bad| is_it(&bad.container, &bad.to))?;
-        Some(Reason::new(Code::RolloutFailed, &*bad.evidence))
-    })
-}
-
-/// What is good to know of a source on the row of a container that uses it.
-fn notes(state: &State, source: &Source) -> impl Iterator<Item = Reason> {
-    let replaced = state.sources.replaced(source).map(|interval| {
-        let message = format!(
-            "more than 16 different `poll` values ask for {}: it is looked at every {}, the shortest of them",
-            source.repository,
-            show_duration(interval)
-        );
-        Reason::new(Code::OverLimit, message)
-    });
-    const MIB: usize = 1024 * 1024;
-    let left_out = state.sources.left_out(source).map(|bytes| {
-        let message = format!(
-            "the tags of {} take {} MiB and are not kept, as those of all repositories, with what a look at very many \
-             needs, may take {} MiB: every look, also one for a webhook, reads all of them",
-            source.repository,
-            bytes.div_ceil(MIB),
-            room::TOTAL / MIB
-        );
-        Reason::new(Code::OverLimit, message)
-    });
-    let lost = state.sources.lost(source);
-    let lost = lost.map(|lost| Reason::new(Code::HintNotFound, lost.describe(&source.repository)));
-    lost.into_iter().chain(replaced).chain(left_out)
-}
-
 /// Fills one row, and says what the container would be changed to.
 fn fill(
     row: &mut Report,
@@ -302,26 +266,6 @@ fn fill(
         return None;
     };
     show(row, item, waits_for_webhook(state, entry, slot))
-}
-
-/// Why a container stays as it is whatever is found: its annotation says so, or another deployer sets it.
-fn left(entry: &WorkloadEntry, container: &ContainerRule, gates: &Gates) -> Option<(Verdict, Reason)> {
-    let is_its = |hold: &&Hold| (&hold.container, hold.init) == (&container.container, container.init);
-    let fought = entry.bars.holds.iter().filter(is_its).find(|hold| hold.how == How::Deployer);
-    if let Some(hold) = fought {
-        return Some((Verdict::Problem, Reason::new(hold.code(), hold.why(&entry.workload.id))));
-    }
-    let (rule, image) = (gates.hold.as_ref()?, ImageRef::parse(&container.image).ok()?);
-    Some((Verdict::Blocked, rule.value.keeps(&image, &rule.by)?))
-}
-
-/// Shows that what would be taken is held.
-fn held(row: &mut Report, answer: &Answer) {
-    let is_hold = |reason: &&Reason| matches!(reason.code, Code::Held | Code::Reverted | Code::FoughtOver);
-    let Some(reason) = answer.passed.iter().find(is_hold).filter(|_| row.decision == Verdict::UpToDate) else { return };
-    (row.decision, row.to) = (Verdict::Blocked, reason.tag.clone());
-    row.reasons.retain(|other| other.tag.is_some() && other != reason);
-    row.reasons.insert(0, Reason { tag: None, ..reason.clone() });
 }
 
 /// That no update could ever start. One that has goes on.
