@@ -159,7 +159,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// What the registry holds, to which tags are only ever added, and for tags of which weight there is room.
 #[derive(Clone)]
-struct Pushed(BTreeMap<String, Vec<Tag>>, usize);
+pub(super) struct Pushed(pub(super) BTreeMap<String, Vec<Tag>>, pub(super) usize);
 
 /// Runs all at once.
 struct AtOnce;

@@ -15,7 +15,7 @@ use crate::{
         hint::{Credentials, PullSecrets, Source},
         hold::HoldRule,
         image::{ImageRef, Tag},
-        update::{Bars, Change, Hold, LAST_UPDATE, Quarantined, Written},
+        update::{Bars, Change, Hold, LAST_UPDATE, QUARANTINED, Quarantined, Written},
         workload::{MAX_PULL_SECRETS, Workload, WorkloadId, version},
     },
     engine::{
@@ -106,13 +106,15 @@ impl WorkloadEntry {
                 Pin::Tag => false,
                 Pin::Digest => true,
             };
+            let avoided = avoided(&self.bars.quarantined, container, &image);
             let question = Arc::new(Question {
                 policy: policy.clone(),
                 tag: image.tag.clone(),
                 digest: image.digest.clone(),
                 pinned,
-                avoided: avoided(&self.bars.quarantined, container, &image),
                 held: held(&self.workload.id, &self.bars.holds, container, gates.hold.as_deref(), &image),
+                is_full: !avoided.is_empty() && self.bars.quarantined.len() >= QUARANTINED,
+                avoided,
                 min_age,
                 kept: kept(&self.kept, container),
             });

@@ -113,6 +113,7 @@ mod tests {
             pinned: true,
             avoided: Arc::default(),
             held: Arc::default(),
+            is_full: false,
             min_age,
             kept: None,
         })

@@ -162,6 +162,7 @@ mod tests {
             pinned: false,
             avoided: Arc::default(),
             held: Arc::default(),
+            is_full: false,
             min_age,
             kept: None,
         })

@@ -11,6 +11,7 @@ use crate::{
         decide::{Candidate, Decision, TagFacts, Young},
         hint::Source,
         image::{Digest, Tag},
+        reason::{Code, Reason},
     },
     engine::look::{
         ages::Seen,
@@ -18,6 +19,10 @@ use crate::{
     },
     ports::{Registry, RegistryError, RegistryErrorKind},
 };
+
+/// Else images that do not run would be set in turns for ever, each forgotten when it is tried again.
+const FULL: &str = "as many images of the workload are in quarantine as are kept, and what is no better than one of them may \
+                    have been there too: only a better one is chosen";
 
 /// The digests of tags at one source. Each is asked for once in a look, however many questions choose the tag; what an
 /// earlier look read is never written.
@@ -121,7 +126,13 @@ pub(super) async fn choose(
         let held = question.held.iter().find(holds).cloned();
         let facts = Facts { manifest, avoided: question.avoided.clone(), held, wait };
         if let Some(reason) = candidate::refusal(&chosen, &facts) {
+            let is_last = question.is_full && reason.code == Code::Quarantined && Some(index) != kept;
             passed.push(reason);
+            if is_last {
+                passed.push(Reason::new(Code::Quarantined, FULL));
+                decision.eligible.clear();
+                break;
+            }
             continue;
         }
         chosen.digest = match facts.manifest {
@@ -137,5 +148,82 @@ pub(super) async fn choose(
             decision.pass_over(&passed);
             Ok(Answer { decision, choice: None, passed, young })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        sync::Arc,
+    };
+
+    use futures::FutureExt;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        domain::{
+            candidate::Avoided,
+            hint::Credentials,
+            image::Repository,
+            policy::{NamedPolicies, Options, Policy},
+        },
+        engine::{look::question::Order, model::Pushed},
+    };
+
+    #[rstest::rstest]
+    #[case::room(false, &["1.2.0", "1.1.0"], None, Some("1.1.0"))]
+    #[case::full(true, &["1.2.0", "1.1.0"], None, None)]
+    #[case::a_better_one(true, &["1.3.0", "1.2.0", "1.1.0"], None, Some("1.3.0"))]
+    #[case::one_that_was_approved(true, &["1.3.0", "1.2.0"], Some("1.2.0"), Some("1.3.0"))]
+    fn while_quarantine_is_full_nothing_is_chosen_that_is_no_better_than_what_is_in_it(
+        #[case] is_full: bool,
+        #[case] eligible: &[&str],
+        #[case] kept: Option<&str>,
+        #[case] expected: Option<&str>,
+    ) {
+        let tag = |text: &str| Tag::parse(text).unwrap();
+        let bad = Avoided { tag: tag("1.2.0"), digest: None, at: Timestamp::UNIX_EPOCH, evidence: "it crashes".into() };
+        let question = Question {
+            policy: Policy::parse("minor", &Options::default(), &NamedPolicies::default()).unwrap(),
+            tag: Some(tag("1.0.0")),
+            digest: None,
+            pinned: false,
+            avoided: [bad].into(),
+            held: Arc::default(),
+            is_full,
+            min_age: None,
+            kept: kept.map(tag),
+        };
+        let candidate = |text: &&str| Candidate { tag: tag(text), digest: None };
+        let eligible = eligible.iter().map(candidate).collect();
+        let decision = Decision { eligible, problem: None, reasons: Vec::new(), young: None };
+        let source = Source {
+            repository: Repository::parse("r.io/web").unwrap(),
+            credentials: Credentials { secrets: None, operator: false },
+        };
+        let order = Order {
+            source: Arc::new(source.clone()),
+            hinted: BTreeSet::new(),
+            questions: HashMap::new(),
+            previous: None,
+            ask_all: false,
+            room: 0,
+            history: Arc::default(),
+            now: Timestamp::UNIX_EPOCH,
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let registry = Pushed(BTreeMap::new(), 0);
+        let mut digests = Digests::new(&registry, &source, HashMap::new());
+        let answer = choose(&question, decision, &HashMap::new(), &mut digests, &mut Seen::new(&order))
+            .now_or_never()
+            .unwrap()
+            .unwrap();
+        let choice = answer.choice.map(|choice| choice.tag);
+        assert_eq!(choice.as_ref().map(Tag::as_str), expected);
+        assert_eq!(answer.decision.choice().is_some(), choice.is_some());
+        let is_told = answer.decision.reasons.iter().any(|reason| reason.message == FULL);
+        assert_eq!(is_told, expected.is_none());
     }
 }

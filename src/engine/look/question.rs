@@ -40,6 +40,8 @@ pub(crate) struct Question {
     pub(crate) avoided: Arc<[Avoided]>,
     /// What is held in the container.
     pub(crate) held: Arc<[Held]>,
+    /// Whether as much of the workload is in quarantine as is kept: more may have been, which nobody knows any more.
+    pub(crate) is_full: bool,
     /// How old it must be.
     pub(crate) min_age: Option<Duration>,
     /// What is chosen before any better one, if it may be: somebody has approved it already.
