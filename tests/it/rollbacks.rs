@@ -1,48 +1,23 @@
 //! What failed is put back on a real API server with its controllers, and kwok as kubelet.
 
-use std::time::Duration;
-
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
     approvals,
-    rollouts::{QUICK, Shop, code},
+    rollouts::code,
     support::{
         commits,
         control_plane::{ADMIN, Namespace},
         eventually,
         git_server::GitServer,
-        gitea,
-        kills::{Random, how_many, seed},
+        gitea, kills,
         objects::{runs, written},
         operator::{Operator, Setup},
+        shop::{QUICK, Shop, story},
         within_a_minute,
     },
 };
-
-impl Shop<'static> {
-    /// A workload that goes back by itself, with so much changed, which runs.
-    async fn create_auto(&self, kind: &str, change: impl FnOnce(&mut Value)) {
-        self.create(kind, |object| {
-            object["metadata"]["annotations"]["supercargo.dev/rollback"] = json!("auto");
-            change(object);
-        })
-        .await;
-        let plural = format!("{}s", kind.to_lowercase());
-        eventually("it runs", async || {
-            let web = self.namespace.get(&plural, "web").await;
-            let available = web["status"]["availableReplicas"].as_i64().or(web["status"]["numberAvailable"].as_i64());
-            (available == Some(3)).then_some(())
-        })
-        .await;
-    }
-}
-
-/// How an update came to its end.
-fn story(update: &Value) -> Vec<&str> {
-    update["status"]["log"].as_array().unwrap().iter().map(|entry| entry["phase"].as_str().unwrap()).collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_run_goes_back_once_and_the_next_goes() {
@@ -419,34 +394,7 @@ async fn what_is_proposed_goes_back_by_one_request_which_stays_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_goes_back_once_and_ends_once_whenever_the_operator_is_killed() {
-    let (kills, seed) = (how_many(6), seed());
-    println!("SUPERCARGO_SEED={seed}, {kills} kills");
-    let mut random = Random::new(seed);
-    let shop = Shop::open("back-killed").await;
-    shop.create_auto("Deployment", |_| ()).await;
-    let mut operator = shop.operator(QUICK).await;
-    let mut users = vec![operator.user.clone()];
-    for n in 1..=kills {
-        let tag = format!("1.{n}.0-broken");
-        shop.push(&tag).await;
-        shop.update(&tag, "Progressing").await;
-        // The time is the fault.
-        tokio::time::sleep(Duration::from_millis(random.below(4000))).await;
-        operator.process.signal("KILL");
-        drop(operator);
-        operator = shop.operator(QUICK).await;
-        users.push(operator.user.clone());
-        let update = shop.update(&tag, "RolledBack").await;
-        let ends = story(&update).into_iter().filter(|phase| *phase == "RolledBack").count();
-        assert_eq!(ends, 1, "{update}");
-        runs(&shop.namespace, "web", &[&shop.image("1.0.0")]).await;
-        let patches: usize = users.iter().map(|user| written(shop.plane, user).len()).sum();
-        assert_eq!(patches as u64, 2 * n, "{tag} (seed {seed})");
-        let to = shop.image(&tag);
-        let of_it =
-            shop.all("imageupdates").await.into_iter().filter(|it| it["spec"]["changes"][0]["to"] == *to).count();
-        assert_eq!(of_it, 1, "{tag} (seed {seed})");
-    }
+    kills::go_back(kills::how_many(6), kills::seed()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,116 +1,18 @@
 //! Rollouts on a real API server with its controllers, and kwok as kubelet: an update runs, or does not, and why.
 
-use std::{path::Path, process::Command};
-
 use http::Method;
 use serde_json::{Value, json};
 
 use supercargo::domain::image::Digest;
 
 use crate::support::{
-    commits,
-    control_plane::{ADMIN, ControlPlane, Namespace, shared},
-    eventually,
+    commits, eventually,
     git_server::GitServer,
-    objects::{events, runs, workload, written},
-    operator::{Operator, Setup},
-    registry::{Image, Options, Registry},
+    objects::{runs, written},
+    operator::Operator,
+    registry::{Image, Registry},
+    shop::{QUICK, Shop},
 };
-
-/// A short life: what is waited for is one or two seconds.
-pub(crate) const QUICK: &str = "rollout: {settle: 1s, fault: 1s, stall: 3s}\n";
-
-/// A registry with `web:1.0.0`, a namespace, and a folder for the configuration.
-pub(crate) struct Shop<'p> {
-    pub(crate) plane: &'p ControlPlane,
-    pub(crate) namespace: Namespace<'p>,
-    pub(crate) registry: Registry,
-    pub(crate) folder: tempfile::TempDir,
-}
-
-impl Shop<'static> {
-    pub(crate) async fn open(name: &str) -> Self {
-        Self::open_on(shared().await, name).await
-    }
-
-    pub(crate) async fn open_on(plane: &'static ControlPlane, name: &str) -> Self {
-        let registry = Registry::start_with(Options { in_files: true, ..Options::default() });
-        let registry = registry.await;
-        let namespace = plane.namespace(name).await;
-        registry.push("web", "1.0.0", &Image::unique()).await;
-        Self { plane, namespace, registry, folder: tempfile::tempdir().unwrap() }
-    }
-
-    pub(crate) fn image(&self, tag: &str) -> String {
-        format!("{}/web:{tag}", self.registry.host)
-    }
-
-    pub(crate) async fn push(&self, tag: &str) {
-        self.registry.push("web", tag, &Image::unique()).await;
-    }
-
-    /// A workload that runs 1.0.0 in so many pods, if it has any.
-    pub(crate) async fn create(&self, kind: &str, change: impl FnOnce(&mut Value)) {
-        let annotations = json!({"supercargo.dev/policy": "minor", "supercargo.dev/flavour": "any"});
-        let mut object = workload(kind, "web", annotations, &[("web", &self.image("1.0.0"))]);
-        match kind {
-            "DaemonSet" => _ = object["spec"]["template"]["spec"].as_object_mut().unwrap().remove("nodeSelector"),
-            "CronJob" => {}
-            _ => object["spec"]["replicas"] = json!(3),
-        }
-        change(&mut object);
-        self.namespace.create(&object.to_string()).await;
-    }
-
-    pub(crate) async fn operator(&self, configuration: &str) -> Operator {
-        let path = self.folder.path().join("config.yaml");
-        std::fs::write(&path, configuration).unwrap();
-        Operator::start(self.plane, &self.setup(&path)).await
-    }
-
-    pub(crate) fn setup(&self, path: &Path) -> Setup {
-        Setup::in_namespace(&self.namespace, "1s").with(&["--config", path.to_str().unwrap()])
-    }
-
-    pub(crate) async fn all(&self, plural: &str) -> Vec<Value> {
-        let path = format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/{plural}", self.namespace.name);
-        let list = self.plane.request(Method::GET, &path, None).await.unwrap();
-        list["items"].as_array().unwrap().clone()
-    }
-
-    /// The update to a tag when it has come that far.
-    pub(crate) async fn update(&self, tag: &str, phase: &str) -> Value {
-        let to = self.image(tag);
-        eventually(&format!("the update to {tag} is {phase}"), async || {
-            let mut all = self.all("imageupdates").await;
-            all.retain(|update| update["spec"]["changes"][0]["to"] == to && update["status"]["phase"] == phase);
-            all.pop()
-        })
-        .await
-    }
-
-    pub(crate) async fn quarantined(&self) -> Vec<Value> {
-        let states = self.all("imagestates").await;
-        states.iter().flat_map(|state| state["status"]["quarantined"].as_array().cloned().unwrap_or_default()).collect()
-    }
-
-    /// How often an Event of that reason was made of `web`.
-    pub(crate) async fn told(&self, reason: &str) -> Vec<String> {
-        let all = events(&self.namespace, "web").await;
-        all.into_iter().filter(|(of, _)| of == reason).map(|(_, message)| message).collect()
-    }
-
-    /// What a command says of the cluster.
-    pub(crate) fn says(&self, command: &str, args: &[&str]) -> String {
-        let mut says = Command::new(env!("CARGO_BIN_EXE_supercargo"));
-        says.arg(command).arg("--kubeconfig").arg(self.plane.kubeconfig(ADMIN)).args(args);
-        String::from_utf8(says.output().unwrap().stdout).unwrap()
-    }
-
-    pub(crate) async fn event(&self, reason: &str) -> String {
-        eventually(&format!("an Event {reason}"), async || self.told(reason).await.pop()).await
-    }
-}
 
 pub(crate) fn code(update: &Value) -> &Value {
     &update["status"]["reason"]["code"]

@@ -19,6 +19,11 @@ async fn two_hundred_kills_lose_no_update_and_make_none_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_back_does_so_once_whenever_the_operator_is_killed() {
+    kills::go_back(kills::how_many(200), kills::seed()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_kills_during_commits_leave_each_edit_in_the_history_once() {
     let outcome = commits::kill(100, kills::seed()).await;
     println!("{outcome:?}");

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use super::{
     control_plane::{ControlPlane, Namespace, Parts, audited_user},
     eventually, free_port,
-    objects::{policy, workload, written},
+    objects::{policy, runs, workload, written},
     operator::{Operator, Setup},
     registry::{OCI_MANIFEST, Registry},
+    shop::{QUICK, Shop, story},
     within_a_minute,
 };
 
@@ -231,4 +232,39 @@ async fn push(
         tokio::time::sleep(Duration::from_millis(random.below(150))).await;
     }
     pushes
+}
+
+/// Kills the operator that often, each time while another update crashes and goes back. Panics unless each is written once,
+/// put back once, in quarantine, and ends once.
+pub(crate) async fn go_back(kills: u64, seed: u64) {
+    println!("SUPERCARGO_SEED={seed}, {kills} kills");
+    let mut random = Random::new(seed);
+    let shop = Shop::open("back-killed").await;
+    shop.create_auto("Deployment", |_| ()).await;
+    let mut operator = shop.operator(QUICK).await;
+    let written_by = |user: &str| written(shop.plane, user).len() as u64;
+    // What those have written that are no more.
+    let mut before = 0;
+    for n in 1..=kills {
+        let tag = format!("1.{n}.0-broken");
+        shop.push(&tag).await;
+        shop.update(&tag, "Progressing").await;
+        // The time is the fault.
+        tokio::time::sleep(Duration::from_millis(random.below(4000))).await;
+        let killed = operator.user.clone();
+        operator.process.signal("KILL");
+        drop(operator);
+        operator = shop.operator(QUICK).await;
+        let update = shop.update(&tag, "RolledBack").await;
+        let ends = story(&update).into_iter().filter(|phase| *phase == "RolledBack").count();
+        assert_eq!(ends, 1, "{update}");
+        runs(&shop.namespace, "web", &[&shop.image("1.0.0")]).await;
+        before += written_by(&killed);
+        assert_eq!(before + written_by(&operator.user), 2 * n, "{tag} (seed {seed})");
+        let to = shop.image(&tag);
+        assert!(shop.quarantined().await.iter().any(|bad| bad["to"] == to), "{tag} (seed {seed})");
+        let all = shop.all("imageupdates").await;
+        let of_it = all.iter().filter(|it| it["spec"]["changes"][0]["to"] == to).count();
+        assert_eq!(of_it, 1, "{tag} (seed {seed})");
+    }
 }

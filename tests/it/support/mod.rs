@@ -23,6 +23,7 @@ pub(crate) mod operator;
 pub(crate) mod process;
 pub(crate) mod records;
 pub(crate) mod registry;
+pub(crate) mod shop;
 pub(crate) mod slack;
 pub(crate) mod tls;
 pub(crate) mod token_server;
