@@ -2,7 +2,7 @@
 //!
 //! [`connect`] makes the client; [`watch()`] tells the engine of workloads and Namespaces; [`Objects`] reads and
 //! patches single workloads; [`CustomResources`] remembers updates; [`Followed`] follows rollouts; [`Ballots`] finds out
-//! whether it is sure who votes; [`ReviewWriter`] votes for people of another system; [`Applications`] has Argo CD look at Git; [`PullSecrets`] reads Secrets by name;
+//! whether it is sure who votes; [`ReviewWriter`] votes and holds for people of another system; [`Applications`] has Argo CD look at Git; [`PullSecrets`] reads Secrets by name;
 //! [`EventWriter`] tells people.
 
 mod applications;

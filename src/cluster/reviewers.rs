@@ -1,5 +1,5 @@
-//! Votes that are written for people of another system: whether they may is asked of the API server, as if they had come
-//! themselves.
+//! Votes and holds that are written for people of another system: whether they may is asked of the API server, as if they
+//! had come themselves.
 
 use std::sync::Arc;
 
@@ -10,20 +10,24 @@ use serde_json::Value;
 
 use super::{
     failure, in_time,
-    records::{is_review, named_review, review},
+    records::{Requests, hold, is_review, name_of_state, named_review, review},
 };
 use crate::{
+    domain::workload::WorkloadId,
     net::foreign,
-    ports::{Announced, Clock, ClusterError, Heard, Person, Reviewers, Spoken, UpdateName},
+    ports::{Announced, Clock, ClusterError, Heard, Person, Reviewers, Right, Spoken},
 };
 
 /// What everybody is in whom the API server knows.
 const AUTHENTICATED: &str = "system:authenticated";
 
-const NO_RIGHT: &str = "supercargo has no right to ask who may approve (create localsubjectaccessreviews): an administrator \
+const UPDATES: &str = "imageupdates";
+const STATES: &str = "imagestates";
+
+const NO_RIGHT: &str = "supercargo has no right to ask who may approve or hold (create localsubjectaccessreviews): an administrator \
                         applies deploy/components/slack (Helm: slack.secretName)";
 
-/// The votes of others.
+/// The votes and holds of others.
 #[derive(Clone)]
 pub struct ReviewWriter {
     client: Client,
@@ -76,19 +80,19 @@ impl ReviewWriter {
 }
 
 impl Reviewers for ReviewWriter {
-    fn may<'a>(
-        &'a self,
-        who: &'a Person,
-        verb: &'static str,
-        update: &'a UpdateName,
-    ) -> BoxFuture<'a, Result<bool, ClusterError>> {
+    fn may<'a>(&'a self, who: &'a Person, what: Right<'a>) -> BoxFuture<'a, Result<bool, ClusterError>> {
         async move {
+            let (verb, resource, namespace, name) = match what {
+                Right::Vote(update) => ("approve", UPDATES, &update.namespace, update.name.to_string()),
+                Right::Read(update) => ("get", UPDATES, &update.namespace, update.name.to_string()),
+                Right::Hold(workload) => ("hold", STATES, &workload.namespace, name_of_state(workload)),
+            };
             let groups = who.groups.iter().map(ToString::to_string).chain([AUTHENTICATED.to_owned()]);
             let attributes = ResourceAttributes {
                 group: Some("supercargo.dev".to_owned()),
-                resource: Some("imageupdates".to_owned()),
-                namespace: Some(update.namespace.to_string()),
-                name: Some(update.name.to_string()),
+                resource: Some(resource.to_owned()),
+                namespace: Some(namespace.to_string()),
+                name: Some(name),
                 verb: Some(verb.to_owned()),
                 ..ResourceAttributes::default()
             };
@@ -98,7 +102,7 @@ impl Reviewers for ReviewWriter {
                 resource_attributes: Some(attributes),
                 ..SubjectAccessReviewSpec::default()
             };
-            match in_time(&self.clock, self.ask(spec, &update.namespace)).await {
+            match in_time(&self.clock, self.ask(spec, namespace)).await {
                 Some(Err(kube::Error::Api(status))) if status.code == 403 => Err(ClusterError(NO_RIGHT.to_owned())),
                 Some(answer) => answer.map_err(|error| ClusterError(failure(&error))),
                 None => Err(ClusterError("the API server did not answer in time".to_owned())),
@@ -113,6 +117,19 @@ impl Reviewers for ReviewWriter {
                 Heard::Again if !self.is_there(of, said).await? => self.write(of, said, None).await,
                 heard => Ok(heard),
             }
+        }
+        .boxed()
+    }
+
+    fn hold<'a>(
+        &'a self,
+        workload: &'a WorkloadId,
+        by: &'a str,
+        on_behalf_of: &'a str,
+    ) -> BoxFuture<'a, Result<Heard, ClusterError>> {
+        async move {
+            let requests = Requests { client: self.client.clone(), clock: self.clock.clone() };
+            hold(&requests, workload, by, on_behalf_of).await
         }
         .boxed()
     }

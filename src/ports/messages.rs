@@ -63,6 +63,17 @@ pub struct Person {
     pub groups: Vec<Arc<str>>,
 }
 
+/// What somebody may do or not.
+#[derive(Debug, Clone, Copy)]
+pub enum Right<'a> {
+    /// Say yes or no to an update.
+    Vote(&'a UpdateName),
+    /// Read it.
+    Read(&'a UpdateName),
+    /// Stop all changes of a workload, until somebody resumes it.
+    Hold(&'a WorkloadId),
+}
+
 /// A review that is written for somebody of another system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spoken {
@@ -76,29 +87,33 @@ pub struct Spoken {
     pub on_behalf_of: String,
 }
 
-/// What came of a review.
+/// What came of a review, or of a hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// It is written.
     Written,
-    /// It was there already.
+    /// It was there already; a hold also where another person's is.
     Again,
     /// It was refused, in the API server's words.
     Refused(String),
 }
 
-/// Lets people of another system vote.
+/// Lets people of another system vote, and hold what they are asked about.
 pub trait Reviewers: Send + Sync {
-    /// Whether they have that verb on an update.
-    fn may<'a>(
-        &'a self,
-        who: &'a Person,
-        verb: &'static str,
-        update: &'a UpdateName,
-    ) -> BoxFuture<'a, Result<bool, ClusterError>>;
+    /// Whether they have that right.
+    fn may<'a>(&'a self, who: &'a Person, what: Right<'a>) -> BoxFuture<'a, Result<bool, ClusterError>>;
 
     /// Writes a review of an update as it was read.
     fn review<'a>(&'a self, of: &'a Announced, review: &'a Spoken) -> BoxFuture<'a, Result<Heard, ClusterError>>;
+
+    /// Writes the wish that nothing of a workload is changed, unless that is so: by whom, as the API server and as the other
+    /// system knows them.
+    fn hold<'a>(
+        &'a self,
+        workload: &'a WorkloadId,
+        by: &'a str,
+        on_behalf_of: &'a str,
+    ) -> BoxFuture<'a, Result<Heard, ClusterError>>;
 }
 
 /// Says how a workload stands.

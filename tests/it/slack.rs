@@ -19,6 +19,7 @@ use crate::{
 mod blocks;
 mod clicks;
 mod crash;
+mod holds;
 mod socket;
 mod story;
 mod trouble;
@@ -30,24 +31,25 @@ const CHANNEL: &str = "C0DEPLOYS";
 /// A control plane whose operator may speak for these people.
 async fn plane() -> &'static ControlPlane {
     static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
-    PLANE
-        .get_or_init(|| async {
-            let plane = guarded(Parts::All).await;
-            shell(&plane, "kubectl apply -f deploy/components/slack/clusterrole.yaml");
-            plane.kubectl(&[
-                "create",
-                "clusterrolebinding",
-                "supercargo-slack",
-                "--clusterrole=supercargo-slack",
-                "--serviceaccount=supercargo:supercargo",
-            ]);
-            let line = |(user, id): &(&str, &str)| format!("slack:{TEAM}/{id} {user}");
-            let lines: Vec<String> = PEOPLE.iter().map(line).collect();
-            let patch = json!({"data": {"identities": lines.join("\n")}}).to_string();
-            plane.kubectl(&["-n", "supercargo", "patch", "configmap", "supercargo-approvers", "-p", &patch]);
-            plane
-        })
-        .await
+    PLANE.get_or_init(speaking).await
+}
+
+/// One of the calling test's own.
+async fn speaking() -> ControlPlane {
+    let plane = guarded(Parts::All).await;
+    shell(&plane, "kubectl apply -f deploy/components/slack/clusterrole.yaml");
+    plane.kubectl(&[
+        "create",
+        "clusterrolebinding",
+        "supercargo-slack",
+        "--clusterrole=supercargo-slack",
+        "--serviceaccount=supercargo:supercargo",
+    ]);
+    let line = |(user, id): &(&str, &str)| format!("slack:{TEAM}/{id} {user}");
+    let lines: Vec<String> = PEOPLE.iter().map(line).collect();
+    let patch = json!({"data": {"identities": lines.join("\n")}}).to_string();
+    plane.kubectl(&["-n", "supercargo", "patch", "configmap", "supercargo-approvers", "-p", &patch]);
+    plane
 }
 
 /// A shop whose updates people approve in Slack.

@@ -27,9 +27,11 @@ pub(super) use ballot::{is_review, named_review, review};
 pub use history::{histories, no_histories};
 pub use list::{Of, Recorded, recorded};
 pub use messages::MessageStore;
-pub(super) use names::ALL;
+pub(super) use names::{ALL, state as name_of_state};
+pub(super) use requests::Requests;
 pub use store::CustomResources;
 pub use wishes::Made;
+pub(super) use wishes::hold;
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ const LABEL: usize = 63;
 pub(in crate::cluster) const ALL: &str = "supercargo-all";
 
 /// The name of what is remembered by a workload's name.
-pub(super) fn state(workload: &WorkloadId) -> String {
+pub(in crate::cluster) fn state(workload: &WorkloadId) -> String {
     if workload.is_all() {
         return ALL.to_owned();
     }

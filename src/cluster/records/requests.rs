@@ -47,9 +47,9 @@ pub(super) enum Failure {
 
 /// The API server.
 #[derive(Clone)]
-pub(super) struct Requests {
-    pub(super) client: Client,
-    pub(super) clock: Arc<dyn Clock>,
+pub(in crate::cluster) struct Requests {
+    pub(in crate::cluster) client: Client,
+    pub(in crate::cluster) clock: Arc<dyn Clock>,
 }
 
 impl Requests {
@@ -177,7 +177,10 @@ impl Requests {
         self.answered::<serde::de::IgnoredAny>(request).await.map(|_| ())
     }
 
-    async fn answered<T: serde::de::DeserializeOwned>(&self, request: http::Request<Vec<u8>>) -> Result<T, Failure> {
+    pub(super) async fn answered<T: serde::de::DeserializeOwned>(
+        &self,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<T, Failure> {
         match in_time(&self.clock, self.client.request(request)).await {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(kube::Error::Api(status))) => Err(Failure::of(&status)),

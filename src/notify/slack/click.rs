@@ -1,5 +1,5 @@
 //! What people press in Slack: whose click it is, whether it is about what the message showed, and what comes of it. A vote
-//! is an object before Slack is told that it was heard.
+//! or a hold is an object before Slack is told that it was heard.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use url::Url;
 use super::{
     Channel, Desk,
     details::details,
-    message::{APPROVE, DETAILS, REJECT, Subject, public, state},
+    message::{APPROVE, DETAILS, HOLD, REJECT, Subject, public, state},
     text::{code, quoted},
 };
 use crate::{
@@ -18,8 +18,9 @@ use crate::{
         hours::shown,
         update::{Tracked, hash},
         votes::{Approval, Verb},
+        workload::WorkloadId,
     },
-    ports::{Announced, ClusterError, Heard, Person, Spoken, UpdateName},
+    ports::{Announced, ClusterError, Heard, Person, Right, Spoken, UpdateName},
 };
 
 /// The longest value of a button (Block Kit).
@@ -44,6 +45,7 @@ pub(super) struct Click {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Button {
     Vote(Verb),
+    Hold,
     Details,
 }
 
@@ -70,8 +72,8 @@ impl Odd {
 pub(super) enum Reply {
     /// It counts; the message will show it.
     Counted,
-    /// That person is told what was asked for.
-    Details(String),
+    /// That person is told what was asked for, or that it is done.
+    Told(String),
     /// It is not to be; that person is told why.
     Tell(String),
 }
@@ -126,6 +128,7 @@ pub(super) fn read(payload: &RawValue, app: &str) -> Result<Click, Odd> {
     let button = match action.action_id.as_str() {
         APPROVE => Button::Vote(Verb::Approve),
         REJECT => Button::Vote(Verb::Reject),
+        HOLD => Button::Hold,
         DETAILS => Button::Details,
         _ => return Err(Odd::NotOurs),
     };
@@ -170,16 +173,24 @@ pub(super) async fn heed(click: &Click, desk: &Desk) -> Result<Reply, ClusterErr
         return tell(format!("this channel is not told of namespace {} any more", code(namespace, 300)));
     }
     let name = UpdateName { namespace: namespace.as_str().into(), name: update.as_str().into() };
-    let (verb, to) = match click.button {
-        Button::Vote(_) => ("approve", "approve or reject"),
-        Button::Details => ("get", "read"),
+    let on_update = match click.button {
+        Button::Vote(_) => Some((Right::Vote(&name), "approve or reject updates", "supercargo-approver")),
+        Button::Details => Some((Right::Read(&name), "read updates", "supercargo-approver")),
+        // Of which workload, the record says.
+        Button::Hold => None,
     };
-    if !desk.reviewers.may(person, verb, &name).await? {
+    let may_not = async |(right, to, role)| {
+        let may = desk.reviewers.may(person, right).await?;
         let (user, namespace) = (code(&person.user, 300), code(namespace, 300));
-        return tell(format!(
-            "you ({user}) may not {to} updates in namespace {namespace}: an administrator binds the ClusterRole \
-             supercargo-approver there"
-        ));
+        Ok((!may).then(|| {
+            let role = format!("an administrator binds the ClusterRole {role} there");
+            Reply::Tell(format!("you ({user}) may not {to} in namespace {namespace}: {role}"))
+        }))
+    };
+    if let Some(right) = on_update
+        && let Some(no) = may_not(right).await?
+    {
+        return Ok(no);
     }
     let Some(of) = read_posted(click, &name, desk).await?.filter(|found| *found.uid == **uid) else {
         return tell("this update is not there any more".to_owned());
@@ -188,19 +199,27 @@ pub(super) async fn heed(click: &Click, desk: &Desk) -> Result<Reply, ClusterErr
     {
         return tell("this message is not the one of that update: use the newest".to_owned());
     }
-    let verb = match click.button {
-        Button::Details => return Ok(Reply::Details(details(&of, desk).await)),
-        Button::Vote(verb) => verb,
-    };
+    let workload = &of.tracked.update.workload;
+    match click.button {
+        Button::Details => return Ok(Reply::Told(details(&of, desk).await)),
+        Button::Hold => {
+            if let Some(no) = may_not((Right::Hold(workload), "hold workloads", "supercargo-editor")).await? {
+                return Ok(no);
+            }
+        }
+        Button::Vote(_) => {}
+    }
     let is_it = *of.tracked.update.target() == **target;
-    match of.tracked.asked().filter(|_| is_it) {
-        Some(asked) if asked.unsure => {
+    match (click.button, of.tracked.asked().filter(|_| is_it)) {
+        (Button::Vote(verb), Some(asked)) if !asked.unsure => vote(click, verb, person, &of, asked, desk).await,
+        (Button::Vote(_), Some(_)) => {
             let why = of.tracked.reason().map(|reason| quoted(public(reason), 1000)).unwrap_or_default();
             tell(format!("no vote would count now: {why}"))
         }
-        Some(asked) => vote(click, verb, person, &of, asked, desk).await,
-        None if is_it => tell(ended(&of.tracked)),
-        None => tell("it has changed since: use the newest message of this workload".to_owned()),
+        // Who votes need not be sure for that.
+        (_, Some(_)) => hold(click, person, workload, desk).await,
+        (_, None) if is_it => tell(ended(&of.tracked)),
+        (_, None) => tell("it has changed since: use the newest message of this workload".to_owned()),
     }
 }
 
@@ -258,7 +277,18 @@ async fn vote(
     })
 }
 
-/// Whom the operator speaks for, as reviews have it.
+/// Has a workload held: by a wish, which is carried out soon.
+async fn hold(click: &Click, by: &Person, workload: &WorkloadId, desk: &Desk) -> Result<Reply, ClusterError> {
+    let (shown, resume) = (code(&workload.to_string(), 500), format!("supercargo resume {workload}"));
+    let resume = format!("{} lets it go on", code(&resume, 500));
+    Ok(match desk.reviewers.hold(workload, &by.user, &identity(&click.who)).await? {
+        Heard::Written => Reply::Told(format!("held: nothing of {shown} is changed; {resume}")),
+        Heard::Again => Reply::Tell(format!("already held: nothing of {shown} is changed; {resume}")),
+        Heard::Refused(why) => Reply::Tell(format!("{shown} is not held. The API server says: {}", quoted(&why, 1000))),
+    })
+}
+
+/// Whom the operator speaks for, as reviews and wishes have it.
 pub fn identity(who: &str) -> String {
     format!("slack:{who}")
 }
@@ -305,6 +335,20 @@ mod tests {
         assert_eq!(click.button, Button::Vote(Verb::Approve));
         assert_eq!(click.subject.namespace, "shop");
         assert_eq!(identity(&click.who), "slack:T1/U1");
+    }
+
+    #[test]
+    fn each_button_is_known_by_its_action() {
+        for (action, button) in [
+            (APPROVE, Button::Vote(Verb::Approve)),
+            (REJECT, Button::Vote(Verb::Reject)),
+            (HOLD, Button::Hold),
+            (DETAILS, Button::Details),
+        ] {
+            let mut payload = payload();
+            payload["actions"][0]["action_id"] = json!(action);
+            assert_eq!(read(&raw(&payload), "A1").unwrap().button, button);
+        }
     }
 
     #[rstest::rstest]

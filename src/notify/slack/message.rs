@@ -38,6 +38,7 @@ const SENTENCE: usize = 1900;
 /// What the buttons are called in what Slack sends.
 pub(super) const APPROVE: &str = "supercargo_approve";
 pub(super) const REJECT: &str = "supercargo_reject";
+pub(super) const HOLD: &str = "supercargo_hold";
 pub(super) const DETAILS: &str = "supercargo_details";
 
 /// What is posted.
@@ -276,5 +277,8 @@ fn buttons(of: &Announced) -> Value {
     reject["style"] = json!("danger");
     reject["confirm"] =
         confirm("Reject this update?", "It is not asked for again before a newer one.".to_owned(), "Reject");
-    json!([approve, reject, button(DETAILS, "Details")])
+    let mut hold = button(HOLD, "Hold");
+    let says = format!("{workload}: nothing of it is changed until somebody resumes it. This update goes on waiting.");
+    hold["confirm"] = confirm("Hold this workload?", says, "Hold");
+    json!([approve, reject, hold, button(DETAILS, "Details")])
 }

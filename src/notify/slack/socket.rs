@@ -312,7 +312,7 @@ async fn work(id: String, payload: Box<RawValue>, desk: &Desk) -> Worked {
         Some(Ok(reply)) => {
             let (outcome, text) = match reply {
                 Reply::Counted => ("ok", None),
-                Reply::Details(text) => ("ok", Some(text)),
+                Reply::Told(text) => ("ok", Some(text)),
                 Reply::Tell(text) => {
                     tracing::info!(
                         who = click.who,

@@ -113,7 +113,9 @@ fn each_state_is_one_message_as_it_was_agreed() {
         is_taken(&rendered);
         let text = json!(rendered).to_string();
         assert!(!text.contains("geheim"), "{text}");
-        assert_eq!(text.contains("supercargo_approve"), of.tracked.asked().is_some(), "{name}");
+        for button in ["supercargo_approve", "supercargo_hold"] {
+            assert_eq!(text.contains(button), of.tracked.asked().is_some(), "{name}: {button}");
+        }
         insta::assert_json_snapshot!(name, rendered);
     }
 }

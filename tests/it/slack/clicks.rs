@@ -22,7 +22,7 @@ impl Told {
     }
 
     /// Sends a click that was changed, and waits until it was heard.
-    async fn forge(&self, message: &Posted, user: &str, change: impl FnOnce(&mut Value)) -> String {
+    pub(super) async fn forge(&self, message: &Posted, user: &str, change: impl FnOnce(&mut Value)) -> String {
         let (mut envelope, id) = self.slack.click(user, message, "Approve");
         change(&mut envelope["payload"]);
         self.slack.send(None, Message::text(envelope.to_string()));
@@ -35,7 +35,7 @@ fn subject(payload: &Value) -> Value {
     serde_json::from_str(payload["actions"][0]["value"].as_str().unwrap()).unwrap()
 }
 
-fn set(payload: &mut Value, key: &str, value: &str) {
+pub(super) fn set(payload: &mut Value, key: &str, value: &str) {
     let mut subject = subject(payload);
     subject[key] = json!(value);
     payload["actions"][0]["value"] = json!(subject.to_string());
