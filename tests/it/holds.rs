@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::{
     approvals,
-    rollouts::{QUICK, Shop},
     support::{
         commits,
         control_plane::{ADMIN, audited_user},
@@ -16,6 +15,7 @@ use crate::{
         objects::{deployment, runs, written},
         operator::{Operator, Setup},
         registry::{Image, Registry},
+        shop::{QUICK, Shop},
     },
 };
 
