@@ -6,7 +6,7 @@ use futures::FutureExt;
 
 use crate::{
     domain::{
-        annotations::Watch,
+        annotations::{ContainerRule, Watch},
         update::{Event, Judging, Phase, Proposal, Record, Update},
         workload::{Observed, WorkloadId},
     },
@@ -26,9 +26,18 @@ const FRESH: Duration = Duration::from_secs(60);
 /// By what it is judged who moved an image of a workload.
 pub(super) fn judging(state: &State, id: &WorkloadId) -> Judging {
     let Some(entry) = state.entry(id) else { return Judging::default() };
-    let policies = entry.rule.containers.iter().filter_map(|rule| match &rule.state {
-        Watch::Watched { policy, .. } => Some((rule.container.clone(), rule.init, policy.clone())),
+    let all = &entry.rule.containers;
+    let policy = |rule: &ContainerRule| match &rule.state {
+        Watch::Watched { policy, .. } => Some(policy.clone()),
         Watch::Follows(_) | Watch::Skipped(..) | Watch::Problem(_) => None,
+    };
+    let policies = all.iter().filter_map(|rule| {
+        // What moves with another is compared as that one is.
+        let policy = match &rule.state {
+            Watch::Follows(leader) => all.iter().find(|rule| rule.container == *leader).and_then(policy),
+            _ => policy(rule),
+        };
+        Some((rule.container.clone(), rule.init, policy?))
     });
     Judging { policies: policies.collect(), on_reapply: entry.rule.on_reapply }
 }
