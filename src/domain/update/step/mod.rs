@@ -261,7 +261,8 @@ fn proposed(record: &mut Record, proposal: Proposal, now: Now, acts: &mut Vec<Ac
         record.again = true;
         return;
     }
-    if goes_back(record, &proposal, now, acts) {
+    // Who moved what is read before, also where it goes back.
+    if !matches!(proposal, Proposal::Unsure) && goes_back(record, &proposal, now, acts) {
         return;
     }
     let (update, approval, is_looking) = match proposal {
@@ -331,7 +332,7 @@ fn not_asked_any_more(record: &mut Record) {
 fn turn(record: &mut Record, route: &Route, proposal: Proposal, now: Now, acts: &mut Vec<Act>) {
     // What came up while it stood in the queue has been decided with.
     (record.under_way, record.again) = (None, false);
-    if rollback::turn(record, &proposal, now, acts) {
+    if !matches!(proposal, Proposal::Unsure) && rollback::turn(record, &proposal, now, acts) {
         return;
     }
     let (update, approval) = match proposal {

@@ -392,9 +392,9 @@ mod tests {
     use super::*;
     use crate::domain::{
         rollout::{Blame, Pods, RolloutView, Times},
-        update::{Event, LAST_UPDATE, LastUpdate, PhaseName, step::step},
+        update::{Event, Judging, LAST_UPDATE, LastUpdate, PhaseName, step::step},
         wish::What,
-        workload::Container,
+        workload::{Container, Observed},
     };
 
     const SINCE: Duration = Duration::from_secs(1000);
@@ -747,6 +747,24 @@ mod tests {
         let back = record.way_back().unwrap();
         assert_eq!(back.puts_back.unwrap().template.as_deref(), Some("t"));
         assert!(record.current().unwrap().log.len() <= crate::domain::update::LOG);
+    }
+
+    #[test]
+    fn what_goes_back_does_not_wait_for_ever_as_somebody_moved_another_container() {
+        let (record, _) = failed(Rollback::Auto, true);
+        // It goes back, and meanwhile what was set in another container before is moved.
+        let (reading, acts) = after(record.clone(), [Event::Proposed(Proposal::Unsure)]);
+        assert_eq!(acts, [Act::Read]);
+        let observed = Observed { workload: (*running(1, None)).clone(), image_managers: vec![], template: "".into() };
+        let (record, acts) = after(reading, [Event::Observed(Ok(Some(observed)), Judging::default())]);
+        assert!(acts.contains(&Act::Decide), "{acts:?}");
+        writing(record.clone());
+        // The same when its turn has come.
+        let (record, _) = after(record, [Event::Proposed(Proposal::Back(Route::Cluster))]);
+        let later = Now { at: NOW.at, since: SINCE + Duration::from_secs(61) };
+        let (record, _) = step(record, Event::Asked, later);
+        let (_, acts) = step(record, Event::Turn(Route::Cluster, Proposal::Unsure), later);
+        assert_eq!(acts, [Act::Read]);
     }
 
     #[test]
