@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AGAIN, Bars, Change, Good, HeldBy, Hold, How, Judging, KeptKey, OnReapply, Record, SeenRule, TakenAway, Update,
-    moved::{Move, moved},
+    AGAIN, Bars, Change, Good, HeldBy, Hold, How, Judging, KeptKey, OnReapply, Quarantined, Record, SeenRule, TakenAway, Update,
+    moved::{Move, is, is_higher, moved},
     record::container,
     state::merged,
 };
@@ -112,8 +112,12 @@ impl Record {
             let Some(known) = set.applied() else { continue };
             let is_good = |good: &Good, image: &ImageRef| good.is_in(&known.change) && good.image == *image;
             let ran = |image: &ImageRef| *image != known.change.to && self.good.iter().any(|good| is_good(good, image));
-            let moved = moved(&known, ran, observed, judging, now);
-            set.since = container(&observed.workload, &set.container, set.init).map(|there| there.image.clone());
+            let there = container(&observed.workload, &set.container, set.init).map(|there| there.image.clone());
+            let moved = match there.as_deref().is_some_and(|there| self.was_left(&known.change, there, judging)) {
+                true => Some(Move::On),
+                false => moved(&known, ran, observed, judging, now),
+            };
+            set.since = there;
             is_new = true;
             match moved {
                 Some(Move::Back(hold)) => {
@@ -140,6 +144,18 @@ impl Record {
             rule.keep(&observed.workload, taken);
         }
         (held, is_new)
+    }
+
+    /// Whether an image was left in the container of that change, by a person's wish or as it did not run: who sets it all the
+    /// same moves it on.
+    fn was_left(&self, change: &Change, image: &str, judging: &Judging) -> bool {
+        let is_its = |name: &str, init: bool| (name, init) == (&*change.container, change.init);
+        let is_held = |hold: &Hold| is_its(&hold.container, hold.init) && hold.to != change.to && is(image, &hold.to);
+        // What did not run may be older than what was set since.
+        let is_bad = |bad: &Quarantined| {
+            is_its(&bad.container, bad.init) && is(image, &bad.to) && is_higher(judging, change, &bad.to)
+        };
+        self.rare.holds.iter().any(is_held) || self.rare.quarantined.iter().any(is_bad)
     }
 
     /// Whether what a manifest or a release took away is set again.

@@ -95,7 +95,7 @@ pub(super) fn moved(
     let image = ImageRef::parse(&there.image).ok();
     let is_on = image.as_ref().is_some_and(|image| {
         let was_there = image == from || ran(image);
-        image.repository != to.repository || !was_there && is_higher(judging, (container, *init), image, to)
+        image.repository != to.repository || !was_there && is_higher(judging, &applied.change, image)
     });
     if is_on {
         return Some(Move::On);
@@ -116,9 +116,10 @@ pub(super) fn is(image: &str, one: &ImageRef) -> bool {
     *image == *one.to_string() || ImageRef::parse(image).ok().as_ref() == Some(one)
 }
 
-/// Whether an image comes after the one that we had set, by the policy of its container.
-fn is_higher(judging: &Judging, (container, init): (&Arc<str>, bool), image: &ImageRef, to: &ImageRef) -> bool {
-    let is_its = |(name, is_init, _): &&(Arc<str>, bool, Policy)| (name, *is_init) == (container, init);
+/// Whether an image comes after the one that a change had set, by the policy of its container.
+pub(super) fn is_higher(judging: &Judging, change: &Change, image: &ImageRef) -> bool {
+    let Change { container, init, to, .. } = change;
+    let is_its = |(name, is_init, _): &&(Arc<str>, bool, Policy)| (name, is_init) == (container, init);
     let policy = judging.policies.iter().find(is_its).map(|(.., policy)| policy);
     let tags = image.tag.as_ref().zip(to.tag.as_ref());
     policy.zip(tags).is_some_and(|(policy, (tag, than))| is_newer(policy, tag, than))

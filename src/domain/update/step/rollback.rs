@@ -391,6 +391,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{
+        policy::{NamedPolicies, Options, Policy},
         rollout::{Blame, Pods, RolloutView, Times},
         update::{Event, Judging, LAST_UPDATE, LastUpdate, PhaseName, step::step},
         wish::What,
@@ -747,6 +748,34 @@ mod tests {
         let back = record.way_back().unwrap();
         assert_eq!(back.puts_back.unwrap().template.as_deref(), Some("t"));
         assert!(record.current().unwrap().log.len() <= crate::domain::update::LOG);
+    }
+
+    #[test]
+    fn who_sets_by_hand_what_was_left_moves_it_on() {
+        let policy = Policy::parse("minor", &Options::default(), &NamedPolicies::default()).unwrap();
+        let judging = Judging { policies: vec![("web".into(), false, policy)], ..Judging::default() };
+        let sets = |record: Record, n: usize| {
+            let observed =
+                Observed { workload: (*running(n, None)).clone(), image_managers: vec![], template: "".into() };
+            let events = [Event::Proposed(Proposal::Unsure), Event::Observed(Ok(Some(observed)), judging.clone())];
+            let (record, acts) = after(record, events);
+            let is_told = |act: &Act| matches!(act, Act::Announce(News::Held(..)));
+            (record.holds().len(), acts.iter().any(is_told))
+        };
+        // A person had wished for what runs.
+        assert_eq!(left().holds().len(), 1);
+        assert_eq!(sets(left(), 1), (0, false));
+        // It was put back by itself.
+        let (record, back) = writing(failed(Rollback::Auto, true).0);
+        let (record, _) = after(record, [Event::Written(back.id, Outcome::Applied(Written::default()))]);
+        let (record, _) = after(record, [rolls(1, Rollback::Auto)]);
+        assert_eq!((phase(&record), record.quarantined().len()), (PhaseName::RolledBack, 1));
+        assert_eq!(sets(record.clone(), 1), (0, false));
+        // From what is newer than that it is a way back all the same.
+        let mut newer = record;
+        let to = Change { from: image(0), to: image(2), ..update().changes().next().unwrap().clone() };
+        newer.set([to].iter(), NOW.at);
+        assert_eq!(sets(newer, 1), (1, true));
     }
 
     #[test]
