@@ -69,8 +69,47 @@ impl Wish {
 }
 
 impl Answer {
-    /// Whether the first is the newer one.
+    /// Whether the first is the newer one. Of one object its generation tells: clocks differ.
     pub(super) fn is_newer(one: Option<&Self>, other: Option<&Self>) -> bool {
-        one.is_some_and(|one| other.is_none_or(|other| other.at < one.at))
+        one.is_some_and(|one| {
+            other.is_none_or(|other| match other.object == one.object {
+                true => other.generation < one.generation,
+                false => other.at < one.at,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        reason::Code,
+        update::{HeldBy, WorkloadState},
+    };
+
+    #[test]
+    fn of_two_answers_in_one_object_the_later_wish_counts_whatever_the_clocks_say() {
+        let answer = |object: &str, generation, second| {
+            let (at, reason) = (Timestamp::from_second(second).unwrap(), Reason::new(Code::Resumed, ""));
+            Box::new(Answer { object: object.into(), generation, at, done: true, reason })
+        };
+        let state = |wish, held: bool| {
+            let at = Timestamp::UNIX_EPOCH;
+            let held = held.then(|| HeldBy { by: "alice".into(), on_behalf_of: None, reason: "".into(), at });
+            let held = held.map(Box::new);
+            WorkloadState {
+                held,
+                wish: Some(wish),
+                ..WorkloadState::new("shop/Deployment/web".parse().unwrap(), "u".into())
+            }
+        };
+        // Who held it had a clock that is ahead.
+        let (resumed, held) = (state(answer("o", 2, 100), false), state(answer("o", 1, 500), true));
+        assert_eq!(resumed.clone().with(held.clone()).held, None);
+        assert_eq!(held.with(resumed).held, None);
+        // Of another object only the time is known.
+        let (resumed, held) = (state(answer("o", 2, 100), false), state(answer("p", 1, 500), true));
+        assert!(resumed.with(held).held.is_some());
     }
 }
