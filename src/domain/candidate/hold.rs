@@ -42,15 +42,19 @@ impl Held {
             // A tag that has moved since is another image.
             Some(tag) if *tag == candidate.tag => digests.unwrap_or(true),
             _ if self.is_exact => self.tag.is_none() && digests.unwrap_or(false),
-            Some(tag) => {
-                let current = Current { tag: Some(tag), digest: self.digest.as_ref() };
-                let listing = Listing::new([tag, &candidate.tag].into_iter().collect());
-                // What cannot be compared is not held.
-                let decision = decide(policy, current, &listing, facts);
-                decision.problem.is_none() && decision.choice().is_none_or(|choice| choice.tag != candidate.tag)
-            }
+            Some(_) => self.outranks(candidate, policy, facts),
             None => digests.unwrap_or(false),
         }
+    }
+
+    /// Whether a candidate of another tag is not newer, and so not taken whatever it points to.
+    pub fn outranks(&self, candidate: &Candidate, policy: &Policy, facts: &HashMap<Tag, TagFacts>) -> bool {
+        let Some(tag) = self.tag.as_ref().filter(|tag| !self.is_exact && **tag != candidate.tag) else { return false };
+        let current = Current { tag: Some(tag), digest: self.digest.as_ref() };
+        let listing = Listing::new([tag, &candidate.tag].into_iter().collect());
+        // What cannot be compared is not held.
+        let decision = decide(policy, current, &listing, facts);
+        decision.problem.is_none() && decision.choice().is_none_or(|choice| choice.tag != candidate.tag)
     }
 }
 

@@ -97,8 +97,11 @@ pub(super) async fn choose(
     let others = (0..decision.eligible.len()).filter(|index| Some(*index) != kept);
     for index in kept.into_iter().chain(others) {
         let mut chosen = decision.eligible[index].clone();
+        // Of what is not newer than what is held the digest does not matter.
+        let outranks = |held: &&Held| held.outranks(&chosen, &question.policy, known);
+        let outranked = question.held.iter().find(outranks).cloned();
         // A tag that has moved since is free, and one that points to the same is not.
-        let manifest = match by_digest || question.avoids_digests() {
+        let manifest = match outranked.is_none() && (by_digest || question.avoids_digests()) {
             false => Manifest::NotAsked,
             true => match digests.of(&chosen.tag).await {
                 Ok(digest) => Manifest::Is(digest),
@@ -123,7 +126,7 @@ pub(super) async fn choose(
             young = Some(Young { tag: chosen.tag.clone(), wait: wait.clone() });
         }
         let holds = |held: &&Held| held.refuses(&chosen, &manifest, &question.policy, known);
-        let held = question.held.iter().find(holds).cloned();
+        let held = outranked.or_else(|| question.held.iter().find(holds).cloned());
         let facts = Facts { manifest, avoided: question.avoided.clone(), held, wait };
         if let Some(reason) = candidate::refusal(&chosen, &facts) {
             let is_last = question.is_full && reason.code == Code::Quarantined && Some(index) != kept;
@@ -225,5 +228,101 @@ mod tests {
         assert_eq!(answer.decision.choice().is_some(), choice.is_some());
         let is_told = answer.decision.reasons.iter().any(|reason| reason.message == FULL);
         assert_eq!(is_told, expected.is_none());
+    }
+}
+
+#[cfg(test)]
+mod tests_of_holds {
+    use std::{collections::BTreeSet, sync::Arc};
+
+    use futures::{FutureExt, future::BoxFuture};
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        domain::{
+            decide::{Current, Listing, decide},
+            hint::Credentials,
+            image::ImageRef,
+            policy::{NamedPolicies, Options, Policy},
+            reason::Code,
+            tags::Tags,
+        },
+        engine::look::question::Order,
+        ports::{ImageTimes, Origin},
+    };
+
+    /// Has a digest for every tag, and is to be asked for no other than this one.
+    struct Only(&'static str);
+
+    fn away<T: Send + 'static>() -> BoxFuture<'static, Result<T, RegistryError>> {
+        async { Err(RegistryError { kind: RegistryErrorKind::Unavailable, message: "away".into() }) }.boxed()
+    }
+
+    impl Registry for Only {
+        fn within(&self, _: &Arc<str>, _: usize) -> Box<dyn Registry> {
+            Box::new(Self(self.0))
+        }
+
+        fn tags<'a>(&'a self, _: &'a Source) -> BoxFuture<'a, Result<Tags, RegistryError>> {
+            away()
+        }
+
+        fn digest<'a>(&'a self, _: &'a Source, tag: &'a Tag) -> BoxFuture<'a, Result<Digest, RegistryError>> {
+            assert_eq!(tag.as_str(), self.0);
+            async { Ok(Digest::parse(&format!("sha256:{}", "0".repeat(64))).unwrap()) }.boxed()
+        }
+
+        fn has<'a>(&'a self, _: &'a Source, _: &'a ImageRef) -> BoxFuture<'a, Result<(), RegistryError>> {
+            away()
+        }
+
+        fn image<'a>(&'a self, _: &'a Source, _: &'a Tag) -> BoxFuture<'a, Result<ImageTimes, RegistryError>> {
+            away()
+        }
+
+        fn origin<'a>(&'a self, _: &'a Source, _: &'a ImageRef) -> BoxFuture<'a, Result<Origin, RegistryError>> {
+            away()
+        }
+    }
+
+    #[test]
+    fn of_what_is_not_newer_than_what_is_held_no_digest_is_asked_for() {
+        let policy = Policy::parse("minor", &Options::default(), &NamedPolicies::default()).unwrap();
+        let tag = |text: &str| Tag::parse(text).unwrap();
+        let held = Held { tag: Some(tag("1.20.0")), digest: None, is_exact: false, code: Code::Held, why: "a".into() };
+        let question = Question {
+            policy,
+            tag: Some(tag("1.0.0")),
+            digest: None,
+            pinned: true,
+            avoided: Arc::default(),
+            is_full: false,
+            held: [held].into(),
+            min_age: None,
+            kept: None,
+        };
+        let tags: Vec<Tag> = (0..=20).map(|n| tag(&format!("1.{n}.0"))).collect();
+        let known = HashMap::new();
+        let current = Current { tag: question.tag.as_ref(), digest: None };
+        let decision = decide(&question.policy, current, &Listing::new(tags.iter().collect()), &known);
+        assert_eq!(decision.eligible.len(), 20);
+        let repository = ImageRef::parse("r.io/web:1").unwrap().repository;
+        let source = Source { repository, credentials: Credentials::default() };
+        let mut digests = Digests::new(&Only("1.20.0"), &source, HashMap::new());
+        let (now, questions) = (Timestamp::UNIX_EPOCH, HashMap::new());
+        let mut seen = Seen::new(&Order {
+            source: Arc::new(source.clone()),
+            hinted: BTreeSet::new(),
+            questions,
+            previous: None,
+            ask_all: true,
+            room: 0,
+            history: Arc::default(),
+            now,
+            at: now,
+        });
+        let answer = choose(&question, decision, &known, &mut digests, &mut seen).now_or_never().unwrap().unwrap();
+        assert_eq!((answer.choice, answer.passed.len()), (None, 20));
     }
 }
