@@ -234,6 +234,35 @@ async fn a_gate_that_an_undo_takes_away_holds_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_an_undo_brings_back_opens_no_gate() {
+    let shop = Shop::open("brought").await;
+    let own = format!("{MINOR}.web");
+    shop.create("Deployment", |object| object["metadata"]["annotations"][&own] = json!("minor")).await;
+    let operator = shop.operator(QUICK).await;
+    eventually("its first revision has run", async || {
+        (shop.namespace.get("deployments", "web").await["status"]["availableReplicas"] == 3).then_some(())
+    })
+    .await;
+    shop.push("1.1.0").await;
+    shop.update("1.1.0", "Succeeded").await;
+    shop.kubectl(&["annotate", "--overwrite", "deployment/web", &format!("{own}-"), "supercargo.dev/policy=never"]);
+    eventually("it is remembered", async || {
+        let state = shop.all("imagestates").await.pop()?;
+        (state["status"]["rule"]["values"] == json!({MINOR: "never"})).then_some(())
+    })
+    .await;
+    shop.kubectl(&["rollout", "undo", "deployment/web"]);
+    shop.held("1.1.0").await;
+    let web = shop.namespace.get("deployments", "web").await;
+    assert_eq!(web["metadata"]["annotations"][&own], "minor", "kubectl brought it back");
+    shop.push("1.2.0").await;
+    shop.stays(&operator, "1.0.0").await;
+    let explained = shop.says("explain", &[&shop.web()]);
+    assert!(explained.contains(&format!("`{own}: minor` came together with an image")), "{explained}");
+    assert!(shop.wish(ADMIN, &["resume", &shop.web()]).0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_undo_to_before_the_policy_changes_nothing_until_it_is_resumed() {
     let shop = Shop::open("before").await;
     shop.create("Deployment", |object| object["metadata"]["annotations"] = json!({})).await;

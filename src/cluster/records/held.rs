@@ -8,10 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::object::{exact, image, shown, told};
 use crate::domain::update::{HeldBy, Hold, How, KeptKey, LAST_UPDATE, SeenRule, TakenAway};
 
-/// As many annotations are remembered, and each as long.
-const VALUES: usize = 64;
-const VALUE: usize = 1024;
-
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StoredHeld {
@@ -96,8 +92,8 @@ impl StoredHeld {
 impl StoredRule {
     pub(super) fn new(rule: &SeenRule) -> Self {
         // What we write ourselves is no rule.
-        let values = rule.values.iter().filter(|(key, value)| *key != LAST_UPDATE && value.len() <= VALUE);
-        let values = values.take(VALUES).map(|(key, value)| (key.clone(), value.clone())).collect();
+        let values = rule.values.iter().filter(|(key, _)| *key != LAST_UPDATE);
+        let values = values.map(|(key, value)| (key.clone(), value.clone())).collect();
         let undone = rule.undone.as_ref().map(|taken| StoredTaken { by: shown(&taken.by), at: taken.at });
         Self { values, hash: rule.hash().to_string(), kept: rule.kept.clone(), undone }
     }

@@ -10,13 +10,15 @@ use serde::{Deserialize, Serialize};
 use super::{LAST_UPDATE, hash};
 use crate::domain::{
     poll::parse_duration,
-    text::excerpt,
+    text::{escape, excerpt},
     workload::{PREFIX, Workload, WorkloadId},
 };
 
-/// As many keys are kept in force of a workload; a value that is longer than this is none that is read.
-const KEPT_KEYS: usize = 32;
-const VALUE: usize = 1024;
+/// As many keys are kept in force of a workload: none is let go, as that would open its gate.
+const KEPT_KEYS: usize = 8192;
+
+/// The longest command that is told.
+const COMMAND: usize = 600;
 
 /// Keys that are no policy and hold up nothing: those of an old revision count.
 const OTHERS: &[&str] = &["last-update", "poll", "notify", "group", "write", "rollback", "on-reapply"];
@@ -34,13 +36,14 @@ pub struct SeenRule {
     pub undone: Option<Box<TakenAway>>,
 }
 
-/// An annotation that is in force although it is not there.
+/// An annotation that is in force although it is not there, or that is not although it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptKey {
     /// The key.
     pub key: String,
-    /// The value that is in force.
-    pub value: String,
+    /// The value that is in force; none where there was none before the image was moved back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
     /// The one that is there instead, if there is one. Another one was written since, and counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<String>,
@@ -59,15 +62,21 @@ impl SeenRule {
     /// That the policy itself was taken away, and how it is put back.
     pub fn why_undone(&self, taken: &TakenAway, workload: &WorkloadId) -> String {
         let WorkloadId { kind, namespace, name } = workload;
-        let kept: Vec<String> =
-            self.kept.iter().map(|kept| format!("'{}={}'", kept.key, excerpt(&kept.value))).collect();
+        let written = |kept: &KeptKey| {
+            let value = kept.value.as_deref().map(|value| format!("={}", escape(value)));
+            // Without a value it is taken away.
+            quoted(&format!("{}{}", kept.key, value.as_deref().unwrap_or("-")))
+        };
+        let kept: Vec<String> = self.kept.iter().map(written).collect();
+        let is_over = self.kept.iter().any(|kept| kept.value.is_some() && kept.left.is_some());
+        let (kind, overwrite) = (kind.as_str().to_lowercase(), if is_over { " --overwrite" } else { "" });
+        let command = format!("kubectl annotate{overwrite} -n {namespace} {kind}/{name} {}", kept.join(" "));
+        // One that is cut would write something else.
+        let or = if command.len() > COMMAND { String::new() } else { format!(", or write it: `{command}`") };
         format!(
             "the policy went together with the image that {} moved back (at {}): nothing is changed; `supercargo resume \
-             {workload}` puts it in force again, or write it: `kubectl annotate -n {namespace} {}/{name} {}`",
-            taken.by,
-            taken.at,
-            kind.as_str().to_lowercase(),
-            kept.join(" ")
+             {workload}` puts it in force again{or}",
+            taken.by, taken.at,
         )
     }
 
@@ -92,13 +101,13 @@ impl SeenRule {
     pub(super) fn keep(&mut self, workload: &Workload, taken: TakenAway) {
         let there = &workload.annotations;
         let is_ours = |key: &str| key.starts_with(PREFIX) || key.starts_with("keel.sh/");
-        let gone = self.values.iter().filter(|(key, value)| {
-            is_ours(key) && !is_other(key) && is_weaker(key, value, there.get(*key).map(String::as_str))
+        let keys = self.values.keys().chain(there.keys().filter(|key| !self.values.contains_key(*key)));
+        let kept = keys.filter(|key| is_ours(key) && !is_other(key)).filter_map(|key| {
+            let (value, left) = (self.values.get(key), there.get(key));
+            let is_weaker = is_weaker(key, value.map(String::as_str), left.map(String::as_str));
+            is_weaker.then(|| KeptKey { key: key.clone(), value: value.cloned(), left: left.cloned() })
         });
-        let gone =
-            gone.map(|(key, value)| KeptKey { key: key.clone(), value: value.clone(), left: there.get(key).cloned() });
-        let is_short = |kept: &KeptKey| kept.value.len().max(kept.left.as_ref().map_or(0, String::len)) <= VALUE;
-        self.kept = gone.filter(is_short).take(KEPT_KEYS).collect();
+        self.kept = kept.take(KEPT_KEYS).collect();
         let has_policy = |map: &BTreeMap<String, String>| map.keys().any(|key| is_policy(key));
         self.undone = (has_policy(&self.values) && !has_policy(there)).then(|| Box::new(taken));
         self.values = self.over(workload);
@@ -110,8 +119,12 @@ impl SeenRule {
             return workload.annotations.clone();
         }
         let mut all = (*workload.annotations).clone();
-        let kept = self.kept.iter().filter(|kept| kept.is_left(&workload.annotations));
-        all.extend(kept.map(|kept| (kept.key.clone(), kept.value.clone())));
+        for KeptKey { key, value, .. } in self.kept.iter().filter(|kept| kept.is_left(&workload.annotations)) {
+            match value {
+                Some(value) => all.insert(key.clone(), value.clone()),
+                None => all.remove(key),
+            };
+        }
         Arc::new(all)
     }
 
@@ -121,14 +134,14 @@ impl SeenRule {
         if self.undone.take().is_some() {
             return (self.kept.clone(), Vec::new());
         }
-        let (policy, gone): (Vec<_>, Vec<_>) = self.kept.drain(..).partition(|kept| is_policy(&kept.key));
+        let (policy, gone): (Vec<_>, Vec<_>) = self.kept.drain(..).partition(KeptKey::is_policy);
         self.kept = policy;
         (Vec::new(), gone)
     }
 
     /// A policy that somebody has written again is none that was taken away.
     fn settle(&mut self) {
-        let is_kept = self.kept.iter().any(|kept| is_policy(&kept.key));
+        let is_kept = self.kept.iter().any(KeptKey::is_policy);
         self.undone.take_if(|_| !is_kept);
     }
 }
@@ -136,12 +149,22 @@ impl SeenRule {
 impl KeptKey {
     /// That it is in force, and how that ends.
     pub fn why(&self, workload: &WorkloadId) -> String {
-        let Self { key, value, .. } = self;
-        format!(
-            "`{key}: {}` went together with an image that was moved back, and stays in force until it is written again or \
-             `supercargo resume {workload}`",
-            excerpt(value)
-        )
+        let Self { key, value, left } = self;
+        let until = format!("until it is written again or `supercargo resume {workload}`");
+        match value {
+            Some(value) => format!(
+                "`{key}: {}` went together with an image that was moved back, and stays in force {until}",
+                excerpt(value)
+            ),
+            None => format!(
+                "`{key}: {}` came together with an image that was moved back, and is not in force {until}",
+                excerpt(left.as_deref().unwrap_or_default())
+            ),
+        }
+    }
+
+    fn is_policy(&self) -> bool {
+        is_policy(&self.key) && self.value.is_some()
     }
 
     fn is_left(&self, there: &BTreeMap<String, String>) -> bool {
@@ -168,9 +191,17 @@ fn is_policy(key: &str) -> bool {
     name(key) == "policy" || key == "keel.sh/policy"
 }
 
-/// Whether a value that is there asks for less than the one that was in force: where that cannot be said it does.
-fn is_weaker(key: &str, was: &str, now: Option<&str>) -> bool {
-    let Some(now) = now else { return true };
+/// One word for a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// Whether a value that is there asks for less than the one that was in force: where that cannot be said it does. What was
+/// not there may stand above what the Namespace or another key asks for.
+fn is_weaker(key: &str, was: Option<&str>, now: Option<&str>) -> bool {
+    let Some(now) = now else { return was.is_some() };
+    let is_full = matches!((name(key), now), ("suspend", "true") | ("hold", "all"));
+    let Some(was) = was else { return !is_full };
     const LEVELS: [&str; 5] = ["never", "patch", "minor", "major", "all"];
     let level = |text: &str| LEVELS.iter().position(|level| *level == text);
     let age = |text: &str| if text == "0s" { Some(std::time::Duration::ZERO) } else { parse_duration(text).ok() };
@@ -179,7 +210,7 @@ fn is_weaker(key: &str, was: &str, now: Option<&str>) -> bool {
         "policy" => level(was).zip(level(now)).is_some_and(|(was, now)| now <= was),
         "min-age" => age(was).zip(age(now)).is_some_and(|(was, now)| now >= was),
         "approvals" => was.parse::<u8>().ok().zip(now.parse::<u8>().ok()).is_some_and(|(was, now)| now >= was),
-        "suspend" => now == "true",
+        _ if is_full => true,
         "allow-downgrade" => now == "false",
         "prerelease" => now == "never",
         _ => false,
@@ -222,6 +253,7 @@ mod tests {
     #[case("window", "Mon-Fri 09:00-17:00 UTC", Some("always"), "Mon-Fri 09:00-17:00 UTC")]
     #[case("suspend", "true", Some("false"), "true")]
     #[case("hold", "1.2.0", None, "1.2.0")]
+    #[case("hold", "1.2.0", Some("all"), "all")]
     #[case("poll", "1m", Some("1h"), "1h")]
     fn what_is_gone_or_weaker_stays_in_force(
         #[case] key: &str,
@@ -234,6 +266,64 @@ mod tests {
         let (rule, after) = undone(&[policy, (key, was)], &after);
         assert!(in_force(&rule, &after).contains(&format!("{key}={expected}")), "{rule:?}");
         assert_eq!(rule.undone, None);
+    }
+
+    #[rstest::rstest]
+    #[case("allow-downgrade", "true", false)]
+    #[case("min-age", "0s", false)]
+    #[case("min-age.web", "0s", false)]
+    #[case("suspend", "false", false)]
+    #[case("policy.web", "all", false)]
+    #[case("hold", "1.0.0", false)]
+    #[case("suspend", "true", true)]
+    #[case("hold", "all", true)]
+    #[case("poll", "1h", true)]
+    fn what_comes_back_with_an_image_opens_no_gate(#[case] key: &str, #[case] now: &str, #[case] counts: bool) {
+        let policy = ("policy", "minor");
+        let (mut rule, mut after) = undone(&[policy], &[policy, (key, now)]);
+        let both = |rule: &SeenRule, workload: &Workload| in_force(rule, workload).contains(&format!("{key}={now}"));
+        assert_eq!(both(&rule, &after), counts, "{rule:?}");
+        assert!(!rule.see(&after), "nothing is new");
+        assert_eq!(both(&rule, &after), counts, "{rule:?}");
+        let why = rule.kept.first().map(|kept| kept.why(&after.id));
+        assert!(why.is_none_or(|why| why.contains("came together with an image")));
+        // Written again it counts, and so it does after a resume.
+        let (again, mut resumed) = (format!("{PREFIX}{key}"), rule.clone());
+        resumed.resume();
+        assert!(both(&resumed, &after));
+        Arc::make_mut(&mut after.annotations).insert(again, "7".to_owned());
+        rule.see(&after);
+        assert!(rule.kept.is_empty() && in_force(&rule, &after).contains(&format!("{key}=7")));
+    }
+
+    #[test]
+    fn a_policy_that_comes_back_is_no_policy() {
+        let (mut rule, after) = undone(&[("min-age", "3d")], &[("min-age", "3d"), ("policy", "major")]);
+        assert_eq!((in_force(&rule, &after), rule.undone.is_some()), (vec!["min-age=3d".to_owned()], false));
+        assert_eq!(rule.resume().1.len(), 1);
+        assert_eq!(in_force(&rule, &after), ["min-age=3d", "policy=major"]);
+    }
+
+    #[test]
+    fn of_many_keys_none_is_let_go() {
+        let keys: Vec<String> = (0..60).map(|n| format!("min-age.c{n}")).collect();
+        let gates = keys.iter().map(|key| (&**key, "3d")).chain([("policy", "minor"), ("suspend", "true")]);
+        let (rule, after) = undone(&gates.collect::<Vec<_>>(), &[("policy", "minor")]);
+        assert_eq!(in_force(&rule, &after).len(), 62);
+    }
+
+    #[test]
+    fn what_puts_a_policy_back_is_one_word_for_a_shell() {
+        let (mut rule, after) = undone(&[("policy", "regex:^a'; rm -rf ~; '$")], &[("min-age", "0s")]);
+        let why = rule.why_undone(rule.undone.as_deref().unwrap(), &after.id);
+        let command = r"deployment/web 'supercargo.dev/policy=regex:^a'\''; rm -rf ~; '\''$' 'supercargo.dev/min-age-'";
+        assert!(why.ends_with(&format!("{command}`")), "{why}");
+        // Beside what is there it is to be written over, and what does not fit is not told in part.
+        rule.kept[0].left = Some("never".to_owned());
+        let why = |rule: &SeenRule| rule.why_undone(rule.undone.as_deref().unwrap(), &after.id);
+        assert!(why(&rule).contains("kubectl annotate --overwrite -n shop"));
+        rule.kept[0].value = Some("a".repeat(700));
+        assert!(!why(&rule).contains("kubectl annotate"));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) struct Namespace {
     pub(crate) over: BTreeSet<WorkloadId>,
 }
 
+/// As many keys that are kept in force are named on a row.
+const NAMED: usize = 32;
 /// How many containers of one namespace are watched.
 const MAX_WATCHED: usize = 10_000;
 
@@ -77,7 +79,7 @@ pub(crate) fn rule(
     };
     let Some(kept) = kept else { return rules(workload, namespace, &settings) };
     let mut rule = rules(&Workload { annotations: kept.over(workload), ..workload.clone() }, namespace, &settings);
-    rule.notes.extend(kept.kept.iter().map(|key| Reason::new(Code::Undone, key.why(&workload.id))));
+    rule.notes.extend(kept.kept.iter().take(NAMED).map(|key| Reason::new(Code::Undone, key.why(&workload.id))));
     rule
 }
 

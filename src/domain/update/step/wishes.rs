@@ -64,17 +64,20 @@ fn resume(record: &mut Record, keep_quarantine: bool, now: Timestamp) -> Reason 
     let freed = record.quarantined().iter().filter(|_| !keep_quarantine);
     lifted.extend(freed.map(|bad| format!("the quarantine of {}", bad.to)));
     let (in_force, gone) = record.resume(keep_quarantine, now);
-    let mut said = match lifted.is_empty() {
+    let mut message = match lifted.is_empty() {
         true => "nothing was held".to_owned(),
         false => format!("lifted: {}", lifted.join(", ")),
     };
     let mut add = |what: &str, keys: &[KeptKey]| {
-        let keys: Vec<String> = keys.iter().map(|KeptKey { key, value, .. }| format!("`{key}: {value}`")).collect();
+        let said = |KeptKey { key, value, .. }: &KeptKey| {
+            value.as_ref().map_or_else(|| format!("no `{key}`"), |value| format!("`{key}: {value}`"))
+        };
+        let keys: Vec<String> = keys.iter().map(said).collect();
         if !keys.is_empty() {
-            said = format!("{said}; {what}: {}", keys.join(", "));
+            message = format!("{message}; {what}: {}", keys.join(", "));
         }
     };
     add("in force again, as before", &in_force);
     add("not in force any more, unless written again", &gone);
-    Reason::new(Code::Resumed, said)
+    Reason::new(Code::Resumed, message)
 }
