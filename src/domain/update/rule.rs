@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LAST_UPDATE, hash};
 use crate::domain::{
+    keel::OLD_PREFIX,
     poll::parse_duration,
     text::{escape, excerpt},
     workload::{PREFIX, Workload, WorkloadId},
@@ -100,7 +101,7 @@ impl SeenRule {
     /// in force.
     pub(super) fn keep(&mut self, workload: &Workload, taken: TakenAway) {
         let there = &workload.annotations;
-        let is_ours = |key: &str| key.starts_with(PREFIX) || key.starts_with("keel.sh/");
+        let is_ours = |key: &str| [PREFIX, "keel.sh/", OLD_PREFIX].iter().any(|prefix| key.starts_with(prefix));
         let keys = self.values.keys().chain(there.keys().filter(|key| !self.values.contains_key(*key)));
         let kept = keys.filter(|key| is_ours(key) && !is_other(key)).filter_map(|key| {
             let (value, left) = (self.values.get(key), there.get(key));
@@ -188,7 +189,7 @@ fn is_other(key: &str) -> bool {
 }
 
 fn is_policy(key: &str) -> bool {
-    name(key) == "policy" || key == "keel.sh/policy"
+    name(key) == "policy" || matches!(key, "keel.sh/policy" | "keel.observer/policy")
 }
 
 /// One word for a shell.
@@ -302,6 +303,18 @@ mod tests {
         assert_eq!((in_force(&rule, &after), rule.undone.is_some()), (vec!["min-age=3d".to_owned()], false));
         assert_eq!(rule.resume().1.len(), 1);
         assert_eq!(in_force(&rule, &after), ["min-age=3d", "policy=major"]);
+    }
+
+    #[rstest::rstest]
+    #[case("keel.sh/policy")]
+    #[case("keel.observer/policy")]
+    fn keels_policy_is_one_too(#[case] key: &str) {
+        let before = BTreeMap::from([(key.to_owned(), "minor".to_owned())]);
+        let before = Workload { annotations: before.into(), ..workload(&[]) };
+        let (mut rule, after) = (SeenRule::default(), workload(&[]));
+        assert!(rule.see(&before));
+        rule.keep(&after, TakenAway { by: "kubectl-rollout".into(), at: Timestamp::UNIX_EPOCH });
+        assert!(rule.undone.is_some() && rule.over(&after).contains_key(key), "{rule:?}");
     }
 
     #[test]
