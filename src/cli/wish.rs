@@ -82,7 +82,14 @@ async fn made(args: &ClusterArgs, of: &For<'_>, wish: Wish<'_>) -> anyhow::Resul
             None => clock.sleep_until(clock.monotonic() + BETWEEN).await,
         }
     }
-    let shows = if id.is_all() { "" } else { &*format!("; `supercargo status {id}` shows when it is") };
-    tell(format!("the wish is made, and has not been taken up yet: does supercargo run?{shows}"));
+    if id.is_all() {
+        anyhow::bail!(
+            "nothing has taken up the wish: no supercargo answers in the namespace {}; name the one that it runs in with \
+             `--operator-namespace`",
+            id.namespace
+        );
+    }
+    let made = "the wish is made, and has not been taken up yet: does supercargo run?";
+    tell(format!("{made} `supercargo status {id}` shows when it is"));
     Ok(ExitCode::SUCCESS)
 }

@@ -29,9 +29,20 @@ impl FromStr for HoldRule {
         if let Ok(digest) = Digest::parse(text) {
             return Ok(Self::Digest(digest));
         }
-        Tag::parse(text).map(Self::Tag).map_err(|_| {
-            format!("`{}` is neither `all` nor one tag or digest: patterns are not taken here", excerpt(text))
-        })
+        // Whoever writes one of these means all of it.
+        const MEANT: [&str; 5] = ["all", "true", "yes", "on", "false"];
+        if MEANT.iter().any(|word| word.eq_ignore_ascii_case(text)) {
+            return Err("write `all`, one tag or one digest, or take it away".to_owned());
+        }
+        let why = match text {
+            "" => "it is empty",
+            _ if text.contains(':') => "that is no whole digest",
+            _ if text.contains(',') => "one image is held, not a list",
+            _ => "patterns are not taken here",
+        };
+        Tag::parse(text)
+            .map(Self::Tag)
+            .map_err(|_| format!("`{}` is neither `all` nor one tag or digest: {why}", excerpt(text)))
     }
 }
 
@@ -53,7 +64,7 @@ impl HoldRule {
             Self::Tag(tag) => image.tag.as_ref() == Some(tag),
             Self::Digest(digest) => image.digest.as_ref() == Some(digest),
         };
-        is_it.then(|| Reason::new(Code::Held, format!("{by}: it is left as it is until that is taken away")))
+        is_it.then(|| Reason::new(Code::Held, format!("it is left as it is while {by} is there")))
     }
 
     /// What is not taken for it, if it names an image.
@@ -63,7 +74,7 @@ impl HoldRule {
             Self::Tag(tag) => (Some(tag.clone()), None),
             Self::Digest(digest) => (None, Some(digest.clone())),
         };
-        let why: Arc<str> = format!("{by}: it is not taken until that is taken away").into();
+        let why: Arc<str> = format!("it is not chosen while {by} is there").into();
         Some(Held { tag, digest, is_exact: true, code: Code::Held, why })
     }
 }

@@ -45,7 +45,7 @@ impl Tag {
     }
 
     /// One that was checked before.
-    pub(super) fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         Self(text.into())
     }
 

@@ -350,7 +350,7 @@ impl<'p> Engine<'p> {
                 tracing::warn!(workload = %id, why, "not written; tried again later");
             }
             News::Updated(_) | News::Rollout(..) | News::ApprovalNeeded(..) | News::Refusal(..) => {}
-            News::Held(..) | News::Stopped(..) => {}
+            News::Held(..) | News::TakenAway(..) | News::Stopped(..) => {}
         }
         self.told.news(news, &self.state.uid(id));
     }

@@ -161,7 +161,7 @@ async fn a_manifest_that_is_applied_again_is_held_until_somebody_resumes_it() {
     let hold = shop.held("1.1.0").await;
     assert_eq!((&hold["by"], &hold["how"]), (&json!("kubectl-client-side-apply"), &json!("manifest")));
     let told = shop.event("UpdateHeld").await;
-    assert!(told.contains("an older manifest was applied again"), "{told}");
+    assert!(told.contains("`kubectl apply` (kubectl-client-side-apply) set container web"), "{told}");
     shop.stays(&operator, "1.0.0").await;
     assert!(shop.wish(ADMIN, &["resume", &shop.web()]).0);
     shop.runs("1.1.0").await;
@@ -221,7 +221,7 @@ async fn a_gate_that_an_undo_takes_away_holds_all_the_same() {
     shop.stays(&operator, "1.0.0").await;
     let explained = shop.says("explain", &[&shop.web()]);
     assert!(
-        explained.contains("suspended") && explained.contains("`supercargo.dev/suspend: true` went together"),
+        explained.contains("suspended") && explained.contains("`supercargo.dev/suspend: true` was taken away"),
         "{explained}"
     );
     // Also for the next process.
@@ -305,7 +305,7 @@ async fn an_undo_to_before_the_policy_changes_nothing_until_it_is_resumed() {
     shop.push("1.2.0").await;
     shop.stays(&operator, "1.0.0").await;
     let told = eventually("it is told", async || {
-        shop.told("UpdateBlocked").await.into_iter().find(|message| message.contains("the policy went together"))
+        shop.told("UpdateHeld").await.into_iter().find(|message| message.contains("the policy was taken away"))
     })
     .await;
     assert!(told.contains("kubectl annotate") && told.contains("supercargo.dev/policy=minor"), "{told}");

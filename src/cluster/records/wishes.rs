@@ -79,7 +79,10 @@ impl Voter {
     async fn create_state(&self, workload: &WorkloadId) -> Result<Found<ImageState>, ClusterError> {
         if !workload.is_all() {
             let objects = Objects::new(self.client.clone(), self.clock.clone());
-            objects.get(workload).await?.ok_or_else(|| ClusterError(format!("there is no {workload}")))?;
+            // Who may not read it is answered by the operator.
+            if let Ok(None) = objects.get(workload).await {
+                return Err(ClusterError(format!("there is no {workload}")));
+            }
         }
         let object = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"),

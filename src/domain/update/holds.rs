@@ -6,7 +6,8 @@ use super::{
     AGAIN, Bars, Change, Good, HeldBy, Hold, How, Judging, KeptKey, OnReapply, Quarantined, Record, SeenRule,
     TakenAway, Update,
     moved::{Move, is, is_higher, moved},
-    record::container,
+    rare::Why,
+    record::{UnderWay, container},
     state::merged,
 };
 use crate::domain::{
@@ -73,6 +74,9 @@ impl Record {
     /// they are not there, and those that are not any more.
     pub(super) fn resume(&mut self, keep_quarantine: bool, now: Timestamp) -> (Vec<KeptKey>, Vec<KeptKey>) {
         // Others' clocks may be ahead.
+        // Who moved an image is being found out.
+        let is_asked = self.under_way == Some(UnderWay::Reading);
+        self.rare.pardoned = is_asked || self.rare.wait.as_ref().is_some_and(|wait| wait.why == Why::Read);
         let after = |at: Timestamp| at.checked_add(SignedDuration::from_nanos(1)).unwrap_or(at);
         let rare = &mut *self.rare;
         rare.lifted = rare.holds.iter().map(|hold| after(hold.at)).chain([now]).max();
@@ -112,6 +116,7 @@ impl Record {
     /// Remembers what became of what we set, by a fresh reading; what is held by that, and whether any of it is new.
     pub(super) fn note_moves(&mut self, observed: &Observed, judging: &Judging, now: Timestamp) -> (Vec<Hold>, bool) {
         let mut is_new = self.returns(&observed.workload);
+        let is_pardoned = std::mem::take(&mut self.rare.pardoned);
         let mut applied = std::mem::take(&mut self.applied);
         let (mut held, mut back, mut again) = (Vec::new(), None, false);
         for set in applied.iter_mut().filter(|set| set.is_moved_in(&observed.workload)) {
@@ -119,7 +124,8 @@ impl Record {
             let is_good = |good: &Good, image: &ImageRef| good.is_in(&known.change) && good.image == *image;
             let ran = |image: &ImageRef| *image != known.change.to && self.good.iter().any(|good| is_good(good, image));
             let there = container(&observed.workload, &set.container, set.init).map(|there| there.image.clone());
-            let moved = match there.as_deref().is_some_and(|there| self.was_left(&known.change, there, judging)) {
+            let is_left = |there: &str| self.was_left(&known.change, there, judging);
+            let moved = match is_pardoned || there.as_deref().is_some_and(is_left) {
                 true => Some(Move::On),
                 false => moved(&known, ran, observed, judging, now),
             };

@@ -24,6 +24,8 @@ pub enum News {
     Refusal(Update, Reason),
     /// Somebody moved an image back, which is respected.
     Held(WorkloadId, Hold),
+    /// Annotations went or came with an image that was moved back, and what is said of that.
+    TakenAway(WorkloadId, String),
     /// A person wants it, or all, left as it is.
     Stopped(WorkloadId, HeldBy),
 }

@@ -51,6 +51,8 @@ pub(super) struct Few {
     pub(super) together: Option<(Duration, bool)>,
     /// When it was last read who moved an image.
     pub(super) read: Option<Duration>,
+    /// A person has said that it goes on, before it was known who moved an image: it was not moved back then.
+    pub(super) pardoned: bool,
 }
 
 /// Why nothing is tried before a time.
@@ -89,6 +91,7 @@ static NONE: Few = Few {
     wait: None,
     together: None,
     read: None,
+    pardoned: false,
 };
 
 impl Rare {

@@ -75,7 +75,7 @@ impl SeenRule {
         // One that is cut would write something else.
         let or = if command.len() > COMMAND { String::new() } else { format!(", or write it: `{command}`") };
         format!(
-            "the policy went together with the image that {} moved back (at {}): nothing is changed; `supercargo resume \
+            "the policy was taken away with the image that {} moved back (at {}): nothing is changed; `supercargo resume \
              {workload}` puts it in force again{or}",
             taken.by, taken.at,
         )
@@ -135,30 +135,45 @@ impl SeenRule {
         if self.undone.take().is_some() {
             return (self.kept.clone(), Vec::new());
         }
-        let (policy, gone): (Vec<_>, Vec<_>) = self.kept.drain(..).partition(KeptKey::is_policy);
-        self.kept = policy;
-        (Vec::new(), gone)
+        // What a person has put in force again stays so until it is written.
+        if self.has_policy() {
+            return (Vec::new(), Vec::new());
+        }
+        (Vec::new(), std::mem::take(&mut self.kept))
+    }
+
+    /// What is said of each key that is in force as it was.
+    pub fn whys(&self, workload: &WorkloadId) -> impl Iterator<Item = String> {
+        let resume = match self.has_policy() && self.undone.is_none() {
+            true => String::new(),
+            false => format!(" or `supercargo resume {workload}`"),
+        };
+        self.kept.iter().map(move |kept| kept.why(&resume))
+    }
+
+    fn has_policy(&self) -> bool {
+        self.kept.iter().any(KeptKey::is_policy)
     }
 
     /// A policy that somebody has written again is none that was taken away.
     fn settle(&mut self) {
-        let is_kept = self.kept.iter().any(KeptKey::is_policy);
+        let is_kept = self.has_policy();
         self.undone.take_if(|_| !is_kept);
     }
 }
 
 impl KeptKey {
     /// That it is in force, and how that ends.
-    pub fn why(&self, workload: &WorkloadId) -> String {
+    fn why(&self, resume: &str) -> String {
         let Self { key, value, left } = self;
-        let until = format!("until it is written again or `supercargo resume {workload}`");
+        let until = format!("until it is written again{resume}");
         match value {
             Some(value) => format!(
-                "`{key}: {}` went together with an image that was moved back, and stays in force {until}",
+                "`{key}: {}` was taken away with the image that was moved back; it stays in force {until}",
                 excerpt(value)
             ),
             None => format!(
-                "`{key}: {}` came together with an image that was moved back, and is not in force {until}",
+                "`{key}: {}` came back with the image that was moved back; it is not in force {until}",
                 excerpt(left.as_deref().unwrap_or_default())
             ),
         }

@@ -308,12 +308,10 @@ impl Hold {
     /// Who did what, what follows, and how that ends.
     pub fn why(&self, workload: &WorkloadId) -> String {
         let Self { container, to, back_to, by, at, how, .. } = self;
-        let did = match how {
-            How::Person => format!("{by} moved container {container} from {to} back to {back_to}"),
-            How::Manifest => {
-                format!("an older manifest was applied again by {by}, and with it {back_to} in place of {to}")
-            }
-            How::Release => format!("a release was installed again by {by}, and with it {back_to} in place of {to}"),
+        let who = match how {
+            How::Person => format!("{by} moved"),
+            How::Manifest => format!("`kubectl apply` ({by}) set"),
+            How::Release => "Helm set".to_owned(),
             How::Deployer => {
                 return format!(
                     "{by} sets container {container} ({at}: {back_to}, where supercargo had set {to}), and would again: \
@@ -322,8 +320,10 @@ impl Hold {
                 );
             }
         };
+        let at = to_the_second(*at);
         format!(
-            "{did} (at {at}): neither that image nor one that is not newer is set; `supercargo resume {workload}` lifts that"
+            "{who} container {container} from {to} back to {back_to} ({at}): only a newer version is set; `supercargo resume \
+             {workload}` ends the hold"
         )
     }
 }
@@ -334,8 +334,12 @@ impl HeldBy {
         let Self { by, on_behalf_of, reason, at } = self;
         let also = on_behalf_of.as_ref().map(|who| format!(" ({who})")).unwrap_or_default();
         let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        format!("held by {by}{also} since {at}{why}; `supercargo resume {resume}` lifts that")
+        format!("held by {by}{also} since {}{why}; `supercargo resume {resume}` ends that", to_the_second(*at))
     }
+}
+
+fn to_the_second(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 impl Quarantined {

@@ -79,7 +79,7 @@ pub(crate) fn rule(
     };
     let Some(kept) = kept else { return rules(workload, namespace, &settings) };
     let mut rule = rules(&Workload { annotations: kept.over(workload), ..workload.clone() }, namespace, &settings);
-    rule.notes.extend(kept.kept.iter().take(NAMED).map(|key| Reason::new(Code::Undone, key.why(&workload.id))));
+    rule.notes.extend(kept.whys(&workload.id).take(NAMED).map(|why| Reason::new(Code::Undone, why)));
     rule
 }
 

@@ -7,6 +7,7 @@ use futures::{StreamExt, stream};
 
 use crate::{
     domain::{
+        ages::Wait,
         candidate::{self, Facts, Held, Manifest},
         decide::{Candidate, Decision, TagFacts, Young},
         hint::Source,
@@ -120,13 +121,13 @@ pub(super) async fn choose(
             }
             _ => None,
         };
-        if let Some(wait) =
-            wait.as_ref().filter(|wait| young.as_ref().is_none_or(|young| wait.ends_before(&young.wait)))
-        {
-            young = Some(Young { tag: chosen.tag.clone(), wait: wait.clone() });
-        }
         let holds = |held: &&Held| held.refuses(&chosen, &manifest, &question.policy, known);
         let held = outranked.or_else(|| question.held.iter().find(holds).cloned());
+        // What is held is waited for by nobody.
+        let is_first = |wait: &&Wait| young.as_ref().is_none_or(|young| wait.ends_before(&young.wait));
+        if let Some(wait) = wait.as_ref().filter(|_| held.is_none()).filter(is_first) {
+            young = Some(Young { tag: chosen.tag.clone(), wait: wait.clone() });
+        }
         let facts = Facts { manifest, avoided: question.avoided.clone(), held, wait };
         if let Some(reason) = candidate::refusal(&chosen, &facts) {
             let is_last = question.is_full && reason.code == Code::Quarantined && Some(index) != kept;

@@ -35,7 +35,8 @@ use futures::future::{Either, select};
 use crate::{
     domain::{
         ages::{Ages, Wait},
-        decide::{Decision, Listing, decide_within, timed_candidates},
+        candidate::{Held, Manifest},
+        decide::{Candidate, Decision, Listing, decide_within, timed_candidates},
         hint::Source,
         image::{Digest, Tag},
         reason::{Code, Reason},
@@ -223,7 +224,13 @@ async fn answer(
     let (history, now, known) = (seen.history(), order.at, facts.clone());
     let decide = move |question: &Question, listing: &Listing, over: &dyn Fn() -> bool| {
         let ages = question.min_age.map(|min_age| Ages { history: &history, min_age, now });
-        let waits = |tag: &str| ages.as_ref()?.of_tag(tag);
+        // What is held is waited for by nobody.
+        let is_held = |tag: &str| {
+            let candidate = Candidate { tag: Tag::of(tag), digest: None };
+            let refuses = |held: &Held| held.refuses(&candidate, &Manifest::NotAsked, &question.policy, &facts);
+            question.held.iter().any(refuses)
+        };
+        let waits = |tag: &str| ages.as_ref()?.of_tag(tag).filter(|_| !is_held(tag));
         decide_within(&question.policy, question.current(), listing, &facts, &waits, over)
     };
     let decided = beside.each(|_| true, decide).await.map_err(broke)?;

@@ -23,6 +23,15 @@ pub(super) fn left(entry: &WorkloadEntry, container: &ContainerRule, gates: &Gat
     Some((Verdict::Blocked, rule.value.keeps(&image, &rule.by)?))
 }
 
+/// Shows that nothing is written before it is known who moved an image.
+pub(super) fn await_reading(row: &mut Report) {
+    if row.decision == Verdict::Update {
+        let message = "an image of the workload was moved; who did is found out first, at most once a minute";
+        row.decision = Verdict::Waiting;
+        row.reasons.insert(0, Reason::new(Code::Held, message));
+    }
+}
+
 /// Shows that what would be taken is held.
 pub(super) fn held(row: &mut Report, answer: &Answer) {
     let is_hold = |reason: &&Reason| matches!(reason.code, Code::Held | Code::Reverted | Code::FoughtOver);

@@ -31,7 +31,7 @@ use crate::{
         look::question::Answer,
         report::{
             gates,
-            held::{held, left},
+            held::{await_reading, held, left},
             notes::{notes, rollout},
         },
         updates::{
@@ -153,6 +153,9 @@ pub(crate) fn assess(
         Ok(plan) => (Some(plan), Held { votes: entry.rule.approvals.is_some(), ..Held::default() }),
         Err(held) => (None, held),
     };
+    if must_read {
+        reports.iter_mut().for_each(await_reading);
+    }
     let Held { opens, asks, votes } = held;
     // The clock may be wrong, or another year come.
     let opens =

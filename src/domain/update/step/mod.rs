@@ -150,12 +150,20 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
             match read {
                 Ok(Some(observed)) => {
                     settle(record, &observed.workload, now, acts);
+                    let kept = record.rule().map(|rule| rule.kept.clone()).unwrap_or_default();
                     let (held, is_new) = record.note_moves(&observed, &judging, now.at);
                     let workload = &observed.workload;
                     if record.see_rule(workload) || is_new {
                         acts.push(Act::SaveState(record.state(workload.id.clone())));
                     }
                     acts.extend(held.into_iter().map(|hold| Act::Announce(News::Held(workload.id.clone(), hold))));
+                    if let Some(rule) = record.rule().filter(|rule| rule.kept != kept && !rule.kept.is_empty()) {
+                        let why = match &rule.undone {
+                            Some(taken) => rule.why_undone(taken, &workload.id),
+                            None => rule.whys(&workload.id).collect::<Vec<_>>().join("; "),
+                        };
+                        acts.push(Act::Announce(News::TakenAway(workload.id.clone(), why)));
+                    }
                     decide(acts);
                 }
                 Ok(None) => {}

@@ -65,7 +65,8 @@ fn resume(record: &mut Record, keep_quarantine: bool, now: Timestamp) -> Reason 
     lifted.extend(freed.map(|bad| format!("the quarantine of {}", bad.to)));
     let (in_force, gone) = record.resume(keep_quarantine, now);
     let mut message = match lifted.is_empty() {
-        true => "nothing was held".to_owned(),
+        true if record.rare.pardoned => "what was moved just now is not held".to_owned(),
+        true => "nothing of it was held; `supercargo explain` shows what else keeps it".to_owned(),
         false => format!("lifted: {}", lifted.join(", ")),
     };
     let mut add = |what: &str, keys: &[KeptKey]| {
