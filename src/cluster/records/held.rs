@@ -29,6 +29,8 @@ pub(super) struct StoredRule {
     kept: Vec<KeptKey>,
     #[serde(skip_serializing_if = "Option::is_none")]
     undone: Option<StoredTaken>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    resumed: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -95,7 +97,7 @@ impl StoredRule {
         let values = rule.values.iter().filter(|(key, _)| *key != LAST_UPDATE);
         let values = values.map(|(key, value)| (key.clone(), value.clone())).collect();
         let undone = rule.undone.as_ref().map(|taken| StoredTaken { by: shown(&taken.by), at: taken.at });
-        Self { values, hash: rule.hash().to_string(), kept: rule.kept.clone(), undone }
+        Self { values, hash: rule.hash().to_string(), kept: rule.kept.clone(), undone, resumed: rule.resumed }
     }
 
     pub(super) fn rule(&self) -> Result<SeenRule, String> {
@@ -103,6 +105,6 @@ impl StoredRule {
             Ok::<_, String>(Box::new(TakenAway { by: exact(&taken.by, "rule.undone.by")?, at: taken.at }))
         };
         let undone = self.undone.as_ref().map(taken).transpose()?;
-        Ok(SeenRule { values: self.values.clone().into(), kept: self.kept.clone(), undone })
+        Ok(SeenRule { values: self.values.clone().into(), kept: self.kept.clone(), undone, resumed: self.resumed })
     }
 }

@@ -35,6 +35,9 @@ pub struct SeenRule {
     /// The policy itself went with it: by whom and when. Nothing is changed until a person says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone: Option<Box<TakenAway>>,
+    /// A person has put it in force again, with its gates: it stays so until it is written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
 }
 
 /// An annotation that is in force although it is not there, or that is not although it is.
@@ -110,6 +113,7 @@ impl SeenRule {
         });
         self.kept = kept.take(KEPT_KEYS).collect();
         let has_policy = |map: &BTreeMap<String, String>| map.keys().any(|key| is_policy(key));
+        self.resumed = false;
         self.undone = (has_policy(&self.values) && !has_policy(there)).then(|| Box::new(taken));
         self.values = self.over(workload);
     }
@@ -133,32 +137,26 @@ impl SeenRule {
     /// there count. Those that are in force from now on, and those that are not any more.
     pub(super) fn resume(&mut self) -> (Vec<KeptKey>, Vec<KeptKey>) {
         if self.undone.take().is_some() {
+            self.resumed = true;
             return (self.kept.clone(), Vec::new());
         }
-        // What a person has put in force again stays so until it is written.
-        if self.has_policy() {
-            return (Vec::new(), Vec::new());
-        }
-        (Vec::new(), std::mem::take(&mut self.kept))
+        (Vec::new(), if self.resumed { Vec::new() } else { std::mem::take(&mut self.kept) })
     }
 
     /// What is said of each key that is in force as it was.
     pub fn whys(&self, workload: &WorkloadId) -> impl Iterator<Item = String> {
-        let resume = match self.has_policy() && self.undone.is_none() {
+        let resume = match self.resumed {
             true => String::new(),
             false => format!(" or `supercargo resume {workload}`"),
         };
         self.kept.iter().map(move |kept| kept.why(&resume))
     }
 
-    fn has_policy(&self) -> bool {
-        self.kept.iter().any(KeptKey::is_policy)
-    }
-
     /// A policy that somebody has written again is none that was taken away.
     fn settle(&mut self) {
-        let is_kept = self.has_policy();
+        let is_kept = self.kept.iter().any(KeptKey::is_policy);
         self.undone.take_if(|_| !is_kept);
+        self.resumed &= is_kept;
     }
 }
 
@@ -301,8 +299,8 @@ mod tests {
         assert_eq!(both(&rule, &after), counts, "{rule:?}");
         assert!(!rule.see(&after), "nothing is new");
         assert_eq!(both(&rule, &after), counts, "{rule:?}");
-        let why = rule.kept.first().map(|kept| kept.why(&after.id));
-        assert!(why.is_none_or(|why| why.contains("came together with an image")));
+        let why = rule.kept.first().map(|kept| kept.why(""));
+        assert!(why.is_none_or(|why| why.contains("came back with the image")));
         // Written again it counts, and so it does after a resume.
         let (again, mut resumed) = (format!("{PREFIX}{key}"), rule.clone());
         resumed.resume();
@@ -384,9 +382,9 @@ mod tests {
             (rule.undone.as_ref(), in_force(&rule, &after)),
             (None, vec!["min-age=3d".into(), "policy=minor".into()])
         );
-        // Another time only the gates go.
-        assert_eq!(rule.resume().1.len(), 1);
-        assert_eq!(in_force(&rule, &after), ["policy=minor"]);
+        // It stays so until it is written.
+        assert_eq!(rule.resume(), (Vec::new(), Vec::new()));
+        assert_eq!(in_force(&rule, &after).len(), 2);
         // Or somebody writes it.
         let (mut rule, after) = undone(&[("policy", "minor")], &[]);
         assert!(rule.see(&workload(&[("policy", "patch")])));
