@@ -150,7 +150,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => Just(Step::Remember),
         2 => (0..WORKLOADS, 0usize..4).prop_map(|(n, patch)| Step::MoveBack(n, patch)),
         2 => (0..WORKLOADS).prop_map(Step::Deploy),
-        3 => (0..WORKLOADS, 0usize..4).prop_map(|(n, how)| Step::Roll(n, how)),
+        3 => (0..WORKLOADS, 0usize..5).prop_map(|(n, how)| Step::Roll(n, how)),
         1 => (0..WORKLOADS).prop_map(Step::Wish),
         1 => Just(Step::Kill),
     ];
@@ -805,19 +805,25 @@ impl World {
         let mut view = RolloutView { uid, wanted, total: 1, updated: 1, available: 1, ..RolloutView::default() };
         match how {
             0 => {}
-            1 => view.available = 0,
-            3 => view.available = 0,
+            1 | 3 | 4 => view.available = 0,
             _ => view.overdue = Some("it timed out".into()),
         }
         let times = Times { settle: Duration::ZERO, fault: Duration::ZERO, ..Times::default() };
         let rollback = self.state.entry(id).map(|entry| entry.rule.rollback).unwrap_or_default();
         let update = self.board.record(id).and_then(|record| record.followed());
-        let change = update.and_then(|update| update.changes().next());
-        if let Some(change) = change.filter(|_| how == 3) {
+        // One of its images is at fault, or all are.
+        let most = match how {
+            3 => 1,
+            4 => usize::MAX,
+            _ => 0,
+        };
+        let fault = |change: &Change| {
             let container = Some((change.container.clone(), change.init));
-            let fault =
-                Fault { blame: Blame::Image, container, image_id: String::new(), text: "it crashes".to_owned() };
-            self.event(id, Event::Pods(Pods { faults: vec![fault], ..Pods::default() }, times));
+            Fault { blame: Blame::Image, container, image_id: String::new(), text: "it crashes".to_owned() }
+        };
+        let faults: Vec<Fault> = update.iter().flat_map(|update| update.changes()).take(most).map(fault).collect();
+        if !faults.is_empty() {
+            self.event(id, Event::Pods(Pods { faults, ..Pods::default() }, times));
         }
         if self.followed.contains(id) {
             self.event(id, Event::Rollout(view, times, rollback));
