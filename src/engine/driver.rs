@@ -270,7 +270,7 @@ impl<'p> Engine<'p> {
                     }
                     self.save(Entry::Update(tracked));
                 }
-                Act::SaveState(state) => self.save(Entry::State(state)),
+                Act::SaveState(state) => self.save(Entry::State(Box::new(state))),
                 Act::Announce(news) => self.announce(&id, &news),
                 Act::Unexpected(what) => tracing::error!(workload = %id, what, "this is a fault of supercargo"),
                 // Only a turn leads to these, which has the plan (`turn`).

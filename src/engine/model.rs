@@ -649,7 +649,7 @@ impl World {
                     assert_eq!(tracked.update.workload, id);
                     assert_eq!(self.ledger.write(Entry::Update(tracked)), News::Nothing);
                 }
-                Act::SaveState(state) => assert_eq!(self.ledger.write(Entry::State(state)), News::Nothing),
+                Act::SaveState(state) => assert_eq!(self.ledger.write(Entry::State(Box::new(state))), News::Nothing),
                 Act::Unexpected(what) => panic!("{id}: {what}"),
                 Act::Follow(true) => assert!(self.followed.insert(id), "twice"),
                 Act::Follow(false) => assert!(self.followed.remove(&id), "not followed"),

@@ -51,10 +51,11 @@ pub(super) fn way_back(
     }
     let route = back.route.clone();
     let plan = Plan::propose(back).on(entry.workload.clone());
-    let passed = with_context(state, board, entry, &route, now, |context| gate::pass(plan, context));
+    // The plan that is given comes back where it may not.
+    let passed = with_context(state, board, entry, &route, now, |context| gate::pass(plan, context).map_err(Box::new));
     Some(match passed {
         Ok(plan) => (Proposal::Back(route), Planned::Approved(plan)),
-        Err((_, closed)) => match closed.into_iter().next() {
+        Err(refused) => match refused.1.into_iter().next() {
             Some(closed) => (Proposal::Kept(closed.reason), Planned::Nothing),
             None => (Proposal::Nothing, Planned::Nothing),
         },

@@ -115,11 +115,7 @@ impl State {
     /// Takes in what the cluster (or a folder) says. `now` is monotonic.
     pub(crate) fn change(&mut self, change: ClusterChange, now: Duration) {
         match change {
-            ClusterChange::Workload(workload) => {
-                if self.entry_mut(&workload.id).is_none_or(|entry| entry.is_outdated_by(&workload)) {
-                    self.workload(Arc::new(*workload), now);
-                }
-            }
+            ClusterChange::Workload(workload) => self.told(*workload, now),
             // What cannot be read any more must not be judged by what it said before.
             ClusterChange::WorkloadGone(id) | ClusterChange::Undecodable(id, _) => self.gone(&id, now),
             ClusterChange::Namespace(NamespaceDefaults { name, annotations }) => {
@@ -145,8 +141,14 @@ impl State {
                 self.synced = true;
                 self.assess_all();
             }
-            // What is of records, rollouts, votes and rights is none of this.
             _ => {}
+        }
+    }
+
+    /// The cluster tells of a workload.
+    fn told(&mut self, workload: Workload, now: Duration) {
+        if self.entry_mut(&workload.id).is_none_or(|entry| entry.is_outdated_by(&workload)) {
+            self.workload(Arc::new(workload), now);
         }
     }
 
@@ -326,8 +328,8 @@ impl State {
         let id = workload.id.clone();
         let namespace = self.namespaces.entry(id.namespace.clone()).or_default();
         let old = namespace.workloads.remove(&id);
-        let old_rule = old.as_deref().and_then(|old| old.bars.rule.as_ref());
-        let mut rule = rule(&workload, old_rule, namespace.annotations.as_deref(), &self.settings);
+        let kept = old.as_deref().and_then(|old| old.bars.rule.as_ref());
+        let mut rule = rule(&workload, kept, namespace.annotations.as_deref(), &self.settings);
         let before = namespace.watched;
         namespace.count(old.as_deref(), &id, &mut rule);
         let room = if namespace.watched < before { namespace.next_over() } else { None };

@@ -17,7 +17,7 @@ use crate::{
     domain::{
         back_off::BackOff,
         line::Line,
-        update::{Tracked, UpdateId, WorkloadState},
+        update::{Tracked, UpdateId},
         workload::WorkloadId,
     },
     engine::timers::Timers,
@@ -219,7 +219,7 @@ impl Ledger {
                 let (theirs, version) = found.unzip();
                 self.states.see(&workload, version);
                 if let Entry::State(ours) = entry {
-                    let ours = theirs.into_iter().fold(ours, WorkloadState::with);
+                    let ours = theirs.into_iter().fold(ours, |ours, theirs| Box::new(ours.with(*theirs)));
                     shelf.again(Entry::State(ours));
                 }
             }
@@ -387,6 +387,7 @@ pub async fn remember(records: &Arc<dyn Records>, updates: Vec<Tracked>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::update::WorkloadState;
     use crate::domain::{
         image::ImageRef,
         reason::{Code, Reason},
@@ -575,7 +576,7 @@ mod tests {
             at: at(1),
             how: crate::domain::update::How::Person,
         };
-        Entry::State(WorkloadState { holds: vec![holds], ..WorkloadState::new(workload, uid.into()) })
+        Entry::State(Box::new(WorkloadState { holds: vec![holds], ..WorkloadState::new(workload, uid.into()) }))
     }
 
     #[test]
@@ -597,7 +598,7 @@ mod tests {
         ledger.answered(writing, Answer::Written(Some(version(2))), NOW);
         // What was set does: it would say that the update is recorded.
         let Entry::State(set) = state("u1") else { panic!() };
-        ledger.write(Entry::State(WorkloadState { holds: vec![], ..set }));
+        ledger.write(Entry::State(Box::new(WorkloadState { holds: vec![], ..*set })));
         assert!(ledger.next().is_none());
         ledger.woke(ledger.wakes_at().unwrap());
         let (writing, said) = next(&mut ledger);

@@ -16,7 +16,7 @@ pub(crate) enum Entry {
     /// An update as far as it has come.
     Update(Box<Tracked>),
     /// What is remembered by a workload's name.
-    State(WorkloadState),
+    State(Box<WorkloadState>),
     /// The workload's updates are forgotten.
     Forget(WorkloadId),
 }
@@ -38,7 +38,7 @@ pub(crate) enum Answer {
 /// What is there instead of what was seen.
 pub(crate) enum Found {
     Update(Option<(Box<Tracked>, Version)>),
-    State(Option<(WorkloadState, Version)>),
+    State(Option<(Box<WorkloadState>, Version)>),
 }
 
 impl Entry {
@@ -97,7 +97,10 @@ impl Writing {
                 let found = found.filter(|(found, _)| found.update.uid == tracked.update.uid);
                 Ok(Answer::Taken(Found::Update(found.map(|(found, version)| (Box::new(found), version)))))
             }
-            (Err(PutError::Conflict), _) => Ok(Answer::Taken(Found::State(records.state(workload).await?))),
+            (Err(PutError::Conflict), _) => {
+                let found = records.state(workload).await?;
+                Ok(Answer::Taken(Found::State(found.map(|(state, version)| (Box::new(state), version)))))
+            }
             (Err(error), _) => Err(error),
         }
     }
