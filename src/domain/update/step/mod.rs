@@ -87,7 +87,11 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
         Event::Remembered(state) => record.remember(state),
         Event::KeptElsewhere(workload) => kept_elsewhere(record, workload, acts),
         Event::Recorded(tracked, workload) => recorded(record, *tracked, &workload, now, acts),
-        Event::Known(workload) => known(record, &workload, now, acts),
+        Event::Known(workload) => {
+            known(record, &workload, now, acts);
+            // It may have been told of before what was remembered of it was.
+            compared(record, &workload, acts);
+        }
         Event::Seen(workload) => seen(record, &workload, now, acts),
         Event::Gone(workload) => {
             let before = record.state(workload.clone());
@@ -256,11 +260,16 @@ fn seen(record: &mut Record, workload: &Arc<Workload>, now: Now, acts: &mut Vec<
         _ => settle(record, workload, now, acts),
     }
     record.rare.wait.take_if(|wait| wait.why == Why::NotWritten);
+    compared(record, workload, acts);
+    asked(record, acts);
+}
+
+/// What is remembered of its images and annotations is compared with those that are there.
+fn compared(record: &mut Record, workload: &Workload, acts: &mut Vec<Act>) {
     let returns = record.returns(workload);
     if record.see_rule(workload) || returns {
         acts.push(Act::SaveState(record.state(workload.id.clone())));
     }
-    asked(record, acts);
 }
 
 fn proposed(record: &mut Record, proposal: Proposal, now: Now, acts: &mut Vec<Act>) {
@@ -415,8 +424,8 @@ mod tests {
         rollback::Rollback,
         rollout::{Pods, RolloutView, Times},
         update::{
-            Change, Item, Judging, LAST_UPDATE, LastUpdate, News, Outcome, PhaseName, Standing, WorkloadState, Written,
-            step::answers::CHECK,
+            Applied, Change, Hold, How, Item, Judging, LAST_UPDATE, LastUpdate, News, Outcome, PhaseName, Standing,
+            WorkloadState, Written, step::answers::CHECK,
         },
         workload::{Container, Observed},
     };
@@ -878,6 +887,34 @@ mod tests {
         let (after, acts) = step(record.clone(), Event::Recorded(Box::new(tracked), running("from")), NOW);
         assert!(matches!(&acts[..], [Act::Save(it)] if it.update == old && it.phase == Phase::Superseded), "{acts:?}");
         assert_eq!(after.current(), record.current());
+    }
+
+    #[test]
+    fn what_changed_while_nobody_watched_is_seen_whatever_is_told_of_first() {
+        let mut workload = (*running("to")).clone();
+        let gate = ("supercargo.dev/min-age".to_owned(), "3d".to_owned());
+        Arc::make_mut(&mut workload.annotations).extend([gate.clone()]);
+        let (workload, change) = (Arc::new(workload), own(1).changes().next().unwrap().clone());
+        let hold = Hold {
+            container: "web".into(),
+            init: false,
+            to: change.to.clone(),
+            back_to: "r.io/web:1.0.0".into(),
+            by: "kubectl-set".into(),
+            at: NOW.at,
+            how: How::Person,
+        };
+        let applied = vec![Applied { change, at: NOW.at, since: Some("r.io/web:1.0.0".into()) }];
+        let state =
+            WorkloadState { applied, holds: vec![hold], ..WorkloadState::new(workload.id.clone(), "u1".into()) };
+        let (seen, remembered) = (Event::Seen(workload.clone()), Event::Remembered(state));
+        for events in [[seen.clone(), remembered.clone()], [remembered, seen]] {
+            let (record, _) = after(events);
+            let (record, _) = step(record, Event::Known(workload.clone()), NOW);
+            // What is held was set by hand, and a gate was written.
+            assert_eq!(record.holds(), []);
+            assert_eq!(record.rule().unwrap().values.get(&gate.0), Some(&gate.1));
+        }
     }
 
     #[test]
