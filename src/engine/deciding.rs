@@ -132,3 +132,38 @@ impl Engine<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        domain::{
+            keel::KeelMode,
+            workload::{Container, Workload},
+        },
+        engine::{index::settings::Settings, model::settings},
+        ports::ClusterChange,
+    };
+
+    #[test]
+    fn what_moves_with_another_is_compared_as_that_one_is() {
+        let mut state = State::new(Settings { await_namespaces: false, ..settings(KeelMode::Ignore) });
+        let container = |name: &str, init| Container {
+            name: name.into(),
+            image: "registry.example.com/web:1.0.0".into(),
+            init,
+            index: 0,
+        };
+        let id: WorkloadId = "shop/Deployment/web".parse().unwrap();
+        let annotations = BTreeMap::from([("supercargo.dev/policy".to_owned(), "minor".to_owned())]);
+        let workload = Workload::of(id.clone(), vec![container("web", false), container("migrate", true)]);
+        let workload = Workload { annotations: annotations.into(), has_annotations: true, ..workload };
+        state.change(ClusterChange::Workload(Box::new(workload)), Duration::ZERO);
+        let Judging { mut policies, .. } = judging(&state, &id);
+        policies.sort_by_key(|(_, init, _)| *init);
+        let policies: Vec<_> = policies.iter().map(|(name, init, policy)| (&**name, *init, policy.as_str())).collect();
+        assert_eq!(policies, [("web", false, "minor"), ("migrate", true, "minor")]);
+    }
+}
