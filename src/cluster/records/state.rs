@@ -172,13 +172,13 @@ impl ImageState {
         let (Metadata { uid, generation, .. }, Spec { by, on_behalf_of, reason, rollback, hold, resume, .. }) =
             (&self.metadata, &self.spec);
         let some = |text: &Option<String>, field| text.as_deref().map(|text| exact(text, field)).transpose();
-        let what = match (rollback, hold, resume) {
-            (None, None | Some(false), None) => return Ok(None),
+        let what = match (rollback, hold.filter(|hold| *hold), resume) {
+            (None, None, None) => return Ok(None),
             _ if self.spec.uid != *uid => return Ok(None),
             (Some(StoredRollback { to }), None, None) => {
                 What::Rollback(some(to, "spec.rollback.to")?.filter(|to| !to.is_empty()))
             }
-            (None, Some(true), None) => What::Hold,
+            (None, Some(_), None) => What::Hold,
             (None, None, Some(StoredResume { keep_quarantine })) => What::Resume { keep_quarantine: *keep_quarantine },
             _ => return Err("spec: only one of rollback, hold and resume can be wished".to_owned()),
         };
@@ -341,5 +341,38 @@ impl StoredQuarantined {
             at: self.at,
             evidence: told(&self.evidence).into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn wish(mut spec: Value) -> Result<Option<What>, String> {
+        (spec["uid"], spec["by"]) = (json!("u"), json!("alice"));
+        let metadata = json!({
+            "name": "deployment-web", "namespace": "shop", "uid": "u", "generation": 1, "resourceVersion": "1",
+        });
+        let object: ImageState = serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
+        object.wish().map(|wish| wish.map(|wish| wish.what))
+    }
+
+    /// The API server lets through what is not held beside something else.
+    #[rstest::rstest]
+    #[case(json!({}), None)]
+    #[case(json!({"hold": false}), None)]
+    #[case(json!({"hold": true}), Some(What::Hold))]
+    #[case(json!({"hold": false, "rollback": {}}), Some(What::Rollback(None)))]
+    #[case(json!({"hold": false, "resume": {"keepQuarantine": true}}), Some(What::Resume { keep_quarantine: true }))]
+    fn what_is_not_held_is_no_wish(#[case] spec: Value, #[case] expected: Option<What>) {
+        assert_eq!(wish(spec), Ok(expected));
+    }
+
+    #[test]
+    fn two_wishes_at_once_are_none() {
+        assert!(wish(json!({"hold": true, "resume": {}})).is_err());
+        assert!(wish(json!({"rollback": {}, "resume": {}})).is_err());
     }
 }
