@@ -14,6 +14,7 @@
 
 mod answers;
 mod event;
+mod moves;
 mod recover;
 mod rollback;
 mod rollout;
@@ -25,6 +26,7 @@ use std::{sync::Arc, time::Duration};
 pub use self::event::{Act, Aim, Event, Now, Proposal, Proved};
 use self::{
     answers::{FAILED, checked, supersede, written},
+    moves::{BETWEEN, compared, observed, read},
     recover::{kept_elsewhere, known, recorded, settle},
     rollback::goes_back,
     rollout::{follow, judge, stuck},
@@ -40,8 +42,6 @@ use crate::domain::{target::Route, workload::Workload};
 
 /// How long a plan waits for the other looks of its workload: a repository that hangs must not hold up the rest.
 const TOGETHER: Duration = Duration::from_secs(10);
-/// It is read at most as often who moved an image of a workload.
-const BETWEEN: Duration = Duration::from_secs(60);
 
 /// What an event leads to.
 pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
@@ -148,32 +148,7 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
         }
         Event::Reviewed(reviews) => reviewed(record, reviews, now, acts),
         Event::Voting(said) => voting(record, said, now, acts),
-        Event::Observed(read, judging) => {
-            end(record, acts);
-            record.rare.wait.take_if(|wait| wait.why == Why::Read);
-            match read {
-                Ok(Some(observed)) => {
-                    settle(record, &observed.workload, now, acts);
-                    let kept = record.rule().map(|rule| rule.kept.clone()).unwrap_or_default();
-                    let (held, is_new) = record.note_moves(&observed, &judging, now.at);
-                    let workload = &observed.workload;
-                    if record.see_rule(workload) || is_new {
-                        acts.push(Act::SaveState(record.state(workload.id.clone())));
-                    }
-                    acts.extend(held.into_iter().map(|hold| Act::Announce(News::Held(workload.id.clone(), hold))));
-                    if let Some(rule) = record.rule().filter(|rule| rule.kept != kept && !rule.kept.is_empty()) {
-                        let why = match &rule.undone {
-                            Some(taken) => rule.why_undone(taken, &workload.id),
-                            None => rule.whys(&workload.id).collect::<Vec<_>>().join("; "),
-                        };
-                        acts.push(Act::Announce(News::TakenAway(workload.id.clone(), why)));
-                    }
-                    decide(acts);
-                }
-                Ok(None) => {}
-                Err(_) => record.wait(Why::NotWritten, FAILED, now.since),
-            }
-        }
+        Event::Observed(read, judging) => observed(record, read, &judging, now, acts),
         Event::Rollout(view, times, rollback) => {
             let is_its = record.followed().is_some_and(|update| update.uid == view.uid);
             if let Some(following) = record.rare.following.as_mut().filter(|_| is_its) {
@@ -264,14 +239,6 @@ fn seen(record: &mut Record, workload: &Arc<Workload>, now: Now, acts: &mut Vec<
     asked(record, acts);
 }
 
-/// What is remembered of its images and annotations is compared with those that are there.
-fn compared(record: &mut Record, workload: &Workload, acts: &mut Vec<Act>) {
-    let returns = record.returns(workload);
-    if record.see_rule(workload) || returns {
-        acts.push(Act::SaveState(record.state(workload.id.clone())));
-    }
-}
-
 fn proposed(record: &mut Record, proposal: Proposal, now: Now, acts: &mut Vec<Act>) {
     // Something was begun since it was asked for.
     if record.under_way.is_some() {
@@ -317,17 +284,7 @@ fn unproposed(record: &mut Record, proposal: &Proposal, now: Now, acts: &mut Vec
     record.rare.together = None;
     not_asked_any_more(record);
     match proposal {
-        Proposal::Unsure if !record.waits(now.since) => {
-            let next = record.rare.read.map(|read| read + BETWEEN).filter(|next| *next > now.since);
-            match next {
-                Some(until) => record.rare.wait = Some(Wait { why: Why::Read, failures: 0, until, is_over: false }),
-                None => {
-                    record.rare.read = Some(now.since);
-                    record.under_way = Some(UnderWay::Reading);
-                    acts.push(Act::Read);
-                }
-            }
-        }
+        Proposal::Unsure if !record.waits(now.since) => read(record, now, acts),
         Proposal::Unwanted(workload) => {
             settle(record, workload, now, acts);
             let is_open = |current: &mut Box<Tracked>| !current.phase.is_over() && current.phase != Phase::Progressing;

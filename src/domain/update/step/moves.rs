@@ -1,0 +1,75 @@
+//! Who moved an image that we had set: when that is read, and what follows.
+
+use std::time::Duration;
+
+use super::{Act, Now, answers::FAILED, decide, end, recover::settle};
+use crate::domain::{
+    update::{
+        Judging, News, Record,
+        rare::{Wait, Why},
+        record::UnderWay,
+    },
+    workload::{Observed, Workload},
+};
+
+/// It is read at most as often who moved an image of a workload.
+pub(super) const BETWEEN: Duration = Duration::from_secs(60);
+
+/// It is to be known who moved an image.
+pub(super) fn read(record: &mut Record, now: Now, acts: &mut Vec<Act>) {
+    let next = record.rare.read.map(|read| read + BETWEEN).filter(|next| *next > now.since);
+    match next {
+        Some(until) => record.rare.wait = Some(Wait { why: Why::Read, failures: 0, until, is_over: false }),
+        None => {
+            record.rare.read = Some(now.since);
+            record.under_way = Some(UnderWay::Reading);
+            acts.push(Act::Read);
+        }
+    }
+}
+
+/// The workload was read.
+pub(super) fn observed(
+    record: &mut Record,
+    read: Result<Option<Observed>, String>,
+    judging: &Judging,
+    now: Now,
+    acts: &mut Vec<Act>,
+) {
+    end(record, acts);
+    record.rare.wait.take_if(|wait| wait.why == Why::Read);
+    match read {
+        Ok(Some(observed)) => {
+            settle(record, &observed.workload, now, acts);
+            let kept = record.rule().map(|rule| rule.kept.clone()).unwrap_or_default();
+            let (held, is_new) = record.note_moves(&observed, judging, now.at);
+            let workload = &observed.workload;
+            if record.see_rule(workload) || is_new {
+                acts.push(Act::SaveState(record.state(workload.id.clone())));
+            }
+            acts.extend(held.into_iter().map(|hold| Act::Announce(News::Held(workload.id.clone(), hold))));
+            if let Some(rule) = record.rule().filter(|rule| rule.kept != kept && !rule.kept.is_empty()) {
+                let why = match &rule.undone {
+                    Some(taken) => rule.why_undone(taken, &workload.id),
+                    None => rule.whys(&workload.id).collect::<Vec<_>>().join("; "),
+                };
+                acts.push(Act::Announce(News::TakenAway(workload.id.clone(), why)));
+            }
+            decide(acts);
+        }
+        Ok(None) => {}
+        Err(_) => record.wait(Why::NotWritten, FAILED, now.since),
+    }
+}
+
+/// What is remembered of its images and annotations is compared with those that are there.
+pub(super) fn compared(record: &mut Record, workload: &Workload, acts: &mut Vec<Act>) {
+    let returns = record.returns(workload);
+    // What was pardoned is there no more.
+    if record.rare.pardoned && !record.is_moved(workload) {
+        record.rare.pardoned = false;
+    }
+    if record.see_rule(workload) || returns {
+        acts.push(Act::SaveState(record.state(workload.id.clone())));
+    }
+}
