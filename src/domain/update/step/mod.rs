@@ -25,7 +25,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use self::event::{Act, Aim, Event, Now, Proposal, Proved};
 use self::{
-    answers::{FAILED, checked, supersede, written},
+    answers::{checked, supersede, written},
     moves::{BETWEEN, compared, observed, read},
     recover::{kept_elsewhere, known, recorded, settle},
     rollback::goes_back,
@@ -33,11 +33,7 @@ use self::{
     votes::{expire, is_asked, recount, rehearse, rehearsed, reviewed, voting},
     wishes::wished,
 };
-use super::{
-    Bars, News, Phase, Record, Tracked, Update, Way,
-    rare::{Wait, Why},
-    record::UnderWay,
-};
+use super::{Bars, Phase, Record, Tracked, Update, Way, rare::Why, record::UnderWay};
 use crate::domain::{target::Route, workload::Workload};
 
 /// How long a plan waits for the other looks of its workload: a repository that hangs must not hold up the rest.
