@@ -160,7 +160,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         None => "the watches of the cluster are not synced",
         Some(_) => "the repository of --git is not read yet; the log says what hinders that",
     };
-    let probes = web::health::probes(ready, unread);
+    let probes = web::health::probes(ready.clone(), unread);
     let site = Site { router: web::health::router(probes.clone(), metrics.clone()), probes, tls: None };
     // Probes and metrics are answered until the end.
     let serving = web::serve::serve(private_listener, site, limits, clock.clone(), CancellationToken::new());
@@ -184,7 +184,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (_leads, leader) = watch::channel(true);
     let (view, asks) = engine::view();
     if let Some(people) = world.people {
-        let telling = people.tell(view, &clock, &ports.metrics, slack_settings_read, leader.clone());
+        let telling = people.tell(view, &clock, &ports.metrics, slack_settings_read, leader.clone(), ready);
         tasks.spawn(named("Slack", telling));
     }
     let inputs = Inputs { changes, due, inbox, asks, settings, leader, ready: ready_sender };

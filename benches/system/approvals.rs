@@ -40,7 +40,7 @@ pub(crate) async fn run(fleet: &Fleet, table: &mut Table) {
     table.bounded(format!("vote → patched, longest of {VOTES}"), all[VOTES - 1], 1000.0, " ms");
     table.noted(format!("vote → patched, median of {VOTES}"), format!("{:.0} ms", all[VOTES / 2]));
     drop(program);
-    slack::run(fleet, table, VOTES, WAITING, with, all[VOTES / 2]).await;
+    slack::run(fleet, table, VOTES, WAITING, all[VOTES / 2]).await;
 }
 
 /// The policies as in deploy/approvals, by which whoever asks is the operator: the program has an administrator's name here.
@@ -60,7 +60,7 @@ async fn guard(fleet: &Fleet) {
 }
 
 /// What a program takes while so many updates wait, at its most in ten seconds.
-async fn waiting(fleet: &Fleet, count: usize) -> (f64, Program) {
+pub(crate) async fn waiting(fleet: &Fleet, count: usize) -> (f64, Program) {
     let (program, _) = Program::start(&fleet.plane, "1h").await;
     program.looked(fleet.repositories()).await;
     while program.metric("supercargo_approvals_waiting", "").await < count as f64 {

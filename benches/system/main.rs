@@ -1,6 +1,6 @@
 //! The system benchmark: the program itself beside a real API server and a real registry.
 //!
-//!     cargo bench --bench system -- latency | scale | start | records | ages | hints | rollouts | git      (all without an argument)
+//!     cargo bench --bench system -- latency | scale | start | records | ages | approvals | hints | rollouts | git      (all without an argument)
 //!
 //! Every figure with a bound is a ratio of two things measured in turn in the same run, or a size, so that it
 //! means the same on any machine. The bounds and the last results stand in docs/benchmarks.md.

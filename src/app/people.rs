@@ -10,7 +10,7 @@ use crate::{
     engine::View,
     metrics::Metrics,
     notify::slack::{
-        self, Outbox,
+        self, Outbox, Turn,
         api::{API, Token},
     },
     ports::{Clock, Messages, Person, Reviewers},
@@ -32,10 +32,16 @@ impl People {
         metrics: &Arc<Metrics>,
         settings: watch::Receiver<Option<slack::Settings>>,
         leader: watch::Receiver<bool>,
+        ready: watch::Receiver<bool>,
     ) -> impl Future<Output = ()> + use<> {
         let Self { messages, reviewers, outbox } = self;
         let (explain, clock, metrics) = (Arc::new(view), clock.clone(), metrics.clone());
-        slack::run(slack::Ports { messages, reviewers, explain, clock, metrics }, outbox, settings, leader)
+        slack::run(
+            slack::Ports { messages, reviewers, explain, clock, metrics },
+            outbox,
+            settings,
+            Turn { leader, ready },
+        )
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     object::Found,
-    requests::Failure,
+    requests::{Failure, PAGE},
     store::CustomResources,
     update::{ENDS, ImageUpdate},
 };
@@ -23,6 +23,9 @@ const LIST: &str = "messages";
 const OPEN: &str = "messaging";
 /// As many updates are named at once.
 const MOST: usize = 10_000;
+/// As many updates are read at once for their names: a connection keeps a buffer as large as what came by it, as long as it
+/// is open.
+const FEW: u32 = 10;
 
 /// The messages of updates in these namespaces, or in all (`None`).
 #[derive(Debug, Clone)]
@@ -91,14 +94,12 @@ impl MessageStore {
             }
         };
         for namespace in &self.namespaces {
-            let selected = ListParams::default().fields(selector);
+            let selected = ListParams::default().limit(FEW).fields(selector);
             match self.records.requests.all::<ImageUpdate>(namespace.as_deref(), selected, &mut each).await {
                 // An API server that does not know the selector (before Kubernetes 1.31).
                 Err(Failure::Refused(_)) => {
-                    self.records
-                        .requests
-                        .all::<ImageUpdate>(namespace.as_deref(), ListParams::default(), &mut each)
-                        .await
+                    let all = ListParams::default().limit(PAGE);
+                    self.records.requests.all::<ImageUpdate>(namespace.as_deref(), all, &mut each).await
                 }
                 answered => answered,
             }

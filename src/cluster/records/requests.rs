@@ -91,18 +91,17 @@ impl Requests {
         Ok(())
     }
 
-    /// Every object that these ask for, in a namespace or in all, page after page.
+    /// Every object that these ask for, in a namespace or in all, in pages as large as they say.
     pub(super) async fn all<T: Custom>(
         &self,
         namespace: Option<&str>,
-        params: ListParams,
+        mut params: ListParams,
         mut each: impl FnMut(&Found<T>),
     ) -> Result<(), Failure> {
         let of = match namespace {
             Some(namespace) => collection::<T>(namespace).map_err(Failure::Refused)?,
             None => Request::new(Found::<T>::url_path(&(), None)),
         };
-        let mut params = params.limit(PAGE);
         loop {
             let request = of.list(&params).map_err(|error| Failure::Refused(error.to_string()))?;
             let page: ObjectList<Found<T>> = self.answered(request).await?;

@@ -54,6 +54,9 @@ const CONFLICT: Duration = Duration::from_millis(50);
 const BOT: &str = "the bot";
 /// As many people are answered at once.
 const ANSWERS: usize = 32;
+/// As many records are read or written at once by those who post, however many channels there are: each takes a connection
+/// to the API server, which stays open.
+const RECORDS: usize = 4;
 /// What cannot be read is told at most once in this time.
 const ODD_EVERY: Duration = Duration::from_secs(60);
 /// A problem of the configuration is tried again after this time.
@@ -160,6 +163,15 @@ pub struct Ports {
     pub metrics: Arc<Metrics>,
 }
 
+/// When something is posted.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// Whether this process is the one that posts.
+    pub leader: watch::Receiver<bool>,
+    /// Whether the cluster has told of everything.
+    pub ready: watch::Receiver<bool>,
+}
+
 /// Where all of it comes together, while the configuration stays as it is.
 struct Desk {
     settings: Settings,
@@ -170,18 +182,15 @@ struct Desk {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     answers: Arc<Semaphore>,
+    /// Who reads or writes records to post.
+    records: Semaphore,
     odd: Mutex<Seldom>,
     /// What is wrong, of what.
     troubles: Mutex<BTreeMap<String, ApiError>>,
 }
 
-/// Does all of it for ever, as the configuration says at any time; posts as long as this process is the leader.
-pub async fn run(
-    ports: Ports,
-    outbox: Outbox,
-    mut settings: watch::Receiver<Option<Settings>>,
-    leader: watch::Receiver<bool>,
-) {
+/// Does all of it for ever, as the configuration says at any time; posts when it is its turn.
+pub async fn run(ports: Ports, outbox: Outbox, mut settings: watch::Receiver<Option<Settings>>, turn: Turn) {
     // What another configuration has begun is ended before more is posted.
     let mut ending: BoxFuture<'static, ()> = futures::future::ready(()).boxed();
     loop {
@@ -198,7 +207,7 @@ pub async fn run(
             }
         });
         let posting = match &desk {
-            Some(desk) => posting::run(desk.clone(), outbox.clone(), leader.clone(), closing).boxed(),
+            Some(desk) => posting::run(desk.clone(), outbox.clone(), turn.clone(), closing).boxed(),
             None => {
                 outbox.serve(&[]);
                 futures::future::ready(()).boxed()
@@ -233,6 +242,7 @@ impl Desk {
             clock,
             metrics,
             answers: Arc::new(Semaphore::new(ANSWERS)),
+            records: Semaphore::new(RECORDS),
             odd: Mutex::default(),
             troubles: Mutex::default(),
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    BOT, CONFLICT, Channel, Desk, LONGEST,
+    BOT, CONFLICT, Channel, Desk, LONGEST, Turn,
     api::{ApiError, POST, UPDATE},
     failed::Failed,
     message::{Rendered, gone, line, message, story},
@@ -35,16 +35,21 @@ pub(super) const GONE: &[&str] = &["message_not_found", "thread_not_found"];
 const UNCHANGEABLE: &[&str] =
     &["cant_update_message", "edit_window_closed", "is_inactive", "no_dual_broadcast_content_update"];
 
-/// Posts as long as this process is the leader, until `closing` says that it is to end: what is being posted then is ended
-/// first.
+/// Posts as long as this process is the leader, once all is known, until `closing` says that it is to end: what is being
+/// posted then is ended first.
 pub(super) async fn run(
     desk: Arc<Desk>,
     outbox: Outbox,
-    mut leader: watch::Receiver<bool>,
+    Turn { mut leader, mut ready }: Turn,
     mut closing: watch::Receiver<bool>,
 ) {
     outbox.serve(&desk.settings.channels);
     let (desk, outbox) = (&*desk, &outbox);
+    // Nothing changes sooner; while so much is read, more connections to the API server would take more memory, for long.
+    tokio::select! {
+        known = ready.wait_for(|ready| *ready) => if known.is_err() { return },
+        _ = closing.wait_for(|closes| *closes) => return,
+    }
     while !*closing.borrow() {
         tokio::select! {
             leads = leader.wait_for(|leads| *leads) => if leads.is_err() { return },
@@ -140,9 +145,7 @@ impl<'d> Lane<'d> {
 
     /// Brings the message of an update up to date: one step, and when the next is due.
     async fn tend(&mut self, name: &UpdateName) -> Result<Next, Failed> {
-        let Some(of) = self.desk.messages.get(name).await.map_err(PutError::from)? else {
-            return self.gone(name).await;
-        };
+        let Some(of) = self.read(name).await? else { return self.gone(name).await };
         let now = self.desk.clock.monotonic();
         let own = of.messages.iter().find(|message| message.channel == self.channel.id).cloned();
         match own {
@@ -199,6 +202,18 @@ impl<'d> Lane<'d> {
         self.outbox.pace(&self.channel.id).post <= self.desk.clock.monotonic()
     }
 
+    /// The update as it is now, if it is there.
+    async fn read(&self, name: &UpdateName) -> Result<Option<Announced>, Failed> {
+        let _turn = self.desk.records.acquire().await;
+        Ok(self.desk.messages.get(name).await.map_err(PutError::from)?)
+    }
+
+    /// Writes what is said of all its messages; the update as it is then.
+    async fn write(&self, of: &Announced, messages: &[Message]) -> Result<Announced, Failed> {
+        let _turn = self.desk.records.acquire().await;
+        Ok(self.desk.messages.keep(of, messages).await?)
+    }
+
     /// Keeps what is said of this channel's message; the update as it is then.
     async fn keep(&self, of: Announced, own: Message) -> Result<Announced, Failed> {
         let mut messages = of.messages.clone();
@@ -206,7 +221,7 @@ impl<'d> Lane<'d> {
             Some(message) => *message = own,
             None => messages.push(own),
         }
-        match self.desk.messages.keep(&of, &messages).await? {
+        match self.write(&of, &messages).await? {
             kept if kept.messages == messages => Ok(kept),
             // The API server drops what a definition does not have.
             _ => Err(PutError::Refused(OLD.to_owned()).into()),
@@ -237,7 +252,7 @@ impl<'d> Lane<'d> {
                 Err(Failed::Record(PutError::Conflict)) => clock.sleep_until(clock.monotonic() + CONFLICT).await,
                 kept => return kept.map(|_| Some(Place::Line)),
             }
-            let Some(read) = self.desk.messages.get(&of.name).await.map_err(PutError::from)? else { return Ok(None) };
+            let Some(read) = self.read(&of.name).await? else { return Ok(None) };
             of = read;
         }
     }
@@ -291,7 +306,7 @@ impl<'d> Lane<'d> {
         }
         // Deleted is deleted: it is posted in its turn.
         let messages: Vec<Message> = of.messages.iter().filter(|it| it.channel != own.channel).cloned().collect();
-        self.desk.messages.keep(&of, &messages).await?;
+        self.write(&of, &messages).await?;
         Ok(Some(Place::Posts))
     }
 
