@@ -5,14 +5,14 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     AGAIN, Bars, Change, Good, HeldBy, Hold, How, Judging, KeptKey, OnReapply, Quarantined, Record, SeenRule,
     TakenAway, Update,
-    moved::{Move, is, is_higher, moved},
+    moved::{Move, is, is_higher, moved, undone},
     rare::Why,
-    record::{UnderWay, container},
+    record::{Set, UnderWay, container},
     state::merged,
 };
 use crate::domain::{
     image::ImageRef,
-    workload::{Observed, Workload},
+    workload::{Container, Observed, Workload},
 };
 
 impl Record {
@@ -24,7 +24,17 @@ impl Record {
 
     /// Whether an image that we set is not there any more, and nobody has looked yet who moved it.
     pub fn is_moved(&self, workload: &Workload) -> bool {
-        self.applied.iter().any(|set| set.is_moved_in(workload))
+        self.applied.iter().any(|set| set.is_moved_in(workload) || self.is_undone(set, workload))
+    }
+
+    /// Whether ours is there again where somebody had set another image, which we did not take for moved back.
+    fn is_undone(&self, set: &Set, workload: &Workload) -> bool {
+        let is_back = |there: &Container| set.since.is_some() && set.is_there(there);
+        container(workload, &set.container, set.init).is_some_and(is_back) && !self.is_held_in(set)
+    }
+
+    fn is_held_in(&self, set: &Set) -> bool {
+        self.rare.holds.iter().any(|hold| (&hold.container, hold.init) == (&set.container, set.init))
     }
 
     /// What is not set again as somebody moved it back.
@@ -103,13 +113,16 @@ impl Record {
 
     /// Takes in that an image is there again that was moved away, by whomever; whether that is so.
     pub(super) fn returns(&mut self, workload: &Workload) -> bool {
+        let mut applied = std::mem::take(&mut self.applied);
         let mut any = false;
-        for set in self.applied.iter_mut().filter(|set| set.since.is_some()) {
-            if container(workload, &set.container, set.init).is_some_and(|there| set.is_there(there)) {
+        for set in &mut applied {
+            let is_back = |there: &Container| set.since.is_some() && set.is_there(there);
+            if container(workload, &set.container, set.init).is_some_and(is_back) && self.is_held_in(set) {
                 (set.since, any) = (None, true);
                 self.rare.holds.retain(|hold| (&hold.container, hold.init) != (&set.container, set.init));
             }
         }
+        self.applied = applied;
         any
     }
 
@@ -119,8 +132,20 @@ impl Record {
         let is_pardoned = std::mem::take(&mut self.rare.pardoned);
         let mut applied = std::mem::take(&mut self.applied);
         let (mut held, mut back, mut again) = (Vec::new(), None, false);
-        for set in applied.iter_mut().filter(|set| set.is_moved_in(&observed.workload)) {
+        for set in &mut applied {
             let Some(known) = set.applied() else { continue };
+            if self.is_undone(set, &observed.workload) {
+                // What somebody had set, newer than ours, was moved back to ours.
+                let left = set.since.take();
+                held.extend(
+                    left.filter(|_| !is_pardoned).and_then(|left| undone(&known, &left, observed, judging, now)),
+                );
+                is_new = true;
+                continue;
+            }
+            if !set.is_moved_in(&observed.workload) {
+                continue;
+            }
             let is_good = |good: &Good, image: &ImageRef| good.is_in(&known.change) && good.image == *image;
             let ran = |image: &ImageRef| *image != known.change.to && self.good.iter().any(|good| is_good(good, image));
             let there = container(&observed.workload, &set.container, set.init).map(|there| there.image.clone());

@@ -111,6 +111,28 @@ pub(super) fn moved(
     }))
 }
 
+/// What is held where somebody had set an image over ours, newer than that, and ours is there again.
+pub(super) fn undone(
+    applied: &Applied,
+    left: &str,
+    observed: &Observed,
+    judging: &Judging,
+    now: Timestamp,
+) -> Option<Hold> {
+    let Change { container, init, to, .. } = &applied.change;
+    let left = ImageRef::parse(left).ok().filter(|left| left.repository == to.repository)?;
+    let manager = manager(observed, container).filter(|manager| manager.manager != OURS);
+    is_higher(judging, &applied.change, &left).then(|| Hold {
+        container: container.clone(),
+        init: *init,
+        to: left,
+        back_to: to.to_string().into(),
+        by: manager.map_or_else(|| "another field manager".into(), |manager| manager.manager.as_str().into()),
+        at: manager.and_then(|manager| manager.time).unwrap_or(now),
+        how: manager.map_or(How::Person, by),
+    })
+}
+
 /// Whether an image is that one, however it is written.
 pub(super) fn is(image: &str, one: &ImageRef) -> bool {
     *image == *one.to_string() || ImageRef::parse(image).ok().as_ref() == Some(one)

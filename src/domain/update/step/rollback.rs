@@ -779,6 +779,29 @@ mod tests {
     }
 
     #[test]
+    fn who_undoes_what_was_set_by_hand_over_ours_is_heard() {
+        let policy = Policy::parse("minor", &Options::default(), &NamedPolicies::default()).unwrap();
+        let judging = Judging { policies: vec![("web".into(), false, policy)], ..Judging::default() };
+        let sees = |record: Record, n: usize, seconds: u64| {
+            let now = Now { at: NOW.at, since: NOW.since + std::time::Duration::from_secs(seconds) };
+            let workload = running(n, None);
+            let observed = Observed { workload: (*workload).clone(), image_managers: vec![], template: "".into() };
+            assert!(record.is_moved(&workload));
+            let (record, acts) = step(record, Event::Proposed(Proposal::Unsure), now);
+            assert!(acts.contains(&Act::Read), "{acts:?}");
+            step(record, Event::Observed(Ok(Some(observed)), judging.clone()), now).0
+        };
+        let mut record = Record::default();
+        record.set(update().changes(), NOW.at);
+        // A newer one by hand is no hold, and what was ours again after it is.
+        let record = sees(record, 2, 100);
+        assert_eq!(record.holds().len(), 0);
+        let record = sees(record, 1, 200);
+        assert_eq!(record.holds().iter().map(|hold| hold.to.clone()).collect::<Vec<_>>(), [image(2)]);
+        assert!(!record.is_moved(&running(1, None)));
+    }
+
+    #[test]
     fn what_goes_back_does_not_wait_for_ever_as_somebody_moved_another_container() {
         let (record, _) = failed(Rollback::Auto, true);
         // It goes back, and meanwhile what was set in another container before is moved.
