@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     approvals,
     support::{
-        commits,
+        bin, commits,
         control_plane::{ADMIN, audited_user},
         eventually,
         git_server::{GitServer, PERSON},
@@ -16,6 +16,7 @@ use crate::{
         operator::{Operator, Setup},
         registry::{Image, Registry},
         shop::{QUICK, Shop},
+        write_below,
     },
 };
 
@@ -247,7 +248,7 @@ async fn a_key_that_an_undo_brings_back_opens_no_gate() {
     let shop = Shop::open("brought").await;
     let own = format!("{MINOR}.web");
     shop.create("Deployment", |object| object["metadata"]["annotations"][&own] = json!("minor")).await;
-    let operator = shop.operator(QUICK).await;
+    let _operator = shop.operator(QUICK).await;
     eventually("its first revision has run", async || {
         (shop.namespace.get("deployments", "web").await["status"]["availableReplicas"] == 3).then_some(())
     })
@@ -257,7 +258,8 @@ async fn a_key_that_an_undo_brings_back_opens_no_gate() {
     shop.kubectl(&["annotate", "--overwrite", "deployment/web", &format!("{own}-"), "supercargo.dev/policy=never"]);
     eventually("it is remembered", async || {
         let state = shop.all("imagestates").await.pop()?;
-        (state["status"]["rule"]["values"] == json!({MINOR: "never"})).then_some(())
+        let values = &state["status"]["rule"]["values"];
+        (values[MINOR] == "never" && values[&own] == Value::Null).then_some(())
     })
     .await;
     shop.kubectl(&["rollout", "undo", "deployment/web"]);
@@ -265,10 +267,11 @@ async fn a_key_that_an_undo_brings_back_opens_no_gate() {
     let web = shop.namespace.get("deployments", "web").await;
     assert_eq!(web["metadata"]["annotations"][&own], "minor", "kubectl brought it back");
     shop.push("1.2.0").await;
-    shop.stays(&operator, "1.0.0").await;
     let explained = shop.says("explain", &[&shop.web()]);
-    assert!(explained.contains(&format!("`{own}: minor` came together with an image")), "{explained}");
+    assert!(explained.contains(&format!("`{own}: minor` came back with the image")), "{explained}");
+    assert_eq!(shop.namespace.images("deployments", "web").await, [shop.image("1.0.0")]);
     assert!(shop.wish(ADMIN, &["resume", &shop.web()]).0);
+    shop.update("1.2.0", "Succeeded").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -513,4 +516,44 @@ async fn a_revert_in_git_is_held_by_its_author_until_it_is_resumed() {
     shop.held("1.1.0").await;
     shop.push("1.1.1").await;
     in_git("1.1.1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_is_installed_again_with_its_old_values_is_held() {
+    let shop = Shop::open("released").await;
+    let mut object = deployment("web", &shop.image("1.0.0"), json!({MINOR: "minor"}));
+    object["spec"]["replicas"] = json!(3);
+    let chart = shop.folder.path().join("chart");
+    let files = [
+        ("Chart.yaml", "apiVersion: v2\nname: web\nversion: 0.1.0\n".to_owned()),
+        ("templates/web.yaml", object.to_string()),
+    ];
+    write_below(&chart, files);
+    let kubeconfig = shop.plane.kubeconfig(ADMIN);
+    let helm = || {
+        let mut helm = Command::new(bin("helm"));
+        helm.env("KUBECONFIG", &kubeconfig).env("HOME", shop.folder.path());
+        let output =
+            helm.args(["upgrade", "--install", "-n", &shop.namespace.name, "web"]).arg(&chart).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    helm();
+    let operator = shop.operator(QUICK).await;
+    shop.push("1.1.0").await;
+    shop.update("1.1.0", "Succeeded").await;
+    // Helm sets again what differs from its values.
+    helm();
+    if shop.namespace.images("deployments", "web").await == [shop.image("1.1.0")] {
+        // It compares with the release before only where that is all it looks at: then the values must change.
+        let again = std::fs::read_to_string(chart.join("templates/web.yaml")).unwrap();
+        std::fs::write(chart.join("templates/web.yaml"), again.replace("\"replicas\":3", "\"replicas\":2")).unwrap();
+        helm();
+    }
+    let hold = shop.held("1.1.0").await;
+    assert_eq!((&hold["by"], &hold["how"]), (&json!("helm"), &json!("release")), "{hold}");
+    let told = shop.event("UpdateHeld").await;
+    assert!(told.contains("Helm set container web") && told.contains("(reverted)"), "{told}");
+    shop.stays(&operator, "1.0.0").await;
+    assert!(shop.wish(ADMIN, &["resume", &shop.web()]).0);
+    shop.runs("1.1.0").await;
 }
