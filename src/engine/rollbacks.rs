@@ -166,12 +166,7 @@ impl Engine<'_> {
         if id.is_all() {
             return if is_rollback { Err("name the workload that is to go back".to_owned()) } else { Ok(None) };
         }
-        let Some(entry) = self.state.entry(id) else {
-            // What is remembered of one that is gone would hold it when it comes again.
-            let is_lifted = matches!(what, What::Resume { .. }) && self.board.record(id).is_some_and(Record::is_held);
-            let none = "there is no such workload, or it cannot be read";
-            return if is_lifted { Ok(None) } else { Err(none.to_owned()) };
-        };
+        let entry = self.state.entry(id).ok_or("there is no such workload, or it cannot be read")?;
         if !is_rollback {
             return Ok(None);
         }

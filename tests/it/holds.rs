@@ -275,21 +275,6 @@ async fn a_key_that_an_undo_brings_back_opens_no_gate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_holds_a_workload_that_is_gone_can_be_lifted() {
-    let (shop, operator) = Shop::updated("held-gone").await;
-    assert!(shop.wish(ADMIN, &["hold", &shop.web()]).0);
-    shop.kubectl(&["delete", "deployment/web"]);
-    eventually("it is gone", async || (operator.metric("supercargo_workloads", "").await == 0.0).then_some(())).await;
-    assert_eq!(operator.metric("supercargo_holds", "").await, 1.0);
-    let (well, text) = shop.wish(ADMIN, &["resume", &shop.web()]);
-    assert!(well && text.contains("lifted: the hold of"), "{text}");
-    assert_eq!(operator.metric("supercargo_holds", "").await, 0.0);
-    // Of what was never there nothing is.
-    let (well, text) = shop.wish(ADMIN, &["resume", &format!("{}/deployment/none", shop.namespace.name)]);
-    assert!(!well, "{text}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_undo_to_before_the_policy_changes_nothing_until_it_is_resumed() {
     let shop = Shop::open("before").await;
     shop.create("Deployment", |object| object["metadata"]["annotations"] = json!({})).await;

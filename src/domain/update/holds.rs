@@ -52,11 +52,6 @@ impl Record {
         self.rare.held.as_deref()
     }
 
-    /// Whether there is anything that a person can lift.
-    pub fn is_held(&self) -> bool {
-        self.rare.held.is_some() || !self.rare.holds.is_empty() || !self.rare.quarantined.is_empty()
-    }
-
     /// Its annotations as they were last in force.
     pub fn rule(&self) -> Option<&SeenRule> {
         self.rule.as_deref()
