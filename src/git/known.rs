@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     branch::Tip,
-    find::{Asked, Finding},
+    find::{Asked, Finding, MovedBack},
     forges::{Request, RequestState},
     history::brought,
     limit,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::{
     reason::{Code, Reason},
-    update::{Change, LeftOut},
+    update::{Change, Hold, How, LeftOut},
 };
 
 /// What the forge tells of the request before anything is done.
@@ -154,12 +154,24 @@ fn unless_decided(finding: Finding, asked: &Asked, known: &Known) -> Finding {
         let message = format!("{which} was closed unmerged: {image} is not proposed again, only a newer image will be");
         return Finding::Blocked(Reason::new(Code::RequestClosed, message));
     }
-    if let Some(image) = first(&known.merged).filter(|_| update.lifted.is_none()) {
+    let is_merged = |change: &&Change| known.merged.contains(&mark(&update.workload, change));
+    if let Some(change) = update.changes().find(is_merged).filter(|_| update.lifted.is_none()) {
+        let image = &change.to;
         let message = format!(
             "{image} was merged with {url} and somebody moved it back ({places}); it is not proposed again, only a newer \
              image will be"
         );
-        return Finding::Blocked(Reason::new(Code::Reverted, message));
+        let hold = Hold {
+            container: change.container.clone(),
+            init: change.init,
+            to: image.clone(),
+            back_to: change.from.to_string().into(),
+            by: "somebody".into(),
+            at: update.proposed,
+            how: How::Person,
+        };
+        let reason = Reason::new(Code::Reverted, message);
+        return Finding::MovedBack(Box::new(MovedBack { reason, hold, commit: String::new() }));
     }
     finding
 }

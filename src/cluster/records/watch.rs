@@ -38,6 +38,7 @@ pub(in crate::cluster) async fn updates(
     let config = watcher::Config::default().page_size(PAGE);
     let kept = Kept {
         configs: (config.clone().fields(&unended.join(",")), Some(config)),
+        is_beside: false,
         without: Without { note: "which updates are under way is not known", change: None },
         room: Room::of_updates(),
         read: update,
@@ -60,6 +61,7 @@ pub(in crate::cluster) async fn states(
     };
     let kept = Kept {
         configs: (config, None),
+        is_beside: only.is_some(),
         without: Without { note: "what is held is not known", change: without },
         room: Room::of_states(),
         read: state,
@@ -72,6 +74,8 @@ struct Kept<T> {
     /// What is asked for, and what where the server does not know that selector.
     configs: (watcher::Config, Option<watcher::Config>),
     without: Without,
+    /// Whether all goes on without it.
+    is_beside: bool,
     room: Room,
     read: fn(&Found<T>) -> Result<Option<Tells>, Unread>,
 }
@@ -84,13 +88,13 @@ async fn tell<T: Custom>(
     sender: ChangeSender,
     kept: Kept<T>,
 ) {
-    let presence =
-        records.as_ref().map(|records| records.presence.of(T::PLURAL, namespace.clone(), &records.requests.client));
+    let needed = records.as_ref().filter(|_| !kept.is_beside);
+    let presence = needed.map(|records| records.presence.of(T::PLURAL, namespace.clone(), &records.requests.client));
     let (config, unselected) = kept.configs;
     let source = Source {
         unselected,
         presence: presence.as_ref().map(|presence| presence as &(dyn Presence + Sync)),
-        without: records.is_none().then_some(kept.without),
+        without: needed.is_none().then_some(kept.without),
         ..source::<T>(&client, namespace, config)
     };
     let crowded = records.as_ref().map(|records| records.crowded.clone()).unwrap_or_default();
