@@ -52,6 +52,8 @@ struct World {
     heads: Mutex<Vec<String>>,
     image: Mutex<String>,
     version: Mutex<u64>,
+    /// The annotations that were told last.
+    own: Mutex<Vec<(String, String)>>,
     /// What was written, and how many seconds after the start.
     written: Mutex<Vec<(u64, String)>>,
     notices: Mutex<Vec<String>>,
@@ -75,7 +77,13 @@ impl World {
 
     fn workload(&self, annotations: &[(&str, &str)]) -> ClusterChange {
         let own = annotations.iter().map(|(key, value)| (format!("supercargo.dev/{key}"), (*value).to_owned()));
-        ClusterChange::Workload(Box::new(Workload {
+        *self.own.lock().unwrap() = own.collect();
+        ClusterChange::Workload(Box::new(self.read()))
+    }
+
+    fn read(&self) -> Workload {
+        let own = self.own.lock().unwrap().clone().into_iter();
+        Workload {
             id: "shop/Deployment/web".parse().unwrap(),
             uid: "u".into(),
             resource_version: self.version.lock().unwrap().to_string().into(),
@@ -92,7 +100,7 @@ impl World {
             owner: None,
             instance: None,
             pull_secrets: Vec::new(),
-        }))
+        }
     }
 
     /// The tags that were written, and the day and hour of each.
@@ -173,7 +181,8 @@ impl Sink for World {
 
 impl Workloads for World {
     fn get<'a>(&'a self, _: &'a WorkloadId) -> BoxFuture<'a, Result<Option<Observed>, ClusterError>> {
-        Box::pin(async { Ok(None) })
+        let (workload, template) = (self.read(), "".into());
+        Box::pin(async { Ok(Some(Observed { workload, image_managers: Vec::new(), template })) })
     }
 }
 
@@ -265,6 +274,7 @@ impl Bench {
             heads: Mutex::default(),
             image: Mutex::new(image.to_owned()),
             version: Mutex::new(1),
+            own: Mutex::default(),
             written: Mutex::default(),
             notices: Mutex::default(),
             changes: Mutex::default(),
