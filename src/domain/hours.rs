@@ -66,6 +66,11 @@ pub fn shown(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%MZ").to_string()
 }
 
+/// What has happened.
+pub fn to_the_second(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 fn values(demands: &[Demand<Window>]) -> Vec<&Window> {
     demands.iter().map(|demand| &demand.value).collect()
 }

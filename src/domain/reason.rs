@@ -29,6 +29,11 @@ macro_rules! codes {
                 )
             }
 
+            /// Whether it says that people, or another deployer, keep an image from being set.
+            pub fn is_of_hold(self) -> bool {
+                matches!(self, Self::Held | Self::Reverted | Self::FoughtOver | Self::Undone)
+            }
+
             /// What kind of reason it is.
             pub fn class(self) -> Class {
                 match self { $(Self::$name => Class::$class,)* }

@@ -260,7 +260,8 @@ pub struct ImageManager {
 
 impl Workload {
     /// One of which no more is known.
-    pub fn of(id: WorkloadId, containers: Vec<Container>) -> Self {
+    #[cfg(test)]
+    pub(crate) fn of(id: WorkloadId, containers: Vec<Container>) -> Self {
         Self {
             id,
             uid: "".into(),

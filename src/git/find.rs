@@ -20,7 +20,7 @@ use crate::{
         plan::{Approved, Plan, Wishes},
         reason::{Code, Reason},
         text::escape,
-        update::{Hold, How, LeftOut, Outcome, Standing, Update},
+        update::{Hold, LeftOut, Outcome, Standing, Update},
         version::Version,
         workload::WorkloadId,
     },
@@ -234,15 +234,7 @@ fn finding(
                     );
                     let reason = Reason::new(Code::Reverted, message);
                     reverted.extend(spot.edits.into_iter().map(|edit| ((spot.path.clone(), edit), reason.clone())));
-                    let hold = Hold {
-                        container: change.container.clone(),
-                        init: change.init,
-                        to: change.to.clone(),
-                        back_to: spot.holds.to_string().into(),
-                        by: "somebody".into(),
-                        at: update.proposed,
-                        how: How::Person,
-                    };
+                    let hold = Hold::on(change, spot.holds.to_string(), "somebody", update.proposed);
                     return Finding::MovedBack(Box::new(MovedBack { reason, hold, commit: set.commit.clone() }));
                 }
                 let ours = is_as_we_left_it && !is_lower(&change.to, &spot.holds);

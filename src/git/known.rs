@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::{
     reason::{Code, Reason},
-    update::{Change, Hold, How, LeftOut},
+    update::{Change, Hold, LeftOut},
 };
 
 /// What the forge tells of the request before anything is done.
@@ -161,15 +161,7 @@ fn unless_decided(finding: Finding, asked: &Asked, known: &Known) -> Finding {
             "{image} was merged with {url} and somebody moved it back ({places}); it is not proposed again, only a newer \
              image will be"
         );
-        let hold = Hold {
-            container: change.container.clone(),
-            init: change.init,
-            to: image.clone(),
-            back_to: change.from.to_string().into(),
-            by: "somebody".into(),
-            at: update.proposed,
-            how: How::Person,
-        };
+        let hold = Hold::on(change, change.from.to_string(), "somebody", update.proposed);
         let reason = Reason::new(Code::Reverted, message);
         return Finding::MovedBack(Box::new(MovedBack { reason, hold, commit: String::new() }));
     }

@@ -210,10 +210,7 @@ async fn a_gate_that_an_undo_takes_away_holds_all_the_same() {
     let shop = Shop::open("gate").await;
     shop.create("Deployment", |_| ()).await;
     let operator = shop.operator(QUICK).await;
-    eventually("its first revision has run", async || {
-        (shop.namespace.get("deployments", "web").await["status"]["availableReplicas"] == 3).then_some(())
-    })
-    .await;
+    shop.available("deployments").await;
     shop.push("1.1.0").await;
     shop.update("1.1.0", "Succeeded").await;
     // Written after the image it holds for was set, and in no revision.
@@ -249,10 +246,7 @@ async fn a_key_that_an_undo_brings_back_opens_no_gate() {
     let own = format!("{MINOR}.web");
     shop.create("Deployment", |object| object["metadata"]["annotations"][&own] = json!("minor")).await;
     let _operator = shop.operator(QUICK).await;
-    eventually("its first revision has run", async || {
-        (shop.namespace.get("deployments", "web").await["status"]["availableReplicas"] == 3).then_some(())
-    })
-    .await;
+    shop.available("deployments").await;
     shop.push("1.1.0").await;
     shop.update("1.1.0", "Succeeded").await;
     shop.kubectl(&["annotate", "--overwrite", "deployment/web", &format!("{own}-"), "supercargo.dev/policy=never"]);
@@ -278,10 +272,7 @@ async fn a_key_that_an_undo_brings_back_opens_no_gate() {
 async fn an_undo_to_before_the_policy_changes_nothing_until_it_is_resumed() {
     let shop = Shop::open("before").await;
     shop.create("Deployment", |object| object["metadata"]["annotations"] = json!({})).await;
-    eventually("its first revision has run", async || {
-        (shop.namespace.get("deployments", "web").await["status"]["availableReplicas"] == 3).then_some(())
-    })
-    .await;
+    shop.available("deployments").await;
     let operator = shop.operator(QUICK).await;
     // An image by hand makes a revision, and the first one keeps that there was no policy.
     shop.push("1.0.1").await;
@@ -419,6 +410,10 @@ async fn all_is_held_and_nothing_is_patched_after_that_is_seen() {
     let operator = Operator::start(shop.plane, &setup).await;
     operator.looks().await;
     let wish = |args: &[&str]| shop.wish(ADMIN, &[args, &["--all", "--operator-namespace", &own.name]].concat());
+    // Who names another namespace than the operator's holds nothing, and is told so.
+    let elsewhere = ["hold", "--all", "--reason", "r", "--operator-namespace", &shop.namespace.name];
+    let (well, text) = shop.wish(ADMIN, &elsewhere);
+    assert!(!well && text.contains("nothing has taken up the wish"), "{text}");
     // Without a reason nobody holds all.
     assert!(!wish(&["hold"]).0);
     registry.push("web", "1.1.0", &Image::unique()).await;
@@ -464,17 +459,8 @@ async fn a_revert_in_git_is_held_by_its_author_until_it_is_resumed() {
     .await;
     let setup = commits::setup(&shop.namespace, shop.folder.path(), &server.url("deploy"));
     let operator = Operator::start(shop.plane, &setup).await;
-    let in_git = async |tag: &str| {
-        eventually(&format!("Git has {tag}"), async || {
-            (String::from_utf8(repo.read("apps/web.yaml")).unwrap() == before.replace("1.0.0", tag)).then_some(())
-        })
-        .await;
-    };
-    let deploy = async |tag: &str| {
-        let containers = json!([{"name": "web", "image": shop.image(tag)}]);
-        let spec = json!({"spec": {"template": {"spec": {"containers": containers}}}});
-        shop.namespace.merge("deployments", "web", spec).await;
-    };
+    let in_git = async |tag: &str| shop.in_git(&repo, &before, tag).await;
+    let deploy = async |tag: &str| shop.deploy(tag).await;
     shop.push("1.1.0").await;
     in_git("1.1.0").await;
     deploy("1.1.0").await;

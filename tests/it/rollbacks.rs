@@ -438,18 +438,9 @@ async fn what_is_committed_goes_back_by_one_commit_and_is_not_committed_again() 
     let path = shop.folder.path().join("config.yaml");
     std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + QUICK).unwrap();
     let operator = Operator::start(shop.plane, &setup).await;
-    let in_git = async |tag: &str| {
-        eventually(&format!("Git has {tag}"), async || {
-            (String::from_utf8(repo.read("apps/web.yaml")).unwrap() == before.replace("1.0.0", tag)).then_some(())
-        })
-        .await;
-    };
     let deploy = async |tag: &str| {
-        in_git(tag).await;
-        let containers = json!([{"name": "web", "image": shop.image(tag)}]);
-        shop.namespace
-            .merge("deployments", "web", json!({"spec": {"template": {"spec": {"containers": containers}}}}))
-            .await;
+        shop.in_git(&repo, &before, tag).await;
+        shop.deploy(tag).await;
     };
     shop.push("1.1.0").await;
     deploy("1.1.0").await;
@@ -501,10 +492,7 @@ const STATE: &str = "/deployment-web";
 async fn a_person_who_may_puts_it_back_and_what_is_left_is_not_set_again() {
     let shop = Shop::open_on(approvals::plane().await, "wish").await;
     shop.create("Deployment", |_| ()).await;
-    eventually("it runs", async || {
-        (shop.namespace.get("deployments", "web").await["status"]["availableReplicas"] == 3).then_some(())
-    })
-    .await;
+    shop.available("deployments").await;
     let operator = shop.as_deployed(QUICK).await;
     approvals::bind(&shop.namespace, "supercargo-editor", "User", "alice").await;
     let rules = json!([{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}]);

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::domain::{
     image::ImageRef,
-    workload::{Container, Observed, Workload},
+    workload::{Observed, Workload},
 };
 
 impl Record {
@@ -29,12 +29,11 @@ impl Record {
 
     /// Whether ours is there again where somebody had set another image, which we did not take for moved back.
     fn is_undone(&self, set: &Set, workload: &Workload) -> bool {
-        let is_back = |there: &Container| set.since.is_some() && set.is_there(there);
-        container(workload, &set.container, set.init).is_some_and(is_back) && !self.is_held_in(set)
+        set.is_back_in(workload) && !self.is_held_in(set)
     }
 
     fn is_held_in(&self, set: &Set) -> bool {
-        self.rare.holds.iter().any(|hold| (&hold.container, hold.init) == (&set.container, set.init))
+        self.rare.holds.iter().any(|hold| hold.is_in(&set.container, set.init))
     }
 
     /// What is not set again as somebody moved it back.
@@ -71,17 +70,17 @@ impl Record {
 
     /// What is newer than what is held was set.
     pub(super) fn moves_on(&mut self, update: &Update) {
-        let is_in = |hold: &Hold| update.changes().any(|it| (&it.container, it.init) == (&hold.container, hold.init));
+        let is_in = |hold: &Hold| update.changes().any(|it| hold.is_in(&it.container, it.init));
         self.rare.holds.retain(|hold| !is_in(hold));
     }
 
     /// A person says that it goes on: nothing of before holds it up. The annotations that are in force from now on although
     /// they are not there, and those that are not any more.
     pub(super) fn resume(&mut self, keep_quarantine: bool, now: Timestamp) -> (Vec<KeptKey>, Vec<KeptKey>) {
-        // Others' clocks may be ahead.
         // Who moved an image is being found out.
         let is_asked = self.under_way == Some(UnderWay::Reading);
         self.rare.pardoned = is_asked || self.rare.wait.as_ref().is_some_and(|wait| wait.why == Why::Read);
+        // Others' clocks may be ahead.
         let after = |at: Timestamp| at.checked_add(SignedDuration::from_nanos(1)).unwrap_or(at);
         let rare = &mut *self.rare;
         rare.lifted = rare.holds.iter().map(|hold| after(hold.at)).chain([now]).max();
@@ -111,10 +110,9 @@ impl Record {
         let mut applied = std::mem::take(&mut self.applied);
         let mut any = false;
         for set in &mut applied {
-            let is_back = |there: &Container| set.since.is_some() && set.is_there(there);
-            if container(workload, &set.container, set.init).is_some_and(is_back) && self.is_held_in(set) {
+            if set.is_back_in(workload) && self.is_held_in(set) {
                 (set.since, any) = (None, true);
-                self.rare.holds.retain(|hold| (&hold.container, hold.init) != (&set.container, set.init));
+                self.rare.holds.retain(|hold| !hold.is_in(&set.container, set.init));
             }
         }
         self.applied = applied;
@@ -162,7 +160,7 @@ impl Record {
                     }
                 }
                 Some(Move::On) => {
-                    self.rare.holds.retain(|hold| (&hold.container, hold.init) != (&set.container, set.init));
+                    self.rare.holds.retain(|hold| !hold.is_in(&set.container, set.init));
                 }
                 None => {}
             }
@@ -181,11 +179,13 @@ impl Record {
     /// Whether an image was left in the container of that change, by a person's wish or as it did not run: who sets it all the
     /// same moves it on.
     fn was_left(&self, change: &Change, image: &str, judging: &Judging) -> bool {
-        let is_its = |name: &str, init: bool| (name, init) == (&*change.container, change.init);
-        let is_held = |hold: &Hold| is_its(&hold.container, hold.init) && hold.to != change.to && is(image, &hold.to);
+        let is_held =
+            |hold: &Hold| hold.is_in(&change.container, change.init) && hold.to != change.to && is(image, &hold.to);
         // What did not run may be older than what was set since.
         let is_bad = |bad: &Quarantined| {
-            is_its(&bad.container, bad.init) && is(image, &bad.to) && is_higher(judging, change, &bad.to)
+            (&bad.container, bad.init) == (&change.container, change.init)
+                && is(image, &bad.to)
+                && is_higher(judging, change, &bad.to)
         };
         self.rare.holds.iter().any(is_held) || self.rare.quarantined.iter().any(is_bad)
     }

@@ -86,29 +86,13 @@ pub(super) fn moved(
     if is(&there.image, to) {
         return None;
     }
-    let manager = manager(observed, container);
-    let how = match manager {
-        Some(manager) if manager.manager == OURS => return Some(Move::On),
-        Some(manager) => by(manager),
-        None => How::Person,
-    };
     let image = ImageRef::parse(&there.image).ok();
     let is_on = image.as_ref().is_some_and(|image| {
         let was_there = image == from || ran(image);
         image.repository != to.repository || !was_there && is_higher(judging, &applied.change, image)
     });
-    if is_on {
-        return Some(Move::On);
-    }
-    Some(Move::Back(Hold {
-        container: container.clone(),
-        init: *init,
-        to: to.clone(),
-        back_to: there.image.clone(),
-        by: manager.map_or_else(|| "another field manager".into(), |manager| manager.manager.as_str().into()),
-        at: manager.and_then(|manager| manager.time).unwrap_or(now),
-        how,
-    }))
+    let hold = || by_whom(Hold::on(&applied.change, there.image.clone(), "", now), observed);
+    Some(if is_on { Move::On } else { hold().map_or(Move::On, Move::Back) })
 }
 
 /// What is held where somebody had set an image over ours, newer than that, and ours is there again.
@@ -119,18 +103,22 @@ pub(super) fn undone(
     judging: &Judging,
     now: Timestamp,
 ) -> Option<Hold> {
-    let Change { container, init, to, .. } = &applied.change;
-    let left = ImageRef::parse(left).ok().filter(|left| left.repository == to.repository)?;
-    let manager = manager(observed, container).filter(|manager| manager.manager != OURS);
-    is_higher(judging, &applied.change, &left).then(|| Hold {
-        container: container.clone(),
-        init: *init,
-        to: left,
-        back_to: to.to_string().into(),
-        by: manager.map_or_else(|| "another field manager".into(), |manager| manager.manager.as_str().into()),
-        at: manager.and_then(|manager| manager.time).unwrap_or(now),
-        how: manager.map_or(How::Person, by),
-    })
+    let change = &applied.change;
+    let left = ImageRef::parse(left).ok().filter(|left| left.repository == change.to.repository)?;
+    let is_lower = is_higher(judging, change, &left);
+    let change = Change { to: left, ..change.clone() };
+    let hold = || by_whom(Hold::on(&change, applied.change.to.to_string(), "", now), observed);
+    is_lower.then(hold).flatten()
+}
+
+/// Who did that, when and in what way, as far as that is kept; `None` if we did.
+fn by_whom(hold: Hold, observed: &Observed) -> Option<Hold> {
+    let Some(manager) = manager(observed, &hold.container) else {
+        return Some(Hold { by: "another field manager".into(), ..hold });
+    };
+    let ours = manager.manager == OURS;
+    let (name, at) = (manager.manager.as_str().into(), manager.time.unwrap_or(hold.at));
+    (!ours).then(|| Hold { by: name, at, how: by(manager), ..hold })
 }
 
 /// Whether an image is that one, however it is written.

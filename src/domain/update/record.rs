@@ -345,7 +345,13 @@ impl Set {
         }
     }
 
-    pub(super) fn is_there(&self, container: &Container) -> bool {
+    /// Whether it is there again where another image was seen since.
+    pub(super) fn is_back_in(&self, workload: &Workload) -> bool {
+        self.since.is_some()
+            && container(workload, &self.container, self.init).is_some_and(|there| self.is_there(there))
+    }
+
+    fn is_there(&self, container: &Container) -> bool {
         container.image == self.to || ImageRef::parse(&self.to).is_ok_and(|to| is(&container.image, &to))
     }
 

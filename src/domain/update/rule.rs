@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{LAST_UPDATE, hash};
 use crate::domain::{
-    keel::OLD_PREFIX,
+    hours::to_the_second,
+    keel::is_keels,
     poll::parse_duration,
     text::{escape, excerpt},
     workload::{PREFIX, Workload, WorkloadId},
@@ -80,7 +81,8 @@ impl SeenRule {
         format!(
             "the policy was taken away with the image that {} moved back (at {}): nothing is changed; `supercargo resume \
              {workload}` puts it in force again{or}",
-            taken.by, taken.at,
+            taken.by,
+            to_the_second(taken.at),
         )
     }
 
@@ -104,7 +106,7 @@ impl SeenRule {
     /// in force.
     pub(super) fn keep(&mut self, workload: &Workload, taken: TakenAway) {
         let there = &workload.annotations;
-        let is_ours = |key: &str| [PREFIX, "keel.sh/", OLD_PREFIX].iter().any(|prefix| key.starts_with(prefix));
+        let is_ours = |key: &str| key.starts_with(PREFIX) || is_keels(key);
         let keys = self.values.keys().chain(there.keys().filter(|key| !self.values.contains_key(*key)));
         let kept = keys.filter(|key| is_ours(key) && !is_other(key)).filter_map(|key| {
             let (value, left) = (self.values.get(key), there.get(key));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Change, SeenRule};
 use crate::domain::{
+    hours::to_the_second,
     image::{Digest, ImageRef},
     reason::{Code, Reason},
     wish::Answer,
@@ -291,9 +292,20 @@ impl How {
 }
 
 impl Hold {
+    /// On what a change had set, by a person.
+    pub fn on(change: &Change, back_to: impl Into<Arc<str>>, by: impl Into<Arc<str>>, at: Timestamp) -> Self {
+        let Change { container, init, to, .. } = change.clone();
+        Self { container, init, to, back_to: back_to.into(), by: by.into(), at, how: How::Person }
+    }
+
+    /// Whether it is of that container.
+    pub fn is_in(&self, container: &str, init: bool) -> bool {
+        (&*self.container, self.init) == (container, init)
+    }
+
     /// Whether it is of the same container and image.
     pub fn is(&self, container: &str, init: bool, image: &ImageRef) -> bool {
-        (&*self.container, self.init, &self.to) == (container, init, image)
+        self.is_in(container, init) && self.to == *image
     }
 
     /// Of which code what is said of it is.
@@ -314,9 +326,10 @@ impl Hold {
             How::Release => "Helm set".to_owned(),
             How::Deployer => {
                 return format!(
-                    "{by} sets container {container} ({at}: {back_to}, where supercargo had set {to}), and would again: \
+                    "{by} sets container {container} ({}: {back_to}, where supercargo had set {to}), and would again: \
                      nothing is changed; write to Git instead (`write: git:<target>`), or take the image out of what {by} \
-                     deploys; then `supercargo resume {workload}`"
+                     deploys; then `supercargo resume {workload}`",
+                    to_the_second(*at)
                 );
             }
         };
@@ -336,10 +349,6 @@ impl HeldBy {
         let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         format!("held by {by}{also} since {}{why}; `supercargo resume {resume}` ends that", to_the_second(*at))
     }
-}
-
-fn to_the_second(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 impl Quarantined {

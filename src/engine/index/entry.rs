@@ -287,9 +287,8 @@ fn held(
     if holds.is_empty() && asked.is_none() {
         return Arc::default();
     }
-    let its = holds.iter().filter(|hold| {
-        (&hold.container, hold.init) == (&container.container, container.init) && hold.to.repository == image.repository
-    });
+    let is_its = |hold: &&Hold| hold.is_in(&container.container, container.init);
+    let its = holds.iter().filter(is_its).filter(|hold| hold.to.repository == image.repository);
     let its = its.map(|hold| Held {
         tag: hold.to.tag.clone(),
         digest: hold.to.digest.clone(),

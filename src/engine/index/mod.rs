@@ -5,6 +5,7 @@
 //! | `state` | every workload by `namespace`, with its rule and what is asked for it (`entry`) |
 //! | `sources` | who uses which `source`, how often (`schedules`), what for, and how often somebody may ask anew (`bursts`) |
 //! | `webhooks`, `hints` | what webhooks named and has not been seen yet, by which `sender`; how many tags may be asked for (`pace`), and when `listings` take their place |
+//! | `claims` | who else sets images |
 //! | `ages`, `histories` | since when tags are there |
 //! | `openings`, `hours` | when what is too young is old enough, and when what is outside its hours is decided again |
 //! | `outages` | which sources cannot be read, for how long |
@@ -14,6 +15,7 @@
 mod ages;
 pub(crate) mod ballots;
 mod bursts;
+mod claims;
 pub(super) mod effect;
 pub(super) mod entry;
 mod hints;

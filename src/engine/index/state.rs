@@ -17,7 +17,7 @@ use crate::{
         hint::{Source, Trigger},
         hours::Calendar,
         update::{Update, Written},
-        workload::{Application, ApplicationId, Owner, Workload, WorkloadId},
+        workload::{Application, Workload, WorkloadId},
     },
     engine::{
         index::{
@@ -42,9 +42,9 @@ pub(crate) struct State {
     pub(crate) settings: Settings,
     pub(crate) namespaces: HashMap<Arc<str>, Namespace>,
     /// Instance labels, and the Applications of Argo CD that each may mean.
-    claims: HashMap<String, Vec<Application>>,
+    pub(super) claims: HashMap<String, Vec<Application>>,
     /// Whether the cluster has told of everything.
-    synced: bool,
+    pub(super) synced: bool,
     pub(crate) sources: Sources,
     pub(super) hints: Hints,
     pub(crate) histories: Histories,
@@ -134,14 +134,18 @@ impl State {
             }
             ClusterChange::Application(application) => self.claim(&application.id, Some(&application)),
             ClusterChange::ApplicationGone(id) => self.claim(&id, None),
+            ClusterChange::Record(..) | ClusterChange::State(..) | ClusterChange::RecordUndecodable(..) => {}
             ClusterChange::History(repository, sightings) => self.remembered(repository, &sightings, now),
             ClusterChange::HistoryGone(repository) => self.remembered(repository, &[], now),
             ClusterChange::HistoriesKept(kept) => self.histories_kept(kept),
+            ClusterChange::RecordsElsewhere | ClusterChange::Partial => {}
+            ClusterChange::Forbidden(_) | ClusterChange::StatesUnread => {}
+            ClusterChange::Rollout(..) | ClusterChange::Pods(..) | ClusterChange::Stuck(..) => {}
+            ClusterChange::Review(..) | ClusterChange::ReviewGone(_) | ClusterChange::Policies(..) => {}
             ClusterChange::Synced => {
                 self.synced = true;
                 self.assess_all();
             }
-            _ => {}
         }
     }
 
@@ -201,38 +205,6 @@ impl State {
     /// Whether what is to be written with its digest was found so long ago.
     pub(crate) fn is_stale(&self, id: &WorkloadId, now: Duration, fresh: Duration) -> bool {
         self.entry(id).is_some_and(|entry| entry.is_stale(now, fresh))
-    }
-
-    /// Who sets a workload's images, where it is somebody else.
-    pub(crate) fn owner(&self, workload: &Workload) -> Option<Owner> {
-        let elsewhere = matches!(workload.owner, Some(Owner::Elsewhere(_)));
-        let claims = workload.instance.as_deref().and_then(|instance| self.claims.get(instance));
-        // Whoever may make an Application somewhere must not hold up the workloads of others.
-        let counts = |application: &Application| {
-            *application.destination == *workload.id.namespace
-                && (self.settings.argocd_namespaces)(&application.id.namespace)
-        };
-        let claimed = claims.is_some_and(|applications| applications.iter().any(counts));
-        if claimed && !elsewhere { workload.claimed() } else { workload.owner.clone() }
-    }
-
-    /// An Application of Argo CD comes, changes or goes. Before the cluster has told of everything nothing is assessed.
-    fn claim(&mut self, id: &ApplicationId, application: Option<&Application>) {
-        let labels = id.labels();
-        for label in &labels {
-            let named = self.claims.entry(label.clone()).or_default();
-            named.retain(|other| other.id != *id);
-            named.extend(application.cloned());
-            if named.is_empty() {
-                self.claims.remove(label);
-            }
-        }
-        if self.synced {
-            let all = self.namespaces.values().flat_map(|namespace| namespace.workloads.values());
-            let workloads = all.map(|entry| &entry.workload);
-            let named = |workload: &&Arc<Workload>| labels.iter().any(|l| workload.instance.as_deref() == Some(l));
-            self.effects.extend(workloads.filter(named).map(|workload| Effect::Changed(workload.id.clone())));
-        }
     }
 
     /// Asks for an assessment of every workload.

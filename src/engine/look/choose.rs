@@ -162,18 +162,21 @@ mod tests {
         sync::Arc,
     };
 
-    use futures::FutureExt;
+    use futures::{FutureExt, future::BoxFuture};
     use jiff::Timestamp;
 
     use super::*;
     use crate::{
         domain::{
             candidate::Avoided,
+            decide::{Current, Listing, decide},
             hint::Credentials,
-            image::Repository,
+            image::{ImageRef, Repository},
             policy::{NamedPolicies, Options, Policy},
+            tags::Tags,
         },
         engine::{look::question::Order, model::Pushed},
+        ports::{ImageTimes, Origin},
     };
 
     #[rstest::rstest]
@@ -230,28 +233,6 @@ mod tests {
         let is_told = answer.decision.reasons.iter().any(|reason| reason.message == FULL);
         assert_eq!(is_told, expected.is_none());
     }
-}
-
-#[cfg(test)]
-mod tests_of_holds {
-    use std::{collections::BTreeSet, sync::Arc};
-
-    use futures::{FutureExt, future::BoxFuture};
-    use jiff::Timestamp;
-
-    use super::*;
-    use crate::{
-        domain::{
-            decide::{Current, Listing, decide},
-            hint::Credentials,
-            image::ImageRef,
-            policy::{NamedPolicies, Options, Policy},
-            reason::Code,
-            tags::Tags,
-        },
-        engine::look::question::Order,
-        ports::{ImageTimes, Origin},
-    };
 
     /// Has a digest for every tag, and is to be asked for no other than this one.
     struct Only(&'static str);

@@ -10,15 +10,13 @@ use crate::{
     engine::index::entry::WorkloadEntry,
 };
 
-const HOLDS: [Code; 4] = [Code::Held, Code::Reverted, Code::FoughtOver, Code::Undone];
-
 /// Says on the row of each container that is watched how the gates of its workload, and its own, stand.
 pub(super) fn show(entry: &WorkloadEntry, context: &Context<'_>, reports: &mut [Report]) {
     let all: Vec<GateRow> = gate::rows(context).collect();
     for (rule, row) in entry.rule.containers.iter().zip(reports) {
         if !matches!(rule.state, Watch::Skipped(..)) {
             row.gates = std::iter::once(min_age(rule, row)).chain(all.iter().cloned()).collect();
-            let is_held = row.reasons.first().is_some_and(|reason| HOLDS.contains(&reason.code));
+            let is_held = row.reasons.first().is_some_and(|reason| reason.code.is_of_hold());
             // An image that is held closes it for its container.
             for gate in row.gates.iter_mut().filter(|gate| is_held && gate.gate == "hold") {
                 gate.open = false;

@@ -14,7 +14,7 @@ use crate::{
 
 /// Why a container stays as it is whatever is found: its annotation says so, or another deployer sets it.
 pub(super) fn left(entry: &WorkloadEntry, container: &ContainerRule, gates: &Gates) -> Option<(Verdict, Reason)> {
-    let is_its = |hold: &&Hold| (&hold.container, hold.init) == (&container.container, container.init);
+    let is_its = |hold: &&Hold| hold.is_in(&container.container, container.init);
     let fought = entry.bars.holds.iter().filter(is_its).find(|hold| hold.how == How::Deployer);
     if let Some(hold) = fought {
         return Some((Verdict::Problem, Reason::new(hold.code(), hold.why(&entry.workload.id))));
@@ -34,7 +34,7 @@ pub(super) fn await_reading(row: &mut Report) {
 
 /// Shows that what would be taken is held.
 pub(super) fn held(row: &mut Report, answer: &Answer) {
-    let is_hold = |reason: &&Reason| matches!(reason.code, Code::Held | Code::Reverted | Code::FoughtOver);
+    let is_hold = |reason: &&Reason| reason.code.is_of_hold();
     let Some(reason) = answer.passed.iter().find(is_hold).filter(|_| row.decision == Verdict::UpToDate) else { return };
     (row.decision, row.to) = (Verdict::Blocked, reason.tag.clone());
     row.reasons.retain(|other| other.tag.is_some() && other != reason);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     control_plane::{ADMIN, ControlPlane, Namespace, shared},
     eventually,
+    git_server::BareRepo,
     objects::{events, workload},
     operator::{Operator, Setup},
     registry::{Image, Options, Registry},
@@ -114,11 +115,30 @@ impl Shop<'static> {
             change(object);
         })
         .await;
-        let plural = format!("{}s", kind.to_lowercase());
+        self.available(&format!("{}s", kind.to_lowercase())).await;
+    }
+
+    /// Waits until all its pods are.
+    pub(crate) async fn available(&self, plural: &str) {
         eventually("it runs", async || {
-            let web = self.namespace.get(&plural, "web").await;
+            let web = self.namespace.get(plural, "web").await;
             let available = web["status"]["availableReplicas"].as_i64().or(web["status"]["numberAvailable"].as_i64());
             (available == Some(3)).then_some(())
+        })
+        .await;
+    }
+
+    /// What deploys from Git brings a tag.
+    pub(crate) async fn deploy(&self, tag: &str) {
+        let containers = json!([{"name": "web", "image": self.image(tag)}]);
+        let spec = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        self.namespace.merge("deployments", "web", spec).await;
+    }
+
+    /// Waits until the manifest in Git has a tag, which had 1.0.0 `before`.
+    pub(crate) async fn in_git(&self, repo: &BareRepo, before: &str, tag: &str) {
+        eventually(&format!("Git has {tag}"), async || {
+            (String::from_utf8(repo.read("apps/web.yaml")).unwrap() == before.replace("1.0.0", tag)).then_some(())
         })
         .await;
     }

@@ -8,9 +8,10 @@ use crate::domain::{
     rollout::Following,
     target::Route,
     update::{
-        Hold, Item, LeftOut, News, Outcome, Phase, Record, Rollout, Standing, Tracked, Written, rare::Why,
+        Change, Hold, Item, LeftOut, News, Outcome, Phase, Record, Rollout, Standing, Tracked, Written, rare::Why,
         record::UnderWay,
     },
+    workload::WorkloadId,
 };
 
 /// What was tested no longer held.
@@ -144,6 +145,12 @@ fn in_git(
 ) {
     record.wait(Why::Check, CHECK, now.since);
     decide(acts);
+    // Of what is left out it is not known who moved it back.
+    let is_back = |change: &&Change| left.iter().any(|left| left.is(change) && left.reason.code == Code::Reverted);
+    for change in current.update.changes().filter(is_back) {
+        let hold = Hold::on(change, change.from.to_string(), "somebody", now.at);
+        held(record, &current.update.workload, hold, acts);
+    }
     let (update, phase) = (current.update.without(&left), Phase::InGit { reason: reason.clone(), left });
     let current = Tracked { update, phase, approval: current.approval, log: current.log };
     if !is_news {
@@ -165,11 +172,15 @@ fn blocked(record: &mut Record, current: Tracked, reason: Reason, now: Now, acts
 fn moved_back(record: &mut Record, current: Tracked, reason: Reason, hold: Hold, now: Now, acts: &mut Vec<Act>) {
     let workload = current.update.workload.clone();
     blocked(record, current, reason, now, acts);
+    held(record, &workload, hold, acts);
+}
+
+fn held(record: &mut Record, workload: &WorkloadId, hold: Hold, acts: &mut Vec<Act>) {
     let is_known = record.holds().iter().any(|known| known.is(&hold.container, hold.init, &hold.to));
     if !is_known {
         acts.push(Act::Announce(News::Held(workload.clone(), hold.clone())));
         record.keep_from(hold);
-        acts.push(Act::SaveState(record.state(workload)));
+        acts.push(Act::SaveState(record.state(workload.clone())));
     }
 }
 

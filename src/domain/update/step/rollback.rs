@@ -15,8 +15,8 @@ use crate::domain::{
     rollout::{Fault, Following},
     target::Route,
     update::{
-        Change, Hold, How, Item, LastUpdate, News, Outcome, Phase, Quarantined, Record, Rollout, Standing, Tracked,
-        Update, Way, Written, rare::Why, record::UnderWay,
+        Change, Hold, Item, LastUpdate, News, Outcome, Phase, Quarantined, Record, Rollout, Standing, Tracked, Update,
+        Way, Written, rare::Why, record::UnderWay,
     },
     wish::Wish,
     workload::Workload,
@@ -326,9 +326,8 @@ fn put_back(record: &mut Record, wish: &Wish, aim: Aim, now: Now, acts: &mut Vec
 
 /// What is left is not set again before a newer one.
 fn leave(record: &mut Record, changes: &[Change], wish: &Wish, now: Now) {
-    for Change { container, init, from, to } in changes.iter().cloned() {
-        let (back_to, by) = (from.to_string().into(), wish.by.clone());
-        record.keep_from(Hold { container, init, to, back_to, by, at: now.at, how: How::Person });
+    for change in changes {
+        record.keep_from(Hold::on(change, change.from.to_string(), wish.by.clone(), now.at));
     }
 }
 
