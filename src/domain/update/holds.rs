@@ -5,10 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     AGAIN, Bars, Change, Good, HeldBy, Hold, How, Judging, KeptKey, OnReapply, Quarantined, Record, SeenRule,
     TakenAway, Update,
+    hold::merged,
     moved::{Move, is, is_higher, moved, undone},
     rare::Why,
     record::{Set, UnderWay, container},
-    state::merged,
 };
 use crate::domain::{
     image::ImageRef,

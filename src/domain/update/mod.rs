@@ -11,6 +11,7 @@
 //! | [`News`] | what people are told |
 
 mod good;
+mod hold;
 mod holds;
 mod message;
 mod moved;
@@ -23,6 +24,7 @@ mod rule;
 mod state;
 mod step;
 
+pub use hold::{HOLDS, HeldBy, Hold, How};
 pub use message::{MESSAGES, Message, StoryLine};
 pub use moved::{Judging, OnReapply};
 pub use news::{News, Rollout};
@@ -30,10 +32,7 @@ pub use outcome::{Outcome, Rehearsal, Standing, Written};
 pub use phase::{KEPT, LOG, LogEntry, Phase, PhaseName, Tracked, Way};
 pub use record::Record;
 pub use rule::{KeptKey, SeenRule, TakenAway};
-pub use state::{
-    AGAIN, Applied, Bars, GOOD, Good, HOLDS, HeldBy, Hold, How, QUARANTINED, Quarantined, REFUSED, Refused,
-    WorkloadState,
-};
+pub use state::{AGAIN, Applied, Bars, GOOD, Good, QUARANTINED, Quarantined, REFUSED, Refused, WorkloadState};
 pub use step::{Act, Aim, Event, Now, Proposal, Proved, step};
 
 use std::{fmt, sync::Arc};

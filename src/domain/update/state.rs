@@ -5,17 +5,14 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Change, SeenRule};
+use super::{Change, HeldBy, Hold, SeenRule, hold::merged};
 use crate::domain::{
-    hours::to_the_second,
     image::{Digest, ImageRef},
-    reason::{Code, Reason},
+    reason::Reason,
     wish::Answer,
     workload::WorkloadId,
 };
 
-/// Images that are held of each workload.
-pub const HOLDS: usize = 20;
 /// What a manifest or a release took away is set again as often in an hour, where that is asked for.
 pub const AGAIN: usize = 3;
 /// Images that did not run that are remembered of each workload.
@@ -99,59 +96,6 @@ pub struct Applied {
     /// What was seen in its place since, and by whom it was put there is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Arc<str>>,
-}
-
-/// An image that we had set and somebody took away again: neither it nor what is not newer is set.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Hold {
-    /// The container's name.
-    pub container: Arc<str>,
-    /// Whether it stands under `initContainers`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub init: bool,
-    /// What is held.
-    pub to: ImageRef,
-    /// What was put in its place.
-    pub back_to: Arc<str>,
-    /// The field manager that did, or the person.
-    pub by: Arc<str>,
-    /// When.
-    pub at: Timestamp,
-    /// In what way.
-    #[serde(default, skip_serializing_if = "How::is_default")]
-    pub how: How,
-}
-
-/// In what way an image was moved back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum How {
-    /// A person did, or wished it.
-    #[default]
-    Person,
-    /// A manifest was applied again.
-    Manifest,
-    /// A release of Helm's was.
-    Release,
-    /// Another deployer sets it, and would again.
-    Deployer,
-}
-
-/// A person's word that nothing is changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HeldBy {
-    /// Whose.
-    pub by: Arc<str>,
-    /// Who that is elsewhere, where supercargo wrote it for them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_behalf_of: Option<Arc<str>>,
-    /// Why, in their words.
-    #[serde(default)]
-    pub reason: Arc<str>,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// An image that did not run by its own fault, and is not set again by itself.
@@ -285,72 +229,6 @@ pub struct Bars {
     pub rule: Option<SeenRule>,
 }
 
-impl How {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl Hold {
-    /// On what a change had set, by a person.
-    pub fn on(change: &Change, back_to: impl Into<Arc<str>>, by: impl Into<Arc<str>>, at: Timestamp) -> Self {
-        let Change { container, init, to, .. } = change.clone();
-        Self { container, init, to, back_to: back_to.into(), by: by.into(), at, how: How::Person }
-    }
-
-    /// Whether it is of that container.
-    pub fn is_in(&self, container: &str, init: bool) -> bool {
-        (&*self.container, self.init) == (container, init)
-    }
-
-    /// Whether it is of the same container and image.
-    pub fn is(&self, container: &str, init: bool, image: &ImageRef) -> bool {
-        self.is_in(container, init) && self.to == *image
-    }
-
-    /// Of which code what is said of it is.
-    pub fn code(&self) -> Code {
-        match self.how {
-            How::Person | How::Manifest => Code::Held,
-            How::Release => Code::Reverted,
-            How::Deployer => Code::FoughtOver,
-        }
-    }
-
-    /// Who did what, what follows, and how that ends.
-    pub fn why(&self, workload: &WorkloadId) -> String {
-        let Self { container, to, back_to, by, at, how, .. } = self;
-        let who = match how {
-            How::Person => format!("{by} moved"),
-            How::Manifest => format!("`kubectl apply` ({by}) set"),
-            How::Release => "Helm set".to_owned(),
-            How::Deployer => {
-                return format!(
-                    "{by} sets container {container} ({}: {back_to}, where supercargo had set {to}), and would again: \
-                     nothing is changed; write to Git instead (`write: git:<target>`), or take the image out of what {by} \
-                     deploys; then `supercargo resume {workload}`",
-                    to_the_second(*at)
-                );
-            }
-        };
-        let at = to_the_second(*at);
-        format!(
-            "{who} container {container} from {to} back to {back_to} ({at}): only a newer version is set; `supercargo resume \
-             {workload}` ends the hold"
-        )
-    }
-}
-
-impl HeldBy {
-    /// What is said of a workload, or of all.
-    pub fn why(&self, resume: &str) -> String {
-        let Self { by, on_behalf_of, reason, at } = self;
-        let also = on_behalf_of.as_ref().map(|who| format!(" ({who})")).unwrap_or_default();
-        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        format!("held by {by}{also} since {}{why}; `supercargo resume {resume}` ends that", to_the_second(*at))
-    }
-}
-
 impl Quarantined {
     /// Whether it is of the same container and image.
     pub fn is(&self, other: &Self) -> bool {
@@ -387,17 +265,5 @@ pub(super) fn all_refused(mut ours: Vec<Refused>, theirs: Vec<Refused>) -> Vec<R
     }
     ours.sort_by_key(|refused| refused.at);
     ours.drain(..ours.len().saturating_sub(REFUSED));
-    ours
-}
-
-/// Both, each once; where there are too many, the oldest go.
-pub(super) fn merged(mut ours: Vec<Hold>, theirs: Vec<Hold>) -> Vec<Hold> {
-    for theirs in theirs {
-        if !ours.iter().any(|ours| ours.is(&theirs.container, theirs.init, &theirs.to)) {
-            ours.push(theirs);
-        }
-    }
-    ours.sort_by_key(|hold| hold.at);
-    ours.drain(..ours.len().saturating_sub(HOLDS));
     ours
 }
