@@ -194,6 +194,8 @@ pub enum ClusterChange {
     Policies(u64, Result<Timestamp, Arc<str>>),
     /// A record could not be decoded; others go on.
     RecordUndecodable(WorkloadId, String),
+    /// Why what is remembered by a workload's name cannot be read; `None` if it can again, or is gone.
+    StateUndecodable(WorkloadId, Option<Arc<str>>),
     /// What was seen of a repository is remembered, or was changed by whomever.
     History(Repository, Vec<Sighting>),
     /// Nothing is remembered of it any more.

@@ -1091,6 +1091,11 @@ proptest! {
                         prop_assert_eq!(number(&ImageRef::parse(&to).unwrap()), newest);
                     }
                     (Some("never"), decision) => prop_assert_eq!(decision, Verdict::UpToDate),
+                    // What was moved back together with its rule is held by the rule that was.
+                    (Some("wrong:"), Verdict::Blocked) => {
+                        let codes: Vec<_> = row.reasons.iter().map(|reason| reason.code).collect();
+                        prop_assert_eq!(codes, [Code::Held, Code::Undone]);
+                    }
                     (_, decision) => prop_assert!(wants == Some("wrong:") && decision == Verdict::Problem, "{:?}", row),
                 }
             }

@@ -6,7 +6,7 @@ use futures::FutureExt;
 
 use crate::{
     domain::{
-        update::{Event, Tracked},
+        update::{Event, Record, Tracked},
         workload::WorkloadId,
     },
     engine::{
@@ -36,6 +36,7 @@ impl Engine<'_> {
                 if id.is_all() && self.state.settings.all.as_ref() != Some(&id) {
                     return None;
                 }
+                self.undecodable(&id, None);
                 let of = id.clone();
                 // What we write ourselves is told by the watch too.
                 let is_there = !self.synced || id.is_all() || self.state.entry(&id).is_some();
@@ -59,6 +60,7 @@ impl Engine<'_> {
             ClusterChange::RecordUndecodable(id, why) => {
                 self.told.record_undecodable(&id, &self.state.uid(&id), &why, self.now());
             }
+            ClusterChange::StateUndecodable(id, why) => self.undecodable(&id, why),
             ClusterChange::RecordsElsewhere => {
                 let ids: Vec<WorkloadId> = self.board.ids().cloned().collect();
                 for id in ids {
@@ -78,6 +80,21 @@ impl Engine<'_> {
             other => return Some(other),
         }
         None
+    }
+
+    /// What is remembered of a workload cannot be read, or can again.
+    fn undecodable(&mut self, id: &WorkloadId, why: Option<Arc<str>>) {
+        let known = self.board.record(id).and_then(Record::undecodable);
+        if known == why.as_ref() || id.is_all() && self.state.settings.all.as_ref() != Some(id) {
+            return;
+        }
+        if let Some(why) = &why {
+            self.told.state_undecodable(id, &self.state.uid(id), why, self.now());
+        }
+        self.step(id, Event::Undecodable(why));
+        if id.is_all() {
+            self.state.assess_all();
+        }
     }
 
     /// An update that has not ended is remembered.

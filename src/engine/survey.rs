@@ -76,6 +76,9 @@ pub async fn survey(
             ClusterChange::State(remembered, ..) => {
                 _ = board.step(&remembered.workload.clone(), Event::Remembered(remembered), moment());
             }
+            ClusterChange::StateUndecodable(id, why) => {
+                _ = board.step(&id.clone(), Event::Undecodable(why), moment());
+            }
             // How one stands in Git is seen there.
             ClusterChange::Record(tracked, ..)
                 if matches!(tracked.phase, Phase::Progressing | Phase::RollingBack { .. })

@@ -388,6 +388,72 @@ async fn who_may_holds_a_workload_and_lets_it_go_on() {
     shop.update("1.1.0", "Succeeded").await;
 }
 
+/// Writes into the status of an ImageState, as an operator of another version might.
+async fn write(shop: &Shop<'static>, namespace: &str, name: &str, status: Value) {
+    let all = format!("/apis/supercargo.dev/v1alpha1/namespaces/{namespace}/imagestates");
+    let object = json!({"apiVersion": "supercargo.dev/v1alpha1", "kind": "ImageState", "metadata": {"name": name}});
+    // It may be there.
+    _ = shop.plane.request(Method::POST, &all, Some(&object)).await;
+    let path = format!("{all}/{name}/status");
+    shop.plane.request(Method::PATCH, &path, Some(&json!({"status": status}))).await.unwrap();
+}
+
+/// A hold as this version does not write it.
+fn odd_hold() -> Value {
+    json!([{"container": "web", "to": "no image at all", "backTo": "x", "by": "kubectl", "at": "2026-03-01T12:00:00Z"}])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_of_holds_holds_until_it_can_be_or_is_gone() {
+    let (shop, operator) = Shop::updated("unreadable").await;
+    let (namespace, state) = (shop.namespace.name.clone(), "deployment-web");
+    write(&shop, &namespace, state, json!({"holds": odd_hold()})).await;
+    let told = shop.event("PolicyProblem").await;
+    assert!(told.contains("cannot be read") && told.contains("`no image at all`"), "{told}");
+    shop.push("1.2.0").await;
+    shop.stays(&operator, "1.1.0").await;
+    let explained = shop.says("explain", &[&shop.web()]);
+    assert!(
+        explained.contains("somebody may have held it") && explained.contains("ImageState deployment-web"),
+        "{explained}"
+    );
+    operator.process.signal("KILL");
+    drop(operator);
+    let operator = shop.operator(QUICK).await;
+    shop.stays(&operator, "1.1.0").await;
+    assert_eq!(json!(shop.holds().await), odd_hold(), "it is not written over");
+    // Somebody corrects it.
+    write(&shop, &namespace, state, json!({"holds": null})).await;
+    shop.update("1.2.0", "Succeeded").await;
+    // Another is deleted.
+    write(&shop, &namespace, state, json!({"holds": odd_hold()})).await;
+    shop.push("1.3.0").await;
+    shop.stays(&operator, "1.2.0").await;
+    shop.kubectl(&["delete", "imagestate", state]);
+    shop.update("1.3.0", "Succeeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_of_a_hold_of_all_holds_all() {
+    let shop = Shop::open("unreadable-all").await;
+    let own = shop.plane.namespace("own").await;
+    shop.create("Deployment", |_| ()).await;
+    let odd =
+        json!({"workload": {"apiVersion": "apps/v1", "kind": "Nonsense", "name": "", "uid": ""}, "holds": odd_hold()});
+    write(&shop, &own.name, "supercargo-all", odd).await;
+    let user = audited_user();
+    let kubeconfig = shop.plane.kubeconfig_with_token(&format!("{user}-token"), &own.name);
+    let in_shop = Setup::in_namespace(&shop.namespace, "1s");
+    let operator =
+        Operator::start(shop.plane, &Setup { kubeconfig: Some(kubeconfig), user: Some(user), ..in_shop }).await;
+    shop.push("1.1.0").await;
+    shop.stays(&operator, "1.0.0").await;
+    let explained = shop.says("explain", &[&shop.web(), "--operator-namespace", &own.name]);
+    assert!(explained.contains("what is remembered of all workloads cannot be read"), "{explained}");
+    shop.plane.kubectl(&["-n", &own.name, "delete", "imagestate", "supercargo-all"]);
+    shop.runs("1.1.0").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn all_is_held_and_nothing_is_patched_after_that_is_seen() {
     let shop = Shop::open("held-all").await;

@@ -5,7 +5,7 @@
 
 use crate::domain::{
     update::{UpdateId, hash},
-    workload::WorkloadId,
+    workload::{KINDS, Kind, WorkloadId},
 };
 
 /// The longest name of an object (RFC 1123, subdomain).
@@ -22,6 +22,20 @@ pub(in crate::cluster) fn state(workload: &WorkloadId) -> String {
         return ALL.to_owned();
     }
     name(workload, None, NAME)
+}
+
+/// Of whom the state of that name tells, where the name says it whole.
+pub(super) fn workload(namespace: &str, name: &str) -> Option<WorkloadId> {
+    let of =
+        |kind: &Kind, name: &str| WorkloadId { kind: kind.clone(), namespace: namespace.into(), name: name.into() };
+    if name == ALL {
+        return Some(WorkloadId::all(namespace));
+    }
+    let mut known = KINDS.iter().filter_map(|known| {
+        let rest = name.strip_prefix(&known.kind.as_str().to_lowercase())?.strip_prefix('-')?;
+        Some(of(&known.kind, rest))
+    });
+    known.find(|workload| state(workload) == name)
 }
 
 /// The name of an update.
@@ -94,6 +108,17 @@ mod tests {
     #[case("Widget", "web", "widget.web-46da005ba0020458")]
     fn a_name_is_made_of_what_may_stand_in_one(#[case] kind: &str, #[case] name: &str, #[case] expected: &str) {
         assert_eq!(state(&id(kind, name)), expected);
+        // Where the whole of it stands there, it is found again.
+        let is_whole = !expected.starts_with(&format!("{}.", kind.to_lowercase()));
+        assert_eq!(workload("shop", expected), is_whole.then(|| id(kind, name)));
+    }
+
+    #[test]
+    fn a_name_that_is_none_of_ours_tells_of_nobody() {
+        assert_eq!(workload("shop", ALL), Some(WorkloadId::all("shop")));
+        for name in ["", "deployment", "deployment-", "deployment-Web", "widget-web", "web-deployment-web"] {
+            assert_eq!(workload("shop", name), None, "{name}");
+        }
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub(in crate::cluster) async fn updates(
         without: Without { note: "which updates are under way is not known", change: None },
         room: Room::of_updates(),
         read: update,
+        whose: |_| None,
     };
     tell::<ImageUpdate>(client, namespace, records, sender, kept).await;
 }
@@ -65,6 +66,7 @@ pub(in crate::cluster) async fn states(
         without: Without { note: "what is held is not known", change: without },
         room: Room::of_states(),
         read: state,
+        whose: |found| names::workload(found.namespace(), found.name()),
     };
     tell::<ImageState>(client, namespace, records, sender, kept).await;
 }
@@ -78,6 +80,8 @@ struct Kept<T> {
     is_beside: bool,
     room: Room,
     read: fn(&Found<T>) -> Result<Option<Tells>, Unread>,
+    /// Whose hold an object may be, whatever stands in it.
+    whose: fn(&Found<T>) -> Option<WorkloadId>,
 }
 
 /// Tells of all objects of a kind. Without the store nothing is said where there is no right to them.
@@ -100,7 +104,7 @@ async fn tell<T: Custom>(
     let crowded = records.as_ref().map(|records| records.crowded.clone()).unwrap_or_default();
     let asked = Asked { notify: records.as_ref().and_then(|records| records.notify.clone()), names: Mutex::default() };
     let told = Told::new(kept.room, crowded, asked);
-    let read = |found: Found<T>| told.reading(&found, (kept.read)(&found));
+    let read = |found: Found<T>| told.reading(&found, (kept.read)(&found), (kept.whose)(&found));
     let _: Result<(), Closed> = follow(source, read, |found| told.key(found), |key| told.gone(key), &sender).await;
 }
 
@@ -176,6 +180,8 @@ struct Told {
     room: Mutex<Room>,
     crowded: Arc<Crowded>,
     asked: Asked,
+    /// States that do not decode.
+    undecodable: Mutex<HashMap<u64, WorkloadId>>,
 }
 
 /// Updates that people are asked about, for those who tell them.
@@ -203,7 +209,7 @@ impl Asked {
 
 impl Told {
     fn new(room: Room, crowded: Arc<Crowded>, asked: Asked) -> Self {
-        Self { hashes: RandomState::new(), room: Mutex::new(room), crowded, asked }
+        Self { hashes: RandomState::new(), room: Mutex::new(room), crowded, asked, undecodable: Mutex::default() }
     }
 
     fn room(&self) -> MutexGuard<'_, Room> {
@@ -218,10 +224,21 @@ impl Told {
         self.room().leave(key);
         self.crowded.note(key, false);
         self.asked.see(key, None);
-        None
+        self.decodes(key)
     }
 
-    fn reading<T: Custom>(&self, found: &Found<T>, read: Result<Option<Tells>, Unread>) -> (u64, Reading) {
+    /// What is told of an object that does not decode no more, as it does now or is gone.
+    fn decodes(&self, key: u64) -> Option<ClusterChange> {
+        let workload = self.undecodable.lock().unwrap_or_else(PoisonError::into_inner).remove(&key)?;
+        Some(ClusterChange::StateUndecodable(workload, None))
+    }
+
+    fn reading<T: Custom>(
+        &self,
+        found: &Found<T>,
+        read: Result<Option<Tells>, Unread>,
+        whose: Option<WorkloadId>,
+    ) -> (u64, Reading) {
         let key = self.key(found);
         let taken = match &read {
             Ok(Some(tells)) => self.room().take(key, &tells.workload, found.bytes),
@@ -236,16 +253,27 @@ impl Told {
         let name = || UpdateName { namespace: found.namespace().into(), name: found.name().into() };
         self.asked.see(key, (is_asked && taken.is_ok()).then(name));
         let reading = match (read, taken) {
-            (Ok(Some(tells)), Ok(())) => Reading::Told(self.hashes.hash_one(found.resource_version()), tells.change),
+            (Ok(Some(tells)), Ok(())) => {
+                // What it tells says that it decodes.
+                self.decodes(key);
+                Reading::Told(self.hashes.hash_one(found.resource_version()), tells.change)
+            }
             (Ok(Some(tells)), Err(full)) => {
                 Reading::Dropped(full.map(|why| ClusterChange::RecordUndecodable(tells.workload, why)))
             }
-            (Ok(None), _) => Reading::Dropped(None),
+            (Ok(None), _) => Reading::Dropped(self.decodes(key)),
             (Err((workload, why)), _) => {
                 let why = format!("the {} {}: {why}", T::KIND, found.name());
                 let hash = self.hashes.hash_one(&why);
-                let workload = workload.unwrap_or_else(|| itself(found));
-                Reading::Told(hash, ClusterChange::RecordUndecodable(workload, why))
+                let change = match whose {
+                    Some(whose) => {
+                        let mut all = self.undecodable.lock().unwrap_or_else(PoisonError::into_inner);
+                        all.insert(key, whose.clone());
+                        ClusterChange::StateUndecodable(whose, Some(why.into()))
+                    }
+                    None => ClusterChange::RecordUndecodable(workload.unwrap_or_else(|| itself(found)), why),
+                };
+                Reading::Told(hash, change)
             }
         };
         (key, reading)

@@ -15,6 +15,8 @@ pub enum Stop<'a> {
     All(&'a HeldBy),
     /// A person has stopped the workload.
     Workload(&'a HeldBy, &'a WorkloadId),
+    /// What is remembered of the workload, or of all, cannot be read.
+    Undecodable(&'a WorkloadId, &'a str),
     /// Its policy went together with an image that was moved back.
     Undone(&'a SeenRule, &'a TakenAway, &'a WorkloadId),
 }
@@ -25,6 +27,15 @@ impl Stop<'_> {
         match self {
             Self::All(held) => Reason::new(Code::Held, format!("everything is {}", held.why("--all"))),
             Self::Workload(held, workload) => Reason::new(Code::Held, held.why(&workload.to_string())),
+            Self::Undecodable(of, why) => {
+                let whose = if of.is_all() { "of all workloads" } else { "of it" };
+                let message = format!(
+                    "what is remembered {whose} cannot be read, so that nothing is changed, as somebody may have held it: \
+                     {why}; correct the object in namespace {}, or delete it, and with it any hold",
+                    of.namespace
+                );
+                Reason::new(Code::Undecodable, message)
+            }
             Self::Undone(rule, taken, workload) => Reason::new(Code::Undone, rule.why_undone(taken, workload)),
         }
     }
@@ -32,9 +43,10 @@ impl Stop<'_> {
 
 pub(super) fn check(context: &Context<'_>) -> Stand {
     let Some(stop) = &context.stop else { return Stand::open("hold") };
-    let by = match stop {
-        Stop::All(held) | Stop::Workload(held, _) => &held.by,
-        Stop::Undone(_, taken, _) => &taken.by,
+    let (by, verdict) = match stop {
+        Stop::All(held) | Stop::Workload(held, _) => (&*held.by, Verdict::Blocked),
+        Stop::Undecodable(..) => ("supercargo", Verdict::Problem),
+        Stop::Undone(_, taken, _) => (&*taken.by, Verdict::Blocked),
     };
-    Stand::closed("hold", by, Verdict::Blocked, stop.reason())
+    Stand::closed("hold", by, verdict, stop.reason())
 }

@@ -1,5 +1,7 @@
 //! What is held of a workload: what somebody moved back, or wants left as it is.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -49,6 +51,11 @@ impl Record {
     /// Who has stopped all changes, if somebody has.
     pub fn held(&self) -> Option<&HeldBy> {
         self.rare.held.as_deref()
+    }
+
+    /// Why what was remembered of it cannot be read: it may be a hold.
+    pub fn undecodable(&self) -> Option<&Arc<str>> {
+        self.rare.undecodable.as_ref()
     }
 
     /// Its annotations as they were last in force.

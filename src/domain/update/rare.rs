@@ -26,6 +26,8 @@ pub(super) struct Few {
     pub(super) holds: Vec<Hold>,
     /// Who has stopped all changes.
     pub(super) held: Option<Box<HeldBy>>,
+    /// Why what was remembered of it cannot be read.
+    pub(super) undecodable: Option<Arc<str>>,
     /// When a person last had holds lifted, and what did not run freed.
     pub(super) lifted: Option<Timestamp>,
     pub(super) freed: Option<Timestamp>,
@@ -78,6 +80,7 @@ pub(super) struct Wait {
 static NONE: Few = Few {
     holds: Vec::new(),
     held: None,
+    undecodable: None,
     lifted: None,
     freed: None,
     set_again: Vec::new(),

@@ -249,6 +249,7 @@ impl Record {
             && self.rare.wish.is_none()
             && self.rare.holds.is_empty()
             && self.rare.held.is_none()
+            && self.rare.undecodable.is_none()
             && self.rare.quarantined.is_empty()
             && self.rare.refused.is_empty()
             && self.under_way.is_none()

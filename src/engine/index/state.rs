@@ -134,7 +134,8 @@ impl State {
             }
             ClusterChange::Application(application) => self.claim(&application.id, Some(&application)),
             ClusterChange::ApplicationGone(id) => self.claim(&id, None),
-            ClusterChange::Record(..) | ClusterChange::State(..) | ClusterChange::RecordUndecodable(..) => {}
+            ClusterChange::Record(..) | ClusterChange::State(..) => {}
+            ClusterChange::RecordUndecodable(..) | ClusterChange::StateUndecodable(..) => {}
             ClusterChange::History(repository, sightings) => self.remembered(repository, &sightings, now),
             ClusterChange::HistoryGone(repository) => self.remembered(repository, &[], now),
             ClusterChange::HistoriesKept(kept) => self.histories_kept(kept),

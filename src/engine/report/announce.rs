@@ -258,6 +258,14 @@ impl<'p> Told<'p> {
         }
     }
 
+    /// Says that nothing is changed as it is not known what was remembered.
+    pub(crate) fn state_undecodable(&mut self, id: &WorkloadId, uid: &Arc<str>, why: &str, now: Duration) {
+        if self.may_say(&id.namespace, now) {
+            tracing::warn!(workload = %id, why, "left as it is: what is remembered of it does not decode");
+            self.unread(id, uid, &format!("left as it is, as what is remembered of it cannot be read: {why}"));
+        }
+    }
+
     /// What became of an update is not recorded, or not yet.
     pub(crate) fn unrecorded(&mut self, workload: &WorkloadId, why: &str, again: bool, now: Duration) {
         if !self.may_say(&workload.namespace, now) {

@@ -78,7 +78,11 @@ pub(crate) fn stop<'a>(state: &'a State, board: &'a Board, entry: &'a WorkloadEn
         let rule = entry.bars.rule.as_ref()?;
         Some(Stop::Undone(rule, rule.undone.as_deref()?, id))
     };
-    all.or_else(own).or_else(undone)
+    let undecodable = || {
+        let of = [state.settings.all.as_ref(), Some(id)].into_iter().flatten();
+        of.filter_map(|of| Some(Stop::Undecodable(of, board.record(of)?.undecodable()?))).next()
+    };
+    all.or_else(own).or_else(undecodable).or_else(undone)
 }
 
 /// Puts all changes of a workload into one plan and lets it through the gates; what is closed goes into the rows. If not

@@ -69,6 +69,37 @@ async fn a_signed_hook_brings_one_update_and_the_same_again_a_hundred_times_brin
     assert_eq!(written(plane, &operator.user).len(), 2, "{:?}", written(plane, &operator.user));
 }
 
+/// It looks for a webhook only; what that brings is neither what was undone nor what lies between.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_stays_whatever_a_webhook_tells_until_it_tells_of_a_newer_one() {
+    let (plane, registry) = (shared().await, Registry::start().await);
+    let namespace = plane.namespace("hook-undo").await;
+    registry.push("web", "1.0.0", &Image::unique()).await;
+    let image = |tag: &str| format!("{}/web:{tag}", registry.host);
+    namespace.create(&deployment("web", &image("1.0.0"), hooked()).to_string()).await;
+    let operator = Operator::start(plane, &setup("generic", &namespace)).await;
+    first_looks(&operator, 1).await;
+    let told = async |tag: &str| tell(&operator, SECRET, &json!({"image": image(tag)}).to_string()).await.0;
+    let push = async |tag: &str| registry.push("web", tag, &Image::unique()).await;
+    push("1.0.2").await;
+    assert_eq!(told("1.0.2").await, 202);
+    runs(&namespace, "web", &[&image("1.0.2")]).await;
+
+    plane.kubectl(&["-n", &namespace.name, "rollout", "undo", "deployment/web"]);
+    eventually("it is held", async || (operator.metric("supercargo_holds", "").await == 1.0).then_some(())).await;
+    push("1.0.1").await;
+    let looks = async || operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
+    let before = looks().await;
+    for tag in ["1.0.2", "1.0.1"] {
+        assert_eq!(told(tag).await, 202);
+    }
+    eventually("they had it look", async || (looks().await > before).then_some(())).await;
+    push("1.0.3").await;
+    assert_eq!(told("1.0.3").await, 202);
+    runs(&namespace, "web", &[&image("1.0.3")]).await;
+    assert_eq!(written(plane, &operator.user).len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_file_names_the_secret_and_the_host_that_images_name() {
     let (plane, registry) = (shared().await, Registry::start().await);

@@ -31,6 +31,8 @@ pub struct Now {
 pub enum Event {
     /// What was remembered by its name.
     Remembered(WorkloadState),
+    /// Why what was remembered by its name cannot be read; `None` if it can again, or is gone.
+    Undecodable(Option<Arc<str>>),
     /// What is remembered is kept elsewhere from now on.
     KeptElsewhere(WorkloadId),
     /// An update that had not ended was remembered; and the workload as it is.

@@ -57,6 +57,8 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
         judge(&mut record, now, &mut acts);
         follow(&mut record, now);
     }
+    // What cannot be read is not written over: somebody may have held it.
+    acts.retain(|act| !matches!(act, Act::SaveState(_)) || record.undecodable().is_none());
     let is_followed = record.rare.following.is_some();
     if was_followed != is_followed {
         acts.push(Act::Follow(is_followed));
@@ -81,6 +83,10 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
 fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
     match event {
         Event::Remembered(state) => record.remember(state),
+        Event::Undecodable(why) => {
+            record.rare.undecodable = why;
+            asked(record, acts);
+        }
         Event::KeptElsewhere(workload) => kept_elsewhere(record, workload, acts),
         Event::Recorded(tracked, workload) => recorded(record, *tracked, &workload, now, acts),
         Event::Known(workload) => {
@@ -788,6 +794,36 @@ mod tests {
         let (record, acts) = after("moved");
         assert_eq!((phase(&record), saves(&acts)), (&Phase::Superseded, 3));
         assert!(record.is_moved(&running("from")));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_written_over_and_is_decided_again_when_it_can() {
+        let (record, acts) = step(Record::default(), Event::Undecodable(Some("odd".into())), NOW);
+        assert_eq!((record.undecodable().map(|why| &**why), acts), (Some("odd"), vec![Act::Decide]));
+        let set = |record: &Record| step(record.clone(), Event::KeptElsewhere(own(1).workload), NOW).1;
+        let (record, _) = step(record, Event::Seen(running("noted")), NOW);
+        let (record, acts) = step(record, Event::Known(running("noted")), NOW);
+        let is_state = |act: &Act| matches!(act, Act::SaveState(_));
+        assert!(!acts.is_empty() && !acts.iter().chain(&set(&record)).any(is_state), "{acts:?}");
+        let (record, acts) = step(record, Event::Undecodable(None), NOW);
+        assert_eq!((record.undecodable(), acts), (None, vec![Act::Decide]));
+        assert!(set(&record).iter().any(is_state));
+    }
+
+    #[test]
+    fn what_is_recorded_as_written_is_known_to_be_ours_where_the_process_ended_before_the_state_was() {
+        let update = Update { uid: "u1".into(), ..update(1, &Route::Cluster) };
+        let tracked = Tracked { update, phase: Phase::Progressing, approval: None, log: Vec::new() };
+        let change = tracked.update.items[0].change.clone();
+        let workload = running("noted");
+        let (record, _) = step(Record::default(), Event::Seen(workload.clone()), NOW);
+        let (record, acts) = step(record, Event::Recorded(Box::new(tracked), workload.clone()), NOW);
+        assert_eq!((phase(&record), acts), (&Phase::Progressing, vec![Act::Decide, Act::Follow(true)]));
+        let (record, acts) = step(record, Event::Known(workload.clone()), NOW);
+        let [Act::SaveState(state)] = &acts[..] else { panic!("{acts:?}") };
+        assert_eq!(state.applied[0].change, change);
+        let (_, acts) = step(record, Event::Known(workload), NOW);
+        assert_eq!(acts, []);
     }
 
     #[test]

@@ -50,8 +50,13 @@ pub(super) fn known(record: &mut Record, workload: &Workload, now: Now, acts: &m
     let is_own = note.id == UpdateId::of(&workload.id, note.changes.iter());
     let is_current =
         record.current().is_some_and(|current| current.update.id == note.id || current.is_written_as(&note.id));
-    if !is_own || note.changes.is_empty() || is_current || record.knows(&note) {
+    if !is_own || note.changes.is_empty() || record.knows(&note) {
         return;
+    }
+    if is_current {
+        // The process ended between what is recorded of the update and what is of the workload.
+        record.set_by_then(note.changes.iter(), note.at);
+        return acts.push(Act::SaveState(record.state(workload.id.clone())));
     }
     let LastUpdate { id, at, changes } = note;
     let items: Vec<Item> = changes.into_iter().map(Item::from).collect();
