@@ -7,14 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use http::Method;
 use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
-    Api,
+    Api, Resource,
     runtime::{WatchStreamExt, watcher},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     program::Program,
     support::{
         control_plane::{ADMIN, ControlPlane, Parts, request},
+        free_port,
         objects::deployment,
         registry::{Image, Registry},
     },
@@ -82,8 +84,8 @@ async fn many(registry: &Registry, table: &mut Table) {
         let log = update["status"]["log"].as_array().expect("a log");
         at(&log.iter().find(|entry| entry["phase"] == "Failed").expect("its end")["at"])
     };
-    let latest = updates.iter().map(|update| failed(update).duration_since(shown(update)).as_secs_f64());
-    let latest = latest.fold(0.0, f64::max);
+    let took = updates.iter().map(|update| failed(update).duration_since(shown(update)).as_secs_f64());
+    let latest = took.fold(0.0, f64::max);
     let what = format!("{ROLLOUTS} rollouts that fail");
     table.noted(format!("{what}: under way at once, at most"), format!("{in_flight}"));
     table.bounded(format!("{what}: resident memory, more than before"), memory - before, 10.0, " MB");
@@ -92,14 +94,21 @@ async fn many(registry: &Registry, table: &mut Table) {
     assert!(in_flight > ROLLOUTS as f64 * 0.9, "they were not under way at once: {in_flight}");
 }
 
+/// All that is there, and each change, until the API server ends.
+fn watched<K>(api: Api<K>) -> impl Stream<Item = K>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let changes = watcher(api, watcher::Config::default()).applied_objects();
+    changes.take_while(|change| std::future::ready(change.is_ok())).filter_map(async |change| change.ok())
+}
+
 /// When a watch first showed the pod of each namespace and Deployment that is broken: a pod's own times are whole seconds.
 async fn broken_pods(plane: &ControlPlane) -> Arc<Mutex<HashMap<[String; 2], Timestamp>>> {
     let shown = Arc::<Mutex<HashMap<_, _>>>::default();
     let pods = Api::<Pod>::all(plane.client(ADMIN).await);
     let told = shown.clone();
-    tokio::spawn(watcher(pods, watcher::Config::default()).applied_objects().for_each(move |pod| {
-        // Until the API server ends.
-        let Ok(pod) = pod else { return std::future::ready(()) };
+    tokio::spawn(watched(pods).for_each(move |pod| {
         let restarts = pod.status.and_then(|status| Some(status.container_statuses?.first()?.restart_count));
         let app = pod.metadata.labels.and_then(|labels| labels.get("app").cloned());
         if let (Some(3), Some(space), Some(app)) = (restarts, pod.metadata.namespace, app) {
@@ -128,7 +137,7 @@ async fn back(registry: &Registry, table: &mut Table) {
         read(&plane, path).await.iter().all(runs).then_some(())
     })
     .await;
-    let (program, _) = Program::start(&plane, "1s").await;
+    let (program, _) = Program::start_with(&plane, "1s", free_port(), Some("rollout: {settle: 1s}\n")).await;
     program.looked(1).await;
     registry.push("back", "1.1.0-broken", &Image::unique()).await;
     let is_back = |web: &Value| web["spec"]["template"]["spec"]["containers"][0]["image"] == *old;
@@ -157,9 +166,7 @@ async fn put_back(plane: &ControlPlane, image: String) -> Arc<Mutex<HashMap<Stri
     let shown = Arc::<Mutex<HashMap<_, _>>>::default();
     let deployments = Api::<Deployment>::all(plane.client(ADMIN).await);
     let told = shown.clone();
-    tokio::spawn(watcher(deployments, watcher::Config::default()).applied_objects().for_each(move |deployment| {
-        // Until the API server ends.
-        let Ok(deployment) = deployment else { return std::future::ready(()) };
+    tokio::spawn(watched(deployments).for_each(move |deployment| {
         let spec = deployment.spec.and_then(|spec| spec.template.spec);
         let is_it = spec.is_some_and(|spec| spec.containers.iter().any(|it| it.image.as_deref() == Some(&*image)));
         if let Some(name) = deployment.metadata.name.filter(|_| is_it) {

@@ -1,6 +1,6 @@
 //! People win: what they move back with real kubectl stays, whatever comes, until there is a newer one or they say so.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -386,6 +386,33 @@ async fn who_may_holds_a_workload_and_lets_it_go_on() {
     let (well, text) = shop.wish("alice", &["resume", &shop.web()]);
     assert!(well && text.contains("lifted: the hold of alice"), "{text}");
     shop.update("1.1.0", "Succeeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_another_wish_replaces_before_it_is_taken_up_is_not_said_to_hold() {
+    let shop = Shop::open("replaced").await;
+    shop.create("Deployment", |_| ()).await;
+    let wish = |what: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_supercargo"));
+        command.args([what, &shop.web(), "--kubeconfig"]).arg(shop.plane.kubeconfig(ADMIN));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let wished = async |what: &str| {
+        eventually("the wish is made", async || {
+            let state = shop.all("imagestates").await.pop()?;
+            state["spec"].get(what).map(|_| ())
+        })
+        .await;
+    };
+    let held = wish("hold");
+    wished("hold").await;
+    let resumed = wish("resume");
+    wished("resume").await;
+    let _operator = shop.operator(QUICK).await;
+    let [held, resumed] = [held, resumed].map(|child| child.wait_with_output().unwrap());
+    let text = String::from_utf8(held.stderr).unwrap();
+    assert!(!held.status.success() && text.contains("another wish came right after it"), "{text}");
+    assert!(resumed.status.success());
 }
 
 /// Writes into the status of an ImageState, as an operator of another version might.

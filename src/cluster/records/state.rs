@@ -317,6 +317,11 @@ impl StoredAnswer {
     pub(super) fn of(&self, generation: i64) -> Option<(bool, String)> {
         (self.generation >= generation).then(|| (self.done, told(&self.said.message)))
     }
+
+    /// Whether it is of a wish that came after that one.
+    pub(super) fn is_newer(&self, generation: i64) -> bool {
+        self.generation > generation
+    }
 }
 
 impl StoredQuarantined {

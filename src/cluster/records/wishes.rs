@@ -58,7 +58,15 @@ impl Voter {
             return Err(ClusterError("the object of the wish is gone".to_owned()));
         };
         let state = decoded(&found)?;
-        Ok(state.answer().filter(|_| state.metadata.uid == made.uid).and_then(|answer| answer.of(made.generation)))
+        let answer = state.answer().filter(|_| state.metadata.uid == made.uid);
+        Ok(answer.and_then(|answer| answer.of(made.generation)).map(|(done, what)| {
+            match answer.is_some_and(|answer| answer.is_newer(made.generation)) {
+                true => {
+                    (false, format!("another wish came right after it ({what}): see how it is now, and wish again"))
+                }
+                false => (done, what),
+            }
+        }))
     }
 
     async fn found(&self, workload: &WorkloadId) -> Result<Option<Found<ImageState>>, ClusterError> {
