@@ -8,6 +8,7 @@ use super::{
     control_plane::{ControlPlane, Namespace, audited_user},
     eventually, free_port,
     process::Process,
+    within_a_minute,
 };
 
 /// What a debug build may take, in MB: far below what any of the inputs could blow it up to.
@@ -73,9 +74,12 @@ impl Setup {
 impl Operator {
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(plane: &ControlPlane, setup: &Setup) -> Self {
-        let operator = Self::spawn(plane, setup);
-        operator.ready().await;
-        operator
+        loop {
+            let operator = Self::spawn(plane, setup);
+            if operator.comes_up().await {
+                return operator;
+            }
+        }
     }
 
     /// Starts it.
@@ -117,11 +121,17 @@ impl Operator {
 
     /// Waits until `/readyz` says so.
     pub(crate) async fn ready(&self) {
+        assert!(self.comes_up().await, "{}", self.process.output());
+    }
+
+    /// Waits until it is ready; whether it is, or another process was quicker to take one of its ports.
+    async fn comes_up(&self) -> bool {
         let url = format!("{}/readyz", self.private);
-        eventually(&format!("the operator is ready; it said:\n{}", self.process.output()), async || {
-            reqwest::get(&url).await.ok().filter(|answer| answer.status() == 200)
-        })
-        .await;
+        let up = within_a_minute(async || {
+            let is_ready = reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200);
+            (is_ready || self.process.output().contains("Address already in use")).then_some(is_ready)
+        });
+        up.await.unwrap_or_else(|| panic!("the operator is not ready in 60 s; it said:\n{}", self.process.output()))
     }
 
     /// Resident memory, in MB.
