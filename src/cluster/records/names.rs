@@ -5,7 +5,7 @@
 
 use crate::domain::{
     update::{UpdateId, hash},
-    workload::{KINDS, Kind, WorkloadId},
+    workload::{KINDS, KindSpec, WorkloadId},
 };
 
 /// The longest name of an object (RFC 1123, subdomain).
@@ -26,16 +26,14 @@ pub(in crate::cluster) fn state(workload: &WorkloadId) -> String {
 
 /// Of whom the state of that name tells, where the name says it whole.
 pub(super) fn workload(namespace: &str, name: &str) -> Option<WorkloadId> {
-    let of =
-        |kind: &Kind, name: &str| WorkloadId { kind: kind.clone(), namespace: namespace.into(), name: name.into() };
     if name == ALL {
         return Some(WorkloadId::all(namespace));
     }
-    let mut known = KINDS.iter().filter_map(|known| {
-        let rest = name.strip_prefix(&known.kind.as_str().to_lowercase())?.strip_prefix('-')?;
-        Some(of(&known.kind, rest))
+    let mut all = KINDS.iter().filter_map(|KindSpec { kind, .. }| {
+        let rest = name.strip_prefix(&kind.as_str().to_lowercase())?.strip_prefix('-')?;
+        Some(WorkloadId { kind: kind.clone(), namespace: namespace.into(), name: rest.into() })
     });
-    known.find(|workload| state(workload) == name)
+    all.find(|workload| state(workload) == name)
 }
 
 /// The name of an update.

@@ -1,5 +1,7 @@
 //! An `ImageState`: what is remembered by a workload's name, as it stands in the API server.
 
+use std::cmp::Ordering;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -313,14 +315,17 @@ impl StoredAnswer {
         Ok(Answer { object, generation: self.generation, at: self.at, done: self.done, reason })
     }
 
-    /// Whether that wish, or a newer one, is carried out or refused; and what is said of it.
+    /// Whether that wish is carried out, or refused; and what is said of it. What became of one that a newer one followed is
+    /// not known.
     pub(super) fn of(&self, generation: i64) -> Option<(bool, String)> {
-        (self.generation >= generation).then(|| (self.done, told(&self.said.message)))
-    }
-
-    /// Whether it is of a wish that came after that one.
-    pub(super) fn is_newer(&self, generation: i64) -> bool {
-        self.generation > generation
+        let what = told(&self.said.message);
+        match self.generation.cmp(&generation) {
+            Ordering::Less => None,
+            Ordering::Equal => Some((self.done, what)),
+            Ordering::Greater => {
+                Some((false, format!("another wish came right after it ({what}): see how it is now, and wish again")))
+            }
+        }
     }
 }
 

@@ -259,7 +259,8 @@ impl Told {
                 Reading::Told(self.hashes.hash_one(found.resource_version()), tells.change)
             }
             (Ok(Some(tells)), Err(full)) => {
-                Reading::Dropped(full.map(|why| ClusterChange::RecordUndecodable(tells.workload, why)))
+                let full = || full.map(|why| ClusterChange::RecordUndecodable(tells.workload, why));
+                Reading::Dropped(self.decodes(key).or_else(full))
             }
             (Ok(None), _) => Reading::Dropped(self.decodes(key)),
             (Err((workload, why)), _) => {

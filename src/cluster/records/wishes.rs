@@ -58,15 +58,7 @@ impl Voter {
             return Err(ClusterError("the object of the wish is gone".to_owned()));
         };
         let state = decoded(&found)?;
-        let answer = state.answer().filter(|_| state.metadata.uid == made.uid);
-        Ok(answer.and_then(|answer| answer.of(made.generation)).map(|(done, what)| {
-            match answer.is_some_and(|answer| answer.is_newer(made.generation)) {
-                true => {
-                    (false, format!("another wish came right after it ({what}): see how it is now, and wish again"))
-                }
-                false => (done, what),
-            }
-        }))
+        Ok(state.answer().filter(|_| state.metadata.uid == made.uid).and_then(|answer| answer.of(made.generation)))
     }
 
     async fn found(&self, workload: &WorkloadId) -> Result<Option<Found<ImageState>>, ClusterError> {

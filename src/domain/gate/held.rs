@@ -31,7 +31,7 @@ impl Stop<'_> {
                 let whose = if of.is_all() { "of all workloads" } else { "of it" };
                 let message = format!(
                     "what is remembered {whose} cannot be read, so that nothing is changed, as somebody may have held it: \
-                     {why}; correct the object in namespace {}, or delete it, and with it any hold",
+                     {why}; correct the object in namespace {}, or delete it, and with it any hold that stands only there",
                     of.namespace
                 );
                 Reason::new(Code::Undecodable, message)

@@ -58,7 +58,9 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
         follow(&mut record, now);
     }
     // What cannot be read is not written over: somebody may have held it.
-    acts.retain(|act| !matches!(act, Act::SaveState(_)) || record.undecodable().is_none());
+    if record.undecodable().is_some() {
+        acts.retain(|act| !matches!(act, Act::SaveState(_)));
+    }
     let is_followed = record.rare.following.is_some();
     if was_followed != is_followed {
         acts.push(Act::Follow(is_followed));
