@@ -152,7 +152,7 @@ pub(crate) async fn as_deployed(plane: &'static ControlPlane, objects: &[Value])
 }
 
 /// How long is waited for what of a rollout.
-const QUICK: &str = "rollout: {settle: 1s, fault: 1s, stall: 5s}\n";
+const QUICK: &str = "rollout: {settle: 1s, fault: 1s}\n";
 
 /// What the operator has said, without the escapes of JSON.
 fn said(operator: &Operator) -> String {

@@ -7,5 +7,5 @@ const SEED: u64 = 20_261_128;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn trees_render_exactly_the_wanted_images_after_each_edit() {
-    trees::check(500, kills::given_seed().unwrap_or(SEED)).await.hold();
+    trees::check(200, kills::given_seed().unwrap_or(SEED)).await.hold();
 }

@@ -15,7 +15,7 @@ use crate::support::{
     operator::Operator,
     records::{self, update},
     registry::{Access, Options, PASSWORD, Registry, USER, docker_config},
-    within_a_minute,
+    within_minutes,
 };
 
 /// A part of the job, or a kind: the workload of that kind is updated.
@@ -135,7 +135,7 @@ impl<'a> Job<'a> {
             eventually("the mistake is told", async || said(operator).lines().any(is_told).then_some(())).await;
             self.namespace.merge("deployments", "odd", next).await;
         }
-        within_a_minute(async || self.state_of("Deployment", "brief").await).await;
+        within_minutes(1, async || self.state_of("Deployment", "brief").await).await;
         if self.state_of("Deployment", "brief").await.is_some() {
             self.namespace.delete("deployments", "brief").await;
         }
@@ -183,7 +183,9 @@ impl<'a> Job<'a> {
             events.iter().any(|e| {
                 e["regarding"]["kind"] == kind
                     && e["regarding"]["name"] == "back"
-                    && e["note"].as_str().is_some_and(|note| note.contains("(held)"))
+                    && e["note"]
+                        .as_str()
+                        .is_some_and(|note| ["(held)", "(reverted)"].iter().any(|code| note.contains(code)))
             })
         };
         let mut updated = BTreeSet::new();
@@ -270,27 +272,33 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Waits until exactly these parts are not done.
-    pub(crate) async fn comes_to(&self, operator: &Operator, expected: &BTreeSet<Part>) {
+    /// Waits until the parts that are not done are as expected.
+    pub(crate) async fn comes_to(&self, operator: &Operator, is_expected: impl Fn(&BTreeSet<Part>) -> bool) {
         let mut missing = self.parts.clone();
-        let ended = within_a_minute(async || {
+        let ended = within_minutes(5, async || {
             missing = self.missing(operator).await;
-            (missing == *expected).then_some(())
+            is_expected(&missing).then_some(())
         });
         if ended.await.is_some() {
             return;
         }
         let (said, metrics) = (said(operator), operator.metrics().await);
-        panic!("of {:?} {missing:?} are not done, not {expected:?}; it said:\n{said}\n{metrics}", self.parts);
+        panic!("of {:?} {missing:?} are not done; it said:\n{said}\n{metrics}", self.parts);
+    }
+
+    /// Takes away what goes on for ever.
+    pub(crate) async fn end(&self) {
+        for plural in ["deployments", "daemonsets"] {
+            self.namespace.delete(plural, "crash").await;
+        }
     }
 
     /// The whole job, to its end.
     pub(crate) async fn done(&self, operator: &Operator) {
         operator.ready().await;
-        let nothing = BTreeSet::new();
         tokio::select! {
             never = self.give(operator) => match never {},
-            () = self.comes_to(operator, &nothing) => {}
+            () = self.comes_to(operator, BTreeSet::is_empty) => {}
         }
     }
 

@@ -19,7 +19,7 @@ use super::{
     operator::{Operator, Setup},
     registry::{OCI_MANIFEST, Registry},
     shop::{QUICK, Shop, story},
-    within_a_minute,
+    within_minutes,
 };
 
 /// Numbers that look random and are the same for the same seed (SplitMix64).
@@ -183,7 +183,7 @@ async fn records(namespace: &Namespace<'_>, runs: &[(&str, Vec<String>)], seed: 
     };
     let is_ended = |update: &Value| ended.contains(&update["status"]["phase"]);
     let mut all = Vec::new();
-    let in_time = within_a_minute(async || {
+    let in_time = within_minutes(5, async || {
         let list = namespace.plane.request(Method::GET, &path, None).await.ok()?;
         all = list["items"].as_array()?.clone();
         let is_over = all.iter().all(is_ended);

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 pub(crate) mod attacks;
 pub(crate) mod clock;
 pub(crate) mod commits;
@@ -70,18 +72,24 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// Asks until there is an answer; panics with `what` when there is none in 60 s.
+/// Asks until there is an answer; panics with `what` when there is none in 5 min.
 pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
-    within_a_minute(ask).await.unwrap_or_else(|| panic!("waited 60 s in vain: {what}"))
+    within_minutes(5, ask).await.unwrap_or_else(|| panic!("waited 5 min in vain: {what}"))
 }
 
-/// Asks until there is an answer, or for 60 s.
-pub(crate) async fn within_a_minute<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
-    for _ in 0..6000 {
+/// Asks until there is an answer, or for so long: at first every 10 ms, in the end every 100 ms.
+pub(crate) async fn within_minutes<T>(minutes: u64, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let limit = Duration::from_mins(minutes);
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(10);
+    loop {
         if let Some(answer) = ask().await {
             return Some(answer);
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        if begun.elapsed() > limit {
+            return None;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 11 / 10).min(Duration::from_millis(100));
     }
-    None
 }

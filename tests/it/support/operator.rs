@@ -8,7 +8,7 @@ use super::{
     control_plane::{ControlPlane, Namespace, audited_user},
     eventually, free_port,
     process::Process,
-    within_a_minute,
+    within_minutes,
 };
 
 /// What a debug build may take, in MB: far below what any of the inputs could blow it up to.
@@ -127,11 +127,11 @@ impl Operator {
     /// Waits until it is ready; whether it is, or another process was quicker to take one of its ports.
     async fn comes_up(&self) -> bool {
         let url = format!("{}/readyz", self.private);
-        let up = within_a_minute(async || {
+        let up = within_minutes(5, async || {
             let is_ready = reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200);
             (is_ready || self.process.output().contains("Address already in use")).then_some(is_ready)
         });
-        up.await.unwrap_or_else(|| panic!("the operator is not ready in 60 s; it said:\n{}", self.process.output()))
+        up.await.unwrap_or_else(|| panic!("the operator is not ready in 5 min; it said:\n{}", self.process.output()))
     }
 
     /// Resident memory, in MB.
