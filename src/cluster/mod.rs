@@ -5,6 +5,7 @@
 //! whether it is sure who votes; [`ReviewWriter`] votes and holds for people of another system; [`Applications`] has Argo CD look at Git; [`PullSecrets`] reads Secrets by name;
 //! [`EventWriter`] tells people.
 
+mod ahead;
 mod applications;
 pub mod connect;
 mod events;

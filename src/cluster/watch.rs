@@ -16,6 +16,7 @@ use kube::{Api, Client, core::PartialObjectMeta, runtime::watcher};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
+    ahead::reads_ahead,
     applications,
     follow::{ChangeSender, Closed, Reading, Source, Without, follow},
     long::Long,
@@ -127,6 +128,7 @@ async fn workloads(
     long: Arc<Mutex<Long>>,
     sender: ChangeSender,
 ) {
+    let client = reads_ahead(client);
     let api: Api<Object> = match &namespace {
         Some(namespace) => Api::namespaced_with(client, namespace, &kind),
         None => Api::all_with(client, &kind),

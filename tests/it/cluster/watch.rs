@@ -1,6 +1,6 @@
 //! What the watches tell.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use http::Method;
 use serde_json::json;
@@ -42,9 +42,9 @@ impl Watching {
                 }
             }
         };
-        match tokio::time::timeout(std::time::Duration::from_secs(30), wait).await {
+        match tokio::time::timeout(std::time::Duration::from_mins(5), wait).await {
             Ok(found) => found,
-            Err(_) => panic!("waited 30 s in vain: {what}"),
+            Err(_) => panic!("waited 5 min in vain: {what}"),
         }
     }
 
@@ -208,6 +208,31 @@ async fn an_image_set_by_server_side_apply_is_owned_elsewhere() {
     }
     let ci = Some(Owner::Elsewhere("server-side apply by \"ci\"".to_owned()));
     assert_eq!(owners, [("by-ci".to_owned(), ci), ("by-kubectl".to_owned(), None)].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_many_pages_is_told_whole_and_each_page_asked_for_once() {
+    let plane = control_plane::shared().await;
+    let ns = plane.namespace("pages").await;
+    let names: BTreeSet<String> = (0..330).map(|n| format!("web-{n}")).collect();
+    for name in &names {
+        create(&ns, "Deployment", name, &[("web", "r.test/web:1")]).await;
+    }
+    let user = audited_user();
+    let mut watching = scoped(plane, &user, &ns.name).await;
+    let told = watching.synced().await.into_iter().filter_map(|change| match change {
+        ClusterChange::Workload(workload) => Some(workload.id.name.to_string()),
+        _ => None,
+    });
+    let told: Vec<String> = told.collect();
+    assert_eq!((told.len(), told.into_iter().collect::<BTreeSet<_>>()), (330, names));
+    let pages =
+        plane.audit(&user).into_iter().filter(|asked| asked.verb == "list" && asked.uri.contains("/deployments?"));
+    let pages: Vec<String> = pages.map(|asked| asked.uri).collect();
+    assert_eq!((pages.len(), pages.iter().collect::<BTreeSet<_>>().len()), (4, 4), "{pages:?}");
+    // The watch goes on where the list ended.
+    create(&ns, "Deployment", "late", &[("web", "r.test/web:1")]).await;
+    watching.workload(&ns.name, "late").await;
 }
 
 #[tokio::test]
