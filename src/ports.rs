@@ -202,6 +202,8 @@ pub enum ClusterChange {
     HistoryGone(Repository),
     /// Whether what is seen of repositories is remembered: if not, why, and what to do about it.
     HistoriesKept(Result<(), Arc<str>>),
+    /// Records are kept in memory only, as the cluster has no kinds for them.
+    RecordsInMemory,
     /// Records are kept elsewhere from now on, where what was remembered before is not.
     RecordsElsewhere,
     /// There is no right to something without which nothing goes, in these words; it is tried again.

@@ -132,7 +132,7 @@ codes! {
     HelmManaged "helm-managed" Note "Installed by Helm: the next upgrade sets the chart's image." "Set the tag in the chart's values too, or write it to Git.",
     AdmissionRefused "admission-refused" Blocked "The API server refused the change." "The message is the API server's: change what its policy refuses, or ask its owner.",
     OwnedElsewhere "owned-elsewhere" Problem "Another controller sets the image and would change it back." "Write to Git instead (`write: git:<target>`), or put `write: cluster` on the workload itself.",
-    Reverted "reverted" Waiting "A release of Helm's, or a commit, set an older image again; only a newer one is set." "Nothing, if it was meant; else `supercargo resume`, or set the tag by hand.",
+    Reverted "reverted" Waiting "A release of Helm's, or a commit, set an older image again, or somebody did where there are no records in the cluster; only a newer one is set." "Nothing, if it was meant; else `supercargo resume` (which needs the kinds), or set the tag by hand.",
     Held "held" Blocked "A person moved the image back, or asked that it be left as it is; neither that image nor an older one is set." "Nothing, if it was meant: the next newer image is taken. Else `supercargo resume`, or take the annotation `hold` away.",
     Undone "undone" Blocked "A policy or a gate was taken away with an image that was moved back, as `kubectl rollout undo` does it." "Write the annotation again, or `supercargo resume`.",
     FoughtOver "fought-over" Problem "Another deployer sets the image, and set an older one than supercargo had." "Let one of the two set it: write to Git (`write: git:<target>`), or take the image out of what is deployed; then `supercargo resume`.",

@@ -66,6 +66,7 @@ impl Engine<'_> {
                 for id in ids {
                     self.step(&id, Event::KeptElsewhere(id.clone()));
                 }
+                return Some(change);
             }
             ClusterChange::Rollout(id, view) => {
                 let times = self.state.settings.rollout;

@@ -4,10 +4,9 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    self,
     control_plane::{ADMIN, ControlPlane, Namespace, PLAIN, Parts, shared},
     eventually,
-    objects::{deployment, policy, runs, written},
+    objects::{deployment, event_says, policy, runs, written},
     operator::{Operator, Setup, supercargo},
     registry::{Image, Registry},
 };
@@ -409,13 +408,13 @@ async fn kinds_that_are_installed_later_are_used_without_a_restart() {
     let operator = Operator::start(&plane, &Setup::in_namespace(&namespace, "1s")).await;
     runs(&namespace, "web", &[&image("1.0.1")]).await;
     undo(&namespace, "web", &image("1.0.0")).await;
-    eventually("that is known", async || operator.process.output().contains("moved container").then_some(())).await;
+    let told = event_says(&namespace, "web", "moved container").await;
+    let ends = format!("setting {} by hand ends the hold", image("1.0.1"));
+    assert!(told.contains(&ends) && told.ends_with("(reverted)"), "{told}");
     plane.define_kinds().await;
     // They are asked for again after a minute.
     let is_seen = async || operator.process.output().contains("recorded in the cluster from now on").then_some(());
-    if support::within_a_minute(is_seen).await.is_none() {
-        eventually("they are found", is_seen).await;
-    }
+    eventually("they are found", is_seen).await;
     // What was remembered until then is remembered there.
     eventually("what was moved back is recorded", async || {
         let state = all(&namespace, "imagestates").await.pop()?;

@@ -54,7 +54,7 @@ pub(super) struct StoredHold {
 }
 
 impl StoredHold {
-    pub(super) fn new(Hold { container, init, to, back_to, by, at, how }: &Hold) -> Self {
+    pub(super) fn new(Hold { container, init, to, back_to, by, at, how, in_memory: _ }: &Hold) -> Self {
         Self {
             container: container.to_string(),
             init: *init,
@@ -75,6 +75,7 @@ impl StoredHold {
             by: exact(&self.by, "by")?,
             at: self.at,
             how: self.how,
+            in_memory: false,
         })
     }
 }

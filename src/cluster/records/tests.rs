@@ -117,7 +117,8 @@ prop_compose! {
     ) -> WorkloadState {
         let applied = applied.into_iter().map(|(change, at)| Applied { change, at, since: None });
         let holds = holds.into_iter().map(|(Change { container, init, to, .. }, back_to, by, at)| {
-            Hold { container, init, to, back_to: back_to.into(), by: by.into(), at, how: How::Person }
+            let (back_to, by) = (back_to.into(), by.into());
+            Hold { container, init, to, back_to, by, at, how: How::Person, in_memory: false }
         });
         let (applied, holds) = (applied.collect(), holds.collect());
         WorkloadState { applied, holds, ..WorkloadState::new(workload(), "u".into()) }

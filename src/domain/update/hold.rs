@@ -31,6 +31,9 @@ pub struct Hold {
     /// In what way.
     #[serde(default, skip_serializing_if = "How::is_default")]
     pub how: How,
+    /// Whether it ends with the process, as the cluster has no kind of object for it.
+    #[serde(skip)]
+    pub in_memory: bool,
 }
 
 /// In what way an image was moved back.
@@ -74,7 +77,8 @@ impl Hold {
     /// On what a change had set, by a person.
     pub fn on(change: &Change, back_to: impl Into<Arc<str>>, by: impl Into<Arc<str>>, at: Timestamp) -> Self {
         let Change { container, init, to, .. } = change.clone();
-        Self { container, init, to, back_to: back_to.into(), by: by.into(), at, how: How::Person }
+        let (back_to, by) = (back_to.into(), by.into());
+        Self { container, init, to, back_to, by, at, how: How::Person, in_memory: false }
     }
 
     /// Whether it is of that container.
@@ -90,33 +94,37 @@ impl Hold {
     /// Of which code what is said of it is.
     pub fn code(&self) -> Code {
         match self.how {
-            How::Person | How::Manifest => Code::Held,
-            How::Release => Code::Reverted,
             How::Deployer => Code::FoughtOver,
+            How::Release => Code::Reverted,
+            How::Person | How::Manifest if self.in_memory => Code::Reverted,
+            How::Person | How::Manifest => Code::Held,
         }
     }
 
     /// Who did what, what follows, and how that ends.
     pub fn why(&self, workload: &WorkloadId) -> String {
-        let Self { container, to, back_to, by, at, how, .. } = self;
+        let Self { container, to, back_to, by, at, how, in_memory, .. } = self;
+        let at = to_the_second(*at);
+        let end = match in_memory {
+            true => format!(
+                "setting {to} by hand ends the hold, as does `supercargo resume {workload}` once supercargo can \
+                 read the kinds of `supercargo crds`"
+            ),
+            false => format!("`supercargo resume {workload}` ends the hold"),
+        };
         let who = match how {
             How::Person => format!("{by} moved"),
             How::Manifest => format!("`kubectl apply` ({by}) set"),
             How::Release => "Helm set".to_owned(),
             How::Deployer => {
                 return format!(
-                    "{by} sets container {container} ({}: {back_to}, where supercargo had set {to}), and would again: \
+                    "{by} sets container {container} ({at}: {back_to}, where supercargo had set {to}), and would again: \
                      nothing is changed; write to Git instead (`write: git:<target>`), or take the image out of what {by} \
-                     deploys; then `supercargo resume {workload}`",
-                    to_the_second(*at)
+                     deploys; then {end}"
                 );
             }
         };
-        let at = to_the_second(*at);
-        format!(
-            "{who} container {container} from {to} back to {back_to} ({at}): only a newer version is set; `supercargo resume \
-             {workload}` ends the hold"
-        )
+        format!("{who} container {container} from {to} back to {back_to} ({at}): only a newer version is set; {end}")
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Judging {
     pub policies: Vec<(Arc<str>, bool, Policy)>,
     /// What is done about manifests and releases.
     pub on_reapply: OnReapply,
+    /// Whether what is held ends with the process.
+    pub in_memory: bool,
 }
 
 /// What somebody did to an image that we had set.
@@ -169,7 +171,7 @@ mod tests {
 
     fn judging(policy: &str) -> Judging {
         let policy = Policy::parse(policy, &Options::default(), &NamedPolicies::default()).unwrap();
-        Judging { policies: vec![("web".into(), false, policy)], on_reapply: OnReapply::Hold }
+        Judging { policies: vec![("web".into(), false, policy)], on_reapply: OnReapply::Hold, in_memory: false }
     }
 
     fn observed(now: &str, managers: &[(&str, &str)]) -> Observed {

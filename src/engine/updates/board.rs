@@ -209,6 +209,7 @@ mod tests {
                 by: "kubectl".into(),
                 at: now.at,
                 how: crate::domain::update::How::Person,
+                in_memory: false,
             };
             let state = WorkloadState { holds: vec![holds], ..WorkloadState::new(id.clone(), "u".into()) };
             board.step(&id, Event::Remembered(state), now);

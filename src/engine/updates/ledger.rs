@@ -575,6 +575,7 @@ mod tests {
             by: "kubectl".into(),
             at: at(1),
             how: crate::domain::update::How::Person,
+            in_memory: false,
         };
         Entry::State(Box::new(WorkloadState { holds: vec![holds], ..WorkloadState::new(workload, uid.into()) }))
     }
