@@ -19,8 +19,8 @@
 //!   again before anything is written, so that a lost webhook, a missed event or a crash costs time, never correctness.
 //! - *One look per source.* Workloads that use one repository with the same credentials share a listing
 //!   ([`domain::hint::Source`]). A hint that names a tag costs one HEAD, one without a listing.
-//! - *Plan, then act.* `decide` returns a value and changes nothing. Only a [`domain::plan::Plan`] that a gate has
-//!   approved can be written; its type says so.
+//! - *Plan, then act.* `decide` returns a value and changes nothing. Only a [`domain::plan::Plan`] that every gate
+//!   let through can be written; its type says so.
 //! - *The unit of work* is an [`domain::update::Update`]: all changes of one workload, in one patch and one rollout.
 //! - *One home for its life.* [`domain::update::step()`] is pure: a record and an event in, a record and acts out. Every
 //!   answer of the outside is an event, every effect an act; nothing else sets a phase.
@@ -51,7 +51,7 @@
 //!
 //! # Invariants
 //!
-//! Nothing in `domain` can fail because of the outside world. Nothing in a cluster is written except from an approved
+//! Nothing in `domain` can fail because of the outside world. No image in a cluster is set except from an approved
 //! plan. No decision, also "no", is without a reason that a person can read. No annotation that does not parse lets a
 //! change through. No vote counts that another could have made. No webhook content is believed. No queue is unbounded.
 //! No effect is done twice. No listing is half used, and no registry error reads as "up to date". No secret is in a log,
@@ -90,7 +90,7 @@
 //! One file and one visible line: a webhook sender in `ingest/webhook/` and its table [`ingest::webhook::SENDERS`]; a
 //! forge in `git/forges/` and its table [`git::forges::FORGES`]; a gate in `domain/gate/`; a check of a candidate in
 //! `domain/candidate/`; a command in `cli/`. A policy kind is a file in `domain/policy/`, a line of the table in its
-//! `mod.rs` and a variant. A workload kind is one line of [`domain::workload::KINDS`], a reason one of
+//! `mod.rs` and a variant. For a workload kind see the README. A reason is one line of
 //! [`domain::reason::Code`], an annotation one of `keys!` in `domain/annotations/keys.rs`, a metric one of
 //! [`metrics::Metrics`]. `tests/it/architecture.rs` holds the files against the tables. What is built loses its line in
 //! [`domain::later`].

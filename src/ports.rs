@@ -202,9 +202,7 @@ pub enum ClusterChange {
     HistoryGone(Repository),
     /// Whether what is seen of repositories is remembered: if not, why, and what to do about it.
     HistoriesKept(Result<(), Arc<str>>),
-    /// Records are kept in memory only, as the cluster has no kinds for them.
-    RecordsInMemory,
-    /// Records are kept elsewhere from now on, where what was remembered before is not.
+    /// Records are kept elsewhere from now on, where what was remembered before is not: in the cluster, or in memory.
     RecordsElsewhere,
     /// There is no right to something without which nothing goes, in these words; it is tried again.
     Forbidden(String),

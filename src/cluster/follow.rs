@@ -194,6 +194,8 @@ where
                         sender.delivered().await?;
                     }
                     sender.clock.sleep_until(sender.clock.monotonic() + ABSENT).await;
+                    // A watch that goes on says nothing where nothing has changed; a list says that it may be read.
+                    events = source.start();
                     continue;
                 }
                 if is(&error, 403) && !delivered {

@@ -72,16 +72,14 @@ pub(crate) fn is_newer(policy: &Policy, tag: &Tag, than: &Tag) -> bool {
         let listing = Listing::new([tag].into_iter().collect());
         decide(policy, current, &listing, &HashMap::new()).choice().is_some()
     };
-    let is_version = matches!(policy.kind(), PolicyKind::Level(_) | PolicyKind::Semver(_));
     let all = || Policy::parse("all", policy.options(), &NamedPolicies::default()).ok();
-    takes(policy) || is_version && all().is_some_and(|all| takes(&all))
+    takes(policy) || policy.compares_versions() && all().is_some_and(|all| takes(&all))
 }
 
 /// Whether the policy could take the tag, or it is the current one: `true` too where that takes more to find out than
 /// comparing two versions.
 pub(crate) fn may_take(policy: &Policy, current: Current<'_>, tag: &Tag) -> bool {
-    let compares_versions = matches!(policy.kind(), PolicyKind::Level(_) | PolicyKind::Semver(_));
-    let is_cheap = policy.patterns_tried() == 0 && compares_versions;
+    let is_cheap = policy.patterns_tried() == 0 && policy.compares_versions();
     let takes = || decide(policy, current, &Listing::new([tag].into_iter().collect()), &HashMap::new());
     current.tag == Some(tag) || !is_cheap || takes().choice().is_some()
 }

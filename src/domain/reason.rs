@@ -132,7 +132,7 @@ codes! {
     HelmManaged "helm-managed" Note "Installed by Helm: the next upgrade sets the chart's image." "Set the tag in the chart's values too, or write it to Git.",
     AdmissionRefused "admission-refused" Blocked "The API server refused the change." "The message is the API server's: change what its policy refuses, or ask its owner.",
     OwnedElsewhere "owned-elsewhere" Problem "Another controller sets the image and would change it back." "Write to Git instead (`write: git:<target>`), or put `write: cluster` on the workload itself.",
-    Reverted "reverted" Waiting "A release of Helm's, or a commit, set an older image again, or somebody did where there are no records in the cluster; only a newer one is set." "Nothing, if it was meant; else `supercargo resume` (which needs the kinds), or set the tag by hand.",
+    Reverted "reverted" Waiting "A release of Helm's, or a commit, set an older image again, or somebody did where there are no records in the cluster; only a newer one is set." "Nothing, if it was meant; else `supercargo resume` (which needs records in the cluster), or set the tag by hand.",
     Held "held" Blocked "A person moved the image back, or asked that it be left as it is; neither that image nor an older one is set." "Nothing, if it was meant: the next newer image is taken. Else `supercargo resume`, or take the annotation `hold` away.",
     Undone "undone" Blocked "A policy or a gate was taken away with an image that was moved back, as `kubectl rollout undo` does it." "Write the annotation again, or `supercargo resume`.",
     FoughtOver "fought-over" Problem "Another deployer sets the image, and set an older one than supercargo had." "Let one of the two set it: write to Git (`write: git:<target>`), or take the image out of what is deployed; then `supercargo resume`.",
@@ -271,7 +271,9 @@ mod tests {
     #[test]
     fn the_page_of_reasons_holds_every_code() {
         let head = "# Reasons\n\nEvery decision names its reasons: `code` in JSON and YAML, in logs and in `explain`. \
-                    The list is closed.\n\n| code | of | meaning | what to do |\n|---|---|---|---|\n";
+                    The list is closed. `of` says what kind of reason it is; the \
+                    decision of its row may be another: what people want so is `waiting` here, and its row may be \
+                    `blocked`.\n\n| code | of | meaning | what to do |\n|---|---|---|---|\n";
         let row = |code: &Code| format!("| `{code}` | {} | {} | {} |\n", code.class(), code.meaning(), code.advice());
         let rows = Code::ALL.iter().map(row);
         let page: String = std::iter::once(head.to_owned()).chain(rows).collect();

@@ -39,7 +39,7 @@ pub(super) fn judging(state: &State, id: &WorkloadId) -> Judging {
         };
         Some((rule.container.clone(), rule.init, policy?))
     });
-    Judging { policies: policies.collect(), on_reapply: entry.rule.on_reapply, in_memory: state.in_memory }
+    Judging { policies: policies.collect(), on_reapply: entry.rule.on_reapply }
 }
 
 impl Engine<'_> {

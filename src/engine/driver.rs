@@ -262,7 +262,7 @@ impl<'p> Engine<'p> {
                 Act::Aim(wish) => self.aim(id, wish),
                 Act::AskPull(item) => self.ask_pull(id, *item),
                 Act::Keep(changes) => self.state.keep(&id, changes, self.now()),
-                Act::Bar(bars) => self.state.bar(&id, *bars, self.now()),
+                Act::Bar(bars) => self.bar(&id, *bars),
                 Act::Read => self.read(id),
                 Act::Save(tracked) => {
                     if tracked.phase.is_over() {
@@ -271,7 +271,7 @@ impl<'p> Engine<'p> {
                     self.save(Entry::Update(tracked));
                 }
                 Act::SaveState(state) => self.save(Entry::State(Box::new(state))),
-                Act::Announce(news) => self.announce(&id, &news),
+                Act::Announce(news) => self.announce(&id, news),
                 Act::Unexpected(what) => tracing::error!(workload = %id, what, "this is a fault of supercargo"),
                 // Only a turn leads to these, which has the plan (`turn`).
                 Act::Write | Act::Check | Act::Rehearse => {}
@@ -343,16 +343,17 @@ impl<'p> Engine<'p> {
         }
     }
 
-    fn announce(&mut self, id: &WorkloadId, news: &News) {
-        match news {
+    fn announce(&mut self, id: &WorkloadId, mut news: News) {
+        match &mut news {
             News::Committed(..) => self.observe(id),
             News::Refused(_, why) | News::Failed(_, why) => {
                 tracing::warn!(workload = %id, why, "not written; tried again later");
             }
             News::Updated(_) | News::Rollout(..) | News::ApprovalNeeded(..) | News::Refusal(..) => {}
-            News::Held(..) | News::TakenAway(..) | News::Stopped(..) => {}
+            News::Held(_, hold) => hold.in_memory = self.ports.records.is_in_memory(id),
+            News::TakenAway(..) | News::Stopped(..) => {}
         }
-        self.told.news(news, &self.state.uid(id));
+        self.told.news(&news, &self.state.uid(id));
     }
 
     /// Measures the time since what made us look.

@@ -6,7 +6,7 @@ use futures::FutureExt;
 
 use crate::{
     domain::{
-        update::{Event, Record, Tracked},
+        update::{Bars, Event, Record, Tracked},
         workload::WorkloadId,
     },
     engine::{
@@ -65,8 +65,9 @@ impl Engine<'_> {
                 let ids: Vec<WorkloadId> = self.board.ids().cloned().collect();
                 for id in ids {
                     self.step(&id, Event::KeptElsewhere(id.clone()));
+                    let bars = self.board.record(&id).map(Record::bars).unwrap_or_default();
+                    self.bar(&id, bars);
                 }
-                return Some(change);
             }
             ClusterChange::Rollout(id, view) => {
                 let times = self.state.settings.rollout;
@@ -81,6 +82,13 @@ impl Engine<'_> {
             other => return Some(other),
         }
         None
+    }
+
+    /// From now on that bears on what is chosen for a workload, as long as it is remembered.
+    pub(super) fn bar(&mut self, id: &WorkloadId, mut bars: Bars) {
+        let in_memory = self.ports.records.is_in_memory(id);
+        bars.holds.iter_mut().for_each(|hold| hold.in_memory = in_memory);
+        self.state.bar(id, bars, self.now());
     }
 
     /// What is remembered of a workload cannot be read, or can again.

@@ -9,7 +9,7 @@ use crate::{
     domain::{
         annotations::{ContainerRule, Watch},
         demand::Demand,
-        gate::{self, Context},
+        gate::{self, Context, Voting},
         hold::HoldRule,
         plan::Plan,
         reason::{Code, Reason},
@@ -79,7 +79,13 @@ fn with_context<T>(
         stop: stop(state, board, entry),
         owner: owner.as_ref(),
         owner_overridden: entry.rule.overrides_owner,
-        ..Context::default()
+        rolling_out: None,
+        hours: None,
+        opens: None,
+        in_git: false,
+        asked: None,
+        approval: None,
+        voting: Voting::Unknown,
     })
 }
 

@@ -39,6 +39,11 @@ pub trait Records: Send + Sync {
         seen: Option<&'a Version>,
     ) -> BoxFuture<'a, Result<Version, PutError>>;
 
+    /// Whether what is remembered by a workload's name is, for now, in this process alone, where no person can change it.
+    fn is_in_memory(&self, _: &WorkloadId) -> bool {
+        false
+    }
+
     /// Forgets the updates of a workload that is gone. What is remembered by its name stays.
     fn forget<'a>(&'a self, workload: &'a WorkloadId) -> BoxFuture<'a, Result<(), RecordError>>;
 }

@@ -60,16 +60,16 @@ impl follow::Presence for Kept<'_> {
     fn is_absent(&self, error: &watcher::Error) -> Option<ClusterChange> {
         let mut absent = self.presence.absent.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = absent.is_empty();
-        absent.insert(self.key.clone());
-        is_first.then(|| {
+        let is_new = absent.insert(self.key.clone());
+        if is_new && is_first {
             tracing::warn!(
                 why = follow::words(error),
                 "updates are remembered in memory only, as the kinds for their records cannot be read: an administrator \
                  runs `supercargo crds | kubectl apply --server-side -f -` and gives the rights of deploy/base; asked \
                  again every minute"
             );
-            ClusterChange::RecordsInMemory
-        })
+        }
+        is_new.then_some(ClusterChange::RecordsElsewhere)
     }
 
     /// By the API server's discovery, which everybody may read who has a name there.

@@ -249,6 +249,10 @@ impl CustomResources {
 }
 
 impl Records for CustomResources {
+    fn is_in_memory(&self, workload: &WorkloadId) -> bool {
+        self.instead::<ImageState>(workload).is_some()
+    }
+
     fn put<'a>(&'a self, update: &'a Tracked, seen: Option<&'a Version>) -> BoxFuture<'a, Result<Version, PutError>> {
         match self.instead::<ImageUpdate>(&update.update.workload) {
             Some(instead) => instead.put(update, seen),

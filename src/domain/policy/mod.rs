@@ -242,13 +242,23 @@ impl Policy {
             PolicyKind::Never => Needs::default(),
             PolicyKind::Digest => Needs { digest_of_current: true, ..Needs::default() },
             PolicyKind::Newest(_) => Needs { listing: true, times: true, ..Needs::default() },
-            _ => Needs { listing: true, ..Needs::default() },
+            PolicyKind::Level(_) | PolicyKind::Semver(_) | PolicyKind::Ordered(_) => {
+                Needs { listing: true, ..Needs::default() }
+            }
+        }
+    }
+
+    /// Whether it compares nothing but versions.
+    pub(super) fn compares_versions(&self) -> bool {
+        match self.kind() {
+            PolicyKind::Level(_) | PolicyKind::Semver(_) => true,
+            PolicyKind::Ordered(_) | PolicyKind::Newest(_) | PolicyKind::Digest | PolicyKind::Never => false,
         }
     }
 
     /// Whether its patterns can be compiled, where that is asked before a decision does it.
     pub(super) fn compiles(&self) -> Result<(), PolicyError> {
-        if let PolicyKind::Ordered(Ordered { pattern, .. }) | PolicyKind::Newest(Some(pattern)) = self.kind() {
+        if let Some(pattern) = self.pattern() {
             pattern.matcher()?;
         }
         self.filters().ready().map(|_| ())
@@ -261,11 +271,16 @@ impl Policy {
 
     /// The patterns that it holds, its filters' included.
     pub(super) fn patterns(&self) -> impl Iterator<Item = &str> {
-        let own = match self.kind() {
-            PolicyKind::Ordered(Ordered { pattern, .. }) | PolicyKind::Newest(Some(pattern)) => Some(pattern.as_str()),
-            _ => None,
-        };
-        own.into_iter().chain(self.filters().patterns())
+        self.pattern().map(Pattern::as_str).into_iter().chain(self.filters().patterns())
+    }
+
+    /// The pattern that is its own.
+    fn pattern(&self) -> Option<&Pattern> {
+        match self.kind() {
+            PolicyKind::Ordered(Ordered { pattern, .. }) => Some(pattern),
+            PolicyKind::Newest(pattern) => pattern.as_ref(),
+            PolicyKind::Level(_) | PolicyKind::Semver(_) | PolicyKind::Digest | PolicyKind::Never => None,
+        }
     }
 
     pub(super) fn kind(&self) -> &PolicyKind {

@@ -107,8 +107,8 @@ impl Hold {
         let at = to_the_second(*at);
         let end = match in_memory {
             true => format!(
-                "setting {to} by hand ends the hold, as does `supercargo resume {workload}` once supercargo can \
-                 read the kinds of `supercargo crds`"
+                "setting {to} by hand ends the hold, as does `supercargo resume {workload}` once the cluster has \
+                 the definitions of `supercargo crds`"
             ),
             false => format!("`supercargo resume {workload}` ends the hold"),
         };
@@ -148,4 +148,30 @@ pub(super) fn merged(mut ours: Vec<Hold>, theirs: Vec<Hold>) -> Vec<Hold> {
     ours.sort_by_key(|hold| hold.at);
     ours.drain(..ours.len().saturating_sub(HOLDS));
     ours
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[rstest::rstest]
+    #[case::a_person(How::Person, Code::Reverted, Code::Held)]
+    #[case::a_manifest(How::Manifest, Code::Reverted, Code::Held)]
+    #[case::a_release(How::Release, Code::Reverted, Code::Reverted)]
+    #[case::a_deployer(How::Deployer, Code::FoughtOver, Code::FoughtOver)]
+    fn what_is_held_in_memory_can_be_resumed_only_once_the_cluster_keeps_it(
+        #[case] how: How,
+        #[case] in_memory: Code,
+        #[case] recorded: Code,
+    ) {
+        let image = |tag: &str| ImageRef::parse(&format!("r.io/web:{tag}")).unwrap();
+        let change = Change { container: "web".into(), init: false, from: image("1.0.0"), to: image("1.1.0") };
+        let hold = Hold { how, ..Hold::on(&change, "r.io/web:1.0.0", "alice", Timestamp::UNIX_EPOCH) };
+        let workload = "shop/Deployment/web".parse().unwrap();
+        let (code, why) = (hold.code(), hold.why(&workload));
+        assert!(code == recorded && !why.contains("by hand") && why.contains("`supercargo resume"), "{code}: {why}");
+        let hold = Hold { in_memory: true, ..hold };
+        let (code, why) = (hold.code(), hold.why(&workload));
+        assert!(code == in_memory && why.contains("setting r.io/web:1.1.0 by hand ends the hold"), "{code}: {why}");
+    }
 }

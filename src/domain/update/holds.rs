@@ -99,11 +99,6 @@ impl Record {
         self.rule.as_mut().map(|rule| rule.resume()).unwrap_or_default()
     }
 
-    /// What is held is recorded in the cluster from now on.
-    pub(super) fn outlasts_us(&mut self) {
-        self.rare.holds.iter_mut().for_each(|hold| hold.in_memory = false);
-    }
-
     /// Says that a person has stopped all changes.
     pub(super) fn stop(&mut self, by: HeldBy) {
         self.rare.held = Some(Box::new(by));
@@ -181,10 +176,7 @@ impl Record {
         if again {
             self.rare.set_again.push(now);
         }
-        for hold in &mut held {
-            hold.in_memory = judging.in_memory;
-            self.keep_from(hold.clone());
-        }
+        held.iter().cloned().for_each(|hold| self.keep_from(hold));
         if let Some((taken, rule)) = back.zip(self.rule.as_mut()) {
             rule.keep(&observed.workload, taken);
         }

@@ -48,8 +48,6 @@ pub struct Judging {
     pub policies: Vec<(Arc<str>, bool, Policy)>,
     /// What is done about manifests and releases.
     pub on_reapply: OnReapply,
-    /// Whether what is held ends with the process.
-    pub in_memory: bool,
 }
 
 /// What somebody did to an image that we had set.
@@ -171,7 +169,7 @@ mod tests {
 
     fn judging(policy: &str) -> Judging {
         let policy = Policy::parse(policy, &Options::default(), &NamedPolicies::default()).unwrap();
-        Judging { policies: vec![("web".into(), false, policy)], on_reapply: OnReapply::Hold, in_memory: false }
+        Judging { policies: vec![("web".into(), false, policy)], on_reapply: OnReapply::Hold }
     }
 
     fn observed(now: &str, managers: &[(&str, &str)]) -> Observed {

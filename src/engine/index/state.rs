@@ -45,8 +45,6 @@ pub(crate) struct State {
     pub(super) claims: HashMap<String, Vec<Application>>,
     /// Whether the cluster has told of everything.
     pub(super) synced: bool,
-    /// Whether what is remembered ends with the process.
-    pub(crate) in_memory: bool,
     pub(crate) sources: Sources,
     pub(super) hints: Hints,
     pub(crate) histories: Histories,
@@ -72,7 +70,6 @@ impl State {
             namespaces: HashMap::new(),
             claims: HashMap::new(),
             synced: false,
-            in_memory: false,
             sources: Sources::default(),
             hints: Hints::default(),
             histories: Histories::default(),
@@ -142,9 +139,7 @@ impl State {
             ClusterChange::History(repository, sightings) => self.remembered(repository, &sightings, now),
             ClusterChange::HistoryGone(repository) => self.remembered(repository, &[], now),
             ClusterChange::HistoriesKept(kept) => self.histories_kept(kept),
-            ClusterChange::RecordsInMemory => self.in_memory = true,
-            ClusterChange::RecordsElsewhere => self.in_memory = false,
-            ClusterChange::Partial => {}
+            ClusterChange::RecordsElsewhere | ClusterChange::Partial => {}
             ClusterChange::Forbidden(_) | ClusterChange::StatesUnread => {}
             ClusterChange::Rollout(..) | ClusterChange::Pods(..) | ClusterChange::Stuck(..) => {}
             ClusterChange::Review(..) | ClusterChange::ReviewGone(_) | ClusterChange::Policies(..) => {}

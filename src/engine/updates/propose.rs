@@ -15,9 +15,8 @@ use crate::{
         reason::Reason,
         report::{Report, Verdict},
         target::Route,
-        update::{Change, Item, Phase, Record, Tracked, Update, hash},
+        update::{Change, Hold, Item, Phase, Record, Tracked, Update, hash},
         votes::Approval,
-        workload::WorkloadId,
     },
     engine::{
         index::{entry::WorkloadEntry, state::State},
@@ -98,7 +97,7 @@ pub(crate) fn gated(
     // A container that was moved back, or whose image people did not want, holds up itself, not the others.
     let mut items = Vec::new();
     for (row, item) in proposals {
-        match record.and_then(|record| unwanted(&entry.workload.id, record, &item.change)) {
+        match record.and_then(|record| unwanted(entry, record, &item.change)) {
             None => items.push(item),
             Some(why) => {
                 if let Some(row) = reports.get_mut(row) {
@@ -182,8 +181,11 @@ pub(crate) fn gated(
 }
 
 /// Why an image is not set (again), if it is not.
-fn unwanted(workload: &WorkloadId, record: &Record, change: &Change) -> Option<Reason> {
-    let held = record.hold(change).map(|hold| Reason::new(hold.code(), hold.why(workload)));
+fn unwanted(entry: &WorkloadEntry, record: &Record, change: &Change) -> Option<Reason> {
+    // Where it is told of, it is known how long it lasts.
+    let is_it = |hold: &&Hold| hold.is(&change.container, change.init, &change.to);
+    let held = entry.bars.holds.iter().find(is_it).or(record.hold(change));
+    let held = held.map(|hold| Reason::new(hold.code(), hold.why(&entry.workload.id)));
     held.or_else(|| Some(record.refused(change)?.reason.clone()))
 }
 

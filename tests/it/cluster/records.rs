@@ -547,6 +547,59 @@ async fn without_the_kinds_memory_serves_until_they_are_installed() {
 }
 
 #[tokio::test]
+async fn records_go_to_memory_only_as_long_as_the_right_to_watch_them_is_away() {
+    let plane = ControlPlane::start(Parts::Api).await;
+    let namespace = plane.namespace_with("away", json!({})).await;
+    let kubectl = |arguments: &[&str]| plane.kubectl(&[&["-n", &namespace.name], arguments].concat());
+    let roles = [
+        ("all", "*", "imageupdates.supercargo.dev,imageupdates.supercargo.dev/status,imagestates.supercargo.dev"),
+        ("others", "list,watch", "deployments.apps,statefulsets.apps,daemonsets.apps,cronjobs.batch"),
+    ];
+    let bind = |role: &str| {
+        kubectl(&["create", "rolebinding", role, &format!("--role={role}"), &format!("--user={}", PLAIN[0])]);
+    };
+    for (role, verbs, resources) in roles {
+        kubectl(&["create", "role", role, &format!("--verb={verbs}"), &format!("--resource={resources}")]);
+        bind(role);
+    }
+    let sim = SimClock::at("2026-03-01T12:00:00Z");
+    let clock: Arc<dyn Clock> = Arc::new(sim.clone());
+    let client = plane.client(PLAIN[0]).await;
+    let records = CustomResources::new(client, clock.clone(), Arc::new(Memory::new(clock.clone())));
+    let mut watching = Watching::start(&plane, PLAIN[0], &namespace.name, &records, clock).await;
+    watching.synced().await;
+    let workload = update(&namespace, 1, Phase::Succeeded).update.workload;
+    assert!(!records.is_in_memory(&workload) && kept(&plane, &namespace, &records, 1).await);
+
+    kubectl(&["delete", "rolebinding", "all"]);
+    // Watches that are open go on; after a restart they are refused.
+    plane.stop_api();
+    plane.start_api();
+    plane.ready().await;
+    eventually("memory serves", async || {
+        sim.advance(Duration::from_secs(31)).await;
+        while watching.changes.try_recv().is_ok() {}
+        records.is_in_memory(&workload).then_some(())
+    })
+    .await;
+    bind("all");
+    eventually("the cluster serves again", async || {
+        sim.advance(Duration::from_secs(31)).await;
+        while watching.changes.try_recv().is_ok() {}
+        (!records.is_in_memory(&workload)).then_some(())
+    })
+    .await;
+    let mut to = 1;
+    eventually("updates are recorded", async || {
+        sim.advance(Duration::from_secs(31)).await;
+        while watching.changes.try_recv().is_ok() {}
+        to += 1;
+        kept(&plane, &namespace, &records, to).await.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn without_the_right_to_read_them_not_all_is_told_until_there_is_one() {
     let plane = control_plane::shared().await;
     let namespace = plane.namespace("rightless").await;

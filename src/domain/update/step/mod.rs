@@ -499,30 +499,6 @@ mod tests {
         assert_eq!(state(&acts), Some(("u-1".to_owned(), 1)));
     }
 
-    #[rstest::rstest]
-    #[case::a_person(How::Person, Code::Reverted, Code::Held)]
-    #[case::a_manifest(How::Manifest, Code::Reverted, Code::Held)]
-    #[case::a_release(How::Release, Code::Reverted, Code::Reverted)]
-    #[case::a_deployer(How::Deployer, Code::FoughtOver, Code::FoughtOver)]
-    fn what_is_held_in_memory_cannot_be_resumed_until_the_cluster_keeps_it(
-        #[case] how: How,
-        #[case] before: Code,
-        #[case] after: Code,
-    ) {
-        let workload = own(1).workload;
-        let hold = Hold::on(&own(1).changes().next().unwrap().clone(), "r.io/web:1.0.0", "alice", NOW.at);
-        let mut record = Record::default();
-        record.keep_from(Hold { how, in_memory: true, ..hold });
-        let said = |record: &Record| (record.holds()[0].code(), record.holds()[0].why(&workload));
-        let (code, why) = said(&record);
-        assert!(code == before && why.contains("by hand ends the hold, as does `supercargo resume"), "{code}: {why}");
-        let (record, acts) = step(record, Event::KeptElsewhere(workload.clone()), NOW);
-        let (code, why) = said(&record);
-        assert!(code == after && !why.contains("by hand") && why.contains("`supercargo resume"), "{code}: {why}");
-        let barred = acts.iter().find_map(|act| if let Act::Bar(bars) = act { Some(&bars.holds[..]) } else { None });
-        assert_eq!(barred, Some(record.holds()), "and so it is said");
-    }
-
     #[test]
     fn what_is_kept_elsewhere_from_now_on_is_recorded_there_unless_it_is_hearsay() {
         let update = update(1, &git());

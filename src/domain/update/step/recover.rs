@@ -80,8 +80,7 @@ pub(super) fn known(record: &mut Record, workload: &Workload, now: Now, acts: &m
 }
 
 /// What is to outlive a restart is recorded once more.
-pub(super) fn kept_elsewhere(record: &mut Record, workload: WorkloadId, acts: &mut Vec<Act>) {
-    record.outlasts_us();
+pub(super) fn kept_elsewhere(record: &Record, workload: WorkloadId, acts: &mut Vec<Act>) {
     if record.knows_more_than_hearsay() {
         acts.push(Act::SaveState(record.state(workload)));
     }
