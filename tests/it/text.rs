@@ -104,6 +104,11 @@ const SINKS: &[(&str, &[&str], Shown)] = &[
     ("cluster/events.rs", &[".body(", ".header("], OPERATOR),
     ("cluster/sink.rs", &[".patch("], Not("images, and the annotation `last-update`, as JSON")),
     ("cluster/records/wishes.rs", &[".patch("], Not("a wish in a person's own words, as JSON")),
+    (
+        "cluster/ahead.rs",
+        &[".body(", ".headers_mut(", "Response::"],
+        Not("the request that kube made, with another page; nothing of ours is in it"),
+    ),
     ("cluster/applications.rs", &[".body("], Not("a fixed annotation")),
     ("cluster/proof.rs", &[".body(", ".header("], Not("a fixed review")),
     ("cluster/secrets.rs", &[".body("], Not("empty")),
