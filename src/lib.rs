@@ -73,7 +73,7 @@
 //! | `ingest` | `domain` `ports` `metrics` | `base64` `hmac` `http` `jiff` `secrecy` `serde` `serde_json` `sha1` `sha2` `subtle` `thiserror` `tokio::sync` `tokio::select` `url` | `env` `fs` `net` `process` `thread` |
 //! | `net` | `domain` | `http` `jiff` `moka` `reqwest` `rustls` `rustls_platform_verifier` `thiserror` `tracing` `url` | `env` `fs` `process` `thread` |
 //! | `registry` | `domain` `metrics` `net` `ports` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |
-//! | `cluster` | `domain` `manifest` `metrics` `net` `ports` | `backon` `base64` `futures` `http` `http_body_util` `jiff` `k8s_openapi` `kube` `secrecy` `serde` `serde_json` `serde_saphyr` `sha2` `thiserror` `tokio` `tower` `tracing` | `env` `process` |
+//! | `cluster` | `domain` `manifest` `metrics` `net` `ports` | `backon` `base64` `futures` `http` `jiff` `k8s_openapi` `kube` `secrecy` `serde` `serde_json` `serde_saphyr` `sha2` `thiserror` `tokio` `tower` `tracing` | `env` `process` |
 //! | `git` | `domain` `manifest` `net` `ports` | `base64` `futures` `globset` `hmac` `jiff` `minijinja` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `tempfile` `thiserror` `tokio` `tracing` `url` | `env` |
 //! | `notify` | `domain` `metrics` `net` `ports` | `backon` `futures` `globset` `http` `jiff` `reqwest` `secrecy` `serde` `serde_json` `tokio` `tokio_tungstenite` `tracing` `thiserror` `url` | `env` `process` `thread` |
 //! | `store` | `domain` `ports` | `futures` `jiff` `rusqlite` `serde` `serde_json` `tokio::task` | `env` `net` `process` |

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, Request, Response, Uri};
-use http_body_util::BodyExt;
 use kube::{Client, client::Body};
 use tokio::task::JoinSet;
 
@@ -36,7 +35,7 @@ async fn answer(client: Client, next: Next, request: Request<Body>) -> Answer {
         return Ok(answer);
     }
     let (head, body) = answer.into_parts();
-    let body = body.collect().await?.to_bytes();
+    let body = body.collect_bytes().await?;
     if let Some(uri) = following(&uri, &body) {
         let mut request = Request::get(uri.clone()).body(Body::empty()).map_err(kube::Error::HttpError)?;
         *request.headers_mut() = headers;

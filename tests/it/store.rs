@@ -308,7 +308,7 @@ async fn nothing_is_lost_of_writers_at_once(#[values(Kind::Memory, Kind::File, K
 #[tokio::test]
 async fn very_many_updates_are_held(#[values(Kind::Memory, Kind::File, Kind::Cluster)] kind: Kind) {
     let store = store(kind).await;
-    // The benchmark has ten thousand in the cluster too.
+    // The benchmark `records` has 100,000 in the cluster.
     let workloads = if kind == Kind::Cluster { 200 } else { 1000 };
     for version in 1..=10 {
         let all = stream::iter(0..workloads).map(|of| put(&*store.one, store.update(&format!("web-{of}"), version)));

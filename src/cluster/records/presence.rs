@@ -59,9 +59,8 @@ impl follow::Presence for Kept<'_> {
 
     fn is_absent(&self, error: &watcher::Error) -> Option<ClusterChange> {
         let mut absent = self.presence.absent.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = absent.is_empty();
         let is_new = absent.insert(self.key.clone());
-        if is_new && is_first {
+        if is_new && absent.len() == 1 {
             tracing::warn!(
                 why = follow::words(error),
                 "updates are remembered in memory only, as the kinds for their records cannot be read: an administrator \

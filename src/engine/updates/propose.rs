@@ -182,7 +182,7 @@ pub(crate) fn gated(
 
 /// Why an image is not set (again), if it is not.
 fn unwanted(entry: &WorkloadEntry, record: &Record, change: &Change) -> Option<Reason> {
-    // Where it is told of, it is known how long it lasts.
+    // The entry's say whether they outlast the process; a command that has just read who moved it has the record's only.
     let is_it = |hold: &&Hold| hold.is(&change.container, change.init, &change.to);
     let held = entry.bars.holds.iter().find(is_it).or(record.hold(change));
     let held = held.map(|hold| Reason::new(hold.code(), hold.why(&entry.workload.id)));
