@@ -183,7 +183,7 @@ codes! {
     Rejected "rejected" Waiting "A person said no to the image; it is not asked for again before a newer one." "Nothing, if it was meant; to take it all the same, set it by hand.",
     Expired "expired" Waiting "Not enough people approved the image in time; it is not asked for again before a newer one." "Push a newer image, or set it by hand; `approval-timeout` gives people more time.",
     ApprovalsUnguarded "approvals-unguarded" Problem "Approvals are asked for, and it is not sure that nobody can vote for another: nothing is approved." "Install what the message names; approvals.md shows how.",
-    RecordsMissing "records-missing" Problem "The cluster does not keep what must be remembered for what is asked." "Install the kinds (`supercargo crds`) and give the rights of deploy/base.",
+    RecordsMissing "records-missing" Problem "The cluster does not keep what must be remembered for what is asked." "Install the definitions (`supercargo crds`) and give the rights of deploy/base.",
     Quarantined "quarantined" Tag "The image was set before and did not run: it is not chosen again by itself." "Push a mended image under a newer tag; to take this one all the same, set it by hand.",
     Superseded "superseded" UpToDate "The update is not gone on with: another took its place, or nobody wants it any more." "Nothing; the message says why.",
     // Writing to Git.

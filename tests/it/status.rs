@@ -184,7 +184,7 @@ async fn where_it_cannot_be_read_it_says_what_to_do() {
         let said = String::from_utf8(output.stderr).unwrap().replace(&namespace.name, "NAMESPACE");
         all += &format!("$ supercargo status {args}\n{said}\n");
     };
-    add(run(&bare, ADMIN, &[]), "# on a cluster without the kinds");
+    add(run(&bare, ADMIN, &[]), "# on a cluster without the definitions");
     add(run(plane, PLAIN[0], &["-n", &namespace.name]), "-n NAMESPACE # as alice");
     add(run(plane, PLAIN[0], &["-n", &namespace.name, "deploy/web"]), "-n NAMESPACE deploy/web # as alice");
     add(run(plane, PLAIN[0], &["-A"]), "-A # as alice");

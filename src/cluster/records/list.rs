@@ -96,7 +96,7 @@ fn why(error: &kube::Error, of: &Of) -> String {
                 "the updates {of} may not be read: {said}; ask for the right to list imageupdates of supercargo.dev"
             )
         }
-        kube::Error::Api(status) if status.code == 404 => "this cluster does not have the kinds of supercargo's records: an administrator runs `supercargo crds | kubectl \
+        kube::Error::Api(status) if status.code == 404 => "this cluster does not have the definitions of supercargo's records: an administrator runs `supercargo crds | kubectl \
              apply --server-side -f -`"
             .to_owned(),
         _ => said,

@@ -63,7 +63,7 @@ impl follow::Presence for Kept<'_> {
         if is_new && absent.len() == 1 {
             tracing::warn!(
                 why = follow::words(error),
-                "updates are remembered in memory only, as the kinds for their records cannot be read: an administrator \
+                "updates are remembered in memory only, as the definitions of their records cannot be read: an administrator \
                  runs `supercargo crds | kubectl apply --server-side -f -` and gives the rights of deploy/base; asked \
                  again every minute"
             );
@@ -81,7 +81,7 @@ impl follow::Presence for Kept<'_> {
             };
             if is_there && !self.presence.said.swap(true, Ordering::Relaxed) {
                 tracing::error!(
-                    "the cluster has the kinds for the records of updates, but gives no right to them: as long as what \
+                    "the cluster has the definitions of the records of updates, but gives no right to them: as long as what \
                      was moved back is not known nothing is begun; an administrator gives the rights of deploy/base"
                 );
             }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
@@ -29,6 +29,9 @@ use crate::{
 
 /// Questions of a workload at once that are answered by what the last look left.
 const AT_ONCE: usize = 8;
+
+/// There once for all workloads that nothing bars, which are most.
+static NOTHING: LazyLock<Arc<Bars>> = LazyLock::new(Arc::default);
 
 /// A workload that is known.
 pub(crate) struct WorkloadEntry {
@@ -73,7 +76,7 @@ impl WorkloadEntry {
     pub(crate) fn new(workload: Arc<Workload>, rule: WorkloadRule, old: Option<&Self>) -> Self {
         let mut entry = Self {
             slots: rule.containers.iter().map(|_| Slot::default()).collect(),
-            bars: old.map(|old| old.bars.clone()).unwrap_or_default(),
+            bars: old.map_or_else(|| NOTHING.clone(), |old| old.bars.clone()),
             kept: old.map(|old| old.kept.clone()).unwrap_or_default(),
             version: version(&workload.resource_version),
             detected: None,
