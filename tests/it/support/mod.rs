@@ -77,19 +77,21 @@ pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T
     within_minutes(5, ask).await.unwrap_or_else(|| panic!("waited 5 min in vain: {what}"))
 }
 
-/// Asks until there is an answer, or for so long: at first every 10 ms, in the end every 100 ms.
+/// Asks until there is an answer, or for so long: at first every 10 ms, in the end every 100 ms. What takes long to ask is
+/// asked less often, as it takes from what is waited for.
 pub(crate) async fn within_minutes<T>(minutes: u64, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let limit = Duration::from_mins(minutes);
     let begun = Instant::now();
     let mut pause = Duration::from_millis(10);
     loop {
+        let asked = Instant::now();
         if let Some(answer) = ask().await {
             return Some(answer);
         }
         if begun.elapsed() > limit {
             return None;
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause.max(4 * asked.elapsed()).min(Duration::from_secs(1))).await;
         pause = (pause * 11 / 10).min(Duration::from_millis(100));
     }
 }
