@@ -12,6 +12,7 @@ use crate::support::{
     front::{Front, Way},
     git_server::{git, run},
     gitea::{self, BOSS, Gitea, Repo, User},
+    http,
 };
 
 /// A repository with a branch `supercargo/web`, and a bot that may write to it.
@@ -50,7 +51,7 @@ impl Bench {
         let (status, answer) = self.gitea.api(&self.gitea.token, Method::PATCH, &path, &password).await;
         assert_eq!(status, 200, "{answer}");
         let url = format!("{}/api/v1/users/{}/tokens", self.gitea.url, self.bot.name);
-        let request = reqwest::Client::builder().no_proxy().build().unwrap().post(url);
+        let request = http().post(url);
         let request =
             request.basic_auth(&self.bot.name, Some("botpw67890")).json(&json!({"name": "more", "scopes": scopes}));
         let answer: Value = request.send().await.unwrap().json().await.unwrap();

@@ -4,12 +4,12 @@
 //! API server starts its own ([`ControlPlane::start`]).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs,
     path::{Path, PathBuf},
     process::Command,
     sync::{
-        Mutex,
+        LazyLock, Mutex,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -17,7 +17,10 @@ use std::{
 use http::{Method, Request};
 use kube::{Client, Config, config::Kubeconfig};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+use tokio::{
+    runtime::{self, Handle},
+    sync::OnceCell,
+};
 
 use super::{
     bin, eventually, free_port, keys,
@@ -220,11 +223,24 @@ impl ControlPlane {
         self.client_with_token(&format!("{user}-token")).await
     }
 
-    /// A client with any token, such as that of a ServiceAccount.
+    /// A client with any token, such as that of a ServiceAccount. One for each runtime: to make one and to connect it takes
+    /// longer than what most ask.
     pub(crate) async fn client_with_token(&self, token: &str) -> Client {
-        let kubeconfig = Kubeconfig::from_yaml(&self.kubeconfig_text(token, "default")).unwrap();
+        static MADE: LazyLock<Mutex<HashMap<(runtime::Id, String), Client>>> = LazyLock::new(Mutex::default);
+        let key = (Handle::current().id(), self.kubeconfig_text(token, "default"));
+        if let Some(client) = MADE.lock().unwrap().get(&key) {
+            return client.clone();
+        }
+        let kubeconfig = Kubeconfig::from_yaml(&key.1).unwrap();
         let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
-        Client::try_from(config).unwrap()
+        let client = Client::try_from(config).unwrap();
+        let mut made = MADE.lock().unwrap();
+        // Most are of runtimes that are gone.
+        if made.len() >= 50 {
+            made.clear();
+        }
+        made.insert(key, client.clone());
+        client
     }
 
     /// A client of a user that reaches the API server by another address, such as a proxy's.

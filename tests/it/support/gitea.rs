@@ -6,10 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{
-        LazyLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -20,6 +17,7 @@ use tokio::sync::OnceCell;
 use super::{
     bin, eventually, free_port,
     git_server::{BareRepo, run},
+    http,
     process::{Folder, Process},
     stack,
 };
@@ -274,14 +272,6 @@ fn ssh_key(path: &Path) -> SshKey {
 fn unique(hint: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{hint}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// One client for all tests. It keeps no connection, as each belongs to the runtime of the test that opened it.
-fn http() -> &'static reqwest::Client {
-    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
-        reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().expect("an HTTP client")
-    });
-    &CLIENT
 }
 
 /// Makes the database and the administrator.

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::{
     control_plane::{ControlPlane, Namespace, audited_user},
-    eventually, free_port,
+    eventually, free_port, http,
     process::Process,
     within_minutes,
 };
@@ -128,7 +128,7 @@ impl Operator {
     async fn comes_up(&self) -> bool {
         let url = format!("{}/readyz", self.private);
         let up = within_minutes(5, async || {
-            let is_ready = reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200);
+            let is_ready = http().get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
             (is_ready || self.process.output().contains("Address already in use")).then_some(is_ready)
         });
         up.await.unwrap_or_else(|| panic!("the operator is not ready in 5 min; it said:\n{}", self.process.output()))
@@ -148,7 +148,7 @@ impl Operator {
 
     /// The text of `/metrics`.
     pub(crate) async fn metrics(&self) -> String {
-        reqwest::get(format!("{}/metrics", self.private)).await.unwrap().text().await.unwrap()
+        http().get(format!("{}/metrics", self.private)).send().await.unwrap().text().await.unwrap()
     }
 
     /// The sum of all lines of a metric whose labels hold `label`.

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use supercargo::domain::image::{Digest, Repository};
 use tempfile::TempDir;
 
-use super::{bin, free_port, process::Process, token_server::TokenServer};
+use super::{bin, free_port, http, process::Process, token_server::TokenServer};
 
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -59,7 +59,6 @@ pub(crate) struct Registry {
     pub(crate) host: String,
     pub(crate) access: Access,
     pub(crate) process: Process,
-    http: reqwest::Client,
     folder: TempDir,
 }
 
@@ -125,8 +124,7 @@ impl Registry {
         loop {
             let host = format!("127.0.0.1:{}", free_port());
             if let Some(process) = spawn(&host, &options, folder.path()).await {
-                let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
-                return Self { host, access: options.access, process, http, folder };
+                return Self { host, access: options.access, process, folder };
             }
         }
     }
@@ -219,14 +217,14 @@ impl Registry {
         let location = started.headers()["location"].to_str().expect("a URL").to_owned();
         let mut url = started.url().join(&location).expect("a URL");
         url.query_pairs_mut().append_pair("digest", digest.as_str());
-        let request = self.authorize(self.http.put(url), path);
+        let request = self.authorize(http().put(url), path);
         let request = request.header("content-type", "application/octet-stream").body(config);
         assert_eq!(request.send().await.expect("the upload ends").status(), 201);
         manifest.to_string()
     }
 
     fn request(&self, method: reqwest::Method, path: &str, rest: &str) -> reqwest::RequestBuilder {
-        self.authorize(self.http.request(method, format!("http://{}/v2/{path}/{rest}", self.host)), path)
+        self.authorize(http().request(method, format!("http://{}/v2/{path}/{rest}", self.host)), path)
     }
 
     fn authorize(&self, request: reqwest::RequestBuilder, path: &str) -> reqwest::RequestBuilder {

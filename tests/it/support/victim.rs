@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use super::{
     control_plane::{Namespace, shared},
-    eventually, free_port,
+    eventually, free_port, http,
     objects::{deployment, runs},
     operator::{Operator, Setup},
     registry::{Image, Options, Registry},
@@ -62,10 +62,9 @@ pub(crate) fn hooked() -> Value {
 /// nobody.
 pub(crate) async fn tell(operator: &Operator, host: &str, repository: &str, tag: &str) {
     let event = json!({"action": "push", "request": {"host": host}, "target": {"repository": repository, "tag": tag}});
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let body = json!({"events": [event]}).to_string();
     eventually("a webhook is queued", async || {
-        let request = http.post(format!("{}/hooks/distribution", operator.hooks)).bearer_auth(SECRET);
+        let request = http().post(format!("{}/hooks/distribution", operator.hooks)).bearer_auth(SECRET);
         let answer = request.body(body.clone()).send().await.unwrap();
         assert_eq!(answer.status(), 202);
         (answer.json::<Value>().await.unwrap()["outcome"] == "queued").then_some(())
