@@ -125,7 +125,7 @@ pub(crate) fn account(namespace: &str) -> String {
 
 /// As the Deployment starts it, with the token of its ServiceAccount; only the addresses, the kubeconfig, the place of
 /// the configuration file and the poll interval differ.
-pub(crate) async fn as_deployed(plane: &'static ControlPlane, objects: &[Value]) -> Setup {
+pub(crate) async fn as_deployed(plane: &ControlPlane, objects: &[Value]) -> Setup {
     let deployment = of_kind(objects, "Deployment").next().unwrap();
     let home = deployment["metadata"]["namespace"].as_str().unwrap();
     let config = of_kind(objects, "ConfigMap").next().unwrap()["data"]["config.yaml"].as_str().unwrap();

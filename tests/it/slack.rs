@@ -53,14 +53,14 @@ async fn speaking() -> ControlPlane {
 }
 
 /// A shop whose updates people approve in Slack.
-struct Told {
-    shop: Shop<'static>,
+struct Told<'p> {
+    shop: Shop<'p>,
     slack: Slack,
     setup: Setup,
     _folder: TempDir,
 }
 
-impl Told {
+impl Told<'static> {
     /// With these annotations of its workload, and the operator not started yet.
     async fn open(hint: &str, annotations: Value) -> Self {
         let shop = Shop::open(plane().await, hint, annotations).await;
@@ -68,8 +68,10 @@ impl Told {
         let configuration = slack.configuration(&[(CHANNEL, &shop.namespace.name)], PEOPLE);
         Self::with(shop, slack, &configuration).await
     }
+}
 
-    async fn with(shop: Shop<'static>, slack: Slack, configuration: &str) -> Self {
+impl<'p> Told<'p> {
+    async fn with(shop: Shop<'p>, slack: Slack, configuration: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, configuration).unwrap();

@@ -65,7 +65,7 @@ async fn secrets(home: &Namespace<'_>, names: &[&str]) -> BTreeMap<String, BTree
 
 /// As the pod of the release would be started, with its files.
 async fn started(
-    plane: &'static ControlPlane,
+    plane: &ControlPlane,
     objects: &[Value],
     secrets: &BTreeMap<String, BTreeMap<String, Vec<u8>>>,
 ) -> (Operator, Mounts) {
@@ -88,7 +88,7 @@ async fn started(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_leads_from_nothing_to_a_first_update_and_to_one_in_git() {
-    let (plane, registry) = (plane().await, Registry::start().await);
+    let (plane, registry) = (&plane().await, Registry::start().await);
     let git =
         GitServer::start_with(Options { password: Some(("bot".into(), "geheim-4711".into())), ..Options::default() })
             .await;

@@ -74,16 +74,16 @@ impl<'a> Helm<'a> {
 }
 
 /// A namespace as the page says to make it.
-async fn restricted(plane: &'static ControlPlane, name: &str) -> Namespace<'static> {
+async fn restricted<'a>(plane: &'a ControlPlane, name: &str) -> Namespace<'a> {
     let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
     let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
     plane.create(&object.to_string()).await;
     Namespace { plane, name: name.to_owned() }
 }
 
-/// A control plane without definitions: they come with the chart. It ends with the process.
-pub(super) async fn plane() -> &'static ControlPlane {
-    Box::leak(Box::new(ControlPlane::start_without_kinds(Parts::All).await))
+/// A control plane without definitions: they come with the chart.
+pub(super) async fn plane() -> ControlPlane {
+    ControlPlane::start_without_kinds(Parts::All).await
 }
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -116,7 +116,7 @@ async fn records(plane: &ControlPlane) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_does_the_whole_job_and_leaves_records_through_its_life() {
-    let (plane, registries) = (plane().await, Registries::start().await);
+    let (plane, registries) = (&plane().await, Registries::start().await);
     let home = restricted(plane, "supercargo").await;
     let helm = Helm::new(plane);
     helm.run(&["install", "supercargo", "deploy/chart", "--namespace", "supercargo", "--wait", "--timeout=2m"]);
@@ -126,7 +126,7 @@ async fn a_release_does_the_whole_job_and_leaves_records_through_its_life() {
 
     // The pod of the release is kwok's; the program runs beside it.
     let operator = Operator::spawn(plane, &as_deployed(plane, &objects).await);
-    let namespace = plane.namespace("job").await;
+    let namespace = plane.namespace_with("job", json!({})).await;
     Job::new(namespace, &registries, &[DEFAULTS]).await.done(&operator).await;
     let user = account("supercargo");
     let (used, forbidden) = asked(plane, &user);
@@ -191,7 +191,7 @@ fn newer_chart(folder: &Path) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_for_one_namespace_needs_no_right_outside_it() {
-    let (plane, registries) = (plane().await, Registries::start().await);
+    let (plane, registries) = (&plane().await, Registries::start().await);
     plane.define_kinds().await;
     let home = restricted(plane, "apps").await;
     let helm = Helm::new(plane);
@@ -216,7 +216,7 @@ async fn a_release_for_one_namespace_needs_no_right_outside_it() {
 /// With the test in the kubelet's place: it runs the program as the pod says, and tells how that ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mistake_is_named_before_anything_is_installed_or_by_helm_test() {
-    let plane = plane().await;
+    let plane = &plane().await;
     let home = restricted(plane, "supercargo").await;
     let helm = Helm::new(plane);
     for (value, named) in [
@@ -266,7 +266,7 @@ const PODS_OF_TESTS: &str =
 /// What an upgrade and a rollback may change, on a release that is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_takes_other_variables_and_names_and_leaves_definitions_alone() {
-    let plane = plane().await;
+    let plane = &plane().await;
     let home = restricted(plane, "supercargo").await;
     let helm = Helm::new(plane);
     let release = |verb: &str, values: &[&str]| {
@@ -356,7 +356,7 @@ async fn an_upgrade_takes_other_variables_and_names_and_leaves_definitions_alone
 /// Names that YAML reads as numbers and truths.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_may_be_called_as_a_number_or_a_truth() {
-    let plane = plane().await;
+    let plane = &plane().await;
     plane.define_kinds().await;
     restricted(plane, "123").await;
     let helm = Helm::new(plane);

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-impl Told {
+impl Told<'_> {
     async fn reviews(&self) -> usize {
         let path = format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/imageupdatereviews", self.shop.namespace.name);
         let client = crate::approvals::operator(self.shop.plane).await;

@@ -2,7 +2,6 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{CHANNEL, PEOPLE, Told, clicks::set, speaking};
@@ -14,7 +13,7 @@ use crate::{
     },
     deploy::shell,
     support::{
-        control_plane::{ControlPlane, request},
+        control_plane::request,
         eventually,
         objects::{event_says, runs},
         operator::supercargo,
@@ -25,7 +24,7 @@ use crate::{
 const ALICE: &str = "U0ALICE";
 const EDITOR: &str = "supercargo-editor";
 
-impl Told {
+impl Told<'_> {
     /// What is remembered of its workload, if anything is.
     async fn state(&self) -> Option<Value> {
         let path = format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/imagestates", self.shop.namespace.name);
@@ -185,8 +184,7 @@ async fn pressed_at_once_and_again_it_is_one_wish() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_right_of_the_component_is_needed_and_the_log_says_which_is_missing() {
-    static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
-    let plane = PLANE.get_or_init(speaking).await;
+    let plane = &speaking().await;
     let shop = Shop::open(plane, "slack-rights", json!({"supercargo.dev/approvals": "1"})).await;
     bind(&shop.namespace, EDITOR, "User", "alice").await;
     let slack = Slack::start(&[CHANNEL]).await;
