@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{
     control_plane::{ADMIN, Namespace, shared},
     eventually, free_port,
+    objects::rolled_out,
     operator::{Operator, Setup, supercargo},
     registry::{Image, Options, Registry},
 };
@@ -48,19 +49,6 @@ async fn event(namespace: &Namespace<'_>, reason: &str) -> String {
     .await
 }
 
-async fn rollout_ready(namespace: &Namespace<'_>, name: &str) {
-    eventually(&format!("the rollout of {name} is ready"), async || {
-        let object = namespace.get("deployments", name).await;
-        let (spec, status) = (&object["spec"], &object["status"]);
-        let done = status["observedGeneration"] == object["metadata"]["generation"]
-            && status["updatedReplicas"] == spec["replicas"]
-            && status["availableReplicas"] == spec["replicas"]
-            && status["replicas"] == spec["replicas"];
-        done.then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pushed_image_is_found_by_the_poll_and_rolled_out() {
     let (plane, registry) = (shared().await, Registry::start().await);
@@ -77,7 +65,7 @@ async fn a_pushed_image_is_found_by_the_poll_and_rolled_out() {
     }
 
     image_becomes(&namespace, "deployments", "web", &image("1.1.0")).await;
-    rollout_ready(&namespace, "web").await;
+    rolled_out(&namespace, "web").await;
     let message = event(&namespace, "ImageUpdated").await;
     assert!(message.contains(&image("1.1.0")) && message.contains("policy minor"), "{message}");
     let message = event(&namespace, "PolicyProblem").await;
@@ -302,9 +290,11 @@ async fn an_image_moved_back_by_another_hand_is_not_set_again_but_a_newer_one_is
     registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
     let image = |tag: &str| format!("{}/web:{tag}", registry.host);
     namespace.create(&deployment(&image("1.0.0"), policy("patch"))).await;
+    rolled_out(&namespace, "web").await;
     let operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1s")).await;
     image_becomes(&namespace, "deployments", "web", &image("1.0.1")).await;
 
+    rolled_out(&namespace, "web").await;
     let out = plane.kubectl(&["-n", &namespace.name, "rollout", "undo", "deployment/web"]);
     assert!(out.contains("rolled back"), "{out}");
 
@@ -330,9 +320,11 @@ async fn an_undone_update_is_not_made_again_by_the_next_process_but_a_newer_one_
     registry.push_tags("web", ["1.0.0", "1.0.1"]).await;
     let image = |tag: &str| format!("{}/web:{tag}", registry.host);
     namespace.create(&deployment(&image("1.0.0"), policy("patch"))).await;
+    rolled_out(&namespace, "web").await;
     let setup = Setup::in_namespace(&namespace, "1s");
     let operator = Operator::start(plane, &setup).await;
     image_becomes(&namespace, "deployments", "web", &image("1.0.1")).await;
+    rolled_out(&namespace, "web").await;
     let out = plane.kubectl(&["-n", &namespace.name, "rollout", "undo", "deployment/web"]);
     assert!(out.contains("rolled back"), "{out}");
     let path = format!("/apis/supercargo.dev/v1alpha1/namespaces/{}/imagestates/deployment-web", namespace.name);

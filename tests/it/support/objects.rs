@@ -88,3 +88,17 @@ pub(crate) fn written(plane: &ControlPlane, user: &str) -> Vec<(String, String)>
     }
     written
 }
+
+/// Waits until the rollout of a Deployment is over: before that `kubectl rollout undo` may find nothing to go back to.
+pub(crate) async fn rolled_out(namespace: &Namespace<'_>, name: &str) {
+    eventually(&format!("the rollout of {name} is ready"), async || {
+        let object = namespace.get("deployments", name).await;
+        let (spec, status) = (&object["spec"], &object["status"]);
+        let done = status["observedGeneration"] == object["metadata"]["generation"]
+            && status["updatedReplicas"] == spec["replicas"]
+            && status["availableReplicas"] == spec["replicas"]
+            && status["replicas"] == spec["replicas"];
+        done.then_some(())
+    })
+    .await;
+}

@@ -7,7 +7,7 @@ use crate::support::{
     control_plane::shared,
     front::Front,
     gitea,
-    objects::{deployment, runs, written},
+    objects::{deployment, rolled_out, runs, written},
     operator::{Operator, Setup},
     victim::hooked,
 };
@@ -77,6 +77,7 @@ async fn an_undo_stays_whatever_a_webhook_tells_until_it_tells_of_a_newer_one() 
     registry.push("web", "1.0.0", &Image::unique()).await;
     let image = |tag: &str| format!("{}/web:{tag}", registry.host);
     namespace.create(&deployment("web", &image("1.0.0"), hooked()).to_string()).await;
+    rolled_out(&namespace, "web").await;
     let operator = Operator::start(plane, &setup("generic", &namespace)).await;
     first_looks(&operator, 1).await;
     let told = async |tag: &str| tell(&operator, SECRET, &json!({"image": image(tag)}).to_string()).await.0;
@@ -84,6 +85,7 @@ async fn an_undo_stays_whatever_a_webhook_tells_until_it_tells_of_a_newer_one() 
     push("1.0.2").await;
     assert_eq!(told("1.0.2").await, 202);
     runs(&namespace, "web", &[&image("1.0.2")]).await;
+    rolled_out(&namespace, "web").await;
 
     plane.kubectl(&["-n", &namespace.name, "rollout", "undo", "deployment/web"]);
     eventually("it is held", async || (operator.metric("supercargo_holds", "").await == 1.0).then_some(())).await;
