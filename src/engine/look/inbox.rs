@@ -40,7 +40,11 @@ struct Inner {
 
 impl Inbox {
     /// The next hint. Safe to cancel: a hint is taken only when it is returned.
+    ///
+    /// Now and then it lets others run, as whoever takes hints that never end would keep a thread for itself: what it has
+    /// woken there, such as the connection that its own writes go through, had no turn.
     pub async fn next(&self) -> Hint {
+        tokio::task::coop::consume_budget().await;
         loop {
             let notified = self.shared.wake.notified();
             if let Some(hint) = self.take() {
@@ -137,6 +141,20 @@ mod tests {
         assert_eq!(inbox.offer(hint(OF_A_SENDER)), Offer::Full);
         inbox.close();
         assert_eq!(inbox.offer(hint(1)), Offer::Closed);
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_hints_without_end_lets_others_run() {
+        let inbox = Inbox::default();
+        inbox.watch(&hint(0).repository, true);
+        let other = tokio::spawn(async {});
+        let mut taken = 0;
+        while !other.is_finished() {
+            inbox.offer(hint(0));
+            inbox.next().await;
+            taken += 1;
+            assert!(taken < OF_A_SENDER, "nobody else had a turn");
+        }
     }
 
     #[test]
