@@ -69,7 +69,7 @@
 //! | `manifest` | `domain` | `base64` `globset` `granit_parser` `regex` `thiserror` | `env` `fs` `net` `process` `thread` `time` |
 //! | `ports` | `domain` | `futures` `secrecy` `thiserror` `jiff` | `env` `fs` `net` `process` `thread` |
 //! | `metrics` | | `prometheus_client` | `env` `fs` `net` `process` `thread` |
-//! | `engine` | `domain` `manifest` `ports` `metrics` | `futures` `jiff` `serde_json` `thiserror` `tracing` `tokio::sync` `tokio::select` | `env` `fs` `net` `process` `thread` `time::Instant` `time::SystemTime` |
+//! | `engine` | `domain` `manifest` `ports` `metrics` | `futures` `jiff` `serde_json` `thiserror` `tracing` `tokio::sync` `tokio::select` `tokio::task::coop` | `env` `fs` `net` `process` `thread` `time::Instant` `time::SystemTime` |
 //! | `ingest` | `domain` `ports` `metrics` | `base64` `hmac` `http` `jiff` `secrecy` `serde` `serde_json` `sha1` `sha2` `subtle` `thiserror` `tokio::sync` `tokio::select` `url` | `env` `fs` `net` `process` `thread` |
 //! | `net` | `domain` | `http` `jiff` `moka` `reqwest` `rustls` `rustls_platform_verifier` `thiserror` `tracing` `url` | `env` `fs` `process` `thread` |
 //! | `registry` | `domain` `metrics` `net` `ports` | `base64` `bytes` `futures` `http` `jiff` `moka` `reqwest` `rustls` `secrecy` `serde` `serde_json` `sha2` `thiserror` `tokio` `tracing` `url` | `env` `process` |

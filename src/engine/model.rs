@@ -1026,6 +1026,27 @@ fn a_question_that_a_look_left_open_is_answered_by_the_poll_that_is_due() {
     assert_eq!(&*world.cluster[&id(0)].containers[0].image, "r.io/r1:1.0.4");
 }
 
+#[test]
+fn a_wish_for_what_ran_before_forgets_nothing_that_somebody_has_moved_back() {
+    let mut world = World::new();
+    world.step(Step::Namespace(0, None));
+    let mut written = plain(Some("patch"), vec![0]);
+    if let Step::Write { patch, .. } = &mut written {
+        *patch = 1;
+    }
+    for step in [written, Step::Tell, Step::StartLook(0), Step::EndLook(0)] {
+        world.step(step);
+    }
+    for step in [Step::Wish(0), Step::Turn(0), Step::MoveBack(0, 0)] {
+        world.step(step);
+    }
+    world.settle();
+    world.step(Step::Due(0));
+    world.settle();
+    // To 1.0.1, by the wish; 1.0.3 was moved back by hand.
+    assert_eq!(&*world.cluster[&id(0)].containers[0].image, "r.io/r0:1.0.1");
+}
+
 /// `$SUPERCARGO_HISTORIES`, else ten thousand.
 #[expect(clippy::disallowed_methods, reason = "the test's own environment")]
 fn histories() -> u32 {

@@ -91,8 +91,11 @@ impl Weekly {
 /// When a start at that time of a zone is: the end of the skip if it is skipped, the first if it comes twice.
 fn begins(zone: &TimeZone, time: DateTime) -> Timestamp {
     match zone.to_ambiguous_timestamp(time).offset() {
-        AmbiguousOffset::Unambiguous { offset } | AmbiguousOffset::Fold { before: offset, .. } => {
-            saturating(offset.to_timestamp(time), time)
+        AmbiguousOffset::Unambiguous { offset } => saturating(offset.to_timestamp(time), time),
+        AmbiguousOffset::Fold { before, after } => {
+            let first = saturating(before.to_timestamp(time), time);
+            // Where a table of past changes goes over into a rule, it may seem to come twice: America/Nuuk, 28 October 2023.
+            if zone.to_datetime(first) == time { first } else { saturating(after.to_timestamp(time), time) }
         }
         AmbiguousOffset::Gap { .. } => skip_end(zone, time),
     }

@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 pub use self::event::{Act, Aim, Event, Now, Proposal, Proved};
 use self::{
     answers::{checked, supersede, written},
-    moves::{BETWEEN, compared, observed, read},
+    moves::{BETWEEN, compared, observed, read, waits_to_read},
     recover::{kept_elsewhere, known, recorded, settle},
     rollback::goes_back,
     rollout::{follow, judge, stuck},
@@ -69,7 +69,8 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
     if keeps != kept {
         acts.push(Act::Keep(keeps));
     }
-    if let Some(wish) = record.rare.wish.take_if(|_| record.under_way.is_none()) {
+    let is_free = record.under_way.is_none() && !waits_to_read(&record);
+    if let Some(wish) = record.rare.wish.take_if(|_| is_free) {
         acts.push(Act::Aim(wish));
     }
     record.rare.read.take_if(|read| *read + BETWEEN <= now.since);

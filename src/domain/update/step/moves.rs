@@ -28,6 +28,11 @@ pub(super) fn read(record: &mut Record, now: Now, acts: &mut Vec<Act>) {
     }
 }
 
+/// Whether that is to be known, and may not be read yet.
+pub(super) fn waits_to_read(record: &Record) -> bool {
+    record.rare.wait.as_ref().is_some_and(|wait| wait.why == Why::Read && !wait.is_over)
+}
+
 /// The workload was read.
 pub(super) fn observed(
     record: &mut Record,

@@ -7,6 +7,7 @@ use super::{
     Act, Aim, Now, Proposal,
     answers::{CHECK, FAILED, OTHER_IMAGES, REFUSED, STALE, save_as, supersede},
     decide,
+    moves::{read, waits_to_read},
 };
 use crate::domain::{
     image::{Digest, ImageRef},
@@ -267,7 +268,11 @@ pub(super) fn wished(
     now: Now,
     acts: &mut Vec<Act>,
 ) -> Option<(bool, Reason)> {
-    if record.under_way.is_some() {
+    // Who has moved what we set is to be known before: what was moved back is held, whatever this puts back.
+    if record.under_way.is_none() && record.is_moved(&aim.workload) {
+        read(record, now, acts);
+    }
+    if record.under_way.is_some() || waits_to_read(record) {
         record.rare.wish = Some(Box::new(wish));
         return None;
     }
