@@ -15,6 +15,7 @@
 mod answers;
 mod event;
 mod moves;
+mod reading;
 mod recover;
 mod rollback;
 mod rollout;
@@ -26,7 +27,8 @@ use std::{sync::Arc, time::Duration};
 pub use self::event::{Act, Aim, Event, Now, Proposal, Proved};
 use self::{
     answers::{checked, supersede, written},
-    moves::{BETWEEN, compared, observed, read, waits_to_read},
+    moves::{compared, observed},
+    reading::{BETWEEN, read, waits_to_read},
     recover::{kept_elsewhere, known, recorded, settle},
     rollback::goes_back,
     rollout::{follow, judge, stuck},

@@ -7,7 +7,7 @@ use super::{
     Act, Aim, Now, Proposal,
     answers::{CHECK, FAILED, OTHER_IMAGES, REFUSED, STALE, save_as, supersede},
     decide,
-    moves::{read, waits_to_read},
+    reading::{read, waits_to_read},
 };
 use crate::domain::{
     image::{Digest, ImageRef},
