@@ -93,11 +93,11 @@ pub(crate) fn written(plane: &ControlPlane, user: &str) -> Vec<(String, String)>
 pub(crate) async fn rolled_out(namespace: &Namespace<'_>, name: &str) {
     eventually(&format!("the rollout of {name} is ready"), async || {
         let object = namespace.get("deployments", name).await;
-        let (spec, status) = (&object["spec"], &object["status"]);
+        let (status, count) = (&object["status"], |value: &Value| value.as_i64().unwrap_or_default());
+        let wanted = count(&object["spec"]["replicas"]);
+        let counts = ["replicas", "updatedReplicas", "availableReplicas"];
         let done = status["observedGeneration"] == object["metadata"]["generation"]
-            && status["updatedReplicas"] == spec["replicas"]
-            && status["availableReplicas"] == spec["replicas"]
-            && status["replicas"] == spec["replicas"];
+            && counts.into_iter().all(|key| count(&status[key]) == wanted);
         done.then_some(())
     })
     .await;
