@@ -10,6 +10,7 @@ use crate::support::{
     control_plane::shared,
     eventually, free_port,
     front::{Front, Way},
+    http,
     objects::{deployment, event_says, events, policy, runs, workload},
     operator::{Operator, RESIDENT, Setup},
     registry::{Image, OCI_MANIFEST, Registry},
@@ -296,7 +297,7 @@ async fn more_hosts_than_files_hold_up_neither_probes_nor_others() {
     // Half of the files for registries, and some for the API server, probes and the like.
     assert!(sockets() < 128 + 40, "{} sockets", sockets());
     victim.is_served("1.0.1").await;
-    assert_eq!(reqwest::get(format!("{}/livez", operator.private)).await.unwrap().status(), 200);
+    assert_eq!(http().get(format!("{}/livez", operator.private)).send().await.unwrap().status(), 200);
     assert!(operator.process.exited().is_none());
     let log = operator.process.output();
     assert!(!log.contains("Too many open files"), "{log}");

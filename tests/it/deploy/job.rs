@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::said;
 use crate::support::{
     control_plane::{ADMIN, Namespace, request},
-    eventually,
+    eventually, http,
     objects::{deployment, event_says, policy, workload},
     operator::Operator,
     records::{self, update},
@@ -169,7 +169,7 @@ impl<'a> Job<'a> {
     /// The parts that are not done.
     pub(crate) async fn missing(&self, operator: &Operator) -> BTreeSet<Part> {
         let mut missing = self.parts.clone();
-        if reqwest::get(format!("{}/readyz", operator.private)).await.is_ok_and(|answer| answer.status() == 200) {
+        if http().get(format!("{}/readyz", operator.private)).send().await.is_ok_and(|answer| answer.status() == 200) {
             missing.remove(READY);
         }
         let events = self.read("/apis/events.k8s.io/v1", "events").await;

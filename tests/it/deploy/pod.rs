@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{EVERYWHERE, WHOLE, of_kind, plane, rendered};
 use crate::support::{
-    eventually,
+    eventually, http,
     objects::{deployment, policy, runs},
     operator::{Operator, Setup},
     registry::{Image, Registry},
@@ -100,7 +100,7 @@ async fn the_program_needs_no_environment_no_home_and_writes_no_file() {
     }
 
     let ask = async |path: &str| {
-        let answer = reqwest::get(format!("{}{path}", operator.private)).await.unwrap();
+        let answer = http().get(format!("{}{path}", operator.private)).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
     assert_eq!(ask("/livez").await, (200, "ok\n".to_owned()));

@@ -12,7 +12,7 @@ use tokio::{
 use super::{EVERYWHERE, plane};
 use crate::support::{
     control_plane::audited_user,
-    eventually,
+    eventually, http,
     objects::{deployment, policy, runs},
     operator::{Operator, Setup},
     registry::{Image, Registry},
@@ -99,7 +99,7 @@ async fn a_stop_that_an_unanswered_write_holds_up_ends_in_time_and_at_once_by_a_
             operator.process.output().contains("stopping: writes under way").then_some(())
         })
         .await;
-        let answer = reqwest::get(format!("{}/livez", operator.private)).await.unwrap();
+        let answer = http().get(format!("{}/livez", operator.private)).send().await.unwrap();
         assert_eq!(answer.status(), 200, "probes are answered until the end");
     }
     let [once, twice] = &mut operators[..] else { panic!("two") };

@@ -9,6 +9,7 @@ use super::target::text;
 use crate::support::{
     eventually, free_port,
     git_server::{BareRepo, GitServer, Options},
+    http,
     process::Process,
     registry::Registry,
 };
@@ -316,7 +317,7 @@ async fn it_says_so_if_there_is_no_policy_or_a_misspelt_one() {
     let mut process =
         Process::spawn(&command(folder, &server.url("none"), &[&*listen[0], &listen[1]]), &folder.join("log"));
     eventually("it is not ready, and says why", async || {
-        let answer = reqwest::get(format!("http://127.0.0.1:{}/readyz", ports[0])).await.ok()?;
+        let answer = http().get(format!("http://127.0.0.1:{}/readyz", ports[0])).send().await.ok()?;
         (answer.status() == 503 && answer.text().await.ok()?.contains("the repository of --git is not read"))
             .then_some(())
     })
