@@ -206,27 +206,28 @@ impl Ledger {
                     }
                 }
             }
-            // What is not there as it was seen time and again is something else than somebody else's write.
-            Answer::Taken(_) if shelf.conflicts(seen.is_some() || entry.is_state()) > CONFLICTS => {
-                let after = AWAY.after(shelf.failures - CONFLICTS);
-                self.timers.set(workload.clone(), now + after);
-                if shelf.delay(entry) {
-                    self.line_up(&workload);
+            Answer::Taken(found) => {
+                let (is_state, was_seen) = (entry.is_state(), seen.is_some());
+                let taken = match (found, entry) {
+                    (Found::State(found), Entry::State(ours)) => {
+                        let (theirs, version) = found.unzip();
+                        self.states.see(&workload, version);
+                        let ours = theirs.into_iter().fold(ours, |ours, theirs| Box::new(ours.with(*theirs)));
+                        shelf.again(Entry::State(ours));
+                        None
+                    }
+                    (Found::Update(found), Entry::Update(ours)) => shelf.taken(*ours, nth, found, was_seen),
+                    _ => None,
+                };
+                if taken == Some(News::Nothing) {
+                    (shelf.failures, shelf.said) = (0, None);
+                // What is not there as it was seen time and again is something else than somebody else's write.
+                } else if (was_seen || is_state) && shelf.conflicts() > CONFLICTS {
+                    self.timers.set(workload.clone(), now + AWAY.after(shelf.failures - CONFLICTS));
+                    shelf.delayed[usize::from(is_state)] = true;
+                    news = News::Failed(workload.clone(), "each time it was changed meanwhile".to_owned());
                 }
-                return News::Failed(workload, "each time it was changed meanwhile".to_owned());
-            }
-            Answer::Taken(Found::State(found)) => {
-                let (theirs, version) = found.unzip();
-                self.states.see(&workload, version);
-                if let Entry::State(ours) = entry {
-                    let ours = theirs.into_iter().fold(ours, |ours, theirs| Box::new(ours.with(*theirs)));
-                    shelf.again(Entry::State(ours));
-                }
-            }
-            Answer::Taken(Found::Update(found)) => {
-                if let Entry::Update(ours) = entry {
-                    news = shelf.taken(*ours, nth, found, seen.is_some());
-                }
+                news = taken.unwrap_or(news);
             }
             Answer::Failed(error) => {
                 let back_off = if matches!(error, PutError::Refused(_)) { REFUSED } else { AWAY };
@@ -305,9 +306,9 @@ impl Shelf {
         self.may_write()
     }
 
-    /// How often in a row something was changed since it was seen, which it was `again`.
-    fn conflicts(&mut self, again: bool) -> u32 {
-        self.failures = self.failures.saturating_add(u32::from(again));
+    /// How often in a row something was changed since it was seen, with this time.
+    fn conflicts(&mut self) -> u32 {
+        self.failures = self.failures.saturating_add(1);
         self.failures
     }
 
@@ -318,8 +319,14 @@ impl Shelf {
         }
     }
 
-    /// What was to be written is not there as it was seen.
-    fn taken(&mut self, ours: Tracked, nth: u32, found: Option<(Box<Tracked>, Version)>, was_seen: bool) -> News {
+    /// What was to be written is not there as it was seen; what follows from that, unless it is tried again.
+    fn taken(
+        &mut self,
+        ours: Tracked,
+        nth: u32,
+        found: Option<(Box<Tracked>, Version)>,
+        was_seen: bool,
+    ) -> Option<News> {
         let id = ours.update.id.clone();
         self.open.retain(|known| known.id != id);
         let known = |nth, version| Known { id: id.clone(), nth, version };
@@ -327,27 +334,27 @@ impl Shelf {
             // Somebody deleted it, or what has that name is none of ours.
             let nth = if was_seen { nth } else { nth + 1 };
             if nth >= NAMES {
-                return News::Lost(ours.update.workload, "others have taken every name for it");
+                return Some(News::Lost(ours.update.workload, "others have taken every name for it"));
             }
             self.open.push(known(nth, None));
             self.again(Entry::Update(Box::new(ours)));
-            return News::Nothing;
+            return None;
         };
         theirs.update.id = id.clone();
         match theirs.ended() {
             // It is there as it is to be: an answer was lost, or it was recovered from the workload.
-            Some(ended) if ours.phase.is_over() && ended >= started(&ours) => News::Nothing,
+            Some(ended) if ours.phase.is_over() && ended >= started(&ours) => Some(News::Nothing),
             // The same change was made before: it has come to its end, and stays so.
             Some(ended) if !was_seen && ended < started(&ours) && nth + 1 < NAMES => {
                 self.open.push(known(nth + 1, None));
                 self.again(Entry::Update(Box::new(ours)));
-                News::Nothing
+                None
             }
             // It is what we had written before: somebody has written beside it, such as what people were told.
             None if was_seen && ours.continues(&theirs) => {
                 self.open.push(known(nth, Some(version)));
                 self.again(Entry::Update(Box::new(ours)));
-                News::Nothing
+                None
             }
             // Somebody else has ended it, or goes on with it.
             _ => {
@@ -355,7 +362,7 @@ impl Shelf {
                 if !theirs.phase.is_over() {
                     self.open.push(known(nth, Some(version)));
                 }
-                if is_same { News::Nothing } else { News::Recorded(theirs) }
+                Some(if is_same { News::Nothing } else { News::Recorded(theirs) })
             }
         }
     }
@@ -633,6 +640,58 @@ mod tests {
         assert!(matches!(news, News::Failed(..)), "{news:?}");
         assert!(ledger.next().is_none());
         assert!(ledger.wakes_at().unwrap() > NOW);
+    }
+
+    #[test]
+    fn what_conflicted_time_and_again_is_written_over_what_was_found_last() {
+        let mut ledger = Ledger::default();
+        ledger.has(&mut waits(1000), version(0));
+        let mut further = waits(1000);
+        further.phase = Phase::Progressing;
+        further.log.push(LogEntry { at: at(1002), phase: further.phase.name(), reason: None });
+        ledger.write(Entry::Update(further));
+        for n in 1..=CONFLICTS + 1 {
+            let (writing, said) = next(&mut ledger);
+            assert_eq!(said, format!("id Progressing {}", n - 1));
+            let news = ledger.answered(writing, found(waits(1000), n), NOW);
+            assert_eq!(matches!(news, News::Failed(..)), n > CONFLICTS);
+        }
+        assert!(ledger.next().is_none());
+        ledger.woke(ledger.wakes_at().unwrap());
+        let (writing, said) = next(&mut ledger);
+        assert_eq!(said, format!("id Progressing {}", CONFLICTS + 1));
+        assert_eq!(ledger.answered(writing, Answer::Written(Some(version(100))), NOW), News::Nothing);
+        // What is kept by a workload's name is too.
+        ledger.write(state("u1"));
+        let there = |n: u32| {
+            let Entry::State(state) = state("u1") else { panic!() };
+            Answer::Taken(Found::State(Some((state, version(n)))))
+        };
+        for n in 1..=CONFLICTS + 1 {
+            let (writing, _) = next(&mut ledger);
+            ledger.answered(writing, there(n), NOW);
+        }
+        ledger.woke(ledger.wakes_at().unwrap());
+        assert_eq!(next(&mut ledger).1, format!("state {}", CONFLICTS + 1));
+    }
+
+    #[test]
+    fn updates_that_others_ended_do_not_hold_up_one_another() {
+        let mut ledger = Ledger::default();
+        let mut all = Vec::new();
+        for n in 0..2 * CONFLICTS {
+            let mut one = waits(1000);
+            one.update.id = UpdateId(format!("{n:016x}").into());
+            ledger.has(&mut one, version(n));
+            one.phase = Phase::Succeeded;
+            ledger.write(Entry::Update(one.clone()));
+            all.push(one);
+        }
+        for (ended, n) in all.into_iter().zip(100..) {
+            let (writing, _) = next(&mut ledger);
+            assert_eq!(ledger.answered(writing, found(ended, n), NOW), News::Nothing);
+        }
+        assert!(ledger.wakes_at().is_none() && ledger.workloads.is_empty());
     }
 
     #[test]
