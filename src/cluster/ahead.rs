@@ -6,9 +6,9 @@ use http::{Method, Request, Response, Uri};
 use kube::{Client, client::Body};
 use tokio::task::JoinSet;
 
-type Answer = kube::Result<Response<Body>>;
+type ListAnswer = kube::Result<Response<Body>>;
 /// A page that was asked for, and its address. Who does not need it any more drops it.
-type Next = Arc<Mutex<Option<(Uri, JoinSet<Answer>)>>>;
+type Next = Arc<Mutex<Option<(Uri, JoinSet<ListAnswer>)>>>;
 
 /// The same client, for whoever reads one list at a time.
 pub(super) fn reads_ahead(client: Client) -> Client {
@@ -17,7 +17,7 @@ pub(super) fn reads_ahead(client: Client) -> Client {
     Client::new(service, namespace)
 }
 
-async fn answer(client: Client, next: Next, request: Request<Body>) -> Answer {
+async fn answer(client: Client, next: Next, request: Request<Body>) -> ListAnswer {
     let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers().clone());
     if method != Method::GET || !parameters(&uri).any(|parameter| parameter.starts_with("limit=")) {
         return client.send(request).await;

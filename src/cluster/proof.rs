@@ -44,7 +44,7 @@ impl Ballots {
         Self { client, clock }
     }
 
-    async fn ask(&self, namespace: &str) -> Result<Answer, String> {
+    async fn ask(&self, namespace: &str) -> Result<ApiAnswer, String> {
         let body = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"),
             "kind": ImageUpdateReview::KIND,
@@ -66,7 +66,7 @@ impl Ballots {
             let body = response.into_body().collect_bytes().await?;
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
             let message = body["message"].as_str().map(foreign).unwrap_or_default();
-            Ok(Answer { status, date, message })
+            Ok(ApiAnswer { status, date, message })
         };
         match in_time(&self.clock, answered).await {
             Some(answer) => {
@@ -89,13 +89,13 @@ fn date(text: &str) -> Option<Timestamp> {
 
 /// What the API server said.
 #[derive(Debug)]
-struct Answer {
+struct ApiAnswer {
     status: u16,
     date: Option<Timestamp>,
     message: String,
 }
 
-impl Answer {
+impl ApiAnswer {
     fn proof(self, now: Timestamp) -> Proof {
         let Self { status, date, message } = self;
         let unguarded = |why: &str| {
@@ -153,7 +153,7 @@ mod tests {
     #[case(404, "the server could not find the requested resource", false)]
     fn only_the_policys_own_words_prove_it(#[case] status: u16, #[case] message: &str, #[case] guarded: bool) {
         let date = date("Sun, 29 Nov 2026 23:30:28 GMT");
-        let proof = Answer { status, date, message: message.to_owned() }.proof(Timestamp::UNIX_EPOCH);
+        let proof = ApiAnswer { status, date, message: message.to_owned() }.proof(Timestamp::UNIX_EPOCH);
         match guarded {
             true => assert_eq!(proof, Proof::Guarded("2026-11-29T23:30:28Z".parse().unwrap())),
             false => assert!(matches!(&proof, Proof::Unguarded(why) if why.contains("deploy/approvals")), "{proof:?}"),
@@ -165,7 +165,7 @@ mod tests {
     #[case(500)]
     #[case(503)]
     fn no_answer_proves_nothing(#[case] status: u16) {
-        let answer = Answer { status, date: None, message: "later".to_owned() };
+        let answer = ApiAnswer { status, date: None, message: "later".to_owned() };
         assert!(matches!(answer.proof(Timestamp::UNIX_EPOCH), Proof::Unknown(_)));
     }
 }

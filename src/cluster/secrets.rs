@@ -37,11 +37,11 @@ impl std::fmt::Debug for PullSecrets {
     }
 }
 
-type Answer = Result<Option<SecretString>, SecretError>;
+type SecretAnswer = Result<Option<SecretString>, SecretError>;
 
 #[derive(Clone)]
 struct Read {
-    answer: Answer,
+    answer: SecretAnswer,
     at: Duration,
 }
 
@@ -61,7 +61,7 @@ impl PullSecrets {
         Self { client, known: Kept::new(MAX_KEPT, weight), turns: Turns::new(clock.clone()), clock }
     }
 
-    async fn read(&self, namespace: &str, name: &str) -> Answer {
+    async fn read(&self, namespace: &str, name: &str) -> SecretAnswer {
         // Names come from workloads; the API server checks them there, but a path is made of them here.
         let plain =
             |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
@@ -97,7 +97,7 @@ impl PullSecrets {
 }
 
 impl Secrets for PullSecrets {
-    fn docker_config<'a>(&'a self, namespace: &'a str, name: &'a str, fresh: bool) -> BoxFuture<'a, Answer> {
+    fn docker_config<'a>(&'a self, namespace: &'a str, name: &'a str, fresh: bool) -> BoxFuture<'a, SecretAnswer> {
         async move {
             let asked = self.clock.monotonic();
             let read = async {

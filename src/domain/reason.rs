@@ -171,7 +171,7 @@ codes! {
     NotProved "not-proved" Update "It is written; the workload has no pods that could prove that it runs." "Nothing; `kubectl rollout status` tells whether it runs when there are pods again.",
     RolloutFailed "rollout-failed" Problem "The update was written and does not run." "The message says what its pods say. Push a newer image, or set another one by hand; where something else was in the way, fix that: the pods then start, and the record stays as it is.",
     RolloutStalled "rollout-stalled" Problem "The update was written and does not run for a reason that is not its image's." "Fix what the message names: nodes, quota, volumes, another container; the rollout goes on by itself.",
-    RolledBack "rolled-back" Update "What ran before runs again." "Nothing: the image that was left is not set again by itself. Push a mended one under a newer tag.",
+    RolledBack "rolled-back" Update "What ran before runs again." "Nothing: the image that was left is not set again by itself. Push a fixed one under a newer tag.",
     RollbackFailed "rollback-failed" Problem "The update was put back, and what ran before does not run either." "Look at the pods: the message says what they say. It is not tried again; set an image by hand.",
     RollbackNotPossible "rollback-not-possible" Problem "The update is not put back: something that must hold for that does not." "The message says what. Look at the workload, and set an image by hand, or use `supercargo rollback`.",
     RollingOut "rolling-out" Waiting "The last update of the workload is still being rolled out; the next waits until that has ended." "Nothing; `kubectl rollout status` shows how far it is.",
@@ -184,7 +184,7 @@ codes! {
     Expired "expired" Waiting "Not enough people approved the image in time; it is not asked for again before a newer one." "Push a newer image, or set it by hand; `approval-timeout` gives people more time.",
     ApprovalsUnguarded "approvals-unguarded" Problem "Approvals are asked for, and it is not sure that nobody can vote for another: nothing is approved." "Install what the message names; approvals.md shows how.",
     RecordsMissing "records-missing" Problem "The cluster does not keep what must be remembered for what is asked." "Install the definitions (`supercargo crds`) and give the rights of deploy/base.",
-    Quarantined "quarantined" Tag "The image was set before and did not run: it is not chosen again by itself." "Push a mended image under a newer tag; to take this one all the same, set it by hand.",
+    Quarantined "quarantined" Tag "The image was set before and did not run: it is not chosen again by itself." "Push a fixed image under a newer tag; to take this one all the same, set it by hand.",
     Superseded "superseded" UpToDate "The update is not gone on with: another took its place, or nobody wants it any more." "Nothing; the message says why.",
     // Writing to Git.
     TargetUnknown "target-unknown" Problem "The configuration has no such Git target." "Correct the name, or add the target to the configuration.",

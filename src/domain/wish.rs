@@ -40,7 +40,7 @@ pub enum What {
 
 /// What came of a wish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct WishAnswer {
     /// [`Wish::object`]
     pub object: Arc<str>,
     /// [`Wish::generation`]
@@ -56,7 +56,7 @@ pub struct Answer {
 
 impl Wish {
     /// Whether nothing has come of it yet, where that was the last that was answered.
-    pub fn is_new(&self, last: Option<&Answer>) -> bool {
+    pub fn is_new(&self, last: Option<&WishAnswer>) -> bool {
         last.is_none_or(|last| last.object != self.object || last.generation < self.generation)
     }
 
@@ -68,7 +68,7 @@ impl Wish {
     }
 }
 
-impl Answer {
+impl WishAnswer {
     /// Whether the first is the newer one. Of one object its generation tells: clocks differ.
     pub(super) fn is_newer(one: Option<&Self>, other: Option<&Self>) -> bool {
         one.is_some_and(|one| {
@@ -92,7 +92,7 @@ mod tests {
     fn of_two_answers_in_one_object_the_later_wish_counts_whatever_the_clocks_say() {
         let answer = |object: &str, generation, second| {
             let (at, reason) = (Timestamp::from_second(second).unwrap(), Reason::new(Code::Resumed, ""));
-            Box::new(Answer { object: object.into(), generation, at, done: true, reason })
+            Box::new(WishAnswer { object: object.into(), generation, at, done: true, reason })
         };
         let state = |wish, held: bool| {
             let at = Timestamp::UNIX_EPOCH;

@@ -34,7 +34,7 @@ use crate::{
             ledger::Ledger,
             turn::{Batch, Ended, SinkAnswer},
             write_queue::WriteQueue,
-            writing::{Answer, Entry, Writing},
+            writing::{Entry, StoreAnswer, Writing},
         },
         wishes::among,
     },
@@ -81,7 +81,7 @@ pub(super) struct Engine<'p> {
     /// Since when what people approved might go, if all else is sure (monotonic).
     pub(super) reached: HashMap<WorkloadId, Duration>,
     /// What is being remembered.
-    pub(super) records: FuturesUnordered<BoxFuture<'p, (Writing, Answer)>>,
+    pub(super) records: FuturesUnordered<BoxFuture<'p, (Writing, StoreAnswer)>>,
     /// What is being remembered of when tags were first seen.
     pub(super) histories: FuturesUnordered<BoxFuture<'p, Remembered>>,
     pub(super) ledger: Ledger,

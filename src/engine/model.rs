@@ -41,7 +41,7 @@ use crate::{
         updates::{
             board::{Acts, Board},
             ledger::{Ledger, News},
-            writing::{Answer as StoreAnswer, Entry},
+            writing::{Entry, StoreAnswer},
         },
     },
     ports::{
@@ -244,7 +244,7 @@ struct World {
     undecided: Vec<WorkloadId>,
     queue: VecDeque<(Route, WorkloadId)>,
     /// What was done, or would be, and the answer.
-    writes: Vec<(Update, Answer)>,
+    writes: Vec<(Update, TurnAnswer)>,
     reads: Vec<(WorkloadId, Option<Observed>)>,
     /// What Git has, by workload and container.
     git: BTreeMap<(WorkloadId, Arc<str>), ImageRef>,
@@ -468,14 +468,14 @@ impl World {
             Step::Turn(n) => self.turn(n),
             Step::EndWrite(n) => self.end_write(n, |answer| answer),
             Step::LoseWrite(n) => self.end_write(n, |answer| match answer {
-                Answer::Written(_) => Answer::Written(Outcome::Failed("no answer".to_owned())),
-                Answer::Checked(_) => Answer::Checked(Standing::Failed("no answer".to_owned())),
+                TurnAnswer::Written(_) => TurnAnswer::Written(Outcome::Failed("no answer".to_owned())),
+                TurnAnswer::Checked(_) => TurnAnswer::Checked(Standing::Failed("no answer".to_owned())),
             }),
             Step::RefuseWrite(n) => {
                 // Only what had no effect can be refused.
-                let is_stale = |(_, answer): &(Update, Answer)| *answer == Answer::Written(Outcome::Stale);
+                let is_stale = |(_, answer): &(Update, TurnAnswer)| *answer == TurnAnswer::Written(Outcome::Stale);
                 if self.writes.get(n).is_some_and(is_stale) {
-                    self.end_write(n, |_| Answer::Written(Outcome::Refused("no".to_owned())));
+                    self.end_write(n, |_| TurnAnswer::Written(Outcome::Refused("no".to_owned())));
                 }
             }
             Step::EndRead(n) => {
@@ -693,13 +693,13 @@ impl World {
             if writes {
                 self.check_update(&update);
                 let outcome = self.apply(&update);
-                self.writes.push((update, Answer::Written(outcome)));
+                self.writes.push((update, TurnAnswer::Written(outcome)));
             } else if checks {
                 let has = |change: &Change| self.git.get(&(id.clone(), change.container.clone())) == Some(&change.to);
                 let is_there = update.changes().all(has);
                 let said = Reason::new(Code::Committed, "it is there");
                 let standing = if is_there { Standing::InGit(said, Vec::new()) } else { Standing::Due };
-                self.writes.push((update, Answer::Checked(standing)));
+                self.writes.push((update, TurnAnswer::Checked(standing)));
             }
         }
         self.perform(acts);
@@ -778,15 +778,15 @@ impl World {
         Outcome::Applied(written)
     }
 
-    fn end_write(&mut self, n: usize, how: impl Fn(Answer) -> Answer) {
+    fn end_write(&mut self, n: usize, how: impl Fn(TurnAnswer) -> TurnAnswer) {
         if self.writes.is_empty() {
             return;
         }
         let (update, answer) = self.writes.remove(n % self.writes.len());
         let (id, name) = (update.workload.clone(), update.id.clone());
         match how(answer) {
-            Answer::Checked(standing) => self.event(&id, Event::Checked(name, standing)),
-            Answer::Written(outcome) => {
+            TurnAnswer::Checked(standing) => self.event(&id, Event::Checked(name, standing)),
+            TurnAnswer::Written(outcome) => {
                 self.event(&id, Event::Written(name, outcome.clone()));
                 if let Outcome::Applied(written) = outcome {
                     self.state.applied(&update, &written, self.time);
@@ -976,7 +976,7 @@ impl World {
 
 /// What comes of a turn.
 #[derive(Debug, Clone, PartialEq)]
-enum Answer {
+enum TurnAnswer {
     Written(Outcome),
     Checked(Standing),
 }

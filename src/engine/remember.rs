@@ -14,7 +14,7 @@ use crate::{
         index::histories::AT_ONCE,
         updates::{
             ledger,
-            writing::{Answer, Entry, Writing},
+            writing::{Entry, StoreAnswer, Writing},
         },
     },
     ports::{ClusterChange, Version},
@@ -170,7 +170,7 @@ impl Engine<'_> {
     }
 
     /// Something was remembered, or not.
-    pub(super) fn remembered(&mut self, (writing, answer): (Writing, Answer)) {
+    pub(super) fn remembered(&mut self, (writing, answer): (Writing, StoreAnswer)) {
         let id = writing.entry.workload().clone();
         let news = self.ledger.answered(writing, answer, self.now());
         self.tell_of_record(news);

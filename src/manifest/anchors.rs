@@ -2,7 +2,7 @@
 
 use super::{
     EditError,
-    edit::{Target, Targets},
+    edit::{NewValue, Targets},
     merge::Uses,
     tree::{Id, NodeKind, Tree},
 };
@@ -68,7 +68,7 @@ fn is_in_values(tree: &Tree, uses: &Uses, id: Id) -> bool {
 }
 
 /// The error for a use that is not to change.
-fn shared(tree: &Tree, uses: &Uses, id: Id, target: &Target, path: &[Id]) -> EditError {
+fn shared(tree: &Tree, uses: &Uses, id: Id, target: &NewValue, path: &[Id]) -> EditError {
     let alias = path.last().or_else(|| target.users.iter().filter_map(|user| user.last()).min()).copied().unwrap_or(id);
     let anchored = tree.resolve(alias);
     let (name, line) = (excerpt(tree.anchor(anchored).unwrap_or_default()), tree.line(anchored));

@@ -94,13 +94,13 @@ pub(super) fn splice(text: &str, mut changes: Changes) -> String {
 }
 
 /// What a scalar is to become, and the uses of it that asked for it, each as the aliases that lead to it.
-pub(super) struct Target<'e> {
+pub(super) struct NewValue<'e> {
     pub(super) new: Cow<'e, str>,
     pub(super) users: HashSet<Box<[Id]>>,
 }
 
 /// By scalar.
-pub(super) type Targets<'e> = BTreeMap<Id, Target<'e>>;
+pub(super) type Targets<'e> = BTreeMap<Id, NewValue<'e>>;
 
 /// Nodes that come to those of a text.
 pub(super) struct Inserted {
@@ -127,7 +127,7 @@ pub(super) fn targets<'e>(tree: &Tree, edits: &'e [Edit]) -> Result<Targets<'e>,
             return Err(EditError::new(place.line, reason));
         }
         let id = tree.resolve(place.node);
-        let target = targets.entry(id).or_insert_with(|| Target { new: new.into(), users: HashSet::new() });
+        let target = targets.entry(id).or_insert_with(|| NewValue { new: new.into(), users: HashSet::new() });
         if target.new != *new {
             let reason = format!("`{}` and `{}` are both asked for here", excerpt(&target.new), excerpt(new));
             return Err(EditError::new(tree.line(id), reason));

@@ -15,7 +15,7 @@ use crate::{
 
 /// An answer whose body has not been read yet.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct UnreadAnswer {
     pub(super) response: reqwest::Response,
     /// Held until it has been read.
     pub(super) _permit: Option<OwnedSemaphorePermit>,
@@ -28,7 +28,7 @@ pub(super) struct Answer {
     pub(super) asked_with: Option<String>,
 }
 
-impl Answer {
+impl UnreadAnswer {
     pub(super) fn status(&self) -> StatusCode {
         self.response.status()
     }

@@ -36,7 +36,7 @@ pub(super) enum Proof {
 
 /// What a docker config has for a repository.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct Matching {
     /// With the length of the key's path and whether its host is without a wildcard.
     pub(super) proofs: Vec<((usize, bool), Proof)>,
     /// Whether it names a helper program for the host.
@@ -65,7 +65,7 @@ struct AuthEntry {
 }
 
 /// What a docker config has for a repository, or what is wrong with it, without a word of it, as it is secret.
-pub(super) fn find(text: &str, repository: &Repository) -> Result<Found, &'static str> {
+pub(super) fn find(text: &str, repository: &Repository) -> Result<Matching, &'static str> {
     const BAD: &str = "holds no docker config in JSON";
     let config: DockerConfig = serde_json::from_str(text).ok().and_then(read).ok_or(BAD)?;
     if config.auths.as_ref().is_some_and(|auths| auths.len() > MAX_ENTRIES) {
@@ -81,7 +81,7 @@ pub(super) fn find(text: &str, repository: &Repository) -> Result<Found, &'stati
     let helpers = config.helpers.unwrap_or_default();
     let helper = config.store.is_some_and(|store| !store.is_empty())
         || helpers.keys().any(|key| rank(key, repository).is_some());
-    Ok(Found { proofs, helper })
+    Ok(Matching { proofs, helper })
 }
 
 fn read<T: DeserializeOwned>(object: Object) -> Option<T> {

@@ -17,7 +17,7 @@ use url::Url;
 
 use super::{
     address::{self, Guard},
-    answer::{Answer, broken, elsewhere, fail, forbidden_text, held, unavailable},
+    answer::{UnreadAnswer, broken, elsewhere, fail, forbidden_text, held, unavailable},
     connections::{Connections, Manner},
     names::Names,
     settings::{HostSettings, Settings, SettingsError},
@@ -181,7 +181,7 @@ impl Http {
         registry: &Endpoint,
         ask: &Ask<'_>,
         authorization: Option<&HeaderValue>,
-    ) -> Result<Answer, RegistryError> {
+    ) -> Result<UnreadAnswer, RegistryError> {
         let mut way = Way::new(ask.url.clone());
         for _ in 0..=MAX_REDIRECTS {
             self.check(registry, ask, way.url())?;
@@ -195,7 +195,7 @@ impl Http {
                     }
                     _ => {
                         let (what, class) = (ask.what.to_owned(), ask.class);
-                        Ok(Answer { response, _permit: permit, way, host, what, class, asked_with: None })
+                        Ok(UnreadAnswer { response, _permit: permit, way, host, what, class, asked_with: None })
                     }
                 };
             }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::{
-    answer::Answer,
+    answer::UnreadAnswer,
     http::{Ask, Class},
     session::Look,
 };
@@ -89,7 +89,7 @@ struct Labels {
 }
 
 /// A manifest as it was sent.
-struct Found {
+struct Fetched {
     digest: Digest,
     manifest: Manifest,
     body: Vec<u8>,
@@ -158,7 +158,7 @@ pub(super) async fn origin(look: &Look<'_>, image: &ImageRef) -> Result<Origin, 
         let text = config_text(look, &config, &what).await?;
         said.extend(serde_json::from_slice::<Labelled>(&text).ok().and_then(|labelled| labelled.config?.labels));
     }
-    let annotations = |found: &Found| serde_json::from_slice::<Annotated>(&found.body).ok()?.annotations;
+    let annotations = |found: &Fetched| serde_json::from_slice::<Annotated>(&found.body).ok()?.annotations;
     said.extend([&found].into_iter().chain(outer.iter().rev()).filter_map(annotations));
     let short = |text: Option<String>| text.filter(|text| !text.is_empty() && text.len() <= MAX_LABEL);
     let said: Vec<Origin> =
@@ -169,7 +169,11 @@ pub(super) async fn origin(look: &Look<'_>, image: &ImageRef) -> Result<Origin, 
 }
 
 /// The manifest of the image that a reference names, of an index of the first one; and the indexes above it.
-async fn image_manifest(look: &Look<'_>, reference: &str, what: &str) -> Result<(Found, Vec<Found>), RegistryError> {
+async fn image_manifest(
+    look: &Look<'_>,
+    reference: &str,
+    what: &str,
+) -> Result<(Fetched, Vec<Fetched>), RegistryError> {
     let mut found = get(look, reference, what).await?;
     let mut outer = Vec::new();
     for _ in 0..MAX_DEPTH {
@@ -181,7 +185,7 @@ async fn image_manifest(look: &Look<'_>, reference: &str, what: &str) -> Result<
     Ok((found, outer))
 }
 
-fn config_of(found: &Found) -> Option<Digest> {
+fn config_of(found: &Fetched) -> Option<Digest> {
     Digest::parse(&found.manifest.config.as_ref()?.digest).ok()
 }
 
@@ -214,7 +218,7 @@ fn created(config: &[u8]) -> Option<Timestamp> {
 }
 
 /// A manifest by tag or digest, and its digest, checked against its bytes.
-async fn get(look: &Look<'_>, reference: &str, what: &str) -> Result<Found, RegistryError> {
+async fn get(look: &Look<'_>, reference: &str, what: &str) -> Result<Fetched, RegistryError> {
     let mut answer = look.send(ask(look, Method::GET, reference, what)?).await?;
     if !answer.status().is_success() {
         return Err(answer.unexpected());
@@ -236,7 +240,7 @@ async fn get(look: &Look<'_>, reference: &str, what: &str) -> Result<Found, Regi
         None => Digest::parse(&format!("sha256:{}", hex(&Sha256::digest(&body))))
             .map_err(|_| answer.broken("sent a manifest without a digest"))?,
     };
-    Ok(Found { digest, manifest, body })
+    Ok(Fetched { digest, manifest, body })
 }
 
 fn ask<'a>(look: &Look<'a>, method: Method, reference: &str, what: &'a str) -> Result<Ask<'a>, RegistryError> {
@@ -248,12 +252,12 @@ fn named_digest(headers: &HeaderMap) -> Option<Digest> {
     headers.get(DIGEST_HEADER).and_then(|value| value.to_str().ok()).and_then(|text| Digest::parse(text.trim()).ok())
 }
 
-fn refuse_schema_1(answer: &Answer) -> Result<(), RegistryError> {
+fn refuse_schema_1(answer: &UnreadAnswer) -> Result<(), RegistryError> {
     let kind = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if kind.trim_start().starts_with(SCHEMA_1) { Err(schema_1(answer)) } else { Ok(()) }
 }
 
-fn schema_1(answer: &Answer) -> RegistryError {
+fn schema_1(answer: &UnreadAnswer) -> RegistryError {
     answer.broken("holds it in Docker's old schema 1, which no current runtime can pull: push the image again")
 }
 

@@ -50,14 +50,14 @@ pub(super) struct Known {
 
 #[derive(Default)]
 struct State {
-    known: HashMap<String, Found>,
+    known: HashMap<String, Addresses>,
     line: Line<oneshot::Sender<Place>>,
     /// Lookups under way, by namespace.
     busy: HashMap<Arc<str>, usize>,
 }
 
 #[derive(Clone)]
-struct Found {
+struct Addresses {
     ips: Arc<[IpAddr]>,
     at: Duration,
 }
@@ -147,7 +147,7 @@ impl Names {
         }
     }
 
-    fn known(&self, host: &str) -> Option<Found> {
+    fn known(&self, host: &str) -> Option<Addresses> {
         self.state().known.get(host).cloned()
     }
 
@@ -160,7 +160,7 @@ impl Names {
                 state.known.clear();
             }
         }
-        state.known.insert(host, Found { ips, at: now });
+        state.known.insert(host, Addresses { ips, at: now });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

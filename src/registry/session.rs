@@ -10,7 +10,7 @@ use reqwest::Method;
 use url::Url;
 
 use super::{
-    answer::{Answer, fail},
+    answer::{UnreadAnswer, fail},
     auth::{self, Failure, Tokens},
     challenge::{Bearer, Challenge, challenge},
     credentials::{Candidates, Credential, Identity, Owner, Store},
@@ -123,7 +123,7 @@ impl Look<'_> {
     }
 
     /// Sends `ask` as whoever may see the repository. No answer is a 401 or 403.
-    pub(super) async fn send(&self, ask: Ask<'_>) -> Result<Answer, RegistryError> {
+    pub(super) async fn send(&self, ask: Ask<'_>) -> Result<UnreadAnswer, RegistryError> {
         let mut session = self.sessions.known.get(self.source).await.unwrap_or_default();
         let asked_bare = session.challenge.is_none();
         let mut hidden = false;
@@ -216,7 +216,7 @@ impl Look<'_> {
         challenge: &mut Challenge,
         credential: &Credential,
         asked_bare: bool,
-    ) -> Result<Option<Answer>, RegistryError> {
+    ) -> Result<Option<UnreadAnswer>, RegistryError> {
         let Self { http, sessions, registry, source } = self;
         for last in [false, true] {
             let began = http.clock.monotonic();
@@ -271,7 +271,7 @@ impl Look<'_> {
         true
     }
 
-    fn no_challenge(&self, answer: &Answer, ask: &Ask<'_>) -> RegistryError {
+    fn no_challenge(&self, answer: &UnreadAnswer, ask: &Ask<'_>) -> RegistryError {
         let text = format!(
             "{} answered {} to the request for {} without saying which credentials it wants (tried no credentials)",
             self.registry.host,
@@ -318,6 +318,6 @@ fn first(texts: &[String], count: usize) -> Vec<String> {
     few
 }
 
-fn is_refusal(answer: &Answer) -> bool {
+fn is_refusal(answer: &UnreadAnswer) -> bool {
     matches!(answer.status().as_u16(), 401 | 403)
 }

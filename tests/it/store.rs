@@ -7,6 +7,7 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use futures::{StreamExt as _, stream};
@@ -16,9 +17,10 @@ use supercargo::{
     clock::SystemClock,
     cluster::CustomResources,
     domain::{
-        update::{Phase, Tracked, WorkloadState},
+        update::{LogEntry, Phase, Tracked, WorkloadState},
         workload::WorkloadId,
     },
+    engine,
     ports::{Clock, PutError, RecordError, Records},
     store::{Memory, Sqlite},
 };
@@ -186,6 +188,22 @@ async fn nothing_is_written_over_that_was_not_seen(#[values(Kind::Memory, Kind::
     assert_eq!(store.one.put_state(&store.state("web", 3, &[]), Some(&first)).await, conflict);
     assert_eq!(store.one.state(&id).await.unwrap(), Some((store.state("web", 2, &[1]), second)));
     assert_eq!(store.one.state(&store.workload("api")).await.unwrap(), None);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_command_does_not_write_over_what_has_ended_meanwhile(
+    #[values(Kind::Memory, Kind::File, Kind::Cluster)] kind: Kind,
+) {
+    let store = store(kind).await;
+    let ours = Tracked { phase: Phase::Applying, ..store.update("web", 1) };
+    let mut theirs = store.update("web", 1);
+    let at = "2026-03-01T13:00:00Z".parse().unwrap();
+    theirs.log.push(LogEntry { at, phase: theirs.phase.name(), reason: None });
+    store.one.put(&theirs, None).await.unwrap();
+    let remembered = engine::remember(&store.other, vec![ours]);
+    tokio::time::timeout(Duration::from_secs(300), remembered).await.expect("it ends").unwrap();
+    assert_eq!(get(&*store.one, &theirs).await, Some(theirs));
 }
 
 #[rstest]

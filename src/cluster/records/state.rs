@@ -14,7 +14,7 @@ use crate::domain::{
     image::Digest,
     reason::{Code, Reason},
     update::{AGAIN, Applied, Change, GOOD, Good, HOLDS, QUARANTINED, Quarantined, REFUSED, Refused, WorkloadState},
-    wish::{Answer, What, Wish},
+    wish::{What, Wish, WishAnswer},
     workload::WorkloadId,
 };
 
@@ -305,14 +305,14 @@ impl StoredGood {
 }
 
 impl StoredAnswer {
-    fn new(Answer { object, generation, at, done, reason }: &Answer) -> Self {
+    fn new(WishAnswer { object, generation, at, done, reason }: &WishAnswer) -> Self {
         Self { uid: object.to_string(), generation: *generation, at: *at, done: *done, said: Said::new(reason) }
     }
 
-    fn answer(&self) -> Result<Answer, String> {
+    fn answer(&self) -> Result<WishAnswer, String> {
         let unknown = || Reason::new(Code::RollbackNotPossible, told(&self.said.message));
         let (object, reason) = (exact(&self.uid, "status.wish.uid")?, self.said.reason().unwrap_or_else(unknown));
-        Ok(Answer { object, generation: self.generation, at: self.at, done: self.done, reason })
+        Ok(WishAnswer { object, generation: self.generation, at: self.at, done: self.done, reason })
     }
 
     /// Whether that wish is carried out, or refused; and what is said of it. What became of one that a newer one followed is

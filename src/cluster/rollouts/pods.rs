@@ -39,7 +39,7 @@ const TEXT: usize = 512;
 const TOGETHER: Duration = Duration::from_millis(100);
 
 /// A pod, decoded to what a rollout needs.
-type Found = Object<NotUsed, Status>;
+type PodObject = Object<NotUsed, Status>;
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -179,9 +179,9 @@ pub(super) async fn tell_pods(shared: &Shared, id: &WorkloadId, selector: &str) 
 }
 
 /// The pods of a namespace that the selector meets.
-fn watch(shared: &Shared, id: &WorkloadId, selector: &str) -> BoxStream<'static, watcher::Result<Event<Found>>> {
+fn watch(shared: &Shared, id: &WorkloadId, selector: &str) -> BoxStream<'static, watcher::Result<Event<PodObject>>> {
     let resource = ApiResource::erase::<Pod>(&());
-    let api: Api<Found> = Api::namespaced_with(shared.client.clone(), &id.namespace, &resource);
+    let api: Api<PodObject> = Api::namespaced_with(shared.client.clone(), &id.namespace, &resource);
     watcher(api, watcher::Config::default().labels(selector).page_size(PAGE)).boxed()
 }
 
@@ -200,7 +200,7 @@ impl From<watcher::Error> for Broken {
 
 impl Kept {
     /// Takes in what the watch says.
-    fn see(&mut self, event: Event<Found>) -> List {
+    fn see(&mut self, event: Event<PodObject>) -> List {
         match event {
             Event::Init => {
                 self.listed.clear();
@@ -223,7 +223,7 @@ impl Kept {
     }
 
     /// Takes in a pod. One that is being deleted says nothing any more.
-    fn take(&mut self, pod: Found) {
+    fn take(&mut self, pod: PodObject) {
         let name = pod.metadata.name.clone().unwrap_or_default();
         self.ready.remove(&name);
         if pod.metadata.deletion_timestamp.is_some() {
@@ -300,7 +300,7 @@ mod tests {
 
     use super::*;
 
-    fn pod(n: usize, is_ready: bool, state: serde_json::Value) -> Found {
+    fn pod(n: usize, is_ready: bool, state: serde_json::Value) -> PodObject {
         let pod = json!({
             "metadata": {"name": format!("web-{n}")}, "spec": {},
             "status": {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Change, Good, PutsBack, Quarantined, Record, Update, Way, Written, state::with_good};
-use crate::domain::{image::ImageRef, reason::Code, wish::Answer};
+use crate::domain::{image::ImageRef, reason::Code, wish::WishAnswer};
 
 impl Record {
     /// Remembers that a container ran with that image.
@@ -70,7 +70,7 @@ impl Record {
     }
 
     /// What came of a person's last wish.
-    pub fn answer(&self) -> Option<&Answer> {
+    pub fn answer(&self) -> Option<&WishAnswer> {
         self.rare.answer.as_deref()
     }
 

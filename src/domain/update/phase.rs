@@ -155,10 +155,11 @@ impl Tracked {
         self.log.last().filter(|last| last.phase == self.phase.name()).and_then(|last| last.reason.as_ref())
     }
 
-    /// Whether it is what another one was, or has come from there.
+    /// Whether it is what another one of its id was, or has come from there. Its images may differ since: an admission
+    /// rewrites them.
     pub fn continues(&self, other: &Self) -> bool {
         let is_it = |last: &LogEntry| self.log.iter().any(|entry| (entry.at, entry.phase) == (last.at, last.phase));
-        self != other && self.update.target() == other.update.target() && other.log.last().is_some_and(is_it)
+        self != other && self.update.uid == other.update.uid && other.log.last().is_some_and(is_it)
     }
 
     /// Whether anything of it was remembered.

@@ -12,7 +12,7 @@ use super::{HeldBy, Hold, Quarantined, Refused};
 use crate::domain::{
     rollout::Following,
     votes::Review,
-    wish::{Answer, Wish},
+    wish::{Wish, WishAnswer},
     workload::Workload,
 };
 
@@ -40,7 +40,7 @@ pub(super) struct Few {
     /// What people have said of the current update.
     pub(super) reviews: Vec<Review>,
     /// What came of a person's last wish.
-    pub(super) answer: Option<Box<Answer>>,
+    pub(super) answer: Option<Box<WishAnswer>>,
     /// A wish that came while something was under way.
     pub(super) wish: Option<Box<Wish>>,
     /// The rollout of the current update, while it goes on.

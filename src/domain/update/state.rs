@@ -9,7 +9,7 @@ use super::{Change, HeldBy, Hold, SeenRule, hold::merged};
 use crate::domain::{
     image::{Digest, ImageRef},
     reason::Reason,
-    wish::Answer,
+    wish::WishAnswer,
     workload::WorkloadId,
 };
 
@@ -64,7 +64,7 @@ pub struct WorkloadState {
     pub last_good: Vec<Good>,
     /// What came of a person's last wish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wish: Option<Box<Answer>>,
+    pub wish: Option<Box<WishAnswer>>,
 }
 
 /// An image that all pods of a container ran with, and were available.
@@ -175,7 +175,7 @@ impl WorkloadState {
         self.quarantined.retain(|bad| self.freed.is_none_or(|freed| bad.at >= freed));
         self.refused = all_refused(self.refused, other.refused);
         // Whose answer is the newer one knows whether it is held.
-        let theirs = Answer::is_newer(other.wish.as_deref(), self.wish.as_deref());
+        let theirs = WishAnswer::is_newer(other.wish.as_deref(), self.wish.as_deref());
         (self.wish, self.held) = if theirs { (other.wish, other.held) } else { (self.wish, self.held) };
         if self.uid == other.uid {
             self.last_good = other.last_good.into_iter().chain(self.last_good).fold(Vec::new(), with_good);

@@ -11,13 +11,13 @@ use jiff::Timestamp;
 
 use super::{
     versions::Versions,
-    writing::{Answer, Entry, Found, Writing},
+    writing::{Entry, StoreAnswer, Stored, Writing},
 };
 use crate::{
     domain::{
         back_off::BackOff,
         line::Line,
-        update::{Tracked, UpdateId},
+        update::{Tracked, UpdateId, WorkloadState},
         workload::WorkloadId,
     },
     engine::timers::Timers,
@@ -70,7 +70,11 @@ struct Shelf {
     is_busy: bool,
     /// What waits for its time, as the last one failed: updates, and what is remembered by its name.
     delayed: [bool; 2],
+    /// How often in a row the store did not take it.
     failures: u32,
+    /// How often in a row something was changed since it was seen, and how often that was too often.
+    conflicts: u32,
+    rounds: u32,
     /// What was said of the last failure.
     said: Option<String>,
 }
@@ -128,7 +132,7 @@ impl Ledger {
         let workload = entry.workload().clone();
         let shelf = self.workloads.entry(workload.clone()).or_default();
         // What has not begun is written as it is now; what was set last after the record of its update, which may wait.
-        match shelf.waiting.iter().position(|waiting| waiting.is_same(&entry)) {
+        match shelf.waiting.iter().position(|waiting| waiting.is_said_by(&entry)) {
             Some(place) if !entry.is_state() => shelf.waiting[place] = entry,
             place => {
                 place.map(|place| shelf.waiting.remove(place));
@@ -176,7 +180,7 @@ impl Ledger {
     }
 
     /// Takes in what came of a write.
-    pub(crate) fn answered(&mut self, writing: Writing, answer: Answer, now: Duration) -> News {
+    pub(crate) fn answered(&mut self, writing: Writing, answer: StoreAnswer, now: Duration) -> News {
         let Writing { mut entry, seen } = writing;
         let workload = entry.workload().clone();
         self.under_way -= 1;
@@ -185,8 +189,8 @@ impl Ledger {
         let nth = entry.rename();
         let mut news = News::Nothing;
         match answer {
-            Answer::Written(version) => {
-                (shelf.failures, shelf.said) = (0, None);
+            StoreAnswer::Written(version) => {
+                shelf.succeeded();
                 match &entry {
                     // Of one that is gone it is kept in the store alone.
                     Entry::State(state) => {
@@ -206,30 +210,30 @@ impl Ledger {
                     }
                 }
             }
-            Answer::Taken(found) => {
+            StoreAnswer::Taken(found) => {
                 let (is_state, was_seen) = (entry.is_state(), seen.is_some());
                 let taken = match (found, entry) {
-                    (Found::State(found), Entry::State(ours)) => {
+                    (Stored::State(found), Entry::State(ours)) => {
                         let (theirs, version) = found.unzip();
                         self.states.see(&workload, version);
-                        let ours = theirs.into_iter().fold(ours, |ours, theirs| Box::new(ours.with(*theirs)));
-                        shelf.again(Entry::State(ours));
+                        shelf.merge(ours, theirs);
                         None
                     }
-                    (Found::Update(found), Entry::Update(ours)) => shelf.taken(*ours, nth, found, was_seen),
+                    (Stored::Update(found), Entry::Update(ours)) => shelf.taken(*ours, nth, found, was_seen),
                     _ => None,
                 };
-                if taken == Some(News::Nothing) {
-                    (shelf.failures, shelf.said) = (0, None);
+                let counts = was_seen || is_state || matches!(taken, Some(News::Recorded(_)));
+                if matches!(taken, Some(News::Nothing | News::Lost(..))) {
+                    shelf.succeeded();
                 // What is not there as it was seen time and again is something else than somebody else's write.
-                } else if (was_seen || is_state) && shelf.conflicts() > CONFLICTS {
-                    self.timers.set(workload.clone(), now + AWAY.after(shelf.failures - CONFLICTS));
+                } else if counts && shelf.conflicts_too_often() {
+                    self.timers.set(workload.clone(), now + AWAY.after(shelf.rounds - 1));
                     shelf.delayed[usize::from(is_state)] = true;
                     news = News::Failed(workload.clone(), "each time it was changed meanwhile".to_owned());
                 }
                 news = taken.unwrap_or(news);
             }
-            Answer::Failed(error) => {
+            StoreAnswer::Failed(error) => {
                 let back_off = if matches!(error, PutError::Refused(_)) { REFUSED } else { AWAY };
                 self.timers.set(workload.clone(), now + back_off.after(shelf.failures));
                 shelf.failures = shelf.failures.saturating_add(1);
@@ -253,7 +257,10 @@ impl Ledger {
 
     /// Nothing is kept of whom nothing is known.
     fn tidy(&mut self, workload: &WorkloadId) {
-        let is_empty = |shelf: &Shelf| shelf.waiting.is_empty() && shelf.open.is_empty() && !shelf.is_busy;
+        let is_empty = |shelf: &Shelf| {
+            let has_conflicts = shelf.conflicts + shelf.rounds > 0;
+            shelf.waiting.is_empty() && shelf.open.is_empty() && !shelf.is_busy && !has_conflicts
+        };
         if self.workloads.get(workload).is_some_and(is_empty) {
             self.workloads.remove(workload);
         }
@@ -306,15 +313,36 @@ impl Shelf {
         self.may_write()
     }
 
-    /// How often in a row something was changed since it was seen, with this time.
-    fn conflicts(&mut self) -> u32 {
-        self.failures = self.failures.saturating_add(1);
-        self.failures
+    /// The store has taken something, or has it.
+    fn succeeded(&mut self) {
+        (self.failures, self.conflicts, self.rounds, self.said) = (0, 0, 0, None);
+    }
+
+    /// Something was changed again since it was seen; whether that is enough for now.
+    fn conflicts_too_often(&mut self) -> bool {
+        self.conflicts += 1;
+        let is_enough = self.conflicts > CONFLICTS;
+        if is_enough {
+            (self.conflicts, self.rounds) = (0, self.rounds.saturating_add(1));
+        }
+        is_enough
+    }
+
+    /// Lets what is kept by a workload's name be written with what is there: what came newer meanwhile, or ours again.
+    fn merge(&mut self, ours: Box<WorkloadState>, theirs: Option<Box<WorkloadState>>) {
+        let with =
+            |ours: Box<WorkloadState>| theirs.into_iter().fold(ours, |ours, theirs| Box::new(ours.with(*theirs)));
+        let newer = self.waiting.iter().position(Entry::is_state).and_then(|place| self.waiting.remove(place));
+        let ours = match newer {
+            Some(Entry::State(newer)) => newer,
+            _ => ours,
+        };
+        self.waiting.push_front(Entry::State(with(ours)));
     }
 
     /// It is tried before all others, unless something newer came to take its place.
     fn again(&mut self, entry: Entry) {
-        if !self.waiting.iter().any(|waiting| waiting.is_same(&entry)) {
+        if !self.waiting.iter().any(|newer| entry.is_said_by(newer)) {
             self.waiting.push_front(entry);
         }
     }
@@ -351,7 +379,7 @@ impl Shelf {
                 None
             }
             // It is what we had written before: somebody has written beside it, such as what people were told.
-            None if was_seen && ours.continues(&theirs) => {
+            None if ours.continues(&theirs) => {
                 self.open.push(known(nth, Some(version)));
                 self.again(Entry::Update(Box::new(ours)));
                 None
@@ -376,25 +404,31 @@ fn started(tracked: &Tracked) -> Timestamp {
 /// Remembers these, for a command that ends afterwards: in place of what was remembered of the same updates before.
 pub async fn remember(records: &Arc<dyn Records>, updates: Vec<Tracked>) -> Result<(), PutError> {
     let mut ledger = Ledger::default();
+    let mut all = Ok(());
     for update in updates {
         ledger.write(Entry::Update(Box::new(update.clone())));
         while let Some(writing) = ledger.next() {
             let (writing, answer) = writing.end(records.clone()).await;
-            if let Answer::Failed(error) = answer {
+            if let StoreAnswer::Failed(error) = answer {
                 return Err(error);
             }
-            if let News::Recorded(_) = ledger.answered(writing, answer, Duration::ZERO) {
-                ledger.write(Entry::Update(Box::new(update.clone())));
+            match ledger.answered(writing, answer, Duration::ZERO) {
+                News::Recorded(theirs) if !theirs.phase.is_over() => {
+                    ledger.write(Entry::Update(Box::new(update.clone())));
+                }
+                // What somebody else has ended meanwhile stays so.
+                News::Nothing | News::Recorded(_) => {}
+                News::Failed(_, why) => all = Err(PutError::Unavailable(why)),
+                News::Lost(_, why) => all = Err(PutError::Refused(why.to_owned())),
             }
         }
     }
-    Ok(())
+    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::update::WorkloadState;
     use crate::domain::{
         image::ImageRef,
         reason::{Code, Reason},
@@ -446,8 +480,8 @@ mod tests {
         (writing, said)
     }
 
-    fn found(tracked: Box<Tracked>, number: u32) -> Answer {
-        Answer::Taken(Found::Update(Some((tracked, version(number)))))
+    fn found(tracked: Box<Tracked>, number: u32) -> StoreAnswer {
+        StoreAnswer::Taken(Stored::Update(Some((tracked, version(number)))))
     }
 
     #[test]
@@ -459,7 +493,7 @@ mod tests {
         further.log.push(LogEntry { at: at(1002), phase: further.phase.name(), reason: None });
         ledger.write(Entry::Update(further.clone()));
         let writing = ledger.next().unwrap();
-        let beside = Answer::Taken(Found::Update(Some((waits(1000), version(2)))));
+        let beside = StoreAnswer::Taken(Stored::Update(Some((waits(1000), version(2)))));
         assert_eq!(ledger.answered(writing, beside, NOW), News::Nothing);
         let again = ledger.next().unwrap();
         assert_eq!(again.seen, Some(version(2)));
@@ -467,7 +501,7 @@ mod tests {
         // What somebody else has gone on with is taken over.
         let mut theirs = waits(1000);
         theirs.log.push(LogEntry { at: at(1003), phase: theirs.phase.name(), reason: None });
-        let gone_on = Answer::Taken(Found::Update(Some((theirs.clone(), version(3)))));
+        let gone_on = StoreAnswer::Taken(Stored::Update(Some((theirs.clone(), version(3)))));
         assert_eq!(ledger.answered(again, gone_on, NOW), News::Recorded(theirs));
     }
 
@@ -482,10 +516,10 @@ mod tests {
         newer.update.id = UpdateId("newer".into());
         ledger.write(Entry::Update(newer));
         ledger.write(state("u"));
-        ledger.answered(first, Answer::Written(Some(version(7))), NOW);
+        ledger.answered(first, StoreAnswer::Written(Some(version(7))), NOW);
         let (second, said) = next(&mut ledger);
         assert_eq!(said, "newer Progressing new");
-        ledger.answered(second, Answer::Written(Some(version(8))), NOW);
+        ledger.answered(second, StoreAnswer::Written(Some(version(8))), NOW);
         assert_eq!(next(&mut ledger).1, "state new");
     }
 
@@ -500,13 +534,13 @@ mod tests {
         ledger.write(Entry::Update(update(1, Phase::Succeeded)));
         ledger.write(Entry::Forget("shop/Deployment/web".parse().unwrap()));
         assert!(ledger.next().is_none());
-        assert_eq!(ledger.answered(first, Answer::Written(Some(version(7))), NOW), News::Nothing);
+        assert_eq!(ledger.answered(first, StoreAnswer::Written(Some(version(7))), NOW), News::Nothing);
         let (second, said) = next(&mut ledger);
         assert_eq!(said, "id Succeeded 7");
-        ledger.answered(second, Answer::Written(Some(version(8))), NOW);
+        ledger.answered(second, StoreAnswer::Written(Some(version(8))), NOW);
         let (third, said) = next(&mut ledger);
         assert_eq!(said, "forget new");
-        ledger.answered(third, Answer::Written(None), NOW);
+        ledger.answered(third, StoreAnswer::Written(None), NOW);
         assert!(ledger.workloads.is_empty(), "nothing is kept of what is done");
     }
 
@@ -521,7 +555,7 @@ mod tests {
         }
         let (writing, said) = next(&mut ledger);
         assert_eq!(said, "id-3 Waiting new");
-        ledger.answered(writing, Answer::Written(Some(version(4))), NOW);
+        ledger.answered(writing, StoreAnswer::Written(Some(version(4))), NOW);
         // It keeps that name.
         ledger.write(Entry::Update(update(50, Phase::Succeeded)));
         assert_eq!(next(&mut ledger).1, "id-3 Succeeded 4");
@@ -557,15 +591,15 @@ mod tests {
         ledger.has(&mut update(50, Phase::Applying), version(3));
         ledger.write(Entry::Update(update(50, waiting())));
         let (writing, _) = next(&mut ledger);
-        ledger.answered(writing, Answer::Taken(Found::Update(None)), NOW);
+        ledger.answered(writing, StoreAnswer::Taken(Stored::Update(None)), NOW);
         let (writing, said) = next(&mut ledger);
         assert_eq!(said, "id Waiting new");
-        ledger.answered(writing, Answer::Taken(Found::Update(None)), NOW);
+        ledger.answered(writing, StoreAnswer::Taken(Stored::Update(None)), NOW);
         // Nor are all names tried for ever.
         for nth in 2..=NAMES {
             let (writing, said) = next(&mut ledger);
             assert_eq!(said, format!("id-{nth} Waiting new"));
-            let news = ledger.answered(writing, Answer::Taken(Found::Update(None)), NOW);
+            let news = ledger.answered(writing, StoreAnswer::Taken(Stored::Update(None)), NOW);
             assert_eq!(matches!(news, News::Lost(..)), nth == NAMES);
         }
         assert!(ledger.next().is_none());
@@ -593,17 +627,17 @@ mod tests {
         ledger.write(Entry::Update(update(50, Phase::Succeeded)));
         let (writing, _) = next(&mut ledger);
         ledger.write(state("u1"));
-        let refused = Answer::Failed(PutError::Refused("a quota".to_owned()));
+        let refused = StoreAnswer::Failed(PutError::Refused("a quota".to_owned()));
         assert!(matches!(ledger.answered(writing, refused, NOW), News::Failed(..)));
         let (writing, said) = next(&mut ledger);
         assert_eq!(said, "state new");
-        ledger.answered(writing, Answer::Written(Some(version(1))), NOW);
+        ledger.answered(writing, StoreAnswer::Written(Some(version(1))), NOW);
         assert!(ledger.next().is_none(), "the update waits for its time");
         // Nor does what comes later.
         ledger.write(state("u1"));
         let (writing, said) = next(&mut ledger);
         assert_eq!(said, "state 1");
-        ledger.answered(writing, Answer::Written(Some(version(2))), NOW);
+        ledger.answered(writing, StoreAnswer::Written(Some(version(2))), NOW);
         // What was set does: it would say that the update is recorded.
         let Entry::State(set) = state("u1") else { panic!() };
         ledger.write(Entry::State(Box::new(WorkloadState { holds: vec![], ..*set })));
@@ -611,7 +645,7 @@ mod tests {
         ledger.woke(ledger.wakes_at().unwrap());
         let (writing, said) = next(&mut ledger);
         assert_eq!(said, "id Succeeded new");
-        ledger.answered(writing, Answer::Written(Some(version(1))), NOW);
+        ledger.answered(writing, StoreAnswer::Written(Some(version(1))), NOW);
         assert_eq!(next(&mut ledger).1, "state 2");
     }
 
@@ -620,7 +654,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.write(state(""));
         let (writing, _) = next(&mut ledger);
-        ledger.answered(writing, Answer::Written(Some(version(1))), NOW);
+        ledger.answered(writing, StoreAnswer::Written(Some(version(1))), NOW);
         assert!(ledger.workloads.is_empty() && ledger.states.is_empty(), "nothing is kept of it here");
         ledger.has_state(&"shop/Deployment/web".parse().unwrap(), version(2));
         ledger.lose_state(&"shop/Deployment/web".parse().unwrap());
@@ -633,10 +667,10 @@ mod tests {
         ledger.write(state("u1"));
         for _ in 0..CONFLICTS {
             let (writing, _) = next(&mut ledger);
-            assert_eq!(ledger.answered(writing, Answer::Taken(Found::State(None)), NOW), News::Nothing);
+            assert_eq!(ledger.answered(writing, StoreAnswer::Taken(Stored::State(None)), NOW), News::Nothing);
         }
         let (writing, _) = next(&mut ledger);
-        let news = ledger.answered(writing, Answer::Taken(Found::State(None)), NOW);
+        let news = ledger.answered(writing, StoreAnswer::Taken(Stored::State(None)), NOW);
         assert!(matches!(news, News::Failed(..)), "{news:?}");
         assert!(ledger.next().is_none());
         assert!(ledger.wakes_at().unwrap() > NOW);
@@ -660,12 +694,12 @@ mod tests {
         ledger.woke(ledger.wakes_at().unwrap());
         let (writing, said) = next(&mut ledger);
         assert_eq!(said, format!("id Progressing {}", CONFLICTS + 1));
-        assert_eq!(ledger.answered(writing, Answer::Written(Some(version(100))), NOW), News::Nothing);
+        assert_eq!(ledger.answered(writing, StoreAnswer::Written(Some(version(100))), NOW), News::Nothing);
         // What is kept by a workload's name is too.
         ledger.write(state("u1"));
         let there = |n: u32| {
             let Entry::State(state) = state("u1") else { panic!() };
-            Answer::Taken(Found::State(Some((state, version(n)))))
+            StoreAnswer::Taken(Stored::State(Some((state, version(n)))))
         };
         for n in 1..=CONFLICTS + 1 {
             let (writing, _) = next(&mut ledger);
@@ -673,6 +707,89 @@ mod tests {
         }
         ledger.woke(ledger.wakes_at().unwrap());
         assert_eq!(next(&mut ledger).1, format!("state {}", CONFLICTS + 1));
+    }
+
+    #[test]
+    fn after_its_time_what_conflicts_is_read_and_written_again_at_once() {
+        let mut ledger = Ledger::default();
+        // An outage before does not count.
+        ledger.write(state("u1"));
+        for _ in 0..10 {
+            let (writing, _) = next(&mut ledger);
+            ledger.answered(writing, StoreAnswer::Failed(PutError::Unavailable("away".to_owned())), NOW);
+            ledger.woke(ledger.wakes_at().unwrap());
+        }
+        for round in 0..3 {
+            for n in 0..=CONFLICTS {
+                let (writing, _) = next(&mut ledger);
+                let news = ledger.answered(writing, StoreAnswer::Taken(Stored::State(None)), NOW);
+                assert_eq!(matches!(news, News::Failed(..)), n == CONFLICTS);
+            }
+            assert!(ledger.next().is_none());
+            assert_eq!(ledger.wakes_at(), Some(NOW + AWAY.after(round)));
+            ledger.woke(ledger.wakes_at().unwrap());
+        }
+    }
+
+    #[test]
+    fn what_others_ended_with_no_end_is_not_asked_for_without_end() {
+        let mut ledger = Ledger::default();
+        let theirs = update(2000, Phase::Succeeded);
+        for _ in 0..=CONFLICTS {
+            ledger.write(Entry::Update(waits(1000)));
+            let (writing, _) = next(&mut ledger);
+            assert!(matches!(ledger.answered(writing, found(theirs.clone(), 1), NOW), News::Recorded(_)));
+        }
+        ledger.write(Entry::Update(waits(1000)));
+        assert!(ledger.next().is_none() && ledger.wakes_at().is_some());
+    }
+
+    #[test]
+    fn what_was_written_and_not_answered_is_gone_on_with() {
+        let mut ledger = Ledger::default();
+        ledger.write(Entry::Update(waits(1000)));
+        let (writing, _) = next(&mut ledger);
+        let mut further = waits(1000);
+        further.phase = Phase::Progressing;
+        further.log.push(LogEntry { at: at(1002), phase: further.phase.name(), reason: None });
+        ledger.write(Entry::Update(further));
+        let lost = StoreAnswer::Failed(PutError::Unavailable("no answer".to_owned()));
+        ledger.answered(writing, lost, NOW);
+        ledger.woke(ledger.wakes_at().unwrap());
+        let (writing, said) = next(&mut ledger);
+        assert_eq!(said, "id Progressing new");
+        assert_eq!(ledger.answered(writing, found(waits(1000), 1), NOW), News::Nothing);
+        assert_eq!(next(&mut ledger).1, "id Progressing 1");
+    }
+
+    #[test]
+    fn a_newer_state_is_merged_with_what_was_found_for_the_one_before() {
+        let mut ledger = Ledger::default();
+        ledger.write(state("u1"));
+        let (writing, _) = next(&mut ledger);
+        let Entry::State(ours) = state("u1") else { panic!() };
+        ledger.write(Entry::State(Box::new(WorkloadState { holds: vec![], ..*ours })));
+        let Entry::State(theirs) = state("u1") else { panic!() };
+        let there = StoreAnswer::Taken(Stored::State(Some((theirs.clone(), version(5)))));
+        assert_eq!(ledger.answered(writing, there, NOW), News::Nothing);
+        let writing = ledger.next().unwrap();
+        assert_eq!(writing.seen, Some(version(5)));
+        assert!(matches!(&writing.entry, Entry::State(state) if state.holds == theirs.holds));
+        assert!(ledger.next().is_none());
+    }
+
+    #[test]
+    fn the_end_of_an_update_is_not_lost_where_the_same_change_begins_anew() {
+        let mut ledger = Ledger::default();
+        ledger.write(Entry::Update(update(50, Phase::Succeeded)));
+        let (writing, _) = next(&mut ledger);
+        ledger.write(Entry::Update(waits(1000)));
+        ledger.answered(writing, StoreAnswer::Failed(PutError::Unavailable("away".to_owned())), NOW);
+        ledger.woke(ledger.wakes_at().unwrap());
+        let (writing, said) = next(&mut ledger);
+        assert_eq!(said, "id Succeeded new");
+        ledger.answered(writing, StoreAnswer::Written(Some(version(1))), NOW);
+        assert_eq!(next(&mut ledger).1, "id Waiting new");
     }
 
     #[test]
@@ -698,7 +815,7 @@ mod tests {
     fn a_store_that_does_not_answer_is_asked_again_later_and_that_is_told_once() {
         let mut ledger = Ledger::default();
         ledger.write(Entry::Update(update(50, waiting())));
-        let failed = |why: &str| Answer::Failed(PutError::Unavailable(why.to_owned()));
+        let failed = |why: &str| StoreAnswer::Failed(PutError::Unavailable(why.to_owned()));
         let (writing, _) = next(&mut ledger);
         assert!(matches!(ledger.answered(writing, failed("away"), NOW), News::Failed(..)));
         // Nothing is tried before its time, whatever comes.
@@ -713,7 +830,7 @@ mod tests {
         assert_eq!(ledger.wakes_at(), Some(later + AWAY.after(1)));
         ledger.woke(ledger.wakes_at().unwrap());
         let (writing, _) = next(&mut ledger);
-        ledger.answered(writing, Answer::Written(Some(version(1))), later);
+        ledger.answered(writing, StoreAnswer::Written(Some(version(1))), later);
         assert!(ledger.next().is_none() && ledger.wakes_at().is_none() && ledger.workloads.is_empty());
     }
 

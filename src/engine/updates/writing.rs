@@ -28,15 +28,15 @@ pub(crate) struct Writing {
 }
 
 /// What came of a write.
-pub(crate) enum Answer {
+pub(crate) enum StoreAnswer {
     Written(Option<Version>),
     /// What is there instead.
-    Taken(Found),
+    Taken(Stored),
     Failed(PutError),
 }
 
 /// What is there instead of what was seen.
-pub(crate) enum Found {
+pub(crate) enum Stored {
     Update(Option<(Box<Tracked>, Version)>),
     State(Option<(Box<WorkloadState>, Version)>),
 }
@@ -54,10 +54,10 @@ impl Entry {
         matches!(self, Self::State(_))
     }
 
-    /// Whether the newer of the two says all that the other does.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Update(one), Self::Update(other)) => one.update.id == other.update.id && !one.phase.is_over(),
+    /// Whether a newer one says all that it does.
+    pub(super) fn is_said_by(&self, newer: &Self) -> bool {
+        match (self, newer) {
+            (Self::Update(one), Self::Update(newer)) => one.update.id == newer.update.id && !one.phase.is_over(),
             (Self::State(_), Self::State(_)) | (Self::Forget(_), Self::Forget(_)) => true,
             _ => false,
         }
@@ -74,32 +74,32 @@ impl Entry {
 
 impl Writing {
     /// Writes it. Where something else is there than was seen, that is read.
-    pub(crate) async fn end(self, records: Arc<dyn Records>) -> (Self, Answer) {
-        let answer = self.put(&*records).await.unwrap_or_else(Answer::Failed);
+    pub(crate) async fn end(self, records: Arc<dyn Records>) -> (Self, StoreAnswer) {
+        let answer = self.put(&*records).await.unwrap_or_else(StoreAnswer::Failed);
         (self, answer)
     }
 
-    async fn put(&self, records: &dyn Records) -> Result<Answer, PutError> {
+    async fn put(&self, records: &dyn Records) -> Result<StoreAnswer, PutError> {
         let seen = self.seen.as_ref();
         let (put, workload) = match &self.entry {
             Entry::Update(tracked) => (records.put(tracked, seen).await, &tracked.update.workload),
             Entry::State(state) => (records.put_state(state, seen).await, &state.workload),
             Entry::Forget(workload) => {
                 records.forget(workload).await?;
-                return Ok(Answer::Written(None));
+                return Ok(StoreAnswer::Written(None));
             }
         };
         match (put, &self.entry) {
-            (Ok(version), _) => Ok(Answer::Written(Some(version))),
+            (Ok(version), _) => Ok(StoreAnswer::Written(Some(version))),
             (Err(PutError::Conflict), Entry::Update(tracked)) => {
                 let found = records.get(workload, &tracked.update.id).await?;
                 // That of a workload that was deleted, and made again under its name, is another one's.
                 let found = found.filter(|(found, _)| found.update.uid == tracked.update.uid);
-                Ok(Answer::Taken(Found::Update(found.map(|(found, version)| (Box::new(found), version)))))
+                Ok(StoreAnswer::Taken(Stored::Update(found.map(|(found, version)| (Box::new(found), version)))))
             }
             (Err(PutError::Conflict), _) => {
                 let found = records.state(workload).await?;
-                Ok(Answer::Taken(Found::State(found.map(|(state, version)| (Box::new(state), version)))))
+                Ok(StoreAnswer::Taken(Stored::State(found.map(|(state, version)| (Box::new(state), version)))))
             }
             (Err(error), _) => Err(error),
         }

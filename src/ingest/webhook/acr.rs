@@ -19,13 +19,13 @@ struct Event {
     /// `push`, `delete`, `quarantine`, `chart_push`, `chart_delete`, `ping`.
     action: String,
     #[serde(default)]
-    target: Target,
+    target: Pushed,
     #[serde(default)]
     request: Request,
 }
 
 #[derive(Deserialize, Default)]
-struct Target {
+struct Pushed {
     repository: Option<String>,
     tag: Option<String>,
     digest: Option<String>,
@@ -41,7 +41,7 @@ fn parse(_: &HeaderMap, body: &[u8]) -> Result<Vec<Push>, WebhookError> {
     if event.action != "push" {
         return Ok(Vec::new());
     }
-    let Target { repository, tag, digest } = event.target;
+    let Pushed { repository, tag, digest } = event.target;
     let (Some(host), Some(path)) = (event.request.host, repository) else {
         return Err(WebhookError(format!("not {WHAT}: a push without `request.host` or `target.repository`")));
     };

@@ -8,7 +8,7 @@ use super::{
     super::{
         Edit, EditError, MAX_BYTES, Place,
         anchors::{is_used_once, refuse_shared},
-        edit::{self, Changes, Target, changes, is_there, refuse_sealed, splice, targets, verify},
+        edit::{self, Changes, NewValue, changes, is_there, refuse_sealed, splice, targets, verify},
         tree::{Id, NodeKind, Tree},
     },
     cell::{At, LocationEdit},
@@ -110,7 +110,7 @@ fn of_yaml(text: &str, edits: &[&LocationEdit]) -> Result<String, EditError> {
         }
         let (new, changes) = of_block(&tree, *id, edits)?;
         all.extend(changes);
-        targets.insert(*id, Target { new: new.into(), users: [[].into()].into() });
+        targets.insert(*id, NewValue { new: new.into(), users: [[].into()].into() });
     }
     refuse_shared(&tree, &targets)?;
     let inserted = inserts.changes(&tree, &mut all)?;

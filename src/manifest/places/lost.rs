@@ -2,7 +2,7 @@
 //! moves for nobody else.
 
 use super::{
-    passing::{Entry, Passing, Placed},
+    passing::{ImagesAt, Passing, Placed},
     patch::Doubt,
 };
 
@@ -16,7 +16,7 @@ pub(super) struct Lost<'f> {
     others: Vec<Passing<'f>>,
     /// Whether it may be an image that is not among these.
     is_any: bool,
-    any: Vec<Entry<'f>>,
+    any: Vec<ImagesAt<'f>>,
     may: Vec<Placed<'f>>,
 }
 
@@ -40,7 +40,7 @@ impl<'f> Lost<'f> {
     }
 
     /// Takes all that it may be through the `images` of a kustomization.
-    pub(super) fn pass(&mut self, entries: &[Entry<'f>], times: usize) {
+    pub(super) fn pass(&mut self, entries: &[ImagesAt<'f>], times: usize) {
         for other in &mut self.others {
             other.pass(entries, None, times);
         }
@@ -48,7 +48,7 @@ impl<'f> Lost<'f> {
     }
 
     /// Why it is not known, if so; then all places that it may come from, and all entries that may be for it.
-    pub(super) fn places(self) -> (Option<Doubt<'f>>, Vec<Placed<'f>>, Vec<Entry<'f>>) {
+    pub(super) fn places(self) -> (Option<Doubt<'f>>, Vec<Placed<'f>>, Vec<ImagesAt<'f>>) {
         let may = self.others.into_iter().flat_map(Passing::places).chain(self.may).collect();
         (self.doubt, may, self.any)
     }

@@ -9,7 +9,7 @@ use super::{
     chains::Rendering,
     lost::Lost,
     names::folder,
-    passing::{Entry, Passing, Placed},
+    passing::{ImagesAt, Passing, Placed},
     patch::{Doubt, Named, Part, TOO_MUCH, UNKNOWN_TARGET, list_pointer},
     render::Kustomizations,
     replacement::REPLACED,
@@ -64,7 +64,7 @@ pub(super) struct Way<'f> {
     /// Where else it may come from then.
     pub(super) may: Vec<Placed<'f>>,
     /// The entries of `images` that may be for it then, whatever they name.
-    pub(super) any: Vec<Entry<'f>>,
+    pub(super) any: Vec<ImagesAt<'f>>,
 }
 
 /// A container, and where its manifest has its image, if it does.

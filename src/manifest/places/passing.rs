@@ -12,7 +12,7 @@ use super::{
 pub(super) type Placed<'f> = (&'f Arc<str>, Cell);
 
 /// A file, and an entry of `images` in it.
-pub(super) type Entry<'f> = (&'f Arc<str>, &'f ImagesEntry);
+pub(super) type ImagesAt<'f> = (&'f Arc<str>, &'f ImagesEntry);
 
 /// The tag that counts cannot be said at one place.
 const SUFFIX: &str = "`tagSuffix` is appended to a tag that stands elsewhere: write the whole tag as `newTag`";
@@ -28,11 +28,11 @@ pub(super) struct Passing<'f> {
     /// The manifest or the patch that set it.
     path: &'f Arc<str>,
     cell: Cell,
-    entry: Option<Entry<'f>>,
+    entry: Option<ImagesAt<'f>>,
     /// The entry whose tag and digest count, which may have none of its own.
-    version: Option<Entry<'f>>,
+    version: Option<ImagesAt<'f>>,
     /// The entries that kept the version which they found, and would set it if they had a value.
-    keeping: Vec<Entry<'f>>,
+    keeping: Vec<ImagesAt<'f>>,
     /// What its name and version are of besides.
     below: Vec<Placed<'f>>,
     /// What decided by its version that an entry is for it.
@@ -66,7 +66,7 @@ impl<'f> Passing<'f> {
     /// it is not known what makes the image then.
     pub(super) fn pass(
         &mut self,
-        entries: &[Entry<'f>],
+        entries: &[ImagesAt<'f>],
         overlay: Option<&'f Arc<str>>,
         times: usize,
     ) -> Option<Doubt<'f>> {

@@ -16,7 +16,7 @@ use super::{
     operation::{Operation, Put},
     outer::Outer,
     release::Release,
-    select::Target,
+    select::PatchTarget,
     subject::{NAMESPACE, NO_NAMESPACE, Subject},
 };
 use crate::domain::workload::{Container, KindSpec, WorkloadId};
@@ -29,7 +29,7 @@ pub(super) struct Patch {
     pub(super) file: Option<Box<str>>,
     inline: Inline,
     /// What it is for, where that is said.
-    target: Option<Target>,
+    target: Option<PatchTarget>,
     /// Whether it comes after namespace, prefix and the like: `patchesJson6902`.
     pub(super) is_late: bool,
     /// Whether it is one of `patchesStrategicMerge`.
@@ -89,7 +89,7 @@ impl Patch {
     pub(super) fn read(source: &Source, item: Id, key: &str, is_late: bool) -> Result<Self, ManifestError> {
         let tree = source.tree;
         let target = get(tree, item, "target", NodeKind::Mapping)?;
-        let target = target.map(|target| Target::read(source, target)).transpose()?;
+        let target = target.map(|target| PatchTarget::read(source, target)).transpose()?;
         let inline = tree.get(item, key)?.map(|node| inline(source, node)).unwrap_or_default();
         let file = text(tree, item, "path")?.map(Box::from);
         let options = get(tree, item, "options", NodeKind::Mapping)?;

@@ -13,7 +13,7 @@ use super::{
     kustomization::{Kustomization, mappings},
     names::{folder, join},
     patch::{Doubt, Named},
-    select::Target,
+    select::PatchTarget,
     subject::Subject,
 };
 use crate::domain::workload::KindSpec;
@@ -41,7 +41,7 @@ pub(super) struct Replacement {
 /// Fields of some objects.
 #[derive(Debug)]
 struct Fields {
-    of: Target,
+    of: PatchTarget,
     /// `spec.template.spec.containers.[name=web].image`
     paths: Vec<Box<str>>,
     /// Only what stands between delimiters is set.
@@ -81,7 +81,12 @@ impl Replacement {
             let options = get(tree, target, "options", NodeKind::Mapping)?;
             let delimiter = options.map_or(Ok(None), |options| text(tree, options, "delimiter"))?;
             let rejects = tree.get(target, "reject")?.is_some();
-            targets.push(Fields { of: Target::read(source, select)?, paths, is_part: delimiter.is_some(), rejects });
+            targets.push(Fields {
+                of: PatchTarget::read(source, select)?,
+                paths,
+                is_part: delimiter.is_some(),
+                rejects,
+            });
         }
         Ok(Self { line: source.line(item), file: text(tree, item, "path")?.map(Box::from), targets })
     }

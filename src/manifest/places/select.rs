@@ -11,7 +11,7 @@ use crate::domain::policy::Matcher;
 
 /// What a patch is for; what is not given may be anything.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct PatchTarget {
     group: Pattern,
     version: Pattern,
     kind: Pattern,
@@ -21,7 +21,7 @@ pub(super) struct Target {
     annotations: Option<Selector>,
 }
 
-impl Target {
+impl PatchTarget {
     pub(super) fn read(source: &Source, target: Id) -> Result<Self, ManifestError> {
         let tree = source.tree;
         let pattern = |key| Ok::<_, ManifestError>(Pattern::new(source, text(tree, target, key)?.unwrap_or_default()));

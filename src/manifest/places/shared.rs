@@ -9,7 +9,7 @@ use super::{
     FILE_KIND, Index, LocationEdit, Wanted,
     cell::{At, Cell},
     chains::Rendering,
-    passing::{Entry, Placed},
+    passing::{ImagesAt, Placed},
     patch::Doubt,
 };
 use crate::domain::workload::WorkloadId;
@@ -74,7 +74,7 @@ impl Sharers {
         shared.uses.insert(cell.at.clone());
     }
 
-    fn add_entries(&mut self, entries: &[Entry<'_>], sharer: &Sharer) {
+    fn add_entries(&mut self, entries: &[ImagesAt<'_>], sharer: &Sharer) {
         let mut seen = HashSet::new();
         for (path, entry) in entries {
             let (all, sharers) = self.of_entries.entry((*path).clone()).or_default();

@@ -46,7 +46,7 @@ use crate::{
     ports::{Clock, Explain, Messages, Person, Reviewers},
 };
 
-/// The longest wait until something is tried again that failed, unless only a person can mend it.
+/// The longest wait until something is tried again that failed, unless only a person can fix it.
 const LONGEST: Duration = Duration::from_secs(60);
 /// How long until a record is read again that was written meanwhile.
 const CONFLICT: Duration = Duration::from_millis(50);

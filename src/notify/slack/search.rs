@@ -45,13 +45,13 @@ pub(super) struct Search<'d> {
 #[derive(Deserialize)]
 struct Page {
     #[serde(default)]
-    messages: Vec<Found>,
+    messages: Vec<FoundMessage>,
     #[serde(default)]
     response_metadata: Next,
 }
 
 #[derive(Deserialize)]
-struct Found {
+struct FoundMessage {
     ts: Arc<str>,
     #[serde(default)]
     app_id: Option<String>,
@@ -97,7 +97,7 @@ impl Search<'_> {
         arguments["limit"] = json!(PAGE);
         for _ in 0..PAGES {
             let page: Page = self.desk.call(method, &self.desk.settings.bot_token, &arguments).await?;
-            let ours = |message: &&Found| {
+            let ours = |message: &&FoundMessage| {
                 let is_ours = message.app_id.as_ref().is_none_or(|app| *app == self.desk.settings.app_id);
                 is_ours && message.metadata["event_type"] == EVENT && is_it(&message.metadata["event_payload"])
             };

@@ -563,7 +563,7 @@ async fn what_is_forged_while_it_is_refused_and_the_policies_are_edited_never_co
     poll.wait(6).await;
     let last = poll.last();
     tell(&poll, &last).await;
-    // It is weakened, which the proof does not show; two are forged; it is mended.
+    // It is weakened, which the proof does not show; two are forged; it is made right again.
     let now = poll.running.clock.now();
     poll.policies(Ok(now)).await;
     poll.wait(20).await;

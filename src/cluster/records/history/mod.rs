@@ -53,7 +53,7 @@ struct Spec {
 #[serde(default)]
 struct Status {
     #[serde(deserialize_with = "readable")]
-    tags: Vec<Entry>,
+    tags: Vec<StoredTag>,
     /// What is not ours.
     #[serde(flatten)]
     more: Map<String, Value>,
@@ -61,7 +61,7 @@ struct Status {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+struct StoredTag {
     tag: Tag,
     digest: Digest,
     first_seen: Timestamp,
@@ -94,17 +94,17 @@ fn read(found: &Found<ImageHistory>) -> Result<(Repository, There), String> {
         return Err(format!("the one of {repository} would have the name {}", name(&repository)));
     }
     let Some(status) = &object.status else { return Ok((repository, There::default())) };
-    let sightings = status.tags.iter().map(Entry::sighting).collect();
+    let sightings = status.tags.iter().map(StoredTag::sighting).collect();
     Ok((repository, There { sightings, more: status.more.clone() }))
 }
 
 /// A status that says this, beside what is not ours.
 fn status(sightings: &[Sighting], mut more: Map<String, Value>) -> Value {
-    more.insert("tags".to_owned(), json!(sightings.iter().map(Entry::new).collect::<Vec<_>>()));
+    more.insert("tags".to_owned(), json!(sightings.iter().map(StoredTag::new).collect::<Vec<_>>()));
     Value::Object(more)
 }
 
-impl Entry {
+impl StoredTag {
     fn new(Sighting { tag, digest, first_seen, pushed }: &Sighting) -> Self {
         Self { tag: tag.clone(), digest: digest.clone(), first_seen: *first_seen, pushed: *pushed }
     }
@@ -116,7 +116,7 @@ impl Entry {
 }
 
 /// Those of a list that can be read.
-fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
+fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<StoredTag>, D::Error> {
     let Value::Array(all) = Value::deserialize(deserializer)? else { return Ok(Vec::new()) };
     Ok(all.into_iter().take(MOST).filter_map(|entry| serde_json::from_value(entry).ok()).collect())
 }

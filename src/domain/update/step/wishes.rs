@@ -6,7 +6,7 @@ use super::{Act, Aim, Now, asked, rollback};
 use crate::domain::{
     reason::{Code, Reason},
     update::{HeldBy, KeptKey, News, Record},
-    wish::{Answer, What, Wish},
+    wish::{What, Wish, WishAnswer},
     workload::WorkloadId,
 };
 
@@ -33,7 +33,7 @@ pub(super) fn wished(
         (What::Resume { keep_quarantine }, Ok(_)) => Some((true, resume(record, keep_quarantine, now.at))),
     };
     let Some((done, reason)) = answer else { return };
-    record.rare.answer = Some(Box::new(Answer { object, generation, at: now.at, done, reason }));
+    record.rare.answer = Some(Box::new(WishAnswer { object, generation, at: now.at, done, reason }));
     acts.push(Act::SaveState(record.state(workload)));
     asked(record, acts);
 }
