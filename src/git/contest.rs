@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
+    asked::Asked,
     chain::FileEdit,
-    find::{Asked, Brought, Carried, Carries, Finding, Key, is_same_version, same},
+    find::{Brought, Carried, Carries, Finding, Key, is_same_version, same},
     settings::Scope,
 };
 use crate::{

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    asked::Asked,
     chain::{Edited, FileEdit},
     check::check,
     contest::contest,
@@ -17,32 +18,14 @@ use super::{
 use crate::{
     domain::{
         image::ImageRef,
-        plan::{Approved, Plan, Wishes},
         reason::{Code, Reason},
         text::escape,
-        update::{Hold, LeftOut, Outcome, Standing, Update},
+        update::{Hold, LeftOut, Outcome, Standing},
         version::Version,
         workload::WorkloadId,
     },
     manifest::places::{Files, Index, LocateError, LocationEdit, Wanted, apply},
 };
-
-/// An update, and what of its workload tells where it is defined.
-#[derive(Debug, Clone)]
-pub(super) struct Asked {
-    pub(super) update: Update,
-    /// The label `app.kubernetes.io/instance`.
-    pub(super) instance: Option<Arc<str>>,
-    /// What is wished for those that may share its places.
-    pub(super) wishes: Arc<Wishes>,
-}
-
-impl From<&Plan<Approved>> for Asked {
-    fn from(plan: &Plan<Approved>) -> Self {
-        let instance = plan.decided_on().and_then(|workload| workload.instance.clone());
-        Self { update: plan.update().clone(), instance, wishes: plan.wishes().clone() }
-    }
-}
 
 /// A workload, a container and whether it stands under `initContainers`.
 pub(super) type Key = (WorkloadId, Arc<str>, bool);

@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
+    asked::Asked,
     files::MAX_STEPS,
-    find::{Asked, Finding, Places, edit, find, told},
+    find::{Finding, Places, edit, find, told},
     history::History,
     objects::TreeEntry,
     part,

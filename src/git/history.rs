@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    find::Asked,
+    asked::Asked,
     forges::{Request, RequestState},
     own::Made,
     proposal::{Marks, Memo, mark},

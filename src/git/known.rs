@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::{
+    asked::Asked,
     branch::Tip,
-    find::{Asked, Finding, MovedBack},
+    find::{Finding, MovedBack},
     forges::{Request, RequestState},
     history::brought,
     limit,

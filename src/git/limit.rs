@@ -12,7 +12,8 @@ use std::{
 };
 
 use super::{
-    find::{Asked, Finding},
+    asked::Asked,
+    find::Finding,
     forges::ForgeError,
     proposal::{MAX_HELD, Marks, Memo, marks, namespace},
     request::{GROUPS, Requests},

@@ -13,6 +13,7 @@
 //! | `message` | the message of a commit |
 //! | [`Folder`] | a folder on this machine, read and edited as the files of a commit |
 //! | `part` | updates of which some containers are left out |
+//! | `asked` | what is to be written, with what tells where it is defined |
 //! | `find` | where updates stand in the files, and the new texts |
 //! | [`forges`] | requests to merge, at GitHub, GitLab, Gitea and Forgejo |
 //! | `deployer` | tells deployers of a push |
@@ -29,6 +30,7 @@
 //! | `work` | what a target works with: reads the branch, locates, edits in memory |
 //! | `target` | plans in, one commit out: locate, edit, push, and again if somebody was quicker |
 
+mod asked;
 mod branch;
 mod chain;
 mod check;

@@ -11,7 +11,7 @@ use std::{
 use futures::{StreamExt as _, stream};
 use url::Url;
 
-use super::{find::Asked, forges::text, proposal::told};
+use super::{asked::Asked, forges::text, proposal::told};
 use crate::{
     domain::{hint::Source, image::ImageRef, update::Item},
     ports::{Clock, Origin, Registry},

@@ -1,6 +1,6 @@
 //! Updates of which some containers can be brought and others cannot: they are brought without these. Pure.
 
-use super::find::{Asked, Places};
+use super::{asked::Asked, find::Places};
 use crate::{
     domain::{
         reason::Reason,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 
 use super::{
+    asked::Asked,
     command::GitError,
-    find::{Asked, Finding, Places, told},
+    find::{Finding, Places, told},
     known::{Heard, hear},
     proposal::Memo,
     request::{self, RoundError, branch_of},

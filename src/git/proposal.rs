@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    find::Asked,
+    asked::Asked,
     forges::text::{self, MAX_BODY},
 };
 use crate::domain::{

@@ -6,9 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    asked::Asked,
     branch::Tip,
     command::GitError,
-    find::{Asked, Finding, Places},
+    find::{Finding, Places},
     forges::{Forge, ForgeError, NewRequest, RequestState, text},
     history::{INSTANCE, word},
     known::{Heard, Known, hear},

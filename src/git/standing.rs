@@ -5,8 +5,9 @@ use std::{convert::Infallible, sync::Arc};
 use futures::FutureExt as _;
 
 use super::{
+    asked::Asked,
     command::GitError,
-    find::{Asked, Finding},
+    find::Finding,
     part::partly,
     request::{self, RoundError},
     target::Target,

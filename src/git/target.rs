@@ -9,10 +9,11 @@ use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{Mutex, Notify};
 
 use super::{
+    asked::Asked,
     chain::{Edited, FileEdit, Step, chain},
     command::GitError,
     deployer::{self, Push},
-    find::{Asked, Finding},
+    find::Finding,
     mirror::{Mirror, Pushed},
     objects::TreeEntry,
     part::without,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::BoxFuture;
 
-use super::{find::Asked, target::Target, work::Work};
+use super::{asked::Asked, target::Target, work::Work};
 use crate::domain::{
     plan::{Approved, Plan},
     target::Route,

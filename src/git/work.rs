@@ -7,10 +7,11 @@ use std::{
 };
 
 use super::{
+    asked::Asked,
     chain::Edited,
     command::GitError,
     files::Snapshot,
-    find::{Asked, Finding, Places, edit, find, paths, told},
+    find::{Finding, Places, edit, find, paths, told},
     history::Merged,
     limit::Open,
     mirror::Mirror,

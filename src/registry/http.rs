@@ -21,7 +21,7 @@ use super::{
     connections::{Connections, Manner},
     names::Names,
     settings::{HostSettings, Settings, SettingsError},
-    throttle::{Holds, Scope},
+    throttle::{Scope, Throttle},
 };
 use crate::{
     domain::{
@@ -107,7 +107,7 @@ pub(super) struct Http {
     plain_hosts: HashSet<String>,
     in_cluster: bool,
     listing: Duration,
-    holds: Holds,
+    throttle: Throttle,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -150,7 +150,7 @@ impl Http {
             plain_hosts,
             in_cluster: settings.in_cluster,
             listing: settings.listing,
-            holds: Holds::default(),
+            throttle: Throttle::default(),
             clock,
             metrics,
         })
@@ -227,7 +227,7 @@ impl Http {
             true => Scope::Own(&part),
             false => Scope::Led(&part),
         };
-        if let Some(wait) = self.holds.remaining(&host, scope, self.clock.monotonic()) {
+        if let Some(wait) = self.throttle.remaining(&host, scope, self.clock.monotonic()) {
             return Err(held(&host, ask.what, wait));
         }
         if let Some(url::Host::Domain(name)) = url.host() {
@@ -254,9 +254,9 @@ impl Http {
             let header = response.headers().get(RETRY_AFTER).and_then(|h| h.to_str().ok());
             let asked = header.and_then(|h| retry_after(h, self.clock.now()));
             let is_away = response.status() == StatusCode::SERVICE_UNAVAILABLE;
-            return Err(held(&host, ask.what, self.holds.hold(&host, scope, asked, is_away, now)));
+            return Err(held(&host, ask.what, self.throttle.pause(&host, scope, asked, is_away, now)));
         }
-        self.holds.release(&host, scope, now);
+        self.throttle.release(&host, scope, now);
         Ok((response, permit))
     }
 

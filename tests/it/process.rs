@@ -23,7 +23,7 @@ async fn a_child_ends_when_its_holder_is_killed() {
         std::fs::read_to_string(folder.path().join("holder")).ok().filter(|text| text.ends_with('\n'))
     })
     .await;
-    assert!(is_alive(pid));
+    eventually("the inner child is there", async || is_alive(pid).then_some(())).await;
     assert!(Command::new("kill").args(["-9", holder.trim()]).status().unwrap().success());
     eventually("the child's end", async || (!is_alive(pid)).then_some(())).await;
 }

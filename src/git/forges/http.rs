@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     domain::{back_off::BackOff, image::excerpt},
-    net::{Hold, Way, cause, retry_after},
+    net::{Pause, Way, cause, retry_after},
     ports::Clock,
 };
 
@@ -50,7 +50,7 @@ pub(super) struct Http {
     token: AnyToken,
     pub(super) clock: Arc<dyn Clock>,
     /// Limits are those of an identity, so others of the same host are not held.
-    hold: Mutex<Hold>,
+    pause: Mutex<Pause>,
 }
 
 /// An answer that is neither a redirect nor a refusal to answer now.
@@ -70,7 +70,7 @@ impl Http {
         token: AnyToken,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { client, place, dialect, token, clock, hold: Mutex::default() }
+        Self { client, place, dialect, token, clock, pause: Mutex::default() }
     }
 
     /// The address of these parts below the API, each encoded, slashes in it too.
@@ -167,7 +167,7 @@ impl Http {
     }
 
     fn may_send(&self) -> Result<(), ForgeError> {
-        match self.hold().rest(self.clock.monotonic()) {
+        match self.pause().rest(self.clock.monotonic()) {
             None => Ok(()),
             Some(after) => Err(ForgeError::Limited { host: self.host(), after }),
         }
@@ -189,20 +189,20 @@ impl Http {
         if is_limit {
             return Err(self.limited(answer));
         }
-        self.hold().release(self.clock.monotonic());
+        self.pause().release(self.clock.monotonic());
         Ok(())
     }
 
     /// Takes down that nothing is sent for a while.
     pub(super) fn limited(&self, answer: &ForgeAnswer) -> ForgeError {
         let asked = answer.header(RETRY_AFTER).and_then(|text| retry_after(text, self.clock.now()));
-        let (mut hold, now) = (self.hold(), self.clock.monotonic());
-        hold.extend(asked.or_else(|| self.rest(answer)), GUESS, now);
-        ForgeError::Limited { host: self.host(), after: hold.rest(now).unwrap_or_default() }
+        let (mut pause, now) = (self.pause(), self.clock.monotonic());
+        pause.extend(asked.or_else(|| self.rest(answer)), GUESS, now);
+        ForgeError::Limited { host: self.host(), after: pause.rest(now).unwrap_or_default() }
     }
 
-    fn hold(&self) -> MutexGuard<'_, Hold> {
-        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pause(&self) -> MutexGuard<'_, Pause> {
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Until there are requests left again, where there are none.

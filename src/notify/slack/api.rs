@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::{
     metrics::{Metrics, SlackLabels},
-    net::{LONGEST_HOLD, cause, foreign, retry_after},
+    net::{LONGEST_PAUSE, cause, foreign, retry_after},
     ports::Clock,
 };
 
@@ -220,7 +220,7 @@ impl Api {
         if status == StatusCode::TOO_MANY_REQUESTS {
             let asked = response.headers().get(RETRY_AFTER).and_then(|header| header.to_str().ok());
             let asked = asked.and_then(|header| retry_after(header, clock.now()));
-            return Err(ApiError::Later(asked.unwrap_or(Duration::from_secs(30)).min(LONGEST_HOLD)));
+            return Err(ApiError::Later(asked.unwrap_or(Duration::from_secs(30)).min(LONGEST_PAUSE)));
         }
         if !status.is_success() {
             return Err(ApiError::Away(format!("Slack answered with {}", status.as_u16())));
