@@ -42,4 +42,4 @@ pub use report::rows::Assessment;
 pub use report::view::{Ask, View, view};
 pub use run::run;
 pub use survey::{Outside, survey};
-pub use updates::ledger::remember;
+pub use updates::remember::remember;

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
     time::Duration,
 };
 
@@ -17,11 +16,11 @@ use crate::{
     domain::{
         back_off::BackOff,
         line::Line,
-        update::{Tracked, UpdateId, WorkloadState},
+        update::{Tracked, UpdateId},
         workload::WorkloadId,
     },
     engine::timers::Timers,
-    ports::{PutError, Records, Version},
+    ports::{PutError, Version},
 };
 
 /// What is written at once.
@@ -32,6 +31,7 @@ const WAITING: usize = 20;
 const NAMES: u32 = 20;
 /// As often in a row what was changed meanwhile is read and written again at once.
 const CONFLICTS: u32 = 5;
+pub(super) const CHANGED: &str = "each time it was changed meanwhile";
 const AWAY: BackOff = BackOff::millis(1_000, 300_000);
 const REFUSED: BackOff = BackOff::millis(60_000, 3_600_000);
 
@@ -216,7 +216,8 @@ impl Ledger {
                     (Stored::State(found), Entry::State(ours)) => {
                         let (theirs, version) = found.unzip();
                         self.states.see(&workload, version);
-                        shelf.merge(ours, theirs);
+                        let ours = theirs.into_iter().fold(ours, |ours, theirs| Box::new(ours.with(*theirs)));
+                        shelf.again(Entry::State(ours));
                         None
                     }
                     (Stored::Update(found), Entry::Update(ours)) => shelf.taken(*ours, nth, found, was_seen),
@@ -229,7 +230,7 @@ impl Ledger {
                 } else if counts && shelf.conflicts_too_often() {
                     self.timers.set(workload.clone(), now + AWAY.after(shelf.rounds - 1));
                     shelf.delayed[usize::from(is_state)] = true;
-                    news = News::Failed(workload.clone(), "each time it was changed meanwhile".to_owned());
+                    news = News::Failed(workload.clone(), CHANGED.to_owned());
                 }
                 news = taken.unwrap_or(news);
             }
@@ -276,7 +277,11 @@ impl Ledger {
         while let Some(workload) = self.timers.due(now) {
             if let Some(shelf) = self.workloads.get_mut(&workload) {
                 shelf.delayed = Default::default();
+                if shelf.waiting.is_empty() && !shelf.is_busy {
+                    (shelf.conflicts, shelf.rounds) = (0, 0);
+                }
             }
+            self.tidy(&workload);
             self.line_up(&workload);
         }
     }
@@ -326,18 +331,6 @@ impl Shelf {
             (self.conflicts, self.rounds) = (0, self.rounds.saturating_add(1));
         }
         is_enough
-    }
-
-    /// Lets what is kept by a workload's name be written with what is there: what came newer meanwhile, or ours again.
-    fn merge(&mut self, ours: Box<WorkloadState>, theirs: Option<Box<WorkloadState>>) {
-        let with =
-            |ours: Box<WorkloadState>| theirs.into_iter().fold(ours, |ours, theirs| Box::new(ours.with(*theirs)));
-        let newer = self.waiting.iter().position(Entry::is_state).and_then(|place| self.waiting.remove(place));
-        let ours = match newer {
-            Some(Entry::State(newer)) => newer,
-            _ => ours,
-        };
-        self.waiting.push_front(Entry::State(with(ours)));
     }
 
     /// It is tried before all others, unless something newer came to take its place.
@@ -401,34 +394,10 @@ fn started(tracked: &Tracked) -> Timestamp {
     tracked.log.first().map_or(tracked.update.proposed, |first| first.at.min(tracked.update.proposed))
 }
 
-/// Remembers these, for a command that ends afterwards: in place of what was remembered of the same updates before.
-pub async fn remember(records: &Arc<dyn Records>, updates: Vec<Tracked>) -> Result<(), PutError> {
-    let mut ledger = Ledger::default();
-    let mut all = Ok(());
-    for update in updates {
-        ledger.write(Entry::Update(Box::new(update.clone())));
-        while let Some(writing) = ledger.next() {
-            let (writing, answer) = writing.end(records.clone()).await;
-            if let StoreAnswer::Failed(error) = answer {
-                return Err(error);
-            }
-            match ledger.answered(writing, answer, Duration::ZERO) {
-                News::Recorded(theirs) if !theirs.phase.is_over() => {
-                    ledger.write(Entry::Update(Box::new(update.clone())));
-                }
-                // What somebody else has ended meanwhile stays so.
-                News::Nothing | News::Recorded(_) => {}
-                News::Failed(_, why) => all = Err(PutError::Unavailable(why)),
-                News::Lost(_, why) => all = Err(PutError::Refused(why.to_owned())),
-            }
-        }
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::update::WorkloadState;
     use crate::domain::{
         image::ImageRef,
         reason::{Code, Reason},
@@ -763,19 +732,19 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_state_is_merged_with_what_was_found_for_the_one_before() {
+    fn a_newer_state_is_never_written_before_the_record_of_its_update_whatever_was_found() {
         let mut ledger = Ledger::default();
         ledger.write(state("u1"));
         let (writing, _) = next(&mut ledger);
-        let Entry::State(ours) = state("u1") else { panic!() };
-        ledger.write(Entry::State(Box::new(WorkloadState { holds: vec![], ..*ours })));
+        ledger.write(Entry::Update(waits(1000)));
+        ledger.write(state("u1"));
         let Entry::State(theirs) = state("u1") else { panic!() };
-        let there = StoreAnswer::Taken(Stored::State(Some((theirs.clone(), version(5)))));
+        let there = StoreAnswer::Taken(Stored::State(Some((theirs, version(5)))));
         assert_eq!(ledger.answered(writing, there, NOW), News::Nothing);
-        let writing = ledger.next().unwrap();
-        assert_eq!(writing.seen, Some(version(5)));
-        assert!(matches!(&writing.entry, Entry::State(state) if state.holds == theirs.holds));
-        assert!(ledger.next().is_none());
+        let (writing, said) = next(&mut ledger);
+        assert_eq!(said, "id Waiting new");
+        ledger.answered(writing, StoreAnswer::Written(Some(version(1))), NOW);
+        assert_eq!(next(&mut ledger).1, "state 5");
     }
 
     #[test]
