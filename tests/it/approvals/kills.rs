@@ -60,5 +60,5 @@ async fn what_is_approved_is_written_once_and_no_vote_is_lost_whenever_the_opera
         "{written:?} (seed {seed})"
     );
     let generation = shop.namespace.get("deployments", "web").await["metadata"]["generation"].as_u64();
-    assert_eq!(generation, Some(1 + kills as u64), "each once (seed {seed})");
+    assert_eq!(generation, Some(1 + kills), "each once (seed {seed})");
 }
