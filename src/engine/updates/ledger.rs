@@ -429,6 +429,14 @@ mod tests {
         update(proposed, waiting())
     }
 
+    /// The same update, which has gone on since.
+    fn further(proposed: i64) -> Box<Tracked> {
+        let mut further = waits(proposed);
+        further.phase = Phase::Progressing;
+        further.log.push(LogEntry { at: at(proposed + 2), phase: further.phase.name(), reason: None });
+        further
+    }
+
     fn version(number: u32) -> Version {
         Version(number.to_string().into())
     }
@@ -457,9 +465,7 @@ mod tests {
     fn what_is_written_beside_an_update_does_not_take_it_back() {
         let mut ledger = Ledger::default();
         ledger.has(&mut waits(1000), version(1));
-        let mut further = waits(1000);
-        further.phase = Phase::Progressing;
-        further.log.push(LogEntry { at: at(1002), phase: further.phase.name(), reason: None });
+        let further = further(1000);
         ledger.write(Entry::Update(further.clone()));
         let writing = ledger.next().unwrap();
         let beside = StoreAnswer::Taken(Stored::Update(Some((waits(1000), version(2)))));
@@ -649,10 +655,7 @@ mod tests {
     fn what_conflicted_time_and_again_is_written_over_what_was_found_last() {
         let mut ledger = Ledger::default();
         ledger.has(&mut waits(1000), version(0));
-        let mut further = waits(1000);
-        further.phase = Phase::Progressing;
-        further.log.push(LogEntry { at: at(1002), phase: further.phase.name(), reason: None });
-        ledger.write(Entry::Update(further));
+        ledger.write(Entry::Update(further(1000)));
         for n in 1..=CONFLICTS + 1 {
             let (writing, said) = next(&mut ledger);
             assert_eq!(said, format!("id Progressing {}", n - 1));
@@ -718,10 +721,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.write(Entry::Update(waits(1000)));
         let (writing, _) = next(&mut ledger);
-        let mut further = waits(1000);
-        further.phase = Phase::Progressing;
-        further.log.push(LogEntry { at: at(1002), phase: further.phase.name(), reason: None });
-        ledger.write(Entry::Update(further));
+        ledger.write(Entry::Update(further(1000)));
         let lost = StoreAnswer::Failed(PutError::Unavailable("no answer".to_owned()));
         ledger.answered(writing, lost, NOW);
         ledger.woke(ledger.wakes_at().unwrap());
@@ -729,6 +729,18 @@ mod tests {
         assert_eq!(said, "id Progressing new");
         assert_eq!(ledger.answered(writing, found(waits(1000), 1), NOW), News::Nothing);
         assert_eq!(next(&mut ledger).1, "id Progressing 1");
+    }
+
+    #[test]
+    fn an_update_whose_images_an_admission_rewrote_is_still_the_same() {
+        let mut ledger = Ledger::default();
+        ledger.has(&mut waits(1000), version(1));
+        let mut rewritten = further(1000);
+        rewritten.update.items[0].change.to = ImageRef::parse("mirror.io/web:1.0.1").unwrap();
+        ledger.write(Entry::Update(rewritten));
+        let (writing, _) = next(&mut ledger);
+        assert_eq!(ledger.answered(writing, found(waits(1000), 2), NOW), News::Nothing);
+        assert_eq!(next(&mut ledger).1, "id Progressing 2");
     }
 
     #[test]
