@@ -25,8 +25,8 @@ use crate::{
         tags::Tags,
         target::{Route, TargetScope},
         update::{
-            Act, Aim, Change, Event, Item, LAST_UPDATE, LastUpdate, Now, Outcome, Phase, Proposal, PutsBack, Standing,
-            Update, UpdateId, Written,
+            Act, Aim, Change, Event, Item, KEPT, LAST_UPDATE, LastUpdate, LogEntry, Now, Outcome, Phase, Proposal,
+            PutsBack, Standing, Tracked, Update, UpdateId, Written,
         },
         wish::{What, Wish},
         workload::{Container, Kind, Workload, WorkloadId},
@@ -45,8 +45,8 @@ use crate::{
         },
     },
     ports::{
-        Clock, ClusterChange, ImageTimes, NamespaceDefaults, Observed, Origin, Pool, Records, Registry, RegistryError,
-        RegistryErrorKind, Version, Work,
+        Clock, ClusterChange, ImageTimes, NamespaceDefaults, Observed, Origin, Pool, PutError, Records, Registry,
+        RegistryError, RegistryErrorKind, Version, Work,
     },
     store::Memory,
 };
@@ -91,8 +91,13 @@ enum Step {
     LoseWrite(usize),
     RefuseWrite(usize),
     EndRead(usize),
-    /// What is to be remembered is.
+    /// What is to be remembered is; or one thing of it.
     Remember,
+    RememberOne,
+    /// What becomes of the next write to the store.
+    Store(StoreFault),
+    /// Somebody else writes what is remembered of a workload.
+    WriteBeside(usize, Beside),
     /// Somebody sets an old image, and leaves all else as it is.
     MoveBack(usize, usize),
     /// What Git has comes to the cluster.
@@ -102,6 +107,29 @@ enum Step {
     Wish(usize),
     /// The process is killed, and started again.
     Kill,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum StoreFault {
+    /// It is not there.
+    Away,
+    /// It takes nothing of that workload.
+    Refuses,
+    /// It takes it, and its answer is lost.
+    Silent,
+}
+
+/// What somebody else does to what is remembered.
+#[derive(Debug, Clone, Copy)]
+enum Beside {
+    /// Writes something that is no matter of ours to the update that has not ended.
+    Update,
+    /// Ends it.
+    End,
+    /// Writes something that is no matter of ours to what is kept by the workload's name.
+    State,
+    /// Deletes the updates.
+    Delete,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -129,6 +157,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         new,
         back,
     });
+    let beside = prop_oneof![Just(Beside::Update), Just(Beside::End), Just(Beside::State), Just(Beside::Delete)];
     let step = prop_oneof![
         8 => write,
         1 => (0..WORKLOADS).prop_map(Step::Delete),
@@ -147,7 +176,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0usize..4).prop_map(Step::LoseWrite),
         1 => (0usize..4).prop_map(Step::RefuseWrite),
         3 => (0usize..4).prop_map(Step::EndRead),
-        5 => Just(Step::Remember),
+        4 => Just(Step::Remember),
+        4 => Just(Step::RememberOne),
+        1 => prop_oneof![Just(StoreFault::Away), Just(StoreFault::Refuses), Just(StoreFault::Silent)].prop_map(Step::Store),
+        2 => (0..WORKLOADS, beside).prop_map(|(n, what)| Step::WriteBeside(n, what)),
         2 => (0..WORKLOADS, 0usize..4).prop_map(|(n, patch)| Step::MoveBack(n, patch)),
         2 => (0..WORKLOADS).prop_map(Step::Deploy),
         3 => (0..WORKLOADS, 0usize..5).prop_map(|(n, how)| Step::Roll(n, how)),
@@ -236,9 +268,11 @@ struct World {
     ledger: Ledger,
     /// What outlives the process.
     records: Arc<Memory>,
-    /// How often each update was written, and whether the process was killed.
+    store_fault: Option<StoreFault>,
+    /// How often each update was written.
     done: BTreeMap<(WorkloadId, UpdateId), usize>,
-    was_killed: bool,
+    /// Those of which neither the store nor the workload knew when the process was killed, or whose records were deleted.
+    untraced: BTreeSet<(WorkloadId, UpdateId)>,
     /// Updates that went back by themselves, or that a person put back, by the uid of their workload.
     back: HashSet<(Arc<str>, UpdateId)>,
     undecided: Vec<WorkloadId>,
@@ -324,7 +358,8 @@ impl World {
             ledger: Ledger::default(),
             records: Arc::new(Memory::new(Arc::new(Still))),
             done: BTreeMap::new(),
-            was_killed: false,
+            store_fault: None,
+            untraced: BTreeSet::new(),
             back: HashSet::new(),
             undecided: Vec::new(),
             queue: VecDeque::new(),
@@ -488,6 +523,9 @@ impl World {
                 }
             }
             Step::Remember => self.remember(),
+            Step::RememberOne => _ = self.remember_one(),
+            Step::Store(fault) => self.store_fault = Some(fault),
+            Step::WriteBeside(n, what) => self.write_beside(&id(n), what),
             Step::MoveBack(n, patch) => self.set(&id(n), |_, image| image.at(Some(tag(patch)), None)),
             Step::Deploy(n) => self.deploy(&id(n)),
             Step::Roll(n, how) => self.roll(&id(n), how),
@@ -586,43 +624,80 @@ impl World {
     fn collect_garbage(&mut self, id: &WorkloadId) {
         self.records.forget(id).now_or_never().unwrap().unwrap();
         self.done.retain(|(of, _), _| of != id);
+        self.untraced.retain(|(of, _)| of != id);
     }
 
     /// What is to be remembered is.
     fn remember(&mut self) {
-        while let Some(writing) = self.ledger.next() {
-            let records: Arc<dyn Records> = self.records.clone();
-            let workload = self.cluster.get(writing.entry.workload());
-            let (writing, answer) = match &writing.entry {
-                // The garbage collector takes it away at once.
-                Entry::Update(tracked) if workload.is_none_or(|there| there.uid != tracked.update.uid) => {
-                    (writing, StoreAnswer::Written(Some(Version("gone".into()))))
-                }
-                _ => writing.end(records).now_or_never().unwrap(),
-            };
-            match self.ledger.answered(writing, answer, self.time) {
-                News::Nothing => {}
-                // It was at its end before the process was killed.
-                News::Recorded(tracked) => {
-                    let id = tracked.update.workload.clone();
-                    if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
-                        self.event(&id, Event::Recorded(tracked, workload));
-                    }
-                }
-                other => panic!("nobody else writes: {other:?}"),
+        while self.remember_one() {}
+    }
+
+    /// The next thing that is to be remembered is, unless the store does not take it; whether there was any.
+    fn remember_one(&mut self) -> bool {
+        let Some(writing) = self.ledger.next() else { return false };
+        let records: Arc<dyn Records> = self.records.clone();
+        let workload = self.cluster.get(writing.entry.workload());
+        let away = || StoreAnswer::Failed(PutError::Unavailable("it is away".to_owned()));
+        let fault = self.store_fault.take();
+        let (writing, answer) = match (&writing.entry, fault) {
+            (_, Some(StoreFault::Away)) => (writing, away()),
+            (_, Some(StoreFault::Refuses)) => (writing, StoreAnswer::Failed(PutError::Refused("a quota".to_owned()))),
+            // The garbage collector takes it away at once.
+            (Entry::Update(tracked), _) if workload.is_none_or(|there| there.uid != tracked.update.uid) => {
+                (writing, StoreAnswer::Written(Some(Version("gone".into()))))
             }
-            // As the loop does.
-            let ids: Vec<WorkloadId> = self.board.ids().cloned().collect();
-            for id in ids {
-                if self.ledger.is_idle(&id) && self.board.record(&id).is_some_and(|record| record.way_back().is_some())
-                {
-                    self.event(&id, Event::Asked);
+            _ => writing.end(records).now_or_never().unwrap(),
+        };
+        let answer = if fault == Some(StoreFault::Silent) { away() } else { answer };
+        match self.ledger.answered(writing, answer, self.time) {
+            News::Nothing | News::Failed(..) => {}
+            // It was at its end before the process was killed, or somebody else has ended it.
+            News::Recorded(tracked) => {
+                let id = tracked.update.workload.clone();
+                if let Some(workload) = self.state.entry(&id).map(|entry| entry.workload.clone()) {
+                    self.event(&id, Event::Recorded(tracked, workload));
                 }
             }
+            News::Lost(id, why) => panic!("{id} is not remembered: {why}"),
+        }
+        // As the loop does.
+        let ids: Vec<WorkloadId> = self.board.ids().cloned().collect();
+        for id in ids {
+            if self.ledger.is_idle(&id) && self.board.record(&id).is_some_and(|record| record.way_back().is_some()) {
+                self.event(&id, Event::Asked);
+            }
+        }
+        true
+    }
+
+    /// Somebody else writes what is remembered.
+    fn write_beside(&mut self, id: &WorkloadId, what: Beside) {
+        let of = self.records.of(id).now_or_never().unwrap().unwrap();
+        let open = of.into_iter().find(|(tracked, _)| !tracked.phase.is_over());
+        match (what, open) {
+            (Beside::Update, Some((tracked, version))) => {
+                self.records.put(&tracked, Some(&version)).now_or_never().unwrap().unwrap();
+            }
+            (Beside::End, Some((mut tracked, version))) => {
+                let reason = Reason::new(Code::Superseded, "somebody else says so");
+                tracked.phase = Phase::Superseded;
+                tracked.log.push(LogEntry { at: self.moment().at, phase: tracked.phase.name(), reason: Some(reason) });
+                self.records.put(&tracked, Some(&version)).now_or_never().unwrap().unwrap();
+            }
+            (Beside::State, _) => {
+                if let Some((state, version)) = self.records.state(id).now_or_never().unwrap().unwrap() {
+                    self.records.put_state(&state, Some(&version)).now_or_never().unwrap().unwrap();
+                }
+            }
+            (Beside::Delete, _) => {
+                self.records.forget(id).now_or_never().unwrap().unwrap();
+                self.untraced.extend(self.done.keys().filter(|(of, _)| of == id).cloned());
+            }
+            (Beside::Update | Beside::End, None) => {}
         }
     }
 
-    fn remembered(&self, id: &WorkloadId) -> Vec<crate::domain::update::Tracked> {
+    fn remembered(&self, id: &WorkloadId) -> Vec<Tracked> {
         let of = self.records.of(id).now_or_never().unwrap().unwrap();
         of.into_iter().map(|(tracked, _)| tracked).collect()
     }
@@ -736,7 +811,9 @@ impl World {
             for change in update.changes() {
                 self.git.insert((id.clone(), change.container.clone()), change.to.clone());
             }
-            if update.puts_back.is_none() {
+            // What is done for an object that is gone is remembered of none.
+            let is_for = |there: &Workload| there.uid == update.uid;
+            if update.puts_back.is_none() && self.cluster.get(id).is_some_and(is_for) {
                 *self.done.entry((id.clone(), update.id.clone())).or_default() += 1;
             }
             return Outcome::Committed(Reason::new(Code::Committed, "a commit"));
@@ -886,8 +963,15 @@ impl World {
         (self.wanted, self.running, self.undecided) = Default::default();
         (self.queue, self.writes, self.reads, self.untold) = Default::default();
         (self.scheduled, self.watched, self.hinted) = Default::default();
-        (self.ledger, self.was_killed) = (Ledger::default(), true);
+        self.ledger = Ledger::default();
         self.followed.clear();
+        let is_known = |(id, update): &(WorkloadId, UpdateId)| {
+            let notes = self.cluster.get(id).and_then(LastUpdate::of);
+            let is_it = |tracked: &Tracked| tracked.update.id.split().0 == *update;
+            notes.is_some_and(|note| note.id == *update) || self.remembered(id).iter().any(is_it)
+        };
+        let untraced: Vec<_> = self.done.keys().filter(|done| !is_known(done)).cloned().collect();
+        self.untraced.extend(untraced);
         // An older note is overwritten by a newer one.
         let noted = |id: &WorkloadId, container: &Arc<str>, image: &String| {
             let note = self.cluster.get(id)?.annotations.get("supercargo.dev/last-update")?.clone();
@@ -962,10 +1046,11 @@ impl World {
                 ids.iter().for_each(|id| self.deploy(id));
             } else {
                 // Time passes only while nothing else is to be done.
-                let next = [self.state.next(), self.board.next()];
+                let next = [self.state.next(), self.board.next(), self.ledger.wakes_at()];
                 let Some(at) = next.into_iter().flatten().min() else { return };
                 self.time = self.time.max(at);
                 self.state.woke(self.time);
+                self.ledger.woke(self.time);
                 let acts = self.board.woke(self.moment());
                 self.perform(acts);
                 self.effects();
@@ -1154,21 +1239,25 @@ fn lived(History { known, kept, cramped, steps }: History, hints: bool) -> Resul
             }
         }
     }
-    // Each update that was written is remembered once, and no other is left as if something were still done for it.
+    // Each update that was written is remembered once for each time, with its end and why it came to that, and no other is
+    // left as if something were still done for it.
     for (id, workload) in world.cluster.clone() {
         let remembered = world.remembered(&id);
+        let current = world.board.record(&id).and_then(|record| record.current());
+        let is_current = |tracked: &Tracked| {
+            current.is_some_and(|current| current.update.id == tracked.update.id.split().0) && !tracked.phase.is_over()
+        };
         for tracked in &remembered {
-            let current = world.board.record(&id).and_then(|record| record.current());
-            let is_current = current.is_some_and(|current| current.update.id == tracked.update.id.split().0);
-            prop_assert!(tracked.phase.is_over() || is_current, "{:?} of {:?}", tracked, workload);
+            prop_assert!(tracked.phase.is_over() || is_current(tracked), "{:?} of {:?}", tracked, workload);
+            let is_explained = matches!(tracked.phase, Phase::Succeeded) || tracked.reason().is_some();
+            prop_assert!(!tracked.phase.is_over() || is_explained, "without a reason: {:?}", tracked);
         }
-        for ((_, update), count) in world.done.iter().filter(|((of, _), _)| *of == id) {
-            let is_it = |tracked: &&_| -> bool {
-                let tracked: &crate::domain::update::Tracked = tracked;
-                tracked.update.id.split().0 == *update && tracked.phase == Phase::Succeeded
-            };
-            let found = remembered.iter().filter(is_it).count();
+        for (done, count) in world.done.iter().filter(|((of, _), _)| *of == id) {
+            let of = || remembered.iter().filter(|tracked| tracked.update.id.split().0 == done.1);
+            let found = of().filter(|tracked| tracked.phase == Phase::Succeeded).count();
             prop_assert!(found <= *count, "{} times, and {} remembered: {:?}", count, found, remembered);
+            let is_exempt = world.untraced.contains(done) || remembered.len() >= KEPT;
+            prop_assert!(is_exempt || of().next().is_some(), "{:?} is not remembered: {:?}", done, remembered);
         }
     }
     let ids: BTreeSet<WorkloadId> = world.cluster.keys().cloned().collect();

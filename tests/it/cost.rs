@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{
     control_plane::{ControlPlane, Parts, shared},
     eventually,
-    front::{Front, now},
+    front::Front,
     objects::{deployment, policy, runs},
     operator::{Operator, Setup},
     registry::{Access, Image, Options, Registry},
@@ -74,7 +74,7 @@ async fn fifty_repositories_of_500_workloads_cost_fifty_requests_a_cycle_and_no_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_asked_for_once_in_its_lifetime_for_each_repository() {
     const POLLS: usize = 4;
-    let server = TokenServer::start_with(Rules { lifetime: Duration::from_secs(300), ..Rules::default() }).await;
+    let server = TokenServer::start_with(Rules { lifetime: Duration::from_secs(3600), ..Rules::default() }).await;
     let registry = Registry::start_with(Options { access: Access::Token(server.clone()), ..Options::default() }).await;
     let (plane, front) = (shared().await, Front::start(&registry).await);
     let namespace = plane.namespace("tokens").await;
@@ -86,7 +86,6 @@ async fn a_token_is_asked_for_once_in_its_lifetime_for_each_repository() {
             namespace.create(&object.to_string()).await;
         }
     }
-    let began = now();
     let _operator = Operator::start(plane, &Setup::in_namespace(&namespace, "2s")).await;
     eventually("some polls", async || {
         ["public/a", "public/b", "public/c"].iter().all(|path| front.count(path) > POLLS).then_some(())
@@ -96,7 +95,6 @@ async fn a_token_is_asked_for_once_in_its_lifetime_for_each_repository() {
     registry.push("public/a", "1.1.0", &Image::unique()).await;
     runs(&namespace, "public-a-0", &[&format!("{}/public/a:1.1.0", front.host)]).await;
 
-    assert!(began.elapsed() < Duration::from_secs(250), "too slow to tell anything");
     let mut scopes: Vec<String> = server.asked().into_iter().map(|asked| asked.query).collect();
     scopes.sort();
     let asked = scopes.len();

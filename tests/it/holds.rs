@@ -453,7 +453,10 @@ async fn what_cannot_be_read_of_holds_holds_until_it_can_be_or_is_gone() {
     write(&shop, &namespace, state, json!({"holds": null})).await;
     shop.update("1.2.0", "Succeeded").await;
     // Another is deleted.
+    let unread = || operator.process.output().matches("what is remembered of it does not decode").count();
+    let before = unread();
     write(&shop, &namespace, state, json!({"holds": odd_hold()})).await;
+    eventually("the operator has read it", async || (unread() > before).then_some(())).await;
     shop.push("1.3.0").await;
     shop.stays(&operator, "1.2.0").await;
     shop.kubectl(&["delete", "imagestate", state]);

@@ -30,7 +30,7 @@ impl Record {
     }
 
     /// Whether ours is there again where somebody had set another image, which we did not take for moved back.
-    fn is_undone(&self, set: &Set, workload: &Workload) -> bool {
+    pub(super) fn is_undone(&self, set: &Set, workload: &Workload) -> bool {
         set.is_back_in(workload) && !self.is_held_in(set)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{HeldBy, Hold, Update};
+use super::{HeldBy, Hold, SeenRule, Update};
 use crate::domain::{reason::Reason, votes::Approval, workload::WorkloadId};
 
 /// What is new of an update.
@@ -24,8 +24,8 @@ pub enum News {
     Refusal(Update, Reason),
     /// Somebody moved an image back, which is respected.
     Held(WorkloadId, Hold),
-    /// Annotations went or came with an image that was moved back, and what is said of that.
-    TakenAway(WorkloadId, String),
+    /// Annotations went or came with an image that was moved back, and which stay in force.
+    TakenAway(WorkloadId, Box<SeenRule>),
     /// A person wants it, or all, left as it is.
     Stopped(WorkloadId, HeldBy),
 }

@@ -157,16 +157,18 @@ impl Record {
     }
 
     /// Whether it is remembered that these images were set, at that time or later.
-    pub(super) fn knows(&self, note: &LastUpdate) -> bool {
-        !self.is_hearsay && note.changes.iter().all(|change| self.was_set_by(change, note.at))
+    pub(super) fn knows(&self, note: &LastUpdate, workload: &Workload) -> bool {
+        !self.is_hearsay && note.changes.iter().all(|change| self.was_set_by(change, note.at, workload))
     }
 
-    fn was_set_by(&self, change: &Change, at: Timestamp) -> bool {
+    fn was_set_by(&self, change: &Change, at: Timestamp, workload: &Workload) -> bool {
         let from = change.from.to_string();
         let by = |set: &Set| match set.at.div_euclid(SECOND).cmp(&at.as_second()) {
             Ordering::Greater => true,
-            // A note says when to the second: of the same one it is the newer if it goes on from what was set.
-            Ordering::Equal => *set.to != *from,
+            // A note says when to the second: of the same one it is the newer if it goes on from what was set, or sets that again.
+            Ordering::Equal => {
+                *set.to != *from && !(self.is_undone(set, workload) && set.since.as_deref() == Some(&*from))
+            }
             Ordering::Less => false,
         };
         self.applied.iter().any(|set| set.is_in(change) && by(set))
@@ -315,9 +317,10 @@ impl Record {
     }
 
     /// Remembers that we had set these images by then, but for those that we set since.
-    pub(super) fn set_by_then<'c>(&mut self, changes: impl Iterator<Item = &'c Change>, at: Timestamp) {
-        let unknown: Vec<_> = changes.filter(|change| !self.was_set_by(change, at)).collect();
-        self.set(unknown.into_iter(), at);
+    pub(super) fn set_by_then(&mut self, note: &LastUpdate, workload: &Workload) {
+        let unknown: Vec<_> =
+            note.changes.iter().filter(|change| !self.was_set_by(change, note.at, workload)).collect();
+        self.set(unknown.into_iter(), note.at);
     }
 
     /// The containers whose images were set last.

@@ -64,6 +64,14 @@ pub struct TakenAway {
 }
 
 impl SeenRule {
+    /// What was taken away, or came back, with an image.
+    pub fn why(&self, workload: &WorkloadId) -> String {
+        match &self.undone {
+            Some(taken) => self.why_undone(taken, workload),
+            None => self.whys(workload).collect::<Vec<_>>().join("; "),
+        }
+    }
+
     /// That the policy itself was taken away, and how it is put back.
     pub fn why_undone(&self, taken: &TakenAway, workload: &WorkloadId) -> String {
         let WorkloadId { kind, namespace, name } = workload;

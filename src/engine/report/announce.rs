@@ -149,7 +149,7 @@ impl<'p> Told<'p> {
                 tracing::info!(%workload, %update, code = %reason.code, why = reason.message, "not approved");
             }
             News::Held(workload, hold) => self.held(workload, uid, hold.code(), &hold.why(workload)),
-            News::TakenAway(workload, why) => self.held(workload, uid, Code::Undone, why),
+            News::TakenAway(workload, rule) => self.held(workload, uid, Code::Undone, &rule.why(workload)),
             News::Stopped(workload, held) if workload.is_all() => {
                 tracing::warn!(by = %held.by, why = %held.reason, "everything is held: nothing is changed");
             }

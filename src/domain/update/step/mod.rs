@@ -866,6 +866,15 @@ mod tests {
         let (record, _) =
             after(set(&newer, 2).0, LastUpdate { at: NOW.at + Duration::from_secs(2), ..set(&next, 2).1 });
         assert_eq!(Some(&set_last(&record)), next.changes().next());
+        // Somebody had moved it back, and it was set again in that second, which no state says.
+        let (mut moved, note) = set(&older, 1);
+        moved.applied[0].since = Some("r.io/web:1.0.0".into());
+        let note = BTreeMap::from([(LAST_UPDATE.to_owned(), note.to_string())]);
+        let again = Arc::new(Workload { annotations: note.into(), ..(*running("to")).clone() });
+        let record = [Event::Remembered(moved), Event::Known(again)]
+            .into_iter()
+            .fold(Record::default(), |record, event| step(record, event, NOW).0);
+        assert!(record.is_moved(&running("from")), "moved back once more, it is seen");
         // The note is an older one, which an undo of the rollout has restored.
         let (record, acts) = after(set(&newer, 2).0, set(&older, 1).1);
         assert_eq!(set_last(&record), change);

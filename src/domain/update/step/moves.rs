@@ -27,11 +27,7 @@ pub(super) fn observed(
             }
             acts.extend(held.into_iter().map(|hold| Act::Announce(News::Held(workload.id.clone(), hold))));
             if let Some(rule) = record.rule().filter(|rule| rule.kept != kept && !rule.kept.is_empty()) {
-                let why = match &rule.undone {
-                    Some(taken) => rule.why_undone(taken, &workload.id),
-                    None => rule.whys(&workload.id).collect::<Vec<_>>().join("; "),
-                };
-                acts.push(Act::Announce(News::TakenAway(workload.id.clone(), why)));
+                acts.push(Act::Announce(News::TakenAway(workload.id.clone(), Box::new(rule.clone()))));
             }
             decide(acts);
         }

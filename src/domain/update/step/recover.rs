@@ -50,19 +50,19 @@ pub(super) fn known(record: &mut Record, workload: &Workload, now: Now, acts: &m
     let is_own = note.id == UpdateId::of(&workload.id, note.changes.iter());
     let is_current =
         record.current().is_some_and(|current| current.update.id == note.id || current.is_written_as(&note.id));
-    if !is_own || note.changes.is_empty() || record.knows(&note) {
+    if !is_own || note.changes.is_empty() || record.knows(&note, workload) {
         return;
     }
     if is_current {
         // The process ended between what is recorded of the update and what is of the workload.
-        record.set_by_then(note.changes.iter(), note.at);
+        record.set_by_then(&note, workload);
         return acts.push(Act::SaveState(record.state(workload.id.clone())));
     }
+    record.set_by_then(&note, workload);
     let LastUpdate { id, at, changes } = note;
     let items: Vec<Item> = changes.into_iter().map(Item::from).collect();
     let update = Update::new(workload.id.clone(), items, Route::Cluster, at);
     let update = Update { id, uid: workload.uid.clone(), ..update };
-    record.set_by_then(update.changes(), at);
     let runs = Record::runs(&update, workload);
     let tracked = Tracked { update, phase: Phase::Applying, approval: None, log: Vec::new() };
     let now = Now { at, ..now };
