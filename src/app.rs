@@ -99,8 +99,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     };
     let make_registry = {
         let (clock, metrics, secrets) = (clock.clone(), metrics.clone(), world.secrets);
-        move |settings: &registry::Settings| {
-            let settings = registry::Settings { docker_config: world.docker_config.clone(), ..settings.clone() };
+        move |settings: &registry::RegistrySettings| {
+            let settings =
+                registry::RegistrySettings { docker_config: world.docker_config.clone(), ..settings.clone() };
             registry::Client::new(settings, secrets.clone(), clock.clone(), metrics.clone())
         }
     };
@@ -124,8 +125,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let (ready_sender, ready) = watch::channel(false);
     let (settings_sender, settings) = watch::channel(engine_settings(&args, &all, &config));
     let (slack_sender, slack_settings_read) = watch::channel(slack_settings(&config)?);
-    let doors = Senders::open(senders, &clock).await?;
-    let hooks = Hooks::new(doors, Arc::new(inbox.clone()), metrics.clone(), clock.clone());
+    let senders = Senders::open(senders, &clock).await?;
+    let hooks = Hooks::new(senders, Arc::new(inbox.clone()), metrics.clone(), clock.clone());
     let apply = {
         let (args, clock, registry, hooks) = (args.clone(), clock.clone(), registry.clone(), hooks.clone());
         let sinks = world.sinks.clone();
@@ -133,14 +134,14 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             // What may fail comes first, so that a change takes effect as a whole.
             let changed = registry_settings(config, config::in_cluster())?;
             let client = (changed != registries).then(|| make_registry(&changed)).transpose()?;
-            let doors = Senders::open(hook_settings(&args, config), &clock).await?;
+            let senders = Senders::open(hook_settings(&args, config), &clock).await?;
             let slack = slack_settings(config)?;
             sinks.replace(git_targets(config)?);
             if let Some(client) = client {
                 registry.replace(client);
                 registries = changed;
             }
-            hooks.set_senders(doors);
+            hooks.set_senders(senders);
             slack_sender.send_if_modified(|now| std::mem::replace(now, slack.clone()) != slack);
             settings_sender.send_replace(engine_settings(&args, &all, config));
             Ok(())
@@ -234,7 +235,7 @@ fn greet(args: &RunArgs, config: &Config, senders: &HookSettings, [hooks, privat
 }
 
 /// What the configuration says of registries, for the client.
-pub fn registry_settings(config: &Config, in_cluster: bool) -> anyhow::Result<registry::Settings> {
+pub fn registry_settings(config: &Config, in_cluster: bool) -> anyhow::Result<registry::RegistrySettings> {
     let mut hosts = Vec::new();
     for entry in &config.registries {
         let ca = entry.ca.as_deref().map(|path| config::read_text(path).map(String::into_bytes));
@@ -248,7 +249,13 @@ pub fn registry_settings(config: &Config, in_cluster: bool) -> anyhow::Result<re
     let private_addresses = config.private_addresses == PrivateAddresses::Allow;
     // The other half is for the API server, Git, hooks and files.
     let connections = (config::open_files() / 2).min(CONNECTIONS);
-    Ok(registry::Settings { hosts, in_cluster, private_addresses, connections, ..registry::Settings::default() })
+    Ok(registry::RegistrySettings {
+        hosts,
+        in_cluster,
+        private_addresses,
+        connections,
+        ..registry::RegistrySettings::default()
+    })
 }
 
 fn engine_settings(args: &RunArgs, all: &Option<WorkloadId>, config: &Config) -> Settings {

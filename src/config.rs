@@ -14,7 +14,7 @@ use crate::domain::{
     guard::Guard,
     image::{Repository, excerpt},
     keel::KeelMode,
-    later::{self, Keyed, Known},
+    later::{self, Keyed, WithLater},
     policy::NamedPolicies,
     target::Targets,
 };
@@ -166,7 +166,7 @@ impl ConfigError {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Raw {
     #[serde(default)]
-    registries: Vec<Known<RegistryConfig>>,
+    registries: Vec<WithLater<RegistryConfig>>,
     #[serde(default)]
     private_addresses: PrivateAddresses,
     #[serde(default)]
@@ -181,7 +181,7 @@ struct Raw {
     rollout: RolloutConfig,
     slack: Option<SlackConfig>,
     #[serde(default)]
-    channels: Vec<Known<ChannelConfig>>,
+    channels: Vec<WithLater<ChannelConfig>>,
     #[serde(default)]
     approvers: Vec<ApproverConfig>,
 }
@@ -196,20 +196,20 @@ impl Config {
     pub fn read(files: &FileArgs, senders: &[&str]) -> (Self, Vec<String>) {
         let mut problems = Vec::new();
         let raw = files.config.as_deref().map_or_else(
-            || Ok(Known::default()),
+            || Ok(WithLater::default()),
             |path| {
                 let text = read_text(path).map_err(|why| format!("--config {why}"))?;
                 let empty = text.lines().all(|line| line.trim().is_empty() || line.starts_with('#'));
-                if empty { Ok(Known::default()) } else { parse(path, &text) }
+                if empty { Ok(WithLater::default()) } else { parse(path, &text) }
             },
         );
-        let Known::<Raw> { value: raw, later } = raw.unwrap_or_else(|problem| {
+        let WithLater::<Raw> { value: raw, later } = raw.unwrap_or_else(|problem| {
             problems.push(problem);
-            Known::default()
+            WithLater::default()
         });
         problems.extend(later.into_iter().map(later::refusal));
         let mut registries = Vec::new();
-        for Known { value: registry, later } in raw.registries {
+        for WithLater { value: registry, later } in raw.registries {
             let refused = |key| format!("registries: {}: {}", registry.shown(), later::refusal(key));
             problems.extend(later.into_iter().map(refused));
             problems.extend(registry.problems());

@@ -28,7 +28,7 @@ use crate::domain::{
     wish::Wish,
     workload::{Application, ApplicationId, Workload, WorkloadId},
 };
-pub use messages::{Announced, Explain, Heard, Messages, Notify, Person, Reviewers, Right, Spoken, UpdateName};
+pub use messages::{Announced, Explain, Messages, Notify, Person, ReviewOutcome, Reviewers, Right, Spoken, UpdateName};
 pub use records::{Histories, PutError, RecordError, Records, Version};
 pub use rollouts::Rollouts;
 pub use votes::{ObjectName, Proof, Votes};

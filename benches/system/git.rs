@@ -26,7 +26,7 @@ use supercargo::{
         update::{Change, Update},
         workload::{KINDS, WorkloadId},
     },
-    git::{Credentials, Scope, Settings, Target, Template},
+    git::{Credentials, Scope, Target, TargetSettings, Template},
     ports::{Outcome, Sink as _},
 };
 
@@ -266,8 +266,8 @@ pub(crate) async fn write(url: &str, folder: &Path) {
     }
 }
 
-fn settings(url: &str, folder: &Path) -> Settings {
-    Settings {
+fn settings(url: &str, folder: &Path) -> TargetSettings {
+    TargetSettings {
         name: "prod".into(),
         url: url.to_owned(),
         branch: "main".to_owned(),

@@ -51,7 +51,7 @@ pub(super) fn forge(
     let gits = secret(entry.credentials.token_file.as_ref(), entry.credentials.token.as_ref());
     let token = own.or(gits).map(|secret| Arc::new(secret) as AnyToken).or_else(|| Some(app.clone()? as AnyToken));
     let requests = token.filter(|_| makes_requests).map(|token| {
-        let forge = forges::Settings { kind, place, base: entry.branch.clone(), client };
+        let forge = forges::ForgeSettings { kind, place, base: entry.branch.clone(), client };
         let settings = RequestSettings {
             labels: request.labels,
             reviewers: request.reviewers,

@@ -30,7 +30,7 @@ impl People {
         view: View,
         clock: &Arc<dyn Clock>,
         metrics: &Arc<Metrics>,
-        settings: watch::Receiver<Option<slack::Settings>>,
+        settings: watch::Receiver<Option<slack::SlackSettings>>,
         leader: watch::Receiver<bool>,
         ready: watch::Receiver<bool>,
     ) -> impl Future<Output = ()> + use<> {
@@ -46,7 +46,7 @@ impl People {
 }
 
 /// What the configuration says of Slack.
-pub fn slack_settings(config: &Config) -> anyhow::Result<Option<slack::Settings>> {
+pub fn slack_settings(config: &Config) -> anyhow::Result<Option<slack::SlackSettings>> {
     let Some(settings) = &config.slack else { return Ok(None) };
     let token = |source: Option<TokenSource>| match source.context("slack: a token is missing")? {
         TokenSource::File(path) => anyhow::Ok(Token::File(path)),
@@ -61,7 +61,7 @@ pub fn slack_settings(config: &Config) -> anyhow::Result<Option<slack::Settings>
         let person = Person { user: approver.user.as_str().into(), groups };
         approver.slack.iter().map(move |identity| (identity.clone(), person.clone()))
     });
-    let settings = slack::Settings {
+    let settings = slack::SlackSettings {
         api: settings.api().map_err(anyhow::Error::msg)?.map_or_else(|| API.parse(), Ok)?,
         ca: ca.transpose().map_err(anyhow::Error::msg)?,
         proxy: settings.proxy.clone(),
@@ -77,7 +77,7 @@ pub fn slack_settings(config: &Config) -> anyhow::Result<Option<slack::Settings>
 }
 
 /// The tokens that cannot be read now: then nothing is told.
-pub(super) async fn unreadable_tokens(settings: &slack::Settings) -> Vec<String> {
+pub(super) async fn unreadable_tokens(settings: &slack::SlackSettings) -> Vec<String> {
     let tokens = [&settings.bot_token, &settings.app_token];
     let read = futures::future::join_all(tokens.map(Token::read)).await;
     read.into_iter().filter_map(|read| read.err().map(|why| format!("slack: {why}"))).collect()

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Targets by name, each with what it was made of.
-type Known = HashMap<Arc<str>, (Given, Arc<git::Target>)>;
+type TargetsByName = HashMap<Arc<str>, (Given, Arc<git::Target>)>;
 
 /// All that a target is made of: where it differs, the target is another. Other files are read whenever they are used.
 #[derive(PartialEq)]
@@ -41,7 +41,7 @@ pub struct Given {
 pub(super) struct Sinks {
     /// None where there is no cluster.
     cluster: Option<Arc<dyn Sink>>,
-    targets: RwLock<Known>,
+    targets: RwLock<TargetsByName>,
 }
 
 impl Sinks {
@@ -50,7 +50,7 @@ impl Sinks {
     }
 
     /// Takes the targets of a configuration; what did not change keeps its clone.
-    pub(super) fn replace(&self, new: Known) {
+    pub(super) fn replace(&self, new: TargetsByName) {
         let mut targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
         let kept = |(name, (given, target)): (Arc<str>, (Given, _))| match targets.get(&name) {
             Some((before, old)) if *before == given => (name, (given, old.clone())),
@@ -120,10 +120,10 @@ pub fn git_targets(
     clock: &Arc<dyn Clock>,
     refresh: Option<&Arc<dyn Refresh>>,
     registry: Option<&Arc<dyn Registry>>,
-) -> anyhow::Result<Known> {
+) -> anyhow::Result<TargetsByName> {
     // git is told where its clone is from elsewhere.
     let cache = &std::path::absolute(cache).with_context(|| format!("--git-cache {}", cache.display()))?;
-    let (mut targets, mut problems) = (Known::new(), Vec::new());
+    let (mut targets, mut problems) = (TargetsByName::new(), Vec::new());
     for entry in &config.git {
         match target(entry, cache, clock, refresh, registry) {
             Ok(known) => _ = targets.insert(entry.name.as_str().into(), known),
@@ -195,7 +195,7 @@ fn settings(
     cache: &Path,
     refresh: Option<&Arc<dyn Refresh>>,
     problems: &mut Problems,
-) -> Option<git::Settings> {
+) -> Option<git::TargetSettings> {
     // Git and its helpers run in the clone's folder.
     let file = |file: &PathBuf| std::path::absolute(file).map_err(|error| format!("{}: {error}", file.display()));
     let credentials = &entry.credentials;
@@ -235,7 +235,7 @@ fn settings(
         image_policies: entry.image_policies.clone(),
     };
     let name = entry.shown();
-    Some(git::Settings {
+    Some(git::TargetSettings {
         name: name.into(),
         scope: git::Scope { paths: paths?, options, ..git::Scope::target(&entry.name, name) },
         url: entry.url.clone(),

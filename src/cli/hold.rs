@@ -9,7 +9,7 @@ use crate::config::{ClusterArgs, OperatorArgs};
 
 /// Leave a workload, or all, as it is: nothing is changed or rolled back until somebody resumes it
 #[derive(Debug, clap::Args)]
-pub(super) struct Hold {
+pub(super) struct HoldArgs {
     #[command(flatten)]
     of: Of,
     /// Why, for others: at most 1 KiB
@@ -58,7 +58,7 @@ impl Of {
     }
 }
 
-impl Hold {
+impl HoldArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let reason = self.reason.as_deref();
         let wish = Wish { field: "hold", value: json!(true), reason, doing: "holding", refused: "not held" };

@@ -122,13 +122,13 @@ impl Args {
     }
 
     /// The first secret, and where it stands.
-    fn secret(&self) -> anyhow::Result<Option<(SecretString, Place)>> {
+    fn secret(&self) -> anyhow::Result<Option<(SecretString, SecretPlace)>> {
         let config = read_files(&FileArgs { config: self.config.clone(), policies: None })?;
         let Some(hook) = config.hooks.get(self.sender.name) else { return Ok(None) };
         let (text, place) = match (&hook.given, hook.secret_files.first()) {
-            (Some(given), _) => (given.clone(), Place::Variable(hook_variable(self.sender.name))),
+            (Some(given), _) => (given.clone(), SecretPlace::Variable(hook_variable(self.sender.name))),
             (None, Some(file)) => {
-                (read_text(file).map_err(anyhow::Error::msg)?.into(), Place::File(file.display().to_string()))
+                (read_text(file).map_err(anyhow::Error::msg)?.into(), SecretPlace::File(file.display().to_string()))
             }
             (None, None) => return Ok(None),
         };
@@ -151,12 +151,12 @@ impl Args {
 }
 
 /// Where a secret stands.
-enum Place {
+enum SecretPlace {
     Variable(String),
     File(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SecretPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Variable(place) | Self::File(place)) = self;
         f.write_str(place)
@@ -243,16 +243,16 @@ fn accepted(outcome: &str, image: &ImageRef) -> String {
 }
 
 /// What to check.
-fn refused(status: StatusCode, is_ours: bool, sender: &str, source: &Place) -> String {
+fn refused(status: StatusCode, is_ours: bool, sender: &str, source: &SecretPlace) -> String {
     match status {
         StatusCode::UNAUTHORIZED if is_ours => {
             let other = format!("the operator has another secret for `{sender}`: compare");
             match source {
-                Place::Variable(name) => format!(
+                SecretPlace::Variable(name) => format!(
                     "{other} {name} with the key `{sender}` of the Secret supercargo-hooks, which the operator reads at its \
                      start only (kubectl -n supercargo rollout restart deployment/supercargo)"
                 ),
-                Place::File(file) => format!(
+                SecretPlace::File(file) => format!(
                     "{other} {file} with the file of `secretFiles` that the operator reads, within 10 s of a change"
                 ),
             }

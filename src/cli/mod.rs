@@ -54,7 +54,7 @@ enum Command {
     Approve(approve::Approve),
     Reject(approve::Reject),
     Rollback(rollback::Args),
-    Hold(hold::Hold),
+    Hold(hold::HoldArgs),
     Resume(hold::Resume),
     #[command(subcommand)]
     Policy(policy::Command),

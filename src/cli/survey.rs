@@ -128,11 +128,11 @@ pub(super) fn time(text: &str) -> Result<Timestamp, String> {
 /// The registries as the user of this machine reaches them: with the docker config file, and what `--config` says.
 pub(super) fn local_registry(config: &Config) -> anyhow::Result<registry::Client> {
     let settings = crate::app::registry_settings(config, false)?;
-    let settings = registry::Settings { docker_config: config::docker_config(), ..settings };
+    let settings = registry::RegistrySettings { docker_config: config::docker_config(), ..settings };
     registry_with(settings, Arc::new(registry::NoSecrets))
 }
 
-fn registry_with(settings: registry::Settings, secrets: Arc<dyn Secrets>) -> anyhow::Result<registry::Client> {
+fn registry_with(settings: registry::RegistrySettings, secrets: Arc<dyn Secrets>) -> anyhow::Result<registry::Client> {
     let (clock, metrics) = (Arc::new(SystemClock::default()), Arc::new(Metrics::default()));
     Ok(registry::Client::new(settings, secrets, clock, metrics)?)
 }

@@ -138,7 +138,7 @@ pub(super) struct Without {
 }
 
 /// What is known of each object: a hash, and the last list that had it.
-struct Known<Key> {
+struct SeenObjects<Key> {
     entries: HashMap<Key, (u64, u32)>,
     list: u32,
 }
@@ -155,7 +155,7 @@ where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
     Key: Hash + Eq + Clone,
 {
-    let mut known = Known { entries: HashMap::new(), list: 0 };
+    let mut known = SeenObjects { entries: HashMap::new(), list: 0 };
     let mut delivered = false;
     let mut failures = 0;
     let mut events = source.start();

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     domain::workload::WorkloadId,
     net::foreign,
-    ports::{Announced, Clock, ClusterError, Heard, Person, Reviewers, Right, Spoken},
+    ports::{Announced, Clock, ClusterError, Person, ReviewOutcome, Reviewers, Right, Spoken},
 };
 
 /// What everybody is in whom the API server knows.
@@ -56,12 +56,12 @@ impl ReviewWriter {
 }
 
 impl ReviewWriter {
-    async fn write(&self, of: &Announced, said: &Spoken, name: Option<&str>) -> Result<Heard, ClusterError> {
+    async fn write(&self, of: &Announced, said: &Spoken, name: Option<&str>) -> Result<ReviewOutcome, ClusterError> {
         match in_time(&self.clock, self.client.request_text(review(of, said, name)?)).await {
-            Some(Ok(_)) => Ok(Heard::Written),
+            Some(Ok(_)) => Ok(ReviewOutcome::Written),
             Some(Err(kube::Error::Api(status))) => match status.code {
-                409 if status.reason == "AlreadyExists" => Ok(Heard::Again),
-                400..=404 | 422 => Ok(Heard::Refused(foreign(&status.message))),
+                409 if status.reason == "AlreadyExists" => Ok(ReviewOutcome::Again),
+                400..=404 | 422 => Ok(ReviewOutcome::Refused(foreign(&status.message))),
                 _ => Err(ClusterError(failure(&kube::Error::Api(status)))),
             },
             Some(Err(error)) => Err(ClusterError(failure(&error))),
@@ -111,10 +111,10 @@ impl Reviewers for ReviewWriter {
         .boxed()
     }
 
-    fn review<'a>(&'a self, of: &'a Announced, said: &'a Spoken) -> BoxFuture<'a, Result<Heard, ClusterError>> {
+    fn review<'a>(&'a self, of: &'a Announced, said: &'a Spoken) -> BoxFuture<'a, Result<ReviewOutcome, ClusterError>> {
         async move {
             match self.write(of, said, Some(&said.name)).await? {
-                Heard::Again if !self.is_there(of, said).await? => self.write(of, said, None).await,
+                ReviewOutcome::Again if !self.is_there(of, said).await? => self.write(of, said, None).await,
                 heard => Ok(heard),
             }
         }
@@ -126,7 +126,7 @@ impl Reviewers for ReviewWriter {
         workload: &'a WorkloadId,
         by: &'a str,
         on_behalf_of: &'a str,
-    ) -> BoxFuture<'a, Result<Heard, ClusterError>> {
+    ) -> BoxFuture<'a, Result<ReviewOutcome, ClusterError>> {
         async move {
             let requests = Requests { client: self.client.clone(), clock: self.clock.clone() };
             hold(&requests, workload, by, on_behalf_of).await

@@ -11,7 +11,7 @@ use url::Url;
 use super::{Config, EnvSecret, git::is_loopback, globs, read_text};
 use crate::domain::{
     image::excerpt,
-    later::{self, Keyed, Known},
+    later::{self, Keyed, WithLater},
     text::is_hidden,
 };
 
@@ -159,7 +159,7 @@ fn source(file: Option<&PathBuf>, given: Option<&EnvSecret>) -> Option<TokenSour
 /// All that is wrong with what is said of people; takes the environment in.
 pub(super) fn wrong(
     mut slack: Option<&mut SlackConfig>,
-    channels: &[Known<ChannelConfig>],
+    channels: &[WithLater<ChannelConfig>],
     approvers: &[ApproverConfig],
 ) -> Vec<String> {
     let mut problems: Vec<String> = slack.iter_mut().flat_map(|slack| slack.check()).collect();
@@ -172,10 +172,10 @@ pub(super) fn wrong(
 }
 
 /// All that is wrong with `channels`.
-fn wrong_with_channels(channels: &[Known<ChannelConfig>], slack: bool) -> Vec<String> {
+fn wrong_with_channels(channels: &[WithLater<ChannelConfig>], slack: bool) -> Vec<String> {
     let mut problems = Vec::new();
     let (mut names, mut ids) = (BTreeSet::new(), BTreeSet::new());
-    for Known { value: channel, later } in channels {
+    for WithLater { value: channel, later } in channels {
         let name = excerpt(&channel.name);
         let mut wrong = |what: String| problems.push(format!("channels: {name}: {what}"));
         later.iter().for_each(|key| wrong(later::refusal(key)));
@@ -292,7 +292,7 @@ mod tests {
     #[case("{name: a, type: pigeon}", "no `pigeon`; available: slack")]
     #[case("{name: a, type: slack, channel: C012, namespaces: ['*'], level: info}", "`level` is not built yet")]
     fn what_is_wrong_with_a_channel_is_told(#[case] text: &str, #[case] told: &str) {
-        let channel: Known<ChannelConfig> = serde_saphyr::from_str(text).unwrap();
+        let channel: WithLater<ChannelConfig> = serde_saphyr::from_str(text).unwrap();
         let problems = wrong_with_channels(&[channel], true);
         assert_eq!(problems.len(), usize::from(!told.is_empty()), "{problems:?}");
         assert!(problems.iter().all(|problem| problem.contains(told)), "{problems:?}");

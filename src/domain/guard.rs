@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{
     image::Repository,
-    later::{self, Keyed, Known},
+    later::{self, Keyed, WithLater},
     policy::{self, NamedPolicies, Options, Policy},
     poll::{Schedule, parse_duration, show_duration},
     reason::{Code, Reason},
@@ -25,7 +25,7 @@ pub const MIN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One entry of `guards`.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "Known<Raw>")]
+#[serde(try_from = "WithLater<Raw>")]
 pub struct Guard {
     namespaces: Patterns,
     policies: Option<Patterns>,
@@ -197,10 +197,10 @@ impl Keyed for Raw {
     const LATER: &'static [&'static str] = later::GUARD;
 }
 
-impl TryFrom<Known<Raw>> for Guard {
+impl TryFrom<WithLater<Raw>> for Guard {
     type Error = String;
 
-    fn try_from(Known { value: raw, later }: Known<Raw>) -> Result<Self, String> {
+    fn try_from(WithLater { value: raw, later }: WithLater<Raw>) -> Result<Self, String> {
         if let Some(key) = later.first() {
             return Err(format!("guards: {}, as it would guard nothing", later::refusal(key)));
         }

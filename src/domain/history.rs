@@ -94,11 +94,11 @@ pub struct Since {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     /// By the tag's hash.
-    known: Vec<Known>,
+    known: Vec<PackedSighting>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Known {
+struct PackedSighting {
     tag: u64,
     digest: u64,
     /// In milliseconds since 1970; that the registry says so is kept in the lowest bit.
@@ -118,7 +118,7 @@ impl History {
 
     /// Takes in what was seen; of the same tag and digest the earlier counts.
     pub fn extend<'a>(&mut self, sightings: impl IntoIterator<Item = &'a Sighting>) {
-        self.known.extend(sightings.into_iter().map(Known::of));
+        self.known.extend(sightings.into_iter().map(PackedSighting::of));
         self.known.sort_unstable_by_key(|known| (known.tag, known.digest, known.since >> 1));
         self.known.dedup_by_key(|known| (known.tag, known.digest));
         self.known.shrink_to_fit();
@@ -126,18 +126,18 @@ impl History {
 
     /// Since when the tag has what it was last seen with.
     pub fn of_tag(&self, tag: &str) -> Option<Since> {
-        self.entries(tag).map(Known::since).max_by_key(|since| since.at)
+        self.entries(tag).map(PackedSighting::since).max_by_key(|since| since.at)
     }
 
     /// Since when the tag has that digest.
     pub fn of(&self, tag: &Tag, digest: &Digest) -> Option<Since> {
         let digest = hash(digest.to_string().as_str());
-        self.entries(tag.as_str()).find(|known| known.digest == digest).map(Known::since)
+        self.entries(tag.as_str()).find(|known| known.digest == digest).map(PackedSighting::since)
     }
 
     /// How many more may be seen for the first time, as so few wait to be that old.
     pub fn room(&self, min_age: Duration, now: Timestamp) -> usize {
-        let waits = |known: &&Known| opens(Known::since(known).at, min_age) > now;
+        let waits = |known: &&PackedSighting| opens(PackedSighting::since(known).at, min_age) > now;
         WAITING.saturating_sub(self.known.iter().filter(waits).count())
     }
 
@@ -145,12 +145,13 @@ impl History {
     pub fn differs(&self, before: &Self) -> bool {
         let oldest = self.known.iter().map(|known| known.since >> 1).min().unwrap_or(i64::MAX);
         let is_full = self.known.len() >= MOST;
-        let is_lost =
-            |of: &Known| match self.known.binary_search_by_key(&(of.tag, of.digest), |known| (known.tag, known.digest))
-            {
-                Ok(at) => self.known[at].since != of.since,
-                Err(_) => !(is_full && of.since >> 1 <= oldest),
-            };
+        let is_lost = |of: &PackedSighting| match self
+            .known
+            .binary_search_by_key(&(of.tag, of.digest), |known| (known.tag, known.digest))
+        {
+            Ok(at) => self.known[at].since != of.since,
+            Err(_) => !(is_full && of.since >> 1 <= oldest),
+        };
         before.known.iter().any(is_lost)
     }
 
@@ -164,14 +165,14 @@ impl History {
         self.known.is_empty()
     }
 
-    fn entries(&self, tag: &str) -> impl Iterator<Item = &Known> {
+    fn entries(&self, tag: &str) -> impl Iterator<Item = &PackedSighting> {
         let tag = hash(tag);
         let start = self.known.partition_point(|known| known.tag < tag);
         self.known[start..].iter().take_while(move |known| known.tag == tag)
     }
 }
 
-impl Known {
+impl PackedSighting {
     fn of(sighting: &Sighting) -> Self {
         let at = sighting.pushed.unwrap_or(sighting.first_seen).as_millisecond();
         Self {

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use super::{
-    candidate::Held,
+    candidate::HeldImage,
     image::{Digest, ImageRef, Tag, excerpt},
     reason::{Code, Reason},
 };
@@ -68,13 +68,13 @@ impl HoldRule {
     }
 
     /// What is not taken for it, if it names an image.
-    pub fn held(&self, by: &str) -> Option<Held> {
+    pub fn held(&self, by: &str) -> Option<HeldImage> {
         let (tag, digest) = match self {
             Self::All => return None,
             Self::Tag(tag) => (Some(tag.clone()), None),
             Self::Digest(digest) => (None, Some(digest.clone())),
         };
         let why: Arc<str> = format!("it is not chosen while {by} is there").into();
-        Some(Held { tag, digest, is_exact: true, code: Code::Held, why })
+        Some(HeldImage { tag, digest, is_exact: true, code: Code::Held, why })
     }
 }

@@ -68,14 +68,14 @@ pub trait Keyed {
 
 /// What is read from a mapping, and those of its keys that are not built yet.
 #[derive(Debug, Default)]
-pub struct Known<T> {
+pub struct WithLater<T> {
     /// The rest.
     pub value: T,
     /// In the order of the text.
     pub later: Vec<&'static str>,
 }
 
-impl<'de, T: Keyed + Deserialize<'de>> Deserialize<'de> for Known<T> {
+impl<'de, T: Keyed + Deserialize<'de>> Deserialize<'de> for WithLater<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Mapping(PhantomData))
     }
@@ -84,16 +84,16 @@ impl<'de, T: Keyed + Deserialize<'de>> Deserialize<'de> for Known<T> {
 struct Mapping<T>(PhantomData<T>);
 
 impl<'de, T: Keyed + Deserialize<'de>> Visitor<'de> for Mapping<T> {
-    type Value = Known<T>;
+    type Value = WithLater<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a mapping")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Known<T>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WithLater<T>, A::Error> {
         let mut rest = Rest { map, keys: T::LATER, found: Vec::new() };
         let value = T::deserialize(MapAccessDeserializer::new(&mut rest))?;
-        Ok(Known { value, later: rest.found })
+        Ok(WithLater { value, later: rest.found })
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn keys_that_are_not_built_yet_are_told_and_all_others_are_read_as_ever() {
-        let read = |text: &str| serde_saphyr::from_str::<Known<Any>>(text);
+        let read = |text: &str| serde_saphyr::from_str::<WithLater<Any>>(text);
         let known = read("soon: {a: [1]}\na: [1, 2]\nsometime:\nb: x\n").unwrap();
         assert_eq!(known.value, Any { a: vec![1, 2], b: Some("x".to_owned()) });
         assert_eq!(known.later, ["soon", "sometime"]);
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_mistake_is_told_in_the_same_words_as_without() {
         for text in ["c: 1\n", "a: [1]\nc: 1\n", "a: x\n", "b: x\n", "[1]", "a: [1]\na: [2]\n"] {
-            let with = serde_saphyr::from_str::<Known<Any>>(text).unwrap_err().to_string();
+            let with = serde_saphyr::from_str::<WithLater<Any>>(text).unwrap_err().to_string();
             let without = serde_saphyr::from_str::<Any>(text).unwrap_err().to_string();
             assert_eq!(with, without, "{text}");
         }

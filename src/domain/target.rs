@@ -25,7 +25,7 @@ pub enum Write {
 
 /// Where an update goes. What goes the same way may share a commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(from = "Written", into = "Written")]
+#[serde(from = "RawRoute", into = "RawRoute")]
 pub enum Route {
     /// The workload is patched.
     #[default]
@@ -38,7 +38,7 @@ pub enum Route {
 
 /// A [`Route`] as it is recorded.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct RawRoute {
     #[serde(default)]
     write: Write,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,13 +78,13 @@ impl Route {
     }
 }
 
-impl From<Written> for Route {
-    fn from(Written { write, group }: Written) -> Self {
+impl From<RawRoute> for Route {
+    fn from(RawRoute { write, group }: RawRoute) -> Self {
         Self::new(&write, group)
     }
 }
 
-impl From<Route> for Written {
+impl From<Route> for RawRoute {
     fn from(route: Route) -> Self {
         Self { write: route.write(), group: route.group().cloned() }
     }

@@ -63,7 +63,7 @@ impl Engine<'_> {
         self.step(id, Event::Proposed(proposal));
         self.attend(id, votes);
         if let Some(source) = looking {
-            self.board.hold(id, &source);
+            self.board.await_look(id, &source);
         }
     }
 

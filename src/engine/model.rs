@@ -558,7 +558,7 @@ impl World {
                 let (proposal, _) = self.proposal(&id, looking.is_some());
                 self.event(&id, Event::Proposed(proposal));
                 if let Some(source) = looking {
-                    self.board.hold(&id, &source);
+                    self.board.await_look(&id, &source);
                 }
             }
         }
@@ -1021,7 +1021,7 @@ impl World {
     }
 
     /// Lets everything that is under way come to its end.
-    fn settle(&mut self) {
+    fn come_to_rest(&mut self) {
         for round in 0.. {
             assert!(round < 1000, "it does not come to rest: {:?} {:?}", self.time, self.cluster);
             while !self.untold.is_empty() {
@@ -1089,7 +1089,7 @@ fn what_a_look_found_while_an_update_was_written_is_not_missed() {
     for step in [Step::Push(0), Step::Due(0), Step::StartLook(0), Step::Turn(0), Step::EndWrite(0), Step::EndLook(0)] {
         world.step(step);
     }
-    world.settle();
+    world.come_to_rest();
     assert_eq!(&*world.cluster[&id(0)].containers[0].image, "r.io/r0:1.0.4");
 }
 
@@ -1107,7 +1107,7 @@ fn a_question_that_a_look_left_open_is_answered_by_the_poll_that_is_due() {
     for step in [Step::StartLook(0), Step::Turn(0), Step::EndWrite(0), Step::Due(1)] {
         world.step(step);
     }
-    world.settle();
+    world.come_to_rest();
     assert_eq!(&*world.cluster[&id(0)].containers[0].image, "r.io/r1:1.0.4");
 }
 
@@ -1125,9 +1125,9 @@ fn a_wish_for_what_ran_before_forgets_nothing_that_somebody_has_moved_back() {
     for step in [Step::Wish(0), Step::Turn(0), Step::MoveBack(0, 0)] {
         world.step(step);
     }
-    world.settle();
+    world.come_to_rest();
     world.step(Step::Due(0));
-    world.settle();
+    world.come_to_rest();
     // To 1.0.1, by the wish; 1.0.3 was moved back by hand.
     assert_eq!(&*world.cluster[&id(0)].containers[0].image, "r.io/r0:1.0.1");
 }
@@ -1185,18 +1185,18 @@ fn lived(History { known, kept, cramped, steps }: History, hints: bool) -> Resul
     for step in steps {
         world.step(step);
         if world.wanted.len() > 4 {
-            world.settle();
+            world.come_to_rest();
         }
     }
     // The Namespaces are there in the end, and one more poll comes, or a webhook.
     for n in 0..NAMESPACES {
         world.step(Step::Namespace(n, None));
     }
-    world.settle();
+    world.come_to_rest();
     for n in 0..REPOSITORIES {
         world.step(if hints { Step::Hint(n, None) } else { Step::Due(n) });
     }
-    world.settle();
+    world.come_to_rest();
     for (id, workload) in world.cluster.clone() {
         let wants = workload.annotations.get("supercargo.dev/policy").map(String::as_str);
         let assessment = assess(&world.state, &world.board, &id, "here", world.clock.now());

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     forges::GithubApp,
-    settings::{Credentials, Settings},
+    settings::{Credentials, TargetSettings},
 };
 use crate::{net::foreign, ports::Clock};
 
@@ -34,7 +34,7 @@ const PIPE: usize = 64 << 10;
 
 /// Git in one folder.
 pub(super) struct Git {
-    settings: Arc<Settings>,
+    settings: Arc<TargetSettings>,
     clock: Arc<dyn Clock>,
     /// `PATH` and, where it is set, where certificates are.
     inherited: Vec<(String, String)>,
@@ -57,7 +57,7 @@ pub(super) enum GitError {
 }
 
 impl Git {
-    pub(super) fn new(settings: Arc<Settings>, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
+    pub(super) fn new(settings: Arc<TargetSettings>, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
         Self { settings, clock, inherited }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use super::{
     asked::Asked,
     chain::FileEdit,
-    find::{Brought, Carried, Carries, Finding, Key, is_same_version, same},
+    find::{Carried, Carries, EditedImages, Finding, Key, is_same_version, same},
     settings::Scope,
 };
 use crate::{
@@ -39,7 +39,13 @@ enum Wish {
 
 /// Blocks what would change the image of a workload that is to have another one, or to stay as it is; where all agree,
 /// the edit is theirs, too.
-pub(super) fn contest(asked: &[Asked], findings: &mut [Finding], index: &Index<'_>, scope: &Scope, brought: &Brought) {
+pub(super) fn contest(
+    asked: &[Asked],
+    findings: &mut [Finding],
+    index: &Index<'_>,
+    scope: &Scope,
+    brought: &EditedImages,
+) {
     if !findings.iter().any(|finding| matches!(finding, Finding::Edits(..))) {
         return;
     }
@@ -155,7 +161,7 @@ fn is_version(edit: &LocationEdit, to: &ImageRef) -> bool {
 }
 
 fn wish(asked: &Asked, own: Option<&Sharer>, sharer: &Sharer, changes: &Changes<'_>) -> Wish {
-    let Sharer { workload, container, init, annotations, by_version, doubt } = sharer;
+    let Sharer { workload, container, init, annotations, by_version, ambiguity } = sharer;
     let by_file = is_by_file(asked);
     let known = asked.wishes.get(workload);
     let is_plain = annotations.as_ref().is_none_or(|annotations| annotations.is_empty());
@@ -165,8 +171,8 @@ fn wish(asked: &Asked, own: Option<&Sharer>, sharer: &Sharer, changes: &Changes<
     if is_free {
         return any();
     }
-    if let Some(doubt) = doubt {
-        return Wish::Unknown(doubt.clone());
+    if let Some(ambiguity) = ambiguity {
+        return Wish::Unknown(ambiguity.clone());
     }
     if let Some(to) = changes.get(&(workload, &**container, *init)) {
         return Wish::To((*to).clone());

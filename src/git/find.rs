@@ -31,7 +31,7 @@ use crate::{
 pub(super) type Key = (WorkloadId, Arc<str>, bool);
 
 /// The image that each edit finds at its place, and the one that it makes there.
-pub(super) type Brought = HashMap<FileEdit, (ImageRef, ImageRef)>;
+pub(super) type EditedImages = HashMap<FileEdit, (ImageRef, ImageRef)>;
 
 /// What an edit makes of the images at its place.
 pub(super) type Carries = Vec<(Key, Carried)>;
@@ -149,7 +149,7 @@ pub(super) fn find(
     forgiven: &HashSet<String>,
 ) -> Vec<Finding> {
     let index = Index::new(files, &scope.options);
-    let (mut reverted, mut brought) = (HashMap::new(), Brought::new());
+    let (mut reverted, mut brought) = (HashMap::new(), EditedImages::new());
     let past = (history, forgiven);
     let mut findings: Vec<Finding> =
         asked.iter().map(|asked| finding(asked, &index, scope, past, &mut reverted, &mut brought)).collect();
@@ -172,7 +172,7 @@ fn finding(
     scope: &Scope,
     (history, forgiven): (&History, &HashSet<String>),
     reverted: &mut HashMap<FileEdit, Reason>,
-    brought: &mut Brought,
+    brought: &mut EditedImages,
 ) -> Finding {
     let Asked { update, instance, .. } = asked;
     let (mut edits, mut places) = (Vec::new(), Places::default());

@@ -155,7 +155,7 @@ impl History {
 }
 
 /// What a commit of ours on a request's branch brings, by the trailers that end its message; nothing if it is not ours.
-pub(super) fn brought(message: &str, route: &Route, now: Timestamp) -> Vec<Asked> {
+pub(super) fn changes_of(message: &str, route: &Route, now: Timestamp) -> Vec<Asked> {
     let mut instances: HashMap<WorkloadId, Arc<str>> = HashMap::new();
     let mut changes: Vec<(WorkloadId, Vec<Change>, Option<PutsBack>)> = Vec::new();
     let mut back = None;
@@ -222,7 +222,7 @@ mod tests {
         let changes = vec![change("web", false), change("migrate", true)];
         let lines: String = changes.iter().map(|c| format!("{CHANGE}: {}\n", trailer(&workload, c))).collect();
         let message = format!("Update\n\n{lines}{INSTANCE}: {workload} shop_web\n");
-        let found = brought(&message, &Route::Request("prod".into(), None), Timestamp::UNIX_EPOCH);
+        let found = changes_of(&message, &Route::Request("prod".into(), None), Timestamp::UNIX_EPOCH);
         assert_eq!(found.len(), 1);
         let held: Vec<Change> = found[0].update.changes().cloned().collect();
         assert_eq!(
@@ -230,7 +230,7 @@ mod tests {
             (&workload, &changes, Some("shop_web"))
         );
         assert!(found[0].update.puts_back.is_none());
-        assert!(brought("Fix a typo", &Route::Cluster, Timestamp::UNIX_EPOCH).is_empty());
+        assert!(changes_of("Fix a typo", &Route::Cluster, Timestamp::UNIX_EPOCH).is_empty());
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
             change("back"),
             change("on")
         );
-        let found = brought(&message, &Route::Cluster, Timestamp::UNIX_EPOCH);
+        let found = changes_of(&message, &Route::Cluster, Timestamp::UNIX_EPOCH);
         let back = |asked: &Asked| asked.update.puts_back.as_ref().map(|back| back.update.0.to_string());
         assert_eq!(found.iter().map(back).collect::<Vec<_>>(), [Some("b".to_owned()), None]);
     }
@@ -263,9 +263,9 @@ mod tests {
     #[test]
     fn a_trailer_counts_at_the_end_only() {
         let line = format!("{CHANGE}: shop/Deployment/web web r.io/web:1 r.io/web:2");
-        let brought = |message: &str| brought(message, &Route::Cluster, Timestamp::UNIX_EPOCH).len();
-        assert_eq!(brought(&format!("Update\n\n{line}\n\nSupercargo-Update: 1\n")), 0);
-        assert_eq!(brought(&format!("Update\n\nSupercargo-Update: 1\n{line}\n")), 1);
+        let count = |message: &str| changes_of(message, &Route::Cluster, Timestamp::UNIX_EPOCH).len();
+        assert_eq!(count(&format!("Update\n\n{line}\n\nSupercargo-Update: 1\n")), 0);
+        assert_eq!(count(&format!("Update\n\nSupercargo-Update: 1\n{line}\n")), 1);
     }
 
     #[test]

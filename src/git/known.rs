@@ -8,7 +8,7 @@ use super::{
     branch::Tip,
     find::{Finding, MovedBack},
     forges::{Request, RequestState},
-    history::brought,
+    history::changes_of,
     limit,
     proposal::{Marks, Memo, mark, namespace},
     request::{Requests, RoundError, branch_of},
@@ -21,13 +21,13 @@ use crate::domain::{
 
 /// What the forge tells of the request before anything is done.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct ForgeState {
     pub(super) open: Option<Request>,
     /// The newest one, whatever became of it.
     url: String,
     /// The end of its branch when it was merged.
     merged_at: Option<String>,
-    /// Changes that the newest one holds, if it is open, refuses, if it was closed, or brought, if it was merged.
+    /// Changes that the newest one holds, if it is open, refuses, if it was closed, or changes_of, if it was merged.
     holds: Marks,
     closed: Marks,
     merged: Marks,
@@ -35,7 +35,7 @@ pub(super) struct Known {
     pub(super) refused: Marks,
 }
 
-impl Known {
+impl ForgeState {
     fn new(newest: Option<Request>) -> Self {
         let Some(newest) = newest else { return Self::default() };
         let Memo { holds, refused, .. } = Memo::read(&newest.body);
@@ -63,10 +63,10 @@ impl Known {
 }
 
 /// What is known of a group's request, and where its updates stand, before anything is done.
-pub(super) struct Heard {
+pub(super) struct GroupState {
     /// The base branch's commit.
     pub(super) head: String,
-    pub(super) known: Known,
+    pub(super) known: ForgeState,
     /// The end of the request's branch.
     pub(super) tip: Option<Tip>,
     /// What that commit brings, if it is ours.
@@ -80,7 +80,11 @@ pub(super) struct Heard {
 }
 
 /// Asks the forge and Git about the updates of one group. Nothing is changed there.
-pub(super) async fn hear(requests: &Requests, work: &mut Work, asked: &[Asked]) -> Result<Heard, RoundError> {
+pub(super) async fn read_group(
+    requests: &Requests,
+    work: &mut Work,
+    asked: &[Asked],
+) -> Result<GroupState, RoundError> {
     let route = asked.first().map(|one| one.update.route.clone()).unwrap_or_default();
     let branch = branch_of(&work.settings.name, route.group());
     // Before the base branch is read, so that what was merged is there.
@@ -92,14 +96,14 @@ pub(super) async fn hear(requests: &Requests, work: &mut Work, asked: &[Asked]) 
         }
         work.merged.note(newest);
     }
-    let known = Known::new(newest);
+    let known = ForgeState::new(newest);
     let namespaces = known.open.as_ref().map(|open| Memo::read(&open.body).namespaces);
     let mut within = namespaces.clone().unwrap_or_default();
     work.open.saw(&branch, namespaces);
     let head = work.read().await?;
     let tip = work.mirror.tip(&branch).await?;
     // What somebody has amended is no longer ours.
-    let held = tip.as_ref().filter(|tip| tip.is_own).map(|tip| brought(&tip.message, &route, work.clock.now()));
+    let held = tip.as_ref().filter(|tip| tip.is_own).map(|tip| changes_of(&tip.message, &route, work.clock.now()));
     let held = held.unwrap_or_default();
 
     let mut all: Vec<Asked> = asked.iter().map(|one| without_refused(one, &known.refused)).collect();
@@ -122,11 +126,11 @@ pub(super) async fn hear(requests: &Requests, work: &mut Work, asked: &[Asked]) 
             *finding = Finding::Blocked(reason.clone());
         }
     }
-    Ok(Heard { head, known, tip, held, all, findings, left })
+    Ok(GroupState { head, known, tip, held, all, findings, left })
 }
 
 /// Why the branch is left alone, if somebody else uses it.
-fn in_the_way(branch: &str, tip: Option<&Tip>, held: &[Asked], known: &Known) -> Option<Reason> {
+fn in_the_way(branch: &str, tip: Option<&Tip>, held: &[Asked], known: &ForgeState) -> Option<Reason> {
     let tip = tip.filter(|tip| held.is_empty() && known.merged_at.as_ref() != Some(&tip.commit))?;
     let short: String = tip.commit.chars().take(12).collect();
     let why = format!(
@@ -144,7 +148,7 @@ fn without_refused(asked: &Asked, refused: &Marks) -> Asked {
 }
 
 /// What people refused, and what they merged and somebody moved back, is not proposed again.
-fn unless_decided(finding: Finding, asked: &Asked, known: &Known) -> Finding {
+fn unless_decided(finding: Finding, asked: &Asked, known: &ForgeState) -> Finding {
     let (update, url) = (&asked.update, &known.url);
     let Finding::Edits(_, places) = &finding else { return finding };
     let first = |marks: &Marks| {

@@ -17,7 +17,7 @@ use super::{
     forges::ForgeError,
     proposal::{MAX_HELD, Marks, Memo, marks, namespace},
     request::{GROUPS, Requests},
-    settings::Settings,
+    settings::TargetSettings,
 };
 use crate::{
     domain::{
@@ -151,7 +151,12 @@ impl Open {
 }
 
 /// The findings without the edits for which a request has no room. What is in it already (`held`) comes first.
-pub(super) fn fitting(settings: &Settings, held: &[Asked], all: &[Asked], mut findings: Vec<Finding>) -> Vec<Finding> {
+pub(super) fn fitting(
+    settings: &TargetSettings,
+    held: &[Asked],
+    all: &[Asked],
+    mut findings: Vec<Finding>,
+) -> Vec<Finding> {
     let held: BTreeSet<&WorkloadId> = held.iter().map(|held| &held.update.workload).collect();
     let mut room = MAX_HELD;
     for is_held in [true, false] {

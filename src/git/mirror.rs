@@ -6,7 +6,7 @@ use super::{
     command::{Git, GitError},
     log::Log,
     own::Own,
-    settings::Settings,
+    settings::TargetSettings,
 };
 use crate::{domain::image::excerpt, net::foreign, ports::Clock};
 
@@ -27,7 +27,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// The clone of one target.
 pub(super) struct Mirror {
     pub(super) git: Git,
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Arc<TargetSettings>,
     clock: Arc<dyn Clock>,
     /// Held while this process lives, so that no other one uses the folder.
     lock: Option<fs::File>,
@@ -55,7 +55,7 @@ pub(super) enum Pushed {
 }
 
 impl Mirror {
-    pub(super) fn new(settings: Arc<Settings>, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
+    pub(super) fn new(settings: Arc<TargetSettings>, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
         let git = Git::new(settings.clone(), clock.clone(), inherited);
         let (blobs, log, own) = (HashSet::new(), Log::default(), Own::default());
         Self { git, settings, clock, lock: None, head: None, made: 0, blobs, whole: false, log, own }

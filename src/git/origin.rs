@@ -35,7 +35,7 @@ pub(super) async fn links(
     before: &str,
 ) -> Vec<Vec<String>> {
     let of = |asked: &Asked| -> Vec<String> {
-        asked.update.changes().map(|change| kept(told(before, &asked.update.workload, change))).collect()
+        asked.update.changes().map(|change| own_link(told(before, &asked.update.workload, change))).collect()
     };
     let mut links: Vec<Vec<String>> = wanted.iter().map(of).collect();
     let Some(registry) = registry else { return links };
@@ -84,7 +84,7 @@ async fn read(registry: &dyn Registry, clock: &dyn Clock, mut images: HashSet<At
 }
 
 /// A link of ours in a cell; nothing if somebody made it another.
-fn kept(cell: &str) -> String {
+fn own_link(cell: &str) -> String {
     let parts = cell.strip_prefix('[').and_then(|rest| rest.strip_suffix(')')).and_then(|rest| rest.split_once("]("));
     let ours = parts.is_some_and(|(shown, url)| url.starts_with("https://") && text::link(shown, url) == cell);
     if ours { cell.to_owned() } else { String::new() }
@@ -290,6 +290,6 @@ mod tests {
     #[case("source", false)]
     #[case("", false)]
     fn only_links_as_we_write_them_are_kept(#[case] cell: &str, #[case] stays: bool) {
-        assert_eq!(kept(cell) == cell && !cell.is_empty(), stays);
+        assert_eq!(own_link(cell) == cell && !cell.is_empty(), stays);
     }
 }

@@ -8,7 +8,7 @@ use super::{
     asked::Asked,
     command::GitError,
     find::{Finding, Places, told},
-    known::{Heard, hear},
+    known::{GroupState, read_group},
     proposal::Memo,
     request::{self, RoundError, branch_of},
     target::Target,
@@ -68,7 +68,7 @@ impl Target {
         let (Some(requests), Some(first)) = (&self.requests, asked.first()) else {
             return Ok(vec![Err(Reason::new(Code::WriteFailed, self.no_requests())); asked.len()]);
         };
-        let Heard { known, all, findings, left, .. } = hear(requests, work, asked).await?;
+        let GroupState { known, all, findings, left, .. } = read_group(requests, work, asked).await?;
         let edits = work.edit(findings).await?;
         // What it would open or close counts for the groups behind it.
         let wanted: Vec<Asked> = edits.made().map(|(at, _)| all[at].clone()).collect();

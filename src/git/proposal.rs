@@ -175,11 +175,11 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::git::history::brought;
+    use crate::git::history::changes_of;
 
     fn asked(lines: &str) -> Vec<Asked> {
         let trailers: String = lines.lines().map(|line| format!("Supercargo-Change: {line}\n")).collect();
-        brought(&trailers, &crate::domain::target::Route::Request("prod".into(), None), Timestamp::UNIX_EPOCH)
+        changes_of(&trailers, &crate::domain::target::Route::Request("prod".into(), None), Timestamp::UNIX_EPOCH)
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     find::{Finding, Places},
     forges::{Forge, ForgeError, NewRequest, RequestState, text},
     history::{INSTANCE, word},
-    known::{Heard, Known, hear},
+    known::{ForgeState, GroupState, read_group},
     mirror::Pushed,
     origin,
     part::{partly, without},
@@ -74,7 +74,7 @@ pub(super) async fn round(
     if let Some(reasons) = work.open.waits(requests, &branch, asked).await? {
         return Ok(Some(reasons.into_iter().map(Outcome::Blocked).collect()));
     }
-    let Heard { head, known, tip, held, all, findings, left } = hear(requests, work, asked).await?;
+    let GroupState { head, known, tip, held, all, findings, left } = read_group(requests, work, asked).await?;
     let edits = work.edit(findings).await?;
     let wanted: Vec<Asked> = edits.made().map(|(at, _)| all[at].clone()).collect();
     let place = |(_, found): (_, &Places)| found.all().into_iter().map(str::to_owned).collect();
@@ -128,7 +128,7 @@ pub(super) async fn standings(
     if let Some(reasons) = work.open.waits(requests, &branch, asked).await? {
         return Ok(reasons.into_iter().map(Standing::Blocked).collect());
     }
-    let Heard { known, tip, held, all, findings, left, .. } = hear(requests, work, asked).await?;
+    let GroupState { known, tip, held, all, findings, left, .. } = read_group(requests, work, asked).await?;
     let edits = work.edit(findings).await?;
     let wanted: Vec<Asked> = edits.made().map(|(at, _)| all[at].clone()).collect();
     let Edits { findings, edited, refused: wrong, .. } = edits;
@@ -152,7 +152,7 @@ pub(super) async fn standings(
 /// Whether the request's branch is as it is to be.
 async fn holds(
     work: &mut Work,
-    known: &Known,
+    known: &ForgeState,
     tip: Option<&Tip>,
     held: &[Asked],
     memo: &Memo,
@@ -190,7 +190,7 @@ struct Proposed<'a> {
 async fn propose(
     requests: &Requests,
     work: &mut Work,
-    known: &Known,
+    known: &ForgeState,
     tip: Option<&Tip>,
     held: &[Asked],
     proposed: Proposed<'_>,

@@ -75,7 +75,7 @@ impl Scope {
 
 /// One target.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct TargetSettings {
     /// What people call it.
     pub name: Arc<str>,
     /// Which files are read and edited.
@@ -104,7 +104,7 @@ pub struct Settings {
     pub folder: PathBuf,
 }
 
-impl Settings {
+impl TargetSettings {
     /// For messages.
     pub(super) fn place(&self) -> String {
         format!("the branch {} of the Git target {}", self.branch, self.name)

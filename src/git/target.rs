@@ -18,7 +18,7 @@ use super::{
     objects::TreeEntry,
     part::without,
     request::{self, Requests, RoundError},
-    settings::Settings,
+    settings::TargetSettings,
     work::{Edits, Look, Work},
 };
 use crate::{
@@ -36,7 +36,7 @@ const ROUNDS: u32 = 10;
 
 /// A Git target of the configuration.
 pub struct Target {
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Arc<TargetSettings>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) requests: Option<Requests>,
     pushed: Notify,
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Target {
 
 impl Target {
     /// Asks nothing yet. `inherited` are the variables of this process that git gets (`PATH`).
-    pub fn new(settings: Settings, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
+    pub fn new(settings: TargetSettings, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
         let settings = Arc::new(settings);
         let work = Work::new(settings.clone(), clock.clone(), inherited);
         Self { settings, clock, requests: None, pushed: Notify::new(), work: Mutex::new(work) }
@@ -135,7 +135,7 @@ impl Target {
         if !edited.is_empty() {
             let steps = self.steps(&findings, &committed, edited, &entries, &texts);
             let mut tip = head.clone();
-            let Settings { name, url, branch, deployers, message, .. } = &*self.settings;
+            let TargetSettings { name, url, branch, deployers, message, .. } = &*self.settings;
             let mut push = Push { url, branch, before: head, commits: Vec::new() };
             for step in &steps {
                 let updates: Vec<&Update> = step.updates.iter().map(|index| &asked[*index].update).collect();

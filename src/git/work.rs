@@ -17,7 +17,7 @@ use super::{
     mirror::Mirror,
     objects::Blob,
     part,
-    settings::Settings,
+    settings::TargetSettings,
 };
 use crate::{
     domain::{reason::Reason, update::LeftOut},
@@ -27,7 +27,7 @@ use crate::{
 
 /// What a target works with.
 pub(super) struct Work {
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Arc<TargetSettings>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) mirror: Mirror,
     pub(super) snapshot: Snapshot,
@@ -72,7 +72,7 @@ impl Edits {
 
 impl Work {
     /// Asks nothing yet. `inherited` are the variables of this process that git gets (`PATH`).
-    pub(super) fn new(settings: Arc<Settings>, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
+    pub(super) fn new(settings: Arc<TargetSettings>, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
         Self {
             mirror: Mirror::new(settings.clone(), clock.clone(), inherited),
             snapshot: Snapshot::default(),

@@ -89,7 +89,7 @@ pub struct Spoken {
 
 /// What came of a review, or of a hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum ReviewOutcome {
     /// It is written.
     Written,
     /// It was there already; a hold also where another person's is.
@@ -104,7 +104,11 @@ pub trait Reviewers: Send + Sync {
     fn may<'a>(&'a self, who: &'a Person, what: Right<'a>) -> BoxFuture<'a, Result<bool, ClusterError>>;
 
     /// Writes a review of an update as it was read.
-    fn review<'a>(&'a self, of: &'a Announced, review: &'a Spoken) -> BoxFuture<'a, Result<Heard, ClusterError>>;
+    fn review<'a>(
+        &'a self,
+        of: &'a Announced,
+        review: &'a Spoken,
+    ) -> BoxFuture<'a, Result<ReviewOutcome, ClusterError>>;
 
     /// Writes the wish that nothing of a workload is changed, unless that is so: by whom, as the API server and as the other
     /// system knows them.
@@ -113,7 +117,7 @@ pub trait Reviewers: Send + Sync {
         workload: &'a WorkloadId,
         by: &'a str,
         on_behalf_of: &'a str,
-    ) -> BoxFuture<'a, Result<Heard, ClusterError>>;
+    ) -> BoxFuture<'a, Result<ReviewOutcome, ClusterError>>;
 }
 
 /// Says how a workload stands.

@@ -102,7 +102,7 @@ pub(super) fn unavailable(host: &str, what: &str, why: &str) -> RegistryError {
 }
 
 /// Nothing is asked for a while.
-pub(super) fn held(host: &str, what: &str, wait: Wait) -> RegistryError {
+pub(super) fn paused(host: &str, what: &str, wait: Wait) -> RegistryError {
     let seconds = wait.rest.as_secs().max(1);
     let kept = if wait.whole { "nothing is sent to it" } else { "this is not asked of it" };
     let (kind, said) = match wait.is_away {

@@ -10,7 +10,7 @@ use super::{
     manifest,
     names::System,
     session::{Look, Sessions},
-    settings::{Settings, SettingsError},
+    settings::{RegistrySettings, SettingsError},
     tags,
 };
 use crate::{
@@ -37,7 +37,7 @@ pub struct Client {
 impl Client {
     /// A client that connects to nothing yet.
     pub fn new(
-        settings: Settings,
+        settings: RegistrySettings,
         secrets: Arc<dyn Secrets>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
@@ -48,7 +48,7 @@ impl Client {
     /// The same, with names looked up by another than the system.
     pub fn resolving_by(
         resolver: Arc<dyn Resolve>,
-        settings: Settings,
+        settings: RegistrySettings,
         secrets: Arc<dyn Secrets>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,

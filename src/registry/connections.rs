@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     address::Guard,
-    names::{Known, Names},
+    names::{GuardedNames, Names},
 };
 use crate::net::{self, Timeouts};
 
@@ -69,7 +69,7 @@ impl Connections {
             let oldest = clients.by_host.iter().min_by_key(|(_, (_, used))| *used).map(|(host, _)| host.clone());
             oldest.and_then(|host| clients.by_host.remove(&host));
         }
-        let names = Known { names: self.names.clone(), guard: manner.guard };
+        let names = GuardedNames { names: self.names.clone(), guard: manner.guard };
         let client = net::builder(&manner.tls, self.timeouts).dns_resolver(Arc::new(names)).build()?;
         clients.by_host.insert(host.to_owned(), (client.clone(), now));
         Ok((client, permit))

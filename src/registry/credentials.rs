@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     docker_config::{Proof, find, normal_host},
-    settings::Settings,
+    settings::RegistrySettings,
 };
 use crate::{
     domain::{hint::Source, image::Repository},
@@ -100,7 +100,7 @@ impl Credential {
 }
 
 impl Store {
-    pub(super) fn new(settings: &Settings, secrets: Arc<dyn Secrets>) -> Self {
+    pub(super) fn new(settings: &RegistrySettings, secrets: Arc<dyn Secrets>) -> Self {
         let file = |host: &super::HostSettings| {
             let path = host.credentials_file.clone()?;
             Some((normal_host(&host.host), path))

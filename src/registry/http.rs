@@ -17,10 +17,10 @@ use url::Url;
 
 use super::{
     address::{self, Guard},
-    answer::{UnreadAnswer, broken, elsewhere, fail, forbidden_text, held, unavailable},
+    answer::{UnreadAnswer, broken, elsewhere, fail, forbidden_text, paused, unavailable},
     connections::{Connections, Manner},
     names::Names,
-    settings::{HostSettings, Settings, SettingsError},
+    settings::{HostSettings, RegistrySettings, SettingsError},
     throttle::{Scope, Throttle},
 };
 use crate::{
@@ -114,7 +114,7 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(
-        settings: &Settings,
+        settings: &RegistrySettings,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         resolver: Arc<dyn Resolve>,
@@ -228,7 +228,7 @@ impl Http {
             false => Scope::Led(&part),
         };
         if let Some(wait) = self.throttle.remaining(&host, scope, self.clock.monotonic()) {
-            return Err(held(&host, ask.what, wait));
+            return Err(paused(&host, ask.what, wait));
         }
         if let Some(url::Host::Domain(name)) = url.host() {
             self.names
@@ -254,7 +254,7 @@ impl Http {
             let header = response.headers().get(RETRY_AFTER).and_then(|h| h.to_str().ok());
             let asked = header.and_then(|h| retry_after(h, self.clock.now()));
             let is_away = response.status() == StatusCode::SERVICE_UNAVAILABLE;
-            return Err(held(&host, ask.what, self.throttle.pause(&host, scope, asked, is_away, now)));
+            return Err(paused(&host, ask.what, self.throttle.pause(&host, scope, asked, is_away, now)));
         }
         self.throttle.release(&host, scope, now);
         Ok((response, permit))

@@ -24,4 +24,4 @@ mod throttle;
 
 pub use client::Client;
 pub use no_secrets::NoSecrets;
-pub use settings::{HostSettings, Settings, SettingsError};
+pub use settings::{HostSettings, RegistrySettings, SettingsError};

@@ -43,7 +43,7 @@ pub(super) struct Names {
 pub(super) struct System;
 
 /// Takes the addresses for a connection from what is known, without those that are not connected to.
-pub(super) struct Known {
+pub(super) struct GuardedNames {
     pub(super) names: Arc<Names>,
     pub(super) guard: Guard,
 }
@@ -51,7 +51,7 @@ pub(super) struct Known {
 #[derive(Default)]
 struct State {
     known: HashMap<String, Addresses>,
-    line: Line<oneshot::Sender<Place>>,
+    line: Line<oneshot::Sender<LookupPermit>>,
     /// Lookups under way, by namespace.
     busy: HashMap<Arc<str>, usize>,
 }
@@ -63,7 +63,7 @@ struct Addresses {
 }
 
 /// A place in the pool, until it is dropped.
-struct Place {
+struct LookupPermit {
     names: Arc<Names>,
     namespace: Arc<str>,
 }
@@ -116,7 +116,7 @@ impl Names {
     }
 
     /// Waits for a place.
-    async fn place(self: &Arc<Self>, namespace: &str) -> Result<Place, String> {
+    async fn place(self: &Arc<Self>, namespace: &str) -> Result<LookupPermit, String> {
         let (yours, place) = oneshot::channel();
         if !self.state().line.join(namespace, yours, WAITING, |yours| !yours.is_closed()) {
             return Err(format!("was not found: {WAITING} lookups of names wait already for {namespace}"));
@@ -143,7 +143,7 @@ impl Names {
             *busy.entry(namespace.clone()).or_default() += 1;
             drop(state);
             // Who has gone this very moment drops it.
-            let _ = yours.send(Place { names: self.clone(), namespace });
+            let _ = yours.send(LookupPermit { names: self.clone(), namespace });
         }
     }
 
@@ -168,7 +168,7 @@ impl Names {
     }
 }
 
-impl Drop for Place {
+impl Drop for LookupPermit {
     fn drop(&mut self) {
         let mut state = self.names.state();
         if let Some(count) = state.busy.get_mut(&self.namespace) {
@@ -191,7 +191,7 @@ impl Resolve for System {
     }
 }
 
-impl Resolve for Known {
+impl Resolve for GuardedNames {
     fn resolve(&self, name: Name) -> Resolving {
         let found = self.names.known(name.as_str()).map(|found| found.ips).unwrap_or_default();
         let allowed: Vec<_> = found.iter().filter(|ip| self.guard.forbids(**ip).is_none()).collect();

@@ -15,7 +15,7 @@ use super::{
     challenge::{Bearer, Challenge, challenge},
     credentials::{Candidates, Credential, Identity, Owner, Store},
     http::{Ask, Endpoint, Http},
-    settings::Settings,
+    settings::RegistrySettings,
 };
 use crate::{
     domain::hint::Source,
@@ -57,7 +57,7 @@ struct Session {
 }
 
 impl Sessions {
-    pub(super) fn new(settings: &Settings, secrets: Arc<dyn Secrets>) -> Self {
+    pub(super) fn new(settings: &RegistrySettings, secrets: Arc<dyn Secrets>) -> Self {
         let (store, heads) = (Store::new(settings, secrets), Cache::new(MAX_HOSTS));
         Self { known: Kept::new(MAX_KEPT, weight), tokens: Tokens::new(), store, heads }
     }

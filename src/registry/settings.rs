@@ -6,7 +6,7 @@ use crate::net::{ClientError, Timeouts};
 
 /// Everything that a [`Client`](super::Client) is told when it is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct RegistrySettings {
     /// The registries that the configuration names.
     pub hosts: Vec<HostSettings>,
     /// The operator's own docker config file, for every host it names. It may be absent. Read again at each use.
@@ -25,7 +25,7 @@ pub struct Settings {
     pub listing: Duration,
 }
 
-impl Default for Settings {
+impl Default for RegistrySettings {
     fn default() -> Self {
         Self {
             hosts: Vec::new(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use futures::StreamExt;
 
-use super::room::{Growing, Kept};
+use super::room::{Growing, ReadBody};
 use crate::{ingest::webhook::MAX_BODY, ports::Clock};
 
 /// A body may take so long, and beyond that a second for each so many bytes that have come.
@@ -26,7 +26,7 @@ pub(super) enum BodyError {
 }
 
 /// Reads to the end of the body, or until it cannot be taken.
-pub(super) async fn read<'r>(body: Body, growing: Growing<'r>, clock: &dyn Clock) -> Result<Kept<'r>, BodyError> {
+pub(super) async fn read<'r>(body: Body, growing: Growing<'r>, clock: &dyn Clock) -> Result<ReadBody<'r>, BodyError> {
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(BodyError::TooLarge);
     }

@@ -24,7 +24,7 @@ use super::{
     body,
     peer::{Doing, Peer},
     reread::{Content, Reread},
-    room::{Kept, Owner, Room},
+    room::{Owner, ReadBody, Room},
 };
 use crate::{
     domain::{
@@ -83,12 +83,12 @@ impl SenderSettings {
 
 /// The senders that are heard, each with its secrets.
 #[derive(Default)]
-pub struct Senders(BTreeMap<&'static str, Door>);
+pub struct Senders(BTreeMap<&'static str, SenderRoute>);
 
 impl Senders {
     /// Reads the secrets. Fails if a file of one cannot be read, or a sender does not exist.
     pub async fn open(settings: HookSettings, clock: &Arc<dyn Clock>) -> Result<Self, HookSettingsError> {
-        let mut doors = BTreeMap::new();
+        let mut senders = BTreeMap::new();
         for (name, settings) in settings.senders {
             let sender = Sender::find(name).ok_or(HookSettingsError::Unknown(name))?;
             if !settings.is_on() {
@@ -104,9 +104,9 @@ impl Senders {
             if let Some(why) = secrets.get().wrong.first() {
                 return Err(wrong(why.clone()));
             }
-            doors.insert(sender.name, Door { sender, secrets, unsigned, hosts });
+            senders.insert(sender.name, SenderRoute { sender, secrets, unsigned, hosts });
         }
-        Ok(Self(doors))
+        Ok(Self(senders))
     }
 }
 
@@ -116,15 +116,15 @@ pub struct Hooks(Arc<Shared>);
 
 impl Hooks {
     /// Hears these senders.
-    pub fn new(doors: Senders, hints: Arc<dyn Hints>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
-        let (doors, told, unwatched) = (RwLock::new(doors), Mutex::default(), Mutex::default());
+    pub fn new(senders: Senders, hints: Arc<dyn Hints>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+        let (senders, told, unwatched) = (RwLock::new(senders), Mutex::default(), Mutex::default());
         let (strangers, known) = (Room::new(STRANGERS), Room::new(KNOWN));
-        Self(Arc::new(Shared { doors, strangers, known, hints, metrics, clock, told, unwatched }))
+        Self(Arc::new(Shared { senders, strangers, known, hints, metrics, clock, told, unwatched }))
     }
 
     /// From now on hears these senders, and no others.
-    pub fn set_senders(&self, doors: Senders) {
-        *self.0.doors.write().unwrap_or_else(PoisonError::into_inner) = doors;
+    pub fn set_senders(&self, senders: Senders) {
+        *self.0.senders.write().unwrap_or_else(PoisonError::into_inner) = senders;
     }
 
     /// The route.
@@ -147,7 +147,7 @@ pub enum HookSettingsError {
 
 struct Shared {
     // Held for a look-up, never across an await.
-    doors: RwLock<Senders>,
+    senders: RwLock<Senders>,
     strangers: Room,
     known: Room,
     hints: Arc<dyn Hints>,
@@ -167,7 +167,7 @@ struct Unwatched {
     left_out: u64,
 }
 
-struct Door {
+struct SenderRoute {
     sender: &'static Sender,
     secrets: Reread<Secrets>,
     unsigned: bool,
@@ -224,19 +224,19 @@ async fn hook(
 impl Shared {
     /// The sender, if it is there and knows the secret, or may show with the body that it does.
     fn admit(&self, name: &str, headers: &HeaderMap, query: Option<&str>) -> Result<Admitted, HookAnswer> {
-        let doors = self.doors.read().unwrap_or_else(PoisonError::into_inner);
-        let door = doors.0.get(name).ok_or_else(|| HookAnswer::not_found(name))?;
-        let secrets = door.secrets.get();
-        let proof = match auth::show(door.sender.proofs, headers, query, &secrets.good) {
-            _ if door.unsigned => Proved::Unsigned,
+        let senders = self.senders.read().unwrap_or_else(PoisonError::into_inner);
+        let route = senders.0.get(name).ok_or_else(|| HookAnswer::not_found(name))?;
+        let secrets = route.secrets.get();
+        let proof = match auth::show(route.sender.proofs, headers, query, &secrets.good) {
+            _ if route.unsigned => Proved::Unsigned,
             Shown::Secret => Proved::Secret,
             Shown::Signature(signature) => Proved::By(signature, secrets),
-            Shown::Nothing => return Err(HookAnswer::unauthorized(door.sender, headers)),
+            Shown::Nothing => return Err(HookAnswer::unauthorized(route.sender, headers)),
         };
-        Ok(Admitted { sender: door.sender, hosts: Arc::clone(&door.hosts), proof })
+        Ok(Admitted { sender: route.sender, hosts: Arc::clone(&route.hosts), proof })
     }
 
-    async fn read(&self, admitted: &Admitted, peer: &Peer, body: Body) -> Result<Kept<'_>, HookAnswer> {
+    async fn read(&self, admitted: &Admitted, peer: &Peer, body: Body) -> Result<ReadBody<'_>, HookAnswer> {
         let known = matches!(admitted.proof, Proved::Secret);
         let growing = match known {
             true => self.known.begin(Owner::Sender(admitted.sender.name)),
@@ -248,7 +248,7 @@ impl Shared {
         Ok(read?)
     }
 
-    fn take(&self, admitted: &Admitted, headers: &HeaderMap, body: &Kept<'_>) -> HookAnswer {
+    fn take(&self, admitted: &Admitted, headers: &HeaderMap, body: &ReadBody<'_>) -> HookAnswer {
         let sender = admitted.sender;
         if let Proved::By(signature, secrets) = &admitted.proof
             && !signature.fits(&secrets.good, body.pieces())

@@ -23,7 +23,7 @@ pub(super) const SPARE: usize = 32;
 
 /// What kind of place a connection has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ConnectionPlace {
     /// Within the limit: all is served.
     Usual,
     /// Beyond it: probes are.
@@ -34,7 +34,7 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) address: IpAddr,
-    pub(super) place: Place,
+    pub(super) place: ConnectionPlace,
     pub(super) phase: watch::Receiver<Phase>,
     /// Asks it to end; a request whose header is there is still answered.
     pub(super) close: CancellationToken,
@@ -65,24 +65,24 @@ impl Places {
 
     /// Whether all places within the limit are taken.
     pub(super) fn full(&self) -> bool {
-        self.of(Place::Usual).count() >= self.limit
+        self.of(ConnectionPlace::Usual).count() >= self.limit
     }
 
     /// Finds a place for a connection from this address; another one may have to go.
-    pub(super) fn admit(&mut self, newcomer: IpAddr) -> Place {
+    pub(super) fn admit(&mut self, newcomer: IpAddr) -> ConnectionPlace {
         if !self.full() {
-            return Place::Usual;
+            return ConnectionPlace::Usual;
         }
         if let Some(victim) = self.gives_way_to(newcomer) {
             self.end(victim);
-            return Place::Usual;
+            return ConnectionPlace::Usual;
         }
-        if self.of(Place::Spare).count() >= SPARE
-            && let Some(victim) = oldest(self.of(Place::Spare), |_| true)
+        if self.of(ConnectionPlace::Spare).count() >= SPARE
+            && let Some(victim) = oldest(self.of(ConnectionPlace::Spare), |_| true)
         {
             self.end(victim);
         }
-        Place::Spare
+        ConnectionPlace::Spare
     }
 
     /// Ends the connection that has waited longest, if one does: what it held is needed.
@@ -95,10 +95,10 @@ impl Places {
     fn gives_way_to(&self, newcomer: IpAddr) -> Option<Id> {
         let share = (self.limit / 4).max(1);
         let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        for seat in self.of(Place::Usual) {
+        for seat in self.of(ConnectionPlace::Usual) {
             *counts.entry(seat.address).or_default() += 1;
         }
-        let from = |address| self.of(Place::Usual).filter(move |seat| seat.address == address);
+        let from = |address| self.of(ConnectionPlace::Usual).filter(move |seat| seat.address == address);
         if counts.get(&newcomer).is_some_and(|&own| own >= share) {
             return oldest(from(newcomer), waits);
         }
@@ -106,11 +106,11 @@ impl Places {
             Some((address, count)) if count > share => {
                 oldest(from(address), waits).or_else(|| oldest(from(address), |_| true))
             }
-            _ => oldest(self.of(Place::Usual), waits),
+            _ => oldest(self.of(ConnectionPlace::Usual), waits),
         }
     }
 
-    fn of(&self, place: Place) -> impl Iterator<Item = &Seat> {
+    fn of(&self, place: ConnectionPlace) -> impl Iterator<Item = &Seat> {
         self.seats.iter().filter(move |seat| seat.place == place)
     }
 

@@ -102,9 +102,9 @@ impl<'r> Growing<'r> {
     }
 
     /// All of it has come. `None` if it had to give way.
-    pub(super) fn end(self) -> Option<Kept<'r>> {
+    pub(super) fn end(self) -> Option<ReadBody<'r>> {
         let body = self.room.inner().bodies.remove(&self.id)?;
-        Some(Kept { pieces: body.pieces, room: self.room })
+        Some(ReadBody { pieces: body.pieces, room: self.room })
     }
 }
 
@@ -116,12 +116,12 @@ impl Drop for Growing<'_> {
 
 /// A body that was read. Its memory is given back when it is dropped, and before that to nobody.
 #[derive(Debug)]
-pub(super) struct Kept<'r> {
+pub(super) struct ReadBody<'r> {
     pieces: Vec<Vec<u8>>,
     room: &'r Room,
 }
 
-impl Kept<'_> {
+impl ReadBody<'_> {
     /// Its bytes, in order.
     pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> + Clone {
         self.pieces.iter().map(Vec::as_slice)
@@ -136,7 +136,7 @@ impl Kept<'_> {
     }
 }
 
-impl Drop for Kept<'_> {
+impl Drop for ReadBody<'_> {
     fn drop(&mut self) {
         self.room.inner().give_back(std::mem::take(&mut self.pieces));
     }

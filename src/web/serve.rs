@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     connection::Connection,
     peer::Peer,
-    places::{Place, Places, SPARE, Seat, address},
+    places::{ConnectionPlace, Places, SPARE, Seat, address},
     tls::Tls,
 };
 use crate::ports::Clock;
@@ -92,9 +92,9 @@ pub async fn serve(listener: TcpListener, site: Site, limits: Limits, clock: Arc
                 let phase = peer.phases();
                 let close = CancellationToken::new();
                 let connection = Connection {
-                    router: if place == Place::Usual { site.router.clone() } else { spare.clone() },
+                    router: if place == ConnectionPlace::Usual { site.router.clone() } else { spare.clone() },
                     tls: site.tls.clone(),
-                    keep_alive: place == Place::Usual,
+                    keep_alive: place == ConnectionPlace::Usual,
                     limits,
                     clock: Arc::clone(&clock),
                     peer,

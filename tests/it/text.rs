@@ -14,7 +14,7 @@ use supercargo::{
         text::{is_hidden, yaml},
         update::Update,
     },
-    git::{Credentials, RequestSettings, Requests, Secret, Settings, forges},
+    git::{Credentials, RequestSettings, Requests, Secret, TargetSettings, forges},
     ports::{Outcome, Sink as _},
 };
 
@@ -457,7 +457,7 @@ async fn titles_and_bodies_of_requests() {
         Credentials::Token { username: bot.name.clone(), secret: Secret::Value(bot.token.clone().into()) };
     let template = "{% for c in changes %}{{ c.policy }} {{ c.name }} {{ c.container }} {% endfor %}\n\n{% for c in changes %}{{ c.policy }}\n{% endfor %}";
     let message = supercargo::git::Template::parse(template).unwrap();
-    let target = target(Settings { credentials, message, ..settings(&repo.url(), folder.path()) });
+    let target = target(TargetSettings { credentials, message, ..settings(&repo.url(), folder.path()) });
     let forge = connect(&forge_settings("gitea", &repo.url(), None), held(&bot.token));
     let target = target.with_requests(Requests { forge, settings: RequestSettings::default(), registry: None });
     let wishes = nasty.iter().zip(&names).map(|((_, text), name)| {

@@ -34,19 +34,24 @@ impl Presence {
     }
 
     /// Keeps up what one watch finds out.
-    pub(super) fn of<'p>(&'p self, plural: &'static str, namespace: Option<String>, client: &'p Client) -> Kept<'p> {
-        Kept { presence: self, key: (plural, namespace), client }
+    pub(super) fn of<'p>(
+        &'p self,
+        plural: &'static str,
+        namespace: Option<String>,
+        client: &'p Client,
+    ) -> WatchPresence<'p> {
+        WatchPresence { presence: self, key: (plural, namespace), client }
     }
 }
 
 /// What one watch finds out.
-pub(super) struct Kept<'p> {
+pub(super) struct WatchPresence<'p> {
     presence: &'p Presence,
     key: Absent,
     client: &'p Client,
 }
 
-impl follow::Presence for Kept<'_> {
+impl follow::Presence for WatchPresence<'_> {
     fn is_there(&self) -> Option<ClusterChange> {
         let mut absent = self.presence.absent.lock().unwrap_or_else(PoisonError::into_inner);
         self.presence.said.store(false, Ordering::Relaxed);

@@ -24,11 +24,11 @@ pub(super) struct Room {
     /// Where one workload may have several.
     of_workload: Option<HashMap<WorkloadId, Taken>>,
     namespaces: HashMap<Arc<str>, Taken>,
-    all: HashMap<u64, Place>,
+    all: HashMap<u64, RoomEntry>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct RoomEntry {
     counted: Counted,
     bytes: u32,
 }
@@ -97,13 +97,13 @@ impl Room {
             Some(_) => Counted::OfWorkload(Box::new(workload.clone())),
             None => Counted::OfNamespace(namespace),
         };
-        self.all.insert(key, Place { counted, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) });
+        self.all.insert(key, RoomEntry { counted, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) });
         Ok(())
     }
 
     /// It is there no more, or has ended.
     pub(super) fn leave(&mut self, key: u64) {
-        let Some(Place { counted, bytes }) = self.all.remove(&key) else { return };
+        let Some(RoomEntry { counted, bytes }) = self.all.remove(&key) else { return };
         let namespace = match &counted {
             Counted::OfNamespace(namespace) => namespace,
             Counted::OfWorkload(workload) => &workload.namespace,

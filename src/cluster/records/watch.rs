@@ -36,7 +36,7 @@ pub(in crate::cluster) async fn updates(
 ) {
     let unended: Vec<String> = ENDS.iter().map(|end| format!("status.phase!={end}")).collect();
     let config = watcher::Config::default().page_size(PAGE);
-    let kept = Kept {
+    let kept = RecordWatch {
         configs: (config.clone().fields(&unended.join(",")), Some(config)),
         is_beside: false,
         without: Without { note: "which updates are under way is not known", change: None },
@@ -60,7 +60,7 @@ pub(in crate::cluster) async fn states(
         Some(name) => (config.fields(&format!("metadata.name={name}")), None),
         None => (config, Some(ClusterChange::StatesUnread)),
     };
-    let kept = Kept {
+    let kept = RecordWatch {
         configs: (config, None),
         is_beside: only.is_some(),
         without: Without { note: "what is held is not known", change: without },
@@ -72,7 +72,7 @@ pub(in crate::cluster) async fn states(
 }
 
 /// What is kept as objects of one kind.
-struct Kept<T> {
+struct RecordWatch<T> {
     /// What is asked for, and what where the server does not know that selector.
     configs: (watcher::Config, Option<watcher::Config>),
     without: Without,
@@ -90,7 +90,7 @@ async fn tell<T: Custom>(
     namespace: Option<String>,
     records: Option<CustomResources>,
     sender: ChangeSender,
-    kept: Kept<T>,
+    kept: RecordWatch<T>,
 ) {
     let needed = records.as_ref().filter(|_| !kept.is_beside);
     let presence = needed.map(|records| records.presence.of(T::PLURAL, namespace.clone(), &records.requests.client));
@@ -102,7 +102,8 @@ async fn tell<T: Custom>(
         ..source::<T>(&client, namespace, config)
     };
     let crowded = records.as_ref().map(|records| records.crowded.clone()).unwrap_or_default();
-    let asked = Asked { notify: records.as_ref().and_then(|records| records.notify.clone()), names: Mutex::default() };
+    let asked =
+        AskedUpdates { notify: records.as_ref().and_then(|records| records.notify.clone()), names: Mutex::default() };
     let told = Told::new(kept.room, crowded, asked);
     let read = |found: Found<T>| told.reading(&found, (kept.read)(&found), (kept.whose)(&found));
     let _: Result<(), Closed> = follow(source, read, |found| told.key(found), |key| told.gone(key), &sender).await;
@@ -179,18 +180,18 @@ struct Told {
     hashes: RandomState,
     room: Mutex<Room>,
     crowded: Arc<Crowded>,
-    asked: Asked,
+    asked: AskedUpdates,
     /// States that do not decode.
     undecodable: Mutex<HashMap<u64, WorkloadId>>,
 }
 
 /// Updates that people are asked about, for those who tell them.
-struct Asked {
+struct AskedUpdates {
     notify: Option<Arc<dyn Notify>>,
     names: Mutex<HashMap<u64, UpdateName>>,
 }
 
-impl Asked {
+impl AskedUpdates {
     /// One is as it was found now, or gone from those that have not ended; then how it ended is told too.
     fn see(&self, key: u64, name: Option<UpdateName>) {
         let Some(notify) = &self.notify else { return };
@@ -208,7 +209,7 @@ impl Asked {
 }
 
 impl Told {
-    fn new(room: Room, crowded: Arc<Crowded>, asked: Asked) -> Self {
+    fn new(room: Room, crowded: Arc<Crowded>, asked: AskedUpdates) -> Self {
         Self { hashes: RandomState::new(), room: Mutex::new(room), crowded, asked, undecodable: Mutex::default() }
     }
 

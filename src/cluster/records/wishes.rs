@@ -19,7 +19,7 @@ use crate::{
         wish::{What, Wish},
         workload::WorkloadId,
     },
-    ports::{ClusterError, Heard, PutError, Workloads},
+    ports::{ClusterError, PutError, ReviewOutcome, Workloads},
 };
 
 /// Who writes wishes, in managedFields: each is whole, whoever made the one before.
@@ -103,7 +103,7 @@ pub(in crate::cluster) async fn hold(
     workload: &WorkloadId,
     by: &str,
     on_behalf_of: &str,
-) -> Result<Heard, ClusterError> {
+) -> Result<ReviewOutcome, ClusterError> {
     let (namespace, name) = (&workload.namespace, names::state(workload));
     for _ in 0..TRIES {
         let found = requests.get::<ImageState>(namespace, &name).await.map_err(|error| ClusterError(error.0))?;
@@ -115,13 +115,13 @@ pub(in crate::cluster) async fn hold(
         };
         let state = decoded(&found)?;
         if is_held(state) {
-            return Ok(Heard::Again);
+            return Ok(ReviewOutcome::Again);
         }
         let at = requests.clock.now();
         let spec = json!({"by": by, "onBehalfOf": on_behalf_of, "at": at, "uid": state.metadata.uid, "hold": true});
         let request = applied(workload, spec, Some(found.resource_version()))?;
         match requests.answered::<IgnoredAny>(request).await {
-            Ok(_) => return Ok(Heard::Written),
+            Ok(_) => return Ok(ReviewOutcome::Written),
             Err(Failure::NotAsSeen) => {}
             Err(failure) => return refused(failure),
         }
@@ -139,11 +139,11 @@ fn is_held(state: &ImageState) -> bool {
 }
 
 /// What that means for who wishes it.
-fn refused(failure: Failure) -> Result<Heard, ClusterError> {
+fn refused(failure: Failure) -> Result<ReviewOutcome, ClusterError> {
     match failure {
         Failure::NoRight(why) => Err(ClusterError(format!("{NO_RIGHT}: {why}"))),
         failure => match PutError::from(failure) {
-            PutError::Refused(why) => Ok(Heard::Refused(why)),
+            PutError::Refused(why) => Ok(ReviewOutcome::Refused(why)),
             PutError::Unavailable(why) => Err(ClusterError(why)),
             PutError::Conflict => Err(ClusterError("it was changed meanwhile".to_owned())),
         },

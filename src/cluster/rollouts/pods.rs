@@ -109,7 +109,7 @@ impl<'de> Deserialize<'de> for Short {
 
 /// The pods of a rollout.
 #[derive(Default)]
-struct Kept {
+struct RolloutPods {
     pods: HashMap<String, PodView>,
     /// Those beside them that are ready.
     ready: HashSet<String>,
@@ -129,7 +129,7 @@ enum List {
 /// Tells what the pods say, as long as anybody listens. Ends where they may not be read, and says why.
 pub(super) async fn tell_pods(shared: &Shared, id: &WorkloadId, selector: &str) -> Result<String, Ended> {
     let mut events = watch(shared, id, selector);
-    let mut kept = Kept::default();
+    let mut kept = RolloutPods::default();
     let mut told: Option<Pods> = None;
     let mut turn: Option<SemaphorePermit<'_>> = None;
     // When what has changed is told.
@@ -198,7 +198,7 @@ impl From<watcher::Error> for Broken {
     }
 }
 
-impl Kept {
+impl RolloutPods {
     /// Takes in what the watch says.
     fn see(&mut self, event: Event<PodObject>) -> List {
         match event {
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn of_five_thousand_pods_the_broken_ones_are_kept_and_all_that_are_ready_are_counted() {
-        let mut kept = Kept::default();
+        let mut kept = RolloutPods::default();
         let crashes = || json!({"waiting": {"reason": "CrashLoopBackOff", "message": "x".repeat(1_000_000)}});
         for n in 0..5_000 {
             let is_broken = n % 1_000 == 999;

@@ -141,7 +141,7 @@ fn specs() -> impl Iterator<Item = Spec> {
 
 /// Where a map stands. The order is that of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum AnnotatedOn {
     Workload,
     Namespace,
 }
@@ -190,7 +190,7 @@ impl Layer {
     /// the workloads it applies to.
     pub(super) fn read(
         map: &BTreeMap<String, String>,
-        place: Place,
+        place: AnnotatedOn,
         workload: &Workload,
         named: &NamedPolicies,
     ) -> Self {
@@ -207,16 +207,16 @@ impl Layer {
         &mut self,
         key: &str,
         value: &str,
-        place: Place,
+        place: AnnotatedOn,
         workload: &Workload,
         named: &NamedPolicies,
     ) -> Result<(), Reason> {
         // What nobody wrote as an annotation is named by what was written.
-        let written = workload.written.as_ref().filter(|_| place == Place::Workload).and_then(|all| all.get(key));
+        let written = workload.written.as_ref().filter(|_| place == AnnotatedOn::Workload).and_then(|all| all.get(key));
         let (named_as, there) = match (written, place) {
             (Some(Written { key, at }), _) => (key.as_str(), format!(" ({})", excerpt(at))),
-            (None, Place::Workload) => (key, String::new()),
-            (None, Place::Namespace) => (key, " on the Namespace".to_owned()),
+            (None, AnnotatedOn::Workload) => (key, String::new()),
+            (None, AnnotatedOn::Namespace) => (key, " on the Namespace".to_owned()),
         };
         let unknown =
             |why: String| Reason::new(Code::AnnotationUnknown, format!("`{}`{there}{why}", excerpt(named_as)));
@@ -234,7 +234,7 @@ impl Layer {
         let container = match container.map(|name| (name, workload.container(name))) {
             None => None,
             Some((_, Some(container))) => Some(container.name.clone()),
-            Some(_) if place == Place::Namespace => return Ok(()),
+            Some(_) if place == AnnotatedOn::Namespace => return Ok(()),
             Some((name, None)) => return Err(unknown(format!(": {}", no_container(name, workload)))),
         };
         let value = value.trim();
@@ -243,7 +243,7 @@ impl Layer {
         if twice {
             return Err(unknown(": both `flavour` and `flavor` are given: write one of them".to_owned()));
         }
-        if place == Place::Namespace {
+        if place == AnnotatedOn::Namespace {
             return Ok(());
         }
         let wrong = wrong.or_else(|| self.names_nobody(workload).filter(|_| spec.name == "containers"));

@@ -38,7 +38,7 @@ mod tests;
 
 pub use super::workload::PREFIX;
 pub(crate) use globs::list as globs;
-use keys::{Given, Layer, Place, Said, of};
+use keys::{AnnotatedOn, Given, Layer, Said, of};
 
 /// More reasons than this of one workload are counted only.
 const MAX_REASONS: usize = 20;
@@ -164,9 +164,9 @@ pub fn rules(
     namespace: Option<&BTreeMap<String, String>>,
     settings: &RuleSettings,
 ) -> WorkloadRule {
-    let mut own = Layer::read(&workload.annotations, Place::Workload, workload, settings.named);
+    let mut own = Layer::read(&workload.annotations, AnnotatedOn::Workload, workload, settings.named);
     let none = BTreeMap::new();
-    let defaults = Layer::read(namespace.unwrap_or(&none), Place::Namespace, workload, settings.named);
+    let defaults = Layer::read(namespace.unwrap_or(&none), AnnotatedOn::Namespace, workload, settings.named);
     let mut rule = WorkloadRule {
         watched: false,
         problems: Vec::new(),

@@ -12,7 +12,7 @@ use crate::domain::{
 
 /// An image that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Held {
+pub struct HeldImage {
     /// Its tag.
     pub tag: Option<Tag>,
     /// Its digest, if it has one.
@@ -25,7 +25,7 @@ pub struct Held {
     pub why: Arc<str>,
 }
 
-impl Held {
+impl HeldImage {
     /// Whether a candidate is not taken for it.
     pub fn refuses(
         &self,
@@ -59,7 +59,7 @@ impl Held {
 }
 
 pub(super) fn check(candidate: &Candidate, facts: &Facts) -> Option<Reason> {
-    let Held { code, why, .. } = facts.held.as_ref()?;
+    let HeldImage { code, why, .. } = facts.held.as_ref()?;
     Some(Reason::of_tag(&candidate.tag, *code, &**why))
 }
 
@@ -98,12 +98,12 @@ mod tests {
     ) {
         let policy = Policy::parse(policy, &Options::default(), &NamedPolicies::default()).unwrap();
         let (code, why) = (Code::Held, "alice".into());
-        let held = Held { tag: Some(Tag::of(tag)), digest: held.map(digest), is_exact: false, code, why };
+        let held = HeldImage { tag: Some(Tag::of(tag)), digest: held.map(digest), is_exact: false, code, why };
         let candidate = Candidate { tag: Tag::of(candidate), digest: None };
         let manifest = now.map_or(Manifest::NotAsked, |now| Manifest::Is(digest(now)));
         assert_eq!(held.refuses(&candidate, &manifest, &policy, &HashMap::new()), refused);
         // What an annotation names is that image alone.
-        let exact = Held { is_exact: true, ..held };
+        let exact = HeldImage { is_exact: true, ..held };
         let is_it = exact.tag.as_ref() == Some(&candidate.tag) && refused;
         assert_eq!(exact.refuses(&candidate, &manifest, &policy, &HashMap::new()), is_it);
     }
@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn a_digest_is_held_whatever_tag_points_to_it() {
         let policy = Policy::parse("minor", &Options::default(), &NamedPolicies::default()).unwrap();
-        let held = Held { tag: None, digest: Some(digest(1)), is_exact: true, code: Code::Held, why: "alice".into() };
+        let held =
+            HeldImage { tag: None, digest: Some(digest(1)), is_exact: true, code: Code::Held, why: "alice".into() };
         let candidate = Candidate { tag: Tag::of("1.4.0"), digest: None };
         let refuses = |manifest: Manifest| held.refuses(&candidate, &manifest, &policy, &HashMap::new());
         assert!(refuses(Manifest::Is(digest(1))) && !refuses(Manifest::Is(digest(2))) && !refuses(Manifest::NotAsked));

@@ -20,7 +20,7 @@ mod hold;
 mod missing;
 mod quarantine;
 
-pub use hold::Held;
+pub use hold::HeldImage;
 
 /// What was found out about a candidate, beside its tag.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Facts {
     /// What did not run in this container.
     pub avoided: Arc<[Avoided]>,
     /// What holds it, if anything does.
-    pub held: Option<Held>,
+    pub held: Option<HeldImage>,
     /// Why it is too young, if it is.
     pub wait: Option<Wait>,
 }

@@ -106,7 +106,7 @@ fn compile(text: &str) -> Result<Regex, Box<BuildError>> {
 
 /// What is kept of compiled patterns. It can be made again at any time, so a decision never depends on it.
 #[derive(Default)]
-struct Kept {
+struct CompiledPatterns {
     patterns: HashMap<Arc<str>, CachedPattern>,
     bytes: usize,
     uses: u64,
@@ -118,12 +118,12 @@ struct CachedPattern {
     used: u64,
 }
 
-fn lock() -> std::sync::MutexGuard<'static, Kept> {
-    static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
+fn lock() -> std::sync::MutexGuard<'static, CompiledPatterns> {
+    static KEPT: LazyLock<Mutex<CompiledPatterns>> = LazyLock::new(Mutex::default);
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Kept {
+impl CompiledPatterns {
     fn get(&mut self, text: &Arc<str>) -> Option<Regex> {
         self.uses += 1;
         let entry = self.patterns.get_mut(text)?;
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_stays_within_its_bytes_and_the_least_recently_used_goes() {
-        let mut kept = Kept::default();
+        let mut kept = CompiledPatterns::default();
         let text = |n: usize| Arc::from(format!(r"\A(?:[a-z]{{{}}}-{n})\z", 500 + n % 100));
         let first: Arc<str> = text(0);
         for n in 0..2000 {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Example, Options, PolicyError};
 use crate::domain::{
-    later::{self, Keyed, Known},
+    later::{self, Keyed, WithLater},
     poll::parse_duration,
     rollback::Rollback,
     votes::Needed,
@@ -15,7 +15,7 @@ use crate::domain::{
 
 /// A policy file. An unknown key is an error.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(from = "Known<Written>")]
+#[serde(from = "WithLater<RawPolicy>")]
 pub struct PolicyFile {
     /// What stands after `named:`.
     pub name: Arc<str>,
@@ -34,7 +34,7 @@ pub struct PolicyFile {
 /// The file as written.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Written {
+struct RawPolicy {
     name: Arc<str>,
     #[serde(default)]
     description: String,
@@ -68,16 +68,16 @@ struct Written {
     examples: Vec<Example>,
 }
 
-impl Keyed for Written {
+impl Keyed for RawPolicy {
     const LATER: &'static [&'static str] = later::POLICY_FILE;
 }
 
-impl From<Known<Written>> for PolicyFile {
-    fn from(Known { value, later }: Known<Written>) -> Self {
-        let Written { name, description, policy, examples, .. } = value;
-        let Written { prerelease, flavour, order, allow, ignore, allow_downgrade, .. } = value;
+impl From<WithLater<RawPolicy>> for PolicyFile {
+    fn from(WithLater { value, later }: WithLater<RawPolicy>) -> Self {
+        let RawPolicy { name, description, policy, examples, .. } = value;
+        let RawPolicy { prerelease, flavour, order, allow, ignore, allow_downgrade, .. } = value;
         let options = RawOptions { prerelease, flavour, order, allow, ignore, allow_downgrade };
-        let Written { min_age, window, freeze, approvals, approval_timeout, rollback, .. } = value;
+        let RawPolicy { min_age, window, freeze, approvals, approval_timeout, rollback, .. } = value;
         let gates = RawGates { min_age, window, freeze, approvals, approval_timeout, rollback };
         Self { name, description, policy, options, gates, later, examples }
     }

@@ -34,7 +34,7 @@ pub(super) struct Above {
 
 impl Level {
     /// How many first numbers stay, and how many a current tag must have.
-    fn kept(self) -> (usize, usize) {
+    fn fixed_numbers(self) -> (usize, usize) {
         match self {
             Self::Patch => (2, 3),
             Self::Minor => (1, 2),
@@ -69,7 +69,7 @@ impl Level {
             );
             return Err(Reason::new(Code::CurrentNotAVersion, message));
         };
-        let (kept, needed) = self.kept();
+        let (kept, needed) = self.fixed_numbers();
         let has = current.precision();
         if has < needed {
             let fits = if has == 1 { Self::Major } else { Self::Minor };

@@ -40,7 +40,7 @@ enum Test {
 
 /// How a version stands to a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum RangeFit {
     Inside,
     Outside,
     /// It would be inside if pre-releases were taken.
@@ -64,14 +64,14 @@ impl Range {
     }
 
     /// Where a version stands. `allow` takes pre-releases whatever the range names.
-    pub(super) fn standing(&self, version: KeyRef<'_>, is_prerelease: bool, allow: bool) -> Standing {
-        let mut standing = Standing::Outside;
+    pub(super) fn standing(&self, version: KeyRef<'_>, is_prerelease: bool, allow: bool) -> RangeFit {
+        let mut standing = RangeFit::Outside;
         for group in &self.0 {
             if group.tests.iter().all(|test| test.holds(version)) {
                 if !is_prerelease || allow || group.names_prerelease {
-                    return Standing::Inside;
+                    return RangeFit::Inside;
                 }
-                standing = Standing::Prerelease;
+                standing = RangeFit::Prerelease;
             }
         }
         standing
@@ -296,7 +296,7 @@ mod tests {
     fn inside(range: &str, version: &str, allow: bool) -> bool {
         let version = Version::parse(version).unwrap();
         let range = Range::parse(range).unwrap();
-        range.standing(version.key(), version.is_prerelease(), allow) == Standing::Inside
+        range.standing(version.key(), version.is_prerelease(), allow) == RangeFit::Inside
     }
 
     #[rstest::rstest]
@@ -383,7 +383,7 @@ mod tests {
             if let Ok(range) = Range::parse(&text) {
                 ranges += 1;
                 let standing = range.standing(version.key(), true, true);
-                assert_ne!(standing, Standing::Prerelease, "{text}");
+                assert_ne!(standing, RangeFit::Prerelease, "{text}");
             }
         }
         assert!(ranges > 50_000, "{ranges} of the texts are ranges");

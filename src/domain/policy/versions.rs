@@ -5,7 +5,7 @@ use std::ops::Range as Places;
 use super::{
     FlavourOption, Judge, Options, PrereleaseOption,
     level::{Above, Level},
-    semver::{Range, Standing},
+    semver::{Range, RangeFit},
 };
 use crate::domain::{
     ages::Wait,
@@ -110,12 +110,12 @@ impl<'a> Rules<'a> {
                 let option = self.options.prerelease.unwrap_or_default();
                 let allow = option == PrereleaseOption::Allow;
                 match range.standing(key, entry.flags.prerelease, allow) {
-                    Standing::Outside => Some(Code::OutsideRange),
-                    Standing::Prerelease => Some(Code::Prerelease),
-                    Standing::Inside if entry.flags.prerelease && option == PrereleaseOption::Never => {
+                    RangeFit::Outside => Some(Code::OutsideRange),
+                    RangeFit::Prerelease => Some(Code::Prerelease),
+                    RangeFit::Inside if entry.flags.prerelease && option == PrereleaseOption::Never => {
                         Some(Code::Prerelease)
                     }
-                    Standing::Inside => None,
+                    RangeFit::Inside => None,
                 }
             }
         }

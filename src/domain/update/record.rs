@@ -228,7 +228,7 @@ impl Record {
     }
 
     /// What somebody has approved already and is not written yet: no newer one takes its place.
-    pub fn kept(&self) -> Vec<Change> {
+    pub fn approved_changes(&self) -> Vec<Change> {
         let is_kept = |current: &&Tracked| {
             let is_open = current.asked().is_some() || matches!(current.phase, Phase::Proposed | Phase::Applying);
             is_open && current.approval.as_ref().is_some_and(|approval| approval.approvers().next().is_some())

@@ -103,7 +103,7 @@ impl SeenRule {
     pub(super) fn see(&mut self, workload: &Workload) -> bool {
         let before = self.kept.len();
         self.kept.retain(|kept| kept.is_left(&workload.annotations));
-        self.settle();
+        self.drop_undone();
         let now = self.over(workload);
         let is_new = before != self.kept.len() || !is_same(&self.values, &now);
         self.values = now;
@@ -163,7 +163,7 @@ impl SeenRule {
     }
 
     /// A policy that somebody has written again is none that was taken away.
-    fn settle(&mut self) {
+    fn drop_undone(&mut self) {
         let is_kept = self.kept.iter().any(KeptKey::is_policy);
         self.undone.take_if(|_| !is_kept);
         self.resumed &= is_kept;

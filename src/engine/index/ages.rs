@@ -26,7 +26,7 @@ impl State {
 
     /// Whether what is seen is remembered.
     pub(super) fn histories_kept(&mut self, kept: Result<(), Arc<str>>) {
-        if self.histories.kept(kept) {
+        if self.histories.set_kept(kept) {
             self.assess_all();
         }
     }

@@ -29,7 +29,7 @@ type Numbered = (u64, Review);
 /// Updates that people are asked about, and their reviews.
 #[derive(Debug, Default)]
 pub(crate) struct Ballots {
-    workloads: HashMap<WorkloadId, Vec<Asked>>,
+    workloads: HashMap<WorkloadId, Vec<OpenVote>>,
     /// Whose update has an object of that uid.
     uids: HashMap<Arc<str>, WorkloadId>,
     /// The uid that a review names, by the number of its object.
@@ -38,7 +38,7 @@ pub(crate) struct Ballots {
 }
 
 #[derive(Debug)]
-struct Asked {
+struct OpenVote {
     id: UpdateId,
     /// Its object, by whose name the API server judged.
     object: ObjectName,
@@ -65,7 +65,7 @@ impl Ballots {
         }
         self.uids.insert(object.uid.clone(), workload.clone());
         let early = std::mem::take(&mut self.early).into_iter().partition(|(_, review)| review.uid == object.uid);
-        let asked = Asked { id: id.split().0, object, reviews: Vec::new() };
+        let asked = OpenVote { id: id.split().0, object, reviews: Vec::new() };
         self.workloads.entry(workload.clone()).or_default().push(asked);
         self.early = early.1;
         let early: VecDeque<Numbered> = early.0;
@@ -93,9 +93,11 @@ impl Ballots {
             self.keep_early(number, review);
             return Taken::Unknown;
         };
-        let is_it = |asked: &&mut Asked| asked.object.uid == review.uid && asked.object.name == review.update;
+        let is_it = |asked: &&mut OpenVote| asked.object.uid == review.uid && asked.object.name == review.update;
         let all = self.workloads.get_mut(workload).filter(|_| workload.namespace == review.namespace);
-        let Some(Asked { reviews, .. }) = all.and_then(|all| all.iter_mut().find(is_it)) else { return Taken::Unknown };
+        let Some(OpenVote { reviews, .. }) = all.and_then(|all| all.iter_mut().find(is_it)) else {
+            return Taken::Unknown;
+        };
         let order = |review: &Review| (review.vote.at, review.name.clone());
         reviews.retain(|(other, _)| *other != number);
         let place = reviews.partition_point(|(_, other)| order(other) < order(&review));

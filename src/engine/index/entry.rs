@@ -9,7 +9,7 @@ use std::{
 use crate::{
     domain::{
         annotations::{ContainerRule, Pin, Watch, WorkloadRule},
-        candidate::{Avoided, Held},
+        candidate::{Avoided, HeldImage},
         decide::Candidate,
         demand::Demand,
         hint::{Credentials, PullSecrets, Source},
@@ -119,7 +119,7 @@ impl WorkloadEntry {
                 is_full: !avoided.is_empty() && self.bars.quarantined.len() >= QUARANTINED,
                 avoided,
                 min_age,
-                kept: kept(&self.kept, container),
+                kept: approved_tag(&self.kept, container),
             });
             let needs = policy.needs();
             if !needs.listing && !needs.digest_of_current {
@@ -260,7 +260,7 @@ fn is_another(old: Option<&Answered>, new: &Answered) -> bool {
 }
 
 /// What somebody has approved for a container.
-fn kept(kept: &[Change], container: &ContainerRule) -> Option<Tag> {
+fn approved_tag(kept: &[Change], container: &ContainerRule) -> Option<Tag> {
     let is_its = |change: &&Change| (&change.container, change.init) == (&container.container, container.init);
     kept.iter().find(is_its)?.to.tag.clone()
 }
@@ -286,13 +286,13 @@ fn held(
     container: &ContainerRule,
     asked: Option<&Demand<HoldRule>>,
     image: &ImageRef,
-) -> Arc<[Held]> {
+) -> Arc<[HeldImage]> {
     if holds.is_empty() && asked.is_none() {
         return Arc::default();
     }
     let is_its = |hold: &&Hold| hold.is_in(&container.container, container.init);
     let its = holds.iter().filter(is_its).filter(|hold| hold.to.repository == image.repository);
-    let its = its.map(|hold| Held {
+    let its = its.map(|hold| HeldImage {
         tag: hold.to.tag.clone(),
         digest: hold.to.digest.clone(),
         is_exact: false,

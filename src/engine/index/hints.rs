@@ -43,13 +43,13 @@ const MOST: usize = 1000;
 /// A tag and who named it; without a tag it is about the whole repository.
 type Key = (Option<Tag>, Sender);
 /// Where who named tags.
-type Place = (Arc<Source>, Sender);
+type SourceSender = (Arc<Source>, Sender);
 
 /// The hints of each source.
 #[derive(Debug, Default)]
 pub(crate) struct Hints {
     of: HashMap<Arc<Source>, HashMap<Key, Chain>>,
-    counts: HashMap<Place, usize>,
+    counts: HashMap<SourceSender, usize>,
     timers: Timers<(Arc<Source>, Key)>,
     pace: Pace,
     listings: Listings,
@@ -81,7 +81,7 @@ enum Stage {
 }
 
 /// What a look has brought of tags.
-pub(crate) struct Brought<'a> {
+pub(crate) struct LookFindings<'a> {
     /// Whether it is there and points to that digest, if one is named.
     pub(crate) saw: &'a dyn Fn(&Tag, Option<&Digest>) -> bool,
     /// Whether it is there, and as far as is known points to that digest: a listing tells digests of few tags.
@@ -174,14 +174,19 @@ impl Hints {
     }
 
     /// A look at the source has ended; `None` where it failed. Returns what is given up.
-    pub(crate) fn looked(&mut self, source: &Arc<Source>, now: Duration, brought: Option<&Brought<'_>>) -> Vec<Lost> {
+    pub(crate) fn looked(
+        &mut self,
+        source: &Arc<Source>,
+        now: Duration,
+        brought: Option<&LookFindings<'_>>,
+    ) -> Vec<Lost> {
         let mut lost = Vec::new();
         for (key, chain) in self.of.get_mut(source).into_iter().flatten() {
             let Stage::Looking { listing, again } = chain.stage else { continue };
             let (tag, sender) = (&key.0, key.1);
             let is_there = match (tag, brought) {
                 (None, _) => true,
-                (Some(tag), Some(Brought { saw, listed, .. })) => {
+                (Some(tag), Some(LookFindings { saw, listed, .. })) => {
                     if listing {
                         listed(tag, chain.digest.as_ref())
                     } else {
@@ -214,7 +219,7 @@ impl Hints {
             chain.stage = Stage::Done { seen: false, at: now };
             self.timers.set(timer, now + QUIET);
             // Where the registry cannot be read, that is what is said.
-            if let (Some(tag), Some(Brought { saw, .. })) = (tag, brought) {
+            if let (Some(tag), Some(LookFindings { saw, .. })) = (tag, brought) {
                 let digest = chain.digest.clone().filter(|_| saw(tag, None));
                 lost.push(Lost { tag: tag.clone(), sender: sender.name, digest });
             }
@@ -255,7 +260,7 @@ impl Hints {
             *sums.entry(*sender).or_default() += count;
         }
         let own = (source.clone(), sender);
-        let rank = |(_, sender): &Place, count: usize| (sums.get(sender).copied(), count);
+        let rank = |(_, sender): &SourceSender, count: usize| (sums.get(sender).copied(), count);
         let largest = self.counts.iter().max_by_key(|(place, count)| rank(place, **count));
         let Some((largest, _)) = largest.filter(|(place, count)| {
             rank(place, **count) > rank(&own, self.counts.get(&own).map_or(1, |count| count + 1))
@@ -352,7 +357,7 @@ mod tests {
             let seen =
                 |_: &Tag, named: Option<&Digest>| found.is_some() && (named.is_none() || named == found.as_ref());
             self.hints.looking(&self.source, listing);
-            let brought = Brought { saw: &seen, listed: &seen, is_new: &|_| false };
+            let brought = LookFindings { saw: &seen, listed: &seen, is_new: &|_| false };
             self.lost.extend(self.hints.looked(&self.source, self.now, Some(&brought)));
         }
 
@@ -486,8 +491,8 @@ mod tests {
     }
 
     /// Nothing is there, or everything.
-    const NONE: Brought<'_> = Brought { saw: &|_, _| false, listed: &|_, _| false, is_new: &|_| false };
-    const ALL: Brought<'_> = Brought { saw: &|_, _| true, listed: &|_, _| true, is_new: &|_| true };
+    const NONE: LookFindings<'_> = LookFindings { saw: &|_, _| false, listed: &|_, _| false, is_new: &|_| false };
+    const ALL: LookFindings<'_> = LookFindings { saw: &|_, _| true, listed: &|_, _| true, is_new: &|_| true };
 
     fn source(name: &str) -> Arc<Source> {
         Arc::new(Source { repository: Repository::parse(name).unwrap(), credentials: Credentials::default() })
@@ -581,7 +586,7 @@ mod tests {
         let key = (Some(Tag::parse("1.0").unwrap()), Sender::of("generic"));
         assert_eq!(flood.hints.of[&one][&key].stage, Stage::Wanted { listing: true });
         flood.hints.looking(&one, true);
-        let only_listed = Brought { saw: &|_, _| false, ..ALL };
+        let only_listed = LookFindings { saw: &|_, _| false, ..ALL };
         assert!(flood.hints.looked(&one, START, Some(&only_listed)).is_empty());
         assert!(matches!(flood.hints.of[&one][&key].stage, Stage::Done { seen: true, .. }));
     }

@@ -21,7 +21,7 @@ const MOST: usize = 500_000;
 
 /// What is known of all repositories.
 pub(crate) struct Histories {
-    of: HashMap<Repository, Known>,
+    of: HashMap<Repository, RepositoryHistory>,
     timers: Timers<Repository>,
     total: usize,
     /// What [`MOST`] is, but for tests.
@@ -37,7 +37,7 @@ impl Default for Histories {
 }
 
 #[derive(Default)]
-struct Known {
+struct RepositoryHistory {
     /// Who asked for it first, as far as is known.
     namespace: Option<Arc<str>>,
     history: Arc<History>,
@@ -49,7 +49,7 @@ struct Known {
     listed: Option<Tags>,
 }
 
-impl Known {
+impl RepositoryHistory {
     fn unsaved(&self) -> impl Iterator<Item = &Sighting> {
         self.writing.iter().flatten().chain(&self.pending)
     }
@@ -74,7 +74,7 @@ impl Histories {
     }
 
     /// Whether what is seen is remembered; whether that is news.
-    pub(crate) fn kept(&mut self, kept: Result<(), Arc<str>>) -> bool {
+    pub(crate) fn set_kept(&mut self, kept: Result<(), Arc<str>>) -> bool {
         let missing = kept.err();
         let is_news = missing != self.missing;
         self.missing = missing;
@@ -126,7 +126,7 @@ impl Histories {
             for known in self.of.values() {
                 *sums.entry(known.namespace.as_ref()).or_default() += known.history.len();
             }
-            let rank = |known: &Known| (sums.get(&known.namespace.as_ref()).copied(), known.history.len());
+            let rank = |known: &RepositoryHistory| (sums.get(&known.namespace.as_ref()).copied(), known.history.len());
             let Some((largest, _)) = self.of.iter().max_by_key(|(_, known)| rank(known)) else { return };
             let largest = largest.clone();
             tracing::warn!(repository = %largest, "when its tags were first seen is left out: too much is remembered");
@@ -237,10 +237,10 @@ mod tests {
     #[test]
     fn nothing_is_written_where_nothing_is_remembered() {
         let (mut histories, of) = (Histories::default(), repository("r.io/a"));
-        assert!(histories.kept(Err("no kind".into())) && !histories.kept(Err("no kind".into())));
+        assert!(histories.set_kept(Err("no kind".into())) && !histories.set_kept(Err("no kind".into())));
         histories.seen(&of, None, vec![sighting("1.0", 1)], None, NOW);
         assert!(histories.next().is_none() && histories.due(NOW).is_none());
-        assert!(histories.kept(Ok(())));
+        assert!(histories.set_kept(Ok(())));
         assert_eq!(histories.due(NOW).unwrap().sightings, [sighting("1.0", 1)]);
     }
 

@@ -139,10 +139,10 @@ mod tests {
 
         fn write(&mut self, workload: Workload) {
             self.state.change(ClusterChange::Workload(Box::new(workload)), self.now);
-            self.settle();
+            self.come_to_rest();
         }
 
-        fn settle(&mut self) {
+        fn come_to_rest(&mut self) {
             for effect in self.state.effects() {
                 match effect {
                     Effect::Look { source, .. } if !self.used.contains(&source) => self.used.push(source),
@@ -172,10 +172,10 @@ mod tests {
                 while let Some(at) = self.state.next().filter(|at| *at <= end) {
                     self.now = self.now.max(at);
                     self.state.woke(self.now);
-                    self.settle();
+                    self.come_to_rest();
                 }
                 self.now = end;
-                self.settle();
+                self.come_to_rest();
             }
         }
     }
@@ -231,7 +231,7 @@ mod tests {
         world.write(workload("web", "patch", &[&image("a"), &image("b")]));
         assert_eq!(told().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), ["late"]);
         world.state.change(ClusterChange::WorkloadGone(id("late")), world.now);
-        world.settle();
+        world.come_to_rest();
 
         // It says something, if only that there is no such repository: that is no outage, and one that follows is new.
         world.pass(1, Some(RegistryErrorKind::NotFound));
@@ -252,7 +252,7 @@ mod tests {
         world.pass(20, Some(RegistryErrorKind::Unavailable));
         assert_eq!(heard.0.lock().unwrap().len(), 1);
         world.state.change(ClusterChange::WorkloadGone(id("web")), world.now);
-        world.settle();
+        world.come_to_rest();
         world.write(workload("web", "minor", &[&image("a")]));
         world.pass(14, Some(RegistryErrorKind::Unavailable));
         assert_eq!(heard.0.lock().unwrap().len(), 1);

@@ -45,7 +45,7 @@ pub(crate) struct Proofs {
 struct Namespace {
     /// Whose updates are to be approved.
     asks: HashSet<WorkloadId>,
-    known: Known,
+    known: Guarding,
     /// When the last good proof began (monotonic).
     proved: Option<Duration>,
     is_under_way: bool,
@@ -56,7 +56,7 @@ struct Namespace {
 }
 
 #[derive(Debug, Default)]
-enum Known {
+enum Guarding {
     #[default]
     Unknown,
     Guarded,
@@ -80,8 +80,8 @@ impl Proofs {
             return Voting::Guarded;
         }
         match (&self.policies, self.namespaces.get(namespace).map(|namespace| &namespace.known)) {
-            (Some(Err(why)), _) | (_, Some(Known::Unguarded(why))) => Voting::Unguarded(why),
-            (Some(Ok(_)), Some(Known::Guarded)) => Voting::Guarded,
+            (Some(Err(why)), _) | (_, Some(Guarding::Unguarded(why))) => Voting::Unguarded(why),
+            (Some(Ok(_)), Some(Guarding::Guarded)) => Voting::Guarded,
             _ => Voting::Unknown,
         }
     }
@@ -134,7 +134,7 @@ impl Proofs {
         self.policies = Some(policies);
         for (name, namespace) in &mut self.namespaces {
             namespace.is_tainted |= is_news;
-            (namespace.known, namespace.proved) = (Known::Unknown, None);
+            (namespace.known, namespace.proved) = (Guarding::Unknown, None);
             self.due.set(name.clone(), now.max(self.settled));
         }
         self.namespaces.values().flat_map(|namespace| namespace.asks.iter().cloned()).collect()
@@ -192,18 +192,18 @@ impl Proofs {
             }
             Proof::Guarded(at) => {
                 let is_tainted = std::mem::take(&mut namespace.is_tainted);
-                (namespace.known, namespace.proved) = (Known::Guarded, Some(began));
+                (namespace.known, namespace.proved) = (Guarding::Guarded, Some(began));
                 Some(Ok(Proved { at, void: if is_tainted { Some(at) } else { settled } }))
             }
             Proof::Unguarded(why) => {
                 let why: Arc<str> = why.into();
-                (namespace.known, namespace.proved) = (Known::Unguarded(why.clone()), None);
+                (namespace.known, namespace.proved) = (Guarding::Unguarded(why.clone()), None);
                 namespace.is_tainted = true;
                 Some(Err(why))
             }
             Proof::Unknown(why) => {
                 tracing::warn!(namespace = &**name, why, "whether nobody can vote for another could not be found out");
-                (namespace.known, namespace.proved) = (Known::Unknown, None);
+                (namespace.known, namespace.proved) = (Guarding::Unknown, None);
                 next = now + AGAIN;
                 None
             }

@@ -29,7 +29,7 @@ pub(crate) type Cause = (Trigger, Duration);
 
 /// What is known of a source.
 #[derive(Default)]
-pub(crate) struct Known {
+pub(crate) struct SourceEntry {
     pub(crate) users: HashMap<WorkloadId, Schedule>,
     /// How many users each namespace has, by name. Mostly there is one.
     pub(crate) namespaces: Vec<(Arc<str>, usize)>,
@@ -58,7 +58,7 @@ pub(crate) struct Known {
     pub(crate) lost: Option<(Lost, Duration)>,
 }
 
-impl Known {
+impl SourceEntry {
     /// What its tags take here, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.snapshot.as_deref().and_then(Snapshot::tags).map_or(0, Tags::bytes)

@@ -12,7 +12,7 @@ use crate::{
         index::{
             effect::Effect,
             entry::WorkloadEntry,
-            hints::{Brought, Lost},
+            hints::{LookFindings, Lost},
             state::State,
         },
         look::question::{Question, Snapshot},
@@ -52,7 +52,7 @@ impl State {
             questions.any(|question| question.policy.needs().listing || question.tag.as_ref() == Some(tag))
         };
         let snapshot = self.sources.snapshot(source).unwrap_or_default();
-        let brought = Brought {
+        let brought = LookFindings {
             saw: &|tag, digest| !matters(tag) || snapshot.shows(tag, digest),
             listed: &|tag, digest| !matters(tag) || snapshot.may_show(tag, digest),
             is_new: &|tag| snapshot.is_news(tag, before),

@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 use crate::{
     domain::{
         ages::Wait,
-        candidate::{self, Facts, Held, Manifest},
+        candidate::{self, Facts, HeldImage, Manifest},
         decide::{Candidate, Decision, TagFacts, Young},
         hint::Source,
         image::{Digest, Tag},
@@ -99,7 +99,7 @@ pub(super) async fn choose(
     for index in kept.into_iter().chain(others) {
         let mut chosen = decision.eligible[index].clone();
         // Of what is not newer than what is held the digest does not matter.
-        let outranks = |held: &&Held| held.outranks(&chosen, &question.policy, known);
+        let outranks = |held: &&HeldImage| held.outranks(&chosen, &question.policy, known);
         let outranked = question.held.iter().find(outranks).cloned();
         // A tag that has moved since is free, and one that points to the same is not.
         let manifest = match outranked.is_none() && (by_digest || question.avoids_digests()) {
@@ -121,7 +121,7 @@ pub(super) async fn choose(
             }
             _ => None,
         };
-        let holds = |held: &&Held| held.refuses(&chosen, &manifest, &question.policy, known);
+        let holds = |held: &&HeldImage| held.refuses(&chosen, &manifest, &question.policy, known);
         let held = outranked.or_else(|| question.held.iter().find(holds).cloned());
         // What is held is waited for by nobody.
         let is_first = |wait: &&Wait| young.as_ref().is_none_or(|young| wait.ends_before(&young.wait));
@@ -272,7 +272,8 @@ mod tests {
     fn of_what_is_not_newer_than_what_is_held_no_digest_is_asked_for() {
         let policy = Policy::parse("minor", &Options::default(), &NamedPolicies::default()).unwrap();
         let tag = |text: &str| Tag::parse(text).unwrap();
-        let held = Held { tag: Some(tag("1.20.0")), digest: None, is_exact: false, code: Code::Held, why: "a".into() };
+        let held =
+            HeldImage { tag: Some(tag("1.20.0")), digest: None, is_exact: false, code: Code::Held, why: "a".into() };
         let question = Question {
             policy,
             tag: Some(tag("1.0.0")),

@@ -35,7 +35,7 @@ use futures::future::{Either, select};
 use crate::{
     domain::{
         ages::{Ages, Wait},
-        candidate::{Held, Manifest},
+        candidate::{HeldImage, Manifest},
         decide::{Candidate, Decision, Listing, decide_within, timed_candidates},
         hint::Source,
         image::{Digest, Tag},
@@ -227,7 +227,7 @@ async fn answer(
         // What is held is waited for by nobody.
         let is_held = |tag: &str| {
             let candidate = Candidate { tag: Tag::of(tag), digest: None };
-            let refuses = |held: &Held| held.refuses(&candidate, &Manifest::NotAsked, &question.policy, &facts);
+            let refuses = |held: &HeldImage| held.refuses(&candidate, &Manifest::NotAsked, &question.policy, &facts);
             question.held.iter().any(refuses)
         };
         let waits = |tag: &str| ages.as_ref()?.of_tag(tag).filter(|_| !is_held(tag));

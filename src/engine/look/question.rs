@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        candidate::{Avoided, Held},
+        candidate::{Avoided, HeldImage},
         decide::{Candidate, Current, Decision, Listing, TagFacts, Young},
         hint::Source,
         history::{History, Sighting},
@@ -39,7 +39,7 @@ pub(crate) struct Question {
     /// What did not run in the container, and is not to be chosen.
     pub(crate) avoided: Arc<[Avoided]>,
     /// What is held in the container.
-    pub(crate) held: Arc<[Held]>,
+    pub(crate) held: Arc<[HeldImage]>,
     /// Whether as much of the workload is in quarantine as is kept: more may have been, which nobody knows any more.
     pub(crate) is_full: bool,
     /// How old it must be.

@@ -36,7 +36,7 @@ use crate::{
         },
         updates::{
             board::Board,
-            propose::{Held, Planned, Proposal, context, gated},
+            propose::{NotNow, Planned, Proposal, context, gated},
         },
     },
 };
@@ -150,13 +150,13 @@ pub(crate) fn assess(
     let owner = (asks && entry.rule.write == Write::Cluster).then(|| state.owner(&entry.workload)).flatten();
     let context = Context { owner: owner.as_ref(), ..context };
     let (plan, held) = match gated(entry, record, &context, proposals, &mut reports) {
-        Ok(plan) => (Some(plan), Held { votes: entry.rule.approvals.is_some(), ..Held::default() }),
+        Ok(plan) => (Some(plan), NotNow { votes: entry.rule.approvals.is_some(), ..NotNow::default() }),
         Err(held) => (None, held),
     };
     if must_read {
         reports.iter_mut().for_each(await_reading);
     }
-    let Held { opens, asks, votes } = held;
+    let NotNow { opens, asks, votes } = held;
     // The clock may be wrong, or another year come.
     let opens =
         opens.or_else(|| context.never_opens().filter(|_| plan.is_none()).and_then(|_| now.checked_add(AGAIN).ok()));

@@ -34,7 +34,7 @@ pub(crate) struct Board {
     records: HashMap<WorkloadId, Box<Record>>,
     timers: Timers<WorkloadId>,
     /// For the end of which look plans wait.
-    held_by: HashMap<Arc<Source>, HashSet<WorkloadId>>,
+    awaiting: HashMap<Arc<Source>, HashSet<WorkloadId>>,
     /// Workloads that stand in the way of updates, as Git said, and of whose.
     contested: HashMap<WorkloadId, BTreeSet<WorkloadId>>,
     /// How much is held.
@@ -148,15 +148,15 @@ impl Board {
     }
 
     /// A workload's plan waits for the end of a look, if it does.
-    pub(crate) fn hold(&mut self, id: &WorkloadId, source: &Arc<Source>) {
+    pub(crate) fn await_look(&mut self, id: &WorkloadId, source: &Arc<Source>) {
         if self.record(id).is_some_and(Record::waits_for_looks) {
-            self.held_by.entry(source.clone()).or_default().insert(id.clone());
+            self.awaiting.entry(source.clone()).or_default().insert(id.clone());
         }
     }
 
     /// A look has ended: plans that waited for it are thought of again, also if it brought nothing new.
     pub(crate) fn looked(&mut self, source: &Source, now: Now) -> Acts {
-        let waited = self.held_by.remove(source).unwrap_or_default();
+        let waited = self.awaiting.remove(source).unwrap_or_default();
         waited.iter().flat_map(|id| self.step(id, Event::Asked, now)).collect()
     }
 

@@ -65,7 +65,7 @@ pub(crate) struct Ledger {
 #[derive(Default)]
 struct Shelf {
     /// Updates that have not ended.
-    open: Vec<Known>,
+    open: Vec<StoredUpdate>,
     waiting: VecDeque<Entry>,
     is_busy: bool,
     /// What waits for its time, as the last one failed: updates, and what is remembered by its name.
@@ -80,7 +80,7 @@ struct Shelf {
 }
 
 /// An update in the store.
-struct Known {
+struct StoredUpdate {
     /// What the engine calls it.
     id: UpdateId,
     /// Its name there differs where another has that one: such as the same change, made before.
@@ -95,7 +95,7 @@ impl Ledger {
         tracked.update.id = id.clone();
         let shelf = self.workloads.entry(tracked.update.workload.clone()).or_default();
         shelf.open.retain(|known| known.id != id);
-        shelf.open.push(Known { id, nth, version: Some(version) });
+        shelf.open.push(StoredUpdate { id, nth, version: Some(version) });
     }
 
     /// Whether an update is known to be there, or is being written.
@@ -205,7 +205,7 @@ impl Ledger {
                         let id = tracked.update.id.clone();
                         shelf.open.retain(|known| known.id != id);
                         if !tracked.phase.is_over() {
-                            shelf.open.push(Known { id, nth, version });
+                            shelf.open.push(StoredUpdate { id, nth, version });
                         }
                     }
                 }
@@ -350,7 +350,7 @@ impl Shelf {
     ) -> Option<News> {
         let id = ours.update.id.clone();
         self.open.retain(|known| known.id != id);
-        let known = |nth, version| Known { id: id.clone(), nth, version };
+        let known = |nth, version| StoredUpdate { id: id.clone(), nth, version };
         let Some((mut theirs, version)) = found else {
             // Somebody deleted it, or what has that name is none of ours.
             let nth = if was_seen { nth } else { nth + 1 };

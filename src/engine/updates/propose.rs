@@ -38,7 +38,7 @@ pub(crate) enum Planned {
 
 /// An update that may not be written now.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct NotNow {
     /// When every gate opens, where that is known.
     pub(crate) opens: Option<Timestamp>,
     /// That people are to be asked about it.
@@ -92,7 +92,7 @@ pub(crate) fn gated(
     context: &Context<'_>,
     proposals: Vec<Proposal>,
     reports: &mut [Report],
-) -> Result<Plan<Approved>, Held> {
+) -> Result<Plan<Approved>, NotNow> {
     let rows: Vec<usize> = proposals.iter().map(|(row, _)| *row).collect();
     // A container that was moved back, or whose image people did not want, holds up itself, not the others.
     let mut items = Vec::new();
@@ -108,12 +108,12 @@ pub(crate) fn gated(
         }
     }
     if items.is_empty() {
-        return Err(Held::default());
+        return Err(NotNow::default());
     }
     // What somebody has approved goes first, as it is.
-    let kept = record.map(Record::kept).unwrap_or_default();
-    if !kept.is_empty() && kept.iter().all(|change| items.iter().any(|item| item.change == *change)) {
-        items.retain(|item| kept.contains(&item.change));
+    let approved = record.map(Record::approved_changes).unwrap_or_default();
+    if !approved.is_empty() && approved.iter().all(|change| items.iter().any(|item| item.change == *change)) {
+        items.retain(|item| approved.contains(&item.change));
     }
     let route = Route::new(&entry.rule.write, entry.rule.group.clone());
     let update = Update::new(entry.workload.id.clone(), items, route, context.now);
@@ -175,7 +175,7 @@ pub(crate) fn gated(
             let votes = approvals.is_some();
             let approvals = approvals.filter(|_| context.voting == Voting::Guarded);
             let asks = approvals.map(|approvals| Box::new((plan, asked(approvals, context))));
-            Err(Held { opens, asks, votes })
+            Err(NotNow { opens, asks, votes })
         }
     }
 }

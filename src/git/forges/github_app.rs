@@ -24,7 +24,7 @@ use super::{
     error::ForgeError,
     github,
     http::Http,
-    settings::{Place, Token},
+    settings::{RepositoryPlace, Token},
 };
 use crate::ports::Clock;
 
@@ -54,11 +54,11 @@ pub struct GithubApp {
     clock: Arc<dyn Clock>,
     /// One at a time asks for a token.
     asking: tokio::sync::Mutex<()>,
-    held: Mutex<Option<Held>>,
+    held: Mutex<Option<CachedToken>>,
 }
 
 #[derive(Clone)]
-struct Held {
+struct CachedToken {
     token: SecretString,
     until: Timestamp,
 }
@@ -92,7 +92,7 @@ impl GithubApp {
     pub const USERNAME: &str = "x-access-token";
 
     /// Connects to nothing yet.
-    pub fn new(client: reqwest::Client, place: Place, app: AppSettings, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(client: reqwest::Client, place: RepositoryPlace, app: AppSettings, clock: Arc<dyn Clock>) -> Self {
         let as_app = Arc::new(AsApp { key: app.key.clone(), app_id: app.app_id.clone(), clock: clock.clone() });
         let http = Http::new(client, place, github::KIND.dialect, as_app, clock.clone());
         Self { settings: app, http, clock, asking: tokio::sync::Mutex::default(), held: Mutex::default() }
@@ -100,16 +100,16 @@ impl GithubApp {
 
     /// The token to use now, for the API or, with the user [`Self::USERNAME`], for Git. Kept until shortly before its end.
     pub async fn token(&self) -> Result<SecretString, ForgeError> {
-        if let Some(token) = self.kept() {
+        if let Some(token) = self.cached() {
             return Ok(token);
         }
         let _asking = self.asking.lock().await;
-        if let Some(token) = self.kept() {
+        if let Some(token) = self.cached() {
             return Ok(token);
         }
         let Granted { token, expires_at } = self.ask().await?;
         let token = SecretString::from(token);
-        let held = Held { token: token.clone(), until: expires_at - SPARE };
+        let held = CachedToken { token: token.clone(), until: expires_at - SPARE };
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
         Ok(token)
     }
@@ -119,7 +119,7 @@ impl GithubApp {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn kept(&self) -> Option<SecretString> {
+    fn cached(&self) -> Option<SecretString> {
         let now = self.clock.now();
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.as_ref().filter(|held| now < held.until).map(|held| held.token.clone())

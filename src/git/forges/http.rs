@@ -17,7 +17,7 @@ use url::Url;
 
 use super::{
     error::{ForgeError, words},
-    settings::{AnyToken, Place},
+    settings::{AnyToken, RepositoryPlace},
 };
 use crate::{
     domain::{back_off::BackOff, image::excerpt},
@@ -45,7 +45,7 @@ pub(super) struct Dialect {
 /// The connection to one forge as one identity.
 pub(super) struct Http {
     client: reqwest::Client,
-    pub(super) place: Place,
+    pub(super) place: RepositoryPlace,
     dialect: Dialect,
     token: AnyToken,
     pub(super) clock: Arc<dyn Clock>,
@@ -65,7 +65,7 @@ pub(super) struct ForgeAnswer {
 impl Http {
     pub(super) fn new(
         client: reqwest::Client,
-        place: Place,
+        place: RepositoryPlace,
         dialect: Dialect,
         token: AnyToken,
         clock: Arc<dyn Clock>,

@@ -34,7 +34,7 @@ use self::http::{Dialect, Http};
 
 pub use error::ForgeError;
 pub use github_app::{AppSettings, GithubApp};
-pub use settings::{AnyToken, Place, Settings, Token, place};
+pub use settings::{AnyToken, ForgeSettings, RepositoryPlace, Token, place};
 
 /// A kind of forge: how it is spoken to.
 #[derive(Debug)]
@@ -61,8 +61,8 @@ pub fn named(name: &str) -> Result<&'static ForgeKind, String> {
 }
 
 /// A client of that repository. It connects to nothing yet.
-pub fn connect(settings: Settings, token: AnyToken, clock: Arc<dyn Clock>) -> Arc<dyn Forge> {
-    let Settings { kind, place, base, client } = settings;
+pub fn connect(settings: ForgeSettings, token: AnyToken, clock: Arc<dyn Clock>) -> Arc<dyn Forge> {
+    let ForgeSettings { kind, place, base, client } = settings;
     (kind.connect)(Http::new(client, place, kind.dialect, token, clock), base)
 }
 

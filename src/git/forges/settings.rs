@@ -11,11 +11,11 @@ use crate::{domain::image::excerpt, git::Secret};
 
 /// One repository at one forge.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ForgeSettings {
     /// Which API it speaks.
     pub kind: &'static ForgeKind,
     /// Where it is.
-    pub place: Place,
+    pub place: RepositoryPlace,
     /// The branch that requests lead into.
     pub base: String,
     /// What leads to it.
@@ -42,7 +42,7 @@ impl Token for Secret {
 
 /// A repository's place, as its Git address tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct RepositoryPlace {
     /// Where the API is: `https://api.github.com`, `https://gitlab.com/api/v4`, `https://codeberg.org/api/v1`.
     pub api: Url,
     /// `owner/name`; at GitLab `group/sub/name` too.
@@ -94,7 +94,7 @@ impl Remote {
 
 /// Where the API is and what the repository is called there. A forge that stands in a folder of its host needs `api`
 /// unless it is one whose names have two parts.
-pub fn place(kind: &ForgeKind, git: &str, api: Option<&Url>) -> Result<Place, String> {
+pub fn place(kind: &ForgeKind, git: &str, api: Option<&Url>) -> Result<RepositoryPlace, String> {
     let Remote { mut site, mut parts } = Remote::parse(git)?;
     if let Some(api) = api {
         if !matches!(api.scheme(), "http" | "https") || !api.username().is_empty() || api.password().is_some() {
@@ -114,7 +114,7 @@ pub fn place(kind: &ForgeKind, git: &str, api: Option<&Url>) -> Result<Place, St
         let folder: Vec<String> = parts.drain(..parts.len() - 2).collect();
         site.set_path(&folder.iter().map(|part| format!("{part}/")).collect::<String>());
     }
-    Ok(Place { api: api.cloned().unwrap_or_else(|| (kind.api)(&site)), repository: parts.join("/") })
+    Ok(RepositoryPlace { api: api.cloned().unwrap_or_else(|| (kind.api)(&site)), repository: parts.join("/") })
 }
 
 #[cfg(test)]
@@ -133,7 +133,7 @@ mod tests {
     #[case("https://codeberg.org/o/r/", "gitea", "https://codeberg.org/api/v1", "o/r")]
     #[case("ssh://git@gitea.com/o/r.git", "gitea", "https://gitea.com/api/v1", "o/r")]
     fn public_forges_are_placed(#[case] git: &str, #[case] kind: &str, #[case] api: &str, #[case] path: &str) {
-        let want = Place { api: Url::parse(api).unwrap(), repository: path.to_owned() };
+        let want = RepositoryPlace { api: Url::parse(api).unwrap(), repository: path.to_owned() };
         assert_eq!(place(named(kind).unwrap(), git, None), Ok(want));
     }
 
@@ -172,7 +172,7 @@ mod tests {
         #[case] path: &str,
     ) {
         let api = api.map(|api| Url::parse(api).unwrap());
-        let want = Place { api: Url::parse(want).unwrap(), repository: path.to_owned() };
+        let want = RepositoryPlace { api: Url::parse(want).unwrap(), repository: path.to_owned() };
         assert_eq!(place(named(kind).unwrap(), git, api.as_ref()), Ok(want));
     }
 

@@ -7,7 +7,7 @@ use super::{
     super::tree::Tree,
     Files,
     names::{FileKind, folder, join},
-    patch::Doubt,
+    patch::Ambiguity,
 };
 
 const BROKEN: &str =
@@ -49,10 +49,10 @@ impl Broken {
 pub(super) fn blocked<'f>(
     files: &'f Files,
     inside: impl Fn(&str) -> Option<Vec<String>>,
-) -> HashMap<String, Doubt<'f>> {
-    let mut found: HashMap<String, Doubt> = HashMap::new();
+) -> HashMap<String, Ambiguity<'f>> {
+    let mut found: HashMap<String, Ambiguity> = HashMap::new();
     for (path, broken) in files.iter().filter_map(|(path, facts)| Some((path, facts.broken.as_deref()?))) {
-        let doubt = Doubt { path, line: broken.line, reason: BROKEN };
+        let ambiguity = Ambiguity { path, line: broken.line, reason: BROKEN };
         let folder = folder(path);
         let mut open: Vec<String> = broken.names.iter().filter_map(|name| join(folder, name)).collect();
         let own = join(folder, ".");
@@ -66,15 +66,15 @@ pub(super) fn blocked<'f>(
                 None if files.contains_key(&*name) => {}
                 None => continue,
             }
-            found.insert(name, doubt.clone());
+            found.insert(name, ambiguity.clone());
         }
     }
     found
 }
 
 /// What Argo CD reads beside kustomizations and charts, by their folders.
-pub(super) fn by_argo(files: &Files) -> HashMap<&str, Doubt<'_>> {
+pub(super) fn by_argo(files: &Files) -> HashMap<&str, Ambiguity<'_>> {
     let all = files.iter().filter(|(path, _)| FileKind::of(path) == FileKind::ArgoSource);
     let all = all.filter_map(|(path, facts)| Some((path, facts.broken.as_deref()?.line)));
-    all.map(|(path, line)| (folder(path), Doubt { path, line, reason: BY_ARGO })).collect()
+    all.map(|(path, line)| (folder(path), Ambiguity { path, line, reason: BY_ARGO })).collect()
 }

@@ -7,9 +7,9 @@ use std::{
 
 use super::{
     cell::{At, ImageExpr},
-    held::{AllHeld, Held},
     index::{Draft, add},
     post::Released,
+    uneditable::{AllUneditable, Uneditable},
 };
 use crate::domain::image::{Repository, excerpt};
 
@@ -20,19 +20,20 @@ type Drafts<'f> = HashMap<Repository, Vec<Draft<'f>>>;
 pub(super) type Given<'f> = HashMap<&'f str, (&'f Arc<str>, usize)>;
 
 /// A file, and the scalar in it that tells one place from another.
-type Place = (Arc<str>, At);
+type FileScalar = (Arc<str>, At);
 
-fn place(draft: &Draft) -> Option<Place> {
-    Some((draft.path.clone(), draft.maker.main()?.at.bare().into_owned()))
+fn place(draft: &Draft) -> Option<FileScalar> {
+    Some((draft.path.clone(), draft.expr.main()?.at.bare().into_owned()))
 }
 
-fn places<'d, 'f: 'd>(all: impl Iterator<Item = &'d Draft<'f>>) -> HashSet<(Repository, Place)> {
+fn places<'d, 'f: 'd>(all: impl Iterator<Item = &'d Draft<'f>>) -> HashSet<(Repository, FileScalar)> {
     all.filter_map(|draft| Some((draft.holds.repository.clone(), place(draft)?))).collect()
 }
 
 /// Whether nothing is known of a place but that it is one by its name.
-fn is_known(known: &HashSet<(Repository, Place)>, draft: &Draft) -> bool {
-    draft.doubt.is_none() && place(draft).is_some_and(|place| known.contains(&(draft.holds.repository.clone(), place)))
+fn is_known(known: &HashSet<(Repository, FileScalar)>, draft: &Draft) -> bool {
+    draft.ambiguity.is_none()
+        && place(draft).is_some_and(|place| known.contains(&(draft.holds.repository.clone(), place)))
 }
 
 /// Adds places of several values files, unless they are known.
@@ -44,20 +45,20 @@ pub(super) fn add_layered<'f>(values: &mut Drafts<'f>, drafts: Vec<Draft<'f>>) {
 
 /// Takes out what is always overridden as far as it is known what is given to a chart, and tells of each image of a release
 /// or of a chart that Kustomize renders whether its place is one by name, too.
-pub(super) fn settle<'f>(
+pub(super) fn resolve<'f>(
     values: &mut Drafts<'f>,
     other_values: &mut Drafts<'f>,
     released: &mut HashMap<Repository, Vec<(usize, Released<'f>)>>,
     inflated: Vec<Draft<'f>>,
     given: &Given<'f>,
-    barred: &mut AllHeld<'f>,
+    barred: &mut AllUneditable<'f>,
 ) -> HashMap<Repository, Vec<(bool, Draft<'f>)>> {
     let mut found: HashMap<Repository, Vec<(bool, Draft)>> = HashMap::new();
     if released.is_empty() && inflated.is_empty() {
         return found;
     }
     let of_releases = released.values().flatten().map(|(_, each)| &each.draft);
-    let counting: HashSet<Place> = of_releases.chain(&inflated).filter_map(place).collect();
+    let counting: HashSet<FileScalar> = of_releases.chain(&inflated).filter_map(place).collect();
     let all = values.iter_mut().map(|all| (all, true)).chain(other_values.iter_mut().map(|all| (all, false)));
     for ((repository, drafts), is_by_name) in all {
         drafts.retain(|draft| {
@@ -65,7 +66,7 @@ pub(super) fn settle<'f>(
             let counts = place(draft).is_none_or(|place| counting.contains(&place));
             if !counts {
                 let why = format!("what {}:{line} says stands above, and sets it, too: edit that", excerpt(by));
-                let held = Held { path: draft.path, line: draft.line, why };
+                let held = Uneditable { path: draft.path, line: draft.line, why };
                 barred.entry(repository.clone()).or_default().push(held);
             }
             // By another name it is a place for this alone.
@@ -83,9 +84,14 @@ pub(super) fn settle<'f>(
 }
 
 /// An image in values that another file is always over.
-pub(super) fn bar<'f>(all: &mut AllHeld<'f>, path: &'f Arc<str>, maker: &ImageExpr, (above, line): (&Arc<str>, usize)) {
-    if let Some(Draft { line: own, holds, .. }) = Draft::new(path, maker.clone()) {
+pub(super) fn bar<'f>(
+    all: &mut AllUneditable<'f>,
+    path: &'f Arc<str>,
+    expr: &ImageExpr,
+    (above, line): (&Arc<str>, usize),
+) {
+    if let Some(Draft { line: own, holds, .. }) = Draft::new(path, expr.clone()) {
         let why = format!("{}:{line} sets it, too, and stands above: edit that", excerpt(above));
-        all.entry(holds.repository).or_default().push(Held { path, line: own, why });
+        all.entry(holds.repository).or_default().push(Uneditable { path, line: own, why });
     }
 }

@@ -10,7 +10,7 @@ use super::{
     charts::Values,
     given::{Given, Several},
     index::Draft,
-    patch::Doubt,
+    patch::Ambiguity,
     release::Release,
     release_patch::{Flat, of_flat, over},
     render::Kustomizations,
@@ -76,7 +76,7 @@ impl<'f> Kustomizations<'f> {
         (path, release): (&'f Arc<str>, &'f Release),
         flat: Option<&Flat<'f>>,
         chain: &Chain,
-    ) -> (Chosen<'f>, Option<Doubt<'f>>) {
+    ) -> (Chosen<'f>, Option<Ambiguity<'f>>) {
         let word = |key: &str| {
             let key = format!("{CHART_REF}.{key}");
             match flat {
@@ -94,14 +94,14 @@ impl<'f> Kustomizations<'f> {
         if !self.takes(1 + all.len() + patches) {
             return (somewhere, None);
         }
-        let doubt = |reason| Some(Doubt { path: at, line, reason });
-        let (given, doubt) = match self.one_given(all, namespace, chain) {
+        let ambiguity = |reason| Some(Ambiguity { path: at, line, reason });
+        let (given, ambiguity) = match self.one_given(all, namespace, chain) {
             Ok(Some((_, given))) => (given, self.patch_of_given(files, (kind, name), chain, PATCHED)),
             Ok(None) => return (somewhere, None),
-            Err(Several) => return (somewhere, doubt(SEVERAL)),
+            Err(Several) => return (somewhere, ambiguity(SEVERAL)),
         };
         let url = given.cells().find(|(key, _)| *key == ".url").map(|(_, cell)| Elsewhere::called(&cell.value));
-        (Chosen { by: Some(given).filter(|_| url.is_none()), elsewhere: url }, doubt)
+        (Chosen { by: Some(given).filter(|_| url.is_none()), elsewhere: url }, ambiguity)
     }
 
     /// The images of which values below `root` set a part, if their chart is one of these.
@@ -126,12 +126,12 @@ pub(super) fn alike<'f>(own: &Flat<'f>, root: &str, chart: &Values<'f>) -> Vec<D
     let mut all = below.clone();
     over(&mut all, own.clone());
     let drafts = |flat| of_flat(flat, &|path| chart.rank(path)).into_iter().map(|(_, draft)| draft);
-    let key = |draft: &Draft<'f>| (draft.path, draft.maker.main().map(|cell| cell.at.clone()), draft.holds.clone());
+    let key = |draft: &Draft<'f>| (draft.path, draft.expr.main().map(|cell| cell.at.clone()), draft.holds.clone());
     let known: HashSet<_> = drafts(own).chain(drafts(&below)).map(|draft| key(&draft)).collect();
     let new = drafts(&all).filter(|draft| !known.contains(&key(draft)));
-    let doubted = new.map(|draft| {
-        let doubt = Doubt { path: draft.path, line: draft.line, reason: ALIKE };
-        Draft { doubt: Some(draft.doubt.unwrap_or(doubt)), ..draft }
+    let ambiguous = new.map(|draft| {
+        let ambiguity = Ambiguity { path: draft.path, line: draft.line, reason: ALIKE };
+        Draft { ambiguity: Some(draft.ambiguity.unwrap_or(ambiguity)), ..draft }
     });
-    doubted.collect()
+    ambiguous.collect()
 }

@@ -13,7 +13,7 @@ use super::{
     names::{folder, join},
     operation::{Operation, Put},
     outer::{Outer, Over, Says, UNREAD},
-    patch::{Doubt, Part, Patch, TOO_MUCH, UNKNOWN_TARGET},
+    patch::{Ambiguity, Part, Patch, TOO_MUCH, UNKNOWN_TARGET},
     render::Kustomizations,
     replacement::REPLACED,
     subject::Subject,
@@ -37,7 +37,7 @@ pub(super) struct Deployed<'f> {
     /// Whether it has keys for patches that no other one takes the place of.
     is_old: bool,
     /// Why it is not known what it says.
-    lost: Option<Doubt<'f>>,
+    lost: Option<Ambiguity<'f>>,
 }
 
 /// A component that is not there may set anything.
@@ -89,8 +89,8 @@ impl<'f> Deployed<'f> {
         }
         self.over.extend(Some(over).filter(|over| !over.is_empty() && says.filled.is_none()));
         let reason = if set.is_in_text { IN_TEXT } else { UNREAD };
-        let unread = set.unread.map(|line| Doubt { path: at, line, reason });
-        let filled = says.filled.map(|line| Doubt { path: at, line, reason: GENERATED });
+        let unread = set.unread.map(|line| Ambiguity { path: at, line, reason });
+        let filled = says.filled.map(|line| Ambiguity { path: at, line, reason: GENERATED });
         self.lost = self.lost.take().or(filled).or(unread);
     }
 
@@ -100,7 +100,7 @@ impl<'f> Deployed<'f> {
         let goes = patch.over.labels.all.iter().chain(&patch.over.annotations.all).any(|(_, value)| value.is_none());
         let takes = patch.takes.or((goes || is_mixed).then_some(line));
         self.add(at, patch);
-        let lost = takes.map(|line| Doubt { path: at, line, reason: TAKES });
+        let lost = takes.map(|line| Ambiguity { path: at, line, reason: TAKES });
         self.lost = self.lost.take().or(lost);
     }
 
@@ -135,7 +135,7 @@ impl<'f> Deployed<'f> {
         let Ok(pattern) = globset::Glob::new(&pattern) else { return Vec::new() };
         let pattern = pattern.compile_matcher();
         let (path, line) = self.line;
-        let lost = self.lost.clone().or(Some(Doubt { path, line, reason: GENERATED }));
+        let lost = self.lost.clone().or(Some(Ambiguity { path, line, reason: GENERATED }));
         let of = |folder: &str| Self { folder: Some(folder.to_owned()), lost: lost.clone(), ..self.clone() };
         folders.filter(|folder| pattern.is_match(folder)).map(of).collect()
     }
@@ -156,11 +156,11 @@ impl<'f> Deployed<'f> {
     }
 
     /// Why it is not known what it does; `is_here` says whether a component is read.
-    pub(super) fn doubt(&self, is_here: impl Fn(&str) -> bool) -> Option<Doubt<'f>> {
+    pub(super) fn ambiguity(&self, is_here: impl Fn(&str) -> bool) -> Option<Ambiguity<'f>> {
         let (path, components) = self.components;
         let mut folders = self.component_folders().zip(components);
         let lost = folders.find(|(folder, _)| !folder.as_deref().is_some_and(&is_here));
-        let lost = lost.map(|(_, named)| Doubt { path, line: named.line, reason: COMPONENT });
+        let lost = lost.map(|(_, named)| Ambiguity { path, line: named.line, reason: COMPONENT });
         self.lost.clone().or(lost)
     }
 
@@ -197,8 +197,8 @@ impl<'f> Going<'f> {
         self.one.iter_mut().chain(&mut self.list)
     }
 
-    fn lose(&mut self, doubt: &Doubt<'f>) {
-        self.all().for_each(|one| _ = one.lost.get_or_insert_with(|| doubt.clone()));
+    fn lose(&mut self, ambiguity: &Ambiguity<'f>) {
+        self.all().for_each(|one| _ = one.lost.get_or_insert_with(|| ambiguity.clone()));
     }
 
     fn merge(&mut self, path: &'f Arc<str>, patch: &'f Outer) {
@@ -302,20 +302,20 @@ impl<'f> Kustomizations<'f> {
                     _ => None,
                 };
                 if let Some(reason) = reason {
-                    going.lose(&Doubt { path, line, reason });
+                    going.lose(&Ambiguity { path, line, reason });
                 }
             }
             Step::Replacement { path, replacement, subject } => {
                 if replacement.sets_deployed(subject) {
-                    going.lose(&Doubt { path, line: replacement.line, reason: REPLACED });
+                    going.lose(&Ambiguity { path, line: replacement.line, reason: REPLACED });
                 }
             }
-            Step::Unread(doubt) => going.lose(&doubt),
+            Step::Unread(ambiguity) => going.lose(&ambiguity),
             Step::Images { .. } => {}
         });
-        let patched = outer.patched.map(|line| Doubt { path, line, reason: GENERATED });
-        if let Some(doubt) = self.blocked(path).or(patched) {
-            going.lose(&doubt);
+        let patched = outer.patched.map(|line| Ambiguity { path, line, reason: GENERATED });
+        if let Some(ambiguity) = self.blocked(path).or(patched) {
+            going.lose(&ambiguity);
         }
         let all = going.one.into_iter().chain(going.list);
         all.filter(move |one| !is_gone && !one.is_idle() && one.folder.is_some())

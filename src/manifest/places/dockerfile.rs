@@ -3,16 +3,16 @@
 
 use super::{
     super::ManifestError,
-    held::is_open,
     kept::MAX_KEPT,
-    marker::{Marker, Written, comment, is_comment, on_line, value_of},
+    marker::{Marker, MarkerText, comment, is_comment, on_line, value_of},
+    uneditable::is_open,
 };
 
 const FROM: &str = "--from=";
 
 /// The marked values of `ARG`, `ENV`, `FROM` and `COPY --from=`.
 pub(super) fn of_dockerfile(text: &str, found: &mut Vec<Marker>, problems: &mut Vec<ManifestError>) {
-    let mut above: Option<Result<Written<'_>, String>> = None;
+    let mut above: Option<Result<MarkerText<'_>, String>> = None;
     // What is marked in the last line is missed there.
     let end = std::iter::once((text.split('\n').count() + 1, text.len(), ""));
     for (number, at, line) in super::marker::lines(text).chain(end) {

@@ -9,7 +9,7 @@ use super::{
         tree::{Id, NodeKind, Tree},
     },
     cell::{Cell, ImageExpr},
-    held,
+    uneditable,
 };
 
 /// The template of an ApplicationSet.
@@ -75,13 +75,13 @@ pub(super) fn is_filled(value: &str) -> bool {
 }
 
 /// The line of a value that is filled in, and may be a part of an image that is not named beside it.
-pub(super) fn filled(flat: &[(Box<str>, Cell)], makers: &[ImageExpr]) -> Option<usize> {
+pub(super) fn filled(flat: &[(Box<str>, Cell)], exprs: &[ImageExpr]) -> Option<usize> {
     if !flat.iter().any(|(_, cell)| is_filled(&cell.value)) {
         return None;
     }
     let of: HashMap<&str, &str> = flat.iter().map(|(key, cell)| (&**key, &*cell.value)).collect();
     let name = |key: &str| of.get(&*format!("{}.name", key.strip_suffix(".value")?)).copied();
-    let named = makers.iter().filter(|maker| held::open(maker).is_some()).flat_map(ImageExpr::cells);
+    let named = exprs.iter().filter(|expr| uneditable::open(expr).is_some()).flat_map(ImageExpr::cells);
     let named: HashSet<usize> = named.map(|cell| cell.line).collect();
     let mut filled = flat.iter().filter(|(key, cell)| is_filled(&cell.value) && is_of_image(name(key).unwrap_or(key)));
     filled.find(|(_, cell)| !named.contains(&cell.line)).map(|(_, cell)| cell.line)

@@ -16,7 +16,7 @@ use super::{
     chains::Chain,
     kustomization::mappings,
     names::{folder, join},
-    patch::Doubt,
+    patch::Ambiguity,
     release::Release,
     release_patch::{Flat, merge},
     render::Kustomizations,
@@ -41,14 +41,14 @@ pub(super) struct Given {
     kind: &'static str,
     namespace: Box<str>,
     name: Box<str>,
-    keys: Vec<(Box<str>, Held)>,
+    keys: Vec<(Box<str>, GivenEntry)>,
 }
 
 /// Such an object, and its file.
 type At<'f> = (&'f Arc<str>, &'f Given);
 
 #[derive(Debug)]
-enum Held {
+enum GivenEntry {
     One(Cell),
     /// Values, by their paths in the release.
     Values(Vec<(Box<str>, Cell)>),
@@ -107,20 +107,20 @@ pub(super) fn read(source: &Source, object: &Object) -> Result<Option<Given>, Ma
     if object.group == SOURCES {
         let spec = get(tree, object.node, "spec", NodeKind::Mapping)?;
         let spec = spec.and_then(|spec| values::flat(source, spec, "", MAX_FLAT)).unwrap_or_default();
-        keys.extend(spec.into_iter().map(|(path, cell)| (path, Held::One(cell))));
+        keys.extend(spec.into_iter().map(|(path, cell)| (path, GivenEntry::One(cell))));
     }
     for (map, is_encoded) in [("data", kind == "Secret"), ("stringData", false)] {
         let map = get(tree, object.node, map, NodeKind::Mapping)?;
         for (key, value) in map.into_iter().flat_map(|map| tree.entries(map)) {
             let Some(key) = tree.scalar(key) else { continue };
-            keys.extend(held(source, key, value, is_encoded).map(|held| (key.into(), held)));
+            keys.extend(given_entry(source, key, value, is_encoded).map(|held| (key.into(), held)));
         }
     }
     let word = |key| Ok::<_, ManifestError>(text(tree, metadata, key)?.unwrap_or_default().into());
     Ok(Some(Given { kind, namespace: word("namespace")?, name: word("name")?, keys }))
 }
 
-fn held(source: &Source, key: &str, value: Id, is_encoded: bool) -> Option<Held> {
+fn given_entry(source: &Source, key: &str, value: Id, is_encoded: bool) -> Option<GivenEntry> {
     let tree = source.tree;
     let own = tree.scalar(value)?;
     let line = source.line(value);
@@ -136,12 +136,12 @@ fn held(source: &Source, key: &str, value: Id, is_encoded: bool) -> Option<Held>
     if !text.contains('\n') && !text.starts_with('{') && !text.contains(": ") {
         let is_part = text.len() <= 256 && !text.contains(char::is_whitespace);
         let cell = source.cell(value).filter(|_| is_part)?;
-        return Some(Held::One(encoded(Cell { value: text.into(), ..cell })));
+        return Some(GivenEntry::One(encoded(Cell { value: text.into(), ..cell })));
     }
     // In a text that is a patch itself, a text is too deep.
     let is_values = key.contains("values") || key.ends_with(".yaml") || key.ends_with(".yml");
     if !is_values || source.outer().is_some() {
-        return Some(Held::Other(line));
+        return Some(GivenEntry::Other(line));
     }
     let read = || {
         let inner = tree.inner(text).ok()?;
@@ -150,7 +150,7 @@ fn held(source: &Source, key: &str, value: Id, is_encoded: bool) -> Option<Held>
         values::flat(&source, root, VALUES, MAX_OF_RELEASE)
     };
     let flat = read().map(|flat| flat.into_iter().map(|(path, cell)| (path, encoded(cell))).collect());
-    Some(flat.map_or(Held::Other(line), Held::Values))
+    Some(flat.map_or(GivenEntry::Other(line), GivenEntry::Values))
 }
 
 /// What `configMapGenerator` and `secretGenerator` of a kustomization hold.
@@ -168,9 +168,9 @@ pub(super) fn generated(source: &Source, root: Id) -> Result<Vec<Given>, Manifes
             };
             let file = |(_, word): (usize, &str)| {
                 let (key, path) = word.split_once('=').unwrap_or((word.rsplit('/').next().unwrap_or_default(), word));
-                (key.into(), Held::File(path.into()))
+                (key.into(), GivenEntry::File(path.into()))
             };
-            let literal = |(line, word): (usize, &str)| Some((word.split_once('=')?.0.into(), Held::Other(line)));
+            let literal = |(line, word): (usize, &str)| Some((word.split_once('=')?.0.into(), GivenEntry::Other(line)));
             let keys = words("files")?.map(file).chain(words("literals")?.filter_map(literal)).collect();
             found.push(Given { kind, namespace: word("namespace")?, name: word("name")?, keys });
         }
@@ -182,7 +182,7 @@ impl Given {
     /// The files that a generator reads.
     pub(super) fn files(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().filter_map(|(_, held)| match held {
-            Held::File(file) => Some(&**file),
+            GivenEntry::File(file) => Some(&**file),
             _ => None,
         })
     }
@@ -190,7 +190,7 @@ impl Given {
     /// What a source of Flux says, by its paths.
     pub(super) fn cells(&self) -> impl Iterator<Item = (&str, &Cell)> {
         self.keys.iter().filter_map(|(key, held)| match held {
-            Held::One(cell) => Some((&**key, cell)),
+            GivenEntry::One(cell) => Some((&**key, cell)),
             _ => None,
         })
     }
@@ -226,8 +226,8 @@ impl<'f> Kustomizations<'f> {
         path: &'f Arc<str>,
         release: &'f Release,
         chain: &Chain,
-    ) -> (Flat<'f>, Option<Doubt<'f>>) {
-        let (mut flat, mut doubt) = (Flat::new(), None);
+    ) -> (Flat<'f>, Option<Ambiguity<'f>>) {
+        let (mut flat, mut ambiguity) = (Flat::new(), None);
         let patches: usize = chain.layers.iter().map(|layer| self.all[*layer].facts.patches.len()).sum();
         for from in &release.from {
             let all = self.given.get(&(from.kind, &*from.name)).map_or(&[][..], Vec::as_slice);
@@ -238,19 +238,19 @@ impl<'f> Kustomizations<'f> {
                 Ok(Some(one)) => one,
                 Ok(None) => continue,
                 Err(Several) => {
-                    doubt.get_or_insert(Doubt { path, line: from.line, reason: SEVERAL });
+                    ambiguity.get_or_insert(Ambiguity { path, line: from.line, reason: SEVERAL });
                     continue;
                 }
             };
             let held = given.keys.iter().find(|(key, _)| *key == from.key).map(|(_, held)| held);
             let unread = match (held, &from.target) {
-                (Some(Held::Values(values)), None) => {
+                (Some(GivenEntry::Values(values)), None) => {
                     if self.takes(values.len()) {
                         merge(&mut flat, at, values);
                     }
                     None
                 }
-                (Some(Held::File(file)), None) => {
+                (Some(GivenEntry::File(file)), None) => {
                     let file = join(folder(at), file).and_then(|file| files.get_key_value(&*file));
                     let Some((file, facts)) = file.filter(|(_, facts)| self.takes(facts.flat.len())) else { continue };
                     let within = |(path, cell): &(Box<str>, Cell)| (format!("{VALUES}{path}").into(), cell.clone());
@@ -258,22 +258,22 @@ impl<'f> Kustomizations<'f> {
                     merge(&mut flat, file, &values);
                     (facts.flat.is_empty() && !facts.values.is_empty()).then_some((file, 1))
                 }
-                (Some(Held::One(cell)), Some(target)) => match target.parse::<Path>() {
+                (Some(GivenEntry::One(cell)), Some(target)) => match target.parse::<Path>() {
                     Ok(target) => {
                         merge(&mut flat, at, &[(format!("{VALUES}{}", target.key()).into(), cell.clone())]);
                         None
                     }
                     Err(_) => Some((path, from.line)),
                 },
-                (Some(Held::Other(line)), _) => Some((at, *line)),
-                (Some(Held::Values(_) | Held::File(_)), Some(_)) => Some((path, from.line)),
-                (Some(Held::One(cell)), None) => Some((at, cell.line)),
+                (Some(GivenEntry::Other(line)), _) => Some((at, *line)),
+                (Some(GivenEntry::Values(_) | GivenEntry::File(_)), Some(_)) => Some((path, from.line)),
+                (Some(GivenEntry::One(cell)), None) => Some((at, cell.line)),
                 (None, _) => None,
             };
-            doubt = doubt.or(unread.map(|(path, line)| Doubt { path, line, reason: UNREAD }));
-            doubt = doubt.or(self.patch_of_given(files, (from.kind, &from.name), chain, PATCHED));
+            ambiguity = ambiguity.or(unread.map(|(path, line)| Ambiguity { path, line, reason: UNREAD }));
+            ambiguity = ambiguity.or(self.patch_of_given(files, (from.kind, &from.name), chain, PATCHED));
         }
-        (flat, doubt)
+        (flat, ambiguity)
     }
 
     /// The one of these that an object of this namespace names, those on its way before others.
@@ -302,10 +302,10 @@ impl<'f> Kustomizations<'f> {
         (kind, name): (&str, &str),
         chain: &Chain,
         reason: &'static str,
-    ) -> Option<Doubt<'f>> {
+    ) -> Option<Ambiguity<'f>> {
         let layers = chain.layers.iter().map(|layer| (self.all[*layer].path, self.all[*layer].facts));
         let mut patches = layers.flat_map(|(path, facts)| facts.patches.iter().map(move |patch| (path, patch)));
         let (path, patch) = patches.find(|(path, patch)| patch.may_change(files, path, kind, name))?;
-        Some(Doubt { path, line: patch.line, reason })
+        Some(Ambiguity { path, line: patch.line, reason })
     }
 }

@@ -9,19 +9,19 @@ use super::{
     Files, Options, Path, by_name,
     cell::{At, Cell, ImageExpr, Name, split},
     chains::{Chain, MAX_RELEASED, Rendering},
-    held::{self, AllHeld, Held, OPEN_ABOVE},
     layers::Layered,
     marker::{self, Says},
     mention::Mentions,
     names::{FileKind, folder},
     namespace::{self, Asks},
     passing::of_outside,
-    patch::Doubt,
+    patch::Ambiguity,
     post::{self, Released},
     release::Release,
     release_patch::{self, OfRelease},
     render::Kustomizations,
     renderings::{Renderings, renderings},
+    uneditable::{self, AllUneditable, OPEN_ABOVE, Uneditable},
     values::is_digest_beside,
 };
 use crate::{
@@ -47,16 +47,16 @@ pub struct Index<'f> {
     pub(super) released: HashMap<Repository, Vec<(usize, Released<'f>)>>,
     pub(super) by_instance: HashMap<&'f str, Vec<usize>>,
     /// The releases that take values from elsewhere which are not known, and why.
-    pub(super) lost_values: Vec<(usize, Doubt<'f>)>,
+    pub(super) lost_values: Vec<(usize, Ambiguity<'f>)>,
     pub(super) markers: HashMap<Repository, Vec<Marked<'f>>>,
     /// The scalars that are marked `never`.
     pub(super) never: HashSet<(&'f str, &'f At)>,
     /// Every image that is rendered, once somebody asks.
-    pub(super) images: OnceLock<(HashMap<Repository, Vec<Draft<'f>>>, AllHeld<'f>)>,
+    pub(super) images: OnceLock<(HashMap<Repository, Vec<Draft<'f>>>, AllUneditable<'f>)>,
     /// What makes no image, in values, releases and entries, and why.
-    pub(super) barred: AllHeld<'f>,
+    pub(super) barred: AllUneditable<'f>,
     /// Marked values that make none.
-    pub(super) mismarked: Vec<Held<'f>>,
+    pub(super) mismarked: Vec<Uneditable<'f>>,
     /// Templates of charts that are plain manifests with a policy, and the line.
     pub(super) templates: Vec<(&'f Arc<str>, usize)>,
     /// Lines that name images, once somebody asks.
@@ -79,31 +79,31 @@ pub(super) type Marked<'f> = (&'f Arc<str>, &'f Says, Draft<'f>);
 pub(super) struct Draft<'f> {
     pub(super) path: &'f Arc<str>,
     pub(super) line: usize,
-    pub(super) maker: ImageExpr,
+    pub(super) expr: ImageExpr,
     pub(super) holds: ImageRef,
     /// Why this may not be what makes it.
-    pub(super) doubt: Option<Doubt<'f>>,
+    pub(super) ambiguity: Option<Ambiguity<'f>>,
 }
 
 impl<'f> Draft<'f> {
-    pub(super) fn new(path: &'f Arc<str>, maker: ImageExpr) -> Option<Self> {
-        let holds = maker.holds().ok()?;
-        Some(Self { path, line: maker.main().map_or(1, |cell| cell.line), maker, holds, doubt: None })
+    pub(super) fn new(path: &'f Arc<str>, expr: ImageExpr) -> Option<Self> {
+        let holds = expr.holds().ok()?;
+        Some(Self { path, line: expr.main().map_or(1, |cell| cell.line), expr, holds, ambiguity: None })
     }
 
     /// The same of a release, also where a part of the image is filled in from elsewhere.
-    pub(super) fn of_release(path: &'f Arc<str>, maker: ImageExpr) -> Option<Self> {
-        if let Some(draft) = Self::new(path, maker.clone()) {
+    pub(super) fn of_release(path: &'f Arc<str>, expr: ImageExpr) -> Option<Self> {
+        if let Some(draft) = Self::new(path, expr.clone()) {
             return Some(draft);
         }
-        let (repository, cell) = held::open(&maker)?;
+        let (repository, cell) = uneditable::open(&expr)?;
         let (holds, line) = (ImageRef::parse(&repository.to_string()).ok()?, cell.line);
-        Some(Self { path, line, holds, doubt: Some(Doubt { path, line, reason: OPEN_ABOVE }), maker })
+        Some(Self { path, line, holds, ambiguity: Some(Ambiguity { path, line, reason: OPEN_ABOVE }), expr })
     }
 
     /// Whether a part of it is filled in from elsewhere.
     pub(super) fn is_open(&self) -> bool {
-        self.doubt.as_ref().is_some_and(|doubt| doubt.reason == OPEN_ABOVE)
+        self.ambiguity.as_ref().is_some_and(|ambiguity| ambiguity.reason == OPEN_ABOVE)
     }
 }
 
@@ -133,7 +133,7 @@ impl<'f> Index<'f> {
         let mut markers: HashMap<_, Vec<Marked>> = HashMap::new();
         let mut released: HashMap<_, Vec<(usize, Released)>> = HashMap::new();
         let mut by_instance: HashMap<&str, Vec<usize>> = HashMap::new();
-        let (mut barred, mut mismarked, mut templates) = (AllHeld::new(), Vec::new(), Vec::new());
+        let (mut barred, mut mismarked, mut templates) = (AllUneditable::new(), Vec::new(), Vec::new());
         let (mut lost_values, mut kept, mut given) = (Vec::new(), 0, by_name::Given::new());
         let layered = Layered::new(files, &kustomizations.charts);
         let not_patches = files.iter().filter(|(path, _)| !kustomizations.is_patch(path));
@@ -146,14 +146,14 @@ impl<'f> Index<'f> {
             };
             let is_ours =
                 |says: &Says| !matches!(says, Says::Flux(name) if !options.image_policies.contains_key(&**name));
-            for (says, repository, maker) in marker::makers(&facts.markers, repository_of) {
-                match held::of_marked(path, says, &repository, &maker, is_ours(says)) {
+            for (says, repository, expr) in marker::exprs(&facts.markers, repository_of) {
+                match uneditable::of_marked(path, says, &repository, &expr, is_ours(says)) {
                     Some(held) => {
                         mismarked.extend(is_ours(says).then(|| held.clone()));
                         barred.entry(repository).or_default().push(held);
                     }
                     None => {
-                        let draft = Draft::new(path, maker);
+                        let draft = Draft::new(path, expr);
                         markers.entry(repository).or_default().extend(draft.map(|draft| (path, says, draft)));
                     }
                 }
@@ -179,7 +179,7 @@ impl<'f> Index<'f> {
                     let OfRelease { images, after, lost, below } =
                         release_patch::images(files, &kustomizations, path, release, chain);
                     given.extend(below.into_iter().map(|file| (&**file, (path, release.line))));
-                    lost_values.extend(lost.map(|doubt| (index, doubt)));
+                    lost_values.extend(lost.map(|ambiguity| (index, ambiguity)));
                     let sets: usize = after.1.iter().map(|set| set.images.len() + set.patches.len()).sum();
                     if !kustomizations.takes((images.len() + sets) * sets) || kept > MAX_RELEASED {
                         kustomizations.too_many.get_or_insert_with(|| path.to_string());
@@ -189,7 +189,8 @@ impl<'f> Index<'f> {
                         kept += 1;
                         let beside =
                             || release.folders().find_map(|folder| kustomizations.by_argo.get(&*folder).cloned());
-                        each.draft.doubt = each.draft.doubt.or_else(|| kustomizations.blocked(path)).or_else(beside);
+                        each.draft.ambiguity =
+                            each.draft.ambiguity.or_else(|| kustomizations.blocked(path)).or_else(beside);
                         released.entry(each.draft.holds.repository.clone()).or_default().push((index, each));
                     }
                     for instance in &release.instances {
@@ -199,20 +200,20 @@ impl<'f> Index<'f> {
                 }
             }
             let values_of = if FileKind::of(path) == FileKind::Values { &mut values } else { &mut other_values };
-            let beside = kustomizations.by_argo.get(folder(path)).map(|doubt| (doubt.path, doubt.line));
-            for maker in &facts.values {
-                match beside.or_else(|| layered.over(path, maker)) {
-                    Some((above, line)) => by_name::bar(&mut barred, path, maker, (above, line)),
-                    None => add(values_of, Draft::new(path, maker.clone())),
+            let beside = kustomizations.by_argo.get(folder(path)).map(|ambiguity| (ambiguity.path, ambiguity.line));
+            for expr in &facts.values {
+                match beside.or_else(|| layered.over(path, expr)) {
+                    Some((above, line)) => by_name::bar(&mut barred, path, expr, (above, line)),
+                    None => add(values_of, Draft::new(path, expr.clone())),
                 }
             }
             let released = facts.releases.iter().flat_map(|release| release.values.iter().chain(&release.images));
-            held::add(&mut barred, path, facts.values.iter().chain(released));
+            uneditable::add(&mut barred, path, facts.values.iter().chain(released));
         }
         by_name::add_layered(&mut values, layered.drafts);
         let (inflated, of_kustomizations) = kustomizations.inflated(files);
         given.extend(of_kustomizations);
-        let inflated = by_name::settle(&mut values, &mut other_values, &mut released, inflated, &given, &mut barred);
+        let inflated = by_name::resolve(&mut values, &mut other_values, &mut released, inflated, &given, &mut barred);
         let marked = files.iter().flat_map(|(path, facts)| facts.markers.iter().map(move |marker| (&**path, marker)));
         let never = marked.filter(|(_, marker)| marker.says.is_never());
         let never = never.map(|(path, marker)| (path, &marker.cell.at)).collect();

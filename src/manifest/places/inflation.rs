@@ -14,7 +14,7 @@ use super::{
     index::Draft,
     kustomization::{Kustomization, mappings},
     names::{folder, join},
-    patch::Doubt,
+    patch::Ambiguity,
     release_patch::of_flat,
     render::Kustomizations,
     values::{self, MAX_OF_RELEASE},
@@ -137,9 +137,9 @@ impl Inflation {
         }
     }
 
-    fn doubt<'f>(&self, path: &'f Arc<str>) -> Option<Doubt<'f>> {
+    fn ambiguity<'f>(&self, path: &'f Arc<str>) -> Option<Ambiguity<'f>> {
         let is_known = self.inline.is_some() && self.order != Order::Unknown;
-        (!is_known).then_some(Doubt { path, line: self.line, reason: CUT })
+        (!is_known).then_some(Ambiguity { path, line: self.line, reason: CUT })
     }
 }
 
@@ -180,9 +180,11 @@ impl<'f> Kustomizations<'f> {
                 if !self.takes(values.flat.len()) {
                     return (drafts, covered);
                 }
-                let doubt = inflation.doubt(path).or_else(|| self.blocked(one.path));
+                let ambiguity = inflation.ambiguity(path).or_else(|| self.blocked(one.path));
                 let own = of_flat(&values.flat, &|path| values.rank(path)).into_iter();
-                drafts.extend(own.map(|(_, draft)| Draft { doubt: doubt.clone().or(draft.doubt.clone()), ..draft }));
+                drafts.extend(
+                    own.map(|(_, draft)| Draft { ambiguity: ambiguity.clone().or(draft.ambiguity.clone()), ..draft }),
+                );
                 let charts = inflation.may_be(path, &self.charts);
                 drafts.extend(self.alike(&values.flat, "", &charts));
                 covered.extend(values.order.iter().map(|file| (&***file, (path, inflation.line))));

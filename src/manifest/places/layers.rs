@@ -85,7 +85,7 @@ impl<'f> Layered<'f> {
             }
             merge(&mut flat, path, &own);
             let drafts = of_flat(&flat, &|path| ground.rank(path)).into_iter().map(|(_, draft)| draft);
-            self.drafts.extend(drafts.filter(|draft| draft.path == *path || draft.doubt.is_some()));
+            self.drafts.extend(drafts.filter(|draft| draft.path == *path || draft.ambiguity.is_some()));
         }
     }
 
@@ -134,11 +134,11 @@ impl<'f> Layered<'f> {
     }
 
     /// Where something is always over a part of an image, if that is so.
-    pub(super) fn over(&self, path: &'f Arc<str>, maker: &ImageExpr) -> Option<(&'f Arc<str>, usize)> {
+    pub(super) fn over(&self, path: &'f Arc<str>, expr: &ImageExpr) -> Option<(&'f Arc<str>, usize)> {
         if self.hidden.is_empty() {
             return None;
         }
-        maker.cells().find_map(|cell| self.hidden.get(&(&**path, cell.at.bare().into_owned())).copied())
+        expr.cells().find_map(|cell| self.hidden.get(&(&**path, cell.at.bare().into_owned())).copied())
     }
 }
 

@@ -5,11 +5,11 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     Disagreeing, FILE_KIND, Facts, Index, LocateError, Location, Wanted,
     chains::Rendering,
-    held::{self, Held},
     index::Draft,
     listed::{self, Listed},
     made::{Made, Way},
-    patch::Doubt,
+    patch::Ambiguity,
+    uneditable::{self, Uneditable},
 };
 use crate::domain::image::{ImageRef, Repository, excerpt};
 
@@ -67,8 +67,7 @@ impl<'f> Index<'f> {
 
     /// Whether one of its scalars is marked to stay as it is.
     pub(super) fn is_never(&self, draft: &Draft) -> bool {
-        !self.never.is_empty()
-            && draft.maker.cells().any(|cell| self.never.contains(&(&**draft.path, &*cell.at.bare())))
+        !self.never.is_empty() && draft.expr.cells().any(|cell| self.never.contains(&(&**draft.path, &*cell.at.bare())))
     }
 
     pub(super) fn listed(&self, name: &str) -> Option<&'f Listed> {
@@ -109,8 +108,10 @@ impl<'f> Index<'f> {
                 true => drafts.extend(self.values.get(&wanted.from.repository).into_iter().flatten().cloned()),
                 false => drafts.append(&mut by_name),
             }
-            if let Some(doubt) = open.first().and_then(|open| open.doubt.as_ref()).filter(|_| !drafts.is_empty()) {
-                return Err(refused(doubt));
+            if let Some(ambiguity) =
+                open.first().and_then(|open| open.ambiguity.as_ref()).filter(|_| !drafts.is_empty())
+            {
+                return Err(refused(ambiguity));
             }
         }
         Ok(drafts)
@@ -140,8 +141,10 @@ impl<'f> Index<'f> {
                 drafts.extend(self.other_values.get(repository).into_iter().flatten().cloned());
             }
             drafts.retain(fits);
-            if let Some(doubt) = open.first().and_then(|open| open.doubt.as_ref()).filter(|_| !drafts.is_empty()) {
-                return Err(refused(doubt));
+            if let Some(ambiguity) =
+                open.first().and_then(|open| open.ambiguity.as_ref()).filter(|_| !drafts.is_empty())
+            {
+                return Err(refused(ambiguity));
             }
         }
         Ok(drafts)
@@ -158,8 +161,8 @@ impl<'f> Index<'f> {
             let all = self.all_made(rendering).into_iter();
             for (.., made) in all.filter(|(name, init, _)| *name == wanted.container && *init == wanted.init) {
                 let draft = draft(made)?;
-                if let Some(doubt) = &draft.doubt {
-                    return Err(refused(doubt));
+                if let Some(ambiguity) = &draft.ambiguity {
+                    return Err(refused(ambiguity));
                 }
                 let holds = &draft.holds.repository;
                 if *holds != wanted.from.repository && *holds != wanted.to.repository {
@@ -213,7 +216,7 @@ impl<'f> Index<'f> {
         let own = own.filter(|own| !own.is_empty());
         let (mut values, mut images, mut patched, mut is_sure) = (Vec::new(), Vec::new(), Vec::new(), false);
         let is_own = |release: &usize| own.as_ref().map_or_else(|| fits(release), |own| own.contains(release));
-        let lost = self.lost_values.iter().find(|(release, _)| is_own(release)).map(|(_, doubt)| doubt);
+        let lost = self.lost_values.iter().find(|(release, _)| is_own(release)).map(|(_, ambiguity)| ambiguity);
         for (release, each) in self.released.get(&wanted.from.repository).into_iter().flatten() {
             if is_own(release) {
                 match (each.is_last, each.may_be_of(wanted)) {
@@ -257,8 +260,8 @@ impl<'f> Index<'f> {
 
     /// The places with their edits, if they agree.
     fn spots(&self, mut drafts: Vec<Draft<'f>>, wanted: &Wanted) -> Result<Vec<Location>, LocateError> {
-        if let Some(doubt) = drafts.iter().find_map(|draft| draft.doubt.as_ref()) {
-            return Err(refused(doubt));
+        if let Some(ambiguity) = drafts.iter().find_map(|draft| draft.ambiguity.as_ref()) {
+            return Err(refused(ambiguity));
         }
         // Values without a tag leave it to the chart, unless others say it.
         let is_versioned = |draft: &Draft| draft.holds.tag.is_some() || draft.holds.digest.is_some();
@@ -267,7 +270,7 @@ impl<'f> Index<'f> {
         }
         drafts.sort_by(|a, b| (a.path, a.line).cmp(&(b.path, b.line)));
         let mut seen = HashSet::new();
-        drafts.retain(|draft| draft.maker.main().is_none_or(|cell| seen.insert((draft.path, cell.at.clone()))));
+        drafts.retain(|draft| draft.expr.main().is_none_or(|cell| seen.insert((draft.path, cell.at.clone()))));
         let key = |image: &ImageRef| (image.repository.clone(), image.tag.clone(), image.digest.clone());
         if drafts.iter().any(|draft| key(&draft.holds) != key(&drafts[0].holds)) {
             let each = |d: &Draft| Disagreeing { path: d.path.clone(), line: d.line, holds: d.holds.clone() };
@@ -279,14 +282,14 @@ impl<'f> Index<'f> {
             });
         }
         let mut spots = Vec::new();
-        for Draft { path, line, maker, holds, .. } in drafts {
+        for Draft { path, line, expr, holds, .. } in drafts {
             let refuse = |line, reason| Err(LocateError::Refused { path: path.clone(), line, reason });
             if let Some(line) = self.files.get(path).and_then(|facts: &Arc<Facts>| facts.sealed) {
                 return refuse(line, "the file is encrypted by SOPS, whose MAC covers its values".into());
             }
             let edits = match key(&holds) == key(&wanted.to) {
                 true => Vec::new(),
-                false => match maker.edits(&holds, &wanted.to) {
+                false => match expr.edits(&holds, &wanted.to) {
                     Ok(edits) => edits,
                     Err(reason) => return refuse(line, reason),
                 },
@@ -322,11 +325,11 @@ impl<'f> Index<'f> {
             false => "name its keys by `values` of the target, or mark the value",
         };
         let others = self.by_other_names(&from.repository, way);
-        let held = self.held(&from.repository, None);
+        let held = self.uneditable(&from.repository, None);
         let left_alone = self.left_alone(Facts::first_unread, &held);
         match held.is_empty() {
             true => format!("{head}, and none marks or holds {}{others}{left_alone}", from.repository),
-            false => format!("{head}; {} stands in {}{others}{left_alone}", from.repository, held::shown(&held)),
+            false => format!("{head}; {} stands in {}{others}{left_alone}", from.repository, uneditable::shown(&held)),
         }
     }
 
@@ -341,7 +344,7 @@ impl<'f> Index<'f> {
     }
 
     /// The files, or parts of them, that could not be read and of which nothing is said: what is looked for may stand there.
-    pub(super) fn left_alone(&self, unread: fn(&Facts) -> Option<(usize, &str)>, held: &[Held]) -> String {
+    pub(super) fn left_alone(&self, unread: fn(&Facts) -> Option<(usize, &str)>, held: &[Uneditable]) -> String {
         let others = self.files.iter().filter(|(path, _)| !held.iter().any(|held| held.path == *path));
         let mut all = others.filter_map(|(path, facts)| Some((path, unread(facts)?)));
         let shown: Vec<String> = all
@@ -366,28 +369,28 @@ struct OfReleases<'i, 'f> {
     /// Whether one that has these is known to be for the workload.
     is_sure: bool,
     /// Why there may be others.
-    lost: Option<&'i Doubt<'f>>,
+    lost: Option<&'i Ambiguity<'f>>,
 }
 
 pub(super) fn draft(made: Made<'_>) -> Result<Draft<'_>, LocateError> {
-    let Made { path, line, maker, holds, doubt, .. } = made;
-    match (holds, doubt) {
-        (Ok(holds), doubt) => Ok(Draft { path, line, maker, holds, doubt }),
-        (Err(_), Some(doubt)) => Err(refused(&doubt)),
+    let Made { path, line, expr, holds, ambiguity, .. } = made;
+    match (holds, ambiguity) {
+        (Ok(holds), ambiguity) => Ok(Draft { path, line, expr, holds, ambiguity }),
+        (Err(_), Some(ambiguity)) => Err(refused(&ambiguity)),
         (Err(error), None) => {
-            let reason = maker.main().and_then(held::why).unwrap_or_else(|| error.to_string());
+            let reason = expr.main().and_then(uneditable::why).unwrap_or_else(|| error.to_string());
             Err(LocateError::Refused { path: path.clone(), line, reason })
         }
     }
 }
 
-impl Doubt<'_> {
+impl Ambiguity<'_> {
     /// For people.
     pub(super) fn shown(&self) -> Arc<str> {
         refused(self).to_string().into()
     }
 }
 
-fn refused(doubt: &Doubt) -> LocateError {
-    LocateError::Refused { path: doubt.path.clone(), line: doubt.line, reason: doubt.reason.to_owned() }
+fn refused(ambiguity: &Ambiguity) -> LocateError {
+    LocateError::Refused { path: ambiguity.path.clone(), line: ambiguity.line, reason: ambiguity.reason.to_owned() }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     passing::{ImagesAt, Passing, Placed},
-    patch::Doubt,
+    patch::Ambiguity,
 };
 
 /// More images that a container may have are not followed each for itself.
@@ -12,7 +12,7 @@ const MAX_OTHERS: usize = 16;
 /// What a container's image may be besides what is followed, once that is not known.
 #[derive(Default)]
 pub(super) struct Lost<'f> {
-    doubt: Option<Doubt<'f>>,
+    ambiguity: Option<Ambiguity<'f>>,
     others: Vec<Passing<'f>>,
     /// Whether it may be an image that is not among these.
     is_any: bool,
@@ -22,14 +22,14 @@ pub(super) struct Lost<'f> {
 
 impl<'f> Lost<'f> {
     /// Because of what is not followed; after some of that it may be any image.
-    pub(super) fn add(&mut self, doubt: Doubt<'f>, is_any: bool) {
-        self.doubt.get_or_insert(doubt);
+    pub(super) fn add(&mut self, ambiguity: Ambiguity<'f>, is_any: bool) {
+        self.ambiguity.get_or_insert(ambiguity);
         self.is_any |= is_any;
     }
 
     /// Keeps what it may be, if that is not known.
     pub(super) fn keep(&mut self, one: Option<Passing<'f>>) {
-        let Some(one) = one.filter(|_| self.doubt.is_some()) else { return };
+        let Some(one) = one.filter(|_| self.ambiguity.is_some()) else { return };
         match self.others.len() < MAX_OTHERS {
             true => self.others.push(one),
             false => {
@@ -48,8 +48,8 @@ impl<'f> Lost<'f> {
     }
 
     /// Why it is not known, if so; then all places that it may come from, and all entries that may be for it.
-    pub(super) fn places(self) -> (Option<Doubt<'f>>, Vec<Placed<'f>>, Vec<ImagesAt<'f>>) {
+    pub(super) fn places(self) -> (Option<Ambiguity<'f>>, Vec<Placed<'f>>, Vec<ImagesAt<'f>>) {
         let may = self.others.into_iter().flat_map(Passing::places).chain(self.may).collect();
-        (self.doubt, may, self.any)
+        (self.ambiguity, may, self.any)
     }
 }

@@ -10,7 +10,7 @@ use super::{
     lost::Lost,
     names::folder,
     passing::{ImagesAt, Passing, Placed},
-    patch::{Doubt, Named, Part, TOO_MUCH, UNKNOWN_TARGET, list_pointer},
+    patch::{Ambiguity, Named, Part, TOO_MUCH, UNKNOWN_TARGET, list_pointer},
     render::Kustomizations,
     replacement::REPLACED,
     walk::Step,
@@ -24,7 +24,7 @@ use crate::domain::{
 pub(super) struct Made<'f> {
     pub(super) path: &'f Arc<str>,
     pub(super) line: usize,
-    pub(super) maker: ImageExpr,
+    pub(super) expr: ImageExpr,
     /// What else the image depends on.
     pub(super) below: Vec<Placed<'f>>,
     /// What decided by its tag or digest that an entry is for it.
@@ -33,24 +33,24 @@ pub(super) struct Made<'f> {
     pub(super) image: String,
     pub(super) holds: Result<ImageRef, ImageError>,
     /// Why this may not be what makes it.
-    pub(super) doubt: Option<Doubt<'f>>,
+    pub(super) ambiguity: Option<Ambiguity<'f>>,
     /// The replacement, with its line, that sets all of it to what is not known.
     pub(super) replaced: Option<(&'f Arc<str>, usize)>,
 }
 
 impl<'f> Made<'f> {
     /// What a replacement sets where nothing else does.
-    fn unknown(path: &'f Arc<str>, line: usize, doubt: Option<Doubt<'f>>) -> Self {
+    fn unknown(path: &'f Arc<str>, line: usize, ambiguity: Option<Ambiguity<'f>>) -> Self {
         let cell = Cell { line, at: At::Line(0..0), value: "".into() };
         Self {
             path,
             line,
-            maker: ImageExpr::whole(cell),
+            expr: ImageExpr::whole(cell),
             below: Vec::new(),
             by_version: Vec::new(),
             image: String::new(),
             holds: ImageRef::parse(""),
-            doubt,
+            ambiguity,
             replaced: Some((path, line)),
         }
     }
@@ -60,7 +60,7 @@ impl<'f> Made<'f> {
 pub(super) struct Way<'f> {
     pub(super) made: Option<Made<'f>>,
     /// Why it is not known which image that is, or what is wished for it.
-    pub(super) lost: Option<Doubt<'f>>,
+    pub(super) lost: Option<Ambiguity<'f>>,
     /// Where else it may come from then.
     pub(super) may: Vec<Placed<'f>>,
     /// The entries of `images` that may be for it then, whatever they name.
@@ -134,7 +134,7 @@ impl<'f> Kustomizations<'f> {
         });
         let items = found.items.iter().filter(|item| item.init == which.init);
         let mut order: Vec<&str> = items.map(|item| &*item.name).collect();
-        let (mut doubt, mut replaced, mut lost) = (None, None, Lost::default());
+        let (mut ambiguity, mut replaced, mut lost) = (None, None, Lost::default());
         let spec = found.workload.id.kind.spec();
         let mut subject = rendering.subject();
         let container = Named { name: which.name, init: which.init };
@@ -157,9 +157,9 @@ impl<'f> Kustomizations<'f> {
                     _ => None,
                 };
                 if let Some(reason) = reason {
-                    let own = Doubt { path: at, line, reason };
+                    let own = Ambiguity { path: at, line, reason };
                     lost.add(own.clone(), is_too_much);
-                    doubt = doubt.take().or(Some(own));
+                    ambiguity = ambiguity.take().or(Some(own));
                 }
                 // Which item it is may not be known any more.
                 let of_item = match part {
@@ -185,10 +185,10 @@ impl<'f> Kustomizations<'f> {
                 let index = order.iter().position(|name| *name == which.name);
                 if let Some(is_sure) = replacement.sets_image(subject, spec, container, index) {
                     replaced = Some((path, replacement.line)).filter(|_| !replacement.is_part());
-                    let own = Doubt { path, line: replacement.line, reason: REPLACED };
+                    let own = Ambiguity { path, line: replacement.line, reason: REPLACED };
                     lost.add(own.clone(), true);
                     lost.keep(current.clone().filter(|_| !is_sure));
-                    doubt = doubt.take().or(Some(own));
+                    ambiguity = ambiguity.take().or(Some(own));
                 }
             }
             Step::Unread(unread) => lost.add(unread, true),
@@ -197,31 +197,31 @@ impl<'f> Kustomizations<'f> {
                 lost.pass(entries, times);
                 if let Some(current) = &mut current {
                     let overlay = at.filter(|at| overlay.is_some_and(|overlay| overlay == folder(at)));
-                    doubt = doubt.take().or(current.pass(entries, overlay, times));
+                    ambiguity = ambiguity.take().or(current.pass(entries, overlay, times));
                 }
             }
         });
         let unknown = replaced.filter(|_| current.is_none() && order.contains(&which.name));
-        let unknown = unknown.map(|(path, line)| Made::unknown(path, line, doubt.clone()));
+        let unknown = unknown.map(|(path, line)| Made::unknown(path, line, ambiguity.clone()));
         let made = current.map(|current| {
             let text = current.image.text();
             let holds = ImageRef::parse(&text);
             let (below, by_version) = (current.below(), current.by_version.clone());
-            let (path, maker) = current.maker();
+            let (path, expr) = current.expr();
             let of_broken = || self.blocked(path).or_else(|| self.blocked(folder(path)));
             Made {
                 path,
-                line: maker.main().map_or(1, |cell| cell.line),
-                maker,
+                line: expr.main().map_or(1, |cell| cell.line),
+                expr,
                 below,
                 by_version,
                 image: text,
                 holds,
-                doubt: self.blocked(rendering.path).or(doubt).or(head.clone()).or_else(of_broken),
+                ambiguity: self.blocked(rendering.path).or(ambiguity).or(head.clone()).or_else(of_broken),
                 replaced,
             }
         });
-        let (doubt, may, any) = lost.places();
-        Way { made: made.or(unknown), lost: doubt.or(head), may, any }
+        let (ambiguity, may, any) = lost.places();
+        Way { made: made.or(unknown), lost: ambiguity.or(head), may, any }
     }
 }

@@ -9,8 +9,8 @@ use super::{
         tree::{Id, NodeKind, Tree},
     },
     cell::{At, Cell, ImageExpr, Name, Source, is_unset, split},
-    held::is_open,
     kept::MAX_KEPT,
+    uneditable::is_open,
     values::{self, is_digest_beside},
 };
 use crate::domain::image::{Repository, excerpt};
@@ -61,7 +61,7 @@ type Mapping = (Option<Id>, Id);
 type Marked<'m> = (&'m Says, Repository, ImageExpr);
 
 /// The images that marked values make.
-pub(super) fn makers(markers: &[Marker], repository_of: impl Fn(&Says) -> Option<Repository>) -> Vec<Marked<'_>> {
+pub(super) fn exprs(markers: &[Marker], repository_of: impl Fn(&Says) -> Option<Repository>) -> Vec<Marked<'_>> {
     let mut found: Vec<Marked> = Vec::new();
     let mut mappings: HashMap<(Mapping, &Repository), usize> = HashMap::new();
     let mut beside = Vec::new();
@@ -74,8 +74,8 @@ pub(super) fn makers(markers: &[Marker], repository_of: impl Fn(&Says) -> Option
             let prefix: Box<str> = prefix.map_or("", |(option, _)| &cell.value[..=option.len()]).into();
             let own = Repository::parse(split(&cell.value[prefix.len()..]).0).ok();
             let digest = marker.digests.first().cloned().map(Box::new);
-            let maker = ImageExpr::Whole { prefix, cell, digest };
-            found.extend(repository.clone().or(own).map(|repository| (&marker.says, repository, maker)));
+            let expr = ImageExpr::Whole { prefix, cell, digest };
+            found.extend(repository.clone().or(own).map(|repository| (&marker.says, repository, expr)));
             continue;
         }
         let Some(repository) = repository else { continue };
@@ -112,19 +112,19 @@ pub(super) fn makers(markers: &[Marker], repository_of: impl Fn(&Says) -> Option
         }
     }
     // A name alone says nothing of a version.
-    found.retain(|(.., maker)| maker.main().is_some());
+    found.retain(|(.., expr)| expr.main().is_some());
     found
 }
 
 /// A marker as it is written.
-pub(super) struct Written<'t> {
+pub(super) struct MarkerText<'t> {
     says: Says,
     part: Option<&'t str>,
     image: Option<&'t str>,
 }
 
 /// Reads a comment, without what stands before its `#`; none if it is no marker.
-fn written(comment: &str) -> Option<Result<Written<'_>, String>> {
+fn written(comment: &str) -> Option<Result<MarkerText<'_>, String>> {
     let text = comment.trim_start_matches('#').trim();
     if let Some(rest) = text.strip_prefix("supercargo:") {
         let (mut policy, mut part, mut image) = (Vec::new(), None, None);
@@ -138,7 +138,7 @@ fn written(comment: &str) -> Option<Result<Written<'_>, String>> {
         if policy.is_empty() {
             return Some(Err("the marker names no policy: write for example `# supercargo: minor`".into()));
         }
-        return Some(Ok(Written { says: Says::Policy(policy.join(" ").into()), part, image }));
+        return Some(Ok(MarkerText { says: Says::Policy(policy.join(" ").into()), part, image }));
     }
     let value = text.strip_prefix('{')?.trim_start().strip_prefix("\"$imagepolicy\"")?;
     let value = value.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
@@ -149,11 +149,11 @@ fn written(comment: &str) -> Option<Result<Written<'_>, String>> {
         return Some(Err(format!("`{}` is no `namespace:name` or `namespace:name:tag`", excerpt(policy))));
     };
     let says = Says::Flux(format!("{namespace}:{name}").into());
-    Some(Ok(Written { says, part: Some(part.unwrap_or("image")), image: None }))
+    Some(Ok(MarkerText { says, part: Some(part.unwrap_or("image")), image: None }))
 }
 
 fn marker(
-    written: &Written,
+    written: &MarkerText,
     key: &str,
     cell: Cell,
     beside: Option<Repository>,
@@ -196,7 +196,7 @@ fn usual_part(key: &str, value: &str) -> Part {
 /// The marked values of a YAML text.
 pub(super) fn of_tree(source: &Source, found: &mut Vec<Marker>, problems: &mut Vec<ManifestError>) {
     let tree = source.tree;
-    let mut marked: Vec<(usize, Result<Written, String>)> = Vec::new();
+    let mut marked: Vec<(usize, Result<MarkerText, String>)> = Vec::new();
     let (mut line, mut at) = (1, 0);
     for comment in &tree.comments {
         let Some(written) = written(&tree.text[comment.clone()]) else { continue };
@@ -341,7 +341,7 @@ pub(super) fn of_lines(text: &str, found: &mut Vec<Marker>, problems: &mut Vec<M
 }
 
 /// What stands before the marker of a line, and the marker.
-pub(super) fn comment(line: &str) -> Option<(&str, Result<Written<'_>, String>)> {
+pub(super) fn comment(line: &str) -> Option<(&str, Result<MarkerText<'_>, String>)> {
     let word = line.find("supercargo:").or_else(|| line.find("$imagepolicy"))?;
     let hash = line[..word].rfind('#')?;
     Some((&line[..hash], written(&line[hash..])?))
@@ -355,7 +355,7 @@ pub(super) fn is_comment(line: &str) -> bool {
 
 /// The marker of a value of a line, which begins at a byte of the text.
 pub(super) fn on_line(
-    written: &Written,
+    written: &MarkerText,
     line: &str,
     at: usize,
     number: usize,

@@ -28,7 +28,6 @@ mod dockerfile;
 mod facts;
 mod generator;
 mod given;
-mod held;
 mod included;
 mod index;
 mod inflation;
@@ -65,6 +64,7 @@ mod sight;
 mod stack;
 mod subject;
 mod transformer;
+mod uneditable;
 mod values;
 mod walk;
 

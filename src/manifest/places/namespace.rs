@@ -9,7 +9,7 @@ use super::{
     super::NamespaceFound,
     Files, LocateError,
     chains::Chain,
-    patch::Doubt,
+    patch::Ambiguity,
     render::Kustomizations,
     subject::{NAMESPACE, NO_NAMESPACE, Subject},
     walk::Step,
@@ -47,13 +47,13 @@ pub(super) fn namespaces<'f>(
         }
         let mut subject = Subject::new(NAMESPACE, "", &own.meta, NO_NAMESPACE, &own.name);
         let mut is_deleted = false;
-        let doubt = kustomizations.walk(files, &mut subject, &chain, |step| {
+        let ambiguity = kustomizations.walk(files, &mut subject, &chain, |step| {
             is_deleted |= matches!(step, Step::Part { part, is_sure: true, .. } if part.is_deleting());
         });
-        let doubt = kustomizations.blocked(path).or(doubt);
+        let ambiguity = kustomizations.blocked(path).or(ambiguity);
         let names: BTreeSet<Arc<str>> = subject.each_end().map(|(_, name)| name.into()).collect();
-        for name in names.into_iter().filter(|_| doubt.is_some()) {
-            let lost = doubt.as_ref().map(|doubt| lost(&name, doubt));
+        for name in names.into_iter().filter(|_| ambiguity.is_some()) {
+            let lost = ambiguity.as_ref().map(|ambiguity| lost(&name, ambiguity));
             let asks = found.entry(name).or_default();
             asks.lost = asks.lost.take().or(lost);
         }
@@ -99,7 +99,7 @@ impl Asks {
     }
 }
 
-fn lost(name: &str, doubt: &Doubt) -> LocateError {
-    let reason = format!("what the Namespace {} asks for is not known: {}", excerpt(name), doubt.reason);
-    LocateError::Refused { path: doubt.path.clone(), line: doubt.line, reason }
+fn lost(name: &str, ambiguity: &Ambiguity) -> LocateError {
+    let reason = format!("what the Namespace {} asks for is not known: {}", excerpt(name), ambiguity.reason);
+    LocateError::Refused { path: ambiguity.path.clone(), line: ambiguity.line, reason }
 }

@@ -69,7 +69,7 @@ fn of_tag(path: &str, key: &str, cell: &Cell, repository: &Repository) -> String
 
 /// A tag that is part of no image: of this version, or any.
 fn orphan<'f>(facts: &'f Facts, tag: Option<&str>) -> Option<(&'f str, &'f Cell)> {
-    let made = facts.values.iter().flat_map(|maker| maker.cells());
+    let made = facts.values.iter().flat_map(|expr| expr.cells());
     let known: Vec<usize> = made.chain(facts.markers.iter().map(|marker| &marker.cell)).map(|cell| cell.line).collect();
     let is_orphan = |(key, cell): &&(Box<str>, Cell)| {
         key.to_ascii_lowercase().ends_with("tag")

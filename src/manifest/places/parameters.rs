@@ -35,9 +35,9 @@ pub(super) fn over(values: Option<(&Source, Id)>, parameters: &Named) -> Vec<Ima
         let all: Vec<(&str, Cell)> = kept.chain(own.iter().map(|(key, cell)| (*key, (*cell).clone()))).collect();
         set.extend(of_keys(last(base), &all));
     }
-    found.retain(|maker| !maker.cells().any(|cell| replaced.contains(&cell.at)));
+    found.retain(|expr| !expr.cells().any(|cell| replaced.contains(&cell.at)));
     found.extend(set);
-    found.sort_by_key(|maker| maker.main().map(|cell| cell.line));
+    found.sort_by_key(|expr| expr.main().map(|cell| cell.line));
     found
 }
 

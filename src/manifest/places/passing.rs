@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     cell::{Cell, ImageExpr, Name, is_unset, split},
     kustomization::ImagesEntry,
-    patch::Doubt,
+    patch::Ambiguity,
 };
 
 /// A file, and a scalar in it.
@@ -69,8 +69,8 @@ impl<'f> Passing<'f> {
         entries: &[ImagesAt<'f>],
         overlay: Option<&'f Arc<str>>,
         times: usize,
-    ) -> Option<Doubt<'f>> {
-        let mut doubt = None;
+    ) -> Option<Ambiguity<'f>> {
+        let mut ambiguity = None;
         if let Some(path) = overlay {
             self.beside = Some((path, ImageExpr::added(&self.image.name)));
         }
@@ -90,7 +90,7 @@ impl<'f> Passing<'f> {
                 self.keeping.push((path, each));
             }
             if is_by_version && tag.is_none() && digest.is_none() {
-                doubt = doubt.or(Some(Doubt { path, line: each.new_tag.line, reason: BY_TAG }));
+                ambiguity = ambiguity.or(Some(Ambiguity { path, line: each.new_tag.line, reason: BY_TAG }));
             }
             if tag.is_some() || digest.is_some() {
                 self.version = Some((path, each));
@@ -100,7 +100,7 @@ impl<'f> Passing<'f> {
             } else if let Some(suffix) = &each.suffix {
                 let tag = self.image.tag.take().unwrap_or_default();
                 (self.image.tag, self.image.digest) = (Some(format!("{tag}{}", suffix.value)), None);
-                doubt = doubt.or(Some(Doubt { path, line: suffix.line, reason: SUFFIX }));
+                ambiguity = ambiguity.or(Some(Ambiguity { path, line: suffix.line, reason: SUFFIX }));
             }
             if let Some(cell) = &each.new_name {
                 self.image.name = cell.value.to_string();
@@ -109,7 +109,7 @@ impl<'f> Passing<'f> {
                 if tag.is_some() || digest.is_some() {
                     self.below.push((path, cell.clone()));
                     if self.image.tag.is_some() || self.image.digest.is_some() {
-                        doubt = doubt.or(Some(Doubt { path, line: cell.line, reason: IN_NAME }));
+                        ambiguity = ambiguity.or(Some(Ambiguity { path, line: cell.line, reason: IN_NAME }));
                     } else {
                         (self.in_name, self.entry, self.version) = (Some((path, cell)), None, None);
                     }
@@ -120,7 +120,7 @@ impl<'f> Passing<'f> {
                 self.beside = Some((path, of_entry(path, each, self.new_name, &self.image.name)));
             }
         }
-        doubt
+        ambiguity
     }
 
     /// Where the tag and the digest come from now.
@@ -150,12 +150,12 @@ impl<'f> Passing<'f> {
     /// All that it depends on.
     pub(super) fn places(self) -> Vec<Placed<'f>> {
         let mut all = [self.below(), self.by_version.clone()].concat();
-        let (path, maker) = self.maker();
-        all.extend(maker.cells().map(|cell| (path, cell.clone())));
+        let (path, expr) = self.expr();
+        all.extend(expr.cells().map(|cell| (path, cell.clone())));
         all
     }
 
-    pub(super) fn maker(self) -> (&'f Arc<str>, ImageExpr) {
+    pub(super) fn expr(self) -> (&'f Arc<str>, ImageExpr) {
         match (self.entry, self.in_name, self.beside) {
             (Some((path, entry)), ..) => (path, of_entry(path, entry, self.new_name, &self.image.name)),
             (None, Some((path, cell)), _) => (path, ImageExpr::whole(cell.clone())),

@@ -51,7 +51,7 @@ pub(super) enum Part<'f> {
 
 /// Why it is not known what an object is after a patch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Doubt<'f> {
+pub(super) struct Ambiguity<'f> {
     pub(super) path: &'f Arc<str>,
     pub(super) line: usize,
     pub(super) reason: &'static str,
@@ -161,17 +161,17 @@ impl Patch {
     }
 
     /// Why it is not known what it does, and to which objects.
-    pub(super) fn unread<'f>(&self, files: &'f Files, at: &'f Arc<str>) -> Option<Doubt<'f>> {
+    pub(super) fn unread<'f>(&self, files: &'f Files, at: &'f Arc<str>) -> Option<Ambiguity<'f>> {
         let is_elsewhere = self.file.as_ref().is_some_and(|file| join(folder(at), file).is_none());
         if self.renames || is_elsewhere {
             let reason = if self.renames { RENAMES } else { ELSEWHERE };
-            return Some(Doubt { path: at, line: self.line, reason });
+            return Some(Ambiguity { path: at, line: self.line, reason });
         }
         let own = self.inline.is_unread.then_some((at, self.line));
         let of_file =
             || Some(self.read_file(files, at)?).and_then(|(path, facts)| Some((path, facts.first_unread()?.0)));
         let (path, line) = own.or_else(of_file)?;
-        Some(Doubt { path, line, reason: UNREAD_PATCH })
+        Some(Ambiguity { path, line, reason: UNREAD_PATCH })
     }
 
     /// Whether something of it may be for an object.

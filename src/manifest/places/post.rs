@@ -10,7 +10,7 @@ use super::{
     operation::{Operation, Put},
     outer::{Set, UNREAD},
     passing::{of_entry, of_outside},
-    patch::{Doubt, Part, Patch},
+    patch::{Ambiguity, Part, Patch},
 };
 use crate::domain::image::ImageRef;
 
@@ -54,7 +54,7 @@ pub(super) fn released<'f>(
     let mut all: Vec<Released> =
         before.into_iter().map(|(is_last, draft)| Released { is_last, of: None, draft, is_by_name: false }).collect();
     for set in sets {
-        let mut unread = set.unread.map(|line| Doubt { path, line, reason: UNREAD });
+        let mut unread = set.unread.map(|line| Ambiguity { path, line, reason: UNREAD });
         for patch in &set.patches {
             unread = unread.or_else(|| patch.unread(files, path));
             for (at, _, part) in patch.parts(files, path) {
@@ -78,12 +78,12 @@ pub(super) fn released<'f>(
                 }
             }
             if !is_known {
-                let draft = of_outside(path, entry).and_then(|maker| Draft::new(path, maker));
+                let draft = of_outside(path, entry).and_then(|expr| Draft::new(path, expr));
                 all.extend(draft.map(|draft| Released { is_last: false, of: None, draft, is_by_name: false }));
             }
         }
-        if let Some(doubt) = unread {
-            all.iter_mut().for_each(|each| _ = each.draft.doubt.get_or_insert_with(|| doubt.clone()));
+        if let Some(ambiguity) = unread {
+            all.iter_mut().for_each(|each| _ = each.draft.ambiguity.get_or_insert_with(|| ambiguity.clone()));
         }
     }
     all
@@ -92,18 +92,18 @@ pub(super) fn released<'f>(
 /// An image after an entry of `images`.
 fn changed<'f>(path: &'f Arc<str>, entry: &ImagesEntry, draft: &Draft<'f>) -> Option<Draft<'f>> {
     let name = entry.new_name.as_ref().map_or(draft.holds.name(), |name| &name.value);
-    let doubt = draft.doubt.clone();
+    let ambiguity = draft.ambiguity.clone();
     if entry.has_version() {
-        let doubt = doubt.filter(|_| !draft.is_open());
+        let ambiguity = ambiguity.filter(|_| !draft.is_open());
         let named = entry.new_name.as_ref().map(|name| (path, name));
-        return Some(Draft { doubt, ..Draft::new(path, of_entry(path, entry, named, name))? });
+        return Some(Draft { ambiguity, ..Draft::new(path, of_entry(path, entry, named, name))? });
     }
     let line = entry.suffix.as_ref().or(entry.new_name.as_ref())?.line;
     let tag = draft.holds.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
     let suffix = entry.suffix.as_ref().map_or("", |suffix| &suffix.value);
     let holds = ImageRef::parse(&format!("{name}{tag}{suffix}")).ok()?;
-    let doubt = doubt.or(Some(Doubt { path, line, reason: RENAMED }));
-    Some(Draft { holds, doubt, ..draft.clone() })
+    let ambiguity = ambiguity.or(Some(Ambiguity { path, line, reason: RENAMED }));
+    Some(Draft { holds, ambiguity, ..draft.clone() })
 }
 
 /// The images that a part of a patch holds, and of which container, if it says so.

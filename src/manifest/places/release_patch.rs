@@ -13,7 +13,7 @@ use super::{
     index::Draft,
     operation::{Operation, Put},
     outer::Set,
-    patch::{Doubt, Part, TOO_MUCH, UNKNOWN_TARGET},
+    patch::{Ambiguity, Part, TOO_MUCH, UNKNOWN_TARGET},
     release::Release,
     render::Kustomizations,
     replacement::REPLACED,
@@ -50,7 +50,7 @@ pub(super) struct OfRelease<'f> {
     /// What comes after the chart.
     pub(super) after: After<'f>,
     /// Why values that it takes from elsewhere are not known.
-    pub(super) lost: Option<Doubt<'f>>,
+    pub(super) lost: Option<Ambiguity<'f>>,
     /// The values files below its own values.
     pub(super) below: Vec<&'f Arc<str>>,
 }
@@ -66,10 +66,10 @@ pub(super) fn images<'f>(
     let mut after: After = (path, &release.after);
     let of_release = |(key, cell): &(Box<str>, Cell)| (key.to_string(), (path, cell.clone()));
     let (given, lost) = kustomizations.given(files, path, release, chain);
-    let generated = |line| Doubt { path, line, reason: GENERATED };
-    let by_file = release.by_file.map(|line| Doubt { path, line, reason: BY_FILE });
+    let generated = |line| Ambiguity { path, line, reason: GENERATED };
+    let by_file = release.by_file.map(|line| Ambiguity { path, line, reason: BY_FILE });
     let patched = release.patched.map(generated).or(by_file);
-    let (mut flat, mut doubt): (Option<Flat>, _) = (None, lost.clone().or(patched.clone()));
+    let (mut flat, mut ambiguity): (Option<Flat>, _) = (None, lost.clone().or(patched.clone()));
     let lost = lost.or(patched).or(release.filled.map(generated));
     let mut subject = Subject::new(release.kind(), release.group(), &release.meta, &release.namespace, &release.name);
     kustomizations.walk(files, &mut subject, chain, |step| {
@@ -77,12 +77,12 @@ pub(super) fn images<'f>(
         if let Step::Replacement { path, replacement, subject } = &step
             && replacement.sets_values(subject)
         {
-            doubt.get_or_insert(Doubt { path, line: replacement.line, reason: REPLACED });
+            ambiguity.get_or_insert(Ambiguity { path, line: replacement.line, reason: REPLACED });
         }
         let (file, line, part, is_sure) = match step {
             Step::Part { path, line, part, is_sure } => (path, line, part, is_sure),
             Step::Unread(unread) => {
-                doubt.get_or_insert(unread);
+                ambiguity.get_or_insert(unread);
                 return;
             }
             Step::Images { entries, fields, .. } => {
@@ -98,8 +98,8 @@ pub(super) fn images<'f>(
                     Some(flat) => flat.iter().find_map(|(path, (_, cell))| by((path, &cell.value))),
                     None => release.flat.iter().find_map(|(path, cell)| by((path, &cell.value))),
                 };
-                let why = found.map(|(path, entry)| Doubt { path, line: entry.new_tag.line, reason: BY_ENTRY });
-                doubt = doubt.take().or(why);
+                let why = found.map(|(path, entry)| Ambiguity { path, line: entry.new_tag.line, reason: BY_ENTRY });
+                ambiguity = ambiguity.take().or(why);
                 return;
             }
             Step::Replacement { .. } => return,
@@ -116,7 +116,7 @@ pub(super) fn images<'f>(
             return;
         }
         let flat = flat.get_or_insert_with(|| release.flat.iter().map(of_release).collect());
-        let cut = |line| Some(Doubt { path, line, reason: CUT });
+        let cut = |line| Some(Ambiguity { path, line, reason: CUT });
         let reason = match part {
             _ if !is_sure => Some(UNKNOWN_TARGET),
             Part::Release(patch) if patch.is_cut.is_some() => Some(CUT),
@@ -134,11 +134,11 @@ pub(super) fn images<'f>(
             }
             Part::Workload(..) | Part::Namespace(_) | Part::Outer(_) => None,
         };
-        let why = reason.map(|reason| Doubt { path: file, line, reason });
-        doubt = doubt.take().or(why).or(release.is_cut.and_then(cut));
+        let why = reason.map(|reason| Ambiguity { path: file, line, reason });
+        ambiguity = ambiguity.take().or(why).or(release.is_cut.and_then(cut));
     });
     let (chosen, unsure) = kustomizations.chosen(files, (path, release), flat.as_ref(), chain);
-    doubt = doubt.or(unsure.clone());
+    ambiguity = ambiguity.or(unsure.clone());
     let lost = lost.or(unsure);
     let as_written = || release.flat.iter().map(of_release).collect();
     let (is_patched, mut below) = (flat.is_some(), Vec::new());
@@ -154,21 +154,21 @@ pub(super) fn images<'f>(
             drafts
         }
         _ => {
-            let draft = |maker: &ImageExpr| Draft::of_release(path, maker.clone());
+            let draft = |expr: &ImageExpr| Draft::of_release(path, expr.clone());
             let values = release.values.iter().filter_map(draft).map(|draft| (false, draft));
             values.chain(release.images.iter().filter_map(draft).map(|draft| (true, draft))).collect()
         }
     };
     // What is not kept by its path is not lost.
     if release.is_cut.is_some() && is_patched {
-        drafts.extend(release.values.iter().filter_map(|maker| Some((false, Draft::new(path, maker.clone())?))));
+        drafts.extend(release.values.iter().filter_map(|expr| Some((false, Draft::new(path, expr.clone())?))));
     }
-    let doubted = |(is_last, draft): (bool, Draft<'f>)| {
-        let own = draft.doubt.clone().filter(|_| draft.is_open());
-        let doubt = own.or(doubt.clone()).or(draft.doubt.clone());
-        (is_last, Draft { doubt, ..draft })
+    let ambiguous = |(is_last, draft): (bool, Draft<'f>)| {
+        let own = draft.ambiguity.clone().filter(|_| draft.is_open());
+        let ambiguity = own.or(ambiguity.clone()).or(draft.ambiguity.clone());
+        (is_last, Draft { ambiguity, ..draft })
     };
-    OfRelease { images: drafts.into_iter().map(doubted).collect(), after, lost, below }
+    OfRelease { images: drafts.into_iter().map(ambiguous).collect(), after, lost, below }
 }
 
 /// Whether a value is the image of an item of what Kustomize takes for containers, in any object.
@@ -339,10 +339,10 @@ where
         Keys::Whole { image, digest } => {
             let (file, cell) = get(image);
             let digest = digest.map(get);
-            let maker = ImageExpr::beside(cell.clone(), digest.map(|(_, digest)| digest.clone()));
-            let mut draft = Draft::of_release(file, maker)?;
+            let expr = ImageExpr::beside(cell.clone(), digest.map(|(_, digest)| digest.clone()));
+            let mut draft = Draft::of_release(file, expr)?;
             if digest.is_some_and(|(at, _)| at != file) {
-                draft.doubt = Some(Doubt { path: file, line: cell.line, reason: IN_TWO_FILES });
+                draft.ambiguity = Some(Ambiguity { path: file, line: cell.line, reason: IN_TWO_FILES });
             }
             return Some(draft);
         }
@@ -377,6 +377,6 @@ where
         true => Some(IN_TWO_FILES),
         false => is_named_above.then_some(NAMED_ABOVE),
     };
-    draft.doubt = draft.doubt.or(reason.map(|reason| Doubt { path: file, line, reason }));
+    draft.ambiguity = draft.ambiguity.or(reason.map(|reason| Ambiguity { path: file, line, reason }));
     Some(draft)
 }

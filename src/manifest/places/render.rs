@@ -14,8 +14,8 @@ use super::{
     given::{self, AllGiven},
     kustomization::{ImagesEntry, Kustomization, Named},
     names::{folder, join},
-    patch::Doubt,
-    transformer::{self, Field, Known},
+    patch::Ambiguity,
+    transformer::{self, Field, ReadTransformer},
 };
 
 /// The kustomizations of a repository, and which includes which.
@@ -29,9 +29,9 @@ pub(super) struct Kustomizations<'f> {
     pub(super) too_many: Option<String>,
     pub(super) count: Count,
     /// Files that a kustomization which cannot be read may render.
-    blocked: HashMap<String, Doubt<'f>>,
+    blocked: HashMap<String, Ambiguity<'f>>,
     /// What Argo CD reads beside a kustomization or a chart, by the folder.
-    pub(super) by_argo: HashMap<&'f str, Doubt<'f>>,
+    pub(super) by_argo: HashMap<&'f str, Ambiguity<'f>>,
     /// What renders folders with images of its own.
     pub(super) outers: Outers<'f>,
     pub(super) by_folder: HashMap<&'f str, usize>,
@@ -55,8 +55,8 @@ pub(super) struct One<'f> {
     pub(super) parents: Vec<(usize, bool)>,
     pub(super) components: Vec<usize>,
     /// A component that is not here.
-    pub(super) lost: Option<Doubt<'f>>,
-    pub(super) transformers: Vec<Known<'f>>,
+    pub(super) lost: Option<Ambiguity<'f>>,
+    pub(super) transformers: Vec<ReadTransformer<'f>>,
     /// How much it may do to an object.
     pub(super) steps: usize,
 }
@@ -124,7 +124,7 @@ impl<'f> Kustomizations<'f> {
             let is_here =
                 |named: &&Named| join(folder(path), &named.name).is_some_and(|at| by_folder.contains_key(&*at));
             let lost = facts.components.iter().find(|named| !is_here(named));
-            found.all[outer].lost = lost.map(|named| Doubt { path, line: named.line, reason: COMPONENT });
+            found.all[outer].lost = lost.map(|named| Ambiguity { path, line: named.line, reason: COMPONENT });
             let is_missing = |item: &&Named| {
                 let is_here = |at: String| by_folder.contains_key(&*at) || files.contains_key(&*at);
                 is_folder(&item.name) && !join(folder(path), &item.name).is_some_and(is_here)
@@ -212,7 +212,7 @@ impl<'f> Kustomizations<'f> {
     }
 
     /// Why it is not known what a file's objects are rendered to.
-    pub(super) fn blocked(&self, path: &str) -> Option<Doubt<'f>> {
+    pub(super) fn blocked(&self, path: &str) -> Option<Ambiguity<'f>> {
         self.blocked.get(path).cloned()
     }
 

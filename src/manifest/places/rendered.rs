@@ -6,13 +6,14 @@ use std::{
 };
 
 use super::{
-    FILE_KIND, Facts, Index, LocateError, Rendered, Unplaced, Wanted, held,
+    FILE_KIND, Facts, Index, LocateError, Rendered, Unplaced, Wanted,
     index::Draft,
     listed::{self, Listed},
     locate::{BY_FILES, MAX_LEFT_ALONE, TOO_MANY},
     made::Made,
     marker::Says,
     names::{folder, join},
+    uneditable,
 };
 use crate::{
     domain::{
@@ -218,7 +219,7 @@ impl Index<'_> {
                 ));
             }
             let (others, repository) = (self.by_other_names(&listed.repository, BY_FILES), &listed.repository);
-            let held = self.held(repository, Some(listed));
+            let held = self.uneditable(repository, Some(listed));
             let left_alone = self.left_alone(Facts::unread, &held);
             let orphans = self.orphans(listed, None, |path| held.iter().any(|held| **held.path == *path));
             let others = others + &orphans.map(|orphans| format!("; {orphans}")).unwrap_or_default();
@@ -227,7 +228,9 @@ impl Index<'_> {
                     format!("no file that this covers holds the image {repository}: correct it, or take the entry out")
                 }
                 true => format!("no file that this covers holds the image {repository}{others}{left_alone}"),
-                false => format!("the image {repository} cannot be edited: {}{others}{left_alone}", held::shown(&held)),
+                false => {
+                    format!("the image {repository} cannot be edited: {}{others}{left_alone}", uneditable::shown(&held))
+                }
             });
         };
         let at = format!("{}:{}", listed::FILE, listed.line);

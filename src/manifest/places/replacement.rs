@@ -12,7 +12,7 @@ use super::{
     cell::Source,
     kustomization::{Kustomization, mappings},
     names::{folder, join},
-    patch::{Doubt, Named},
+    patch::{Ambiguity, Named},
     select::PatchTarget,
     subject::Subject,
 };
@@ -92,9 +92,9 @@ impl Replacement {
     }
 
     /// Why it is not known what it sets, if its file is not one of the repository.
-    pub(super) fn unread<'f>(&self, at: &'f Arc<str>) -> Option<Doubt<'f>> {
+    pub(super) fn unread<'f>(&self, at: &'f Arc<str>) -> Option<Ambiguity<'f>> {
         let is_here = self.file.as_ref().is_none_or(|file| join(folder(at), file).is_some());
-        (!is_here).then_some(Doubt { path: at, line: self.line, reason: REPLACED })
+        (!is_here).then_some(Ambiguity { path: at, line: self.line, reason: REPLACED })
     }
 
     /// The fields that it may set of an object.

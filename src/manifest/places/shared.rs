@@ -10,7 +10,7 @@ use super::{
     cell::{At, Cell},
     chains::Rendering,
     passing::{ImagesAt, Placed},
-    patch::Doubt,
+    patch::Ambiguity,
 };
 use crate::domain::workload::WorkloadId;
 
@@ -32,7 +32,7 @@ pub struct Sharer {
     /// Whether an entry of `images` is for its image only with the tag or digest that the place has now.
     pub by_version: bool,
     /// Why it is not known what an edit does to its image, or what is wished for it.
-    pub doubt: Option<Arc<str>>,
+    pub ambiguity: Option<Arc<str>>,
 }
 
 /// The containers of each place.
@@ -188,11 +188,11 @@ impl Index<'_> {
             let annotations = Some(annotations);
             for (container, init, way) in self.ways(rendering) {
                 let (workload, annotations) = (workload.clone(), annotations.clone());
-                let doubt = way.lost.as_ref().map(Doubt::shown).or_else(|| lost.clone());
-                let sharer = Sharer { workload, container, init, annotations, by_version: false, doubt };
+                let ambiguity = way.lost.as_ref().map(Ambiguity::shown).or_else(|| lost.clone());
+                let sharer = Sharer { workload, container, init, annotations, by_version: false, ambiguity };
                 // What a replacement sets hangs on no place below it.
                 if let Some(made) = way.made.filter(|made| made.replaced.is_none()) {
-                    let own = made.maker.cells().map(|cell| (made.path, cell));
+                    let own = made.expr.cells().map(|cell| (made.path, cell));
                     own.chain(made.below.iter().map(of)).for_each(|place| all.add(place, &sharer));
                     let sharer = Sharer { by_version: true, ..sharer.clone() };
                     made.by_version.iter().for_each(|place| all.add(of(place), &sharer));
@@ -207,11 +207,11 @@ impl Index<'_> {
                 Err(misfit) => (self.may_be_of(wanted), Some(misfit.to_string().into())),
             };
             let Wanted { workload, container, init, .. } = wanted.clone();
-            let sharer = Sharer { workload, container, init, annotations: None, by_version: false, doubt: lost };
+            let sharer = Sharer { workload, container, init, annotations: None, by_version: false, ambiguity: lost };
             for draft in drafts {
-                let doubt = draft.doubt.as_ref().map(Doubt::shown);
-                let sharer = Sharer { doubt: sharer.doubt.clone().or(doubt), ..sharer.clone() };
-                draft.maker.cells().for_each(|cell| all.add((draft.path, cell), &sharer));
+                let ambiguity = draft.ambiguity.as_ref().map(Ambiguity::shown);
+                let sharer = Sharer { ambiguity: sharer.ambiguity.clone().or(ambiguity), ..sharer.clone() };
+                draft.expr.cells().for_each(|cell| all.add((draft.path, cell), &sharer));
             }
         }
         all
@@ -251,7 +251,8 @@ mod tests {
         let spots = index.locate(&wanted("a")).unwrap();
         let edits = spots.iter().flat_map(|spot| spot.edits.iter().map(|edit| (spot.path.clone(), edit)));
         let of = edits.flat_map(|(path, edit)| sharers.of(&path, edit).cloned().collect::<Vec<_>>());
-        of.map(|one| (one.workload.namespace.to_string(), one.doubt.map(|doubt| doubt.to_string()))).collect()
+        of.map(|one| (one.workload.namespace.to_string(), one.ambiguity.map(|ambiguity| ambiguity.to_string())))
+            .collect()
     }
 
     /// A release that takes values from elsewhere, in a way that is not followed, may have those that another one has.
@@ -275,6 +276,6 @@ mod tests {
         let found = sharers(&[&own[..], more].concat());
         assert!(found.contains(&("a".to_owned(), None)), "{found:?}");
         let b = found.iter().find(|(namespace, _)| namespace == "b").unwrap_or_else(|| panic!("{found:?}"));
-        assert!(b.1.as_ref().is_some_and(|doubt| doubt.starts_with(why)), "{found:?}");
+        assert!(b.1.as_ref().is_some_and(|ambiguity| ambiguity.starts_with(why)), "{found:?}");
     }
 }

@@ -14,7 +14,7 @@ use super::{
     cell::Source,
     kustomization::{Kustomization, Named, entry, mappings},
     names::{folder, join},
-    patch::{Doubt, Patch},
+    patch::{Ambiguity, Patch},
     replacement::replacements,
     sight::is_promising,
 };
@@ -183,11 +183,15 @@ impl Field {
 }
 
 /// A transformer of a kustomization, and its file; or why it is not known what it does.
-pub(super) type Known<'f> = Result<(&'f Arc<str>, &'f Kustomization), Doubt<'f>>;
+pub(super) type ReadTransformer<'f> = Result<(&'f Arc<str>, &'f Kustomization), Ambiguity<'f>>;
 
 /// The transformers of a kustomization in their order, those of its files and folders too. Files in which none of
 /// Kustomize's own is found are plugins of others; of those that name nothing which concerns us there are no facts.
-pub(super) fn of_kustomization<'f>(files: &'f Files, path: &'f Arc<str>, facts: &'f Kustomization) -> Vec<Known<'f>> {
+pub(super) fn of_kustomization<'f>(
+    files: &'f Files,
+    path: &'f Arc<str>,
+    facts: &'f Kustomization,
+) -> Vec<ReadTransformer<'f>> {
     let mut found = Vec::new();
     for item in &facts.transformers {
         match item {
@@ -198,18 +202,20 @@ pub(super) fn of_kustomization<'f>(files: &'f Files, path: &'f Arc<str>, facts: 
     found
 }
 
-fn of_name<'f>(files: &'f Files, path: &'f Arc<str>, named: &'f Named, found: &mut Vec<Known<'f>>) {
+fn of_name<'f>(files: &'f Files, path: &'f Arc<str>, named: &'f Named, found: &mut Vec<ReadTransformer<'f>>) {
     let (mut open, mut seen) = (vec![(path, named)], HashSet::new());
     while let Some((at, named)) = open.pop() {
-        let lost = Err(Doubt { path: at, line: named.line, reason: ELSEWHERE });
+        let lost = Err(Ambiguity { path: at, line: named.line, reason: ELSEWHERE });
         let Some(target) = join(folder(at), &named.name).filter(|_| found.len() < MAX_TRANSFORMERS) else {
             return found.push(lost);
         };
         if let Some((file, facts)) = files.get_key_value(&*target) {
-            let unread = |line| Err(Doubt { path: file, line, reason: UNREAD });
+            let unread = |line| Err(Ambiguity { path: file, line, reason: UNREAD });
             match facts.first_unread() {
                 Some((line, _)) => found.push(unread(line)),
-                None if facts.transformers.is_empty() => found.push(Err(Doubt { path: file, line: 1, reason: PLUGIN })),
+                None if facts.transformers.is_empty() => {
+                    found.push(Err(Ambiguity { path: file, line: 1, reason: PLUGIN }))
+                }
                 // What one in another folder names as a file is not looked for.
                 None => found.extend(facts.transformers.iter().map(|one| match one.patches.first() {
                     Some(patch) if one.included().next().is_some() && folder(file) != folder(path) => {

@@ -42,7 +42,7 @@ pub(super) fn images(source: &Source, root: Id) -> Vec<ImageExpr> {
             _ => {}
         }
     }
-    found.sort_by_key(|maker| maker.main().map(|cell| cell.line));
+    found.sort_by_key(|expr| expr.main().map(|cell| cell.line));
     found
 }
 
@@ -62,7 +62,7 @@ pub(super) fn entries<'t>(tree: &'t Tree, mapping: Id) -> impl Iterator<Item = (
 
 pub(super) fn of_keys(key: &str, cells: &[(&str, Cell)]) -> Vec<ImageExpr> {
     let values: Vec<(&str, &str)> = cells.iter().map(|(key, cell)| (*key, &*cell.value)).collect();
-    keys(key, &values).into_iter().map(|keys| keys.maker(|index| cells[index].1.clone())).collect()
+    keys(key, &values).into_iter().map(|keys| keys.expr(|index| cells[index].1.clone())).collect()
 }
 
 /// Which of the values of a mapping make an image.
@@ -83,7 +83,7 @@ pub(super) enum Keys {
 }
 
 impl Keys {
-    fn maker(self, cell: impl Fn(usize) -> Cell) -> ImageExpr {
+    fn expr(self, cell: impl Fn(usize) -> Cell) -> ImageExpr {
         match self {
             Self::Whole { image, digest } => ImageExpr::beside(cell(image), digest.map(cell)),
             Self::Parts { registry, name, tag, digest, other } => {

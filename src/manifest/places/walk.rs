@@ -9,7 +9,7 @@ use super::{
     deployed::Deployed,
     kustomization::{ImagesEntry, Kustomization},
     names::folder,
-    patch::{Doubt, Part, Patch, TOO_MUCH, UNKNOWN_TARGET},
+    patch::{Ambiguity, Part, Patch, TOO_MUCH, UNKNOWN_TARGET},
     render::Kustomizations,
     replacement::{REPLACED, Replacement, of_kustomization},
     subject::Subject,
@@ -31,7 +31,7 @@ pub(super) enum Step<'a, 'f> {
     /// A replacement, and the object as it is then.
     Replacement { path: &'f Arc<str>, replacement: &'f Replacement, subject: &'a Subject<'f> },
     /// Something that cannot be read may do anything to it.
-    Unread(Doubt<'f>),
+    Unread(Ambiguity<'f>),
 }
 
 /// A kustomization on a way, or one of its transformers, and what renders it.
@@ -40,7 +40,7 @@ pub(super) struct Layer<'f> {
     pub(super) own: Option<(&'f Arc<str>, &'f Kustomization)>,
     outer: Option<Arc<Deployed<'f>>>,
     is_transformer: bool,
-    unread: Option<Doubt<'f>>,
+    unread: Option<Ambiguity<'f>>,
 }
 
 impl<'f> Kustomizations<'f> {
@@ -48,7 +48,7 @@ impl<'f> Kustomizations<'f> {
     pub(super) fn layers_of(&self, chain: &Chain) -> Vec<Layer<'f>> {
         let outer = chain.outer.map(|outer| self.outers.get(outer).clone());
         let is_here = |folder: &str| self.by_folder.contains_key(folder);
-        let lost = outer.as_ref().and_then(|outer| outer.doubt(is_here));
+        let lost = outer.as_ref().and_then(|outer| outer.ambiguity(is_here));
         let mut found = Vec::new();
         let last =
             chain.layers.last().filter(|last| outer.as_ref().is_some_and(|outer| outer.is_of(self.all[**last].path)));
@@ -63,7 +63,7 @@ impl<'f> Kustomizations<'f> {
             found.push(Layer { own: Some((one.path, one.facts)), outer, is_transformer: false, unread });
             found.extend(one.transformers.iter().map(|known| match known {
                 Ok(own) => Layer { own: Some(*own), is_transformer: true, ..Layer::default() },
-                Err(doubt) => Layer { unread: Some(doubt.clone()), ..Layer::default() },
+                Err(ambiguity) => Layer { unread: Some(ambiguity.clone()), ..Layer::default() },
             }));
         }
         if last.is_none() && outer.is_some() {
@@ -89,12 +89,12 @@ impl<'f> Kustomizations<'f> {
         subject: &mut Subject<'f>,
         chain: &Chain,
         mut call: impl FnMut(Step<'_, 'f>),
-    ) -> Option<Doubt<'f>> {
-        let mut doubt = None;
+    ) -> Option<Ambiguity<'f>> {
+        let mut ambiguity = None;
         for layer in self.layers_of(chain) {
-            layer.walk(files, subject, &mut doubt, &mut call);
+            layer.walk(files, subject, &mut ambiguity, &mut call);
         }
-        doubt
+        ambiguity
     }
 }
 
@@ -108,13 +108,13 @@ impl<'f> Layer<'f> {
         &self,
         files: &'f Files,
         subject: &mut Subject<'f>,
-        doubt: &mut Option<Doubt<'f>>,
+        ambiguity: &mut Option<Ambiguity<'f>>,
         call: &mut impl FnMut(Step<'_, 'f>),
     ) {
         let (own, outer, is_transformer) = (self.own, &self.outer, self.is_transformer);
-        let of_own = own.and_then(|(path, facts)| facts.unread.map(|(line, reason)| Doubt { path, line, reason }));
+        let of_own = own.and_then(|(path, facts)| facts.unread.map(|(line, reason)| Ambiguity { path, line, reason }));
         for unread in self.unread.iter().cloned().chain(of_own) {
-            doubt.get_or_insert_with(|| unread.clone());
+            ambiguity.get_or_insert_with(|| unread.clone());
             call(Step::Unread(unread));
         }
         let inner = own.into_iter().flat_map(|(path, facts)| facts.patches.iter().map(move |patch| (path, patch)));
@@ -127,7 +127,7 @@ impl<'f> Layer<'f> {
             }
             for (at, patch) in patches.iter().filter(|(_, patch)| patch.is_late == is_late) {
                 if let Some(unread) = patch.unread(files, at).filter(|_| patch.may_select(subject)) {
-                    doubt.get_or_insert_with(|| unread.clone());
+                    ambiguity.get_or_insert_with(|| unread.clone());
                     call(Step::Unread(unread));
                 }
                 for (path, line, part) in patch.parts(files, at) {
@@ -144,7 +144,7 @@ impl<'f> Layer<'f> {
                             Some(UNKNOWN_TARGET).filter(|_| part.has_ours() || part.is_deleting())
                         }
                     };
-                    *doubt = doubt.take().or(reason.map(|reason| Doubt { path, line, reason }));
+                    *ambiguity = ambiguity.take().or(reason.map(|reason| Ambiguity { path, line, reason }));
                     call(Step::Part { path, line, part, is_sure });
                 }
             }
@@ -159,12 +159,12 @@ impl<'f> Layer<'f> {
         for unread in
             own.into_iter().flat_map(|(path, facts)| facts.replacements.iter().filter_map(|each| each.unread(path)))
         {
-            doubt.get_or_insert_with(|| unread.clone());
+            ambiguity.get_or_insert_with(|| unread.clone());
             call(Step::Unread(unread));
         }
         for (path, replacement) in own.into_iter().flat_map(|(path, facts)| of_kustomization(files, path, facts)) {
             if replacement.sets_head(subject) {
-                *doubt = doubt.take().or(Some(Doubt { path, line: replacement.line, reason: REPLACED }));
+                *ambiguity = ambiguity.take().or(Some(Ambiguity { path, line: replacement.line, reason: REPLACED }));
             }
             let fields: Vec<&'f str> = replacement.fields(subject).collect();
             call(Step::Replacement { path, replacement, subject });

@@ -20,7 +20,7 @@ use crate::{
         votes::{Approval, Verb},
         workload::WorkloadId,
     },
-    ports::{Announced, ClusterError, Heard, Person, Right, Spoken, UpdateName},
+    ports::{Announced, ClusterError, Person, ReviewOutcome, Right, Spoken, UpdateName},
 };
 
 /// The longest value of a button (Block Kit).
@@ -157,7 +157,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Does what somebody asked for.
-pub(super) async fn heed(click: &Click, desk: &Desk) -> Result<Reply, ClusterError> {
+pub(super) async fn carry_out(click: &Click, desk: &Desk) -> Result<Reply, ClusterError> {
     let tell = |text: String| Ok(Reply::Tell(text));
     let Some(person) = desk.settings.people.get(&click.who) else {
         return tell(format!(
@@ -264,11 +264,11 @@ async fn vote(
         on_behalf_of: identity(&click.who),
     };
     Ok(match desk.reviewers.review(of, &review).await? {
-        Heard::Written => Reply::Counted,
-        Heard::Again => {
+        ReviewOutcome::Written => Reply::Counted,
+        ReviewOutcome::Again => {
             Reply::Tell("you have said so already; it is counted as soon as it is sure who votes".to_owned())
         }
-        Heard::Refused(why) => Reply::Tell(format!(
+        ReviewOutcome::Refused(why) => Reply::Tell(format!(
             "your vote was not taken. If the ConfigMap supercargo-approvers lacks the line {}, an administrator adds it. The \
              API server says: {}",
             code(&format!("{} {}", review.on_behalf_of, review.approver), 600),
@@ -282,9 +282,11 @@ async fn hold(click: &Click, by: &Person, workload: &WorkloadId, desk: &Desk) ->
     let (shown, resume) = (code(&workload.to_string(), 500), format!("supercargo resume {workload}"));
     let resume = format!("{} lets it go on", code(&resume, 500));
     Ok(match desk.reviewers.hold(workload, &by.user, &identity(&click.who)).await? {
-        Heard::Written => Reply::Told(format!("held: nothing of {shown} is changed; {resume}")),
-        Heard::Again => Reply::Tell(format!("already held: nothing of {shown} is changed; {resume}")),
-        Heard::Refused(why) => Reply::Tell(format!("{shown} is not held. The API server says: {}", quoted(&why, 1000))),
+        ReviewOutcome::Written => Reply::Told(format!("held: nothing of {shown} is changed; {resume}")),
+        ReviewOutcome::Again => Reply::Tell(format!("already held: nothing of {shown} is changed; {resume}")),
+        ReviewOutcome::Refused(why) => {
+            Reply::Tell(format!("{shown} is not held. The API server says: {}", quoted(&why, 1000)))
+        }
     })
 }
 

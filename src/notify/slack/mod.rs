@@ -97,7 +97,7 @@ impl PartialEq for Channel {
 
 /// What the configuration says of Slack.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct SlackSettings {
     /// Where the Web API is: [`api::API`], unless something stands before it.
     pub api: Url,
     /// Whom TLS trusts besides (PEM).
@@ -116,7 +116,7 @@ pub struct Settings {
     pub people: BTreeMap<String, Person>,
 }
 
-impl Settings {
+impl SlackSettings {
     /// The client of its API.
     pub fn client(&self) -> Result<Api, ClientError> {
         let client = net::upgradable(self.ca.as_deref(), self.proxy.as_deref(), TIMEOUTS)?;
@@ -126,7 +126,7 @@ impl Settings {
 
 /// Tries what the operator will do: whose the tokens are, a message to a channel, and whether a socket could be opened.
 pub async fn try_channel(
-    settings: &Settings,
+    settings: &SlackSettings,
     channel: &Channel,
     clock: &dyn Clock,
     metrics: &Metrics,
@@ -174,7 +174,7 @@ pub struct Turn {
 
 /// Where all of it comes together, while the configuration stays as it is.
 struct Desk {
-    settings: Settings,
+    settings: SlackSettings,
     api: Api,
     messages: Arc<dyn Messages>,
     reviewers: Arc<dyn Reviewers>,
@@ -190,7 +190,7 @@ struct Desk {
 }
 
 /// Does all of it for ever, as the configuration says at any time; posts when it is its turn.
-pub async fn run(ports: Ports, outbox: Outbox, mut settings: watch::Receiver<Option<Settings>>, turn: Turn) {
+pub async fn run(ports: Ports, outbox: Outbox, mut settings: watch::Receiver<Option<SlackSettings>>, turn: Turn) {
     // What another configuration has begun is ended before more is posted.
     let mut ending: BoxFuture<'static, ()> = futures::future::ready(()).boxed();
     loop {
@@ -231,7 +231,7 @@ pub async fn run(ports: Ports, outbox: Outbox, mut settings: watch::Receiver<Opt
 }
 
 impl Desk {
-    fn new(settings: Settings, api: Api, ports: Ports) -> Self {
+    fn new(settings: SlackSettings, api: Api, ports: Ports) -> Self {
         let Ports { messages, reviewers, explain, clock, metrics } = ports;
         Self {
             settings,

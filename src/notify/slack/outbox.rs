@@ -63,7 +63,7 @@ struct Lane {
     replies: Line<UpdateName>,
     edits: Line<UpdateName>,
     /// What waits, and where.
-    waits: HashMap<UpdateName, Place>,
+    waits: HashMap<UpdateName, WaitsIn>,
     /// Those whose time comes later.
     later: BTreeMap<(Duration, UpdateName), ()>,
     counts: HashMap<Arc<str>, usize>,
@@ -71,7 +71,7 @@ struct Lane {
 
 /// Where an update waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum WaitsIn {
     Line,
     Posts,
     Replies,
@@ -110,17 +110,17 @@ impl Lane {
         self.counts.get(namespace).copied().unwrap_or_default()
     }
 
-    fn put(&mut self, update: UpdateName, place: Place) {
+    fn put(&mut self, update: UpdateName, place: WaitsIn) {
         let namespace = update.namespace.clone();
         if self.waits.insert(update.clone(), place).is_none() {
             *self.counts.entry(namespace.clone()).or_default() += 1;
         }
         let line = match place {
-            Place::Line => &mut self.line,
-            Place::Posts => &mut self.posts,
-            Place::Replies => &mut self.replies,
-            Place::Edits => &mut self.edits,
-            Place::Later(at) => {
+            WaitsIn::Line => &mut self.line,
+            WaitsIn::Posts => &mut self.posts,
+            WaitsIn::Replies => &mut self.replies,
+            WaitsIn::Edits => &mut self.edits,
+            WaitsIn::Later(at) => {
                 self.later.insert((at, update), ());
                 return;
             }
@@ -130,16 +130,16 @@ impl Lane {
 
     /// What was put off is looked at now.
     fn hurry(&mut self, update: &UpdateName) {
-        if let Some(Place::Later(at)) = self.waits.get(update).copied() {
+        if let Some(WaitsIn::Later(at)) = self.waits.get(update).copied() {
             self.later.remove(&(at, update.clone()));
-            self.put(update.clone(), Place::Line);
+            self.put(update.clone(), WaitsIn::Line);
         }
     }
 
     fn take(&mut self, now: Duration, pace: Pace) -> Result<UpdateName, Option<Duration>> {
         while let Some(first) = self.later.first_entry().filter(|first| first.key().0 <= now) {
             let ((_, update), ()) = first.remove_entry();
-            self.put(update, Place::Line);
+            self.put(update, WaitsIn::Line);
         }
         if pace.rest > now {
             return Err(Some(pace.rest));
@@ -176,7 +176,7 @@ impl Inner {
             if lane.waits.contains_key(update) {
                 lane.hurry(update);
             } else if lane.count(&update.namespace) < MOST - *waiting {
-                lane.put(update.clone(), Place::Line);
+                lane.put(update.clone(), WaitsIn::Line);
                 *waiting += 1;
             } else {
                 *missed = true;
@@ -234,7 +234,7 @@ impl Outbox {
     }
 
     /// One waits there, unless it has come anew meanwhile.
-    pub(super) fn put(&self, channel: &str, update: UpdateName, place: Place) {
+    pub(super) fn put(&self, channel: &str, update: UpdateName, place: WaitsIn) {
         let mut inner = self.inner();
         let Some(lane) = inner.lanes.get_mut(channel) else { return };
         if !lane.waits.contains_key(&update) {
@@ -344,11 +344,11 @@ mod tests {
     fn what_is_put_off_comes_in_time_or_when_it_changes_again() {
         let outbox = Outbox::default();
         outbox.serve(&[channel("C1", &["*"])]);
-        outbox.put("C1", update("shop", 1), Place::Later(secs(60)));
+        outbox.put("C1", update("shop", 1), WaitsIn::Later(secs(60)));
         assert_eq!(outbox.next("C1", secs(1)), Err(Some(secs(60))));
         outbox.changed(update("shop", 1));
         assert_eq!(all(&outbox, "C1", secs(1)), ["u1"]);
-        outbox.put("C1", update("shop", 2), Place::Later(secs(60)));
+        outbox.put("C1", update("shop", 2), WaitsIn::Later(secs(60)));
         assert_eq!(all(&outbox, "C1", secs(60)), ["u2"]);
     }
 
@@ -356,8 +356,8 @@ mod tests {
     fn posts_and_edits_wait_for_their_pace_and_a_channel_that_rests_for_all() {
         let outbox = Outbox::default();
         outbox.serve(&[channel("C1", &["*"])]);
-        outbox.put("C1", update("shop", 1), Place::Posts);
-        outbox.put("C1", update("shop", 2), Place::Edits);
+        outbox.put("C1", update("shop", 1), WaitsIn::Posts);
+        outbox.put("C1", update("shop", 2), WaitsIn::Edits);
         outbox.set_pace(&"C1".into(), |pace| *pace = Pace { post: secs(5), edit: secs(3), rest: secs(0) });
         assert_eq!(outbox.next("C1", secs(1)), Err(Some(secs(3))));
         assert_eq!(all(&outbox, "C1", secs(3)), ["u2"]);

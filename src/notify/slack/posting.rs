@@ -14,7 +14,7 @@ use super::{
     api::{ApiError, POST, UPDATE},
     failed::Failed,
     message::{Rendered, gone, line, message, story},
-    outbox::{Outbox, Place},
+    outbox::{Outbox, WaitsIn},
     search::{EVENT, Search, payload},
 };
 use crate::{
@@ -85,7 +85,7 @@ struct Shown {
 }
 
 /// Where an update waits next, if it does.
-type Next = Option<Place>;
+type Next = Option<WaitsIn>;
 
 /// What Slack says of a message.
 #[derive(Deserialize)]
@@ -132,10 +132,10 @@ impl<'d> Lane<'d> {
                     let rest = self.desk.trouble(&self.what(), &error).unwrap_or(doubled.min(LONGEST));
                     failures += 1;
                     self.outbox.set_pace(id, |pace| pace.rest = clock.monotonic() + rest);
-                    Some(Place::Line)
+                    Some(WaitsIn::Line)
                 }
                 // It concerns that one alone, and holds up no other.
-                Err(failed) => Some(Place::Later(clock.monotonic() + failed.wait(&update))),
+                Err(failed) => Some(WaitsIn::Later(clock.monotonic() + failed.wait(&update))),
             };
             if let Some(place) = place {
                 self.outbox.put(id, update, place);
@@ -157,20 +157,20 @@ impl<'d> Lane<'d> {
                 let rest = Duration::try_from(CLAIMED.saturating_sub(since)).unwrap_or_default();
                 let until = self.unsure.get(name).copied().unwrap_or(now + rest);
                 if until > now {
-                    return Ok(Some(Place::Later(until)));
+                    return Ok(Some(WaitsIn::Later(until)));
                 }
                 self.unsure.remove(name);
                 match self.search().message(&of, &own).await? {
                     Some(ts) => self.named(of, Message { ts: Some(ts), ..own }).await,
                     None if of.tracked.asked().is_none() => self.end(&of, own).await,
-                    None if !self.may_post() => Ok(Some(Place::Posts)),
+                    None if !self.may_post() => Ok(Some(WaitsIn::Posts)),
                     None => self.post(of, own).await,
                 }
             }
             None if of.tracked.asked().is_none() => Ok(self.forget(name)),
             None if of.messages.len() >= MESSAGES => Ok(self.forget(name)),
             // It is claimed in its turn only, so that what was claimed is posted at once.
-            None if !self.may_post() => Ok(Some(Place::Posts)),
+            None if !self.may_post() => Ok(Some(WaitsIn::Posts)),
             None => {
                 let own = Message::new(self.channel.id.clone(), self.desk.clock.now());
                 let of = self.keep(of, own.clone()).await?;
@@ -250,7 +250,7 @@ impl<'d> Lane<'d> {
         loop {
             match self.keep(of.clone(), own.clone()).await {
                 Err(Failed::Record(PutError::Conflict)) => clock.sleep_until(clock.monotonic() + CONFLICT).await,
-                kept => return kept.map(|_| Some(Place::Line)),
+                kept => return kept.map(|_| Some(WaitsIn::Line)),
             }
             let Some(read) = self.read(&of.name).await? else { return Ok(None) };
             of = read;
@@ -267,11 +267,11 @@ impl<'d> Lane<'d> {
         let before = before.or_else(|| own.shown.as_ref().map(|shown| (shown, None)));
         if before.is_none_or(|(shown, _)| *shown != hash) {
             if let Some(at) = before.and_then(|(_, at)| at).map(|at| at + EDIT_EVERY).filter(|at| *at > now) {
-                return Ok(Some(Place::Later(at)));
+                return Ok(Some(WaitsIn::Later(at)));
             }
             if let Some(at) = self.outbox.edits().wait(&self.channel.id, now) {
                 self.outbox.set_pace(&self.channel.id, |pace| pace.edit = at);
-                return Ok(Some(Place::Edits));
+                return Ok(Some(WaitsIn::Edits));
             }
             let mut arguments = self.showing(of, &rendered);
             arguments["ts"] = json!(own.ts);
@@ -307,7 +307,7 @@ impl<'d> Lane<'d> {
         // Deleted is deleted: it is posted in its turn.
         let messages: Vec<Message> = of.messages.iter().filter(|it| it.channel != own.channel).cloned().collect();
         self.write(&of, &messages).await?;
-        Ok(Some(Place::Posts))
+        Ok(Some(WaitsIn::Posts))
     }
 
     /// Nothing more is done for it.
@@ -334,7 +334,7 @@ impl<'d> Lane<'d> {
             },
         };
         if !self.may_post() {
-            return Ok(Some(Place::Replies));
+            return Ok(Some(WaitsIn::Replies));
         }
         let of = self.keep(of.clone(), own.clone()).await?;
         self.tell(&of, &own, line.0, &line.1).await?;

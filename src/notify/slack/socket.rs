@@ -308,7 +308,7 @@ async fn work(id: String, payload: Box<RawValue>, desk: &Desk) -> Worked {
         }
     };
     drop(payload);
-    match desk.within(IN_TIME, click::heed(&click, desk)).await {
+    match desk.within(IN_TIME, click::carry_out(&click, desk)).await {
         Some(Ok(reply)) => {
             let (outcome, text) = match reply {
                 Reply::Counted => ("ok", None),

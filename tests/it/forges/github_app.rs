@@ -13,7 +13,7 @@ use base64::{
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use supercargo::git::forges::{AppSettings, ForgeError, GithubApp, Settings};
+use supercargo::git::forges::{AppSettings, ForgeError, ForgeSettings, GithubApp};
 use tempfile::TempDir;
 
 use super::{Came, Reply, Server, clock, connect, reply, settings};
@@ -99,13 +99,13 @@ impl Bench {
         self.folder.path().join("key.pem")
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> ForgeSettings {
         settings("github", &format!("{}/o/r.git", self.server.url), None)
     }
 
     fn app(&self, installation_id: Option<u64>, pull_requests: bool) -> GithubApp {
         let app = AppSettings { app_id: "123".to_owned(), installation_id, key: self.key(), pull_requests };
-        let Settings { place, client, .. } = self.settings();
+        let ForgeSettings { place, client, .. } = self.settings();
         GithubApp::new(client, place, app, Arc::new(self.clock.clone()))
     }
 }

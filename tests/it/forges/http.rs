@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use supercargo::{
-    git::forges::{self, Forge, ForgeError, Settings, Token},
+    git::forges::{self, Forge, ForgeError, ForgeSettings, Token},
     net::{Timeouts, client},
 };
 
@@ -20,7 +20,7 @@ use super::{Reply, Server, TOKEN, clock, connect, failed, held, new, reply, sett
 use crate::support::clock::SimClock;
 
 /// A client with a clock that the test moves.
-fn with_clock(settings: &Settings) -> (Arc<dyn Forge>, SimClock) {
+fn with_clock(settings: &ForgeSettings) -> (Arc<dyn Forge>, SimClock) {
     let clock = clock();
     (forges::connect(settings.clone(), held(TOKEN), Arc::new(clock.clone())), clock)
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use supercargo::{
     git::{
         Secret,
-        forges::{self, AnyToken, Forge, ForgeError, NewRequest, Settings, named, place},
+        forges::{self, AnyToken, Forge, ForgeError, ForgeSettings, NewRequest, named, place},
     },
     net::{Timeouts, client},
 };
@@ -149,14 +149,14 @@ fn clock() -> SimClock {
 }
 
 /// The settings of that repository, whose API may be elsewhere than its address says.
-pub(crate) fn settings(kind: &str, git: &str, api: Option<&str>) -> Settings {
+pub(crate) fn settings(kind: &str, git: &str, api: Option<&str>) -> ForgeSettings {
     let kind = named(kind).unwrap();
     let place = place(kind, git, api.map(|api| Url::parse(api).unwrap()).as_ref()).unwrap();
     let client = client(None, None, Timeouts::default()).unwrap();
-    Settings { kind, place, base: "main".to_owned(), client }
+    ForgeSettings { kind, place, base: "main".to_owned(), client }
 }
 
-pub(crate) fn connect(settings: &Settings, token: AnyToken) -> Arc<dyn Forge> {
+pub(crate) fn connect(settings: &ForgeSettings, token: AnyToken) -> Arc<dyn Forge> {
     forges::connect(settings.clone(), token, Arc::new(clock()))
 }
 

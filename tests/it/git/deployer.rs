@@ -14,7 +14,7 @@ use axum::{
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use supercargo::git::{Address, Deployer, Receiver, Secret, Settings};
+use supercargo::git::{Address, Deployer, Receiver, Secret, TargetSettings};
 use tokio::sync::Semaphore;
 
 use super::target::{code, manifest, one, plan, settings, target};
@@ -103,7 +103,7 @@ async fn deployers_are_told_of_a_push_when_it_is_there_and_of_nothing_else() {
         Deployer::FluxReceiver(Receiver { address: secret_url, secret: None, ca: None }),
         Deployer::ArgocdWebhook(deployer.at("/api/webhook", Some(of_environment))),
     ];
-    let target = target(Settings { deployers, one_each: true, ..settings(&server.url("deploy"), folder.path()) });
+    let target = target(TargetSettings { deployers, one_each: true, ..settings(&server.url("deploy"), folder.path()) });
     let before = repo.head();
     let plans = ["web", "api"].map(|name| plan(name, "1.0.0", "1.1.0"));
     let outcomes = supercargo::ports::Sink::apply(&target, plans.into()).await;
@@ -150,7 +150,7 @@ async fn a_deployer_that_refuses_or_is_gone_stops_nothing() {
     let deployers =
         [nowhere, missing].map(|address| Deployer::FluxReceiver(Receiver { address, secret: None, ca: None }));
     let deployers = deployers.into_iter().chain([Deployer::ArgocdWebhook(deployer.at("/api/webhook", None))]).collect();
-    let target = target(Settings { deployers, ..settings(&server.url("deploy"), folder.path()) });
+    let target = target(TargetSettings { deployers, ..settings(&server.url("deploy"), folder.path()) });
     // Once for each push: it is not tried again.
     let mut heads = Vec::new();
     for (from, to) in [("1.0.0", "1.1.0"), ("1.1.0", "1.2.0"), ("1.2.0", "1.3.0")] {

@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 use supercargo::{
-    git::{Credentials, Secret, Settings},
+    git::{Credentials, Secret, TargetSettings},
     ports::Outcome,
 };
 
@@ -16,7 +16,7 @@ async fn a_bot_commits_and_a_protected_branch_refuses_in_its_own_words() {
     let bot = gitea.bot().await;
     repo.invite(&bot).await;
     let secret = Secret::Value(SecretString::from(bot.token.clone()));
-    let settings = Settings {
+    let settings = TargetSettings {
         credentials: Credentials::Token { username: bot.name.clone(), secret },
         ..settings(&repo.url(), folder.path())
     };
@@ -42,7 +42,7 @@ async fn a_deploy_key_commits_over_ssh_and_a_stranger_host_is_refused() {
         std::fs::write(&path, text).unwrap();
         path
     };
-    let with = |known_hosts| Settings {
+    let with = |known_hosts| TargetSettings {
         credentials: Credentials::Ssh { key: key.clone(), known_hosts },
         ..settings(&repo.ssh_url(), folder.path())
     };

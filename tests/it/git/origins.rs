@@ -13,7 +13,7 @@ use supercargo::{
         target::Route,
         update::{Change, Update},
     },
-    git::{Credentials, RequestSettings, Requests, Secret, Settings, Target, forges},
+    git::{Credentials, RequestSettings, Requests, Secret, Target, TargetSettings, forges},
     metrics::Metrics,
     ports::{Clock as _, Sink as _},
     registry::{self, NoSecrets},
@@ -64,10 +64,10 @@ async fn bench(hint: &str, registry: &str) -> Bench {
     let bot = bot(&repo).await;
     let secret = Secret::Value(SecretString::from(bot.token.clone()));
     let credentials = Credentials::Token { username: bot.name.clone(), secret };
-    let target = target(Settings { credentials, ..settings(&repo.url(), folder.path()) });
+    let target = target(TargetSettings { credentials, ..settings(&repo.url(), folder.path()) });
     let clock = Arc::new(SystemClock::default());
     let forge = forges::connect(forge_settings("gitea", &repo.url(), None), held(&bot.token), clock.clone());
-    let (settings, metrics) = (registry::Settings::default(), Arc::new(Metrics::default()));
+    let (settings, metrics) = (registry::RegistrySettings::default(), Arc::new(Metrics::default()));
     let client = registry::Client::new(settings, Arc::new(NoSecrets), clock, metrics).unwrap();
     let requests = Requests { forge, settings: RequestSettings::default(), registry: Some(Arc::new(client)) };
     Bench { repo, target: target.with_requests(requests), _folder: folder }

@@ -10,7 +10,7 @@ use supercargo::{
     clock::SystemClock,
     domain::{target::Route, update::Update},
     git::{
-        Credentials, RequestSettings, Requests, Secret, Settings, Target,
+        Credentials, RequestSettings, Requests, Secret, Target, TargetSettings,
         forges::{self, ForgeError},
     },
     ports::{Outcome, Sink as _},
@@ -83,7 +83,7 @@ pub(super) fn proposer_by(
 ) -> Target {
     let secret = Secret::Value(SecretString::from(bot.token.clone()));
     let credentials = Credentials::Token { username: bot.name.clone(), secret };
-    let target = target(Settings { credentials, ..settings(&repo.url(), folder) });
+    let target = target(TargetSettings { credentials, ..settings(&repo.url(), folder) });
     let place = forge_settings("gitea", &repo.url(), address);
     let forge = forges::connect(place, held(api), Arc::new(SystemClock::default()));
     target.with_requests(Requests { forge, settings: requests, registry: None })
@@ -620,7 +620,7 @@ async fn a_commit_that_somebody_slips_in_is_not_merged_by_itself() {
     let forge = forges::connect(place, held(&bench.bot.token), Arc::new(SystemClock::default()));
     let secret = Secret::Value(SecretString::from(bench.bot.token.clone()));
     let credentials = Credentials::Token { username: bench.bot.name.clone(), secret };
-    let target = target(Settings { credentials, ..settings(&bench.repo.url(), folder.path()) });
+    let target = target(TargetSettings { credentials, ..settings(&bench.repo.url(), folder.path()) });
     let forge = Arc::new(Moved { forge, repo: bench.repo.clone() });
     let target = target.with_requests(Requests { forge, settings: requests, registry: None });
     for _ in 0..2 {

@@ -9,7 +9,7 @@ use std::{
 
 use supercargo::{
     clock::SystemClock,
-    git::{Settings, Signing, Target},
+    git::{Signing, Target, TargetSettings},
     ports::{Outcome, Sink as _},
 };
 use tempfile::TempDir;
@@ -52,7 +52,8 @@ impl Place {
     }
 
     fn target(&self, signing: Signing) -> Target {
-        let settings = Settings { signing: Some(signing), ..settings(&self.server.url("deploy"), self.folder.path()) };
+        let settings =
+            TargetSettings { signing: Some(signing), ..settings(&self.server.url("deploy"), self.folder.path()) };
         let mut inherited = supercargo::config::git_environment();
         let path = inherited.iter_mut().find(|(name, _)| name == "PATH").unwrap();
         path.1 = format!("{}:{}", self.at("tools").display(), path.1);

@@ -15,15 +15,15 @@ use supercargo::{
         update::{Change, Item, Update},
         workload::{KINDS, WorkloadId},
     },
-    git::{Credentials, Scope, Secret, Settings, Target, Template},
+    git::{Credentials, Scope, Secret, Target, TargetSettings, Template},
     manifest::MAX_BYTES,
     ports::{Outcome, Sink},
 };
 
 use crate::support::git_server::{BareRepo, GitServer, Options, PERSON, Put, git, run};
 
-pub(crate) fn settings(url: &str, folder: &Path) -> Settings {
-    Settings {
+pub(crate) fn settings(url: &str, folder: &Path) -> TargetSettings {
+    TargetSettings {
         name: "prod".into(),
         url: url.to_owned(),
         branch: "main".to_owned(),
@@ -40,7 +40,7 @@ pub(crate) fn settings(url: &str, folder: &Path) -> Settings {
     }
 }
 
-pub(crate) fn target(settings: Settings) -> Target {
+pub(crate) fn target(settings: TargetSettings) -> Target {
     Target::new(settings, Arc::new(SystemClock::default()), supercargo::config::git_environment())
 }
 
@@ -157,7 +157,7 @@ async fn each_workload_gets_a_commit_of_its_own_lines_in_one_push() {
     );
     let first = repo.head();
     let url = server.url("deploy");
-    let target = target(Settings { one_each: true, ..settings(&url, folder.path()) });
+    let target = target(TargetSettings { one_each: true, ..settings(&url, folder.path()) });
     // Two workloads of which one entry of a kustomization sets the image.
     let sets = WorkloadId { kind: KINDS[1].kind.clone(), namespace: "shop".into(), name: "job".into() };
     let plans = vec![
@@ -244,7 +244,7 @@ async fn servers_without_filters_and_with_passwords_work() {
     let server = GitServer::start_with(Options { filters: false, password, ..Options::default() }).await;
     let folder = tempfile::tempdir().unwrap();
     let repo = server.create("deploy", &[("web.yaml", manifest("web", "1.0.0").as_bytes())]);
-    let with = |password: &str| Settings {
+    let with = |password: &str| TargetSettings {
         credentials: Credentials::Token {
             username: "bot".to_owned(),
             secret: Secret::Value(SecretString::from(password.to_owned())),
@@ -269,7 +269,7 @@ async fn a_return_to_what_is_older_than_the_clone_is_understood() {
     repo.commit(&[("a/b/web.yaml", Some(manifest("web", "1.0.5").as_bytes()))], "By hand", PERSON);
     let secret = Secret::Value(SecretString::from("geheim".to_owned()));
     let credentials = Credentials::Token { username: "bot".to_owned(), secret };
-    let target = target(Settings { credentials, ..settings(&server.url("deploy"), folder.path()) });
+    let target = target(TargetSettings { credentials, ..settings(&server.url("deploy"), folder.path()) });
     assert_eq!(code(&one(&target, plan("web", "1.0.5", "1.1.0")).await), "committed");
     let kept = folder.path().join("prod.git/kept");
     std::fs::write(&kept, "").unwrap();
@@ -397,7 +397,7 @@ async fn what_kustomizations_take_from_beyond_the_paths_is_read_and_not_edited()
     let files: Vec<(&str, &[u8])> = files.iter().map(|(path, text)| (*path, text.as_bytes())).collect();
     let repo = server.create("deploy", &files);
     let paths = Some(GlobSetBuilder::new().add(Glob::new("overlays/prod/**").unwrap()).build().unwrap());
-    let target = target(Settings {
+    let target = target(TargetSettings {
         scope: Scope { paths, ..Scope::target("prod", "prod") },
         ..settings(&server.url("deploy"), folder.path())
     });

@@ -4,7 +4,7 @@ use axum::{body::Body, http::Response};
 use supercargo::{
     domain::hint::Source,
     ports::{Registry as _, RegistryError, RegistryErrorKind},
-    registry::{HostSettings, Settings},
+    registry::{HostSettings, RegistrySettings},
 };
 
 use super::{
@@ -107,7 +107,7 @@ async fn a_challenge_of_another_origin_is_not_answered(
     let to = format!("http://{name}:{}", thief.host.rsplit(':').next().unwrap());
     there.set(to.clone()).unwrap();
     for config in proofs(&good.host) {
-        let bench = Bench::new(Settings::default());
+        let bench = Bench::new(RegistrySettings::default());
         bench.secrets.set("a/pull", config.clone());
         let source = with_secrets(repository(&format!("{}/web", good.host)), "a", &["pull"]);
         // An identity token answers no Basic.
@@ -149,7 +149,7 @@ async fn plain_http_and_https_of_a_host_are_two_origins(
     };
     there.set(format!("http{}://{}", if from_tls { "" } else { "s" }, thief.host)).unwrap();
     let host = HostSettings { host: tls.host, ca: Some(ca), ..HostSettings::default() };
-    let bench = Bench::new(Settings { hosts: vec![host], ..Settings::default() });
+    let bench = Bench::new(RegistrySettings { hosts: vec![host], ..RegistrySettings::default() });
     bench.secrets.set("a/pull", docker_config(&good.host, "anna", PASSWORD));
     let source = with_secrets(repository(&format!("{}/web", good.host)), "a", &["pull"]);
     for error in all(&bench, &source).await {
@@ -173,7 +173,7 @@ async fn who_comes_back_from_another_origin_has_no_credential_any_more() {
     let back = format!("http://{}/v2/private/tags/list", good.host);
     let other = FaultServer::start(move |_, _| answer(307, &[("location", back.as_str())], "")).await;
     there.set(other.host.clone()).unwrap();
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     bench.secrets.set("a/pull", docker_config(&good.host, "anna", PASSWORD));
     let source = with_secrets(repository(&format!("{}/web", good.host)), "a", &["pull"]);
     assert_eq!(failed(bench.client.tags(&source).await, &other.host), RegistryErrorKind::Auth);
@@ -189,7 +189,7 @@ async fn another_origin_does_not_say_which_page_is_next() {
     let link = format!("<http://{}/v2/private/tags/list>; rel=next", good.host);
     let other = FaultServer::start(move |_, _| page(&["1"], Some(&link))).await;
     there.set(other.host.clone()).unwrap();
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     bench.secrets.set("a/pull", docker_config(&good.host, "anna", PASSWORD));
     let source = with_secrets(repository(&format!("{}/web", good.host)), "a", &["pull"]);
     assert_eq!(failed(bench.client.tags(&source).await, &other.host), RegistryErrorKind::Refused);
@@ -209,7 +209,7 @@ async fn a_realm_that_redirects_elsewhere_is_not_followed(#[values(302, 307, 308
         }
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let name = repository(&format!("{}/web", good.host));
     let mut sources = vec![anonymous(name.clone())];
     for (namespace, config) in ["a", "b"].into_iter().zip(proofs(&good.host)) {
@@ -241,7 +241,7 @@ async fn a_blob_is_read_from_where_it_is_kept_without_credentials() {
         }
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     bench.secrets.set("a/pull", docker_config(&good.host, "anna", PASSWORD));
     let source = with_secrets(repository(&format!("{}/web", good.host)), "a", &["pull"]);
     let image = bench.client.image(&source, &tag("1")).await.unwrap();

@@ -14,7 +14,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use supercargo::{
     domain::hint::Source,
     ports::{Registry as _, RegistryErrorKind},
-    registry::{Client, HostSettings, Settings},
+    registry::{Client, HostSettings, RegistrySettings},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -63,11 +63,11 @@ impl Resolve for Slow {
 }
 
 /// A registry that is found as `good.test`, and settings that let it be spoken to.
-async fn good() -> (FaultServer, String, Settings) {
+async fn good() -> (FaultServer, String, RegistrySettings) {
     let server = FaultServer::start(|_, _| page(&["1"], None)).await;
     let host = server.host.replace("127.0.0.1", "good.test");
     let named = HostSettings { host: host.clone(), insecure: true, ..HostSettings::default() };
-    (server, host, Settings { hosts: vec![named], ..Settings::default() })
+    (server, host, RegistrySettings { hosts: vec![named], ..RegistrySettings::default() })
 }
 
 /// How it is known for which namespace a look is.
@@ -176,7 +176,7 @@ async fn connections_are_as_many_as_the_settings_say_and_the_last_used_ones() {
         let host = keeper(open.clone(), made.clone(), answers.clone()).await;
         sources.push(anonymous(repository(&format!("{host}/web"))));
     }
-    let bench = Bench::new(Settings { connections: 20, ..Settings::default() });
+    let bench = Bench::new(RegistrySettings { connections: 20, ..RegistrySettings::default() });
     // One after the other: the last ten are kept.
     answers.add_permits(60);
     for source in &sources {

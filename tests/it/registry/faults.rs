@@ -11,7 +11,7 @@ use supercargo::{
     config::FileArgs,
     net::Timeouts,
     ports::{Registry as _, RegistryErrorKind},
-    registry::{HostSettings, Settings},
+    registry::{HostSettings, RegistrySettings},
 };
 
 use super::{
@@ -26,9 +26,9 @@ fn source(server: &FaultServer) -> supercargo::domain::hint::Source {
 }
 
 /// `in_cluster`, with these servers named in the configuration as insecure.
-fn cluster(named: &[&FaultServer]) -> Settings {
+fn cluster(named: &[&FaultServer]) -> RegistrySettings {
     let host = |server: &&FaultServer| HostSettings { host: server.host.clone(), insecure: true, ..Default::default() };
-    Settings { in_cluster: true, hosts: named.iter().map(host).collect(), ..Settings::default() }
+    RegistrySettings { in_cluster: true, hosts: named.iter().map(host).collect(), ..RegistrySettings::default() }
 }
 
 #[rstest::rstest]
@@ -51,7 +51,7 @@ async fn a_repository_for_which_a_host_asks_to_wait_is_left_alone_until_then(
     })
     .await;
     let other = FaultServer::start(|_, _| page(&["2"], None)).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let held = |wait| if status == 503 { RegistryErrorKind::Away(wait) } else { RegistryErrorKind::Limited(wait) };
     let (says, wait) = (if status == 503 { "is unavailable" } else { "fewer requests" }, Duration::from_secs(seconds));
     assert_eq!(failed(bench.client.tags(&source(&server)).await, says), held(wait));
@@ -74,7 +74,7 @@ async fn one_repository_that_asks_to_wait_holds_up_no_other_and_three_hold_up_th
         false => page(&["1"], None),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let of = |name: &str| anonymous(repository(&format!("{}/{name}", server.host)));
     let tags = async |name: &str| bench.client.tags(&of(name)).await;
     let held = |seconds| RegistryErrorKind::Limited(Duration::from_secs(seconds));
@@ -110,7 +110,7 @@ async fn who_leads_us_to_a_host_cannot_hold_it_up_for_others() {
         false => answer(302, &[("location", busy.as_str())], ""),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     for name in ["a", "b", "c", "realm-a", "realm-b", "realm-c"] {
         let source = anonymous(repository(&format!("{}/{name}", hostile.host)));
         failed(bench.client.tags(&source).await, &good.host);
@@ -129,7 +129,7 @@ async fn the_token_server_of_a_registry_speaks_for_all_of_it() {
         }
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let limited = RegistryErrorKind::Limited(Duration::from_secs(30));
     for name in ["private", "open"] {
         let source = anonymous(repository(&format!("{}/{name}", server.host)));
@@ -142,7 +142,7 @@ async fn a_token_server_that_asks_to_wait_is_left_alone_too() {
     let tokens = FaultServer::start(|_, _| answer(429, &[("retry-after", "30")], "")).await;
     let challenge = format!(r#"Bearer realm="http://{}/token""#, tokens.host);
     let server = FaultServer::start(move |_, _| answer(401, &[("www-authenticate", challenge.as_str())], "")).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     for _ in 0..3 {
         let kind = failed(bench.client.tags(&source(&server)).await, &tokens.host);
         assert_eq!(kind, RegistryErrorKind::Limited(Duration::from_secs(30)));
@@ -162,7 +162,7 @@ async fn a_token_server_that_asks_to_wait_is_left_alone_too() {
 #[tokio::test]
 async fn a_status_becomes_a_kind_and_no_body_is_quoted(#[case] status: u16, #[case] kind: RegistryErrorKind) {
     let server = FaultServer::start(move |_, _| answer(status, &[], "<html>hunter2</html>")).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     for error in [
         bench.client.tags(&source(&server)).await.unwrap_err(),
         bench.client.digest(&source(&server), &tag("1")).await.unwrap_err(),
@@ -207,7 +207,7 @@ async fn what_does_not_end_breaks_off_or_is_not_there_is_unavailable_in_the_same
         Timeouts { read: Duration::from_millis(300), request: Duration::from_millis(800), ..Timeouts::default() };
     // On this machine plain HTTP is spoken, and TLS to a name that is found here.
     let name = if tls { host.replace("127.0.0.1", "registry.test") } else { host };
-    let bench = Bench::resolving_by(Arc::new(Here), Settings { timeouts, ..Settings::default() });
+    let bench = Bench::resolving_by(Arc::new(Here), RegistrySettings { timeouts, ..RegistrySettings::default() });
     let error = bench.client.tags(&anonymous(repository(&format!("{name}/web")))).await.unwrap_err();
     assert_eq!(error.kind, RegistryErrorKind::Unavailable);
     let words = "HOST did not answer in time, or not to the end (asked for the tags of HOST/web)";
@@ -225,7 +225,7 @@ async fn private_addresses_are_connected_to_unless_the_configuration_denies_it()
         (false, "10.255.255.2:5000", RegistryErrorKind::Unavailable),
     ] {
         let hosts = vec![named.clone()];
-        let bench = Bench::new(Settings { hosts, private_addresses, timeouts, ..Settings::default() });
+        let bench = Bench::new(RegistrySettings { hosts, private_addresses, timeouts, ..RegistrySettings::default() });
         let error = bench.client.tags(&anonymous(repository(&format!("{host}/web")))).await.unwrap_err();
         assert_eq!(error.kind, kind, "{host}: {}", error.message);
         assert_eq!(error.message.contains("`privateAddresses: deny`"), kind == RegistryErrorKind::Refused);
@@ -275,7 +275,7 @@ async fn bodies_have_their_limits() {
         _ => answer(200, &[], endless()),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let secret = anonymous(repository(&format!("{}/secret", server.host)));
     let web = source(&server);
     for (error, bytes) in [
@@ -308,7 +308,7 @@ async fn a_digest_that_is_not_named_is_computed(
         _ => answer(200, &[("content-type", OCI_MANIFEST)], MANIFEST),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let digest = bench.client.digest(&source(&server), &tag("1")).await.unwrap();
     assert_eq!(digest, digest_of(MANIFEST.as_bytes()));
     assert_eq!(server.lines(), ["HEAD /v2/web/manifests/1", "GET /v2/web/manifests/1"]);
@@ -323,7 +323,7 @@ async fn a_digest_that_is_not_named_is_computed(
 #[tokio::test]
 async fn what_is_no_manifest_is_an_error(#[case] kind: &'static str, #[case] body: &'static str, #[case] words: &str) {
     let server = FaultServer::start(move |_, _| answer(200, &[("content-type", kind)], body)).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let digest = bench.client.digest(&source(&server), &tag("1")).await;
     assert_eq!(failed(digest, words), RegistryErrorKind::Unavailable);
     let image = bench.client.image(&source(&server), &tag("1")).await;
@@ -342,7 +342,7 @@ async fn bytes_that_are_not_what_their_digest_says_are_an_error() {
         }
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     for name in ["wrong", "right"] {
         let image = bench.client.image(&source(&server), &tag(name)).await;
         assert_eq!(failed(image, "not what its digest says"), RegistryErrorKind::Unavailable);
@@ -357,7 +357,7 @@ async fn a_token_without_any_lifetime_is_used_for_a_minute_at_most() {
         _ => answer(401, &[("www-authenticate", format!(r#"Bearer realm="http://{}/token""#, seen.host).as_str())], ""),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     for (wait, tokens) in [(0, 1), (53, 1), (1, 2)] {
         bench.clock.advance(Duration::from_secs(wait)).await;
         bench.client.tags(&source(&server)).await.unwrap();
@@ -379,7 +379,7 @@ async fn a_token_that_is_taken_back_is_replaced_once() {
         }
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     assert_eq!(bench.client.tags(&source(&server)).await.unwrap(), [tag("1")]);
     bench.clock.advance(Duration::from_secs(10)).await;
     assert_eq!(bench.client.tags(&source(&server)).await.unwrap(), [tag("2")]);
@@ -398,7 +398,7 @@ async fn a_registry_that_takes_no_token_is_not_asked_in_a_circle() {
         }
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     assert_eq!(failed(bench.client.tags(&source(&server)).await, "no access"), RegistryErrorKind::Auth);
     // The question, then twice a token and the question with it.
     assert_eq!(server.seen().len(), 5);
@@ -423,7 +423,7 @@ async fn a_token_server_that_fails_makes_the_look_fail(
         }
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let error = bench.client.tags(&source(&server)).await.unwrap_err();
     assert_eq!(error.kind, RegistryErrorKind::Unavailable);
     assert!(error.message.contains(words) && !error.message.contains("hunter2"), "{}", error.message);
@@ -451,7 +451,7 @@ async fn with_tokens_of(length: usize) -> FaultServer {
 #[tokio::test]
 async fn a_token_is_used_up_to_16_kib(#[case] length: usize, #[case] words: Option<&str>) {
     let server = with_tokens_of(length).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let tags = bench.client.tags(&source(&server)).await;
     match words {
         None => assert_eq!(tags.unwrap(), [tag("1")]),
@@ -462,7 +462,7 @@ async fn a_token_is_used_up_to_16_kib(#[case] length: usize, #[case] words: Opti
 #[tokio::test]
 async fn tokens_are_kept_up_to_8_mib_the_last_used_ones() {
     let server = with_tokens_of(16 << 10).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let look = async |n: usize| {
         let source = anonymous(repository(&format!("{}/web-{n}", server.host)));
         bench.client.tags(&source).await.unwrap();
@@ -480,9 +480,10 @@ async fn tokens_are_kept_up_to_8_mib_the_last_used_ones() {
 async fn a_registry_with_a_private_ca_is_trusted_where_the_configuration_says_so() {
     let (server, ca) = FaultServer::start_tls(|_, _| page(&["1"], None)).await;
     let named = |ca| vec![HostSettings { host: server.host.clone(), ca, ..HostSettings::default() }];
-    let bench = Bench::new(Settings { hosts: named(Some(ca)), in_cluster: true, ..Settings::default() });
+    let bench =
+        Bench::new(RegistrySettings { hosts: named(Some(ca)), in_cluster: true, ..RegistrySettings::default() });
     assert_eq!(bench.client.tags(&source(&server)).await.unwrap(), [tag("1")]);
-    let bench = Bench::new(Settings { hosts: named(None), in_cluster: true, ..Settings::default() });
+    let bench = Bench::new(RegistrySettings { hosts: named(None), in_cluster: true, ..RegistrySettings::default() });
     assert_eq!(failed(bench.client.tags(&source(&server)).await, "certificate"), RegistryErrorKind::Unavailable);
 }
 
@@ -493,7 +494,7 @@ async fn no_credential_of_an_https_registry_goes_to_a_realm_over_http() {
     let (server, ca) =
         FaultServer::start_tls(move |_, _| answer(401, &[("www-authenticate", realm.as_str())], "")).await;
     let host = HostSettings { host: server.host.clone(), ca: Some(ca), ..HostSettings::default() };
-    let bench = Bench::new(Settings { hosts: vec![host], in_cluster: true, ..Settings::default() });
+    let bench = Bench::new(RegistrySettings { hosts: vec![host], in_cluster: true, ..RegistrySettings::default() });
     bench.secrets.set("a/pull", docker_config(&server.host, "u", "p"));
     let source = with_secrets(repository(&format!("{}/web", server.host)), "a", &["pull"]);
     assert_eq!(failed(bench.client.tags(&source).await, "plain HTTP"), RegistryErrorKind::Refused);
@@ -541,7 +542,7 @@ async fn in_a_cluster_no_redirect_and_no_realm_leads_to_this_machine_or_to_metad
 
 #[tokio::test]
 async fn in_a_cluster_no_image_leads_to_this_machine_or_to_metadata() {
-    let bench = Bench::new(Settings { in_cluster: true, ..Settings::default() });
+    let bench = Bench::new(RegistrySettings { in_cluster: true, ..RegistrySettings::default() });
     for host in ["localhost", "localhost:5000", "127.0.0.1:5000", "169.254.169.254", "[::1]:5000", "0.0.0.0:80"] {
         let source = anonymous(repository(&format!("{host}/web")));
         let kind = failed(bench.client.tags(&source).await, "registries");
@@ -576,7 +577,7 @@ async fn a_redirect_that_leads_nowhere_is_an_error(
     #[case] kind: RegistryErrorKind,
 ) {
     let server = FaultServer::start(move |_, _| answer(301, &[("location", location)], "")).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     assert_eq!(failed(bench.client.tags(&source(&server)).await, words), kind);
 }
 
@@ -589,7 +590,7 @@ async fn the_answer_to_get_counts_where_head_is_refused(#[values(400, 401, 403, 
         false => answer(200, &[("content-type", OCI_MANIFEST)], MANIFEST),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     for _ in 0..3 {
         let digest = bench.client.digest(&source(&server), &tag("1")).await.unwrap();
         assert_eq!(digest, digest_of(MANIFEST.as_bytes()));
@@ -609,7 +610,7 @@ async fn who_has_no_access_is_asked_by_head_alone_for_an_hour(#[values(401, 403)
         _ => answer(200, &[("docker-content-digest", &format!("sha256:{}", "a".repeat(64)))], ""),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     for _ in 0..3 {
         let digest = bench.client.digest(&source(&server), &tag("1")).await;
         assert_eq!(failed(digest, "tried no credentials"), RegistryErrorKind::Auth);
@@ -631,7 +632,7 @@ async fn a_registry_that_hides_what_needs_a_login_is_asked_with_one(#[values(401
         _ => page(&["1"], None),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     bench.secrets.set("a/pull", docker_config(&server.host, "anna", "password"));
     let source = with_secrets(repository(&format!("{}/web", server.host)), "a", &["pull"]);
     for _ in 0..2 {
@@ -656,7 +657,7 @@ async fn a_kept_token_that_is_refused_is_replaced_once(#[values(400, 401)] statu
         }
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     for _ in 0..3 {
         assert_eq!(bench.client.tags(&source(&server)).await.unwrap(), [tag("1")]);
         bench.clock.advance(Duration::from_secs(1)).await;
@@ -671,7 +672,7 @@ async fn a_next_page_that_is_not_found_is_told_as_that() {
         _ => answer(404, &[], ""),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     assert_eq!(failed(bench.client.tags(&source(&server)).await, "page 2"), RegistryErrorKind::Unavailable);
 }
 

@@ -19,7 +19,7 @@ use supercargo::{
     },
     metrics::Metrics,
     ports::{Clock, Registry as _, RegistryError, RegistryErrorKind, SecretError, Secrets},
-    registry::{Client, Settings, SettingsError},
+    registry::{Client, RegistrySettings, SettingsError},
 };
 
 use crate::support::clock::SimClock;
@@ -87,12 +87,12 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(settings: Settings) -> Self {
+    fn new(settings: RegistrySettings) -> Self {
         Self::made(|secrets, clock, metrics| Client::new(settings, secrets, clock, metrics))
     }
 
     /// With names looked up by `resolver`.
-    fn resolving_by(resolver: Arc<dyn Resolve>, settings: Settings) -> Self {
+    fn resolving_by(resolver: Arc<dyn Resolve>, settings: RegistrySettings) -> Self {
         Self::made(|secrets, clock, metrics| Client::resolving_by(resolver, settings, secrets, clock, metrics))
     }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use supercargo::{
     domain::{hint::Source, image::ImageRef},
     ports::{Origin, Registry as _, RegistryErrorKind},
-    registry::Settings,
+    registry::RegistrySettings,
 };
 
 use super::{Bench, anonymous, failed, with_secrets};
@@ -41,7 +41,7 @@ async fn labels_come_first_then_annotations_of_the_manifest_then_of_the_index() 
     for (tag, image) in &images {
         registry.push("web", tag, image).await;
     }
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let source = anonymous(registry.repository("web"));
     let name = |tag: &str| format!("{}/web:{tag}", registry.host);
     assert_eq!(read(&bench, &source, &name("labels")).await, origin(HERE));
@@ -83,7 +83,7 @@ async fn what_is_no_text_or_too_long_is_not_there(#[case] value: Value) {
     let odd = Image { labels: labels.clone(), ..Image::created("2026-01-01T00:00:00Z") };
     registry.push("web", "1", &odd).await;
     registry.push("web", "2", &Image { labels, annotations: pairs(HERE), ..Image::unique() }).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let source = anonymous(registry.repository("web"));
     assert_eq!(read(&bench, &source, &format!("{}/web:1", registry.host)).await, Origin::default());
     assert_eq!(read(&bench, &source, &format!("{}/web:2", registry.host)).await, origin(HERE));
@@ -96,7 +96,7 @@ async fn what_is_no_text_or_too_long_is_not_there(#[case] value: Value) {
 async fn it_is_read_with_the_credentials_of_the_source_and_no_others() {
     let registry = Registry::start_with(Options { access: Access::Password, ..Options::default() }).await;
     registry.push("web", "1", &Image { labels: pairs(HERE), ..Image::unique() }).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     bench.secrets.set("anna/pull", docker_config(&registry.host, USER, PASSWORD));
     let image = format!("{}/web:1", registry.host);
     let of = |namespace| with_secrets(registry.repository("web"), namespace, &["pull"]);

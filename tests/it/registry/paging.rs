@@ -2,7 +2,7 @@
 
 use supercargo::{
     ports::{Registry as _, RegistryErrorKind},
-    registry::Settings,
+    registry::RegistrySettings,
 };
 
 use super::{
@@ -28,7 +28,7 @@ async fn a_list_is_followed_to_its_end(#[case] link: &'static str) {
         line => panic!("{line}"),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let tags = bench.client.tags(&anonymous(repository(&format!("{}/web", server.host)))).await.unwrap();
     assert_eq!(texts(&tags), ["a", "b", "c"]);
     assert_eq!(server.lines().len(), 2);
@@ -51,7 +51,7 @@ async fn an_empty_page_is_the_end_even_with_a_link() {
         n => panic!("request {n}"),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let tags = bench.client.tags(&anonymous(repository(&format!("{}/web", server.host)))).await.unwrap();
     assert_eq!(texts(&tags), ["a", "b"]);
 }
@@ -59,7 +59,7 @@ async fn an_empty_page_is_the_end_even_with_a_link() {
 #[tokio::test]
 async fn no_tags_at_all_is_an_answer_and_null_means_that() {
     let server = FaultServer::start(|_, _| answer(200, &[], r#"{"name":"web","tags":null}"#)).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let tags = bench.client.tags(&anonymous(repository(&format!("{}/web", server.host)))).await.unwrap();
     assert!(tags.is_empty());
 }
@@ -70,7 +70,7 @@ async fn what_is_no_tag_is_dropped_and_counted() {
     let server =
         FaultServer::start(move |_, _| page(&["a", "", "<script>", "a b", ".a", "1.0\u{202e}", "é", &long, "b"], None))
             .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let tags = bench.client.tags(&anonymous(repository(&format!("{}/web", server.host)))).await.unwrap();
     assert_eq!(texts(&tags), ["a", "b"]);
     assert_eq!(bench.metrics.registry_tags_dropped.get(), 7);
@@ -98,7 +98,7 @@ async fn a_list_is_not_used_in_part(#[case] link: &'static str, #[case] words: &
         n => panic!("request {n}"),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let error = bench.client.tags(&anonymous(repository(&format!("{}/web", server.host)))).await.unwrap_err();
     assert!(error.message.contains(words), "{}", error.message);
     assert!(!error.message.contains("secret"), "{}", error.message);
@@ -111,7 +111,7 @@ async fn pages_that_go_round_in_a_ring_are_noticed() {
         page(&[&format!("t{before}")], Some(&format!("</v2/web/tags/list?last={}>; rel=next", before % 3)))
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let source = anonymous(repository(&format!("{}/web", server.host)));
     assert_eq!(failed(bench.client.tags(&source).await, "lead back"), RegistryErrorKind::Unavailable);
     assert_eq!(server.lines().len(), 4);
@@ -122,7 +122,7 @@ async fn pages_that_never_end_are_cut_off() {
     let server =
         FaultServer::start(|_, before| page(&["a"], Some(&format!("</v2/web/tags/list?last={before}>; rel=next"))))
             .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let source = anonymous(repository(&format!("{}/web", server.host)));
     assert_eq!(failed(bench.client.tags(&source).await, "10,000 pages"), RegistryErrorKind::Unavailable);
 }
@@ -141,7 +141,7 @@ async fn pages_that_never_end_are_cut_off() {
 #[tokio::test]
 async fn what_is_no_tag_list_is_an_error(#[case] body: &'static str) {
     let server = FaultServer::start(move |_, _| answer(200, &[("content-type", "text/html")], body)).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let error = bench.client.tags(&anonymous(repository(&format!("{}/web", server.host)))).await.unwrap_err();
     assert_eq!(error.kind, RegistryErrorKind::Unavailable);
     assert!(error.message.contains("sent no tag list") && !error.message.contains("secret"), "{}", error.message);
@@ -155,7 +155,7 @@ async fn more_tags_than_can_be_held_are_refused() {
         page(&tags, Some(&format!("</v2/web/tags/list?last={before}>; rel=next")))
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let source = anonymous(repository(&format!("{}/web", server.host)));
     assert_eq!(failed(bench.client.tags(&source).await, "1,000,000"), RegistryErrorKind::Unavailable);
     assert_eq!(server.lines().len(), 11);
@@ -170,7 +170,7 @@ async fn tags_for_which_there_is_no_room_are_read_no_further() {
         page(&tags, (number < 10).then(|| format!("</v2/web/tags/list?last={number}>; rel=next")).as_deref())
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let source = anonymous(repository(&format!("{}/web", server.host)));
     let tags = bench.client.tags(&source).await.unwrap();
     assert_eq!((tags.len(), server.lines().len()), (10_000, 10));
@@ -190,7 +190,7 @@ async fn a_list_longer_than_64_mib_is_refused() {
         answer(200, &[("link", link.as_str())], body)
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let source = anonymous(repository(&format!("{}/web", server.host)));
     assert_eq!(failed(bench.client.tags(&source).await, "sent more than"), RegistryErrorKind::Unavailable);
     assert_eq!(server.lines().len(), 4);

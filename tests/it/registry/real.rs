@@ -5,7 +5,7 @@ use std::time::Duration;
 use supercargo::{
     domain::hint::Credentials,
     ports::{Registry as _, RegistryErrorKind},
-    registry::{HostSettings, Settings},
+    registry::{HostSettings, RegistrySettings},
 };
 
 use super::{Bench, anonymous, failed, tag, with_secrets};
@@ -19,7 +19,7 @@ async fn an_open_registry_is_read() {
     let registry = Registry::start().await;
     let digest = registry.push("team/web", "1.0.0", &Image::created("2026-01-02T03:04:05.678+01:00")).await;
     registry.push_tags("team/web", (0..150).map(|n| format!("2.0.{n}"))).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let source = anonymous(registry.repository("team/web"));
     let tags = bench.client.tags(&source).await.unwrap();
     assert_eq!(tags.len(), 151);
@@ -35,7 +35,7 @@ async fn an_open_registry_is_read() {
 #[tokio::test]
 async fn a_moved_tag_has_another_digest() {
     let registry = Registry::start().await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let source = anonymous(registry.repository("web"));
     let first = registry.push("web", "latest", &Image::unique()).await;
     assert_eq!(bench.client.digest(&source, &tag("latest")).await.unwrap(), first);
@@ -54,7 +54,7 @@ async fn an_index_is_as_old_as_its_first_image_and_attestations_are_no_images() 
         of("linux/amd64", "2026-02-02T00:00:00Z"),
     ];
     let digest = registry.push_index("web", "2.0.0", &children).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let image = bench.client.image(&anonymous(registry.repository("web")), &tag("2.0.0")).await.unwrap();
     assert_eq!(image.digest, digest);
     assert_eq!(image.created.unwrap().to_string(), "2026-01-01T00:00:00Z");
@@ -69,7 +69,7 @@ async fn an_index_in_an_index_is_followed() {
         r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{{"mediaType":"{OCI_INDEX}","digest":"{inner}","size":1}}]}}"#
     );
     let outer = registry.put_manifest("web", "outer", OCI_INDEX, outer.into_bytes()).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let image = bench.client.image(&anonymous(registry.repository("web")), &tag("outer")).await.unwrap();
     assert_eq!(image.digest, outer);
     assert_eq!(image.created.unwrap().to_string(), "2026-01-01T00:00:00Z");
@@ -85,7 +85,7 @@ async fn a_time_that_says_nothing_is_none(#[case] created: Option<&str>) {
     let registry = Registry::start().await;
     let image = Image { created: created.map(str::to_owned), ..Image::unique() };
     let digest = registry.push("web", "1", &image).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let times = bench.client.image(&anonymous(registry.repository("web")), &tag("1")).await.unwrap();
     assert_eq!((times.digest, times.created, times.pushed), (digest, None, None));
 }
@@ -94,7 +94,7 @@ async fn a_time_that_says_nothing_is_none(#[case] created: Option<&str>) {
 async fn what_is_not_there_is_not_found() {
     let registry = Registry::start().await;
     registry.push("web", "1.0.0", &Image::unique()).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let nothing = anonymous(registry.repository("nothing"));
     let web = anonymous(registry.repository("web"));
     assert_eq!(failed(bench.client.tags(&nothing).await, "answered 404"), RegistryErrorKind::NotFound);
@@ -106,7 +106,7 @@ async fn what_is_not_there_is_not_found() {
 async fn a_registry_that_is_down_is_unavailable_and_nothing_else() {
     let mut registry = Registry::start().await;
     registry.push("web", "1.0.0", &Image::unique()).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let source = anonymous(registry.repository("web"));
     assert_eq!(bench.client.tags(&source).await.unwrap().len(), 1);
     registry.process.signal("KILL");
@@ -126,7 +126,7 @@ async fn a_registry_with_passwords_takes_the_pull_secret_or_the_operators_file()
     let file = folder.path().join("config.json");
     let host =
         HostSettings { host: registry.host.clone(), credentials_file: Some(file.clone()), ..HostSettings::default() };
-    let bench = Bench::new(Settings { hosts: vec![host], ..Settings::default() });
+    let bench = Bench::new(RegistrySettings { hosts: vec![host], ..RegistrySettings::default() });
     bench.secrets.set("a/pull", docker_config(&registry.host, USER, PASSWORD));
     let secret = with_secrets(registry.repository("team/web"), "a", &["pull"]);
     assert_eq!(bench.client.digest(&secret, &tag("1.0.0")).await.unwrap(), digest);
@@ -152,7 +152,7 @@ async fn a_registry_with_tokens_costs_one_request_a_poll_while_the_token_lives()
     let server = TokenServer::start().await;
     let registry = Registry::start_with(Options { access: Access::Token(server.clone()), ..Options::default() }).await;
     registry.push("public/web", "1.0.0", &Image::unique()).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let source = anonymous(registry.repository("public/web"));
     bench.client.tags(&source).await.unwrap();
     // The challenge, the token, the answer.
@@ -178,7 +178,7 @@ async fn a_token_that_does_not_say_how_long_is_asked_itself() {
     let server = TokenServer::start_with(rules).await;
     let registry = Registry::start_with(Options { access: Access::Token(server), ..Options::default() }).await;
     registry.push("public/web", "1.0.0", &Image::unique()).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let source = anonymous(registry.repository("public/web"));
     for (wait, tokens) in [(0, 1), (569, 1), (1, 2)] {
         bench.clock.advance(Duration::from_secs(wait)).await;
@@ -193,7 +193,7 @@ async fn many_who_wait_for_a_token_fetch_one() {
     let server = TokenServer::start_with(rules).await;
     let registry = Registry::start_with(Options { access: Access::Token(server.clone()), ..Options::default() }).await;
     registry.push("team/web", "1.0.0", &Image::unique()).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     bench.secrets.set("a/pull", docker_config(&registry.host, USER, PASSWORD));
     let source = with_secrets(registry.repository("team/web"), "a", &["pull"]);
     let looks = (0..50).map(|_| bench.client.tags(&source));
@@ -208,7 +208,7 @@ async fn a_private_repository_needs_a_credential_that_the_token_server_takes() {
     let server = TokenServer::start().await;
     let registry = Registry::start_with(Options { access: Access::Token(server.clone()), ..Options::default() }).await;
     let digest = registry.push("team/web", "1.0.0", &Image::unique()).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let repository = registry.repository("team/web");
     let nobody = anonymous(repository.clone());
     assert_eq!(failed(bench.client.tags(&nobody).await, "tried no credentials"), RegistryErrorKind::Auth);
@@ -235,7 +235,7 @@ async fn a_public_repository_is_read_in_spite_of_a_credential_that_is_wrong() {
     let server = TokenServer::start().await;
     let registry = Registry::start_with(Options { access: Access::Token(server), ..Options::default() }).await;
     registry.push("public/web", "1.0.0", &Image::unique()).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     bench.secrets.set("a/pull", docker_config(&registry.host, USER, "wrong"));
     let source = with_secrets(registry.repository("public/web"), "a", &["pull"]);
     assert_eq!(bench.client.tags(&source).await.unwrap().len(), 1);
@@ -245,7 +245,7 @@ async fn a_public_repository_is_read_in_spite_of_a_credential_that_is_wrong() {
 async fn a_secret_is_read_again_after_a_refusal_but_not_each_time() {
     let registry = Registry::start_with(Options { access: Access::Password, ..Options::default() }).await;
     registry.push("web", "1.0.0", &Image::unique()).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     bench.secrets.set("a/pull", docker_config(&registry.host, USER, "old"));
     let source = with_secrets(registry.repository("web"), "a", &["pull"]);
     let fresh = || bench.secrets.fresh.load(std::sync::atomic::Ordering::Relaxed);
@@ -267,14 +267,16 @@ async fn in_a_cluster_a_loopback_registry_must_be_named_in_the_configuration() {
     let source = anonymous(registry.repository("web"));
     let named = |insecure| HostSettings { host: registry.host.clone(), insecure, ..HostSettings::default() };
 
-    let bench = Bench::new(Settings { in_cluster: true, ..Settings::default() });
+    let bench = Bench::new(RegistrySettings { in_cluster: true, ..RegistrySettings::default() });
     assert_eq!(failed(bench.client.tags(&source).await, "`registries`"), RegistryErrorKind::Refused);
     assert_eq!(bench.requests("tags"), 0);
 
-    let bench = Bench::new(Settings { in_cluster: true, hosts: vec![named(true)], ..Settings::default() });
+    let bench =
+        Bench::new(RegistrySettings { in_cluster: true, hosts: vec![named(true)], ..RegistrySettings::default() });
     assert_eq!(bench.client.tags(&source).await.unwrap().len(), 1);
 
     // Named but not as insecure: https, which this registry does not speak.
-    let bench = Bench::new(Settings { in_cluster: true, hosts: vec![named(false)], ..Settings::default() });
+    let bench =
+        Bench::new(RegistrySettings { in_cluster: true, hosts: vec![named(false)], ..RegistrySettings::default() });
     assert_eq!(failed(bench.client.tags(&source).await, "not to the end: "), RegistryErrorKind::Unavailable);
 }

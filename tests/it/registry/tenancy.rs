@@ -3,7 +3,7 @@
 use supercargo::{
     domain::hint::Credentials,
     ports::{Registry as _, RegistryErrorKind, SecretError},
-    registry::{HostSettings, Settings},
+    registry::{HostSettings, RegistrySettings},
 };
 
 use super::{
@@ -43,7 +43,7 @@ async fn two_namespaces_with_two_secrets_are_never_mixed() {
     let server = TokenServer::start_with(Rules::default()).await;
     let registry = Registry::start_with(Options { access: Access::Token(server.clone()), ..Options::default() }).await;
     let digest = registry.push("team/web", "1.0.0", &Image::unique()).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     bench.secrets.set("a/pull", docker_config(&registry.host, "u", "p"));
     bench.secrets.set("b/pull", docker_config(&registry.host, "v", "q"));
     let repository = registry.repository("team/web");
@@ -71,7 +71,7 @@ async fn the_same_secret_in_two_namespaces_is_two_credentials() {
     let server = TokenServer::start().await;
     let registry = Registry::start_with(Options { access: Access::Token(server.clone()), ..Options::default() }).await;
     registry.push("team/web", "1.0.0", &Image::unique()).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     for namespace in ["a", "b"] {
         bench.secrets.set(&format!("{namespace}/pull"), docker_config(&registry.host, "u", "p"));
         let source = with_secrets(registry.repository("team/web"), namespace, &["pull"]);
@@ -83,7 +83,7 @@ async fn the_same_secret_in_two_namespaces_is_two_credentials() {
 #[tokio::test]
 async fn only_credentials_that_fit_the_repository_are_sent_the_best_first() {
     let server = basic_server(&["host"]).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let host = &server.host;
     let keys = [format!("{host}/team"), format!("{host}/team/web"), host.clone(), format!("{host}/else")];
     let names = ["team", "web", "host", "else"];
@@ -101,7 +101,7 @@ async fn only_credentials_that_fit_the_repository_are_sent_the_best_first() {
 #[tokio::test]
 async fn an_open_registry_is_sent_no_credential_at_all() {
     let server = FaultServer::start(|_, _| page(&["1"], None)).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     bench.secrets.set("a/pull", docker_config(&server.host, "u", "p"));
     let source = with_secrets(repository(&format!("{}/web", server.host)), "a", &["pull"]);
     bench.client.tags(&source).await.unwrap();
@@ -114,7 +114,7 @@ async fn the_operators_credentials_serve_only_whom_they_are_for_and_come_last() 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.json");
     std::fs::write(&file, docker_config(&server.host, "operator", "operator")).unwrap();
-    let bench = Bench::new(Settings { docker_config: Some(file), ..Settings::default() });
+    let bench = Bench::new(RegistrySettings { docker_config: Some(file), ..RegistrySettings::default() });
     bench.secrets.set("a/pull", docker_config(&server.host, "tenant", "tenant"));
     let mut source = with_secrets(repository(&format!("{}/web", server.host)), "a", &["pull"]);
     assert_eq!(failed(bench.client.tags(&source).await, "Secret a/pull"), RegistryErrorKind::Auth);
@@ -131,7 +131,7 @@ async fn a_credentials_file_of_one_host_serves_no_other() {
     let file = folder.path().join("config.json");
     std::fs::write(&file, docker_config_of(&[(&one.host, "x", "x"), (&other.host, "x", "x")])).unwrap();
     let host = HostSettings { host: one.host.clone(), credentials_file: Some(file), ..HostSettings::default() };
-    let bench = Bench::new(Settings { hosts: vec![host], ..Settings::default() });
+    let bench = Bench::new(RegistrySettings { hosts: vec![host], ..RegistrySettings::default() });
     let source = |server: &FaultServer| {
         let mut source = anonymous(repository(&format!("{}/web", server.host)));
         source.credentials = Credentials { secrets: None, operator: true };
@@ -151,7 +151,7 @@ async fn a_redirect_to_another_host_carries_no_credential() {
         _ => answer(307, &[("location", target.as_str())], ""),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     bench.secrets.set("a/pull", docker_config(&server.host, "u", "p"));
     let source = with_secrets(repository(&format!("{}/web", server.host)), "a", &["pull"]);
     // "from the store" is no tag.
@@ -168,7 +168,7 @@ async fn a_redirect_within_the_registry_keeps_the_credential() {
         _ => page(&["1"], None),
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     bench.secrets.set("a/pull", docker_config(&server.host, "u", "p"));
     let source = with_secrets(repository(&format!("{}/web", server.host)), "a", &["pull"]);
     assert_eq!(bench.client.tags(&source).await.unwrap(), [tag("1")]);
@@ -178,7 +178,7 @@ async fn a_redirect_within_the_registry_keeps_the_credential() {
 async fn a_secret_that_cannot_be_read_is_named_only_where_it_was_needed() {
     let private = basic_server(&["u"]).await;
     let public = FaultServer::start(|_, _| page(&["1"], None)).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let refusal = Err(SecretError("Secret a/pull may not be read: kubectl apply -k deploy/pull-secrets".into()));
     bench.secrets.texts.lock().unwrap().insert("a/pull".into(), refusal);
     let source = |server: &FaultServer| with_secrets(repository(&format!("{}/web", server.host)), "a", &["pull"]);
@@ -197,7 +197,7 @@ async fn a_secret_without_a_usable_credential_says_so(
     #[case] kind: RegistryErrorKind,
 ) {
     let server = basic_server(&["u"]).await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     bench.secrets.set("a/pull", config.replace("HOST", &server.host));
     let source = with_secrets(repository(&format!("{}/web", server.host)), "a", &["pull"]);
     let error = bench.client.tags(&source).await.unwrap_err();
@@ -211,7 +211,7 @@ async fn a_helper_program_of_the_operator_is_refused_as_not_built() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.json");
     std::fs::write(&file, r#"{"credsStore": "desktop"}"#).unwrap();
-    let bench = Bench::new(Settings { docker_config: Some(file), ..Settings::default() });
+    let bench = Bench::new(RegistrySettings { docker_config: Some(file), ..RegistrySettings::default() });
     let mut source = anonymous(repository(&format!("{}/web", server.host)));
     source.credentials.operator = true;
     assert_eq!(failed(bench.client.tags(&source).await, "not built yet"), RegistryErrorKind::Auth);
@@ -230,7 +230,7 @@ async fn an_identity_token_is_exchanged_by_a_post() {
         }
     })
     .await;
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let config = serde_json::json!({"auths": {&server.host: {"auth": "MDA6", "identitytoken": "refresh me"}}});
     bench.secrets.set("a/pull", config.to_string());
     let source = with_secrets(repository(&format!("{}/web", server.host)), "a", &["pull"]);

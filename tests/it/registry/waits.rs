@@ -7,7 +7,7 @@ use supercargo::{
     engine::{self, Assessment, Outside},
     pool::Threads,
     ports::ClusterChange,
-    registry::Settings,
+    registry::RegistrySettings,
 };
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -25,7 +25,7 @@ spec: {template: {spec: {containers: [{name: app, image: 'HOST/web:1.0.0'}]}}}
 
 /// What is said of the one workload, and the waits.
 async fn survey(server: &FaultServer) -> (Assessment, Vec<u64>) {
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(RegistrySettings::default());
     let found = supercargo::manifest::read(&WEB.replace("HOST", &server.host)).unwrap().workloads.remove(0);
     let settings = engine::Settings {
         poll_interval: Duration::from_secs(300),

@@ -33,7 +33,7 @@ const MOST: usize = 10_000;
 pub(in crate::cluster) async fn histories(records: CustomResources, sender: ChangeSender) {
     let client = records.requests.client.clone();
     let namespace = client.default_namespace().to_owned();
-    let presence = Kept { namespace: namespace.clone(), told: Mutex::default() };
+    let presence = HistoriesStatus { namespace: namespace.clone(), told: Mutex::default() };
     let what = format!("{} in namespace {namespace}", ImageHistory::PLURAL);
     let config = watcher::Config::default().page_size(PAGE);
     let source = Source { presence: Some(&presence), ..Source::new(Api::namespaced(client, &namespace), config, what) };
@@ -101,12 +101,12 @@ impl Told {
 }
 
 /// Whether what is seen is remembered, as it was told last.
-struct Kept {
+struct HistoriesStatus {
     namespace: String,
     told: Mutex<Option<Result<(), Arc<str>>>>,
 }
 
-impl Kept {
+impl HistoriesStatus {
     fn tell(&self, kept: Result<(), Arc<str>>) -> Option<ClusterChange> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.as_ref() == Some(&kept) {
@@ -117,7 +117,7 @@ impl Kept {
     }
 }
 
-impl follow::Presence for Kept {
+impl follow::Presence for HistoriesStatus {
     fn is_there(&self) -> Option<ClusterChange> {
         self.tell(Ok(()))
     }

@@ -29,7 +29,7 @@ use self::{
     answers::{checked, supersede, written},
     moves::{compared, observed},
     reading::{BETWEEN, read, waits_to_read},
-    recover::{kept_elsewhere, known, recorded, settle},
+    recover::{compare_images, kept_elsewhere, known, recorded},
     rollback::goes_back,
     rollout::{follow, judge, stuck},
     votes::{expire, is_asked, recount, rehearse, rehearsed, reviewed, voting},
@@ -48,7 +48,7 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
         return (record, vec![Act::Unexpected(what)]);
     }
     let (was_followed, barred, uid) = (record.rare.following.is_some(), record.bars(), record.uid.clone());
-    let kept = record.kept();
+    let kept = record.approved_changes();
     // Of one that comes, or comes again, that is to be said anew.
     let mut is_new = matches!(event, Event::Known(_));
     let is_of_rollout = matches!(event, Event::Rollout(..) | Event::Pods(..) | Event::Pulled(..) | Event::Woke);
@@ -67,7 +67,7 @@ pub fn step(mut record: Record, event: Event, now: Now) -> (Record, Vec<Act>) {
     if was_followed != is_followed {
         acts.push(Act::Follow(is_followed));
     }
-    let keeps = record.kept();
+    let keeps = record.approved_changes();
     if keeps != kept {
         acts.push(Act::Keep(keeps));
     }
@@ -128,7 +128,7 @@ fn happens(record: &mut Record, event: Event, now: Now, acts: &mut Vec<Act>) {
                 recount(record, now, acts);
             }
             if let Some(workload) = missed {
-                settle(record, &workload, now, acts);
+                compare_images(record, &workload, now, acts);
             }
         }
         Event::Checked(id, standing) => {
@@ -239,7 +239,7 @@ fn seen(record: &mut Record, workload: &Arc<Workload>, now: Now, acts: &mut Vec<
     match record.under_way {
         // What it runs may be what is being written.
         Some(UnderWay::Writing) => record.rare.missed = Some(workload.clone()),
-        _ => settle(record, workload, now, acts),
+        _ => compare_images(record, workload, now, acts),
     }
     record.rare.wait.take_if(|wait| wait.why == Why::NotWritten);
     compared(record, workload, acts);
@@ -293,7 +293,7 @@ fn unproposed(record: &mut Record, proposal: &Proposal, now: Now, acts: &mut Vec
     match proposal {
         Proposal::Unsure if !record.waits(now.since) => read(record, now, acts),
         Proposal::Unwanted(workload) => {
-            settle(record, workload, now, acts);
+            compare_images(record, workload, now, acts);
             let is_open = |current: &mut Box<Tracked>| !current.phase.is_over() && current.phase != Phase::Progressing;
             if let Some(current) = record.current.take_if(is_open) {
                 supersede(record, *current, "it is not wanted any more", now, acts);

@@ -1,6 +1,6 @@
 //! Who moved an image that we had set: what follows when that was read.
 
-use super::{Act, Now, answers::FAILED, decide, end, recover::settle};
+use super::{Act, Now, answers::FAILED, decide, end, recover::compare_images};
 use crate::domain::{
     update::{Judging, News, Record, rare::Why},
     workload::{Observed, Workload},
@@ -18,7 +18,7 @@ pub(super) fn observed(
     record.rare.wait.take_if(|wait| wait.why == Why::Read);
     match read {
         Ok(Some(observed)) => {
-            settle(record, &observed.workload, now, acts);
+            compare_images(record, &observed.workload, now, acts);
             let kept = record.rule().map(|rule| rule.kept.clone()).unwrap_or_default();
             let (held, is_new) = record.note_moves(&observed, judging, now.at);
             let workload = &observed.workload;

@@ -38,7 +38,7 @@ pub(super) fn recorded(record: &mut Record, mut found: Tracked, workload: &Workl
         supersede(record, *old, newer, now, acts);
     }
     record.current = Some(Box::new(found));
-    settle(record, workload, now, acts);
+    compare_images(record, workload, now, acts);
     asked(record, acts);
 }
 
@@ -90,11 +90,11 @@ pub(super) fn kept_elsewhere(record: &Record, workload: WorkloadId, acts: &mut V
 }
 
 /// What the images of a workload say of its update, if that has not ended.
-pub(super) fn settle(record: &mut Record, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
+pub(super) fn compare_images(record: &mut Record, workload: &Workload, now: Now, acts: &mut Vec<Act>) {
     let Some(current) = record.current.take_if(|current| !current.phase.is_over()) else { return };
     let runs = Record::runs(&current.update, workload);
     if current.way().is_some() {
-        if let Some((current, why)) = rollback::settle(record, *current, workload, now, acts) {
+        if let Some((current, why)) = rollback::compare_images(record, *current, workload, now, acts) {
             acts.push(Act::Announce(News::Rollout(current.update.clone(), Rollout::Superseded)));
             supersede(record, current, why, now, acts);
         }

@@ -227,7 +227,7 @@ fn end(record: &mut Record, current: Tracked, phase: Phase, rollout: Rollout, no
 }
 
 /// What the images of a workload say of an update that goes back; why it is not gone on with, if it is not.
-pub(super) fn settle(
+pub(super) fn compare_images(
     record: &mut Record,
     current: Tracked,
     workload: &Workload,

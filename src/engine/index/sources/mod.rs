@@ -28,7 +28,7 @@ use crate::{
             effect::Effect,
             hints::Lost,
             outages::Outages,
-            source::{Cause, Known},
+            source::{Cause, SourceEntry},
         },
         look::{
             beside::answer_from,
@@ -46,7 +46,7 @@ const RETRY: BackOff = BackOff::millis(5_000, 300_000);
 /// Every source that somebody uses.
 pub(crate) struct Sources {
     // Boxed: a third of such a table's places is empty.
-    known: HashMap<Arc<Source>, Box<Known>>,
+    known: HashMap<Arc<Source>, Box<SourceEntry>>,
     /// What the tags of all take between looks, in bytes.
     kept: usize,
     /// What they may take with that of a look under way.
@@ -65,7 +65,7 @@ pub(crate) struct Sources {
 }
 
 /// What a look has brought.
-pub(crate) struct Heard {
+pub(crate) struct LookNews {
     pub(crate) cause: Option<Cause>,
     /// Whether a webhook asked for it, and it has read the repository.
     pub(crate) hooked: bool,
@@ -331,7 +331,7 @@ impl Sources {
     }
 
     /// Takes in what a look brought; `None` if nobody uses the source any more.
-    pub(crate) fn looked(&mut self, source: &Source, result: Result<ListingResult, RegistryError>) -> Option<Heard> {
+    pub(crate) fn looked(&mut self, source: &Source, result: Result<ListingResult, RegistryError>) -> Option<LookNews> {
         self.in_use.take_if(|in_use| **in_use == *source);
         let known = self.known.get_mut(source)?;
         let cause = known.running.take();
@@ -359,7 +359,7 @@ impl Sources {
         let (hooked, is_read) = (std::mem::take(&mut known.hook_served), known.failure.is_none());
         known.hook_waits |= hooked && !is_read;
         let turned = before != known.failure.as_ref().map(text);
-        Some(Heard { cause, hooked: hooked && is_read, turned, answers, outcome })
+        Some(LookNews { cause, hooked: hooked && is_read, turned, answers, outcome })
     }
 }
 

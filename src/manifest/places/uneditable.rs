@@ -19,7 +19,7 @@ use crate::domain::image::{Repository, excerpt};
 
 /// An image that stands in a file and cannot be edited there.
 #[derive(Debug, Clone)]
-pub(super) struct Held<'f> {
+pub(super) struct Uneditable<'f> {
     pub(super) path: &'f Arc<str>,
     pub(super) line: usize,
     /// Why, and what to do.
@@ -27,35 +27,39 @@ pub(super) struct Held<'f> {
 }
 
 /// By repository.
-pub(super) type AllHeld<'f> = HashMap<Repository, Vec<Held<'f>>>;
+pub(super) type AllUneditable<'f> = HashMap<Repository, Vec<Uneditable<'f>>>;
 
 /// What makes no image where one is meant.
-pub(super) fn add<'f, 'm>(all: &mut AllHeld<'f>, path: &'f Arc<str>, makers: impl IntoIterator<Item = &'m ImageExpr>) {
-    for maker in makers {
-        if let Some((repository, held)) = of_maker(path, maker) {
+pub(super) fn add<'f, 'm>(
+    all: &mut AllUneditable<'f>,
+    path: &'f Arc<str>,
+    exprs: impl IntoIterator<Item = &'m ImageExpr>,
+) {
+    for expr in exprs {
+        if let Some((repository, held)) = of_maker(path, expr) {
             all.entry(repository).or_default().push(held);
         }
     }
 }
 
 /// Of what is made of values; none if it is an image, or if it is not known whose.
-pub(super) fn of_maker<'f>(path: &'f Arc<str>, maker: &ImageExpr) -> Option<(Repository, Held<'f>)> {
-    let error = maker.holds().err()?;
-    let repository = repository(maker)?;
-    let wrong = maker.cells().find(|cell| is_open(&cell.value) || cell.value.contains('\n'));
-    let cell = wrong.or(maker.main())?;
-    Some((repository, Held { path, line: cell.line, why: why(cell).unwrap_or_else(|| error.to_string()) }))
+pub(super) fn of_maker<'f>(path: &'f Arc<str>, expr: &ImageExpr) -> Option<(Repository, Uneditable<'f>)> {
+    let error = expr.holds().err()?;
+    let repository = repository(expr)?;
+    let wrong = expr.cells().find(|cell| is_open(&cell.value) || cell.value.contains('\n'));
+    let cell = wrong.or(expr.main())?;
+    Some((repository, Uneditable { path, line: cell.line, why: why(cell).unwrap_or_else(|| error.to_string()) }))
 }
 
 /// Of what is made of values of which one is filled in from elsewhere: the repository, and that value.
-pub(super) fn open(maker: &ImageExpr) -> Option<(Repository, &Cell)> {
-    maker.holds().err()?;
-    Some((repository(maker)?, maker.cells().find(|cell| is_open(&cell.value))?))
+pub(super) fn open(expr: &ImageExpr) -> Option<(Repository, &Cell)> {
+    expr.holds().err()?;
+    Some((repository(expr)?, expr.cells().find(|cell| is_open(&cell.value))?))
 }
 
-fn repository(maker: &ImageExpr) -> Option<Repository> {
+fn repository(expr: &ImageExpr) -> Option<Repository> {
     let whole = |cell: &Cell| Repository::parse(split(cell.value.rsplit('=').next().unwrap_or_default()).0).ok();
-    match maker {
+    match expr {
         ImageExpr::Whole { cell, .. } => whole(cell),
         ImageExpr::Parts(parts) => match (&parts.registry, &parts.name) {
             (Some(registry), Name::Cell(name)) if !is_unset(&registry.value) => {
@@ -71,14 +75,14 @@ pub(super) fn of_marked<'f>(
     path: &'f Arc<str>,
     says: &Says,
     repository: &Repository,
-    maker: &ImageExpr,
+    expr: &ImageExpr,
     is_ours: bool,
-) -> Option<Held<'f>> {
-    let line = maker.main().map_or(1, |cell| cell.line);
-    let why = match (maker.holds(), says) {
+) -> Option<Uneditable<'f>> {
+    let line = expr.main().map_or(1, |cell| cell.line);
+    let why = match (expr.holds(), says) {
         // It moves nothing, whatever it is.
         (Err(_), says) if says.is_never() => return None,
-        (Err(_), _) => return of_maker(path, maker).map(|(_, held)| held),
+        (Err(_), _) => return of_maker(path, expr).map(|(_, held)| held),
         (Ok(holds), _) if holds.repository != *repository => {
             format!("the marker is for the image {repository}, and this is {}: correct one of them", holds.repository)
         }
@@ -87,7 +91,7 @@ pub(super) fn of_marked<'f>(
         }
         _ => return None,
     };
-    Some(Held { path, line, why })
+    Some(Uneditable { path, line, why })
 }
 
 /// Why a value is no part of an image, and what to do.
@@ -121,23 +125,23 @@ pub(super) fn is_open(value: &str) -> bool {
 impl<'f> Index<'f> {
     /// Where an image stands, one line each, though it is not to be edited there for a workload, or for an entry of
     /// `supercargo.yaml`. Empty if no file holds it.
-    pub(super) fn held(&self, repository: &Repository, listed: Option<&Listed>) -> Vec<Held<'f>> {
-        let mut found: BTreeMap<(&str, usize), Held<'f>> = BTreeMap::new();
-        let add = |found: &mut BTreeMap<_, _>, held: Held<'f>| {
+    pub(super) fn uneditable(&self, repository: &Repository, listed: Option<&Listed>) -> Vec<Uneditable<'f>> {
+        let mut found: BTreeMap<(&str, usize), Uneditable<'f>> = BTreeMap::new();
+        let add = |found: &mut BTreeMap<_, _>, held: Uneditable<'f>| {
             found.entry((&**held.path, held.line)).or_insert(held);
         };
         let uncovered = |path: &str| listed.filter(|listed| !listed.covers(path)).map(not_covered);
         for held in self.barred.get(repository).into_iter().chain(self.images().1.get(repository)).flatten() {
             let why = uncovered(held.path).unwrap_or_else(|| held.why.clone());
-            add(&mut found, Held { why, ..held.clone() });
+            add(&mut found, Uneditable { why, ..held.clone() });
         }
         for (draft, why) in self.of_others(repository, listed.is_some()) {
             let why = uncovered(draft.path).unwrap_or(why);
-            add(&mut found, Held { path: draft.path, line: draft.line, why });
+            add(&mut found, Uneditable { path: draft.path, line: draft.line, why });
         }
         let is_other = |path: &Arc<str>, line| {
             let others = self.other_values.get(repository).into_iter().flatten();
-            others.into_iter().any(|draft| draft.path == path && draft.maker.cells().any(|cell| cell.line == line))
+            others.into_iter().any(|draft| draft.path == path && draft.expr.cells().any(|cell| cell.line == line))
         };
         for (path, mention) in self.mentions().get(&mention::hash(repository)).into_iter().flatten() {
             let (kind, line) = (FileKind::of(path), mention.line as usize);
@@ -150,7 +154,7 @@ impl<'f> Index<'f> {
             if !is_told && !is_part {
                 let (line, why) = unread.unwrap_or_else(|| (line, why_not(kind, mention.version)));
                 let why = uncovered(path).unwrap_or_else(|| why.to_owned());
-                add(&mut found, Held { path, line, why });
+                add(&mut found, Uneditable { path, line, why });
             }
         }
         for (draft, line) in self.without_registry(repository) {
@@ -159,9 +163,15 @@ impl<'f> Index<'f> {
                  that has the tag (`# supercargo: minor image=<repository> part=tag`)",
                 repository.host()
             );
-            add(&mut found, Held { path: draft.path, line: draft.line, why: uncovered(draft.path).unwrap_or(why) });
+            add(
+                &mut found,
+                Uneditable { path: draft.path, line: draft.line, why: uncovered(draft.path).unwrap_or(why) },
+            );
         }
-        let told = |held: Held<'f>| Held { why: held.why.replace("<repository>", &repository.to_string()), ..held };
+        let told = |held: Uneditable<'f>| Uneditable {
+            why: held.why.replace("<repository>", &repository.to_string()),
+            ..held
+        };
         found.into_values().map(told).collect()
     }
 
@@ -216,8 +226,8 @@ impl<'f> Index<'f> {
         all.extend(released.map(|(release, each)| {
             let target = self.releases[*release].as_deref();
             let target = target.map_or("another namespace".to_owned(), |n| format!("the namespace {}", excerpt(n)));
-            let why = match &each.draft.doubt {
-                Some(doubt) if each.draft.is_open() => doubt.reason.to_owned(),
+            let why = match &each.draft.ambiguity {
+                Some(ambiguity) if each.draft.is_open() => ambiguity.reason.to_owned(),
                 _ => format!("it is for another release, which goes to {target}"),
             };
             (&each.draft, why)
@@ -232,18 +242,18 @@ impl<'f> Index<'f> {
     }
 
     /// Images that manifests make with what kustomizations do, and what is none there.
-    pub(super) fn images(&self) -> &(HashMap<Repository, Vec<Draft<'f>>>, AllHeld<'f>) {
+    pub(super) fn images(&self) -> &(HashMap<Repository, Vec<Draft<'f>>>, AllUneditable<'f>) {
         self.images.get_or_init(|| {
-            let (mut images, mut held) = (HashMap::new(), AllHeld::new());
+            let (mut images, mut held) = (HashMap::new(), AllUneditable::new());
             let roots = self.renderings.iter().filter(|rendering| rendering.chain.is_root);
             for (.., made) in roots.flat_map(|rendering| self.all_made(rendering)) {
                 let (path, line) = (made.path, made.line);
-                let why = made.maker.main().and_then(why);
+                let why = made.expr.main().and_then(why);
                 match (Repository::parse(split(&made.image).0), draft(made)) {
                     (_, Ok(draft)) => index::add(&mut images, [draft]),
                     (Ok(repository), Err(misfit)) => {
                         let why = why.unwrap_or_else(|| misfit.reason());
-                        held.entry(repository).or_default().push(Held { path, line, why });
+                        held.entry(repository).or_default().push(Uneditable { path, line, why });
                     }
                     _ => {}
                 }
@@ -284,7 +294,7 @@ fn why_not(kind: FileKind, version: Version) -> &'static str {
 }
 
 /// The lines, for people; empty if there are none.
-pub(super) fn shown(all: &[Held]) -> String {
+pub(super) fn shown(all: &[Uneditable]) -> String {
     let each = all.iter().take(MAX_LEFT_ALONE);
     let each: Vec<String> = each.map(|held| format!("{}:{}: {}", excerpt(held.path), held.line, held.why)).collect();
     match all.len().saturating_sub(each.len()) {
