@@ -1,5 +1,5 @@
-//! The one JSON Patch of an update: it holds only if the images are still those that were decided on, touches nothing
-//! else, and leaves a note for people.
+//! The one JSON Patch of an update: it holds only for the object and the images that were decided on, touches nothing else,
+//! and leaves a note for people.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -22,7 +22,8 @@ pub(super) enum Stands {
 
 /// Compares an update with the workload as just read. `at` is the time that the note will say.
 pub(super) fn stands(update: &Update, kind: &KindSpec, workload: &Workload, at: Timestamp) -> Stands {
-    if update.items.is_empty() {
+    // One that was deleted and made again may be under another policy.
+    if update.items.is_empty() || !update.uid.is_empty() && update.uid != workload.uid {
         return Stands::Stale;
     }
     if is_done(update, workload) {
@@ -33,6 +34,9 @@ pub(super) fn stands(update: &Update, kind: &KindSpec, workload: &Workload, at: 
         return Stands::Stale;
     }
     let mut operations = Vec::new();
+    if !update.uid.is_empty() {
+        operations.push(json!({"op": "test", "path": "/metadata/uid", "value": update.uid}));
+    }
     for change in update.changes() {
         let Some(container) = find(change, workload).filter(|c| *c.image == change.from.to_string()) else {
             return Stands::Stale;
@@ -188,6 +192,15 @@ mod tests {
         let decided_on = workload("Deployment", &[("web", "web:1", false)]);
         let update = update(&decided_on, &[("web", false, "web:1", "web:2")]);
         assert_eq!(stand(&update, &workload("Deployment", now)), Stands::Stale);
+    }
+
+    #[test]
+    fn what_was_deleted_and_made_again_is_another_one() {
+        let w = workload("Deployment", &[("web", "web:1", false)]);
+        let of = |uid: &str| Update { uid: uid.into(), ..update(&w, &[("web", false, "web:1", "web:2")]) };
+        let Stands::Ready(operations) = stand(&of("u"), &w) else { panic!("not ready") };
+        assert_eq!(operations[0], json!({"op": "test", "path": "/metadata/uid", "value": "u"}));
+        assert_eq!(stand(&of("u0"), &w), Stands::Stale);
     }
 
     #[test]

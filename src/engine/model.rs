@@ -819,6 +819,9 @@ impl World {
             return Outcome::Committed(Reason::new(Code::Committed, "a commit"));
         }
         let Some(mut workload) = self.cluster.get(id).cloned() else { return Outcome::Gone };
+        if workload.uid != update.uid {
+            return Outcome::Stale;
+        }
         if LastUpdate::of(&workload).is_some_and(|note| note.proves(update)) {
             return Outcome::Stale;
         }
