@@ -27,7 +27,7 @@ pub(super) struct ForgeState {
     url: String,
     /// The end of its branch when it was merged.
     merged_at: Option<String>,
-    /// Changes that the newest one holds, if it is open, refuses, if it was closed, or changes_of, if it was merged.
+    /// Changes that the newest one holds, if it is open, refuses, if it was closed, or brought, if it was merged.
     holds: Marks,
     closed: Marks,
     merged: Marks,

@@ -149,6 +149,27 @@ async fn what_was_decided_on_is_patched_without_reading_it_and_read_again_only_i
 }
 
 #[tokio::test]
+async fn what_was_deleted_and_made_again_is_not_written() {
+    let plane = control_plane::shared().await;
+    let ns = plane.namespace("made-again").await;
+    let object = manifest("Deployment", "web", &[("web", "r.test/web:1")]).to_string();
+    ns.create(&object).await;
+    let web = id("Deployment", &ns.name, "web");
+    let (user, objects) = user_and_objects(plane).await;
+    let old = Objects::new(plane.client(ADMIN).await, clock()).get(&web).await.unwrap().unwrap().workload;
+    let update = propose(&web, &[("web", "r.test/web:1", "r.test/web:2")]).update().clone();
+    let plan = || approve(Plan::propose(Update { uid: old.uid.clone(), ..update.clone() }).on(Arc::new(old.clone())));
+    plane.kubectl(&["-n", &ns.name, "delete", "deployment", "web"]);
+    ns.create(&object).await;
+    // Whether it was decided on or is read: the same images, in another object.
+    assert_eq!(objects.apply(vec![plan()]).await, [Outcome::Stale]);
+    let verbs: Vec<_> = plane.audit(&user).into_iter().map(|request| request.verb).collect();
+    assert_eq!(verbs, ["patch", "get"]);
+    assert_eq!(ns.images("deployments", "web").await, ["r.test/web:1"]);
+    assert_eq!(ns.get("deployments", "web").await["metadata"]["annotations"][NOTE], json!(null));
+}
+
+#[tokio::test]
 async fn what_was_written_without_an_answer_and_moved_back_since_is_not_written_again() {
     let plane = control_plane::shared().await;
     let ns = plane.namespace("unanswered").await;

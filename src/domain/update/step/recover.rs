@@ -53,12 +53,11 @@ pub(super) fn known(record: &mut Record, workload: &Workload, now: Now, acts: &m
     if !is_own || note.changes.is_empty() || record.knows(&note, workload) {
         return;
     }
+    record.set_by_then(&note, workload);
     if is_current {
         // The process ended between what is recorded of the update and what is of the workload.
-        record.set_by_then(&note, workload);
         return acts.push(Act::SaveState(record.state(workload.id.clone())));
     }
-    record.set_by_then(&note, workload);
     let LastUpdate { id, at, changes } = note;
     let items: Vec<Item> = changes.into_iter().map(Item::from).collect();
     let update = Update::new(workload.id.clone(), items, Route::Cluster, at);
