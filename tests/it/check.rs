@@ -168,7 +168,8 @@ fn secrets_are_told_nowhere(#[case] flag: &str, #[case] file: &str, #[case] show
     let folder = files();
     fs::write(folder.path().join("file.yaml"), file).unwrap();
     let given = format!("--{flag}=file.yaml");
-    let mut calls = vec![vec!["run", "--check", &given], vec!["run", "--listen=127.0.0.1:0", &given]];
+    let free = ["--listen=127.0.0.1:0", "--hooks-listen=127.0.0.1:0"];
+    let mut calls = vec![vec!["run", "--check", &given], [&["run", &given], &free[..]].concat()];
     if flag == "kubeconfig" {
         calls.push(vec!["status", &given]);
     }

@@ -121,12 +121,10 @@ async fn the_first_update_of_all_goes_back_too_and_costs_no_more_requests() {
 async fn where_more_has_changed_than_images_or_what_ran_before_did_not_run_it_stays() {
     let shop = Shop::open("env").await;
     shop.create_auto("Deployment", |_| ()).await;
-    let operator = shop.operator("rollout: {settle: 1s, fault: 3s, stall: 30s}\n").await;
-    shop.push("1.1.0-broken").await;
+    let operator = shop.operator(QUICK).await;
     let image = shop.image("1.1.0-broken");
-    runs(&shop.namespace, "web", &[&image]).await;
     let env = json!([{"name": "web", "image": image, "env": [{"name": "A", "value": "b"}]}]);
-    shop.namespace.merge("deployments", "web", json!({"spec": {"template": {"spec": {"containers": env}}}})).await;
+    shop.push_and_change("1.1.0-broken", json!({"spec": {"template": {"spec": {"containers": env}}}})).await;
     let update = shop.update("1.1.0-broken", "Failed").await;
     assert_eq!(code(&update), "rollback-not-possible", "{update}");
     let told = shop.told("RolloutFailed").await;
@@ -165,9 +163,7 @@ async fn what_is_suspended_goes_back_when_that_is_taken_away() {
     shop.create_auto("Deployment", |_| ()).await;
     let operator = shop.operator(QUICK).await;
     let suspend = |value: Value| json!({"metadata": {"annotations": {"supercargo.dev/suspend": value}}});
-    shop.push("1.1.0-broken").await;
-    runs(&shop.namespace, "web", &[&shop.image("1.1.0-broken")]).await;
-    shop.namespace.merge("deployments", "web", suspend(json!("true"))).await;
+    shop.push_and_change("1.1.0-broken", suspend(json!("true"))).await;
     eventually("it waits", async || {
         let update = shop.update("1.1.0-broken", "RollingBack").await;
         (code(&update) == "suspended").then_some(())
@@ -201,9 +197,8 @@ async fn what_nothing_is_changed_of_is_not_put_back_and_is_when_that_is_gone(#[c
         })
         .await;
     };
-    shop.push("1.1.0-broken").await;
-    runs(&shop.namespace, "web", &[&shop.image("1.1.0-broken")]).await;
-    annotate(json!({"supercargo.dev/suspend": "true"})).await;
+    let suspend = json!({"metadata": {"annotations": {"supercargo.dev/suspend": "true"}}});
+    shop.push_and_change("1.1.0-broken", suspend).await;
     kept("suspended").await;
     let tracked = format!("shop:apps/Deployment:{}/web", shop.namespace.name);
     let (kept_by, free) = match why {
@@ -251,9 +246,7 @@ async fn what_a_person_sets_while_it_waits_is_not_overwritten() {
     shop.create_auto("Deployment", |_| ()).await;
     let operator = shop.operator(QUICK).await;
     let suspend = |value: Value| json!({"metadata": {"annotations": {"supercargo.dev/suspend": value}}});
-    shop.push("1.1.0-broken").await;
-    runs(&shop.namespace, "web", &[&shop.image("1.1.0-broken")]).await;
-    shop.namespace.merge("deployments", "web", suspend(json!("true"))).await;
+    shop.push_and_change("1.1.0-broken", suspend(json!("true"))).await;
     shop.update("1.1.0-broken", "RollingBack").await;
     let image = shop.image("1.0.7");
     let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}});

@@ -128,6 +128,15 @@ impl Shop<'static> {
         .await;
     }
 
+    /// A tag is set, and its pods begin when the Deployment is changed so: never before.
+    pub(crate) async fn push_and_change(&self, tag: &str, mut change: Value) {
+        self.namespace.merge("deployments", "web", json!({"spec": {"paused": true}})).await;
+        self.push(tag).await;
+        self.update(tag, "Progressing").await;
+        change["spec"]["paused"] = json!(false);
+        self.namespace.merge("deployments", "web", change).await;
+    }
+
     /// What deploys from Git brings a tag.
     pub(crate) async fn deploy(&self, tag: &str) {
         let containers = json!([{"name": "web", "image": self.image(tag)}]);
