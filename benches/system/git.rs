@@ -26,7 +26,7 @@ use supercargo::{
         update::{Change, Update},
         workload::{KINDS, WorkloadId},
     },
-    git::{Credentials, Scope, Target, TargetSettings, Template},
+    git::{Credentials, Remote, Scope, Target, TargetSettings, Template},
     ports::{Outcome, Sink as _},
 };
 
@@ -269,18 +269,20 @@ pub(crate) async fn write(url: &str, folder: &Path) {
 fn settings(url: &str, folder: &Path) -> TargetSettings {
     TargetSettings {
         name: "prod".into(),
-        url: url.to_owned(),
+        remote: Remote {
+            url: url.to_owned(),
+            credentials: Credentials::None,
+            ca: None,
+            proxy: None,
+            folder: folder.join("prod.git"),
+        },
         branch: "main".to_owned(),
         scope: Scope::target("prod", "prod"),
-        credentials: Credentials::None,
-        ca: None,
-        proxy: None,
         author: ("supercargo".to_owned(), "supercargo@example.test".to_owned()),
         one_each: false,
         message: Template::default(),
         signing: None,
         deployers: Vec::new(),
-        folder: folder.join("prod.git"),
     }
 }
 

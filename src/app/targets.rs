@@ -150,7 +150,7 @@ fn target(
         None => return Err(problems.found),
     };
     if let Some(app) = forge.as_ref().and_then(|forge| forge.app.clone()) {
-        settings.credentials = Credentials::App(app);
+        settings.remote.credentials = Credentials::App(app);
     }
     let mut inherited = config::git_environment();
     // To git, what the environment trusts would come before `ca`.
@@ -238,17 +238,19 @@ fn settings(
     Some(git::TargetSettings {
         name: name.into(),
         scope: git::Scope { paths: paths?, options, ..git::Scope::target(&entry.name, name) },
-        url: entry.url.clone(),
+        remote: git::Remote {
+            url: entry.url.clone(),
+            credentials: credentials?,
+            ca: ca?,
+            proxy: entry.proxy.clone(),
+            folder: cache.join(format!("{}.git", entry.slug())),
+        },
         branch: entry.branch.clone(),
-        credentials: credentials?,
-        ca: ca?,
-        proxy: entry.proxy.clone(),
         author: (entry.author.name.clone(), entry.author.email.clone()),
         one_each: entry.commits == Commits::Workload,
         message: message?,
         signing: signing?,
         deployers: deployers?.into_iter().flatten().collect(),
-        folder: cache.join(format!("{}.git", entry.slug())),
     })
 }
 

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     forges::GithubApp,
-    settings::{Credentials, TargetSettings},
+    settings::{Credentials, Remote},
 };
 use crate::{net::foreign, ports::Clock};
 
@@ -34,7 +34,7 @@ const PIPE: usize = 64 << 10;
 
 /// Git in one folder.
 pub(super) struct Git {
-    settings: Arc<TargetSettings>,
+    pub(super) remote: Remote,
     clock: Arc<dyn Clock>,
     /// `PATH` and, where it is set, where certificates are.
     inherited: Vec<(String, String)>,
@@ -57,8 +57,8 @@ pub(super) enum GitError {
 }
 
 impl Git {
-    pub(super) fn new(settings: Arc<TargetSettings>, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
-        Self { settings, clock, inherited }
+    pub(super) fn new(remote: Remote, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
+        Self { remote, clock, inherited }
     }
 
     /// Runs a command that asks no server. If it fails, the clone is not what it should be.
@@ -147,7 +147,7 @@ impl Git {
     ) -> Result<(T, Output), GitError> {
         let broken = |why: String| broken(program, args, &why);
         let mut command = Command::new(program);
-        command.args(args).current_dir(&self.settings.folder).env_clear().envs(self.environment(more));
+        command.args(args).current_dir(&self.remote.folder).env_clear().envs(self.environment(more));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| broken(format!("cannot be started: {error}")))?;
         let (stdin, stdout) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
@@ -166,7 +166,7 @@ impl Git {
     }
 
     fn environment(&self, more: Vec<(String, String)>) -> Vec<(String, String)> {
-        let folder = self.settings.folder.display().to_string();
+        let folder = self.remote.folder.display().to_string();
         let config = [
             ("core.hooksPath", "/dev/null"),
             // The clone is a cache: what is lost is fetched again.
@@ -213,24 +213,24 @@ impl Git {
 
     /// Settings (`http.…`) and variables that let git in.
     async fn access(&self) -> Result<Vec<(String, String)>, String> {
-        let settings = &self.settings;
+        let remote = &self.remote;
         let mut access = Vec::new();
-        if let Some(ca) = &settings.ca {
+        if let Some(ca) = &remote.ca {
             access.push(("http.sslCAInfo".to_owned(), ca.display().to_string()));
         }
-        access.push(("http.proxy".to_owned(), settings.proxy.clone().unwrap_or_default()));
-        match &settings.credentials {
+        access.push(("http.proxy".to_owned(), remote.proxy.clone().unwrap_or_default()));
+        match &remote.credentials {
             Credentials::None => {}
             Credentials::Token { username, secret } => {
                 let secret = secret.read().map_err(|why| format!("the token cannot be read: {why}"))?;
-                access.push(authorization(&settings.url, username, &secret));
+                access.push(authorization(&remote.url, username, &secret));
             }
             Credentials::App(app) => {
                 let token = app.token().await.map_err(|error| error.to_string())?;
-                access.push(authorization(&settings.url, GithubApp::USERNAME, &token));
+                access.push(authorization(&remote.url, GithubApp::USERNAME, &token));
             }
             Credentials::Ssh { key, known_hosts } => {
-                let key = private_copy(key, &settings.folder.join("ssh-key"))?;
+                let key = private_copy(key, &remote.folder.join("ssh-key"))?;
                 let ssh = format!(
                     "ssh -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes -o \
                      ConnectTimeout=15 -o GlobalKnownHostsFile=/dev/null -o UserKnownHostsFile={} -i {}",

@@ -120,7 +120,7 @@ pub(super) async fn read_group(
     if route.group().is_some() {
         findings = work.open.limited(requests, &branch, &all, findings, &within).await?;
     }
-    findings = limit::fitting(&work.settings, &held, &all, findings);
+    findings = limit::fitting(&work.settings.place(), &held, &all, findings);
     if let Some(reason) = in_the_way(&branch, tip.as_ref(), &held, &known) {
         for finding in findings.iter_mut().filter(|finding| matches!(finding, Finding::Edits(..))) {
             *finding = Finding::Blocked(reason.clone());

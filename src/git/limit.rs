@@ -17,7 +17,6 @@ use super::{
     forges::ForgeError,
     proposal::{MAX_HELD, Marks, Memo, marks, namespace},
     request::{GROUPS, Requests},
-    settings::TargetSettings,
 };
 use crate::{
     domain::{
@@ -151,12 +150,7 @@ impl Open {
 }
 
 /// The findings without the edits for which a request has no room. What is in it already (`held`) comes first.
-pub(super) fn fitting(
-    settings: &TargetSettings,
-    held: &[Asked],
-    all: &[Asked],
-    mut findings: Vec<Finding>,
-) -> Vec<Finding> {
+pub(super) fn fitting(place: &str, held: &[Asked], all: &[Asked], mut findings: Vec<Finding>) -> Vec<Finding> {
     let held: BTreeSet<&WorkloadId> = held.iter().map(|held| &held.update.workload).collect();
     let mut room = MAX_HELD;
     for is_held in [true, false] {
@@ -168,9 +162,8 @@ pub(super) fn fitting(
                 Some(left) => room = left,
                 None => {
                     let message = format!(
-                        "a request at {} holds at most {MAX_HELD} changes, and has no room for this: merge or close it, or \
-                         make groups",
-                        settings.place()
+                        "a request at {place} holds at most {MAX_HELD} changes, and has no room for this: merge or close it, or \
+                         make groups"
                     );
                     *finding = Finding::Blocked(Reason::new(Code::RequestLimit, message));
                 }

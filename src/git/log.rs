@@ -72,7 +72,7 @@ impl Mirror {
         let folder = self.log_folder();
         let args = [&["--git-dir", &folder, "log"], args].concat();
         // Our own commits are in the clone.
-        let objects = self.settings.folder.join("objects").display().to_string();
+        let objects = self.git.remote.folder.join("objects").display().to_string();
         let more = vec![("GIT_ALTERNATE_OBJECT_DIRECTORIES".to_owned(), objects)];
         let log = self.git.tool("git", &args, b"", more).await.map_err(|error| GitError::Broken(error.to_string()))?;
         Ok(String::from_utf8_lossy(&log).into_owned())
@@ -95,7 +95,7 @@ impl Mirror {
 
     /// The variable that lets the clone see these commits too.
     pub(super) fn log_objects(&self) -> Vec<(String, String)> {
-        let objects = self.settings.folder.join("log/objects").display().to_string();
+        let objects = self.git.remote.folder.join("log/objects").display().to_string();
         self.log.is_made.then(|| ("GIT_ALTERNATE_OBJECT_DIRECTORIES".to_owned(), objects)).into_iter().collect()
     }
 
@@ -117,7 +117,7 @@ impl Mirror {
         let folder = self.log_folder();
         self.git.local(&["init", "--quiet", "--bare", &folder], b"").await?;
         let config = |folder: PathBuf| folder.join("config");
-        let copied = fs::copy(config(self.settings.folder.clone()), config(folder.clone().into()));
+        let copied = fs::copy(config(self.git.remote.folder.clone()), config(folder.clone().into()));
         let broken =
             |error: io::Error| GitError::Broken(format!("the repository of commits in {folder} fails: {error}"));
         copied.map_err(broken)?;
@@ -133,6 +133,6 @@ impl Mirror {
     }
 
     fn log_folder(&self) -> String {
-        self.settings.folder.join("log").display().to_string()
+        self.git.remote.folder.join("log").display().to_string()
     }
 }

@@ -56,7 +56,7 @@ pub(super) enum Pushed {
 
 impl Mirror {
     pub(super) fn new(settings: Arc<TargetSettings>, clock: Arc<dyn Clock>, inherited: Vec<(String, String)>) -> Self {
-        let git = Git::new(settings.clone(), clock.clone(), inherited);
+        let git = Git::new(settings.remote.clone(), clock.clone(), inherited);
         let (blobs, log, own) = (HashSet::new(), Log::default(), Own::default());
         Self { git, settings, clock, lock: None, head: None, made: 0, blobs, whole: false, log, own }
     }
@@ -122,7 +122,7 @@ impl Mirror {
 
     /// An empty repository in an empty folder.
     async fn make(&mut self) -> Result<(), GitError> {
-        let folder = &self.settings.folder;
+        let folder = &self.git.remote.folder;
         let broken =
             |error: io::Error| GitError::Broken(format!("the clone's folder {} fails: {error}", folder.display()));
         fs::create_dir_all(folder).map_err(broken)?;
@@ -151,10 +151,10 @@ impl Mirror {
         fs::create_dir_all(folder).map_err(broken)?;
         self.made += 1;
         self.git.local(&["init", "--quiet", "--bare", "."], b"").await?;
-        let url = if self.settings.url.starts_with('/') {
-            format!("file://{}", self.settings.url)
+        let url = if self.git.remote.url.starts_with('/') {
+            format!("file://{}", self.git.remote.url)
         } else {
-            self.settings.url.clone()
+            self.git.remote.url.clone()
         };
         let refspec = self.refspec();
         let settings = [
@@ -175,7 +175,7 @@ impl Mirror {
     }
 
     fn packs(&self) -> usize {
-        let packs = fs::read_dir(self.settings.folder.join("objects/pack")).into_iter().flatten().flatten();
+        let packs = fs::read_dir(self.git.remote.folder.join("objects/pack")).into_iter().flatten().flatten();
         packs.filter(|entry| entry.path().extension().is_some_and(|e| e == "pack")).count()
     }
 

@@ -68,5 +68,5 @@ pub use folder::{Folder, NewTexts, Text};
 pub use message::Template;
 pub use repository::{Repository, changes};
 pub use request::Requests;
-pub use settings::{Credentials, RequestSettings, Scope, Secret, Signing, TargetSettings};
+pub use settings::{Credentials, Remote, RequestSettings, Scope, Secret, Signing, TargetSettings};
 pub use target::Target;

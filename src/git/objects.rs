@@ -154,7 +154,7 @@ impl Mirror {
         let args = ["-c", &name, "-c", &email, "commit-tree", &tree, "-p", parent, "-F", "-"];
         let commit = match &self.settings.signing {
             None => self.git.local(&args, message.as_bytes()).await?,
-            Some(signing) => sign(&self.git, signing, &self.settings.folder, &args, message.as_bytes()).await?,
+            Some(signing) => sign(&self.git, signing, &self.git.remote.folder, &args, message.as_bytes()).await?,
         };
         Ok(String::from_utf8_lossy(&commit).trim().to_owned())
     }

@@ -48,7 +48,7 @@ impl Mirror {
         let said = made.iter().zip(&by_us).filter(|(_, by_us)| **by_us).map(|(made, _)| made.commit);
         let new: Vec<&str> = said.filter(|commit| !self.own.signed.contains_key(*commit)).collect();
         if !new.is_empty() {
-            let found = signed(&self.git, signing, &self.settings.folder, &new, self.log_objects()).await?;
+            let found = signed(&self.git, signing, &self.git.remote.folder, &new, self.log_objects()).await?;
             self.own.signed.extend(new.iter().map(|commit| ((*commit).to_owned(), found.contains(*commit))));
         }
         let is_signed = |made: &Made<'_>| self.own.signed.get(made.commit).copied().unwrap_or_default();

@@ -80,16 +80,10 @@ pub struct TargetSettings {
     pub name: Arc<str>,
     /// Which files are read and edited.
     pub scope: Scope,
-    /// The repository, without credentials.
-    pub url: String,
+    /// The repository.
+    pub remote: Remote,
     /// The branch that is read and written.
     pub branch: String,
-    /// What it is read and written with.
-    pub credentials: Credentials,
-    /// Certificates (PEM) that are trusted for its host.
-    pub ca: Option<PathBuf>,
-    /// The HTTP proxy that leads to it.
-    pub proxy: Option<String>,
     /// Name and address of who commits.
     pub author: (String, String),
     /// Whether each update of a push is a commit of its own.
@@ -100,6 +94,19 @@ pub struct TargetSettings {
     pub signing: Option<Signing>,
     /// Who is told of a push.
     pub deployers: Vec<Deployer>,
+}
+
+/// A repository, how it is reached, and where its clone is.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// Without credentials.
+    pub url: String,
+    /// What it is read and written with.
+    pub credentials: Credentials,
+    /// Certificates (PEM) that are trusted for its host.
+    pub ca: Option<PathBuf>,
+    /// The HTTP proxy that leads to it.
+    pub proxy: Option<String>,
     /// The folder of its clone, made if it is not there.
     pub folder: PathBuf,
 }

@@ -135,8 +135,8 @@ impl Target {
         if !edited.is_empty() {
             let steps = self.steps(&findings, &committed, edited, &entries, &texts);
             let mut tip = head.clone();
-            let TargetSettings { name, url, branch, deployers, message, .. } = &*self.settings;
-            let mut push = Push { url, branch, before: head, commits: Vec::new() };
+            let TargetSettings { name, remote, branch, deployers, message, .. } = &*self.settings;
+            let mut push = Push { url: &remote.url, branch, before: head, commits: Vec::new() };
             for step in &steps {
                 let updates: Vec<&Update> = step.updates.iter().map(|index| &asked[*index].update).collect();
                 tip = work.mirror.commit(&tip, &step.files, &message.message(&updates)).await?;

@@ -268,11 +268,12 @@ async fn kubectl_shows_them_so() {
     let kubectl = |args: &[&str]| {
         let text = namespace.plane.kubectl(&[&["-n", &namespace.name], args].concat());
         let masks = [
-            // However wide it is.
-            (r"\b(\d+[smhd]){1,2}\b *", "AGE   "),
+            // A part of it may look like an age.
             (r"(UID: +)[0-9a-f-]{36}", "${1}UID"),
             (r"(Resource Version: +)\d+", "${1}VERSION"),
             (r"(Creation Timestamp: +)\S+", "${1}TIME"),
+            // However wide it is.
+            (r"\b(\d+[smhd]){1,2}\b *", "AGE   "),
         ];
         let masked = masks.iter().fold(text.replace(&namespace.name, "NAMESPACE"), |text, (mask, name)| {
             regex::Regex::new(mask).unwrap().replace_all(&text, *name).into_owned()

@@ -232,7 +232,7 @@ fn a_link_above_a_folder_is_not_opened() {
     run(Command::new("mkfifo").arg(root.path().join("pipe")), b"");
     std::os::unix::fs::symlink("../pipe", root.path().join("base/web.yaml")).unwrap();
     let plan = Command::new("timeout")
-        .arg("30")
+        .arg("300")
         .arg(env!("CARGO_BIN_EXE_supercargo"))
         .args(["plan", "prod"])
         .current_dir(root.path())

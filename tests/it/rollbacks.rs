@@ -18,6 +18,11 @@ use crate::{
     },
 };
 
+/// How many images these have set together.
+fn patches(shop: &Shop<'_>, users: &[impl AsRef<str>]) -> usize {
+    users.iter().map(|user| written(shop.plane, user.as_ref()).len()).sum()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_run_goes_back_once_and_the_next_goes() {
     let shop = Shop::open("back").await;
@@ -121,16 +126,17 @@ async fn the_first_update_of_all_goes_back_too_and_costs_no_more_requests() {
 async fn where_more_has_changed_than_images_or_what_ran_before_did_not_run_it_stays() {
     let shop = Shop::open("env").await;
     shop.create_auto("Deployment", |_| ()).await;
-    let operator = shop.operator(QUICK).await;
     let image = shop.image("1.1.0-broken");
     let env = json!([{"name": "web", "image": image, "env": [{"name": "A", "value": "b"}]}]);
-    shop.push_and_change("1.1.0-broken", json!({"spec": {"template": {"spec": {"containers": env}}}})).await;
+    let env = json!({"spec": {"template": {"spec": {"containers": env}}}});
+    let before = shop.set_and_change("1.1.0-broken", &env).await;
+    let operator = shop.operator(QUICK).await;
     let update = shop.update("1.1.0-broken", "Failed").await;
     assert_eq!(code(&update), "rollback-not-possible", "{update}");
     let told = shop.told("RolloutFailed").await;
     assert!(told.iter().any(|message| message.contains("more of its pod template has changed")), "{told:?}");
     assert_eq!(shop.namespace.images("deployments", "web").await, [image]);
-    assert_eq!(written(shop.plane, &operator.user).len(), 1);
+    assert_eq!(patches(&shop, &[&before, &operator.user]), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,18 +167,19 @@ async fn where_what_ran_before_does_not_run_either_there_is_no_second_patch() {
 async fn what_is_suspended_goes_back_when_that_is_taken_away() {
     let shop = Shop::open("suspended").await;
     shop.create_auto("Deployment", |_| ()).await;
-    let operator = shop.operator(QUICK).await;
     let suspend = |value: Value| json!({"metadata": {"annotations": {"supercargo.dev/suspend": value}}});
-    shop.push_and_change("1.1.0-broken", suspend(json!("true"))).await;
+    let before = shop.set_and_change("1.1.0-broken", &suspend(json!("true"))).await;
+    let operator = shop.operator(QUICK).await;
+    let users = [&*before, &operator.user];
     eventually("it waits", async || {
         let update = shop.update("1.1.0-broken", "RollingBack").await;
         (code(&update) == "suspended").then_some(())
     })
     .await;
-    assert_eq!(written(shop.plane, &operator.user).len(), 1);
+    assert_eq!(patches(&shop, &users), 1);
     shop.namespace.merge("deployments", "web", suspend(Value::Null)).await;
     shop.update("1.1.0-broken", "RolledBack").await;
-    assert_eq!(written(shop.plane, &operator.user).len(), 2);
+    assert_eq!(patches(&shop, &users), 2);
 }
 
 /// While it is suspended one goes back; what takes the place of that keeps it too.
@@ -185,8 +192,6 @@ async fn what_is_suspended_goes_back_when_that_is_taken_away() {
 async fn what_nothing_is_changed_of_is_not_put_back_and_is_when_that_is_gone(#[case] why: &str) {
     let shop = Shop::open("kept").await;
     shop.create_auto("Deployment", |_| ()).await;
-    let mut operator = shop.operator(QUICK).await;
-    let mut users = vec![operator.user.clone()];
     let annotate = async |annotations: Value| {
         shop.namespace.merge("deployments", "web", json!({"metadata": {"annotations": annotations}})).await;
     };
@@ -198,7 +203,9 @@ async fn what_nothing_is_changed_of_is_not_put_back_and_is_when_that_is_gone(#[c
         .await;
     };
     let suspend = json!({"metadata": {"annotations": {"supercargo.dev/suspend": "true"}}});
-    shop.push_and_change("1.1.0-broken", suspend).await;
+    let before = shop.set_and_change("1.1.0-broken", &suspend).await;
+    let mut operator = shop.operator(QUICK).await;
+    let mut users = vec![before, operator.user.clone()];
     kept("suspended").await;
     let tracked = format!("shop:apps/Deployment:{}/web", shop.namespace.name);
     let (kept_by, free) = match why {
@@ -226,8 +233,7 @@ async fn what_nothing_is_changed_of_is_not_put_back_and_is_when_that_is_gone(#[c
         operator.looks().await;
     }
     assert_eq!(shop.namespace.images("deployments", "web").await, [shop.image("1.1.0-broken")]);
-    let patches = |users: &[String]| users.iter().map(|user| written(shop.plane, user).len()).sum::<usize>();
-    assert_eq!(patches(&users), 1);
+    assert_eq!(patches(&shop, &users), 1);
     if why == "dry-run" {
         drop(operator);
         operator = shop.operator(QUICK).await;
@@ -236,7 +242,7 @@ async fn what_nothing_is_changed_of_is_not_put_back_and_is_when_that_is_gone(#[c
         annotate(free).await;
     }
     shop.update("1.1.0-broken", "RolledBack").await;
-    assert_eq!(patches(&users), 2);
+    assert_eq!(patches(&shop, &users), 2);
     drop(operator);
 }
 
@@ -244,9 +250,9 @@ async fn what_nothing_is_changed_of_is_not_put_back_and_is_when_that_is_gone(#[c
 async fn what_a_person_sets_while_it_waits_is_not_overwritten() {
     let shop = Shop::open("moved").await;
     shop.create_auto("Deployment", |_| ()).await;
-    let operator = shop.operator(QUICK).await;
     let suspend = |value: Value| json!({"metadata": {"annotations": {"supercargo.dev/suspend": value}}});
-    shop.push_and_change("1.1.0-broken", suspend(json!("true"))).await;
+    let first = shop.set_and_change("1.1.0-broken", &suspend(json!("true"))).await;
+    let operator = shop.operator(QUICK).await;
     shop.update("1.1.0-broken", "RollingBack").await;
     let image = shop.image("1.0.7");
     let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}});
@@ -257,7 +263,7 @@ async fn what_a_person_sets_while_it_waits_is_not_overwritten() {
     let before = looks().await;
     eventually("it is looked at again", async || (looks().await > before + 2.0).then_some(())).await;
     assert_eq!(shop.namespace.images("deployments", "web").await, [image]);
-    assert_eq!(written(shop.plane, &operator.user).len(), 1);
+    assert_eq!(patches(&shop, &[&first, &operator.user]), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

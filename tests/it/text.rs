@@ -23,7 +23,7 @@ use crate::{
     forges::{Server, TOKEN, connect, held, reply, settings as forge_settings},
     git::{
         alone::once,
-        target::{approved, manifest, settings, target, update},
+        target::{approved, manifest, settings_with, target, update},
     },
     support::{
         control_plane::shared,
@@ -457,7 +457,7 @@ async fn titles_and_bodies_of_requests() {
         Credentials::Token { username: bot.name.clone(), secret: Secret::Value(bot.token.clone().into()) };
     let template = "{% for c in changes %}{{ c.policy }} {{ c.name }} {{ c.container }} {% endfor %}\n\n{% for c in changes %}{{ c.policy }}\n{% endfor %}";
     let message = supercargo::git::Template::parse(template).unwrap();
-    let target = target(TargetSettings { credentials, message, ..settings(&repo.url(), folder.path()) });
+    let target = target(TargetSettings { message, ..settings_with(credentials, &repo.url(), folder.path()) });
     let forge = connect(&forge_settings("gitea", &repo.url(), None), held(&bot.token));
     let target = target.with_requests(Requests { forge, settings: RequestSettings::default(), registry: None });
     let wishes = nasty.iter().zip(&names).map(|((_, text), name)| {

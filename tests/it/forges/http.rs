@@ -144,7 +144,10 @@ async fn nonsense_is_said_and_passes(#[case] status: u16, #[case] body: Value, #
 
 #[tokio::test]
 async fn nobody_at_home_is_unavailable() {
-    let url = format!("http://127.0.0.1:{}/o/r.git", crate::support::free_port());
+    // Bound, so that nobody else listens there either.
+    let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/o/r.git", bound.local_addr().unwrap());
     let forge = connect(&settings("gitea", &url, None), held(TOKEN));
     assert!(matches!(failed(forge.find("b").await, "cannot be connected to"), ForgeError::Unavailable(_)));
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -152,7 +153,10 @@ fn clock() -> SimClock {
 pub(crate) fn settings(kind: &str, git: &str, api: Option<&str>) -> ForgeSettings {
     let kind = named(kind).unwrap();
     let place = place(kind, git, api.map(|api| Url::parse(api).unwrap()).as_ref()).unwrap();
-    let client = client(None, None, Timeouts::default()).unwrap();
+    // A forge under load takes its time.
+    let patient = Duration::from_mins(5);
+    let patient = Timeouts { connect: patient, read: patient, request: patient };
+    let client = client(None, None, patient).unwrap();
     ForgeSettings { kind, place, base: "main".to_owned(), client }
 }
 

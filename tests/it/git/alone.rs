@@ -7,12 +7,15 @@ use std::{
 
 use super::target::text;
 use crate::support::{
-    eventually, free_port,
+    eventually,
     git_server::{BareRepo, GitServer, Options},
     http,
     process::Process,
     registry::Registry,
 };
+
+/// Any ports.
+pub(crate) const FREE: [&str; 2] = ["--listen=127.0.0.1:0", "--hooks-listen=127.0.0.1:0"];
 
 const PERSON: &str = "Pat <pat@example.com>";
 
@@ -179,10 +182,9 @@ async fn it_follows_the_registry_and_the_repository_until_it_is_stopped() {
     let repo = server.create("deploy", &[("web.yaml", web.as_bytes()), ("compose.conf", marked.as_bytes())]);
     registry.push_tags("team/web", ["1.0.0"]).await;
     registry.push_tags("team/late", ["3.0.0", "3.1.0"]).await;
-    let listen = [format!("--listen=127.0.0.1:{}", free_port()), format!("--hooks-listen=127.0.0.1:{}", free_port())];
     let config = format!("git:\n- {{name: deploy, url: '{}', branch: main, batchWindow: 1s}}\n", server.url("deploy"));
     std::fs::write(folder.path().join("config.yaml"), config).unwrap();
-    let args = ["--config", "config.yaml", "--poll-interval", "1s", &listen[0], &listen[1]];
+    let args = ["--config", "config.yaml", "--poll-interval", "1s", FREE[0], FREE[1]];
     let start = || Process::spawn(&command(folder.path(), &server.url("deploy"), &args), &folder.path().join("log"));
 
     let mut process = start();
@@ -203,7 +205,7 @@ async fn it_follows_the_registry_and_the_repository_until_it_is_stopped() {
     .await;
     // A person's return to the old version stands, also for the next process.
     repo.commit(&[("web.yaml", Some(web.as_bytes()))], "1.1.0 loses orders", PERSON);
-    eventually("it says who moved it back", async || process.output().contains("back").then_some(())).await;
+    eventually("it says who moved it back", async || process.output().contains("moved container web").then_some(())).await;
     process.signal("TERM");
     assert!(process.wait().await.success(), "{}", process.output());
     let commits = repo.log().len();
@@ -282,10 +284,8 @@ async fn it_says_so_if_there_is_no_policy_or_a_misspelt_one() {
         "{code} {table} {said}"
     );
 
-    let ports = [free_port(), free_port()];
-    let listen = [format!("--listen=127.0.0.1:{}", ports[0]), format!("--hooks-listen=127.0.0.1:{}", ports[1])];
     let start = |path: &str| {
-        let args = ["--path", path, &listen[0], &listen[1]];
+        let args = ["--path", path, FREE[0], FREE[1]];
         Process::spawn(&command(folder, &url, &args), &folder.join(format!("log-{path}")))
     };
     for (path, warns) in [("prod", false), ("prodd", true)] {
@@ -303,8 +303,7 @@ async fn it_says_so_if_there_is_no_policy_or_a_misspelt_one() {
     let listed = "images: [{image: registry.invalid/web, policy: minor}]\n";
     let values = "image: {repository: registry.invalid/web, tag: '${TAG}'}\n";
     server.create("listed", &[("supercargo.yaml", listed.as_bytes()), ("values.yaml", values.as_bytes())]);
-    let mut process =
-        Process::spawn(&command(folder, &server.url("listed"), &[&*listen[0], &listen[1]]), &folder.join("log-listed"));
+    let mut process = Process::spawn(&command(folder, &server.url("listed"), &FREE), &folder.join("log-listed"));
     let says =
         "supercargo.yaml:registry.invalid/web: line 1: the image registry.invalid/web cannot be edited: values.yaml:1";
     eventually("it says so", async || process.output().contains("is read").then_some(())).await;
@@ -314,10 +313,13 @@ async fn it_says_so_if_there_is_no_policy_or_a_misspelt_one() {
     assert!(output.contains(says) && !output.contains("has a policy"), "{output}");
 
     // Where there is nothing to read yet, the probe does not speak of a cluster.
-    let mut process =
-        Process::spawn(&command(folder, &server.url("none"), &[&*listen[0], &listen[1]]), &folder.join("log"));
+    let mut process = Process::spawn(
+        &command(folder, &server.url("none"), &[FREE[0], FREE[1], "--log-format=json"]),
+        &folder.join("log"),
+    );
     eventually("it is not ready, and says why", async || {
-        let answer = http().get(format!("http://127.0.0.1:{}/readyz", ports[0])).send().await.ok()?;
+        let first: serde_json::Value = serde_json::from_str(process.output().lines().next()?).ok()?;
+        let answer = http().get(format!("http://{}/readyz", first["private"].as_str()?)).send().await.ok()?;
         (answer.status() == 503 && answer.text().await.ok()?.contains("the repository of --git is not read"))
             .then_some(())
     })

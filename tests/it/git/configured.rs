@@ -12,11 +12,11 @@ use tokio::{
 };
 
 use super::{
-    alone::{command, deployment, once},
+    alone::{FREE, command, deployment, once},
     target::text,
 };
 use crate::support::{
-    eventually, free_port,
+    eventually,
     git_server::{GitServer, Options},
     keys,
     process::Process,
@@ -185,8 +185,7 @@ async fn a_token_is_taken_from_the_environment_or_from_a_file_that_is_read_again
     let file = folder.join("token");
     fs::write(&file, "geheim-1\n").unwrap();
     configure(folder, &server.url("deploy"), "  credentials: {username: bot, tokenFile: token}\n");
-    let listen = [format!("--listen=127.0.0.1:{}", free_port()), format!("--hooks-listen=127.0.0.1:{}", free_port())];
-    let args = [&ARGS[..], &["--poll-interval", "1s", &listen[0], &listen[1]]].concat();
+    let args = [&ARGS[..], &["--poll-interval", "1s", FREE[0], FREE[1]]].concat();
     let process = Process::spawn(&command(folder, "prod", &args), &folder.join("log"));
     registry.push_tags("team/web", ["1.2.0"]).await;
     eventually("the first token lets it in", async || (text(&repo, "web.yaml") == web("1.2.0")).then_some(())).await;

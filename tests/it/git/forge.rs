@@ -2,11 +2,11 @@
 
 use secrecy::SecretString;
 use supercargo::{
-    git::{Credentials, Secret, TargetSettings},
+    git::{Credentials, Secret},
     ports::Outcome,
 };
 
-use super::target::{code, manifest, one, plan, settings, target};
+use super::target::{code, manifest, one, plan, settings_with, target};
 use crate::support::gitea;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -16,11 +16,8 @@ async fn a_bot_commits_and_a_protected_branch_refuses_in_its_own_words() {
     let bot = gitea.bot().await;
     repo.invite(&bot).await;
     let secret = Secret::Value(SecretString::from(bot.token.clone()));
-    let settings = TargetSettings {
-        credentials: Credentials::Token { username: bot.name.clone(), secret },
-        ..settings(&repo.url(), folder.path())
-    };
-    let target = target(settings);
+    let credentials = Credentials::Token { username: bot.name.clone(), secret };
+    let target = target(settings_with(credentials, &repo.url(), folder.path()));
     assert_eq!(code(&one(&target, plan("web", "1.0.0", "1.1.0")).await), "committed");
     assert_eq!(repo.bare("main").read("web.yaml"), manifest("web", "1.1.0").as_bytes());
 
@@ -42,10 +39,8 @@ async fn a_deploy_key_commits_over_ssh_and_a_stranger_host_is_refused() {
         std::fs::write(&path, text).unwrap();
         path
     };
-    let with = |known_hosts| TargetSettings {
-        credentials: Credentials::Ssh { key: key.clone(), known_hosts },
-        ..settings(&repo.ssh_url(), folder.path())
-    };
+    let with =
+        |known_hosts| settings_with(Credentials::Ssh { key: key.clone(), known_hosts }, &repo.ssh_url(), folder.path());
     let stranger = target(with(hosts("none", "")));
     let outcome = one(&stranger, plan("web", "1.0.0", "1.1.0")).await;
     let Outcome::Failed(why) = &outcome else { panic!("{outcome:?}") };

@@ -1,6 +1,10 @@
 //! What changed in the sources of images, in the body of a request at a real Gitea.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use serde_json::json;
@@ -13,15 +17,16 @@ use supercargo::{
         target::Route,
         update::{Change, Update},
     },
-    git::{Credentials, RequestSettings, Requests, Secret, Target, TargetSettings, forges},
+    git::{Credentials, RequestSettings, Requests, Secret, Target, forges},
     metrics::Metrics,
-    ports::{Clock as _, Sink as _},
+    net::Timeouts,
+    ports::Sink as _,
     registry::{self, NoSecrets},
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::target::{approved, code, settings, target, update};
+use super::target::{approved, code, settings_with, target, update};
 use crate::{
     forges::{held, settings as forge_settings},
     support::{
@@ -56,6 +61,11 @@ struct Bench {
 
 /// A repository with `web` and `api` of that registry.
 async fn bench(hint: &str, registry: &str) -> Bench {
+    bench_with(hint, registry, Timeouts::default()).await
+}
+
+/// The same, where the client of the registry waits so long.
+async fn bench_with(hint: &str, registry: &str, timeouts: Timeouts) -> Bench {
     let (gitea, folder) = (gitea::shared().await, tempfile::tempdir().unwrap());
     let manifest = |name: &str| super::target::manifest(name, "1.0.0").replace("r.example", registry);
     let files = ["web", "api"].map(|name| (format!("{name}.yaml"), manifest(name)));
@@ -64,10 +74,11 @@ async fn bench(hint: &str, registry: &str) -> Bench {
     let bot = bot(&repo).await;
     let secret = Secret::Value(SecretString::from(bot.token.clone()));
     let credentials = Credentials::Token { username: bot.name.clone(), secret };
-    let target = target(TargetSettings { credentials, ..settings(&repo.url(), folder.path()) });
+    let target = target(settings_with(credentials, &repo.url(), folder.path()));
     let clock = Arc::new(SystemClock::default());
     let forge = forges::connect(forge_settings("gitea", &repo.url(), None), held(&bot.token), clock.clone());
-    let (settings, metrics) = (registry::RegistrySettings::default(), Arc::new(Metrics::default()));
+    let settings = registry::RegistrySettings { timeouts, ..Default::default() };
+    let metrics = Arc::new(Metrics::default());
     let client = registry::Client::new(settings, Arc::new(NoSecrets), clock, metrics).unwrap();
     let requests = Requests { forge, settings: RequestSettings::default(), registry: Some(Arc::new(client)) };
     Bench { repo, target: target.with_requests(requests), _folder: folder }
@@ -170,15 +181,25 @@ async fn hostile_labels_do_nothing_and_only_known_links_are_taken_from_a_body() 
 async fn a_registry_that_does_not_answer_delays_a_request_by_seconds_only() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = silent.local_addr().unwrap().to_string();
-    let bench = bench("silent-origins", &host).await;
-    let clock = SystemClock::default();
-    bench.ask(vec![wish(&host, "web", "1.1.0")]).await;
-    let took = clock.monotonic();
-    assert!((Duration::from_secs(9)..Duration::from_secs(25)).contains(&took), "{took:?}");
+    let connections = Arc::new(Mutex::new(Vec::new()));
+    let held = connections.clone();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = silent.accept().await {
+            held.lock().unwrap().push(connection);
+        }
+    });
+    // The client of the registry itself would wait for an hour.
+    let hour = Duration::from_hours(1);
+    let patient = Timeouts { connect: hour, read: hour, request: hour };
+    let bench = bench_with("silent-origins", &host, patient).await;
+    let ask = async || bench.ask(vec![wish(&host, "web", "1.1.0")]).await;
+    tokio::time::timeout(Duration::from_mins(5), ask()).await.expect("not after an hour");
     assert_eq!(cell(&bench.body().await, "web"), "");
     // What is there is not asked about again.
-    bench.ask(vec![wish(&host, "web", "1.1.0")]).await;
-    assert!(clock.monotonic() - took < Duration::from_secs(9));
+    let asked = connections.lock().unwrap().len();
+    assert!(asked > 0);
+    ask().await;
+    assert_eq!(connections.lock().unwrap().len(), asked);
 }
 
 fn config(folder: &Path, namespace: &str, repo: &Repo, bot: &User) -> std::path::PathBuf {

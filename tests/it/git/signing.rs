@@ -1,7 +1,7 @@
 //! Signed commits, verified by git itself with the public keys.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -15,7 +15,10 @@ use supercargo::{
 use tempfile::TempDir;
 
 use super::target::{code, manifest, one, plan, settings};
-use crate::support::git_server::{BareRepo, GitServer, PERSON, git, run, try_run};
+use crate::support::{
+    eventually,
+    git_server::{BareRepo, GitServer, PERSON, git, run, try_run},
+};
 
 const PASSPHRASE: &str = "korrekt pferd 4711";
 
@@ -72,7 +75,7 @@ impl Place {
     }
 
     /// No secret was an argument or a variable, none is left in the clone, and no process either.
-    fn kept(&self, key: &Path, helper: &str) {
+    async fn kept(&self, key: &Path, helper: &str) {
         let calls = fs::read_to_string(self.at("calls")).unwrap();
         assert!(calls.lines().any(|line| line.starts_with(helper)), "{calls}");
         let text = fs::read_to_string(key).unwrap();
@@ -87,11 +90,13 @@ impl Place {
         }
         assert!(!left.iter().any(|path| path.starts_with(&clone) && path.display().to_string().contains("/sign")));
         let home = clone.display().to_string();
-        for process in fs::read_dir("/proc").unwrap() {
+        let is_agent = |process: io::Result<fs::DirEntry>| {
             let line = fs::read(process.unwrap().path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).into_owned();
-            assert!(!(line.contains("agent") && line.contains(&home)), "{line}");
-        }
+            line.contains("agent") && line.contains(&home)
+        };
+        // It ends after it has said that it will.
+        eventually("no agent is left", async || (!fs::read_dir("/proc").unwrap().any(is_agent)).then_some(())).await;
     }
 }
 
@@ -131,7 +136,7 @@ async fn commits_are_signed_with_a_key_of_ssh_also_with_a_new_one() {
         assert!(verified_by(&public) && !previous.as_deref().is_some_and(verified_by));
         previous = Some(public);
     }
-    place.kept(&key, "ssh-keygen -Y sign");
+    place.kept(&key, "ssh-keygen -Y sign").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,7 +206,7 @@ async fn commits_are_signed_with_a_key_of_openpgp_and_its_passphrase() {
     let said = try_run(&mut verify, b"");
     let words = String::from_utf8_lossy(&said.stderr);
     assert!(said.status.success() && words.contains("Good signature from \"supercargo"), "{words}");
-    place.kept(&key, "gpg --status-fd=1 --import");
+    place.kept(&key, "gpg --status-fd=1 --import").await;
 }
 
 /// Trailers of commits that say they are ours, with no signature or one made with the settings `theirs` of git, are text.
@@ -259,7 +264,7 @@ async fn with_a_key_of_ssh_commits_of_another_or_of_none_are_not_ours() {
     let other = other.display().to_string();
     let theirs = [("gpg.format", "ssh"), ("user.signingKey", &*other)];
     only_our_signature_counts(&place, Signing::Ssh { key: key.clone() }, &theirs, place.folder.path()).await;
-    place.kept(&key, "ssh-keygen -Y verify");
+    place.kept(&key, "ssh-keygen -Y verify").await;
 
     // With a new key what the old one signed is text: nobody says that the old one is still ours.
     ssh_key(&key);
@@ -279,5 +284,5 @@ async fn with_a_key_of_openpgp_commits_of_another_or_of_none_are_not_ours() {
     fs::write(&key, ours.gpg(&["--passphrase=", "--armor", "--export-secret-keys"], b"")).unwrap();
     let signing = Signing::OpenPgp { key: key.clone(), passphrase: None };
     only_our_signature_counts(&place, signing, &[("gpg.format", "openpgp")], other.0.path()).await;
-    place.kept(&key, "gpg --keyid-format=long --status-fd=1");
+    place.kept(&key, "gpg --keyid-format=long --status-fd=1").await;
 }

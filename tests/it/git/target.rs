@@ -15,7 +15,7 @@ use supercargo::{
         update::{Change, Item, Update},
         workload::{KINDS, WorkloadId},
     },
-    git::{Credentials, Scope, Secret, Target, TargetSettings, Template},
+    git::{Credentials, Remote, Scope, Secret, Target, TargetSettings, Template},
     manifest::MAX_BYTES,
     ports::{Outcome, Sink},
 };
@@ -23,20 +23,20 @@ use supercargo::{
 use crate::support::git_server::{BareRepo, GitServer, Options, PERSON, Put, git, run};
 
 pub(crate) fn settings(url: &str, folder: &Path) -> TargetSettings {
+    settings_with(Credentials::None, url, folder)
+}
+
+pub(crate) fn settings_with(credentials: Credentials, url: &str, folder: &Path) -> TargetSettings {
     TargetSettings {
         name: "prod".into(),
-        url: url.to_owned(),
+        remote: Remote { url: url.to_owned(), credentials, ca: None, proxy: None, folder: folder.join("prod.git") },
         branch: "main".to_owned(),
         scope: Scope::target("prod", "prod"),
-        credentials: Credentials::None,
-        ca: None,
-        proxy: None,
         author: ("supercargo".to_owned(), "supercargo@example.test".to_owned()),
         one_each: false,
         message: Template::default(),
         signing: None,
         deployers: Vec::new(),
-        folder: folder.join("prod.git"),
     }
 }
 
@@ -244,12 +244,10 @@ async fn servers_without_filters_and_with_passwords_work() {
     let server = GitServer::start_with(Options { filters: false, password, ..Options::default() }).await;
     let folder = tempfile::tempdir().unwrap();
     let repo = server.create("deploy", &[("web.yaml", manifest("web", "1.0.0").as_bytes())]);
-    let with = |password: &str| TargetSettings {
-        credentials: Credentials::Token {
-            username: "bot".to_owned(),
-            secret: Secret::Value(SecretString::from(password.to_owned())),
-        },
-        ..settings(&server.url("deploy"), folder.path())
+    let with = |password: &str| {
+        let secret = Secret::Value(SecretString::from(password.to_owned()));
+        let credentials = Credentials::Token { username: "bot".to_owned(), secret };
+        settings_with(credentials, &server.url("deploy"), folder.path())
     };
     let wrong = target(with("falsch"));
     let Outcome::Failed(why) = one(&wrong, plan("web", "1.0.0", "1.1.0")).await else { panic!() };
@@ -269,7 +267,7 @@ async fn a_return_to_what_is_older_than_the_clone_is_understood() {
     repo.commit(&[("a/b/web.yaml", Some(manifest("web", "1.0.5").as_bytes()))], "By hand", PERSON);
     let secret = Secret::Value(SecretString::from("geheim".to_owned()));
     let credentials = Credentials::Token { username: "bot".to_owned(), secret };
-    let target = target(TargetSettings { credentials, ..settings(&server.url("deploy"), folder.path()) });
+    let target = target(settings_with(credentials, &server.url("deploy"), folder.path()));
     assert_eq!(code(&one(&target, plan("web", "1.0.5", "1.1.0")).await), "committed");
     let kept = folder.path().join("prod.git/kept");
     std::fs::write(&kept, "").unwrap();

@@ -106,7 +106,7 @@ pub(crate) async fn kill(kills: usize, seed: u64) -> Outcome {
     let setup = setup(&namespace, folder.path(), &server.url("deploy"));
     let (mut newest, mut told) = ([0; WORKLOADS], String::new());
     for _ in 0..kills {
-        let operator = Operator::start(plane, &setup).await;
+        let mut operator = Operator::start(plane, &setup).await;
         for _ in 0..=random.below(2) {
             let n = usize::try_from(random.below(WORKLOADS as u64)).unwrap();
             newest[n] += 1;
@@ -115,6 +115,7 @@ pub(crate) async fn kill(kills: usize, seed: u64) -> Outcome {
         // It is killed at any moment of its work: the time is the fault.
         tokio::time::sleep(Duration::from_millis(random.below(2000))).await;
         operator.process.signal("KILL");
+        operator.process.wait().await;
         told += &operator.process.output();
     }
     let last = Operator::start(plane, &setup).await;

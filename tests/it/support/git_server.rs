@@ -359,7 +359,8 @@ impl BareRepo {
             let head = self.try_head();
             let stream = self.fast_import(head.as_deref(), puts, message, author);
             let mut import = self.command();
-            import.args(["fast-import", "--quiet", "--date-format=now"]);
+            // A push may hold the branch's lock for a while.
+            import.args(["-c", "core.filesRefLockTimeout=-1", "fast-import", "--quiet", "--date-format=now"]);
             let output = try_run(&mut import, &stream);
             if output.status.success() {
                 return String::from_utf8(output.stdout).unwrap().trim().to_owned();

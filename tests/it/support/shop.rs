@@ -128,13 +128,13 @@ impl Shop<'static> {
         .await;
     }
 
-    /// A tag is set, and its pods begin when the Deployment is changed so: never before.
-    pub(crate) async fn push_and_change(&self, tag: &str, mut change: Value) {
-        self.namespace.merge("deployments", "web", json!({"spec": {"paused": true}})).await;
+    /// Sets a tag and changes the Deployment so, before anybody says that the tag does not run; returns who set it.
+    pub(crate) async fn set_and_change(&self, tag: &str, change: &Value) -> String {
+        let patient = self.operator("rollout: {fault: 1h, stall: 1h}\n").await;
         self.push(tag).await;
         self.update(tag, "Progressing").await;
-        change["spec"]["paused"] = json!(false);
-        self.namespace.merge("deployments", "web", change).await;
+        self.namespace.merge("deployments", "web", change.clone()).await;
+        patient.user.clone()
     }
 
     /// What deploys from Git brings a tag.
