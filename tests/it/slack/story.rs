@@ -77,6 +77,7 @@ async fn who_rejects_ends_it_and_by_the_command_line_it_shows_in_slack_too() {
     told.shop.push("1.1.0").await;
     let message = told.slack.says(CHANNEL, "Waiting for approval").await;
     well(&told.shop.say("alice", "approve", &[]));
+    told.shop.stands("1.1.0", "1 of 2").await;
     // One person has one vote, wherever.
     let id = told.slack.press("U0ALICE", &message, "Approve").await;
     assert!(told.slack.told(&id).await.contains("already counted"));

@@ -40,7 +40,8 @@ async fn what_slack_refuses_is_a_problem_with_what_to_do_and_no_storm() {
         (operator.metric("supercargo_problems", "slack").await == 1.0).then_some(())
     })
     .await;
-    assert!(operator.process.output().contains("invite the app to the channel"));
+    let says = || operator.process.output().contains("invite the app to the channel");
+    eventually("it says what to do", async || says().then_some(())).await;
     let asked = told.slack.calls("chat.postMessage").len() + told.slack.calls("conversations.history").len();
     told.shop.push("1.2.0").await;
     told.shop.update("1.2.0", "Waiting").await;
@@ -148,9 +149,9 @@ async fn while_a_message_is_posted_the_configuration_may_change_and_it_is_posted
     eventually("it is being posted", async || (!told.slack.calls("chat.postMessage").is_empty()).then_some(())).await;
     let here = told.shop.namespace.name.clone();
     let other = told.slack.configuration(&[(CHANNEL, &here)], &super::PEOPLE[..1]);
+    let before = told.slack.calls("apps.connections.open").len();
     std::fs::write(told._folder.path().join("config.yaml"), other).unwrap();
     // The new one has opened a socket of its own.
-    let before = told.slack.calls("apps.connections.open").len();
     eventually("it is read again", async || (told.slack.calls("apps.connections.open").len() > before).then_some(()))
         .await;
     go.send_replace(true);
@@ -158,7 +159,10 @@ async fn while_a_message_is_posted_the_configuration_may_change_and_it_is_posted
     told.shop.push("1.2.0").await;
     told.slack.says(CHANNEL, "1.2.0").await;
     assert_eq!(told.slack.messages(CHANNEL).len(), 2, "{:?}", told.slack.texts(CHANNEL));
-    assert_eq!(operator.metric("supercargo_slack_connected", "").await, 1.0, "what ended late takes nothing back");
+    eventually("it is connected: what ended late takes nothing back", async || {
+        (operator.metric("supercargo_slack_connected", "").await == 1.0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,5 +189,6 @@ async fn tokens_of_another_app_are_a_problem_before_anybody_presses_a_button() {
         (operator.metric("supercargo_problems", "slack").await == 1.0).then_some(())
     })
     .await;
-    assert!(operator.process.output().contains("take both tokens and `appId` from the same app"));
+    let says = || operator.process.output().contains("take both tokens and `appId` from the same app");
+    eventually("it says what to do", async || says().then_some(())).await;
 }

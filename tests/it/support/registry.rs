@@ -275,7 +275,7 @@ async fn spawn(host: &str, options: &Options, folder: &Path) -> Option<Process> 
     if let Some((url, authorization)) = &options.notify {
         config["notifications"] = json!({"endpoints": [{
             "name": "sink", "url": url, "headers": {"Authorization": [authorization]},
-            "timeout": "1s", "threshold": 3, "backoff": "1s",
+            "timeout": "60s", "threshold": 3, "backoff": "1s",
         }]});
     }
     if options.in_files {

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -21,6 +22,7 @@ use supercargo::{clock::SystemClock, ports::Clock as _};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
+    time::timeout,
 };
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
@@ -79,6 +81,7 @@ struct Inner {
     /// What single people were told, by their click.
     told: HashMap<String, String>,
     pongs_are_off: bool,
+    beside_the_next: Option<(u64, Message)>,
 }
 
 /// Runs on the runtime of its test.
@@ -131,7 +134,7 @@ impl Slack {
             },
             "channels": channels,
             "approvers": people,
-            "rollout": {"settle": "1s", "fault": "1s", "stall": "10s"},
+            "rollout": {"settle": "1s", "fault": "1s", "stall": "10m"},
         })
         .to_string()
     }
@@ -249,10 +252,29 @@ impl Slack {
 
     /// A person presses a button of a message, and is told by Slack that it was heard.
     pub(crate) async fn press(&self, user: &str, message: &Posted, button: &str) -> String {
-        let (envelope, id) = self.click(user, message, button);
-        self.send(None, Message::text(envelope.to_string()));
-        self.heard(&id).await;
-        id
+        let click = self.click(user, message, button);
+        self.insist(std::slice::from_ref(&click)).await;
+        click.1
+    }
+
+    /// Sends clicks at once until each was heard: who is told by Slack that one was not in time presses again.
+    pub(crate) async fn insist(&self, clicks: &[(Value, String)]) {
+        for _ in 0..30 {
+            let left = || clicks.iter().filter(|(_, id)| !self.is_heard(id));
+            for (envelope, _) in left() {
+                self.send(None, Message::text(envelope.to_string()));
+            }
+            let all = eventually("they are heard", async || left().next().is_none().then_some(()));
+            if timeout(Duration::from_secs(10), all).await.is_ok() {
+                return;
+            }
+        }
+        panic!("of {clicks:?} only {:?} were acknowledged", self.inner().acknowledged);
+    }
+
+    /// What that socket is to be sent when another one has opened beside it, while both are there.
+    pub(crate) fn send_beside_the_next(&self, old: u64, frame: Message) {
+        self.inner().beside_the_next = Some((old, frame));
     }
 
     pub(crate) async fn heard(&self, id: &str) {
@@ -281,7 +303,14 @@ impl Slack {
                     "debug_info": {"host": "applink-1", "build_number": 1, "approximate_connection_time": 18060},
                 });
                 _ = frames.send(Message::text(hello.to_string()));
-                slack.inner().sockets.push(Socket { number, frames });
+                let beside = {
+                    let mut inner = slack.inner();
+                    inner.sockets.push(Socket { number, frames });
+                    inner.beside_the_next.take()
+                };
+                if let Some((old, frame)) = beside {
+                    slack.send(Some(old), frame);
+                }
                 let (mut write, mut read) = socket.split();
                 loop {
                     tokio::select! {

@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 /// A client would have given up by then. Nothing here waits that long where the rules hold.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The header of a request that is let in, or may be: its handler asks for the body.
 fn half(sender: &str, proof: &str) -> String {
