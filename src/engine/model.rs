@@ -968,10 +968,15 @@ impl World {
         (self.scheduled, self.watched, self.hinted) = Default::default();
         self.ledger = Ledger::default();
         self.followed.clear();
+        // A hold does not wait until its update is recorded: once it stands, the note says nothing new.
+        let is_held = |id: &WorkloadId| {
+            let state = self.records.state(id).now_or_never().unwrap().unwrap();
+            state.is_some_and(|(state, _)| !state.holds.is_empty())
+        };
         let is_known = |(id, update): &(WorkloadId, UpdateId)| {
             let notes = self.cluster.get(id).and_then(LastUpdate::of);
             let is_it = |tracked: &Tracked| tracked.update.id.split().0 == *update;
-            notes.is_some_and(|note| note.id == *update) || self.remembered(id).iter().any(is_it)
+            notes.is_some_and(|note| note.id == *update) && !is_held(id) || self.remembered(id).iter().any(is_it)
         };
         let untraced: Vec<_> = self.done.keys().filter(|done| !is_known(done)).cloned().collect();
         self.untraced.extend(untraced);

@@ -132,8 +132,10 @@ impl Ledger {
         let workload = entry.workload().clone();
         let shelf = self.workloads.entry(workload.clone()).or_default();
         // What has not begun is written as it is now; what was set last after the record of its update, which may wait.
+        // The same of a workload that is there again comes after what is forgotten of the one before.
+        let is_forgotten = |place| shelf.waiting.iter().skip(place).any(|later| matches!(later, Entry::Forget(_)));
         match shelf.waiting.iter().position(|waiting| waiting.is_said_by(&entry)) {
-            Some(place) if !entry.is_state() => shelf.waiting[place] = entry,
+            Some(place) if !entry.is_state() && !is_forgotten(place) => shelf.waiting[place] = entry,
             place => {
                 place.map(|place| shelf.waiting.remove(place));
                 shelf.waiting.push_back(entry);
@@ -496,6 +498,21 @@ mod tests {
         assert_eq!(said, "newer Progressing new");
         ledger.answered(second, StoreAnswer::Written(Some(version(8))), NOW);
         assert_eq!(next(&mut ledger).1, "state new");
+    }
+
+    #[test]
+    fn what_is_forgotten_of_a_workload_takes_nothing_from_one_that_is_there_again() {
+        let mut ledger = Ledger::default();
+        ledger.write(Entry::Update(update(1, waiting())));
+        let (refused, _) = next(&mut ledger);
+        ledger.answered(refused, StoreAnswer::Failed(PutError::Refused("a quota".to_owned())), NOW);
+        ledger.write(Entry::Forget("shop/Deployment/web".parse().unwrap()));
+        ledger.write(Entry::Update(update(2, Phase::Applying)));
+        ledger.hurry();
+        let (forgets, said) = next(&mut ledger);
+        assert_eq!(said, "forget new");
+        ledger.answered(forgets, StoreAnswer::Written(None), NOW);
+        assert_eq!(next(&mut ledger).1, "id Applying new");
     }
 
     #[test]
