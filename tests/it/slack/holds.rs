@@ -14,7 +14,7 @@ use crate::{
         flow::{Shop, well},
         operator as operators_client,
     },
-    deploy::shell,
+    deploy::{has_right, shell},
     support::{
         control_plane::request,
         eventually,
@@ -212,19 +212,10 @@ async fn each_right_of_the_component_is_needed_and_the_log_says_which_is_missing
         panic!("{button} is not said to fail: {words}");
     };
     // The API server takes in what is patched a little later.
+    let operators = "system:serviceaccount:supercargo:supercargo";
     let is_without = async |verb: &str, group: &str, resource: &str| {
-        let attributes =
-            json!({"namespace": told.shop.namespace.name, "verb": verb, "group": group, "resource": resource});
-        let review = json!({
-            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
-            "spec": {"user": "system:serviceaccount:supercargo:supercargo", "resourceAttributes": attributes},
-        });
-        eventually(&format!("it may not {verb} {resource}"), async || {
-            let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-            let review = plane.request(Method::POST, path, Some(&review)).await.unwrap();
-            (review["status"]["allowed"] == false).then_some(())
-        })
-        .await;
+        let right = (group.to_owned(), resource.to_owned(), verb.to_owned());
+        has_right(&told.shop.namespace, operators, &right, false).await;
     };
     without(1);
     is_without("patch", "supercargo.dev", "imagestates").await;

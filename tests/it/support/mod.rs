@@ -4,7 +4,10 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
-    sync::{LazyLock, OnceLock},
+    sync::{
+        LazyLock, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -66,10 +69,17 @@ pub(crate) fn bin(name: &str) -> PathBuf {
     path
 }
 
-/// A loopback port that nobody listens on now. Another process may be quicker: start the server again then.
+/// A port that nobody listens on now, and that is given once: below those that the system gives to whoever asks for any.
+/// Another process may be quicker: start the server again then.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    listener.local_addr().expect("an address").port()
+    /// Each process begins elsewhere.
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(std::process::id().wrapping_mul(997)));
+    loop {
+        let port = 10_000 + u16::try_from(NEXT.fetch_add(1, Ordering::Relaxed) % 20_000).expect("less than 20,000");
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// One client for all tests. It keeps no connection, as each belongs to the runtime of the test that opened it.
