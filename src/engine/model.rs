@@ -841,9 +841,17 @@ impl World {
                 }
                 *self.done.entry((id.clone(), update.id.clone())).or_default() += 1;
             }
-            Some(PutsBack { update, template }) => {
-                let is_new = self.back.insert((workload.uid.clone(), update.clone()));
-                assert!(is_new || template.is_none(), "{id}: {update} goes back twice by itself");
+            Some(PutsBack { update: of, template }) => {
+                let is_new = self.back.insert((workload.uid.clone(), of.clone()));
+                assert!(is_new || template.is_none(), "{id}: {of} goes back twice by itself");
+                // What was not at fault, and went back beside what was, may be set again.
+                let bad = self.board.record(id).map(|record| record.quarantined().to_vec()).unwrap_or_default();
+                for Change { container, from, .. } in update.changes().filter(|_| template.is_some()) {
+                    if !bad.iter().any(|bad| (&bad.container, &bad.to) == (container, from)) {
+                        let what = (id.clone(), workload.uid.clone(), container.clone(), from.to_string());
+                        self.written.remove(&what);
+                    }
+                }
             }
         }
         let at = self.moment().at;

@@ -37,6 +37,7 @@ pub(super) fn recorded(record: &mut Record, mut found: Tracked, workload: &Workl
     if let Some(old) = record.current.take().filter(|old| !old.phase.is_over() && old.update.id != found.update.id) {
         supersede(record, *old, newer, now, acts);
     }
+    rollback::recorded(record, &found, now, acts);
     record.current = Some(Box::new(found));
     compare_images(record, workload, now, acts);
     asked(record, acts);

@@ -38,7 +38,7 @@ pub(super) fn failed(record: &mut Record, why: String, faults: &[Fault], now: No
     let bad = |fault: &Fault| {
         let (name, init) = fault.container.as_ref()?;
         let item = current.update.items.iter().find(|item| (&item.change.container, item.change.init) == (name, *init));
-        Some(quarantined(item?, fault, now))
+        Some(quarantined(item?, &fault.text, &fault.image_id, now))
     };
     let bad: Vec<Quarantined> = faults.iter().filter_map(bad).collect();
     let against = match record.template_before(&current.update) {
@@ -65,6 +65,20 @@ pub(super) fn failed(record: &mut Record, why: String, faults: &[Fault], now: No
     }
     *current = save_as(*current, phase, Some(reason), now, acts);
     record.current = Some(current);
+}
+
+/// That an update goes back is recorded, and its quarantine is not, as the process ended between the two. Which container
+/// was at fault is not known any more, so that no image of it is set again.
+pub(super) fn recorded(record: &mut Record, found: &Tracked, now: Now, acts: &mut Vec<Act>) {
+    let Some((why, _)) = found.why_back().filter(|(why, _)| why.code == Code::RolloutFailed) else { return };
+    let key = |one: &Quarantined| (one.container.clone(), one.init, one.to.clone());
+    let known: Vec<_> = record.quarantined().iter().map(key).collect();
+    let all: Vec<_> = found.update.items.iter().map(|item| quarantined(item, &why.message, "", now)).collect();
+    if found.way().is_none() || all.iter().any(|one| known.contains(&key(one))) {
+        return;
+    }
+    all.into_iter().for_each(|one| record.quarantine(one));
+    acts.push(Act::SaveState(record.state(found.update.workload.clone())));
 }
 
 /// Whether the current update goes back, so that nothing else is begun; then that goes on as far as it may.
@@ -373,17 +387,17 @@ fn back_to_good(record: &Record, workload: &Workload) -> Result<Vec<Change>, Str
 }
 
 /// The image by its digest: its own, that of its tag when it was chosen, or that of what the pod pulled.
-fn quarantined(item: &Item, fault: &Fault, now: Now) -> Quarantined {
+fn quarantined(item: &Item, evidence: &str, image_id: &str, now: Now) -> Quarantined {
     let Change { container, init, to, .. } = &item.change;
     let chosen = item.evidence.as_ref().and_then(|evidence| evidence.digest.clone());
-    let pulled = fault.image_id.rsplit_once('@').and_then(|(_, digest)| Digest::parse(digest).ok());
+    let pulled = image_id.rsplit_once('@').and_then(|(_, digest)| Digest::parse(digest).ok());
     Quarantined {
         container: container.clone(),
         init: *init,
         to: to.clone(),
         digest: to.digest.clone().or(chosen).or(pulled),
         at: now.at,
-        evidence: fault.text.as_str().into(),
+        evidence: evidence.into(),
     }
 }
 
@@ -516,6 +530,22 @@ mod tests {
             acts.iter().any(|act| matches!(act, Act::SaveState(state) if state.quarantined.len() == 1)),
             "{acts:?}"
         );
+    }
+
+    #[test]
+    fn where_its_quarantine_was_not_written_before_the_process_ended_it_is_made_again() {
+        let (record, _) = failed(Rollback::Auto, true);
+        let found = record.current().unwrap().clone();
+        let recorded = || Event::Recorded(Box::new(found.clone()), running(1, Some(&found.update)));
+        let (anew, acts) = step(Record::default(), recorded(), NOW);
+        let quarantine = |record: &Record| {
+            record.quarantined().iter().map(|one| (one.container.clone(), one.to.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(quarantine(&anew), quarantine(&record));
+        assert!(acts.iter().any(|act| matches!(act, Act::SaveState(_))), "{acts:?}");
+        // One that is known stays as it is.
+        let (again, _) = step(anew.clone(), recorded(), NOW);
+        assert_eq!(again.quarantined(), anew.quarantined());
     }
 
     #[rstest::rstest]
