@@ -8,7 +8,7 @@ use super::{
 use crate::domain::{
     reason::{Code, Reason},
     target::Route,
-    update::{Item, LastUpdate, News, Phase, Record, Rollout, Tracked, Update, UpdateId},
+    update::{Item, LastUpdate, News, Phase, Quarantined, Record, Rollout, Tracked, Update, UpdateId},
     workload::{Workload, WorkloadId},
 };
 
@@ -37,10 +37,25 @@ pub(super) fn recorded(record: &mut Record, mut found: Tracked, workload: &Workl
     if let Some(old) = record.current.take().filter(|old| !old.phase.is_over() && old.update.id != found.update.id) {
         supersede(record, *old, newer, now, acts);
     }
-    rollback::recorded(record, &found, now, acts);
+    quarantine_again(record, &found, now, acts);
     record.current = Some(Box::new(found));
     compare_images(record, workload, now, acts);
     asked(record, acts);
+}
+
+/// That an update goes back is recorded, and its quarantine is not, as the process ended between the two. Which container
+/// was at fault is not known any more, so that no image of it is set again.
+fn quarantine_again(record: &mut Record, found: &Tracked, now: Now, acts: &mut Vec<Act>) {
+    let Some((why, _)) = found.why_back().filter(|(why, _)| why.code == Code::RolloutFailed) else { return };
+    let key = |one: &Quarantined| (one.container.clone(), one.init, one.to.clone());
+    let known: Vec<_> = record.quarantined().iter().map(key).collect();
+    let all: Vec<_> =
+        found.update.items.iter().map(|item| rollback::quarantined(item, &why.message, "", now)).collect();
+    if found.way().is_none() || all.iter().any(|one| known.contains(&key(one))) {
+        return;
+    }
+    all.into_iter().for_each(|one| record.quarantine(one));
+    acts.push(Act::SaveState(record.state(found.update.workload.clone())));
 }
 
 /// What the workload itself says that was written, and nothing else remembers: the process ended between the two. Where

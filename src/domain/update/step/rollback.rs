@@ -67,20 +67,6 @@ pub(super) fn failed(record: &mut Record, why: String, faults: &[Fault], now: No
     record.current = Some(current);
 }
 
-/// That an update goes back is recorded, and its quarantine is not, as the process ended between the two. Which container
-/// was at fault is not known any more, so that no image of it is set again.
-pub(super) fn recorded(record: &mut Record, found: &Tracked, now: Now, acts: &mut Vec<Act>) {
-    let Some((why, _)) = found.why_back().filter(|(why, _)| why.code == Code::RolloutFailed) else { return };
-    let key = |one: &Quarantined| (one.container.clone(), one.init, one.to.clone());
-    let known: Vec<_> = record.quarantined().iter().map(key).collect();
-    let all: Vec<_> = found.update.items.iter().map(|item| quarantined(item, &why.message, "", now)).collect();
-    if found.way().is_none() || all.iter().any(|one| known.contains(&key(one))) {
-        return;
-    }
-    all.into_iter().for_each(|one| record.quarantine(one));
-    acts.push(Act::SaveState(record.state(found.update.workload.clone())));
-}
-
 /// Whether the current update goes back, so that nothing else is begun; then that goes on as far as it may.
 pub(super) fn goes_back(record: &mut Record, proposal: &Proposal, now: Now, acts: &mut Vec<Act>) -> bool {
     let Some(way) = record.current().and_then(Tracked::way) else { return false };
@@ -387,7 +373,7 @@ fn back_to_good(record: &Record, workload: &Workload) -> Result<Vec<Change>, Str
 }
 
 /// The image by its digest: its own, that of its tag when it was chosen, or that of what the pod pulled.
-fn quarantined(item: &Item, evidence: &str, image_id: &str, now: Now) -> Quarantined {
+pub(super) fn quarantined(item: &Item, evidence: &str, image_id: &str, now: Now) -> Quarantined {
     let Change { container, init, to, .. } = &item.change;
     let chosen = item.evidence.as_ref().and_then(|evidence| evidence.digest.clone());
     let pulled = image_id.rsplit_once('@').and_then(|(_, digest)| Digest::parse(digest).ok());
