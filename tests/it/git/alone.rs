@@ -205,7 +205,8 @@ async fn it_follows_the_registry_and_the_repository_until_it_is_stopped() {
     .await;
     // A person's return to the old version stands, also for the next process.
     repo.commit(&[("web.yaml", Some(web.as_bytes()))], "1.1.0 loses orders", PERSON);
-    eventually("it says who moved it back", async || process.output().contains("moved container web").then_some(())).await;
+    eventually("it says who moved it back", async || process.output().contains("moved container web").then_some(()))
+        .await;
     process.signal("TERM");
     assert!(process.wait().await.success(), "{}", process.output());
     let commits = repo.log().len();
