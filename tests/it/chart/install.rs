@@ -298,18 +298,18 @@ async fn an_upgrade_takes_other_variables_and_names_and_leaves_definitions_alone
     assert_eq!(env().await, plain);
 
     // The name is in what selects the pod: where the Deployment stays the same one, that is refused before anything is changed.
-    let is_asked = async || {
+    let asked = async || {
         let object = home.get("deployments", "supercargo").await;
         (object["spec"].clone(), object["metadata"]["generation"].clone())
     };
-    let before = (helm.run(&["history", "supercargo", "--namespace", "supercargo"]), is_asked().await);
+    let before = (helm.run(&["history", "supercargo", "--namespace", "supercargo"]), asked().await);
     let output = release("upgrade", &[r#"nameOverride="cargo""#, r#"pullSecrets="all""#]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         !output.status.success() && said.contains("nameOverride: the release was installed with `supercargo`"),
         "{said}"
     );
-    let after = (helm.run(&["history", "supercargo", "--namespace", "supercargo"]), is_asked().await);
+    let after = (helm.run(&["history", "supercargo", "--namespace", "supercargo"]), asked().await);
     assert_eq!(before, after);
     has_right(&home, &account("supercargo"), &right("", "secrets", "get"), false).await;
     // Where all is called otherwise, all is made anew.

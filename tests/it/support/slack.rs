@@ -257,7 +257,8 @@ impl Slack {
         click.1
     }
 
-    /// Sends clicks at once until each was heard: who is told by Slack that one was not in time presses again.
+    /// Sends clicks at once until each was heard: who is told by Slack that one was not in time presses again (Slack would
+    /// give that an envelope's id of its own).
     pub(crate) async fn insist(&self, clicks: &[(Value, String)]) {
         for _ in 0..30 {
             let left = || clicks.iter().filter(|(_, id)| !self.is_heard(id));

@@ -43,15 +43,18 @@ pub(super) fn recorded(record: &mut Record, mut found: Tracked, workload: &Workl
     asked(record, acts);
 }
 
-/// That an update goes back is recorded, and its quarantine is not, as the process ended between the two. Which container
-/// was at fault is not known any more, so that no image of it is set again.
+/// That an update goes back is recorded, and its quarantine is not, as the process ended between the two, which both waited
+/// for the store. Which container was at fault is not known any more, so that no image of it is set again. What a person has
+/// freed since stays free.
 fn quarantine_again(record: &mut Record, found: &Tracked, now: Now, acts: &mut Vec<Act>) {
-    let Some((why, _)) = found.why_back().filter(|(why, _)| why.code == Code::RolloutFailed) else { return };
+    let Some((why, since)) = found.why_back().filter(|(why, _)| why.code == Code::RolloutFailed) else { return };
+    let is_freed = record.rare.freed.is_some_and(|freed| freed >= since);
+    let then = Now { at: since, ..now };
     let key = |one: &Quarantined| (one.container.clone(), one.init, one.to.clone());
     let known: Vec<_> = record.quarantined().iter().map(key).collect();
     let all: Vec<_> =
-        found.update.items.iter().map(|item| rollback::quarantined(item, &why.message, "", now)).collect();
-    if found.way().is_none() || all.iter().any(|one| known.contains(&key(one))) {
+        found.update.items.iter().map(|item| rollback::quarantined(item, &why.message, "", then)).collect();
+    if is_freed || found.way().is_none() || all.iter().any(|one| known.contains(&key(one))) {
         return;
     }
     all.into_iter().for_each(|one| record.quarantine(one));

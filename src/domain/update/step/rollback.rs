@@ -58,7 +58,7 @@ pub(super) fn failed(record: &mut Record, why: String, faults: &[Fault], now: No
     acts.push(Act::Announce(News::Rollout(current.update.clone(), Rollout::Failed(reason.clone()))));
     decide(acts);
     let workload = current.update.workload.clone();
-    // First, so that nothing goes back that is not in quarantine, wherever the process ends.
+    // First, so that nothing goes back that is not in quarantine; where both wait for the store, `recover` sees to that.
     if !bad.is_empty() {
         bad.into_iter().for_each(|one| record.quarantine(one));
         acts.push(Act::SaveState(record.state(workload)));
@@ -532,6 +532,11 @@ mod tests {
         // One that is known stays as it is.
         let (again, _) = step(anew.clone(), recorded(), NOW);
         assert_eq!(again.quarantined(), anew.quarantined());
+        // Nor is it where a person has freed it since.
+        let mut freed = record;
+        freed.resume(false, NOW.at);
+        let (freed, _) = step(freed, recorded(), NOW);
+        assert_eq!(freed.quarantined(), []);
     }
 
     #[rstest::rstest]
