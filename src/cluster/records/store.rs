@@ -196,11 +196,13 @@ impl CustomResources {
     async fn state(&self, workload: &WorkloadId) -> Result<Option<(WorkloadState, Version)>, RecordError> {
         let found = self.requests.get::<ImageState>(&workload.namespace, &names::state(workload)).await?;
         let Some(found) = found else { return Ok(None) };
+        let undecodable = |why| RecordError(format!("{} does not decode: {why}", found.name()));
+        let object = found.object.as_ref().map_err(|why| undecodable(why.clone()))?;
+        let read = object.state().map_err(undecodable)?;
+        // Of what is another workload's nothing is read; the name is ours.
         let nothing = || WorkloadState::new(workload.clone(), "".into());
-        // Of what is not of this workload, or does not decode, nothing is read; the name is ours.
-        let object = found.object.as_ref().ok();
-        let read = object.and_then(|object| object.state().ok().flatten()).filter(|read| read.workload == *workload);
-        self.note(&found, object.is_some_and(|object| object.holds_more()));
+        let read = read.filter(|read| read.workload == *workload);
+        self.note(&found, object.holds_more());
         Ok(Some((read.unwrap_or_else(nothing), Version(found.resource_version().into()))))
     }
 

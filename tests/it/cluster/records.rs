@@ -109,6 +109,25 @@ async fn an_update_of_which_nothing_was_said_is_gone_on_with_and_healed() {
     }
 }
 
+/// As the engine had begun to write before it was told that it cannot be read.
+#[tokio::test]
+async fn a_state_that_does_not_decode_is_not_written_over() {
+    let plane = control_plane::shared().await;
+    let namespace = plane.namespace("odd").await;
+    let records = records(plane, ADMIN).await;
+    let workload = update(&namespace, 1, Phase::Succeeded).update.workload;
+    let applied = vec![Applied { change: change("web", 1), at: Timestamp::UNIX_EPOCH, since: None }];
+    let state = WorkloadState { applied, ..WorkloadState::new(workload.clone(), "".into()) };
+    let seen = records.put_state(&state, None).await.unwrap();
+    let odd = json!([{"container": "web", "to": "no image at all", "backTo": "x", "by": "kubectl", "at": "2026-03-01T12:00:00Z"}]);
+    edit_status(&namespace, "imagestates", "deployment-web", json!({"holds": odd})).await;
+    assert_eq!(records.put_state(&state, Some(&seen)).await, Err(PutError::Conflict));
+    let why = records.state(&workload).await.unwrap_err().to_string();
+    assert!(why.contains("deployment-web does not decode") && why.contains("`no image at all`"), "{why}");
+    edit_status(&namespace, "imagestates", "deployment-web", json!({"holds": null})).await;
+    assert_eq!(records.state(&workload).await.unwrap().unwrap().0, state);
+}
+
 #[tokio::test]
 async fn an_object_of_somebody_else_is_no_update_of_ours() {
     let plane = control_plane::shared().await;
