@@ -4,7 +4,7 @@
 //! environment variables, also credentials, so that neither an argument nor the clone's configuration holds one.
 
 use std::{
-    fs,
+    env, fs,
     io::Write as _,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -146,7 +146,7 @@ impl Git {
         read: impl AsyncFnOnce(ChildStdout) -> T,
     ) -> Result<(T, Output), GitError> {
         let broken = |why: String| broken(program, args, &why);
-        let mut command = Command::new(program);
+        let mut command = Command::new(self.found(program));
         command.args(args).current_dir(&self.remote.folder).env_clear().envs(self.environment(more));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| broken(format!("cannot be started: {error}")))?;
@@ -163,6 +163,13 @@ impl Git {
                 Err(broken(format!("no end after {} s", limit.as_secs())))
             }
         }
+    }
+
+    /// Where a program is. By its name alone, with another environment than ours, it would be started from a copy of this
+    /// process (`fork`), which takes the longer the more memory that has.
+    fn found(&self, program: &str) -> PathBuf {
+        let paths = self.inherited.iter().filter(|(key, _)| key == "PATH").flat_map(|(_, all)| env::split_paths(all));
+        paths.map(|path| path.join(program)).find(|path| path.is_file()).unwrap_or_else(|| program.into())
     }
 
     fn environment(&self, more: Vec<(String, String)>) -> Vec<(String, String)> {
