@@ -4,7 +4,7 @@
 //! API server starts its own ([`ControlPlane::start`]).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use super::{
+    audit::{AuditLog, Audited},
     bin, eventually, free_port, keys,
     process::{Folder, Process},
     stack,
@@ -46,6 +47,7 @@ pub(crate) struct ControlPlane {
     folder: Folder,
     port: u16,
     etcd_port: u16,
+    audit: Mutex<AuditLog>,
 }
 
 /// The one that all tests of this process share.
@@ -124,7 +126,8 @@ impl ControlPlane {
             &format!("--initial-cluster=default={peer_url}"),
         ]);
         let mut others = vec![Process::spawn(&etcd, &folder.join("etcd.log"))];
-        let mut plane = Self { folder, port, etcd_port, api: Mutex::new(None), _others: Vec::new() };
+        let (api, audit) = (Mutex::new(None), Mutex::default());
+        let mut plane = Self { folder, port, etcd_port, api, audit, _others: Vec::new() };
         plane.start_api();
         plane.ready().await;
         if kinds {
@@ -321,35 +324,7 @@ impl ControlPlane {
     /// What this user has asked of the API server so far, oldest first. The line is there when the answer is.
     /// ServiceAccounts are `system:serviceaccount:NAMESPACE:NAME`.
     pub(crate) fn audit(&self, user: &str) -> Vec<Audited> {
-        let text = fs::read_to_string(self.folder.join("audit.jsonl")).unwrap_or_default();
-        let mut requests: BTreeMap<String, usize> = BTreeMap::new();
-        let mut found: Vec<Audited> = Vec::new();
-        for line in text.lines() {
-            if !line.contains(user) {
-                continue;
-            }
-            // The last line may be half written.
-            let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
-            if event["user"]["username"] != user {
-                continue;
-            }
-            let entry = Audited {
-                verb: event["verb"].as_str().unwrap_or_default().to_owned(),
-                uri: event["requestURI"].as_str().unwrap_or_default().to_owned(),
-                code: event["responseStatus"]["code"].as_u64().unwrap_or_default() as u16,
-                body: event["requestObject"].clone(),
-            };
-            // A watch appears when it starts and again when it ends.
-            let id = event["auditID"].as_str().unwrap_or_default().to_owned();
-            match requests.get(&id) {
-                Some(&at) => found[at] = entry,
-                None => {
-                    requests.insert(id, found.len());
-                    found.push(entry);
-                }
-            }
-        }
-        found
+        self.audit.lock().unwrap().of(&self.folder.join("audit.jsonl"), user)
     }
 
     fn start_controllers(&self) -> Vec<Process> {
@@ -441,19 +416,6 @@ impl Namespace<'_> {
     fn path(&self, plural: &str, name: &str) -> String {
         format!("{}/namespaces/{}/{plural}/{name}", api_of(plural), self.name)
     }
-}
-
-/// One request of the audit log.
-#[derive(Debug, Clone)]
-pub(crate) struct Audited {
-    /// `get`, `list`, `watch`, `patch`, …
-    pub(crate) verb: String,
-    /// Path and query.
-    pub(crate) uri: String,
-    /// The HTTP status.
-    pub(crate) code: u16,
-    /// What was sent; null where nothing was.
-    pub(crate) body: Value,
 }
 
 /// Any request of a client: a path of the API, a body, the answer. A PATCH with an array is a JSON Patch, else a

@@ -14,6 +14,7 @@ use std::{
 use tokio::time::Instant;
 
 pub(crate) mod attacks;
+pub(crate) mod audit;
 pub(crate) mod clock;
 pub(crate) mod commits;
 pub(crate) mod control_plane;
