@@ -16,7 +16,7 @@ use crate::{
         operator::{Operator, Setup},
         registry::{Image, Registry},
         shop::{QUICK, Shop},
-        write_below,
+        within_minutes, write_below,
     },
 };
 
@@ -189,12 +189,15 @@ async fn what_is_to_be_set_again_is_and_a_loop_ends_in_a_hold() {
     shop.kubectl(&["annotate", "deployment/web", "supercargo.dev/on-reapply=again"]);
     for n in 1..=3 {
         shop.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", path]);
-        eventually("it is set again", async || {
+        let is_done = within_minutes(5, async || {
             let again = shop.all("imagestates").await.remove(0)["status"]["setAgain"].as_array().map(Vec::len);
             let is_back = shop.namespace.images("deployments", "web").await == [shop.image("1.1.0")];
             (again == Some(n) && is_back).then_some(())
-        })
-        .await;
+        });
+        if is_done.await.is_none() {
+            let known = [shop.all("imagestates").await, shop.all("imageupdates").await];
+            panic!("it is not set again for the {n}th time: {known:?}");
+        }
         assert_eq!(shop.holds().await, Vec::<Value>::new());
         // Another process counts on, and need not wait for a minute.
         drop(operator);
@@ -520,6 +523,7 @@ async fn all_is_held_and_nothing_is_patched_after_that_is_seen() {
     let state = shop.plane.request(Method::GET, &path, None).await.unwrap();
     assert_eq!(state["status"]["held"]["reason"], "an incident");
     // What is under way when it is seen may end.
+    operator.looks().await;
     let before = written(shop.plane, &operator.user).len();
     operator.looks().await;
     operator.looks().await;

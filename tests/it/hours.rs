@@ -17,6 +17,7 @@ use crate::support::{
     objects::{deployment, event_says, events, runs, workload, written},
     operator::{Operator, Setup},
     registry::{Image, Registry},
+    shop::QUICK,
     wall_clock::WallClock,
 };
 
@@ -211,7 +212,7 @@ async fn explain_lists_each_gate() {
 async fn a_rollout_that_began_inside_the_window_goes_on_outside() {
     let mut shop = Shop::open("begun", json!({}), "16:00:00").await;
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&file, "rollout: {settle: 1s, fault: 1s, stall: 3s}\n").unwrap();
+    std::fs::write(&file, QUICK).unwrap();
     shop.setup = shop.setup.with(&["--config", file.path().to_str().unwrap()]);
     let annotations = json!({"supercargo.dev/policy": "minor", "supercargo.dev/window": "Mon-Fri 09:00-17:00"});
     let mut object = workload("Deployment", "web", annotations, &[("web", &shop.image("1.0.0"))]);

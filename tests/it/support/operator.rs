@@ -27,6 +27,18 @@ pub(crate) struct Operator {
     _folder: TempDir,
 }
 
+/// Where a test fails it is shown what its operator said last.
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let output = self.process.output();
+            let lines: Vec<&str> = output.lines().collect();
+            let last = &lines[lines.len().saturating_sub(100)..];
+            println!("the last of {} lines of the operator:\n{}", lines.len(), last.join("\n"));
+        }
+    }
+}
+
 /// How to start one.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {

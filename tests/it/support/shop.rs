@@ -12,10 +12,11 @@ use super::{
     objects::{events, workload},
     operator::{Operator, Setup},
     registry::{Image, Options, Registry},
+    within_minutes,
 };
 
-/// A short life: what is waited for is one or two seconds.
-pub(crate) const QUICK: &str = "rollout: {settle: 1s, fault: 1s, stall: 3s}\n";
+/// A short life: what is waited for is one or two seconds. That a rollout stands still a loaded machine would bring about.
+pub(crate) const QUICK: &str = "rollout: {settle: 1s, fault: 1s, stall: 1h}\n";
 
 /// A registry with `web:1.0.0`, a namespace, and a folder for the configuration.
 pub(crate) struct Shop<'p> {
@@ -78,12 +79,28 @@ impl Shop<'static> {
     /// The update to a tag when it has come that far.
     pub(crate) async fn update(&self, tag: &str, phase: &str) -> Value {
         let to = self.image(tag);
-        eventually(&format!("the update to {tag} is {phase}"), async || {
-            let mut all = self.all("imageupdates").await;
-            all.retain(|update| update["spec"]["changes"][0]["to"] == to && update["status"]["phase"] == phase);
-            all.pop()
+        let mut all = Vec::new();
+        let found = within_minutes(5, async || {
+            all = self.all("imageupdates").await;
+            all.retain(|update| update["spec"]["changes"][0]["to"] == to);
+            all.iter().rfind(|update| update["status"]["phase"] == phase).cloned()
+        });
+        let found = found.await;
+        found.unwrap_or_else(|| panic!("waited 5 min in vain: the update to {tag} is {phase}; there is {all:?}"))
+    }
+
+    /// Waits until it is remembered that a tag was set, and with that what ran before: who is killed earlier does not know the
+    /// way back.
+    pub(crate) async fn remembered(&self, tag: &str) {
+        let to = self.image(tag);
+        eventually(&format!("it is remembered that {tag} was set"), async || {
+            let state = self.all("imagestates").await.pop()?;
+            // It may have gone back since.
+            let is_it = |one: &Value| one["to"] == to;
+            let of = |key: &str| state["status"][key].as_array().is_some_and(|all| all.iter().any(is_it));
+            (of("applied") || of("quarantined")).then_some(())
         })
-        .await
+        .await;
     }
 
     pub(crate) async fn quarantined(&self) -> Vec<Value> {
@@ -132,7 +149,7 @@ impl Shop<'static> {
     pub(crate) async fn set_and_change(&self, tag: &str, change: &Value) -> String {
         let patient = self.operator("rollout: {fault: 1h, stall: 1h}\n").await;
         self.push(tag).await;
-        self.update(tag, "Progressing").await;
+        self.remembered(tag).await;
         self.namespace.merge("deployments", "web", change.clone()).await;
         patient.user.clone()
     }
