@@ -4,7 +4,7 @@
 //! environment variables, also credentials, so that neither an argument nor the clone's configuration holds one.
 
 use std::{
-    env, fs,
+    fs,
     io::Write as _,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -168,8 +168,9 @@ impl Git {
     /// Where a program is. By its name alone, with another environment than ours, it would be started from a copy of this
     /// process (`fork`), which takes the longer the more memory that has.
     fn found(&self, program: &str) -> PathBuf {
-        let paths = self.inherited.iter().filter(|(key, _)| key == "PATH").flat_map(|(_, all)| env::split_paths(all));
-        paths.map(|path| path.join(program)).find(|path| path.is_file()).unwrap_or_else(|| program.into())
+        let paths = self.inherited.iter().filter(|(key, _)| key == "PATH").flat_map(|(_, all)| all.split(':'));
+        let found = paths.map(|path| Path::new(path).join(program)).find(|path| path.is_absolute() && path.is_file());
+        found.unwrap_or_else(|| program.into())
     }
 
     fn environment(&self, more: Vec<(String, String)>) -> Vec<(String, String)> {
